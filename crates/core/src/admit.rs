@@ -1,0 +1,165 @@
+//! `admit`: shares capacity among the attempts of all runs that wait for it.
+//!
+//! Fair between runs: the next grant goes to the run that holds the least, then to whoever waited
+//! longest. An attempt whose pool is full does not block others that can go.
+
+use std::collections::BTreeMap;
+
+use crate::Timestamp;
+use crate::id::RunId;
+use crate::name::PoolName;
+
+/// An attempt that waits for capacity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its run.
+    pub run: RunId,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// Slots that it takes from pools.
+    pub pools: BTreeMap<PoolName, u32>,
+}
+
+/// What there is to share.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capacity {
+    /// How many more attempts may run at the same time.
+    pub slots: u32,
+    /// Free slots of each pool that is configured.
+    pub pools: BTreeMap<PoolName, u32>,
+    /// How many attempts each run holds already.
+    pub held: BTreeMap<RunId, u32>,
+}
+
+/// Why an attempt does not get capacity now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    /// As many attempts as permitted are running.
+    NoSlot,
+    /// The pool has not enough free slots.
+    PoolFull(PoolName),
+    /// The pool is not configured on the daemon.
+    UnknownPool(PoolName),
+}
+
+impl Capacity {
+    /// What stands in the way of this attempt, were it the only one that waits.
+    #[must_use]
+    pub fn blocks(&self, waiting: &Waiting) -> Option<Blocked> {
+        for (pool, wanted) in &waiting.pools {
+            match self.pools.get(pool) {
+                None => return Some(Blocked::UnknownPool(pool.clone())),
+                Some(free) if free < wanted => return Some(Blocked::PoolFull(pool.clone())),
+                Some(_) => {}
+            }
+        }
+        (self.slots == 0).then_some(Blocked::NoSlot)
+    }
+
+    fn take(&mut self, waiting: &Waiting) {
+        self.slots -= 1;
+        *self.held.entry(waiting.run).or_default() += 1;
+        for (pool, wanted) in &waiting.pools {
+            if let Some(free) = self.pools.get_mut(pool) {
+                *free -= wanted;
+            }
+        }
+    }
+}
+
+/// The places in `waiting` of those that may start now, in the order in which they were granted.
+#[must_use]
+pub fn admit(waiting: &[Waiting], mut capacity: Capacity) -> Vec<usize> {
+    let mut granted = Vec::new();
+    let mut open: Vec<usize> = (0..waiting.len()).collect();
+    open.sort_by_key(|place| (waiting[*place].since, *place));
+    while capacity.slots > 0 {
+        let next = open
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| capacity.blocks(&waiting[**place]).is_none())
+            .min_by_key(|(at, place)| {
+                (
+                    capacity
+                        .held
+                        .get(&waiting[**place].run)
+                        .copied()
+                        .unwrap_or(0),
+                    *at,
+                )
+            })
+            .map(|(at, _)| at);
+        let Some(at) = next else { break };
+        let place = open.remove(at);
+        capacity.take(&waiting[place]);
+        granted.push(place);
+    }
+    granted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(run: i64, second: i64, pool: Option<&str>) -> Waiting {
+        Waiting {
+            run: RunId(run),
+            since: Timestamp::from_timestamp(second, 0).unwrap(),
+            pools: pool
+                .map(|pool| (PoolName::new(pool).unwrap(), 1))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn capacity(slots: u32, gpu: u32) -> Capacity {
+        let pools = BTreeMap::from([(PoolName::new("gpu").unwrap(), gpu)]);
+        Capacity {
+            slots,
+            pools,
+            held: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_longest_waiting_goes_first() {
+        let queue = [waiting(1, 5, None), waiting(2, 3, None)];
+        assert_eq!(admit(&queue, capacity(1, 0)), [1]);
+    }
+
+    #[test]
+    fn a_wide_run_does_not_starve_a_narrow_one() {
+        let mut queue: Vec<Waiting> = (0..10).map(|_| waiting(1, 0, None)).collect();
+        queue.push(waiting(2, 9, None));
+        assert_eq!(admit(&queue, capacity(2, 0)), [0, 10]);
+    }
+
+    #[test]
+    fn a_full_pool_blocks_only_those_that_need_it() {
+        let queue = [
+            waiting(1, 0, Some("gpu")),
+            waiting(1, 1, Some("gpu")),
+            waiting(1, 2, None),
+        ];
+        assert_eq!(admit(&queue, capacity(3, 1)), [0, 2]);
+    }
+
+    #[test]
+    fn an_unknown_pool_is_told_apart_from_a_full_one() {
+        let full = capacity(1, 0);
+        let gpu = PoolName::new("gpu").unwrap();
+        assert_eq!(
+            full.blocks(&waiting(1, 0, Some("gpu"))),
+            Some(Blocked::PoolFull(gpu))
+        );
+        let tpu = PoolName::new("tpu").unwrap();
+        assert_eq!(
+            full.blocks(&waiting(1, 0, Some("tpu"))),
+            Some(Blocked::UnknownPool(tpu))
+        );
+        assert_eq!(
+            capacity(0, 1).blocks(&waiting(1, 0, None)),
+            Some(Blocked::NoSlot)
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Causes: what did start a run, with the key that makes a second telling of the same fact harmless.
+
+use std::fmt;
+
+use crate::Timestamp;
+use crate::id::{DagId, RepoId, RunId};
+use crate::name::StageName;
+
+/// What happened that a run is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CauseKind {
+    /// A tick of a schedule.
+    Schedule {
+        /// The tick; it is the run's logical time.
+        tick: Timestamp,
+        /// The schedule's cron expression and time zone, for people: `0 3 * * * (Europe/Berlin)`.
+        schedule: String,
+    },
+    /// A branch moved.
+    Push {
+        /// The branch's name without `refs/heads/`.
+        branch: String,
+        /// Where it pointed before; `None` for a new branch.
+        before: Option<String>,
+        /// How often this branch has been seen to move; tells a forced push back from its first time.
+        generation: i64,
+    },
+    /// Somebody asked for it.
+    Manual {
+        /// The branch, tag or commit that was asked for; `None` is the followed branch.
+        reference: Option<String>,
+        /// A key that the asker chose so that a repeated request starts nothing more.
+        request: Option<String>,
+    },
+    /// Somebody asked for an earlier run again.
+    Retry {
+        /// That run.
+        of: RunId,
+        /// Which of its stages run again.
+        again: Again,
+        /// A key that the asker chose so that a repeated request starts nothing more.
+        request: Option<String>,
+    },
+}
+
+/// Which stages of an earlier run a retry runs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// All.
+    All,
+    /// Those that did not succeed, and all after them.
+    FromFailed,
+    /// This one and all after it, and whatever did not succeed before it.
+    From(StageName),
+}
+
+impl CauseKind {
+    /// The kind's word: as stored, as shown, and as stages see it in `TRAINYARD_CAUSE`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Schedule { .. } => "schedule",
+            Self::Push { .. } => "push",
+            Self::Manual { .. } => "manual",
+            Self::Retry { .. } => "retry",
+        }
+    }
+}
+
+/// A cause as it is recorded. Every cause, whatever its origin, goes through one function of the
+/// store that is unique on its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// What happened.
+    pub kind: CauseKind,
+    /// Who made it happen, as far as known: a pusher's or a token's name.
+    pub actor: Option<String>,
+    /// The full hash of the commit that the run is of; empty where there is none.
+    pub commit: String,
+    /// The commit's first line, for people.
+    pub summary: String,
+    /// The branch that the run is of, where there is one.
+    pub branch: Option<String>,
+}
+
+/// The key on which causes are unique.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CauseKey(String);
+
+impl CauseKey {
+    /// The key of a cause of one DAG. `None` where every telling is a fact of its own: a request
+    /// without a key.
+    #[must_use]
+    pub fn of(kind: &CauseKind, repo: RepoId, dag: DagId) -> Option<Self> {
+        let key = match kind {
+            CauseKind::Schedule { tick, schedule } => {
+                format!("schedule:{dag}:{schedule}:{}", tick.timestamp())
+            }
+            CauseKind::Push {
+                branch, generation, ..
+            } => {
+                format!("push:{repo}:{branch}:{generation}:{dag}")
+            }
+            CauseKind::Manual { request, .. } => format!("manual:{dag}:{}", request.as_ref()?),
+            CauseKind::Retry { of, request, .. } => format!("retry:{of}:{}", request.as_ref()?),
+        };
+        Some(Self(key))
+    }
+
+    /// The key as stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CauseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

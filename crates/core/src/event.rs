@@ -1,0 +1,125 @@
+//! Events: what happened to a run; and effects: what was decided to happen next.
+
+use std::collections::BTreeMap;
+
+use crate::Timestamp;
+use crate::id::RunId;
+use crate::name::MetricName;
+use crate::outcome::{Outcome, Reason};
+use crate::run::{AttemptRef, CancelledBy};
+use crate::stage::StageIndex;
+
+/// A fact about a run, or the carrying out of a decision. All changes of a run's state are events.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The DAG's concurrency rule let it start.
+    RunStarted,
+    /// The DAG's concurrency rule ended it unstarted; the other run is the reason.
+    RunSkipped {
+        /// The run that was in its way.
+        because_of: RunId,
+    },
+    /// Somebody, or a newer run, asked for it to be cancelled. A second request forces.
+    CancelRequested {
+        /// Who or what.
+        by: CancelledBy,
+    },
+    /// A daemon took the attempt.
+    AttemptClaimed(AttemptRef),
+    /// A daemon gave the attempt back before it created a container.
+    AttemptReleased(AttemptRef),
+    /// The attempt's container runs.
+    AttemptStarted {
+        /// Which.
+        attempt: AttemptRef,
+        /// The image, by digest where the engine knows one.
+        image: Option<String>,
+    },
+    /// The attempt ended.
+    AttemptFinished {
+        /// Which.
+        attempt: AttemptRef,
+        /// How.
+        end: AttemptEnd,
+    },
+    /// What [`crate::plan::plan`] decided.
+    Planned(Effect),
+}
+
+/// What is known of how an attempt ended. What that means is decided by
+/// [`crate::transition::classify`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptEnd {
+    /// How.
+    pub ending: Ending,
+    /// When its container ended, by the engine's clock; else when the end was noticed.
+    pub ended_at: Timestamp,
+    /// What it reported.
+    pub metrics: BTreeMap<MetricName, f64>,
+}
+
+/// The ways in which an attempt can end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The container ended, and what was declared was collected.
+    Exited {
+        /// The exit code; 128 + n after signal n.
+        code: i32,
+        /// Whether the engine says that the kernel killed it for its use of memory.
+        out_of_memory: bool,
+    },
+    /// The container ended with exit code 0, but what was declared is missing or wrong.
+    Rejected(Reason),
+    /// Trainyard or the engine failed.
+    Errored(Reason),
+    /// How it ended cannot be proved.
+    Lost(Reason),
+    /// It was asked to stop before its container was created.
+    Withdrawn,
+}
+
+/// A decision about one run. The store writes effects as rows, in the transaction of the state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Cancel the run since it reached its timeout.
+    TimeOutRun,
+    /// Make an attempt that waits for capacity.
+    QueueAttempt(AttemptRef),
+    /// Let the stage wait before its next attempt.
+    BackOff {
+        /// Which stage.
+        stage: StageIndex,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Ask whoever holds the attempt to stop it.
+    RequestStop {
+        /// Which.
+        attempt: AttemptRef,
+        /// Why.
+        why: Reason,
+    },
+    /// Take back an attempt that nobody has claimed.
+    WithdrawAttempt {
+        /// Which.
+        attempt: AttemptRef,
+        /// Why.
+        why: Reason,
+    },
+    /// End the stage run.
+    FinishStage {
+        /// Which stage.
+        stage: StageIndex,
+        /// How.
+        outcome: Outcome,
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// End the run.
+    FinishRun {
+        /// How.
+        outcome: Outcome,
+        /// Why.
+        reason: Option<Reason>,
+    },
+}

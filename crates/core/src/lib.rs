@@ -1,0 +1,39 @@
+//! Trainyard's pure domain: what a DAG is, what happened to a run, and what to do next.
+//!
+//! Facts go in and decisions come out. [`transition::apply`] records what happened to one run,
+//! [`plan::plan`] says what to do next for it, and [`admit::admit`] shares capacity among runs.
+//! All are synchronous functions on plain data: this crate has no runtime, no database, no clock,
+//! no environment and no randomness. Time, capacity and ids are arguments, so every decision can be
+//! replayed and tested by itself.
+//!
+//! | decided here                                   | done elsewhere                            |
+//! |------------------------------------------------|-------------------------------------------|
+//! | is this DAG well formed                        | reading its text (`dagfile`)              |
+//! | which stages may start, retry, stop, be skipped| running containers (`executor`)           |
+//! | which waiting attempts get capacity            | claims, leases, fences (`store`)          |
+//! | which ticks of a schedule are due              | waking up in time (`engine`)              |
+//! | does a gate hold                               | collecting the metrics (`engine`)         |
+
+pub mod admit;
+pub mod cause;
+pub mod cron;
+pub mod dag;
+pub mod event;
+pub mod expression;
+pub mod gate;
+pub mod id;
+pub mod name;
+pub mod outcome;
+pub mod overlap;
+pub mod param;
+pub mod plan;
+pub mod render;
+pub mod retry;
+pub mod run;
+pub mod schedule;
+pub mod stage;
+pub mod transition;
+pub mod trigger;
+
+/// A moment in UTC. The only time type of this crate; it never comes from a clock read here.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,246 @@
+//! How attempts, stage runs and runs end, and why.
+
+use std::fmt;
+
+/// How an attempt, a stage run or a run ended. The words are those of the glossary; users see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The program ended with exit code 0 and all that was declared is there.
+    Succeeded,
+    /// The user's program failed: its exit code, a missing output, or a refused gate.
+    Failed,
+    /// Trainyard or the engine is at fault, or what the stage asks for cannot be had.
+    Errored,
+    /// It took longer than its timeout.
+    TimedOut,
+    /// Somebody, or a newer run, asked for it to stop.
+    Cancelled,
+    /// How it ended cannot be proved.
+    Lost,
+    /// It did not have to run.
+    Skipped,
+    /// It could not run since something that it needs did not succeed.
+    UpstreamFailed,
+}
+
+impl Outcome {
+    /// All outcomes, in the order in which listings show them.
+    pub const ALL: [Self; 8] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Errored,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::Lost,
+        Self::Skipped,
+        Self::UpstreamFailed,
+    ];
+
+    /// The word as stored and as shown: `timed_out`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Errored => "errored",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+            Self::Skipped => "skipped",
+            Self::UpstreamFailed => "upstream_failed",
+        }
+    }
+
+    /// Reads the stored word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
+    }
+
+    /// Whether stages downstream have to treat it as a failure.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Failed
+            | Self::Errored
+            | Self::TimedOut
+            | Self::Cancelled
+            | Self::Lost
+            | Self::UpstreamFailed => true,
+            Self::Succeeded | Self::Skipped => false,
+        }
+    }
+
+    /// The outcome of a run whose stages ended so: the first of a fixed order that occurs.
+    ///
+    /// What the user can mend comes first, what merely follows from something else last. A run of
+    /// nothing but skipped stages was skipped.
+    #[must_use]
+    pub fn roll_up(stages: impl IntoIterator<Item = Self>) -> Self {
+        const WORST_FIRST: [Outcome; 8] = [
+            Outcome::Failed,
+            Outcome::Errored,
+            Outcome::TimedOut,
+            Outcome::Lost,
+            Outcome::Cancelled,
+            Outcome::UpstreamFailed,
+            Outcome::Succeeded,
+            Outcome::Skipped,
+        ];
+        let rank = |outcome: Self| WORST_FIRST.iter().position(|other| *other == outcome);
+        stages
+            .into_iter()
+            .min_by_key(|outcome| rank(*outcome))
+            .unwrap_or(Self::Succeeded)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+macro_rules! reason_codes {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+        /// What kind of cause an outcome has; stable words for programs, beside the message for people.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ReasonCode {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl ReasonCode {
+            /// All codes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word as stored and as shown in JSON.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+reason_codes! {
+    /// The program ended with a non-zero exit code.
+    ExitCode = "exit_code",
+    /// The kernel killed it for using more memory than its limit.
+    OutOfMemory = "out_of_memory",
+    /// A signal ended it, and nothing proves who sent it.
+    Killed = "killed",
+    /// The image's entry point or the command was not found or not executable.
+    CommandNotFound = "command_not_found",
+    /// The registry or the engine does not have the image.
+    ImageNotFound = "image_not_found",
+    /// The image is there but could not be fetched.
+    ImagePull = "image_pull",
+    /// The image could not be built from the commit.
+    ImageBuild = "image_build",
+    /// The container could not be created or started.
+    ContainerStart = "container_start",
+    /// The engine did not answer.
+    EngineUnreachable = "engine_unreachable",
+    /// A declared output was not there after the stage.
+    MissingOutput = "missing_output",
+    /// The declared metrics file is missing or is not a flat JSON object of numbers.
+    InvalidMetrics = "invalid_metrics",
+    /// A metric missed a bound.
+    GateRefused = "gate_refused",
+    /// A secret that the stage names is not set.
+    MissingSecret = "missing_secret",
+    /// An input that the stage names is gone from the artifact store.
+    MissingInput = "missing_input",
+    /// An expression could not be evaluated.
+    Expression = "expression",
+    /// It ran longer than the stage's timeout.
+    StageTimeout = "stage_timeout",
+    /// The run took longer than its timeout.
+    RunTimeout = "run_timeout",
+    /// Somebody asked for it to stop.
+    CancelRequested = "cancel_requested",
+    /// A newer run took its place (`overlap: cancel_running`).
+    Superseded = "superseded",
+    /// Another run was active (`overlap: skip`).
+    Overlap = "overlap",
+    /// The stage's condition (`if:`) does not hold.
+    Condition = "condition",
+    /// What it needs ended in a way that it does not run on (`run_on`).
+    Upstream = "upstream",
+    /// The container vanished, or its end cannot be proved.
+    Unproved = "unproved",
+    /// Storage was full or failed while results were kept.
+    Storage = "storage",
+    /// The source tree of the commit could not be had.
+    Source = "source",
+    /// A fault in Trainyard.
+    Internal = "internal",
+}
+
+impl ReasonCode {
+    /// Reads the stored word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == word)
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why something ended as it did: a code for programs and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The kind of cause.
+    pub code: ReasonCode,
+    /// What happened, with names and numbers; a full sentence part without a final stop.
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason with its message.
+    pub fn new(code: ReasonCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_read_back() {
+        for outcome in Outcome::ALL {
+            assert_eq!(Outcome::from_word(outcome.as_str()), Some(outcome));
+        }
+        for code in ReasonCode::ALL {
+            assert_eq!(ReasonCode::from_word(code.as_str()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn one_failed_stage_fails_the_run_whatever_else_happened() {
+        use Outcome::*;
+        assert_eq!(
+            Outcome::roll_up([Succeeded, UpstreamFailed, Failed, Skipped]),
+            Failed
+        );
+        assert_eq!(Outcome::roll_up([Succeeded, Skipped]), Succeeded);
+        assert_eq!(Outcome::roll_up([Skipped, Skipped]), Skipped);
+        assert_eq!(Outcome::roll_up([Succeeded, Lost, TimedOut]), TimedOut);
+    }
+}

@@ -1,0 +1,365 @@
+//! The state of one run: plain data, changed only by [`crate::transition::apply`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::Timestamp;
+use crate::cause::Again;
+use crate::dag::Dag;
+use crate::expression::{Facts, StageFacts};
+use crate::id::RunId;
+use crate::name::{DagName, MetricName, ParamName, RepoName, StageName};
+use crate::outcome::{Outcome, Reason, ReasonCode};
+use crate::param::ParamValue;
+use crate::stage::StageIndex;
+
+/// What is fixed about a run when it is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFacts {
+    /// Its number.
+    pub id: RunId,
+    /// The repo of its DAG; `None` for a file run by hand with no daemon.
+    pub repo: Option<RepoName>,
+    /// Its DAG.
+    pub dag: DagName,
+    /// The word of its cause's kind.
+    pub cause: String,
+    /// The full hash of its commit; empty where there is none.
+    pub commit: String,
+    /// The branch; `None` where there is none.
+    pub branch: Option<String>,
+    /// The moment that it is for: a schedule's tick, else when it was asked for.
+    pub logical_time: Timestamp,
+    /// Its parameters, checked.
+    pub params: BTreeMap<ParamName, ParamValue>,
+}
+
+/// One execution of a DAG version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// What is fixed.
+    pub facts: RunFacts,
+    /// How far it is.
+    pub phase: RunPhase,
+    /// The request to cancel it, if there was one.
+    pub cancel: Option<Cancel>,
+    /// Its stage runs, in the order of the DAG's stages.
+    pub stages: Vec<StageRun>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunPhase {
+    /// It waits until its DAG's concurrency rule lets it start.
+    Queued,
+    /// Its stages are being run.
+    Running {
+        /// When it started.
+        since: Timestamp,
+    },
+    /// It ended. Final.
+    Finished {
+        /// When it ended.
+        at: Timestamp,
+        /// How.
+        outcome: Outcome,
+        /// Why, where there is more to say than the outcome.
+        reason: Option<Reason>,
+    },
+}
+
+/// A request to cancel a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancel {
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// Who or what asked.
+    pub by: CancelledBy,
+    /// Whether stages with `run_on: always` are cancelled too (a second request).
+    pub force: bool,
+}
+
+/// Who or what cancels a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CancelledBy {
+    /// A person or program, by name.
+    Actor(String),
+    /// A newer run of the same DAG (`overlap: cancel_running`).
+    Newer(RunId),
+    /// The run's own timeout.
+    Timeout,
+}
+
+impl CancelledBy {
+    /// Why things end that this cancels.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Actor(name) => {
+                Reason::new(ReasonCode::CancelRequested, format!("cancelled by {name}"))
+            }
+            Self::Newer(run) => {
+                Reason::new(ReasonCode::Superseded, format!("run {run} took its place"))
+            }
+            Self::Timeout => Reason::new(ReasonCode::RunTimeout, "the run reached its timeout"),
+        }
+    }
+}
+
+/// One stage within a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageRun {
+    /// How far it is.
+    pub state: StageState,
+    /// Its attempts, the first first. Only the last one can be live.
+    pub attempts: Vec<Attempt>,
+    /// What its last finished attempt reported.
+    pub metrics: BTreeMap<MetricName, f64>,
+    /// The image of its last started attempt, by digest where the engine knows one.
+    pub image: Option<String>,
+    /// The earlier run whose result stands in for running it again.
+    pub reused_from: Option<RunId>,
+}
+
+/// How far a stage run is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StageState {
+    /// It waits for what it needs.
+    Waiting,
+    /// Its last attempt is live, or has just ended and nothing was decided about it yet.
+    Active,
+    /// It waits before its next attempt.
+    BackingOff {
+        /// When that is due.
+        until: Timestamp,
+    },
+    /// It ended. Final.
+    Finished {
+        /// When it ended.
+        at: Timestamp,
+        /// How.
+        outcome: Outcome,
+        /// Why, where there is more to say than the outcome.
+        reason: Option<Reason>,
+    },
+}
+
+/// One try of a stage run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// How far it is.
+    pub state: AttemptState,
+    /// The request to stop it, if there was one: when, and why.
+    pub stop: Option<(Timestamp, Reason)>,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptState {
+    /// It waits for capacity.
+    Queued {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A daemon has taken it and prepares its container.
+    Claimed {
+        /// When.
+        since: Timestamp,
+    },
+    /// Its container runs.
+    Running {
+        /// When the container started.
+        since: Timestamp,
+    },
+    /// It ended. Final.
+    Finished {
+        /// When it ended.
+        at: Timestamp,
+        /// How.
+        outcome: Outcome,
+        /// Why, where there is more to say than the outcome.
+        reason: Option<Reason>,
+    },
+}
+
+/// An attempt within a run: which stage's, and its number from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptRef {
+    /// The stage.
+    pub stage: StageIndex,
+    /// The attempt's number within the stage run, from 1.
+    pub number: u32,
+}
+
+impl fmt::Display for AttemptRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {} of stage #{}", self.number, self.stage.0)
+    }
+}
+
+impl Run {
+    /// A run that has not started.
+    #[must_use]
+    pub fn new(dag: &Dag, facts: RunFacts) -> Self {
+        let stages = dag.stages().iter().map(|_| StageRun::waiting()).collect();
+        Self {
+            facts,
+            phase: RunPhase::Queued,
+            cancel: None,
+            stages,
+        }
+    }
+
+    /// A run of the same DAG version as an earlier one, taking over the results of stages that need
+    /// not run again.
+    ///
+    /// A stage is taken over if it succeeded, is not asked for again, and comes after nothing that
+    /// runs again. Those with `run_on: [always]` or `[failed]` always run again.
+    #[must_use]
+    pub fn again(
+        dag: &Dag,
+        facts: RunFacts,
+        earlier: &Self,
+        again: &Again,
+        now: Timestamp,
+    ) -> Self {
+        let mut run = Self::new(dag, facts);
+        let from = match again {
+            Again::All => return run,
+            Again::FromFailed => None,
+            Again::From(name) => dag.index_of(name.as_str()),
+        };
+        let mut reruns = vec![false; dag.stages().len()];
+        for index in dag.topological() {
+            let old = &earlier.stages[index.0];
+            let pure = dag
+                .stage(*index)
+                .run_on
+                .iter()
+                .all(|on| *on == crate::stage::RunOn::Success);
+            let stands = old.outcome() == Some(Outcome::Succeeded)
+                && pure
+                && Some(*index) != from
+                && dag.needs(*index).iter().all(|need| !reruns[need.0]);
+            reruns[index.0] = !stands;
+            if stands {
+                run.stages[index.0] = StageRun {
+                    state: StageState::Finished {
+                        at: now,
+                        outcome: Outcome::Succeeded,
+                        reason: None,
+                    },
+                    attempts: Vec::new(),
+                    metrics: old.metrics.clone(),
+                    image: old.image.clone(),
+                    reused_from: Some(old.reused_from.unwrap_or(earlier.facts.id)),
+                };
+            }
+        }
+        run
+    }
+
+    /// Whether it ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, RunPhase::Finished { .. })
+    }
+
+    /// How it ended, once it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match &self.phase {
+            RunPhase::Finished { outcome, .. } => Some(*outcome),
+            RunPhase::Queued | RunPhase::Running { .. } => None,
+        }
+    }
+
+    /// The attempt that is meant, if the run has it.
+    #[must_use]
+    pub fn attempt(&self, attempt: AttemptRef) -> Option<&Attempt> {
+        let place = (attempt.number as usize).checked_sub(1)?;
+        self.stages.get(attempt.stage.0)?.attempts.get(place)
+    }
+
+    /// What expressions are evaluated over: the run's facts and the stages that ended.
+    #[must_use]
+    pub fn expression_facts(&self, dag: &Dag) -> Facts {
+        let stages = dag
+            .stages()
+            .iter()
+            .zip(&self.stages)
+            .filter_map(|(stage, run)| {
+                let facts = StageFacts {
+                    outcome: run.outcome()?,
+                    metrics: run.metrics.clone(),
+                    image: run.image.clone(),
+                };
+                Some((stage.name.clone(), facts))
+            });
+        Facts {
+            params: self.facts.params.clone(),
+            cause: self.facts.cause.clone(),
+            branch: self.facts.branch.clone().unwrap_or_default(),
+            commit: self.facts.commit.clone(),
+            logical_time: rfc3339(self.facts.logical_time),
+            stages: stages.collect::<BTreeMap<StageName, StageFacts>>(),
+        }
+    }
+}
+
+/// A moment as stages and expressions see it: `2026-11-23T03:00:00Z`.
+#[must_use]
+pub fn rfc3339(moment: Timestamp) -> String {
+    moment.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+impl StageRun {
+    /// A stage run that nothing has happened to.
+    #[must_use]
+    pub fn waiting() -> Self {
+        Self {
+            state: StageState::Waiting,
+            attempts: Vec::new(),
+            metrics: BTreeMap::new(),
+            image: None,
+            reused_from: None,
+        }
+    }
+
+    /// How it ended, once it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match &self.state {
+            StageState::Finished { outcome, .. } => Some(*outcome),
+            StageState::Waiting | StageState::Active | StageState::BackingOff { .. } => None,
+        }
+    }
+
+    /// How its attempts that ended did, in order.
+    #[must_use]
+    pub fn ended_attempts(&self) -> Vec<Outcome> {
+        self.attempts.iter().filter_map(Attempt::outcome).collect()
+    }
+}
+
+impl Attempt {
+    /// How it ended, once it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match &self.state {
+            AttemptState::Finished { outcome, .. } => Some(*outcome),
+            AttemptState::Queued { .. }
+            | AttemptState::Claimed { .. }
+            | AttemptState::Running { .. } => None,
+        }
+    }
+
+    /// Whether a daemon holds it: claimed or running.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(
+            self.state,
+            AttemptState::Claimed { .. } | AttemptState::Running { .. }
+        )
+    }
+}

@@ -1,0 +1,143 @@
+//! Which ticks of a schedule are due, and what to do about those that were missed.
+
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use crate::Timestamp;
+use crate::cron::Cron;
+
+/// What to do about ticks that came while no daemon was running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Missed {
+    /// Nothing.
+    None,
+    /// One run, for the last of them.
+    #[default]
+    Last,
+    /// A run for each, the oldest first, up to [`MISSED_AT_MOST`].
+    All,
+}
+
+impl Missed {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::None, Self::Last, Self::All];
+
+    /// The word in DAG files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Last => "last",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A tick older than this was missed; a younger one is merely late.
+pub const LATE_AT_MOST: Duration = Duration::from_secs(60);
+
+/// The most missed ticks that `missed: all` makes up for: the newest of them.
+pub const MISSED_AT_MOST: usize = 100;
+
+/// How many ticks one call looks at; what is beyond is left to the next call.
+const STEPS_AT_MOST: usize = 50_000;
+
+/// What is due of one schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The ticks to start runs for, oldest first.
+    pub fire: Vec<Timestamp>,
+    /// How many ticks pass without a run, by the rule for missed ones.
+    pub passed_over: usize,
+    /// The next tick to wait for; after `now`, unless there were too many to look at in one call.
+    pub next: Option<Timestamp>,
+}
+
+/// Decides about a schedule whose next tick was to be `next_tick`.
+///
+/// Asked twice with the same arguments it answers the same; asked again with its own `next` it never
+/// repeats a tick. A clock that goes backwards fires nothing: what is not due yet is waited for.
+#[must_use]
+pub fn due(cron: &Cron, timezone: Tz, missed: Missed, next_tick: Timestamp, now: Timestamp) -> Due {
+    let mut ticks = Vec::new();
+    let mut next = Some(next_tick);
+    while let Some(tick) = next.filter(|tick| *tick <= now) {
+        if ticks.len() == STEPS_AT_MOST {
+            break;
+        }
+        ticks.push(tick);
+        next = cron.next_after(tick, timezone);
+    }
+    let late = chrono::Duration::from_std(LATE_AT_MOST).unwrap_or_default();
+    let first_on_time = ticks.partition_point(|tick| *tick + late < now);
+    let keep_missed = match missed {
+        Missed::None => 0,
+        Missed::Last => usize::from(first_on_time == ticks.len()),
+        Missed::All => MISSED_AT_MOST,
+    };
+    let first_kept = first_on_time.saturating_sub(keep_missed);
+    Due {
+        fire: ticks.split_off(first_kept),
+        passed_over: first_kept,
+        next,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn hourly(missed: Missed, now: &str) -> Due {
+        let cron = Cron::parse("0 * * * *").unwrap();
+        due(&cron, Tz::UTC, missed, at("2026-11-23T01:00:00Z"), at(now))
+    }
+
+    #[test]
+    fn a_tick_on_time_fires_whatever_the_rule() {
+        for missed in Missed::ALL {
+            let due = hourly(missed, "2026-11-23T01:00:00Z");
+            assert_eq!(due.fire, [at("2026-11-23T01:00:00Z")]);
+            assert_eq!(due.next, Some(at("2026-11-23T02:00:00Z")));
+        }
+    }
+
+    #[test]
+    fn nothing_is_due_before_its_time() {
+        let due = hourly(Missed::All, "2026-11-23T00:59:59Z");
+        assert_eq!(
+            due,
+            Due {
+                fire: vec![],
+                passed_over: 0,
+                next: Some(at("2026-11-23T01:00:00Z"))
+            }
+        );
+    }
+
+    #[test]
+    fn missed_ticks_follow_the_rule() {
+        let now = "2026-11-23T05:30:00Z";
+        assert!(hourly(Missed::None, now).fire.is_empty());
+        assert_eq!(hourly(Missed::None, now).passed_over, 5);
+        assert_eq!(hourly(Missed::Last, now).fire, [at("2026-11-23T05:00:00Z")]);
+        assert_eq!(hourly(Missed::All, now).fire.len(), 5);
+    }
+
+    #[test]
+    fn last_needs_no_make_up_run_where_a_tick_is_on_time() {
+        let due = hourly(Missed::Last, "2026-11-23T05:00:10Z");
+        assert_eq!(due.fire, [at("2026-11-23T05:00:00Z")]);
+    }
+
+    #[test]
+    fn all_is_bounded_and_keeps_the_newest() {
+        let due = hourly(Missed::All, "2026-12-23T01:30:00Z");
+        assert_eq!(due.fire.len(), MISSED_AT_MOST);
+        assert_eq!(due.fire.last(), Some(&at("2026-12-23T01:00:00Z")));
+    }
+}

@@ -1,0 +1,235 @@
+//! A stage: a node of the DAG. What to run, in which image, after what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::expression::{Condition, Template};
+use crate::gate::GateRule;
+use crate::name::{InputName, OutputName, PoolName, SecretName, StageName, VariableName};
+use crate::retry::Retry;
+
+/// A stage's place in its DAG's list of stages. Stable within one DAG version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageIndex(pub usize);
+
+/// One stage as declared, with the DAG's defaults already applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// Its name, unique within the DAG.
+    pub name: StageName,
+    /// The stages that must end before it; the only source of order.
+    pub needs: Vec<StageName>,
+    /// On which upstream outcomes it runs. Never empty.
+    pub run_on: BTreeSet<RunOn>,
+    /// `if:`, evaluated once everything it needs has ended.
+    pub condition: Option<Condition>,
+    /// The image it runs in.
+    pub image: ImageSource,
+    /// What it runs; `None` runs the image's own command.
+    pub command: Option<Command>,
+    /// Whether the commit's source tree is laid out in `/workspace`.
+    pub checkout: bool,
+    /// Environment variables, over the DAG's.
+    pub env: BTreeMap<VariableName, Template>,
+    /// Secrets that it gets as environment variables of the same name.
+    pub secrets: BTreeSet<SecretName>,
+    /// Artifacts of earlier stages, laid out in `/trainyard/inputs/NAME`.
+    pub inputs: BTreeMap<InputName, InputSource>,
+    /// Files or folders below `/trainyard/outputs` that are kept as artifacts.
+    pub outputs: BTreeMap<OutputName, RelativePath>,
+    /// A flat JSON object of numbers below `/trainyard/outputs`.
+    pub metrics: Option<RelativePath>,
+    /// Conditions on its own metrics, all of which must hold.
+    pub gate: Vec<GateRule>,
+    /// When it is tried again.
+    pub retry: Retry,
+    /// How long one attempt may run, from the start of its container.
+    pub timeout: Option<Duration>,
+    /// Limits of its container.
+    pub resources: Resources,
+    /// Pools that an attempt takes slots from while it runs.
+    pub pools: BTreeMap<PoolName, u32>,
+}
+
+/// When a stage runs, seen from how the stages that it needs ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RunOn {
+    /// All of them succeeded.
+    Success,
+    /// At least one of them failed.
+    Failed,
+    /// However they ended, and also when the run is cancelled.
+    Always,
+}
+
+impl RunOn {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::Success, Self::Failed, Self::Always];
+
+    /// The word in DAG files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Always => "always",
+        }
+    }
+}
+
+/// Where a stage's image comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ImageSource {
+    /// An image by reference, as `docker pull` takes it.
+    Reference {
+        /// The reference; may hold expressions.
+        image: Template,
+        /// When it is fetched.
+        pull: PullPolicy,
+    },
+    /// An image built from the commit's source tree.
+    Build(BuildSource),
+}
+
+/// What an image is built from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuildSource {
+    /// The context folder within the source tree; `.` is all of it.
+    pub context: RelativePath,
+    /// The Dockerfile within the context.
+    pub dockerfile: RelativePath,
+    /// Build arguments.
+    pub args: BTreeMap<VariableName, Template>,
+    /// The stage of a multi-stage Dockerfile to stop at.
+    pub target: Option<String>,
+}
+
+/// When an image is fetched from its registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum PullPolicy {
+    /// When the engine does not have it.
+    #[default]
+    IfMissing,
+    /// Before each attempt.
+    Always,
+    /// Never; it must be there.
+    Never,
+}
+
+impl PullPolicy {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::IfMissing, Self::Always, Self::Never];
+
+    /// The word in DAG files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IfMissing => "if_missing",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// What a stage runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// `run:`, a script for `sh -eu`. Never evaluated by Trainyard: `$VAR` is the shell's.
+    Script(String),
+    /// `command:`, a program and its arguments, with no shell.
+    Exec(Vec<Template>),
+}
+
+/// The artifact that an input names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InputSource {
+    /// The stage that made it; among those needed, directly or not.
+    pub stage: StageName,
+    /// Its name there.
+    pub output: OutputName,
+}
+
+/// Limits of a stage's container.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Resources {
+    /// CPUs, in whole and parts: 0.5 is half a core. `None` takes the daemon's default.
+    pub cpus: Option<f64>,
+    /// Memory in bytes. `None` takes the daemon's default.
+    pub memory: Option<u64>,
+    /// Size of `/dev/shm` in bytes. `None` takes the engine's default.
+    pub shm: Option<u64>,
+    /// Processes and threads. `None` takes the daemon's default.
+    pub pids: Option<u32>,
+}
+
+/// A `/`-separated path that stays below its root: never absolute, without `..`, not empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelativePath(String);
+
+impl RelativePath {
+    /// The longest path, in bytes.
+    pub const LONGEST: usize = 1024;
+
+    /// Checks a path and brings it to its shortest form (`./a//b/` becomes `a/b`).
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence part.
+    pub fn new(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        if text.len() > Self::LONGEST {
+            return Err(format!("is longer than {} bytes", Self::LONGEST));
+        }
+        if text.starts_with('/') {
+            return Err("is absolute; give it relative to its folder".to_owned());
+        }
+        if text.contains(['\0', '\\', '\n', '\r']) {
+            return Err("holds a character that paths cannot have".to_owned());
+        }
+        let parts: Vec<&str> = text
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .collect();
+        if parts.contains(&"..") {
+            return Err("leaves its folder with `..`".to_owned());
+        }
+        Ok(Self(if parts.is_empty() {
+            ".".to_owned()
+        } else {
+            parts.join("/")
+        }))
+    }
+
+    /// The path as text; `.` is the folder itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the folder itself.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.0 == "."
+    }
+}
+
+impl std::fmt::Display for RelativePath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_never_leaves_its_folder() {
+        for wrong in ["", "/etc/passwd", "../x", "a/../../b", "a\0b", "a\\b"] {
+            assert!(RelativePath::new(wrong).is_err(), "{wrong:?} was taken");
+        }
+        assert_eq!(RelativePath::new("./a//b/").unwrap().as_str(), "a/b");
+        assert!(RelativePath::new("./").unwrap().is_root());
+    }
+}

@@ -1,0 +1,171 @@
+//! Triggers: the rules in a DAG file that may start a run.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+
+use crate::cron::Cron;
+use crate::name::ParamName;
+use crate::param::ParamValue;
+use crate::schedule::Missed;
+
+/// All triggers of a DAG. Starting it by hand is always possible.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Triggers {
+    /// Cron schedules.
+    pub schedule: Vec<ScheduleTrigger>,
+    /// Pushes to branches.
+    pub push: Option<PushTrigger>,
+}
+
+/// One cron schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleTrigger {
+    /// When it ticks, in `timezone`.
+    pub cron: Cron,
+    /// The time zone whose clock the schedule follows.
+    pub timezone: Tz,
+    /// What to do about ticks that came while no daemon was running.
+    pub missed: Missed,
+    /// Parameters of the runs that it starts; checked against the DAG's.
+    pub params: BTreeMap<ParamName, ParamValue>,
+}
+
+/// Runs on pushes to branches.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PushTrigger {
+    /// Patterns of branch names, any of which must match; empty means the repo's followed branch.
+    pub branches: Vec<Pattern>,
+    /// Patterns of changed paths, any of which must match one changed file; empty matches every push.
+    pub paths: Vec<Pattern>,
+}
+
+/// A pattern over `/`-separated names: `*` and `?` stay within one part, `**` crosses parts,
+/// `[abc]` and `{a,b}` choose.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// The longest pattern, in bytes.
+    pub const LONGEST: usize = 256;
+
+    /// Takes a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence part.
+    pub fn new(text: impl Into<String>) -> Result<Self, String> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        if text.len() > Self::LONGEST {
+            return Err(format!("is longer than {} bytes", Self::LONGEST));
+        }
+        if text.starts_with('!') {
+            return Err("starts with `!`; exclusions are not supported".to_owned());
+        }
+        match glob(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(fault) => Err(format!("is not a pattern: {}", fault.kind())),
+        }
+    }
+
+    /// The pattern as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the pattern matches all of `text`, in time linear in its length.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        glob(&self.0).is_ok_and(|glob| glob.compile_matcher().is_match(text))
+    }
+}
+
+fn glob(text: &str) -> Result<globset::Glob, globset::Error> {
+    globset::GlobBuilder::new(text)
+        .literal_separator(true)
+        .build()
+}
+
+impl PushTrigger {
+    /// Whether a push to `branch` that changed `paths` starts a run.
+    ///
+    /// `followed` is the repo's followed branch. `paths` is `None` where the changed files cannot be
+    /// told (a new branch, or too many): then the path filter lets it pass.
+    #[must_use]
+    pub fn matches(&self, branch: &str, followed: &str, paths: Option<&[String]>) -> bool {
+        let branch_matches = if self.branches.is_empty() {
+            branch == followed
+        } else {
+            self.branches.iter().any(|pattern| pattern.matches(branch))
+        };
+        let path_matches = self.paths.is_empty()
+            || paths.is_none_or(|paths| {
+                paths
+                    .iter()
+                    .any(|path| self.paths.iter().any(|pattern| pattern.matches(path)))
+            });
+        branch_matches && path_matches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, yes: &[&str], no: &[&str]) {
+        let pattern = Pattern::new(pattern).unwrap();
+        for text in yes {
+            assert!(pattern.matches(text), "{pattern:?} should match {text}");
+        }
+        for text in no {
+            assert!(
+                !pattern.matches(text),
+                "{pattern:?} should not match {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn stars_stay_within_a_part_and_double_stars_cross() {
+        check("main", &["main"], &["main2", "a/main", ""]);
+        check("release/*", &["release/1"], &["release/1/2", "release"]);
+        check("src/**", &["src/a.py", "src/a/b.py"], &["lib/src/a.py"]);
+        check("{main,dev}", &["main", "dev"], &["maindev"]);
+        check("**/*.py", &["a.py", "x/y/a.py"], &["a.pyc"]);
+        check("a/**/b", &["a/b", "a/x/b", "a/x/y/b"], &["ab", "a/xb"]);
+        check("v?.*", &["v1.0"], &["v10.0", "v/.0"]);
+    }
+
+    #[test]
+    fn a_hostile_pattern_is_matched_in_good_time() {
+        check(
+            &"*a".repeat(100),
+            &[],
+            &[&"a".repeat(99), &"b".repeat(5_000)],
+        );
+    }
+
+    #[test]
+    fn without_branches_only_the_followed_branch_starts_runs() {
+        let trigger = PushTrigger::default();
+        assert!(trigger.matches("main", "main", None));
+        assert!(!trigger.matches("topic", "main", None));
+    }
+
+    #[test]
+    fn a_path_filter_needs_one_changed_file_and_passes_when_changes_are_unknown() {
+        let paths = vec![Pattern::new("src/**").unwrap()];
+        let trigger = PushTrigger {
+            branches: vec![],
+            paths,
+        };
+        let changed = |path: &str| trigger.matches("main", "main", Some(&[path.to_owned()]));
+        assert!(changed("src/train.py"));
+        assert!(!changed("README.md"));
+        assert!(trigger.matches("main", "main", None));
+    }
+}

@@ -1,0 +1,321 @@
+//! The contract between whoever supervises attempts and whatever runs them.
+//!
+//! Order of calls for one attempt: [`prepare`](Executor::prepare), [`create`](Executor::create),
+//! [`start`](Executor::start), then [`wait`](Executor::wait) beside [`logs`](Executor::logs), then
+//! [`collect`](Executor::collect) for each output, then [`remove`](Executor::remove). A supervisor
+//! that takes over after a restart enters at any point, with the handle or, when that was lost, by
+//! calling `create` again with the same spec.
+//!
+//! - Every call may be repeated. `create` with the spec of an attempt that exists adopts it; it never
+//!   removes and creates again. `start` starts only what was created and never started: on Docker,
+//!   starting an exited container would run the program a second time.
+//! - Calls for different attempts may run at the same time; calls for one attempt come from one
+//!   supervisor, except `stop`, which may come at any moment.
+//! - Dropping a future or a stream, and dropping the executor, leaves containers alone.
+//! - Until `remove`, an exited container is the tombstone of its attempt: its state is the result.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream as FutureStream;
+use thiserror::Error as ThisError;
+use trainyard_core::Timestamp;
+use trainyard_core::id::{AttemptId, Fence};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::render::RenderedImage;
+use trainyard_core::stage::RelativePath;
+
+use crate::spec::{AttemptSpec, SpecHash};
+
+/// What runs attempts.
+pub trait Executor: Send + Sync {
+    /// The executor's word, as stored with attempts: `docker`.
+    fn kind(&self) -> &'static str;
+
+    /// Makes an image ready: fetches or builds it. `progress` takes lines for people.
+    ///
+    /// # Errors
+    /// `ImageNotFound`, `ImagePull`, `ImageBuild`, or the engine's trouble.
+    fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> impl Future<Output = Result<PreparedImage, Error>> + Send;
+
+    /// Creates the attempt's container with everything laid out in it, or adopts the one that is
+    /// there with the same attempt and spec hash.
+    ///
+    /// # Errors
+    /// `Mismatch` where another spec was used for this attempt, else the engine's trouble.
+    fn create(&self, spec: &AttemptSpec) -> impl Future<Output = Result<Handle, Error>> + Send;
+
+    /// Starts what was created and never started; does nothing to what was started before.
+    ///
+    /// # Errors
+    /// `Start` where the program cannot be started, `Gone`, or the engine's trouble.
+    fn start(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What is so now; `None` where the engine has no such container.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    fn inspect(
+        &self,
+        handle: &Handle,
+    ) -> impl Future<Output = Result<Option<Status>, Error>> + Send;
+
+    /// Waits until a started container has ended and says how ([`Status::Exited`]).
+    ///
+    /// # Errors
+    /// `Gone` where it vanished, else the engine's trouble. The caller inspects and may wait again.
+    fn wait(&self, handle: &Handle) -> impl Future<Output = Result<Status, Error>> + Send;
+
+    /// The log after `after` (from the start without it), following until the container has ended
+    /// and all of it was read. Frames are pieces, not lines.
+    ///
+    /// # Errors
+    /// On opening: `Gone`, or the engine's trouble. Items can fail too; reopen with the cursor of
+    /// the last frame.
+    fn logs(
+        &self,
+        handle: &Handle,
+        after: Option<LogCursor>,
+    ) -> impl Future<Output = Result<LogStream, Error>> + Send;
+
+    /// Copies an output of an exited container to the new file `to`, never through memory. A folder
+    /// becomes a tar archive with fixed times and owners, so that equal content has an equal hash.
+    /// `None` where the path does not exist.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond `limit` bytes, `Storage`, `Gone`, or the engine's trouble.
+    fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Path,
+        limit: u64,
+    ) -> impl Future<Output = Result<Option<Collected>, Error>> + Send;
+
+    /// Asks the program to end (SIGTERM) and kills it after `grace`. Returns once it has ended.
+    /// A container that was never started is removed instead; one that ended is left alone.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    fn stop(
+        &self,
+        handle: &Handle,
+        grace: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Removes the container and all that was laid out for it. Removing what is gone is fine.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    fn remove(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Everything of this instance that the engine has, in whatever state: a complete listing.
+    ///
+    /// # Errors
+    /// The engine's trouble; then nothing is known.
+    fn list(&self) -> impl Future<Output = Result<Vec<Listed>, Error>> + Send;
+}
+
+/// What finds an attempt's container again. Small, and stored as text: it outlives the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handle {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The engine's own id of the container.
+    pub container: String,
+}
+
+/// An image to make ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// By reference, or built.
+    pub image: RenderedImage,
+    /// A plain tar archive of the source tree; needed to build.
+    pub source: Option<PathBuf>,
+}
+
+/// An image that is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedImage {
+    /// What to create containers from: the engine's id of the image.
+    pub id: String,
+    /// The reference to show and to store: by digest where there is one, else the id.
+    pub shown: String,
+}
+
+/// What is so of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Created and never started.
+    Created,
+    /// It runs.
+    Running {
+        /// Since when, by the engine's clock.
+        since: Timestamp,
+    },
+    /// It ran and ended.
+    Exited {
+        /// The exit code; 128 + n after signal n.
+        code: i32,
+        /// Whether the engine says that the kernel killed it for its use of memory.
+        out_of_memory: bool,
+        /// When it ended, by the engine's clock.
+        at: Timestamp,
+    },
+    /// The engine has it, but cannot tell how it ended (`dead`, or no time of start).
+    Unknown,
+}
+
+/// One container in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// How to find it.
+    pub handle: Handle,
+    /// The fence of the claim that created it.
+    pub fence: Fence,
+    /// The spec that it was created from.
+    pub spec_hash: SpecHash,
+    /// What is so. Cheap listings cannot tell an exit code: they say [`Status::Unknown`] for what
+    /// has ended, and the caller inspects.
+    pub status: Status,
+}
+
+/// Where in a log a frame ends; compare only cursors of one attempt. The meaning of the numbers is
+/// the executor's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogCursor {
+    /// The coarse part.
+    pub major: i64,
+    /// The fine part.
+    pub minor: i64,
+}
+
+/// Which output stream of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A piece of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFrame {
+    /// Which stream it came from.
+    pub stream: Stream,
+    /// When the engine took it.
+    pub at: Timestamp,
+    /// The bytes: any, of any length, not cut at lines.
+    pub bytes: Bytes,
+    /// Where to go on after this frame.
+    pub cursor: LogCursor,
+}
+
+/// Frames in the order in which the engine took them.
+pub type LogStream = Pin<Box<dyn FutureStream<Item = Result<LogFrame, Error>> + Send>>;
+
+/// An output that was copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// File or folder.
+    pub kind: CollectedKind,
+    /// Bytes written.
+    pub size: u64,
+    /// SHA-256 of the bytes written, in lower-case hex.
+    pub sha256: String,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CollectedKind {
+    /// A file's bytes as they are.
+    File,
+    /// A tar archive of a folder's content.
+    Folder,
+}
+
+/// Trouble of an executor. The user's program failing is no error: see [`Status::Exited`].
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[error("{message}")]
+pub struct Error {
+    /// What kind of trouble.
+    pub kind: ErrorKind,
+    /// What happened and what to do, for people.
+    pub message: String,
+}
+
+/// Kinds of trouble, by what the caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// There is no such image.
+    ImageNotFound,
+    /// The image exists or may exist, but could not be fetched.
+    ImagePull,
+    /// The build failed.
+    ImageBuild,
+    /// The container could not be created or the program not started; the stage is at fault.
+    Start,
+    /// A container of this attempt exists with another spec.
+    Mismatch,
+    /// The container does not exist (any more).
+    Gone,
+    /// An output is larger than permitted.
+    TooLarge,
+    /// A disk is full or fails.
+    Storage,
+    /// The engine does not answer, or not in time.
+    Unreachable,
+    /// The engine answered something unforeseen.
+    Engine,
+}
+
+impl Error {
+    /// An error with its message.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// Whether the same call may succeed later with nothing changed.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self.kind {
+            ErrorKind::ImagePull
+            | ErrorKind::Storage
+            | ErrorKind::Unreachable
+            | ErrorKind::Engine => true,
+            ErrorKind::ImageNotFound
+            | ErrorKind::ImageBuild
+            | ErrorKind::Start
+            | ErrorKind::Mismatch
+            | ErrorKind::Gone
+            | ErrorKind::TooLarge => false,
+        }
+    }
+
+    /// The reason to record for an attempt that ends by this error.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        let code = match self.kind {
+            ErrorKind::ImageNotFound => ReasonCode::ImageNotFound,
+            ErrorKind::ImagePull => ReasonCode::ImagePull,
+            ErrorKind::ImageBuild => ReasonCode::ImageBuild,
+            ErrorKind::Start => ReasonCode::ContainerStart,
+            ErrorKind::Mismatch | ErrorKind::Engine => ReasonCode::Internal,
+            ErrorKind::Gone => ReasonCode::Unproved,
+            ErrorKind::TooLarge | ErrorKind::Storage => ReasonCode::Storage,
+            ErrorKind::Unreachable => ReasonCode::EngineUnreachable,
+        };
+        Reason::new(code, self.message.clone())
+    }
+}

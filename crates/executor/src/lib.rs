@@ -1,0 +1,19 @@
+//! What runs attempts: one contract, [`Executor`], and its implementations.
+//!
+//! An executor knows containers (or processes) and nothing of runs, retries or the database. It is
+//! told what to run by an [`AttemptSpec`], hands back a [`Handle`] that finds the attempt again
+//! after a restart of the daemon, and reports what is so ([`Status`]) rather than what it means.
+//!
+//! `docker::Docker` is the one for production. `process::Process` runs commands on the daemon's
+//! own host, without isolation. `fake::Fake` does what its script says and checks that callers keep
+//! the contract; it stands in for the others in tests and benchmarks, and is no mock: it passes the
+//! same conformance suite.
+
+pub mod contract;
+pub mod spec;
+
+pub use contract::{
+    Collected, CollectedKind, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor,
+    LogFrame, LogStream, PreparedImage, Status, Stream,
+};
+pub use spec::{AttemptSpec, InputKind, InputSpec, Limits, SpecHash};

@@ -1,0 +1,128 @@
+//! What an executor is told to run: complete, with nothing left to decide.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+use trainyard_core::id::{AttemptId, Fence, InstanceId, RunId};
+use trainyard_core::name::{DagName, InputName, StageName};
+use trainyard_core::render::RenderedCommand;
+
+/// One attempt to run.
+#[derive(Debug, Clone)]
+pub struct AttemptSpec {
+    /// The attempt; its container's name is made from it.
+    pub attempt: AttemptId,
+    /// The installation that the container is labelled with.
+    pub instance: InstanceId,
+    /// Its run.
+    pub run: RunId,
+    /// Its DAG.
+    pub dag: DagName,
+    /// Its stage.
+    pub stage: StageName,
+    /// The attempt's number within the stage run, from 1.
+    pub number: u32,
+    /// The fence of the claim.
+    pub fence: Fence,
+    /// The image: an id that [`crate::Executor::prepare`] gave.
+    pub image: String,
+    /// What to run; `None` runs the image's own command.
+    pub command: Option<RenderedCommand>,
+    /// Environment variables without secrets. The executor adds `INPUTS` and `OUTPUTS`.
+    pub env: BTreeMap<String, String>,
+    /// Secrets, as environment variables.
+    pub secrets: BTreeMap<String, SecretString>,
+    /// A plain tar archive of the source tree, laid out in the working directory `/workspace`.
+    pub source: Option<PathBuf>,
+    /// Artifacts, laid out read-only below `/trainyard/inputs`.
+    pub inputs: Vec<InputSpec>,
+    /// Whether `/trainyard/outputs` has to be there: outputs or metrics are declared.
+    pub outputs: bool,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// One artifact to lay out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputSpec {
+    /// Its name below `/trainyard/inputs`.
+    pub name: InputName,
+    /// Its content on the daemon's disk.
+    pub path: PathBuf,
+    /// File or folder.
+    pub kind: InputKind,
+    /// SHA-256 of its content, in lower-case hex.
+    pub sha256: String,
+}
+
+/// How an artifact is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InputKind {
+    /// A file of this content.
+    File,
+    /// A folder, from a tar archive.
+    Folder,
+}
+
+/// Limits of a container, with the daemon's defaults applied.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Limits {
+    /// CPUs, in whole and parts; `None` is no limit.
+    pub cpus: Option<f64>,
+    /// Memory in bytes; `None` is no limit.
+    pub memory: Option<u64>,
+    /// Size of `/dev/shm` in bytes; `None` is the engine's default.
+    pub shm: Option<u64>,
+    /// Processes and threads; `None` is no limit.
+    pub pids: Option<u32>,
+}
+
+/// A hash over what an attempt runs, to tell whether a container found is the one meant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SpecHash(pub String);
+
+impl fmt::Display for SpecHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl AttemptSpec {
+    /// The hash over all that is stable when the same attempt is claimed again: not the fence, not
+    /// where files lie, and of secrets the names only.
+    #[must_use]
+    pub fn hash(&self) -> SpecHash {
+        let mut hasher = Sha256::new();
+        let mut add = |label: &str, text: &str| {
+            hasher.update(label.as_bytes());
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        add("attempt", &self.attempt.to_string());
+        add("instance", &self.instance.to_string());
+        add("image", &self.image);
+        match &self.command {
+            None => add("command", ""),
+            Some(RenderedCommand::Script(script)) => add("script", script),
+            Some(RenderedCommand::Exec(items)) => {
+                items.iter().for_each(|item| add("item", item));
+            }
+        }
+        for (name, value) in &self.env {
+            add("env", name);
+            add("value", value);
+        }
+        self.secrets.keys().for_each(|name| add("secret", name));
+        for input in &self.inputs {
+            add("input", input.name.as_str());
+            add("sha256", &input.sha256);
+        }
+        add("source", if self.source.is_some() { "yes" } else { "no" });
+        add("outputs", if self.outputs { "yes" } else { "no" });
+        add("limits", &format!("{:?}", self.limits));
+        SpecHash(hex::encode(hasher.finalize()))
+    }
+}
