@@ -65,6 +65,6 @@ setsid dockerd --host "unix://$socket" ${DOCKERD_FLAGS:-} </dev/null >>"$log" 2>
 dockerd_pid=$!
 if ! wait_for_engine; then
     tail -n 20 "$log" >&2
-    fail docker "dockerd did not answer within $WAIT_SECONDS s; the end of $log is above"
+    fail docker "dockerd ended, or did not answer within $WAIT_SECONDS s; the end of $log is above"
 fi
 say docker "started engine $(engine_version) at $HOST (pid $dockerd_pid, log $log)"

@@ -1,0 +1,40 @@
+# The menu. `make help` lists it.
+#
+# Everything here works on a bare Debian 12 with Rust and git, as root. Without make: deploy/setup/install.sh
+# installs it.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-stop test lint build bench prepare
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+setup: ## install what is missing, start Docker if no engine answers, provide base images
+	deploy/setup/install.sh
+	deploy/setup/docker.sh
+	deploy/setup/images.sh
+
+demo: ## a real push retrains a real model; a worse one is refused; a cron tick retrains by itself
+	deploy/demo.sh
+
+demo-stop: ## stop what the demo left running
+	deploy/demo.sh stop
+
+test: setup lint build ## everything: formatting, lints, queries, all tests on real Postgres and Docker
+	deploy/test.sh
+
+lint: ## formatting, clippy with warnings as errors, and the saved queries against the migrations
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	crates/store/prepare.sh --check
+
+build: ## the program and all tests, not run
+	$(CARGO) build --workspace --all-targets --locked
+
+bench: setup ## Trainyard against a bare Docker loop, as ratios measured in the same run
+	$(CARGO) run --release --locked --package trainyard-bench
+
+prepare: ## write .sqlx anew after a change to a query or a migration
+	crates/store/prepare.sh
