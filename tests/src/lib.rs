@@ -1,1 +1,17 @@
-//! Skeleton.
+//! The harness of the end-to-end scenarios: a daemon, a git remote, a witness, and ways to wait.
+//!
+//! Scenarios see what a user sees: the binary, its exit codes and output, HTTP, and git. What ran is
+//! told by a [`witness::Witness`], which stages call over the network, and not by Trainyard's own
+//! records. A part that is missing (no engine, no Postgres, no binary) fails the test with a sentence
+//! that says how to get it.
+
+pub mod cli;
+pub mod cluster;
+pub mod daemon;
+pub mod engine;
+pub mod place;
+pub mod remote;
+pub mod scene;
+pub mod wait;
+pub mod webhook;
+pub mod witness;

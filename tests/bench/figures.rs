@@ -1,0 +1,39 @@
+//! Figures and how they are told.
+
+/// One figure of the table.
+#[derive(Debug)]
+pub(crate) struct Figure {
+    /// What was measured.
+    pub(crate) what: String,
+    /// The product's own value, in words with its unit.
+    pub(crate) value: String,
+    /// What it was measured against, in words with its unit.
+    pub(crate) against: String,
+    /// The ratio of the two, where there is one.
+    pub(crate) ratio: Option<f64>,
+    /// The aim, in words.
+    pub(crate) aim: &'static str,
+}
+
+/// The middle value.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// The table, for people.
+#[expect(clippy::print_stdout, reason = "the table is what the program is for")]
+pub(crate) fn print(figures: &[Figure]) {
+    println!("| figure | Trainyard | against | ratio | aim |");
+    println!("|---|---|---|---|---|");
+    for figure in figures {
+        let ratio = figure
+            .ratio
+            .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
+        println!(
+            "| {} | {} | {} | {ratio} | {} |",
+            figure.what, figure.value, figure.against, figure.aim
+        );
+    }
+}

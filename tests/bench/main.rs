@@ -1,0 +1,35 @@
+//! `make bench`: what Trainyard costs over what it runs, each figure a ratio measured in this run.
+//!
+//! | figure | against |
+//! |---|---|
+//! | a chain of 10 stages of `true` in Docker | the same 10 containers in a bare loop over the Docker API |
+//! | 32 such stages side by side, 4 at a time | the bare loop, 4 at a time |
+//! | stages per second through the engine on Postgres, executor `fake` | the time of one commit of that Postgres |
+//! | from a trigger to the start of a process stage | a bare `fork` and `exec` |
+//! | idle memory and processor time, and the time from launch to healthy | nothing: they are sizes |
+//!
+//! Rounds alternate with the bare loop, which drifts with the machine; ratios are pair by pair, and the
+//! median is told. Build with `--release` on both sides.
+
+mod bare;
+mod figures;
+mod idle;
+mod product;
+
+use std::process::ExitCode;
+
+use figures::{Figure, print};
+
+/// Rounds of each pair.
+const ROUNDS: usize = 5;
+
+fn main() -> ExitCode {
+    let mut figures: Vec<Figure> = Vec::new();
+    figures.push(product::chain(ROUNDS));
+    figures.push(product::wide(ROUNDS));
+    figures.extend(product::fake(ROUNDS));
+    figures.push(product::trigger(20));
+    figures.extend(idle::measure());
+    print(&figures);
+    ExitCode::SUCCESS
+}

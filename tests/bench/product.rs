@@ -1,0 +1,157 @@
+//! The product's side: whole runs through a daemon, by the times that its history tells.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use trainyard_tests::daemon::Daemon;
+use trainyard_tests::engine::IMAGE;
+use trainyard_tests::place::Place;
+use trainyard_tests::remote::Remote;
+
+use crate::bare;
+use crate::figures::{Figure, median};
+
+const BOUND: Duration = Duration::from_secs(300);
+
+struct Bench {
+    daemon: Daemon,
+    _place: Place,
+}
+
+impl Bench {
+    fn new(dag: &str, more: &[&str]) -> Self {
+        let place = Place::new();
+        let remote = Remote::new(&place, "bench");
+        remote.push("main", &[("dags/bench.yaml", dag)]);
+        let daemon = Daemon::dev(&place, more);
+        let _ = daemon.cli(&["repo", "add", "bench", &remote.url()]).good();
+        let _ = daemon.cli(&["repo", "sync", "bench"]).good();
+        Self {
+            daemon,
+            _place: place,
+        }
+    }
+
+    /// One run, as its history tells it.
+    fn run(&self) -> Value {
+        let answer = self.daemon.json(&["dag", "trigger", "bench"]);
+        let run = self
+            .daemon
+            .finished_run(answer["id"].as_i64().unwrap(), BOUND);
+        assert_eq!(run["state"], "succeeded", "{run}");
+        run
+    }
+
+    /// Seconds from the making of a run to its end.
+    fn seconds(&self) -> f64 {
+        let run = self.run();
+        (time(&run["finished_at"]) - time(&run["created_at"])).as_seconds_f64()
+    }
+}
+
+fn time(value: &Value) -> DateTime<Utc> {
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("no time: {value}"))
+}
+
+/// `count` stages of `true`; in a chain, or side by side.
+fn stages(count: usize, chained: bool, command: &str) -> String {
+    let mut text = "stages:\n".to_owned();
+    for n in 1..=count {
+        let needs = if chained && n > 1 {
+            format!("needs: [s{}], ", n - 1)
+        } else {
+            String::new()
+        };
+        text.push_str(&format!(
+            "  s{n}: {{{needs}image: \"{IMAGE}\", command: [{command}], checkout: false}}\n"
+        ));
+    }
+    text
+}
+
+fn against_bare(what: &str, bench: &Bench, rounds: usize, count: usize, at_once: usize) -> Figure {
+    let _ = (bench.seconds(), bare::containers(count, at_once));
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let own = bench.seconds();
+        let bare = bare::containers(count, at_once).as_secs_f64();
+        ours.push(own);
+        theirs.push(bare);
+        ratios.push(own / bare);
+    }
+    Figure {
+        what: what.to_owned(),
+        value: format!("{:.2} s", median(&ours)),
+        against: format!("bare loop {:.2} s", median(&theirs)),
+        ratio: Some(median(&ratios)),
+        aim: "at most 1.05",
+    }
+}
+
+pub(crate) fn chain(rounds: usize) -> Figure {
+    let bench = Bench::new(&stages(10, true, "\"true\""), &[]);
+    against_bare("chain of 10 containers", &bench, rounds, 10, 1)
+}
+
+pub(crate) fn wide(rounds: usize) -> Figure {
+    let bench = Bench::new(&stages(32, false, "\"true\""), &["--parallelism", "4"]);
+    against_bare("32 containers, 4 at a time", &bench, rounds, 32, 4)
+}
+
+pub(crate) fn fake(rounds: usize) -> Vec<Figure> {
+    let bench = Bench::new(&stages(40, true, "\"true\""), &["--executor", "fake"]);
+    let _ = bench.seconds();
+    let chain: Vec<f64> = (0..rounds).map(|_| bench.seconds()).collect();
+    drop(bench);
+
+    let bench = Bench::new(
+        &stages(500, false, "\"true\""),
+        &["--executor", "fake", "--parallelism", "64"],
+    );
+    let _ = bench.seconds();
+    let rates: Vec<f64> = (0..rounds).map(|_| 500.0 / bench.seconds()).collect();
+    vec![
+        Figure {
+            what: "chain of 40 fake stages".to_owned(),
+            value: format!("{:.3} s", median(&chain)),
+            against: "aim of 0.2 s".to_owned(),
+            ratio: Some(median(&chain) / 0.2),
+            aim: "at most 1",
+        },
+        Figure {
+            what: "fake stages per second".to_owned(),
+            value: format!("{:.0} /s", median(&rates)),
+            against: "aim of 1000 /s".to_owned(),
+            ratio: Some(median(&rates) / 1000.0),
+            aim: "at least 1",
+        },
+    ]
+}
+
+pub(crate) fn trigger(rounds: usize) -> Figure {
+    let bench = Bench::new(&stages(1, false, "\"true\""), &["--executor", "process"]);
+    let _ = bench.run();
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let run = bench.run();
+        let stage = &run["stages"][0]["attempts"][0];
+        let own = (time(&stage["started_at"]) - time(&run["created_at"])).as_seconds_f64();
+        let begun = Instant::now();
+        let _ = std::process::Command::new("true").status();
+        let bare = begun.elapsed().as_secs_f64();
+        ours.push(own * 1000.0);
+        theirs.push(bare * 1000.0);
+        ratios.push(own / bare);
+    }
+    Figure {
+        what: "trigger to start of a process stage".to_owned(),
+        value: format!("{:.1} ms", median(&ours)),
+        against: format!("fork, exec and wait {:.1} ms", median(&theirs)),
+        ratio: Some(median(&ratios)),
+        aim: "10 ms",
+    }
+}

@@ -1,0 +1,125 @@
+//! A daemon that is killed while stages run loses nothing: containers go on, the next daemon takes
+//! them over, nothing runs twice, and no line of log is missing.
+
+use std::time::Duration;
+
+use trainyard_tests::daemon::{Daemon, stage};
+use trainyard_tests::engine::IMAGE;
+use trainyard_tests::place::Place;
+use trainyard_tests::remote::Remote;
+use trainyard_tests::wait::until_true;
+use trainyard_tests::witness::Witness;
+
+const BOUND: Duration = Duration::from_secs(120);
+
+/// Three stages side by side that count up while a gate is closed, and one after them.
+fn dag(witness: &Witness) -> String {
+    let mut text = format!("env: {{WITNESS: \"{}\"}}\nstages:\n", witness.address());
+    for name in ["a", "b", "c"] {
+        text.push_str(&format!(
+            r#"  {name}:
+    image: "{IMAGE}"
+    run: |
+      wget -q -O- "$WITNESS/start-$TRAINYARD_STAGE-$TRAINYARD_ATTEMPT" >/dev/null
+      (wget -q -O- "$WITNESS/gate/go" >/dev/null; touch /tmp/go) &
+      n=0
+      while [ ! -e /tmp/go ] || [ "$n" -lt 50 ]; do n=$((n+1)); echo "line $n of $TRAINYARD_STAGE"; sleep 0.1; done
+      wget -q -O- "$WITNESS/lines-$TRAINYARD_STAGE-$n" >/dev/null
+"#
+        ));
+    }
+    text.push_str(&format!(
+        "  after: {{needs: [a, b, c], image: \"{IMAGE}\", run: 'wget -q -O- \"$WITNESS/start-after-$TRAINYARD_ATTEMPT\"'}}\n"
+    ));
+    text
+}
+
+fn start(place: &Place, witness: &Witness) -> (Daemon, i64) {
+    let remote = Remote::new(place, "model");
+    remote.push("main", &[("dags/count.yaml", &dag(witness))]);
+    let daemon = Daemon::dev(place, &[]);
+    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let _ = daemon.cli(&["dag", "trigger", "count"]).good();
+    let run = daemon.runs(1, BOUND)[0];
+    until_true("the start of three stages", BOUND, || {
+        ["a", "b", "c"]
+            .iter()
+            .all(|name| witness.count(&format!("start-{name}-1")) == 1)
+    });
+    (daemon, run)
+}
+
+fn check(daemon: &Daemon, run: i64, witness: &Witness) {
+    let ended = daemon.finished_run(run, BOUND);
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    for name in ["a", "b", "c", "after"] {
+        assert_eq!(
+            witness.count(&format!("start-{name}-1")),
+            1,
+            "{name} ran once"
+        );
+        assert_eq!(
+            stage(&ended, name)["attempts"].as_array().unwrap().len(),
+            1,
+            "{ended}"
+        );
+    }
+    for name in ["a", "b", "c"] {
+        let told = format!("lines-{name}-");
+        let all = witness.all();
+        let (told, _) = all
+            .iter()
+            .find(|(saying, _)| saying.starts_with(&told))
+            .unwrap();
+        let count: usize = told.rsplit('-').next().unwrap().parse().unwrap();
+        let log = daemon
+            .cli(&["run", "logs", &run.to_string(), name])
+            .good()
+            .stdout;
+        let kept: Vec<&str> = log
+            .lines()
+            .filter_map(|line| line.find("line ").map(|at| &line[at..]))
+            .collect();
+        let wanted: Vec<String> = (1..=count).map(|n| format!("line {n} of {name}")).collect();
+        assert_eq!(kept, wanted, "every line once and in order");
+    }
+}
+
+#[test]
+fn stages_are_taken_over_after_sigkill() {
+    let (place, witness) = (Place::new(), Witness::new());
+    let (daemon, run) = start(&place, &witness);
+    daemon.kill();
+    let daemon = Daemon::dev(&place, &[]);
+    witness.open("go");
+    check(&daemon, run, &witness);
+}
+
+#[test]
+fn stages_that_end_while_no_daemon_runs_are_collected() {
+    let (place, witness) = (Place::new(), Witness::new());
+    let (daemon, run) = start(&place, &witness);
+    daemon.kill();
+    witness.open("go");
+    until_true("the end of three stages", BOUND, || {
+        ["a", "b", "c"].iter().all(|name| {
+            witness
+                .all()
+                .keys()
+                .any(|saying| saying.starts_with(&format!("lines-{name}-")))
+        })
+    });
+    let daemon = Daemon::dev(&place, &[]);
+    check(&daemon, run, &witness);
+}
+
+#[test]
+fn stopping_the_daemon_leaves_stages_running_for_the_next_one() {
+    let (place, witness) = (Place::new(), Witness::new());
+    let (daemon, run) = start(&place, &witness);
+    assert_eq!(daemon.stop(), Some(0));
+    let daemon = Daemon::dev(&place, &[]);
+    witness.open("go");
+    check(&daemon, run, &witness);
+}

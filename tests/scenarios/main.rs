@@ -1,0 +1,18 @@
+//! End-to-end scenarios: one file a promise. See the harness in `src/`.
+
+mod artifacts_reach_later_stages;
+mod bad_input_is_answered_in_words;
+mod cancel_beats_retry;
+mod cron_fires_once;
+mod examples_run;
+mod exec_needs_no_daemon;
+mod file_faults_are_shown_and_others_run;
+mod gate_refuses_a_worse_model;
+mod images_are_built_from_the_commit;
+mod killed_daemon_loses_nothing;
+mod postgres_restart_is_survived;
+mod push_starts_the_run;
+mod retry_takes_over_what_stands;
+mod runs_take_parameters;
+mod secrets_stay_secret;
+mod webhooks_are_verified;

@@ -1,0 +1,114 @@
+//! The `trainyard` binary, called as a user calls it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Where the binary under test is: beside the test's own build.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let built = test.ancestors().nth(2).unwrap().join("trainyard");
+    assert!(
+        built.exists(),
+        "{} is missing: `cargo build -p trainyard` makes it",
+        built.display()
+    );
+    built
+}
+
+/// What a call printed and how it ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// The exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Answer {
+    fn new(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Itself, if it ended well.
+    ///
+    /// # Panics
+    /// When the exit code is not 0.
+    #[track_caller]
+    #[must_use]
+    pub fn good(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self
+    }
+
+    /// Standard output as JSON.
+    ///
+    /// # Panics
+    /// When it is not JSON.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+}
+
+/// Calls the binary in `folder` with these variables over a clean environment.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn call<S: AsRef<OsStr>>(folder: &Path, variables: &[(&str, &str)], arguments: &[S]) -> Answer {
+    call_with_input(folder, variables, arguments, "")
+}
+
+/// As [`call`], with text on standard input.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn call_with_input<S: AsRef<OsStr>>(
+    folder: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[S],
+    input: &str,
+) -> Answer {
+    use std::io::Write as _;
+    let mut child = command(folder, variables, arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A call that does not read its input closes it early: that is its own affair.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    Answer::new(&child.wait_with_output().unwrap())
+}
+
+/// A command for the binary, not started.
+#[must_use]
+pub fn command<S: AsRef<OsStr>>(
+    folder: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[S],
+) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(folder).env_clear();
+    for name in ["PATH", "DOCKER_HOST"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("HOME", folder).env("NO_COLOR", "1");
+    command.envs(variables.iter().copied());
+    command
+}

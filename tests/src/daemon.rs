@@ -1,0 +1,295 @@
+//! A daemon of a test's own: `trainyard dev`, or `trainyard daemon` on a cluster of the test's.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::{self, Answer};
+use crate::place::Place;
+use crate::wait::until;
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// How long a clean stop may take.
+const STOP: Duration = Duration::from_secs(30);
+
+/// A running daemon; killed when it is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    folder: PathBuf,
+    data: PathBuf,
+    url: String,
+    token: String,
+}
+
+impl Daemon {
+    /// Starts `trainyard dev` on the data folder `data` of `place`, with more arguments.
+    ///
+    /// # Panics
+    /// When it does not become ready; with the end of its output.
+    #[must_use]
+    pub fn dev(place: &Place, more: &[&str]) -> Self {
+        let data = place.join("data");
+        let shown = data.display().to_string();
+        let mut arguments = vec!["dev", "--data-dir", &shown, "--listen", "127.0.0.1:0"];
+        arguments.extend_from_slice(more);
+        Self::start(place.path(), &data, &arguments)
+    }
+
+    /// Starts `trainyard daemon` with the configuration `toml`, whose data folder is `data`.
+    ///
+    /// # Panics
+    /// When it does not become ready; with the end of its output.
+    #[must_use]
+    pub fn production(place: &Place, toml: &str) -> Self {
+        let data = place.join("data");
+        let text = format!(
+            "data_dir = {:?}\nlisten = \"127.0.0.1:0\"\n{toml}",
+            data.display().to_string()
+        );
+        let file = place.write("daemon.toml", &text).display().to_string();
+        Self::start(place.path(), &data, &["daemon", "--config", &file])
+    }
+
+    fn start(folder: &Path, data: &Path, arguments: &[&str]) -> Self {
+        let endpoint = data.join("endpoint.json");
+        // What an earlier daemon left would be taken for this one's.
+        let _ = std::fs::remove_file(&endpoint);
+        let output = folder.join("daemon.log");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&output)
+            .unwrap();
+        let mut child = cli::command(folder, &[], arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let (url, token) = until("a daemon", START, || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the daemon ended with {status}:\n{}", end_of(&output));
+            }
+            ready(&endpoint, data).ok_or_else(|| end_of(&output))
+        });
+        Self {
+            child,
+            folder: folder.to_owned(),
+            data: data.to_owned(),
+            url,
+            token,
+        }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// All that it printed, over all its starts in this place.
+    #[must_use]
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Calls the command line against it.
+    pub fn cli<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Answer {
+        self.cli_with_input(arguments, "")
+    }
+
+    /// As [`Daemon::cli`], with text on standard input.
+    pub fn cli_with_input<S: AsRef<OsStr>>(&self, arguments: &[S], input: &str) -> Answer {
+        let variables = [
+            ("TRAINYARD_URL", self.url.as_str()),
+            ("TRAINYARD_TOKEN", &self.token),
+        ];
+        cli::call_with_input(&self.folder, &variables, arguments, input)
+    }
+
+    /// Calls the command line with `--output json` and returns what it printed.
+    ///
+    /// # Panics
+    /// When the call fails.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.extend_from_slice(&["--output", "json"]);
+        self.cli(&all).good().json()
+    }
+
+    /// A run as JSON, once it has ended.
+    ///
+    /// # Panics
+    /// When it does not end within `bound`.
+    #[track_caller]
+    #[must_use]
+    pub fn finished_run(&self, id: i64, bound: Duration) -> Value {
+        until(&format!("the end of run {id}"), bound, || {
+            let run = self.json(&["run", "show", &id.to_string()]);
+            if run["finished_at"].is_null() {
+                Err(run.to_string())
+            } else {
+                Ok(run)
+            }
+        })
+    }
+
+    /// Waits until there are `count` runs, and returns their numbers, oldest first.
+    ///
+    /// # Panics
+    /// When they do not come within `bound`.
+    #[track_caller]
+    #[must_use]
+    pub fn runs(&self, count: usize, bound: Duration) -> Vec<i64> {
+        until(&format!("{count} runs"), bound, || {
+            let mut runs = self.run_ids();
+            runs.sort_unstable();
+            if runs.len() >= count {
+                Ok(runs)
+            } else {
+                Err(format!("{runs:?}"))
+            }
+        })
+    }
+
+    /// The numbers of all runs, newest first.
+    #[track_caller]
+    #[must_use]
+    pub fn run_ids(&self) -> Vec<i64> {
+        let listing = self.json(&["run", "list"]);
+        items(&listing)
+            .iter()
+            .map(|run| run["id"].as_i64().unwrap())
+            .collect()
+    }
+
+    /// Stops it as Ctrl-C does, and waits until it has ended. Returns its exit code.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(mut self) -> Option<i32> {
+        signal(self.pid(), "INT");
+        until("the end of the daemon", STOP, || {
+            self.child
+                .try_wait()
+                .unwrap()
+                .ok_or_else(|| end_of(&self.folder.join("daemon.log")))
+        })
+        .code()
+    }
+
+    /// Kills it with SIGKILL.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // A clean stop first: it takes a private Postgres along.
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            signal(self.pid(), "INT");
+            for _ in 0..200 {
+                if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The items of a listing.
+///
+/// # Panics
+/// When it is none.
+#[track_caller]
+#[must_use]
+pub fn items(listing: &Value) -> &Vec<Value> {
+    listing
+        .as_array()
+        .or_else(|| listing["items"].as_array())
+        .unwrap_or_else(|| panic!("not a listing: {listing}"))
+}
+
+/// A stage of a run as `run show --output json` tells it.
+///
+/// # Panics
+/// When the run has no such stage.
+#[track_caller]
+#[must_use]
+pub fn stage<'a>(run: &'a Value, name: &str) -> &'a Value {
+    run["stages"]
+        .as_array()
+        .and_then(|stages| stages.iter().find(|stage| stage["name"] == name))
+        .unwrap_or_else(|| panic!("no stage {name} in {run}"))
+}
+
+/// An HTTP client.
+#[must_use]
+pub fn http_client() -> reqwest::Client {
+    static PROVIDER: LazyLock<()> = LazyLock::new(|| {
+        // Another thread may have been first: then there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    LazyLock::force(&PROVIDER);
+    reqwest::Client::new()
+}
+
+/// Sends a signal by its name.
+///
+/// # Panics
+/// When there is no `kill`.
+pub fn signal(pid: u32, name: &str) {
+    std::process::Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status()
+        .unwrap();
+}
+
+fn ready(endpoint: &Path, data: &Path) -> Option<(String, String)> {
+    let text = std::fs::read_to_string(endpoint).ok()?;
+    let url = serde_json::from_str::<Value>(&text).ok()?["url"]
+        .as_str()?
+        .to_owned();
+    let token = std::fs::read_to_string(data.join("token"))
+        .ok()?
+        .trim()
+        .to_owned();
+    let address = url.strip_prefix("http://")?;
+    std::net::TcpStream::connect(address).ok()?;
+    Some((url, token))
+}
+
+fn end_of(output: &Path) -> String {
+    let text = std::fs::read_to_string(output).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
