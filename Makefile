@@ -34,7 +34,8 @@ build: ## the program and all tests, not run
 	$(CARGO) build --workspace --all-targets --locked
 
 bench: setup ## Trainyard against a bare Docker loop, as ratios measured in the same run
-	$(CARGO) run --release --locked --package trainyard-bench
+	$(CARGO) build --release --locked --package trainyard --package trainyard-tests --bins
+	$(CARGO) run --release --locked --package trainyard-tests --bin bench
 
 prepare: ## write .sqlx anew after a change to a query or a migration
 	crates/store/prepare.sh

@@ -90,7 +90,7 @@ webhook_url() {
 
 # set_secret REPO NAME VALUE
 set_secret() {
-    printf %s "$3" | trainyard secret set "$1" "$2"
+    printf %s "$3" | trainyard secret set "$2" --repo "$1"
 }
 
 # runs FILTER: what the jq filter gives over the array of runs, newest first, as plain text.
