@@ -1,1 +1,45 @@
-//! Skeleton.
+//! The store: Postgres, and the only crate with SQL.
+//!
+//! What happens to a run is decided by the pure core; this crate makes it true. The central call is
+//! [`Store::advance`]: lock the run, read its state, let the core apply and plan, write the
+//! difference, all in one transaction. Recovery is no feature of its own: unfinished runs are in the
+//! tables, and planning them again is always safe.
+//!
+//! - One file for each aggregate. Statements are checked against a real database when this crate is
+//!   developed, and against `.sqlx` when it is built (`prepare.sh` renews it).
+//! - `now` comes once for each transaction from Postgres, read in the statement that takes the lock,
+//!   and is passed down. Several daemons have one clock so.
+//! - Lock order, everywhere: repo, DAG, schedule, run, stage run, attempt; runs in the order of their
+//!   ids. The admission lock comes last, and within it no row is waited for.
+//! - No transaction is held across anything slow.
+//! - A row that cannot be understood is an error that names it, and stops only what is about it.
+
+mod artifacts;
+mod attempts;
+mod batch;
+mod daemons;
+mod dags;
+mod encoding;
+mod error;
+mod notify;
+mod options;
+mod recent;
+mod runs;
+mod seal;
+mod store;
+mod wakes;
+
+pub use artifacts::{ArtifactContent, ArtifactKind, NewArtifact};
+pub use attempts::assemble::{Adopted, Claim};
+pub use attempts::claim::{ClaimCapacity, ClaimRequest};
+pub use attempts::finish::{Finished, FinishedAttempt};
+pub use attempts::sweep::{KnownAttempt, Unremoved};
+pub use daemons::DaemonInfo;
+pub use dags::{DagAtCommit, PinnedDag};
+pub use error::{Error, Result};
+pub use options::StoreOptions;
+pub use runs::advance::Advanced;
+pub use runs::start::{NewRun, Recorded};
+pub use seal::SecretKey;
+pub use store::Store;
+pub use wakes::{Concern, Wake, Wakes, Woken};

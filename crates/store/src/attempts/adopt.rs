@@ -1,0 +1,102 @@
+//! Adoption: taking over attempts that nobody attends to any more.
+
+use std::time::Duration;
+
+use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
+use trainyard_core::outcome::Reason;
+
+use crate::attempts::assemble::{Adopted, Claim, assemble};
+use crate::attempts::claim::ClaimedRow;
+use crate::encoding;
+use crate::error::{Error, Result};
+use crate::runs::state::reference;
+use crate::store::Store;
+
+/// How long after a claim its own daemon is given to attend to it, before it counts as forgotten.
+const ATTEND_WITHIN: Duration = Duration::from_secs(60);
+
+impl Store {
+    /// Claims, with new fences, the attempts of an executor that nobody attends to: those of daemons
+    /// that stopped or whose lease ran out, and the daemon's own that are not among `attended` though
+    /// they were claimed a while ago (the answer to a claim was lost). Their containers may exist,
+    /// and may be running.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn adoptable(
+        &self,
+        daemon: DaemonId,
+        executor: &str,
+        attended: &[AttemptId],
+    ) -> Result<Vec<Claim>> {
+        let attended: Vec<_> = attended.iter().map(|attempt| attempt.0).collect();
+        let rows = sqlx::query!(
+            r#"with picked as (
+                select a.id from attempt a join daemon d on d.id = a.owner
+                where a.state in ('claimed', 'running') and a.executor = $2
+                    and case when a.owner = $1
+                        then a.id <> all($3) and a.claimed_at < clock_timestamp() - make_interval(secs => $4)
+                        else d.stopped_at is not null or d.lease_until < clock_timestamp() end
+                for update of a skip locked
+            ),
+            adopted as (
+                update attempt a set owner = $1, fence = nextval('fence'), claimed_at = clock_timestamp()
+                from picked where a.id = picked.id
+                returning a.id, a.run, a.stage, a.number, a.fence, a.handle, a.spec_hash, a.started_at, a.claimed_at
+            ),
+            history as (
+                insert into run_event (run, at, kind, stage, attempt)
+                select run, claimed_at, 'attempt_adopted', stage, number from adopted
+            )
+            select a.id as "id!", a.run as "run!", a.stage as "stage!", a.number as "number!", a.fence as "fence!",
+                a.handle, a.spec_hash, a.started_at, r.version as "version!",
+                l.cursor_major as "cursor_major?", l.cursor_minor as "cursor_minor?"
+            from adopted a join run r on r.id = a.run left join attempt_log l on l.attempt = a.id"#,
+            daemon.0,
+            executor,
+            &attended,
+            ATTEND_WITHIN.as_secs_f64()
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let rows = rows
+            .into_iter()
+            .map(|row| ClaimedRow {
+                attempt: AttemptId(row.id),
+                fence: Fence(row.fence),
+                run: RunId(row.run),
+                run_version: row.version,
+                reference: reference(row.stage, row.number),
+                adopted: Some(Adopted {
+                    handle: row.handle,
+                    spec_hash: row.spec_hash,
+                    started_at: row.started_at,
+                    log_cursor: row.cursor_major.zip(row.cursor_minor),
+                }),
+            })
+            .collect();
+        assemble(&self.core, rows).await
+    }
+
+    /// The attempts of a daemon that were asked to stop and have not ended, and why.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<(AttemptId, Fence, Reason)>> {
+        let rows = sqlx::query!(
+            r#"select id, fence as "fence!", stop_code, stop_message from attempt
+            where owner = $1 and state in ('claimed', 'running') and stop_requested_at is not null"#,
+            daemon.0
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let what = || format!("the stop request of attempt {}", row.id);
+                let reason = encoding::reason(row.stop_code, row.stop_message, what)?
+                    .ok_or_else(|| Error::corrupt(what(), "it has no reason"))?;
+                Ok((AttemptId(row.id), Fence(row.fence), reason))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,187 @@
+//! From rows of claimed attempts to claims: everything that is needed to run them.
+//!
+//! After the claim's transaction, in a snapshot of its own: reading locks nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_core::name::InputName;
+use trainyard_core::run::{AttemptRef, Run};
+
+use crate::artifacts::{ArtifactContent, ArtifactKind};
+use crate::attempts::claim::ClaimedRow;
+use crate::dags::PinnedDag;
+use crate::encoding::event::place;
+use crate::error::{Error, Result};
+use crate::runs::state::{KnownRun, load_runs};
+use crate::store::Core;
+
+/// One claimed attempt with all that is needed to run it.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Carry it in every write for the attempt.
+    pub fence: Fence,
+    /// The attempt's place in its run.
+    pub reference: AttemptRef,
+    /// The run, with everything that ended before this attempt was queued.
+    pub run: Arc<Run>,
+    /// The DAG version that the run pins.
+    pub pinned: Arc<PinnedDag>,
+    /// The artifact of each declared input; `None` where there is none, since its stage did not
+    /// succeed.
+    pub inputs: BTreeMap<InputName, Option<ArtifactContent>>,
+    /// What an earlier claim of the same attempt left; `None` for a first claim.
+    pub adopted: Option<Adopted>,
+}
+
+/// What an earlier claim of the same attempt left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its handle; `None` where none was recorded, which does not prove that there is no container.
+    pub handle: Option<String>,
+    /// The hash of the spec that the handle was made from.
+    pub spec_hash: Option<String>,
+    /// When its container started, where that was recorded.
+    pub started_at: Option<Timestamp>,
+    /// Up to where the executor's log is stored (major, minor).
+    pub log_cursor: Option<(i64, i64)>,
+}
+
+/// Puts claims together. What cannot be read is ended as errored, so that it holds no capacity.
+pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut known: HashMap<RunId, Result<KnownRun>> = HashMap::new();
+    let mut unknown = Vec::new();
+    for row in &rows {
+        match core
+            .runs
+            .get(row.run)
+            .filter(|known| known.version >= row.run_version)
+        {
+            Some(current) => {
+                known.insert(row.run, Ok(current));
+            }
+            None => unknown.push(row.run.0),
+        }
+    }
+    let takes_inputs = rows.iter().any(|row| match known.get(&row.run) {
+        Some(Ok(run)) => !run.pinned.dag.stage(row.reference.stage).inputs.is_empty(),
+        Some(Err(_)) | None => true,
+    });
+    let mut inputs = InputsByPlace::new();
+    if !unknown.is_empty() || takes_inputs {
+        let mut snapshot = core
+            .pool
+            .begin_with("begin isolation level repeatable read read only")
+            .await?;
+        if !unknown.is_empty() {
+            known.extend(load_runs(core, &mut snapshot, &unknown).await?);
+        }
+        inputs = load_inputs(&mut snapshot, &rows, &known).await?;
+        snapshot.commit().await?;
+    }
+    let mut claims = Vec::with_capacity(rows.len());
+    for row in rows {
+        match known.get(&row.run) {
+            Some(Ok(run)) => claims.push(claim(row, run, &inputs)),
+            Some(Err(error)) => give_up(core, &row, error).await?,
+            None => give_up(core, &row, &Error::not_found(format!("run {}", row.run))).await?,
+        }
+    }
+    Ok(claims)
+}
+
+fn claim(row: ClaimedRow, known: &KnownRun, artifacts: &InputsByPlace) -> Claim {
+    let dag = &known.pinned.dag;
+    let find = |source: &trainyard_core::stage::InputSource| {
+        let stage = place(dag.index_of(source.stage.as_str())?);
+        artifacts
+            .get(&(row.run.0, stage, source.output.to_string()))
+            .cloned()
+    };
+    let inputs = dag
+        .stage(row.reference.stage)
+        .inputs
+        .iter()
+        .map(|(name, source)| (name.clone(), find(source)))
+        .collect();
+    Claim {
+        attempt: row.attempt,
+        fence: row.fence,
+        reference: row.reference,
+        run: Arc::clone(&known.run),
+        pinned: Arc::clone(&known.pinned),
+        inputs,
+        adopted: row.adopted,
+    }
+}
+
+/// Artifacts by run, stage and output.
+type InputsByPlace = HashMap<(i64, i32, String), ArtifactContent>;
+
+async fn load_inputs(
+    connection: &mut PgConnection,
+    rows: &[ClaimedRow],
+    known: &HashMap<RunId, Result<KnownRun>>,
+) -> Result<InputsByPlace> {
+    let (mut runs, mut stages, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+    for row in rows {
+        let Some(Ok(run)) = known.get(&row.run) else {
+            continue;
+        };
+        for source in run.pinned.dag.stage(row.reference.stage).inputs.values() {
+            if let Some(stage) = run.pinned.dag.index_of(source.stage.as_str()) {
+                runs.push(row.run.0);
+                stages.push(place(stage));
+                outputs.push(source.output.to_string());
+            }
+        }
+    }
+    if runs.is_empty() {
+        return Ok(InputsByPlace::new());
+    }
+    let found = sqlx::query!(
+        "select distinct a.run, a.stage, a.output, a.kind, a.sha256, a.size
+         from unnest($1::bigint[], $2::integer[], $3::text[]) as u (run, stage, output)
+         join artifact a on a.run = u.run and a.stage = u.stage and a.output = u.output",
+        &runs,
+        &stages,
+        &outputs
+    )
+    .fetch_all(connection)
+    .await?;
+    found
+        .into_iter()
+        .map(|row| {
+            let content = ArtifactContent {
+                kind: ArtifactKind::from_word(&row.kind)?,
+                sha256: row.sha256,
+                size: row.size.unsigned_abs(),
+            };
+            Ok(((row.run, row.stage, row.output), content))
+        })
+        .collect()
+}
+
+/// Ends an attempt whose run cannot be read: nobody can run it, and it must not hold capacity.
+async fn give_up(core: &Core, row: &ClaimedRow, error: &Error) -> Result<()> {
+    tracing::error!(%error, run.id = %row.run, attempt = %row.attempt, "an attempt cannot be run");
+    sqlx::query!(
+        "update attempt set state = 'finished', finished_at = clock_timestamp(), outcome = 'errored',
+            reason_code = 'internal', reason_message = $3
+         where id = $1 and fence = $2 and state in ('claimed', 'running')",
+        row.attempt.0,
+        row.fence.0,
+        error.to_string()
+    )
+    .execute(&core.pool)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! Claiming: waiting attempts get capacity, and an owner.
+//!
+//! Under one short advisory lock for the whole database, so that what is counted as free is free.
+//! No row is waited for within it: an attempt that another transaction has locked is passed by.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use trainyard_core::admit::{Capacity, Waiting, admit};
+use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
+use trainyard_core::name::PoolName;
+use trainyard_core::run::AttemptRef;
+use uuid::Uuid;
+
+use crate::attempts::assemble::{Claim, assemble};
+use crate::error::{Error, Result, repeated};
+use crate::runs::state::reference;
+use crate::store::Store;
+
+/// The advisory lock of admission: `trainyar` in ASCII.
+const ADMISSION: i64 = 0x7472_6169_6e79_6172;
+
+/// The most runs that one admission looks at, the oldest first. More than there are slots, so only
+/// runs that would not get a turn anyway are out of sight.
+const RUNS_AT_MOST: i64 = 512;
+
+/// What there is to share, in all: what is in use is found in the database.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClaimCapacity {
+    /// How many attempts the claiming daemon may hold at the same time.
+    pub slots_total: u32,
+    /// The slots of each pool, shared by all daemons.
+    pub pools_total: BTreeMap<PoolName, u32>,
+}
+
+/// A request for attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Who claims.
+    pub daemon: DaemonId,
+    /// The word of the executor that will run them; also who may adopt them later.
+    pub executor: String,
+    /// What there is to share.
+    pub capacity: ClaimCapacity,
+}
+
+/// An attempt that was claimed, as its row says.
+#[derive(Debug)]
+pub(crate) struct ClaimedRow {
+    pub(crate) attempt: AttemptId,
+    pub(crate) fence: Fence,
+    pub(crate) run: RunId,
+    pub(crate) run_version: i64,
+    pub(crate) reference: AttemptRef,
+    pub(crate) adopted: Option<crate::attempts::assemble::Adopted>,
+}
+
+/// What an admission granted.
+#[derive(Debug, Default)]
+pub(crate) struct Granted {
+    pub(crate) rows: Vec<ClaimedRow>,
+    /// Whether attempts were seen that got nothing.
+    pub(crate) some_wait: bool,
+}
+
+impl Store {
+    /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of
+    /// [`admit`]. A daemon whose lease ran out gets nothing until it renews it.
+    ///
+    /// # Errors
+    /// Trouble with the database. An attempt whose run cannot be read is ended as errored and left
+    /// out.
+    pub async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        let granted = repeated(|| async {
+            let mut transaction = self.core.begin().await?;
+            let granted = claim_in(&mut transaction, request).await?;
+            transaction.commit().await?;
+            Ok(granted)
+        })
+        .await?;
+        assemble(&self.core, granted.rows).await
+    }
+}
+
+/// Claims within a transaction of the caller's. Call it last: from here on the transaction keeps
+/// all other claims waiting.
+pub(crate) async fn claim_in(
+    connection: &mut PgConnection,
+    request: &ClaimRequest,
+) -> Result<Granted> {
+    // In a statement of its own: the next one must not see the database as it was before the wait.
+    sqlx::query!("select pg_advisory_xact_lock($1)", ADMISSION)
+        .execute(&mut *connection)
+        .await?;
+    let capacity = free_capacity(connection, request).await?;
+    if capacity.slots == 0 {
+        return Ok(Granted {
+            rows: Vec::new(),
+            some_wait: true,
+        });
+    }
+    let (ids, waiting) = waiting_attempts(connection, capacity.slots).await?;
+    let granted: Vec<Uuid> = admit(&waiting, capacity)
+        .into_iter()
+        .filter_map(|place| ids.get(place).copied())
+        .collect();
+    let some_wait = granted.len() < ids.len();
+    if granted.is_empty() {
+        return Ok(Granted {
+            rows: Vec::new(),
+            some_wait,
+        });
+    }
+    let rows = sqlx::query!(
+        r#"with picked as (
+            select id from attempt where id = any($1) and state = 'queued' for update skip locked
+        ),
+        claimed as (
+            update attempt a
+            set state = 'claimed', owner = $2, executor = $3, fence = nextval('fence'), claimed_at = clock_timestamp()
+            from picked where a.id = picked.id
+                and exists (select from daemon where id = $2 and stopped_at is null and lease_until > clock_timestamp())
+            returning a.id, a.run, a.stage, a.number, a.fence, a.claimed_at
+        ),
+        history as (
+            insert into run_event (run, at, kind, stage, attempt)
+            select run, claimed_at, 'attempt_claimed', stage, number from claimed
+        )
+        select c.id as "id!", c.run as "run!", c.stage as "stage!", c.number as "number!", c.fence as "fence!",
+            r.version as "version!"
+        from claimed c join run r on r.id = c.run"#,
+        &granted,
+        request.daemon.0,
+        request.executor
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows
+        .into_iter()
+        .map(|row| ClaimedRow {
+            attempt: AttemptId(row.id),
+            fence: Fence(row.fence),
+            run: RunId(row.run),
+            run_version: row.version,
+            reference: reference(row.stage, row.number),
+            adopted: None,
+        })
+        .collect();
+    Ok(Granted { rows, some_wait })
+}
+
+/// What is free: slots of the claiming daemon, pools of everybody.
+async fn free_capacity(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Capacity> {
+    let rows = sqlx::query!(
+        "select run, owner = $1 as \"own!\", pools from attempt where state in ('claimed', 'running')",
+        request.daemon.0
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut free = Capacity {
+        slots: request.capacity.slots_total,
+        pools: request.capacity.pools_total.clone(),
+        held: BTreeMap::new(),
+    };
+    for row in rows {
+        *free.held.entry(RunId(row.run)).or_default() += 1;
+        if row.own {
+            free.slots = free.slots.saturating_sub(1);
+        }
+        for (name, used) in pools(row.pools)? {
+            if let Some(slots) = free.pools.get_mut(&name) {
+                *slots = slots.saturating_sub(used);
+            }
+        }
+    }
+    Ok(free)
+}
+
+/// The attempts that wait: of each run the first few, as no run can be granted more.
+async fn waiting_attempts(
+    connection: &mut PgConnection,
+    of_each_run: u32,
+) -> Result<(Vec<Uuid>, Vec<Waiting>)> {
+    // The recursion steps from run to run over the index, so a run with thousands of waiting
+    // attempts costs no more than one with a few.
+    let rows = sqlx::query!(
+        r#"with recursive waiting_run as (
+            (select run from attempt where state = 'queued' order by run limit 1)
+            union all
+            select (select a.run from attempt a where a.state = 'queued' and a.run > w.run order by a.run limit 1)
+            from waiting_run w where w.run is not null
+        )
+        select a.id, a.run, a.queued_at, a.pools
+        from (select run from waiting_run where run is not null limit $2) w
+        cross join lateral (
+            select id, run, queued_at, pools from attempt
+            where run = w.run and state = 'queued' order by queued_at, stage limit $1
+        ) a"#,
+        i64::from(of_each_run),
+        RUNS_AT_MOST
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut ids = Vec::with_capacity(rows.len());
+    let mut waiting = Vec::with_capacity(rows.len());
+    for row in rows {
+        ids.push(row.id);
+        waiting.push(Waiting {
+            run: RunId(row.run),
+            since: row.queued_at,
+            pools: pools(row.pools)?,
+        });
+    }
+    Ok((ids, waiting))
+}
+
+/// Reads `{"gpu": 1}`.
+pub(crate) fn pools(json: Option<Value>) -> Result<BTreeMap<PoolName, u32>> {
+    let Some(json) = json else {
+        return Ok(BTreeMap::new());
+    };
+    let what = || "the pools of a waiting attempt".to_owned();
+    let doc: BTreeMap<String, u32> = crate::encoding::read(json, what)?;
+    doc.into_iter()
+        .map(|(name, slots)| {
+            let name = PoolName::new(name).map_err(|fault| Error::corrupt(what(), fault))?;
+            Ok((name, slots))
+        })
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Ends of attempts: recorded once, with what follows from them, in one transaction.
+//!
+//! What becomes ready by an end, and the capacity that the end frees, can be claimed in the same
+//! transaction: a chain of stages costs one durable commit for each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use trainyard_core::event::AttemptEnd;
+use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
+
+use crate::artifacts::{ArtifactColumns, NewArtifact};
+use crate::attempts::assemble::{Claim, assemble};
+use crate::attempts::claim::{Granted, claim_in};
+use crate::error::{Error, Result, repeated};
+use crate::runs::advance::{Advanced, EndTaken, Facts, Progress, advance_in};
+use crate::store::{Core, Store};
+
+use crate::attempts::claim::ClaimRequest;
+
+/// How an attempt ended, and what it left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedAttempt {
+    /// Its run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its claim's fence.
+    pub fence: Fence,
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// Its outputs; their content is in the artifact store.
+    pub artifacts: Vec<NewArtifact>,
+}
+
+/// What followed from the end of an attempt.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// What its run decided.
+    pub advanced: Advanced,
+    /// Whether the same claim had recorded an end before; then nothing was changed.
+    pub before: bool,
+    /// Attempts that were claimed in the same transaction, where that was asked for. With ends that
+    /// were recorded together, all claims are given to one of the callers.
+    pub claims: Vec<Claim>,
+}
+
+impl Store {
+    /// Records the end of an attempt under its fence, decides what follows, and claims what can go
+    /// now if `claim` asks for it. Durable when it returns; may be repeated.
+    ///
+    /// # Errors
+    /// `Fenced`: another claim holds the attempt; leave it and its container alone. `Corrupt` where
+    /// the run cannot be read. Or trouble with the database.
+    pub async fn finish_attempt(
+        &self,
+        finished: FinishedAttempt,
+        claim: Option<ClaimRequest>,
+    ) -> Result<Finished> {
+        let run = finished.run;
+        let result = self.batchers.finished.write((finished, claim)).await;
+        if let Err(Error::Corrupt { .. }) = &result {
+            self.postpone(run).await?;
+        }
+        result
+    }
+}
+
+type End = (FinishedAttempt, Option<ClaimRequest>);
+
+/// Writes ends that came at the same time in one transaction; where that fails, each by itself, so
+/// that one that cannot be written does not stop the others.
+pub(crate) async fn write_finished(core: Arc<Core>, ends: Vec<End>) -> Vec<Result<Finished>> {
+    match write_together(&core, &ends).await {
+        Ok(finished) => finished,
+        Err(error) if ends.len() == 1 || matches!(error, Error::Unreachable { .. }) => {
+            let mut first = Some(error);
+            ends.iter()
+                .map(|_| Err(first.take().unwrap_or(Error::Contention(None))))
+                .collect()
+        }
+        Err(error) => {
+            tracing::debug!(%error, "ends of attempts could not be written together");
+            let mut finished = Vec::with_capacity(ends.len());
+            for end in &ends {
+                let one = write_together(&core, std::slice::from_ref(end)).await;
+                finished
+                    .push(one.and_then(|mut one| one.pop().unwrap_or(Err(Error::ShuttingDown))));
+            }
+            finished
+        }
+    }
+}
+
+async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Finished>>> {
+    let (mut progress, granted) = repeated(|| async {
+        let mut transaction = core.begin().await?;
+        let written = write_in(core, &mut transaction, ends).await?;
+        transaction.commit().await?;
+        Ok(written)
+    })
+    .await?;
+    let some_wait = granted.values().any(|granted| granted.some_wait);
+    if !granted.is_empty() {
+        // Admission has been done: only others can have more to do.
+        (progress.queued, progress.ended) = (0, 0);
+        if some_wait {
+            core.wakes.dispatch.wake_others();
+        }
+    }
+    let taken = std::mem::take(&mut progress.ends);
+    let mut advanced = std::mem::take(&mut progress.runs);
+    let wake_runs = advanced.values().any(Result::is_ok);
+    progress.settle(core).await;
+    if wake_runs {
+        core.wakes.runs.wake();
+    }
+    let mut claims = BTreeMap::new();
+    for (place, granted) in granted {
+        claims.insert(place, assemble(core, granted.rows).await?);
+    }
+    let finished = ends.iter().enumerate().map(|(place, (end, _))| {
+        let claims = claims.remove(&place).unwrap_or_default();
+        match taken.get(&end.attempt) {
+            Some(EndTaken::Now(..)) => {
+                // Several ends of one run share what followed; the first gets to hear it.
+                let advanced = advanced
+                    .remove(&end.run)
+                    .unwrap_or_else(|| Ok(Advanced::default()));
+                Ok(Finished {
+                    advanced: advanced?,
+                    before: false,
+                    claims,
+                })
+            }
+            Some(EndTaken::Before) => Ok(Finished {
+                advanced: Advanced::default(),
+                before: true,
+                claims,
+            }),
+            // Claims that came along are the daemon's all the same; they are found unattended.
+            Some(EndTaken::Fenced) => Err(Error::Fenced),
+            None => match advanced.remove(&end.run) {
+                Some(Err(error)) => Err(error),
+                Some(Ok(_)) | None => Err(Error::Fenced),
+            },
+        }
+    });
+    Ok(finished.collect())
+}
+
+async fn write_in(
+    core: &Core,
+    connection: &mut PgConnection,
+    ends: &[End],
+) -> Result<(Progress, BTreeMap<usize, Granted>)> {
+    let mut work: BTreeMap<RunId, Facts> = BTreeMap::new();
+    for (end, _) in ends {
+        let facts = work.entry(end.run).or_default();
+        // Told twice in one batch is told once.
+        if facts
+            .ends
+            .iter()
+            .all(|(attempt, ..)| *attempt != end.attempt)
+        {
+            facts.ends.push((end.attempt, end.fence, end.end.clone()));
+        }
+    }
+    let progress = advance_in(core, connection, work).await?;
+    let mut artifacts = ArtifactColumns::default();
+    for (end, _) in ends {
+        if let Some(EndTaken::Now(run, reference)) = progress.ends.get(&end.attempt) {
+            artifacts.add(*run, *reference, end.attempt, &end.artifacts);
+        }
+    }
+    artifacts.write(connection).await?;
+    let mut granted: BTreeMap<usize, Granted> = BTreeMap::new();
+    let mut served: Vec<(DaemonId, &str)> = Vec::new();
+    for (place, (end, request)) in ends.iter().enumerate() {
+        let Some(request) = request else { continue };
+        let fenced = progress.ends.get(&end.attempt) == Some(&EndTaken::Fenced);
+        if fenced || served.contains(&(request.daemon, &request.executor)) {
+            continue;
+        }
+        served.push((request.daemon, &request.executor));
+        granted.insert(place, claim_in(connection, request).await?);
+    }
+    Ok((progress, granted))
+}

@@ -1,0 +1,11 @@
+//! Attempts: claims, progress, ends, adoption.
+//!
+//! An attempt belongs to the daemon that claimed it, for as long as that daemon's lease runs. Every
+//! claim takes a new fence, and every write for the attempt carries it.
+
+pub(crate) mod adopt;
+pub(crate) mod assemble;
+pub(crate) mod claim;
+pub(crate) mod finish;
+pub(crate) mod progress;
+pub(crate) mod sweep;

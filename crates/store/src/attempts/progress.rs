@@ -1,0 +1,218 @@
+//! Progress of a claimed attempt: its container was created, started, removed; or it is given back.
+//!
+//! Written in batches ([`crate::batch`]), and without waiting for the disk: should Postgres crash and
+//! forget the last of it, the engine still knows, and is asked.
+
+use std::sync::Arc;
+
+use trainyard_core::id::{AttemptId, Fence};
+
+use crate::error::{Error, Result};
+use crate::store::{Core, Store};
+
+/// A container was created, not started.
+#[derive(Debug)]
+pub(crate) struct CreatedNote {
+    attempt: AttemptId,
+    fence: Fence,
+    handle: String,
+    spec_hash: String,
+}
+
+/// A container runs.
+#[derive(Debug)]
+pub(crate) struct StartedNote {
+    attempt: AttemptId,
+    fence: Fence,
+    image: Option<String>,
+}
+
+/// A container is gone.
+#[derive(Debug)]
+pub(crate) struct RemovedNote {
+    attempt: AttemptId,
+}
+
+impl Store {
+    /// Records the handle of an attempt's container, before it is started.
+    ///
+    /// # Errors
+    /// `Fenced`: another claim holds the attempt, or it has ended. Do not start the container.
+    pub async fn save_handle(
+        &self,
+        attempt: AttemptId,
+        fence: Fence,
+        handle: &str,
+        spec_hash: &str,
+    ) -> Result<()> {
+        let note = CreatedNote {
+            attempt,
+            fence,
+            handle: handle.to_owned(),
+            spec_hash: spec_hash.to_owned(),
+        };
+        self.batchers.created.write(note).await
+    }
+
+    /// Records that an attempt's container runs, from now on; its timeout counts from the first time
+    /// that this is told. `image` is by digest where the engine knows one.
+    ///
+    /// # Errors
+    /// `Fenced`.
+    pub async fn mark_started(
+        &self,
+        attempt: AttemptId,
+        fence: Fence,
+        image: Option<&str>,
+    ) -> Result<()> {
+        let note = StartedNote {
+            attempt,
+            fence,
+            image: image.map(ToOwned::to_owned),
+        };
+        self.batchers.started.write(note).await
+    }
+
+    /// Gives a claimed attempt back, before a container was created for it.
+    ///
+    /// # Errors
+    /// `Fenced`, also where it was started.
+    pub async fn release(&self, attempt: AttemptId, fence: Fence) -> Result<()> {
+        let row = sqlx::query!(
+            r#"with released as (
+                update attempt set state = 'queued', owner = null, claimed_at = null
+                where id = $1 and fence = $2 and state = 'claimed' and stop_requested_at is null
+                returning run, stage, number
+            ),
+            history as (
+                insert into run_event (run, at, kind, stage, attempt)
+                select run, clock_timestamp(), 'attempt_released', stage, number from released
+            )
+            select count(*) as "count!" from released"#,
+            attempt.0,
+            fence.0
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        if row.count == 0 {
+            return Err(Error::Fenced);
+        }
+        self.core.wakes.dispatch.wake();
+        Ok(())
+    }
+
+    /// Records that an ended attempt's container is gone from the engine.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn mark_removed(&self, attempt: AttemptId) -> Result<()> {
+        self.batchers.removed.write(RemovedNote { attempt }).await
+    }
+}
+
+pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> Vec<Result<()>> {
+    let (mut ids, mut fences, mut handles, mut hashes) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for note in notes {
+        ids.push(note.attempt.0);
+        fences.push(note.fence.0);
+        handles.push(note.handle);
+        hashes.push(note.spec_hash);
+    }
+    let written = sqlx::query_scalar!(
+        "update attempt a set handle = u.handle, spec_hash = u.spec_hash
+         from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[]) as u (id, fence, handle, spec_hash)
+         where a.id = u.id and a.fence = u.fence and a.state in ('claimed', 'running')
+         returning a.id",
+        &ids,
+        &fences,
+        &handles,
+        &hashes
+    )
+    .fetch_all(&core.relaxed)
+    .await;
+    answers(&ids, written)
+}
+
+pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> Vec<Result<()>> {
+    let (mut ids, mut fences, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    for note in notes {
+        ids.push(note.attempt.0);
+        fences.push(note.fence.0);
+        images.push(note.image);
+    }
+    let written = sqlx::query!(
+        r#"with before as materialized (
+            select a.id, a.state, u.image from attempt a
+            join unnest($1::uuid[], $2::bigint[], $3::text[]) as u (id, fence, image)
+                on a.id = u.id and a.fence = u.fence
+            where a.state in ('claimed', 'running')
+            for no key update of a
+        ),
+        started as (
+            update attempt a
+            set state = 'running', image = coalesce(b.image, a.image),
+                started_at = coalesce(a.started_at, clock_timestamp()),
+                deadline_at = coalesce(a.deadline_at, clock_timestamp() + make_interval(secs => a.timeout_ms / 1000.0))
+            from before b where a.id = b.id
+            returning a.id, a.run, a.stage, a.number, a.started_at, a.image, a.deadline_at, b.state as state_before
+        ),
+        history as (
+            insert into run_event (run, at, kind, stage, attempt, detail)
+            select run, started_at, 'attempt_started', stage, number, jsonb_build_object('image', image)
+            from started where state_before = 'claimed'
+        )
+        select id as "id!", deadline_at is not null as "timed!" from started"#,
+        &ids,
+        &fences,
+        &images as &[Option<String>]
+    )
+    .fetch_all(&core.relaxed)
+    .await;
+    let written = written.map(|rows| {
+        if rows.iter().any(|row| row.timed) {
+            core.wakes.plan.wake();
+        }
+        if !rows.is_empty() {
+            core.wakes.runs.wake();
+        }
+        rows.into_iter().map(|row| row.id).collect()
+    });
+    answers(&ids, written)
+}
+
+pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> Vec<Result<()>> {
+    let ids: Vec<_> = notes.iter().map(|note| note.attempt.0).collect();
+    let written = sqlx::query!(
+        "update attempt set removed = true where id = any($1) and state = 'finished' and not removed",
+        &ids
+    )
+    .execute(&core.relaxed)
+    .await;
+    // An attempt that is not there, or was marked before, is as removed as can be.
+    answers(&ids, written.map(|_| ids.clone()))
+}
+
+/// The answer to each note: done where its row was written, else fenced off.
+fn answers(ids: &[uuid::Uuid], written: sqlx::Result<Vec<uuid::Uuid>>) -> Vec<Result<()>> {
+    match written {
+        Ok(written) => ids
+            .iter()
+            .map(|id| {
+                if written.contains(id) {
+                    Ok(())
+                } else {
+                    Err(Error::Fenced)
+                }
+            })
+            .collect(),
+        // Each caller tries again by itself; an error cannot be shared.
+        Err(error) => {
+            tracing::debug!(%error, "progress of attempts could not be written");
+            let mut first = Some(Error::from(error));
+            ids.iter()
+                .map(|_| Err(first.take().unwrap_or(Error::Contention(None))))
+                .collect()
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! How to connect.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::error::{Error, Result};
+use crate::seal::SecretKey;
+
+/// How to connect, and within which limits.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `postgres://user:password@host:5432/database`; `?host=/path` for a unix socket.
+    pub url: SecretString,
+    /// The key that secrets are sealed with; it is never written to the database. Without it
+    /// everything works but what is sealed.
+    pub secret_key: Option<SecretKey>,
+    /// The most connections for work; four more are used for listening, heartbeats and progress.
+    pub max_connections: u32,
+    /// How long to wait for a connection, also for the first.
+    pub acquire_timeout: Duration,
+    /// After how long Postgres gives up a statement.
+    pub statement_timeout: Duration,
+    /// After how long Postgres gives up waiting for a lock.
+    pub lock_timeout: Duration,
+    /// After how long Postgres ends a connection that is idle within a transaction.
+    pub idle_in_transaction_timeout: Duration,
+    /// The most bytes of log kept for one attempt, before compression: the first and the last half.
+    pub log_limit: u64,
+}
+
+impl StoreOptions {
+    /// The defaults for a database URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: SecretString::from(url.into()),
+            secret_key: None,
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(10),
+            idle_in_transaction_timeout: Duration::from_secs(30),
+            log_limit: 16 << 20,
+        }
+    }
+
+    pub(crate) fn to_postgres(&self) -> Result<PgConnectOptions> {
+        let options: PgConnectOptions = self
+            .url
+            .expose_secret()
+            .parse()
+            .map_err(|error| Error::InvalidUrl(Box::new(error)))?;
+        let millis = |limit: Duration| limit.as_millis().to_string();
+        Ok(options.application_name("trainyard").options([
+            ("statement_timeout", millis(self.statement_timeout)),
+            ("lock_timeout", millis(self.lock_timeout)),
+            (
+                "idle_in_transaction_session_timeout",
+                millis(self.idle_in_transaction_timeout),
+            ),
+            ("tcp_keepalives_idle", "30".to_owned()),
+            ("tcp_keepalives_interval", "10".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+            ("timezone", "UTC".to_owned()),
+            // Statements here are short and run often: compiling them never pays.
+            ("jit", "off".to_owned()),
+        ]))
+    }
+}
+
+/// Where a connection leads, without the password: for messages.
+pub(crate) fn address_of(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
+}

@@ -1,0 +1,460 @@
+//! `advance`: facts about runs go in, decisions come out, and both are rows when it returns.
+//!
+//! One transaction: lock the runs, take the transaction's time, read what their attempts' holders
+//! know, let the core apply and plan, write the difference. Several runs can be advanced at once;
+//! their locks are taken in the order of their ids.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::event::{AttemptEnd, Effect, Event};
+use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
+use trainyard_core::outcome::Outcome;
+use trainyard_core::run::{AttemptRef, Run, RunPhase};
+use trainyard_core::transition::{Illegal, Step, apply, step};
+
+use crate::dags::PinnedDag;
+use crate::encoding::event::event_row;
+use crate::error::{Error, Result, repeated};
+use crate::runs::change::{Changes, Touched};
+use crate::runs::state::{KnownRun, held_attempts, load_runs, overlay};
+use crate::store::{Core, Store};
+
+/// How long a queued run waits until it is looked at again though nobody said so.
+const QUEUED_LOOK: Duration = Duration::from_secs(60);
+
+/// What advancing a run did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Advanced {
+    /// The decisions that were taken.
+    pub effects: Vec<Effect>,
+    /// Events that did not fit and changed nothing: late, or told twice.
+    pub refused: Vec<Illegal>,
+    /// How the run ended, if it has ended now.
+    pub finished: Option<Outcome>,
+    /// Whether the run still waits for its DAG's concurrency rule.
+    pub queued: bool,
+}
+
+/// What happened to one run.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) events: Vec<Event>,
+    pub(crate) ends: Vec<(AttemptId, Fence, AttemptEnd)>,
+}
+
+/// What became of the end of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndTaken {
+    /// It is recorded now.
+    Now(RunId, AttemptRef),
+    /// The same claim has recorded an end before.
+    Before,
+    /// Another claim holds the attempt.
+    Fenced,
+}
+
+/// What advancing some runs did. Nothing outside of the transaction has changed until it is
+/// [settled](Progress::settle), after the commit.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) runs: HashMap<RunId, Result<Advanced>>,
+    pub(crate) ends: HashMap<AttemptId, EndTaken>,
+    pub(crate) known: Vec<(RunId, KnownRun)>,
+    /// How many attempts wait for capacity that did not before.
+    pub(crate) queued: usize,
+    pub(crate) ended: usize,
+    pub(crate) stop_requested: bool,
+    pub(crate) wake_set: bool,
+    /// DAGs with a limit of which a run has ended.
+    pub(crate) judge: Vec<DagId>,
+}
+
+impl Store {
+    /// Records what happened to a run, and decides and records what follows.
+    ///
+    /// Claims, starts and ends of attempts are not told here: they carry fences and have their own
+    /// calls. With no events it only decides; that is always safe.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, or trouble with the database.
+    pub async fn advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
+        let result = repeated(|| self.try_advance(run, events)).await;
+        if let Err(Error::Corrupt { .. }) = &result {
+            self.postpone(run).await?;
+        }
+        result
+    }
+
+    async fn try_advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
+        let mut transaction = self.core.begin().await?;
+        let facts = Facts {
+            events: events.to_vec(),
+            ends: Vec::new(),
+        };
+        let mut progress =
+            advance_in(&self.core, &mut transaction, BTreeMap::from([(run, facts)])).await?;
+        transaction.commit().await?;
+        let advanced = progress
+            .runs
+            .remove(&run)
+            .unwrap_or_else(|| Err(Error::not_found(format!("run {run}"))));
+        progress.settle(&self.core).await;
+        advanced
+    }
+
+    /// Plans a run that is due: decides what follows for it, and where it waits for its DAG's
+    /// concurrency rule, judges that.
+    ///
+    /// # Errors
+    /// As [`Store::advance`].
+    pub async fn plan(&self, run: RunId) -> Result<Advanced> {
+        let advanced = self.advance(run, &[]).await?;
+        if advanced.queued {
+            let dag = sqlx::query!("select dag from run where id = $1", run.0)
+                .fetch_one(&self.core.pool)
+                .await?;
+            self.judge_overlap(DagId(dag.dag)).await?;
+        }
+        Ok(advanced)
+    }
+}
+
+impl Progress {
+    /// Makes what was committed known in memory, and wakes whom it concerns.
+    pub(crate) async fn settle(self, core: &Arc<Core>) {
+        for (id, known) in self.known {
+            if known.run.is_finished() {
+                core.runs.remove(id);
+            } else {
+                core.runs.put(id, known);
+            }
+        }
+        let wakes = &core.wakes;
+        if self.queued > 0 || self.ended > 0 {
+            wakes.dispatch.wake();
+        }
+        if self.stop_requested {
+            wakes.supervise.wake();
+        }
+        if self.wake_set {
+            wakes.plan.wake();
+        }
+        if self.runs.values().any(Result::is_ok) {
+            wakes.runs.wake();
+        }
+        for dag in self.judge {
+            // A failure here costs time, not correctness: waiting runs are looked at again.
+            if let Err(error) = Box::pin(crate::runs::overlap::judge_dag(core, dag)).await {
+                tracing::warn!(%error, dag.id = %dag, "waiting runs could not be judged");
+            }
+        }
+    }
+}
+
+/// Advances runs within a transaction of the caller's.
+pub(crate) async fn advance_in(
+    core: &Core,
+    connection: &mut PgConnection,
+    work: BTreeMap<RunId, Facts>,
+) -> Result<Progress> {
+    let ids: Vec<i64> = work.keys().map(|run| run.0).collect();
+    let locked = lock_runs(connection, &ids).await?;
+    let mut progress = Progress::default();
+    let Some(now) = locked.iter().map(|run| run.now).max() else {
+        return Ok(progress);
+    };
+    let mut held = held_attempts(connection, &ids).await?;
+    let mut known = known_runs(core, connection, &locked).await?;
+    let mut changes = Changes::default();
+    let mut metrics = MetricColumns::default();
+    let mut untold = Vec::new();
+    for (id, facts) in work {
+        let Some(locked) = locked.iter().find(|run| run.id == id) else {
+            continue;
+        };
+        let known = match known.remove(&id) {
+            Some(Ok(known)) => known,
+            Some(Err(error)) => {
+                progress.runs.insert(id, Err(error));
+                continue;
+            }
+            None => continue,
+        };
+        let held = held.remove(&id).unwrap_or_default();
+        let mut events = facts.events;
+        for (attempt, fence, end) in facts.ends {
+            match held.iter().find(|held| held.id == attempt) {
+                Some(held) if held.fence == fence => {
+                    progress
+                        .ends
+                        .insert(attempt, EndTaken::Now(id, held.reference));
+                    metrics.add(id, held.reference, &end);
+                    events.push(Event::AttemptFinished {
+                        attempt: held.reference,
+                        end,
+                    });
+                }
+                Some(_) => {
+                    progress.ends.insert(attempt, EndTaken::Fenced);
+                }
+                None => untold.push((attempt, fence)),
+            }
+        }
+        let mut run = Run::clone(&known.run);
+        overlay(&mut run, &held);
+        let mut stepped = take_step(&known.pinned, &mut run, &events, now, &mut changes);
+        let wake_at = match &run.phase {
+            RunPhase::Queued => Some(
+                locked
+                    .wake_at
+                    .filter(|at| *at > now)
+                    .unwrap_or(now + QUEUED_LOOK),
+            ),
+            RunPhase::Running { .. } => stepped.step.wake_at.map(whole_micros),
+            RunPhase::Finished { .. } => None,
+        };
+        stepped.advanced.finished = run.outcome();
+        stepped.advanced.queued = run.phase == RunPhase::Queued;
+        if stepped.changed || wake_at != locked.wake_at {
+            changes.add_run(&run, &stepped.touched, &known.pinned, wake_at);
+            progress.wake_set |= wake_at.is_some();
+            let version = locked.version + 1;
+            let pinned = Arc::clone(&known.pinned);
+            let finished = run.is_finished();
+            if finished && pinned.dag.declared().concurrency.limit.is_some() {
+                progress.judge.push(pinned.dag_id);
+            }
+            progress.queued += stepped.touched.queued.len();
+            progress.ended += stepped.touched.attempts.len();
+            progress.stop_requested |= stepped.touched.stop_requested;
+            progress.known.push((
+                id,
+                KnownRun {
+                    version,
+                    run: Arc::new(run),
+                    pinned,
+                },
+            ));
+        } else {
+            progress.known.push((id, known));
+        }
+        progress.runs.insert(id, Ok(stepped.advanced));
+    }
+    if !progress.known.is_empty() {
+        changes.write(connection).await?;
+        metrics.write(connection).await?;
+    }
+    tell_ends(connection, untold, &mut progress).await?;
+    Ok(progress)
+}
+
+struct Stepped {
+    advanced: Advanced,
+    touched: Touched,
+    step: Step,
+    changed: bool,
+}
+
+/// Applies events and plans, and notes what that touched and what to write into history.
+pub(crate) fn take_first_step(
+    pinned: &PinnedDag,
+    run: &mut Run,
+    events: &[Event],
+    now: Timestamp,
+    changes: &mut Changes,
+) -> (Touched, Option<Timestamp>) {
+    let stepped = take_step(pinned, run, events, now, changes);
+    (stepped.touched, stepped.step.wake_at)
+}
+
+fn take_step(
+    pinned: &PinnedDag,
+    run: &mut Run,
+    events: &[Event],
+    now: Timestamp,
+    changes: &mut Changes,
+) -> Stepped {
+    let id = run.facts.id;
+    let mut touched = Touched::default();
+    let mut advanced = Advanced::default();
+    let mut changed = false;
+    for event in events {
+        match apply(&pinned.dag, run, event, now) {
+            Ok(()) => {
+                touched.note(event, run);
+                changes.add_event(id, now, event_row(event, run));
+                changed = true;
+            }
+            Err(illegal) => advanced.refused.push(illegal),
+        }
+    }
+    let mut step = step(&pinned.dag, run, &[], now);
+    advanced.refused.append(&mut step.refused);
+    for effect in &step.effects {
+        let event = Event::Planned(effect.clone());
+        touched.note(&event, run);
+        changes.add_event(id, now, event_row(&event, run));
+        changed = true;
+    }
+    advanced.effects.clone_from(&step.effects);
+    Stepped {
+        advanced,
+        touched,
+        step,
+        changed,
+    }
+}
+
+struct LockedRow {
+    id: i64,
+    version: i64,
+    wake_at: Option<Timestamp>,
+    now: Timestamp,
+}
+
+struct LockedRun {
+    id: RunId,
+    version: i64,
+    wake_at: Option<Timestamp>,
+    now: Timestamp,
+}
+
+/// Locks runs in the order of their ids. The time is read after the lock was got: the outer select
+/// sees a row only once it is locked.
+async fn lock_runs(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<LockedRun>> {
+    let rows = sqlx::query_as!(
+        LockedRow,
+        r#"with locked as materialized (
+            select id, version, wake_at from run where id = any($1) order by id for no key update
+        )
+        select id, version, wake_at, clock_timestamp() as "now!" from locked"#,
+        ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let locked = |row: LockedRow| LockedRun {
+        id: RunId(row.id),
+        version: row.version,
+        wake_at: row.wake_at,
+        now: row.now,
+    };
+    Ok(rows.into_iter().map(locked).collect())
+}
+
+/// The runs' states, from memory where it is current.
+async fn known_runs(
+    core: &Core,
+    connection: &mut PgConnection,
+    locked: &[LockedRun],
+) -> Result<HashMap<RunId, Result<KnownRun>>> {
+    let mut known = HashMap::new();
+    let mut unknown = Vec::new();
+    for run in locked {
+        match core
+            .runs
+            .get(run.id)
+            .filter(|known| known.version == run.version)
+        {
+            Some(current) => {
+                known.insert(run.id, Ok(current));
+            }
+            None => unknown.push(run.id.0),
+        }
+    }
+    if !unknown.is_empty() {
+        known.extend(load_runs(core, connection, &unknown).await?);
+    }
+    Ok(known)
+}
+
+/// Tells apart ends that were recorded before from those that come too late.
+async fn tell_ends(
+    connection: &mut PgConnection,
+    untold: Vec<(AttemptId, Fence)>,
+    progress: &mut Progress,
+) -> Result<()> {
+    if untold.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = untold.iter().map(|(attempt, _)| attempt.0).collect();
+    let rows = sqlx::query!(
+        "select id, fence from attempt where id = any($1) and state = 'finished'",
+        &ids
+    )
+    .fetch_all(connection)
+    .await?;
+    for (attempt, fence) in untold {
+        let before = rows
+            .iter()
+            .any(|row| row.id == attempt.0 && row.fence == Some(fence.0));
+        progress.ends.insert(
+            attempt,
+            if before {
+                EndTaken::Before
+            } else {
+                EndTaken::Fenced
+            },
+        );
+    }
+    Ok(())
+}
+
+/// Postgres keeps microseconds. Rounded up, so that a run never wakes before its time.
+pub(crate) fn whole_micros(at: Timestamp) -> Timestamp {
+    let beyond = at.timestamp_subsec_nanos() % 1_000;
+    if beyond == 0 {
+        at
+    } else {
+        at + Duration::from_nanos(u64::from(1_000 - beyond))
+    }
+}
+
+/// Rows of `metric`.
+#[derive(Debug, Default)]
+pub(crate) struct MetricColumns {
+    run: Vec<i64>,
+    stage: Vec<i32>,
+    attempt: Vec<i32>,
+    name: Vec<String>,
+    value: Vec<f64>,
+}
+
+impl MetricColumns {
+    pub(crate) fn add_one(&mut self, run: RunId, stage: i32, attempt: i32, name: &str, value: f64) {
+        self.run.push(run.0);
+        self.stage.push(stage);
+        self.attempt.push(attempt);
+        self.name.push(name.to_owned());
+        self.value.push(value);
+    }
+
+    fn add(&mut self, run: RunId, reference: AttemptRef, end: &AttemptEnd) {
+        let stage = crate::encoding::event::place(reference.stage);
+        let attempt = crate::encoding::event::number(reference);
+        for (name, value) in &end.metrics {
+            self.add_one(run, stage, attempt, name.as_str(), *value);
+        }
+    }
+
+    pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "insert into metric (run, stage, attempt, name, value)
+             select * from unnest($1::bigint[], $2::integer[], $3::integer[], $4::text[], $5::double precision[])",
+            &self.run,
+            &self.stage,
+            &self.attempt,
+            &self.name,
+            &self.value
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,8 @@
+//! Runs: starting, advancing, and finding those that are due.
+
+pub(crate) mod advance;
+pub(crate) mod change;
+pub(crate) mod due;
+pub(crate) mod overlap;
+pub(crate) mod start;
+pub(crate) mod state;

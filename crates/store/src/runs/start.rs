@@ -1,0 +1,374 @@
+//! Starting runs: the one function through which every cause goes, whatever its origin.
+
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::cause::{Again, Cause, CauseKey, CauseKind};
+use trainyard_core::event::Event;
+use trainyard_core::id::{DagId, DagVersionId, RunId};
+use trainyard_core::name::ParamName;
+use trainyard_core::param::ParamValue;
+use trainyard_core::run::{Run, RunFacts, RunPhase};
+use trainyard_core::stage::StageIndex;
+use uuid::Uuid;
+
+use crate::dags::{PinnedDag, pinned};
+use crate::encoding;
+use crate::encoding::cause::CauseDoc;
+use crate::encoding::event::place;
+use crate::encoding::param::values_doc;
+use crate::error::{Error, Result, repeated};
+use crate::runs::advance::{MetricColumns, Progress, take_first_step, whole_micros};
+use crate::runs::change::{Changes, StageColumns};
+use crate::runs::overlap::{judge_in, lock_dag};
+use crate::runs::state::{KnownRun, load_runs};
+use crate::store::{Core, Store};
+
+/// A run to be started.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Its DAG.
+    pub dag: DagId,
+    /// The version that it pins; of that DAG.
+    pub version: DagVersionId,
+    /// What it is for. A retry names the earlier run, whose results it takes over.
+    pub cause: Cause,
+    /// Its parameters, checked against that version.
+    pub params: BTreeMap<ParamName, ParamValue>,
+    /// The moment that it is for; `None` takes the schedule's tick, the retried run's, or now.
+    pub logical_time: Option<Timestamp>,
+}
+
+/// What became of a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// A run was made for it.
+    Started(RunId),
+    /// It was told before; that run was made for it then.
+    Duplicate(RunId),
+    /// No run is made for it, now or when it is told again, since its DAG is paused.
+    Paused,
+}
+
+impl Store {
+    /// Records a cause and starts a run for it, once: a cause that is told again with the same key
+    /// gives the same run. Starts it also while its DAG is paused.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has
+    /// not ended or pins another version; `Corrupt`; or trouble with the database.
+    pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
+        let (recorded, progress) = repeated(|| async {
+            let mut transaction = self.core.begin().await?;
+            let started = start_run_in(&self.core, &mut transaction, new, false).await?;
+            transaction.commit().await?;
+            Ok(started)
+        })
+        .await?;
+        progress.settle(&self.core).await;
+        Ok(recorded)
+    }
+}
+
+/// Starts a run within a transaction of the caller's. `heed_pause` records the cause as refused
+/// where the DAG is paused. The caller settles the progress after its commit.
+pub(crate) async fn start_run_in(
+    core: &Core,
+    connection: &mut PgConnection,
+    new: &NewRun,
+    heed_pause: bool,
+) -> Result<(Recorded, Progress)> {
+    let pinned = pinned(core, connection, new.version).await?;
+    let limited = pinned.dag.declared().concurrency.limit.is_some();
+    if limited {
+        // Before any lock on a run: judging locks in this order too.
+        lock_dag(connection, new.dag).await?;
+    }
+    let paused = heed_pause
+        && sqlx::query!("select paused from dag where id = $1", new.dag.0)
+            .fetch_one(&mut *connection)
+            .await?
+            .paused;
+    let key = CauseKey::of(&new.cause.kind, pinned.repo, new.dag);
+    let Some(cause) = insert_cause(connection, new, key.as_ref(), paused).await? else {
+        return Ok((
+            told_before(connection, key.as_ref()).await?,
+            Progress::default(),
+        ));
+    };
+    if paused {
+        return Ok((Recorded::Paused, Progress::default()));
+    }
+    let (mut run, reused) = new_run(core, connection, new, &pinned, &cause).await?;
+    let mut changes = Changes::default();
+    let mut progress = Progress::default();
+    // Looked at again in any case, until it was judged.
+    let mut wake_at = limited.then_some(cause.now);
+    let mut touched = None;
+    if !limited {
+        let (first, wake) = take_first_step(
+            &pinned,
+            &mut run,
+            &[Event::RunStarted],
+            cause.now,
+            &mut changes,
+        );
+        progress.queued = first.queued.len();
+        wake_at = wake.map(whole_micros);
+        touched = Some(first);
+    }
+    insert_run(connection, new, &cause, &pinned, &run, wake_at).await?;
+    if let Some(touched) = touched {
+        changes.add_queued(&run, &touched, &pinned);
+        changes.write(connection).await?;
+    }
+    take_over(connection, &run, reused).await?;
+    let id = run.facts.id;
+    progress.wake_set = wake_at.is_some();
+    progress
+        .runs
+        .insert(id, Ok(crate::runs::advance::Advanced::default()));
+    progress.known.push((
+        id,
+        KnownRun {
+            version: 0,
+            run: run.into(),
+            pinned,
+        },
+    ));
+    if limited {
+        let judged = judge_in(core, connection, new.dag).await?;
+        // What judging knows is newer, and comes after.
+        progress = Progress {
+            known: progress.known.into_iter().chain(judged.known).collect(),
+            ..judged
+        };
+    }
+    Ok((Recorded::Started(id), progress))
+}
+
+struct NewCause {
+    id: Uuid,
+    run: RunId,
+    now: Timestamp,
+}
+
+/// Inserts the cause; `None` where its key is known. Waits for a transaction that is telling the
+/// same cause at the same time.
+async fn insert_cause(
+    connection: &mut PgConnection,
+    new: &NewRun,
+    key: Option<&CauseKey>,
+    paused: bool,
+) -> Result<Option<NewCause>> {
+    let cause = &new.cause;
+    let row = sqlx::query!(
+        r#"with recorded as materialized (
+            insert into cause (id, key, dag, kind, detail, actor, commit, summary, branch, recorded_at, refused)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(), $10)
+            on conflict (key) do nothing
+            returning id
+        )
+        select id, clock_timestamp() as "now!", nextval('run_id_seq') as "run!" from recorded"#,
+        Uuid::now_v7(),
+        key.map(CauseKey::as_str),
+        new.dag.0,
+        cause.kind.word(),
+        encoding::write(&CauseDoc::from(&cause.kind)),
+        cause.actor.as_deref(),
+        cause.commit,
+        cause.summary,
+        cause.branch.as_deref(),
+        paused.then_some("paused")
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| NewCause {
+        id: row.id,
+        run: RunId(row.run),
+        now: row.now,
+    }))
+}
+
+async fn told_before(connection: &mut PgConnection, key: Option<&CauseKey>) -> Result<Recorded> {
+    let row = sqlx::query!(
+        "select r.id as \"run?\" from cause c left join run r on r.cause = c.id where c.key = $1",
+        key.map(CauseKey::as_str)
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(match row.and_then(|row| row.run) {
+        Some(run) => Recorded::Duplicate(RunId(run)),
+        None => Recorded::Paused,
+    })
+}
+
+/// The run's first state, and the earlier run whose results it takes over.
+async fn new_run(
+    core: &Core,
+    connection: &mut PgConnection,
+    new: &NewRun,
+    pinned: &PinnedDag,
+    cause: &NewCause,
+) -> Result<(Run, Option<RunId>)> {
+    let mut facts = RunFacts {
+        id: cause.run,
+        repo: Some(pinned.repo_name.clone()),
+        dag: pinned.dag.name().clone(),
+        cause: new.cause.kind.word().to_owned(),
+        commit: new.cause.commit.clone(),
+        branch: new.cause.branch.clone(),
+        logical_time: new.logical_time.unwrap_or(cause.now),
+        params: new.params.clone(),
+    };
+    let (of, again) = match &new.cause.kind {
+        CauseKind::Retry { of, again, .. } => (*of, again),
+        CauseKind::Schedule { tick, .. } => {
+            facts.logical_time = new.logical_time.unwrap_or(*tick);
+            return Ok((Run::new(&pinned.dag, facts), None));
+        }
+        CauseKind::Push { .. } | CauseKind::Manual { .. } => {
+            return Ok((Run::new(&pinned.dag, facts), None));
+        }
+    };
+    let earlier = load_runs(core, connection, &[of.0])
+        .await?
+        .remove(&of)
+        .ok_or_else(|| Error::not_found(format!("run {of}")))??;
+    if !earlier.run.is_finished() {
+        return Err(Error::conflict(format!(
+            "run {of} has not ended; wait for it, or cancel it first"
+        )));
+    }
+    if earlier.pinned.version != pinned.version {
+        return Err(Error::conflict(format!(
+            "run {of} is of another version of its DAG"
+        )));
+    }
+    if let Again::From(stage) = again
+        && pinned.dag.index_of(stage.as_str()).is_none()
+    {
+        return Err(Error::not_found(format!("stage `{stage}` in run {of}")));
+    }
+    facts.logical_time = new.logical_time.unwrap_or(earlier.run.facts.logical_time);
+    let run = Run::again(&pinned.dag, facts, &earlier.run, again, cause.now);
+    Ok((run, Some(of)))
+}
+
+async fn insert_run(
+    connection: &mut PgConnection,
+    new: &NewRun,
+    cause: &NewCause,
+    pinned: &PinnedDag,
+    run: &Run,
+    wake_at: Option<Timestamp>,
+) -> Result<()> {
+    let mut stages = StageColumns::default();
+    for index in 0..run.stages.len() {
+        stages.add(run, StageIndex(index));
+    }
+    let names: Vec<String> = pinned
+        .dag
+        .stages()
+        .iter()
+        .map(|stage| stage.name.to_string())
+        .collect();
+    let reused: Vec<Option<i64>> = run
+        .stages
+        .iter()
+        .map(|stage| stage.reused_from.map(|run| run.0))
+        .collect();
+    let (phase, started_at, finished) = match &run.phase {
+        RunPhase::Queued => ("queued", None, None),
+        RunPhase::Running { since } => ("running", Some(*since), None),
+        // Every stage was skipped or taken over.
+        RunPhase::Finished {
+            at,
+            outcome,
+            reason,
+        } => (
+            "finished",
+            Some(*at),
+            Some((*at, outcome.as_str(), reason.as_ref())),
+        ),
+    };
+    let (code, message) =
+        encoding::reason_columns(finished.as_ref().and_then(|(.., reason)| *reason));
+    let (stages_finished, stages_failed) = crate::runs::change::stage_counts(run);
+    sqlx::query!(
+        "with run as (
+            insert into run (id, dag, dag_version, cause, params, logical_time, phase, outcome, reason_code,
+                reason_message, stages_total, stages_finished, stages_failed, created_at, started_at,
+                finished_at, wake_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+        )
+        insert into stage_run (run, position, name, state, until, outcome, reason_code, reason_message,
+            finished_at, image, reused_from)
+        select $1, u.* from unnest($18::integer[], $19::text[], $20::text[], $21::timestamptz[], $22::text[],
+            $23::text[], $24::text[], $25::timestamptz[], $26::text[], $27::bigint[]) as u",
+        run.facts.id.0,
+        new.dag.0,
+        new.version.0,
+        cause.id,
+        encoding::write(&values_doc(&run.facts.params)),
+        run.facts.logical_time,
+        phase,
+        finished.as_ref().map(|(_, outcome, _)| *outcome),
+        code,
+        message,
+        i32::try_from(run.stages.len()).unwrap_or(i32::MAX),
+        stages_finished,
+        stages_failed,
+        cause.now,
+        started_at,
+        finished.as_ref().map(|(at, ..)| *at),
+        wake_at,
+        &stages.position,
+        &names,
+        &stages.state,
+        &stages.until as &[Option<Timestamp>],
+        &stages.outcome as &[Option<String>],
+        &stages.reason_code as &[Option<String>],
+        &stages.reason_message as &[Option<String>],
+        &stages.finished_at as &[Option<Timestamp>],
+        &stages.image as &[Option<String>],
+        &reused as &[Option<i64>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Copies the metrics and references to the artifacts of stages that are not run again.
+async fn take_over(connection: &mut PgConnection, run: &Run, from: Option<RunId>) -> Result<()> {
+    let Some(from) = from else { return Ok(()) };
+    let mut metrics = MetricColumns::default();
+    let mut stages = Vec::new();
+    for (index, stage) in run.stages.iter().enumerate() {
+        if stage.reused_from.is_some() {
+            stages.push(place(StageIndex(index)));
+            for (name, value) in &stage.metrics {
+                metrics.add_one(
+                    run.facts.id,
+                    place(StageIndex(index)),
+                    0,
+                    name.as_str(),
+                    *value,
+                );
+            }
+        }
+    }
+    metrics.write(connection).await?;
+    sqlx::query!(
+        "insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
+         select $1, stage, output, attempt, kind, sha256, size, created_at from artifact
+         where run = $2 and stage = any($3)",
+        run.facts.id.0,
+        from.0,
+        &stages
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

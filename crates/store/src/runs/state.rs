@@ -1,0 +1,385 @@
+//! The state of a run, read from its rows.
+//!
+//! A run's state in memory is as good as its rows while `version` is the row's. What only the holder
+//! of an attempt changes (claimed, started, its image) is not counted by the version: it is in the
+//! attempt's row alone and laid over the state whenever that is used ([`overlay`]). So a claim
+//! needs no lock on the run, and a run that is busy is not read again for each of its stages.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::id::{AttemptId, DagVersionId, Fence, RunId};
+use trainyard_core::name::MetricName;
+use trainyard_core::outcome::{Outcome, Reason};
+use trainyard_core::run::{
+    Attempt, AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunFacts, RunPhase, StageRun,
+    StageState,
+};
+use trainyard_core::stage::StageIndex;
+
+use crate::dags::{PinnedDag, pinned_all};
+use crate::encoding;
+use crate::encoding::param::ValuesDoc;
+use crate::error::{Error, Result};
+use crate::store::Core;
+
+/// A run as it was at one version of its row.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownRun {
+    pub(crate) version: i64,
+    pub(crate) run: Arc<Run>,
+    pub(crate) pinned: Arc<PinnedDag>,
+}
+
+/// An attempt that a daemon holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) id: AttemptId,
+    pub(crate) reference: AttemptRef,
+    pub(crate) fence: Fence,
+    claimed_at: Timestamp,
+    started_at: Option<Timestamp>,
+    image: Option<String>,
+}
+
+/// The held attempts of some runs.
+pub(crate) async fn held_attempts(
+    connection: &mut PgConnection,
+    runs: &[i64],
+) -> Result<HashMap<RunId, Vec<Held>>> {
+    let rows = sqlx::query!(
+        "select id, run, stage, number, fence as \"fence!\", claimed_at as \"claimed_at!\", started_at, image
+         from attempt where run = any($1) and state in ('claimed', 'running')",
+        runs
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut held: HashMap<RunId, Vec<Held>> = HashMap::new();
+    for row in rows {
+        held.entry(RunId(row.run)).or_default().push(Held {
+            id: AttemptId(row.id),
+            reference: reference(row.stage, row.number),
+            fence: Fence(row.fence),
+            claimed_at: row.claimed_at,
+            started_at: row.started_at,
+            image: row.image,
+        });
+    }
+    Ok(held)
+}
+
+/// Lays what the holders of attempts know over a run's state.
+pub(crate) fn overlay(run: &mut Run, held: &[Held]) {
+    for stage in &mut run.stages {
+        // Only the last attempt can be live. One that was held and is not any more was given back.
+        if let Some(last) = stage.attempts.last_mut()
+            && let AttemptState::Claimed { since } | AttemptState::Running { since } = last.state
+        {
+            last.state = AttemptState::Queued { since };
+        }
+    }
+    for held in held {
+        let Some(stage) = run.stages.get_mut(held.reference.stage.0) else {
+            continue;
+        };
+        let place = held.reference.number.saturating_sub(1) as usize;
+        let Some(attempt) = stage.attempts.get_mut(place) else {
+            continue;
+        };
+        match held.started_at {
+            Some(since) => {
+                attempt.state = AttemptState::Running { since };
+                stage.image.clone_from(&held.image);
+            }
+            None => {
+                attempt.state = AttemptState::Claimed {
+                    since: held.claimed_at,
+                }
+            }
+        }
+    }
+}
+
+/// Reads runs. One that cannot be read is an error of its own; one that does not exist is absent.
+///
+/// The caller holds the runs' locks, or a snapshot.
+pub(crate) async fn load_runs(
+    core: &Core,
+    connection: &mut PgConnection,
+    ids: &[i64],
+) -> Result<HashMap<RunId, Result<KnownRun>>> {
+    let rows = sqlx::query!(
+        "select r.id, r.dag_version, r.params, r.logical_time, r.phase, r.outcome, r.reason_code,
+             r.reason_message, r.cancel_at, r.cancel_by, r.cancel_actor, r.cancel_newer, r.cancel_force,
+             r.started_at, r.finished_at, r.version, c.kind as cause, c.commit, c.branch
+         from run r join cause c on c.id = r.cause where r.id = any($1)",
+        ids
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let versions: Vec<DagVersionId> = rows
+        .iter()
+        .map(|row| DagVersionId(row.dag_version))
+        .collect();
+    let mut dags = pinned_all(core, connection, &versions).await?;
+    let mut stages = load_stages(connection, ids).await?;
+    let mut runs = HashMap::new();
+    for row in rows {
+        let id = RunId(row.id);
+        let what = || format!("run {id}");
+        let version = DagVersionId(row.dag_version);
+        let pinned = match dags.get(&version) {
+            Some(Ok(pinned)) => Arc::clone(pinned),
+            Some(Err(_)) => {
+                // The error itself belongs to one run only; each other one says it in short.
+                let error = dags
+                    .remove(&version)
+                    .and_then(Result::err)
+                    .unwrap_or_else(|| Error::corrupt(what(), "its DAG version cannot be read"));
+                runs.insert(id, Err(error));
+                continue;
+            }
+            None => {
+                runs.insert(
+                    id,
+                    Err(Error::corrupt(what(), "its DAG version cannot be read")),
+                );
+                continue;
+            }
+        };
+        let loaded = (|| {
+            let doc = encoding::read::<ValuesDoc>(row.params, what)?;
+            let facts = RunFacts {
+                id,
+                repo: Some(pinned.repo_name.clone()),
+                dag: pinned.dag.name().clone(),
+                cause: row.cause,
+                commit: row.commit,
+                branch: row.branch,
+                logical_time: row.logical_time,
+                params: encoding::param::values(doc)
+                    .map_err(|problem| Error::corrupt(what(), problem))?,
+            };
+            let outcome = row
+                .outcome
+                .map(|word| encoding::outcome(&word, what))
+                .transpose()?;
+            let reason = encoding::reason(row.reason_code, row.reason_message, what)?;
+            let phase = match (row.phase.as_str(), row.started_at, row.finished_at, outcome) {
+                ("queued", ..) => RunPhase::Queued,
+                ("running", Some(since), ..) => RunPhase::Running { since },
+                ("finished", _, Some(at), Some(outcome)) => RunPhase::Finished {
+                    at,
+                    outcome,
+                    reason,
+                },
+                (phase, ..) => {
+                    return Err(Error::corrupt(
+                        what(),
+                        format!("phase `{phase}` without its times"),
+                    ));
+                }
+            };
+            let cancel = row.cancel_at.map(|at| {
+                let by = match (row.cancel_actor, row.cancel_newer) {
+                    (Some(actor), _) => CancelledBy::Actor(actor),
+                    (None, Some(newer)) => CancelledBy::Newer(RunId(newer)),
+                    (None, None) => CancelledBy::Timeout,
+                };
+                Cancel {
+                    at,
+                    by,
+                    force: row.cancel_force,
+                }
+            });
+            let stages = stages.remove(&id).unwrap_or_else(|| Ok(Vec::new()))?;
+            if stages.len() != pinned.dag.stages().len() {
+                return Err(Error::corrupt(
+                    what(),
+                    "its stages are not those of its DAG version",
+                ));
+            }
+            let run = Arc::new(Run {
+                facts,
+                phase,
+                cancel,
+                stages,
+            });
+            Ok(KnownRun {
+                version: row.version,
+                run,
+                pinned,
+            })
+        })();
+        runs.insert(id, loaded);
+    }
+    Ok(runs)
+}
+
+async fn load_stages(
+    connection: &mut PgConnection,
+    ids: &[i64],
+) -> Result<HashMap<RunId, Result<Vec<StageRun>>>> {
+    let mut attempts = load_attempts(connection, ids).await?;
+    let mut metrics = load_metrics(connection, ids).await?;
+    let rows = sqlx::query!(
+        "select run, position, state, until, outcome, reason_code, reason_message, finished_at, image, reused_from
+         from stage_run where run = any($1) order by run, position",
+        ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut runs: HashMap<RunId, Result<Vec<StageRun>>> = HashMap::new();
+    for row in rows {
+        let key = (row.run, row.position);
+        let what = || format!("stage #{} of run {}", row.position, row.run);
+        let stage = (|| {
+            let outcome = row
+                .outcome
+                .map(|word| encoding::outcome(&word, what))
+                .transpose()?;
+            let reason = encoding::reason(row.reason_code, row.reason_message, what)?;
+            let state = match (row.state.as_str(), row.until, row.finished_at, outcome) {
+                ("waiting", ..) => StageState::Waiting,
+                ("active", ..) => StageState::Active,
+                ("backing_off", Some(until), ..) => StageState::BackingOff { until },
+                ("finished", _, Some(at), Some(outcome)) => StageState::Finished {
+                    at,
+                    outcome,
+                    reason,
+                },
+                (state, ..) => {
+                    return Err(Error::corrupt(
+                        what(),
+                        format!("state `{state}` without its times"),
+                    ));
+                }
+            };
+            let attempts = attempts.remove(&key).unwrap_or_else(|| Ok(Vec::new()))?;
+            // Those of the last attempt that ended; number 0 holds what was taken over.
+            let last = attempts
+                .iter()
+                .rposition(|attempt| attempt.outcome().is_some());
+            let number = last.map_or(0, |place| i32::try_from(place + 1).unwrap_or(i32::MAX));
+            Ok(StageRun {
+                state,
+                attempts,
+                metrics: metrics
+                    .remove(&(row.run, row.position, number))
+                    .unwrap_or_default(),
+                image: row.image,
+                reused_from: row.reused_from.map(RunId),
+            })
+        })();
+        let stages = runs.entry(RunId(row.run)).or_insert_with(|| Ok(Vec::new()));
+        match (stages.as_mut(), stage) {
+            (Ok(list), Ok(stage)) => list.push(stage),
+            (Ok(_), Err(error)) => *stages = Err(error),
+            (Err(_), _) => {}
+        }
+    }
+    Ok(runs)
+}
+
+type AttemptsByStage = HashMap<(i64, i32), Result<Vec<Attempt>>>;
+
+async fn load_attempts(connection: &mut PgConnection, ids: &[i64]) -> Result<AttemptsByStage> {
+    let rows = sqlx::query!(
+        "select id, run, stage, state, queued_at, claimed_at, started_at, finished_at, outcome, reason_code,
+             reason_message, stop_requested_at, stop_code, stop_message
+         from attempt where run = any($1) order by run, stage, number",
+        ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut attempts: AttemptsByStage = HashMap::new();
+    for row in rows {
+        let what = || format!("attempt {}", row.id);
+        let attempt = (|| {
+            let outcome = row
+                .outcome
+                .map(|word| encoding::outcome(&word, what))
+                .transpose()?;
+            let reason = encoding::reason(row.reason_code, row.reason_message, what)?;
+            let stop = encoding::reason(row.stop_code, row.stop_message, what)?;
+            let state = attempt_state(
+                &row.state,
+                row.queued_at,
+                row.claimed_at,
+                row.started_at,
+                row.finished_at,
+                outcome,
+                reason,
+            )
+            .ok_or_else(|| {
+                Error::corrupt(what(), format!("state `{}` without its times", row.state))
+            })?;
+            Ok(Attempt {
+                state,
+                stop: row.stop_requested_at.zip(stop),
+            })
+        })();
+        let list = attempts
+            .entry((row.run, row.stage))
+            .or_insert_with(|| Ok(Vec::new()));
+        match (list.as_mut(), attempt) {
+            (Ok(list), Ok(attempt)) => list.push(attempt),
+            (Ok(_), Err(error)) => *list = Err(error),
+            (Err(_), _) => {}
+        }
+    }
+    Ok(attempts)
+}
+
+fn attempt_state(
+    state: &str,
+    queued_at: Timestamp,
+    claimed_at: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    outcome: Option<Outcome>,
+    reason: Option<Reason>,
+) -> Option<AttemptState> {
+    Some(match state {
+        "queued" => AttemptState::Queued { since: queued_at },
+        "claimed" => AttemptState::Claimed { since: claimed_at? },
+        "running" => AttemptState::Running { since: started_at? },
+        "finished" => AttemptState::Finished {
+            at: finished_at?,
+            outcome: outcome?,
+            reason,
+        },
+        _ => return None,
+    })
+}
+
+type MetricsByAttempt = HashMap<(i64, i32, i32), BTreeMap<MetricName, f64>>;
+
+async fn load_metrics(connection: &mut PgConnection, ids: &[i64]) -> Result<MetricsByAttempt> {
+    let rows = sqlx::query!(
+        "select run, stage, attempt, name, value from metric where run = any($1)",
+        ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut metrics: MetricsByAttempt = HashMap::new();
+    for row in rows {
+        let name = MetricName::new(row.name)
+            .map_err(|fault| Error::corrupt(format!("a metric of run {}", row.run), fault))?;
+        metrics
+            .entry((row.run, row.stage, row.attempt))
+            .or_default()
+            .insert(name, row.value);
+    }
+    Ok(metrics)
+}
+
+/// An attempt's place from its columns, which a CHECK keeps from being negative.
+pub(crate) fn reference(stage: i32, number: i32) -> AttemptRef {
+    AttemptRef {
+        stage: StageIndex(usize::try_from(stage).unwrap_or(usize::MAX)),
+        number: u32::try_from(number).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,235 @@
+//! The handle on the database: connecting, migrating, and what all parts share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+use trainyard_core::id::{DagVersionId, InstanceId, RunId};
+use uuid::Uuid;
+
+use crate::attempts::claim::ClaimRequest;
+use crate::attempts::finish::{Finished, FinishedAttempt};
+use crate::attempts::progress::{CreatedNote, RemovedNote, StartedNote};
+use crate::batch::Batcher;
+use crate::dags::PinnedDag;
+use crate::error::{Error, Result};
+use crate::options::{StoreOptions, address_of};
+use crate::recent::Recent;
+use crate::runs::state::KnownRun;
+use crate::seal::SecretKey;
+use crate::wakes::Wakes;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// What a new secret key is tried on.
+const KEY_CHECK: &str = "trainyard key check";
+
+/// How many DAG versions are kept in memory, decoded.
+const DAGS_IN_MEMORY: usize = 128;
+
+/// How many unfinished runs are kept in memory.
+const RUNS_IN_MEMORY: usize = 256;
+
+/// The handle on one Trainyard database. Cloning it is cheap; all clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) core: Arc<Core>,
+    pub(crate) batchers: Arc<Batchers>,
+}
+
+/// What every part of the store needs.
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// For all that must be durable when it returns.
+    pub(crate) pool: PgPool,
+    /// Commits without waiting for the disk. For what a crash of Postgres may undo, since it is
+    /// found out again: progress of attempts (the engine is asked), heartbeats. Never out of order:
+    /// the next durable commit makes all before it durable too.
+    pub(crate) relaxed: PgPool,
+    pub(crate) wakes: Wakes,
+    pub(crate) dags: Recent<DagVersionId, Arc<PinnedDag>>,
+    pub(crate) runs: Recent<RunId, KnownRun>,
+    pub(crate) log_limit: u64,
+    /// Tells this process' notifications from those of others.
+    pub(crate) process: Uuid,
+    /// Whether other daemons live that want to be notified; each heartbeat looks.
+    pub(crate) others_live: AtomicBool,
+    secret_key: Option<SecretKey>,
+}
+
+/// Writes that share transactions; see [`crate::batch`].
+#[derive(Debug)]
+pub(crate) struct Batchers {
+    pub(crate) created: Batcher<CreatedNote, ()>,
+    pub(crate) started: Batcher<StartedNote, ()>,
+    pub(crate) removed: Batcher<RemovedNote, ()>,
+    pub(crate) finished: Batcher<(FinishedAttempt, Option<ClaimRequest>), Finished>,
+}
+
+impl Store {
+    /// Connects. Nothing is read or changed yet: call [`Store::migrate`] next.
+    ///
+    /// # Errors
+    /// `InvalidUrl`, `Unreachable`, `AuthenticationFailed`, `DatabaseMissing`.
+    pub async fn connect(options: &StoreOptions) -> Result<Self> {
+        let postgres = options.to_postgres()?;
+        // A pool would wait and try again until its timeout, and then not say what it met.
+        let probe = PgConnection::connect_with(&postgres);
+        match tokio::time::timeout(options.acquire_timeout, probe).await {
+            Ok(Ok(connection)) => connection.close().await?,
+            Ok(Err(error)) => return Err(connect_error(error, &postgres)),
+            Err(_) => return Err(connect_error(sqlx::Error::PoolTimedOut, &postgres)),
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections.max(2))
+            .acquire_timeout(options.acquire_timeout)
+            .connect_lazy_with(postgres.clone());
+        let relaxed = PgPoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(options.acquire_timeout)
+            .connect_lazy_with(postgres.options([("synchronous_commit", "off")]));
+        let core = Arc::new(Core {
+            pool,
+            relaxed,
+            wakes: Wakes::new(),
+            dags: Recent::new(DAGS_IN_MEMORY),
+            runs: Recent::new(RUNS_IN_MEMORY),
+            log_limit: options.log_limit,
+            process: Uuid::now_v7(),
+            others_live: AtomicBool::new(false),
+            secret_key: options.secret_key.clone(),
+        });
+        let batchers = Arc::new(Batchers::start(&core));
+        Ok(Self { core, batchers })
+    }
+
+    /// Brings the schema to this program's version, and checks the secret key against the database.
+    /// Safe to call from several processes at once. Does nothing where nothing is to be done.
+    ///
+    /// # Errors
+    /// `SchemaNewer`, `Migration`, `WrongSecretKey`, or trouble with the database.
+    pub async fn migrate(&self) -> Result<()> {
+        let known = MIGRATOR
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0);
+        MIGRATOR
+            .run(&self.core.pool)
+            .await
+            .map_err(|error| match error {
+                MigrateError::VersionMissing(found) if found > known => {
+                    Error::SchemaNewer { found, known }
+                }
+                MigrateError::Execute(error) => error.into(),
+                other => Error::Migration(Box::new(other)),
+            })?;
+        self.check_secret_key().await
+    }
+
+    /// The id of this installation.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn instance(&self) -> Result<InstanceId> {
+        let row = sqlx::query!("select id from instance")
+            .fetch_one(&self.core.pool)
+            .await?;
+        Ok(InstanceId(row.id))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query!("select 1 as one")
+            .fetch_one(&self.core.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Hints that loops may have something to do.
+    #[must_use]
+    pub fn wakes(&self) -> &Wakes {
+        &self.core.wakes
+    }
+
+    /// Closes all connections, after what is being written.
+    pub async fn close(&self) {
+        self.core.relaxed.close().await;
+        self.core.pool.close().await;
+    }
+
+    async fn check_secret_key(&self) -> Result<()> {
+        let Some(key) = &self.core.secret_key else {
+            return Ok(());
+        };
+        let check = key.seal(KEY_CHECK, KEY_CHECK.as_bytes())?;
+        let row = sqlx::query!(
+            "update instance set key_check = coalesce(key_check, $1) returning key_check as \"key_check!\"",
+            check
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        key.open(KEY_CHECK, &row.key_check).map(drop)
+    }
+}
+
+impl Core {
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        Ok(self.pool.begin().await?)
+    }
+
+    pub(crate) fn secret_key(&self) -> Result<&SecretKey> {
+        self.secret_key.as_ref().ok_or(Error::NoSecretKey)
+    }
+}
+
+impl Batchers {
+    fn start(core: &Arc<Core>) -> Self {
+        let with_core = || Arc::clone(core);
+        let (created, started, removed, finished) =
+            (with_core(), with_core(), with_core(), with_core());
+        Self {
+            created: Batcher::start(move |notes| {
+                crate::attempts::progress::write_created(Arc::clone(&created), notes)
+            }),
+            started: Batcher::start(move |notes| {
+                crate::attempts::progress::write_started(Arc::clone(&started), notes)
+            }),
+            removed: Batcher::start(move |notes| {
+                crate::attempts::progress::write_removed(Arc::clone(&removed), notes)
+            }),
+            finished: Batcher::start(move |ends| {
+                crate::attempts::finish::write_finished(Arc::clone(&finished), ends)
+            }),
+        }
+    }
+}
+
+fn connect_error(error: sqlx::Error, options: &PgConnectOptions) -> Error {
+    let address = address_of(options);
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code().map(|code| code.to_string()));
+    let source = Box::new(error);
+    match code.as_deref() {
+        Some("28000" | "28P01") => Error::AuthenticationFailed {
+            address,
+            user: options.get_username().to_owned(),
+            source,
+        },
+        Some("3D000") => Error::DatabaseMissing {
+            address,
+            database: options
+                .get_database()
+                .unwrap_or(options.get_username())
+                .to_owned(),
+            source,
+        },
+        _ => Error::Unreachable { address, source },
+    }
+}

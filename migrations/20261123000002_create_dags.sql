@@ -1,0 +1,52 @@
+create table dag (
+    id uuid primary key,
+    repo uuid not null references repo on delete cascade,
+    name text not null,
+    path text not null,
+    paused boolean not null default false,
+    -- The version at the head of the followed branch; null for a DAG that is not there (any more).
+    current_version uuid,
+    created_at timestamptz not null,
+    unique (repo, name)
+);
+create index dag_name on dag (name);
+
+create table dag_version (
+    id uuid primary key,
+    dag uuid not null references dag on delete cascade,
+    commit text not null,
+    path text not null,
+    -- The file's text, as a person wrote it.
+    source text not null,
+    -- The checked DAG in its canonical form, which names its format.
+    spec jsonb not null,
+    created_at timestamptz not null,
+    unique (dag, commit)
+);
+alter table dag add foreign key (current_version) references dag_version;
+
+-- A file with errors at a commit.
+create table dag_fault (
+    repo uuid not null references repo on delete cascade,
+    commit text not null,
+    path text not null,
+    branch text not null,
+    diagnostics jsonb not null,
+    found_at timestamptz not null,
+    primary key (repo, commit, path)
+);
+
+create table schedule (
+    dag uuid not null references dag on delete cascade,
+    position integer not null check (position >= 0),
+    dag_version uuid not null references dag_version,
+    cron text not null,
+    timezone text not null,
+    missed text not null check (missed in ('none', 'last', 'all')),
+    params jsonb not null,
+    -- Null: it never ticks again.
+    next_tick timestamptz,
+    primary key (dag, position)
+);
+create index schedule_next_tick on schedule (next_tick) where next_tick is not null;
+create index schedule_dag_version on schedule (dag_version);

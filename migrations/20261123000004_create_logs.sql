@@ -1,0 +1,28 @@
+-- Where the log of an attempt ends, and up to where its executor's log was read for it.
+create table attempt_log (
+    attempt uuid primary key references attempt on delete cascade,
+    -- Bytes ever written, before compression.
+    length bigint not null,
+    chunks integer not null,
+    cursor_major bigint,
+    cursor_minor bigint,
+    -- Set when retention deleted the text.
+    pruned_at timestamptz,
+    check ((cursor_major is null) = (cursor_minor is null))
+) with (fillfactor = 50);
+
+create table log_chunk (
+    attempt uuid not null references attempt_log on delete cascade,
+    sequence integer not null,
+    -- Bytes before compression.
+    start_offset bigint not null,
+    length integer not null check (length > 0),
+    lines integer not null,
+    -- zstd.
+    content bytea not null,
+    stored_at timestamptz not null,
+    primary key (attempt, sequence)
+);
+-- It is compressed already.
+alter table log_chunk alter column content set storage external;
+create index log_chunk_offset on log_chunk (attempt, start_offset);
