@@ -7,7 +7,8 @@
 //! calling `create` again with the same spec.
 //!
 //! - Every call may be repeated. `create` with the spec of an attempt that exists adopts it; it never
-//!   removes and creates again. `start` starts only what was created and never started: on Docker,
+//!   removes and creates again. A `create` that gave no handle may have left a container whose files
+//!   are not all laid out: repeat it before `start`. Once there is a handle, all is laid out. `start` starts only what was created and never started: on Docker,
 //!   starting an exited container would run the program a second time.
 //! - Calls for different attempts may run at the same time; calls for one attempt come from one
 //!   supervisor, except `stop`, which may come at any moment.
@@ -74,7 +75,8 @@ pub trait Executor: Send + Sync {
     fn wait(&self, handle: &Handle) -> impl Future<Output = Result<Status, Error>> + Send;
 
     /// The log after `after` (from the start without it), following until the container has ended
-    /// and all of it was read. Frames are pieces, not lines.
+    /// and all of it was read. Frames are pieces, not lines. Of a container that was never started
+    /// there is no log: the stream ends at once.
     ///
     /// # Errors
     /// On opening: `Gone`, or the engine's trouble. Items can fail too; reopen with the cursor of
@@ -90,7 +92,7 @@ pub trait Executor: Send + Sync {
     /// `None` where the path does not exist.
     ///
     /// # Errors
-    /// `TooLarge` beyond `limit` bytes, `Storage`, `Gone`, or the engine's trouble.
+    /// `TooLarge` beyond `limit` bytes, `OutputUnfit`, `Storage`, `Gone`, or the engine's trouble.
     fn collect(
         &self,
         handle: &Handle,
@@ -110,7 +112,8 @@ pub trait Executor: Send + Sync {
         grace: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Removes the container and all that was laid out for it. Removing what is gone is fine.
+    /// Removes the container and all that was laid out for it. Removing what is gone is fine. Call it
+    /// for what has ended or never started; a program that still runs is killed without notice.
     ///
     /// # Errors
     /// The engine's trouble.
@@ -269,6 +272,8 @@ pub enum ErrorKind {
     Gone,
     /// An output is larger than permitted.
     TooLarge,
+    /// An output is, or holds, something that cannot be kept: a device, a link that leads out.
+    OutputUnfit,
     /// A disk is full or fails.
     Storage,
     /// The engine does not answer, or not in time.
@@ -299,7 +304,8 @@ impl Error {
             | ErrorKind::Start
             | ErrorKind::Mismatch
             | ErrorKind::Gone
-            | ErrorKind::TooLarge => false,
+            | ErrorKind::TooLarge
+            | ErrorKind::OutputUnfit => false,
         }
     }
 
@@ -314,6 +320,7 @@ impl Error {
             ErrorKind::Mismatch | ErrorKind::Engine => ReasonCode::Internal,
             ErrorKind::Gone => ReasonCode::Unproved,
             ErrorKind::TooLarge | ErrorKind::Storage => ReasonCode::Storage,
+            ErrorKind::OutputUnfit => ReasonCode::MissingOutput,
             ErrorKind::Unreachable => ReasonCode::EngineUnreachable,
         };
         Reason::new(code, self.message.clone())

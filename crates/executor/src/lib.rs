@@ -9,9 +9,14 @@
 //! the contract; it stands in for the others in tests and benchmarks, and is no mock: it passes the
 //! same conformance suite.
 
+pub mod any;
+mod archive;
+mod clock;
 pub mod contract;
+pub mod fake;
 pub mod spec;
 
+pub use any::AnyExecutor;
 pub use contract::{
     Collected, CollectedKind, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor,
     LogFrame, LogStream, PreparedImage, Status, Stream,

@@ -1,0 +1,91 @@
+//! The executor that a daemon was configured with, whichever it is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use trainyard_core::stage::RelativePath;
+
+use crate::contract::{
+    Collected, Error, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
+    Status,
+};
+use crate::fake::Fake;
+use crate::spec::AttemptSpec;
+
+/// One of the executors. Clones are cheap and share one engine.
+#[derive(Debug, Clone)]
+pub enum AnyExecutor {
+    /// Does what its script says.
+    Fake(Fake),
+}
+
+impl From<Fake> for AnyExecutor {
+    fn from(executor: Fake) -> Self {
+        Self::Fake(executor)
+    }
+}
+
+/// Calls the same method of whichever executor it is.
+macro_rules! dispatch {
+    ($this:expr, $executor:ident => $call:expr) => {
+        match $this {
+            AnyExecutor::Fake($executor) => $call,
+        }
+    };
+}
+
+impl Executor for AnyExecutor {
+    fn kind(&self) -> &'static str {
+        dispatch!(self, executor => executor.kind())
+    }
+
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        dispatch!(self, executor => executor.prepare(request, progress).await)
+    }
+
+    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        dispatch!(self, executor => executor.create(spec).await)
+    }
+
+    async fn start(&self, handle: &Handle) -> Result<(), Error> {
+        dispatch!(self, executor => executor.start(handle).await)
+    }
+
+    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
+        dispatch!(self, executor => executor.inspect(handle).await)
+    }
+
+    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
+        dispatch!(self, executor => executor.wait(handle).await)
+    }
+
+    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
+        dispatch!(self, executor => executor.logs(handle, after).await)
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Path,
+        limit: u64,
+    ) -> Result<Option<Collected>, Error> {
+        dispatch!(self, executor => executor.collect(handle, output, to, limit).await)
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        dispatch!(self, executor => executor.stop(handle, grace).await)
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        dispatch!(self, executor => executor.remove(handle).await)
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        dispatch!(self, executor => executor.list().await)
+    }
+}

@@ -1,0 +1,17 @@
+//! The one place where executors read a clock.
+//!
+//! An engine stamps what it does by its own clock. Docker brings one along; the executors that are
+//! engines themselves use the host's. Nothing is decided by it here.
+
+use std::time::SystemTime;
+
+use trainyard_core::Timestamp;
+
+/// The moment of the call, by this host's clock.
+pub(crate) fn now() -> Timestamp {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the module that the ban points to"
+    )]
+    SystemTime::now().into()
+}

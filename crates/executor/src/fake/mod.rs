@@ -1,0 +1,490 @@
+//! `Fake`: an executor in memory that does what its [script] says.
+//!
+//! It stands where Docker stands in tests and benchmarks of the engine, passes the same conformance
+//! suite, and is no mock: it has containers with states, and time passes in them. Nothing sleeps
+//! unless the script says so, and no thread or task is spawned: a container's state follows from
+//! when it was started. It also is the one executor that watches its callers: a call that breaks the
+//! contract gets an error that says so, is written down ([`Fake::misuse`]), and runs nothing.
+//!
+//! Clones share one engine. Handing a clone to a new daemon is a restart of the daemon: containers
+//! go on. [`Fake::runs`] is the witness of how often an attempt's program ran.
+//!
+//! Images need no preparing, with two exceptions for tests: those named `fake/missing…` do not
+//! exist, and those named `fake/unreachable…` cannot be fetched.
+
+mod container;
+pub mod script;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream;
+use tokio::time::Instant;
+use trainyard_core::id::AttemptId;
+use trainyard_core::render::RenderedImage;
+use trainyard_core::stage::RelativePath;
+
+use self::container::{Container, Life};
+use self::script::{Call, Program};
+use crate::archive::{FolderArchive, HashingFile};
+use crate::contract::{
+    Collected, CollectedKind, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor,
+    LogFrame, LogStream, PreparedImage, Status,
+};
+use crate::spec::AttemptSpec;
+
+/// The scripted executor. Clones share one engine.
+#[derive(Clone, Default)]
+pub struct Fake {
+    engine: Arc<Engine>,
+}
+
+#[derive(Default)]
+struct Engine {
+    state: Mutex<State>,
+    silent: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    containers: HashMap<AttemptId, Container>,
+    /// How often each attempt's program ran; kept when its container is removed.
+    runs: HashMap<AttemptId, u32>,
+    trouble: HashMap<(AttemptId, Call), u32>,
+    misuse: Vec<String>,
+}
+
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fake").finish_non_exhaustive()
+    }
+}
+
+impl Fake {
+    /// An engine without containers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often the program of `attempt` ran; 0 where it is not known.
+    #[must_use]
+    pub fn runs(&self, attempt: AttemptId) -> u32 {
+        self.state().runs.get(&attempt).copied().unwrap_or_default()
+    }
+
+    /// How often any program ran.
+    #[must_use]
+    pub fn runs_in_all(&self) -> u64 {
+        self.state().runs.values().copied().map(u64::from).sum()
+    }
+
+    /// The calls so far that broke the contract, in words.
+    #[must_use]
+    pub fn misuse(&self) -> Vec<String> {
+        self.state().misuse.clone()
+    }
+
+    /// Whether calls get no answer from now on, as when the engine is down. Programs go on.
+    pub fn set_silent(&self, silent: bool) {
+        self.engine.silent.store(silent, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // State is only changed by code that does not panic half-way.
+        self.engine
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answering(&self) -> Result<(), Error> {
+        if self.engine.silent.load(Ordering::Relaxed) {
+            return Err(no_answer());
+        }
+        Ok(())
+    }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Unreachable, "the fake engine does not answer")
+}
+
+fn gone(attempt: AttemptId) -> Error {
+    Error::new(
+        ErrorKind::Gone,
+        format!("the fake engine has no container of attempt {attempt}"),
+    )
+}
+
+impl State {
+    fn broken(&mut self, what: String) -> Error {
+        let message = format!("the executor contract is broken: {what}");
+        self.misuse.push(message.clone());
+        Error::new(ErrorKind::Mismatch, message)
+    }
+
+    /// The call's container with its state brought up to now, unless the script disturbs the call.
+    fn reach(&mut self, call: Call, attempt: AttemptId) -> Result<Option<&mut Container>, Error> {
+        self.disturb(call, attempt)?;
+        if !self.runs.contains_key(&attempt) {
+            return Err(self.broken(format!("{call:?} of attempt {attempt} before its create")));
+        }
+        if let Some(container) = self.containers.get_mut(&attempt) {
+            container.settle(Instant::now());
+            if container.life == Life::Vanished {
+                self.containers.remove(&attempt);
+            }
+        }
+        Ok(self.containers.get_mut(&attempt))
+    }
+
+    fn disturb(&mut self, call: Call, attempt: AttemptId) -> Result<(), Error> {
+        match self.trouble.get_mut(&(attempt, call)) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                Err(no_answer())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn create(&mut self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        let attempt = spec.attempt;
+        let handle = Handle {
+            attempt,
+            container: format!("fake-{attempt}"),
+        };
+        if let Some(found) = self.containers.get_mut(&attempt) {
+            if found.spec_hash != spec.hash() {
+                return Err(Error::new(
+                    ErrorKind::Mismatch,
+                    format!("a container of attempt {attempt} exists with another spec"),
+                ));
+            }
+            if spec.fence < found.newest_fence {
+                let newest = found.newest_fence;
+                return Err(self.broken(format!(
+                    "create of attempt {attempt} with fence {}, after one with fence {newest}: \
+                     this supervisor was fenced off",
+                    spec.fence
+                )));
+            }
+            found.newest_fence = spec.fence;
+            self.disturb(Call::Create, attempt)?;
+            return Ok(handle);
+        }
+        if self.runs.contains_key(&attempt) {
+            return Err(self.broken(format!("create of attempt {attempt} after its remove")));
+        }
+        let program =
+            Program::read(spec).map_err(|problem| Error::new(ErrorKind::Start, problem))?;
+        for (call, times) in &program.trouble {
+            self.trouble.entry((attempt, *call)).or_insert(*times);
+        }
+        self.disturb(Call::Create, attempt)?;
+        if program.image_missing {
+            return Err(Error::new(
+                ErrorKind::ImageNotFound,
+                format!("the fake engine has no image `{}`", spec.image),
+            ));
+        }
+        self.runs.insert(attempt, 0);
+        self.containers
+            .insert(attempt, Container::new(spec, program));
+        Ok(handle)
+    }
+
+    fn start(&mut self, attempt: AttemptId) -> Result<(), Error> {
+        let container = self
+            .reach(Call::Start, attempt)?
+            .ok_or_else(|| gone(attempt))?;
+        if container.life != Life::Created {
+            return Ok(());
+        }
+        if let Some(problem) = &container.program.start_error {
+            return Err(Error::new(ErrorKind::Start, problem.clone()));
+        }
+        container.start(Instant::now());
+        *self.runs.entry(attempt).or_default() += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, attempt: AttemptId) -> Result<(), Error> {
+        match self.reach(Call::Remove, attempt)? {
+            Some(container) if matches!(container.life, Life::Running { .. }) => Err(self.broken(
+                format!("remove of attempt {attempt} while it runs, without stop"),
+            )),
+            Some(_) | None => {
+                self.containers.remove(&attempt);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Says that a wait ended, also when it was dropped.
+struct Waiting<'a>(&'a Fake, AttemptId);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(container) = self.0.state().containers.get_mut(&self.1) {
+            container.waited_for = false;
+        }
+    }
+}
+
+impl Executor for Fake {
+    fn kind(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        self.answering()?;
+        let name = match &request.image {
+            RenderedImage::Reference { image, .. } => image.clone(),
+            RenderedImage::Build {
+                context,
+                dockerfile,
+                ..
+            } => {
+                progress(format!("pretending to build {dockerfile} in {context}"));
+                format!("fake-build:{context}/{dockerfile}")
+            }
+        };
+        if name.starts_with("fake/missing") {
+            return Err(Error::new(
+                ErrorKind::ImageNotFound,
+                format!("there is no image `{name}`"),
+            ));
+        }
+        if name.starts_with("fake/unreachable") {
+            return Err(Error::new(
+                ErrorKind::ImagePull,
+                format!("image `{name}` could not be fetched: its registry does not answer"),
+            ));
+        }
+        Ok(PreparedImage {
+            id: name.clone(),
+            shown: name,
+        })
+    }
+
+    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        self.answering()?;
+        self.state().create(spec)
+    }
+
+    async fn start(&self, handle: &Handle) -> Result<(), Error> {
+        self.answering()?;
+        self.state().start(handle.attempt)
+    }
+
+    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
+        self.answering()?;
+        let mut state = self.state();
+        let container = state.reach(Call::Inspect, handle.attempt)?;
+        Ok(container.map(|container| container.status()))
+    }
+
+    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
+        let attempt = handle.attempt;
+        let mut waiting = None;
+        loop {
+            self.answering()?;
+            let (changed, ends) = {
+                let mut state = self.state();
+                let container = state
+                    .reach(Call::Wait, attempt)?
+                    .ok_or_else(|| gone(attempt))?;
+                let Life::Running { .. } = container.life else {
+                    return Ok(container.status());
+                };
+                if waiting.is_none() && container.waited_for {
+                    return Err(state.broken(format!(
+                        "wait for attempt {attempt} while somebody else waits for it"
+                    )));
+                }
+                container.waited_for = true;
+                (
+                    container.changed.clone().notified_owned(),
+                    container.ends_at(),
+                )
+            };
+            waiting.get_or_insert_with(|| Waiting(self, attempt));
+            tokio::select! {
+                () = changed => {}
+                () = at(ends) => {}
+            }
+        }
+    }
+
+    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
+        self.answering()?;
+        let attempt = handle.attempt;
+        let mut state = self.state();
+        state
+            .reach(Call::Logs, attempt)?
+            .ok_or_else(|| gone(attempt))?;
+        let read = after.map_or(0, |cursor| {
+            usize::try_from(cursor.major).unwrap_or_default()
+        });
+        let fake = self.clone();
+        Ok(Box::pin(stream::unfold(read, move |read| {
+            let fake = fake.clone();
+            async move {
+                fake.frame(attempt, read)
+                    .await
+                    .map(|frame| (Ok(frame), read + 1))
+            }
+        })))
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Path,
+        limit: u64,
+    ) -> Result<Option<Collected>, Error> {
+        self.answering()?;
+        let attempt = handle.attempt;
+        let program = {
+            let mut state = self.state();
+            let container = state
+                .reach(Call::Collect, attempt)?
+                .ok_or_else(|| gone(attempt))?;
+            if !matches!(container.life, Life::Exited { .. }) {
+                return Err(state.broken(format!("collect from attempt {attempt} before its end")));
+            }
+            Arc::clone(&container.program)
+        };
+        collect(&program, output, to, limit)
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        self.answering()?;
+        let attempt = handle.attempt;
+        let stubborn = {
+            let mut state = self.state();
+            let Some(container) = state.reach(Call::Stop, attempt)? else {
+                return Ok(());
+            };
+            match container.life {
+                Life::Created => {
+                    state.containers.remove(&attempt);
+                    return Ok(());
+                }
+                Life::Running { .. } if container.program.stubborn => true,
+                Life::Running { .. } => {
+                    container.kill(Instant::now(), 143);
+                    false
+                }
+                Life::Exited { .. } | Life::Unknown | Life::Vanished => false,
+            }
+        };
+        if stubborn {
+            tokio::time::sleep(grace).await;
+            if let Some(container) = self.state().reach(Call::Stop, attempt)?
+                && matches!(container.life, Life::Running { .. })
+            {
+                container.kill(Instant::now(), 137);
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.answering()?;
+        self.state().remove(handle.attempt)
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        self.answering()?;
+        let now = Instant::now();
+        let mut state = self.state();
+        state.containers.retain(|_, container| {
+            container.settle(now);
+            container.life != Life::Vanished
+        });
+        Ok(state
+            .containers
+            .iter()
+            .map(|(attempt, container)| container.listed(*attempt))
+            .collect())
+    }
+}
+
+impl Fake {
+    /// The log's frame number `read`, once it is there; `None` after the last.
+    async fn frame(&self, attempt: AttemptId, read: usize) -> Option<LogFrame> {
+        loop {
+            let (changed, due) = {
+                let mut state = self.state();
+                let container = state.reach(Call::Inspect, attempt).ok().flatten()?;
+                let due = match container.next_frame(read, Instant::now()) {
+                    container::Next::Frame(frame) => return Some(frame),
+                    container::Next::End => return None,
+                    container::Next::Wait(due) => due,
+                };
+                (container.changed.clone().notified_owned(), due)
+            };
+            tokio::select! {
+                () = changed => {}
+                () = at(due) => {}
+            }
+        }
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn collect(
+    program: &Program,
+    output: &RelativePath,
+    to: &Path,
+    limit: u64,
+) -> Result<Option<Collected>, Error> {
+    let open = || HashingFile::create(to, output, limit);
+    if let Some(content) = program.outputs.get(output.as_str()) {
+        let mut file = open()?;
+        file.write(content)?;
+        return file.finish(CollectedKind::File).map(Some);
+    }
+    let folder = if output.is_root() {
+        String::new()
+    } else {
+        format!("{output}/")
+    };
+    let mut members = program
+        .outputs
+        .iter()
+        .filter_map(|(path, content)| Some((path.strip_prefix(&folder)?, content)))
+        .peekable();
+    if members.peek().is_none() {
+        return Ok(None);
+    }
+    let mut archive = FolderArchive::new(open()?);
+    for (path, content) in members {
+        archive.file(
+            Path::new(path),
+            false,
+            content.len() as u64,
+            &mut content.as_slice(),
+        )?;
+    }
+    archive.finish().map(Some)
+}
