@@ -26,8 +26,8 @@ create table repo (
     url text not null,
     -- As asked for; null follows the remote's default branch.
     followed_branch text,
-    -- The remote's default branch as last seen.
-    default_branch text,
+    -- The branch that was followed when it last moved.
+    current_branch text,
     poll_seconds integer not null check (poll_seconds > 0),
     -- Sealed with the secret key.
     webhook_secret bytea,
@@ -56,6 +56,11 @@ create table delivery (
     delivery_id text not null,
     event text not null,
     body bytea not null,
+    -- What a push delivery tells of; no branch for all others.
+    branch text,
+    before text,
+    after text,
+    actor text,
     received_at timestamptz not null,
     processed_at timestamptz,
     result text,

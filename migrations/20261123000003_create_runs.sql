@@ -164,15 +164,7 @@ create table metric (
 );
 create index metric_name on metric (name, run desc);
 
--- Content of the artifact store. `used_at` is pushed forward before content is stored, so that what
--- is about to be referenced is not swept.
-create table blob (
-    sha256 text primary key check (sha256 ~ '^[0-9a-f]{64}$'),
-    size bigint not null check (size >= 0),
-    used_at timestamptz not null
-);
-create index blob_used_at on blob (used_at);
-
+-- The artifact store is a folder of content by hash; these rows say what of it is in use.
 create table artifact (
     run bigint not null,
     stage integer not null,
@@ -180,7 +172,7 @@ create table artifact (
     -- The attempt that made it; of an earlier run where its result was taken over.
     attempt uuid not null,
     kind text not null check (kind in ('file', 'folder')),
-    sha256 text not null references blob,
+    sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
     size bigint not null check (size >= 0),
     created_at timestamptz not null,
     primary key (run, stage, output),

@@ -95,13 +95,7 @@ impl ArtifactColumns {
             return Ok(());
         }
         sqlx::query!(
-            "with content as (
-                insert into blob (sha256, size, used_at)
-                select distinct on (sha256) sha256, size, clock_timestamp()
-                from unnest($6::text[], $7::bigint[]) as u (sha256, size) order by sha256
-                on conflict (sha256) do update set used_at = excluded.used_at
-            )
-            insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
+            "insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
             select u.*, clock_timestamp()
             from unnest($1::bigint[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[]) as u
             on conflict (run, stage, output) do update

@@ -221,7 +221,9 @@ pub(crate) async fn advance_in(
         stepped.advanced.queued = run.phase == RunPhase::Queued;
         if stepped.changed || wake_at != locked.wake_at {
             changes.add_run(&run, &stepped.touched, &known.pinned, wake_at);
-            progress.wake_set |= wake_at.is_some();
+            // A planner that sleeps until the earlier time needs no wake.
+            progress.wake_set |=
+                wake_at.is_some_and(|at| locked.wake_at.is_none_or(|before| at < before));
             let version = locked.version + 1;
             let pinned = Arc::clone(&known.pinned);
             let finished = run.is_finished();

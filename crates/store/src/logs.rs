@@ -1,0 +1,288 @@
+//! Logs of attempts: text by byte offset, compressed, and bounded.
+//!
+//! Of a long log the beginning and the end are kept, half of the limit each; what lies between is
+//! dropped chunk by chunk as the end moves on. Offsets count every byte that was ever written, so
+//! they stay valid, and a reader that meets the gap is told its size.
+
+use bytes::Bytes;
+use trainyard_core::Timestamp;
+use trainyard_core::id::{AttemptId, Fence};
+
+use crate::error::{Error, Result};
+use crate::store::Store;
+
+/// The most bytes in one stored chunk, before compression: reading a little never unpacks much.
+const CHUNK_AT_MOST: usize = 128 * 1024;
+
+/// zstd's own default: text shrinks to a tenth in a fraction of a millisecond.
+const LEVEL: i32 = 3;
+
+/// More of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Whole records, each ending in a line break.
+    pub text: Bytes,
+    /// Up to where this covers the executor's log (major, minor).
+    pub cursor: Option<(i64, i64)>,
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogSlice {
+    /// The text, in order; between two pieces nothing is missing.
+    pub pieces: Vec<Bytes>,
+    /// Where the first piece begins.
+    pub start: u64,
+    /// Where to read on.
+    pub next_offset: u64,
+    /// How many bytes between the offset asked for and `start` were dropped.
+    pub dropped: u64,
+    /// Whether this reaches the end, and nothing will be added.
+    pub complete: bool,
+    /// When retention deleted the log, if it did.
+    pub pruned_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Adds to the log of an attempt. Durable when it returns; the same chunks told again at once, as
+    /// after a lost answer, are stored once.
+    ///
+    /// # Errors
+    /// `Fenced`, or trouble with the database.
+    pub async fn append_log(
+        &self,
+        attempt: AttemptId,
+        fence: Fence,
+        chunks: &[LogChunk],
+    ) -> Result<()> {
+        let cursor = chunks.iter().rev().find_map(|chunk| chunk.cursor);
+        let mut columns = ChunkColumns::default();
+        for piece in chunks.iter().flat_map(|chunk| pieces(&chunk.text)) {
+            columns.add(piece)?;
+        }
+        if columns.length.is_empty() && cursor.is_none() {
+            return Ok(());
+        }
+        let head = sqlx::query!(
+            r#"with fenced as materialized (
+                select id from attempt where id = $1 and fence = $2 and state in ('claimed', 'running') for share
+            ),
+            told_before as (
+                select from (
+                    select content from log_chunk where attempt = $1 order by sequence desc limit 1
+                ) last where content = $3
+            ),
+            head as (
+                insert into attempt_log (attempt, length, chunks, cursor_major, cursor_minor)
+                select id, $4, $5, $6, $7 from fenced where not exists (select from told_before)
+                on conflict (attempt) do update
+                set length = attempt_log.length + excluded.length, chunks = attempt_log.chunks + excluded.chunks,
+                    cursor_major = coalesce(excluded.cursor_major, attempt_log.cursor_major),
+                    cursor_minor = coalesce(excluded.cursor_minor, attempt_log.cursor_minor)
+                returning attempt, length, chunks
+            ),
+            stored as (
+                insert into log_chunk (attempt, sequence, start_offset, length, lines, content, stored_at)
+                select h.attempt, h.chunks - $5 + u.place - 1, h.length - $4 + u.start, u.length, u.lines, u.content,
+                    clock_timestamp()
+                from head h, unnest($8::bigint[], $9::integer[], $10::integer[], $11::bytea[])
+                    with ordinality as u (start, length, lines, content, place)
+            )
+            select exists (select from fenced) as "fenced_in!", (select length from head) as length"#,
+            attempt.0,
+            fence.0,
+            columns.content.last().map(Vec::as_slice),
+            columns.total,
+            i32::try_from(columns.length.len()).unwrap_or(i32::MAX),
+            cursor.map(|(major, _)| major),
+            cursor.map(|(_, minor)| minor),
+            &columns.start,
+            &columns.length,
+            &columns.lines,
+            &columns.content,
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        if !head.fenced_in {
+            return Err(Error::Fenced);
+        }
+        let limit = i64::try_from(self.core.log_limit).unwrap_or(i64::MAX);
+        if let Some(length) = head.length.filter(|length| *length > limit) {
+            self.drop_middle(attempt, length, limit / 2).await?;
+        }
+        self.core.wakes.logs.wake();
+        Ok(())
+    }
+
+    /// Deletes the chunks that lie behind the kept beginning and before the kept end.
+    async fn drop_middle(&self, attempt: AttemptId, length: i64, half: i64) -> Result<()> {
+        sqlx::query!(
+            "delete from log_chunk
+             where attempt = $1 and start_offset >= $2 and start_offset + length <= $3",
+            attempt.0,
+            half,
+            length - half
+        )
+        .execute(&self.core.relaxed)
+        .await?;
+        Ok(())
+    }
+
+    /// Reads a log from an offset, at least one chunk and then up to about `max_bytes`.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown attempt, `Corrupt`, or trouble with the database.
+    pub async fn read_log(
+        &self,
+        attempt: AttemptId,
+        from: u64,
+        max_bytes: u64,
+    ) -> Result<LogSlice> {
+        // The head is read first: what is added after that is beyond it, and read next time.
+        let head = sqlx::query!(
+            r#"select a.state = 'finished' as "ended!", l.length as "length?", l.pruned_at
+            from attempt a left join attempt_log l on l.attempt = a.id where a.id = $1"#,
+            attempt.0
+        )
+        .fetch_optional(&self.core.pool)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("attempt {attempt}")))?;
+        let length = head.length.unwrap_or(0).unsigned_abs();
+        let rows = sqlx::query!(
+            r#"select start_offset, length, content from (
+                select start_offset, length, content,
+                    sum(length) over (order by sequence rows unbounded preceding)::bigint - length as before
+                from log_chunk where attempt = $1 and start_offset + length > $2 and start_offset < $3
+            ) chunk
+            where before < $4 or before = 0 order by start_offset"#,
+            attempt.0,
+            i64::try_from(from).unwrap_or(i64::MAX),
+            i64::try_from(length).unwrap_or(i64::MAX),
+            i64::try_from(max_bytes).unwrap_or(i64::MAX)
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let mut slice = LogSlice {
+            start: from.min(length),
+            next_offset: from.min(length),
+            pruned_at: head.pruned_at,
+            ..LogSlice::default()
+        };
+        for row in rows {
+            let start = row.start_offset.unsigned_abs();
+            if start > slice.next_offset {
+                if !slice.pieces.is_empty() {
+                    // The gap begins here; the next read tells of it.
+                    break;
+                }
+                slice.dropped = start - slice.next_offset;
+                slice.start = start;
+                slice.next_offset = start;
+            }
+            let text = unpack(&row.content, row.length).map_err(|problem| {
+                Error::corrupt(format!("the log of attempt {attempt}"), problem)
+            })?;
+            let skip = usize::try_from(slice.next_offset - start).unwrap_or(usize::MAX);
+            slice.next_offset = start + text.len() as u64;
+            slice.pieces.push(text.slice(skip.min(text.len())..));
+        }
+        if slice.pieces.is_empty() && slice.pruned_at.is_some() {
+            slice.next_offset = length;
+        }
+        slice.complete = head.ended && slice.next_offset >= length;
+        Ok(slice)
+    }
+
+    /// Up to where an executor's log is stored for an attempt (major, minor).
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn log_cursor(&self, attempt: AttemptId) -> Result<Option<(i64, i64)>> {
+        let row = sqlx::query!(
+            "select cursor_major, cursor_minor from attempt_log where attempt = $1",
+            attempt.0
+        )
+        .fetch_optional(&self.core.pool)
+        .await?;
+        Ok(row.and_then(|row| row.cursor_major.zip(row.cursor_minor)))
+    }
+}
+
+#[derive(Debug, Default)]
+struct ChunkColumns {
+    total: i64,
+    start: Vec<i64>,
+    length: Vec<i32>,
+    lines: Vec<i32>,
+    content: Vec<Vec<u8>>,
+}
+
+impl ChunkColumns {
+    fn add(&mut self, text: &[u8]) -> Result<()> {
+        let content = zstd::bulk::compress(text, LEVEL)
+            .map_err(|problem| Error::corrupt("a piece of log to be stored", problem))?;
+        let lines = text.iter().filter(|byte| **byte == b'\n').count();
+        self.start.push(self.total);
+        self.length
+            .push(i32::try_from(text.len()).unwrap_or(i32::MAX));
+        self.lines.push(i32::try_from(lines).unwrap_or(i32::MAX));
+        self.content.push(content);
+        self.total += i64::try_from(text.len()).unwrap_or(i64::MAX);
+        Ok(())
+    }
+}
+
+/// Cuts a text into pieces of a bounded size, after line breaks where there are any.
+fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let window = &rest[..rest.len().min(CHUNK_AT_MOST)];
+        let end = if window.len() == rest.len() {
+            rest.len()
+        } else {
+            window
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(window.len(), |at| at + 1)
+        };
+        let (piece, more) = rest.split_at(end);
+        rest = more;
+        Some(piece)
+    })
+}
+
+fn unpack(content: &[u8], length: i32) -> Result<Bytes, String> {
+    let length = usize::try_from(length).map_err(|problem| problem.to_string())?;
+    let text = zstd::bulk::decompress(content, length).map_err(|problem| problem.to_string())?;
+    if text.len() == length {
+        Ok(text.into())
+    } else {
+        Err(format!("{} bytes instead of {length}", text.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cut_after_line_breaks_and_nothing_is_lost() {
+        let text = "0123456789\n".repeat(50_000);
+        let cut: Vec<&[u8]> = pieces(text.as_bytes()).collect();
+        assert!(cut.len() > 1 && cut.iter().all(|piece| piece.len() <= CHUNK_AT_MOST));
+        assert!(cut.iter().all(|piece| piece.ends_with(b"\n")));
+        assert_eq!(cut.concat(), text.as_bytes());
+    }
+
+    #[test]
+    fn text_without_line_breaks_is_cut_all_the_same() {
+        let text = vec![b'x'; CHUNK_AT_MOST * 2 + 1];
+        assert_eq!(
+            pieces(&text).map(<[u8]>::len).collect::<Vec<_>>(),
+            [CHUNK_AT_MOST, CHUNK_AT_MOST, 1]
+        );
+    }
+}

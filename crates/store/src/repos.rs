@@ -1,0 +1,362 @@
+//! Repos: what is followed, with which credentials, and when to look next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use trainyard_core::id::RepoId;
+use trainyard_core::name::RepoName;
+use uuid::Uuid;
+
+use crate::encoding;
+use crate::error::{Error, Result};
+use crate::secrets::open_text;
+use crate::store::{Core, Store};
+
+/// The shortest time between two looks at a remote.
+const POLL_AT_LEAST: Duration = Duration::from_secs(5);
+
+/// A repo to be followed.
+#[derive(Debug, Clone)]
+pub struct NewRepo {
+    /// Its name here.
+    pub name: RepoName,
+    /// Where it is fetched from. Must hold no password: `credentials` does.
+    pub url: String,
+    /// The branch that schedules come from; `None` follows the remote's default branch.
+    pub followed_branch: Option<String>,
+    /// The time between two looks.
+    pub poll_every: Duration,
+    /// What webhook deliveries are signed with; `None` refuses them.
+    pub webhook_secret: Option<SecretString>,
+    /// What to fetch with.
+    pub credentials: Option<RepoCredentials>,
+}
+
+/// A user and a password or token.
+#[derive(Debug, Clone)]
+pub struct RepoCredentials {
+    /// The user.
+    pub username: String,
+    /// The password or token.
+    pub password: SecretString,
+}
+
+/// A repo whose remote should be looked at now.
+#[derive(Debug, Clone)]
+pub struct RepoToSync {
+    /// Its id.
+    pub id: RepoId,
+    /// Its name.
+    pub name: RepoName,
+    /// Where it is fetched from.
+    pub url: String,
+    /// The branch that schedules come from; `None` follows the remote's default branch.
+    pub followed_branch: Option<String>,
+    /// What to fetch with.
+    pub credentials: Option<RepoCredentials>,
+    /// Whether it was ever synced: the first time only takes stock.
+    pub synced_before: bool,
+}
+
+/// How a sync went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncOutcome {
+    /// Everything that moved is recorded.
+    Good,
+    /// What stood in the way, in words.
+    Failed(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct CredentialsDoc {
+    username: String,
+    password: String,
+}
+
+impl Store {
+    /// Follows a repo; it is due for a first look at once.
+    ///
+    /// # Errors
+    /// `Conflict` where the name is taken, `NoSecretKey` where something is to be sealed.
+    pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoId> {
+        let id = RepoId(Uuid::now_v7());
+        let done = sqlx::query!(
+            "insert into repo (id, name, url, followed_branch, poll_seconds, webhook_secret, credentials,
+                created_at, next_sync_at)
+             values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp())
+             on conflict (name) do nothing",
+            id.0,
+            new.name.as_str(),
+            new.url,
+            new.followed_branch.as_deref(),
+            i32::try_from(new.poll_every.max(POLL_AT_LEAST).as_secs()).unwrap_or(i32::MAX),
+            seal_webhook_secret(&self.core, id, new.webhook_secret.as_ref())?,
+            seal_credentials(&self.core, id, new.credentials.as_ref())?
+        )
+        .execute(&self.core.pool)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::conflict(format!(
+                "there is a repo named `{}` already; remove it first, or choose another name",
+                new.name
+            )));
+        }
+        self.core.wakes.sync.wake();
+        Ok(id)
+    }
+
+    /// The id of the repo with a name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn resolve_repo(&self, name: &str) -> Result<RepoId> {
+        let row = sqlx::query!("select id from repo where name = $1", name)
+            .fetch_optional(&self.core.pool)
+            .await?
+            .ok_or_else(|| Error::not_found(format!("repo `{name}`")))?;
+        Ok(RepoId(row.id))
+    }
+
+    /// Stops following a repo and deletes all that is known of it: DAGs, runs, logs, secrets.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while runs of it have not ended.
+    pub async fn remove_repo(&self, repo: RepoId) -> Result<()> {
+        let mut transaction = self.core.begin().await?;
+        crate::dags::lock_repo(&mut transaction, repo).await?;
+        let live = sqlx::query!(
+            r#"select count(*) as "count!" from run r join dag d on d.id = r.dag
+            where d.repo = $1 and r.phase <> 'finished'"#,
+            repo.0
+        )
+        .fetch_one(&mut *transaction)
+        .await?
+        .count;
+        if live > 0 {
+            return Err(Error::conflict(format!(
+                "{live} runs of this repo have not ended; cancel them or wait, then remove it"
+            )));
+        }
+        // From the leaves up: runs pin versions and causes, which cascades alone would meet first.
+        sqlx::query!("delete from run_event where run in (select r.id from run r join dag d on d.id = r.dag where d.repo = $1)", repo.0)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query!(
+            "delete from run where dag in (select id from dag where repo = $1)",
+            repo.0
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "delete from schedule where dag in (select id from dag where repo = $1)",
+            repo.0
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "update dag set current_version = null where repo = $1",
+            repo.0
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!("delete from repo where id = $1", repo.0)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The repos that are due for a look at their remote, the longest due first.
+    ///
+    /// # Errors
+    /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
+    pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
+        let rows = sqlx::query!(
+            "select id, name, url, followed_branch, credentials, last_sync_at from repo
+             where next_sync_at <= clock_timestamp() order by next_sync_at"
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let id = RepoId(row.id);
+                Ok(RepoToSync {
+                    id,
+                    name: RepoName::new(row.name)
+                        .map_err(|fault| Error::corrupt(format!("repo {id}"), fault))?,
+                    url: row.url,
+                    followed_branch: row.followed_branch,
+                    credentials: row
+                        .credentials
+                        .map(|sealed| open_credentials(&self.core, id, &sealed))
+                        .transpose()?,
+                    synced_before: row.last_sync_at.is_some(),
+                })
+            })
+            .collect()
+    }
+
+    /// How long until the next repo is due; zero where one is, `None` without repos.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn next_sync(&self) -> Result<Option<Duration>> {
+        let row = sqlx::query!(
+            "select extract(epoch from min(next_sync_at) - clock_timestamp())::double precision as seconds from repo"
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(row
+            .seconds
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+    }
+
+    /// Makes a repo due now.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn request_sync(&self, repo: RepoId) -> Result<()> {
+        let done = sqlx::query!(
+            "update repo set next_sync_at = clock_timestamp() where id = $1",
+            repo.0
+        )
+        .execute(&self.core.pool)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::not_found("such repo"));
+        }
+        self.core.wakes.sync.wake();
+        Ok(())
+    }
+
+    /// Records how a sync went, and when the next one is due: after the poll interval; or at once,
+    /// where a delivery came meanwhile.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn record_sync(&self, repo: RepoId, outcome: SyncOutcome) -> Result<()> {
+        let error = match outcome {
+            SyncOutcome::Good => None,
+            SyncOutcome::Failed(problem) => Some(problem),
+        };
+        sqlx::query!(
+            "update repo
+             set last_error = $2,
+                last_sync_at = case when $2::text is null then clock_timestamp() else last_sync_at end,
+                next_sync_at = case
+                    when $2::text is null and exists (
+                        select from delivery d where d.repo = $1 and d.processed_at is null
+                    ) then clock_timestamp()
+                    else clock_timestamp() + make_interval(secs => poll_seconds) end
+             where id = $1",
+            repo.0,
+            error
+        )
+        .execute(&self.core.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Where each branch of a repo was last seen.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn refs(&self, repo: RepoId) -> Result<BTreeMap<String, String>> {
+        let rows = sqlx::query!(
+            r#"select branch, sha as "sha!" from repo_ref where repo = $1 and sha is not null"#,
+            repo.0
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.branch, row.sha)).collect())
+    }
+
+    /// What deliveries for the repo with this name are signed with; `None` where there is no such
+    /// repo, or it takes no deliveries: one answer for both.
+    ///
+    /// # Errors
+    /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
+    pub async fn webhook_secret(&self, repo: &str) -> Result<Option<(RepoId, SecretString)>> {
+        let row = sqlx::query!("select id, webhook_secret from repo where name = $1", repo)
+            .fetch_optional(&self.core.pool)
+            .await?;
+        let Some((id, sealed)) = row.and_then(|row| Some((RepoId(row.id), row.webhook_secret?)))
+        else {
+            return Ok(None);
+        };
+        Ok(Some((
+            id,
+            open_text(&self.core, &webhook_context(id), &sealed)?,
+        )))
+    }
+
+    /// What a repo is fetched with, and from where.
+    ///
+    /// # Errors
+    /// `NotFound`, `NoSecretKey`, `WrongSecretKey`.
+    pub async fn repo_remote(&self, repo: RepoId) -> Result<(String, Option<RepoCredentials>)> {
+        let row = sqlx::query!("select url, credentials from repo where id = $1", repo.0)
+            .fetch_optional(&self.core.pool)
+            .await?
+            .ok_or_else(|| Error::not_found("such repo"))?;
+        let credentials = row
+            .credentials
+            .map(|sealed| open_credentials(&self.core, repo, &sealed))
+            .transpose()?;
+        Ok((row.url, credentials))
+    }
+}
+
+fn webhook_context(repo: RepoId) -> String {
+    format!("webhook/{repo}")
+}
+
+fn credentials_context(repo: RepoId) -> String {
+    format!("credentials/{repo}")
+}
+
+fn seal_webhook_secret(
+    core: &Core,
+    repo: RepoId,
+    secret: Option<&SecretString>,
+) -> Result<Option<Vec<u8>>> {
+    let Some(secret) = secret else {
+        return Ok(None);
+    };
+    core.secret_key()?
+        .seal(&webhook_context(repo), secret.expose_secret().as_bytes())
+        .map(Some)
+}
+
+fn seal_credentials(
+    core: &Core,
+    repo: RepoId,
+    credentials: Option<&RepoCredentials>,
+) -> Result<Option<Vec<u8>>> {
+    let Some(credentials) = credentials else {
+        return Ok(None);
+    };
+    let doc = encoding::write(&CredentialsDoc {
+        username: credentials.username.clone(),
+        password: credentials.password.expose_secret().to_owned(),
+    });
+    core.secret_key()?
+        .seal(&credentials_context(repo), doc.to_string().as_bytes())
+        .map(Some)
+}
+
+fn open_credentials(core: &Core, repo: RepoId, sealed: &[u8]) -> Result<RepoCredentials> {
+    let text = open_text(core, &credentials_context(repo), sealed)?;
+    let doc: CredentialsDoc = serde_json::from_str(text.expose_secret()).map_err(|_| {
+        Error::corrupt(
+            format!("the credentials of repo {repo}"),
+            "they are not as they were written",
+        )
+    })?;
+    Ok(RepoCredentials {
+        username: doc.username,
+        password: SecretString::from(doc.password),
+    })
+}

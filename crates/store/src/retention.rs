@@ -1,0 +1,247 @@
+//! Retention: old runs, logs, deliveries and versions go, in small batches.
+//!
+//! A run goes when it is old and also not among the newest of its DAG. Content of the artifact store
+//! goes separately, once nothing refers to it ([`Store::sweep_blobs`]).
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::store::Store;
+
+/// How many rows one transaction deletes: short enough that nobody waits for it.
+const BATCH: i64 = 200;
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// A run is kept at least this long after it ended.
+    pub runs_for: Duration,
+    /// And so many of the newest of each DAG are kept for ever.
+    pub runs_of_each_dag: u32,
+    /// A log is kept this long after its run ended.
+    pub logs_for: Duration,
+    /// Processed webhook deliveries are kept this long.
+    pub deliveries_for: Duration,
+}
+
+impl Default for Retention {
+    /// 90 days and the newest 20 runs of each DAG; logs and deliveries 30 days.
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        Self {
+            runs_for: Duration::from_secs(90 * DAY),
+            runs_of_each_dag: 20,
+            logs_for: Duration::from_secs(30 * DAY),
+            deliveries_for: Duration::from_secs(30 * DAY),
+        }
+    }
+}
+
+/// What was deleted, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Runs, with all that belongs to them.
+    pub runs: u64,
+    /// Logs of attempts whose runs stay.
+    pub logs: u64,
+    /// Webhook deliveries.
+    pub deliveries: u64,
+    /// DAG versions that no run pins and no branch has.
+    pub dag_versions: u64,
+    /// Faults of DAG files at commits that are not the head of a branch any more.
+    pub faults: u64,
+}
+
+impl Pruned {
+    /// Whether nothing was to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Store {
+    /// Deletes what is old by the rule; `dry_run` only counts.
+    ///
+    /// # Errors
+    /// Trouble with the database. What was deleted until then stays deleted.
+    pub async fn prune(&self, rule: &Retention, dry_run: bool) -> Result<Pruned> {
+        Ok(Pruned {
+            runs: self.prune_runs(rule, dry_run).await?,
+            logs: self.prune_logs(rule, dry_run).await?,
+            deliveries: self.prune_deliveries(rule, dry_run).await?,
+            dag_versions: self.prune_versions(rule, dry_run).await?,
+            faults: self.prune_faults(rule, dry_run).await?,
+        })
+    }
+
+    async fn prune_runs(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+        let old = sqlx::query!(
+            r#"select r.id, r.cause from run r
+            where r.finished_at < clock_timestamp() - make_interval(secs => $1)
+                and r.id < coalesce((
+                    select id from run newer where newer.dag = r.dag order by id desc offset $2::bigint - 1 limit 1
+                ), 0)
+            order by r.id"#,
+            rule.runs_for.as_secs_f64(),
+            i64::from(rule.runs_of_each_dag.max(1))
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        if dry_run {
+            return Ok(old.len() as u64);
+        }
+        let mut pruned = 0;
+        for batch in old.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+            let runs: Vec<i64> = batch.iter().map(|row| row.id).collect();
+            let causes: Vec<_> = batch.iter().map(|row| row.cause).collect();
+            let mut transaction = self.core.begin().await?;
+            sqlx::query!("delete from run_event where run = any($1)", &runs)
+                .execute(&mut *transaction)
+                .await?;
+            let done = sqlx::query!("delete from run where id = any($1)", &runs)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query!("delete from cause where id = any($1)", &causes)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            pruned += done.rows_affected();
+        }
+        Ok(pruned)
+    }
+
+    async fn prune_logs(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+        let mut pruned = 0;
+        loop {
+            let old: Vec<_> = sqlx::query_scalar!(
+                "select l.attempt from run r
+                 join attempt a on a.run = r.id join attempt_log l on l.attempt = a.id
+                 where r.finished_at < clock_timestamp() - make_interval(secs => $1) and l.pruned_at is null
+                 order by r.finished_at limit case when $3 then null else $2::bigint end",
+                rule.logs_for.as_secs_f64(),
+                BATCH,
+                dry_run
+            )
+            .fetch_all(&self.core.pool)
+            .await?;
+            pruned += old.len() as u64;
+            if dry_run || old.is_empty() {
+                return Ok(pruned);
+            }
+            sqlx::query!(
+                "with marked as (
+                    update attempt_log set pruned_at = clock_timestamp() where attempt = any($1)
+                )
+                delete from log_chunk where attempt = any($1)",
+                &old
+            )
+            .execute(&self.core.pool)
+            .await?;
+        }
+    }
+
+    async fn prune_deliveries(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+        let seconds = rule.deliveries_for.as_secs_f64();
+        if dry_run {
+            let row = sqlx::query!(
+                r#"select count(*) as "count!" from delivery
+                where processed_at is not null and received_at < clock_timestamp() - make_interval(secs => $1)"#,
+                seconds
+            )
+            .fetch_one(&self.core.pool)
+            .await?;
+            return Ok(row.count.unsigned_abs());
+        }
+        let mut pruned = 0;
+        loop {
+            let done = sqlx::query!(
+                "delete from delivery where id in (
+                    select id from delivery
+                    where processed_at is not null and received_at < clock_timestamp() - make_interval(secs => $1)
+                    limit $2)",
+                seconds,
+                BATCH
+            )
+            .execute(&self.core.pool)
+            .await?
+            .rows_affected();
+            pruned += done;
+            if done < BATCH.unsigned_abs() {
+                return Ok(pruned);
+            }
+        }
+    }
+
+    async fn prune_versions(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+        let mut pruned = 0;
+        loop {
+            let old: Vec<_> = sqlx::query_scalar!(
+                "select v.id from dag_version v
+                 where v.created_at < clock_timestamp() - make_interval(secs => $1)
+                    and not exists (select from run where dag_version = v.id)
+                    and not exists (select from schedule where dag_version = v.id)
+                    and not exists (select from dag where id = v.dag and current_version = v.id)
+                 limit case when $3 then null else $2::bigint end",
+                rule.runs_for.as_secs_f64(),
+                BATCH,
+                dry_run
+            )
+            .fetch_all(&self.core.pool)
+            .await?;
+            if dry_run || old.is_empty() {
+                return Ok(pruned + old.len() as u64);
+            }
+            // A run or a branch may have come to use one meanwhile: its key says so, and it stays.
+            let mut deleted = 0;
+            for version in old {
+                let done = sqlx::query!("delete from dag_version where id = $1", version)
+                    .execute(&self.core.pool)
+                    .await;
+                match done {
+                    Ok(done) => deleted += done.rows_affected(),
+                    Err(error) if is_still_used(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                self.core
+                    .dags
+                    .remove(trainyard_core::id::DagVersionId(version));
+            }
+            pruned += deleted;
+            if deleted == 0 {
+                return Ok(pruned);
+            }
+        }
+    }
+
+    async fn prune_faults(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+        let seconds = rule.runs_for.as_secs_f64();
+        let old = sqlx::query!(
+            r#"select repo, commit, path from dag_fault f
+            where found_at < clock_timestamp() - make_interval(secs => $1)
+                and not exists (select from repo_ref where repo = f.repo and sha = f.commit)"#,
+            seconds
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        if !dry_run {
+            for fault in &old {
+                sqlx::query!(
+                    "delete from dag_fault where repo = $1 and commit = $2 and path = $3",
+                    fault.repo,
+                    fault.commit,
+                    fault.path
+                )
+                .execute(&self.core.pool)
+                .await?;
+            }
+        }
+        Ok(old.len() as u64)
+    }
+}
+
+fn is_still_used(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.kind() == sqlx::error::ErrorKind::ForeignKeyViolation)
+}

@@ -1,0 +1,283 @@
+//! Schedules: which ticks are due, and the runs for them.
+//!
+//! A tick, its run and the advance to the next tick are one transaction, under the DAG's lock: a
+//! crash loses no tick and repeats none.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::cause::{Cause, CauseKind};
+use trainyard_core::cron::Cron;
+use trainyard_core::dag::Dag;
+use trainyard_core::id::{DagId, DagVersionId};
+use trainyard_core::name::ParamName;
+use trainyard_core::param::{self, GivenValue, ParamValue};
+use trainyard_core::schedule::{Due, Missed, due};
+
+use crate::dags::{PinnedDag, pinned};
+use crate::encoding;
+use crate::encoding::param::{ValuesDoc, values, values_doc};
+use crate::error::{Error, Result, repeated};
+use crate::runs::advance::Progress;
+use crate::runs::overlap::lock_dag;
+use crate::runs::start::{NewRun, Recorded, start_run_in};
+use crate::store::{Core, Store};
+
+/// How many DAGs one pass fires; more are left to the next, which is at once.
+const DAGS_AT_ONCE: i64 = 200;
+
+/// What a look at the schedules did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FireReport {
+    /// Runs started.
+    pub fired: usize,
+    /// Ticks whose run had been started before.
+    pub duplicates: usize,
+    /// Ticks that pass without a run: missed ones, by their rule, and those of paused DAGs.
+    pub passed_over: usize,
+    /// How long until the next tick; `None` where there is none.
+    pub next_in: Option<Duration>,
+}
+
+struct ScheduleRow {
+    position: i32,
+    cron: Cron,
+    timezone: Tz,
+    missed: Missed,
+    params: BTreeMap<ParamName, ParamValue>,
+    next_tick: Timestamp,
+    version: DagVersionId,
+}
+
+impl Store {
+    /// Starts the runs of all ticks that are due. A DAG whose schedule cannot be read does not stop
+    /// the others: it is logged, and looked at again the next time.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn fire_due_schedules(&self) -> Result<FireReport> {
+        let mut report = FireReport::default();
+        let dags = sqlx::query!(
+            "select dag from schedule where next_tick <= clock_timestamp()
+             group by dag order by min(next_tick) limit $1",
+            DAGS_AT_ONCE
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let more = i64::try_from(dags.len()) == Ok(DAGS_AT_ONCE);
+        for row in dags {
+            let dag = DagId(row.dag);
+            match self.fire_dag(dag).await {
+                Ok(fired) => {
+                    report.fired += fired.fired;
+                    report.duplicates += fired.duplicates;
+                    report.passed_over += fired.passed_over;
+                }
+                Err(
+                    error @ (Error::Corrupt { .. }
+                    | Error::NotFound { .. }
+                    | Error::Conflict { .. }),
+                ) => {
+                    tracing::error!(%error, dag.id = %dag, "a schedule cannot fire");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // What is overdue now could not fire, or is left over; neither is worth a busy loop.
+        let next = sqlx::query!(
+            "select extract(epoch from min(next_tick) - clock_timestamp())::double precision as seconds
+             from schedule where next_tick > clock_timestamp()"
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        report.next_in = match next.seconds {
+            _ if more => Some(Duration::ZERO),
+            Some(seconds) => Some(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+            None => None,
+        };
+        Ok(report)
+    }
+
+    async fn fire_dag(&self, dag: DagId) -> Result<FireReport> {
+        let (report, progresses) = repeated(|| async {
+            let mut transaction = self.core.begin().await?;
+            let fired = fire_dag_in(&self.core, &mut transaction, dag).await?;
+            transaction.commit().await?;
+            Ok(fired)
+        })
+        .await?;
+        for progress in progresses {
+            progress.settle(&self.core).await;
+        }
+        Ok(report)
+    }
+}
+
+async fn fire_dag_in(
+    core: &Core,
+    connection: &mut PgConnection,
+    dag: DagId,
+) -> Result<(FireReport, Vec<Progress>)> {
+    lock_dag(connection, dag).await?;
+    let (rows, now) = due_rows(connection, dag).await?;
+    let state = sqlx::query!(
+        "select d.paused, r.current_branch, r.followed_branch from dag d join repo r on r.id = d.repo where d.id = $1",
+        dag.0
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let branch = state.current_branch.or(state.followed_branch);
+    let mut report = FireReport::default();
+    let mut progresses = Vec::new();
+    for row in rows {
+        let Due {
+            fire,
+            passed_over,
+            next,
+        } = due(&row.cron, row.timezone, row.missed, row.next_tick, now);
+        report.passed_over += passed_over;
+        if state.paused {
+            report.passed_over += fire.len();
+        } else {
+            let pinned = pinned(core, connection, row.version).await?;
+            for tick in fire {
+                let new = new_run(&row, &pinned, tick, branch.clone())?;
+                let (recorded, progress) = start_run_in(core, connection, &new, true).await?;
+                progresses.push(progress);
+                match recorded {
+                    Recorded::Started(_) => report.fired += 1,
+                    Recorded::Duplicate(_) => report.duplicates += 1,
+                    Recorded::Paused => report.passed_over += 1,
+                }
+            }
+        }
+        sqlx::query!(
+            "update schedule set next_tick = $3 where dag = $1 and position = $2",
+            dag.0,
+            row.position,
+            next
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok((report, progresses))
+}
+
+fn new_run(
+    row: &ScheduleRow,
+    pinned: &PinnedDag,
+    tick: Timestamp,
+    branch: Option<String>,
+) -> Result<NewRun> {
+    let given = row
+        .params
+        .iter()
+        .map(|(name, value)| (name.to_string(), GivenValue::Typed(value.clone())))
+        .collect();
+    let params = param::resolve(&pinned.dag.declared().params, &given).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Error::conflict(format!(
+            "a schedule of DAG {} cannot start it: {}",
+            pinned.dag.name(),
+            faults.join("; ")
+        ))
+    })?;
+    let schedule = format!("{} ({})", row.cron, row.timezone);
+    Ok(NewRun {
+        dag: pinned.dag_id,
+        version: pinned.version,
+        cause: Cause {
+            summary: format!("tick of {schedule}"),
+            kind: CauseKind::Schedule { tick, schedule },
+            actor: None,
+            commit: pinned.commit.clone(),
+            branch,
+        },
+        params,
+        logical_time: None,
+    })
+}
+
+/// The due schedules of a DAG, locked, and the transaction's time.
+async fn due_rows(
+    connection: &mut PgConnection,
+    dag: DagId,
+) -> Result<(Vec<ScheduleRow>, Timestamp)> {
+    let rows = sqlx::query!(
+        r#"with locked as materialized (
+            select position, cron, timezone, missed, params, next_tick, dag_version from schedule
+            where dag = $1 and next_tick <= clock_timestamp() order by position for no key update
+        )
+        select *, clock_timestamp() as "now!" from locked"#,
+        dag.0
+    )
+    .fetch_all(connection)
+    .await?;
+    let now = rows.iter().map(|row| row.now).max().unwrap_or_default();
+    let read = rows.into_iter().filter_map(|row| {
+        let next_tick = row.next_tick?;
+        let what = || format!("schedule #{} of DAG {dag}", row.position);
+        let corrupt = |problem: String| Error::corrupt(what(), problem);
+        Some((|| {
+            Ok(ScheduleRow {
+                cron: Cron::parse(&row.cron).map_err(|fault| corrupt(fault.to_string()))?,
+                timezone: timezone(&row.timezone).map_err(corrupt)?,
+                missed: encoding::dag::missed(&row.missed).map_err(corrupt)?,
+                params: values(encoding::read::<ValuesDoc>(row.params, what)?).map_err(corrupt)?,
+                position: row.position,
+                next_tick,
+                version: DagVersionId(row.dag_version),
+            })
+        })())
+    });
+    Ok((read.collect::<Result<_>>()?, now))
+}
+
+/// Puts a DAG's schedules in place of those that it had. One whose expression and time zone are
+/// unchanged goes on where it was, missed ticks included.
+pub(crate) async fn replace_schedules(
+    connection: &mut PgConnection,
+    dag: DagId,
+    version: DagVersionId,
+    content: &Dag,
+    now: Timestamp,
+) -> Result<()> {
+    let mut old = sqlx::query!(
+        "delete from schedule where dag = $1 returning cron, timezone, next_tick",
+        dag.0
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for (position, schedule) in content.declared().triggers.schedule.iter().enumerate() {
+        let same = old.iter().position(|row| {
+            row.cron == schedule.cron.as_str() && row.timezone == schedule.timezone.name()
+        });
+        let next_tick = match same {
+            Some(place) => old.swap_remove(place).next_tick,
+            None => schedule.cron.next_after(now, schedule.timezone),
+        };
+        sqlx::query!(
+            "insert into schedule (dag, position, dag_version, cron, timezone, missed, params, next_tick)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)",
+            dag.0,
+            i32::try_from(position).unwrap_or(i32::MAX),
+            version.0,
+            schedule.cron.as_str(),
+            schedule.timezone.name(),
+            schedule.missed.as_str(),
+            encoding::write(&values_doc(&schedule.params)),
+            next_tick
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+fn timezone(name: &str) -> Result<Tz, String> {
+    name.parse()
+        .map_err(|_| format!("`{name}` is not a time zone"))
+}

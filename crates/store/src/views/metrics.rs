@@ -1,0 +1,99 @@
+//! Metrics across runs.
+
+use trainyard_core::Timestamp;
+use trainyard_core::id::{DagId, RunId};
+
+use crate::error::Result;
+use crate::store::Store;
+
+/// Which metrics to list, of the newest runs first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricFilter {
+    /// Of one run.
+    pub run: Option<RunId>,
+    /// Of one DAG.
+    pub dag: Option<DagId>,
+    /// Of one stage, by name.
+    pub stage: Option<String>,
+    /// Of one name.
+    pub name: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Default for MetricFilter {
+    /// The newest 200 of all.
+    fn default() -> Self {
+        Self {
+            run: None,
+            dag: None,
+            stage: None,
+            name: None,
+            limit: 200,
+        }
+    }
+}
+
+/// A number that a stage reported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricPoint {
+    /// The run.
+    pub run: RunId,
+    /// Its repo's name.
+    pub repo: String,
+    /// Its DAG's name.
+    pub dag: String,
+    /// The stage's name.
+    pub stage: String,
+    /// The attempt's number; 0 where the result of an earlier run was taken over.
+    pub attempt: u32,
+    /// The metric's name.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// The commit of the run.
+    pub commit: String,
+    /// When the run was made.
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// Lists metrics, of the newest runs first. Of a stage that was tried more than once, each
+    /// attempt's are listed.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn list_metrics(&self, filter: &MetricFilter) -> Result<Vec<MetricPoint>> {
+        let rows = sqlx::query!(
+            r#"select m.run, p.name as repo, d.name as dag, s.name as stage, m.attempt, m.name, m.value, c.commit,
+                r.created_at
+            from metric m join stage_run s on s.run = m.run and s.position = m.stage
+            join run r on r.id = m.run join cause c on c.id = r.cause
+            join dag d on d.id = r.dag join repo p on p.id = d.repo
+            where ($1::bigint is null or m.run = $1) and ($2::uuid is null or r.dag = $2)
+                and ($3::text is null or s.name = $3) and ($4::text is null or m.name = $4)
+            order by m.run desc, m.stage, m.name, m.attempt limit $5"#,
+            filter.run.map(|run| run.0),
+            filter.dag.map(|dag| dag.0),
+            filter.stage.as_deref(),
+            filter.name.as_deref(),
+            i64::from(filter.limit)
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| MetricPoint {
+                run: RunId(row.run),
+                repo: row.repo,
+                dag: row.dag,
+                stage: row.stage,
+                attempt: u32::try_from(row.attempt).unwrap_or_default(),
+                name: row.name,
+                value: row.value,
+                commit: row.commit,
+                at: row.created_at,
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,8 @@
+//! Read models: what pages and the command line show. Nothing here is used to decide anything.
+
+pub(crate) mod artifacts;
+pub(crate) mod dags;
+pub(crate) mod metrics;
+pub(crate) mod repos;
+pub(crate) mod run;
+pub(crate) mod runs;

@@ -1,0 +1,127 @@
+//! Repos as they are shown: without anything that is sealed.
+
+use std::time::Duration;
+
+use trainyard_core::Timestamp;
+use trainyard_core::id::RepoId;
+
+use crate::error::{Error, Result};
+use crate::store::Store;
+
+/// A followed repo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoSummary {
+    /// Its id.
+    pub id: RepoId,
+    /// Its name.
+    pub name: String,
+    /// Where it is fetched from.
+    pub url: String,
+    /// The branch that schedules come from, as asked for; `None` follows the remote's default branch.
+    pub followed_branch: Option<String>,
+    /// The branch that was followed when it last moved.
+    pub current_branch: Option<String>,
+    /// The time between two looks at the remote.
+    pub poll_every: Duration,
+    /// Whether webhook deliveries are taken.
+    pub has_webhook_secret: bool,
+    /// Whether it is fetched with credentials.
+    pub has_credentials: bool,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When it was last synced without trouble.
+    pub last_sync_at: Option<Timestamp>,
+    /// What stood in the way of the last sync.
+    pub last_error: Option<String>,
+    /// When it is due next.
+    pub next_sync_at: Timestamp,
+    /// How many DAGs its followed branch has.
+    pub dags: u32,
+    /// How many DAG files have errors at heads of its branches.
+    pub faults: u32,
+}
+
+/// A repo with everything that is shown of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoDetail {
+    /// As listings show it.
+    pub summary: RepoSummary,
+    /// Its branches.
+    pub branches: Vec<BranchView>,
+}
+
+/// A branch of a repo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BranchView {
+    /// Its name.
+    pub name: String,
+    /// Where it was last seen.
+    pub sha: String,
+    /// When it moved there.
+    pub moved_at: Timestamp,
+}
+
+impl Store {
+    /// All repos, by name.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn list_repos(&self) -> Result<Vec<RepoSummary>> {
+        self.repo_summaries(None).await
+    }
+
+    /// One repo in full.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn repo_detail(&self, repo: RepoId) -> Result<RepoDetail> {
+        let summary = self
+            .repo_summaries(Some(repo))
+            .await?
+            .pop()
+            .ok_or_else(|| Error::not_found("such repo"))?;
+        let branches = sqlx::query_as!(
+            BranchView,
+            r#"select branch as name, sha as "sha!", moved_at from repo_ref
+            where repo = $1 and sha is not null order by branch"#,
+            repo.0
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(RepoDetail { summary, branches })
+    }
+
+    async fn repo_summaries(&self, repo: Option<RepoId>) -> Result<Vec<RepoSummary>> {
+        let rows = sqlx::query!(
+            r#"select id, name, url, followed_branch, current_branch, poll_seconds,
+                webhook_secret is not null as "has_webhook_secret!", credentials is not null as "has_credentials!",
+                created_at, last_sync_at, last_error, next_sync_at,
+                (select count(*) from dag where repo = p.id and current_version is not null) as "dags!",
+                (select count(*) from dag_fault f join repo_ref h on h.repo = f.repo and h.sha = f.commit
+                    where f.repo = p.id) as "faults!"
+            from repo p where $1::uuid is null or id = $1 order by name"#,
+            repo.map(|repo| repo.0)
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| RepoSummary {
+                id: RepoId(row.id),
+                name: row.name,
+                url: row.url,
+                followed_branch: row.followed_branch,
+                current_branch: row.current_branch,
+                poll_every: Duration::from_secs(u64::from(row.poll_seconds.unsigned_abs())),
+                has_webhook_secret: row.has_webhook_secret,
+                has_credentials: row.has_credentials,
+                created_at: row.created_at,
+                last_sync_at: row.last_sync_at,
+                last_error: row.last_error,
+                next_sync_at: row.next_sync_at,
+                dags: u32::try_from(row.dags).unwrap_or(u32::MAX),
+                faults: u32::try_from(row.faults).unwrap_or(u32::MAX),
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,329 @@
+//! One run in full: its stages, their attempts, its history.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use trainyard_core::Timestamp;
+use trainyard_core::id::{AttemptId, RunId};
+use trainyard_core::name::ParamName;
+use trainyard_core::outcome::{Outcome, Reason};
+use trainyard_core::param::ParamValue;
+use trainyard_core::run::{Run, StageRun, StageState};
+
+use crate::dags::PinnedDag;
+use crate::encoding;
+use crate::encoding::event::place;
+use crate::error::{Error, Result};
+use crate::runs::state::{KnownRun, held_attempts, load_runs, overlay};
+use crate::store::Store;
+use crate::views::artifacts::ArtifactView;
+use crate::views::runs::RunSummary;
+
+/// A run with everything that is shown of it.
+#[derive(Debug, Clone)]
+pub struct RunDetail {
+    /// As listings show it.
+    pub summary: RunSummary,
+    /// Its parameters.
+    pub params: BTreeMap<ParamName, ParamValue>,
+    /// Its stages, in the order of the file.
+    pub stages: Vec<StageView>,
+    /// The DAG version that it pins.
+    pub pinned: Arc<PinnedDag>,
+    /// Its state, for questions that the core answers: what a stage waits for.
+    pub run: Arc<Run>,
+}
+
+/// A stage of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageView {
+    /// Its name.
+    pub name: String,
+    /// The names of those that it needs.
+    pub needs: Vec<String>,
+    /// How far it is, in one word: `waiting`, `queued`, `starting`, `running`, `backing_off`, or its
+    /// outcome.
+    pub state: &'static str,
+    /// How it ended, once it has.
+    pub outcome: Option<Outcome>,
+    /// Why, where there is more to say.
+    pub reason: Option<Reason>,
+    /// When its next attempt is due, while it is backing off.
+    pub until: Option<Timestamp>,
+    /// When its first attempt started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Its image, by digest where the engine knows one.
+    pub image: Option<String>,
+    /// The earlier run whose result stands in for it.
+    pub reused_from: Option<RunId>,
+    /// What its last ended attempt reported.
+    pub metrics: BTreeMap<String, f64>,
+    /// Its attempts, the first first.
+    pub attempts: Vec<AttemptView>,
+    /// Its outputs.
+    pub artifacts: Vec<ArtifactView>,
+}
+
+/// An attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptView {
+    /// Its id.
+    pub id: AttemptId,
+    /// Its number within its stage, from 1.
+    pub number: u32,
+    /// How far it is: `queued`, `claimed`, `running`, `finished`.
+    pub state: String,
+    /// Since when it waited.
+    pub queued_at: Timestamp,
+    /// When a daemon took it.
+    pub claimed_at: Option<Timestamp>,
+    /// When its container started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why, where there is more to say.
+    pub reason: Option<Reason>,
+    /// Why it was asked to stop, if it was.
+    pub stop: Option<Reason>,
+    /// What runs it.
+    pub executor: Option<String>,
+    /// The host of the daemon that holds it, or held it.
+    pub host: Option<String>,
+    /// Its container.
+    pub handle: Option<String>,
+    /// Its image.
+    pub image: Option<String>,
+    /// How many bytes of log it wrote.
+    pub log_length: u64,
+}
+
+/// Something that happened to a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunEvent {
+    /// Its place in the history of all runs.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What: `attempt_finished`.
+    pub kind: String,
+    /// The stage's name, where it is about one.
+    pub stage: Option<String>,
+    /// The attempt's number, where it is about one.
+    pub attempt: Option<u32>,
+    /// More about it.
+    pub detail: Option<serde_json::Value>,
+}
+
+impl Store {
+    /// A run's state now, and the DAG version that it pins.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub async fn run_state(&self, run: RunId) -> Result<(Arc<Run>, Arc<PinnedDag>)> {
+        let mut snapshot = self
+            .core
+            .pool
+            .begin_with("begin isolation level repeatable read read only")
+            .await?;
+        let KnownRun {
+            run: state, pinned, ..
+        } = load_runs(&self.core, &mut snapshot, &[run.0])
+            .await?
+            .remove(&run)
+            .ok_or_else(|| Error::not_found(format!("run {run}")))??;
+        let held = held_attempts(&mut snapshot, &[run.0])
+            .await?
+            .remove(&run)
+            .unwrap_or_default();
+        snapshot.commit().await?;
+        let mut state = Arc::unwrap_or_clone(state);
+        overlay(&mut state, &held);
+        Ok((Arc::new(state), pinned))
+    }
+
+    /// A run in full.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub async fn run_detail(&self, run: RunId) -> Result<RunDetail> {
+        let summary = self.run_summary(run).await?;
+        let (state, pinned) = self.run_state(run).await?;
+        let mut attempts = self.attempts_of(run).await?;
+        let mut artifacts: BTreeMap<String, Vec<ArtifactView>> = BTreeMap::new();
+        for artifact in self.list_artifacts(run).await? {
+            artifacts
+                .entry(artifact.stage.clone())
+                .or_default()
+                .push(artifact);
+        }
+        let stages = pinned
+            .dag
+            .indices()
+            .zip(&state.stages)
+            .map(|(index, stage)| {
+                let declared = pinned.dag.stage(index);
+                let attempts = attempts.remove(&place(index)).unwrap_or_default();
+                let artifacts = artifacts.remove(declared.name.as_str()).unwrap_or_default();
+                let needs = declared.needs.iter().map(ToString::to_string).collect();
+                stage_view(declared.name.to_string(), needs, stage, attempts, artifacts)
+            });
+        let stages = stages.collect();
+        Ok(RunDetail {
+            summary,
+            params: state.facts.params.clone(),
+            stages,
+            pinned,
+            run: state,
+        })
+    }
+
+    /// What happened to a run, in order, after an event that is known (0 for all).
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn run_events(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<RunEvent>> {
+        let rows = sqlx::query!(
+            r#"select e.id, e.at, e.kind, s.name as "stage?", e.attempt, e.detail
+            from run_event e left join stage_run s on s.run = e.run and s.position = e.stage
+            where e.run = $1 and e.id > $2 order by e.id limit $3"#,
+            run.0,
+            after,
+            i64::from(limit)
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| RunEvent {
+                id: row.id,
+                at: row.at,
+                kind: row.kind,
+                stage: row.stage,
+                attempt: row.attempt.and_then(|number| u32::try_from(number).ok()),
+                detail: row.detail,
+            })
+            .collect())
+    }
+
+    /// The last attempt of a stage, for its log; `None` where there was none yet.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown run or stage, with the stages that there are.
+    pub async fn last_attempt(&self, run: RunId, stage: &str) -> Result<Option<AttemptId>> {
+        let rows = sqlx::query!(
+            r#"select s.name, a.id as "id?" from stage_run s
+            left join lateral (
+                select id from attempt where run = s.run and stage = s.position order by number desc limit 1
+            ) a on true
+            where s.run = $1 order by s.position"#,
+            run.0
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        if rows.is_empty() {
+            return Err(Error::not_found(format!("run {run}")));
+        }
+        match rows.iter().find(|row| row.name == stage) {
+            Some(row) => Ok(row.id.map(AttemptId)),
+            None => {
+                let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+                Err(Error::not_found(format!(
+                    "stage `{stage}` in run {run}; it has {}",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    async fn attempts_of(&self, run: RunId) -> Result<BTreeMap<i32, Vec<AttemptView>>> {
+        let rows = sqlx::query!(
+            r#"select a.id, a.stage, a.number, a.state, a.queued_at, a.claimed_at, a.started_at, a.finished_at,
+                a.outcome, a.reason_code, a.reason_message, a.stop_code, a.stop_message, a.executor, a.handle,
+                a.image, d.host as "host?", l.length as "log_length?"
+            from attempt a left join daemon d on d.id = a.owner left join attempt_log l on l.attempt = a.id
+            where a.run = $1 order by a.stage, a.number"#,
+            run.0
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let mut attempts: BTreeMap<i32, Vec<AttemptView>> = BTreeMap::new();
+        for row in rows {
+            let what = || format!("attempt {}", row.id);
+            attempts.entry(row.stage).or_default().push(AttemptView {
+                id: AttemptId(row.id),
+                number: u32::try_from(row.number).unwrap_or_default(),
+                state: row.state,
+                queued_at: row.queued_at,
+                claimed_at: row.claimed_at,
+                started_at: row.started_at,
+                finished_at: row.finished_at,
+                outcome: row
+                    .outcome
+                    .map(|word| encoding::outcome(&word, what))
+                    .transpose()?,
+                reason: encoding::reason(row.reason_code, row.reason_message, what)?,
+                stop: encoding::reason(row.stop_code, row.stop_message, what)?,
+                executor: row.executor,
+                host: row.host,
+                handle: row.handle,
+                image: row.image,
+                log_length: row.log_length.unwrap_or(0).unsigned_abs(),
+            });
+        }
+        Ok(attempts)
+    }
+}
+
+fn stage_view(
+    name: String,
+    needs: Vec<String>,
+    stage: &StageRun,
+    attempts: Vec<AttemptView>,
+    artifacts: Vec<ArtifactView>,
+) -> StageView {
+    let (mut until, mut finished_at, mut why) = (None, None, None);
+    let state = match &stage.state {
+        StageState::Waiting => "waiting",
+        StageState::Active => match attempts.last().map(|attempt| attempt.state.as_str()) {
+            Some("claimed") => "starting",
+            Some("running" | "finished") => "running",
+            Some(_) | None => "queued",
+        },
+        StageState::BackingOff { until: at } => {
+            until = Some(*at);
+            "backing_off"
+        }
+        StageState::Finished {
+            at,
+            outcome,
+            reason,
+        } => {
+            finished_at = Some(*at);
+            why.clone_from(reason);
+            outcome.as_str()
+        }
+    };
+    StageView {
+        name,
+        needs,
+        state,
+        outcome: stage.outcome(),
+        reason: why,
+        until,
+        started_at: attempts.iter().find_map(|attempt| attempt.started_at),
+        finished_at,
+        image: stage.image.clone(),
+        reused_from: stage.reused_from,
+        metrics: stage
+            .metrics
+            .iter()
+            .map(|(name, value)| (name.to_string(), *value))
+            .collect(),
+        attempts,
+        artifacts,
+    }
+}

@@ -1,0 +1,276 @@
+//! The list of runs.
+
+use trainyard_core::Timestamp;
+use trainyard_core::cause::CauseKind;
+use trainyard_core::id::{DagId, DagVersionId, RunId};
+use trainyard_core::outcome::{Outcome, Reason};
+
+use crate::encoding;
+use crate::encoding::cause::CauseDoc;
+use crate::error::{Error, Result};
+use crate::store::Store;
+
+/// Which runs to list, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of one DAG.
+    pub dag: Option<DagId>,
+    /// In one state.
+    pub state: Option<RunState>,
+    /// Older than this one: for the next page.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Default for RunFilter {
+    /// The newest 50 of all.
+    fn default() -> Self {
+        Self {
+            dag: None,
+            state: None,
+            before: None,
+            limit: 50,
+        }
+    }
+}
+
+/// How far a run is, in the one word that listings show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunState {
+    /// It waits for its DAG's concurrency rule.
+    Queued,
+    /// Its stages are being run.
+    Running,
+    /// It ended.
+    Ended(Outcome),
+}
+
+impl RunState {
+    /// The word: `queued`, `running`, or the outcome's.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Ended(outcome) => outcome.as_str(),
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "queued" => Some(Self::Queued),
+            "running" => Some(Self::Running),
+            word => Outcome::from_word(word).map(Self::Ended),
+        }
+    }
+}
+
+/// One run in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSummary {
+    /// Its number.
+    pub id: RunId,
+    /// Its repo's name.
+    pub repo: String,
+    /// Its DAG's name.
+    pub dag: String,
+    /// Its DAG.
+    pub dag_id: DagId,
+    /// The version that it pins.
+    pub version: DagVersionId,
+    /// How far it is.
+    pub state: RunState,
+    /// Why it ended so, where there is more to say.
+    pub reason: Option<Reason>,
+    /// Whether it was asked to be cancelled.
+    pub cancelling: bool,
+    /// What it is for.
+    pub cause: CauseKind,
+    /// Who made it happen, as far as known.
+    pub actor: Option<String>,
+    /// Its branch.
+    pub branch: Option<String>,
+    /// Its commit, as a full hash.
+    pub commit: String,
+    /// The commit's first line, or what the cause says of itself.
+    pub summary: String,
+    /// The moment that it is for.
+    pub logical_time: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How many stages it has.
+    pub stages_total: u32,
+    /// How many of them ended.
+    pub stages_finished: u32,
+    /// How many of those ended in a way that counts as failure.
+    pub stages_failed: u32,
+}
+
+/// A run's row as the listings read it.
+pub(crate) struct RunRow {
+    id: i64,
+    repo: String,
+    dag: String,
+    dag_id: uuid::Uuid,
+    version: uuid::Uuid,
+    state: String,
+    reason_code: Option<String>,
+    reason_message: Option<String>,
+    cancelling: bool,
+    detail: serde_json::Value,
+    actor: Option<String>,
+    branch: Option<String>,
+    commit: String,
+    summary: String,
+    logical_time: Timestamp,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    stages_total: i32,
+    stages_finished: i32,
+    stages_failed: i32,
+}
+
+impl Store {
+    /// Lists runs, the newest first.
+    ///
+    /// # Errors
+    /// `Corrupt`, or trouble with the database.
+    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
+        let before = filter.before.map_or(i64::MAX, |run| run.0);
+        let limit = i64::from(filter.limit);
+        let state = filter.state.map(RunState::as_str);
+        // One statement for each way in, so that each has its own index: a plan made for "any of
+        // these or none" reads the whole table.
+        let rows = match (filter.dag, state) {
+            (None, None) => {
+                sqlx::query_as!(
+                    RunRow,
+                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
+                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
+                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
+                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
+                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
+                    where r.id < $1 order by r.id desc limit $2"#,
+                    before,
+                    limit
+                )
+                .fetch_all(&self.core.pool)
+                .await?
+            }
+            (Some(dag), None) => {
+                sqlx::query_as!(
+                    RunRow,
+                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
+                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
+                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
+                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
+                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
+                    where r.dag = $3 and r.id < $1 order by r.id desc limit $2"#,
+                    before,
+                    limit,
+                    dag.0
+                )
+                .fetch_all(&self.core.pool)
+                .await?
+            }
+            (None, Some(state)) => {
+                sqlx::query_as!(
+                    RunRow,
+                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
+                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
+                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
+                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
+                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
+                    where r.state = $3 and r.id < $1 order by r.id desc limit $2"#,
+                    before,
+                    limit,
+                    state
+                )
+                .fetch_all(&self.core.pool)
+                .await?
+            }
+            (Some(dag), Some(state)) => {
+                sqlx::query_as!(
+                    RunRow,
+                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
+                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
+                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
+                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
+                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
+                    where r.dag = $3 and r.state = $4 and r.id < $1 order by r.id desc limit $2"#,
+                    before,
+                    limit,
+                    dag.0,
+                    state
+                )
+                .fetch_all(&self.core.pool)
+                .await?
+            }
+        };
+        rows.into_iter().map(RunSummary::try_from).collect()
+    }
+
+    /// One run as listings show it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub async fn run_summary(&self, run: RunId) -> Result<RunSummary> {
+        let row = sqlx::query_as!(
+            RunRow,
+            r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
+                r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
+                c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
+                r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
+            from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
+            where r.id = $1"#,
+            run.0
+        )
+        .fetch_optional(&self.core.pool)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("run {run}")))?;
+        row.try_into()
+    }
+}
+
+impl TryFrom<RunRow> for RunSummary {
+    type Error = Error;
+
+    fn try_from(row: RunRow) -> Result<Self> {
+        let what = || format!("run {}", row.id);
+        let corrupt = |problem: String| Error::corrupt(what(), problem);
+        let count = |count: i32| u32::try_from(count).unwrap_or_default();
+        Ok(Self {
+            state: RunState::from_word(&row.state)
+                .ok_or_else(|| corrupt(format!("`{}` is not a state", row.state)))?,
+            reason: encoding::reason(row.reason_code, row.reason_message, what)?,
+            cause: encoding::read::<CauseDoc>(row.detail, what)?
+                .try_into()
+                .map_err(corrupt)?,
+            id: RunId(row.id),
+            repo: row.repo,
+            dag: row.dag,
+            dag_id: DagId(row.dag_id),
+            version: DagVersionId(row.version),
+            cancelling: row.cancelling,
+            actor: row.actor,
+            branch: row.branch,
+            commit: row.commit,
+            summary: row.summary,
+            logical_time: row.logical_time,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            stages_total: count(row.stages_total),
+            stages_finished: count(row.stages_finished),
+            stages_failed: count(row.stages_failed),
+        })
+    }
+}
