@@ -1,0 +1,128 @@
+//! Which paths differ between two commits.
+//!
+//! Both trees are walked side by side and equal folders skipped by their hash, so the cost is that of
+//! the difference. libgit2's own diff cannot be stopped early, which a hostile tree would use.
+
+use std::collections::BTreeMap;
+
+use git2::Oid;
+
+use super::objects::{Kind, Objects, find_commit};
+use super::{CommitSha, Error, Mirror};
+
+/// Paths beyond which a difference counts as unknown.
+pub const MAX_CHANGED_PATHS: usize = 3000;
+
+/// Folders that are compared before a difference counts as unknown.
+const MAX_FOLDERS: usize = 50_000;
+
+/// The longest path that is followed, in bytes; git itself has no bound.
+const LONGEST_PATH: usize = 4096;
+
+/// The paths that differ, sorted; a renamed file counts under both names. `None` where it is not
+/// known: a new branch, an end that is not in the mirror any more, or too many.
+pub type ChangedPaths = Option<Vec<String>>;
+
+/// One folder as it was and as it is; one of the two may be missing.
+struct Pair {
+    path: String,
+    before: Option<Oid>,
+    after: Option<Oid>,
+}
+
+impl Mirror {
+    /// The paths that differ between `before` and `after`, whichever way history went between them.
+    ///
+    /// # Errors
+    /// [`Error::UnknownReference`] for `after`, [`Error::NotFetched`], [`Error::Corrupt`].
+    pub fn changed_paths(
+        &self,
+        before: Option<&CommitSha>,
+        after: &CommitSha,
+    ) -> Result<ChangedPaths, Error> {
+        let repository = self.open()?;
+        let after = find_commit(&repository, after)?.tree_id();
+        let Some(before) = before.and_then(|before| find_commit(&repository, before).ok()) else {
+            return Ok(None);
+        };
+        compare(&Objects::of(&repository)?, before.tree_id(), after)
+    }
+}
+
+fn compare(objects: &Objects<'_>, before: Oid, after: Oid) -> Result<ChangedPaths, Error> {
+    let mut paths = Vec::new();
+    let mut left = vec![Pair {
+        path: String::new(),
+        before: Some(before),
+        after: Some(after),
+    }];
+    let mut folders = 0;
+    while let Some(pair) = left.pop() {
+        folders += 1;
+        if folders > MAX_FOLDERS || pair.path.len() > LONGEST_PATH {
+            return Ok(None);
+        }
+        let was = entries(objects, pair.before)?;
+        let is = entries(objects, pair.after)?;
+        let gone = was.keys().filter(|name| !is.contains_key(*name));
+        for name in is.keys().chain(gone) {
+            let (was, is) = (was.get(name).copied(), is.get(name).copied());
+            if was == is {
+                continue;
+            }
+            let path = format!("{}{}", pair.path, String::from_utf8_lossy(name));
+            if was.is_some_and(Entry::is_file) || is.is_some_and(Entry::is_file) {
+                paths.push(path.clone());
+            }
+            let (before, after) = (was.and_then(Entry::folder), is.and_then(Entry::folder));
+            if before.is_some() || after.is_some() {
+                left.push(Pair {
+                    path: format!("{path}/"),
+                    before,
+                    after,
+                });
+            }
+        }
+        if paths.len() > MAX_CHANGED_PATHS {
+            return Ok(None);
+        }
+    }
+    paths.sort_unstable();
+    Ok(Some(paths))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    kind: Kind,
+    id: Oid,
+}
+
+impl Entry {
+    fn folder(self) -> Option<Oid> {
+        (self.kind == Kind::Folder).then_some(self.id)
+    }
+
+    fn is_file(self) -> bool {
+        self.kind != Kind::Folder
+    }
+}
+
+fn entries(objects: &Objects<'_>, folder: Option<Oid>) -> Result<BTreeMap<Vec<u8>, Entry>, Error> {
+    let Some(id) = folder else {
+        return Ok(BTreeMap::new());
+    };
+    let tree = objects.tree(id)?;
+    Ok(tree
+        .iter()
+        .map(|entry| {
+            let kind = Kind::of(entry.filemode());
+            (
+                entry.name_bytes().to_vec(),
+                Entry {
+                    kind,
+                    id: entry.id(),
+                },
+            )
+        })
+        .collect())
+}

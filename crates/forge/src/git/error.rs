@@ -1,0 +1,257 @@
+//! What can go wrong with a repo, by what the caller can do about it.
+
+use git2::{ErrorClass, ErrorCode};
+use trainyard_core::id::RepoId;
+
+use super::RemoteUrl;
+use super::limits::{Stop, Watch};
+use crate::one_line::one_line;
+
+/// The most characters of somebody else's message that are passed on.
+const MESSAGE: usize = 300;
+
+/// Why a repo could not be fetched or read. The texts are for people, name no credentials, and say
+/// what to do where that is not plain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The address is not one that can be followed.
+    #[error("{url} cannot be followed: {why}")]
+    InvalidUrl {
+        /// The address, without credentials.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The remote does not answer, or not usefully. Worth trying again.
+    #[error("{url} cannot be reached: {why}")]
+    Unreachable {
+        /// The remote.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// The remote took too long. Worth trying again.
+    #[error("{url} took too long: {why}")]
+    TimedOut {
+        /// The remote.
+        url: String,
+        /// Which limit it exceeded.
+        why: String,
+    },
+    /// The remote's certificate is not trusted by this machine.
+    #[error("{url} is not trusted: {why}")]
+    Untrusted {
+        /// The remote.
+        url: String,
+        /// What is wrong with the certificate.
+        why: String,
+    },
+    /// The remote wants other credentials.
+    #[error("{url} refuses access: {why}")]
+    AuthenticationFailed {
+        /// The remote.
+        url: String,
+        /// What it did not like.
+        why: String,
+    },
+    /// There is no repository at the address, or none that these credentials may see.
+    #[error("there is no git repository at {url}: {why}")]
+    NotFound {
+        /// The remote.
+        url: String,
+        /// What is there instead.
+        why: String,
+    },
+    /// The repo was never fetched.
+    #[error("repo {repo} has not been fetched yet")]
+    NotFetched {
+        /// The repo.
+        repo: RepoId,
+    },
+    /// No such branch, tag or commit.
+    #[error("{reference:?} is no branch, tag or commit: {why}")]
+    UnknownReference {
+        /// What was asked for.
+        reference: String,
+        /// Why it names nothing.
+        why: String,
+    },
+    /// A bound against runaway or hostile repos.
+    #[error("{what} is too large: {why}")]
+    TooLarge {
+        /// What is.
+        what: String,
+        /// The bound.
+        why: String,
+    },
+    /// A tree with names that must not reach a file system.
+    #[error("the tree has an unsafe name, {path:?}: {why}")]
+    UnsafeTree {
+        /// The path within the tree.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The mirror is damaged, or the remote is.
+    #[error("{what} is damaged: {why}")]
+    Corrupt {
+        /// What is.
+        what: String,
+        /// How it shows.
+        why: String,
+    },
+    /// This machine's disk fails.
+    #[error("{what}: {why}")]
+    Disk {
+        /// What was being done.
+        what: String,
+        /// What the system says.
+        why: String,
+    },
+    /// The call was given up from our side.
+    #[error("given up before it was done")]
+    Cancelled,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::NotFetched { .. }
+            | Self::Disk { .. }
+            | Self::Cancelled => true,
+            Self::InvalidUrl { .. }
+            | Self::Untrusted { .. }
+            | Self::AuthenticationFailed { .. }
+            | Self::NotFound { .. }
+            | Self::UnknownReference { .. }
+            | Self::TooLarge { .. }
+            | Self::UnsafeTree { .. }
+            | Self::Corrupt { .. } => false,
+        }
+    }
+
+    pub(super) fn unknown(reference: &str, why: &str) -> Self {
+        Self::UnknownReference {
+            reference: one_line(reference, MESSAGE),
+            why: why.to_owned(),
+        }
+    }
+
+    pub(super) fn disk(what: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::Disk {
+            what: what.into(),
+            why: error.to_string(),
+        }
+    }
+
+    /// What libgit2 says about a mirror.
+    pub(super) fn of_mirror(what: &str, error: &git2::Error) -> Self {
+        let why = one_line(error.message(), MESSAGE);
+        match error.class() {
+            ErrorClass::Os | ErrorClass::Filesystem | ErrorClass::NoMemory => Self::Disk {
+                what: what.to_owned(),
+                why,
+            },
+            _ => Self::Corrupt {
+                what: what.to_owned(),
+                why,
+            },
+        }
+    }
+
+    /// What libgit2 says about a remote.
+    pub(super) fn of_remote(url: &RemoteUrl, watch: &Watch, error: &git2::Error) -> Self {
+        let url = url.to_string();
+        if let Some(stop) = watch.stop() {
+            return Self::of_stop(url, stop, watch);
+        }
+        let why = one_line(error.message(), MESSAGE);
+        match error.code() {
+            ErrorCode::Auth => return Self::AuthenticationFailed { url, why },
+            ErrorCode::Certificate => return Self::Untrusted { url, why },
+            ErrorCode::Timeout => {
+                return Self::TimedOut {
+                    url,
+                    why: "it fell silent".to_owned(),
+                };
+            }
+            _ => {}
+        }
+        Self::of_message(url, error.class(), why)
+    }
+
+    fn of_stop(url: String, stop: Stop, watch: &Watch) -> Self {
+        let limits = watch.limits();
+        match stop {
+            Stop::Cancelled => Self::Cancelled,
+            Stop::TooLong => Self::TimedOut {
+                url,
+                why: format!("a fetch may take {} s", limits.time.as_secs()),
+            },
+            Stop::TooLarge => Self::TooLarge {
+                what: url,
+                why: format!("a fetch may bring {} MiB", limits.bytes >> 20),
+            },
+        }
+    }
+
+    /// libgit2 has one code for most failures of a remote; its messages tell them apart.
+    fn of_message(url: String, class: ErrorClass, why: String) -> Self {
+        let status = why
+            .split_once("status code: ")
+            .and_then(|(_, status)| status.trim().parse::<u16>().ok());
+        if let Some(status) = status {
+            return Self::of_status(url, status);
+        }
+        let says = |part: &str| why.contains(part);
+        if says("authentication replays") {
+            let why = "the user name or password is not accepted".to_owned();
+            return Self::AuthenticationFailed { url, why };
+        }
+        if says("cannot redirect from") {
+            let why = format!("redirects to other hosts are not followed ({why})");
+            return Self::Unreachable { url, why };
+        }
+        if says("content-type") || says("invalid packet") || says("could not find repository") {
+            return Self::NotFound {
+                url,
+                why: "what is there does not speak git".to_owned(),
+            };
+        }
+        if says("No space left") || says("Disk quota") || says("Read-only file system") {
+            return Self::Disk {
+                what: "the fetched objects cannot be kept".to_owned(),
+                why,
+            };
+        }
+        match class {
+            ErrorClass::Odb
+            | ErrorClass::Object
+            | ErrorClass::Indexer
+            | ErrorClass::Zlib
+            | ErrorClass::Sha1 => Self::Corrupt { what: url, why },
+            _ => Self::Unreachable { url, why },
+        }
+    }
+
+    fn of_status(url: String, status: u16) -> Self {
+        match status {
+            401 | 403 | 407 => Self::AuthenticationFailed {
+                url,
+                why: format!("it answers with status {status}"),
+            },
+            404 | 410 => Self::NotFound {
+                url,
+                why: "it is not there, or not for these credentials".to_owned(),
+            },
+            _ => Self::Unreachable {
+                url,
+                why: format!("it answers with status {status}"),
+            },
+        }
+    }
+}

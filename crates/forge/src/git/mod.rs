@@ -1,0 +1,41 @@
+//! Followed repos: one bare mirror each, fetched with libgit2 and read without a work tree.
+//!
+//! libgit2 runs no hooks, no helpers and no programs named by a repository's configuration, and
+//! nothing here makes a work tree, expands a submodule or applies a filter. That leaves a hostile
+//! remote three ways in, each closed where it would matter: the address ([`RemoteUrl`]), sizes and
+//! time ([`FetchLimits`] and the bounds of the readers), and names in a tree (`source_tar`).
+//!
+//! [`Mirror`]'s functions block. [`Git`] runs them on bounded numbers of blocking threads; everything
+//! that is asynchronous uses that. Shallow fetches are not used: the file transport has none, and the
+//! paths that a push changed need both of its ends. Nothing is ever removed from a mirror but refs,
+//! so the commit of an old run stays readable after a forced push.
+
+mod cancel;
+mod changes;
+mod commit_sha;
+mod credentials;
+mod dag_files;
+mod error;
+mod fetch;
+mod limits;
+mod mirror;
+mod objects;
+mod offload;
+mod reference;
+mod settings;
+mod source_tar;
+mod url;
+
+pub use self::url::{RemoteUrl, UrlRules};
+pub use cancel::Cancel;
+pub use changes::{ChangedPaths, MAX_CHANGED_PATHS};
+pub(crate) use commit_sha::is_zero;
+pub use commit_sha::{CommitSha, NotASha};
+pub use credentials::Credentials;
+pub use dag_files::{DagFileText, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
+pub use error::Error;
+pub use fetch::Heads;
+pub use limits::FetchLimits;
+pub use mirror::{Mirror, Mirrors};
+pub use offload::Git;
+pub use reference::CommitInfo;

@@ -1,0 +1,56 @@
+//! libgit2's settings for the whole process, made once before its first use here.
+//!
+//! The only unsafe code of this crate: libgit2 keeps these in globals without a lock, so they may
+//! only be written while no other thread is inside libgit2. [`apply`] runs before any mirror exists,
+//! and no other part of Trainyard uses libgit2 but through a mirror.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use git2::ConfigLevel;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a server may be silent. libgit2's own default is for ever.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Makes the settings, the first time that it is called.
+///
+/// # Errors
+/// What libgit2 says; the settings are then not to be relied on, and nothing may be fetched.
+pub(super) fn apply() -> Result<(), String> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    DONE.get_or_init(|| write().map_err(|error| error.message().to_owned()))
+        .clone()
+}
+
+#[expect(
+    unsafe_code,
+    reason = "libgit2's globals have no safe setter; see the module's head"
+)]
+fn write() -> Result<(), git2::Error> {
+    // SAFETY: `apply` calls this once, and holds back every other user of libgit2 until it is done.
+    unsafe {
+        git2::opts::set_server_connect_timeout_in_milliseconds(milliseconds(CONNECT))?;
+        git2::opts::set_server_timeout_in_milliseconds(milliseconds(SILENCE))?;
+        // The check keeps other people's configuration from running programs. libgit2 runs none,
+        // and remotes given as a path normally belong to whoever pushes to them.
+        git2::opts::set_verify_owner_validation(false)?;
+        // What happens must not depend on the configuration of whoever starts the daemon: a
+        // `url.*.insteadOf` there would send credentials somewhere else.
+        for level in [
+            ConfigLevel::System,
+            ConfigLevel::Global,
+            ConfigLevel::XDG,
+            ConfigLevel::ProgramData,
+        ] {
+            git2::opts::set_search_path(level, "")?;
+        }
+    }
+    Ok(())
+}
+
+fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}

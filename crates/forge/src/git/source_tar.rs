@@ -1,0 +1,259 @@
+//! The source tree of a commit as a tar archive.
+//!
+//! Two archives of one commit are equal byte for byte: names in git's order, times those of the
+//! commit, no owners. As with `git archive`, files keep only their executable bit, a submodule is an
+//! empty folder, and what stands in for a large file (Git LFS) stays as it is.
+//!
+//! git holds any bytes as a name, a remote may send any object, and the archive is unpacked as files.
+//! So a name that would lead out of the tree, or into a repository's own `.git`, ends the writing, and
+//! so does a name that is there twice: as a link first and as a folder after, it would be a way out.
+//! Links may point anywhere; nothing can be written through them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use git2::Oid;
+use tar::{EntryType, Header};
+use tempfile::NamedTempFile;
+
+use super::objects::{Kind, Objects, find_commit};
+use super::{Cancel, CommitSha, Error, Mirror};
+use crate::one_line::one_line;
+
+/// The most names in one archive.
+const MAX_NAMES: usize = 500_000;
+
+/// The largest file, in bytes: libgit2 holds one file at a time in memory.
+const MAX_FILE_BYTES: usize = 512 << 20;
+
+/// The most bytes of files in one archive.
+const MAX_BYTES: usize = 8 << 30;
+
+/// How deep folders may be nested, and how long a path may be, in bytes.
+const MAX_DEPTH: usize = 200;
+const LONGEST_PATH: usize = 4096;
+
+/// The last second that a plain tar header has room for: in the year 2242.
+const LATEST: u64 = 0o77_777_777_777;
+
+impl Mirror {
+    /// Writes the tree of a commit to the file `to`, which appears only when it is whole.
+    ///
+    /// # Errors
+    /// [`Error::UnsafeTree`], [`Error::TooLarge`], [`Error::Disk`], [`Error::UnknownReference`],
+    /// [`Error::NotFetched`].
+    pub fn write_source_tar(
+        &self,
+        commit: &CommitSha,
+        to: &Path,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let repository = self.open()?;
+        let found = find_commit(&repository, commit)?;
+        let folder = to.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(|error| cannot_write(&error))?;
+        let file = NamedTempFile::new_in(folder).map_err(|error| cannot_write(&error))?;
+        let mut archive = Archive {
+            objects: Objects::of(&repository)?,
+            tar: tar::Builder::new(BufWriter::new(file)),
+            time: u64::try_from(found.time().seconds())
+                .unwrap_or(0)
+                .min(LATEST),
+            names: 0,
+            bytes: 0,
+            cancel,
+        };
+        archive.folder(found.tree_id(), &mut Vec::new(), 0)?;
+        archive
+            .finish()
+            .and_then(|file| file.persist(to).map_err(|error| error.error))
+            .map_err(|error| cannot_write(&error))?;
+        // The name as well must outlast a power cut: an archive that is there counts as whole.
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| cannot_write(&error))
+    }
+}
+
+fn cannot_write(error: &io::Error) -> Error {
+    Error::disk("the source archive cannot be written", error)
+}
+
+struct Archive<'a> {
+    objects: Objects<'a>,
+    tar: tar::Builder<BufWriter<NamedTempFile>>,
+    time: u64,
+    names: usize,
+    bytes: usize,
+    cancel: &'a Cancel,
+}
+
+impl Archive<'_> {
+    /// Adds what is in a folder. `path` is the folder's own, with a slash at the end but for the root.
+    fn folder(&mut self, id: Oid, path: &mut Vec<u8>, depth: usize) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            return Err(too_large(format!("folders may be nested {MAX_DEPTH} deep")));
+        }
+        let tree = self.objects.tree(id)?;
+        let mut seen = BTreeSet::new();
+        for entry in &tree {
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let name = entry.name_bytes();
+            let length = path.len();
+            path.extend_from_slice(name);
+            refuse_unsafe(name, path)?;
+            if !seen.insert(name.to_vec()) {
+                return Err(unsafe_name(path, "it is there twice"));
+            }
+            self.names += 1;
+            if self.names > MAX_NAMES {
+                return Err(too_large(format!(
+                    "it may have {MAX_NAMES} files and folders"
+                )));
+            }
+            self.entry(Kind::of(entry.filemode()), entry.id(), path, depth)?;
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        kind: Kind,
+        id: Oid,
+        path: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        match kind {
+            Kind::File { executable } => {
+                let mode = if executable { 0o755 } else { 0o644 };
+                self.file(id, path, mode)
+            }
+            Kind::Link => self.link(id, path),
+            Kind::Submodule => {
+                path.push(b'/');
+                self.append(EntryType::Directory, 0o755, path, &[])
+            }
+            Kind::Folder => {
+                path.push(b'/');
+                self.append(EntryType::Directory, 0o755, path, &[])?;
+                self.folder(id, path, depth + 1)
+            }
+        }
+    }
+
+    fn file(&mut self, id: Oid, path: &[u8], mode: u32) -> Result<(), Error> {
+        let size = self.objects.file_size(id)?;
+        self.bytes = self.bytes.saturating_add(size);
+        if size > MAX_FILE_BYTES {
+            let limit = MAX_FILE_BYTES >> 20;
+            return Err(too_large(format!("{:?} may have {limit} MiB", shown(path))));
+        }
+        if self.bytes > MAX_BYTES {
+            return Err(too_large(format!(
+                "its files may have {} GiB",
+                MAX_BYTES >> 30
+            )));
+        }
+        let mut header = self.header(EntryType::Regular, mode);
+        header.set_size(size as u64);
+        let file = self.objects.file(id)?;
+        self.tar
+            .append_data(&mut header, OsStr::from_bytes(path), file.data())
+            .map_err(|error| cannot_write(&error))
+    }
+
+    fn link(&mut self, id: Oid, path: &[u8]) -> Result<(), Error> {
+        if self.objects.file_size(id)? > LONGEST_PATH {
+            return Err(unsafe_name(
+                path,
+                "its link points to a path that is too long",
+            ));
+        }
+        let target = self.objects.file(id)?.data().to_vec();
+        if target.is_empty() || target.contains(&0) {
+            return Err(unsafe_name(
+                path,
+                "its link points to nothing that can be a path",
+            ));
+        }
+        self.append(EntryType::Symlink, 0o777, path, &target)
+    }
+
+    /// Adds an entry without content; `target` is what a link points to.
+    fn append(
+        &mut self,
+        kind: EntryType,
+        mode: u32,
+        path: &[u8],
+        target: &[u8],
+    ) -> Result<(), Error> {
+        let mut header = self.header(kind, mode);
+        let path = OsStr::from_bytes(path);
+        let added = if target.is_empty() {
+            self.tar.append_data(&mut header, path, io::empty())
+        } else {
+            self.tar
+                .append_link(&mut header, path, OsStr::from_bytes(target))
+        };
+        added.map_err(|error| cannot_write(&error))
+    }
+
+    fn header(&self, kind: EntryType, mode: u32) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_mtime(self.time);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header
+    }
+
+    fn finish(self) -> io::Result<NamedTempFile> {
+        let mut writer = self.tar.into_inner()?;
+        writer.flush()?;
+        let file = writer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    }
+}
+
+fn refuse_unsafe(name: &[u8], path: &[u8]) -> Result<(), Error> {
+    let is_git = name.eq_ignore_ascii_case(b".git");
+    let why = match name {
+        b"" => "it is empty",
+        b"." | b".." => "it leads out of its folder",
+        _ if is_git => "it would be taken for a repository's own folder",
+        _ if name.contains(&b'/') || name.contains(&0) => "it holds a slash or a null byte",
+        _ if path.len() > LONGEST_PATH => "its path is too long",
+        _ => return Ok(()),
+    };
+    Err(unsafe_name(path, why))
+}
+
+fn unsafe_name(path: &[u8], why: &str) -> Error {
+    Error::UnsafeTree {
+        path: shown(path),
+        why: why.to_owned(),
+    }
+}
+
+fn too_large(why: String) -> Error {
+    Error::TooLarge {
+        what: "the source tree".to_owned(),
+        why,
+    }
+}
+
+fn shown(path: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(path), 200)
+}

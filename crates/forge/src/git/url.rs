@@ -1,0 +1,342 @@
+//! Addresses of remotes: which are followed, in the one form that libgit2 is given.
+//!
+//! An address is parsed here, strictly, and written anew; libgit2 only ever sees the result. So it
+//! cannot read an address in another way than the check did: no transport but ours, no `ext::`, no
+//! option, no configuration, no credentials in the address.
+//!
+//! Which hosts may be reached at all is not decided here yet; [`UrlRules`] is where such a list goes.
+
+use std::fmt;
+use std::path::Path;
+
+use percent_encoding::percent_decode_str;
+use secrecy::SecretString;
+use url::Url;
+
+use super::{Credentials, Error};
+use crate::one_line::one_line;
+
+/// The longest address, in bytes.
+const LONGEST: usize = 2048;
+
+/// What an operator allows addresses to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UrlRules {
+    /// Whether repositories on this machine's own disk may be followed, as `file:///srv/model.git`
+    /// or `/srv/model.git`. Off by default: whoever may add a repo could read any repository that
+    /// the daemon's user can.
+    pub allow_file_urls: bool,
+}
+
+/// An address that can be followed. Shows itself without credentials.
+#[derive(Debug, Clone)]
+pub struct RemoteUrl {
+    url: Url,
+    credentials: Option<Credentials>,
+}
+
+impl RemoteUrl {
+    /// Reads an `https://`, `http://` or `file://` URL, or an absolute path.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`], saying what to write instead where that is known.
+    pub fn parse(text: &str, rules: &UrlRules) -> Result<Self, Error> {
+        let text = text.trim();
+        read(text, rules).map_err(|why| Error::InvalidUrl {
+            url: redacted(text),
+            why,
+        })
+    }
+
+    /// The credentials that the address carried: they belong into a secret store, not a URL column.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// The address without credentials.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Whether credentials for this remote may be shown to `other`: the same host and port, or the
+    /// same host over https.
+    pub(super) fn covers(&self, other: &str) -> bool {
+        Url::parse(other).is_ok_and(|other| {
+            let same_port = other.port_or_known_default() == self.url.port_or_known_default();
+            let same_scheme = other.scheme() == self.url.scheme();
+            self.url.host() == other.host()
+                && (same_scheme && same_port || other.scheme() == "https")
+        })
+    }
+
+    /// The folder, of a remote on this machine's disk.
+    pub(super) fn path(&self) -> Option<std::path::PathBuf> {
+        (self.url.scheme() == "file")
+            .then(|| self.url.to_file_path().ok())
+            .flatten()
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn read(text: &str, rules: &UrlRules) -> Result<RemoteUrl, String> {
+    refuse_what_is_no_address(text)?;
+    if text.starts_with('/') {
+        let url = Url::from_file_path(Path::new(text)).map_err(|()| "not an absolute path")?;
+        return file(url, rules);
+    }
+    let Some((scheme, _)) = text.split_once("://") else {
+        return Err(without_scheme(text));
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "https" | "http" => web(parse(text)?),
+        "file" => file(parse(text)?, rules),
+        "ssh" | "git+ssh" | "ssh+git" => Err(NO_SSH.to_owned()),
+        "git" => Err("git:// is neither encrypted nor authenticated; use its https URL".to_owned()),
+        other => Err(format!("{other:?} is not supported; use an https URL")),
+    }
+}
+
+const NO_SSH: &str = "ssh is not supported yet; use its https URL, with a token";
+
+fn refuse_what_is_no_address(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if text.len() > LONGEST {
+        return Err(format!("it is longer than {LONGEST} bytes"));
+    }
+    if text.starts_with('-') {
+        return Err("it starts with a dash, as an option does".to_owned());
+    }
+    if text.chars().any(|c| c.is_control() || c == '\\') {
+        return Err("it holds a backslash or a control character".to_owned());
+    }
+    let scheme = text
+        .split(|c: char| !(c.is_ascii_alphanumeric() || "+.-".contains(c)))
+        .next();
+    if scheme.is_some_and(|scheme| text[scheme.len()..].starts_with("::")) {
+        return Err("remote helpers, such as `ext::`, are not supported".to_owned());
+    }
+    Ok(())
+}
+
+fn without_scheme(text: &str) -> String {
+    match text.split_once(':') {
+        // `git@host:team/model.git`, the scp form. A slash first makes it a path.
+        Some((host, _)) if !host.contains('/') => NO_SSH.to_owned(),
+        _ => "use an https URL or an absolute path".to_owned(),
+    }
+}
+
+fn parse(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("the address of a repository has no `?` and no `#`".to_owned());
+    }
+    Ok(url)
+}
+
+fn web(mut url: Url) -> Result<RemoteUrl, String> {
+    if url.path().trim_matches('/').is_empty() {
+        return Err("it names a host, but no repository on it".to_owned());
+    }
+    let credentials = embedded(&url)?;
+    // Neither fails for a URL with a host, and http URLs have one.
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return Err("it names no host".to_owned());
+    }
+    Ok(RemoteUrl { url, credentials })
+}
+
+fn embedded(url: &Url) -> Result<Option<Credentials>, String> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let decoded = |text: &str| {
+        percent_decode_str(text)
+            .decode_utf8()
+            .map(|text| text.into_owned())
+            .map_err(|_| "its user name or password is not UTF-8".to_owned())
+    };
+    Ok(Some(Credentials {
+        username: decoded(url.username())?,
+        password: SecretString::from(decoded(url.password().unwrap_or_default())?),
+    }))
+}
+
+fn file(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
+    if !rules.allow_file_urls {
+        return Err(
+            "the configuration does not allow repositories on the daemon's disk".to_owned(),
+        );
+    }
+    let Ok(path) = url.to_file_path() else {
+        return Err("a file URL has three slashes and an absolute path".to_owned());
+    };
+    // Written anew, so that `file://localhost/x` and `/x` are one address.
+    let url = Url::from_file_path(path).map_err(|()| "not an absolute path".to_owned())?;
+    Ok(RemoteUrl {
+        url,
+        credentials: None,
+    })
+}
+
+/// An address that did not parse, fit for an error: nothing that could be a password.
+fn redacted(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // What follows may hold secrets too: `?token=...`.
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    // A password may hold a slash that somebody forgot to encode, so up to the last `@`.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    one_line(&format!("{scheme}{rest}"), 200)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const ALL: UrlRules = UrlRules {
+        allow_file_urls: true,
+    };
+
+    fn why(text: &str) -> String {
+        match RemoteUrl::parse(text, &ALL) {
+            Err(Error::InvalidUrl { why, .. }) => why,
+            other => panic!("{text:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_in_one_form() {
+        let forms = [
+            (
+                "https://example.org/team/model.git",
+                "https://example.org/team/model.git",
+            ),
+            (
+                " HTTPS://Example.ORG:443/team/model ",
+                "https://example.org/team/model",
+            ),
+            ("http://10.0.0.1:3000/a/b", "http://10.0.0.1:3000/a/b"),
+            ("/srv/git/model.git", "file:///srv/git/model.git"),
+            ("file:///srv/git/model.git", "file:///srv/git/model.git"),
+            ("file://localhost/srv/model.git", "file:///srv/model.git"),
+            (
+                "/srv/with space:and colon",
+                "file:///srv/with%20space:and%20colon",
+            ),
+        ];
+        for (text, form) in forms {
+            assert_eq!(RemoteUrl::parse(text, &ALL).unwrap().as_str(), form);
+        }
+    }
+
+    #[test]
+    fn credentials_are_moved_out_of_the_address() {
+        let url = RemoteUrl::parse("https://ada:p%40ss@example.org/model", &ALL).unwrap();
+        assert_eq!(url.as_str(), "https://example.org/model");
+        let credentials = url.credentials().unwrap();
+        assert_eq!(credentials.username, "ada");
+        assert_eq!(credentials.password.expose_secret(), "p@ss");
+        assert!(!format!("{url} {url:?}").contains("p@ss"));
+    }
+
+    #[test]
+    fn what_git_would_take_for_a_command_is_refused() {
+        assert!(why("--upload-pack=touch x").contains("dash"));
+        assert!(why("-oProxyCommand=touch").contains("dash"));
+        assert!(why("ext::sh -c touch% /tmp/x").contains("remote helpers"));
+        assert!(why("fd::17/foo").contains("remote helpers"));
+        assert!(why("https::https://example.org/x").contains("remote helpers"));
+    }
+
+    #[test]
+    fn other_transports_are_refused_in_words() {
+        assert!(why("git@github.com:team/model.git").contains("ssh is not supported yet"));
+        assert!(why("ssh://git@github.com/team/model.git").contains("ssh is not supported yet"));
+        assert!(why("git://example.org/model").contains("https"));
+        assert!(why("ftp://example.org/model").contains("\"ftp\""));
+        assert!(why("models/churn").contains("absolute path"));
+        assert!(why("").contains("empty"));
+        assert!(why("https://example.org").contains("no repository"));
+        assert!(why("https://example.org/a?token=x").contains('?'));
+        assert!(why("file://server/share").contains("three slashes"));
+        assert!(why("https://example.org/a\nb").contains("control"));
+        assert!(why("https:\\\\example.org\\a").contains("backslash"));
+        assert!(why(&format!("/{}", "a".repeat(3000))).contains("longer"));
+    }
+
+    #[test]
+    fn file_addresses_need_the_operators_leave() {
+        let rules = UrlRules::default();
+        for text in [
+            "/srv/model.git",
+            "file:///srv/model.git",
+            "FILE:///srv/model.git",
+        ] {
+            let error = RemoteUrl::parse(text, &rules).unwrap_err();
+            assert!(error.to_string().contains("does not allow"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_address_shows_no_password() {
+        for text in [
+            "ftp://ada:geheim@example.org/x",
+            "https://ada:ge/heim@example.org/x?token=geheim",
+            "ada:geheim@example.org:model",
+            "https://ada:geheim@[bad/x",
+        ] {
+            let error = RemoteUrl::parse(text, &ALL).unwrap_err().to_string();
+            assert!(
+                !error.contains("heim@") && !error.contains("token"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn credentials_go_to_the_remotes_own_host_only() {
+        let url = RemoteUrl::parse("http://example.org/model", &ALL).unwrap();
+        assert!(url.covers("http://example.org/elsewhere"));
+        assert!(url.covers("https://example.org/model"));
+        for other in [
+            "http://example.org:81/model",
+            "http://evil.org/model",
+            "nonsense",
+        ] {
+            assert!(!url.covers(other), "{other}");
+        }
+        let url = RemoteUrl::parse("https://example.org/model", &ALL).unwrap();
+        assert!(
+            !url.covers("http://example.org/model"),
+            "never without encryption"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_taken_is_one_of_ours(text in "[a-z:/@.\\-?# %]{0,40}|.{0,40}") {
+            if let Ok(url) = RemoteUrl::parse(&text, &ALL) {
+                let form = url.as_str();
+                prop_assert!(
+                    ["https://", "http://", "file:///"].iter().any(|start| form.starts_with(start))
+                );
+                prop_assert_eq!(RemoteUrl::parse(form, &ALL).unwrap().as_str(), form);
+            }
+        }
+    }
+}

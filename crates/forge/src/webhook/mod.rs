@@ -1,0 +1,127 @@
+//! Webhook deliveries: is it from the forge, and what does it tell.
+//!
+//! One file per forge, each with the same three functions: `signature` makes what the forge would
+//! send, `is_signed` compares, `parse` reads. A delivery that was not verified cannot be parsed,
+//! since only [`Provider::verify`] makes the [`Verified`] that parsing takes.
+//!
+//! What a signature covers is the body alone. A delivery's id is a header, so whoever has caught one
+//! delivery can send it again under another id; that is why a push is a hint to fetch and no more.
+
+mod github;
+mod verified;
+
+pub use verified::{Rejected, Verified};
+
+use http::HeaderMap;
+use secrecy::SecretString;
+
+use crate::git::CommitSha;
+
+/// The largest body of a delivery, in bytes. Whoever receives one stops reading there.
+pub const MAX_BODY_BYTES: usize = 5 << 20;
+
+/// A forge that sends webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// GitHub, and GitHub Enterprise Server.
+    GitHub,
+}
+
+impl Provider {
+    /// The provider of a path `/hooks/{provider}/{repo}`.
+    #[must_use]
+    pub fn from_path(word: &str) -> Option<Self> {
+        match word {
+            "github" => Some(Self::GitHub),
+            _ => None,
+        }
+    }
+
+    /// The provider's word, in paths and as stored.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::GitHub => "github",
+        }
+    }
+
+    /// Checks that a delivery was signed with `secret`, over the body as it was received, in constant
+    /// time. For a repo that does not exist, call this all the same, with a secret that nobody knows:
+    /// the answer and the time it takes then tell nothing.
+    ///
+    /// # Errors
+    /// [`Rejected`], whatever the reason.
+    pub fn verify<'a>(
+        self,
+        secret: &SecretString,
+        headers: &'a HeaderMap,
+        body: &'a [u8],
+    ) -> Result<Verified<'a>, Rejected> {
+        Verified::check(self, secret, headers, body)
+    }
+
+    /// The header, name and value, with which this forge would sign a body.
+    #[must_use]
+    pub fn sign(self, secret: &SecretString, body: &[u8]) -> (&'static str, String) {
+        match self {
+            Self::GitHub => (github::SIGNATURE, github::signature(secret, body)),
+        }
+    }
+}
+
+/// What a delivery says. All texts come from outside, and are bounded and free of control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The forge's id for this delivery; a second one with the same id is the same delivery.
+    pub id: String,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened, by a forge's account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A branch or tag was made, moved or deleted.
+    Push(Push),
+    /// The hook was set up.
+    Ping,
+    /// Something that nothing here depends on, by the forge's name for it.
+    Other(String),
+}
+
+/// A branch or tag that was made, moved or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// Which.
+    pub reference: Pushed,
+    /// Where it pointed; `None` where it is new.
+    pub before: Option<CommitSha>,
+    /// Where it points; `None` where it was deleted. For an annotated tag, this is the tag's own hash.
+    pub after: Option<CommitSha>,
+    /// Who pushed, as the forge names them.
+    pub pusher: Option<String>,
+}
+
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    /// A branch, by its name without `refs/heads/`.
+    Branch(String),
+    /// A tag, by its name without `refs/tags/`.
+    Tag(String),
+}
+
+/// A delivery that was signed rightly and still is not what its headers say. It is the forge's
+/// mistake or a change on its side, and sending it again does not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the delivery cannot be read: {why}")]
+pub struct Malformed {
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Malformed {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into() }
+    }
+}
