@@ -222,6 +222,10 @@ impl Error {
                 why: "what is there does not speak git".to_owned(),
             };
         }
+        if says("object format") {
+            let why = "its hashes are SHA-256, which is not supported yet".to_owned();
+            return Self::InvalidUrl { url, why };
+        }
         if says("No space left") || says("Disk quota") || says("Read-only file system") {
             return Self::Disk {
                 what: "the fetched objects cannot be kept".to_owned(),

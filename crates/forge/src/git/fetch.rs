@@ -21,6 +21,10 @@ const BRANCHES: &str = "refs/heads/";
 const TAGS: &str = "refs/tags/";
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
+/// The longest name of a ref, and the longest part of one between slashes, in bytes.
+const LONGEST_NAME: usize = 1000;
+const LONGEST_PART: usize = 240;
+
 /// What the remote has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Heads {
@@ -138,8 +142,8 @@ impl<'a> Remote<'a> {
             if !is_ours || name.ends_with("^{}") {
                 continue;
             }
-            if !git2::Reference::is_valid_name(&name) {
-                debug!(name, "a ref with an invalid name is left out");
+            if !can_be_kept(&name) {
+                debug!(name, "a ref whose name cannot be kept is left out");
                 continue;
             }
             refs.insert(name, head.oid());
@@ -206,6 +210,13 @@ impl<'a> Remote<'a> {
             .sideband_progress(move |_| watch.goes_on(0));
         callbacks
     }
+}
+
+/// Whether a ref of this name can be a file of the mirror, its lock file beside it.
+fn can_be_kept(name: &str) -> bool {
+    name.len() <= LONGEST_NAME
+        && name.split('/').all(|part| part.len() <= LONGEST_PART)
+        && git2::Reference::is_valid_name(name)
 }
 
 /// The mirror's own branches and tags.

@@ -28,6 +28,8 @@ impl Mirrors {
     /// own disk are not followed unless [`Mirrors::with_rules`] says so.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
+        // Early, before other threads are about; whoever opens a mirror sees whether it went well.
+        let _ = settings::apply();
         Self {
             root,
             rules: UrlRules::default(),

@@ -116,7 +116,12 @@ fn lead(repository: &Repository, name: &str) -> Result<Option<CommitSha>, Error>
             Ok(Some(CommitSha::of(commit.id())))
         }
         // A folder of branches, such as `release` where there is `release/1`, is no branch.
-        Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec) => {
+        Err(error)
+            if matches!(
+                error.code(),
+                ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::BufSize
+            ) =>
+        {
             Ok(None)
         }
         Err(error) => Err(unreadable(&error)),

@@ -25,7 +25,7 @@ use super::{Cancel, CommitSha, Error, Mirror};
 use crate::one_line::one_line;
 
 /// The most names in one archive.
-const MAX_NAMES: usize = 500_000;
+const MAX_NAMES: usize = 300_000;
 
 /// The largest file, in bytes: libgit2 holds one file at a time in memory.
 const MAX_FILE_BYTES: usize = 512 << 20;

@@ -1,0 +1,11 @@
+//! What the crate promises, on real repositories, over files and over http.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod fetching;
+mod http;
+mod references;
+mod remote;
+mod server;
+mod source_archives;
+mod trees;
+mod webhooks;
