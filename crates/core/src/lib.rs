@@ -22,6 +22,7 @@ pub mod event;
 pub mod expression;
 pub mod gate;
 pub mod id;
+pub mod measure;
 pub mod name;
 pub mod outcome;
 pub mod overlap;
@@ -34,6 +35,15 @@ pub mod schedule;
 pub mod stage;
 pub mod transition;
 pub mod trigger;
+pub mod why;
 
 /// A moment in UTC. The only time type of this crate; it never comes from a clock read here.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
+/// `moment` and a wait after it; the end of time where there is no such moment.
+fn after(moment: Timestamp, wait: std::time::Duration) -> Timestamp {
+    chrono::Duration::from_std(wait)
+        .ok()
+        .and_then(|wait| moment.checked_add_signed(wait))
+        .unwrap_or(Timestamp::MAX_UTC)
+}

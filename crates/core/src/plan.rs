@@ -3,12 +3,14 @@
 //! Level-triggered: it looks at the state, never at what has just happened, so the happy case, a
 //! lost wake-up and a restart take the same path. Once its effects are applied it returns none.
 
-use crate::Timestamp;
 use crate::dag::Dag;
 use crate::event::Effect;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::run::{AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageState};
 use crate::stage::{RunOn, StageIndex};
+use crate::{Timestamp, after};
+
+pub use crate::measure::in_words;
 
 /// What to do next, and when to look again.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,322 +31,292 @@ impl Plan {
 #[must_use]
 pub fn plan(dag: &Dag, run: &Run, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    let mut cancel = run.cancel.clone();
-    match &run.phase {
+    let cancel = match &run.phase {
         RunPhase::Finished { .. } => return plan,
-        RunPhase::Queued if cancel.is_none() => return plan,
-        RunPhase::Queued => {}
+        RunPhase::Queued if run.cancel.is_none() => return plan,
+        RunPhase::Queued => run.cancel.clone(),
         RunPhase::Running { since } => {
-            if let (Some(timeout), None) = (dag.declared().timeout, &cancel) {
-                let deadline = *since + timeout;
-                if deadline <= now {
-                    cancel = Some(Cancel {
+            let deadline = dag.declared().timeout.map(|timeout| after(*since, timeout));
+            match (&run.cancel, deadline) {
+                (None, Some(deadline)) if deadline <= now => {
+                    plan.effects.push(Effect::TimeOutRun);
+                    Some(Cancel {
                         at: now,
                         by: CancelledBy::Timeout,
                         force: false,
-                    });
-                    plan.effects.push(Effect::TimeOutRun);
-                } else {
+                    })
+                }
+                (None, Some(deadline)) => {
                     plan.wake(deadline);
+                    None
                 }
+                (cancel, _) => cancel.clone(),
             }
         }
-    }
-    let started = matches!(run.phase, RunPhase::Running { .. });
-    // How stages end is needed further down in the same pass.
-    let mut outcomes: Vec<Option<Outcome>> = run
-        .stages
-        .iter()
-        .map(crate::run::StageRun::outcome)
-        .collect();
-    let mut reasons: Vec<Option<Reason>> = run
-        .stages
-        .iter()
-        .map(|stage| match &stage.state {
-            StageState::Finished { reason, .. } => reason.clone(),
-            _ => None,
-        })
-        .collect();
+    };
+    let mut planner = Planner {
+        dag,
+        run,
+        now,
+        cancel,
+        ends: run.stages.iter().map(End::of).collect(),
+        plan,
+    };
     for index in dag.topological() {
-        if outcomes[index.0].is_some() {
-            continue;
-        }
-        let decision = match effective_cancel(dag, *index, cancel.as_ref(), started) {
-            Some(cancel) => cancel_stage(run, *index, cancel),
-            None => advance_stage(dag, run, *index, &outcomes, &reasons, now, &mut plan),
-        };
-        let Some(effect) = decision else { continue };
-        if let Effect::FinishStage {
-            outcome, reason, ..
-        } = &effect
-        {
-            outcomes[index.0] = Some(*outcome);
-            reasons[index.0].clone_from(reason);
-        }
-        plan.effects.push(effect);
+        planner.plan_stage(*index);
     }
-    if outcomes.iter().all(Option::is_some) {
-        let (outcome, reason) = run_end(dag, cancel.as_ref(), &outcomes, &reasons);
-        plan.effects.push(Effect::FinishRun { outcome, reason });
-        plan.wake_at = None;
-    }
-    plan
+    planner.finish()
 }
 
-/// The cancel request as far as it concerns this stage: those that run always are spared, unless it
-/// is forced or the run never started.
-fn effective_cancel<'a>(
-    dag: &Dag,
-    index: StageIndex,
-    cancel: Option<&'a Cancel>,
-    started: bool,
-) -> Option<&'a Cancel> {
-    let spared = started && dag.stage(index).run_on.contains(&RunOn::Always);
-    cancel.filter(|cancel| cancel.force || !spared)
+/// How a stage ended, or is about to end by what this pass decided.
+struct End {
+    outcome: Outcome,
+    reason: Option<Reason>,
 }
 
-fn cancel_stage(run: &Run, index: StageIndex, cancel: &Cancel) -> Option<Effect> {
-    let stage = &run.stages[index.0];
-    let why = cancel.by.reason();
-    let finish = |outcome, reason| {
-        Some(Effect::FinishStage {
-            stage: index,
-            outcome,
-            reason,
-        })
-    };
-    match &stage.state {
-        StageState::Waiting | StageState::BackingOff { .. } => {
-            finish(Outcome::Cancelled, Some(why))
+impl End {
+    fn of(stage: &crate::run::StageRun) -> Option<Self> {
+        match &stage.state {
+            StageState::Finished {
+                outcome, reason, ..
+            } => Some(Self {
+                outcome: *outcome,
+                reason: reason.clone(),
+            }),
+            StageState::Waiting | StageState::Active | StageState::BackingOff { .. } => None,
         }
-        StageState::Active => {
-            let attempt = last_attempt(run, index)?;
-            match &run.attempt(attempt)?.state {
-                AttemptState::Queued { .. } => Some(Effect::WithdrawAttempt { attempt, why }),
-                AttemptState::Claimed { .. } | AttemptState::Running { .. } => run
-                    .attempt(attempt)
-                    .is_some_and(|attempt| attempt.stop.is_none())
-                    .then_some(Effect::RequestStop { attempt, why }),
-                // No retry once the run is cancelled.
-                AttemptState::Finished {
-                    outcome, reason, ..
-                } => finish(*outcome, reason.clone()),
-            }
-        }
-        StageState::Finished { .. } => None,
     }
 }
 
-fn advance_stage(
-    dag: &Dag,
-    run: &Run,
-    index: StageIndex,
-    outcomes: &[Option<Outcome>],
-    reasons: &[Option<Reason>],
+struct Planner<'a> {
+    dag: &'a Dag,
+    run: &'a Run,
     now: Timestamp,
-    plan: &mut Plan,
-) -> Option<Effect> {
-    let stage = dag.stage(index);
-    let state = &run.stages[index.0];
-    let finish = |outcome, reason| {
-        Some(Effect::FinishStage {
-            stage: index,
-            outcome,
-            reason,
-        })
-    };
-    let next = AttemptRef {
-        stage: index,
-        number: u32::try_from(state.attempts.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1),
-    };
-    match &state.state {
-        StageState::Waiting => {
-            if dag
-                .needs(index)
-                .iter()
-                .any(|need| outcomes[need.0].is_none())
-            {
-                return None;
-            }
-            if let Some((outcome, reason)) = held_back(dag, index, outcomes, reasons) {
-                return finish(outcome, Some(reason));
-            }
-            if let Some(condition) = &stage.condition {
-                let text = condition.source();
-                match condition.holds(&run.expression_facts(dag)) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        let message = format!("its condition does not hold: {text}");
-                        let reason = Reason::new(ReasonCode::Condition, message);
-                        return finish(Outcome::Skipped, Some(reason));
-                    }
-                    Err(fault) => {
-                        let reason = Reason::new(ReasonCode::Expression, fault.to_string());
-                        return finish(Outcome::Errored, Some(reason));
-                    }
-                }
-            }
-            Some(Effect::QueueAttempt(next))
-        }
-        StageState::BackingOff { until } if *until <= now => Some(Effect::QueueAttempt(next)),
-        StageState::BackingOff { until } => {
-            plan.wake(*until);
-            None
-        }
-        StageState::Active => {
-            let attempt = last_attempt(run, index)?;
-            let live = run.attempt(attempt)?;
-            match &live.state {
-                AttemptState::Queued { .. } | AttemptState::Claimed { .. } => None,
-                AttemptState::Running { since } => {
-                    let timeout = stage.timeout.filter(|_| live.stop.is_none())?;
-                    let deadline = *since + timeout;
-                    if deadline > now {
-                        plan.wake(deadline);
-                        return None;
-                    }
-                    let message =
-                        format!("it ran longer than its timeout of {}", in_words(timeout));
-                    let why = Reason::new(ReasonCode::StageTimeout, message);
-                    Some(Effect::RequestStop { attempt, why })
-                }
-                AttemptState::Finished {
-                    at,
-                    outcome,
-                    reason,
-                } => {
-                    // A refused gate is a verdict on the data: trying again is for faults.
-                    let refused = reason
-                        .as_ref()
-                        .is_some_and(|r| r.code == ReasonCode::GateRefused);
-                    let wait = (!refused)
-                        .then(|| stage.retry.next_try(&state.ended_attempts()))
-                        .flatten();
-                    match wait {
-                        Some(wait) if *at + wait <= now => Some(Effect::QueueAttempt(next)),
-                        Some(wait) => {
-                            plan.wake(*at + wait);
-                            Some(Effect::BackOff {
-                                stage: index,
-                                until: *at + wait,
-                            })
-                        }
-                        None => finish(*outcome, reason.clone()),
-                    }
-                }
-            }
-        }
-        StageState::Finished { .. } => None,
-    }
+    cancel: Option<Cancel>,
+    /// By stage; what this pass decides counts further down in the same pass.
+    ends: Vec<Option<End>>,
+    plan: Plan,
 }
 
-/// Whether and why a stage whose needs have all ended does not run.
-fn held_back(
-    dag: &Dag,
-    index: StageIndex,
-    outcomes: &[Option<Outcome>],
-    reasons: &[Option<Reason>],
-) -> Option<(Outcome, Reason)> {
-    let run_on = &dag.stage(index).run_on;
-    if run_on.contains(&RunOn::Always) {
-        return None;
+impl Planner<'_> {
+    fn plan_stage(&mut self, index: StageIndex) {
+        if self.ends[index.0].is_some() {
+            return;
+        }
+        let started = matches!(self.run.phase, RunPhase::Running { .. });
+        let why = self
+            .cancel
+            .as_ref()
+            .filter(|cancel| !started || cancel.concerns(self.dag.stage(index)))
+            .map(|cancel| cancel.by.reason());
+        let effect = match (&self.run.stages[index.0].state, why) {
+            (StageState::Finished { .. }, _) => None,
+            (StageState::Waiting | StageState::BackingOff { .. }, Some(why)) => {
+                Some(self.finish_stage(index, Outcome::Cancelled, Some(why)))
+            }
+            (StageState::Active, Some(why)) => self.cancel_attempt(index, why),
+            (StageState::Waiting, None) => self.start_stage(index),
+            (StageState::Active, None) => self.follow_attempt(index),
+            (StageState::BackingOff { until }, None) if *until <= self.now => {
+                Some(Effect::QueueAttempt(self.next_attempt(index)))
+            }
+            (StageState::BackingOff { until }, None) => {
+                self.plan.wake(*until);
+                None
+            }
+        };
+        self.plan.effects.extend(effect);
     }
-    let ended = |test: fn(Outcome) -> bool| {
-        dag.needs(index)
+
+    fn finish(mut self) -> Plan {
+        if let Some(ends) = self
+            .ends
             .iter()
-            .find(|need| outcomes[need.0].is_some_and(test))
-    };
-    let name = |need: &StageIndex| &dag.stage(*need).name;
-    let upstream = |message: String| Reason::new(ReasonCode::Upstream, message);
-    if let Some(failed) = ended(Outcome::is_failure) {
-        if run_on.contains(&RunOn::Failed) {
+            .map(Option::as_ref)
+            .collect::<Option<Vec<_>>>()
+        {
+            let (outcome, reason) = self.run_end(&ends);
+            self.plan
+                .effects
+                .push(Effect::FinishRun { outcome, reason });
+            self.plan.wake_at = None;
+        }
+        self.plan
+    }
+
+    fn finish_stage(
+        &mut self,
+        stage: StageIndex,
+        outcome: Outcome,
+        reason: Option<Reason>,
+    ) -> Effect {
+        self.ends[stage.0] = Some(End {
+            outcome,
+            reason: reason.clone(),
+        });
+        Effect::FinishStage {
+            stage,
+            outcome,
+            reason,
+        }
+    }
+
+    fn next_attempt(&self, stage: StageIndex) -> AttemptRef {
+        let number = self
+            .run
+            .last_attempt(stage)
+            .map_or(1, |(last, _)| last.number.saturating_add(1));
+        AttemptRef { stage, number }
+    }
+
+    /// No retry once a stage is cancelled: its last attempt is its end.
+    fn cancel_attempt(&mut self, index: StageIndex, why: Reason) -> Option<Effect> {
+        let (attempt, last) = self.run.last_attempt(index)?;
+        match &last.state {
+            AttemptState::Queued { .. } => Some(Effect::WithdrawAttempt { attempt, why }),
+            AttemptState::Claimed { .. } | AttemptState::Running { .. } => last
+                .stop
+                .is_none()
+                .then_some(Effect::RequestStop { attempt, why }),
+            AttemptState::Finished {
+                outcome, reason, ..
+            } => Some(self.finish_stage(index, *outcome, reason.clone())),
+        }
+    }
+
+    fn start_stage(&mut self, index: StageIndex) -> Option<Effect> {
+        let needs = self.dag.needs(index);
+        if needs.iter().any(|need| self.ends[need.0].is_none()) {
             return None;
         }
-        let refused = reasons[failed.0]
-            .as_ref()
-            .is_some_and(|reason| reason.code == ReasonCode::GateRefused);
-        if refused {
-            let message = format!("the gate of {} refused", name(failed));
-            return Some((Outcome::Skipped, upstream(message)));
+        if let Some((outcome, reason)) = self.held_back(index) {
+            return Some(self.finish_stage(index, outcome, Some(reason)));
         }
-        let outcome = outcomes[failed.0].map_or("", Outcome::as_str);
-        return Some((
-            Outcome::UpstreamFailed,
-            upstream(format!("{} {outcome}", name(failed))),
-        ));
-    }
-    if !run_on.contains(&RunOn::Success) {
-        let message = "nothing that it needs failed".to_owned();
-        return Some((Outcome::Skipped, upstream(message)));
-    }
-    ended(|outcome| outcome == Outcome::Skipped).map(|need| {
-        (
-            Outcome::Skipped,
-            upstream(format!("{} was skipped", name(need))),
-        )
-    })
-}
-
-fn run_end(
-    dag: &Dag,
-    cancel: Option<&Cancel>,
-    outcomes: &[Option<Outcome>],
-    reasons: &[Option<Reason>],
-) -> (Outcome, Option<Reason>) {
-    let rolled_up = Outcome::roll_up(outcomes.iter().copied().flatten());
-    if let Some(cancel) = cancel {
-        let cut_short = outcomes
-            .iter()
-            .any(|outcome| matches!(outcome, Some(Outcome::Cancelled | Outcome::TimedOut)));
-        if cut_short {
-            let outcome = match cancel.by {
-                CancelledBy::Timeout => Outcome::TimedOut,
-                CancelledBy::Actor(_) | CancelledBy::Newer(_) => Outcome::Cancelled,
-            };
-            return (outcome, Some(cancel.by.reason()));
+        if let Some(condition) = &self.dag.stage(index).condition {
+            let ended = |stage: StageIndex| self.ends[stage.0].as_ref().map(|end| end.outcome);
+            match condition.holds(&self.run.facts_before(self.dag, index, ended)) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let message = format!("its condition does not hold: {}", condition.source());
+                    let reason = Reason::new(ReasonCode::Condition, message);
+                    return Some(self.finish_stage(index, Outcome::Skipped, Some(reason)));
+                }
+                Err(fault) => {
+                    let reason = Reason::new(ReasonCode::Expression, fault.to_string());
+                    return Some(self.finish_stage(index, Outcome::Errored, Some(reason)));
+                }
+            }
         }
+        Some(Effect::QueueAttempt(self.next_attempt(index)))
     }
-    // What is told of the run is what is told of the first stage that ended like the run.
-    let told = dag
-        .indices()
-        .find(|index| outcomes[index.0] == Some(rolled_up));
-    let reason = told.filter(|_| rolled_up.is_failure()).and_then(|index| {
-        let reason = reasons[index.0].as_ref()?;
-        Some(Reason::new(
-            reason.code,
-            format!("{}: {}", dag.stage(index).name, reason.message),
-        ))
-    });
-    (rolled_up, reason)
-}
 
-fn last_attempt(run: &Run, stage: StageIndex) -> Option<AttemptRef> {
-    let number = u32::try_from(run.stages[stage.0].attempts.len()).ok()?;
-    (number > 0).then_some(AttemptRef { stage, number })
-}
-
-/// A duration as DAG files write it: `1h30m`, `90s`, `250ms`.
-#[must_use]
-pub fn in_words(duration: std::time::Duration) -> String {
-    let whole = duration.as_secs();
-    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    let millis = duration.subsec_millis();
-    let mut text = String::new();
-    for (count, unit) in [
-        (hours, "h"),
-        (minutes, "m"),
-        (seconds, "s"),
-        (millis.into(), "ms"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!("{count}{unit}"));
+    fn follow_attempt(&mut self, index: StageIndex) -> Option<Effect> {
+        let stage = self.dag.stage(index);
+        let (attempt, last) = self.run.last_attempt(index)?;
+        match &last.state {
+            AttemptState::Queued { .. } | AttemptState::Claimed { .. } => None,
+            AttemptState::Running { since } => {
+                let timeout = stage.timeout.filter(|_| last.stop.is_none())?;
+                let deadline = after(*since, timeout);
+                if deadline > self.now {
+                    self.plan.wake(deadline);
+                    return None;
+                }
+                let message = format!("it ran longer than its timeout of {}", in_words(timeout));
+                let why = Reason::new(ReasonCode::StageTimeout, message);
+                Some(Effect::RequestStop { attempt, why })
+            }
+            AttemptState::Finished {
+                at,
+                outcome,
+                reason,
+            } => {
+                // A refused gate is a verdict on the data: trying again is for faults.
+                let refused = is_refused_gate(reason.as_ref());
+                let ended = self.run.stages[index.0].ended_attempts();
+                let again = (!refused)
+                    .then(|| stage.retry.next_try(&ended))
+                    .flatten()
+                    .map(|wait| after(*at, wait));
+                match again {
+                    Some(until) if until <= self.now => {
+                        Some(Effect::QueueAttempt(self.next_attempt(index)))
+                    }
+                    Some(until) => {
+                        self.plan.wake(until);
+                        Some(Effect::BackOff {
+                            stage: index,
+                            until,
+                        })
+                    }
+                    None => Some(self.finish_stage(index, *outcome, reason.clone())),
+                }
+            }
         }
     }
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
+
+    /// Whether and why a stage whose needs have all ended does not run.
+    fn held_back(&self, index: StageIndex) -> Option<(Outcome, Reason)> {
+        let run_on = &self.dag.stage(index).run_on;
+        if run_on.contains(&RunOn::Always) {
+            return None;
+        }
+        let first = |test: fn(Outcome) -> bool| {
+            self.dag.needs(index).iter().find_map(|need| {
+                let end = self.ends[need.0].as_ref()?;
+                test(end.outcome).then(|| (&self.dag.stage(*need).name, end))
+            })
+        };
+        let upstream =
+            |outcome, message| Some((outcome, Reason::new(ReasonCode::Upstream, message)));
+        if let Some((name, failed)) = first(Outcome::is_failure) {
+            if run_on.contains(&RunOn::Failed) {
+                return None;
+            }
+            if is_refused_gate(failed.reason.as_ref()) {
+                return upstream(Outcome::Skipped, format!("the gate of {name} refused"));
+            }
+            let message = format!("{name} {}", failed.outcome);
+            return upstream(Outcome::UpstreamFailed, message);
+        }
+        if !run_on.contains(&RunOn::Success) {
+            let message = "nothing that it needs failed".to_owned();
+            return upstream(Outcome::Skipped, message);
+        }
+        let (name, _) = first(|outcome| outcome == Outcome::Skipped)?;
+        upstream(Outcome::Skipped, format!("{name} was skipped"))
     }
+
+    fn run_end(&self, ends: &[&End]) -> (Outcome, Option<Reason>) {
+        if let Some(cancel) = &self.cancel {
+            // A cancel that came when nothing was left to cut short changes nothing.
+            let why = cancel.by.reason();
+            let cut_short = ends.iter().any(|end| end.reason.as_ref() == Some(&why));
+            if cut_short || self.run.phase == RunPhase::Queued {
+                let outcome = match cancel.by {
+                    CancelledBy::Timeout => Outcome::TimedOut,
+                    CancelledBy::Actor(_) | CancelledBy::Newer(_) => Outcome::Cancelled,
+                };
+                return (outcome, Some(why));
+            }
+        }
+        let rolled_up = Outcome::roll_up(ends.iter().map(|end| end.outcome));
+        // What is told of the run is what is told of the first stage that ended like the run.
+        let told = self
+            .dag
+            .indices()
+            .find(|index| ends[index.0].outcome == rolled_up);
+        let reason = told.filter(|_| rolled_up.is_failure()).and_then(|index| {
+            let reason = ends[index.0].reason.as_ref()?;
+            Some(Reason::new(
+                reason.code,
+                format!("{}: {}", self.dag.stage(index).name, reason.message),
+            ))
+        });
+        (rolled_up, reason)
+    }
+}
+
+fn is_refused_gate(reason: Option<&Reason>) -> bool {
+    reason.is_some_and(|reason| reason.code == ReasonCode::GateRefused)
 }

@@ -63,7 +63,7 @@ pub fn render(
     attempt: u32,
 ) -> Result<RenderedStage, Reason> {
     let stage = dag.stage(index);
-    let facts = run.expression_facts(dag);
+    let facts = run.expression_facts_of(dag, index);
     let text = |template: &crate::expression::Template| {
         template
             .render(&facts)

@@ -56,13 +56,13 @@ impl Retry {
 
     /// `backoff * factor^(tries - 1)`, never more than `max`.
     fn wait_after(&self, tries: usize) -> Duration {
+        if self.backoff.is_zero() {
+            return Duration::ZERO;
+        }
         let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.backoff.as_secs_f64() * self.factor.powi(exponent);
-        if seconds.is_finite() && seconds < self.max.as_secs_f64() {
-            Duration::from_secs_f64(seconds)
-        } else {
-            self.max
-        }
+        // What is no duration is too long, or comes of a factor that no DAG can have.
+        Duration::try_from_secs_f64(seconds).map_or(self.max, |wait| wait.min(self.max))
     }
 }
 
@@ -136,5 +136,24 @@ mod tests {
             rule.next_try(&[Outcome::Failed; 50]),
             Some(Duration::from_secs(100))
         );
+        for factor in [-2.0, f64::NAN, f64::INFINITY, 0.0] {
+            let rule = Retry {
+                factor,
+                ..rule.clone()
+            };
+            assert!(rule.next_try(&[Outcome::Failed; 4]) <= Some(rule.max));
+        }
+    }
+
+    #[test]
+    fn no_wait_means_none_however_often() {
+        let rule = Retry {
+            attempts: u32::MAX,
+            factor: 1e300,
+            backoff: Duration::ZERO,
+            ..rule()
+        };
+        assert_eq!(rule.next_try(&[Outcome::Failed]), Some(Duration::ZERO));
+        assert_eq!(rule.next_try(&[Outcome::Failed; 9]), Some(Duration::ZERO));
     }
 }

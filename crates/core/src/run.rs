@@ -11,7 +11,7 @@ use crate::id::RunId;
 use crate::name::{DagName, MetricName, ParamName, RepoName, StageName};
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::param::ParamValue;
-use crate::stage::StageIndex;
+use crate::stage::{RunOn, Stage, StageIndex};
 
 /// What is fixed about a run when it is made.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +77,15 @@ pub struct Cancel {
     pub by: CancelledBy,
     /// Whether stages with `run_on: always` are cancelled too (a second request).
     pub force: bool,
+}
+
+impl Cancel {
+    /// Whether it cancels this stage of a run that has started: those that run always are spared,
+    /// unless it is forced.
+    #[must_use]
+    pub fn concerns(&self, stage: &Stage) -> bool {
+        self.force || !stage.run_on.contains(&RunOn::Always)
+    }
 }
 
 /// Who or what cancels a run.
@@ -236,7 +245,7 @@ impl Run {
                 .stage(*index)
                 .run_on
                 .iter()
-                .all(|on| *on == crate::stage::RunOn::Success);
+                .all(|on| *on == RunOn::Success);
             let stands = old.outcome() == Some(Outcome::Succeeded)
                 && pure
                 && Some(*index) != from
@@ -284,18 +293,43 @@ impl Run {
     /// What expressions are evaluated over: the run's facts and the stages that ended.
     #[must_use]
     pub fn expression_facts(&self, dag: &Dag) -> Facts {
-        let stages = dag
-            .stages()
-            .iter()
-            .zip(&self.stages)
-            .filter_map(|(stage, run)| {
-                let facts = StageFacts {
-                    outcome: run.outcome()?,
-                    metrics: run.metrics.clone(),
-                    image: run.image.clone(),
-                };
-                Some((stage.name.clone(), facts))
-            });
+        self.facts_with(dag, dag.indices(), |index| self.stages[index.0].outcome())
+    }
+
+    /// The same for the expressions of one stage: of the stages only those before it, which have
+    /// ended when it is its turn. So an answer never hangs on what else happened to end.
+    #[must_use]
+    pub fn expression_facts_of(&self, dag: &Dag, stage: StageIndex) -> Facts {
+        self.facts_before(dag, stage, |index| self.stages[index.0].outcome())
+    }
+
+    /// As [`Run::expression_facts_of`], with outcomes that are decided but not applied yet.
+    pub(crate) fn facts_before(
+        &self,
+        dag: &Dag,
+        stage: StageIndex,
+        outcome: impl Fn(StageIndex) -> Option<Outcome>,
+    ) -> Facts {
+        let mut before = dag.with_ancestors(stage);
+        before.remove(&stage);
+        self.facts_with(dag, before, outcome)
+    }
+
+    fn facts_with(
+        &self,
+        dag: &Dag,
+        stages: impl IntoIterator<Item = StageIndex>,
+        outcome: impl Fn(StageIndex) -> Option<Outcome>,
+    ) -> Facts {
+        let stages = stages.into_iter().filter_map(|index| {
+            let stage = &self.stages[index.0];
+            let facts = StageFacts {
+                outcome: outcome(index)?,
+                metrics: stage.metrics.clone(),
+                image: stage.image.clone(),
+            };
+            Some((dag.stage(index).name.clone(), facts))
+        });
         Facts {
             params: self.facts.params.clone(),
             cause: self.facts.cause.clone(),
@@ -304,6 +338,14 @@ impl Run {
             logical_time: rfc3339(self.facts.logical_time),
             stages: stages.collect::<BTreeMap<StageName, StageFacts>>(),
         }
+    }
+
+    /// The last attempt of a stage, if it has one.
+    #[must_use]
+    pub fn last_attempt(&self, stage: StageIndex) -> Option<(AttemptRef, &Attempt)> {
+        let attempts = &self.stages.get(stage.0)?.attempts;
+        let number = u32::try_from(attempts.len()).ok()?;
+        Some((AttemptRef { stage, number }, attempts.last()?))
     }
 }
 

@@ -1,0 +1,223 @@
+//! The DAG: a named graph of stages that was checked when it was made.
+//!
+//! [`Dag::new`] is the only way to one. It reports every fault at once, each with its [`Place`], so
+//! that whoever reads files can point at the text. After it, all code relies on what it proved:
+//! names are unique, edges lead to known stages, there is no cycle, inputs come from stages that
+//! ended before, expressions refer to what exists, and sizes are bounded.
+
+mod bounds;
+mod nearest;
+mod order;
+mod references;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use crate::name::{DagName, InputName, ParamName, VariableName};
+use crate::overlap::Concurrency;
+use crate::param::ParamSpec;
+use crate::stage::{Stage, StageIndex};
+use crate::trigger::Triggers;
+
+pub use self::nearest::nearest;
+
+/// The most stages in one DAG.
+pub const STAGES_AT_MOST: usize = 2_000;
+
+/// The most attempts that a retry rule may allow, and the most lost ones it may replace.
+pub const ATTEMPTS_AT_MOST: u32 = 1_000;
+
+/// The longest timeout and the longest wait between attempts.
+pub const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A DAG as declared, before it was checked. `env` and `defaults` are already merged into stages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DagDraft {
+    /// Its name.
+    pub name: DagName,
+    /// For people.
+    pub description: Option<String>,
+    /// What may start a run.
+    pub triggers: Triggers,
+    /// Declared parameters.
+    pub params: BTreeMap<ParamName, ParamSpec>,
+    /// How many runs may be active and what happens to one too many.
+    pub concurrency: Concurrency,
+    /// How long a run may take, from its start.
+    pub timeout: Option<Duration>,
+    /// The stages in the order of the file.
+    pub stages: Vec<Stage>,
+}
+
+/// Where in a draft a fault is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The whole DAG.
+    Dag,
+    /// A schedule, by its place in the list.
+    Schedule(usize),
+    /// A whole stage.
+    Stage(StageIndex),
+    /// An item of a stage's `needs`.
+    Need(StageIndex, usize),
+    /// A stage's `if`.
+    Condition(StageIndex),
+    /// A stage's `image`, or an argument of its `build`.
+    Image(StageIndex),
+    /// A build argument.
+    BuildArg(StageIndex, VariableName),
+    /// An item of a stage's `command`.
+    CommandItem(StageIndex, usize),
+    /// An environment variable of a stage.
+    Env(StageIndex, VariableName),
+    /// An input of a stage.
+    Input(StageIndex, InputName),
+    /// A rule of a stage's gate.
+    Gate(StageIndex, usize),
+}
+
+/// One fault of a draft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DagFault {
+    /// Where it is.
+    pub place: Place,
+    /// What is wrong, as a sentence without a final stop.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for DagFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// A checked DAG.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dag {
+    draft: DagDraft,
+    needs: Vec<Vec<StageIndex>>,
+    dependents: Vec<Vec<StageIndex>>,
+    order: Vec<StageIndex>,
+}
+
+impl Dag {
+    /// Checks a draft.
+    ///
+    /// # Errors
+    /// Every fault at once: first those of the whole and of the order of stages, then those within
+    /// each stage. Only a DAG of far too many stages is not looked at any further.
+    pub fn new(draft: DagDraft) -> Result<Self, Vec<DagFault>> {
+        if let Some(fault) = bounds::check_size(&draft) {
+            return Err(vec![fault]);
+        }
+        let mut faults = Vec::new();
+        let index = order::index_by_name(&draft.stages, &mut faults);
+        let needs = order::resolve_needs(&draft.stages, &index, &mut faults);
+        let order = order::topological_order(&draft.stages, &needs, &mut faults);
+        bounds::check_bounds(&draft, &mut faults);
+        references::check_references(&draft, &index, &needs, order.as_deref(), &mut faults);
+        references::check_schedules(&draft, &mut faults);
+        // Where there is no order, a cycle is among the faults.
+        let Some(order) = order.filter(|_| faults.is_empty()) else {
+            return Err(faults);
+        };
+        let mut dependents = vec![Vec::new(); needs.len()];
+        for (stage, needed) in needs.iter().enumerate() {
+            for need in needed {
+                dependents[need.0].push(StageIndex(stage));
+            }
+        }
+        Ok(Self {
+            draft,
+            needs,
+            dependents,
+            order,
+        })
+    }
+
+    /// What was declared.
+    #[must_use]
+    pub fn declared(&self) -> &DagDraft {
+        &self.draft
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &DagName {
+        &self.draft.name
+    }
+
+    /// Its stages in the order of the file.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        &self.draft.stages
+    }
+
+    /// All stage indices in the order of the file.
+    pub fn indices(&self) -> impl DoubleEndedIterator<Item = StageIndex> + use<> {
+        (0..self.draft.stages.len()).map(StageIndex)
+    }
+
+    /// All stage indices, each after everything that it needs.
+    #[must_use]
+    pub fn topological(&self) -> &[StageIndex] {
+        &self.order
+    }
+
+    /// The stage at an index of this DAG.
+    #[must_use]
+    pub fn stage(&self, index: StageIndex) -> &Stage {
+        &self.draft.stages[index.0]
+    }
+
+    /// The index of a stage by its name.
+    #[must_use]
+    pub fn index_of(&self, name: &str) -> Option<StageIndex> {
+        self.draft
+            .stages
+            .iter()
+            .position(|stage| stage.name.as_str() == name)
+            .map(StageIndex)
+    }
+
+    /// What a stage needs, directly.
+    #[must_use]
+    pub fn needs(&self, index: StageIndex) -> &[StageIndex] {
+        &self.needs[index.0]
+    }
+
+    /// The stages that need this one, directly.
+    #[must_use]
+    pub fn dependents(&self, index: StageIndex) -> &[StageIndex] {
+        &self.dependents[index.0]
+    }
+
+    /// A stage and all that come after it, directly or not.
+    #[must_use]
+    pub fn with_descendants(&self, from: StageIndex) -> BTreeSet<StageIndex> {
+        closure(from, &self.dependents)
+    }
+
+    /// A stage and all that come before it, directly or not.
+    #[must_use]
+    pub fn with_ancestors(&self, from: StageIndex) -> BTreeSet<StageIndex> {
+        closure(from, &self.needs)
+    }
+}
+
+fn closure(from: StageIndex, edges: &[Vec<StageIndex>]) -> BTreeSet<StageIndex> {
+    let mut reached = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(at) = open.pop() {
+        open.extend(
+            edges[at.0]
+                .iter()
+                .copied()
+                .filter(|next| reached.insert(*next)),
+        );
+    }
+    reached
+}

@@ -1,0 +1,130 @@
+//! What the end of an attempt means.
+
+use crate::Timestamp;
+use crate::event::{AttemptEnd, Ending};
+use crate::gate;
+use crate::measure::in_units;
+use crate::outcome::{Outcome, Reason, ReasonCode};
+use crate::stage::Stage;
+
+/// What the end of an attempt means: its outcome, and why.
+///
+/// A container that ended after it was asked to stop was stopped, whatever its exit code: a program
+/// that catches the signal and exits with 0 has not done its work.
+#[must_use]
+pub fn classify(
+    stage: &Stage,
+    stop: Option<&(Timestamp, Reason)>,
+    end: &AttemptEnd,
+) -> (Outcome, Option<Reason>) {
+    if let Ending::Lost(reason) = &end.ending {
+        return (Outcome::Lost, Some(reason.clone()));
+    }
+    if let Some((asked_at, why)) = stop
+        && (end.ended_at >= *asked_at || end.ending == Ending::Withdrawn)
+    {
+        let timed_out = [ReasonCode::StageTimeout, ReasonCode::RunTimeout].contains(&why.code);
+        let outcome = if timed_out {
+            Outcome::TimedOut
+        } else {
+            Outcome::Cancelled
+        };
+        return (outcome, Some(why.clone()));
+    }
+    match &end.ending {
+        Ending::Exited { code: 0, .. } => {
+            let refusals = gate::refusals(&stage.gate, &end.metrics);
+            if refusals.is_empty() {
+                (Outcome::Succeeded, None)
+            } else {
+                let message = format!("gate refused: {}", refusals.join("; "));
+                (
+                    Outcome::Failed,
+                    Some(Reason::new(ReasonCode::GateRefused, message)),
+                )
+            }
+        }
+        Ending::Exited {
+            code,
+            out_of_memory: true,
+        } => (Outcome::Failed, Some(out_of_memory_reason(stage, *code))),
+        Ending::Exited { code, .. } => (Outcome::Failed, Some(exit_reason(*code))),
+        Ending::Rejected(reason) => (Outcome::Failed, Some(reason.clone())),
+        Ending::Errored(reason) => (Outcome::Errored, Some(reason.clone())),
+        Ending::Lost(reason) => (Outcome::Lost, Some(reason.clone())),
+        Ending::Withdrawn => {
+            let message = "given up before its container was created";
+            (
+                Outcome::Cancelled,
+                Some(Reason::new(ReasonCode::CancelRequested, message)),
+            )
+        }
+    }
+}
+
+/// The engine says only that the kernel killed some process of the container; signal 9 says that it
+/// was the main one.
+fn out_of_memory_reason(stage: &Stage, code: i32) -> Reason {
+    let limit = stage
+        .resources
+        .memory
+        .map_or_else(String::new, |bytes| format!(" of {}", in_units(bytes)));
+    let message = if code == 128 + 9 {
+        format!("killed by the kernel: it used more than its memory limit{limit}")
+    } else {
+        format!(
+            "exit code {code}, after the kernel killed a process in it that used more than its memory limit{limit}"
+        )
+    };
+    Reason::new(ReasonCode::OutOfMemory, message)
+}
+
+/// An exit code in words. 126, 127 and 128 + n have the meaning that POSIX shells give them.
+fn exit_reason(code: i32) -> Reason {
+    let (kind, message) = match code {
+        126 => (
+            ReasonCode::CommandNotFound,
+            "exit code 126: a command could not be executed".into(),
+        ),
+        127 => (
+            ReasonCode::CommandNotFound,
+            "exit code 127: a command was not found".into(),
+        ),
+        129..=192 => {
+            let signal = code - 128;
+            let name = match signal {
+                1 => " (SIGHUP)",
+                2 => " (SIGINT)",
+                4 => " (SIGILL)",
+                6 => " (SIGABRT)",
+                7 => " (SIGBUS)",
+                8 => " (SIGFPE)",
+                9 => " (SIGKILL)",
+                11 => " (SIGSEGV)",
+                13 => " (SIGPIPE)",
+                15 => " (SIGTERM)",
+                _ => "",
+            };
+            let message =
+                format!("exit code {code}: killed by signal {signal}{name}, cause unknown");
+            (ReasonCode::Killed, message)
+        }
+        code => (ReasonCode::ExitCode, format!("exit code {code}")),
+    };
+    Reason::new(kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_told_in_words() {
+        assert_eq!(exit_reason(3).message, "exit code 3");
+        assert_eq!(exit_reason(127).code, ReasonCode::CommandNotFound);
+        assert_eq!(
+            exit_reason(137).message,
+            "exit code 137: killed by signal 9 (SIGKILL), cause unknown"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! `apply`: what an event does to the state of a run. The only place where that state changes.
+//!
+//! An event that does not fit the state is refused as a value and changes nothing: facts arrive
+//! late, twice and out of order, and whoever brings them drops what is refused.
+
+mod classify;
+mod decision;
+mod step;
+
+use thiserror::Error;
+
+use crate::Timestamp;
+use crate::dag::Dag;
+use crate::event::Event;
+use crate::outcome::{Outcome, Reason, ReasonCode};
+use crate::run::{
+    Attempt, AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageState,
+};
+
+pub use self::classify::classify;
+pub use self::step::{Step, step};
+pub use crate::measure::in_units;
+
+/// An event that does not fit the state it met.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{what} {why}")]
+pub struct Illegal {
+    /// The event, in words.
+    pub what: String,
+    /// What it met, in words: `but the run has finished`.
+    pub why: &'static str,
+}
+
+impl Illegal {
+    fn new(what: impl Into<String>, why: &'static str) -> Self {
+        Self {
+            what: what.into(),
+            why,
+        }
+    }
+}
+
+/// Records what happened.
+///
+/// # Errors
+/// The event does not fit the state; `run` is as it was.
+pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<(), Illegal> {
+    let refuse = |why| Err(Illegal::new(name_of(event), why));
+    if run.is_finished() {
+        return refuse("but the run has finished");
+    }
+    match event {
+        Event::RunStarted => {
+            if run.phase != RunPhase::Queued {
+                return refuse("but it was not queued");
+            }
+            if run.cancel.is_some() {
+                return refuse("but it is being cancelled");
+            }
+            run.phase = RunPhase::Running { since: now };
+        }
+        Event::RunSkipped { because_of } => {
+            if run.phase != RunPhase::Queued {
+                return refuse("but it was not queued");
+            }
+            let message = format!("run {because_of} of the same DAG was in its way");
+            skip_run(run, Reason::new(ReasonCode::Overlap, message), now);
+        }
+        Event::CancelRequested { by } => match &mut run.cancel {
+            None => {
+                run.cancel = Some(Cancel {
+                    at: now,
+                    by: by.clone(),
+                    force: false,
+                });
+            }
+            // Only a person's second request forces; a second newer run does not.
+            Some(cancel) => cancel.force |= matches!(by, CancelledBy::Actor(_)),
+        },
+        Event::AttemptClaimed(reference) => {
+            let attempt = attempt_mut(run, *reference)?;
+            let AttemptState::Queued { .. } = attempt.state else {
+                return refuse("but it was not queued");
+            };
+            attempt.state = AttemptState::Claimed { since: now };
+        }
+        Event::AttemptReleased(reference) => {
+            let attempt = attempt_mut(run, *reference)?;
+            let AttemptState::Claimed { since } = attempt.state else {
+                return refuse("but it was not claimed");
+            };
+            attempt.state = AttemptState::Queued { since };
+        }
+        Event::AttemptStarted {
+            attempt: reference,
+            image,
+        } => {
+            let attempt = attempt_mut(run, *reference)?;
+            let AttemptState::Claimed { .. } = attempt.state else {
+                return refuse("but it was not claimed");
+            };
+            attempt.state = AttemptState::Running { since: now };
+            run.stages[reference.stage.0].image.clone_from(image);
+        }
+        Event::AttemptFinished {
+            attempt: reference,
+            end,
+        } => {
+            let attempt = attempt_mut(run, *reference)?;
+            if !attempt.is_held() {
+                return refuse("but nobody held it");
+            }
+            let stage = dag.stage(reference.stage);
+            let (outcome, reason) = classify(stage, attempt.stop.as_ref(), end);
+            attempt.state = AttemptState::Finished {
+                at: now,
+                outcome,
+                reason,
+            };
+            run.stages[reference.stage.0]
+                .metrics
+                .clone_from(&end.metrics);
+        }
+        Event::Planned(effect) => decision::apply_effect(dag, run, effect, now)?,
+    }
+    Ok(())
+}
+
+/// Ends a run that never started, with all of its stages.
+fn skip_run(run: &mut Run, reason: Reason, now: Timestamp) {
+    let outcome = Outcome::Skipped;
+    for stage in &mut run.stages {
+        if stage.outcome().is_none() {
+            stage.state = StageState::Finished {
+                at: now,
+                outcome,
+                reason: Some(reason.clone()),
+            };
+        }
+    }
+    run.phase = RunPhase::Finished {
+        at: now,
+        outcome,
+        reason: Some(reason),
+    };
+}
+
+fn attempt_mut(run: &mut Run, reference: AttemptRef) -> Result<&mut Attempt, Illegal> {
+    let place = (reference.number as usize).checked_sub(1);
+    run.stages
+        .get_mut(reference.stage.0)
+        .zip(place)
+        .and_then(|(stage, place)| stage.attempts.get_mut(place))
+        .ok_or_else(|| Illegal::new(reference.to_string(), "is not known to the run"))
+}
+
+fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::RunStarted => "run started",
+        Event::RunSkipped { .. } => "run skipped",
+        Event::CancelRequested { .. } => "cancel requested",
+        Event::AttemptClaimed(_) => "attempt claimed",
+        Event::AttemptReleased(_) => "attempt released",
+        Event::AttemptStarted { .. } => "attempt started",
+        Event::AttemptFinished { .. } => "attempt finished",
+        Event::Planned(_) => "decision",
+    }
+}

@@ -1,0 +1,48 @@
+//! One step of a run: what happened, and all that follows from it.
+
+use crate::Timestamp;
+use crate::dag::Dag;
+use crate::event::{Effect, Event};
+use crate::plan::{Plan, plan};
+use crate::run::Run;
+use crate::transition::{Illegal, apply};
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Step {
+    /// Decisions that were taken and applied, in order.
+    pub effects: Vec<Effect>,
+    /// When the run has to be looked at again, if nothing happens before.
+    pub wake_at: Option<Timestamp>,
+    /// Events that did not fit and were dropped.
+    pub refused: Vec<Illegal>,
+}
+
+/// Records events, then decides and applies until there is nothing more to decide.
+pub fn step(dag: &Dag, run: &mut Run, events: &[Event], now: Timestamp) -> Step {
+    let mut step = Step::default();
+    for event in events {
+        if let Err(illegal) = apply(dag, run, event, now) {
+            step.refused.push(illegal);
+        }
+    }
+    // Each round of decisions moves at least one stage on, each stage moves on a bounded number of
+    // times; the bound only guards against a planner that contradicts `apply`.
+    for _ in 0..=dag.stages().len() * 4 + 4 {
+        let Plan { effects, wake_at } = plan(dag, run, now);
+        step.wake_at = wake_at;
+        if effects.is_empty() {
+            break;
+        }
+        for effect in effects {
+            match apply(dag, run, &Event::Planned(effect.clone()), now) {
+                Ok(()) => step.effects.push(effect),
+                Err(illegal) => {
+                    debug_assert!(false, "the planner decided what may not be: {illegal}");
+                    step.refused.push(illegal);
+                }
+            }
+        }
+    }
+    step
+}

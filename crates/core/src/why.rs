@@ -1,0 +1,518 @@
+//! `why`: what a stage waits for, or why it is as it is, in one line.
+//!
+//! It tells the same that [`crate::plan::plan`] and [`crate::admit::admit`] decide by, and decides
+//! nothing. What other runs hold is an argument, [`Queue`], since a run's state does not know it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::Timestamp;
+use crate::admit::{Blocked, Capacity, Waiting};
+use crate::dag::Dag;
+use crate::id::RunId;
+use crate::name::{PoolName, StageName};
+use crate::outcome::{Outcome, Reason};
+use crate::run::{AttemptState, Run, RunPhase, StageState};
+use crate::stage::StageIndex;
+
+/// The most names that one line lists.
+const LISTED_AT_MOST: usize = 3;
+
+/// What stands between a run and its turn, seen from outside of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// When this was looked at; moments of another day are told with their date.
+    pub now: Timestamp,
+    /// How many attempts may run at the same time, over all daemons; 0 where none is running.
+    pub slots: u32,
+    /// How many are.
+    pub slots_used: u32,
+    /// The pools that are configured.
+    pub pools: BTreeMap<PoolName, PoolUse>,
+    /// Where the run has not started: the runs of its DAG that count against the concurrency limit
+    /// or come before it, the oldest first.
+    pub ahead: Vec<RunId>,
+}
+
+/// What is taken of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PoolUse {
+    /// How many slots it has.
+    pub slots: u32,
+    /// Who holds some of them.
+    pub holders: Vec<Holder>,
+}
+
+impl PoolUse {
+    /// How many of its slots are taken.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.holders
+            .iter()
+            .fold(0, |used, holder| used.saturating_add(holder.slots))
+    }
+}
+
+/// An attempt that holds slots of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its run.
+    pub run: RunId,
+    /// Its stage.
+    pub stage: StageName,
+    /// How many slots.
+    pub slots: u32,
+}
+
+/// What a stage waits for, or how far it is. `Display` is the line that people see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// Its run has not started: others of the same DAG have to end first.
+    Runs {
+        /// Which, the oldest first.
+        ahead: Vec<RunId>,
+        /// The DAG's limit, if it has one.
+        limit: Option<u32>,
+    },
+    /// Its run has not started, and nothing is in the way: the next look at it starts it.
+    RunStart,
+    /// Stages that it needs have not ended.
+    Stages(Vec<Need>),
+    /// All that it needs has ended; the next look at the run decides about it.
+    Decision,
+    /// All slots are in use.
+    Slot {
+        /// How many are.
+        used: u32,
+        /// Of how many; 0 where no daemon is running.
+        slots: u32,
+    },
+    /// A pool has not enough free slots.
+    Pool {
+        /// Which.
+        pool: PoolName,
+        /// How many slots it takes.
+        wanted: u32,
+        /// What is taken of the pool.
+        taken: PoolUse,
+    },
+    /// It takes more slots of a pool than there are.
+    PoolTooSmall {
+        /// Which.
+        pool: PoolName,
+        /// How many slots it takes.
+        wanted: u32,
+        /// How many the pool has.
+        slots: u32,
+    },
+    /// It takes slots of a pool that no configuration defines.
+    UnknownPool(PoolName),
+    /// There is room for it: the next look at the queue starts it.
+    Turn,
+    /// Its container is being prepared.
+    Preparing {
+        /// The attempt's number.
+        attempt: u32,
+        /// Since when.
+        since: Moment,
+    },
+    /// It runs.
+    Running {
+        /// The attempt's number.
+        attempt: u32,
+        /// Since when.
+        since: Moment,
+    },
+    /// It was asked to stop.
+    Stopping {
+        /// When.
+        since: Moment,
+        /// Why.
+        why: Reason,
+    },
+    /// It waits before its next attempt.
+    BackOff {
+        /// Until when.
+        until: Moment,
+        /// The number of the attempt that ended.
+        attempt: u32,
+        /// How that ended.
+        outcome: Outcome,
+        /// Why, where there is more to say than the outcome.
+        reason: Option<Reason>,
+    },
+    /// It ended.
+    Ended {
+        /// When.
+        at: Moment,
+        /// How.
+        outcome: Outcome,
+        /// Why, where there is more to say than the outcome.
+        reason: Option<Reason>,
+        /// How often it was tried.
+        attempts: usize,
+        /// The earlier run whose result stands in for running it again.
+        reused_from: Option<RunId>,
+    },
+}
+
+/// A stage that another one needs, and how far that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Its name.
+    pub stage: StageName,
+    /// How far it is.
+    pub state: NeedState,
+}
+
+/// How far a stage is that another one needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NeedState {
+    /// It waits for what it needs itself.
+    Waiting,
+    /// It waits for capacity.
+    Queued,
+    /// Its container is being prepared.
+    Preparing,
+    /// It runs: since when, and its attempt's number.
+    Running(Moment, u32),
+    /// It waits before its next attempt, until then.
+    BackingOff(Moment),
+    /// Its last attempt has ended, and is being decided about.
+    Ending,
+}
+
+/// A moment as people see it: with its date unless that is today's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    at: Timestamp,
+    now: Timestamp,
+}
+
+impl Moment {
+    /// The moment itself.
+    #[must_use]
+    pub fn at(self) -> Timestamp {
+        self.at
+    }
+}
+
+/// What a stage waits for, or why it is as it is, in one line.
+///
+/// # Panics
+/// If `stage` is not of this DAG, or `run` is a run of another one.
+#[must_use]
+pub fn why(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> String {
+    wait(dag, run, stage, queue).to_string()
+}
+
+/// What a stage waits for, or how far it is.
+///
+/// # Panics
+/// If `stage` is not of this DAG, or `run` is a run of another one.
+#[must_use]
+pub fn wait(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
+    let moment = |at| Moment { at, now: queue.now };
+    let state = &run.stages[stage.0];
+    match &state.state {
+        StageState::Finished {
+            at,
+            outcome,
+            reason,
+        } => Wait::Ended {
+            at: moment(*at),
+            outcome: *outcome,
+            reason: reason.clone(),
+            attempts: state.attempts.len(),
+            reused_from: state.reused_from,
+        },
+        StageState::BackingOff { until } => {
+            let last = run.last_attempt(stage);
+            let (outcome, reason) = last.map_or((Outcome::Errored, None), |(_, last)| {
+                match &last.state {
+                    AttemptState::Finished {
+                        outcome, reason, ..
+                    } => (*outcome, reason.clone()),
+                    // A stage backs off only after its attempt has ended.
+                    AttemptState::Queued { .. }
+                    | AttemptState::Claimed { .. }
+                    | AttemptState::Running { .. } => (Outcome::Errored, None),
+                }
+            });
+            Wait::BackOff {
+                until: moment(*until),
+                attempt: last.map_or(0, |(last, _)| last.number),
+                outcome,
+                reason,
+            }
+        }
+        StageState::Waiting if run.phase == RunPhase::Queued => {
+            if queue.ahead.is_empty() {
+                Wait::RunStart
+            } else {
+                Wait::Runs {
+                    ahead: queue.ahead.clone(),
+                    limit: dag.declared().concurrency.limit,
+                }
+            }
+        }
+        StageState::Waiting => {
+            let needs: Vec<Need> = dag
+                .needs(stage)
+                .iter()
+                .filter_map(|need| need_of(dag, run, *need, queue))
+                .collect();
+            if needs.is_empty() {
+                Wait::Decision
+            } else {
+                Wait::Stages(needs)
+            }
+        }
+        StageState::Active => active(dag, run, stage, queue),
+    }
+}
+
+fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
+    let moment = |at| Moment { at, now: queue.now };
+    let Some((reference, last)) = run.last_attempt(stage) else {
+        return Wait::Decision;
+    };
+    let attempt = reference.number;
+    match (&last.state, &last.stop) {
+        (AttemptState::Queued { since }, _) => {
+            let waiting = Waiting {
+                run: run.facts.id,
+                since: *since,
+                pools: dag.stage(stage).pools.clone(),
+            };
+            capacity_wait(&waiting, queue)
+        }
+        (AttemptState::Claimed { .. } | AttemptState::Running { .. }, Some((asked, why))) => {
+            Wait::Stopping {
+                since: moment(*asked),
+                why: why.clone(),
+            }
+        }
+        (AttemptState::Claimed { since }, None) => Wait::Preparing {
+            attempt,
+            since: moment(*since),
+        },
+        (AttemptState::Running { since }, None) => Wait::Running {
+            attempt,
+            since: moment(*since),
+        },
+        (AttemptState::Finished { .. }, _) => Wait::Decision,
+    }
+}
+
+/// What keeps a queued attempt from starting, by the rule of [`Capacity::blocks`].
+fn capacity_wait(waiting: &Waiting, queue: &Queue) -> Wait {
+    let free = Capacity {
+        slots: queue.slots.saturating_sub(queue.slots_used),
+        pools: queue
+            .pools
+            .iter()
+            .map(|(name, pool)| (name.clone(), pool.slots.saturating_sub(pool.used())))
+            .collect(),
+        held: BTreeMap::new(),
+    };
+    match free.blocks(waiting) {
+        None => Wait::Turn,
+        Some(Blocked::NoSlot) => Wait::Slot {
+            used: queue.slots_used,
+            slots: queue.slots,
+        },
+        Some(Blocked::UnknownPool(pool)) => Wait::UnknownPool(pool),
+        Some(Blocked::PoolFull(pool)) => {
+            let wanted = waiting.pools.get(&pool).copied().unwrap_or_default();
+            let taken = queue.pools.get(&pool).cloned().unwrap_or_default();
+            if wanted > taken.slots {
+                Wait::PoolTooSmall {
+                    pool,
+                    wanted,
+                    slots: taken.slots,
+                }
+            } else {
+                Wait::Pool {
+                    pool,
+                    wanted,
+                    taken,
+                }
+            }
+        }
+    }
+}
+
+/// A stage that has not ended yet, as those see it that need it.
+fn need_of(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Option<Need> {
+    let moment = |at| Moment { at, now: queue.now };
+    let state = match &run.stages[stage.0].state {
+        StageState::Finished { .. } => return None,
+        StageState::Waiting => NeedState::Waiting,
+        StageState::BackingOff { until } => NeedState::BackingOff(moment(*until)),
+        StageState::Active => match run.last_attempt(stage) {
+            None => NeedState::Ending,
+            Some((reference, last)) => match &last.state {
+                AttemptState::Queued { .. } => NeedState::Queued,
+                AttemptState::Claimed { .. } => NeedState::Preparing,
+                AttemptState::Running { since } => {
+                    NeedState::Running(moment(*since), reference.number)
+                }
+                AttemptState::Finished { .. } => NeedState::Ending,
+            },
+        },
+    };
+    Some(Need {
+        stage: dag.stage(stage).name.clone(),
+        state,
+    })
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let format = if self.at.date_naive() == self.now.date_naive() {
+            "%H:%M:%S UTC"
+        } else {
+            "%Y-%m-%d %H:%M:%S UTC"
+        };
+        self.at.format(format).fmt(f)
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs { ahead, limit } => {
+                let plural = if ahead.len() == 1 { "run" } else { "runs" };
+                let verb = if ahead.len() == 1 { "has" } else { "have" };
+                let runs = list(ahead);
+                write!(f, "{plural} {runs} of the same DAG {verb} to end first")?;
+                limit.map_or(Ok(()), |limit| write!(f, " (concurrency limit {limit})"))
+            }
+            Self::RunStart => f.write_str("the run is about to start"),
+            Self::Stages(needs) => write!(f, "waits for {}", list(needs)),
+            Self::Decision => f.write_str("is about to be decided"),
+            Self::Slot { slots: 0, .. } => f.write_str("waits for a daemon: none is running"),
+            Self::Slot { used, slots } => {
+                write!(f, "waits for a free slot: {used} of {slots} in use")
+            }
+            Self::Pool {
+                pool,
+                wanted,
+                taken,
+            } => {
+                if *wanted == 1 {
+                    write!(f, "waits for pool {pool}")?;
+                } else {
+                    write!(f, "waits for {wanted} slots of pool {pool}")?;
+                }
+                let used = taken.used();
+                write!(f, ": {used} of {} slots taken", taken.slots)?;
+                if taken.holders.is_empty() {
+                    return Ok(());
+                }
+                write!(f, " by {}", list(&taken.holders))
+            }
+            Self::PoolTooSmall {
+                pool,
+                wanted,
+                slots,
+            } => write!(
+                f,
+                "waits for {wanted} slots of pool {pool}, which has only {slots}"
+            ),
+            Self::UnknownPool(pool) => write!(
+                f,
+                "waits for pool {pool}, which this daemon's configuration does not define"
+            ),
+            Self::Turn => f.write_str("is about to be started"),
+            Self::Preparing { attempt, since } => write!(
+                f,
+                "its container is being prepared since {since}, attempt {attempt}"
+            ),
+            Self::Running { attempt, since } => {
+                write!(f, "running since {since}, attempt {attempt}")
+            }
+            Self::Stopping { since, why } => write!(f, "is being stopped since {since}: {why}"),
+            Self::BackOff {
+                until,
+                attempt,
+                outcome,
+                reason,
+            } => {
+                write!(f, "backs off until {until} after attempt {attempt} ")?;
+                match outcome {
+                    Outcome::Lost => f.write_str("was lost")?,
+                    Outcome::TimedOut => f.write_str("timed out")?,
+                    Outcome::Succeeded
+                    | Outcome::Failed
+                    | Outcome::Errored
+                    | Outcome::Cancelled
+                    | Outcome::Skipped
+                    | Outcome::UpstreamFailed => outcome.fmt(f)?,
+                }
+                reason
+                    .as_ref()
+                    .map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Self::Ended {
+                reused_from: Some(run),
+                outcome,
+                ..
+            } => write!(f, "{outcome}: taken over from run {run}"),
+            Self::Ended {
+                at,
+                outcome,
+                reason,
+                attempts,
+                reused_from: None,
+            } => {
+                match reason {
+                    Some(reason) => write!(f, "{outcome}: {reason}")?,
+                    None => write!(f, "{outcome} at {at}")?,
+                }
+                if *attempts > 1 {
+                    write!(f, " ({attempts} attempts)")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.stage)?;
+        match &self.state {
+            NeedState::Waiting => f.write_str("waiting itself")?,
+            NeedState::Queued => f.write_str("queued for capacity")?,
+            NeedState::Preparing => f.write_str("being prepared")?,
+            NeedState::Running(since, attempt) => {
+                write!(f, "running since {since}, attempt {attempt}")?;
+            }
+            NeedState::BackingOff(until) => write!(f, "backs off until {until}")?,
+            NeedState::Ending => f.write_str("about to be decided")?,
+        }
+        f.write_str(")")
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run {} ({})", self.run, self.stage)
+    }
+}
+
+/// The first few, and how many more there are.
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    let mut text = items
+        .iter()
+        .take(LISTED_AT_MOST)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if items.len() > LISTED_AT_MOST {
+        text.push_str(&format!(" and {} more", items.len() - LISTED_AT_MOST));
+    }
+    text
+}
