@@ -12,6 +12,8 @@ pub(crate) mod cause;
 pub(crate) mod dag;
 pub(crate) mod event;
 pub(crate) mod param;
+#[cfg(test)]
+mod round_trip;
 pub(crate) mod stage;
 
 use std::time::Duration;

@@ -1,0 +1,223 @@
+//! Leases, adoption, and what the sweeper asks.
+
+use std::time::Duration;
+
+use trainyard_store::{Adopted, DaemonInfo, Error, LogChunk};
+
+use crate::kit::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_living_daemon_holds_is_left_alone() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let other = register(&place.store, "there").await;
+    assert!(
+        place
+            .store
+            .adoptable(other, "fake", &[])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        place.store.renew_leases(place.daemon, LEASE).await.unwrap(),
+        [claim.attempt]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let (attempt, fence) = (claim.attempt, claim.fence);
+    place
+        .store
+        .save_handle(attempt, fence, "container", "hash")
+        .await
+        .unwrap();
+    place
+        .store
+        .mark_started(attempt, fence, None)
+        .await
+        .unwrap();
+    let chunk = LogChunk {
+        text: "2026-11-23T00:00:00Z O a\n".into(),
+        cursor: Some((5, 6)),
+    };
+    place
+        .store
+        .append_log(attempt, fence, &[chunk])
+        .await
+        .unwrap();
+    place
+        .sql("update daemon set lease_until = now() - interval '1 second'")
+        .await;
+
+    let heir = register(&place.store, "heir").await;
+    let adopted = place
+        .store
+        .adoptable(heir, "fake", &[])
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
+    let Some(Adopted {
+        handle,
+        spec_hash,
+        started_at,
+        log_cursor,
+    }) = adopted.adopted
+    else {
+        panic!()
+    };
+    assert_eq!(handle.as_deref(), Some("container"));
+    assert_eq!(spec_hash.as_deref(), Some("hash"));
+    assert!(started_at.is_some());
+    assert_eq!(log_cursor, Some((5, 6)));
+    assert!(
+        place
+            .store
+            .renew_leases(place.daemon, LEASE)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_of_another_executor_are_not_adopted() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    place.claim_one().await;
+    place.store.stop_daemon(place.daemon).await.unwrap();
+    let heir = register(&place.store, "heir").await;
+    assert!(
+        place
+            .store
+            .adoptable(heir, "docker", &[])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        place
+            .store
+            .adoptable(heir, "fake", &[])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_daemon_of_a_host_takes_over_at_once() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    place.claim_one().await;
+    let alone = |host: &str| DaemonInfo {
+        host: host.into(),
+        pid: 2,
+        version: "0".into(),
+        alone_on_host: true,
+    };
+    let elsewhere = place
+        .store
+        .register_daemon(&alone("there"), LEASE)
+        .await
+        .unwrap();
+    assert!(
+        place
+            .store
+            .adoptable(elsewhere, "fake", &[])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let heir = place
+        .store
+        .register_daemon(&alone("here"), LEASE)
+        .await
+        .unwrap();
+    assert_eq!(
+        place
+            .store
+            .adoptable(heir, "fake", &[])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let gone = place.store.renew_leases(place.daemon, LEASE).await;
+    assert!(matches!(gone, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_answer_was_lost_is_found_again() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let adoptable = |attended: Vec<_>| {
+        let store = place.store.clone();
+        async move {
+            store
+                .adoptable(place.daemon, "fake", &attended)
+                .await
+                .unwrap()
+        }
+    };
+    assert!(
+        adoptable(vec![]).await.is_empty(),
+        "it was claimed only just now"
+    );
+    place
+        .sql("update attempt set claimed_at = now() - interval '5 minutes'")
+        .await;
+    assert!(
+        adoptable(vec![claim.attempt]).await.is_empty(),
+        "it is attended to"
+    );
+    assert_eq!(adoptable(vec![]).await[0].attempt, claim.attempt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_attempt_waits_for_its_container_to_be_removed() {
+    let place = Place::new().await;
+    place.start(place.dag(&wide("a", 2)).await).await;
+    let claim = place.claim_one().await;
+    place
+        .store
+        .save_handle(claim.attempt, claim.fence, "container", "hash")
+        .await
+        .unwrap();
+    let unremoved = || place.store.unremoved(Duration::ZERO, 10);
+    assert!(unremoved().await.unwrap().is_empty());
+    finish(&place.store, &claim, good()).await.unwrap();
+    let left = unremoved().await.unwrap();
+    assert_eq!(
+        (left[0].attempt, left[0].handle.as_deref()),
+        (claim.attempt, Some("container"))
+    );
+    place.store.mark_removed(claim.attempt).await.unwrap();
+    place.store.mark_removed(claim.attempt).await.unwrap();
+    assert!(unremoved().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_of_unknown_attempts_are_told_apart() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let stranger =
+        trainyard_core::id::AttemptId("0192f0c1-2345-7abc-8def-0123456789ab".parse().unwrap());
+    let known = place
+        .store
+        .known_attempts(&[claim.attempt, stranger])
+        .await
+        .unwrap();
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[&claim.attempt].fence, Some(claim.fence));
+    assert!(!known[&claim.attempt].ended);
+}

@@ -1,0 +1,128 @@
+//! The artifact store's folder.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Error, NewArtifact, Swept};
+
+use crate::kit::*;
+
+async fn put(blobs: &Blobs, content: &[u8]) -> String {
+    let file = blobs.incoming().join(format!("new-{}", content.len()));
+    tokio::fs::write(&file, content).await.unwrap();
+    let sha256 = hex::encode(Sha256::digest(content));
+    blobs
+        .ingest(&file, &sha256, content.len() as u64)
+        .await
+        .unwrap();
+    assert!(!file.exists());
+    sha256
+}
+
+fn make_old(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the age of a file is told by the host's clock"
+    )]
+    let long_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
+    file.set_modified(long_ago).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_found_by_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    let sha256 = put(&blobs, b"model").await;
+    let path = blobs.path_of(&sha256).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"model");
+    assert_eq!(
+        put(&blobs, b"model").await,
+        sha256,
+        "the same again is fine"
+    );
+    assert_eq!(blobs.path_of(&"0".repeat(64)), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_is_never_taken_for_a_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    for hostile in [
+        "../../etc/passwd",
+        "",
+        "ab",
+        &"../".repeat(22)[..64],
+        &"A".repeat(64),
+    ] {
+        assert_eq!(blobs.path_of(hostile), None, "{hostile}");
+        let refused = blobs.ingest(Path::new("/dev/null"), hostile, 0).await;
+        assert!(matches!(refused, Err(Error::Conflict { .. })), "{hostile}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_another_size_is_not_taken_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    let file = blobs.incoming().join("cut");
+    std::fs::write(&file, b"cut sho").unwrap();
+    let sha256 = "ab".repeat(32);
+    assert!(blobs.ingest(&file, &sha256, 9).await.is_err());
+    assert_eq!(blobs.path_of(&sha256), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_old_content_that_nothing_refers_to_is_swept() {
+    let place = Place::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    let (used, old, young) = (
+        put(&blobs, b"used").await,
+        put(&blobs, b"old").await,
+        put(&blobs, b"young").await,
+    );
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let mut end = finished(&claim, good());
+    let content = ArtifactContent {
+        kind: ArtifactKind::File,
+        sha256: used.clone(),
+        size: 4,
+    };
+    end.artifacts = vec![NewArtifact {
+        output: "model".parse().unwrap(),
+        content,
+    }];
+    place.store.finish_attempt(end, None).await.unwrap();
+    for sha256 in [&used, &old] {
+        make_old(&blobs.path_of(sha256).unwrap());
+    }
+    let leftover = blobs.incoming().join("leftover");
+    std::fs::write(&leftover, b"x").unwrap();
+    make_old(&leftover);
+
+    let both = Swept { files: 2, bytes: 4 };
+    assert_eq!(place.store.sweep_blobs(&blobs, true).await.unwrap(), both);
+    assert!(blobs.path_of(&old).is_some());
+    assert_eq!(place.store.sweep_blobs(&blobs, false).await.unwrap(), both);
+    assert_eq!(blobs.path_of(&old), None);
+    assert!(!leftover.exists());
+    assert!(blobs.path_of(&used).is_some() && blobs.path_of(&young).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_comes_again_is_young_again() {
+    let place = Place::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    let sha256 = put(&blobs, b"again").await;
+    make_old(&blobs.path_of(&sha256).unwrap());
+    put(&blobs, b"again").await;
+    assert_eq!(
+        place.store.sweep_blobs(&blobs, false).await.unwrap(),
+        Swept::default()
+    );
+    assert!(blobs.path_of(&sha256).is_some());
+}

@@ -1,0 +1,232 @@
+//! Claims, capacity and fences.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trainyard_core::id::Fence;
+use trainyard_core::name::PoolName;
+use trainyard_store::{Error, LogChunk};
+
+use crate::kit::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_claimers_never_share_an_attempt() {
+    let place = Place::new().await;
+    let ids = place.dag(&wide("a", 40)).await;
+    place.start(ids).await;
+    place.start(ids).await;
+    let mut claimers = Vec::new();
+    for at in 0..8 {
+        let store = place.another().await;
+        let daemon = register(&store, &format!("host{at}")).await;
+        claimers.push(tokio::spawn(async move {
+            let mut claimed = Vec::new();
+            while let claims = store.claim(&request(daemon, 1_000)).await.unwrap()
+                && !claims.is_empty()
+            {
+                claimed.extend(claims.into_iter().map(|claim| (claim.attempt, claim.fence)));
+            }
+            claimed
+        }));
+    }
+    let mut all = Vec::new();
+    for claimer in claimers {
+        all.extend(claimer.await.unwrap());
+    }
+    assert_eq!(all.len(), 80);
+    assert_eq!(
+        all.iter()
+            .map(|(attempt, _)| attempt)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        80
+    );
+    assert_eq!(
+        all.iter()
+            .map(|(_, fence)| fence)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        80
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claimers_at_the_same_time_never_exceed_the_slots() {
+    let place = Place::new().await;
+    place.start(place.dag(&wide("a", 30)).await).await;
+    let claimers = (0..6).map(|_| {
+        let (store, request) = (place.store.clone(), place.request(7));
+        tokio::spawn(async move { store.claim(&request).await.unwrap().len() })
+    });
+    let mut claimed = 0;
+    for claimer in claimers.collect::<Vec<_>>() {
+        claimed += claimer.await.unwrap();
+    }
+    assert_eq!(claimed, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_is_shared_by_all_daemons() {
+    let place = Place::new().await;
+    let gpu = PoolName::new("gpu").unwrap();
+    let stages = (0..3).map(|at| {
+        let mut stage = stage(&format!("s{at}"), &[]);
+        stage.pools.insert(gpu.clone(), 2);
+        stage
+    });
+    place
+        .start(place.dag(&dag("a", stages.collect())).await)
+        .await;
+    let other = register(&place.store, "there").await;
+    let with_pool = |daemon| {
+        let mut request = request(daemon, 10);
+        request.capacity.pools_total = BTreeMap::from([(gpu.clone(), 5)]);
+        request
+    };
+    assert_eq!(
+        place
+            .store
+            .claim(&with_pool(place.daemon))
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(place.store.claim(&with_pool(other)).await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wide_run_does_not_starve_a_later_one() {
+    let place = Place::new().await;
+    let first = place.start(place.dag(&wide("wide", 300)).await).await;
+    let second = place.start(place.dag(&wide("narrow", 1)).await).await;
+    let claims = place.claim(2).await;
+    let runs: BTreeSet<_> = claims.iter().map(|claim| claim.run.facts.id).collect();
+    assert_eq!(runs, BTreeSet::from([first, second]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_writer_is_fenced_off_everywhere() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let old = place.claim_one().await;
+    place.store.stop_daemon(place.daemon).await.unwrap();
+    let heir = register(&place.store, "heir").await;
+    let new = place
+        .store
+        .adoptable(heir, "fake", &[])
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
+    assert!(new.fence > old.fence);
+
+    let store = &place.store;
+    let line = LogChunk {
+        text: "2026-11-23T00:00:00Z O late\n".into(),
+        cursor: None,
+    };
+    assert!(matches!(
+        store.save_handle(old.attempt, old.fence, "c", "h").await,
+        Err(Error::Fenced)
+    ));
+    assert!(matches!(
+        store.mark_started(old.attempt, old.fence, None).await,
+        Err(Error::Fenced)
+    ));
+    assert!(matches!(
+        store.append_log(old.attempt, old.fence, &[line]).await,
+        Err(Error::Fenced)
+    ));
+    assert!(matches!(
+        store.release(old.attempt, old.fence).await,
+        Err(Error::Fenced)
+    ));
+    assert!(matches!(
+        finish(store, &old, bad()).await,
+        Err(Error::Fenced)
+    ));
+    finish(store, &new, good()).await.unwrap();
+    assert!(matches!(
+        finish(store, &old, bad()).await,
+        Err(Error::Fenced)
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_made_up_fence_writes_nothing() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let mut claim = place.claim_one().await;
+    claim.fence = Fence(claim.fence.0 + 1);
+    assert!(matches!(
+        finish(&place.store, &claim, good()).await,
+        Err(Error::Fenced)
+    ));
+    assert_eq!(place.text("select state from attempt").await, "claimed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_given_back_can_be_claimed_again_under_a_new_fence() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let first = place.claim_one().await;
+    place
+        .store
+        .release(first.attempt, first.fence)
+        .await
+        .unwrap();
+    let second = place.claim_one().await;
+    assert_eq!(second.attempt, first.attempt);
+    assert!(second.fence > first.fence);
+    finish(&place.store, &second, good()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_lease_ran_out_claims_nothing_until_it_renews() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    place
+        .sql("update daemon set lease_until = now() - interval '1 second'")
+        .await;
+    assert!(place.claim(1).await.is_empty());
+    place.store.renew_leases(place.daemon, LEASE).await.unwrap();
+    assert_eq!(place.claim(1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_that_come_together_are_all_recorded_and_what_follows_is_claimed_once() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 3)).await;
+    for _ in 0..20 {
+        place.start(ids).await;
+    }
+    let mut claims = place.claim(20).await;
+    assert_eq!(claims.len(), 20);
+    for _ in 0..2 {
+        let ends = claims.into_iter().map(|claim| {
+            let (store, request) = (place.store.clone(), place.request(20));
+            tokio::spawn(async move {
+                store
+                    .finish_attempt(finished(&claim, good()), Some(request))
+                    .await
+                    .unwrap()
+                    .claims
+            })
+        });
+        let mut next = Vec::new();
+        for end in ends.collect::<Vec<_>>() {
+            next.extend(end.await.unwrap());
+        }
+        assert_eq!(next.len(), 20);
+        claims = next;
+    }
+    for claim in &claims {
+        finish(&place.store, claim, good()).await.unwrap();
+    }
+    assert_eq!(
+        place
+            .count("select count(*) from run where outcome = 'succeeded'")
+            .await,
+        20
+    );
+}

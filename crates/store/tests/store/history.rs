@@ -1,0 +1,82 @@
+//! Run history, wakes, and what processes tell each other.
+
+use std::time::Duration;
+
+use crate::kit::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_tells_a_run_from_start_to_end_in_order() {
+    let place = Place::new().await;
+    let run = place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    place
+        .store
+        .mark_started(claim.attempt, claim.fence, None)
+        .await
+        .unwrap();
+    place
+        .store
+        .mark_started(claim.attempt, claim.fence, None)
+        .await
+        .unwrap();
+    finish(&place.store, &claim, good()).await.unwrap();
+    let events = place.store.run_events(run, 0, 100).await.unwrap();
+    let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "run_started",
+            "attempt_queued",
+            "attempt_claimed",
+            "attempt_started",
+            "attempt_finished",
+            "stage_finished",
+            "run_finished"
+        ]
+    );
+    assert_eq!(events[1].stage.as_deref(), Some("s0"));
+    assert_eq!(events[1].attempt, Some(1));
+    let later = place
+        .store
+        .run_events(run, events[4].id, 100)
+        .await
+        .unwrap();
+    assert_eq!(later, events[5..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_run_wakes_the_dispatcher() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    let mut woken = place.store.wakes().dispatch.subscribe();
+    place.start(ids).await;
+    tokio::time::timeout(Duration::from_secs(10), woken.woken())
+        .await
+        .expect("it is woken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_is_woken_over_postgres() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    let other = place.another().await;
+    let second = register(&other, "there").await;
+    // Each learns by its heartbeat that the other lives.
+    place.store.renew_leases(place.daemon, LEASE).await.unwrap();
+    other.renew_leases(second, LEASE).await.unwrap();
+    let listener = other.clone();
+    let listening = tokio::spawn(async move { listener.listen(std::future::pending()).await });
+    let teller = place.store.clone();
+    let telling = tokio::spawn(async move { teller.listen(std::future::pending()).await });
+    let mut woken = other.wakes().dispatch.subscribe();
+    // The first wake says that listening has begun.
+    tokio::time::timeout(Duration::from_secs(10), woken.woken())
+        .await
+        .expect("listening begins");
+    place.start(ids).await;
+    tokio::time::timeout(Duration::from_secs(10), woken.woken())
+        .await
+        .expect("it is woken");
+    listening.abort();
+    telling.abort();
+}

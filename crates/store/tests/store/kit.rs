@@ -1,0 +1,403 @@
+//! One throwaway Postgres for this process, and a database of its own for each test.
+//!
+//! The cluster is started by the first test, as an unprivileged user, on a unix socket in a temporary
+//! folder. It lives as long as a pipe to this process is open, so it ends and is deleted however this
+//! process ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::OnceCell;
+use trainyard_core::Timestamp;
+use trainyard_core::cause::{Cause, CauseKind};
+use trainyard_core::dag::{Dag, DagDraft};
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::id::{DaemonId, DagId, DagVersionId, RepoId, RunId};
+use trainyard_core::name::{DagName, RepoName, StageName};
+use trainyard_core::overlap::{Concurrency, Overlap};
+use trainyard_core::stage::{
+    Command as StageCommand, ImageSource, PullPolicy, Resources, RunOn, Stage,
+};
+use trainyard_core::trigger::Triggers;
+use trainyard_store::{
+    Claim, ClaimCapacity, ClaimRequest, DaemonInfo, Error, Finished, FinishedAttempt, NewRepo,
+    NewRun, Recorded, SecretKey, Store, StoreOptions,
+};
+
+const START: &str = r#"
+set -eu
+bin=${PG_BIN:-$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)}
+work=$(mktemp -d)
+as_user=
+if [ "$(id -u)" = 0 ]; then
+    user=postgres
+    id "$user" >/dev/null 2>&1 || user=nobody
+    as_user="setpriv --reuid=$user --regid=$(id -g "$user") --clear-groups"
+    chown "$user" "$work"
+fi
+chmod 755 "$work"
+cd "$work"
+$as_user "$bin/initdb" -D "$work/data" -U trainyard -A trust --no-sync >"$work/log" 2>&1
+$as_user "$bin/postgres" -D "$work/data" -c listen_addresses= -c unix_socket_directories="$work" \
+    -c fsync=off -c full_page_writes=off -c max_connections=500 -c shared_buffers=64MB >>"$work/log" 2>&1 </dev/null &
+postgres=$!
+tries=0
+until "$bin/pg_isready" -q -h "$work" -U trainyard; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || { cat "$work/log" >&2; exit 1; }
+    sleep 0.05
+done
+echo "$work"
+cat >/dev/null
+kill -QUIT "$postgres" 2>/dev/null || true
+wait "$postgres" || true
+rm -rf "$work"
+"#;
+
+/// A cluster with a template database to which all migrations were applied.
+struct Cluster {
+    socket: String,
+    _alive: ChildStdin,
+}
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+#[expect(clippy::zombie_processes, reason = "it ends when this process does, and not before")]
+async fn cluster() -> &'static Cluster {
+    CLUSTER
+        .get_or_init(|| async {
+            let mut child = Command::new("sh")
+                .args(["-c", START])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("sh starts");
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().expect("stdout is piped"))
+                .read_line(&mut line)
+                .expect("the script prints a line");
+            let socket = line.trim().to_owned();
+            assert!(
+                !socket.is_empty(),
+                "Postgres did not start: is it installed?"
+            );
+            let cluster = Cluster {
+                socket,
+                _alive: child.stdin.take().expect("stdin is piped"),
+            };
+            create_database(&cluster, "migrated", "template1").await;
+            let options = StoreOptions::new(cluster.url("migrated"));
+            let store = Store::connect(&options)
+                .await
+                .expect("the new database answers");
+            store.migrate().await.expect("the migrations apply");
+            store.close().await;
+            cluster
+        })
+        .await
+}
+
+impl Cluster {
+    fn url(&self, database: &str) -> String {
+        format!(
+            "postgres://trainyard@localhost/{database}?host={}",
+            self.socket
+        )
+    }
+}
+
+async fn create_database(cluster: &Cluster, name: &str, template: &str) {
+    let admin = PgPool::connect(&cluster.url("postgres"))
+        .await
+        .expect("Postgres answers");
+    let create = format!("create database {name} template {template} strategy file_copy");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(create))
+        .execute(&admin)
+        .await
+        .expect("the database is created");
+    admin.close().await;
+}
+
+/// The URL of a new database with all migrations.
+pub(crate) async fn migrated_database() -> String {
+    new_database("migrated").await
+}
+
+/// The URL of a new, empty database.
+pub(crate) async fn empty_database() -> String {
+    new_database("template1").await
+}
+
+async fn new_database(template: &str) -> String {
+    // One at a time: Postgres refuses to copy a template that is being copied... or is in use.
+    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let cluster = cluster().await;
+    let _one = ONE.lock().await;
+    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    create_database(cluster, &name, template).await;
+    cluster.url(&name)
+}
+
+/// A store on a database of its own, with one repo and one daemon.
+pub(crate) struct Place {
+    pub(crate) url: String,
+    pub(crate) store: Store,
+    /// For looking and tampering behind the store's back.
+    pub(crate) raw: PgPool,
+    pub(crate) repo: RepoId,
+    pub(crate) daemon: DaemonId,
+}
+
+pub(crate) const LEASE: Duration = Duration::from_secs(600);
+pub(crate) const COMMIT: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
+
+impl Place {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut StoreOptions)) -> Self {
+        let url = migrated_database().await;
+        let mut options = StoreOptions::new(url.clone());
+        options.secret_key = Some(SecretKey::from_bytes([7; 32]));
+        change(&mut options);
+        let store = Store::connect(&options).await.unwrap();
+        store.migrate().await.unwrap();
+        let new = NewRepo {
+            name: RepoName::new("shop").unwrap(),
+            url: "https://example.org/shop.git".into(),
+            followed_branch: None,
+            poll_every: Duration::from_secs(60),
+            webhook_secret: Some("hook-secret".into()),
+            credentials: None,
+        };
+        let repo = store.add_repo(&new).await.unwrap();
+        let daemon = register(&store, "here").await;
+        let raw = PgPool::connect(&url).await.unwrap();
+        Self {
+            url,
+            store,
+            raw,
+            repo,
+            daemon,
+        }
+    }
+
+    /// Another store on the same database, as another process would have.
+    pub(crate) async fn another(&self) -> Store {
+        let mut options = StoreOptions::new(self.url.clone());
+        options.secret_key = Some(SecretKey::from_bytes([7; 32]));
+        Store::connect(&options).await.unwrap()
+    }
+
+    pub(crate) async fn dag(&self, dag: &Dag) -> (DagId, DagVersionId) {
+        let path = format!("dags/{}.yaml", dag.name());
+        self.store
+            .record_dag_version(self.repo, COMMIT, &path, "stages: {}", dag)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn start(&self, (dag, version): (DagId, DagVersionId)) -> RunId {
+        match self
+            .store
+            .start_run(&manual(dag, version, None))
+            .await
+            .unwrap()
+        {
+            Recorded::Started(run) => run,
+            other => panic!("no run was started: {other:?}"),
+        }
+    }
+
+    pub(crate) fn request(&self, slots: u32) -> ClaimRequest {
+        request(self.daemon, slots)
+    }
+
+    pub(crate) async fn claim(&self, slots: u32) -> Vec<Claim> {
+        self.store.claim(&self.request(slots)).await.unwrap()
+    }
+
+    pub(crate) async fn claim_one(&self) -> Claim {
+        self.claim(1).await.pop().expect("an attempt waits")
+    }
+
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        sqlx::raw_sql(statement).execute(&self.raw).await.unwrap();
+    }
+
+    pub(crate) async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query)
+            .fetch_one(&self.raw)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn text(&self, query: &'static str) -> String {
+        sqlx::query_scalar(query)
+            .fetch_one(&self.raw)
+            .await
+            .unwrap()
+    }
+}
+
+pub(crate) fn request(daemon: DaemonId, slots: u32) -> ClaimRequest {
+    ClaimRequest {
+        daemon,
+        executor: "fake".into(),
+        capacity: ClaimCapacity {
+            slots_total: slots,
+            pools_total: Default::default(),
+        },
+    }
+}
+
+pub(crate) async fn register(store: &Store, host: &str) -> DaemonId {
+    let info = DaemonInfo {
+        host: host.into(),
+        pid: 1,
+        version: "0".into(),
+        alone_on_host: false,
+    };
+    store.register_daemon(&info, LEASE).await.unwrap()
+}
+
+pub(crate) fn manual(dag: DagId, version: DagVersionId, request: Option<&str>) -> NewRun {
+    NewRun {
+        dag,
+        version,
+        cause: Cause {
+            kind: CauseKind::Manual {
+                reference: None,
+                request: request.map(ToOwned::to_owned),
+            },
+            actor: Some("ada".into()),
+            commit: COMMIT.into(),
+            summary: "first".into(),
+            branch: Some("main".into()),
+        },
+        params: Default::default(),
+        logical_time: None,
+    }
+}
+
+pub(crate) fn name(text: &str) -> StageName {
+    StageName::new(text).unwrap()
+}
+
+pub(crate) fn stage(text: &str, needs: &[&str]) -> Stage {
+    Stage {
+        name: name(text),
+        needs: needs.iter().map(|need| name(need)).collect(),
+        run_on: [RunOn::Success].into(),
+        condition: None,
+        image: ImageSource::Reference {
+            image: trainyard_core::expression::Template::literal("alpine:3"),
+            pull: PullPolicy::IfMissing,
+        },
+        command: Some(StageCommand::Script("true".into())),
+        checkout: false,
+        env: Default::default(),
+        secrets: Default::default(),
+        inputs: Default::default(),
+        outputs: Default::default(),
+        metrics: None,
+        gate: Vec::new(),
+        retry: Default::default(),
+        timeout: None,
+        resources: Resources::default(),
+        pools: Default::default(),
+    }
+}
+
+pub(crate) fn draft(text: &str, stages: Vec<Stage>) -> DagDraft {
+    DagDraft {
+        name: DagName::new(text).unwrap(),
+        description: None,
+        triggers: Triggers::default(),
+        params: Default::default(),
+        concurrency: Concurrency::default(),
+        timeout: None,
+        stages,
+    }
+}
+
+pub(crate) fn dag(text: &str, stages: Vec<Stage>) -> Dag {
+    Dag::new(draft(text, stages)).unwrap()
+}
+
+/// `s0`, `s1` after it, and so on.
+pub(crate) fn chain(text: &str, length: usize) -> Dag {
+    let stages = (0..length).map(|at| {
+        let before = at.checked_sub(1).map(|before| format!("s{before}"));
+        stage(
+            &format!("s{at}"),
+            &before.as_deref().into_iter().collect::<Vec<_>>(),
+        )
+    });
+    dag(text, stages.collect())
+}
+
+/// Stages that need nothing.
+pub(crate) fn wide(text: &str, count: usize) -> Dag {
+    dag(
+        text,
+        (0..count).map(|at| stage(&format!("s{at}"), &[])).collect(),
+    )
+}
+
+pub(crate) fn limited(text: &str, overlap: Overlap) -> Dag {
+    let concurrency = Concurrency {
+        limit: Some(1),
+        overlap,
+    };
+    Dag::new(DagDraft {
+        concurrency,
+        ..draft(text, vec![stage("only", &[])])
+    })
+    .unwrap()
+}
+
+pub(crate) fn end(ending: Ending) -> AttemptEnd {
+    AttemptEnd {
+        ending,
+        ended_at: Timestamp::MAX_UTC,
+        metrics: Default::default(),
+    }
+}
+
+pub(crate) fn good() -> AttemptEnd {
+    end(Ending::Exited {
+        code: 0,
+        out_of_memory: false,
+    })
+}
+
+pub(crate) fn bad() -> AttemptEnd {
+    end(Ending::Exited {
+        code: 1,
+        out_of_memory: false,
+    })
+}
+
+pub(crate) fn finished(claim: &Claim, end: AttemptEnd) -> FinishedAttempt {
+    FinishedAttempt {
+        run: claim.run.facts.id,
+        attempt: claim.attempt,
+        fence: claim.fence,
+        end,
+        artifacts: Vec::new(),
+    }
+}
+
+pub(crate) async fn finish(
+    store: &Store,
+    claim: &Claim,
+    end: AttemptEnd,
+) -> Result<Finished, Error> {
+    store.finish_attempt(finished(claim, end), None).await
+}

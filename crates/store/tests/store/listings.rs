@@ -1,0 +1,175 @@
+//! Listings, and that they stay quick on large tables.
+
+use trainyard_core::id::RunId;
+use trainyard_core::outcome::Outcome;
+use trainyard_store::{MetricFilter, RunFilter, RunState};
+
+use crate::kit::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_listed_newest_first_by_dag_by_state_and_page_by_page() {
+    let place = Place::new().await;
+    let (a, b) = (
+        place.dag(&chain("a", 1)).await,
+        place.dag(&chain("b", 1)).await,
+    );
+    for at in 0..6 {
+        place.start(if at % 2 == 0 { a } else { b }).await;
+    }
+    let claim = place.claim_one().await;
+    finish(&place.store, &claim, bad()).await.unwrap();
+    let ids = |filter: RunFilter| {
+        let store = place.store.clone();
+        async move {
+            store
+                .list_runs(&filter)
+                .await
+                .unwrap()
+                .iter()
+                .map(|run| run.id.0)
+                .collect::<Vec<_>>()
+        }
+    };
+    let all = RunFilter::default();
+    assert_eq!(ids(all.clone()).await, [6, 5, 4, 3, 2, 1]);
+    assert_eq!(
+        ids(RunFilter {
+            dag: Some(b.0),
+            ..all.clone()
+        })
+        .await,
+        [6, 4, 2]
+    );
+    let failed = Some(RunState::Ended(Outcome::Failed));
+    assert_eq!(
+        ids(RunFilter {
+            state: failed,
+            ..all.clone()
+        })
+        .await,
+        [1]
+    );
+    assert_eq!(
+        ids(RunFilter {
+            state: failed,
+            dag: Some(b.0),
+            ..all.clone()
+        })
+        .await,
+        [0; 0]
+    );
+    assert_eq!(
+        ids(RunFilter {
+            before: Some(RunId(4)),
+            limit: 2,
+            ..all
+        })
+        .await,
+        [3, 2]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_listed_over_runs_by_name() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    for value in [0.7, 0.9] {
+        place.start(ids).await;
+        let claim = place.claim_one().await;
+        let mut end = good();
+        end.metrics.insert("auc".parse().unwrap(), value);
+        end.metrics.insert("loss".parse().unwrap(), f64::NAN);
+        finish(&place.store, &claim, end).await.unwrap();
+    }
+    let filter = MetricFilter {
+        name: Some("auc".into()),
+        dag: Some(ids.0),
+        ..MetricFilter::default()
+    };
+    let points = place.store.list_metrics(&filter).await.unwrap();
+    let values: Vec<f64> = points.iter().map(|point| point.value).collect();
+    assert_eq!(values, [0.9, 0.7]);
+    assert_eq!(
+        (points[0].stage.as_str(), points[0].repo.as_str()),
+        ("s0", "shop")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dags_and_repos_are_listed_with_where_they_stand() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    let run = place.start(ids).await;
+    let dags = place.store.list_dags(None).await.unwrap();
+    assert_eq!((dags[0].name.as_str(), dags[0].active_runs), ("a", 1));
+    assert_eq!(dags[0].last_run.unwrap().id, run);
+    let repos = place.store.list_repos().await.unwrap();
+    assert_eq!(
+        (repos[0].name.as_str(), repos[0].has_webhook_secret),
+        ("shop", true)
+    );
+}
+
+/// The plans of these statements on large tables must not read a whole table. They are the
+/// statements of the listings and of the loops, with their parameters put in.
+const QUICK: &[(&str, &str)] = &[
+    ("newest runs", "select * from run r where r.id < 9999999 order by r.id desc limit 50"),
+    (
+        "runs of a DAG",
+        "select * from run r where r.dag = (select id from dag where name = 'd7') and r.id < 9999999
+            order by r.id desc limit 50",
+    ),
+    ("runs in a state", "select * from run r where r.state = 'failed' and r.id < 9999999 order by r.id desc limit 50"),
+    ("due runs", "select id from run where wake_at <= clock_timestamp() order by wake_at limit 10"),
+    (
+        "deadlines",
+        "select run from attempt where state = 'running' and stop_requested_at is null
+            and deadline_at <= clock_timestamp() order by deadline_at limit 10",
+    ),
+    ("waiting attempts", "select run from attempt where state = 'queued' order by run limit 1"),
+    ("held attempts of a daemon", "select id from attempt where owner = gen_random_uuid() and state in ('claimed', 'running')"),
+    ("held attempts of a run", "select id from attempt where run = any('{7}') and state in ('claimed', 'running')"),
+    ("unfinished runs of a DAG", "select id from run where dag = gen_random_uuid() and phase <> 'finished' order by id"),
+    ("history", "select * from run_event e where e.run = 7 and e.id > 0 order by e.id limit 100"),
+    ("unremoved", "select id from attempt where state = 'finished' and not removed and finished_at <= now() order by finished_at limit 10"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_listing_and_no_loop_reads_a_whole_table() {
+    let place = Place::new().await;
+    place
+        .sql(
+            "insert into dag (id, repo, name, path, created_at)
+                select gen_random_uuid(), (select id from repo), 'd' || n, 'dags/' || n, now()
+                from generate_series(0, 49) n;
+             insert into dag_version select gen_random_uuid(), id, 'c0', path, '', '{}', now() from dag;
+             insert into cause (id, dag, kind, detail, commit, summary, recorded_at)
+                select gen_random_uuid(), v.dag, 'manual', '{}', 'c0', '', now()
+                from dag_version v, generate_series(1, 600);
+             insert into run (dag, dag_version, cause, params, logical_time, phase, outcome, stages_total,
+                    stages_finished, stages_failed, created_at, started_at, finished_at)
+                select c.dag, v.id, c.id, '{}', now(), 'finished',
+                    case when random() < 0.02 then 'failed' else 'succeeded' end, 1, 1, 0, now(), now(), now()
+                from cause c join dag_version v on v.dag = c.dag;
+             insert into stage_run (run, position, name, state, outcome, finished_at)
+                select id, 0, 's0', 'finished', 'succeeded', now() from run;
+             insert into attempt (id, run, stage, number, state, outcome, queued_at, finished_at, removed)
+                select gen_random_uuid(), id, 0, 1, 'finished', 'succeeded', now(), now(), true from run;
+             insert into run_event (run, at, kind) select id, now(), 'run_finished' from run;
+             analyze;",
+        )
+        .await;
+    for (name, statement) in QUICK {
+        let explain: &'static str = Box::leak(format!("explain {statement}").into_boxed_str());
+        let plan: Vec<String> = sqlx::query_scalar(explain)
+            .fetch_all(&place.raw)
+            .await
+            .unwrap();
+        let whole = plan.iter().find(|line| {
+            ["run", "attempt", "run_event"]
+                .iter()
+                .any(|table| line.contains(&format!("Seq Scan on {table}")))
+        });
+        assert_eq!(whole, None, "{name}:\n{}", plan.join("\n"));
+    }
+}

@@ -1,0 +1,147 @@
+//! Logs of attempts.
+
+use bytes::Bytes;
+use trainyard_store::{Claim, LogChunk, LogSlice, Store};
+
+use crate::kit::*;
+
+fn lines(from: usize, to: usize) -> String {
+    (from..to)
+        .map(|at| format!("2026-11-23T00:00:00.000000000Z O line {at:06}\n"))
+        .collect()
+}
+
+fn chunk(text: &str, cursor: i64) -> LogChunk {
+    LogChunk {
+        text: Bytes::copy_from_slice(text.as_bytes()),
+        cursor: Some((cursor, 0)),
+    }
+}
+
+async fn append(store: &Store, claim: &Claim, text: &str, cursor: i64) {
+    store
+        .append_log(claim.attempt, claim.fence, &[chunk(text, cursor)])
+        .await
+        .unwrap();
+}
+
+fn text(slice: &LogSlice) -> String {
+    String::from_utf8(slice.pieces.concat()).unwrap()
+}
+
+async fn started() -> (Place, Claim) {
+    // Half of this is 4,500 bytes, a hundred lines of 45.
+    let place = Place::with(|options| options.log_limit = 9_000).await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    (place, claim)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_reads_back_from_any_offset() {
+    let (place, claim) = started().await;
+    append(&place.store, &claim, &lines(0, 50), 1).await;
+    append(&place.store, &claim, &lines(50, 100), 2).await;
+    let whole = lines(0, 100);
+    let all = place
+        .store
+        .read_log(claim.attempt, 0, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(text(&all), whole);
+    assert_eq!(
+        (all.next_offset, all.dropped, all.complete),
+        (whole.len() as u64, 0, false)
+    );
+    let part = place
+        .store
+        .read_log(claim.attempt, 1_000, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(text(&part), whole[1_000..]);
+    let little = place.store.read_log(claim.attempt, 0, 1).await.unwrap();
+    assert_eq!(text(&little), lines(0, 50), "at least one chunk");
+    assert_eq!(
+        place.store.log_cursor(claim.attempt).await.unwrap(),
+        Some((2, 0))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_keeps_its_head_and_its_tail_and_tells_of_the_gap() {
+    let (place, claim) = started().await;
+    for at in 0..100 {
+        append(
+            &place.store,
+            &claim,
+            &lines(at * 10, at * 10 + 10),
+            i64::try_from(at).unwrap(),
+        )
+        .await;
+    }
+    let whole = lines(0, 1_000);
+    let head = place
+        .store
+        .read_log(claim.attempt, 0, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(text(&head), lines(0, 100), "the first half of the limit");
+    let tail = place
+        .store
+        .read_log(claim.attempt, head.next_offset, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(text(&tail), lines(900, 1_000), "the last half of the limit");
+    assert_eq!(tail.dropped, tail.start - head.next_offset);
+    assert_eq!(tail.next_offset, whole.len() as u64);
+    assert_eq!(text(&tail), whole[usize::try_from(tail.start).unwrap()..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_piece_told_again_after_a_lost_answer_is_stored_once() {
+    let (place, claim) = started().await;
+    append(&place.store, &claim, &lines(0, 5), 1).await;
+    append(&place.store, &claim, &lines(0, 5), 1).await;
+    append(&place.store, &claim, &lines(5, 6), 2).await;
+    let all = place
+        .store
+        .read_log(claim.attempt, 0, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(text(&all), lines(0, 6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_complete_once_its_attempt_has_ended() {
+    let (place, claim) = started().await;
+    append(&place.store, &claim, &lines(0, 5), 1).await;
+    finish(&place.store, &claim, good()).await.unwrap();
+    let all = place
+        .store
+        .read_log(claim.attempt, 0, 1 << 20)
+        .await
+        .unwrap();
+    assert!(all.complete);
+    let end = place
+        .store
+        .read_log(claim.attempt, all.next_offset, 1 << 20)
+        .await
+        .unwrap();
+    assert!(end.complete && end.pieces.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_without_output_has_an_empty_log() {
+    let (place, claim) = started().await;
+    let empty = place.store.read_log(claim.attempt, 0, 100).await.unwrap();
+    assert_eq!(empty, LogSlice::default());
+    finish(&place.store, &claim, good()).await.unwrap();
+    assert!(
+        place
+            .store
+            .read_log(claim.attempt, 0, 100)
+            .await
+            .unwrap()
+            .complete
+    );
+}

@@ -1,0 +1,19 @@
+//! What the store promises, on a real Postgres. One file for each aggregate, one test for each promise.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
+
+mod adoption;
+mod blobs;
+mod claims;
+mod connecting;
+mod history;
+mod kit;
+mod listings;
+mod logs;
+mod migrations;
+mod overlap;
+mod pushes;
+mod retention;
+mod runs;
+mod schedules;
+mod secrets;

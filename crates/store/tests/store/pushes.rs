@@ -1,0 +1,517 @@
+//! Repos, deliveries and pushes.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use trainyard_core::cause::CauseKind;
+use trainyard_core::cron::Cron;
+use trainyard_core::dag::Dag;
+use trainyard_core::name::{DagName, ParamName, RepoName};
+use trainyard_core::param::{ParamKind, ParamSpec};
+use trainyard_core::schedule::Missed;
+use trainyard_core::trigger::ScheduleTrigger;
+use trainyard_store::{
+    DagAtCommit, DeliveryRecorded, Error, NewDelivery, NewRepo, PushRecorded, PushSeen,
+    RepoCredentials, RunFilter, SyncOutcome, ToldPush,
+};
+
+use crate::kit::*;
+
+pub(crate) fn file(dag: &Dag) -> DagAtCommit {
+    DagAtCommit {
+        path: format!("dags/{}.yaml", dag.name()),
+        source: "stages: {}".into(),
+        dag: Ok(dag.clone()),
+    }
+}
+
+pub(crate) fn sha(digit: char) -> String {
+    digit.to_string().repeat(40)
+}
+
+pub(crate) fn push(before: Option<char>, after: char, dags: Vec<DagAtCommit>) -> PushSeen {
+    let matches = dags
+        .iter()
+        .filter_map(|file| file.dag.as_ref().ok().map(|dag| dag.name().clone()));
+    PushSeen {
+        branch: "main".into(),
+        before: before.map(sha),
+        after: sha(after),
+        matches: matches.collect(),
+        dags,
+        is_followed: true,
+        summary: "subject".into(),
+        actor: Some("ada".into()),
+    }
+}
+
+pub(crate) fn scheduled(text: &str, cron: &str) -> Dag {
+    let mut draft = draft(text, vec![stage("only", &[])]);
+    draft.triggers.schedule = vec![ScheduleTrigger {
+        cron: Cron::parse(cron).unwrap(),
+        timezone: "Europe/Berlin".parse().unwrap(),
+        missed: Missed::Last,
+        params: Default::default(),
+    }];
+    Dag::new(draft).unwrap()
+}
+
+async fn recorded(place: &Place, seen: PushSeen) -> (usize, usize) {
+    match place.store.record_push(place.repo, seen).await.unwrap() {
+        PushRecorded::Recorded { runs, faults } => (runs.len(), faults),
+        PushRecorded::Stale => panic!("the push was stale"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_starts_a_run_of_the_dag_at_its_commit() {
+    let place = Place::new().await;
+    assert_eq!(
+        recorded(&place, push(None, '1', vec![file(&chain("a", 1))])).await,
+        (1, 0)
+    );
+    let runs = place.store.list_runs(&RunFilter::default()).await.unwrap();
+    assert_eq!(
+        (runs[0].commit.as_str(), runs[0].branch.as_deref()),
+        (sha('1').as_str(), Some("main"))
+    );
+    assert_eq!(runs[0].actor.as_deref(), Some("ada"));
+    assert!(matches!(
+        &runs[0].cause,
+        CauseKind::Push {
+            generation: 1,
+            before: None,
+            ..
+        }
+    ));
+    assert_eq!(
+        place.store.refs(place.repo).await.unwrap()["main"],
+        sha('1')
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_saw_the_same_push_record_it_once() {
+    let place = Place::new().await;
+    let seen = push(None, '1', vec![file(&chain("a", 1))]);
+    let watchers = (0..6).map(|_| {
+        let (store, repo, seen) = (place.store.clone(), place.repo, seen.clone());
+        tokio::spawn(async move { store.record_push(repo, seen).await.unwrap() })
+    });
+    let mut results = Vec::new();
+    for watcher in watchers.collect::<Vec<_>>() {
+        results.push(watcher.await.unwrap());
+    }
+    assert_eq!(
+        results
+            .iter()
+            .filter(|result| **result == PushRecorded::Stale)
+            .count(),
+        5
+    );
+    assert_eq!(place.count("select count(*) from run").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_forced_back_to_an_old_commit_starts_a_run_again() {
+    let place = Place::new().await;
+    let dags = || vec![file(&chain("a", 1))];
+    for (before, after) in [
+        (None, '1'),
+        (Some('1'), '2'),
+        (Some('2'), '1'),
+        (Some('1'), '2'),
+    ] {
+        assert_eq!(recorded(&place, push(before, after, dags())).await, (1, 0));
+    }
+    assert_eq!(place.count("select count(*) from dag_version").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_was_deleted_and_pushed_again_is_new_and_counts_on() {
+    let place = Place::new().await;
+    recorded(&place, push(None, '1', vec![file(&chain("a", 1))])).await;
+    place
+        .store
+        .record_branch_gone(place.repo, "main", Some(sha('9')))
+        .await
+        .unwrap();
+    assert_eq!(
+        place.store.refs(place.repo).await.unwrap().len(),
+        1,
+        "it was not where it was said to be"
+    );
+    place
+        .store
+        .record_branch_gone(place.repo, "main", Some(sha('1')))
+        .await
+        .unwrap();
+    assert!(place.store.refs(place.repo).await.unwrap().is_empty());
+    assert_eq!(
+        recorded(&place, push(None, '1', vec![file(&chain("a", 1))])).await,
+        (1, 0)
+    );
+    assert_eq!(place.count("select generation from repo_ref").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_dag_takes_note_of_the_push_and_starts_nothing() {
+    let place = Place::new().await;
+    let (dag, _) = place.dag(&chain("a", 1)).await;
+    place.store.pause_dag(dag, true).await.unwrap();
+    assert_eq!(
+        recorded(&place, push(None, '1', vec![file(&chain("a", 1))])).await,
+        (0, 0)
+    );
+    assert_eq!(place.text("select refused from cause").await, "paused");
+    place.store.pause_dag(dag, false).await.unwrap();
+    assert_eq!(
+        recorded(&place, push(Some('1'), '2', vec![file(&chain("a", 1))])).await,
+        (1, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_errors_is_recorded_and_the_others_work_on() {
+    let place = Place::new().await;
+    let broken = |path: &str| DagAtCommit {
+        path: path.into(),
+        source: "stages: [".into(),
+        dag: Err(serde_json::json!([{"message": "not closed"}])),
+    };
+    recorded(
+        &place,
+        push(
+            None,
+            '1',
+            vec![file(&scheduled("night", "0 3 * * *")), file(&chain("a", 1))],
+        ),
+    )
+    .await;
+    let seen = push(
+        Some('1'),
+        '2',
+        vec![broken("dags/night.yaml"), file(&chain("a", 1))],
+    );
+    assert_eq!(recorded(&place, seen).await, (1, 1));
+    let faults = place.store.list_faults(Some(place.repo)).await.unwrap();
+    assert_eq!(
+        (faults[0].path.as_str(), faults[0].commit.clone()),
+        ("dags/night.yaml", sha('2'))
+    );
+    let night = place.store.resolve_dag("night").await.unwrap();
+    let detail = place.store.dag_detail(night).await.unwrap();
+    assert!(detail.summary.has_faults);
+    assert_eq!(
+        detail.summary.commit,
+        Some(sha('1')),
+        "the last good version stands"
+    );
+    assert_eq!(detail.schedules.len(), 1);
+    // Mended: the fault is history.
+    let seen = push(
+        Some('2'),
+        '3',
+        vec![file(&scheduled("night", "0 3 * * *")), file(&chain("a", 1))],
+    );
+    recorded(&place, seen).await;
+    assert!(place.store.list_faults(None).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_files_with_one_name_are_a_fault_of_the_second() {
+    let place = Place::new().await;
+    let mut twin = file(&chain("a", 1));
+    twin.path = "dags/twin.yaml".into();
+    assert_eq!(
+        recorded(&place, push(None, '1', vec![file(&chain("a", 1)), twin])).await,
+        (1, 1)
+    );
+    let faults = place.store.list_faults(None).await.unwrap();
+    assert_eq!(faults[0].path, "dags/twin.yaml");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_without_a_value_is_a_fault_and_not_a_failed_sync() {
+    let place = Place::new().await;
+    let mut draft = draft("a", vec![stage("only", &[])]);
+    let kind = ParamKind::Boolean;
+    draft.params.insert(
+        ParamName::new("full").unwrap(),
+        ParamSpec {
+            kind,
+            default: None,
+            description: None,
+        },
+    );
+    let seen = push(None, '1', vec![file(&Dag::new(draft).unwrap())]);
+    assert_eq!(recorded(&place, seen).await, (0, 1));
+    let faults = place.store.list_faults(None).await.unwrap();
+    assert!(
+        faults[0]
+            .diagnostics
+            .to_string()
+            .contains("`full` has no default")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_goes_on_where_it_was_unless_it_changed_and_ends_with_its_file() {
+    let place = Place::new().await;
+    recorded(
+        &place,
+        push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]),
+    )
+    .await;
+    place
+        .sql("update schedule set next_tick = '2020-01-01'")
+        .await;
+    recorded(
+        &place,
+        push(Some('1'), '2', vec![file(&scheduled("night", "0 3 * * *"))]),
+    )
+    .await;
+    assert_eq!(
+        place
+            .text("select next_tick::date::text from schedule")
+            .await,
+        "2020-01-01"
+    );
+    recorded(
+        &place,
+        push(Some('2'), '3', vec![file(&scheduled("night", "0 4 * * *"))]),
+    )
+    .await;
+    assert_eq!(
+        place
+            .count("select count(*) from schedule where next_tick > now()")
+            .await,
+        1
+    );
+    recorded(&place, push(Some('3'), '4', vec![])).await;
+    assert_eq!(place.count("select count(*) from schedule").await, 0);
+    let night = place.store.resolve_dag("night").await.unwrap();
+    let gone = place.store.current_version(night).await.unwrap_err();
+    assert!(
+        gone.to_string().contains("not on the followed branch"),
+        "{gone}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_a_topic_branch_leaves_schedules_and_current_versions_alone() {
+    let place = Place::new().await;
+    recorded(
+        &place,
+        push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]),
+    )
+    .await;
+    let mut seen = push(
+        None,
+        '2',
+        vec![
+            file(&scheduled("night", "0 4 * * *")),
+            file(&chain("new", 1)),
+        ],
+    );
+    seen.branch = "topic".into();
+    seen.is_followed = false;
+    seen.matches = vec![DagName::new("new").unwrap()];
+    assert_eq!(recorded(&place, seen).await, (1, 0));
+    assert_eq!(place.text("select cron from schedule").await, "0 3 * * *");
+    let night = place.store.resolve_dag("shop/night").await.unwrap();
+    assert_eq!(
+        place.store.current_version(night).await.unwrap().commit,
+        sha('1')
+    );
+    let new = place.store.resolve_dag("new").await.unwrap();
+    assert!(place.store.current_version(new).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dag_name_of_several_repos_has_to_be_said_in_full() {
+    let place = Place::new().await;
+    let new = NewRepo {
+        name: RepoName::new("lab").unwrap(),
+        url: "file:///lab".into(),
+        followed_branch: None,
+        poll_every: Duration::from_secs(60),
+        webhook_secret: None,
+        credentials: None,
+    };
+    let lab = place.store.add_repo(&new).await.unwrap();
+    place.dag(&chain("a", 1)).await;
+    place
+        .store
+        .record_dag_version(lab, COMMIT, "dags/a.yaml", "", &chain("a", 1))
+        .await
+        .unwrap();
+    let error = place.store.resolve_dag("a").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "several repos have a DAG named `a`; say which: lab/a, shop/a"
+    );
+    assert!(place.store.resolve_dag("lab/a").await.is_ok());
+    assert_eq!(
+        place
+            .store
+            .resolve_dag("lab/b")
+            .await
+            .unwrap_err()
+            .to_string(),
+        "there is no DAG `lab/b`"
+    );
+}
+
+fn delivery(place: &Place, id: &str, push: bool) -> NewDelivery {
+    NewDelivery {
+        provider: "github".into(),
+        repo: place.repo,
+        delivery_id: id.into(),
+        event: "push".into(),
+        body: b"{}".to_vec(),
+        push: push.then(|| ToldPush {
+            branch: "main".into(),
+            before: None,
+            after: Some(sha('1')),
+            actor: Some("ada".into()),
+        }),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
+    let place = Place::new().await;
+    place
+        .store
+        .record_sync(place.repo, SyncOutcome::Good)
+        .await
+        .unwrap();
+    assert!(place.store.repos_to_sync().await.unwrap().is_empty());
+    let sending = (0..10).map(|_| {
+        let (store, delivery) = (place.store.clone(), delivery(&place, "d1", true));
+        tokio::spawn(async move { store.record_delivery(&delivery).await.unwrap() })
+    });
+    let mut new = 0;
+    for sent in sending.collect::<Vec<_>>() {
+        new += usize::from(matches!(sent.await.unwrap(), DeliveryRecorded::New(_)));
+    }
+    assert_eq!(new, 1);
+    let due = place.store.repos_to_sync().await.unwrap();
+    assert!(due[0].synced_before);
+    let pending = place.store.pending_pushes(place.repo).await.unwrap();
+    assert_eq!((pending.len(), pending[0].branch.as_str()), (1, "main"));
+    // A delivery that comes while the sync runs makes it due again at once.
+    place
+        .store
+        .record_sync(place.repo, SyncOutcome::Good)
+        .await
+        .unwrap();
+    assert_eq!(place.store.next_sync().await.unwrap(), Some(Duration::ZERO));
+    place
+        .store
+        .finish_delivery(pending[0].delivery, "done")
+        .await
+        .unwrap();
+    place
+        .store
+        .record_sync(place.repo, SyncOutcome::Good)
+        .await
+        .unwrap();
+    assert!(place.store.next_sync().await.unwrap().unwrap() > Duration::from_secs(30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_about_something_else_is_kept_and_wakes_nobody() {
+    let place = Place::new().await;
+    place
+        .store
+        .record_sync(place.repo, SyncOutcome::Good)
+        .await
+        .unwrap();
+    place
+        .store
+        .record_delivery(&delivery(&place, "ping", false))
+        .await
+        .unwrap();
+    assert!(place.store.repos_to_sync().await.unwrap().is_empty());
+    assert!(
+        place
+            .store
+            .pending_pushes(place.repo)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_is_shown_and_tried_again_later() {
+    let place = Place::new().await;
+    let failed = SyncOutcome::Failed("no route to host".into());
+    place.store.record_sync(place.repo, failed).await.unwrap();
+    let detail = place.store.repo_detail(place.repo).await.unwrap();
+    assert_eq!(
+        detail.summary.last_error.as_deref(),
+        Some("no route to host")
+    );
+    assert_eq!(detail.summary.last_sync_at, None);
+    assert!(place.store.repos_to_sync().await.unwrap().is_empty());
+    place.store.request_sync(place.repo).await.unwrap();
+    assert!(!place.store.repos_to_sync().await.unwrap()[0].synced_before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_come_back_for_the_fetch() {
+    let place = Place::new().await;
+    let new = NewRepo {
+        name: RepoName::new("private").unwrap(),
+        url: "https://example.org/p.git".into(),
+        followed_branch: Some("trunk".into()),
+        poll_every: Duration::from_secs(60),
+        webhook_secret: None,
+        credentials: Some(RepoCredentials {
+            username: "bot".into(),
+            password: "hush".into(),
+        }),
+    };
+    let id = place.store.add_repo(&new).await.unwrap();
+    let (url, credentials) = place.store.repo_remote(id).await.unwrap();
+    let credentials = credentials.unwrap();
+    assert_eq!(
+        (url.as_str(), credentials.username.as_str()),
+        ("https://example.org/p.git", "bot")
+    );
+    assert_eq!(credentials.password.expose_secret(), "hush");
+    let taken = place.store.add_repo(&new).await.unwrap_err();
+    assert!(matches!(taken, Error::Conflict { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_repo_leaves_nothing_but_not_while_it_runs() {
+    let place = Place::new().await;
+    recorded(
+        &place,
+        push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]),
+    )
+    .await;
+    let refused = place.store.remove_repo(place.repo).await.unwrap_err();
+    assert!(refused.to_string().contains("1 runs"), "{refused}");
+    let claim = place.claim_one().await;
+    finish(&place.store, &claim, good()).await.unwrap();
+    place.store.remove_repo(place.repo).await.unwrap();
+    for table in [
+        "repo",
+        "dag",
+        "dag_version",
+        "schedule",
+        "cause",
+        "run",
+        "attempt",
+        "run_event",
+    ] {
+        let query: &'static str =
+            Box::leak(format!("select count(*) from {table}").into_boxed_str());
+        assert_eq!(place.count(query).await, 0, "{table}");
+    }
+}

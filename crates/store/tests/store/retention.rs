@@ -1,0 +1,133 @@
+//! What goes, and what stays.
+
+use std::time::Duration;
+
+use trainyard_store::{LogChunk, Pruned, Retention};
+
+use crate::kit::*;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+async fn ended_runs(place: &Place, count: usize) {
+    let ids = place.dag(&chain("a", 1)).await;
+    for _ in 0..count {
+        place.start(ids).await;
+        let claim = place.claim_one().await;
+        let chunk = LogChunk {
+            text: "2026-11-23T00:00:00Z O a\n".into(),
+            cursor: None,
+        };
+        place
+            .store
+            .append_log(claim.attempt, claim.fence, &[chunk])
+            .await
+            .unwrap();
+        finish(&place.store, &claim, good()).await.unwrap();
+    }
+}
+
+/// Ages all that ended; what has ended resists changes otherwise.
+async fn age(place: &Place, interval: &'static str) {
+    let statement = format!(
+        "alter table run disable trigger user;
+         update run set finished_at = now() - interval '{interval}';
+         alter table run enable trigger user;"
+    );
+    place.sql(Box::leak(statement.into_boxed_str())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_runs_go_but_the_newest_of_each_dag_stay_for_ever() {
+    let place = Place::new().await;
+    ended_runs(&place, 5).await;
+    age(&place, "100 days").await;
+    let rule = Retention {
+        runs_of_each_dag: 3,
+        ..Retention::default()
+    };
+    let dry = place.store.prune(&rule, true).await.unwrap();
+    assert_eq!(dry.runs, 2);
+    assert_eq!(place.count("select count(*) from run").await, 5);
+    let pruned = place.store.prune(&rule, false).await.unwrap();
+    assert_eq!(pruned.runs, 2);
+    assert_eq!(place.count("select count(*) from run").await, 3);
+    assert_eq!(place.count("select min(id) from run").await, 3);
+    for orphans in [
+        "select count(*) from run_event where run not in (select id from run)",
+        "select count(*) from cause where id not in (select cause from run)",
+        "select count(*) from attempt where run not in (select id from run)",
+    ] {
+        assert_eq!(place.count(orphans).await, 0, "{orphans}");
+    }
+    assert_eq!(
+        place.store.prune(&rule, false).await.unwrap(),
+        Pruned::default()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn young_runs_and_live_runs_stay() {
+    let place = Place::new().await;
+    ended_runs(&place, 3).await;
+    let ids = place.dag(&chain("b", 1)).await;
+    place.start(ids).await;
+    let rule = Retention {
+        runs_of_each_dag: 1,
+        ..Retention::default()
+    };
+    assert!(place.store.prune(&rule, false).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_go_earlier_than_their_runs_and_readers_are_told() {
+    let place = Place::new().await;
+    ended_runs(&place, 1).await;
+    age(&place, "40 days").await;
+    let pruned = place
+        .store
+        .prune(&Retention::default(), false)
+        .await
+        .unwrap();
+    assert_eq!((pruned.logs, pruned.runs), (1, 0));
+    assert_eq!(place.count("select count(*) from log_chunk").await, 0);
+    let run = trainyard_core::id::RunId(place.count("select id from run").await);
+    let attempt = place.store.last_attempt(run, "s0").await.unwrap().unwrap();
+    let slice = place.store.read_log(attempt, 0, 100).await.unwrap();
+    assert!(slice.pruned_at.is_some() && slice.complete && slice.pieces.is_empty());
+    assert_eq!(
+        place
+            .store
+            .prune(&Retention::default(), false)
+            .await
+            .unwrap()
+            .logs,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_are_used_stay() {
+    let place = Place::new().await;
+    ended_runs(&place, 1).await;
+    let (store, spare) = (&place.store, chain("a", 1));
+    store
+        .record_dag_version(place.repo, "other", "dags/a.yaml", "", &spare)
+        .await
+        .unwrap();
+    place
+        .sql("update dag_version set created_at = now() - interval '1 year'")
+        .await;
+    let rule = Retention {
+        runs_for: 90 * DAY,
+        ..Retention::default()
+    };
+    assert_eq!(
+        place.store.prune(&rule, true).await.unwrap().dag_versions,
+        1
+    );
+    assert_eq!(
+        place.store.prune(&rule, false).await.unwrap().dag_versions,
+        1
+    );
+    assert_eq!(place.text("select commit from dag_version").await, COMMIT);
+}

@@ -1,0 +1,149 @@
+//! Ticks and their runs.
+
+use std::time::Duration;
+
+use trainyard_core::cause::CauseKind;
+use trainyard_store::{PushRecorded, RunFilter};
+
+use crate::kit::*;
+use crate::pushes::{file, push, scheduled};
+
+async fn with_schedule(cron: &str) -> Place {
+    let place = Place::new().await;
+    let mut seen = push(None, '1', vec![file(&scheduled("night", cron))]);
+    seen.matches.clear();
+    assert!(matches!(
+        place.store.record_push(place.repo, seen).await.unwrap(),
+        PushRecorded::Recorded { .. }
+    ));
+    place
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tick_fires_once_however_many_look() {
+    let place = with_schedule("* * * * *").await;
+    place
+        .sql("update schedule set next_tick = date_trunc('minute', now())")
+        .await;
+    let other = place.another().await;
+    let looking = (0..8).map(|at| {
+        let store = if at % 2 == 0 {
+            place.store.clone()
+        } else {
+            other.clone()
+        };
+        tokio::spawn(async move { store.fire_due_schedules().await.unwrap().fired })
+    });
+    let mut fired = 0;
+    for looked in looking.collect::<Vec<_>>() {
+        fired += looked.await.unwrap();
+    }
+    // A minute may have passed meanwhile; then that tick fired too, once.
+    let runs = place.store.list_runs(&RunFilter::default()).await.unwrap();
+    assert_eq!(runs.len(), fired);
+    let mut ticks: Vec<_> = runs.iter().map(|run| run.logical_time).collect();
+    ticks.dedup();
+    assert_eq!(ticks.len(), fired);
+    assert!((1..=2).contains(&fired), "{fired} ticks fired");
+    assert!(
+        matches!(&runs[0].cause, CauseKind::Schedule { schedule, .. } if schedule == "* * * * * (Europe/Berlin)")
+    );
+    assert_eq!(runs[0].branch.as_deref(), Some("main"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tick_whose_run_cannot_be_made_is_not_lost() {
+    let place = with_schedule("0 3 * * *").await;
+    place
+        .sql("update schedule set next_tick = date_trunc('minute', now())")
+        .await;
+    // As if the daemon had died between the run and the advance: nothing of the transaction stays.
+    place
+        .sql(
+            "create function fail() returns trigger language plpgsql as $$ begin raise exception 'crash'; end $$;
+             create trigger crash before update on schedule for each row execute function fail();",
+        )
+        .await;
+    assert!(place.store.fire_due_schedules().await.is_err());
+    assert_eq!(place.count("select count(*) from run").await, 0);
+    assert_eq!(place.count("select count(*) from cause").await, 0);
+    place.sql("drop trigger crash on schedule").await;
+    let report = place.store.fire_due_schedules().await.unwrap();
+    assert_eq!((report.fired, report.duplicates), (1, 0));
+    assert!(report.next_in.unwrap() > Duration::from_secs(60));
+    assert_eq!(place.store.fire_due_schedules().await.unwrap().fired, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tick_that_was_told_before_starts_nothing_more() {
+    let place = with_schedule("0 3 * * *").await;
+    place
+        .sql("update schedule set next_tick = date_trunc('minute', now())")
+        .await;
+    assert_eq!(place.store.fire_due_schedules().await.unwrap().fired, 1);
+    // As if a restored backup had set the clock of the schedule back.
+    place
+        .sql("update schedule set next_tick = (select logical_time from run)")
+        .await;
+    let report = place.store.fire_due_schedules().await.unwrap();
+    assert_eq!((report.fired, report.duplicates), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_dag_lets_its_ticks_pass() {
+    let place = with_schedule("0 3 * * *").await;
+    let dag = place.store.resolve_dag("night").await.unwrap();
+    place.store.pause_dag(dag, true).await.unwrap();
+    place
+        .sql("update schedule set next_tick = date_trunc('minute', now())")
+        .await;
+    let report = place.store.fire_due_schedules().await.unwrap();
+    assert_eq!((report.fired, report.passed_over), (0, 1));
+    place.store.pause_dag(dag, false).await.unwrap();
+    assert_eq!(place.store.fire_due_schedules().await.unwrap().fired, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_ticks_follow_the_rule_of_their_schedule() {
+    let place = with_schedule("0 * * * *").await;
+    let five_hours_ago =
+        "update schedule set next_tick = date_trunc('hour', now() - interval '5 hours'), missed = ";
+    for (rule, at_least) in [("'none'", 0), ("'last'", 1), ("'all'", 5)] {
+        place.sql("delete from run; delete from cause;").await;
+        let set: &'static str = Box::leak(format!("{five_hours_ago}{rule}").into_boxed_str());
+        place.sql(set).await;
+        let report = place.store.fire_due_schedules().await.unwrap();
+        // On the hour itself one tick is on time, whatever the rule.
+        assert!(
+            (at_least..=at_least + 1).contains(&report.fired),
+            "{rule}: {report:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_cannot_be_read_does_not_stop_the_others() {
+    let place = Place::new().await;
+    let mut seen = push(
+        None,
+        '1',
+        vec![
+            file(&scheduled("sick", "0 3 * * *")),
+            file(&scheduled("well", "0 3 * * *")),
+        ],
+    );
+    seen.matches.clear();
+    place.store.record_push(place.repo, seen).await.unwrap();
+    place
+        .sql(
+            "update schedule set next_tick = date_trunc('minute', now());
+             update schedule set timezone = 'Atlantis' where dag = (select id from dag where name = 'sick');",
+        )
+        .await;
+    let report = place.store.fire_due_schedules().await.unwrap();
+    assert_eq!(report.fired, 1);
+    assert!(
+        report.next_in.unwrap() > Duration::ZERO,
+        "no busy loop over the sick one"
+    );
+}

@@ -1,0 +1,116 @@
+//! Secrets and tokens.
+
+use std::collections::BTreeSet;
+
+use secrecy::{ExposeSecret, SecretString};
+use trainyard_core::name::SecretName;
+use trainyard_store::{Error, SecretKey, Store, StoreOptions};
+
+use crate::kit::*;
+
+const CANARY: &str = "canary-7f3a-value";
+
+fn dsn() -> SecretName {
+    SecretName::new("DSN").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_comes_back_for_its_repo_only_and_is_unreadable_in_the_database() {
+    let place = Place::new().await;
+    place
+        .store
+        .set_secret(place.repo, &dsn(), &CANARY.into())
+        .await
+        .unwrap();
+    let names = BTreeSet::from([dsn(), SecretName::new("OTHER").unwrap()]);
+    let values = place.store.secrets_for(place.repo, &names).await.unwrap();
+    assert_eq!(values.len(), 1);
+    assert_eq!(values[&dsn()].expose_secret(), CANARY);
+    let dump = place
+        .text("select string_agg(encode(sealed, 'escape'), ' ') || (select string_agg(r::text, ' ') from repo r) from secret")
+        .await;
+    assert!(!dump.contains(CANARY) && !dump.contains("hook-secret"));
+    assert!(
+        !dump.contains(&hex::encode(CANARY)),
+        "bytea is shown in hex"
+    );
+    let listed = place.store.list_secrets(place.repo).await.unwrap();
+    assert_eq!(listed[0].name, "DSN");
+    place.store.remove_secret(place.repo, &dsn()).await.unwrap();
+    let gone = place
+        .store
+        .remove_secret(place.repo, &dsn())
+        .await
+        .unwrap_err();
+    assert_eq!(gone.to_string(), "there is no secret DSN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_value_moved_to_another_name_does_not_open() {
+    let place = Place::new().await;
+    place
+        .store
+        .set_secret(place.repo, &dsn(), &CANARY.into())
+        .await
+        .unwrap();
+    place.sql("update secret set name = 'STOLEN'").await;
+    let names = BTreeSet::from([SecretName::new("STOLEN").unwrap()]);
+    let refused = place.store.secrets_for(place.repo, &names).await;
+    assert!(matches!(refused, Err(Error::WrongSecretKey)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_is_found_out_at_the_start() {
+    let place = Place::new().await;
+    let mut options = StoreOptions::new(place.url.clone());
+    options.secret_key = Some(SecretKey::from_bytes([8; 32]));
+    let store = Store::connect(&options).await.unwrap();
+    let refused = store.migrate().await.unwrap_err();
+    assert!(matches!(refused, Error::WrongSecretKey));
+    assert!(refused.to_string().contains("key file"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_webhook_secret_is_had_by_the_repos_name() {
+    let place = Place::new().await;
+    let (repo, secret) = place.store.webhook_secret("shop").await.unwrap().unwrap();
+    assert_eq!((repo, secret.expose_secret()), (place.repo, "hook-secret"));
+    assert!(
+        place
+            .store
+            .webhook_secret("nowhere")
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
+    let place = Place::new().await;
+    let (info, token) = place.store.create_token("laptop").await.unwrap();
+    let who = place.store.authenticate(&token).await.unwrap().unwrap();
+    assert_eq!((who.id, who.name.as_str()), (info.id, "laptop"));
+    assert!(
+        place
+            .store
+            .authenticate(&SecretString::from("guess"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let rows = place.text("select t::text from token t").await;
+    assert!(!rows.contains(token.expose_secret().trim_start_matches("trainyard_")));
+
+    let taken = place.store.create_token("laptop").await.unwrap_err();
+    assert!(matches!(taken, Error::Conflict { .. }));
+    place.store.revoke_token("laptop").await.unwrap();
+    assert!(place.store.authenticate(&token).await.unwrap().is_none());
+    let (_, second) = place.store.create_token("laptop").await.unwrap();
+    assert!(place.store.authenticate(&second).await.unwrap().is_some());
+    assert!(matches!(
+        place.store.revoke_token("nobody").await,
+        Err(Error::NotFound { .. })
+    ));
+    assert_eq!(place.store.list_tokens().await.unwrap().len(), 2);
+}
