@@ -1,7 +1,9 @@
 //! `admit`: shares capacity among the attempts of all runs that wait for it.
 //!
 //! Fair between runs: the next grant goes to the run that holds the least, then to whoever waited
-//! longest. An attempt whose pool is full does not block others that can go.
+//! longest. An attempt whose pool is full does not block others that can go; nor does one that wants
+//! many slots of a pool at once keep them free by waiting, so it may wait as long as others keep
+//! coming that want fewer.
 
 use std::collections::BTreeMap;
 

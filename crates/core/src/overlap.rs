@@ -114,17 +114,13 @@ pub fn judge(
             }
             let (start, blocked) = newest.split_at(free.min(newest.len()));
             verdicts.extend(start.iter().copied().map(Verdict::Start));
+            // What is being cancelled already makes room for the first of the blocked.
             let going = active.iter().filter(|run| !cancelling.contains(run));
-            let to_cancel = blocked.len().saturating_sub(cancelling.len());
-            verdicts.extend(
-                going
-                    .take(to_cancel)
-                    .zip(blocked.iter())
-                    .map(|(run, newer)| Verdict::Cancel {
-                        run: *run,
-                        newer: *newer,
-                    }),
-            );
+            let newer = blocked.iter().skip(cancelling.len());
+            verdicts.extend(going.zip(newer).map(|(run, newer)| Verdict::Cancel {
+                run: *run,
+                newer: *newer,
+            }));
             verdicts
         }
     }
@@ -197,6 +193,19 @@ mod tests {
         assert_eq!(
             judge(rule(Overlap::CancelRunning), &[], &[], &[C]),
             [Verdict::Start(C)]
+        );
+    }
+
+    #[test]
+    fn a_run_is_cancelled_for_the_one_that_no_other_makes_room_for() {
+        let rule = Concurrency {
+            limit: Some(2),
+            overlap: Overlap::CancelRunning,
+        };
+        let d = RunId(4);
+        assert_eq!(
+            judge(rule, &[A, B], &[A], &[C, d]),
+            [Verdict::Cancel { run: B, newer: d }]
         );
     }
 }

@@ -7,6 +7,10 @@ use thiserror::Error;
 
 use crate::name::ParamName;
 
+/// The longest text that a parameter may hold, in bytes: stages get it in their environment, which
+/// the kernel bounds.
+pub const LONGEST_TEXT: usize = 32 * 1024;
+
 /// A parameter's value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ParamValue {
@@ -101,7 +105,14 @@ impl ParamKind {
     pub fn check(&self, value: ParamValue) -> Result<ParamValue, String> {
         match (self, value) {
             (Self::String { choices }, ParamValue::String(text)) => {
-                if choices.is_empty() || choices.contains(&text) {
+                if text.len() > LONGEST_TEXT {
+                    Err(format!(
+                        "must have at most {LONGEST_TEXT} bytes, not {}",
+                        text.len()
+                    ))
+                } else if text.contains('\0') {
+                    Err("must not hold a NUL character".to_owned())
+                } else if choices.is_empty() || choices.contains(&text) {
                     Ok(ParamValue::String(text))
                 } else {
                     Err(format!(
@@ -269,6 +280,32 @@ mod tests {
             values[&ParamName::new("epochs").unwrap()],
             ParamValue::Integer(10)
         );
+    }
+
+    #[test]
+    fn text_that_no_environment_can_hold_is_refused() {
+        let any = ParamKind::String { choices: vec![] };
+        assert_eq!(
+            any.read("a\0b").unwrap_err(),
+            "must not hold a NUL character"
+        );
+        assert!(any.read(&"x".repeat(LONGEST_TEXT)).is_ok());
+        assert_eq!(
+            any.read(&"x".repeat(LONGEST_TEXT + 1)).unwrap_err(),
+            "must have at most 32768 bytes, not 32769"
+        );
+    }
+
+    #[test]
+    fn numbers_are_finite_and_within_their_bounds() {
+        let number = ParamKind::Number {
+            minimum: Some(0.5),
+            maximum: None,
+        };
+        assert_eq!(number.read("1e3").unwrap(), ParamValue::Number(1000.0));
+        for wrong in ["nan", "inf", "-inf", "0.4", "", "1,5"] {
+            assert!(number.read(wrong).is_err(), "{wrong:?} was taken");
+        }
     }
 
     #[test]

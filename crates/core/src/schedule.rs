@@ -50,7 +50,8 @@ pub struct Due {
     pub fire: Vec<Timestamp>,
     /// How many ticks pass without a run, by the rule for missed ones.
     pub passed_over: usize,
-    /// The next tick to wait for; after `now`, unless there were too many to look at in one call.
+    /// The next tick to wait for; `None` if there is none any more. It is after `now`, unless there
+    /// were too many to look at in one call: then ask again at once.
     pub next: Option<Timestamp>,
 }
 
@@ -64,7 +65,14 @@ pub fn due(cron: &Cron, timezone: Tz, missed: Missed, next_tick: Timestamp, now:
     let mut next = Some(next_tick);
     while let Some(tick) = next.filter(|tick| *tick <= now) {
         if ticks.len() == STEPS_AT_MOST {
-            break;
+            // Which of them are the last ones shows only further on: leave as many as may be made
+            // up for to the next call.
+            let passed_over = STEPS_AT_MOST - MISSED_AT_MOST;
+            return Due {
+                fire: Vec::new(),
+                passed_over,
+                next: Some(ticks[passed_over]),
+            };
         }
         ticks.push(tick);
         next = cron.next_after(tick, timezone);
@@ -132,6 +140,26 @@ mod tests {
     fn last_needs_no_make_up_run_where_a_tick_is_on_time() {
         let due = hourly(Missed::Last, "2026-11-23T05:00:10Z");
         assert_eq!(due.fire, [at("2026-11-23T05:00:00Z")]);
+    }
+
+    #[test]
+    fn a_very_long_absence_is_made_up_for_as_a_short_one_is() {
+        let cron = Cron::parse("* * * * *").unwrap();
+        let now = at("2026-11-23T01:00:30Z");
+        for (missed, expected) in [(Missed::None, 1), (Missed::Last, 1), (Missed::All, 101)] {
+            let mut next = at("2026-06-01T00:00:00Z");
+            let (mut fired, mut passed_over) = (Vec::new(), 0);
+            while next <= now {
+                let due = due(&cron, Tz::UTC, missed, next, now);
+                fired.extend(due.fire);
+                passed_over += due.passed_over;
+                next = due.next.unwrap();
+            }
+            assert_eq!(fired.len(), expected, "{missed:?}");
+            assert_eq!(fired.last(), Some(&at("2026-11-23T01:00:00Z")));
+            // 175 days and an hour, both ends included.
+            assert_eq!(fired.len() + passed_over, 175 * 1440 + 61);
+        }
     }
 
     #[test]

@@ -79,7 +79,12 @@ impl Pattern {
     /// Whether the pattern matches all of `text`, in time linear in its length.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        glob(&self.0).is_ok_and(|glob| glob.compile_matcher().is_match(text))
+        self.matcher().is_some_and(|matcher| matcher.is_match(text))
+    }
+
+    /// Made anew where it is needed: patterns are compared and stored as text.
+    fn matcher(&self) -> Option<globset::GlobMatcher> {
+        glob(&self.0).ok().map(|glob| glob.compile_matcher())
     }
 }
 
@@ -101,13 +106,14 @@ impl PushTrigger {
         } else {
             self.branches.iter().any(|pattern| pattern.matches(branch))
         };
-        let path_matches = self.paths.is_empty()
-            || paths.is_none_or(|paths| {
-                paths
-                    .iter()
-                    .any(|path| self.paths.iter().any(|pattern| pattern.matches(path)))
-            });
-        branch_matches && path_matches
+        if !branch_matches || self.paths.is_empty() {
+            return branch_matches;
+        }
+        let Some(paths) = paths else { return true };
+        let matchers: Vec<_> = self.paths.iter().filter_map(Pattern::matcher).collect();
+        paths
+            .iter()
+            .any(|path| matchers.iter().any(|matcher| matcher.is_match(path)))
     }
 }
 
@@ -147,6 +153,43 @@ mod tests {
             &[],
             &[&"a".repeat(99), &"b".repeat(5_000)],
         );
+    }
+
+    #[test]
+    fn odd_patterns_are_refused_or_matched_and_never_panic() {
+        for text in [
+            "[",
+            "[z-a]",
+            "{a",
+            "a}",
+            "\\",
+            "{a,{b,c}}",
+            "[ä-ö]",
+            "[!a]",
+            "***",
+            "{,}",
+            "[]a]",
+        ] {
+            let _ = Pattern::new(text).map(|pattern| pattern.matches("aäb/c"));
+        }
+        let deep = "{".repeat(120) + "a" + &"}".repeat(120);
+        let _ = Pattern::new(deep).map(|pattern| pattern.matches("a"));
+        let _ = Pattern::new("{a,b}".repeat(50)).map(|pattern| pattern.matches("ab"));
+    }
+
+    #[test]
+    fn many_changed_files_are_filtered_in_good_time() {
+        let paths = (0..20)
+            .map(|n| Pattern::new(format!("src/{n}/**/*.py")).unwrap())
+            .collect();
+        let trigger = PushTrigger {
+            branches: vec![],
+            paths,
+        };
+        let mut changed: Vec<String> = (0..20_000).map(|n| format!("docs/{n}.md")).collect();
+        assert!(!trigger.matches("main", "main", Some(&changed)));
+        changed.push("src/19/a/b.py".to_owned());
+        assert!(trigger.matches("main", "main", Some(&changed)));
     }
 
     #[test]

@@ -177,7 +177,19 @@ fn check_inputs(
 }
 
 pub(super) fn check_schedules(draft: &DagDraft, faults: &mut Vec<DagFault>) {
+    let mut seen = BTreeSet::new();
     for (item, schedule) in draft.triggers.schedule.iter().enumerate() {
+        // Ticks are told apart by these two; a second run for the same tick would never come.
+        if !seen.insert((schedule.cron.as_str(), schedule.timezone.name())) {
+            faults.push(DagFault {
+                place: Place::Schedule(item),
+                message: format!(
+                    "there are two schedules `{}` in {}",
+                    schedule.cron, schedule.timezone
+                ),
+                help: Some("remove one of them; a tick starts one run".to_owned()),
+            });
+        }
         let given = schedule
             .params
             .iter()

@@ -3,16 +3,22 @@
 //! Day-of-month and day-of-week are OR-ed when both are given, as crontab(5) says. The rule for
 //! changes of the clock is ours and holds in every time zone: a fixed time that a change skips fires
 //! at the first valid minute after it, one that is repeated fires once (on the first pass), and
-//! wildcard minutes and hours fire in both passes.
+//! wildcard minutes and hours fire whenever the clock shows them, so in both passes.
+//! A time is fixed if neither its minutes nor its hours hold a `*`: `30 2`, `0 2,14` and `0 8-18/2`
+//! are, `*/15 2` and `30 *` are not.
+
+mod ticks;
 
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
 use thiserror::Error;
 
+use self::ticks::Civil;
 use crate::Timestamp;
 
 /// The longest cron expression, in bytes.
@@ -45,7 +51,13 @@ pub struct CronFault {
 #[derive(Clone)]
 pub struct Cron {
     source: String,
-    pattern: Box<croner::Cron>,
+    /// Parsed once and never changed; schedules are copied with the DAG that they are of.
+    parsed: Arc<Parsed>,
+}
+
+struct Parsed {
+    pattern: croner::Cron,
+    civil: Civil,
 }
 
 impl Cron {
@@ -89,9 +101,10 @@ impl Cron {
         }
         match parser().parse(expression) {
             Ok(pattern) => {
+                let civil = Civil::new(pattern.pattern.clone());
                 let cron = Self {
                     source: trimmed.to_owned(),
-                    pattern: Box::new(pattern),
+                    parsed: Arc::new(Parsed { pattern, civil }),
                 };
                 // 2024 is a leap year: what does not tick from then on never will.
                 let from = Timestamp::from_timestamp(1_704_067_200, 0).unwrap_or_default();
@@ -117,16 +130,13 @@ impl Cron {
     /// The first tick after `moment` by the clock of `timezone`; `None` if there is none any more.
     #[must_use]
     pub fn next_after(&self, moment: Timestamp, timezone: Tz) -> Option<Timestamp> {
-        self.pattern
-            .find_next_occurrence(&moment.with_timezone(&timezone), false)
-            .ok()
-            .map(|tick| tick.with_timezone(&chrono::Utc))
+        self.parsed.civil.next_after(moment, timezone)
     }
 
     /// The expression in English.
     #[must_use]
     pub fn describe(&self) -> String {
-        self.pattern.describe()
+        self.parsed.pattern.describe()
     }
 }
 
@@ -246,6 +256,75 @@ mod tests {
             Tz::America__New_York,
             "2026-11-01T05:30:00Z",
             "2026-11-02T06:30:00Z",
+        );
+    }
+
+    #[test]
+    fn several_fixed_times_a_day_follow_the_same_rule() {
+        let new_york = Tz::America__New_York;
+        next(
+            "0 2,14 * * *",
+            new_york,
+            "2026-03-08T05:00:00Z",
+            "2026-03-08T07:00:00Z",
+        );
+        next(
+            "0 2,14 * * *",
+            new_york,
+            "2026-03-08T07:00:00Z",
+            "2026-03-08T18:00:00Z",
+        );
+        next(
+            "0,30 1 * * *",
+            new_york,
+            "2026-11-01T05:30:00Z",
+            "2026-11-02T06:00:00Z",
+        );
+        next(
+            "0 0-3 * * *",
+            new_york,
+            "2026-11-01T05:00:00Z",
+            "2026-11-01T07:00:00Z",
+        );
+    }
+
+    #[test]
+    fn skipped_wildcard_minutes_are_not_made_up_for() {
+        next(
+            "*/30 2 * * *",
+            Tz::America__New_York,
+            "2026-03-08T05:00:00Z",
+            "2026-03-09T06:00:00Z",
+        );
+    }
+
+    #[test]
+    fn fractions_of_a_minute_do_not_matter() {
+        next(
+            "0 * * * *",
+            Tz::UTC,
+            "2026-11-23T00:59:59.999999999Z",
+            "2026-11-23T01:00:00Z",
+        );
+        next(
+            "0 * * * *",
+            Tz::UTC,
+            "2026-11-23T01:00:00.000000001Z",
+            "2026-11-23T02:00:00Z",
+        );
+    }
+
+    #[test]
+    fn the_end_of_time_has_no_tick_after_it() {
+        let cron = Cron::parse("* * * * *").unwrap();
+        assert_eq!(
+            cron.next_after(Timestamp::MAX_UTC, Tz::Europe__Berlin),
+            None
+        );
+        let leap = Cron::parse("0 0 29 2 *").unwrap();
+        assert_eq!(
+            leap.next_after(at("2096-03-01T00:00:00Z"), Tz::UTC),
+            Some(at("2104-02-29T00:00:00Z"))
         );
     }
 

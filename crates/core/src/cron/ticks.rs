@@ -1,0 +1,149 @@
+//! From a pattern of civil times to moments: the search for the next tick, and the rule for changes
+//! of the clock.
+//!
+//! The parser's own search knows only single times as fixed: with `0 2,14 * * *` it loses the run at
+//! 2 o'clock when the clock skips it, and repeats it when the clock goes back. So the search is ours.
+//! It is in civil time, day by day, and exact in one step wherever no change of the clock is near;
+//! near one it walks minute by minute.
+
+use chrono::{
+    Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike,
+};
+use chrono_tz::Tz;
+use croner::{CronPattern, Weekday};
+
+use crate::Timestamp;
+
+/// How far ahead a day is looked for. Leap days on a given weekday are up to 40 years apart.
+const YEARS_AHEAD: i32 = 100;
+
+/// More than any change of the clock: a change within it may move a tick.
+const NEAR: TimeDelta = TimeDelta::hours(26);
+
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+
+/// The civil times of a cron expression.
+#[derive(Clone)]
+pub(super) struct Civil {
+    pattern: CronPattern,
+    /// Times of the day, in minutes, in order.
+    minutes: Vec<u32>,
+    /// Neither minutes nor hours are wildcards.
+    fixed: bool,
+}
+
+impl Civil {
+    pub(super) fn new(pattern: CronPattern) -> Self {
+        let (hours, minutes) = (pattern.hours.values(), pattern.minutes.values());
+        let minutes = hours
+            .iter()
+            .flat_map(|hour| minutes.iter().map(move |minute| (hour, minute)))
+            .map(|(hour, minute)| u32::from(*hour) * 60 + u32::from(*minute))
+            .collect();
+        let fixed = !pattern.minutes.from_wildcard && !pattern.hours.from_wildcard;
+        Self {
+            pattern,
+            minutes,
+            fixed,
+        }
+    }
+
+    /// The first tick after `moment`; `None` if there is none, or none that time can tell.
+    pub(super) fn next_after(&self, moment: Timestamp, timezone: Tz) -> Option<Timestamp> {
+        let into_minute = TimeDelta::seconds(i64::from(moment.second()))
+            + TimeDelta::nanoseconds(i64::from(moment.nanosecond()));
+        let mut at = moment
+            .checked_sub_signed(into_minute)?
+            .checked_add_signed(MINUTE)?;
+        loop {
+            let civil = self.next_civil(local(at, timezone)?)?;
+            let guess = Timestamp::from_naive_utc_and_offset(civil, chrono::Utc)
+                .checked_sub_signed(offset(at, timezone))?;
+            if guess - at > NEAR * 2 {
+                // No civil time matches before, whatever the clock does in between.
+                at = guess - NEAR;
+                continue;
+            }
+            let end = at.checked_add_signed(NEAR * 3)?;
+            if offset(at - MINUTE, timezone) == offset(end, timezone) {
+                return Some(guess);
+            }
+            while at <= end {
+                if self.ticks(at, timezone)? {
+                    return Some(at);
+                }
+                at += MINUTE;
+            }
+        }
+    }
+
+    /// Whether a whole minute is a tick.
+    fn ticks(&self, at: Timestamp, timezone: Tz) -> Option<bool> {
+        let civil = local(at, timezone)?;
+        if !self.fixed {
+            return Some(self.matches(civil));
+        }
+        // The first minute after a gap makes up for what the gap skipped.
+        let skipped = local(at - MINUTE, timezone)? + MINUTE;
+        if skipped < civil && self.next_civil(skipped).is_some_and(|next| next < civil) {
+            return Some(true);
+        }
+        let first_pass = timezone
+            .from_local_datetime(&civil)
+            .earliest()
+            .is_none_or(|first| first == at);
+        Some(first_pass && self.matches(civil))
+    }
+
+    fn matches(&self, civil: NaiveDateTime) -> bool {
+        let minute = civil.hour() * 60 + civil.minute();
+        self.minutes.binary_search(&minute).is_ok() && self.matches_day(civil.date())
+    }
+
+    fn matches_month(&self, day: NaiveDate) -> bool {
+        self.pattern.month_match(day.month()).unwrap_or(false)
+    }
+
+    fn matches_day(&self, day: NaiveDate) -> bool {
+        let weekday = Weekday::from_days_from_sunday(day.weekday().num_days_from_sunday());
+        self.matches_month(day)
+            && self
+                .pattern
+                .day_match(day.year(), day.month(), day.day(), weekday)
+                .unwrap_or(false)
+    }
+
+    /// The first civil time that matches, at or after this one, whether the clock shows it or not.
+    fn next_civil(&self, from: NaiveDateTime) -> Option<NaiveDateTime> {
+        let mut day = from.date();
+        let minute = from.hour() * 60 + from.minute();
+        let mut place = self.minutes.partition_point(|other| *other < minute);
+        let last_year = day.year().saturating_add(YEARS_AHEAD);
+        while day.year() <= last_year {
+            if !self.matches_month(day) {
+                let next_month = day
+                    .with_day(1)?
+                    .checked_add_months(chrono::Months::new(1))?;
+                (day, place) = (next_month, 0);
+                continue;
+            }
+            if let Some(minute) = self.minutes.get(place)
+                && self.matches_day(day)
+            {
+                let time = NaiveTime::from_num_seconds_from_midnight_opt(minute * 60, 0)?;
+                return Some(day.and_time(time));
+            }
+            (day, place) = (day.checked_add_days(Days::new(1))?, 0);
+        }
+        None
+    }
+}
+
+fn offset(at: Timestamp, timezone: Tz) -> TimeDelta {
+    let offset = timezone.offset_from_utc_datetime(&at.naive_utc()).fix();
+    TimeDelta::seconds(i64::from(offset.local_minus_utc()))
+}
+
+fn local(at: Timestamp, timezone: Tz) -> Option<NaiveDateTime> {
+    at.naive_utc().checked_add_signed(offset(at, timezone))
+}
