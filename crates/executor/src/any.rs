@@ -9,14 +9,32 @@ use crate::contract::{
     Collected, Error, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
     Status,
 };
+use crate::docker::Docker;
 use crate::fake::Fake;
+use crate::process::Process;
 use crate::spec::AttemptSpec;
 
 /// One of the executors. Clones are cheap and share one engine.
 #[derive(Debug, Clone)]
 pub enum AnyExecutor {
+    /// Containers.
+    Docker(Docker),
+    /// Processes of this host.
+    Process(Process),
     /// Does what its script says.
     Fake(Fake),
+}
+
+impl From<Process> for AnyExecutor {
+    fn from(executor: Process) -> Self {
+        Self::Process(executor)
+    }
+}
+
+impl From<Docker> for AnyExecutor {
+    fn from(executor: Docker) -> Self {
+        Self::Docker(executor)
+    }
 }
 
 impl From<Fake> for AnyExecutor {
@@ -29,6 +47,8 @@ impl From<Fake> for AnyExecutor {
 macro_rules! dispatch {
     ($this:expr, $executor:ident => $call:expr) => {
         match $this {
+            AnyExecutor::Docker($executor) => $call,
+            AnyExecutor::Process($executor) => $call,
             AnyExecutor::Fake($executor) => $call,
         }
     };

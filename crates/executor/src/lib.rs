@@ -12,8 +12,13 @@
 pub mod any;
 mod archive;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod contract;
+pub mod docker;
 pub mod fake;
+mod pipe;
+pub mod process;
 pub mod spec;
 
 pub use any::AnyExecutor;

@@ -126,3 +126,64 @@ impl AttemptSpec {
         SpecHash(hex::encode(hasher.finalize()))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use trainyard_core::name::InputName;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A spec with something in every field.
+    pub(crate) fn spec() -> AttemptSpec {
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        AttemptSpec {
+            attempt: AttemptId(Uuid::from_u128(1)),
+            instance: InstanceId(Uuid::from_u128(2)),
+            run: RunId(7),
+            dag: DagName::new("churn").unwrap(),
+            stage: StageName::new("train").unwrap(),
+            number: 1,
+            fence: Fence(3),
+            image: "sha256:abc".to_owned(),
+            command: Some(RenderedCommand::Script("echo hi".to_owned())),
+            env: BTreeMap::from([("CI".to_owned(), "true".to_owned())]),
+            secrets: BTreeMap::from([("TOKEN".to_owned(), secret("hush"))]),
+            source: Some(PathBuf::from("/nowhere/source.tar")),
+            inputs: vec![InputSpec {
+                name: InputName::new("raw").unwrap(),
+                path: PathBuf::from("/nowhere/raw"),
+                kind: InputKind::File,
+                sha256: "00".to_owned(),
+            }],
+            outputs: true,
+            limits: Limits {
+                cpus: Some(1.5),
+                memory: Some(64 << 20),
+                shm: Some(16 << 20),
+                pids: Some(100),
+            },
+        }
+    }
+
+    #[test]
+    fn a_later_claim_of_the_same_attempt_has_the_same_hash() {
+        let mut later = spec();
+        later.fence = Fence(9);
+        later.source = Some(PathBuf::from("/elsewhere/source.tar"));
+        later.inputs[0].path = PathBuf::from("/elsewhere/raw");
+        assert_eq!(later.hash(), spec().hash());
+    }
+
+    #[test]
+    fn another_command_has_another_hash_however_it_is_cut() {
+        let with = |items: &[&str]| {
+            let mut spec = spec();
+            let items = items.iter().map(|item| (*item).to_owned()).collect();
+            spec.command = Some(RenderedCommand::Exec(items));
+            spec.hash()
+        };
+        assert_ne!(with(&["a", "b"]), with(&["ab"]));
+        assert_ne!(with(&["a", "b"]), with(&["b", "a"]));
+    }
+}

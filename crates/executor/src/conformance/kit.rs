@@ -1,0 +1,206 @@
+//! What the promises are written with: specs, and reading logs and outputs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_core::name::{DagName, InputName, StageName};
+use trainyard_core::render::RenderedCommand;
+use trainyard_core::stage::RelativePath;
+use uuid::Uuid;
+
+use super::{Program, Subject};
+use crate::contract::{Collected, Error, Executor, Handle, LogCursor, LogFrame, Status, Stream};
+use crate::spec::{AttemptSpec, InputKind, InputSpec, Limits};
+
+/// Longer than anything in the suite takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A subject with what one promise needs.
+pub struct Kit<S: Subject> {
+    /// The executor under test.
+    pub subject: S,
+    folder: TempDir,
+}
+
+impl<S: Subject> std::fmt::Debug for Kit<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kit").finish_non_exhaustive()
+    }
+}
+
+/// What a program printed, by stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Printed {
+    /// To standard output.
+    pub stdout: String,
+    /// To standard error.
+    pub stderr: String,
+}
+
+impl<S: Subject> Kit<S> {
+    /// A kit around a subject.
+    ///
+    /// # Panics
+    /// Where there is no place for temporary files.
+    pub fn new(subject: S) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { subject, folder }
+    }
+
+    /// A spec of a new attempt that runs a program, with nothing else.
+    ///
+    /// # Panics
+    /// Never: the names are valid.
+    pub fn spec(&self, program: &Program<'_>) -> AttemptSpec {
+        self.spec_of(self.subject.program(program))
+    }
+
+    /// A spec of a new attempt that runs a command, with nothing else.
+    ///
+    /// # Panics
+    /// Never: the names are valid.
+    pub fn spec_of(&self, command: RenderedCommand) -> AttemptSpec {
+        AttemptSpec {
+            attempt: AttemptId(Uuid::now_v7()),
+            instance: self.subject.instance(),
+            run: RunId(1),
+            dag: DagName::new("suite").expect("a valid name"),
+            stage: StageName::new("stage").expect("a valid name"),
+            number: 1,
+            fence: Fence(1),
+            image: self.subject.image().to_owned(),
+            command: Some(command),
+            env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            source: None,
+            inputs: Vec::new(),
+            outputs: false,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Adds a secret to a spec.
+    pub fn add_secret(spec: &mut AttemptSpec, name: &str, value: &str) {
+        spec.secrets
+            .insert(name.to_owned(), SecretString::from(value.to_owned()));
+    }
+
+    /// Adds an input that is a file.
+    ///
+    /// # Panics
+    /// Where the name is none, or the disk is full.
+    pub fn add_input(&self, spec: &mut AttemptSpec, name: &str, content: &str) {
+        let path = self.place(name);
+        std::fs::write(&path, content).expect("a written input");
+        spec.inputs.push(InputSpec {
+            name: InputName::new(name).expect("a valid name"),
+            path,
+            kind: InputKind::File,
+            sha256: hex::encode(Sha256::digest(content)),
+        });
+    }
+
+    /// A path for a new file.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Creates and starts.
+    ///
+    /// # Panics
+    /// Where either fails.
+    pub async fn start(&self, executor: &S::Executor, spec: &AttemptSpec) -> Handle {
+        let handle = executor.create(spec).await.expect("a created container");
+        executor.start(&handle).await.expect("a started program");
+        handle
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// Where it fails or takes too long.
+    pub async fn end(&self, executor: &S::Executor, handle: &Handle) -> Status {
+        let waiting = tokio::time::timeout(PATIENCE, executor.wait(handle));
+        waiting.await.expect("an end in time").expect("a known end")
+    }
+
+    /// Creates, starts, and waits for the exit code.
+    ///
+    /// # Panics
+    /// Where any of it fails.
+    pub async fn run(&self, executor: &S::Executor, spec: &AttemptSpec) -> (Handle, i32) {
+        let handle = self.start(executor, spec).await;
+        match self.end(executor, &handle).await {
+            Status::Exited { code, .. } => (handle, code),
+            other => panic!("it did not end with a code: {other:?}"),
+        }
+    }
+
+    /// The frames of a log after a cursor.
+    ///
+    /// # Panics
+    /// Where the log fails or does not end.
+    pub async fn frames(
+        &self,
+        executor: &S::Executor,
+        handle: &Handle,
+        after: Option<LogCursor>,
+    ) -> Vec<LogFrame> {
+        let stream = executor.logs(handle, after).await.expect("an open log");
+        let reading = stream.map(|frame| frame.expect("a frame")).collect();
+        tokio::time::timeout(PATIENCE, reading)
+            .await
+            .expect("the end of the log in time")
+    }
+
+    /// All that was printed.
+    ///
+    /// # Panics
+    /// Where the log fails or does not end.
+    pub async fn printed(&self, executor: &S::Executor, handle: &Handle) -> Printed {
+        joined(&self.frames(executor, handle, None).await)
+    }
+
+    /// Collects an output, and its bytes.
+    ///
+    /// # Errors
+    /// What the executor says.
+    ///
+    /// # Panics
+    /// Where the path is none, or what was collected cannot be read.
+    pub async fn collect(
+        &self,
+        executor: &S::Executor,
+        handle: &Handle,
+        output: &str,
+        limit: u64,
+    ) -> Result<Option<(Collected, Vec<u8>)>, Error> {
+        let to = self.place(&format!("collected-{}", Uuid::now_v7()));
+        let path = RelativePath::new(output).expect("a valid path");
+        let collected = executor.collect(handle, &path, &to, limit).await?;
+        Ok(collected.map(|collected| (collected, std::fs::read(&to).expect("what was collected"))))
+    }
+}
+
+/// Frames put together, by stream.
+pub(super) fn joined(frames: &[LogFrame]) -> Printed {
+    let of = |stream: Stream| -> String {
+        let bytes: Vec<Bytes> = frames
+            .iter()
+            .filter(|frame| frame.stream == stream)
+            .map(|frame| frame.bytes.clone())
+            .collect();
+        String::from_utf8_lossy(&bytes.concat()).into_owned()
+    };
+    Printed {
+        stdout: of(Stream::Stdout),
+        stderr: of(Stream::Stderr),
+    }
+}

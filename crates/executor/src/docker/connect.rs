@@ -1,0 +1,181 @@
+//! Reaching a Docker engine, and what it says of itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use bollard::{API_DEFAULT_VERSION, Docker as Client};
+use trainyard_core::id::InstanceId;
+
+use super::errors::{SHORT, Trouble, within};
+use crate::contract::{Error, ErrorKind};
+
+/// The oldest API version of engines that are supported: Docker 20.10.
+pub const OLDEST_API: (u32, u32) = (1, 41);
+
+/// Where the engine listens unless told otherwise.
+pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// bollard's own limit on the head of an answer, in seconds. Every call here has its own deadline,
+/// which is shorter; uploads may take longer than any fixed time.
+const NO_LIMIT: u64 = 30 * 24 * 3600;
+
+/// How containers are run on an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerConfig {
+    /// `unix:///…` or `tcp://…`; [`DEFAULT_HOST`] without it.
+    pub host: Option<String>,
+    /// The installation; containers and built images are labelled with it.
+    pub instance: InstanceId,
+    /// The network of containers; the engine's default without it.
+    pub network: Option<String>,
+    /// Whether a small init runs as the first process of each container. It passes signals on and
+    /// reaps orphans; without it a shell script does not notice SIGTERM. A missing program is then
+    /// told by exit code 127 instead of an error at the start.
+    pub init: bool,
+    /// How much log the engine keeps of one container, in bytes; the oldest half goes first.
+    pub log_size: u64,
+    /// How long a pull may go on without any progress.
+    pub pull_idle: Duration,
+    /// How long a build may go on without printing anything.
+    pub build_idle: Duration,
+}
+
+impl DockerConfig {
+    /// The defaults, for an installation.
+    #[must_use]
+    pub fn new(instance: InstanceId) -> Self {
+        Self {
+            host: None,
+            instance,
+            network: None,
+            init: true,
+            log_size: 128 * 1024 * 1024,
+            pull_idle: Duration::from_secs(120),
+            build_idle: Duration::from_secs(30 * 60),
+        }
+    }
+
+    /// Where the engine listens.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or(DEFAULT_HOST)
+    }
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Its version: `20.10.24`.
+    pub version: String,
+    /// The version of its API: `1.41`.
+    pub api_version: String,
+    /// The version of the kernel's control groups: `1` or `2`.
+    pub cgroup_version: String,
+    /// The storage driver: `overlay2`.
+    pub storage_driver: String,
+    /// Where it keeps images and containers, on its host.
+    pub root_dir: String,
+    /// CPUs of its host.
+    pub cpus: u64,
+    /// Memory of its host, in bytes.
+    pub memory: u64,
+}
+
+/// A client for the engine, with the version of the API agreed on.
+pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
+    let host = config.host();
+    let connected = if host.starts_with("unix://") {
+        Client::connect_with_unix(host, NO_LIMIT, API_DEFAULT_VERSION)
+    } else if host.starts_with("tcp://") || host.starts_with("http://") {
+        Client::connect_with_http(host, NO_LIMIT, API_DEFAULT_VERSION)
+    } else {
+        return Err(Error::new(
+            ErrorKind::Engine,
+            format!(
+                "`{host}` is no address of a Docker engine; use unix:///PATH or tcp://HOST:PORT"
+            ),
+        ));
+    };
+    let client = connected.map_err(|error| unreachable(host, &Trouble::from(error)))?;
+    let version = within(SHORT, client.version())
+        .await
+        .map_err(|trouble| unreachable(host, &trouble))?;
+    let api = version.api_version.unwrap_or_default();
+    if parse_version(&api).is_none_or(|api| api < OLDEST_API) {
+        let (major, minor) = OLDEST_API;
+        return Err(Error::new(
+            ErrorKind::Engine,
+            format!(
+                "the Docker engine at {host} has API version {api}; \
+                 Trainyard needs {major}.{minor} or newer (Docker 20.10)"
+            ),
+        ));
+    }
+    within(SHORT, client.negotiate_version())
+        .await
+        .map_err(|trouble| unreachable(host, &trouble))
+}
+
+/// Asks the engine about itself.
+pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
+    let doing = "describe itself";
+    let version = within(SHORT, client.version())
+        .await
+        .map_err(|trouble| trouble.into_error(doing))?;
+    let info = within(SHORT, client.info())
+        .await
+        .map_err(|trouble| trouble.into_error(doing))?;
+    let number = |value: Option<i64>| {
+        value
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or_default()
+    };
+    Ok(EngineInfo {
+        version: version.version.unwrap_or_default(),
+        api_version: version.api_version.unwrap_or_default(),
+        cgroup_version: info
+            .cgroup_version
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
+        storage_driver: info.driver.unwrap_or_default(),
+        root_dir: info.docker_root_dir.unwrap_or_default(),
+        cpus: number(info.ncpu),
+        memory: number(info.mem_total),
+    })
+}
+
+impl fmt::Display for EngineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Docker {} (API {})", self.version, self.api_version)
+    }
+}
+
+fn unreachable(host: &str, trouble: &Trouble) -> Error {
+    let text = trouble.text();
+    let hint = if text.contains("ermission denied") {
+        "; this user may not use it: join the group `docker`, or give another `docker.host`"
+    } else {
+        "; is it running?"
+    };
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("the Docker engine at {host} cannot be reached: {text}{hint}"),
+    )
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(parse_version("1.100") > parse_version("1.41"));
+        assert_eq!(parse_version("1.41"), Some(OLDEST_API));
+        assert_eq!(parse_version("new"), None);
+    }
+}

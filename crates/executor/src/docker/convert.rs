@@ -1,0 +1,189 @@
+//! From an attempt's spec to what the engine is asked to create. Pure, and the only place where a
+//! container's powers are decided: a DAG file has no words for anything that is not set here.
+//!
+//! - No capabilities, no new privileges, no devices, no mounts, no socket of the engine, and never
+//!   privileged. Root in the container owns the image's files and can do little else.
+//! - Memory is limited without swap on top, so that a stage that outgrows its limit is killed
+//!   instead of slowing down its host.
+//! - Secrets are environment variables: whoever may talk to the engine can read them by inspecting
+//!   the container, and is root on that host anyway. They are in no label and no command.
+//! - The engine keeps a bounded log (`json-file`, two files of half the size each): when it is full,
+//!   the older file goes. What was read before stays in Trainyard's own store.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+use secrecy::ExposeSecret;
+use trainyard_core::id::AttemptId;
+use trainyard_core::render::RenderedCommand;
+
+use super::connect::DockerConfig;
+use super::labels;
+use super::layout::{INPUTS, OUTPUTS, WORKSPACE};
+use crate::contract::{Error, ErrorKind};
+use crate::spec::{AttemptSpec, Limits};
+
+/// The name of an attempt's container.
+pub(super) fn name(attempt: AttemptId) -> String {
+    format!("trainyard-{attempt}")
+}
+
+/// What the engine is asked to create.
+pub(super) fn container(
+    spec: &AttemptSpec,
+    config: &DockerConfig,
+) -> Result<ContainerCreateBody, Error> {
+    let (entrypoint, cmd) = program(spec.command.as_ref())?;
+    Ok(ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        entrypoint,
+        cmd,
+        env: Some(environment(spec)),
+        working_dir: Some(WORKSPACE.to_owned()),
+        labels: Some(labels::of(spec)),
+        attach_stdin: Some(false),
+        open_stdin: Some(false),
+        tty: Some(false),
+        // A check that the image brings along is for services; it would only cost time here.
+        healthcheck: Some(HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..HealthConfig::default()
+        }),
+        host_config: Some(host(&spec.limits, config)),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// Entry point and command. The image's entry point gives way to what the stage says: it would
+/// change the meaning of a script.
+type Program = (Option<Vec<String>>, Option<Vec<String>>);
+
+fn program(command: Option<&RenderedCommand>) -> Result<Program, Error> {
+    match command {
+        None => Ok((None, None)),
+        Some(RenderedCommand::Script(script)) => {
+            let shell = ["sh", "-eu", "-c"].map(str::to_owned).to_vec();
+            Ok((Some(shell), Some(vec![script.clone()])))
+        }
+        Some(RenderedCommand::Exec(items)) => match items.split_first() {
+            Some((first, rest)) => Ok((Some(vec![first.clone()]), Some(rest.to_vec()))),
+            None => Err(Error::new(ErrorKind::Start, "the stage's command is empty")),
+        },
+    }
+}
+
+fn environment(spec: &AttemptSpec) -> Vec<String> {
+    let mut all: BTreeMap<&str, &str> = BTreeMap::new();
+    all.extend(
+        spec.env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
+    all.extend(
+        spec.secrets
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose_secret())),
+    );
+    all.extend([("INPUTS", INPUTS), ("OUTPUTS", OUTPUTS)]);
+    all.iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+fn host(limits: &Limits, config: &DockerConfig) -> HostConfig {
+    let bytes = |size: Option<u64>| size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    HostConfig {
+        nano_cpus: limits.cpus.map(nano_cpus),
+        memory: bytes(limits.memory),
+        memory_swap: bytes(limits.memory),
+        shm_size: bytes(limits.shm),
+        pids_limit: limits.pids.map(i64::from),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        privileged: Some(false),
+        auto_remove: Some(false),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        init: Some(config.init),
+        network_mode: config.network.clone(),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                (
+                    "max-size".to_owned(),
+                    (config.log_size / 2).max(1).to_string(),
+                ),
+                ("max-file".to_owned(), "2".to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// CPUs in the engine's unit, a billionth.
+fn nano_cpus(cpus: f64) -> i64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a cast from f64 saturates, and no host has that many CPUs"
+    )]
+    let nano = (cpus * 1e9).round() as i64;
+    nano
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::tests::spec;
+
+    fn created(command: Option<RenderedCommand>) -> ContainerCreateBody {
+        let mut spec = spec();
+        spec.command = command;
+        let mut config = DockerConfig::new(spec.instance);
+        config.network = Some("stages".to_owned());
+        container(&spec, &config).unwrap()
+    }
+
+    #[test]
+    fn a_container_gets_what_its_spec_says_and_no_powers() {
+        let created = created(Some(RenderedCommand::Script("echo hi".to_owned())));
+        insta::assert_json_snapshot!(serde_json::to_value(created).unwrap());
+    }
+
+    #[test]
+    fn a_command_replaces_the_entry_point_of_the_image() {
+        let items = ["python", "train.py"].map(str::to_owned).to_vec();
+        let exec = created(Some(RenderedCommand::Exec(items)));
+        assert_eq!(exec.entrypoint, Some(vec!["python".to_owned()]));
+        assert_eq!(exec.cmd, Some(vec!["train.py".to_owned()]));
+        let own = created(None);
+        assert_eq!((own.entrypoint, own.cmd), (None, None));
+    }
+
+    #[test]
+    fn no_limit_is_no_limit() {
+        let spec = spec();
+        let host = host(&Limits::default(), &DockerConfig::new(spec.instance));
+        assert_eq!(
+            (
+                host.memory,
+                host.memory_swap,
+                host.nano_cpus,
+                host.pids_limit
+            ),
+            (None, None, None, None)
+        );
+    }
+
+    #[test]
+    fn secrets_are_in_the_environment_and_nowhere_else() {
+        let mut body = created(None);
+        let env = body.env.take().unwrap();
+        assert!(env.contains(&"TOKEN=hush".to_owned()), "{env:?}");
+        assert!(!serde_json::to_string(&body).unwrap().contains("hush"));
+    }
+}

@@ -1,0 +1,218 @@
+//! Creating an attempt's container exactly once, and starting it at most once.
+//!
+//! The name is made from the attempt, so the engine itself refuses a second one. Where the answer
+//! was lost, or the name is taken, the container that has the name is looked at: one of the same
+//! attempt and spec is adopted, never removed and created again. One that is adopted before it was
+//! ever started gets its files laid out again, since a crash may have come in the middle of that.
+
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use tracing::warn;
+
+use super::Engine;
+use super::convert;
+use super::errors::{LONG, SHORT, Trouble, gone, within};
+use super::labels::Identity;
+use super::layout::Layout;
+use super::status;
+use crate::contract::{Error, ErrorKind, Handle, Status};
+use crate::spec::AttemptSpec;
+
+impl Engine {
+    pub(super) async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        let name = convert::name(spec.attempt);
+        let body = convert::container(spec, &self.config)?;
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let layout = Layout::of(spec, self.images.runs_as_root(&spec.image));
+        let created = within(LONG, self.client.create_container(Some(options), body)).await;
+        let container = match created {
+            Ok(created) => created.id,
+            Err(trouble) if may_exist(&trouble) => {
+                return self.adopt(spec, &name, layout, trouble).await;
+            }
+            Err(trouble) => return Err(refused(trouble, spec)),
+        };
+        let handle = Handle {
+            attempt: spec.attempt,
+            container,
+        };
+        if let Some(layout) = layout
+            && let Err(error) = layout.put(&self.client, &handle.container).await
+        {
+            // It never ran, so it may go: the next try starts from nothing.
+            if let Err(problem) = self.remove(&handle.container).await {
+                warn!(attempt = %spec.attempt, error = %problem, "a container without its files was left");
+            }
+            return Err(error);
+        }
+        self.fresh.add(&handle.container);
+        Ok(handle)
+    }
+
+    async fn adopt(
+        &self,
+        spec: &AttemptSpec,
+        name: &str,
+        layout: Option<Layout>,
+        trouble: Trouble,
+    ) -> Result<Handle, Error> {
+        let Some(found) = status::look(&self.client, name).await? else {
+            return Err(trouble.into_error("create a container"));
+        };
+        let handle = identify(&found, spec)?;
+        let state = found.state.as_ref().map(status::status);
+        if let (Some(Status::Created), Some(layout)) = (state, layout) {
+            layout.put(&self.client, &handle.container).await?;
+        }
+        Ok(handle)
+    }
+
+    /// Starts what was created and never started. Whoever created the container just now knows that
+    /// it was not; otherwise the engine is asked first, since it would run an exited program again.
+    pub(super) async fn start(&self, container: &str) -> Result<(), Error> {
+        if !self.fresh.take(container) {
+            match status::inspect(&self.client, container).await? {
+                None => return Err(gone(container)),
+                Some(Status::Created) => {}
+                Some(Status::Running { .. } | Status::Exited { .. } | Status::Unknown) => {
+                    return Ok(());
+                }
+            }
+        }
+        within(LONG, self.client.start_container(container, None))
+            .await
+            .map_err(|trouble| not_started(trouble, container))
+    }
+
+    pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
+        self.fresh.take(container);
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        match within(LONG, self.client.remove_container(container, Some(options))).await {
+            Ok(()) => Ok(()),
+            Err(trouble) => match trouble.status() {
+                Some(404) => Ok(()),
+                // Somebody else is at it.
+                Some(409) if trouble.text().contains("already in progress") => Ok(()),
+                _ => Err(trouble.into_error("remove a container")),
+            },
+        }
+    }
+
+    /// Removes a container unless it runs; whether it did.
+    pub(super) async fn remove_idle(&self, container: &str) -> Result<bool, Error> {
+        let options = RemoveContainerOptionsBuilder::default().v(true).build();
+        match within(
+            SHORT,
+            self.client.remove_container(container, Some(options)),
+        )
+        .await
+        {
+            Ok(()) => Ok(true),
+            Err(trouble) => match trouble.status() {
+                Some(404) => Ok(true),
+                Some(409) => Ok(false),
+                _ => Err(trouble.into_error("remove a container")),
+            },
+        }
+    }
+}
+
+/// Whether a container may be there although its creation was not confirmed.
+fn may_exist(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::Answered { status, .. } => *status == 409 || *status >= 500,
+        Trouble::InStream(_) | Trouble::Silent(_) | Trouble::Odd(_) => true,
+    }
+}
+
+fn identify(found: &ContainerInspectResponse, spec: &AttemptSpec) -> Result<Handle, Error> {
+    let identity = found
+        .config
+        .as_ref()
+        .and_then(|config| config.labels.as_ref())
+        .and_then(Identity::read);
+    let same = identity.is_some_and(|identity| {
+        identity.attempt == spec.attempt && identity.spec_hash == spec.hash()
+    });
+    match (&found.id, same) {
+        (Some(id), true) => Ok(Handle {
+            attempt: spec.attempt,
+            container: id.clone(),
+        }),
+        _ => Err(Error::new(
+            ErrorKind::Mismatch,
+            format!(
+                "a container named {} exists that was made from another spec; \
+                 it is left alone, look at it with `docker inspect`",
+                convert::name(spec.attempt)
+            ),
+        )),
+    }
+}
+
+fn refused(trouble: Trouble, spec: &AttemptSpec) -> Error {
+    match trouble.status() {
+        Some(404) => Error::new(
+            ErrorKind::ImageNotFound,
+            format!("image {} is gone from the Docker engine", spec.image),
+        ),
+        Some(400..500) => Error::new(
+            ErrorKind::Start,
+            format!(
+                "the Docker engine refuses what the stage asks for: {}",
+                trouble.text()
+            ),
+        ),
+        _ => trouble.into_error("create a container"),
+    }
+}
+
+fn not_started(trouble: Trouble, container: &str) -> Error {
+    let text = trouble.text();
+    match trouble.status() {
+        Some(404) if text.contains("No such container") => gone(container),
+        Some(400..500) => Error::new(ErrorKind::Start, in_words(text)),
+        _ => trouble.into_error("start a container"),
+    }
+}
+
+/// The runtime's message without its chain of wrappers.
+fn in_words(text: &str) -> String {
+    let quoted = text
+        .split_once("exec: \"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map(|(program, _)| program);
+    match quoted {
+        Some("docker-init") => "the Docker engine's host has no `docker-init`; install it, or set \
+             `docker.init = false`"
+            .to_owned(),
+        Some(program) if text.contains("permission denied") => {
+            format!("`{program}` is in the image, but is not executable")
+        }
+        Some(program) if text.contains("not found") || text.contains("no such file") => {
+            format!("the image has no program `{program}`")
+        }
+        Some(_) | None => format!("the Docker engine could not start the program: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_without_the_runtime_s_wrappers() {
+        let text = "failed to create shim: OCI runtime create failed: container_linux.go:380: \
+                    starting container process caused: exec: \"nosuch\": executable file not \
+                    found in $PATH: unknown";
+        assert_eq!(in_words(text), "the image has no program `nosuch`");
+        let text = "OCI runtime create failed: exec: \"./run.sh\": permission denied: unknown";
+        assert_eq!(
+            in_words(text),
+            "`./run.sh` is in the image, but is not executable"
+        );
+    }
+}

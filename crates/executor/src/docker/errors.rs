@@ -1,0 +1,158 @@
+//! What the Docker engine's answers mean for the caller, and how long to wait for them.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bollard::errors::Error as Bollard;
+
+use crate::contract::{Error, ErrorKind};
+
+/// For calls that only look or change a row in the engine.
+pub(super) const SHORT: Duration = Duration::from_secs(10);
+
+/// For create and start, which touch disks and networks.
+pub(super) const LONG: Duration = Duration::from_secs(60);
+
+/// For uploads and downloads of archives, without any progress.
+pub(super) const IDLE: Duration = Duration::from_secs(60);
+
+/// A call that did not succeed, before it is known what that means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The engine answered with an error status.
+    Answered { status: u16, message: String },
+    /// The engine reported an error in the middle of a stream.
+    InStream(String),
+    /// There was no answer, or not in time.
+    Silent(String),
+    /// The answer makes no sense.
+    Odd(String),
+}
+
+impl From<Bollard> for Trouble {
+    fn from(error: Bollard) -> Self {
+        match error {
+            Bollard::DockerResponseServerError {
+                status_code,
+                message,
+            } => Self::Answered {
+                status: status_code,
+                message,
+            },
+            Bollard::DockerStreamError { error } => Self::InStream(error),
+            Bollard::RequestTimeoutError => Self::Silent("no answer in time".to_owned()),
+            Bollard::SocketNotFoundError(path) => {
+                Self::Silent(format!("there is no socket {path}"))
+            }
+            Bollard::IOError { .. }
+            | Bollard::HyperResponseError { .. }
+            | Bollard::HyperLegacyError { .. } => Self::Silent(chain(&error)),
+            other => Self::Odd(chain(&other)),
+        }
+    }
+}
+
+impl Trouble {
+    /// The status of the engine's answer, if there was one.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered { status, .. } => Some(*status),
+            Self::InStream(_) | Self::Silent(_) | Self::Odd(_) => None,
+        }
+    }
+
+    /// What the engine said, or what is known instead.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Answered { message, .. } => message,
+            Self::InStream(text) | Self::Silent(text) | Self::Odd(text) => text,
+        }
+    }
+
+    /// The error for callers; `doing` completes "could not …".
+    pub(super) fn into_error(self, doing: &str) -> Error {
+        let text = self.text().trim();
+        if is_disk_full(text) {
+            let message = format!("the Docker engine could not {doing}, its disk is full: {text}");
+            return Error::new(ErrorKind::Storage, message);
+        }
+        match &self {
+            Self::Silent(_) => Error::new(
+                ErrorKind::Unreachable,
+                format!("the Docker engine did not answer when asked to {doing}: {text}"),
+            ),
+            Self::Answered { .. } | Self::InStream(_) | Self::Odd(_) => Error::new(
+                ErrorKind::Engine,
+                format!("the Docker engine could not {doing}: {text}"),
+            ),
+        }
+    }
+}
+
+/// Whether a message says that a disk is full.
+pub(super) fn is_disk_full(text: &str) -> bool {
+    text.contains("no space left on device") || text.contains("disk quota exceeded")
+}
+
+/// The error for a container that is not there.
+pub(super) fn gone(container: &str) -> Error {
+    let short = container.get(..12).unwrap_or(container);
+    Error::new(
+        ErrorKind::Gone,
+        format!("the Docker engine has no container {short}"),
+    )
+}
+
+/// Makes a call with a deadline.
+pub(super) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Bollard>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result.map_err(Trouble::from),
+        Err(_) => Err(Trouble::Silent(format!(
+            "no answer within {} s",
+            limit.as_secs()
+        ))),
+    }
+}
+
+/// An error with its causes: hyper tells what happened only there.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_of_the_engine_is_named() {
+        let trouble = Trouble::Answered {
+            status: 500,
+            message: "mkdir /var/lib/docker/x: no space left on device".to_owned(),
+        };
+        let error = trouble.into_error("create the container");
+        assert_eq!(error.kind, ErrorKind::Storage);
+        assert!(error.message.contains("disk is full"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_call_without_an_answer_ends_at_its_deadline() {
+        let never = std::future::pending::<Result<(), Bollard>>();
+        let trouble = within(Duration::from_millis(5), never).await.unwrap_err();
+        let error = trouble.into_error("list containers");
+        assert_eq!(error.kind, ErrorKind::Unreachable);
+        assert!(error.is_transient());
+    }
+}

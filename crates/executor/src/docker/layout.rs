@@ -1,0 +1,320 @@
+//! Laying out a container's files before it starts: source tree, inputs, the folder for outputs.
+//!
+//! One archive is written on the fly and put into the created container; neither it nor the files in
+//! it are ever in memory. Modes are widened so that a program that does not run as root can write
+//! its workspace and its outputs; inputs are readable for all and writable for nobody. Putting the
+//! same files a second time gives the same result, which is what makes adoption safe after a crash
+//! in the middle.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use bollard::Docker as Client;
+use bollard::query_parameters::UploadToContainerOptionsBuilder;
+use tar::{Archive, Builder, EntryType, Header};
+
+use super::errors::{IDLE, Trouble, gone};
+use crate::contract::{Error, ErrorKind};
+use crate::pipe;
+use crate::spec::{AttemptSpec, InputKind, InputSpec};
+
+/// The working directory, with the source tree.
+pub(super) const WORKSPACE: &str = "/workspace";
+
+/// Where declared inputs are.
+pub(super) const INPUTS: &str = "/trainyard/inputs";
+
+/// Where outputs go.
+pub(super) const OUTPUTS: &str = "/trainyard/outputs";
+
+/// The files of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    source: Option<PathBuf>,
+    inputs: Vec<InputSpec>,
+    outputs: bool,
+}
+
+impl Layout {
+    /// What has to be laid out; `None` where the container is right as it is created. The engine
+    /// makes the working directory itself, which only root can write: `runs_as_root` says whether
+    /// the image is known to run as root.
+    pub(super) fn of(spec: &AttemptSpec, runs_as_root: bool) -> Option<Self> {
+        let layout = Self {
+            source: spec.source.clone(),
+            inputs: spec.inputs.clone(),
+            outputs: spec.outputs,
+        };
+        let empty = layout.source.is_none() && layout.inputs.is_empty() && !layout.outputs;
+        (!(empty && runs_as_root)).then_some(layout)
+    }
+
+    /// Puts the files into a created container.
+    pub(super) async fn put(self, client: &Client, container: &str) -> Result<(), Error> {
+        let (mut writer, body, progress) = pipe::outgoing();
+        let writing = tokio::task::spawn_blocking(move || {
+            let result = self.write(&mut writer);
+            writer.finish(result)
+        });
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
+        let upload =
+            client.upload_to_container(container, Some(options), bollard::body_try_stream(body));
+        let uploaded = tokio::select! {
+            done = upload => done.map_err(Trouble::from),
+            () = progress.stalled(IDLE) => {
+                Err(Trouble::Silent("an upload made no progress".to_owned()))
+            }
+        };
+        match writing.await {
+            // The engine hung up first; it says why.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe && uploaded.is_err() => {}
+            Ok(Err(error)) => {
+                return Err(Error::new(
+                    ErrorKind::Storage,
+                    format!("the stage's files could not be read from the daemon's disk: {error}"),
+                ));
+            }
+            Err(error) => return Err(Error::new(ErrorKind::Engine, error.to_string())),
+            Ok(Ok(())) => {}
+        }
+        uploaded.map_err(|trouble| match trouble.status() {
+            Some(404) => gone(container),
+            _ => trouble.into_error("lay out the stage's files"),
+        })
+    }
+
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut archive = Builder::new(to);
+        folder(&mut archive, Path::new("workspace"), 0o777)?;
+        if let Some(source) = &self.source {
+            transplant(&mut archive, source, Path::new("workspace"), writable)?;
+        }
+        if !self.inputs.is_empty() || self.outputs {
+            folder(&mut archive, Path::new("trainyard"), 0o755)?;
+        }
+        if !self.inputs.is_empty() {
+            folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
+        }
+        for input in &self.inputs {
+            let to = Path::new("trainyard/inputs").join(input.name.as_str());
+            match input.kind {
+                InputKind::File => {
+                    let mut file = File::open(&input.path)?;
+                    let mut header = Header::new_gnu();
+                    header.set_size(file.metadata()?.len());
+                    header.set_mode(0o444);
+                    archive.append_data(&mut header, &to, &mut file)?;
+                }
+                InputKind::Folder => {
+                    folder(&mut archive, &to, 0o555)?;
+                    transplant(&mut archive, &input.path, &to, read_only)?;
+                }
+            }
+        }
+        if self.outputs {
+            folder(&mut archive, Path::new("trainyard/outputs"), 0o777)?;
+        }
+        archive.into_inner()?.flush()
+    }
+}
+
+fn folder(archive: &mut Builder<impl Write>, path: &Path, mode: u32) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Directory);
+    header.set_size(0);
+    header.set_mode(mode);
+    archive.append_data(&mut header, path, io::empty())
+}
+
+/// The mode for a file or folder that anybody may change.
+fn writable(is_folder: bool, executable: bool) -> u32 {
+    if is_folder || executable {
+        0o777
+    } else {
+        0o666
+    }
+}
+
+/// The mode for a file or folder that nobody may change.
+fn read_only(is_folder: bool, executable: bool) -> u32 {
+    if is_folder || executable {
+        0o555
+    } else {
+        0o444
+    }
+}
+
+/// Copies the members of the archive at `from` below `to`.
+fn transplant(
+    archive: &mut Builder<impl Write>,
+    from: &Path,
+    to: &Path,
+    mode: fn(bool, bool) -> u32,
+) -> io::Result<()> {
+    let mut source = Archive::new(BufReader::with_capacity(128 * 1024, File::open(from)?));
+    for entry in source.entries()? {
+        let mut entry = entry?;
+        let kind = entry.header().entry_type();
+        let Some(path) = below(to, &entry.path()?)? else {
+            continue;
+        };
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mtime(entry.header().mtime().unwrap_or_default());
+        let executable = entry.header().mode().unwrap_or_default() & 0o111 != 0;
+        header.set_mode(mode(kind.is_dir(), executable));
+        match kind {
+            EntryType::Directory => {
+                header.set_size(0);
+                archive.append_data(&mut header, &path, io::empty())?;
+            }
+            EntryType::Regular | EntryType::Continuous => {
+                header.set_size(entry.size());
+                archive.append_data(&mut header, &path, entry.by_ref())?;
+            }
+            EntryType::Symlink | EntryType::Link => {
+                let target = entry.link_name()?.unwrap_or_default().into_owned();
+                let target = match below(to, &target) {
+                    // A hard link names a member of the archive, a symbolic one any path at all.
+                    Ok(Some(member)) if kind == EntryType::Link => member,
+                    _ if kind == EntryType::Link => return Err(unsafe_member(&path)),
+                    _ => target,
+                };
+                header.set_size(0);
+                archive.append_link(&mut header, &path, &target)?;
+            }
+            // Comments of git and of other tar programs.
+            EntryType::XGlobalHeader | EntryType::XHeader => {}
+            _ => return Err(unsafe_member(&path)),
+        }
+    }
+    Ok(())
+}
+
+/// Where a member goes; `None` for the folder itself.
+fn below(to: &Path, member: &Path) -> io::Result<Option<PathBuf>> {
+    let mut path = to.to_owned();
+    let mut moved = false;
+    for part in member.components() {
+        match part {
+            Component::Normal(name) => {
+                path.push(name);
+                moved = true;
+            }
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(unsafe_member(member));
+            }
+        }
+    }
+    Ok(moved.then_some(path))
+}
+
+fn unsafe_member(path: &Path) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "`{}` is neither a file, a folder nor a link, or leads out of its folder",
+            path.display()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::spec::tests::spec;
+
+    fn members(layout: &Layout) -> BTreeMap<String, (u32, String)> {
+        let mut bytes = Vec::new();
+        layout.write(&mut bytes).unwrap();
+        Archive::new(bytes.as_slice())
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let path = entry.path().unwrap().display().to_string();
+                let mode = entry.header().mode().unwrap();
+                let mut content = String::new();
+                entry.read_to_string(&mut content).unwrap();
+                (path, (mode, content))
+            })
+            .collect()
+    }
+
+    fn source(folder: &Path) -> PathBuf {
+        let path = folder.join("source.tar");
+        let mut archive = Builder::new(File::create(&path).unwrap());
+        let mut header = Header::new_ustar();
+        header.set_size(2);
+        header.set_mode(0o755);
+        archive
+            .append_data(&mut header, "bin/run.sh", &b"hi"[..])
+            .unwrap();
+        header.set_mode(0o600);
+        archive
+            .append_data(&mut header, "note", &b"no"[..])
+            .unwrap();
+        archive.into_inner().unwrap();
+        path
+    }
+
+    #[test]
+    fn files_of_the_workspace_can_be_written_by_any_user_and_inputs_by_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("input");
+        std::fs::write(&input, "data").unwrap();
+        let mut spec = spec();
+        spec.source = Some(source(folder.path()));
+        spec.inputs[0].path = input;
+        spec.outputs = true;
+        let members = members(&Layout::of(&spec, true).unwrap());
+        let mode = |path: &str| {
+            members
+                .get(path)
+                .unwrap_or_else(|| panic!("{path}: {members:?}"))
+                .0
+        };
+        assert_eq!(mode("workspace"), 0o777);
+        assert_eq!(mode("workspace/bin/run.sh"), 0o777);
+        assert_eq!(mode("workspace/note"), 0o666);
+        assert_eq!(mode("trainyard/inputs/raw"), 0o444);
+        assert_eq!(mode("trainyard/outputs"), 0o777);
+        assert_eq!(members["trainyard/inputs/raw"].1, "data");
+    }
+
+    #[test]
+    fn a_container_that_is_right_as_created_costs_no_upload() {
+        let mut spec = spec();
+        (spec.source, spec.outputs) = (None, false);
+        spec.inputs.clear();
+        assert_eq!(Layout::of(&spec, true), None);
+        assert!(
+            Layout::of(&spec, false).is_some(),
+            "another user cannot write the folder"
+        );
+    }
+
+    #[test]
+    fn a_source_tree_that_leads_out_of_its_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("source.tar");
+        let mut archive = Builder::new(File::create(&path).unwrap());
+        let mut header = Header::new_gnu();
+        header.set_size(0);
+        header.as_mut_bytes()[..6].copy_from_slice(b"../out");
+        header.set_cksum();
+        archive.append(&header, io::empty()).unwrap();
+        archive.into_inner().unwrap();
+        let refused = transplant(
+            &mut Builder::new(Vec::new()),
+            &path,
+            Path::new("workspace"),
+            writable,
+        );
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! A container's log as frames with cursors.
+//!
+//! The engine gives frames of up to 16 KiB with the time at which it took them, in the order of its
+//! own file, and can be asked for those since a given second. Frames of the two streams are stamped
+//! before they are put in order, so times may run backwards by a little; equal times occur, too: all
+//! pieces of a long line have the same.
+//!
+//! A cursor is therefore a second, and how many frames since that second were read: asking again
+//! since then and skipping as many gives the rest, without loss or repetition. The second lies one
+//! before the newest one seen, so frames that are late by up to a second are covered. Only a log
+//! that outgrew its size while nobody read loses frames, the oldest ones.
+
+use std::collections::BTreeMap;
+use std::future::ready;
+
+use bollard::Docker as Client;
+use bollard::container::LogOutput;
+use bollard::query_parameters::LogsOptionsBuilder;
+use bytes::{Buf, Bytes};
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use trainyard_core::Timestamp;
+
+use super::errors::{Trouble, gone};
+use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
+
+/// How far times may run backwards, in seconds.
+const LATE: i64 = 1;
+
+/// Opens the log after a cursor. What is wrong shows with the first frame.
+pub(super) fn open(client: &Client, container: &str, after: Option<LogCursor>) -> LogStream {
+    let mut position = Position::after(after);
+    let options = LogsOptionsBuilder::default()
+        .follow(true)
+        .stdout(true)
+        .stderr(true)
+        .timestamps(true)
+        .since(i32::try_from(position.second).unwrap_or_default())
+        .build();
+    let container = container.to_owned();
+    let stream = client.logs(&container, Some(options));
+    Box::pin(stream.filter_map(move |item| {
+        ready(match item {
+            Ok(output) => frame(output, &mut position).transpose(),
+            Err(error) => {
+                let trouble = Trouble::from(error);
+                Some(Err(match trouble.status() {
+                    Some(404) => gone(&container),
+                    _ => trouble.into_error("read a log"),
+                }))
+            }
+        })
+    }))
+}
+
+/// A frame from what the engine sent; `None` for one that was read before.
+fn frame(output: LogOutput, position: &mut Position) -> Result<Option<LogFrame>, Error> {
+    let (stream, message) = match output {
+        LogOutput::StdErr { message } => (Stream::Stderr, message),
+        LogOutput::StdOut { message }
+        | LogOutput::StdIn { message }
+        | LogOutput::Console { message } => (Stream::Stdout, message),
+    };
+    let Some((at, bytes)) = split_time(message) else {
+        return Err(Error::new(
+            ErrorKind::Engine,
+            "the Docker engine sent a piece of a log without its time",
+        ));
+    };
+    Ok(position.take(at).map(|cursor| LogFrame {
+        stream,
+        at,
+        bytes,
+        cursor,
+    }))
+}
+
+/// Takes the time off the front of a frame: RFC 3339 and one space.
+fn split_time(mut message: Bytes) -> Option<(Timestamp, Bytes)> {
+    let end = message.iter().take(64).position(|byte| *byte == b' ')?;
+    let text = std::str::from_utf8(&message[..end]).ok()?;
+    let at = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
+    message.advance(end + 1);
+    Some((at, message))
+}
+
+/// Where in a log reading stands.
+#[derive(Debug, Default)]
+struct Position {
+    /// The second since which frames are counted.
+    second: i64,
+    /// Frames of each second from there on, those skipped included.
+    frames: BTreeMap<i64, i64>,
+    /// Frames still to skip.
+    skip: i64,
+}
+
+impl Position {
+    fn after(cursor: Option<LogCursor>) -> Self {
+        let cursor = cursor.unwrap_or_default();
+        Self {
+            second: cursor.major,
+            frames: BTreeMap::new(),
+            skip: cursor.minor,
+        }
+    }
+
+    /// Counts a frame; its cursor, or `None` where it was read before.
+    fn take(&mut self, at: Timestamp) -> Option<LogCursor> {
+        *self.frames.entry(at.timestamp()).or_default() += 1;
+        if let Some((newest, _)) = self.frames.last_key_value() {
+            self.second = self.second.max(newest - LATE);
+        }
+        self.frames = self.frames.split_off(&self.second);
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        Some(LogCursor {
+            major: self.second,
+            minor: self.frames.values().sum(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        DateTime::from_timestamp_millis(millis).unwrap()
+    }
+
+    /// What an engine with this log sends to one who asks since a second.
+    fn read(log: &[i64], after: Option<LogCursor>) -> Vec<(i64, LogCursor)> {
+        let mut position = Position::after(after);
+        let since = position.second;
+        log.iter()
+            .filter(|millis| at(**millis) >= at(since * 1000))
+            .filter_map(|millis| Some((*millis, position.take(at(*millis))?)))
+            .collect()
+    }
+
+    #[test]
+    fn reading_goes_on_after_any_frame_without_loss_or_repetition() {
+        // Equal times, times that run backwards, a long silence.
+        let log = [
+            1_000, 1_000, 1_000, 1_999, 1_998, 2_001, 1_999, 2_000, 9_000, 9_000, 8_999, 9_001,
+        ];
+        let whole = read(&log, None);
+        assert_eq!(
+            whole.iter().map(|(millis, _)| *millis).collect::<Vec<_>>(),
+            log
+        );
+        for (index, (_, cursor)) in whole.iter().enumerate() {
+            let rest: Vec<_> = read(&log, Some(*cursor));
+            assert_eq!(rest, whole[index + 1..], "after frame {index}");
+        }
+        assert!(whole.is_sorted_by_key(|(_, cursor)| *cursor));
+    }
+
+    #[test]
+    fn a_frame_is_split_from_its_time_and_nothing_else() {
+        let sent = Bytes::from_static(b"2026-11-23T10:00:00.123456789Z  two words \n");
+        let (at, bytes) = split_time(sent).unwrap();
+        assert_eq!(at.timestamp_subsec_nanos(), 123_456_789);
+        assert_eq!(&bytes[..], b" two words \n");
+        let empty = Bytes::from_static(b"2026-11-23T10:00:00.123456789Z \n");
+        assert_eq!(&split_time(empty).unwrap().1[..], b"\n");
+        assert_eq!(split_time(Bytes::from_static(b"no time")), None);
+    }
+}

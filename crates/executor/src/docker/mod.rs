@@ -1,0 +1,262 @@
+//! `Docker`: attempts as containers of a Docker engine, reached over its API.
+//!
+//! A container is created with a name and labels made from its attempt, started once, waited for,
+//! looked at, and kept until its results are safe: an exited container is the tombstone of its
+//! attempt. The engine is the only truth; nothing here has to survive a restart of the daemon. What
+//! this executor remembers (containers it created just now, images it looked at) only saves calls.
+//!
+//! On the way of a stage without files the calls are: inspect the image, create, start, wait with
+//! the log beside it, inspect, remove. Each call has its own deadline; pulls, builds and copies have
+//! one on their progress.
+//!
+//! What it does not do: it never looks into registries by itself, takes no credentials for them, and
+//! does not watch the engine's events (they are a ring of 256 that skips slow readers).
+
+mod build;
+mod collect;
+mod connect;
+mod context;
+mod convert;
+mod create;
+mod dockerignore;
+mod errors;
+mod gc;
+mod image;
+mod labels;
+mod layout;
+mod logs;
+mod status;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::query_parameters::{ListContainersOptionsBuilder, StopContainerOptionsBuilder};
+use tracing::warn;
+use trainyard_core::Timestamp;
+use trainyard_core::render::RenderedImage;
+use trainyard_core::stage::RelativePath;
+
+pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
+pub use self::gc::BuildImage;
+
+use self::build::Builds;
+use self::context::Recipe;
+use self::errors::{SHORT, within};
+use self::image::Images;
+use crate::contract::{
+    Collected, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream,
+    PreparedImage, Status,
+};
+use crate::spec::AttemptSpec;
+
+/// Runs attempts as Docker containers. Clones share one client.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    engine: Arc<Engine>,
+}
+
+#[derive(Debug)]
+struct Engine {
+    client: bollard::Docker,
+    config: DockerConfig,
+    fresh: Fresh,
+    images: Images,
+    builds: Builds,
+}
+
+/// Containers that this process created and has not started.
+#[derive(Debug, Default)]
+struct Fresh(Mutex<HashSet<String>>);
+
+impl Fresh {
+    fn add(&self, container: &str) {
+        let mut fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.insert(container.to_owned());
+    }
+
+    fn take(&self, container: &str) -> bool {
+        let mut fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.remove(container)
+    }
+}
+
+impl Docker {
+    /// Reaches an engine and agrees on the version of its API.
+    ///
+    /// # Errors
+    /// `Unreachable`; `Engine` where it is too old or the address makes no sense.
+    pub async fn connect(config: DockerConfig) -> Result<Self, Error> {
+        let client = connect::client(&config).await?;
+        let engine = Engine {
+            client,
+            config,
+            fresh: Fresh::default(),
+            images: Images::default(),
+            builds: Builds::default(),
+        };
+        Ok(Self {
+            engine: Arc::new(engine),
+        })
+    }
+
+    /// What the engine says of itself.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    pub async fn info(&self) -> Result<EngineInfo, Error> {
+        connect::info(&self.engine.client).await
+    }
+
+    /// Images that this installation built, oldest first.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    pub async fn build_images(&self) -> Result<Vec<BuildImage>, Error> {
+        self.engine.build_images().await
+    }
+
+    /// Removes built images from before a moment that no container uses, and tells which. One that
+    /// is wanted again is built again.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    pub async fn remove_unused_build_images(
+        &self,
+        before: Timestamp,
+    ) -> Result<Vec<BuildImage>, Error> {
+        self.engine.remove_build_images(before).await
+    }
+}
+
+impl Executor for Docker {
+    fn kind(&self) -> &'static str {
+        "docker"
+    }
+
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        let engine = &self.engine;
+        match &request.image {
+            RenderedImage::Reference { image, pull } => {
+                let Engine { client, config, .. } = &**engine;
+                engine
+                    .images
+                    .prepare(client, config, image, *pull, progress)
+                    .await
+            }
+            RenderedImage::Build {
+                context,
+                dockerfile,
+                args,
+                target,
+            } => {
+                let source = request.source.clone().ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::ImageBuild,
+                        "there is no source tree to build an image from: the run has no commit",
+                    )
+                })?;
+                let recipe = Recipe {
+                    source,
+                    context: context.clone(),
+                    dockerfile: dockerfile.clone(),
+                    args: args.clone(),
+                    target: target.clone(),
+                };
+                engine.build(recipe, progress).await
+            }
+        }
+    }
+
+    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        self.engine.create(spec).await
+    }
+
+    async fn start(&self, handle: &Handle) -> Result<(), Error> {
+        self.engine.start(&handle.container).await
+    }
+
+    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
+        status::inspect(&self.engine.client, &handle.container).await
+    }
+
+    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
+        status::wait(&self.engine.client, &handle.container).await
+    }
+
+    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
+        Ok(logs::open(&self.engine.client, &handle.container, after))
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Path,
+        limit: u64,
+    ) -> Result<Option<Collected>, Error> {
+        collect::collect(&self.engine.client, &handle.container, output, to, limit).await
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        let engine = &self.engine;
+        let container = &handle.container;
+        match status::inspect(&engine.client, container).await? {
+            None | Some(Status::Exited { .. } | Status::Unknown) => return Ok(()),
+            Some(Status::Created) => {
+                engine.fresh.take(container);
+                if engine.remove_idle(container).await? {
+                    return Ok(());
+                }
+                // It was started in between.
+            }
+            Some(Status::Running { .. }) => {}
+        }
+        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+        let options = StopContainerOptionsBuilder::default()
+            .t(i32::try_from(seconds).unwrap_or(i32::MAX))
+            .build();
+        let stopped = engine.client.stop_container(container, Some(options));
+        match within(grace.saturating_add(SHORT), stopped).await {
+            Ok(()) => Ok(()),
+            Err(trouble) if trouble.status() == Some(404) => Ok(()),
+            Err(trouble) => Err(trouble.into_error("stop a container")),
+        }
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.engine.remove(&handle.container).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        let engine = &self.engine;
+        let label = format!("{}={}", labels::INSTANCE, engine.config.instance);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let found = within(SHORT, engine.client.list_containers(Some(options)))
+            .await
+            .map_err(|trouble| trouble.into_error("list containers"))?;
+        Ok(found
+            .into_iter()
+            .filter_map(|summary| {
+                let id = summary.id.clone().unwrap_or_default();
+                let listed = status::listed(summary);
+                if listed.is_none() {
+                    warn!(
+                        container = id,
+                        "a container has our label, but is not one of ours"
+                    );
+                }
+                listed
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,174 @@
+//! What the engine says of a container, as the contract's [`Status`], and waiting for its end.
+
+use std::time::Duration;
+
+use bollard::Docker as Client;
+use bollard::errors::Error as Bollard;
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
+    ContainerSummaryStateEnum,
+};
+use bollard::query_parameters::WaitContainerOptionsBuilder;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use trainyard_core::Timestamp;
+
+use super::errors::{SHORT, Trouble, gone, within};
+use super::labels::Identity;
+use crate::contract::{Error, ErrorKind, Handle, Listed, Status};
+
+/// How often a container that is being removed is looked at.
+const REMOVAL: Duration = Duration::from_millis(100);
+
+/// Looks at a container, by id or name; `None` where there is none.
+pub(super) async fn look(
+    client: &Client,
+    container: &str,
+) -> Result<Option<ContainerInspectResponse>, Error> {
+    match within(SHORT, client.inspect_container(container, None)).await {
+        Ok(found) => Ok(Some(found)),
+        Err(trouble) if trouble.status() == Some(404) => Ok(None),
+        Err(trouble) => Err(trouble.into_error("inspect a container")),
+    }
+}
+
+/// The status of a container; `None` where there is none.
+pub(super) async fn inspect(client: &Client, container: &str) -> Result<Option<Status>, Error> {
+    let found = look(client, container).await?;
+    Ok(found.map(|found| found.state.as_ref().map_or(Status::Unknown, status)))
+}
+
+/// Waits until a container does not run, and says what is so then.
+pub(super) async fn wait(client: &Client, container: &str) -> Result<Status, Error> {
+    // `next-exit` would miss a program that ended before the call came.
+    let options = WaitContainerOptionsBuilder::default()
+        .condition("not-running")
+        .build();
+    match client.wait_container(container, Some(options)).next().await {
+        // bollard reports a non-zero exit code as an error.
+        Some(Ok(_) | Err(Bollard::DockerContainerWaitError { .. })) => {}
+        Some(Err(error)) => {
+            let trouble = Trouble::from(error);
+            return Err(match trouble.status() {
+                Some(404) => gone(container),
+                _ => trouble.into_error("wait for a container"),
+            });
+        }
+        None => {
+            return Err(Error::new(
+                ErrorKind::Unreachable,
+                "the Docker engine hung up while a container was waited for",
+            ));
+        }
+    }
+    loop {
+        let found = look(client, container)
+            .await?
+            .ok_or_else(|| gone(container))?;
+        let state = found.state.unwrap_or_default();
+        // It is about to be gone.
+        if state.status != Some(ContainerStateStatusEnum::REMOVING) {
+            return Ok(status(&state));
+        }
+        tokio::time::sleep(REMOVAL).await;
+    }
+}
+
+/// What a state means.
+///
+/// A container counts as ended only where the engine says so and knows when it started and ended.
+/// `dead` and `removing` are what the engine calls containers that it lost hold of.
+pub(super) fn status(state: &ContainerState) -> Status {
+    use ContainerStateStatusEnum as Word;
+    let started = moment(state.started_at.as_deref());
+    match state.status {
+        Some(Word::CREATED) => Status::Created,
+        Some(Word::RUNNING | Word::PAUSED | Word::RESTARTING | Word::STOPPING) => {
+            started.map_or(Status::Unknown, |since| Status::Running { since })
+        }
+        Some(Word::EXITED) => {
+            let code = state.exit_code.and_then(|code| i32::try_from(code).ok());
+            match (started, moment(state.finished_at.as_deref()), code) {
+                (Some(_), Some(at), Some(code)) => Status::Exited {
+                    code,
+                    out_of_memory: state.oom_killed.unwrap_or_default(),
+                    at,
+                },
+                _ => Status::Unknown,
+            }
+        }
+        Some(Word::DEAD | Word::REMOVING | Word::EMPTY) | None => Status::Unknown,
+    }
+}
+
+/// An entry of a listing; `None` for a container that is not one of ours after all.
+pub(super) fn listed(summary: ContainerSummary) -> Option<Listed> {
+    use ContainerSummaryStateEnum as Word;
+    let identity = Identity::read(summary.labels.as_ref()?)?;
+    let since = summary
+        .created
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    let status = match summary.state {
+        Some(Word::CREATED) => Status::Created,
+        Some(Word::RUNNING | Word::PAUSED | Word::RESTARTING | Word::STOPPING) => {
+            since.map_or(Status::Unknown, |since| Status::Running { since })
+        }
+        Some(Word::EXITED | Word::DEAD | Word::REMOVING | Word::EMPTY) | None => Status::Unknown,
+    };
+    Some(Listed {
+        handle: Handle {
+            attempt: identity.attempt,
+            container: summary.id?,
+        },
+        fence: identity.fence,
+        spec_hash: identity.spec_hash,
+        status,
+    })
+}
+
+/// A moment as the engine writes it; its year 1 stands for "never".
+fn moment(text: Option<&str>) -> Option<Timestamp> {
+    let moment = DateTime::parse_from_rfc3339(text?)
+        .ok()?
+        .with_timezone(&Utc);
+    (moment.timestamp() > 0).then_some(moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: &str = "0001-01-01T00:00:00Z";
+    const THEN: &str = "2026-11-23T10:00:00.5Z";
+
+    fn state(word: ContainerStateStatusEnum, started: &str, finished: &str) -> ContainerState {
+        ContainerState {
+            status: Some(word),
+            exit_code: Some(0),
+            started_at: Some(started.to_owned()),
+            finished_at: Some(finished.to_owned()),
+            ..ContainerState::default()
+        }
+    }
+
+    #[test]
+    fn an_end_counts_only_where_its_start_is_known() {
+        let proved = status(&state(ContainerStateStatusEnum::EXITED, THEN, THEN));
+        assert!(
+            matches!(proved, Status::Exited { code: 0, .. }),
+            "{proved:?}"
+        );
+        for (started, finished) in [(NEVER, THEN), (THEN, NEVER)] {
+            let state = state(ContainerStateStatusEnum::EXITED, started, finished);
+            assert_eq!(status(&state), Status::Unknown);
+        }
+        let dead = state(ContainerStateStatusEnum::DEAD, THEN, THEN);
+        assert_eq!(status(&dead), Status::Unknown);
+    }
+
+    #[test]
+    fn a_start_that_failed_leaves_a_container_that_was_never_started() {
+        let state = state(ContainerStateStatusEnum::CREATED, NEVER, NEVER);
+        assert_eq!(status(&state), Status::Created);
+    }
+}

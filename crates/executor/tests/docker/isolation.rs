@@ -1,0 +1,94 @@
+//! What a program cannot do, and what it cannot have more of.
+
+use trainyard_executor::conformance::{Subject, check};
+
+use crate::place::{Containers, script};
+
+#[tokio::test]
+async fn a_program_has_no_capabilities_and_can_gain_no_privileges() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let spec = kit.spec_of(script("grep -E '^(Cap|NoNewPrivs)' /proc/self/status"));
+        let (handle, _) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await.stdout;
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            let line = format!("{set}:\t0000000000000000\n");
+            assert!(printed.contains(&line), "{set} is empty: {printed}");
+        }
+        assert!(printed.contains("NoNewPrivs:\t1\n"), "{printed}");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_sees_neither_the_engine_nor_the_host() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "ls /var/run/docker.sock /run/docker.sock 2>/dev/null || echo none\n\
+                    grep -c -v -E ' (overlay|proc|sysfs|tmpfs|devpts|mqueue|cgroup2?|ext4|xfs|btrfs) ' \
+                    /proc/self/mounts || true\n\
+                    awk '$3 ~ /ext4|xfs|btrfs/ {print $2}' /proc/self/mounts | sort | tr '\\n' ' '";
+        let (handle, _) = kit.run(&executor, &kit.spec_of(script(text))).await;
+        let printed = kit.printed(&executor, &handle).await.stdout;
+        let lines: Vec<&str> = printed.lines().collect();
+        assert_eq!(lines[..2], ["none", "0"], "{printed}");
+        // Files of the host that the engine itself puts into each container.
+        for mount in lines.get(2).unwrap_or(&"").split_whitespace() {
+            let own = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sbin/docker-init"];
+            assert!(own.contains(&mount), "{mount} is a mount of the host's: {printed}");
+        }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn limits_hold() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "df -k /dev/shm | awk 'NR == 2 {print $2}'\n\
+                    for n in $(seq 1 30); do sleep 30 & done";
+        let mut spec = kit.spec_of(script(text));
+        spec.limits.shm = Some(8 << 20);
+        spec.limits.pids = Some(16);
+        let (handle, code) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_ne!(code, 0, "the 30 processes were too many: {printed:?}");
+        assert_eq!(printed.stdout, "8192\n");
+        assert!(printed.stderr.contains("fork"), "{printed:?}");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let dockerfile =
+            "FROM trainyard-test/busybox:1\nENTRYPOINT [\"echo\", \"entry\"]\nCMD [\"own\"]\n";
+        let image = crate::building::build(&executor, &kit, &[("Dockerfile", dockerfile)])
+            .await
+            .unwrap();
+        let own = {
+            let mut spec = kit.spec_of(script(""));
+            spec.command = None;
+            spec
+        };
+        for (mut spec, expected) in [
+            (kit.spec_of(script("echo script")), "script\n"),
+            (own, "entry own\n"),
+        ] {
+            spec.image = image.id.clone();
+            let (handle, _) = kit.run(&executor, &spec).await;
+            assert_eq!(kit.printed(&executor, &handle).await.stdout, expected);
+            trainyard_executor::Executor::remove(&executor, &handle)
+                .await
+                .unwrap();
+        }
+        crate::building::remove(&image).await;
+        kit
+    })
+    .await;
+}

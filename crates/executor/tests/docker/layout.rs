@@ -1,0 +1,216 @@
+//! What is laid out for a program, and what it leaves.
+
+use trainyard_core::stage::RelativePath;
+use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::docker::Docker;
+use trainyard_executor::{CollectedKind, ErrorKind, Executor, InputKind, InputSpec};
+
+use crate::place::{Containers, client, script, tree};
+
+#[tokio::test]
+async fn the_source_tree_is_the_working_directory() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let files = [
+            ("bin/hello", "#!/bin/sh\necho hello from $(pwd)\n"),
+            ("data/a.txt", "a\n"),
+        ];
+        let mut spec = kit.spec_of(script("./bin/hello\ncat data/a.txt\ntouch data/new"));
+        spec.source = Some(tree(&kit.place("source.tar"), &files));
+        let (handle, code) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!(
+            (code, &*printed.stdout),
+            (0, "hello from /workspace\na\n"),
+            "{printed:?}"
+        );
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let image = crate::building::build(
+            &executor,
+            &kit,
+            &[("Dockerfile", "FROM trainyard-test/busybox:1\nUSER user\n")],
+        )
+        .await
+        .unwrap();
+        let text = "id -u\ntouch new\necho x >\"$OUTPUTS/x\"";
+        let mut with_files = kit.spec_of(script(&format!("{text}\necho y >>note\ncat note")));
+        with_files.source = Some(tree(&kit.place("source.tar"), &[("note", "n\n")]));
+        let bare = kit.spec_of(script("id -u\ntouch new"));
+        with_files.outputs = true;
+        for (mut spec, expected) in [(with_files, "1000\nn\ny\n"), (bare, "1000\n")] {
+            spec.image = image.id.clone();
+            let (handle, code) = kit.run(&executor, &spec).await;
+            let printed = kit.printed(&executor, &handle).await;
+            assert_eq!((code, &*printed.stdout), (0, expected), "{printed:?}");
+            executor.remove(&handle).await.unwrap();
+        }
+        crate::building::remove(&image).await;
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "cat \"$INPUTS/set/sub/b\"\nls -l \"$INPUTS/set/sub/b\" | cut -c 1-10\n\
+                    if echo z >\"$INPUTS/set/new\"; then exit 9; fi";
+        let mut spec = kit.spec_of(script(text));
+        spec.inputs.push(InputSpec {
+            name: "set".parse().unwrap(),
+            path: tree(&kit.place("set.tar"), &[("a", "1"), ("sub/b", "2\n")]),
+            kind: InputKind::Folder,
+            sha256: "00".to_owned(),
+        });
+        // The folder's owner could write it in spite of its mode, so nobody else looks.
+        spec.env.insert("USER".to_owned(), "root".to_owned());
+        let (handle, code) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!(
+            (code, &*printed.stdout),
+            (0, "2\n-r--r--r--\n"),
+            "{printed:?}"
+        );
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_file_of_the_daemon_leaves_no_container_behind() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let mut spec = kit.spec_of(script("true"));
+        spec.source = Some(kit.place("nowhere.tar"));
+        let error = executor.create(&spec).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Storage, "{error}");
+        assert_eq!(executor.list().await, Ok(vec![]));
+        spec.source = Some(tree(&kit.place("nowhere.tar"), &[("a", "1")]));
+        let (_, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0, "the next try is a fresh one");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() {
+    check(Containers::new().await, |kit| async move {
+        // The daemon dies between the creation and the layout: the same container without files.
+        let mut spec = kit.spec_of(script("cat note"));
+        spec.source = Some(tree(&kit.place("source.tar"), &[("note", "n\n")]));
+        half_create(&kit, &spec).await;
+        let executor = kit.subject.make().await;
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0);
+        assert_eq!(kit.printed(&executor, &handle).await.stdout, "n\n");
+        kit
+    })
+    .await;
+}
+
+/// Creates the container of a spec and gives up before its files are laid out.
+async fn half_create(kit: &Kit<Containers>, spec: &trainyard_executor::AttemptSpec) {
+    let executor: Docker = kit.subject.make().await;
+    let fifo = kit.place("slow.tar");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let mut slow = spec.clone();
+    slow.source = Some(fifo.clone());
+    let name = format!("trainyard-{}", spec.attempt);
+    tokio::select! {
+        created = executor.create(&slow) => panic!("nobody writes the files: {created:?}"),
+        () = async {
+            while client().inspect_container(&name, None).await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        } => {}
+    }
+    // Whoever reads the pipe still waits for somebody to open its other end.
+    drop(std::fs::OpenOptions::new().write(true).open(fifo).unwrap());
+}
+
+#[tokio::test]
+async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "cd \"$OUTPUTS\"\nmkdir -p good/sub bad out\necho 1 >good/sub/a\n\
+                    chmod 700 good/sub/a\nln good/sub/a good/same\nln -s sub/a good/latest\n\
+                    mkfifo bad/pipe\nln -s /etc/passwd out/users\nln -s good link";
+        let mut spec = kit.spec_of(script(text));
+        spec.outputs = true;
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0);
+        let good = kit
+            .collect(&executor, &handle, "good", 1 << 20)
+            .await
+            .unwrap();
+        let (told, bytes) = good.unwrap();
+        assert_eq!(told.kind, CollectedKind::Folder);
+        let members: Vec<String> = tar::Archive::new(&bytes[..])
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let header = entry.header();
+                let kind = header.entry_type().as_byte() as char;
+                let path = entry.path().unwrap().display().to_string();
+                format!("{kind} {:o} {path}", header.mode().unwrap())
+            })
+            .collect();
+        // One of the two names is the file, the other a link to it.
+        assert_eq!(members.len(), 4, "{members:?}");
+        assert!(members.contains(&"2 777 latest".to_owned()), "{members:?}");
+        assert!(
+            members.iter().any(|member| member.starts_with("0 755")),
+            "{members:?}"
+        );
+        assert!(
+            members.iter().any(|member| member.starts_with("1 644")),
+            "{members:?}"
+        );
+        for (output, culprit) in [("bad", "pipe"), ("out", "users"), ("link", "symbolic link")] {
+            let error = kit
+                .collect(&executor, &handle, output, 1 << 20)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind, ErrorKind::OutputUnfit, "{output}: {error}");
+            assert!(error.message.contains(culprit), "{error}");
+        }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_output_comes_back_whole() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let mut spec = kit.spec_of(script(
+            "head -c 50000000 /dev/urandom >\"$OUTPUTS/big\"\nsha256sum \"$OUTPUTS/big\" | cut -c 1-64",
+        ));
+        spec.outputs = true;
+        let (handle, _) = kit.run(&executor, &spec).await;
+        let expected = kit.printed(&executor, &handle).await.stdout;
+        let to = kit.place("big");
+        let path = RelativePath::new("big").unwrap();
+        let told = executor.collect(&handle, &path, &to, 50_000_000).await.unwrap().unwrap();
+        assert_eq!((told.size, &*told.sha256), (50_000_000, expected.trim()));
+        let error = executor.collect(&handle, &path, &to, 49_999_999).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge);
+        kit
+    })
+    .await;
+}

@@ -1,0 +1,127 @@
+//! Docker: the promises of the contract against a real engine, and what is particular to containers.
+//!
+//! They need an engine at `DOCKER_HOST`, or where it usually is, and no registry: the image that
+//! programs run in is made here, from the busybox of the host.
+
+mod building;
+mod images;
+mod isolation;
+mod layout;
+mod logs;
+mod place;
+
+use trainyard_executor::{ErrorKind, Executor, Status, conformance_tests};
+
+use crate::place::{Containers, script};
+use trainyard_executor::conformance::{Kit, Subject, check};
+
+conformance_tests!(Containers::new().await);
+
+#[tokio::test]
+async fn a_program_beyond_its_memory_is_told_from_one_that_was_killed() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        // tail keeps a line without an end in memory.
+        let mut spec = kit.spec_of(script("tail /dev/zero"));
+        spec.limits.memory = Some(16 << 20);
+        let handle = kit.start(&executor, &spec).await;
+        let ended = kit.end(&executor, &handle).await;
+        assert!(
+            matches!(
+                ended,
+                Status::Exited {
+                    code: 137,
+                    out_of_memory: true,
+                    ..
+                }
+            ),
+            "{ended:?}"
+        );
+        let killed = kit
+            .start(&executor, &kit.spec_of(script("kill -KILL $$")))
+            .await;
+        let ended = kit.end(&executor, &killed).await;
+        assert!(
+            matches!(
+                ended,
+                Status::Exited {
+                    code: 137,
+                    out_of_memory: false,
+                    ..
+                }
+            ),
+            "{ended:?}"
+        );
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_removed_behind_our_back_is_gone() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let handle = kit
+            .start(&executor, &kit.spec_of(script("sleep 600")))
+            .await;
+        let (ended, ()) = tokio::join!(executor.wait(&handle), async {
+            kit.subject.remove_by_force(&handle.container).await;
+        });
+        assert_eq!(ended.unwrap_err().kind, ErrorKind::Gone);
+        assert_eq!(executor.inspect(&handle).await, Ok(None));
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_an_init_a_missing_program_is_told_at_the_start() {
+    let containers = Containers::without_init().await;
+    check(containers, |kit: Kit<Containers>| async move {
+        let executor = kit.subject.make().await;
+        let command = ["no-such-program", "-v"].map(str::to_owned).to_vec();
+        let spec = kit.spec_of(trainyard_core::render::RenderedCommand::Exec(command));
+        let handle = executor.create(&spec).await.unwrap();
+        let error = executor.start(&handle).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Start);
+        assert_eq!(error.message, "the image has no program `no-such-program`");
+        assert_eq!(executor.inspect(&handle).await, Ok(Some(Status::Created)));
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_is_said_in_its_words() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let mut spec = kit.spec_of(script("true"));
+        spec.limits.cpus = Some(100_000.0);
+        let error = executor.create(&spec).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Start);
+        assert!(error.message.contains("CPUs"), "{error}");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_unreachable_and_named() {
+    let mut config = place::config();
+    config.host = Some("unix:///nowhere/docker.sock".to_owned());
+    let error = trainyard_executor::docker::Docker::connect(config)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unreachable);
+    assert!(error.message.contains("/nowhere/docker.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn the_engine_describes_itself() {
+    let containers = Containers::new().await;
+    let info = containers.make().await.info().await;
+    let info = info.unwrap();
+    assert!(info.api_version.starts_with("1."), "{info:?}");
+    assert!(info.root_dir.starts_with('/'), "{info:?}");
+    assert!(info.memory > 0 && info.cpus > 0, "{info:?}");
+}

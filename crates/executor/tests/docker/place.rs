@@ -1,0 +1,184 @@
+//! Where the tests run: an engine, an installation of their own, and an image.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveContainerOptionsBuilder};
+use futures_util::TryStreamExt;
+use tokio::sync::OnceCell;
+use trainyard_core::id::InstanceId;
+use trainyard_core::render::RenderedCommand;
+use trainyard_executor::conformance::{MissingProgram, Program, Subject, shell_program};
+use trainyard_executor::docker::{DEFAULT_HOST, Docker, DockerConfig};
+use uuid::Uuid;
+
+/// The image that programs run in.
+pub(crate) const IMAGE: &str = "trainyard-test/busybox:1";
+
+/// Docker, with an installation of its own.
+pub(crate) struct Containers(DockerConfig);
+
+pub(crate) fn config() -> DockerConfig {
+    let mut config = DockerConfig::new(InstanceId(Uuid::now_v7()));
+    config.host = std::env::var("DOCKER_HOST").ok();
+    config
+}
+
+pub(crate) fn script(text: &str) -> RenderedCommand {
+    RenderedCommand::Script(text.to_owned())
+}
+
+impl Containers {
+    pub(crate) async fn new() -> Self {
+        image().await;
+        Self(config())
+    }
+
+    pub(crate) async fn without_init() -> Self {
+        let mut containers = Self::new().await;
+        containers.0.init = false;
+        containers
+    }
+
+    pub(crate) async fn with_log_size(bytes: u64) -> Self {
+        let mut containers = Self::new().await;
+        containers.0.log_size = bytes;
+        containers
+    }
+
+    pub(crate) async fn remove_by_force(&self, container: &str) {
+        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        client()
+            .remove_container(container, Some(options))
+            .await
+            .unwrap();
+    }
+}
+
+impl Subject for Containers {
+    type Executor = Docker;
+
+    async fn make(&self) -> Docker {
+        Docker::connect(self.0.clone()).await.unwrap()
+    }
+
+    fn instance(&self) -> InstanceId {
+        self.0.instance
+    }
+
+    fn image(&self) -> &str {
+        IMAGE
+    }
+
+    fn program(&self, program: &Program<'_>) -> RenderedCommand {
+        shell_program(program)
+    }
+
+    fn missing_program(&self) -> MissingProgram {
+        if self.0.init {
+            MissingProgram::Exit127
+        } else {
+            MissingProgram::StartFails
+        }
+    }
+}
+
+/// A client of the engine that is not the one under test.
+pub(crate) fn client() -> bollard::Docker {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| DEFAULT_HOST.to_owned());
+    bollard::Docker::connect_with_host(&host).unwrap()
+}
+
+/// Makes the image where the engine does not have it.
+async fn image() {
+    static MADE: OnceCell<()> = OnceCell::const_new();
+    MADE.get_or_init(|| async {
+        if client().inspect_image(IMAGE).await.is_ok() {
+            return;
+        }
+        let (name, tag) = IMAGE.split_once(':').unwrap();
+        let options = CreateImageOptionsBuilder::default()
+            .from_src("-")
+            .repo(name)
+            .tag(tag)
+            .build();
+        let root = bollard::body_full(root_file_system().into());
+        let made = client().create_image(Some(options), Some(root), None);
+        made.try_collect::<Vec<_>>().await.unwrap();
+    })
+    .await;
+}
+
+/// A static busybox with its applets.
+fn root_file_system() -> Vec<u8> {
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
+    let busybox = busybox.iter().find(|path| path.is_file());
+    let busybox = busybox.expect("a static busybox: install the package busybox-static");
+    let applets = Command::new(busybox).arg("--list").output().unwrap().stdout;
+    let mut archive = tar::Builder::new(Vec::new());
+    let file = |archive: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(mode);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, path, content).unwrap();
+    };
+    file(
+        &mut archive,
+        "bin/busybox",
+        0o755,
+        &std::fs::read(busybox).unwrap(),
+    );
+    file(
+        &mut archive,
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n",
+    );
+    file(
+        &mut archive,
+        "etc/group",
+        0o644,
+        b"root:x:0:\nuser:x:1000:\n",
+    );
+    for folder in ["tmp", "root"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(if folder == "tmp" { 0o1777 } else { 0o700 });
+        header.set_size(0);
+        archive
+            .append_data(&mut header, folder, std::io::empty())
+            .unwrap();
+    }
+    for applet in String::from_utf8(applets)
+        .unwrap()
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        archive
+            .append_link(&mut header, format!("bin/{applet}"), "busybox")
+            .unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// A plain archive of files, as source trees come.
+pub(crate) fn tree(path: &std::path::Path, files: &[(&str, &str)]) -> PathBuf {
+    let mut archive = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(if content.starts_with("#!") {
+            0o755
+        } else {
+            0o644
+        });
+        header.set_size(content.len() as u64);
+        archive
+            .append_data(&mut header, name, content.as_bytes())
+            .unwrap();
+    }
+    archive.into_inner().unwrap();
+    path.to_owned()
+}
