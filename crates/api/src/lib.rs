@@ -1,1 +1,68 @@
-//! Skeleton.
+//! What goes over the wire: the types of `/api/v1`, and a client with one method a route.
+//!
+//! The types own their encoding: JSON in snake case, moments in RFC 3339, durations as numbers of
+//! seconds in fields that end in `_seconds`, states and outcomes as the words of the glossary. Fields
+//! are added, not renamed; readers skip what they do not know.
+//!
+//! | method and path | query, body | answer |
+//! |---|---|---|
+//! | GET `/daemon` | | [`DaemonInfo`] |
+//! | GET `/repos` | | [`Listing`] of [`Repo`] |
+//! | POST `/repos` | [`NewRepo`] | [`RepoAdded`] |
+//! | GET `/repos/{repo}` | | [`RepoDetail`] |
+//! | DELETE `/repos/{repo}` | | |
+//! | POST `/repos/{repo}/sync` | | [`Repo`], once it was synced |
+//! | GET `/repos/{repo}/secrets` | | [`Listing`] of [`Secret`] |
+//! | PUT, DELETE `/repos/{repo}/secrets/{name}` | [`SecretValue`] | |
+//! | GET `/dags` | `repo` | [`Listing`] of [`Dag`] |
+//! | GET `/dags/{repo}/{dag}` | | [`DagDetail`] |
+//! | POST `/dags/{repo}/{dag}/runs` | [`Trigger`] | [`RunStarted`] |
+//! | PUT `/dags/{repo}/{dag}/paused` | [`Paused`] | [`Dag`] |
+//! | GET `/dags/{repo}/{dag}/ticks` | `count` | [`Listing`] of [`Tick`] |
+//! | GET `/runs` | `dag`, `state`, `before`, `limit` | [`Listing`] of [`Run`] |
+//! | GET `/runs/{run}` | | [`RunDetail`] |
+//! | POST `/runs/{run}/cancel` | | [`Run`] |
+//! | POST `/runs/{run}/retry` | [`Retry`] | [`RunStarted`] |
+//! | GET `/runs/{run}/events` | `after`, `wait_seconds` | [`Listing`] of [`RunEvent`] |
+//! | GET `/runs/{run}/stages/{stage}/log` | `attempt`, `offset`, `wait_seconds` | [`LogPage`] |
+//! | GET `/runs/{run}/artifacts` | | [`Listing`] of [`Artifact`] |
+//! | GET `/runs/{run}/artifacts/{stage}/{output}` | | the content |
+//! | GET `/metrics` | `run`, `dag`, `stage`, `name`, `limit` | [`Listing`] of [`Metric`] |
+//! | GET, POST `/tokens` | [`NewToken`] | [`Listing`] of [`Token`], [`TokenMade`] |
+//! | DELETE `/tokens/{token}` | | |
+//! | POST `/gc` | [`GcRequest`] | [`GcReport`] |
+//!
+//! In `/dags/{repo}/{dag}`, a repo of `-` stands for the only one that has the DAG. Listings of runs
+//! are paged: `before` takes the last `id` of the page before. `offset` of a log takes the
+//! `next_offset` of the piece before; without `attempt`, a stage's log is that of its last attempt.
+//! With `wait_seconds`, an answer waits that long (50 at the most) for something to tell, so a caller
+//! that asks again and again follows without loss: [`Client::watch_run`], [`Client::follow_log`].
+//!
+//! Errors are [`ErrorBody`], with the status that fits: 401 no good token, 404 no such thing, 409 not
+//! now or not so, 422 not valid, 503 not available. Sets, removals and revocations are answered 204,
+//! things that were made 201, else it is 200.
+
+mod client;
+mod dag;
+mod follow;
+mod log;
+mod repo;
+mod routes;
+mod run;
+mod system;
+
+pub use client::{Client, ClientError, Download};
+pub use dag::{
+    Dag, DagDetail, Fault, LastRun, Param, Paused, Schedule, StageOutline, Tick, Trigger,
+};
+pub use log::{LogLine, LogPage};
+pub use repo::{Branch, NewRepo, Repo, RepoAdded, RepoDetail, Secret, SecretValue};
+pub use run::{
+    Artifact, Attempt, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent, RunStarted, Stage,
+};
+pub use system::{
+    DaemonInfo, ErrorBody, GcReport, GcRequest, Health, Listing, NewToken, Token, TokenMade,
+};
+
+/// What every path of the API begins with.
+pub const PREFIX: &str = "/api/v1";

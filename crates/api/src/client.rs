@@ -1,0 +1,234 @@
+//! The client: how requests are sent and answers understood. What can be asked is in `routes`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::{ErrorBody, PREFIX};
+
+/// How long a whole answer may take. Long waits of the API end before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same for a sync, which fetches from elsewhere.
+pub(crate) const LONGEST_SYNC: Duration = Duration::from_secs(120);
+
+/// How long a connection may stay silent in the middle of an answer.
+const LONGEST_SILENCE: Duration = Duration::from_secs(125);
+
+/// How long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Why a call did not give what was asked for. None of its texts holds the token.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The daemon did not answer.
+    #[error("no daemon answers at {url}: {problem}")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What was met.
+        problem: String,
+    },
+    /// The daemon refused.
+    #[error("{}", .body.message)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Why.
+        body: ErrorBody,
+    },
+    /// The answer is not what this client understands.
+    #[error(
+        "the daemon at {url} answered something that this version does not understand: {problem}"
+    )]
+    NotUnderstood {
+        /// Where it came from.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The token has characters that no token has.
+    #[error("the token is not one: it holds characters that tokens do not have")]
+    InvalidToken,
+}
+
+impl ClientError {
+    /// Whether the same call may well succeed a little later: the daemon or its database is being
+    /// restarted.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => {
+                matches!(*status, 502..=504)
+            }
+            Self::NotUnderstood { .. } | Self::InvalidToken => false,
+        }
+    }
+}
+
+/// A client of one daemon. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// A download in pieces.
+pub type Download = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, ClientError>> + Send>>;
+
+/// A query; what is `None` is left out.
+pub(crate) type Query<'a> = [(&'a str, Option<String>)];
+
+impl Client {
+    /// A client for the daemon at `url`, `http://host:port`.
+    ///
+    /// # Errors
+    /// `InvalidToken`, or a system without what HTTP needs.
+    pub fn new(url: &str, token: &str) -> Result<Self, ClientError> {
+        // Another part of the program may have chosen the provider already: it is the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut headers = HeaderMap::new();
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| ClientError::InvalidToken)?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+        let url = url.trim_end_matches('/').to_owned();
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            // A redirect could carry the token elsewhere, and the API has none.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .read_timeout(LONGEST_SILENCE)
+            .build()
+            .map_err(|error| ClientError::Unreachable {
+                url: url.clone(),
+                problem: root(&error),
+            })?;
+        Ok(Self { http, url })
+    }
+
+    /// Where the daemon is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A request whose whole answer comes within [`PATIENCE`].
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.unbounded(method, path).timeout(PATIENCE)
+    }
+
+    /// A request whose answer may be of any length, as long as it keeps coming.
+    pub(crate) fn unbounded(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http
+            .request(method, format!("{}{PREFIX}{path}", self.url))
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &Query<'_>,
+    ) -> Result<T, ClientError> {
+        let set: Vec<(&str, &String)> = query
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_ref()?)))
+            .collect();
+        let request = self.request(Method::GET, path).query(&set);
+        self.decode(self.answer(request).await?).await
+    }
+
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.decode(self.answer(self.request(method, path).json(body)).await?)
+            .await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.answer(self.request(Method::DELETE, path))
+            .await
+            .map(drop)
+    }
+
+    /// Sends a request and takes the answer if it is a good one.
+    pub(crate) async fn answer(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, ClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response
+            .text()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let body = serde_json::from_str(&text).unwrap_or_else(|_| ErrorBody {
+            code: "unknown".to_owned(),
+            message: format!("{} answered {status}", self.url),
+            help: (status == StatusCode::NOT_FOUND || status.is_redirection())
+                .then(|| "is this the address of a Trainyard daemon, of this version?".to_owned()),
+        });
+        Err(ClientError::Refused {
+            status: status.as_u16(),
+            body,
+        })
+    }
+
+    pub(crate) async fn decode<T: DeserializeOwned>(
+        &self,
+        response: reqwest::Response,
+    ) -> Result<T, ClientError> {
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::NotUnderstood {
+            url: self.url.clone(),
+            problem: error.to_string(),
+        })
+    }
+
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable {
+            url: self.url.clone(),
+            problem: root(error),
+        }
+    }
+}
+
+/// The last cause of an error: what the system said.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// A text as one part of a path.
+pub(crate) fn part(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

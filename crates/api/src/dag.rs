@@ -1,0 +1,163 @@
+//! DAGs, their schedules and faults.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use chrono::{DateTime, Utc};
+
+/// A DAG.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Dag {
+    /// Its name, with its repo's: `churn/train`.
+    pub dag: String,
+    /// Its repo's name.
+    pub repo: String,
+    /// Its own name.
+    pub name: String,
+    /// The file's path in the repo.
+    pub path: String,
+    /// Whether its triggers start nothing for now.
+    pub paused: bool,
+    /// The commit of its current version; none where the followed branch does not have it any more.
+    pub commit: Option<String>,
+    /// Whether its file has faults at the head of a branch.
+    pub has_faults: bool,
+    /// When it ticks next.
+    pub next_tick: Option<DateTime<Utc>>,
+    /// Its newest run.
+    pub last_run: Option<LastRun>,
+    /// How many of its runs have not ended.
+    pub active_runs: u32,
+}
+
+/// A DAG's newest run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LastRun {
+    /// Its number.
+    pub id: i64,
+    /// How far it is.
+    pub state: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// A DAG in full.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DagDetail {
+    /// As listings show it.
+    #[serde(flatten)]
+    pub summary: Dag,
+    /// For people.
+    pub description: Option<String>,
+    /// Its stages, in the order of the file.
+    pub stages: Vec<StageOutline>,
+    /// Its parameters.
+    pub params: Vec<Param>,
+    /// Its schedules.
+    pub schedules: Vec<Schedule>,
+    /// Whether pushes start it.
+    pub starts_on_push: bool,
+    /// Faults of its file at heads of branches.
+    pub faults: Vec<Fault>,
+    /// The text of its current version.
+    pub source: Option<String>,
+}
+
+/// A stage as the DAG declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StageOutline {
+    /// Its name.
+    pub name: String,
+    /// The stages that it needs.
+    pub needs: Vec<String>,
+    /// Its image as written, or what it is built from.
+    pub image: String,
+}
+
+/// A declared parameter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Param {
+    /// Its name.
+    pub name: String,
+    /// Its type: `integer`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its default; none where it must be given.
+    #[schema(value_type = Option<Object>)]
+    pub default: Option<Value>,
+    /// For people.
+    pub description: Option<String>,
+}
+
+/// A schedule of a DAG.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Schedule {
+    /// The cron expression.
+    pub cron: String,
+    /// The time zone.
+    pub timezone: String,
+    /// The rule for missed ticks.
+    pub missed: String,
+    /// When it ticks next.
+    pub next_tick: Option<DateTime<Utc>>,
+}
+
+/// A DAG file with faults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Fault {
+    /// Its repo.
+    pub repo: String,
+    /// The branch at whose head it is.
+    pub branch: String,
+    /// The commit.
+    pub commit: String,
+    /// The file's path.
+    pub path: String,
+    /// Its diagnostics: objects with `severity`, `code`, `message`, `help`, `line`, `column`.
+    #[schema(value_type = Vec<Object>)]
+    pub diagnostics: Value,
+}
+
+/// A request to start a DAG by hand.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    /// Parameters: JSON of their type, or text to be read by it.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub params: BTreeMap<String, Value>,
+    /// A branch, tag or commit; the followed branch without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// A key of the caller's: the same key again starts nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// Whether triggers are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Paused {
+    /// Whether they are.
+    pub paused: bool,
+}
+
+/// A tick to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tick {
+    /// When, in UTC.
+    pub at: DateTime<Utc>,
+    /// When, by the schedule's own clock: `2026-11-29 03:00 CET`.
+    pub local: String,
+    /// The cron expression.
+    pub cron: String,
+    /// The time zone.
+    pub timezone: String,
+    /// What a change of the clock does to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}

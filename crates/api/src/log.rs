@@ -1,0 +1,77 @@
+//! Logs.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use chrono::{DateTime, Utc};
+
+/// A line of log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    /// When the engine took it.
+    pub at: DateTime<Utc>,
+    /// `stdout`, `stderr`, or `trainyard` for the daemon's own words.
+    pub stream: String,
+    /// The text.
+    pub text: String,
+    /// Whether the line goes on in the stream's next one.
+    #[serde(default)]
+    pub continues: bool,
+}
+
+/// A piece of an attempt's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogPage {
+    /// The attempt's number; 0 where the stage has none yet.
+    pub attempt: u32,
+    /// The lines.
+    pub lines: Vec<LogLine>,
+    /// How many bytes are left out before them: the log was longer than what is kept.
+    pub dropped_bytes: u64,
+    /// Where to go on.
+    pub next_offset: u64,
+    /// Whether the log has ended here.
+    pub complete: bool,
+}
+
+impl LogLine {
+    /// Reads a stored record: `TIME MARK TEXT`, the mark in lower case where the line goes on.
+    #[must_use]
+    pub fn from_record(record: &str) -> Option<Self> {
+        let (time, rest) = record.split_once(' ')?;
+        let (mark, text) = rest.split_once(' ').unwrap_or((rest, ""));
+        let stream = match mark.to_ascii_uppercase().as_str() {
+            "O" => "stdout",
+            "E" => "stderr",
+            "S" => "trainyard",
+            _ => return None,
+        };
+        Some(Self {
+            at: time.parse().ok()?,
+            stream: stream.to_owned(),
+            text: text.to_owned(),
+            continues: mark.chars().all(|mark| mark.is_ascii_lowercase()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_become_lines() {
+        let line = LogLine::from_record("2026-11-23T15:00:00.5Z e no end").unwrap();
+        assert_eq!(
+            (line.stream.as_str(), line.text.as_str(), line.continues),
+            ("stderr", "no end", true)
+        );
+        assert_eq!(
+            LogLine::from_record("2026-11-23T15:00:00Z O ")
+                .unwrap()
+                .text,
+            ""
+        );
+        assert_eq!(LogLine::from_record("nonsense"), None);
+    }
+}

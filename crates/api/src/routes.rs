@@ -1,0 +1,329 @@
+//! The client's methods: one a route, in the order of the table in the crate's head.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::Method;
+
+use crate::client::{Download, LONGEST_SYNC, part};
+use crate::{
+    Artifact, Client, ClientError, DaemonInfo, Dag, DagDetail, GcReport, GcRequest, Listing,
+    LogPage, Metric, NewRepo, NewToken, Paused, Repo, RepoAdded, RepoDetail, Retry, Run, RunDetail,
+    RunEvent, RunStarted, Secret, SecretValue, Tick, Token, TokenMade, Trigger,
+};
+
+impl Client {
+    /// The daemon.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for all methods.
+    pub async fn daemon(&self) -> Result<DaemonInfo, ClientError> {
+        self.get("/daemon", &[]).await
+    }
+
+    /// Followed repos.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn repos(&self) -> Result<Listing<Repo>, ClientError> {
+        self.get("/repos", &[]).await
+    }
+
+    /// Follows a repo.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoAdded, ClientError> {
+        self.send(Method::POST, "/repos", new).await
+    }
+
+    /// One repo.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn repo(&self, name: &str) -> Result<RepoDetail, ClientError> {
+        self.get(&format!("/repos/{}", part(name)), &[]).await
+    }
+
+    /// Follows a repo no more; its history goes too.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn remove_repo(&self, name: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/repos/{}", part(name))).await
+    }
+
+    /// Fetches a repo now, and waits until that is done.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn sync_repo(&self, name: &str) -> Result<Repo, ClientError> {
+        let path = format!("/repos/{}/sync", part(name));
+        let request = self.request(Method::POST, &path).timeout(LONGEST_SYNC);
+        self.decode(self.answer(request.json(&())).await?).await
+    }
+
+    /// The secrets of a repo.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn secrets(&self, repo: &str) -> Result<Listing<Secret>, ClientError> {
+        self.get(&format!("/repos/{}/secrets", part(repo)), &[])
+            .await
+    }
+
+    /// Sets a secret.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn set_secret(
+        &self,
+        repo: &str,
+        name: &str,
+        value: &SecretValue,
+    ) -> Result<(), ClientError> {
+        let path = format!("/repos/{}/secrets/{}", part(repo), part(name));
+        self.answer(self.request(Method::PUT, &path).json(value))
+            .await
+            .map(drop)
+    }
+
+    /// Removes a secret.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn remove_secret(&self, repo: &str, name: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/repos/{}/secrets/{}", part(repo), part(name)))
+            .await
+    }
+
+    /// DAGs, of one repo or of all.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn dags(&self, repo: Option<&str>) -> Result<Listing<Dag>, ClientError> {
+        self.get("/dags", &[("repo", repo.map(ToOwned::to_owned))])
+            .await
+    }
+
+    /// One DAG, by `REPO/NAME` or `NAME`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn dag(&self, dag: &str) -> Result<DagDetail, ClientError> {
+        self.get(&dag_path(dag), &[]).await
+    }
+
+    /// Starts a DAG by hand.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn trigger(&self, dag: &str, trigger: &Trigger) -> Result<RunStarted, ClientError> {
+        self.send(Method::POST, &format!("{}/runs", dag_path(dag)), trigger)
+            .await
+    }
+
+    /// Holds or releases a DAG's triggers.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pause(&self, dag: &str, paused: bool) -> Result<Dag, ClientError> {
+        self.send(
+            Method::PUT,
+            &format!("{}/paused", dag_path(dag)),
+            &Paused { paused },
+        )
+        .await
+    }
+
+    /// A DAG's next ticks.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn ticks(&self, dag: &str, count: u32) -> Result<Listing<Tick>, ClientError> {
+        self.get(
+            &format!("{}/ticks", dag_path(dag)),
+            &[("count", Some(count.to_string()))],
+        )
+        .await
+    }
+
+    /// Runs, the newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn runs(
+        &self,
+        dag: Option<&str>,
+        state: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Listing<Run>, ClientError> {
+        let query = [
+            ("dag", dag.map(ToOwned::to_owned)),
+            ("state", state.map(ToOwned::to_owned)),
+            ("before", before.map(|id| id.to_string())),
+            ("limit", Some(limit.to_string())),
+        ];
+        self.get("/runs", &query).await
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn run(&self, id: i64) -> Result<RunDetail, ClientError> {
+        self.get(&format!("/runs/{id}"), &[]).await
+    }
+
+    /// Asks for a run to be cancelled; asked again, also for its clean-up.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cancel(&self, id: i64) -> Result<Run, ClientError> {
+        self.send(Method::POST, &format!("/runs/{id}/cancel"), &())
+            .await
+    }
+
+    /// Asks for an earlier run again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn retry(&self, id: i64, retry: &Retry) -> Result<RunStarted, ClientError> {
+        self.send(Method::POST, &format!("/runs/{id}/retry"), retry)
+            .await
+    }
+
+    /// What happened to a run after an event that is known (0 for all); waits up to `wait` for
+    /// something to happen.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events(
+        &self,
+        id: i64,
+        after: i64,
+        wait: Duration,
+    ) -> Result<Listing<RunEvent>, ClientError> {
+        let query = [
+            ("after", Some(after.to_string())),
+            ("wait_seconds", Some(wait.as_secs().to_string())),
+        ];
+        self.get(&format!("/runs/{id}/events"), &query).await
+    }
+
+    /// A piece of a stage's log from `offset` on; waits up to `wait` for one to come.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn log(
+        &self,
+        id: i64,
+        stage: &str,
+        attempt: Option<u32>,
+        offset: u64,
+        wait: Duration,
+    ) -> Result<LogPage, ClientError> {
+        let query = [
+            ("attempt", attempt.map(|number| number.to_string())),
+            ("offset", Some(offset.to_string())),
+            ("wait_seconds", Some(wait.as_secs().to_string())),
+        ];
+        self.get(&format!("/runs/{id}/stages/{}/log", part(stage)), &query)
+            .await
+    }
+
+    /// The artifacts of a run.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn artifacts(&self, id: i64) -> Result<Listing<Artifact>, ClientError> {
+        self.get(&format!("/runs/{id}/artifacts"), &[]).await
+    }
+
+    /// The content of an artifact.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn download(
+        &self,
+        id: i64,
+        stage: &str,
+        output: &str,
+    ) -> Result<Download, ClientError> {
+        let path = format!("/runs/{id}/artifacts/{}/{}", part(stage), part(output));
+        let response = self.answer(self.unbounded(Method::GET, &path)).await?;
+        let client = self.clone();
+        let pieces = response
+            .bytes_stream()
+            .map(move |piece| piece.map_err(|error| client.unreachable(&error)));
+        Ok(Box::pin(pieces))
+    }
+
+    /// Metrics, of the newest runs first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn metrics(
+        &self,
+        run: Option<i64>,
+        dag: Option<&str>,
+        stage: Option<&str>,
+        name: Option<&str>,
+        limit: u32,
+    ) -> Result<Listing<Metric>, ClientError> {
+        let query = [
+            ("run", run.map(|id| id.to_string())),
+            ("dag", dag.map(ToOwned::to_owned)),
+            ("stage", stage.map(ToOwned::to_owned)),
+            ("name", name.map(ToOwned::to_owned)),
+            ("limit", Some(limit.to_string())),
+        ];
+        self.get("/metrics", &query).await
+    }
+
+    /// Tokens.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn tokens(&self) -> Result<Listing<Token>, ClientError> {
+        self.get("/tokens", &[]).await
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create_token(&self, name: &str) -> Result<TokenMade, ClientError> {
+        self.send(
+            Method::POST,
+            "/tokens",
+            &NewToken {
+                name: name.to_owned(),
+            },
+        )
+        .await
+    }
+
+    /// Revokes a token, by name or id.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke_token(&self, token: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/tokens/{}", part(token))).await
+    }
+
+    /// Removes what retention does not keep.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn gc(&self, dry_run: bool) -> Result<GcReport, ClientError> {
+        self.send(Method::POST, "/gc", &GcRequest { dry_run }).await
+    }
+}
+
+/// `REPO/NAME` as a path; `NAME` alone leaves the repo to the daemon.
+fn dag_path(dag: &str) -> String {
+    let (repo, name) = dag.split_once('/').unwrap_or(("-", dag));
+    format!("/dags/{}/{}", part(repo), part(name))
+}

@@ -1,0 +1,226 @@
+//! Runs, stages, attempts, and what they leave.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use chrono::{DateTime, Utc};
+
+/// Why something ended as it did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reason {
+    /// A stable word: `exit_code`.
+    pub code: String,
+    /// In words.
+    pub message: String,
+}
+
+impl From<trainyard_core::outcome::Reason> for Reason {
+    fn from(reason: trainyard_core::outcome::Reason) -> Self {
+        Self {
+            code: reason.code.as_str().to_owned(),
+            message: reason.message,
+        }
+    }
+}
+
+/// What started a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Cause {
+    /// `schedule`, `push`, `manual` or `retry`.
+    pub kind: String,
+    /// In words: `push to main by ada`.
+    pub summary: String,
+    /// Who, as far as known.
+    pub actor: Option<String>,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Run {
+    /// Its number.
+    pub id: i64,
+    /// Its DAG, with its repo: `churn/train`.
+    pub dag: String,
+    /// `queued`, `running`, or its outcome.
+    pub state: String,
+    /// Why it ended so.
+    pub reason: Option<Reason>,
+    /// Whether it was asked to be cancelled.
+    pub cancelling: bool,
+    /// What started it.
+    pub cause: Cause,
+    /// Its branch.
+    pub branch: Option<String>,
+    /// Its commit.
+    pub commit: String,
+    /// The commit's first line.
+    pub commit_summary: String,
+    /// The moment that it is for.
+    pub logical_time: DateTime<Utc>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How many stages it has.
+    pub stages_total: u32,
+    /// How many of them ended.
+    pub stages_finished: u32,
+    /// How many of those failed.
+    pub stages_failed: u32,
+}
+
+/// A run in full.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunDetail {
+    /// As listings show it.
+    #[serde(flatten)]
+    pub summary: Run,
+    /// Its parameters.
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub params: BTreeMap<String, Value>,
+    /// Its stages, in the order of the file.
+    pub stages: Vec<Stage>,
+}
+
+/// A stage within a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// The stages that it needs.
+    pub needs: Vec<String>,
+    /// `waiting`, `queued`, `starting`, `running`, `backing_off`, or its outcome.
+    pub state: String,
+    /// Why it ended so.
+    pub reason: Option<Reason>,
+    /// In one line: what it waits for, or why it is as it is.
+    pub why: String,
+    /// When its first attempt started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// From the start of its first attempt to its end, or to now.
+    pub duration_seconds: Option<f64>,
+    /// Its image, by digest where the engine knows one.
+    pub image: Option<String>,
+    /// The earlier run whose result stands in for it.
+    pub reused_from: Option<i64>,
+    /// What it reported.
+    pub metrics: BTreeMap<String, f64>,
+    /// Its attempts, the first first.
+    pub attempts: Vec<Attempt>,
+    /// Its outputs.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// One try of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its id.
+    pub id: String,
+    /// `queued`, `starting`, `running`, or its outcome.
+    pub state: String,
+    /// Why it ended so.
+    pub reason: Option<Reason>,
+    /// Since when it waited for capacity.
+    pub queued_at: DateTime<Utc>,
+    /// When its container started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What runs it.
+    pub executor: Option<String>,
+    /// The host of the daemon that holds it, or held it.
+    pub host: Option<String>,
+    /// Its container.
+    pub container: Option<String>,
+    /// How many bytes of log it wrote.
+    pub log_bytes: u64,
+}
+
+/// An output that was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Artifact {
+    /// Its run.
+    pub run: i64,
+    /// Its stage.
+    pub stage: String,
+    /// Its name.
+    pub output: String,
+    /// `file`, or `folder` (fetched as a tar archive).
+    pub kind: String,
+    /// SHA-256 of its content, in hex.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// When it was kept.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A number that a stage reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Metric {
+    /// The run.
+    pub run: i64,
+    /// Its DAG.
+    pub dag: String,
+    /// The stage.
+    pub stage: String,
+    /// The metric's name.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// The run's commit.
+    pub commit: String,
+    /// When the run was made.
+    pub at: DateTime<Utc>,
+}
+
+/// Something that happened to a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunEvent {
+    /// Its place in history.
+    pub id: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What: `attempt_finished`.
+    pub kind: String,
+    /// The stage.
+    pub stage: Option<String>,
+    /// The attempt's number.
+    pub attempt: Option<u32>,
+    /// More about it.
+    #[schema(value_type = Option<Object>)]
+    pub detail: Option<Value>,
+}
+
+/// A run that a request started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunStarted {
+    /// Its number.
+    pub id: i64,
+    /// Whether the same request had started it before.
+    pub existed: bool,
+}
+
+/// A request for an earlier run again. Without either, all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Only what did not succeed, and all after it.
+    #[serde(default)]
+    pub from_failed: bool,
+    /// This stage and all after it, and what did not succeed before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// A key of the caller's: the same key again starts nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}

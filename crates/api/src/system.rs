@@ -1,0 +1,126 @@
+//! The daemon itself: errors, listings, tokens, health, garbage collection.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use chrono::{DateTime, Utc};
+
+/// An error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// A stable word for programs: `not_found`.
+    pub code: String,
+    /// What is wrong, and where.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// A listing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Listing<T> {
+    /// The items, in the listing's order.
+    pub items: Vec<T>,
+    /// Whether there are more; the next page is asked for with what the listing's query says.
+    #[serde(default)]
+    pub more: bool,
+}
+
+impl<T> Listing<T> {
+    /// A whole listing.
+    #[must_use]
+    pub fn whole(items: Vec<T>) -> Self {
+        Self { items, more: false }
+    }
+}
+
+/// A daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DaemonInfo {
+    /// Trainyard's version.
+    pub version: String,
+    /// The installation's id.
+    pub instance: String,
+    /// The address that forges reach it at.
+    pub url: String,
+    /// How many attempts run at the same time.
+    pub slots: u32,
+}
+
+/// Whether a daemon is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or `unavailable`.
+    pub status: String,
+    /// What is not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewToken {
+    /// Whose it is: shown as who did what.
+    pub name: String,
+}
+
+/// A token, without its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub name: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A token that was just made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenMade {
+    /// As listings show it.
+    #[serde(flatten)]
+    pub token: Token,
+    /// The text to send. It is not stored and not shown again.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for TokenMade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenMade")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request to remove what retention does not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct GcRequest {
+    /// Only count.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct GcReport {
+    /// Whether it was only counted.
+    pub dry_run: bool,
+    /// Runs.
+    pub runs: u64,
+    /// Logs of runs that stay.
+    pub logs: u64,
+    /// Webhook deliveries.
+    pub deliveries: u64,
+    /// DAG versions.
+    pub dag_versions: u64,
+    /// Files of the artifact store.
+    pub artifact_files: u64,
+    /// Their bytes.
+    pub artifact_bytes: u64,
+}
