@@ -1,1 +1,20 @@
-//! Skeleton.
+//! The daemon around the engine: configuration, the data folder, a Postgres of its own for `dev`, and
+//! what a process needs at its start and its end.
+//!
+//! Nothing here knows runs or DAGs. [`config`] says what the operator wants, [`DataDir`] holds the
+//! folder against a second daemon, [`PrivateCluster`] is Postgres where none is given, [`endpoint`]
+//! is how the command line finds a running daemon, [`doctor`] says what stands in the way of a start.
+
+pub mod config;
+pub mod crypto;
+pub mod data_dir;
+pub mod doctor;
+pub mod endpoint;
+pub mod postgres;
+pub mod secret_key;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use config::{Config, ConfigError, DaemonArgs, DevArgs};
+pub use data_dir::DataDir;
+pub use postgres::PrivateCluster;

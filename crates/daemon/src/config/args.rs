@@ -1,0 +1,40 @@
+//! What the two commands that start a daemon take.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::settings::Settings;
+
+/// Arguments of `trainyard daemon`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DaemonArgs {
+    /// The configuration file; deploy/config.example.toml has every key
+    #[arg(long, env = "TRAINYARD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Flags and variables.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Arguments of `trainyard dev`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DevArgs {
+    /// A configuration file, as `daemon` takes it
+    #[arg(long, env = "TRAINYARD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Follow this repository, too. May be repeated
+    #[arg(long = "repo", value_name = "PATH_OR_URL")]
+    pub repos: Vec<String>,
+
+    /// Folder with the Postgres programs (initdb, pg_ctl, postgres) for the Postgres of its own.
+    /// Default: the newest found in /usr/lib/postgresql and $PATH
+    #[arg(long, env = "TRAINYARD_PG_BIN", value_name = "FOLDER")]
+    pub pg_bin: Option<PathBuf>,
+
+    /// Flags and variables.
+    #[command(flatten)]
+    pub settings: Settings,
+}

@@ -1,0 +1,351 @@
+//! What the operator wants: one file, flags and variables, made into one [`Config`].
+//!
+//! Flags win over the environment, that over the file, and that over the defaults, which stand here.
+//! Everything is checked before anything starts, and all that is wrong is said at once. No other part
+//! of the daemon reads the environment or knows where a value came from.
+
+mod args;
+mod database;
+mod error;
+mod file;
+mod pools;
+mod quantity;
+mod sections;
+mod settings;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+pub use self::args::{DaemonArgs, DevArgs};
+pub use self::database::Database;
+pub use self::error::{ConfigError, Fault};
+pub use self::pools::Pools;
+pub use self::quantity::{NotAQuantity, Size, Span};
+pub use self::sections::{
+    DockerSettings, ExecutorKind, LimitSettings, LogFormat, LogSettings, RetentionSettings,
+    StageSettings,
+};
+pub use self::settings::Settings;
+
+/// Shorter leases run out between two renewals, which are 5 s apart.
+const SHORTEST_LEASE: Span = Span::seconds(10);
+
+/// Remotes are not asked more often.
+const SHORTEST_POLL: Span = Span::seconds(1);
+
+/// Docker refuses less.
+const LEAST_MEMORY: Size = Size::mebibytes(6);
+
+/// A daemon's configuration: complete and checked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    /// Where the API and the webhooks listen; port 0 is any that is free.
+    pub listen: SocketAddr,
+    /// Whether `listen` may be an address that other machines reach.
+    pub allow_remote: bool,
+    /// The data folder.
+    #[serde(serialize_with = "path")]
+    pub data_dir: PathBuf,
+    /// The database.
+    #[serde(rename = "database_url", skip_serializing_if = "Database::is_private")]
+    pub database: Database,
+    /// Most connections for work.
+    pub database_connections: u32,
+    /// The file of the key that seals secrets.
+    #[serde(serialize_with = "path")]
+    pub secret_key_file: PathBuf,
+    /// What runs the stages.
+    pub executor: ExecutorKind,
+    /// Most attempts at the same time.
+    pub parallelism: u32,
+    /// How often repos are looked at.
+    pub poll_every: Span,
+    /// Whether repos may be on this machine's disk.
+    pub allow_file_urls: bool,
+    /// How long a claim holds.
+    pub lease: Span,
+    /// What is logged.
+    pub log: Log,
+    /// The Docker engine.
+    pub docker: Docker,
+    /// What a stage gets that asks for nothing.
+    pub stage: Stage,
+    /// The largest of what comes from outside.
+    pub limits: Limits,
+    /// What is kept.
+    pub retention: Retention,
+    /// Named capacity.
+    pub pools: Pools,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// A filter as `tracing_subscriber::EnvFilter` reads it; checked.
+    pub level: String,
+}
+
+/// The Docker engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Docker {
+    /// Its address; `None` is the engine's usual socket.
+    pub host: Option<String>,
+    /// The stages' network; `None` is the engine's default.
+    pub network: Option<String>,
+}
+
+/// What a stage gets that asks for nothing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stage {
+    /// CPUs; `None` is no limit.
+    pub cpus: Option<f64>,
+    /// Memory.
+    pub memory: Size,
+    /// Size of `/dev/shm`; `None` is the engine's default.
+    pub shm: Option<Size>,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Span,
+}
+
+/// The largest of what comes from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Log kept of one attempt.
+    pub log: Size,
+    /// Largest output.
+    pub artifact: Size,
+    /// Largest webhook.
+    pub webhook: Size,
+}
+
+/// What is kept, and how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Retention {
+    /// A run, after its end.
+    pub runs_for: Span,
+    /// The newest runs of each DAG, for ever.
+    pub runs_of_each_dag: u32,
+    /// A log, after its run's end.
+    pub logs_for: Span,
+    /// A webhook, after it was dealt with.
+    pub deliveries_for: Span,
+}
+
+/// Which command starts the daemon: it decides some defaults.
+#[derive(Debug, Clone)]
+enum Start {
+    Daemon,
+    Dev { pg_bin: Option<PathBuf> },
+}
+
+impl Config {
+    /// The configuration of `trainyard daemon`.
+    ///
+    /// # Errors
+    /// The file cannot be read or has faults, or values do not fit.
+    pub fn for_daemon(args: &DaemonArgs) -> Result<Self, ConfigError> {
+        Self::load(args.config.as_deref(), args.settings.clone(), Start::Daemon)
+    }
+
+    /// The configuration of `trainyard dev`.
+    ///
+    /// # Errors
+    /// As [`Config::for_daemon`].
+    pub fn for_dev(args: &DevArgs) -> Result<Self, ConfigError> {
+        let start = Start::Dev {
+            pg_bin: args.pg_bin.clone(),
+        };
+        Self::load(args.config.as_deref(), args.settings.clone(), start)
+    }
+
+    /// The configuration as TOML, as it is in effect, with nothing secret in it: for the log.
+    #[must_use]
+    pub fn redacted(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    }
+
+    fn load(file: Option<&Path>, given: Settings, start: Start) -> Result<Self, ConfigError> {
+        let settings = match file {
+            Some(file) => given.over(file::read(file)?),
+            None => given,
+        };
+        let mut refused = Vec::new();
+        let config = Self::with_defaults(settings, start, &mut refused);
+        config.check(&mut refused);
+        match config {
+            config if refused.is_empty() => Ok(config),
+            _ => Err(ConfigError::Refused(refused)),
+        }
+    }
+
+    fn with_defaults(settings: Settings, start: Start, refused: &mut Vec<String>) -> Self {
+        let is_dev = matches!(start, Start::Dev { .. });
+        let data_dir = settings.data_dir.unwrap_or_else(|| {
+            if is_dev {
+                ".trainyard"
+            } else {
+                "/var/lib/trainyard"
+            }
+            .into()
+        });
+        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
+        let host = settings.docker.host.or_else(docker_host);
+        // An engine elsewhere may have fewer CPUs, and refuses more than it has.
+        let is_local = host.as_deref().is_none_or(|host| host.starts_with("unix:"));
+        Self {
+            listen: settings
+                .listen
+                .unwrap_or((Ipv4Addr::LOCALHOST, 8080).into()),
+            allow_remote: settings.allow_remote.unwrap_or(false),
+            secret_key_file: settings
+                .secret_key_file
+                .unwrap_or_else(|| data_dir.join("secret.key")),
+            data_dir,
+            database: database(settings.database_url, start, refused),
+            database_connections: settings.database_connections.unwrap_or(8),
+            executor: settings.executor.unwrap_or(ExecutorKind::Docker),
+            parallelism: settings.parallelism.unwrap_or_else(|| 2 * cpus()),
+            poll_every: settings.poll_every.unwrap_or(Span::seconds(60)),
+            allow_file_urls: settings.allow_file_urls.unwrap_or(is_dev),
+            lease: settings.lease.unwrap_or(Span::seconds(15)),
+            log: Log {
+                format: settings.log.format.unwrap_or(LogFormat::Text),
+                level: settings.log.level.unwrap_or_else(|| "info".to_owned()),
+            },
+            docker: Docker {
+                host,
+                network: settings.docker.network,
+            },
+            stage: Stage {
+                cpus: settings
+                    .stage
+                    .cpus
+                    .or_else(|| is_local.then(|| f64::from(cpus()))),
+                memory: settings.stage.memory.unwrap_or(Size::mebibytes(4096)),
+                shm: settings.stage.shm,
+                pids: settings.stage.pids.unwrap_or(4096),
+                grace: settings.stage.grace.unwrap_or(Span::seconds(10)),
+            },
+            limits: Limits {
+                log: settings.limits.log.unwrap_or(Size::mebibytes(16)),
+                artifact: settings.limits.artifact.unwrap_or(Size::mebibytes(8192)),
+                webhook: settings.limits.webhook.unwrap_or(Size::mebibytes(5)),
+            },
+            retention: Retention {
+                runs_for: settings.retention.runs_for.unwrap_or(Span::days(90)),
+                runs_of_each_dag: settings.retention.runs_of_each_dag.unwrap_or(20),
+                logs_for: settings.retention.logs_for.unwrap_or(Span::days(30)),
+                deliveries_for: settings.retention.deliveries_for.unwrap_or(Span::days(30)),
+            },
+            pools: settings.pools.unwrap_or_default(),
+        }
+    }
+
+    fn check(&self, refused: &mut Vec<String>) {
+        let mut require = |holds: bool, sentence: String| {
+            if !holds {
+                refused.push(sentence);
+            }
+        };
+        require(
+            self.allow_remote || self.listen.ip().is_loopback(),
+            format!(
+                "listen = {} is reachable from other machines, and Trainyard has no TLS of its own: who is \
+                 on the way reads tokens and secrets. Listen on 127.0.0.1 behind a reverse proxy with TLS, \
+                 or set allow_remote = true",
+                self.listen
+            ),
+        );
+        require(
+            self.database_connections >= 2,
+            "database_connections must be at least 2".to_owned(),
+        );
+        require(
+            self.parallelism >= 1,
+            "parallelism must be at least 1".to_owned(),
+        );
+        require(
+            self.poll_every >= SHORTEST_POLL,
+            format!("poll_every must be at least {SHORTEST_POLL}"),
+        );
+        require(
+            self.lease >= SHORTEST_LEASE,
+            format!("lease must be at least {SHORTEST_LEASE}: it is renewed every 5 s"),
+        );
+        require(
+            self.stage
+                .cpus
+                .is_none_or(|cpus| cpus >= 0.01 && cpus.is_finite()),
+            "stage.cpus must be at least 0.01".to_owned(),
+        );
+        require(
+            self.stage.memory >= LEAST_MEMORY,
+            format!("stage.memory must be at least {LEAST_MEMORY}"),
+        );
+        require(
+            self.stage.pids >= 1,
+            "stage.pids must be at least 1".to_owned(),
+        );
+        if let Err(problem) = EnvFilter::try_new(&self.log.level) {
+            require(
+                false,
+                format!(
+                    "log.level = {:?} is no log filter ({problem}): write a level such as info, or \
+                     info,trainyard_engine=debug",
+                    self.log.level
+                ),
+            );
+        }
+    }
+}
+
+fn database(url: Option<SecretString>, start: Start, refused: &mut Vec<String>) -> Database {
+    match (url, start) {
+        (Some(url), _) => {
+            if !database::is_postgres(&url) {
+                refused.push(
+                    "database_url is no address of a Postgres: write \
+                     postgres://USER:PASSWORD@HOST/DATABASE, with signs such as @ and / in the password \
+                     as %40 and %2F"
+                        .to_owned(),
+                );
+            }
+            Database::Url(url)
+        }
+        (None, Start::Dev { pg_bin }) => Database::Private { binaries: pg_bin },
+        (None, Start::Daemon) => {
+            refused.push(
+                "database_url is missing: set it in the configuration file or as TRAINYARD_DATABASE_URL. \
+                 `trainyard dev` brings its own Postgres"
+                    .to_owned(),
+            );
+            Database::Private { binaries: None }
+        }
+    }
+}
+
+/// Docker's own variable: who has set it means this engine.
+fn docker_host() -> Option<String> {
+    std::env::var("DOCKER_HOST")
+        .ok()
+        .filter(|host| !host.is_empty())
+}
+
+fn cpus() -> u32 {
+    std::thread::available_parallelism()
+        .ok()
+        .and_then(|count| u32::try_from(count.get()).ok())
+        .unwrap_or(1)
+}
+
+fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}

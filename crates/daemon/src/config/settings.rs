@@ -1,0 +1,223 @@
+//! Every key that can be set, once for all three ways of setting it.
+//!
+//! A [`Settings`] is one layer: what a file, or the environment and the flags together (clap gives
+//! flags the precedence), set. `None` is left to the layer below. The same field is read from TOML by
+//! its name and from the command line by the attributes beside it, and a test holds names together:
+//! the key `docker.host` is the flag `--docker-host` and the variable `TRAINYARD_DOCKER_HOST`.
+//! Defaults are not here but in [`super::Config`], where the layers have become one.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+
+use super::pools::Pools;
+use super::quantity::Span;
+use super::sections::{
+    DockerSettings, ExecutorKind, LimitSettings, LogSettings, RetentionSettings, StageSettings,
+};
+
+/// One layer of the configuration.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "Configuration")]
+pub struct Settings {
+    /// Where the API and the webhooks listen. Default: 127.0.0.1:8080
+    #[arg(
+        id = "listen",
+        long = "listen",
+        env = "TRAINYARD_LISTEN",
+        value_name = "IP:PORT"
+    )]
+    pub listen: Option<SocketAddr>,
+
+    /// Permit `listen` to be an address that other machines reach. There is no TLS: put a reverse
+    /// proxy before it. Default: false
+    #[arg(
+        id = "allow_remote", long = "allow-remote", env = "TRAINYARD_ALLOW_REMOTE", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub allow_remote: Option<bool>,
+
+    /// Folder for artifacts, git mirrors, the key and, with `dev`, Postgres. Default: .trainyard with
+    /// `dev`, else /var/lib/trainyard
+    #[arg(
+        id = "data_dir",
+        long = "data-dir",
+        env = "TRAINYARD_DATA_DIR",
+        value_name = "FOLDER"
+    )]
+    pub data_dir: Option<PathBuf>,
+
+    /// Postgres 14 or newer: postgres://USER:PASSWORD@HOST/DATABASE. Where it has a password prefer
+    /// the variable, as flags are seen by all users of the machine. Default: with `dev` a Postgres of
+    /// its own
+    #[arg(
+        id = "database_url",
+        long = "database-url",
+        env = "TRAINYARD_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    #[serde(deserialize_with = "secret")]
+    pub database_url: Option<SecretString>,
+
+    /// Most connections to the database that work at the same time; four more listen and keep leases.
+    /// Default: 8
+    #[arg(
+        id = "database_connections",
+        long = "database-connections",
+        env = "TRAINYARD_DATABASE_CONNECTIONS",
+        value_name = "COUNT"
+    )]
+    pub database_connections: Option<u32>,
+
+    /// File with the key that seals secrets: 32 bytes in hex or base64. Made where it is missing.
+    /// Default: secret.key in the data folder
+    #[arg(
+        id = "secret_key_file",
+        long = "secret-key-file",
+        env = "TRAINYARD_SECRET_KEY_FILE",
+        value_name = "FILE"
+    )]
+    pub secret_key_file: Option<PathBuf>,
+
+    /// What runs the stages. `process` runs them on this host without any isolation, as the daemon's
+    /// user: it is off unless named here. `fake` is for tests. Default: docker
+    #[arg(
+        id = "executor",
+        long = "executor",
+        env = "TRAINYARD_EXECUTOR",
+        value_name = "EXECUTOR"
+    )]
+    pub executor: Option<ExecutorKind>,
+
+    /// Most stages that run at the same time. Default: twice the number of this machine's CPUs
+    #[arg(
+        id = "parallelism",
+        long = "parallelism",
+        env = "TRAINYARD_PARALLELISM",
+        value_name = "COUNT"
+    )]
+    pub parallelism: Option<u32>,
+
+    /// How often repos are looked at without a webhook. Default: 1m
+    #[arg(
+        id = "poll_every",
+        long = "poll-every",
+        env = "TRAINYARD_POLL_EVERY",
+        value_name = "DURATION"
+    )]
+    pub poll_every: Option<Span>,
+
+    /// Permit repos on this machine's own disk: whoever may add a repo then reads any repository that
+    /// the daemon's user can. Default: true with `dev`, else false
+    #[arg(
+        id = "allow_file_urls", long = "allow-file-urls", env = "TRAINYARD_ALLOW_FILE_URLS", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub allow_file_urls: Option<bool>,
+
+    /// How long a claim of an attempt holds unless it is renewed, which happens every 5 s. After a
+    /// crash another daemon takes over so much later. Default: 15s
+    #[arg(
+        id = "lease",
+        long = "lease",
+        env = "TRAINYARD_LEASE",
+        value_name = "DURATION"
+    )]
+    pub lease: Option<Span>,
+
+    /// Named capacity for stages that ask for it, such as gpu=2,licence=1. Default: none
+    #[arg(
+        id = "pools",
+        long = "pools",
+        env = "TRAINYARD_POOLS",
+        value_name = "NAME=SLOTS,..."
+    )]
+    pub pools: Option<Pools>,
+
+    /// What the daemon prints.
+    #[command(flatten)]
+    pub log: LogSettings,
+
+    /// The Docker engine.
+    #[command(flatten)]
+    pub docker: DockerSettings,
+
+    /// What a stage gets that asks for nothing.
+    #[command(flatten)]
+    pub stage: StageSettings,
+
+    /// The largest of what comes from outside.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+
+    /// What is kept, and how long.
+    #[command(flatten)]
+    pub retention: RetentionSettings,
+}
+
+impl Settings {
+    /// This layer laid over another: what is set here wins.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            listen: self.listen.or(below.listen),
+            allow_remote: self.allow_remote.or(below.allow_remote),
+            data_dir: self.data_dir.or(below.data_dir),
+            database_url: self.database_url.or(below.database_url),
+            database_connections: self.database_connections.or(below.database_connections),
+            secret_key_file: self.secret_key_file.or(below.secret_key_file),
+            executor: self.executor.or(below.executor),
+            parallelism: self.parallelism.or(below.parallelism),
+            poll_every: self.poll_every.or(below.poll_every),
+            allow_file_urls: self.allow_file_urls.or(below.allow_file_urls),
+            lease: self.lease.or(below.lease),
+            pools: self.pools.or(below.pools),
+            log: self.log.over(below.log),
+            docker: self.docker.over(below.docker),
+            stage: self.stage.over(below.stage),
+            limits: self.limits.over(below.limits),
+            retention: self.retention.over(below.retention),
+        }
+    }
+
+    /// Relative paths are meant from `folder`, as those in a file are meant from where it lies.
+    #[must_use]
+    pub(super) fn within(mut self, folder: &Path) -> Self {
+        for path in [&mut self.data_dir, &mut self.secret_key_file]
+            .into_iter()
+            .flatten()
+        {
+            *path = folder.join(&path);
+        }
+        self
+    }
+
+    /// Every key's path with its help, as the command line has them: `docker.host`.
+    #[must_use]
+    pub fn keys() -> BTreeMap<String, String> {
+        let command = Self::augment_args(clap::Command::new("keys"));
+        command
+            .get_arguments()
+            .map(|argument| {
+                let help = argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                (argument.get_id().to_string(), help)
+            })
+            .collect()
+    }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    String::deserialize(deserializer).map(|text| Some(SecretString::from(text)))
+}

@@ -1,0 +1,57 @@
+//! The Docker engine: reachable, new enough, with room on its disk.
+
+use std::path::Path;
+
+use trainyard_core::id::InstanceId;
+use trainyard_core::measure::in_units;
+use trainyard_executor::docker::{Docker, DockerConfig, EngineInfo};
+use uuid::Uuid;
+
+use super::{Check, machine};
+use crate::config::Config;
+
+const ENGINE: &str = "Docker engine";
+
+pub(super) async fn checks(config: &Config) -> Vec<Check> {
+    // Nothing is created, so nothing is labelled with the instance.
+    let mut docker = DockerConfig::new(InstanceId(Uuid::nil()));
+    docker.host.clone_from(&config.docker.host);
+    let host = docker.host().to_owned();
+    let info = match Docker::connect(docker).await {
+        Ok(engine) => engine.info().await,
+        Err(error) => Err(error),
+    };
+    match info {
+        Err(error) => vec![Check::failed(
+            ENGINE,
+            error.to_string(),
+            "start Docker 20.10 or newer (Debian: `apt install docker.io`), or say where it is with --docker-host",
+        )],
+        Ok(info) => std::iter::once(engine(&host, &info))
+            .chain(disk(&host, &info))
+            .collect(),
+    }
+}
+
+fn engine(host: &str, info: &EngineInfo) -> Check {
+    let detail = format!(
+        "{info} at {host}, {} CPUs, {} of memory, cgroup v{}, {}",
+        info.cpus,
+        in_units(info.memory),
+        info.cgroup_version,
+        info.storage_driver
+    );
+    Check::ok(ENGINE, detail)
+}
+
+/// Room for images and containers; unknown where the engine is on another machine.
+fn disk(host: &str, info: &EngineInfo) -> Option<Check> {
+    let root = Path::new(&info.root_dir);
+    (host.starts_with("unix:") && root.exists()).then(|| {
+        machine::space(
+            "Docker disk",
+            root,
+            "remove what is not used: `docker system df`, `docker system prune`",
+        )
+    })
+}

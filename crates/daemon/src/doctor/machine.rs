@@ -1,0 +1,162 @@
+//! This machine: the data folder, its disk, the key, the address.
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
+use trainyard_core::measure::in_units;
+
+use super::Check;
+use crate::config::Config;
+use crate::secret_key::{self, KeyError};
+
+/// Less free space deserves a look: a stage's artifacts may need more.
+const LITTLE: u64 = 5 << 30;
+
+/// Less is as good as none.
+const NOTHING: u64 = 512 << 20;
+
+pub(super) fn checks(config: &Config) -> Vec<Check> {
+    let data = &config.data_dir;
+    let mut checks = vec![folder(data)];
+    if let Some(there) = nearest(data) {
+        checks.push(space(
+            "Disk",
+            there,
+            "make room, or give a folder on another disk with --data-dir",
+        ));
+    }
+    checks.extend([key(&config.secret_key_file), address(config)]);
+    checks
+}
+
+fn folder(data: &Path) -> Check {
+    const NAME: &str = "Data folder";
+    let what_to_do = "give its user the right to write it, or another folder with --data-dir";
+    let Some(there) = nearest(data) else {
+        return Check::failed(
+            NAME,
+            format!("{} cannot be reached", data.display()),
+            what_to_do,
+        );
+    };
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    match access(there, flags) {
+        Err(error) => Check::failed(
+            NAME,
+            format!("{} cannot be written: {error}", there.display()),
+            what_to_do,
+        ),
+        Ok(()) if !there.is_dir() => Check::failed(
+            NAME,
+            format!("{} is no folder", there.display()),
+            what_to_do,
+        ),
+        Ok(()) if there == data => Check::ok(NAME, format!("{} can be written", data.display())),
+        Ok(()) => Check::ok(
+            NAME,
+            format!("{} will be made at the first start", data.display()),
+        ),
+    }
+}
+
+/// How much room there is.
+pub(super) fn space(name: &'static str, path: &Path, what_to_do: &str) -> Check {
+    let (free, all) = match statvfs(path) {
+        Ok(disk) => (
+            disk.blocks_available().saturating_mul(disk.fragment_size()),
+            disk.blocks().saturating_mul(disk.fragment_size()),
+        ),
+        Err(error) => {
+            return Check::warning(name, format!("{}: {error}", path.display()), what_to_do);
+        }
+    };
+    let detail = format!(
+        "{} of {} free at {}",
+        in_units(free),
+        in_units(all),
+        path.display()
+    );
+    if free < NOTHING {
+        Check::failed(name, detail, what_to_do)
+    } else if free < LITTLE {
+        Check::warning(name, detail, what_to_do)
+    } else {
+        Check::ok(name, detail)
+    }
+}
+
+fn key(path: &Path) -> Check {
+    const NAME: &str = "Key for secrets";
+    match secret_key::read(path) {
+        Ok(_) => Check::ok(NAME, format!("{} holds a key", path.display())),
+        Err(KeyError::File { source, .. }) if source.kind() == ErrorKind::NotFound => Check::ok(
+            NAME,
+            format!("{} will be made at the first start", path.display()),
+        ),
+        Err(error) => Check::failed(NAME, error.to_string(), "put the right file back"),
+    }
+}
+
+fn address(config: &Config) -> Check {
+    const NAME: &str = "Address";
+    let listen = config.listen;
+    match TcpListener::bind(listen) {
+        Ok(_) => Check::ok(NAME, format!("{listen} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Check::warning(
+            NAME,
+            format!("something listens on {listen} already"),
+            "where that is not Trainyard itself, choose another with --listen",
+        ),
+        Err(error) => Check::failed(
+            NAME,
+            format!("{listen} cannot be listened on: {error}"),
+            "choose another with --listen",
+        ),
+    }
+}
+
+/// The folder, or the nearest one above it that is there.
+fn nearest(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|folder| folder.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+
+    #[test]
+    fn a_folder_that_will_be_made_is_no_trouble() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(folder(place.path()).status, Status::Ok);
+        let check = folder(&place.path().join("a/b"));
+        assert_eq!(check.status, Status::Ok);
+        assert!(check.detail.contains("will be made"), "{check:?}");
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_folder_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let check = folder(&file.join("data"));
+        assert_eq!(check.status, Status::Failed, "{check:?}");
+        assert!(
+            check
+                .what_to_do
+                .is_some_and(|what| what.contains("--data-dir"))
+        );
+    }
+
+    #[test]
+    fn a_wrong_key_is_found_before_the_start() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("key");
+        assert_eq!(key(&path).status, Status::Ok);
+        std::fs::write(&path, "x").unwrap();
+        assert_eq!(key(&path).status, Status::Failed);
+    }
+}

@@ -1,0 +1,74 @@
+//! The database: reachable and new enough, or the programs for one of our own.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+
+use super::Check;
+use crate::config::{Config, Database};
+use crate::postgres::binaries::OLDEST;
+use crate::postgres::programs_for;
+
+const POSTGRES: &str = "Postgres";
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) async fn check(config: &Config) -> Check {
+    match &config.database {
+        Database::Url(url) => elsewhere(url, &config.database.shown()).await,
+        Database::Private { binaries } => match programs_for(&config.data_dir, binaries.as_deref())
+        {
+            Ok(found) => Check::ok(
+                POSTGRES,
+                format!(
+                    "Postgres {} in {}, for a database of its own",
+                    found.major,
+                    found.folder.display()
+                ),
+            ),
+            Err(error) => Check::failed(
+                POSTGRES,
+                error.to_string(),
+                "install Postgres (Debian: `apt install postgresql`), or give --database-url",
+            ),
+        },
+    }
+}
+
+async fn elsewhere(url: &SecretString, shown: &str) -> Check {
+    let failed = |why: String| {
+        Check::failed(
+            POSTGRES,
+            format!("{shown}: {why}"),
+            "see that it runs there, that the database exists, and that user and password are right",
+        )
+    };
+    let options = match PgConnectOptions::from_str(url.expose_secret()) {
+        // The error could quote the URL.
+        Err(_) => return failed("this is no address of a Postgres".to_owned()),
+        Ok(options) => options
+            .application_name("trainyard doctor")
+            .disable_statement_logging(),
+    };
+    let connection =
+        match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
+            Err(_) => return failed(format!("no answer within {} s", PATIENCE.as_secs())),
+            Ok(Err(error)) => return failed(error.to_string()),
+            Ok(Ok(connection)) => connection,
+        };
+    let major = connection.server_version_num().unwrap_or_default() / 10_000;
+    // Nothing was changed; a connection that is not closed in order is closed all the same.
+    let _ = connection.close().await;
+    if major < OLDEST {
+        return Check::failed(
+            POSTGRES,
+            format!("{shown} is Postgres {major}"),
+            format!("upgrade it to Postgres {OLDEST} or newer"),
+        );
+    }
+    Check::ok(POSTGRES, format!("Postgres {major} at {shown}"))
+}

@@ -1,0 +1,160 @@
+//! How the command line finds a running daemon: who writes the address and the admin token, and who
+//! reads them.
+//!
+//! A daemon writes `endpoint.json` and `token` into its data folder, and its folder's path into a
+//! file of the user's, so that commands of the same user need no flags. [`find`] looks, in this order,
+//! at what was given (flags, `TRAINYARD_URL`, `TRAINYARD_TOKEN`), the data folder given, `./.trainyard`,
+//! and the user's file. A data folder whose daemon was stopped ends the search: nobody wants to be
+//! connected to another project's daemon by accident.
+
+mod lookup;
+
+use std::fs::{DirBuilder, Permissions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+pub use self::lookup::{Found, Given, NotFound, find};
+
+use crate::data_dir::DataDir;
+
+const ENDPOINT: &str = "endpoint.json";
+const TOKEN: &str = "token";
+
+/// The data folder of `trainyard dev`, from where it is started.
+pub const DEV_DATA_DIR: &str = ".trainyard";
+
+/// What a daemon says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Where it listens: `http://127.0.0.1:8080`.
+    pub url: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// What was written for the command line; [`Published::retract`] takes the address back.
+#[derive(Debug)]
+pub struct Published {
+    endpoint: PathBuf,
+    /// The file with the admin token.
+    pub token: PathBuf,
+}
+
+/// Writes the address (mode 0644) and the admin token (0600) into the data folder, and the folder into
+/// the user's file. The token comes first: who sees the address finds the token.
+///
+/// # Errors
+/// The data folder cannot be written. Trouble with the user's file is none: flags serve as well.
+pub fn publish(
+    data: &DataDir,
+    url: &str,
+    token: &SecretString,
+    places: &Places,
+) -> io::Result<Published> {
+    let endpoint = Endpoint {
+        url: url.to_owned(),
+        pid: std::process::id(),
+    };
+    let published = Published {
+        endpoint: data.path().join(ENDPOINT),
+        token: data.path().join(TOKEN),
+    };
+    write(&published.token, 0o600, token.expose_secret().as_bytes())?;
+    write(
+        &published.endpoint,
+        0o644,
+        serde_json::to_string_pretty(&endpoint)?.as_bytes(),
+    )?;
+    if let Some(pointer) = &places.pointer
+        && let Err(error) = point(pointer, data.path())
+    {
+        tracing::debug!(path = %pointer.display(), error = %error, "the newest daemon is not noted for this user");
+    }
+    Ok(published)
+}
+
+/// The admin token that an earlier start left in the data folder.
+///
+/// # Errors
+/// There is one and it cannot be read.
+pub fn read_token(data: &DataDir) -> io::Result<Option<SecretString>> {
+    token_in(data.path())
+}
+
+impl Published {
+    /// Takes the address back: the daemon stops. The token stays; the next start goes on with it.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn retract(self) -> io::Result<()> {
+        match std::fs::remove_file(self.endpoint) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where to look.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The folder that the command was called in.
+    pub working_dir: PathBuf,
+    /// The user's file that names the newest daemon's data folder.
+    pub pointer: Option<PathBuf>,
+}
+
+impl Places {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self {
+            working_dir: std::env::current_dir().unwrap_or_default(),
+            pointer: pointer(),
+        }
+    }
+}
+
+fn token_in(folder: &Path) -> io::Result<Option<SecretString>> {
+    match std::fs::read_to_string(folder.join(TOKEN)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => Ok(Some(SecretString::from(text?.trim()))),
+    }
+}
+
+/// `$XDG_CONFIG_HOME/trainyard/newest-daemon`; `None` for a user without a home.
+fn pointer() -> Option<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let folder = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+    Some(folder.join("trainyard/newest-daemon"))
+}
+
+fn point(pointer: &Path, data_dir: &Path) -> io::Result<()> {
+    if let Some(folder) = pointer.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    write(pointer, 0o600, data_dir.as_os_str().as_bytes())
+}
+
+/// Never half written, and never readable by more than `mode` says, not even for a moment.
+fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.write_all(b"\n")?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(mode))?;
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
+}

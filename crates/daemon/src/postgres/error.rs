@@ -1,0 +1,146 @@
+//! Why there is no Postgres of our own.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why the private cluster cannot be started or stopped, and what to do.
+#[derive(Debug, Error)]
+pub enum ClusterError {
+    /// There are no programs.
+    #[error(
+        "no Postgres programs (initdb, pg_ctl, postgres) {}; install them (Debian: `apt install postgresql`), \
+         say where they are with --pg-bin, or give a database with --database-url. One in a container: \
+         `docker run --detach --publish 127.0.0.1:5432:5432 --env POSTGRES_PASSWORD=... postgres:17`",
+        given.as_ref().map_or_else(
+            || "in /usr/lib/postgresql and $PATH".to_owned(),
+            |folder| format!("in {}", folder.display()),
+        )
+    )]
+    NotInstalled {
+        /// The folder that was given.
+        given: Option<PathBuf>,
+    },
+    /// All that is installed is too old.
+    #[error(
+        "Postgres {newest} is too old: {} or newer is needed; install it, or give a database with --database-url",
+        super::binaries::OLDEST
+    )]
+    TooOld {
+        /// The newest that is installed.
+        newest: u32,
+    },
+    /// The cluster was made by a version that is not installed.
+    #[error(
+        "the database in {} was made by Postgres {made_by}, and {}; install Postgres {made_by} again or say \
+         where it is with --pg-bin. To begin anew instead, move the folder away",
+        cluster.display(), installed_in_words(installed)
+    )]
+    OtherVersion {
+        /// The cluster's folder.
+        cluster: PathBuf,
+        /// The version that made it.
+        made_by: u32,
+        /// What is installed.
+        installed: Vec<u32>,
+    },
+    /// Root has nobody to run Postgres as.
+    #[error(
+        "Postgres refuses to run as root, and there is neither a user `postgres` nor `nobody`; make one \
+         (`useradd --system postgres`), start as another user, or give a database with --database-url"
+    )]
+    NoUser,
+    /// The cluster is another user's.
+    #[error(
+        "the database in {} belongs to user {owner}, and this is user {user}; start as that user, or give \
+         another folder with --data-dir",
+        folder.display()
+    )]
+    NotOurs {
+        /// The cluster's folder.
+        folder: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
+    /// The user who runs Postgres cannot get to the cluster.
+    #[error(
+        "user {user}, who runs Postgres because root may not, cannot get through {}; run `chmod o+x` on it, \
+         or give a folder elsewhere with --data-dir",
+        closed.display()
+    )]
+    Closed {
+        /// The user's name.
+        user: String,
+        /// The first folder on the way that is closed.
+        closed: PathBuf,
+    },
+    /// A place for the socket is not safe to use.
+    #[error("{} should be a folder that only user {owner} can use; remove it", path.display())]
+    UnsafeSockets {
+        /// The place.
+        path: PathBuf,
+        /// Whose it should be.
+        owner: u32,
+    },
+    /// Files cannot be read or written.
+    #[error("{} cannot be used: {source}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program could not be started.
+    #[error("{} cannot be started: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program failed.
+    #[error("{program} failed: {said}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The end of what it printed, or of Postgres' log.
+        said: String,
+    },
+    /// Postgres neither came up nor went down in time.
+    #[error(
+        "the Postgres in {} is {doing} for more than {seconds} s; its log is {}",
+        cluster.display(), log.display()
+    )]
+    TooSlow {
+        /// The cluster's folder.
+        cluster: PathBuf,
+        /// `starting` or `stopping`.
+        doing: &'static str,
+        /// How long was waited.
+        seconds: u64,
+        /// Postgres' log.
+        log: PathBuf,
+    },
+    /// The thread that waited for Postgres panicked.
+    #[error("starting or stopping Postgres panicked; this is a bug of Trainyard")]
+    Panicked,
+}
+
+impl ClusterError {
+    /// For `map_err`: trouble with a file.
+    pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { path, source }
+    }
+}
+
+fn installed_in_words(installed: &[u32]) -> String {
+    if installed.is_empty() {
+        return "none is installed".to_owned();
+    }
+    let versions: Vec<String> = installed.iter().map(ToString::to_string).collect();
+    format!("what is installed is {}", versions.join(", "))
+}

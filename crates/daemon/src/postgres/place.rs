@@ -1,0 +1,300 @@
+//! Where a cluster lies, whose it is, and where its socket goes.
+//!
+//! Everything is in `postgres/` of the data folder: `cluster/`, `socket/` and `postgres.log`. Two
+//! things can be in the way. Postgres refuses to run as root, so root gives the folder to `postgres` or
+//! `nobody`, who has to get through all folders above it; where they are closed, as below `/root`, the
+//! folder is made in [`OPEN_PLACE`] and linked. And the path of a Unix socket has at most 107 bytes;
+//! where the data folder's is longer, a short folder is named after its hash.
+
+use std::fs::DirBuilder;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{User, geteuid};
+use sha2::{Digest, Sha256};
+use tracing::{debug, info};
+
+use super::error::ClusterError;
+
+/// Where root's clusters go whose data folder is closed to the user who runs them.
+const OPEN_PLACE: &str = "/var/lib/trainyard-dev";
+
+/// Room for a socket's folder: 107 bytes without `/.s.PGSQL.5432`.
+const LONGEST_FOLDER: usize = 107 - "/.s.PGSQL.5432".len();
+
+/// The place of one cluster.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The folder, without links.
+    pub(super) home: PathBuf,
+    /// Who runs Postgres, where that is not who we are.
+    pub(super) runner: Option<Runner>,
+}
+
+/// An unprivileged user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Runner {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Place {
+    /// Finds the place of a data folder's cluster, or makes it.
+    pub(super) fn prepare(data: &Path) -> Result<Self, ClusterError> {
+        let link = data.join("postgres");
+        if link.symlink_metadata().is_err() {
+            make_home(&link)?;
+        }
+        let home = link.canonicalize().map_err(ClusterError::file(&link))?;
+        let owner = home.metadata().map_err(ClusterError::file(&home))?;
+        let user = geteuid();
+        let runner = if user.is_root() {
+            let runner = if owner.uid() == 0 {
+                // Made by hand, or by a start that was killed before it gave it away.
+                let runner = Runner::choose()?;
+                runner.take(&home)?;
+                runner
+            } else {
+                Runner::owning(owner.uid(), owner.gid())
+            };
+            if let Some(closed) = runner.closed_on_the_way_to(&home) {
+                return Err(ClusterError::Closed {
+                    user: runner.name,
+                    closed,
+                });
+            }
+            Some(runner)
+        } else if owner.uid() == user.as_raw() {
+            None
+        } else {
+            return Err(ClusterError::NotOurs {
+                folder: home,
+                owner: owner.uid(),
+                user: user.as_raw(),
+            });
+        };
+        Ok(Self { home, runner })
+    }
+
+    /// Postgres' own folder.
+    pub(super) fn cluster(&self) -> PathBuf {
+        self.home.join("cluster")
+    }
+
+    /// What Postgres prints.
+    pub(super) fn log(&self) -> PathBuf {
+        self.home.join("postgres.log")
+    }
+
+    /// The folder of the socket, made where it is missing.
+    pub(super) fn sockets(&self) -> Result<PathBuf, ClusterError> {
+        let owner = self
+            .runner
+            .as_ref()
+            .map_or_else(|| geteuid().as_raw(), |runner| runner.uid);
+        let path = self.sockets_path(owner);
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => self.give_away(&path)?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                // In /tmp anybody may have been first.
+                let found = path.symlink_metadata().map_err(ClusterError::file(&path))?;
+                if !found.is_dir() || found.uid() != owner || found.mode() & 0o077 != 0 {
+                    return Err(ClusterError::UnsafeSockets { path, owner });
+                }
+            }
+            Err(error) => return Err(ClusterError::file(path)(error)),
+        }
+        Ok(path)
+    }
+
+    /// Removes the folder of the socket where it is not in the cluster's own. Call it when Postgres is
+    /// stopped; one that is not empty stays.
+    pub(super) fn remove_sockets(&self, sockets: &Path) {
+        if !sockets.starts_with(&self.home)
+            && let Err(error) = std::fs::remove_dir(sockets)
+        {
+            debug!(path = %sockets.display(), error = %error, "the socket's folder stays");
+        }
+    }
+
+    fn sockets_path(&self, owner: u32) -> PathBuf {
+        let own = self.home.join("socket");
+        if fits(&own) {
+            return own;
+        }
+        let hash = hex::encode(&Sha256::digest(self.home.as_os_str().as_bytes())[..6]);
+        let name = format!("trainyard-{owner}-{hash}");
+        // Root's is closed to whom it gives Postgres to.
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        runtime
+            .filter(|folder| self.runner.is_none() && folder.is_absolute() && folder.is_dir())
+            .map(|folder| folder.join(&name))
+            .filter(|folder| fits(folder))
+            .unwrap_or_else(|| Path::new("/tmp").join(&name))
+    }
+
+    /// Gives what root made to who runs Postgres. A link is given itself, not what it leads to.
+    fn give_away(&self, path: &Path) -> Result<(), ClusterError> {
+        match &self.runner {
+            None => Ok(()),
+            Some(runner) => runner.take(path),
+        }
+    }
+}
+
+impl Runner {
+    /// The user `postgres`, else `nobody`.
+    fn choose() -> Result<Self, ClusterError> {
+        ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|name| User::from_name(name).ok().flatten())
+            .filter(|user| !user.uid.is_root())
+            .map(|user| Self {
+                name: user.name,
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            })
+            .ok_or(ClusterError::NoUser)
+    }
+
+    fn owning(uid: u32, gid: u32) -> Self {
+        let user = User::from_uid(uid.into()).ok().flatten();
+        Self {
+            name: user.map_or_else(|| uid.to_string(), |user| user.name),
+            uid,
+            gid,
+        }
+    }
+
+    fn take(&self, path: &Path) -> Result<(), ClusterError> {
+        lchown(path, Some(self.uid), Some(self.gid)).map_err(ClusterError::file(path))
+    }
+
+    /// The first folder above `path`, or `path`, that this user cannot get through.
+    fn closed_on_the_way_to(&self, path: &Path) -> Option<PathBuf> {
+        let mut folders: Vec<&Path> = path.ancestors().collect();
+        folders.reverse();
+        folders
+            .into_iter()
+            .find(|folder| !self.may_enter(folder))
+            .map(Path::to_owned)
+    }
+
+    fn may_enter(&self, folder: &Path) -> bool {
+        folder.metadata().is_ok_and(|found| {
+            let bit = if found.uid() == self.uid {
+                0o100
+            } else if found.gid() == self.gid {
+                0o010
+            } else {
+                0o001
+            };
+            found.mode() & bit != 0
+        })
+    }
+}
+
+/// Makes a cluster's folder, at `link` or in the open place behind it.
+fn make_home(link: &Path) -> Result<(), ClusterError> {
+    let make = |path: &Path| {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(path)
+            .map_err(ClusterError::file(path))
+    };
+    if !geteuid().is_root() {
+        return make(link);
+    }
+    let runner = Runner::choose()?;
+    let data = link.parent().unwrap_or(link);
+    if runner.closed_on_the_way_to(data).is_none() {
+        make(link)?;
+        return runner.take(link);
+    }
+    let open = Path::new(OPEN_PLACE);
+    DirBuilder::new()
+        .mode(0o755)
+        .recursive(true)
+        .create(open)
+        .map_err(ClusterError::file(open))?;
+    if let Some(closed) = runner.closed_on_the_way_to(open) {
+        return Err(ClusterError::Closed {
+            user: runner.name,
+            closed,
+        });
+    }
+    // Not named after the data folder: another one of that path, later, is another one.
+    let home = open.join(format!("postgres-{}", uuid::Uuid::now_v7().simple()));
+    make(&home)?;
+    runner.take(&home)?;
+    symlink(&home, link).map_err(ClusterError::file(link))?;
+    info!(
+        path = %home.display(),
+        "user {} cannot reach the data folder; the database is in {}", runner.name, home.display()
+    );
+    Ok(())
+}
+
+fn fits(folder: &Path) -> bool {
+    folder.as_os_str().len() <= LONGEST_FOLDER
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn place(home: &str) -> Place {
+        let runner = Runner {
+            name: "postgres".to_owned(),
+            uid: 101,
+            gid: 104,
+        };
+        Place {
+            home: home.into(),
+            runner: Some(runner),
+        }
+    }
+
+    #[test]
+    fn a_socket_is_in_the_data_folder_where_its_path_has_room() {
+        let home = place("/srv/ty/postgres");
+        assert_eq!(home.sockets_path(101), Path::new("/srv/ty/postgres/socket"));
+    }
+
+    #[test]
+    fn a_long_data_folder_has_its_socket_under_a_short_name_of_its_own() {
+        let long = |tail: &str| place(&format!("/{}/{tail}", "x".repeat(100))).sockets_path(101);
+        assert!(
+            long("a").starts_with("/tmp/") && fits(&long("a")),
+            "{:?}",
+            long("a")
+        );
+        assert_eq!(long("a"), long("a"));
+        assert_ne!(long("a"), long("b"));
+    }
+
+    #[test]
+    fn the_folder_that_is_in_the_way_is_found() {
+        let outer = tempfile::tempdir().unwrap();
+        let inner = outer.path().join("closed/inner");
+        std::fs::create_dir_all(&inner).unwrap();
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        open(outer.path(), 0o755);
+        let stranger = Runner {
+            name: "x".to_owned(),
+            uid: 4_000_001,
+            gid: 4_000_001,
+        };
+        open(&outer.path().join("closed"), 0o750);
+        let found = stranger.closed_on_the_way_to(&inner);
+        assert_eq!(found, Some(outer.path().join("closed")));
+        open(&outer.path().join("closed"), 0o711);
+        assert_eq!(stranger.closed_on_the_way_to(&inner), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! What the daemon prints: log lines on standard error.
+//!
+//! Rules for whoever logs: the message alone tells a reader what happened; what a machine looks for is
+//! in fields, with units in their names; a failure is logged once, where it is dealt with; no value
+//! of a secret, whatever the level.
+
+use std::io::{IsTerminal, stderr};
+use std::panic::PanicHookInfo;
+
+use thiserror::Error;
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{Log, LogFormat};
+
+/// Logging cannot be set up.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter is none; [`crate::Config`] has only those that are.
+    #[error("the log level {level:?} is no filter")]
+    Filter {
+        /// What was given.
+        level: String,
+        /// Why.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// It was set up before.
+    #[error("logging is set up already")]
+    Again(#[source] TryInitError),
+}
+
+/// Sends log lines to standard error, and panics into the log. Colours only on a terminal, and not
+/// where `NO_COLOR` is set.
+///
+/// # Errors
+/// The filter is none, or logging was set up before.
+pub fn install(log: &Log) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Filter {
+        level: log.level.clone(),
+        source,
+    })?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    match log.format {
+        LogFormat::Text => {
+            let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry
+                .with(lines.with_ansi(colours).with_target(false))
+                .try_init()
+        }
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    }
+    .map_err(TelemetryError::Again)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic is one event like others: a log that is read by a machine has no other lines.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let place = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let thread = std::thread::current();
+    error!(
+        panic.place = place,
+        panic.thread = thread.name().unwrap_or("unnamed"),
+        panic.backtrace = %std::backtrace::Backtrace::capture(),
+        "panicked: {message}; this is a bug of Trainyard"
+    );
+}

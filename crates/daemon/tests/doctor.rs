@@ -1,0 +1,94 @@
+//! What `trainyard doctor` finds, on this machine with its real engine and its real Postgres.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test panics where something is not as it should be"
+)]
+
+use clap::Parser;
+use trainyard_daemon::doctor::{Check, Status, examine, worst};
+use trainyard_daemon::{Config, DevArgs, crypto};
+
+#[derive(Parser)]
+struct Dev {
+    #[command(flatten)]
+    args: DevArgs,
+}
+
+async fn checks(arguments: &[&str]) -> Vec<Check> {
+    crypto::install_provider();
+    let all = ["dev"].iter().chain(arguments);
+    let config = Config::for_dev(&Dev::try_parse_from(all).unwrap().args).unwrap();
+    examine(&config).await
+}
+
+fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
+    checks.iter().find(|check| check.name == name).unwrap()
+}
+
+#[tokio::test]
+async fn a_machine_that_has_everything_is_told_so() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data").display().to_string();
+    let checks = checks(&["--data-dir", &data, "--listen", "127.0.0.1:0"]).await;
+    let shown: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.name.to_lowercase().contains("disk"))
+        .map(|check| format!("{:?} {}: {}", check.status, check.name, check.detail))
+        .collect();
+    insta::with_settings!({filters => vec![
+        (place.path().to_str().unwrap(), "[place]"),
+        (r"Docker [\d.+a-z~-]+ \(API [\d.]+\) at \S+, \d+ CPUs, [\d.]+ .iB of memory, cgroup v\d, \w+", "[engine]"),
+        (r"Postgres \d+ in [^,]+", "Postgres [major] in [folder]"),
+    ]}, {
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        Ok Docker engine: [engine]
+        Ok Postgres: Postgres [major] in [folder], for a database of its own
+        Ok Data folder: [place]/data will be made at the first start
+        Ok Key for secrets: [place]/data/secret.key will be made at the first start
+        Ok Address: 127.0.0.1:0 is free
+        ");
+    });
+    for disk in ["Docker disk", "Disk"] {
+        assert!(find(&checks, disk).detail.contains("free at"), "{checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_thing_that_is_missing_says_what_to_do() {
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let checks = checks(&[
+        "--data-dir",
+        "/proc/nonexistent",
+        "--docker-host",
+        "unix:///nonexistent/docker.sock",
+        "--database-url",
+        "postgres://ty:canary@127.0.0.1:1/none",
+        "--listen",
+        &address,
+    ])
+    .await;
+    for (name, status) in [
+        ("Docker engine", Status::Failed),
+        ("Postgres", Status::Failed),
+        ("Address", Status::Warning),
+    ] {
+        let check = find(&checks, name);
+        assert_eq!(check.status, status, "{check:?}");
+        assert!(check.what_to_do.is_some(), "{check:?}");
+    }
+    assert_eq!(worst(&checks), Status::Failed);
+    let json = serde_json::to_string(&checks).unwrap();
+    assert!(
+        json.contains("\"failed\"") && json.contains("127.0.0.1:1"),
+        "{json}"
+    );
+    assert!(!json.contains("canary"), "{json}");
+}
+
+#[tokio::test]
+async fn stages_without_isolation_deserve_a_look() {
+    let checks = checks(&["--executor", "process"]).await;
+    assert_eq!(find(&checks, "Executor").status, Status::Warning);
+}
