@@ -1,0 +1,241 @@
+//! Diagnostics: what is to be said about a file, and where.
+
+use std::ops::Range;
+
+use serde_json::{Value, json};
+
+use crate::limits::DIAGNOSTICS_AT_MOST;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The file is not used.
+    Error,
+    /// The file is used; somebody should look all the same.
+    Warning,
+}
+
+impl Severity {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// What kind of fault it is; stable words for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiagnosticCode {
+    /// It is not YAML.
+    Syntax,
+    /// It is larger or deeper than is taken.
+    TooLarge,
+    /// There is no such key here.
+    UnknownKey,
+    /// A key stands twice.
+    DuplicateKey,
+    /// Something has to be there and is not.
+    Missing,
+    /// It is a list where a text is wanted, and the like.
+    WrongType,
+    /// It has the right type and the wrong value.
+    InvalidValue,
+    /// Two things that exclude each other.
+    Conflict,
+    /// It is right, and this version cannot do it.
+    NotSupportedYet,
+    /// Stages do not fit together.
+    Graph,
+}
+
+impl DiagnosticCode {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::TooLarge => "too_large",
+            Self::UnknownKey => "unknown_key",
+            Self::DuplicateKey => "duplicate_key",
+            Self::Missing => "missing",
+            Self::WrongType => "wrong_type",
+            Self::InvalidValue => "invalid_value",
+            Self::Conflict => "conflict",
+            Self::NotSupportedYet => "not_supported_yet",
+            Self::Graph => "graph",
+        }
+    }
+}
+
+/// One thing to be said about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of fault.
+    pub code: DiagnosticCode,
+    /// What is wrong, in a sentence without a final stop.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Where, in bytes of the text.
+    pub span: Range<usize>,
+    /// The line of its beginning, from 1.
+    pub line: usize,
+    /// The column of its beginning, in characters, from 1.
+    pub column: usize,
+    /// The line of its end, from 1.
+    pub end_line: usize,
+    /// The column after its end, in characters, from 1.
+    pub end_column: usize,
+}
+
+/// Diagnostics as JSON: a list of objects with `file`, `severity`, `code`, `message`, `help`, `line`,
+/// `column`, `end_line`, `end_column`.
+#[must_use]
+pub fn to_json(file_name: &str, diagnostics: &[Diagnostic]) -> Value {
+    diagnostics
+        .iter()
+        .map(|diagnostic| {
+            json!({
+                "file": file_name,
+                "severity": diagnostic.severity.as_str(),
+                "code": diagnostic.code.as_str(),
+                "message": diagnostic.message,
+                "help": diagnostic.help,
+                "line": diagnostic.line,
+                "column": diagnostic.column,
+                "end_line": diagnostic.end_line,
+                "end_column": diagnostic.end_column,
+            })
+        })
+        .collect()
+}
+
+/// Takes diagnostics while a file is read.
+#[derive(Debug)]
+pub(crate) struct Sink<'a> {
+    text: &'a str,
+    taken: Vec<Taken>,
+}
+
+/// A diagnostic without its line and column.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    code: DiagnosticCode,
+    message: String,
+    help: Option<String>,
+    span: Range<usize>,
+}
+
+impl Taken {
+    /// Adds what to do about it.
+    pub(crate) fn help(&mut self, help: impl Into<String>) {
+        self.help = Some(help.into());
+    }
+
+    /// Adds what to do about it, where that is known.
+    pub(crate) fn maybe_help(&mut self, help: Option<String>) {
+        self.help = help;
+    }
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            taken: Vec::new(),
+        }
+    }
+
+    /// Takes an error.
+    pub(crate) fn error(
+        &mut self,
+        code: DiagnosticCode,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Taken {
+        let span = self.within(span);
+        self.taken.push(Taken {
+            code,
+            message: message.into(),
+            help: None,
+            span,
+        });
+        let last = self.taken.len() - 1;
+        &mut self.taken[last]
+    }
+
+    /// All that was taken, in the order of the text.
+    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        self.taken
+            .sort_by_key(|taken| (taken.span.start, taken.span.end));
+        self.taken
+            .dedup_by(|a, b| a.span == b.span && a.message == b.message);
+        let surplus = self.taken.len().saturating_sub(DIAGNOSTICS_AT_MOST);
+        self.taken.truncate(DIAGNOSTICS_AT_MOST);
+        if surplus > 0 {
+            let end = self.text.len();
+            self.error(
+                DiagnosticCode::TooLarge,
+                end..end,
+                format!("and {surplus} more faults, which are not shown"),
+            );
+        }
+        let lines = Lines::of(self.text);
+        self.taken
+            .into_iter()
+            .map(|taken| {
+                let (line, column) = lines.place(self.text, taken.span.start);
+                let (end_line, end_column) = lines.place(self.text, taken.span.end);
+                Diagnostic {
+                    severity: Severity::Error,
+                    code: taken.code,
+                    message: taken.message,
+                    help: taken.help,
+                    span: taken.span,
+                    line,
+                    column,
+                    end_line,
+                    end_column,
+                }
+            })
+            .collect()
+    }
+
+    /// A span that lies within the text and does not cut characters apart.
+    fn within(&self, span: Range<usize>) -> Range<usize> {
+        let mut start = span.start.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let mut end = span.end.clamp(start, self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end += 1;
+        }
+        start..end
+    }
+}
+
+/// Where lines begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(
+            std::iter::once(0)
+                .chain(after_breaks.map(|(at, _)| at + 1))
+                .collect(),
+        )
+    }
+
+    fn place(&self, text: &str, at: usize) -> (usize, usize) {
+        let line = self.0.partition_point(|start| *start <= at);
+        let start = self.0[line - 1];
+        (line, text[start..at].chars().count() + 1)
+    }
+}

@@ -1,0 +1,419 @@
+//! The form of a DAG file as types, from which the JSON Schema is made. Reading goes by
+//! [`crate::read`]; a test holds the keys of both together.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde_json::Value;
+
+/// The JSON Schema of DAG files (draft 2020-12), for editors.
+#[must_use]
+pub fn json_schema() -> Value {
+    let mut schema = schemars::schema_for!(Dag).to_value();
+    schema["title"] = "Trainyard DAG file".into();
+    schema
+}
+
+/// One item or a list of them.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// A list.
+    Many(Vec<T>),
+}
+
+/// A text, number or truth.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Scalar {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(f64),
+    /// `true` or `false`.
+    Truth(bool),
+}
+
+macro_rules! forms {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(JsonSchema)]
+        #[schemars(deny_unknown_fields)]
+                pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    )*};
+}
+
+forms! {
+    /// A DAG file.
+    Dag {
+        /// The DAG's name; the file's name without its ending if left out.
+        name: Option<String>,
+        /// For people.
+        description: Option<String>,
+        /// What may start a run. By hand is always possible.
+        triggers: Option<Triggers>,
+        /// Typed parameters of runs; stages see them as TRAINYARD_PARAM_NAME.
+        params: Option<BTreeMap<String, Param>>,
+        /// How many runs may be active, and what happens to one too many.
+        concurrency: Option<Concurrency>,
+        /// How long a run may take: 6h.
+        timeout: Option<String>,
+        /// Environment variables of all stages; values may hold ${{ … }}.
+        env: Option<BTreeMap<String, Scalar>>,
+        /// What holds for stages that say nothing themselves.
+        defaults: Option<Defaults>,
+        /// The stages, by name.
+        stages: BTreeMap<String, Stage>,
+        /// Not supported yet.
+        notify: Option<Vec<Notify>>,
+    }
+
+    /// What may start a run.
+    Triggers {
+        /// Cron schedules.
+        schedule: Option<OneOrMany<Schedule>>,
+        /// Pushes to branches; without branches, to the followed one.
+        push: Option<Push>,
+        /// Not supported yet.
+        pull_request: Option<PullRequest>,
+        /// Not supported yet.
+        tag: Option<Tag>,
+        /// Not supported yet.
+        after: Option<OneOrMany<String>>,
+        /// By hand; always possible.
+        manual: Option<Empty>,
+    }
+
+    /// Nothing to say.
+    Empty {}
+
+    /// A cron schedule.
+    Schedule {
+        /// Five fields, or @daily and the like.
+        cron: String,
+        /// A name of the tz database; UTC if left out.
+        timezone: Option<String>,
+        /// What to do about ticks missed while no daemon ran: none, last or all.
+        missed: Option<Missed>,
+        /// Parameters of its runs.
+        params: Option<BTreeMap<String, Scalar>>,
+    }
+
+    /// Pushes to branches.
+    Push {
+        /// Patterns of branches.
+        branches: Option<OneOrMany<String>>,
+        /// Patterns of changed files, one of which must match.
+        paths: Option<OneOrMany<String>>,
+    }
+
+    /// Not supported yet.
+    PullRequest {
+        /// Patterns of target branches.
+        branches: Option<OneOrMany<String>>,
+        /// Patterns of changed files.
+        paths: Option<OneOrMany<String>>,
+    }
+
+    /// Not supported yet.
+    Tag {
+        /// Patterns of tags.
+        names: Option<OneOrMany<String>>,
+    }
+
+    /// A typed parameter. Without a default it must be given.
+    Param {
+        /// Its type.
+        r#type: ParamType,
+        /// Its value where none is given.
+        default: Option<Scalar>,
+        /// The smallest permitted number.
+        minimum: Option<f64>,
+        /// The largest permitted number.
+        maximum: Option<f64>,
+        /// The permitted texts.
+        choices: Option<OneOrMany<String>>,
+        /// For people.
+        description: Option<String>,
+    }
+
+    /// How many runs may be active.
+    Concurrency {
+        /// The most.
+        limit: Option<u32>,
+        /// What happens to one too many: queue, skip or cancel_running.
+        overlap: Option<Overlap>,
+    }
+
+    /// What holds for stages that say nothing themselves.
+    Defaults {
+        /// When stages are tried again.
+        retry: Option<Retry>,
+        /// Limits of containers.
+        resources: Option<Resources>,
+        /// How long an attempt may run.
+        timeout: Option<String>,
+        /// Whether the source tree is laid out.
+        checkout: Option<bool>,
+        /// When images are fetched.
+        pull: Option<Pull>,
+    }
+
+    /// A stage: one container.
+    Stage {
+        /// The stages that must end before it.
+        needs: Option<OneOrMany<String>>,
+        /// On which ends of those it runs: success (if left out), failed, always.
+        run_on: Option<OneOrMany<RunOn>>,
+        /// An expression over params, cause and stages.
+        r#if: Option<Scalar>,
+        /// An image by reference.
+        image: Option<String>,
+        /// When the image is fetched: if_missing (if left out), always, never.
+        pull: Option<Pull>,
+        /// An image built from the commit's tree.
+        build: Option<BuildOrContext>,
+        /// A script for sh -eu.
+        run: Option<String>,
+        /// A program and its arguments.
+        command: Option<Vec<Scalar>>,
+        /// Whether the commit's tree is laid out in /workspace; true if left out.
+        checkout: Option<bool>,
+        /// Environment variables; values may hold ${{ … }}.
+        env: Option<BTreeMap<String, Scalar>>,
+        /// Secrets that it gets as environment variables.
+        secrets: Option<OneOrMany<String>>,
+        /// Outputs of earlier stages, laid out in /trainyard/inputs.
+        inputs: Option<BTreeMap<String, InputOrName>>,
+        /// Files or folders below /trainyard/outputs that are kept.
+        outputs: Option<BTreeMap<String, String>>,
+        /// A flat JSON file of numbers below /trainyard/outputs.
+        metrics: Option<String>,
+        /// Conditions on its metrics.
+        gate: Option<OneOrMany<Gate>>,
+        /// When it is tried again.
+        retry: Option<Retry>,
+        /// How long an attempt may run.
+        timeout: Option<String>,
+        /// Limits of its container.
+        resources: Option<Resources>,
+        /// Pools that it takes slots of while it runs.
+        pools: Option<PoolsOrNames>,
+        /// Not supported yet.
+        matrix: Option<BTreeMap<String, OneOrMany<Scalar>>>,
+        /// Not supported yet.
+        cache: Option<Cache>,
+        /// Not supported yet.
+        approval: Option<Approval>,
+        /// Not supported yet.
+        service: Option<Service>,
+    }
+
+    /// An image built from the commit's tree.
+    Build {
+        /// The folder that is sent; the whole tree if left out.
+        context: Option<String>,
+        /// The Dockerfile within it.
+        dockerfile: Option<String>,
+        /// Build arguments; values may hold ${{ … }}.
+        args: Option<BTreeMap<String, Scalar>>,
+        /// The stage of a multi-stage Dockerfile to stop at.
+        target: Option<String>,
+    }
+
+    /// An input.
+    Input {
+        /// STAGE.OUTPUT
+        from: String,
+        /// Not supported yet.
+        best_by: Option<String>,
+    }
+
+    /// A condition on a metric.
+    Gate {
+        /// The metric.
+        metric: String,
+        /// The smallest value that passes.
+        min: Option<f64>,
+        /// The largest value that passes.
+        max: Option<f64>,
+        /// Not supported yet.
+        against: Option<String>,
+        /// Not supported yet.
+        max_drop: Option<f64>,
+    }
+
+    /// When a stage is tried again.
+    Retry {
+        /// How often it is tried, the first try included.
+        attempts: Option<u32>,
+        /// On which outcomes: failed, errored, timed_out.
+        on: Option<OneOrMany<RetryOn>>,
+        /// How often an attempt whose end cannot be proved is replaced.
+        lost: Option<u32>,
+        /// The wait before the second attempt.
+        backoff: Option<String>,
+        /// By what the wait grows.
+        factor: Option<f64>,
+        /// The longest wait.
+        max: Option<String>,
+    }
+
+    /// Limits of a container.
+    Resources {
+        /// CPUs, in whole and parts.
+        cpus: Option<f64>,
+        /// Memory: 4GiB.
+        memory: Option<String>,
+        /// Size of /dev/shm.
+        shm: Option<String>,
+        /// Processes and threads.
+        pids: Option<u32>,
+        /// Not supported yet.
+        gpus: Option<u32>,
+    }
+
+    /// Not supported yet.
+    Cache {
+        /// Files that count.
+        files: Option<OneOrMany<String>>,
+    }
+
+    /// Not supported yet.
+    Approval {
+        /// How long to wait.
+        timeout: Option<String>,
+    }
+
+    /// Not supported yet.
+    Service {
+        /// Its name.
+        name: Option<String>,
+        /// Its port.
+        port: Option<u16>,
+        /// How its health is told.
+        health: Option<Health>,
+        /// How long old requests may take.
+        drain: Option<String>,
+        /// Versions kept.
+        keep: Option<u32>,
+    }
+
+    /// Not supported yet.
+    Health {
+        /// The path that is asked.
+        http: Option<String>,
+        /// How often.
+        interval: Option<String>,
+        /// How long it may take to be well.
+        within: Option<String>,
+    }
+
+    /// Not supported yet.
+    Notify {
+        /// On what.
+        on: Option<OneOrMany<String>>,
+        /// To where.
+        webhook: Option<BTreeMap<String, String>>,
+    }
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(JsonSchema)]
+        #[expect(missing_docs, reason = "read by the macro; the words say it")]
+        pub enum $name {
+            $(#[schemars(rename = $word)] $variant,)*
+        }
+    )*};
+}
+
+words! {
+    /// A parameter's type.
+    ParamType { String = "string", Integer = "integer", Number = "number", Boolean = "boolean", }
+    /// What to do about missed ticks.
+    Missed { None = "none", Last = "last", All = "all", }
+    /// What happens to a run too many.
+    Overlap { Queue = "queue", Skip = "skip", CancelRunning = "cancel_running", }
+    /// When an image is fetched.
+    Pull { IfMissing = "if_missing", Always = "always", Never = "never", }
+    /// On which ends a stage runs.
+    RunOn { Success = "success", Failed = "failed", Always = "always", }
+    /// On which outcomes a stage is tried again.
+    RetryOn { Failed = "failed", Errored = "errored", TimedOut = "timed_out", }
+}
+
+macro_rules! either {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident($type:ty),)* })*) => {$(
+        $(#[$doc])*
+        #[derive(JsonSchema)]
+        #[schemars(untagged)]
+        #[expect(missing_docs, reason = "read by the macro; the types say it")]
+        pub enum $name {
+            $($variant($type),)*
+        }
+    )*};
+}
+
+either! {
+    /// An image to build, or just its context.
+    BuildOrContext { Context(String), Build(Build), }
+    /// An input, or just STAGE.OUTPUT.
+    InputOrName { Name(String), Input(Input), }
+    /// Pools with slots, or just their names.
+    PoolsOrNames { Slots(BTreeMap<String, u32>), Names(OneOrMany<String>), }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::read::keys;
+
+    #[test]
+    fn the_schema_and_the_reader_know_the_same_keys() {
+        let schema = json_schema();
+        let properties = |definition: &Value| -> BTreeSet<String> {
+            definition["properties"]
+                .as_object()
+                .map(|map| map.keys().cloned().collect())
+                .unwrap_or_default()
+        };
+        let pairs: [(&str, &[&str]); 19] = [
+            ("Triggers", keys::TRIGGERS),
+            ("Schedule", keys::SCHEDULE),
+            ("Push", keys::PUSH),
+            ("PullRequest", keys::PULL_REQUEST),
+            ("Tag", keys::TAG),
+            ("Param", keys::PARAM),
+            ("Concurrency", keys::CONCURRENCY),
+            ("Defaults", keys::DEFAULTS),
+            ("Stage", keys::STAGE),
+            ("Build", keys::BUILD),
+            ("Input", keys::INPUT),
+            ("Gate", keys::GATE),
+            ("Retry", keys::RETRY),
+            ("Resources", keys::RESOURCES),
+            ("Cache", keys::CACHE),
+            ("Approval", keys::APPROVAL),
+            ("Service", keys::SERVICE),
+            ("Health", keys::HEALTH),
+            ("Notify", keys::NOTIFY),
+        ];
+        let set = |keys: &[&str]| {
+            keys.iter()
+                .map(|key| (*key).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(properties(&schema), set(keys::DAG));
+        for (name, keys) in pairs {
+            assert_eq!(properties(&schema["$defs"][name]), set(keys), "{name}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Reading values by what is wanted of them. What does not fit is said, and reading goes on.
+
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
+use std::time::Duration;
+
+use trainyard_core::dag::nearest;
+use trainyard_core::measure::{in_units, in_words};
+use trainyard_core::name::NameError;
+
+use super::synonyms;
+use crate::diagnostic::{DiagnosticCode as Code, Sink};
+use crate::quantity;
+use crate::tree::{Key, Node, Value};
+
+/// A map whose keys were checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'n> {
+    fields: &'n [(Key, Node)],
+}
+
+impl<'n> Fields<'n> {
+    /// Checks that `node` is a map with only these keys, each once. `what` names it for people.
+    pub(super) fn of(
+        node: &'n Node,
+        what: &str,
+        keys: &[&'static str],
+        sink: &mut Sink<'_>,
+    ) -> Option<Self> {
+        let fields = map(node, what, sink)?;
+        for (key, _) in fields {
+            if !keys.contains(&key.text.as_str()) {
+                let help = synonyms::right_word(&key.text, keys)
+                    .map(|word| format!("did you mean `{word}`?"))
+                    .or_else(|| {
+                        nearest(&key.text, keys.iter().copied())
+                            .map(|k| format!("did you mean `{k}`?"))
+                    })
+                    .unwrap_or_else(|| format!("there is {}", keys.join(", ")));
+                sink.error(
+                    Code::UnknownKey,
+                    key.span.clone(),
+                    format!("{what} has no key `{}`", key.text),
+                )
+                .help(help);
+            }
+        }
+        Some(Self { fields })
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+        self.fields
+            .iter()
+            .find(|(found, _)| found.text == key)
+            .map(|(_, node)| node)
+    }
+
+    pub(super) fn key(&self, key: &str) -> Option<&'n Key> {
+        self.fields
+            .iter()
+            .find(|(found, _)| found.text == key)
+            .map(|(found, _)| found)
+    }
+}
+
+/// The fields of a map, each key once.
+pub(super) fn map<'n>(
+    node: &'n Node,
+    what: &str,
+    sink: &mut Sink<'_>,
+) -> Option<&'n [(Key, Node)]> {
+    let Value::Map(fields) = &node.value else {
+        wrong_type(node, what, "a map of keys and values", sink);
+        return None;
+    };
+    for (at, (key, _)) in fields.iter().enumerate() {
+        if fields[..at]
+            .iter()
+            .any(|(earlier, _)| earlier.text == key.text)
+        {
+            sink.error(
+                Code::DuplicateKey,
+                key.span.clone(),
+                format!("`{}` stands here twice", key.text),
+            )
+            .help("remove one of them");
+        }
+    }
+    Some(fields)
+}
+
+pub(super) fn wrong_type(node: &Node, what: &str, wanted: &str, sink: &mut Sink<'_>) {
+    let message = match &node.value {
+        Value::Null => format!("{what} is empty; it has to be {wanted}"),
+        _ => format!("{what} has to be {wanted}, not {}", node.kind()),
+    };
+    sink.error(Code::WrongType, node.span.clone(), message);
+}
+
+pub(super) fn invalid(span: &Range<usize>, message: String, sink: &mut Sink<'_>) {
+    sink.error(Code::InvalidValue, span.clone(), message);
+}
+
+/// A text, whatever it looks like.
+pub(super) fn text<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -> Option<&'n str> {
+    match &node.value {
+        Value::Scalar { text, .. } => Some(text),
+        Value::Null | Value::List(_) | Value::Map(_) => {
+            wrong_type(node, what, "a text", sink);
+            None
+        }
+    }
+}
+
+/// A name, by its own rule.
+pub(super) fn name<T: FromStr<Err = NameError>>(
+    node: &Node,
+    what: &str,
+    sink: &mut Sink<'_>,
+) -> Option<T> {
+    checked_name(text(node, what, sink)?, &node.span, sink)
+}
+
+pub(super) fn checked_name<T: FromStr<Err = NameError>>(
+    text: &str,
+    span: &Range<usize>,
+    sink: &mut Sink<'_>,
+) -> Option<T> {
+    match text.parse() {
+        Ok(name) => Some(name),
+        Err(error) => {
+            invalid(span, error.to_string(), sink);
+            None
+        }
+    }
+}
+
+/// `true` or `false`, unquoted.
+pub(super) fn boolean(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<bool> {
+    match &node.value {
+        Value::Scalar { text, plain: true } if text == "true" => Some(true),
+        Value::Scalar { text, plain: true } if text == "false" => Some(false),
+        _ => {
+            wrong_type(node, what, "true or false", sink);
+            None
+        }
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn integer(
+    node: &Node,
+    what: &str,
+    bounds: RangeInclusive<i64>,
+    sink: &mut Sink<'_>,
+) -> Option<i64> {
+    let Value::Scalar { text, plain: true } = &node.value else {
+        wrong_type(node, what, "a whole number", sink);
+        return None;
+    };
+    match text.parse::<i64>() {
+        Ok(number) if bounds.contains(&number) => Some(number),
+        Ok(number) => {
+            let message = format!(
+                "{what} has to be from {} to {}, not {number}",
+                bounds.start(),
+                bounds.end()
+            );
+            invalid(&node.span, message, sink);
+            None
+        }
+        Err(_) => {
+            invalid(
+                &node.span,
+                format!("{what} has to be a whole number, not `{text}`"),
+                sink,
+            );
+            None
+        }
+    }
+}
+
+/// A finite number.
+pub(super) fn number(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<f64> {
+    let Value::Scalar { text, plain: true } = &node.value else {
+        wrong_type(node, what, "a number", sink);
+        return None;
+    };
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Some(number),
+        _ => {
+            invalid(
+                &node.span,
+                format!("{what} has to be a number, not `{text}`"),
+                sink,
+            );
+            None
+        }
+    }
+}
+
+/// A duration within bounds.
+pub(super) fn duration(
+    node: &Node,
+    what: &str,
+    bounds: RangeInclusive<Duration>,
+    sink: &mut Sink<'_>,
+) -> Option<Duration> {
+    let text = text(node, what, sink)?;
+    let Some(duration) = quantity::duration(text) else {
+        sink.error(
+            Code::InvalidValue,
+            node.span.clone(),
+            format!("{what} is not a duration: `{text}`"),
+        )
+        .help("write it with its unit, as in 90s, 30m, 6h, 1h30m or 2d");
+        return None;
+    };
+    if bounds.contains(&duration) {
+        return Some(duration);
+    }
+    let message = format!(
+        "{what} has to be from {} to {}",
+        in_words(*bounds.start()),
+        in_words(*bounds.end())
+    );
+    invalid(&node.span, message, sink);
+    None
+}
+
+/// A size in bytes within bounds.
+pub(super) fn size(
+    node: &Node,
+    what: &str,
+    bounds: RangeInclusive<u64>,
+    sink: &mut Sink<'_>,
+) -> Option<u64> {
+    let text = text(node, what, sink)?;
+    let Some(size) = quantity::size(text) else {
+        sink.error(
+            Code::InvalidValue,
+            node.span.clone(),
+            format!("{what} is not a size: `{text}`"),
+        )
+        .help("write it with its unit, as in 512MiB or 8GiB");
+        return None;
+    };
+    if bounds.contains(&size) {
+        return Some(size);
+    }
+    let message = format!(
+        "{what} has to be from {} to {}",
+        in_units(*bounds.start()),
+        in_units(*bounds.end())
+    );
+    invalid(&node.span, message, sink);
+    None
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(
+    node: &Node,
+    what: &str,
+    choices: &[(&str, T)],
+    sink: &mut Sink<'_>,
+) -> Option<T> {
+    let written = text(node, what, sink)?;
+    if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == written) {
+        return Some(*choice);
+    }
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    let help =
+        nearest(written, words.iter().copied()).map(|word| format!("did you mean `{word}`?"));
+    let message = format!(
+        "{what} cannot be `{written}`; it is one of {}",
+        words.join(", ")
+    );
+    sink.error(Code::InvalidValue, node.span.clone(), message)
+        .maybe_help(help);
+    None
+}
+
+/// The items of a list.
+pub(super) fn list<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -> Option<&'n [Node]> {
+    match &node.value {
+        Value::List(items) => Some(items),
+        Value::Null | Value::Scalar { .. } | Value::Map(_) => {
+            wrong_type(node, what, "a list", sink);
+            None
+        }
+    }
+}
+
+/// The items of a list, or a single text for a list of one.
+pub(super) fn list_or_one<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -> Vec<&'n Node> {
+    match &node.value {
+        Value::List(items) => items.iter().collect(),
+        Value::Scalar { .. } => vec![node],
+        Value::Null | Value::Map(_) => {
+            wrong_type(node, what, "a list", sink);
+            Vec::new()
+        }
+    }
+}
+
+/// A nested part of a scalar's text, where that stands in the file as it is.
+pub(super) fn part(node: &Node, part: &Range<usize>) -> Range<usize> {
+    let Value::Scalar { text, plain } = &node.value else {
+        return node.span.clone();
+    };
+    let quotes = usize::from(!plain);
+    let is_literal = node.span.len() == text.len() + 2 * quotes;
+    if is_literal && part.end <= text.len() {
+        node.span.start + quotes + part.start..node.span.start + quotes + part.end
+    } else {
+        node.span.clone()
+    }
+}

@@ -1,0 +1,198 @@
+//! `triggers`: what may start a run.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chrono_tz::Tz;
+use trainyard_core::cron::Cron;
+use trainyard_core::dag::nearest;
+use trainyard_core::name::ParamName;
+use trainyard_core::param::{ParamSpec, ParamValue};
+use trainyard_core::schedule::Missed;
+use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
+
+use super::fields::{self, Fields};
+use super::{keys, params, unsupported};
+use crate::diagnostic::{DiagnosticCode as Code, Sink};
+use crate::tree::{Node, Value};
+
+/// The most schedules of one DAG.
+const SCHEDULES_AT_MOST: usize = 50;
+
+/// Reads `triggers`, with the places of its schedules.
+pub(super) fn read(
+    node: &Node,
+    declared: &BTreeMap<ParamName, ParamSpec>,
+    sink: &mut Sink<'_>,
+) -> (Triggers, Vec<Range<usize>>) {
+    let Some(fields) = Fields::of(node, "triggers", keys::TRIGGERS, sink) else {
+        return (Triggers::default(), Vec::new());
+    };
+    let mut places = Vec::new();
+    let mut schedule = Vec::new();
+    if let Some(node) = fields.get("schedule") {
+        let items = match &node.value {
+            Value::Map(_) => vec![node],
+            _ => fields::list(node, "`schedule`", sink)
+                .unwrap_or_default()
+                .iter()
+                .collect(),
+        };
+        if items.len() > SCHEDULES_AT_MOST {
+            let message = format!("a DAG may have at most {SCHEDULES_AT_MOST} schedules");
+            fields::invalid(&node.span, message, sink);
+        }
+        for item in items {
+            if let Some(trigger) = one_schedule(item, declared, sink) {
+                schedule.push(trigger);
+                places.push(item.span.clone());
+            }
+        }
+    }
+    let push = fields.get("push").and_then(|node| push(node, sink));
+    if let Some(node) = fields.get("manual") {
+        // Starting by hand is always possible; who wants to can say so.
+        if !matches!(&node.value, Value::Null) {
+            Fields::of(node, "`manual`", &[], sink);
+        }
+    }
+    unsupported::triggers(&fields, sink);
+    (Triggers { schedule, push }, places)
+}
+
+fn one_schedule(
+    node: &Node,
+    declared: &BTreeMap<ParamName, ParamSpec>,
+    sink: &mut Sink<'_>,
+) -> Option<ScheduleTrigger> {
+    if let Value::Scalar { text, .. } = &node.value {
+        sink.error(
+            Code::WrongType,
+            node.span.clone(),
+            "a schedule has to be a map",
+        )
+        .help(format!("write `- cron: \"{text}\"`"));
+        return None;
+    }
+    let fields = Fields::of(node, "a schedule", keys::SCHEDULE, sink)?;
+    let cron = match fields.get("cron") {
+        None => {
+            sink.error(Code::Missing, node.span.clone(), "a schedule needs `cron`");
+            None
+        }
+        Some(node) => cron(node, sink),
+    };
+    let timezone = match fields.get("timezone") {
+        None => Some(Tz::UTC),
+        Some(node) => timezone(node, sink),
+    };
+    let choices = Missed::ALL.map(|missed| (missed.as_str(), missed));
+    let missed = fields
+        .get("missed")
+        .and_then(|node| fields::one_of(node, "`missed`", &choices, sink));
+    let params = fields
+        .get("params")
+        .map(|node| given(node, declared, sink))
+        .unwrap_or_default();
+    Some(ScheduleTrigger {
+        cron: cron?,
+        timezone: timezone?,
+        missed: missed.unwrap_or_default(),
+        params,
+    })
+}
+
+fn cron(node: &Node, sink: &mut Sink<'_>) -> Option<Cron> {
+    let text = fields::text(node, "`cron`", sink)?;
+    match Cron::parse(text) {
+        Ok(cron) => Some(cron),
+        Err(fault) => {
+            let span = fields::part(node, &fault.range);
+            sink.error(Code::InvalidValue, span, fault.message);
+            None
+        }
+    }
+}
+
+fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
+    let text = fields::text(node, "the time zone", sink)?;
+    if let Ok(timezone) = text.parse() {
+        return Some(timezone);
+    }
+    let names = chrono_tz::TZ_VARIANTS
+        .iter()
+        .map(|timezone| timezone.name());
+    let help = nearest(text, names).map(|name| format!("did you mean `{name}`?"));
+    sink.error(
+        Code::InvalidValue,
+        node.span.clone(),
+        format!("there is no time zone `{text}`"),
+    )
+    .help(help.unwrap_or_else(|| "use a name of the tz database, as in Europe/Berlin".to_owned()));
+    None
+}
+
+fn given(
+    node: &Node,
+    declared: &BTreeMap<ParamName, ParamSpec>,
+    sink: &mut Sink<'_>,
+) -> BTreeMap<ParamName, ParamValue> {
+    let mut values = BTreeMap::new();
+    for (key, value) in fields::map(node, "params", sink).unwrap_or_default() {
+        let Some((name, spec)) = declared.get_key_value(key.text.as_str()) else {
+            let known = declared.keys().map(ParamName::as_str);
+            let help = nearest(&key.text, known).map(|name| format!("did you mean `{name}`?"));
+            let message = format!("the DAG declares no parameter `{}`", key.text);
+            sink.error(Code::InvalidValue, key.span.clone(), message)
+                .maybe_help(help);
+            continue;
+        };
+        let what = format!("parameter `{name}`");
+        if let Some(value) = params::value(&what, &spec.kind, value, sink) {
+            values.insert(name.clone(), value);
+        }
+    }
+    values
+}
+
+fn push(node: &Node, sink: &mut Sink<'_>) -> Option<PushTrigger> {
+    if matches!(node.value, Value::Null) {
+        return Some(PushTrigger::default());
+    }
+    let fields = Fields::of(node, "`push`", keys::PUSH, sink)?;
+    let branches = fields
+        .get("branches")
+        .map(|node| patterns(node, "a branch", sink));
+    let paths = fields
+        .get("paths")
+        .map(|node| patterns(node, "a path", sink));
+    Some(PushTrigger {
+        branches: branches.unwrap_or_default(),
+        paths: paths.unwrap_or_default(),
+    })
+}
+
+/// A list of patterns.
+pub(super) fn patterns(node: &Node, what: &str, sink: &mut Sink<'_>) -> Vec<Pattern> {
+    let items = fields::list_or_one(node, what, sink);
+    if items.is_empty() && matches!(&node.value, Value::List(_)) {
+        fields::invalid(
+            &node.span,
+            "an empty list matches nothing; leave the key out to match all".to_owned(),
+            sink,
+        );
+    }
+    let mut patterns = Vec::new();
+    for item in items {
+        let Some(text) = fields::text(item, what, sink) else {
+            continue;
+        };
+        match Pattern::new(text) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(problem) => {
+                fields::invalid(&item.span, format!("the pattern `{text}` {problem}"), sink);
+            }
+        }
+    }
+    patterns
+}

@@ -1,0 +1,118 @@
+//! Hostile files: refused, within bounds, and never with a panic.
+
+use proptest::prelude::*;
+use trainyard_dagfile::limits::{DEEPEST, DIAGNOSTICS_AT_MOST, FILE_LARGEST};
+use trainyard_dagfile::{DiagnosticCode, parse, parse_bytes, render};
+
+#[track_caller]
+fn too_large(text: &str) {
+    let parsed = parse("dags/x.yaml", text);
+    assert!(parsed.dag.is_none());
+    let codes: Vec<_> = parsed
+        .diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.code)
+        .collect();
+    assert!(codes.contains(&DiagnosticCode::TooLarge), "{codes:?}");
+}
+
+#[test]
+fn a_billion_laughs_stop_at_the_limit_of_nodes() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let below = vec![format!("*a{}", level - 1); 10].join(", ");
+        text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+    }
+    too_large(&text);
+}
+
+#[test]
+fn deep_nesting_stops_at_the_limit_of_depth() {
+    too_large(&format!(
+        "x: {}{}",
+        "[".repeat(DEEPEST + 5),
+        "]".repeat(DEEPEST + 5)
+    ));
+    let endless = parse("dags/x.yaml", &"[".repeat(100_000));
+    assert!(endless.dag.is_none());
+}
+
+#[test]
+fn a_large_file_is_not_read() {
+    too_large(&"#".repeat(FILE_LARGEST + 1));
+}
+
+#[test]
+fn too_many_stages_are_one_fault() {
+    let mut text = "stages:\n".to_owned();
+    for n in 0..2_001 {
+        text.push_str(&format!("  s{n}: {{image: x, run: y}}\n"));
+    }
+    let parsed = parse("dags/x.yaml", &text);
+    assert_eq!(parsed.diagnostics.len(), 1, "{:?}", parsed.diagnostics);
+    assert!(
+        parsed.diagnostics[0].message.contains("2000"),
+        "{:?}",
+        parsed.diagnostics
+    );
+}
+
+#[test]
+fn countless_faults_are_told_up_to_a_bound() {
+    let mut text = "stages: {a: {image: x, run: y}}\n".to_owned();
+    for n in 0..5_000 {
+        text.push_str(&format!("wrong{n}: 1\n"));
+    }
+    let parsed = parse("dags/x.yaml", &text);
+    assert_eq!(parsed.diagnostics.len(), DIAGNOSTICS_AT_MOST + 1);
+    assert!(
+        parsed
+            .diagnostics
+            .last()
+            .unwrap()
+            .message
+            .contains("4900 more")
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_are_told_where() {
+    let parsed = parse_bytes("dags/x.yaml", b"stages:\n  a: \xff\n");
+    assert_eq!(
+        (parsed.diagnostics[0].line, parsed.diagnostics[0].column),
+        (2, 6)
+    );
+}
+
+const GOOD: &str = include_str!("right/full.yaml");
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_answered(text in "\\PC{0,200}") {
+        check(&text);
+    }
+
+    #[test]
+    fn any_change_to_a_good_file_is_answered(at in 0..GOOD.len(), cut in 0usize..40, new in "[ -~\n\t]{0,12}") {
+        let mut start = at;
+        while !GOOD.is_char_boundary(start) { start -= 1; }
+        let mut end = (start + cut).min(GOOD.len());
+        while !GOOD.is_char_boundary(end) { end += 1; }
+        check(&format!("{}{new}{}", &GOOD[..start], &GOOD[end..]));
+    }
+}
+
+fn check(text: &str) {
+    let parsed = parse("dags/x.yaml", text);
+    assert_eq!(parsed.dag.is_some(), parsed.diagnostics.is_empty());
+    for diagnostic in &parsed.diagnostics {
+        assert!(
+            text.get(diagnostic.span.clone()).is_some(),
+            "{diagnostic:?}"
+        );
+        assert!(diagnostic.line >= 1 && diagnostic.column >= 1);
+    }
+    let _ = render("dags/x.yaml", text, &parsed.diagnostics, false);
+}
