@@ -1,5 +1,7 @@
 //! DAG files in, what people read out: each wrong file with its diagnostics as a snapshot.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::path::{Path, PathBuf};
 
 use trainyard_dagfile::{json_schema, parse, render, to_json};

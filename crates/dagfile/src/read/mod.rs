@@ -92,10 +92,18 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
                 "a DAG needs `stages`",
             )
             .help("the smallest DAG is `stages: {hello: {image: alpine:3, run: echo hi}}`");
+            return None;
         }
         Some(node) => {
             places.root = fields.key("stages").map_or(0..0, |key| key.span.clone());
-            for (key, value) in fields::map(node, "stages", sink).unwrap_or_default() {
+            let entries = fields::map(node, "stages", sink)?;
+            for (at, (key, value)) in entries.iter().enumerate() {
+                if entries[..at]
+                    .iter()
+                    .any(|(earlier, _)| earlier.text == key.text)
+                {
+                    continue; // Said already: the key stands twice.
+                }
                 let (stage, stage_places) = stage::read(key, value, &env, &defaults, sink);
                 stages.push(stage);
                 places.stages.push(stage_places);
