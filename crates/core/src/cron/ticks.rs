@@ -3,8 +3,7 @@
 //!
 //! The parser's own search knows only single times as fixed: with `0 2,14 * * *` it loses the run at
 //! 2 o'clock when the clock skips it, and repeats it when the clock goes back. So the search is ours.
-//! It is in civil time, day by day, and exact in one step wherever no change of the clock is near;
-//! near one it walks minute by minute.
+//! It goes from one stretch of unchanged clock to the next, and within one by the calendar.
 
 use chrono::{
     Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike,
@@ -17,7 +16,8 @@ use crate::Timestamp;
 /// How far ahead a day is looked for. Leap days on a given weekday are up to 40 years apart.
 const YEARS_AHEAD: i32 = 100;
 
-/// More than any change of the clock: a change within it may move a tick.
+/// How far apart two looks at the clock may be for a change between them to show as a difference:
+/// no time zone changes its clock there and back within days. More than any one change.
 const NEAR: TimeDelta = TimeDelta::hours(26);
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
@@ -56,48 +56,35 @@ impl Civil {
             .checked_sub_signed(into_minute)?
             .checked_add_signed(MINUTE)?;
         loop {
+            if self.makes_up_at(at, timezone)? {
+                return Some(at);
+            }
             let civil = self.next_civil(local(at, timezone)?)?;
+            let here = offset(at, timezone);
             let guess = Timestamp::from_naive_utc_and_offset(civil, chrono::Utc)
-                .checked_sub_signed(offset(at, timezone))?;
+                .checked_sub_signed(here)?;
             if guess - at > NEAR * 2 {
                 // No civil time matches before, whatever the clock does in between.
                 at = guess - NEAR;
-                continue;
-            }
-            let end = at.checked_add_signed(NEAR * 3)?;
-            if offset(at - MINUTE, timezone) == offset(end, timezone) {
+            } else if offset(guess, timezone) != here {
+                at = first_change(at, guess, timezone);
+            } else if self.fixed && is_repeated(guess, timezone)? {
+                at = guess.checked_add_signed(MINUTE)?;
+            } else {
                 return Some(guess);
             }
-            while at <= end {
-                if self.ticks(at, timezone)? {
-                    return Some(at);
-                }
-                at += MINUTE;
-            }
         }
     }
 
-    /// Whether a whole minute is a tick.
-    fn ticks(&self, at: Timestamp, timezone: Tz) -> Option<bool> {
-        let civil = local(at, timezone)?;
-        if !self.fixed {
-            return Some(self.matches(civil));
-        }
-        // The first minute after a gap makes up for what the gap skipped.
+    /// Whether this is the first minute after a gap that skipped a fixed time.
+    fn makes_up_at(&self, at: Timestamp, timezone: Tz) -> Option<bool> {
         let skipped = local(at - MINUTE, timezone)? + MINUTE;
-        if skipped < civil && self.next_civil(skipped).is_some_and(|next| next < civil) {
-            return Some(true);
-        }
-        let first_pass = timezone
-            .from_local_datetime(&civil)
-            .earliest()
-            .is_none_or(|first| first == at);
-        Some(first_pass && self.matches(civil))
-    }
-
-    fn matches(&self, civil: NaiveDateTime) -> bool {
-        let minute = civil.hour() * 60 + civil.minute();
-        self.minutes.binary_search(&minute).is_ok() && self.matches_day(civil.date())
+        let civil = local(at, timezone)?;
+        Some(
+            self.fixed
+                && skipped < civil
+                && self.next_civil(skipped).is_some_and(|next| next < civil),
+        )
     }
 
     fn matches_month(&self, day: NaiveDate) -> bool {
@@ -146,4 +133,27 @@ fn offset(at: Timestamp, timezone: Tz) -> TimeDelta {
 
 fn local(at: Timestamp, timezone: Tz) -> Option<NaiveDateTime> {
     at.naive_utc().checked_add_signed(offset(at, timezone))
+}
+
+/// Whether the clock has shown the same before.
+fn is_repeated(at: Timestamp, timezone: Tz) -> Option<bool> {
+    let first = timezone
+        .from_local_datetime(&local(at, timezone)?)
+        .earliest();
+    Some(first.is_some_and(|first| first < at))
+}
+
+/// The first minute of another offset than that of `from`, up to `to`, which has another one.
+fn first_change(from: Timestamp, to: Timestamp, timezone: Tz) -> Timestamp {
+    let before = offset(from, timezone);
+    let (mut same, mut other) = (0, (to - from).num_minutes());
+    while other - same > 1 {
+        let middle = same.midpoint(other);
+        if offset(from + TimeDelta::minutes(middle), timezone) == before {
+            same = middle;
+        } else {
+            other = middle;
+        }
+    }
+    from + TimeDelta::minutes(other)
 }

@@ -1,0 +1,394 @@
+//! Decisions of the planner, one by one, where an example says more than a property.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use trainyard_core::cause::Again;
+use trainyard_core::dag::Dag;
+use trainyard_core::event::{AttemptEnd, Ending, Event};
+use trainyard_core::expression::Condition;
+use trainyard_core::gate::GateRule;
+use trainyard_core::id::RunId;
+use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
+use trainyard_core::run::{AttemptRef, CancelledBy, Run, StageState};
+use trainyard_core::stage::{RelativePath, RunOn, Stage};
+
+use crate::generate::auc;
+use crate::generate::draft::{after, dag_of, index, named, run_of};
+use crate::world::{How, World, started};
+
+fn world(stages: Vec<Stage>) -> World {
+    let mut world = World::new(Rc::new(dag_of(stages, |_| {})), 42);
+    tell(&mut world, &[Event::RunStarted]);
+    world
+}
+
+fn tell(world: &mut World, events: &[Event]) {
+    world
+        .tell(events, &mut |told| {
+            assert!(told.refused.is_empty(), "refused: {:?}", told.refused);
+            Ok(())
+        })
+        .expect("the planner does as it may");
+}
+
+fn last(world: &World, stage: &str) -> AttemptRef {
+    let (attempt, _) = world
+        .run
+        .last_attempt(index(&world.dag, stage))
+        .expect("an attempt");
+    attempt
+}
+
+/// Claims, starts and ends the last attempt of a stage.
+fn end(world: &mut World, stage: &str, ending: Ending, value: Option<f64>) {
+    let attempt = last(world, stage);
+    let end = AttemptEnd {
+        ending,
+        ended_at: world.now,
+        metrics: value.map(|value| (auc(), value)).into_iter().collect(),
+    };
+    let finished = Event::AttemptFinished { attempt, end };
+    tell(
+        world,
+        &[Event::AttemptClaimed(attempt), started(attempt), finished],
+    );
+}
+
+fn exited(code: i32) -> Ending {
+    Ending::Exited {
+        code,
+        out_of_memory: false,
+    }
+}
+
+fn cancel() -> Event {
+    Event::CancelRequested {
+        by: CancelledBy::Actor("alice".to_owned()),
+    }
+}
+
+/// How a stage ended, and why, as people read it.
+fn told(run: &Run, dag: &Dag, stage: &str) -> String {
+    match &run.stages[index(dag, stage).0].state {
+        StageState::Finished {
+            outcome, reason, ..
+        } => match reason {
+            Some(reason) => format!("{outcome}: {reason}"),
+            None => outcome.to_string(),
+        },
+        other => format!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn check(world: &World, stage: &str, expected: &str) {
+    assert_eq!(told(&world.run, &world.dag, stage), expected);
+}
+
+fn on(stage: Stage, run_on: &[RunOn]) -> Stage {
+    Stage {
+        run_on: run_on.iter().copied().collect(),
+        ..stage
+    }
+}
+
+fn when(stage: Stage, condition: &str) -> Stage {
+    Stage {
+        condition: Some(Condition::parse(condition).expect("a condition")),
+        ..stage
+    }
+}
+
+fn gated(name: &str) -> Stage {
+    Stage {
+        metrics: Some(RelativePath::new("metrics.json").expect("a path")),
+        gate: vec![GateRule {
+            metric: auc(),
+            min: Some(0.85),
+            max: None,
+        }],
+        ..named(name)
+    }
+}
+
+#[test]
+fn a_condition_sees_the_outcome_that_was_decided_just_before() {
+    let report = when(
+        after("report", &["train"]),
+        "stages.train.metrics.auc > 0.9",
+    );
+    let mut world = world(vec![named("train"), report]);
+    end(&mut world, "train", exited(0), Some(0.95));
+    assert_eq!(last(&world, "report").number, 1);
+}
+
+#[test]
+fn a_condition_that_does_not_hold_skips_its_stage_and_all_after_it() {
+    let report = when(
+        after("report", &["train"]),
+        "stages.train.metrics.auc > 0.9",
+    );
+    let mut world = world(vec![named("train"), report, after("mail", &["report"])]);
+    end(&mut world, "train", exited(0), Some(0.8));
+    check(
+        &world,
+        "report",
+        "skipped: its condition does not hold: stages.train.metrics.auc > 0.9",
+    );
+    check(&world, "mail", "skipped: report was skipped");
+    assert_eq!(world.run.outcome(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_condition_on_a_metric_that_was_not_reported_is_an_error_and_not_a_no() {
+    let report = when(
+        after("report", &["train"]),
+        "stages.train.metrics.auc > 0.9",
+    );
+    let mut world = world(vec![named("train"), report]);
+    end(&mut world, "train", exited(0), None);
+    check(
+        &world,
+        "report",
+        "errored: `stages.train.metrics.auc > 0.9` cannot be evaluated: it refers to a value that does not exist",
+    );
+}
+
+#[test]
+fn a_failure_is_told_to_all_that_comes_after_it() {
+    let mut world = world(vec![
+        named("extract"),
+        after("train", &["extract"]),
+        after("serve", &["train"]),
+        on(after("alarm", &["train"]), &[RunOn::Failed]),
+        on(after("cleanup", &["serve"]), &[RunOn::Always]),
+    ]);
+    end(&mut world, "extract", exited(3), None);
+    check(&world, "train", "upstream_failed: extract failed");
+    check(&world, "serve", "upstream_failed: train upstream_failed");
+    end(&mut world, "alarm", exited(0), None);
+    end(&mut world, "cleanup", exited(0), None);
+    assert_eq!(world.run.outcome(), Some(Outcome::Failed));
+}
+
+#[test]
+fn a_refused_gate_is_not_tried_again_and_skips_what_comes_after() {
+    let mut evaluate = gated("evaluate");
+    evaluate.retry.attempts = 5;
+    let mut world = world(vec![evaluate, after("serve", &["evaluate"])]);
+    end(&mut world, "evaluate", exited(0), Some(0.7));
+    check(
+        &world,
+        "evaluate",
+        "failed: gate refused: auc = 0.7 is below the minimum 0.85",
+    );
+    check(&world, "serve", "skipped: the gate of evaluate refused");
+    assert_eq!(world.run.outcome(), Some(Outcome::Failed));
+}
+
+#[test]
+fn a_queued_run_that_is_cancelled_is_cancelled_even_if_nothing_was_left_to_do() {
+    let dag = dag_of(vec![named("train")], |_| {});
+    let mut earlier = World::new(Rc::new(dag.clone()), 41);
+    earlier.settle(&[How::WELL], 9).expect("a fair end");
+    let facts = run_of(&dag, 42).facts;
+    let again = Run::again(&dag, facts, &earlier.run, &Again::FromFailed, earlier.now);
+    let mut world = World::new(Rc::new(dag), 42);
+    world.run = again;
+    tell(&mut world, &[cancel()]);
+    assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
+}
+
+#[test]
+fn a_cancel_that_cut_nothing_short_does_not_rename_the_end() {
+    let mut slow = named("train");
+    slow.timeout = Some(Duration::from_secs(60));
+    let cleanup = on(after("cleanup", &["train"]), &[RunOn::Always]);
+    let mut world = world(vec![slow, cleanup]);
+    let train = last(&world, "train");
+    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    world.now += Duration::from_secs(60);
+    tell(&mut world, &[]);
+    let stopped = world.finished(train, &How::WELL);
+    tell(&mut world, &[stopped]);
+    check(
+        &world,
+        "train",
+        "timed_out: it ran longer than its timeout of 1m",
+    );
+    // Only the stage that runs always is left, and it is spared.
+    tell(&mut world, &[cancel()]);
+    end(&mut world, "cleanup", exited(0), None);
+    assert_eq!(world.run.outcome(), Some(Outcome::TimedOut));
+}
+
+#[test]
+fn a_run_that_is_cancelled_cannot_start_any_more() {
+    let dag = dag_of(
+        vec![on(named("cleanup"), &[RunOn::Always]), named("train")],
+        |_| {},
+    );
+    let mut world = World::new(Rc::new(dag), 42);
+    tell(&mut world, &[cancel()]);
+    assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
+    world
+        .tell(&[Event::RunStarted], &mut |told| {
+            assert_eq!(told.refused.len(), 1);
+            Ok(())
+        })
+        .expect("the planner does as it may");
+}
+
+#[test]
+fn a_second_request_cancels_what_runs_always_too() {
+    let cleanup = on(after("cleanup", &["train"]), &[RunOn::Always]);
+    let mut world = world(vec![named("train"), cleanup]);
+    tell(&mut world, &[cancel()]);
+    assert_eq!(last(&world, "cleanup").number, 1);
+    tell(&mut world, &[cancel()]);
+    check(&world, "cleanup", "cancelled: cancelled by alice");
+    assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
+}
+
+#[test]
+fn a_second_newer_run_does_not_force() {
+    let cleanup = on(after("cleanup", &["train"]), &[RunOn::Always]);
+    let mut world = world(vec![named("train"), cleanup]);
+    for newer in [43, 44] {
+        let by = CancelledBy::Newer(RunId(newer));
+        tell(&mut world, &[Event::CancelRequested { by }]);
+    }
+    check(&world, "train", "cancelled: run 43 took its place");
+    end(&mut world, "cleanup", exited(0), None);
+    assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
+}
+
+#[test]
+fn a_lost_attempt_is_replaced_though_the_rule_allows_one_attempt_only() {
+    let mut train = named("train");
+    train.retry.lost = 1;
+    train.retry.backoff = Duration::ZERO;
+    let mut world = world(vec![train]);
+    let lost = || Ending::Lost(Reason::new(ReasonCode::Unproved, "the container vanished"));
+    end(&mut world, "train", lost(), None);
+    assert_eq!(last(&world, "train").number, 2);
+    end(&mut world, "train", lost(), None);
+    check(&world, "train", "lost: the container vanished");
+}
+
+#[test]
+fn a_program_that_ends_well_after_it_was_asked_to_stop_has_not_succeeded() {
+    let mut world = world(vec![named("train")]);
+    let train = last(&world, "train");
+    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    world.now += Duration::from_secs(9);
+    tell(&mut world, &[cancel()]);
+    let end = world.finished(train, &How::WELL);
+    tell(&mut world, &[end]);
+    check(&world, "train", "cancelled: cancelled by alice");
+}
+
+#[test]
+fn a_program_that_had_ended_before_it_was_asked_to_stop_keeps_its_end() {
+    let mut world = world(vec![named("train"), named("other")]);
+    let train = last(&world, "train");
+    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    let end = world.finished(train, &How::WELL);
+    world.now += Duration::from_secs(9);
+    tell(&mut world, &[cancel()]);
+    tell(&mut world, &[end]);
+    check(&world, "train", "succeeded");
+    check(&world, "other", "cancelled: cancelled by alice");
+}
+
+#[test]
+fn a_program_killed_for_its_memory_is_told_apart_from_one_that_survived_it() {
+    let mut hungry = named("train");
+    hungry.resources.memory = Some(4 << 30);
+    for (code, expected) in [
+        (
+            137,
+            "failed: killed by the kernel: it used more than its memory limit of 4 GiB",
+        ),
+        (
+            1,
+            "failed: exit code 1, after the kernel killed a process in it that used more than its memory limit of 4 GiB",
+        ),
+        (0, "succeeded"),
+    ] {
+        let mut world = world(vec![hungry.clone()]);
+        let ending = Ending::Exited {
+            code,
+            out_of_memory: true,
+        };
+        end(&mut world, "train", ending, None);
+        check(&world, "train", expected);
+    }
+}
+
+#[test]
+fn a_retry_takes_over_what_succeeded_before_the_failure_and_nothing_after_it() {
+    let stages = vec![
+        named("extract"),
+        after("train", &["extract"]),
+        after("serve", &["train"]),
+        named("lint"),
+        on(after("cleanup", &["lint"]), &[RunOn::Always]),
+    ];
+    let mut earlier = world(stages);
+    end(&mut earlier, "extract", exited(0), Some(0.5));
+    end(&mut earlier, "lint", exited(0), None);
+    end(&mut earlier, "cleanup", exited(0), None);
+    end(&mut earlier, "train", exited(1), None);
+    let dag = &earlier.dag;
+    let again = |again: &Again| {
+        let run = Run::again(dag, run_of(dag, 43).facts, &earlier.run, again, earlier.now);
+        let reused: BTreeSet<String> = dag
+            .indices()
+            .filter(|index| run.stages[index.0].reused_from == Some(RunId(42)))
+            .map(|index| dag.stage(index).name.to_string())
+            .collect();
+        reused.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(again(&Again::All), "");
+    assert_eq!(again(&Again::FromFailed), "extract lint");
+    assert_eq!(
+        again(&Again::From("extract".parse().expect("a name"))),
+        "lint"
+    );
+    assert_eq!(
+        again(&Again::From("lint".parse().expect("a name"))),
+        "extract"
+    );
+}
+
+#[test]
+fn a_wait_beyond_the_end_of_time_is_one_for_ever() {
+    let mut world = world(vec![named("train")]);
+    world.now = trainyard_core::Timestamp::MAX_UTC - Duration::from_secs(1);
+    let dag = dag_of(vec![named("train")], |draft| {
+        draft.timeout = Some(trainyard_core::dag::LONGEST_DURATION);
+    });
+    let mut late = World::new(Rc::new(dag), 42);
+    late.now = world.now;
+    tell(&mut late, &[Event::RunStarted]);
+    assert_eq!(late.wake_at, Some(trainyard_core::Timestamp::MAX_UTC));
+}
+
+#[test]
+fn events_about_stages_that_do_not_exist_are_refused() {
+    let mut world = world(vec![named("train")]);
+    let attempt = AttemptRef {
+        stage: trainyard_core::stage::StageIndex(7),
+        number: 1,
+    };
+    let end = world.finished(attempt, &How::WELL);
+    world
+        .tell(&[Event::AttemptClaimed(attempt), end], &mut |told| {
+            assert_eq!(told.refused.len(), 2);
+            Ok(())
+        })
+        .expect("the planner does as it may");
+}
