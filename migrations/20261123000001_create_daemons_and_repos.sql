@@ -35,6 +35,9 @@ create table repo (
     created_at timestamptz not null,
     next_sync_at timestamptz not null,
     last_sync_at timestamptz,
+    -- Syncs asked for by hand, counted; and up to which of them the remote was looked at since.
+    syncs_asked bigint not null default 0,
+    syncs_answered bigint not null default 0,
     last_error text
 );
 

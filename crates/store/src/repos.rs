@@ -58,6 +58,8 @@ pub struct RepoToSync {
     pub credentials: Option<RepoCredentials>,
     /// Whether it was ever synced: the first time only takes stock.
     pub synced_before: bool,
+    /// How many syncs were asked for by hand until now: a look from now on answers them.
+    pub asked: i64,
 }
 
 /// How a sync went.
@@ -174,7 +176,7 @@ impl Store {
     /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
     pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
         let rows = sqlx::query!(
-            "select id, name, url, followed_branch, credentials, last_sync_at from repo
+            "select id, name, url, followed_branch, credentials, last_sync_at, syncs_asked from repo
              where next_sync_at <= clock_timestamp() order by next_sync_at"
         )
         .fetch_all(&self.core.pool)
@@ -193,6 +195,7 @@ impl Store {
                         .map(|sealed| open_credentials(&self.core, id, &sealed))
                         .transpose()?,
                     synced_before: row.last_sync_at.is_some(),
+                    asked: row.syncs_asked,
                 })
             })
             .collect()
@@ -213,49 +216,63 @@ impl Store {
             .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
     }
 
-    /// Makes a repo due now.
+    /// Makes a repo due now. Returns the request's number, for [`Store::is_sync_answered`].
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn request_sync(&self, repo: RepoId) -> Result<()> {
-        let done = sqlx::query!(
-            "update repo set next_sync_at = clock_timestamp() where id = $1",
+    pub async fn request_sync(&self, repo: RepoId) -> Result<i64> {
+        let row = sqlx::query!(
+            "update repo set next_sync_at = clock_timestamp(), syncs_asked = syncs_asked + 1
+             where id = $1 returning syncs_asked",
             repo.0
         )
-        .execute(&self.core.pool)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::not_found("such repo"));
-        }
+        .fetch_optional(&self.core.pool)
+        .await?
+        .ok_or_else(|| Error::not_found("such repo"))?;
         self.core.wakes.sync.wake();
-        Ok(())
+        Ok(row.syncs_asked)
     }
 
-    /// Records how a sync went, and when the next one is due: after the poll interval; or at once,
-    /// where a delivery came meanwhile.
+    /// Whether the remote was looked at since a sync was asked for.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn is_sync_answered(&self, repo: RepoId, request: i64) -> Result<bool> {
+        let row = sqlx::query!("select syncs_answered from repo where id = $1", repo.0)
+            .fetch_optional(&self.core.pool)
+            .await?
+            .ok_or_else(|| Error::not_found("such repo"))?;
+        Ok(row.syncs_answered >= request)
+    }
+
+    /// Records how a sync went, which requests it answers ([`RepoToSync::asked`]), and when the next
+    /// one is due: after the poll interval; or at once, where a delivery or a request came meanwhile.
     ///
     /// # Errors
     /// Trouble with the database.
-    pub async fn record_sync(&self, repo: RepoId, outcome: SyncOutcome) -> Result<()> {
+    pub async fn record_sync(&self, repo: RepoId, asked: i64, outcome: SyncOutcome) -> Result<()> {
         let error = match outcome {
             SyncOutcome::Good => None,
             SyncOutcome::Failed(problem) => Some(problem),
         };
         sqlx::query!(
             "update repo
-             set last_error = $2,
+             set last_error = $2, syncs_answered = greatest(syncs_answered, $3),
                 last_sync_at = case when $2::text is null then clock_timestamp() else last_sync_at end,
                 next_sync_at = case
+                    when syncs_asked > $3 then clock_timestamp()
                     when $2::text is null and exists (
                         select from delivery d where d.repo = $1 and d.processed_at is null
                     ) then clock_timestamp()
                     else clock_timestamp() + make_interval(secs => poll_seconds) end
              where id = $1",
             repo.0,
-            error
+            error,
+            asked
         )
         .execute(&self.core.pool)
         .await?;
+        self.core.wakes.runs.wake();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod dags;
 pub(crate) mod metrics;
+pub(crate) mod queue;
 pub(crate) mod repos;
 pub(crate) mod run;
 pub(crate) mod runs;

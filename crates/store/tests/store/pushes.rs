@@ -384,7 +384,7 @@ async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
     let place = Place::new().await;
     place
         .store
-        .record_sync(place.repo, SyncOutcome::Good)
+        .record_sync(place.repo, 0, SyncOutcome::Good)
         .await
         .unwrap();
     assert!(place.store.repos_to_sync().await.unwrap().is_empty());
@@ -404,7 +404,7 @@ async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
     // A delivery that comes while the sync runs makes it due again at once.
     place
         .store
-        .record_sync(place.repo, SyncOutcome::Good)
+        .record_sync(place.repo, 0, SyncOutcome::Good)
         .await
         .unwrap();
     assert_eq!(place.store.next_sync().await.unwrap(), Some(Duration::ZERO));
@@ -415,7 +415,7 @@ async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
         .unwrap();
     place
         .store
-        .record_sync(place.repo, SyncOutcome::Good)
+        .record_sync(place.repo, 0, SyncOutcome::Good)
         .await
         .unwrap();
     assert!(place.store.next_sync().await.unwrap().unwrap() > Duration::from_secs(30));
@@ -426,7 +426,7 @@ async fn a_delivery_about_something_else_is_kept_and_wakes_nobody() {
     let place = Place::new().await;
     place
         .store
-        .record_sync(place.repo, SyncOutcome::Good)
+        .record_sync(place.repo, 0, SyncOutcome::Good)
         .await
         .unwrap();
     place
@@ -449,7 +449,11 @@ async fn a_delivery_about_something_else_is_kept_and_wakes_nobody() {
 async fn a_failed_sync_is_shown_and_tried_again_later() {
     let place = Place::new().await;
     let failed = SyncOutcome::Failed("no route to host".into());
-    place.store.record_sync(place.repo, failed).await.unwrap();
+    place
+        .store
+        .record_sync(place.repo, 0, failed)
+        .await
+        .unwrap();
     let detail = place.store.repo_detail(place.repo).await.unwrap();
     assert_eq!(
         detail.summary.last_error.as_deref(),

@@ -1,0 +1,85 @@
+//! What stands between a run and its turn: slots, pools, and runs ahead.
+
+use std::collections::BTreeMap;
+
+use trainyard_core::id::RunId;
+use trainyard_core::name::{PoolName, StageName};
+use trainyard_core::why::{Holder, PoolUse, Queue};
+
+use crate::attempts::claim::pools;
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::views::run::RunDetail;
+
+impl Store {
+    /// What other runs hold, as far as it can stand in the way of this one. `slots` and the sizes of
+    /// the pools are the configuration's.
+    ///
+    /// # Errors
+    /// `Corrupt`, or trouble with the database.
+    pub async fn queue(
+        &self,
+        detail: &RunDetail,
+        slots: u32,
+        sizes: &BTreeMap<PoolName, u32>,
+    ) -> Result<Queue> {
+        let held = sqlx::query!(
+            "select a.run, a.pools, s.name from attempt a
+             join stage_run s on s.run = a.run and s.position = a.stage
+             where a.state in ('claimed', 'running') order by a.run, a.stage"
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let mut uses: BTreeMap<PoolName, PoolUse> = sizes
+            .iter()
+            .map(|(name, slots)| {
+                (
+                    name.clone(),
+                    PoolUse {
+                        slots: *slots,
+                        holders: Vec::new(),
+                    },
+                )
+            })
+            .collect();
+        let slots_used = u32::try_from(held.len()).unwrap_or(u32::MAX);
+        for row in held {
+            let stage = StageName::new(row.name)
+                .map_err(|fault| Error::corrupt(format!("a stage of run {}", row.run), fault))?;
+            for (pool, taken) in pools(row.pools)? {
+                if let Some(pool) = uses.get_mut(&pool) {
+                    let (run, stage) = (RunId(row.run), stage.clone());
+                    pool.holders.push(Holder {
+                        run,
+                        stage,
+                        slots: taken,
+                    });
+                }
+            }
+        }
+        let ahead = sqlx::query!(
+            r#"select id, clock_timestamp() as "now!" from run
+             where dag = $1 and phase <> 'finished' and (id < $2 or phase = 'running') and id <> $2
+             order by id limit 100"#,
+            detail.summary.dag_id.0,
+            detail.summary.id.0
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let now = match ahead.first() {
+            Some(row) => row.now,
+            None => {
+                let row = sqlx::query!(r#"select clock_timestamp() as "now!""#);
+                row.fetch_one(&self.core.pool).await?.now
+            }
+        };
+        let ahead = ahead.into_iter().map(|row| RunId(row.id)).collect();
+        Ok(Queue {
+            now,
+            slots,
+            slots_used,
+            pools: uses,
+            ahead,
+        })
+    }
+}
