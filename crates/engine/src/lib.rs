@@ -1,1 +1,40 @@
-//! Skeleton.
+//! The loops that make things happen: they read facts, let the core decide, and carry it out.
+//!
+//! Each loop is idempotent and takes no input: it looks at the truth on a wake or a tick and does what
+//! is due, so a lost wake costs a little time and nothing else. Each has a `pass` that a test can call
+//! once. None holds a transaction across a call to Docker or git.
+//!
+//! | loop | wakes on | does |
+//! |---|---|---|
+//! | [`planner`] | runs made, cancelled, due | judges concurrency, plans runs |
+//! | [`dispatcher`] | attempts queued, slots freed | claims attempts, starts a [`supervisor`] each |
+//! | [`keeper`] | stop requests, a tick | renews leases, passes stops on, adopts, sweeps containers |
+//! | [`scheduler`] | schedules changed, the next tick | turns due ticks into causes |
+//! | [`watcher`] | webhook deliveries, a tick | fetches repos, turns moved heads into causes |
+//! | [`pruner`] | a tick | retention |
+//!
+//! [`local`] runs one file with none of them, over the same core, supervisor and executor.
+
+pub mod assignment;
+pub mod clock;
+pub mod dispatcher;
+pub mod keeper;
+pub mod ledger;
+pub mod local;
+pub mod log_lines;
+pub mod log_pump;
+pub mod mask;
+pub mod metrics_file;
+pub mod planner;
+pub mod pruner;
+pub mod scheduler;
+pub mod sources;
+pub mod store_ledger;
+pub mod supervisor;
+pub mod watcher;
+pub mod working_tree;
+
+mod collect;
+mod engine;
+
+pub use engine::{Engine, EngineOptions};

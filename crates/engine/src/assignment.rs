@@ -1,0 +1,138 @@
+//! An assignment: one claimed attempt with all that is needed to run it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use trainyard_core::Timestamp;
+use trainyard_core::dag::Dag;
+use trainyard_core::id::{AttemptId, Fence, InstanceId};
+use trainyard_core::outcome::Reason;
+use trainyard_core::render::{RenderedImage, RenderedStage, render};
+use trainyard_core::run::{AttemptRef, Run};
+use trainyard_core::stage::Stage;
+use trainyard_executor::{AttemptSpec, Handle, ImageRequest, InputSpec, Limits, LogCursor};
+
+use crate::mask::Masker;
+
+/// One claimed attempt.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// The installation.
+    pub instance: InstanceId,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The claim's fence.
+    pub fence: Fence,
+    /// The attempt's place in its run.
+    pub reference: AttemptRef,
+    /// The DAG version that the run pins.
+    pub dag: Arc<Dag>,
+    /// The run as it was when the attempt was claimed.
+    pub run: Arc<Run>,
+    /// What to do about a container that an earlier claim may have made.
+    pub adopted: Option<Adopted>,
+}
+
+/// What an earlier claim of the same attempt left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its container; `None` where none was recorded, which does not prove that there is none.
+    pub handle: Option<Handle>,
+    /// When the container started, where that was recorded.
+    pub started_at: Option<Timestamp>,
+    /// Where the stored log ends.
+    pub log_cursor: Option<LogCursor>,
+}
+
+/// What has to be fetched for an assignment before it can run.
+#[derive(Debug, Clone, Default)]
+pub struct Materials {
+    /// A tar archive of the commit's source tree.
+    pub source: Option<PathBuf>,
+    /// Artifacts of earlier stages.
+    pub inputs: Vec<InputSpec>,
+    /// Values of the secrets that the stage names.
+    pub secrets: BTreeMap<String, SecretString>,
+}
+
+impl Assignment {
+    /// The stage as declared.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        self.dag.stage(self.reference.stage)
+    }
+
+    /// The stage with nothing left to evaluate.
+    ///
+    /// # Errors
+    /// An expression that cannot be evaluated.
+    pub fn render(&self) -> Result<RenderedStage, Reason> {
+        render(
+            &self.dag,
+            &self.run,
+            self.reference.stage,
+            self.reference.number,
+        )
+    }
+
+    /// Whether the source tree is needed: laid out, or built from.
+    #[must_use]
+    pub fn needs_source(&self, rendered: &RenderedStage) -> bool {
+        !self.run.facts.commit.is_empty()
+            && (self.stage().checkout || matches!(rendered.image, RenderedImage::Build { .. }))
+    }
+
+    /// The request for the stage's image.
+    #[must_use]
+    pub fn image_request(&self, rendered: &RenderedStage, materials: &Materials) -> ImageRequest {
+        ImageRequest {
+            image: rendered.image.clone(),
+            source: materials.source.clone(),
+        }
+    }
+
+    /// What the executor is told to run.
+    #[must_use]
+    pub fn spec(
+        &self,
+        rendered: &RenderedStage,
+        materials: &Materials,
+        image: &str,
+        defaults: &Limits,
+    ) -> AttemptSpec {
+        let stage = self.stage();
+        let resources = &stage.resources;
+        AttemptSpec {
+            attempt: self.attempt,
+            instance: self.instance,
+            run: self.run.facts.id,
+            dag: self.run.facts.dag.clone(),
+            stage: stage.name.clone(),
+            number: self.reference.number,
+            fence: self.fence,
+            image: image.to_owned(),
+            command: rendered.command.clone(),
+            env: rendered.env.clone(),
+            secrets: materials.secrets.clone(),
+            source: materials.source.clone().filter(|_| stage.checkout),
+            inputs: materials.inputs.clone(),
+            outputs: !stage.outputs.is_empty() || stage.metrics.is_some(),
+            limits: Limits {
+                cpus: resources.cpus.or(defaults.cpus),
+                memory: resources.memory.or(defaults.memory),
+                shm: resources.shm.or(defaults.shm),
+                pids: resources.pids.or(defaults.pids),
+            },
+        }
+    }
+}
+
+impl Materials {
+    /// Masks these secrets.
+    #[must_use]
+    pub fn masker(&self) -> Masker {
+        Masker::new(self.secrets.values().map(ExposeSecret::expose_secret))
+    }
+}

@@ -1,0 +1,153 @@
+//! Collecting what a stage declared: outputs into the artifact store, metrics into numbers.
+
+use std::collections::BTreeMap;
+
+use trainyard_core::event::Ending;
+use trainyard_core::name::MetricName;
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::stage::{RelativePath, Stage};
+use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle};
+
+use crate::ledger::{KeptOutput, Ledger};
+use crate::metrics_file;
+use crate::supervisor::Surroundings;
+
+/// How often trouble of the engine is waited out before collecting gives up.
+const TRIES: u32 = 8;
+
+/// What was collected.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) outputs: Vec<KeptOutput>,
+    pub(crate) metrics: BTreeMap<MetricName, f64>,
+}
+
+/// Collects from an exited container all that its stage declared.
+///
+/// # Errors
+/// How the attempt ends instead: rejected where something is missing or wrong, errored where it
+/// could not be kept.
+pub(crate) async fn collect<L: Ledger>(
+    surroundings: &Surroundings,
+    stage: &Stage,
+    handle: &Handle,
+    ledger: &L,
+) -> Result<Results, Ending> {
+    let mut results = Results::default();
+    let mut missing = Vec::new();
+    for (name, path) in &stage.outputs {
+        let file = scratch_file(surroundings)?;
+        let Some(content) = copy(
+            surroundings,
+            handle,
+            path,
+            file.path(),
+            surroundings.output_limit,
+        )
+        .await?
+        else {
+            missing.push(format!("`{name}` (outputs/{path})"));
+            continue;
+        };
+        ledger
+            .keep(file.path(), &content)
+            .await
+            .map_err(|problem| {
+                let message = format!("output `{name}` could not be kept: {problem}");
+                Ending::Errored(Reason::new(ReasonCode::Storage, message))
+            })?;
+        results.outputs.push(KeptOutput {
+            name: name.clone(),
+            content,
+        });
+    }
+    if !missing.is_empty() {
+        let message = format!("declared output missing: {}", missing.join(", "));
+        return Err(Ending::Rejected(Reason::new(
+            ReasonCode::MissingOutput,
+            message,
+        )));
+    }
+    if let Some(path) = &stage.metrics {
+        results.metrics = read_metrics(surroundings, handle, path).await?;
+    }
+    Ok(results)
+}
+
+async fn read_metrics(
+    surroundings: &Surroundings,
+    handle: &Handle,
+    path: &RelativePath,
+) -> Result<BTreeMap<MetricName, f64>, Ending> {
+    let reject = |problem: String| {
+        let message = format!("metrics file outputs/{path} {problem}");
+        Ending::Rejected(Reason::new(ReasonCode::InvalidMetrics, message))
+    };
+    let file = scratch_file(surroundings)?;
+    match copy(
+        surroundings,
+        handle,
+        path,
+        file.path(),
+        metrics_file::LARGEST,
+    )
+    .await?
+    {
+        None => Err(reject("is missing".to_owned())),
+        Some(Collected {
+            kind: CollectedKind::Folder,
+            ..
+        }) => Err(reject("is a folder".to_owned())),
+        Some(Collected {
+            kind: CollectedKind::File,
+            ..
+        }) => {
+            let bytes = tokio::fs::read(file.path())
+                .await
+                .map_err(|error| storage(&error))?;
+            metrics_file::read(&bytes).map_err(reject)
+        }
+    }
+}
+
+async fn copy(
+    surroundings: &Surroundings,
+    handle: &Handle,
+    path: &RelativePath,
+    to: &std::path::Path,
+    limit: u64,
+) -> Result<Option<Collected>, Ending> {
+    let mut wait = std::time::Duration::from_millis(100);
+    for attempt in 1.. {
+        match surroundings.executor.collect(handle, path, to, limit).await {
+            Ok(collected) => return Ok(collected),
+            Err(error)
+                if attempt < TRIES
+                    && matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Engine) =>
+            {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            Err(error) if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::OutputUnfit) => {
+                return Err(Ending::Rejected(error.reason()));
+            }
+            Err(error) if error.kind == ErrorKind::Gone => {
+                return Err(Ending::Lost(error.reason()));
+            }
+            Err(error) => return Err(Ending::Errored(error.reason())),
+        }
+    }
+    Ok(None)
+}
+
+fn scratch_file(surroundings: &Surroundings) -> Result<tempfile::NamedTempFile, Ending> {
+    tempfile::Builder::new()
+        .prefix("output-")
+        .tempfile_in(&surroundings.scratch)
+        .map_err(|error| storage(&error))
+}
+
+fn storage(error: &std::io::Error) -> Ending {
+    let message = format!("what the stage left could not be written to disk: {error}");
+    Ending::Errored(Reason::new(ReasonCode::Storage, message))
+}

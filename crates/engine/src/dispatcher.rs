@@ -1,0 +1,323 @@
+//! The dispatcher: claims attempts as capacity permits and starts a supervisor for each.
+//!
+//! The end of an attempt frees its slot and may make others ready; the transaction that records it
+//! claims what goes next, so a chain of stages never waits for this loop. The loop takes what is left:
+//! new runs, and capacity freed elsewhere.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, error, info_span};
+use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
+use trainyard_core::name::InputName;
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::render::RenderedStage;
+use trainyard_executor::{Handle, InputKind, InputSpec, LogCursor};
+use trainyard_forge::CommitSha;
+use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, ClaimRequest, Store};
+
+use crate::assignment::{Adopted, Assignment, Materials};
+use crate::sources::Sources;
+use crate::store_ledger::StoreLedger;
+use crate::supervisor::{Line, Surroundings, supervise};
+
+/// The longest time between two looks, should every wake be lost.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Claims and starts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    blobs: Blobs,
+    sources: Sources,
+    surroundings: Surroundings,
+    request: ClaimRequest,
+    instance: InstanceId,
+    supervisors: TaskTracker,
+    shutdown: CancellationToken,
+    /// The attempts that this daemon supervises.
+    board: Mutex<HashMap<AttemptId, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    fence: Fence,
+    line: Line,
+}
+
+impl Dispatcher {
+    /// A dispatcher that claims by `request`. Its supervisors let go at `shutdown`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        blobs: Blobs,
+        sources: Sources,
+        surroundings: Surroundings,
+        instance: InstanceId,
+        request: ClaimRequest,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            store,
+            blobs,
+            sources,
+            surroundings,
+            request,
+            instance,
+            supervisors: TaskTracker::new(),
+            shutdown,
+            board: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Runs until shutdown, then waits for the supervisors to let go.
+    pub async fn run(self) {
+        let shared = &self.shared;
+        let mut wake = shared.store.wakes().dispatch.subscribe();
+        loop {
+            let wait = match self.pass().await {
+                Ok(_) => TICK,
+                Err(error) => {
+                    error!(%error, "attempts could not be claimed; trying again");
+                    Duration::from_millis(500)
+                }
+            };
+            tokio::select! {
+                () = wake.woken() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = shared.shutdown.cancelled() => break,
+            }
+        }
+        shared.supervisors.close();
+        shared.supervisors.wait().await;
+    }
+
+    /// Claims what may start now, and starts it. Returns how many attempts that was.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn pass(&self) -> Result<usize, trainyard_store::Error> {
+        let claims = self.shared.store.claim(&self.shared.request).await?;
+        let count = claims.len();
+        self.take(claims);
+        Ok(count)
+    }
+
+    /// Starts a supervisor for each claim.
+    pub fn take(&self, claims: Vec<Claim>) {
+        for claim in claims {
+            let span = info_span!(
+                "attempt",
+                run.id = claim.run.facts.id.0,
+                stage = %claim.pinned.dag.stage(claim.reference.stage).name,
+                attempt.id = %claim.attempt,
+            );
+            let dispatcher = self.clone();
+            let line = Line::new();
+            let entry = Entry {
+                fence: claim.fence,
+                line: line.clone(),
+            };
+            self.board().insert(claim.attempt, entry);
+            let shutdown = self.shared.shutdown.clone();
+            let work = async move {
+                let (attempt, fence) = (claim.attempt, claim.fence);
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => {}
+                    () = dispatcher.supervise(claim, &line) => {}
+                }
+                dispatcher.forget(attempt, fence);
+            };
+            self.shared.supervisors.spawn(work.instrument(span));
+        }
+    }
+
+    async fn supervise(&self, claim: Claim, line: &Line) {
+        let shared = &self.shared;
+        let ledger = StoreLedger::new(
+            shared.store.clone(),
+            shared.blobs.clone(),
+            &claim,
+            self.clone(),
+        );
+        let assignment = assignment(shared.instance, &claim);
+        let materials = self.materials(&claim, &assignment).await;
+        supervise(&shared.surroundings, &assignment, materials, &ledger, line).await;
+    }
+
+    /// Fetches what the attempt needs. Trouble ends the attempt with its reason.
+    async fn materials(
+        &self,
+        claim: &Claim,
+        assignment: &Assignment,
+    ) -> Result<(RenderedStage, Materials), Reason> {
+        let rendered = assignment.render()?;
+        let mut materials = Materials {
+            source: self.source(claim, assignment, &rendered).await?,
+            ..Materials::default()
+        };
+        for (name, content) in &claim.inputs {
+            materials
+                .inputs
+                .push(self.input(assignment, name, content.as_ref())?);
+        }
+        let wanted = &assignment.stage().secrets;
+        if !wanted.is_empty() {
+            let found = self.secrets(claim, wanted).await?;
+            for name in wanted {
+                let value = found.get(name).ok_or_else(|| {
+                    let message =
+                        format!("secret {name} is not set; `trainyard secret set {name}` sets it");
+                    Reason::new(ReasonCode::MissingSecret, message)
+                })?;
+                materials.secrets.insert(name.to_string(), value.clone());
+            }
+        }
+        Ok((rendered, materials))
+    }
+
+    fn input(
+        &self,
+        assignment: &Assignment,
+        name: &InputName,
+        content: Option<&ArtifactContent>,
+    ) -> Result<InputSpec, Reason> {
+        let missing = |why: &str| {
+            let source = &assignment.stage().inputs[name.as_str()];
+            let message = format!("input {name}: {}.{} {why}", source.stage, source.output);
+            Reason::new(ReasonCode::MissingInput, message)
+        };
+        let content =
+            content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
+        let path = self.shared.blobs.path_of(&content.sha256).ok_or_else(|| {
+            missing("is gone from the artifact store; run the stage that makes it again")
+        })?;
+        Ok(InputSpec {
+            name: name.clone(),
+            path,
+            kind: match content.kind {
+                ArtifactKind::File => InputKind::File,
+                ArtifactKind::Folder => InputKind::Folder,
+            },
+            sha256: content.sha256.clone(),
+        })
+    }
+
+    async fn secrets(
+        &self,
+        claim: &Claim,
+        wanted: &std::collections::BTreeSet<trainyard_core::name::SecretName>,
+    ) -> Result<
+        std::collections::BTreeMap<trainyard_core::name::SecretName, secrecy::SecretString>,
+        Reason,
+    > {
+        self.shared
+            .store
+            .secrets_for(claim.pinned.repo, wanted)
+            .await
+            .map_err(|error| {
+                Reason::new(
+                    ReasonCode::MissingSecret,
+                    format!("secrets could not be read: {error}"),
+                )
+            })
+    }
+
+    async fn source(
+        &self,
+        claim: &Claim,
+        assignment: &Assignment,
+        rendered: &RenderedStage,
+    ) -> Result<Option<PathBuf>, Reason> {
+        if !assignment.needs_source(rendered) {
+            return Ok(None);
+        }
+        let fault = |problem: String| {
+            let message = format!("the source tree of the commit could not be had: {problem}");
+            Reason::new(ReasonCode::Source, message)
+        };
+        let commit = CommitSha::new(&claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
+        let archive = self
+            .shared
+            .sources
+            .archive(claim.pinned.repo, &commit)
+            .await;
+        archive.map(Some).map_err(|error| fault(error.to_string()))
+    }
+
+    /// The attempts that this daemon supervises.
+    #[must_use]
+    pub fn supervised(&self) -> Vec<AttemptId> {
+        self.board().keys().copied().collect()
+    }
+
+    /// The line to the supervisor of an attempt.
+    #[must_use]
+    pub fn line(&self, attempt: AttemptId) -> Option<Line> {
+        self.board().get(&attempt).map(|entry| entry.line.clone())
+    }
+
+    /// How attempts are claimed; supervisors claim on with it.
+    #[must_use]
+    pub fn request(&self) -> &ClaimRequest {
+        &self.shared.request
+    }
+
+    /// Who claims.
+    #[must_use]
+    pub fn daemon(&self) -> DaemonId {
+        self.shared.request.daemon
+    }
+
+    fn forget(&self, attempt: AttemptId, fence: Fence) {
+        let mut board = self.board();
+        if board
+            .get(&attempt)
+            .is_some_and(|entry| entry.fence == fence)
+        {
+            board.remove(&attempt);
+        }
+    }
+
+    fn board(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, Entry>> {
+        self.shared
+            .board
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
+    let adopted = claim.adopted.as_ref().map(|adopted| Adopted {
+        handle: adopted.handle.as_ref().map(|container| Handle {
+            attempt: claim.attempt,
+            container: container.clone(),
+        }),
+        started_at: adopted.started_at,
+        log_cursor: adopted
+            .log_cursor
+            .map(|(major, minor)| LogCursor { major, minor }),
+    });
+    Assignment {
+        instance,
+        attempt: claim.attempt,
+        fence: claim.fence,
+        reference: claim.reference,
+        dag: claim.pinned.dag.clone(),
+        run: claim.run.clone(),
+        adopted,
+    }
+}

@@ -1,0 +1,144 @@
+//! All loops of one daemon, started and stopped together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use trainyard_core::id::{DaemonId, InstanceId};
+use trainyard_executor::{AnyExecutor, Executor};
+use trainyard_forge::Git;
+use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
+
+use crate::dispatcher::Dispatcher;
+use crate::keeper::{Keeper, TICK};
+use crate::sources::Sources;
+use crate::supervisor::Surroundings;
+use crate::watcher::Watcher;
+use crate::{planner, pruner, scheduler};
+
+/// What a daemon's loops need to know.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The installation.
+    pub instance: InstanceId,
+    /// Who this daemon is.
+    pub daemon: DaemonId,
+    /// How attempts are run.
+    pub surroundings: Surroundings,
+    /// How many attempts run at the same time, and the pools.
+    pub capacity: ClaimCapacity,
+    /// How long a claim holds without being renewed.
+    pub lease: Duration,
+    /// A folder for source archives.
+    pub sources: PathBuf,
+    /// What is kept, and how long.
+    pub retention: Retention,
+}
+
+/// The loops of one daemon.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    blobs: Blobs,
+    git: Git,
+    options: EngineOptions,
+}
+
+/// One of the loops ended although nobody asked for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the {0} loop ended unasked")]
+pub struct LoopEnded(&'static str);
+
+impl Engine {
+    /// An engine over a store and its mirrors.
+    #[must_use]
+    pub fn new(store: Store, blobs: Blobs, git: Git, options: EngineOptions) -> Self {
+        Self {
+            store,
+            blobs,
+            git,
+            options,
+        }
+    }
+
+    /// Runs all loops until `shutdown`. Containers go on.
+    ///
+    /// # Errors
+    /// A loop ended unasked: then all are stopped, and the process should end too.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), LoopEnded> {
+        let Self {
+            store,
+            blobs,
+            git,
+            options,
+        } = self;
+        debug_assert!(
+            options.lease >= 2 * TICK,
+            "a lease must outlive a missed renewal"
+        );
+        let executor: AnyExecutor = options.surroundings.executor.clone();
+        let sources = Sources::new(options.sources, git.clone());
+        let request = ClaimRequest {
+            daemon: options.daemon,
+            executor: executor.kind().to_owned(),
+            capacity: options.capacity,
+        };
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            blobs.clone(),
+            sources.clone(),
+            options.surroundings,
+            options.instance,
+            request,
+            shutdown.clone(),
+        );
+        let keeper = Keeper::new(store.clone(), executor, dispatcher.clone(), options.lease);
+        let watcher = Watcher::new(store.clone(), git);
+        let mut loops: JoinSet<&'static str> = JoinSet::new();
+        let stop = || shutdown.clone();
+        let listener = store.clone();
+        let stopped = stop();
+        spawn(&mut loops, "notification", async move {
+            listener.listen(stopped.cancelled()).await;
+        });
+        spawn(&mut loops, "planner", planner::run(store.clone(), stop()));
+        spawn(&mut loops, "dispatcher", dispatcher.run());
+        spawn(&mut loops, "keeper", keeper.run(stop()));
+        spawn(
+            &mut loops,
+            "scheduler",
+            scheduler::run(store.clone(), stop()),
+        );
+        spawn(&mut loops, "watcher", watcher.run(stop()));
+        let pruner = pruner::run(store.clone(), blobs, sources, options.retention, stop());
+        spawn(&mut loops, "pruner", pruner);
+        let mut unasked = None;
+        while let Some(ended) = loops.join_next().await {
+            let name = ended.unwrap_or_else(|problem| {
+                error!(error = %problem, "a loop panicked");
+                "panicked"
+            });
+            if !shutdown.is_cancelled() {
+                unasked = Some(LoopEnded(name));
+                shutdown.cancel();
+            }
+        }
+        if let Err(problem) = store.stop_daemon(options.daemon).await {
+            info!(error = %problem, "the daemon's leave was not recorded; its leases run out instead");
+        }
+        unasked.map_or(Ok(()), Err)
+    }
+}
+
+fn spawn(
+    loops: &mut JoinSet<&'static str>,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    loops.spawn(async move {
+        work.await;
+        name
+    });
+}

@@ -1,0 +1,327 @@
+//! From the pieces that an executor reads to the records that are kept: lines, masked, with their
+//! time and stream.
+//!
+//! A record is `<RFC 3339 time> <mark> <text>\n`. The mark is `O` for standard output, `E` for
+//! standard error and `S` for Trainyard's own words; in lower case, the line goes on in the next
+//! record of that stream. Text is UTF-8; other bytes become U+FFFD.
+//!
+//! What goes on is decided by *clean points*: moments at which every byte read is in a record. Only
+//! up to a clean point may records be stored with the executor's cursor, so that reading on from a
+//! stored cursor, after a crash too, neither loses a byte nor repeats one. Bytes that may be the
+//! beginning of a secret are held back until what follows tells.
+
+use trainyard_core::Timestamp;
+use trainyard_executor::{LogCursor, LogFrame, Stream};
+
+use crate::mask::Masker;
+
+/// A longer line is cut into several records.
+pub const LINE_AT_MOST: usize = 16 * 1024;
+
+/// Turns frames into records.
+#[derive(Debug)]
+pub struct LogLines {
+    masker: Masker,
+    stdout: Pending,
+    stderr: Pending,
+    /// Records up to the last clean point, then those after it.
+    records: Vec<u8>,
+    clean_length: usize,
+    clean_cursor: Option<LogCursor>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    at: Option<Timestamp>,
+}
+
+/// Records that may be stored together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Whole records.
+    pub text: Vec<u8>,
+    /// Where reading goes on after them.
+    pub cursor: Option<LogCursor>,
+}
+
+impl LogLines {
+    /// Starts after `cursor`.
+    #[must_use]
+    pub fn new(masker: Masker, cursor: Option<LogCursor>) -> Self {
+        Self {
+            masker,
+            stdout: Pending::default(),
+            stderr: Pending::default(),
+            records: Vec::new(),
+            clean_length: 0,
+            clean_cursor: cursor,
+        }
+    }
+
+    /// Takes a frame.
+    pub fn push(&mut self, frame: &LogFrame) {
+        let (mark, pending) = match frame.stream {
+            Stream::Stdout => (b'O', &mut self.stdout),
+            Stream::Stderr => (b'E', &mut self.stderr),
+        };
+        let mut rest: &[u8] = &frame.bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            pending.take(&rest[..end], frame.at);
+            pending.cut_long(&self.masker, mark, &mut self.records);
+            pending.finish(&self.masker, mark, &mut self.records);
+            rest = &rest[end + 1..];
+        }
+        if !rest.is_empty() {
+            pending.take(rest, frame.at);
+            pending.cut_long(&self.masker, mark, &mut self.records);
+        }
+        self.note_clean(Some(frame.cursor));
+        if self.clean_length == self.records.len() && self.is_clean() {
+            self.clean_cursor = Some(frame.cursor);
+        }
+    }
+
+    /// Adds a line of Trainyard's own.
+    pub fn say(&mut self, at: Timestamp, text: &str) {
+        for line in text.lines() {
+            write_record(
+                &mut self.records,
+                at,
+                b'S',
+                &self.masker.mask(line.as_bytes()),
+            );
+        }
+        self.note_clean(self.clean_cursor);
+    }
+
+    /// Cuts lines that are still open, so that what was printed without a line break is seen.
+    /// What may be the beginning of a secret stays.
+    pub fn cut_open_lines(&mut self, cursor: Option<LogCursor>) {
+        self.stdout.cut(&self.masker, b'o', &mut self.records);
+        self.stderr.cut(&self.masker, b'e', &mut self.records);
+        self.note_clean(cursor);
+    }
+
+    /// Ends open lines: nothing more will come.
+    pub fn end(&mut self, cursor: Option<LogCursor>) {
+        for (mark, pending) in [(b'O', &mut self.stdout), (b'E', &mut self.stderr)] {
+            if !pending.bytes.is_empty() {
+                pending.finish(&self.masker, mark, &mut self.records);
+            }
+        }
+        self.note_clean(cursor);
+    }
+
+    /// How many bytes of records may be stored.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.clean_length
+    }
+
+    /// Whether something waits for a clean point.
+    #[must_use]
+    pub fn has_open_lines(&self) -> bool {
+        !self.is_clean()
+    }
+
+    /// Takes the records up to the last clean point; `None` where there are none.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        if self.clean_length == 0 {
+            return None;
+        }
+        let rest = self.records.split_off(self.clean_length);
+        let text = std::mem::replace(&mut self.records, rest);
+        self.clean_length = 0;
+        Some(Batch {
+            text,
+            cursor: self.clean_cursor,
+        })
+    }
+
+    fn is_clean(&self) -> bool {
+        self.stdout.bytes.is_empty() && self.stderr.bytes.is_empty()
+    }
+
+    fn note_clean(&mut self, cursor: Option<LogCursor>) {
+        if self.is_clean() {
+            self.clean_length = self.records.len();
+            self.clean_cursor = cursor.or(self.clean_cursor);
+        }
+    }
+}
+
+impl Pending {
+    fn take(&mut self, bytes: &[u8], at: Timestamp) {
+        self.bytes.extend_from_slice(bytes);
+        self.at.get_or_insert(at);
+    }
+
+    /// Ends the line.
+    fn finish(&mut self, masker: &Masker, mark: u8, records: &mut Vec<u8>) {
+        let text = self.bytes.strip_suffix(b"\r").unwrap_or(&self.bytes);
+        if let Some(at) = self.at.take() {
+            write_record(records, at, mark, &masker.mask(text));
+        }
+        self.bytes.clear();
+    }
+
+    /// Cuts pieces off a line that is too long.
+    fn cut_long(&mut self, masker: &Masker, mark: u8, records: &mut Vec<u8>) {
+        while self.bytes.len() > LINE_AT_MOST {
+            let before = self.bytes.len();
+            self.cut_at(masker, mark.to_ascii_lowercase(), LINE_AT_MOST, records);
+            if self.bytes.len() == before {
+                break;
+            }
+        }
+    }
+
+    fn cut(&mut self, masker: &Masker, mark: u8, records: &mut Vec<u8>) {
+        let length = self.bytes.len();
+        self.cut_at(masker, mark, length, records);
+    }
+
+    /// Writes up to `length` bytes as a piece, less what may be the beginning of a secret or of a
+    /// character.
+    fn cut_at(&mut self, masker: &Masker, mark: u8, length: usize, records: &mut Vec<u8>) {
+        let Some(at) = self.at else { return };
+        let mut end = length;
+        end -= masker.open_tail(&self.bytes[..end]);
+        end -= open_character(&self.bytes[..end]);
+        if end == 0 {
+            return;
+        }
+        // A secret may lie across the cut: then the cut moves to its end.
+        let masked = masker.mask(&self.bytes[..end]).into_owned();
+        write_record(records, at, mark, &masked);
+        self.bytes.drain(..end);
+        if self.bytes.is_empty() {
+            self.at = None;
+        }
+    }
+}
+
+/// How many bytes at the end begin a character of UTF-8 that is not whole.
+fn open_character(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(&bytes[bytes.len().saturating_sub(4)..]) {
+        Err(error) if error.error_len().is_none() => bytes.len().min(4) - error.valid_up_to(),
+        _ => 0,
+    }
+}
+
+fn write_record(records: &mut Vec<u8>, at: Timestamp, mark: u8, text: &[u8]) {
+    let time = at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
+    records.extend_from_slice(time.as_bytes());
+    records.extend_from_slice(&[b' ', mark, b' ']);
+    records.extend_from_slice(String::from_utf8_lossy(text).as_bytes());
+    records.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn frame(stream: Stream, text: &str, at: i64) -> LogFrame {
+        LogFrame {
+            stream,
+            at: Timestamp::from_timestamp(at, 0).unwrap(),
+            bytes: Bytes::copy_from_slice(text.as_bytes()),
+            cursor: LogCursor {
+                major: at,
+                minor: 0,
+            },
+        }
+    }
+
+    fn texts(batch: &Batch) -> Vec<String> {
+        String::from_utf8(batch.text.clone())
+            .unwrap()
+            .lines()
+            .map(|line| line.split_once(' ').unwrap().1.to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn pieces_become_lines() {
+        let mut lines = LogLines::new(Masker::default(), None);
+        lines.push(&frame(Stream::Stdout, "a\nb", 1));
+        lines.push(&frame(Stream::Stdout, "c\r\n", 2));
+        assert_eq!(texts(&lines.take_batch().unwrap()), ["O a", "O bc"]);
+    }
+
+    #[test]
+    fn the_cursor_never_passes_bytes_that_are_not_in_a_record() {
+        let mut lines = LogLines::new(Masker::default(), None);
+        lines.push(&frame(Stream::Stdout, "whole\n", 1));
+        lines.push(&frame(Stream::Stdout, "half", 2));
+        lines.push(&frame(Stream::Stderr, "other\n", 3));
+        let batch = lines.take_batch().unwrap();
+        assert_eq!(texts(&batch), ["O whole"]);
+        assert_eq!(batch.cursor, Some(LogCursor { major: 1, minor: 0 }));
+        lines.push(&frame(Stream::Stdout, " done\n", 4));
+        let batch = lines.take_batch().unwrap();
+        assert_eq!(texts(&batch), ["E other", "O half done"]);
+        assert_eq!(batch.cursor, Some(LogCursor { major: 4, minor: 0 }));
+    }
+
+    #[test]
+    fn a_secret_split_over_pieces_is_masked() {
+        let secret = "correct-horse";
+        for cut in 1..secret.len() {
+            let mut lines = LogLines::new(Masker::new([secret]), None);
+            lines.push(&frame(Stream::Stdout, &format!("x {}", &secret[..cut]), 1));
+            lines.cut_open_lines(None);
+            lines.push(&frame(
+                Stream::Stdout,
+                &format!("{} y\n", &secret[cut..]),
+                2,
+            ));
+            lines.end(None);
+            let kept = texts(&lines.take_batch().unwrap()).join("|");
+            assert!(kept.contains("***"), "cut at {cut}: {kept}");
+            assert!(
+                !kept.contains(&secret[cut..]) || secret.len() - cut < 3,
+                "cut at {cut}: {kept}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_and_loses_nothing() {
+        let long = "0123456789".repeat(10_000);
+        let mut lines = LogLines::new(Masker::new(["secret-value"]), None);
+        for piece in long.as_bytes().chunks(7_001) {
+            lines.push(&frame(
+                Stream::Stdout,
+                std::str::from_utf8(piece).unwrap(),
+                1,
+            ));
+        }
+        lines.end(Some(LogCursor { major: 9, minor: 0 }));
+        let kept: String = texts(&lines.take_batch().unwrap())
+            .iter()
+            .map(|line| line[2..].to_owned())
+            .collect();
+        assert_eq!(kept, long);
+    }
+
+    #[test]
+    fn characters_are_not_cut_apart() {
+        let mut lines = LogLines::new(Masker::default(), None);
+        lines.push(&frame(Stream::Stdout, "grün", 1));
+        let cut = LogFrame {
+            bytes: Bytes::from_static(b"\xc3"),
+            ..frame(Stream::Stdout, "", 2)
+        };
+        lines.push(&cut);
+        lines.cut_open_lines(None);
+        let rest = LogFrame {
+            bytes: Bytes::from_static(b"\xbc\n"),
+            ..frame(Stream::Stdout, "", 3)
+        };
+        lines.push(&rest);
+        assert_eq!(texts(&lines.take_batch().unwrap()), ["o grün", "O ü"]);
+    }
+}

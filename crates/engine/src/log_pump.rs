@@ -1,0 +1,217 @@
+//! The log pump: reads an attempt's log from its executor and writes it down in batches.
+//!
+//! Batches go out when they are large enough or old enough, and only up to a clean point (see
+//! [`crate::log_lines`]). A viewer never slows a stage: it reads what is stored.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+use trainyard_core::Timestamp;
+use trainyard_executor::{AnyExecutor, Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
+
+use crate::ledger::{FencedOff, Ledger};
+use crate::log_lines::LogLines;
+use crate::mask::Masker;
+
+/// A batch this large is written at once, in bytes of records.
+const LARGE: usize = 256 * 1024;
+
+/// A batch this old is written.
+const OLD: Duration = Duration::from_millis(200);
+
+/// A line that stays open this long is cut, so that prompts and progress are seen.
+const OPEN: Duration = Duration::from_secs(1);
+
+/// The wait before a log that broke off is opened again.
+const REOPEN: Duration = Duration::from_millis(250);
+
+/// Reads and writes the log of one attempt.
+#[derive(Debug)]
+pub struct LogPump {
+    lines: LogLines,
+    /// Where reading goes on; ahead of what is written.
+    read: Option<LogCursor>,
+    changed: Option<Instant>,
+    opened: Option<Instant>,
+}
+
+impl LogPump {
+    /// Starts after `cursor`.
+    #[must_use]
+    pub fn new(masker: Masker, cursor: Option<LogCursor>) -> Self {
+        let lines = LogLines::new(masker, cursor);
+        Self {
+            lines,
+            read: cursor,
+            changed: None,
+            opened: None,
+        }
+    }
+
+    /// Adds a line of Trainyard's own; written with the next batch.
+    pub fn say(&mut self, at: Timestamp, text: &str) {
+        self.lines.say(at, text);
+    }
+
+    /// Reads until the log ends: after `gone` turns true, for at most `drain` longer.
+    ///
+    /// # Errors
+    /// Somebody else acts on the attempt.
+    pub async fn follow<L: Ledger>(
+        &mut self,
+        executor: &AnyExecutor,
+        handle: &Handle,
+        ledger: &L,
+        mut gone: watch::Receiver<bool>,
+        drain: Duration,
+    ) -> Result<(), FencedOff> {
+        let mut give_up: Option<Instant> = None;
+        'reopen: loop {
+            let mut stream = match executor.logs(handle, self.read).await {
+                Ok(stream) => stream,
+                Err(error) if error.kind == ErrorKind::Gone => break,
+                Err(error) => {
+                    debug!(attempt = %handle.attempt, %error, "the log could not be opened; trying again");
+                    if !self.pause(&mut gone, &mut give_up, drain).await {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            loop {
+                let heard = tokio::select! {
+                    frame = stream.next() => frame.map_or(Heard::End, Heard::Frame),
+                    () = at(self.due()) => Heard::Due,
+                    () = turns_true(&mut gone), if give_up.is_none() => Heard::Gone,
+                    () = at(give_up) => Heard::TooLate,
+                };
+                match heard {
+                    Heard::Frame(Ok(frame)) => self.take(&frame, ledger).await?,
+                    Heard::Frame(Err(error)) => {
+                        debug!(attempt = %handle.attempt, %error, "the log broke off; opening it again");
+                        if !self.pause(&mut gone, &mut give_up, drain).await {
+                            break 'reopen;
+                        }
+                        continue 'reopen;
+                    }
+                    Heard::End if *gone.borrow() => break 'reopen,
+                    Heard::End => {
+                        // The log of a container that has ended is complete; the end itself may be
+                        // noticed a moment later. One that was cut off is opened again.
+                        self.flush(ledger).await?;
+                        tokio::select! {
+                            () = turns_true(&mut gone) => {}
+                            () = tokio::time::sleep(REOPEN) => {}
+                        }
+                        continue 'reopen;
+                    }
+                    Heard::Due => self.write_due(ledger).await?,
+                    Heard::Gone => give_up = Some(Instant::now() + drain),
+                    Heard::TooLate => {
+                        warn!(attempt = %handle.attempt, "the rest of a log did not come in time and is left out");
+                        break 'reopen;
+                    }
+                }
+            }
+        }
+        self.flush(ledger).await
+    }
+
+    /// Writes all that was read, open lines too.
+    ///
+    /// # Errors
+    /// Somebody else acts on the attempt.
+    pub async fn flush<L: Ledger>(&mut self, ledger: &L) -> Result<(), FencedOff> {
+        self.lines.end(self.read);
+        self.write(ledger).await
+    }
+
+    async fn take<L: Ledger>(&mut self, frame: &LogFrame, ledger: &L) -> Result<(), FencedOff> {
+        self.lines.push(frame);
+        self.read = Some(frame.cursor);
+        let now = Instant::now();
+        if self.lines.ready() > 0 {
+            self.changed.get_or_insert(now);
+        }
+        if self.lines.has_open_lines() {
+            self.opened.get_or_insert(now);
+        } else {
+            self.opened = None;
+        }
+        if self.lines.ready() >= LARGE {
+            self.write(ledger).await
+        } else {
+            Ok(())
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let old = self.changed.map(|changed| changed + OLD);
+        let open = self.opened.map(|opened| opened + OPEN);
+        match (old, open) {
+            (Some(old), Some(open)) => Some(old.min(open)),
+            (old, open) => old.or(open),
+        }
+    }
+
+    async fn write_due<L: Ledger>(&mut self, ledger: &L) -> Result<(), FencedOff> {
+        if self.opened.is_some_and(|opened| opened.elapsed() >= OPEN) {
+            self.lines.cut_open_lines(self.read);
+            // What is held back for a secret waits for the next piece, or for the end.
+            self.opened = None;
+        }
+        self.write(ledger).await
+    }
+
+    async fn write<L: Ledger>(&mut self, ledger: &L) -> Result<(), FencedOff> {
+        self.changed = None;
+        match self.lines.take_batch() {
+            Some(batch) => ledger.append_log(batch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits before the log is opened again; false once that has no more sense.
+    async fn pause(
+        &self,
+        gone: &mut watch::Receiver<bool>,
+        give_up: &mut Option<Instant>,
+        drain: Duration,
+    ) -> bool {
+        tokio::time::sleep(REOPEN).await;
+        if *gone.borrow_and_update() {
+            let limit = *give_up.get_or_insert_with(|| Instant::now() + drain);
+            return Instant::now() < limit;
+        }
+        true
+    }
+}
+
+/// What a wait for more of a log brought.
+enum Heard {
+    Frame(Result<LogFrame, Error>),
+    /// The stream ended.
+    End,
+    /// Something is due to be written.
+    Due,
+    /// The container has ended.
+    Gone,
+    /// The rest took too long.
+    TooLate,
+}
+
+async fn turns_true(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,59 @@
+//! The planner: judges which queued runs may start, and plans runs that are due.
+//!
+//! Most planning happens elsewhere: in the transaction that records an attempt's end. This loop takes
+//! what nothing else brings on: new runs, requests to cancel, back-offs and timeouts that passed.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+use trainyard_store::{Error, Store};
+
+/// How many runs one pass takes at once.
+const RUNS_AT_ONCE: u32 = 200;
+
+/// The longest time between two looks, should every wake be lost.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Runs until `shutdown`.
+pub async fn run(store: Store, shutdown: CancellationToken) {
+    let mut wake = store.wakes().plan.subscribe();
+    loop {
+        let wait = match pass(&store).await {
+            Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
+            Err(error) => {
+                error!(%error, "runs could not be planned; trying again");
+                TICK
+            }
+        };
+        tokio::select! {
+            () = wake.woken() => {}
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Plans all runs that are due. Returns how long until the next one is.
+///
+/// # Errors
+/// The database does not answer. A run that cannot be read is left out and logged.
+pub async fn pass(store: &Store) -> Result<Option<Duration>, Error> {
+    loop {
+        let due = store.due_runs(RUNS_AT_ONCE).await?;
+        let count = due.len();
+        for run in due {
+            match store.plan(run).await {
+                Ok(advanced) => debug!(%run, effects = advanced.effects.len(), "planned"),
+                Err(problem @ Error::Corrupt { .. }) => {
+                    // The store has put it off; the others go on.
+                    error!(%run, error = %problem, "a run cannot be planned; looking again later");
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        if count < RUNS_AT_ONCE as usize {
+            return store.next_wake().await;
+        }
+    }
+}

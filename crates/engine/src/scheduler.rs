@@ -1,0 +1,47 @@
+//! The scheduler: turns ticks that are due into causes and their runs.
+//!
+//! Tick, run and the next tick are one transaction of the store. This loop only gets up in time.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use trainyard_store::Store;
+
+/// The longest time between two looks, should every wake be lost.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Runs until `shutdown`.
+pub async fn run(store: Store, shutdown: CancellationToken) {
+    let mut wake = store.wakes().schedule.subscribe();
+    loop {
+        let wait = match pass(&store).await {
+            Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
+            Err(error) => {
+                error!(%error, "schedules could not be looked at; trying again");
+                Duration::from_secs(1)
+            }
+        };
+        tokio::select! {
+            () = wake.woken() => {}
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Fires what is due. Returns how long until the next tick.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn pass(store: &Store) -> Result<Option<Duration>, trainyard_store::Error> {
+    let report = store.fire_due_schedules().await?;
+    if report.fired > 0 || report.passed_over > 0 {
+        info!(
+            fired = report.fired,
+            passed_over = report.passed_over,
+            "schedules ticked"
+        );
+    }
+    Ok(report.next_in)
+}

@@ -1,0 +1,163 @@
+//! The ledger of a daemon: Postgres and the artifact folder.
+//!
+//! A database that does not answer is waited for: the container goes on meanwhile, and what happened is
+//! written once it is back. Only the fence ends a supervisor's right to write.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::{error, warn};
+use trainyard_core::event::AttemptEnd;
+use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
+use trainyard_store::{
+    ArtifactContent, ArtifactKind, Blobs, Claim, Error, FinishedAttempt, LogChunk, NewArtifact,
+    Store,
+};
+
+use crate::dispatcher::Dispatcher;
+use crate::ledger::{FencedOff, KeptOutput, Ledger};
+use crate::log_lines::Batch;
+
+/// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
+const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest wait for a database that does not answer.
+const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+
+/// Writes down one claimed attempt.
+#[derive(Debug)]
+pub struct StoreLedger {
+    store: Store,
+    blobs: Blobs,
+    run: RunId,
+    attempt: AttemptId,
+    fence: Fence,
+    dispatcher: Dispatcher,
+}
+
+impl StoreLedger {
+    /// A ledger for this claim; attempts claimed at its end go to `dispatcher`.
+    #[must_use]
+    pub fn new(store: Store, blobs: Blobs, claim: &Claim, dispatcher: Dispatcher) -> Self {
+        Self {
+            store,
+            blobs,
+            run: claim.run.facts.id,
+            attempt: claim.attempt,
+            fence: claim.fence,
+            dispatcher,
+        }
+    }
+
+    /// Calls until the database has answered.
+    async fn durably<T, F>(&self, what: &str, call: impl Fn() -> F) -> Result<T, FencedOff>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut wait = WAIT_AT_FIRST;
+        loop {
+            match call().await {
+                Ok(value) => return Ok(value),
+                Err(Error::Fenced) => return Err(FencedOff),
+                Err(problem) => {
+                    if problem.is_transient() {
+                        warn!(error = %problem, "the database does not take {what}; trying again");
+                    } else {
+                        error!(error = %problem, "the database refuses {what}; trying again");
+                        wait = WAIT_AT_MOST;
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(WAIT_AT_MOST);
+                }
+            }
+        }
+    }
+}
+
+impl Ledger for StoreLedger {
+    async fn created(&self, handle: &Handle, spec: &SpecHash) -> Result<(), FencedOff> {
+        self.durably("a container's handle", || {
+            self.store
+                .save_handle(self.attempt, self.fence, &handle.container, &spec.0)
+        })
+        .await
+    }
+
+    async fn started(&self, image: &str) -> Result<(), FencedOff> {
+        self.durably("the start of an attempt", || {
+            self.store
+                .mark_started(self.attempt, self.fence, Some(image))
+        })
+        .await
+    }
+
+    async fn append_log(&self, batch: Batch) -> Result<(), FencedOff> {
+        let chunk = LogChunk {
+            text: batch.text.into(),
+            cursor: batch.cursor.map(|cursor| (cursor.major, cursor.minor)),
+        };
+        let chunks = [chunk];
+        self.durably("a piece of log", || {
+            self.store.append_log(self.attempt, self.fence, &chunks)
+        })
+        .await
+    }
+
+    async fn timeout_passed(&self) {
+        let advanced = self
+            .durably("a timeout", || self.store.advance(self.run, &[]))
+            .await;
+        // Fenced off: whoever holds the attempt now has its own clock on it.
+        drop(advanced);
+    }
+
+    async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {
+        self.blobs
+            .ingest(file, &content.sha256, content.size)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    async fn finished(&self, end: AttemptEnd, outputs: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        let artifacts = outputs
+            .into_iter()
+            .map(|output| NewArtifact {
+                output: output.name,
+                content: ArtifactContent {
+                    kind: match output.content.kind {
+                        CollectedKind::File => ArtifactKind::File,
+                        CollectedKind::Folder => ArtifactKind::Folder,
+                    },
+                    sha256: output.content.sha256,
+                    size: output.content.size,
+                },
+            })
+            .collect();
+        let (run, attempt, fence) = (self.run, self.attempt, self.fence);
+        let finished = FinishedAttempt {
+            run,
+            attempt,
+            fence,
+            end,
+            artifacts,
+        };
+        let claims = self
+            .durably("the end of an attempt", || {
+                let request = Some(self.dispatcher.request().clone());
+                self.store.finish_attempt(finished.clone(), request)
+            })
+            .await?
+            .claims;
+        self.dispatcher.take(claims);
+        Ok(())
+    }
+
+    async fn removed(&self) {
+        if let Err(problem) = self.store.mark_removed(self.attempt).await {
+            // The sweeper sees the container gone and marks it again.
+            warn!(error = %problem, "the removal of a container was not recorded");
+        }
+    }
+}
