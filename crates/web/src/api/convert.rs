@@ -1,0 +1,332 @@
+//! From what the store tells to what goes over the wire.
+
+use chrono::{Offset, TimeZone};
+use chrono_tz::Tz;
+use serde_json::Value;
+use trainyard_api::{
+    Artifact, Attempt, Branch, Cause, Dag, DagDetail, Fault, LastRun, Metric, Param, Reason, Repo,
+    Run, RunDetail, RunEvent, Schedule, Stage, StageOutline, Tick,
+};
+use trainyard_core::Timestamp;
+use trainyard_core::cause::{Again, CauseKind};
+use trainyard_core::cron::Cron;
+use trainyard_core::param::ParamValue;
+use trainyard_core::stage::{ImageSource, StageIndex};
+use trainyard_core::why::{Queue, why};
+use trainyard_core::{dag as core_dag, outcome};
+use trainyard_store as store;
+
+pub(super) fn reason(reason: outcome::Reason) -> Reason {
+    Reason {
+        code: reason.code.as_str().to_owned(),
+        message: reason.message,
+    }
+}
+
+pub(super) fn repo(repo: store::RepoSummary) -> Repo {
+    Repo {
+        name: repo.name,
+        url: repo.url,
+        branch: repo.current_branch.or(repo.followed_branch),
+        poll_every_seconds: repo.poll_every.as_secs(),
+        takes_webhooks: repo.has_webhook_secret,
+        has_credentials: repo.has_credentials,
+        created_at: repo.created_at,
+        last_sync_at: repo.last_sync_at,
+        last_error: repo.last_error,
+        dags: repo.dags,
+        faults: repo.faults,
+    }
+}
+
+pub(super) fn branch(branch: store::BranchView) -> Branch {
+    Branch {
+        name: branch.name,
+        commit: branch.sha,
+        moved_at: branch.moved_at,
+    }
+}
+
+pub(super) fn fault(fault: store::FaultView) -> Fault {
+    Fault {
+        repo: fault.repo,
+        branch: fault.branch,
+        commit: fault.commit,
+        path: fault.path,
+        diagnostics: fault.diagnostics,
+    }
+}
+
+pub(super) fn dag(dag: store::DagSummary) -> Dag {
+    Dag {
+        dag: format!("{}/{}", dag.repo, dag.name),
+        repo: dag.repo,
+        name: dag.name,
+        path: dag.path,
+        paused: dag.paused,
+        commit: dag.commit,
+        has_faults: dag.has_faults,
+        next_tick: dag.next_tick,
+        last_run: dag.last_run.map(|run| LastRun {
+            id: run.id.0,
+            state: run.state.as_str().to_owned(),
+            created_at: run.created_at,
+            finished_at: run.finished_at,
+        }),
+        active_runs: dag.active_runs,
+    }
+}
+
+pub(super) fn dag_detail(detail: store::DagDetail) -> DagDetail {
+    let declared = detail
+        .pinned
+        .as_ref()
+        .map(|pinned| pinned.dag.declared().clone());
+    let (description, stages, params, push) = match declared {
+        None => (None, Vec::new(), Vec::new(), false),
+        Some(core_dag::DagDraft {
+            description,
+            stages,
+            params,
+            triggers,
+            ..
+        }) => {
+            let stages = stages.iter().map(outline).collect();
+            let params = params
+                .into_iter()
+                .map(|(name, spec)| Param {
+                    name: name.to_string(),
+                    kind: spec.kind.word().to_owned(),
+                    default: spec.default.map(param_value),
+                    description: spec.description,
+                })
+                .collect();
+            (description, stages, params, triggers.push.is_some())
+        }
+    };
+    DagDetail {
+        summary: dag(detail.summary),
+        description,
+        stages,
+        params,
+        schedules: detail
+            .schedules
+            .into_iter()
+            .map(|schedule| Schedule {
+                cron: schedule.cron,
+                timezone: schedule.timezone,
+                missed: schedule.missed,
+                next_tick: schedule.next_tick,
+            })
+            .collect(),
+        starts_on_push: push,
+        faults: detail.faults.into_iter().map(fault).collect(),
+        source: detail.source,
+    }
+}
+
+fn outline(stage: &trainyard_core::stage::Stage) -> StageOutline {
+    StageOutline {
+        name: stage.name.to_string(),
+        needs: stage.needs.iter().map(ToString::to_string).collect(),
+        image: match &stage.image {
+            ImageSource::Reference { image, .. } => image.source().to_owned(),
+            ImageSource::Build(build) => format!("built from {}", build.context),
+        },
+    }
+}
+
+fn param_value(value: ParamValue) -> Value {
+    match value {
+        ParamValue::String(text) => text.into(),
+        ParamValue::Integer(number) => number.into(),
+        ParamValue::Number(number) => number.into(),
+        ParamValue::Boolean(truth) => truth.into(),
+    }
+}
+
+pub(super) fn run(run: store::RunSummary) -> Run {
+    let summary = cause_in_words(&run.cause, run.actor.as_deref());
+    Run {
+        id: run.id.0,
+        dag: format!("{}/{}", run.repo, run.dag),
+        state: run.state.as_str().to_owned(),
+        reason: run.reason.map(reason),
+        cancelling: run.cancelling,
+        cause: Cause {
+            kind: run.cause.word().to_owned(),
+            summary,
+            actor: run.actor,
+        },
+        branch: run.branch,
+        commit: run.commit,
+        commit_summary: run.summary,
+        logical_time: run.logical_time,
+        created_at: run.created_at,
+        started_at: run.started_at,
+        finished_at: run.finished_at,
+        stages_total: run.stages_total,
+        stages_finished: run.stages_finished,
+        stages_failed: run.stages_failed,
+    }
+}
+
+fn cause_in_words(cause: &CauseKind, actor: Option<&str>) -> String {
+    let by = actor.map(|name| format!(" by {name}")).unwrap_or_default();
+    match cause {
+        CauseKind::Schedule { schedule, .. } => format!("schedule {schedule}"),
+        CauseKind::Push { branch, .. } => format!("push to {branch}{by}"),
+        CauseKind::Manual {
+            reference: None, ..
+        } => format!("started{by}"),
+        CauseKind::Manual {
+            reference: Some(reference),
+            ..
+        } => {
+            format!("started at {reference}{by}")
+        }
+        CauseKind::Retry {
+            of,
+            again: Again::All,
+            ..
+        } => format!("run {of} again{by}"),
+        CauseKind::Retry {
+            of,
+            again: Again::FromFailed,
+            ..
+        } => {
+            format!("run {of} again, from what failed{by}")
+        }
+        CauseKind::Retry {
+            of,
+            again: Again::From(stage),
+            ..
+        } => {
+            format!("run {of} again, from {stage}{by}")
+        }
+    }
+}
+
+pub(super) fn run_detail(detail: store::RunDetail, queue: &Queue) -> RunDetail {
+    let whys: Vec<String> = (0..detail.stages.len())
+        .map(|place| why(&detail.pinned.dag, &detail.run, StageIndex(place), queue))
+        .collect();
+    let stages = detail
+        .stages
+        .into_iter()
+        .zip(whys)
+        .map(|(view, why)| stage(view, why))
+        .collect();
+    RunDetail {
+        summary: run(detail.summary),
+        params: detail
+            .params
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), param_value(value)))
+            .collect(),
+        stages,
+    }
+}
+
+fn stage(view: store::StageView, why: String) -> Stage {
+    let duration_seconds = view
+        .started_at
+        .zip(view.finished_at)
+        .map(|(start, end)| seconds(start, end));
+    Stage {
+        name: view.name,
+        needs: view.needs,
+        state: view.state.to_owned(),
+        reason: view.reason.map(reason),
+        why,
+        started_at: view.started_at,
+        finished_at: view.finished_at,
+        duration_seconds,
+        image: view.image,
+        reused_from: view.reused_from.map(|run| run.0),
+        metrics: view.metrics,
+        attempts: view.attempts.into_iter().map(attempt).collect(),
+        artifacts: view.artifacts.into_iter().map(artifact).collect(),
+    }
+}
+
+fn seconds(start: Timestamp, end: Timestamp) -> f64 {
+    (end - start).as_seconds_f64().max(0.0)
+}
+
+fn attempt(view: store::AttemptView) -> Attempt {
+    let state = match (view.outcome, view.state.as_str()) {
+        (Some(outcome), _) => outcome.as_str(),
+        (None, "claimed") => "starting",
+        (None, "running") => "running",
+        (None, _) => "queued",
+    };
+    Attempt {
+        number: view.number,
+        id: view.id.to_string(),
+        state: state.to_owned(),
+        reason: view.reason.map(reason),
+        queued_at: view.queued_at,
+        started_at: view.started_at,
+        finished_at: view.finished_at,
+        executor: view.executor,
+        host: view.host,
+        container: view.handle,
+        log_bytes: view.log_length,
+    }
+}
+
+pub(super) fn artifact(view: store::ArtifactView) -> Artifact {
+    Artifact {
+        run: view.run.0,
+        stage: view.stage,
+        output: view.output,
+        kind: view.content.kind.as_str().to_owned(),
+        sha256: view.content.sha256,
+        size_bytes: view.content.size,
+        created_at: view.created_at,
+    }
+}
+
+pub(super) fn metric(point: store::MetricPoint) -> Metric {
+    Metric {
+        run: point.run.0,
+        dag: format!("{}/{}", point.repo, point.dag),
+        stage: point.stage,
+        name: point.name,
+        value: point.value,
+        commit: point.commit,
+        at: point.at,
+    }
+}
+
+pub(super) fn event(event: store::RunEvent) -> RunEvent {
+    RunEvent {
+        id: event.id,
+        at: event.at,
+        kind: event.kind,
+        stage: event.stage,
+        attempt: event.attempt,
+        detail: event.detail,
+    }
+}
+
+/// A tick with its local time, and a note where a change of the clock moves or repeats it.
+pub(super) fn tick(cron: &Cron, timezone: Tz, at: Timestamp) -> Tick {
+    let local = timezone.from_utc_datetime(&at.naive_utc());
+    let day_before = timezone.from_utc_datetime(&(at - chrono::Duration::days(1)).naive_utc());
+    let shift =
+        local.offset().fix().local_minus_utc() - day_before.offset().fix().local_minus_utc();
+    let note = (shift != 0).then(|| {
+        let minutes = shift.abs() / 60;
+        let way = if shift > 0 { "forward" } else { "back" };
+        format!("the clock went {way} by {minutes} min since the day before")
+    });
+    Tick {
+        at,
+        local: local.format("%Y-%m-%d %H:%M %Z").to_string(),
+        cron: cron.to_string(),
+        timezone: timezone.name().to_owned(),
+        note,
+    }
+}

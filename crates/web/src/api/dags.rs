@@ -1,0 +1,292 @@
+//! DAGs: listed, shown, started by hand, paused; and their ticks to come.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::Value;
+use trainyard_api::{Dag, DagDetail, ErrorBody, Listing, Paused, RunStarted, Tick, Trigger};
+use trainyard_core::cause::{Cause, CauseKind};
+use trainyard_core::cron::Cron;
+use trainyard_core::id::{DagId, DagVersionId};
+use trainyard_core::param::{GivenValue, ParamValue, resolve};
+use trainyard_store::{NewRun, PinnedDag, Recorded};
+use utoipa::IntoParams;
+
+use super::convert;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::state::WebState;
+
+/// The most ticks in one answer.
+const TICKS_AT_MOST: u32 = 1_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct OfRepo {
+    repo: Option<String>,
+}
+
+#[utoipa::path(get, path = "/dags", params(OfRepo), responses((status = 200, body = Listing<Dag>)))]
+pub(crate) async fn list(
+    State(state): State<WebState>,
+    Query(query): Query<OfRepo>,
+) -> Result<Json<Listing<Dag>>, ApiError> {
+    let repo = match query.repo {
+        Some(repo) => Some(state.store().resolve_repo(&repo).await?),
+        None => None,
+    };
+    let dags = state.store().list_dags(repo).await?;
+    Ok(Json(Listing::whole(
+        dags.into_iter().map(convert::dag).collect(),
+    )))
+}
+
+#[utoipa::path(
+    get, path = "/dags/{repo}/{dag}", params(("repo" = String, Path), ("dag" = String, Path)),
+    responses((status = 200, body = DagDetail), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn show(
+    State(state): State<WebState>,
+    Path((repo, dag)): Path<(String, String)>,
+) -> Result<Json<DagDetail>, ApiError> {
+    let id = find(&state, &repo, &dag).await?;
+    Ok(Json(convert::dag_detail(
+        state.store().dag_detail(id).await?,
+    )))
+}
+
+#[utoipa::path(
+    post, path = "/dags/{repo}/{dag}/runs", request_body = Trigger,
+    params(("repo" = String, Path), ("dag" = String, Path)),
+    responses((status = 201, body = RunStarted), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody))
+)]
+pub(crate) async fn trigger(
+    State(state): State<WebState>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path((repo, dag)): Path<(String, String)>,
+    Json(trigger): Json<Trigger>,
+) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
+    let id = find(&state, &repo, &dag).await?;
+    let asked = match &trigger.reference {
+        None => Asked::of_current(&state, id).await?,
+        Some(reference) => Asked::at(&state, id, reference).await?,
+    };
+    let given = trigger
+        .params
+        .into_iter()
+        .map(|(name, value)| Ok((name, given(value)?)));
+    let given = given.collect::<Result<BTreeMap<String, GivenValue>, ApiError>>()?;
+    let params = resolve(&asked.dag.declared().params, &given).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        ApiError::invalid(faults.join("\n"))
+    })?;
+    let new = NewRun {
+        dag: id,
+        version: asked.version,
+        cause: Cause {
+            kind: CauseKind::Manual {
+                reference: trigger.reference,
+                request: trigger.request,
+            },
+            actor: Some(caller),
+            commit: asked.commit,
+            summary: asked.summary,
+            branch: asked.branch,
+        },
+        params,
+        logical_time: None,
+    };
+    let started = started(state.store().start_run(&new).await?)?;
+    Ok((StatusCode::CREATED, Json(started)))
+}
+
+/// The version of a DAG that a request is about.
+struct Asked {
+    version: DagVersionId,
+    dag: std::sync::Arc<trainyard_core::dag::Dag>,
+    commit: String,
+    summary: String,
+    branch: Option<String>,
+}
+
+impl Asked {
+    /// The one at the head of the followed branch.
+    async fn of_current(state: &WebState, dag: DagId) -> Result<Self, ApiError> {
+        let pinned = state.store().current_version(dag).await?;
+        let branch = state
+            .store()
+            .repo_detail(pinned.repo)
+            .await?
+            .summary
+            .current_branch;
+        let summary = summary_of(state, &pinned).await;
+        Ok(Self {
+            version: pinned.version,
+            dag: pinned.dag.clone(),
+            commit: pinned.commit.clone(),
+            summary,
+            branch,
+        })
+    }
+
+    /// The one at a branch, tag or commit.
+    async fn at(state: &WebState, dag: DagId, reference: &str) -> Result<Self, ApiError> {
+        let detail = state.store().dag_detail(dag).await?.summary;
+        let git = state.git();
+        let repo = detail.repo_id;
+        let commit = git.resolve(repo, reference.to_owned()).await?;
+        let info = git.commit(repo, commit.clone()).await?;
+        let files = git.dag_files(repo, commit.clone()).await?;
+        let mut faults = Vec::new();
+        for file in files {
+            let Ok(text) = file.text else { continue };
+            let parsed = trainyard_dagfile::parse(&file.path, &text);
+            match parsed.dag {
+                Some(found) if found.name().as_str() == detail.name => {
+                    let (_, version) = state
+                        .store()
+                        .record_dag_version(repo, commit.as_str(), &file.path, &text, &found)
+                        .await?;
+                    let branches = state.store().refs(repo).await?;
+                    let branch = branches
+                        .contains_key(reference)
+                        .then(|| reference.to_owned());
+                    return Ok(Self {
+                        version,
+                        dag: std::sync::Arc::new(found),
+                        commit: commit.to_string(),
+                        summary: info.summary,
+                        branch,
+                    });
+                }
+                Some(_) => {}
+                None if file.path == detail.path => faults = parsed.diagnostics,
+                None => {}
+            }
+        }
+        if faults.is_empty() {
+            Err(ApiError::not_found(format!(
+                "commit {commit} has no DAG `{}`",
+                detail.name
+            )))
+        } else {
+            let first = &faults[0];
+            Err(ApiError::invalid(format!(
+                "{}:{}:{} at commit {commit}: {} ({} faults in all)",
+                detail.path,
+                first.line,
+                first.column,
+                first.message,
+                faults.len()
+            )))
+        }
+    }
+}
+
+/// The first line of a commit; empty where the mirror does not have it (yet).
+async fn summary_of(state: &WebState, pinned: &PinnedDag) -> String {
+    let Ok(commit) = trainyard_forge::CommitSha::new(&pinned.commit) else {
+        return String::new();
+    };
+    let info = state.git().commit(pinned.repo, commit).await;
+    info.map(|info| info.summary).unwrap_or_default()
+}
+
+/// What became of a request for a run.
+pub(super) fn started(recorded: Recorded) -> Result<RunStarted, ApiError> {
+    match recorded {
+        Recorded::Started(run) => Ok(RunStarted {
+            id: run.0,
+            existed: false,
+        }),
+        Recorded::Duplicate(run) => Ok(RunStarted {
+            id: run.0,
+            existed: true,
+        }),
+        Recorded::Paused => Err(ApiError::conflict("the DAG is paused")),
+    }
+}
+
+fn given(value: Value) -> Result<GivenValue, ApiError> {
+    match value {
+        // Text is read by the parameter's type, so that a command line needs no quoting of its own.
+        Value::String(text) => Ok(GivenValue::Text(text)),
+        Value::Bool(truth) => Ok(GivenValue::Typed(ParamValue::Boolean(truth))),
+        Value::Number(number) => {
+            let integer = number.as_i64().map(ParamValue::Integer);
+            let value = integer.or_else(|| number.as_f64().map(ParamValue::Number));
+            value
+                .map(GivenValue::Typed)
+                .ok_or_else(|| ApiError::invalid("a number is too large"))
+        }
+        other => Err(ApiError::invalid(format!("a parameter cannot be {other}"))),
+    }
+}
+
+#[utoipa::path(
+    put, path = "/dags/{repo}/{dag}/paused", request_body = Paused,
+    params(("repo" = String, Path), ("dag" = String, Path)),
+    responses((status = 200, body = Dag), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn pause(
+    State(state): State<WebState>,
+    Path((repo, dag)): Path<(String, String)>,
+    Json(paused): Json<Paused>,
+) -> Result<Json<Dag>, ApiError> {
+    let id = find(&state, &repo, &dag).await?;
+    state.store().pause_dag(id, paused.paused).await?;
+    Ok(Json(convert::dag(
+        state.store().dag_detail(id).await?.summary,
+    )))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct Count {
+    count: Option<u32>,
+}
+
+#[utoipa::path(
+    get, path = "/dags/{repo}/{dag}/ticks", params(("repo" = String, Path), ("dag" = String, Path), Count),
+    responses((status = 200, body = Listing<Tick>), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn ticks(
+    State(state): State<WebState>,
+    Path((repo, dag)): Path<(String, String)>,
+    Query(query): Query<Count>,
+) -> Result<Json<Listing<Tick>>, ApiError> {
+    let count = query.count.unwrap_or(5).min(TICKS_AT_MOST) as usize;
+    let id = find(&state, &repo, &dag).await?;
+    let mut ticks = Vec::new();
+    for schedule in state.store().schedules(id).await? {
+        let (Ok(cron), Ok(timezone)) = (Cron::parse(&schedule.cron), schedule.timezone.parse())
+        else {
+            continue;
+        };
+        let mut next = schedule.next_tick;
+        for _ in 0..count {
+            let Some(at) = next else { break };
+            ticks.push(convert::tick(&cron, timezone, at));
+            next = cron.next_after(at, timezone);
+        }
+    }
+    ticks.sort_by_key(|tick| tick.at);
+    ticks.truncate(count);
+    Ok(Json(Listing::whole(ticks)))
+}
+
+/// The DAG that a path means; a repo of `-` is the only one that has it.
+async fn find(state: &WebState, repo: &str, dag: &str) -> Result<DagId, ApiError> {
+    let text = if repo == "-" {
+        dag.to_owned()
+    } else {
+        format!("{repo}/{dag}")
+    };
+    Ok(state.store().resolve_dag(&text).await?)
+}
+
+/// The DAG that a query means: `REPO/NAME`, or `NAME`.
+pub(super) async fn find_by_name(state: &WebState, dag: &str) -> Result<DagId, ApiError> {
+    Ok(state.store().resolve_dag(dag).await?)
+}

@@ -1,0 +1,137 @@
+//! Logs, in pieces from a byte offset on; a reader that follows asks again, and is kept waiting until
+//! there is more.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use trainyard_api::{ErrorBody, LogLine, LogPage};
+use trainyard_core::id::{AttemptId, RunId};
+use utoipa::IntoParams;
+
+use crate::error::ApiError;
+use crate::state::WebState;
+
+/// The most bytes of one piece.
+const PIECE_AT_MOST: u64 = 1 << 20;
+
+/// The longest wait for more.
+const WAIT_AT_MOST: u64 = 50;
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct LogQuery {
+    /// The attempt's number; the last one without it.
+    attempt: Option<u32>,
+    /// Where to begin, as the piece before said.
+    offset: Option<u64>,
+    /// Wait so long for more to come.
+    wait_seconds: Option<u64>,
+}
+
+#[utoipa::path(
+    get, path = "/runs/{run}/stages/{stage}/log",
+    params(("run" = i64, Path), ("stage" = String, Path), LogQuery),
+    responses((status = 200, body = LogPage), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn read(
+    State(state): State<WebState>,
+    Path((run, stage)): Path<(i64, String)>,
+    Query(query): Query<LogQuery>,
+) -> Result<Json<LogPage>, ApiError> {
+    let offset = query.offset.unwrap_or(0);
+    let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0).min(WAIT_AT_MOST));
+    let give_up = tokio::time::Instant::now() + wait;
+    let mut grown = state.store().wakes().logs.subscribe();
+    let mut changed = state.store().wakes().runs.subscribe();
+    loop {
+        let page = page(&state, RunId(run), &stage, query.attempt, offset).await?;
+        let is_news = !page.lines.is_empty() || page.complete;
+        if is_news || tokio::time::Instant::now() >= give_up {
+            return Ok(Json(page));
+        }
+        tokio::select! {
+            () = grown.woken() => {}
+            () = changed.woken() => {}
+            () = tokio::time::sleep_until(give_up) => {}
+        }
+    }
+}
+
+async fn page(
+    state: &WebState,
+    run: RunId,
+    stage: &str,
+    number: Option<u32>,
+    offset: u64,
+) -> Result<LogPage, ApiError> {
+    let detail = state.store().run_detail(run).await?;
+    let names = || {
+        detail
+            .stages
+            .iter()
+            .map(|stage| stage.name.clone())
+            .collect::<Vec<_>>()
+    };
+    let view = detail
+        .stages
+        .iter()
+        .find(|view| view.name == stage)
+        .ok_or_else(|| {
+            ApiError::not_found(format!(
+                "run {run} has no stage `{stage}`; it has {}",
+                names().join(", ")
+            ))
+        })?;
+    let attempt = match number {
+        None => view.attempts.last(),
+        Some(number) => Some(
+            view.attempts
+                .iter()
+                .find(|attempt| attempt.number == number)
+                .ok_or_else(|| {
+                    ApiError::not_found(format!(
+                        "stage `{stage}` of run {run} has no attempt {number}"
+                    ))
+                })?,
+        ),
+    };
+    let Some(attempt) = attempt else {
+        // Nothing ran yet; nothing will once the stage has ended.
+        let complete = view.outcome.is_some();
+        return Ok(LogPage {
+            attempt: 0,
+            lines: Vec::new(),
+            dropped_bytes: 0,
+            next_offset: 0,
+            complete,
+        });
+    };
+    let (lines, dropped_bytes, next_offset, complete) = piece(state, attempt.id, offset).await?;
+    // With a retry to come, the stage's log is not over with the attempt's.
+    let complete = complete && (number.is_some() || view.outcome.is_some());
+    Ok(LogPage {
+        attempt: attempt.number,
+        lines,
+        dropped_bytes,
+        next_offset,
+        complete,
+    })
+}
+
+async fn piece(
+    state: &WebState,
+    attempt: AttemptId,
+    offset: u64,
+) -> Result<(Vec<LogLine>, u64, u64, bool), ApiError> {
+    let slice = state
+        .store()
+        .read_log(attempt, offset, PIECE_AT_MOST)
+        .await?;
+    let mut lines = Vec::new();
+    for piece in &slice.pieces {
+        let text = String::from_utf8_lossy(piece);
+        lines.extend(text.lines().filter_map(LogLine::from_record));
+    }
+    Ok((lines, slice.dropped, slice.next_offset, slice.complete))
+}

@@ -1,0 +1,74 @@
+//! The JSON API: one file a noun. The OpenAPI document is made from the same handlers.
+
+mod artifacts;
+mod convert;
+mod dags;
+mod logs;
+mod repos;
+mod runs;
+mod secrets;
+mod system;
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::state::WebState;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Trainyard", description = "Runs, DAGs and repos of one Trainyard installation."),
+    security(("token" = [])),
+    modifiers(&Security)
+)]
+struct Description;
+
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, document: &mut Document) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The routes and the document that describes them.
+pub(crate) fn router() -> (Router<WebState>, Document) {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(system::daemon))
+        .routes(routes!(system::list_tokens, system::create_token))
+        .routes(routes!(system::revoke_token))
+        .routes(routes!(system::gc))
+        .routes(routes!(repos::list, repos::add))
+        .routes(routes!(repos::show, repos::remove))
+        .routes(routes!(repos::sync))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove))
+        .routes(routes!(dags::list))
+        .routes(routes!(dags::show))
+        .routes(routes!(dags::trigger))
+        .routes(routes!(dags::pause))
+        .routes(routes!(dags::ticks))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::retry))
+        .routes(routes!(runs::events))
+        .routes(routes!(logs::read))
+        .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::download))
+        .routes(routes!(runs::metrics))
+        .split_for_parts()
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi() -> Document {
+    router().1
+}

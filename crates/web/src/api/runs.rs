@@ -1,0 +1,246 @@
+//! Runs: listed, shown, cancelled, retried; what happened to them, and what they measured.
+
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use trainyard_api::{ErrorBody, Listing, Metric, Retry, Run, RunDetail, RunEvent, RunStarted};
+use trainyard_core::cause::{Again, Cause, CauseKind};
+use trainyard_core::event::Event;
+use trainyard_core::id::RunId;
+use trainyard_core::name::StageName;
+use trainyard_core::run::CancelledBy;
+use trainyard_store::{MetricFilter, NewRun, RunFilter, RunState};
+use utoipa::IntoParams;
+
+use super::{convert, dags};
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::state::WebState;
+
+/// The most runs or events in one answer.
+const ROWS_AT_MOST: u32 = 1_000;
+
+/// The longest wait for something to happen.
+const WAIT_AT_MOST: u64 = 50;
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct RunQuery {
+    /// Of this DAG: `REPO/NAME` or `NAME`.
+    dag: Option<String>,
+    /// `queued`, `running`, or an outcome.
+    state: Option<String>,
+    /// Older than this run: for the next page.
+    before: Option<i64>,
+    /// At most so many.
+    limit: Option<u32>,
+}
+
+#[utoipa::path(
+    get, path = "/runs", params(RunQuery),
+    responses((status = 200, body = Listing<Run>), (status = 422, body = ErrorBody))
+)]
+pub(crate) async fn list(
+    State(state): State<WebState>,
+    Query(query): Query<RunQuery>,
+) -> Result<Json<Listing<Run>>, ApiError> {
+    let dag = match &query.dag {
+        Some(dag) => Some(dags::find_by_name(&state, dag).await?),
+        None => None,
+    };
+    let wanted = match &query.state {
+        Some(word) => Some(RunState::from_word(word).ok_or_else(|| {
+            ApiError::invalid(format!("`{word}` is not a state of runs"))
+                .help("use queued, running, succeeded, failed, errored, timed_out, cancelled, lost or skipped")
+        })?),
+        None => None,
+    };
+    let limit = query.limit.unwrap_or(50).clamp(1, ROWS_AT_MOST);
+    let filter = RunFilter {
+        dag,
+        state: wanted,
+        before: query.before.map(RunId),
+        limit: limit + 1,
+    };
+    let mut runs = state.store().list_runs(&filter).await?;
+    let more = runs.len() > limit as usize;
+    runs.truncate(limit as usize);
+    Ok(Json(Listing {
+        items: runs.into_iter().map(convert::run).collect(),
+        more,
+    }))
+}
+
+#[utoipa::path(
+    get, path = "/runs/{run}", params(("run" = i64, Path)),
+    responses((status = 200, body = RunDetail), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn show(
+    State(state): State<WebState>,
+    Path(run): Path<i64>,
+) -> Result<Json<RunDetail>, ApiError> {
+    let detail = state.store().run_detail(RunId(run)).await?;
+    let queue = state
+        .store()
+        .queue(&detail, state.settings().slots, &state.settings().pools)
+        .await?;
+    Ok(Json(convert::run_detail(detail, &queue)))
+}
+
+#[utoipa::path(
+    post, path = "/runs/{run}/cancel", params(("run" = i64, Path)),
+    responses((status = 200, body = Run), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
+)]
+pub(crate) async fn cancel(
+    State(state): State<WebState>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(run): Path<i64>,
+) -> Result<Json<Run>, ApiError> {
+    let id = RunId(run);
+    let event = Event::CancelRequested {
+        by: CancelledBy::Actor(caller),
+    };
+    let advanced = state.store().advance(id, &[event]).await?;
+    let summary = state.store().run_summary(id).await?;
+    if !advanced.refused.is_empty() {
+        let message = format!("run {run} has ended already: {}", summary.state.as_str());
+        return Err(ApiError::conflict(message));
+    }
+    Ok(Json(convert::run(summary)))
+}
+
+#[utoipa::path(
+    post, path = "/runs/{run}/retry", params(("run" = i64, Path)), request_body = Retry,
+    responses((status = 201, body = RunStarted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
+)]
+pub(crate) async fn retry(
+    State(state): State<WebState>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(run): Path<i64>,
+    Json(retry): Json<Retry>,
+) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
+    let of = RunId(run);
+    let (earlier, pinned) = state.store().run_state(of).await?;
+    let summary = state.store().run_summary(of).await?;
+    let again = match (retry.from, retry.from_failed) {
+        (Some(_), true) => {
+            return Err(ApiError::invalid(
+                "`from` and `from_failed` cannot both be given",
+            ));
+        }
+        (Some(stage), false) => {
+            let name =
+                StageName::new(stage).map_err(|fault| ApiError::invalid(fault.to_string()))?;
+            if pinned.dag.index_of(name.as_str()).is_none() {
+                return Err(ApiError::not_found(format!(
+                    "run {run} has no stage `{name}`"
+                )));
+            }
+            Again::From(name)
+        }
+        (None, true) => Again::FromFailed,
+        (None, false) => Again::All,
+    };
+    let new = NewRun {
+        dag: pinned.dag_id,
+        version: pinned.version,
+        cause: Cause {
+            kind: CauseKind::Retry {
+                of,
+                again,
+                request: retry.request,
+            },
+            actor: Some(caller),
+            commit: earlier.facts.commit.clone(),
+            summary: summary.summary,
+            branch: earlier.facts.branch.clone(),
+        },
+        params: earlier.facts.params.clone(),
+        logical_time: None,
+    };
+    let started = dags::started(state.store().start_run(&new).await?)?;
+    Ok((StatusCode::CREATED, Json(started)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct EventQuery {
+    /// After this event; 0 for all.
+    after: Option<i64>,
+    /// Wait so long for one to come.
+    wait_seconds: Option<u64>,
+}
+
+#[utoipa::path(
+    get, path = "/runs/{run}/events", params(("run" = i64, Path), EventQuery),
+    responses((status = 200, body = Listing<RunEvent>), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn events(
+    State(state): State<WebState>,
+    Path(run): Path<i64>,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<Listing<RunEvent>>, ApiError> {
+    let (store, id) = (state.store(), RunId(run));
+    let after = query.after.unwrap_or(0);
+    let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0).min(WAIT_AT_MOST));
+    let give_up = tokio::time::Instant::now() + wait;
+    let mut wake = store.wakes().runs.subscribe();
+    loop {
+        let ended = store.run_summary(id).await?.finished_at.is_some();
+        let events = store.run_events(id, after, ROWS_AT_MOST).await?;
+        if !events.is_empty() || ended || tokio::time::Instant::now() >= give_up {
+            let more = events.len() == ROWS_AT_MOST as usize;
+            let items = events.into_iter().map(convert::event).collect();
+            return Ok(Json(Listing { items, more }));
+        }
+        tokio::select! {
+            () = wake.woken() => {}
+            // Events of claims and starts wake nobody; a look now and then finds them.
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct MetricQuery {
+    /// Of this run.
+    run: Option<i64>,
+    /// Of this DAG: `REPO/NAME` or `NAME`.
+    dag: Option<String>,
+    /// Of stages of this name.
+    stage: Option<String>,
+    /// Of this name.
+    name: Option<String>,
+    /// At most so many.
+    limit: Option<u32>,
+}
+
+#[utoipa::path(
+    get, path = "/metrics", params(MetricQuery),
+    responses((status = 200, body = Listing<Metric>))
+)]
+pub(crate) async fn metrics(
+    State(state): State<WebState>,
+    Query(query): Query<MetricQuery>,
+) -> Result<Json<Listing<Metric>>, ApiError> {
+    let dag = match &query.dag {
+        Some(dag) => Some(dags::find_by_name(&state, dag).await?),
+        None => None,
+    };
+    if let Some(run) = query.run {
+        // An unknown run is an error, not an empty list.
+        state.store().run_summary(RunId(run)).await?;
+    }
+    let filter = MetricFilter {
+        run: query.run.map(RunId),
+        dag,
+        stage: query.stage,
+        name: query.name,
+        limit: query.limit.unwrap_or(200).clamp(1, 10_000),
+    };
+    let metrics = state.store().list_metrics(&filter).await?;
+    Ok(Json(Listing::whole(
+        metrics.into_iter().map(convert::metric).collect(),
+    )))
+}

@@ -1,0 +1,103 @@
+//! Errors of the API: one mapping from what went wrong to a status, a code, and words.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::response::{IntoResponse, Response};
+use trainyard_api::ErrorBody;
+use trainyard_store::Error as StoreError;
+
+/// An error as it is answered.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    help: Option<String>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).help(
+            "send `Authorization: Bearer TOKEN`; `trainyard token create` makes a token, and `trainyard dev` writes one to DATA_DIR/token",
+        )
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let (status, code) = match &error {
+            StoreError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            StoreError::Conflict { .. } | StoreError::Fenced => (StatusCode::CONFLICT, "conflict"),
+            StoreError::Unreachable { .. }
+            | StoreError::Contention(_)
+            | StoreError::ShuttingDown
+            | StoreError::StorageFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            StoreError::NoSecretKey | StoreError::WrongSecretKey => {
+                (StatusCode::CONFLICT, "secret_key")
+            }
+            StoreError::AuthenticationFailed { .. }
+            | StoreError::DatabaseMissing { .. }
+            | StoreError::InvalidUrl(_)
+            | StoreError::SchemaNewer { .. }
+            | StoreError::Migration(_)
+            | StoreError::Corrupt { .. }
+            | StoreError::Storage { .. }
+            | StoreError::Database(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
+        }
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<trainyard_forge::Error> for ApiError {
+    fn from(error: trainyard_forge::Error) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody {
+            code: self.code.to_owned(),
+            message: self.message,
+            help: self.help,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                WWW_AUTHENTICATE,
+                axum::http::HeaderValue::from_static("Bearer"),
+            );
+        }
+        response
+    }
+}

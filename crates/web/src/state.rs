@@ -1,0 +1,70 @@
+//! What every handler can reach.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use trainyard_core::name::PoolName;
+use trainyard_forge::Git;
+use trainyard_store::{Blobs, Retention, Store};
+
+/// What every handler can reach. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WebState {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) git: Git,
+    pub(crate) settings: WebSettings,
+}
+
+/// What handlers tell of the daemon and its rules.
+#[derive(Debug, Clone)]
+pub struct WebSettings {
+    /// Trainyard's version.
+    pub version: String,
+    /// The address that forges and people reach this daemon at: `http://host:port`.
+    pub public_url: String,
+    /// How many attempts run at the same time.
+    pub slots: u32,
+    /// The slots of each pool.
+    pub pools: BTreeMap<PoolName, u32>,
+    /// What garbage collection keeps.
+    pub retention: Retention,
+    /// The time between two looks at a repo that sets none.
+    pub poll_every: std::time::Duration,
+}
+
+impl WebState {
+    /// The state of one daemon's server.
+    #[must_use]
+    pub fn new(store: Store, blobs: Blobs, git: Git, settings: WebSettings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                blobs,
+                git,
+                settings,
+            }),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    pub(crate) fn git(&self) -> &Git {
+        &self.inner.git
+    }
+
+    pub(crate) fn settings(&self) -> &WebSettings {
+        &self.inner.settings
+    }
+}
