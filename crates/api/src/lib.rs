@@ -66,3 +66,6 @@ pub use system::{
 
 /// What every path of the API begins with.
 pub const PREFIX: &str = "/api/v1";
+
+/// A moment in UTC.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

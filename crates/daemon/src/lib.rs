@@ -10,11 +10,15 @@ pub mod crypto;
 pub mod data_dir;
 pub mod doctor;
 pub mod endpoint;
+pub mod exec;
+mod executor;
 pub mod postgres;
 pub mod secret_key;
+mod serve;
 pub mod shutdown;
 pub mod telemetry;
 
 pub use config::{Config, ConfigError, DaemonArgs, DevArgs};
 pub use data_dir::DataDir;
 pub use postgres::PrivateCluster;
+pub use serve::{ServeError, daemon, dev};

@@ -37,4 +37,4 @@ pub mod working_tree;
 mod collect;
 mod engine;
 
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, LoopEnded};

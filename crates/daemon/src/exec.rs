@@ -1,0 +1,266 @@
+//! `trainyard exec`: one DAG file, run here and now against the local engine, with neither daemon nor
+//! database.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+use trainyard_core::dag::{Dag, DagFault};
+use trainyard_core::id::InstanceId;
+use trainyard_core::param::{GivenValue, ParamFault, resolve};
+use trainyard_core::run::Run;
+use trainyard_core::stage::ImageSource;
+use trainyard_dagfile::Diagnostic;
+use trainyard_engine::local::{LocalOptions, facts, run_locally};
+use trainyard_engine::supervisor::Surroundings;
+use trainyard_engine::working_tree;
+use trainyard_executor::{AnyExecutor, Limits};
+
+pub use trainyard_engine::local::Witness;
+
+/// How long a program has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The largest output that is kept.
+const OUTPUT_LIMIT: u64 = 10 << 30;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct ExecOptions {
+    /// The DAG file.
+    pub file: PathBuf,
+    /// Parameters as given: names and texts.
+    pub params: Vec<(String, String)>,
+    /// One stage alone, without what it needs.
+    pub stage: Option<String>,
+    /// How many stages run at the same time.
+    pub slots: u32,
+}
+
+/// Why a file was not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// The system's own words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file has faults.
+    #[error("{file} has faults")]
+    Invalid {
+        /// Its name as given.
+        file: String,
+        /// Its text.
+        text: String,
+        /// The faults.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// Parameters do not fit.
+    #[error("{}", list(.0))]
+    Params(Vec<ParamFault>),
+    /// There is no such stage.
+    #[error("there is no stage named `{name}`; there is {known}")]
+    UnknownStage {
+        /// The name as given.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// The stage cannot run alone.
+    #[error("stage `{name}` cannot run alone: {}", list_faults(.faults))]
+    NotAlone {
+        /// The stage.
+        name: String,
+        /// What it lacks.
+        faults: Vec<DagFault>,
+    },
+    /// The engine cannot be had.
+    #[error(transparent)]
+    Engine(#[from] trainyard_executor::Error),
+    /// The disk fails.
+    #[error("the source tree could not be laid ready")]
+    Storage(#[from] std::io::Error),
+}
+
+fn list(faults: &[ParamFault]) -> String {
+    faults
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn list_faults(faults: &[DagFault]) -> String {
+    faults
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// A file that was read and checked, ready to run.
+#[derive(Debug)]
+pub struct Exec {
+    dag: Arc<Dag>,
+    options: ExecOptions,
+    params: BTreeMap<trainyard_core::name::ParamName, trainyard_core::param::ParamValue>,
+}
+
+impl Exec {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// What is wrong with the file or the parameters.
+    pub fn read(options: ExecOptions) -> Result<Self, ExecError> {
+        let path = &options.file;
+        let bytes = std::fs::read(path).map_err(|source| ExecError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
+        let file = path.display().to_string();
+        let parsed = trainyard_dagfile::parse_bytes(&file, &bytes);
+        let text = || String::from_utf8_lossy(&bytes).into_owned();
+        let diagnostics = parsed.diagnostics;
+        let Some(dag) = parsed.dag else {
+            return Err(ExecError::Invalid {
+                file,
+                text: text(),
+                diagnostics,
+            });
+        };
+        let dag = match &options.stage {
+            None => dag,
+            Some(name) => alone(&dag, name)?,
+        };
+        let given = options
+            .params
+            .iter()
+            .map(|(name, text)| (name.clone(), GivenValue::Text(text.clone())))
+            .collect();
+        let params = resolve(&dag.declared().params, &given).map_err(ExecError::Params)?;
+        Ok(Self {
+            dag: Arc::new(dag),
+            options,
+            params,
+        })
+    }
+
+    /// The DAG.
+    #[must_use]
+    pub fn dag(&self) -> &Dag {
+        &self.dag
+    }
+
+    /// Runs it to its end. A name sent to `cancel` cancels it; a second one forces.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or the disk fails.
+    pub async fn run(
+        self,
+        docker_host: Option<String>,
+        witness: Arc<dyn Witness>,
+        cancel: mpsc::Receiver<String>,
+    ) -> Result<Run, ExecError> {
+        let instance = InstanceId(uuid::Uuid::now_v7());
+        let docker = crate::executor::docker(docker_host, instance, None).await?;
+        let folder = tempfile::Builder::new()
+            .prefix("trainyard-exec-")
+            .tempdir()?;
+        let source = self.source(folder.path()).await?;
+        let surroundings = Surroundings {
+            executor: AnyExecutor::Docker(docker),
+            limits: Limits::default(),
+            grace: GRACE,
+            output_limit: OUTPUT_LIMIT,
+            scratch: folder.path().to_owned(),
+        };
+        let options = LocalOptions {
+            source,
+            folder: folder.path().to_owned(),
+            secrets: self.secrets(),
+            slots: self.options.slots,
+            instance,
+        };
+        let facts = facts(&self.dag, self.params, String::new(), None);
+        Ok(run_locally(self.dag, facts, options, surroundings, witness, cancel).await)
+    }
+
+    /// The working tree as an archive, where a stage needs it.
+    async fn source(&self, folder: &Path) -> Result<Option<PathBuf>, std::io::Error> {
+        let needed = self
+            .dag
+            .stages()
+            .iter()
+            .any(|stage| stage.checkout || matches!(stage.image, ImageSource::Build(_)));
+        if !needed {
+            return Ok(None);
+        }
+        let root = root_of(&self.options.file)?;
+        let archive = folder.join("source.tar");
+        let to = archive.clone();
+        tokio::task::spawn_blocking(move || working_tree::write_tar(&root, &to))
+            .await
+            .map_err(std::io::Error::other)??;
+        Ok(Some(archive))
+    }
+
+    /// Secrets come from environment variables of the same names.
+    fn secrets(&self) -> BTreeMap<String, SecretString> {
+        let names = self.dag.stages().iter().flat_map(|stage| &stage.secrets);
+        names
+            .filter_map(|name| {
+                let value = std::env::var(name.as_str()).ok()?;
+                Some((name.to_string(), SecretString::from(value)))
+            })
+            .collect()
+    }
+}
+
+/// A DAG of one stage of another one.
+fn alone(dag: &Dag, name: &str) -> Result<Dag, ExecError> {
+    let Some(index) = dag.index_of(name) else {
+        let known = dag
+            .stages()
+            .iter()
+            .map(|stage| stage.name.as_str())
+            .collect::<Vec<_>>();
+        return Err(ExecError::UnknownStage {
+            name: name.to_owned(),
+            known: known.join(", "),
+        });
+    };
+    let mut draft = dag.declared().clone();
+    let mut stage = dag.stage(index).clone();
+    stage.needs.clear();
+    draft.stages = vec![stage];
+    Dag::new(draft).map_err(|faults| ExecError::NotAlone {
+        name: name.to_owned(),
+        faults,
+    })
+}
+
+/// The source tree that a file belongs to: its git work tree; else the folder that holds `dags/`;
+/// else the file's own folder.
+fn root_of(file: &Path) -> std::io::Result<PathBuf> {
+    let file = file.canonicalize()?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    if let Some(root) = folder
+        .ancestors()
+        .find(|folder| folder.join(".git").exists())
+    {
+        return Ok(root.to_owned());
+    }
+    let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
+    Ok(folder
+        .parent()
+        .filter(|_| holds_dags)
+        .unwrap_or(folder)
+        .to_owned())
+}

@@ -1,0 +1,65 @@
+//! The executor that the configuration names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use trainyard_core::id::InstanceId;
+use trainyard_executor::docker::{Docker, DockerConfig};
+use trainyard_executor::fake::Fake;
+use trainyard_executor::process::{Process, ProcessConfig};
+use trainyard_executor::{AnyExecutor, Error};
+
+use crate::config::{Config, ExecutorKind};
+
+/// What programs inherit of the daemon's environment where they run as its processes.
+const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+
+/// Reaches a Docker engine.
+///
+/// # Errors
+/// It does not answer, or is too old.
+pub(crate) async fn docker(
+    host: Option<String>,
+    instance: InstanceId,
+    network: Option<String>,
+) -> Result<Docker, Error> {
+    let config = DockerConfig {
+        host,
+        network,
+        ..DockerConfig::new(instance)
+    };
+    Docker::connect(config).await
+}
+
+/// Makes the executor that the configuration names.
+///
+/// # Errors
+/// The engine does not answer or is too old, or the data folder cannot be used.
+pub(crate) async fn configured(
+    config: &Config,
+    instance: InstanceId,
+    data: PathBuf,
+) -> Result<AnyExecutor, Error> {
+    match config.executor {
+        ExecutorKind::Docker => {
+            let engine = &config.docker;
+            let docker = docker(engine.host.clone(), instance, engine.network.clone()).await?;
+            Ok(AnyExecutor::Docker(docker))
+        }
+        ExecutorKind::Process => {
+            tracing::warn!("stages run as processes of this host, without any isolation");
+            let env = INHERITED
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+                .collect::<BTreeMap<String, String>>();
+            Ok(AnyExecutor::Process(Process::new(ProcessConfig {
+                data_dir: data,
+                env,
+            })?))
+        }
+        ExecutorKind::Fake => {
+            tracing::warn!("no stage runs: the executor is `fake`, for tests and measurements");
+            Ok(AnyExecutor::Fake(Fake::new()))
+        }
+    }
+}
