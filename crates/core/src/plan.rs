@@ -3,10 +3,14 @@
 //! Level-triggered: it looks at the state, never at what has just happened, so the happy case, a
 //! lost wake-up and a restart take the same path. Once its effects are applied it returns none.
 
+use std::borrow::Cow;
+
 use crate::dag::Dag;
 use crate::event::Effect;
 use crate::outcome::{Outcome, Reason, ReasonCode};
-use crate::run::{AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageState};
+use crate::run::{
+    AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageRun, StageState,
+};
 use crate::stage::{RunOn, StageIndex};
 use crate::{Timestamp, after};
 
@@ -69,19 +73,19 @@ pub fn plan(dag: &Dag, run: &Run, now: Timestamp) -> Plan {
 }
 
 /// How a stage ended, or is about to end by what this pass decided.
-struct End {
+struct End<'a> {
     outcome: Outcome,
-    reason: Option<Reason>,
+    reason: Option<Cow<'a, Reason>>,
 }
 
-impl End {
-    fn of(stage: &crate::run::StageRun) -> Option<Self> {
+impl<'a> End<'a> {
+    fn of(stage: &'a StageRun) -> Option<Self> {
         match &stage.state {
             StageState::Finished {
                 outcome, reason, ..
             } => Some(Self {
                 outcome: *outcome,
-                reason: reason.clone(),
+                reason: reason.as_ref().map(Cow::Borrowed),
             }),
             StageState::Waiting | StageState::Active | StageState::BackingOff { .. } => None,
         }
@@ -94,7 +98,7 @@ struct Planner<'a> {
     now: Timestamp,
     cancel: Option<Cancel>,
     /// By stage; what this pass decides counts further down in the same pass.
-    ends: Vec<Option<End>>,
+    ends: Vec<Option<End<'a>>>,
     plan: Plan,
 }
 
@@ -152,7 +156,7 @@ impl Planner<'_> {
     ) -> Effect {
         self.ends[stage.0] = Some(End {
             outcome,
-            reason: reason.clone(),
+            reason: reason.clone().map(Cow::Owned),
         });
         Effect::FinishStage {
             stage,
@@ -273,7 +277,7 @@ impl Planner<'_> {
             if run_on.contains(&RunOn::Failed) {
                 return None;
             }
-            if is_refused_gate(failed.reason.as_ref()) {
+            if is_refused_gate(failed.reason.as_deref()) {
                 return upstream(Outcome::Skipped, format!("the gate of {name} refused"));
             }
             let message = format!("{name} {}", failed.outcome);
@@ -287,11 +291,11 @@ impl Planner<'_> {
         upstream(Outcome::Skipped, format!("{name} was skipped"))
     }
 
-    fn run_end(&self, ends: &[&End]) -> (Outcome, Option<Reason>) {
+    fn run_end(&self, ends: &[&End<'_>]) -> (Outcome, Option<Reason>) {
         if let Some(cancel) = &self.cancel {
             // A cancel that came when nothing was left to cut short changes nothing.
             let why = cancel.by.reason();
-            let cut_short = ends.iter().any(|end| end.reason.as_ref() == Some(&why));
+            let cut_short = ends.iter().any(|end| end.reason.as_deref() == Some(&why));
             if cut_short || self.run.phase == RunPhase::Queued {
                 let outcome = match cancel.by {
                     CancelledBy::Timeout => Outcome::TimedOut,

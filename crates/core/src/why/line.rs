@@ -26,8 +26,10 @@ impl fmt::Display for Wait {
                 let plural = if ahead.len() == 1 { "run" } else { "runs" };
                 let verb = if ahead.len() == 1 { "has" } else { "have" };
                 let runs = list(ahead);
-                write!(f, "{plural} {runs} of the same DAG {verb} to end first")?;
-                limit.map_or(Ok(()), |limit| write!(f, " (concurrency limit {limit})"))
+                write!(
+                    f,
+                    "{plural} {runs} of the same DAG {verb} to end first (concurrency limit {limit})"
+                )
             }
             Self::RunStart => f.write_str("the run is about to start"),
             Self::Stages(needs) => write!(f, "waits for {}", list(needs)),

@@ -69,8 +69,8 @@ pub enum Wait {
     Runs {
         /// Which, the oldest first.
         ahead: Vec<RunId>,
-        /// The DAG's limit, if it has one.
-        limit: Option<u32>,
+        /// How many runs of the DAG may be active.
+        limit: u32,
     },
     /// Its run has not started, and nothing is in the way: the next look at it starts it.
     RunStart,
@@ -245,13 +245,12 @@ pub fn wait(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
             }
         }
         StageState::Waiting if run.phase == RunPhase::Queued => {
-            if queue.ahead.is_empty() {
-                Wait::RunStart
-            } else {
-                Wait::Runs {
+            match dag.declared().concurrency.limit {
+                Some(limit) if queue.ahead.len() >= limit as usize => Wait::Runs {
                     ahead: queue.ahead.clone(),
-                    limit: dag.declared().concurrency.limit,
-                }
+                    limit,
+                },
+                Some(_) | None => Wait::RunStart,
             }
         }
         StageState::Waiting => {
