@@ -1,0 +1,5 @@
+//! The client against a small server that plays the daemon.
+
+mod follow;
+mod requests;
+mod server;
