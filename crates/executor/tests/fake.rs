@@ -50,8 +50,8 @@ impl Subject for Scripted {
                     format!("log={after}"),
                 ]
             }
-            Program::Hang => vec!["hang".into()],
-            Program::Stubborn => vec!["hang".into(), "stubborn".into()],
+            Program::Hang => vec!["log=up".into(), "hang".into()],
+            Program::Stubborn => vec!["log=up".into(), "hang".into(), "stubborn".into()],
             Program::Write(files) => files
                 .iter()
                 .map(|(path, text)| format!("output={path}:{text}"))

@@ -1,5 +1,10 @@
 //! Processes of this host: the promises of the contract, and what is particular to processes.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where something it relies on does"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

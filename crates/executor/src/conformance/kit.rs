@@ -160,6 +160,20 @@ impl<S: Subject> Kit<S> {
             .expect("the end of the log in time")
     }
 
+    /// The first thing that a running program prints.
+    ///
+    /// # Panics
+    /// Where it prints nothing.
+    pub async fn first_frame(&self, executor: &S::Executor, handle: &Handle) -> LogFrame {
+        let mut log = executor.logs(handle, None).await.expect("an open log");
+        let first = tokio::time::timeout(PATIENCE, log.next());
+        first
+            .await
+            .expect("a frame in time")
+            .expect("a first frame")
+            .expect("a frame")
+    }
+
     /// All that was printed.
     ///
     /// # Panics

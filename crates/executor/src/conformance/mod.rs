@@ -47,9 +47,9 @@ pub enum Program<'a> {
     Print(&'a [(Stream, &'a str)]),
     /// Prints a line, runs for a second, prints another line, ends with code 0.
     TakeASecond(&'a str, &'a str),
-    /// Runs until it is stopped; ends on SIGTERM.
+    /// Prints `up` and runs until it is stopped; ends on SIGTERM.
     Hang,
-    /// Runs until it is killed; ignores SIGTERM.
+    /// Prints `up` and runs until it is killed; ignores SIGTERM.
     Stubborn,
     /// Writes files below the outputs: paths and content.
     Write(&'a [(&'a str, &'a str)]),
@@ -89,8 +89,8 @@ pub fn shell_program(program: &Program<'_>) -> RenderedCommand {
         Program::TakeASecond(before, after) => {
             format!("echo {}\nsleep 1\necho {}\n", quoted(before), quoted(after))
         }
-        Program::Hang => "while true; do sleep 0.05; done".to_owned(),
-        Program::Stubborn => "trap '' TERM\nwhile true; do sleep 0.05; done".to_owned(),
+        Program::Hang => "echo up\nwhile true; do sleep 0.05; done".to_owned(),
+        Program::Stubborn => "trap '' TERM\necho up\nwhile true; do sleep 0.05; done".to_owned(),
         Program::Write(files) => files
             .iter()
             .map(|(path, text)| {

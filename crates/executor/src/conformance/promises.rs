@@ -362,20 +362,23 @@ pub async fn stopping_what_never_started_removes_it<S: Subject>(kit: Kit<S>) -> 
     kit
 }
 
-/// A program that ends on SIGTERM is not waited for any longer.
+/// A program that ends on SIGTERM is not waited for any longer, however young it is.
 pub async fn stopping_ends_a_program_by_sigterm<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
-    let handle = kit.start(&executor, &kit.spec(&Program::Hang)).await;
-    let stopping = tokio::time::timeout(GRACE / 3, executor.stop(&handle, GRACE));
-    stopping
-        .await
-        .expect("a stop before the grace is over")
-        .expect("a stop");
-    let status = executor.inspect(&handle).await.expect("an answer");
-    assert!(
-        matches!(status, Some(Status::Exited { code: 143, .. })),
-        "{status:?}"
-    );
+    for wait_for_it in [true, false] {
+        let handle = kit.start(&executor, &kit.spec(&Program::Hang)).await;
+        if wait_for_it {
+            kit.first_frame(&executor, &handle).await;
+        }
+        let stopping = tokio::time::timeout(GRACE / 3, executor.stop(&handle, GRACE));
+        let stopped = stopping.await.expect("a stop before the grace is over");
+        stopped.expect("a stop");
+        let status = executor.inspect(&handle).await.expect("an answer");
+        assert!(
+            matches!(status, Some(Status::Exited { code: 143, .. })),
+            "{status:?}"
+        );
+    }
     kit
 }
 
@@ -383,6 +386,7 @@ pub async fn stopping_ends_a_program_by_sigterm<S: Subject>(kit: Kit<S>) -> Kit<
 pub async fn stopping_kills_what_ignores_sigterm<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let handle = kit.start(&executor, &kit.spec(&Program::Stubborn)).await;
+    kit.first_frame(&executor, &handle).await;
     executor
         .stop(&handle, Duration::from_secs(1))
         .await

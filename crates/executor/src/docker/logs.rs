@@ -11,7 +11,6 @@
 //! that outgrew its size while nobody read loses frames, the oldest ones.
 
 use std::collections::BTreeMap;
-use std::future::ready;
 
 use bollard::Docker as Client;
 use bollard::container::LogOutput;
@@ -19,6 +18,7 @@ use bollard::query_parameters::LogsOptionsBuilder;
 use bytes::{Buf, Bytes};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use trainyard_core::Timestamp;
 
 use super::errors::{Trouble, gone};
@@ -29,28 +29,70 @@ const LATE: i64 = 1;
 
 /// Opens the log after a cursor. What is wrong shows with the first frame.
 pub(super) fn open(client: &Client, container: &str, after: Option<LogCursor>) -> LogStream {
-    let mut position = Position::after(after);
-    let options = LogsOptionsBuilder::default()
-        .follow(true)
-        .stdout(true)
-        .stderr(true)
-        .timestamps(true)
-        .since(i32::try_from(position.second).unwrap_or_default())
-        .build();
-    let container = container.to_owned();
-    let stream = client.logs(&container, Some(options));
-    Box::pin(stream.filter_map(move |item| {
-        ready(match item {
-            Ok(output) => frame(output, &mut position).transpose(),
-            Err(error) => {
-                let trouble = Trouble::from(error);
-                Some(Err(match trouble.status() {
-                    Some(404) => gone(&container),
-                    _ => trouble.into_error("read a log"),
-                }))
-            }
-        })
+    let reader = Reader::open(client.clone(), container.to_owned(), after, true);
+    Box::pin(stream::unfold(Some(reader), |reader| async move {
+        let mut reader = reader?;
+        match reader.next().await? {
+            Ok(frame) => Some((Ok(frame), Some(reader))),
+            Err(error) => Some((Err(error), None)),
+        }
     }))
+}
+
+/// A log being read.
+struct Reader {
+    client: Client,
+    container: String,
+    position: Position,
+    sent: BoxStream<'static, Result<LogOutput, bollard::errors::Error>>,
+    following: bool,
+}
+
+impl Reader {
+    fn open(client: Client, container: String, after: Option<LogCursor>, follow: bool) -> Self {
+        let position = Position::after(after);
+        let options = LogsOptionsBuilder::default()
+            .follow(follow)
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .since(i32::try_from(position.second).unwrap_or_default())
+            .build();
+        let sent = client.logs(&container, Some(options)).boxed();
+        Self {
+            client,
+            container,
+            position,
+            sent,
+            following: follow,
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<LogFrame, Error>> {
+        loop {
+            match self.sent.next().await {
+                Some(Ok(output)) => {
+                    if let Some(frame) = frame(output, &mut self.position).transpose() {
+                        return Some(frame);
+                    }
+                }
+                Some(Err(error)) => {
+                    let trouble = Trouble::from(error);
+                    return Some(Err(match trouble.status() {
+                        Some(404) => gone(&self.container),
+                        _ => trouble.into_error("read a log"),
+                    }));
+                }
+                // Docker 20.10 stops to follow as soon as the program has ended, whatever is still
+                // to be read. What is left is asked for once more, now that nothing comes after it.
+                None if self.following => {
+                    let (client, container) = (self.client.clone(), self.container.clone());
+                    *self = Self::open(client, container, Some(self.position.cursor()), false);
+                }
+                None => return None,
+            }
+        }
+    }
 }
 
 /// A frame from what the engine sent; `None` for one that was read before.
@@ -116,10 +158,16 @@ impl Position {
             self.skip -= 1;
             return None;
         }
-        Some(LogCursor {
+        Some(self.cursor())
+    }
+
+    /// Where to go on after what was counted. Frames that were to be skipped and never came were
+    /// not lost by us, but they count as read.
+    fn cursor(&self) -> LogCursor {
+        LogCursor {
             major: self.second,
-            minor: self.frames.values().sum(),
-        })
+            minor: self.frames.values().sum::<i64>() + self.skip,
+        }
     }
 }
 

@@ -199,16 +199,20 @@ impl Folder {
         }
     }
 
-    /// Sends a signal to the wrapper and all that it started; false where it is not known yet.
-    pub(super) fn signal(&self, signal: Signal) -> bool {
-        let session = self.session();
-        if let Some(session) = session
-            && session.is_alive()
-            && self.is_of_this_boot()
-        {
-            session.signal(signal);
+    /// Sends a signal to the wrapper and all that it started, if there is somebody to notice it;
+    /// `anyway` does not look for the program, only for its wrapper.
+    pub(super) fn signal(&self, signal: Signal, anyway: bool) -> bool {
+        match self.session() {
+            Some(session) if session.is_alive() && self.is_of_this_boot() => {
+                let ready = anyway || session.has_program();
+                if ready {
+                    session.signal(signal);
+                }
+                ready
+            }
+            Some(_) => true,
+            None => false,
         }
-        session.is_some()
     }
 
     /// Removes the folder. It goes out of sight at once.

@@ -36,8 +36,11 @@ use crate::spec::AttemptSpec;
 /// How often an adopted process is looked at; of its own children the daemon is told at once.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How often a session that is coming up is looked for.
-const COMING_UP: Duration = Duration::from_millis(2);
+/// How long a program may take from the start of its wrapper to its own code.
+const COMING_UP: Duration = Duration::from_secs(1);
+
+/// How often a program that is coming up is looked for.
+const LOOK_FOR_PROGRAM: Duration = Duration::from_millis(2);
 
 /// How long a killed process may take to go.
 const KILLED: Duration = Duration::from_secs(10);
@@ -153,16 +156,18 @@ impl Process {
         children.remove(&attempt);
     }
 
-    /// Signals all of the attempt's session. One that is only coming up is waited for: before it
-    /// leads a session, signals would go nowhere.
+    /// Signals all of the attempt's session. A program that is only coming up is waited for: a
+    /// signal that comes between its fork and its own code is noticed by nobody.
     async fn signal(&self, attempt: AttemptId, signal: session::Signal) -> Result<(), Error> {
+        let begun = tokio::time::Instant::now();
         loop {
             let folder = self.folder(attempt);
-            let sent = blocking(move || Ok(folder.signal(signal))).await?;
+            let anyway = begun.elapsed() >= COMING_UP;
+            let sent = blocking(move || Ok(folder.signal(signal, anyway))).await?;
             if sent || !matches!(self.status(attempt).await?, Some(Status::Running { .. })) {
                 return Ok(());
             }
-            tokio::time::sleep(COMING_UP).await;
+            tokio::time::sleep(LOOK_FOR_PROGRAM).await;
         }
     }
 }

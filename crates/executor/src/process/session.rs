@@ -28,6 +28,21 @@ impl Session {
         stat(self.pid).is_some_and(|(found, state)| found == self && !is_over(state))
     }
 
+    /// Whether the wrapper has come so far that its program notices signals: there is a child of it
+    /// that is no longer a copy of it. Where the kernel does not tell, it is taken for granted.
+    pub(super) fn has_program(self) -> bool {
+        let pid = self.pid;
+        let Ok(children) = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) else {
+            return true;
+        };
+        let command = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let own = command(&pid.to_string());
+        children
+            .split_whitespace()
+            .map(command)
+            .any(|other| !other.is_empty() && other != own)
+    }
+
     /// Sends a signal to the group that came with the session: all that did not leave it.
     pub(super) fn signal(self, signal: Signal) {
         if let Ok(pid) = i32::try_from(self.pid) {

@@ -1,9 +1,12 @@
 //! What is laid out for a program, and what it leaves.
 
+use std::collections::HashMap;
+
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::CreateContainerOptionsBuilder;
 use trainyard_core::stage::RelativePath;
-use trainyard_executor::conformance::{Kit, Subject, check};
-use trainyard_executor::docker::Docker;
-use trainyard_executor::{CollectedKind, ErrorKind, Executor, InputKind, InputSpec};
+use trainyard_executor::conformance::{Subject, check};
+use trainyard_executor::{AttemptSpec, CollectedKind, ErrorKind, Executor, InputKind, InputSpec};
 
 use crate::place::{Containers, client, script, tree};
 
@@ -108,7 +111,7 @@ async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() 
         // The daemon dies between the creation and the layout: the same container without files.
         let mut spec = kit.spec_of(script("cat note"));
         spec.source = Some(tree(&kit.place("source.tar"), &[("note", "n\n")]));
-        half_create(&kit, &spec).await;
+        half_create(&spec).await;
         let executor = kit.subject.make().await;
         let (handle, code) = kit.run(&executor, &spec).await;
         assert_eq!(code, 0);
@@ -118,28 +121,26 @@ async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() 
     .await;
 }
 
-/// Creates the container of a spec and gives up before its files are laid out.
-async fn half_create(kit: &Kit<Containers>, spec: &trainyard_executor::AttemptSpec) {
-    let executor: Docker = kit.subject.make().await;
-    let fifo = kit.place("slow.tar");
-    let made = std::process::Command::new("mkfifo")
-        .arg(&fifo)
-        .status()
-        .unwrap();
-    assert!(made.success());
-    let mut slow = spec.clone();
-    slow.source = Some(fifo.clone());
+/// The container of a spec as the engine makes it, before its files are laid out.
+async fn half_create(spec: &AttemptSpec) {
+    let label = |name: &str, value: String| (format!("io.trainyard.{name}"), value);
+    let body = ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        entrypoint: Some(["sh", "-eu", "-c"].map(str::to_owned).to_vec()),
+        cmd: Some(vec!["cat note".to_owned()]),
+        working_dir: Some("/workspace".to_owned()),
+        labels: Some(HashMap::from([
+            label("instance", spec.instance.to_string()),
+            label("attempt", spec.attempt.to_string()),
+            label("fence", spec.fence.to_string()),
+            label("spec", spec.hash().to_string()),
+        ])),
+        ..ContainerCreateBody::default()
+    };
     let name = format!("trainyard-{}", spec.attempt);
-    tokio::select! {
-        created = executor.create(&slow) => panic!("nobody writes the files: {created:?}"),
-        () = async {
-            while client().inspect_container(&name, None).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        } => {}
-    }
-    // Whoever reads the pipe still waits for somebody to open its other end.
-    drop(std::fs::OpenOptions::new().write(true).open(fifo).unwrap());
+    let options = CreateContainerOptionsBuilder::default().name(&name).build();
+    let created = client().create_container(Some(options), body).await;
+    created.unwrap();
 }
 
 #[tokio::test]
