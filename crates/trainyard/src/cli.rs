@@ -1,0 +1,84 @@
+//! The command line as a whole: its commands, and how each is carried out.
+
+use std::future::Future;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    artifact, completions, daemon, dag, dev, doctor, exec, gc, graph, init, metric, repo, run,
+    schema, secret, token, validate,
+};
+use crate::failure::{Done, Failure};
+
+/// Turns a git push or a cron tick into a trained, checked model.
+///
+/// DAG files live in your repository; every stage runs as a container; runs, logs, metrics and
+/// artifacts are kept.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trainyard",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 good, 1 the run failed, 2 wrong usage or an invalid file, 3 the daemon is unreachable or refused."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(Box<dev::Dev>),
+    Daemon(Box<daemon::Daemon>),
+    Exec(exec::Exec),
+    Validate(validate::Validate),
+    Graph(graph::Graph),
+    Schema(schema::Schema),
+    Doctor(Box<doctor::Doctor>),
+    Completions(completions::Completions),
+    Init(init::Init),
+    Repo(repo::Command),
+    Dag(dag::Command),
+    Run(run::Command),
+    Artifact(artifact::Command),
+    Metric(metric::Command),
+    Secret(secret::Command),
+    Token(token::Command),
+    Gc(gc::Gc),
+}
+
+/// Reads the command line and carries it out.
+pub(crate) fn call() -> Done {
+    let cli = Cli::try_parse().map_err(Failure::CommandLine)?;
+    match cli.command {
+        Command::Dev(command) => wait(command.call()),
+        Command::Daemon(command) => wait(command.call()),
+        Command::Exec(command) => wait(command.call()),
+        Command::Validate(command) => command.call(),
+        Command::Graph(command) => command.call(),
+        Command::Schema(command) => command.call(),
+        Command::Doctor(command) => wait(command.call()),
+        Command::Completions(command) => command.call(),
+        Command::Init(command) => command.call(),
+        Command::Repo(command) => wait(command.call()),
+        Command::Dag(command) => wait(command.call()),
+        Command::Run(command) => wait(command.call()),
+        Command::Artifact(command) => wait(command.call()),
+        Command::Metric(command) => wait(command.call()),
+        Command::Secret(command) => wait(command.call()),
+        Command::Token(command) => wait(command.call()),
+        Command::Gc(command) => wait(command.call()),
+    }
+}
+
+/// Runs what waits for others to its end.
+fn wait(work: impl Future<Output = Done>) -> Done {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused(format!("threads cannot be started: {error}")))?;
+    runtime.block_on(work)
+}

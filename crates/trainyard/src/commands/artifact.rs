@@ -1,0 +1,141 @@
+//! `trainyard artifact`
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+use trainyard_api::{Artifact, Client};
+use trainyard_core::id::RunId;
+
+use crate::connection::Connection;
+use crate::failure::{Done, Failure, Problem};
+use crate::output::{self, OutputArgs};
+use crate::view;
+
+/// What stages made
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the artifacts of a run
+    List {
+        /// The run's number
+        run: RunId,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    Get(Get),
+}
+
+/// Fetch one: a file, or a folder as a tar archive
+#[derive(Debug, Args)]
+struct Get {
+    /// The run's number
+    run: RunId,
+
+    /// Which one, as STAGE.OUTPUT
+    #[arg(value_name = "STAGE.OUTPUT")]
+    artifact: String,
+
+    /// Where to: a file, a folder, or `-` for standard output. Default: STAGE.OUTPUT in this folder
+    #[arg(long, value_name = "PATH")]
+    to: Option<PathBuf>,
+}
+
+impl Command {
+    pub(crate) async fn call(self) -> Done {
+        let client = self.connection.client()?;
+        match self.verb {
+            Verb::List { run, output } => {
+                let artifacts = client.artifacts(run.0).await?;
+                let table = || view::artifact::list(&artifacts.items, output::width());
+                output.show(&artifacts, table)
+            }
+            Verb::Get(get) => get.call(&client).await,
+        }
+    }
+}
+
+impl Get {
+    async fn call(self, client: &Client) -> Done {
+        let run = self.run;
+        let all = client.artifacts(run.0).await?.items;
+        let name = |artifact: &Artifact| format!("{}.{}", artifact.stage, artifact.output);
+        let Some(artifact) = all.iter().find(|known| name(known) == self.artifact) else {
+            let names: Vec<String> = all.iter().map(name).collect();
+            let problem = Problem::new(format!("run {run} has no artifact {}", self.artifact));
+            return Err(Failure::Refused(problem.help(if names.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has {}", names.join(", "))
+            })));
+        };
+        match self.to {
+            Some(to) if to == Path::new("-") => fetch(client, artifact, output::raw).await,
+            to => save(client, artifact, to.unwrap_or_else(|| ".".into())).await,
+        }
+    }
+}
+
+/// Fetches an artifact in pieces, and holds all of it against its hash.
+async fn fetch(client: &Client, artifact: &Artifact, mut take: impl FnMut(&[u8]) -> Done) -> Done {
+    let (stage, output) = (&artifact.stage, &artifact.output);
+    let mut pieces = client.download(artifact.run, stage, output).await?;
+    let mut hash = Sha256::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        hash.update(&piece);
+        take(&piece)?;
+    }
+    if hex::encode(hash.finalize()) == artifact.sha256 {
+        return Ok(());
+    }
+    let problem = Problem::new(format!(
+        "what came of {stage}.{output} is not what run {} kept: its hash differs",
+        artifact.run
+    ));
+    Err(Failure::Refused(problem.help("fetch it again")))
+}
+
+/// Saves an artifact. A file is there whole or not at all.
+async fn save(client: &Client, artifact: &Artifact, to: PathBuf) -> Done {
+    let to = if to.is_dir() {
+        let ending = if artifact.kind == "folder" {
+            ".tar"
+        } else {
+            ""
+        };
+        to.join(format!("{}.{}{ending}", artifact.stage, artifact.output))
+    } else {
+        to
+    };
+    let unwritable = |error: std::io::Error| Failure::file(&to, "written", &error);
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unwritable)?;
+    fetch(client, artifact, |piece| {
+        file.write_all(piece).map_err(unwritable)
+    })
+    .await?;
+    let file = file.persist(&to).map_err(|error| unwritable(error.error))?;
+    readable_as_usual(&file).map_err(unwritable)?;
+    output::text(&format!(
+        "{} ({})",
+        to.display(),
+        view::quantity::size(artifact.size_bytes)
+    ))
+}
+
+/// A temporary file is its owner's alone; what is left is a file like others.
+fn readable_as_usual(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}

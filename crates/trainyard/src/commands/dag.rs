@@ -1,0 +1,158 @@
+//! `trainyard dag`
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use trainyard_api::Trigger;
+
+use crate::commands::run::follow;
+use crate::connection::Connection;
+use crate::failure::{Done, Failure};
+use crate::output::{self, OutputArgs};
+use crate::view;
+use crate::view::state::is_good;
+
+/// DAGs: what is run, and when
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the DAGs
+    List {
+        /// Only those of this repo
+        #[arg(long)]
+        repo: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show one: its stages, parameters, schedules, and faults of its file
+    Show(One),
+    Trigger(TriggerArgs),
+    /// Let its triggers start nothing for now; by hand it can be started
+    Pause(One),
+    /// Let its triggers start runs again
+    Unpause(One),
+    /// Show when its schedules tick next
+    Next {
+        #[command(flatten)]
+        one: One,
+        /// How many ticks
+        #[arg(long, default_value_t = 5)]
+        count: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+struct One {
+    /// REPO/NAME, or NAME where only one repo has it
+    dag: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Start one by hand
+#[derive(Debug, Args)]
+struct TriggerArgs {
+    /// REPO/NAME, or NAME where only one repo has it
+    dag: String,
+
+    /// A parameter
+    #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    params: Vec<(String, String)>,
+
+    /// The branch, tag or commit to run; the followed branch without it
+    #[arg(long = "ref", value_name = "REF")]
+    reference: Option<String>,
+
+    /// A key of yours: the same key again starts nothing more
+    #[arg(long, value_name = "KEY")]
+    request: Option<String>,
+
+    /// Show the logs as they come, to the end of the run
+    #[arg(short, long, conflicts_with = "output")]
+    follow: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Reads `NAME=VALUE`.
+pub(crate) fn param(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+impl Command {
+    pub(crate) async fn call(self) -> Done {
+        let client = self.connection.client()?;
+        match self.verb {
+            Verb::List { repo, output } => {
+                let dags = client.dags(repo.as_deref()).await?;
+                output.show(&dags, || view::dag::list(&dags.items, output::width()))
+            }
+            Verb::Show(One { dag, output }) => {
+                let dag = client.dag(&dag).await?;
+                output.show(&dag, || view::dag::show(&dag, output::width()))
+            }
+            Verb::Trigger(args) => {
+                let params: BTreeMap<String, serde_json::Value> = args
+                    .params
+                    .into_iter()
+                    .map(|(name, value)| (name, value.into()))
+                    .collect();
+                let trigger = Trigger {
+                    params,
+                    reference: args.reference,
+                    request: args.request,
+                };
+                let started = client.trigger(&args.dag, &trigger).await?;
+                if !args.follow {
+                    return args.output.show(&started, || started_line(&started));
+                }
+                output::note(&started_line(&started));
+                let state = follow::logs(&client, started.id, None, false).await?;
+                output::note(&format!("run {} {state}", started.id));
+                if is_good(&state) {
+                    Ok(())
+                } else {
+                    Err(Failure::Run)
+                }
+            }
+            Verb::Pause(One { dag, output }) => {
+                let dag = client.pause(&dag, true).await?;
+                let line = || format!("{} is paused; by hand it can still be started", dag.dag);
+                output.show(&dag, line)
+            }
+            Verb::Unpause(One { dag, output }) => {
+                let dag = client.pause(&dag, false).await?;
+                output.show(&dag, || format!("{} is no more paused", dag.dag))
+            }
+            Verb::Next {
+                one: One { dag, output },
+                count,
+            } => {
+                let ticks = client.ticks(&dag, count).await?;
+                output.show(&ticks, || view::dag::ticks(&ticks.items, output::width()))
+            }
+        }
+    }
+}
+
+/// What became of a request for a run.
+pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
+    let id = started.id;
+    if started.existed {
+        format!("run {id} was started by the same request before")
+    } else {
+        format!("run {id} started")
+    }
+}

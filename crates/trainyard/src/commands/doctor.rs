@@ -1,0 +1,66 @@
+//! `trainyard doctor`
+
+use clap::Args;
+use owo_colors::{OwoColorize, Style};
+use trainyard_daemon::doctor::{self, Check, Status};
+use trainyard_daemon::{Config, DaemonArgs, DevArgs};
+
+use crate::failure::{Done, Failure};
+use crate::output::OutputArgs;
+
+/// Look at what a daemon needs, and say what stands in its way
+///
+/// Nothing is changed. With a configuration file, it looks at what `trainyard daemon` needs; without,
+/// at what `trainyard dev` does.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    args: DaemonArgs,
+
+    // Boxed together with the rest: settings are many.
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Doctor {
+    pub(crate) async fn call(self: Box<Self>) -> Done {
+        let config = match &self.args.config {
+            Some(_) => Config::for_daemon(&self.args),
+            None => Config::for_dev(&DevArgs {
+                settings: self.args.settings.clone(),
+                ..DevArgs::default()
+            }),
+        };
+        let config = config.map_err(|error| Failure::usage(error.to_string()))?;
+        let checks = doctor::examine(&config).await;
+        self.output.show(&checks, || report(&checks))?;
+        match doctor::worst(&checks) {
+            Status::Ok | Status::Warning => Ok(()),
+            Status::Failed => Err(Failure::refused("a daemon would not work here")),
+        }
+    }
+}
+
+fn report(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.name.len()).max();
+    let width = width.unwrap_or_default();
+    let mut text = String::new();
+    for check in checks {
+        let (word, style) = match check.status {
+            Status::Ok => ("ok     ", Style::new().green()),
+            Status::Warning => ("warning", Style::new().yellow()),
+            Status::Failed => ("failed ", Style::new().red()),
+        };
+        let name = format!("{:width$}", check.name);
+        text.push_str(&format!(
+            "{}  {}  {}\n",
+            word.style(style),
+            name.bold(),
+            check.detail
+        ));
+        if let Some(help) = &check.what_to_do {
+            text.push_str(&format!("{:9}{}\n", "", help));
+        }
+    }
+    text
+}

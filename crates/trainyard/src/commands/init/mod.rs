@@ -1,0 +1,58 @@
+//! `trainyard init`
+
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use self::template::Template;
+use crate::failure::{Done, Failure, Problem};
+use crate::output;
+
+/// Write a first repository: DAG files and what belongs to them
+///
+/// Nothing that is there is overwritten.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// What to begin with
+    #[arg(value_enum)]
+    template: Template,
+
+    /// Where to
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+}
+
+impl Init {
+    pub(crate) fn call(self) -> Done {
+        let files = self.template.files();
+        let place = |path: &str| self.folder.join(path);
+        let taken: Vec<String> = files
+            .iter()
+            .map(|(path, _)| place(path))
+            .filter(|path| path.symlink_metadata().is_ok())
+            .map(|path| path.display().to_string())
+            .collect();
+        if !taken.is_empty() {
+            let problem = Problem::new(format!("{} is there already", taken.join(", ")));
+            return Err(Failure::Usage(problem.help("name another folder")));
+        }
+        for (path, text) in files {
+            let path = place(path);
+            write(&path, text).map_err(|error| Failure::file(&path, "written", &error))?;
+            output::text(&format!("wrote {}", path.display()))?;
+        }
+        output::note(self.template.what_next());
+        Ok(())
+    }
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // Also where something appeared just now, it is not overwritten.
+    let mut file = std::fs::File::create_new(path)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())
+}

@@ -1,0 +1,70 @@
+//! `trainyard metric`
+
+use clap::{Args, Subcommand};
+use trainyard_core::id::RunId;
+
+use crate::connection::Connection;
+use crate::failure::Done;
+use crate::output::{self, OutputArgs};
+use crate::view;
+
+/// Numbers that stages reported
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(List),
+}
+
+/// List metrics, those of the newest runs first
+#[derive(Debug, Args)]
+struct List {
+    /// Of a run, by its number; or of a DAG, by its name
+    #[arg(value_name = "RUN|DAG", conflicts_with = "dag")]
+    of: Option<String>,
+
+    /// Of this DAG: REPO/NAME, or NAME where only one repo has it
+    #[arg(long)]
+    dag: Option<String>,
+
+    /// Of stages of this name
+    #[arg(long)]
+    stage: Option<String>,
+
+    /// Of this name
+    #[arg(long)]
+    name: Option<String>,
+
+    /// At most so many
+    #[arg(long, default_value_t = 200)]
+    limit: u32,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Command {
+    pub(crate) async fn call(self) -> Done {
+        let client = self.connection.client()?;
+        let Verb::List(list) = self.verb;
+        let run = list.of.as_ref().and_then(|of| of.parse::<RunId>().ok());
+        let dag = list.of.filter(|_| run.is_none()).or(list.dag);
+        let metrics = client
+            .metrics(
+                run.map(|run| run.0),
+                dag.as_deref(),
+                list.stage.as_deref(),
+                list.name.as_deref(),
+                list.limit,
+            )
+            .await?;
+        let table = || view::metric::list(&metrics.items, output::width());
+        list.output.show(&metrics, table)
+    }
+}

@@ -1,0 +1,20 @@
+//! The commands, one file a noun. Each reads its arguments, asks the daemon or a library, and prints
+//! what [`crate::view`] makes of the answer.
+
+pub(crate) mod artifact;
+pub(crate) mod completions;
+pub(crate) mod daemon;
+pub(crate) mod dag;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod gc;
+pub(crate) mod graph;
+pub(crate) mod init;
+pub(crate) mod metric;
+pub(crate) mod repo;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod secret;
+pub(crate) mod token;
+pub(crate) mod validate;

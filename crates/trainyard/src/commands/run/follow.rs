@@ -1,0 +1,98 @@
+//! Logs of a run as they are written, of all its stages at once.
+//!
+//! The run tells which attempts there are; each is followed for itself, to its end. So what a stage
+//! writes is printed whole and in order, whatever the others do and however often it is tried.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, SelectAll};
+use trainyard_api::{Client, ClientError, LogPage, RunDetail};
+
+use crate::commands::run::{logs, look};
+use crate::failure::Failure;
+use crate::output;
+use crate::view::log::Printer;
+
+type Page = Result<(String, LogPage), ClientError>;
+
+/// Prints the logs of a run, or of one stage of it, until it has ended. Returns its state then.
+pub(crate) async fn logs(
+    client: &Client,
+    id: i64,
+    stage: Option<&str>,
+    timestamps: bool,
+) -> Result<String, Failure> {
+    let mut changes = pin!(client.watch_run(id));
+    let mut pages: SelectAll<BoxStream<'static, Page>> = SelectAll::new();
+    let mut known = BTreeSet::new();
+    let mut printer = None;
+    let mut last: Option<RunDetail> = None;
+    loop {
+        tokio::select! {
+            // What is there is printed before more is looked for.
+            biased;
+            Some(page) = pages.next() => {
+                let (stage, page) = page?;
+                if let Some(printer) = &mut printer {
+                    output::raw(Printer::page(printer, &stage, &page).as_bytes())?;
+                }
+            }
+            Some(run) = changes.next() => {
+                let run = run?;
+                let stages = logs::chosen(&run, stage)?;
+                let printer = printer.get_or_insert_with(|| Printer::new(look(timestamps), &stages));
+                for (stage, attempt) in new_attempts(&run, &stages, &mut known) {
+                    if attempt > 1 {
+                        let remark = printer.remark(&stage, &format!("attempt {attempt}"));
+                        output::raw(remark.as_bytes())?;
+                    }
+                    pages.push(attempt_pages(client, id, stage, attempt));
+                }
+                last = Some(run);
+            }
+            else => break,
+        }
+    }
+    Ok(last.map(|run| run.summary.state).unwrap_or_default())
+}
+
+/// The attempts that are not followed yet. Of those that were over before the first look, only the
+/// last one of each stage is of interest.
+fn new_attempts(
+    run: &RunDetail,
+    stages: &[String],
+    known: &mut BTreeSet<(String, u32)>,
+) -> Vec<(String, u32)> {
+    let is_first_look = known.is_empty();
+    let mut new = Vec::new();
+    for stage in run
+        .stages
+        .iter()
+        .filter(|stage| stages.contains(&stage.name))
+    {
+        let Some(newest) = stage.attempts.last().map(|attempt| attempt.number) else {
+            continue;
+        };
+        for attempt in 1..=newest {
+            let is_new = known.insert((stage.name.clone(), attempt));
+            if is_new && (attempt == newest || !is_first_look) {
+                new.push((stage.name.clone(), attempt));
+            }
+        }
+    }
+    new
+}
+
+fn attempt_pages(
+    client: &Client,
+    id: i64,
+    stage: String,
+    attempt: u32,
+) -> BoxStream<'static, Page> {
+    let pages = client.follow_log(id, &stage, attempt, 0);
+    pages
+        .map(move |page| page.map(|page| (stage.clone(), page)))
+        .boxed()
+}

@@ -1,0 +1,165 @@
+//! `trainyard run`
+
+pub(crate) mod follow;
+mod logs;
+mod watch;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use trainyard_api::Retry;
+use trainyard_core::id::RunId;
+
+use crate::commands::dag::started_line;
+use crate::connection::Connection;
+use crate::failure::Done;
+use crate::output::{self, OutputArgs};
+use crate::view::log::Look;
+use crate::{clock, view};
+
+/// The states that runs can be listed by.
+const STATES: [&str; 9] = [
+    "queued",
+    "running",
+    "succeeded",
+    "failed",
+    "errored",
+    "timed_out",
+    "cancelled",
+    "lost",
+    "skipped",
+];
+
+/// Runs: what happened, and what goes on
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(List),
+    /// Show one: its stages with their states, times, reasons and metrics
+    Show(One),
+    Logs(logs::Logs),
+    Watch(watch::Watch),
+    /// Stop one. Stages with `run_on: [always]` still run; asked once more, they are stopped, too
+    Cancel(One),
+    Retry(RetryArgs),
+    /// Say in a line a stage what it waits for, or why it is as it is
+    Why(One),
+}
+
+/// List runs, the newest first
+#[derive(Debug, Args)]
+struct List {
+    /// Of this DAG: REPO/NAME, or NAME where only one repo has it
+    #[arg(long)]
+    dag: Option<String>,
+
+    /// In this state
+    #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
+    state: Option<String>,
+
+    /// Older than this run
+    #[arg(long, value_name = "RUN")]
+    before: Option<RunId>,
+
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+struct One {
+    /// The run's number
+    run: RunId,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Run one again, at the same commit and with the same parameters
+///
+/// It is a new run. Results of stages that need not run again are taken over.
+#[derive(Debug, Args)]
+struct RetryArgs {
+    /// The run's number
+    run: RunId,
+
+    /// Only what did not succeed, and all after it
+    #[arg(long, conflicts_with = "from")]
+    from_failed: bool,
+
+    /// This stage and all after it, and what did not succeed before it
+    #[arg(long, value_name = "STAGE")]
+    from: Option<String>,
+
+    /// A key of yours: the same key again starts nothing more
+    #[arg(long, value_name = "KEY")]
+    request: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Command {
+    pub(crate) async fn call(self) -> Done {
+        let client = self.connection.client()?;
+        match self.verb {
+            Verb::List(list) => {
+                let (dag, state) = (list.dag.as_deref(), list.state.as_deref());
+                let before = list.before.map(|run| run.0);
+                let runs = client.runs(dag, state, before, list.limit).await?;
+                list.output.show(&runs, || {
+                    view::run::list(&runs.items, clock::now(), output::width())
+                })?;
+                if let (true, Some(last)) = (runs.more, runs.items.last())
+                    && output::is_terminal()
+                {
+                    output::note(&format!("there are more: --before {}", last.id));
+                }
+                Ok(())
+            }
+            Verb::Show(One { run, output }) => {
+                let run = client.run(run.0).await?;
+                output.show(&run, || {
+                    view::run::show(&run, clock::now(), output::width())
+                })
+            }
+            Verb::Logs(logs) => logs.call(&client).await,
+            Verb::Watch(watch) => watch.call(&client).await,
+            Verb::Cancel(One { run, output }) => {
+                let run = client.cancel(run.0).await?;
+                output.show(&run, || view::run::title(&run, clock::now()))
+            }
+            Verb::Retry(args) => {
+                let retry = Retry {
+                    from_failed: args.from_failed,
+                    from: args.from,
+                    request: args.request,
+                };
+                let started = client.retry(args.run.0, &retry).await?;
+                args.output.show(&started, || started_line(&started))
+            }
+            Verb::Why(One { run, output }) => {
+                let run = client.run(run.0).await?;
+                output.show(&run, || view::run::why(&run))
+            }
+        }
+    }
+}
+
+/// How logs look where they are printed now.
+pub(crate) fn look(timestamps: bool) -> Look {
+    Look {
+        timestamps,
+        colours: output::has_colours(),
+        terminal: output::is_terminal(),
+    }
+}

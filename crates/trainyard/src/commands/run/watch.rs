@@ -1,0 +1,111 @@
+//! `trainyard run watch`
+
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use console::Term;
+use futures_util::StreamExt;
+use trainyard_api::{Client, RunDetail};
+use trainyard_core::id::RunId;
+
+use crate::failure::{Done, Failure};
+use crate::view::state::is_good;
+use crate::{clock, output, view};
+
+/// How often times are brought up to date on a terminal.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Watch one to its end. The exit code is 1 if it does not succeed
+///
+/// A terminal shows the whole run, always up to date; elsewhere, every change is a line.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The run's number
+    run: RunId,
+}
+
+impl Watch {
+    pub(crate) async fn call(self, client: &Client) -> Done {
+        let last = if output::is_terminal() {
+            drawn(client, self.run.0).await?
+        } else {
+            told(client, self.run.0).await?
+        };
+        match last {
+            Some(run) if is_good(&run.summary.state) => Ok(()),
+            Some(_) | None => Err(Failure::Run),
+        }
+    }
+}
+
+async fn told(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
+    let mut changes = pin!(client.watch_run(id));
+    let mut last: Option<RunDetail> = None;
+    while let Some(run) = changes.next().await {
+        let run = run?;
+        output::text(&view::run::changes(last.as_ref(), &run, clock::now()))?;
+        last = Some(run);
+    }
+    Ok(last)
+}
+
+async fn drawn(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
+    let mut changes = pin!(client.watch_run(id));
+    let mut tick = tokio::time::interval(TICK);
+    let terminal = Term::stdout();
+    let mut last: Option<RunDetail> = None;
+    let mut lines = 0;
+    loop {
+        let is_over = tokio::select! {
+            run = changes.next() => match run {
+                Some(run) => {
+                    last = Some(run?);
+                    false
+                }
+                None => true,
+            },
+            _ = tick.tick() => false,
+        };
+        terminal.clear_last_lines(lines)?;
+        lines = 0;
+        if let Some(run) = &last {
+            let (height, width) = terminal.size();
+            let text = view::run::show(run, clock::now(), Some(width));
+            // What has scrolled away cannot be drawn over; the last picture is whole.
+            let fits = usize::from(height).saturating_sub(1);
+            let text = if is_over {
+                text
+            } else {
+                first_lines(&text, fits)
+            };
+            lines = text.lines().count();
+            output::text(&text)?;
+        }
+        if is_over {
+            return Ok(last);
+        }
+    }
+}
+
+/// The first lines of a text, and how many are missing.
+fn first_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= count {
+        return text.to_owned();
+    }
+    let shown = count.saturating_sub(1);
+    let missing = lines.len() - shown;
+    format!("{}\n… {missing} more lines\n", lines[..shown].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_higher_than_the_terminal_is_cut_and_says_so() {
+        assert_eq!(first_lines("a\nb\nc\n", 3), "a\nb\nc\n");
+        assert_eq!(first_lines("a\nb\nc\nd\n", 3), "a\nb\n… 2 more lines\n");
+    }
+}

@@ -1,0 +1,61 @@
+//! `trainyard token`
+
+use clap::{Args, Subcommand};
+
+use crate::connection::Connection;
+use crate::failure::Done;
+use crate::output::{self, Format, OutputArgs};
+use crate::view;
+
+/// Tokens: who may call the daemon
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make one. Its text is printed once, and stored nowhere
+    Create {
+        /// Whose it is: shown as who did what
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// List them, without their texts
+    List(OutputArgs),
+    /// Revoke one; it is of no use from then on
+    Revoke {
+        /// Its name, or its id
+        token: String,
+    },
+}
+
+impl Command {
+    pub(crate) async fn call(self) -> Done {
+        let client = self.connection.client()?;
+        match self.verb {
+            Verb::Create { name, output } => {
+                let made = client.create_token(&name).await?;
+                if output.output == Format::Table {
+                    // Apart from the token, so that `TOKEN=$(trainyard token create ci)` works.
+                    output::note(&format!("the token of {name}; it is not shown again:"));
+                }
+                output.show(&made, || made.secret.clone())
+            }
+            Verb::List(output) => {
+                let tokens = client.tokens().await?;
+                output.show(&tokens, || {
+                    view::token::list(&tokens.items, output::width())
+                })
+            }
+            Verb::Revoke { token } => {
+                client.revoke_token(&token).await?;
+                output::text(&format!("{token} is revoked"))
+            }
+        }
+    }
+}

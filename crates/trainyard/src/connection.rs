@@ -1,0 +1,57 @@
+//! Which daemon a command talks to, and as whom.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+use trainyard_api::Client;
+use trainyard_daemon::endpoint::{self, Given, Places};
+
+use crate::failure::Failure;
+
+/// Where the daemon is. Without any of these, the one of `./.trainyard` or the newest of this user.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Daemon")]
+pub(crate) struct Connection {
+    /// Its address, such as http://127.0.0.1:8080
+    #[arg(
+        long,
+        global = true,
+        env = "TRAINYARD_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    url: Option<String>,
+
+    /// The token to show. Others on this machine can read command lines: prefer the variable
+    #[arg(
+        long, global = true, env = "TRAINYARD_TOKEN", hide_env_values = true, value_name = "TOKEN",
+        value_parser = |text: &str| Ok::<_, std::convert::Infallible>(SecretString::from(text))
+    )]
+    token: Option<SecretString>,
+
+    /// Its data folder, to take address and token from
+    #[arg(
+        long,
+        global = true,
+        env = "TRAINYARD_DATA_DIR",
+        hide_env_values = true,
+        value_name = "FOLDER"
+    )]
+    data_dir: Option<PathBuf>,
+}
+
+impl Connection {
+    /// A client for that daemon.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let given = Given {
+            url: self.url.clone(),
+            token: self.token.clone(),
+            data_dir: self.data_dir.clone(),
+        };
+        let found = endpoint::find(given, &Places::of_this_process())
+            .map_err(|error| Failure::refused(error.to_string()))?;
+        let token = found.token.unwrap_or_default();
+        Ok(Client::new(&found.url, token.expose_secret())?)
+    }
+}

@@ -1,0 +1,137 @@
+//! How a call can end other than well, and the exit code of each way: the only place that knows them.
+//!
+//! 0 good, 1 the run failed, 2 wrong usage or an invalid file, 3 the daemon, or what a daemon needs,
+//! is unreachable or refused.
+
+use std::io;
+use std::process::ExitCode;
+
+use owo_colors::OwoColorize;
+use trainyard_api::ClientError;
+
+use crate::output;
+
+/// What a command returns.
+pub(crate) type Done = Result<(), Failure>;
+
+/// How a call ended other than well.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A run did not succeed. What there is to say was said.
+    Run,
+    /// Files have faults. They were shown.
+    Faults,
+    /// The command was given wrongly, or names a file that cannot be used.
+    Usage(Problem),
+    /// The daemon, or what it needs, is unreachable or refused.
+    Refused(Problem),
+    /// What was to be printed could not be.
+    Output(io::Error),
+    /// The command line itself is wrong, or help was asked for.
+    CommandLine(clap::Error),
+}
+
+/// What is wrong, where, and what to do.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    message: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    /// What is wrong, and where.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// With what to do about it.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl Failure {
+    /// Wrong usage.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(Problem::new(message))
+    }
+
+    /// Something that is needed cannot be had.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::Refused(Problem::new(message))
+    }
+
+    /// A file or folder of this machine that cannot be used. `what` tells what was to be done.
+    pub(crate) fn file(path: &std::path::Path, what: &str, error: &io::Error) -> Self {
+        Self::usage(format!("{} cannot be {what}: {error}", path.display()))
+    }
+
+    /// Says what went wrong on standard error. Returns the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        let (problem, code) = match self {
+            Self::Run => return ExitCode::from(1),
+            Self::Faults => return ExitCode::from(2),
+            Self::Usage(problem) => (problem, 2),
+            Self::Refused(problem) => (problem, 3),
+            // The reader has seen enough, as `head` does: no fault of anybody's.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return ExitCode::SUCCESS;
+            }
+            Self::Output(error) => (Problem::new(format!("cannot write: {error}")), 2),
+            Self::CommandLine(error) => {
+                // Nowhere is left to tell that it cannot be told.
+                let _ = error.print();
+                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            }
+        };
+        output::complain(&format!("{} {}", "error:".red().bold(), problem.message));
+        if let Some(help) = problem.help {
+            output::complain(&format!("{} {help}", "help:".cyan().bold()));
+        }
+        ExitCode::from(code)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        let help = match error {
+            ClientError::Unreachable { .. } => Some(
+                "start one with `trainyard dev`, or say where it is with --url or TRAINYARD_URL"
+                    .to_owned(),
+            ),
+            ClientError::Refused { body, .. } => body.help,
+            ClientError::NotUnderstood { .. } => {
+                Some("use the same version of `trainyard` as the daemon's".to_owned())
+            }
+            ClientError::InvalidToken => {
+                Some("look at TRAINYARD_TOKEN; `trainyard token create` makes a token".to_owned())
+            }
+        };
+        Self::Refused(Problem { message, help })
+    }
+}
+
+/// An error with all that is behind it, said once each.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(&format!(": {more}"));
+        }
+        source = error.source();
+    }
+    text
+}

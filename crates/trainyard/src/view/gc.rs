@@ -1,0 +1,26 @@
+//! What garbage collection did.
+
+use trainyard_api::GcReport;
+
+use crate::view::detail::Detail;
+use crate::view::quantity::size;
+
+/// The report.
+pub(crate) fn report(report: &GcReport) -> String {
+    let mut detail = Detail::default();
+    detail.line("runs", report.runs.to_string());
+    detail.line("logs of runs that stay", report.logs.to_string());
+    detail.line("webhook deliveries", report.deliveries.to_string());
+    detail.line("DAG versions", report.dag_versions.to_string());
+    let files = format!(
+        "{} ({})",
+        report.artifact_files,
+        size(report.artifact_bytes)
+    );
+    detail.line("artifact files", files);
+    detail.text(if report.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    })
+}

@@ -1,0 +1,155 @@
+//! A DAG as a picture: for a terminal, for Graphviz, for Mermaid.
+
+use std::collections::BTreeMap;
+
+use owo_colors::OwoColorize;
+
+use crate::view::{lanes, plain};
+
+/// A stage as pictures show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its name.
+    pub(crate) name: String,
+    /// The names of the stages that it needs.
+    pub(crate) needs: Vec<String>,
+    /// What stands beside it.
+    pub(crate) note: String,
+}
+
+/// The picture for a terminal: lines, or words where lines would be too many.
+pub(crate) fn draw(nodes: &[Node]) -> String {
+    let needs: Vec<Vec<usize>> = nodes.iter().map(|node| places(nodes, node)).collect();
+    let width = nodes.iter().map(|node| node.name.len()).max();
+    let width = width.unwrap_or_default();
+    let mut text = String::new();
+    let Some(rows) = lanes::draw(&needs) else {
+        for node in nodes {
+            let after = match node.needs.as_slice() {
+                [] => String::new(),
+                needs => format!("after {}", needs.join(", ")),
+            };
+            let line = format!("● {:width$}  {}", plain(&node.name), plain(&after));
+            text.push_str(&format!("{}\n", line.trim_end()));
+        }
+        return text;
+    };
+    let lines = rows.iter().map(|row| row.lines.chars().count()).max();
+    let lines = lines.unwrap_or_default();
+    for row in rows {
+        let Some(stage) = row.stage else {
+            text.push_str(&format!("{}\n", row.lines));
+            continue;
+        };
+        let node = &nodes[stage];
+        // Padded first: colours have a length, too.
+        let name = format!("{:width$}", plain(&node.name));
+        let note = plain(&node.note);
+        text.push_str(&format!("{:lines$} {}", row.lines, name.bold()));
+        if !note.is_empty() {
+            text.push_str(&format!("  {}", note.bright_black()));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn places(nodes: &[Node], node: &Node) -> Vec<usize> {
+    node.needs
+        .iter()
+        .filter_map(|need| nodes.iter().position(|other| other.name == *need))
+        .collect()
+}
+
+/// The picture for Graphviz.
+pub(crate) fn dot(dag: &str, nodes: &[Node]) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let mut text = format!(
+        "digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n",
+        quoted(dag)
+    );
+    for node in nodes {
+        text.push_str(&format!("  {};\n", quoted(&node.name)));
+    }
+    for node in nodes {
+        for need in &node.needs {
+            text.push_str(&format!("  {} -> {};\n", quoted(need), quoted(&node.name)));
+        }
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// The picture for Mermaid.
+pub(crate) fn mermaid(nodes: &[Node]) -> String {
+    // Mermaid has words that are no ids (`end`), so stages are numbered.
+    let ids: BTreeMap<&str, usize> = nodes
+        .iter()
+        .enumerate()
+        .map(|(place, node)| (node.name.as_str(), place))
+        .collect();
+    let mut text = "flowchart LR\n".to_owned();
+    for (place, node) in nodes.iter().enumerate() {
+        text.push_str(&format!("  s{place}[\"{}\"]\n", node.name));
+    }
+    for (place, node) in nodes.iter().enumerate() {
+        for need in node.needs.iter().filter_map(|need| ids.get(need.as_str())) {
+            text.push_str(&format!("  s{need} --> s{place}\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anstream::adapter::strip_str;
+
+    use super::*;
+
+    fn nodes() -> Vec<Node> {
+        let node = |name: &str, needs: &[&str], note: &str| Node {
+            name: name.to_owned(),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            note: note.to_owned(),
+        };
+        vec![
+            node("split", &[], "alpine:3"),
+            node("left", &["split"], "alpine:3"),
+            node("right", &["split"], "alpine:3"),
+            node("join", &["left", "right"], "built from ."),
+        ]
+    }
+
+    #[test]
+    fn names_stand_in_a_column_beside_the_lines() {
+        insta::assert_snapshot!(strip_str(&draw(&nodes())).to_string());
+    }
+
+    #[test]
+    fn graphviz_and_mermaid_get_every_edge() {
+        insta::assert_snapshot!(format!(
+            "{}\n{}",
+            dot("a \"b\"", &nodes()),
+            mermaid(&nodes())
+        ));
+    }
+
+    #[test]
+    fn very_many_lanes_become_words() {
+        let mut nodes: Vec<Node> = (0..30)
+            .map(|n| Node {
+                name: format!("s{n}"),
+                needs: Vec::new(),
+                note: String::new(),
+            })
+            .collect();
+        nodes.push(Node {
+            name: "all".to_owned(),
+            needs: nodes.iter().map(|node| node.name.clone()).collect(),
+            note: String::new(),
+        });
+        let text = draw(&nodes);
+        assert!(text.starts_with("● s0\n"), "{text}");
+        assert!(text.contains("● all  after s0, s1,"), "{text}");
+    }
+}

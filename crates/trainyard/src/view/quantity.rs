@@ -1,0 +1,113 @@
+//! Moments, durations, sizes, numbers and commits in words.
+
+use std::time::Duration;
+
+use trainyard_api::Timestamp;
+
+/// How much of a commit's hash people see.
+const COMMIT_SHOWN: usize = 10;
+
+/// A moment to the second, in UTC: `2026-11-23 15:04:05`.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The same, or a dash.
+pub(crate) fn moment_or_dash(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "-".to_owned(), moment)
+}
+
+/// The time between two moments; none where the clocks disagree.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    (to - from).to_std().unwrap_or_default()
+}
+
+/// A duration: `0.4s`, `12s`, `3m 05s`, `2h 07m`, `3d 04h`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", time.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// A size: `12 B`, `3.4 KiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A metric's value with at most six digits after the point.
+pub(crate) fn number(value: f64) -> String {
+    let text = format!("{value:.6}");
+    // Very small and very large numbers would lose all that matters, or fill the line.
+    if value != 0.0 && (value.abs() < 1e-4 || value.abs() >= 1e15) {
+        return format!("{value:e}");
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The beginning of a commit's hash.
+pub(crate) fn commit(hash: &str) -> &str {
+    hash.get(..COMMIT_SHOWN).unwrap_or(hash)
+}
+
+/// `1 stage`, `2 stages`.
+pub(crate) fn count(count: impl Into<u64>, what: &str) -> String {
+    let count = count.into();
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units_at_the_most() {
+        let shown = |seconds| duration(Duration::from_secs_f64(seconds));
+        assert_eq!(shown(0.0), "0.0s");
+        assert_eq!(shown(0.44), "0.4s");
+        assert_eq!(shown(59.9), "59s");
+        assert_eq!(shown(60.0), "1m 00s");
+        assert_eq!(shown(7_265.0), "2h 01m");
+        assert_eq!(shown(200_000.0), "2d 07h");
+    }
+
+    #[test]
+    fn sizes_and_numbers_are_short() {
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(5 << 30), "5.0 GiB");
+        assert_eq!(number(0.9), "0.9");
+        assert_eq!(number(569.0), "569");
+        assert_eq!(number(0.123_456_789), "0.123457");
+        assert_eq!(number(0.000_012), "1.2e-5");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_gives_no_negative_time() {
+        let early: Timestamp = "2026-11-23T15:00:00Z".parse().unwrap();
+        let late: Timestamp = "2026-11-23T15:00:01Z".parse().unwrap();
+        assert_eq!(between(late, early), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_commit_is_cut_and_a_short_one_is_not() {
+        assert_eq!(commit("0123456789abcdef"), "0123456789");
+        assert_eq!(commit(""), "");
+    }
+}

@@ -1,0 +1,132 @@
+//! Repos.
+
+use owo_colors::OwoColorize;
+use serde_json::Value;
+use trainyard_api::{Fault, Repo, RepoAdded, RepoDetail};
+
+use crate::view::dag;
+use crate::view::detail::Detail;
+use crate::view::plain;
+use crate::view::quantity::{commit, count, moment, moment_or_dash};
+use crate::view::table::{Rows, bad, cell};
+
+/// The list of repos.
+pub(crate) fn list(repos: &[Repo], width: Option<u16>) -> String {
+    let heads = ["REPO", "BRANCH", "DAGS", "FAULTS", "SYNCED (UTC)", "URL"];
+    let mut rows = Rows::new(&heads, width).right(2).right(3);
+    for repo in repos {
+        rows.add(vec![
+            cell(&repo.name),
+            cell(repo.branch.as_deref().unwrap_or("-")),
+            cell(repo.dags.to_string()),
+            match repo.faults {
+                0 => cell("0"),
+                faults => bad(faults.to_string()),
+            },
+            match &repo.last_error {
+                Some(problem) => bad(format!("failed: {problem}")),
+                None => cell(moment_or_dash(repo.last_sync_at)),
+            },
+            cell(&repo.url),
+        ]);
+    }
+    rows.text("no repos; `trainyard repo add NAME URL` adds one")
+}
+
+/// One repo in full.
+pub(crate) fn show(repo: &RepoDetail, width: Option<u16>) -> String {
+    let mut text = detail(&repo.repo, Some(&repo.webhook_url));
+    if !repo.branches.is_empty() {
+        let mut rows = Rows::new(&["BRANCH", "COMMIT", "MOVED (UTC)"], width);
+        for branch in &repo.branches {
+            rows.add(vec![
+                cell(&branch.name),
+                cell(commit(&branch.commit)),
+                cell(moment(branch.moved_at)),
+            ]);
+        }
+        text.push_str(&format!("\n{}", rows.text("")));
+    }
+    if !repo.dag_list.is_empty() {
+        text.push_str(&format!("\n{}", dag::list(&repo.dag_list, width)));
+    }
+    text.push_str(&faults(&repo.fault_list));
+    text
+}
+
+/// A repo that was just synced.
+pub(crate) fn synced(repo: &Repo) -> String {
+    detail(repo, None)
+}
+
+/// A repo that was just added.
+pub(crate) fn added(added: &RepoAdded) -> String {
+    let mut detail = Detail::default();
+    detail.line("url", &added.repo.url);
+    detail.line("webhook", &added.webhook_url);
+    detail.line_if("webhook secret", added.webhook_secret.as_deref());
+    let mut text = detail.text(&format!("follows {}", plain(&added.repo.name).bold()));
+    if added.webhook_secret.is_some() {
+        text.push_str("The webhook secret is not shown again. Without a webhook, the daemon finds pushes by itself.\n");
+    }
+    text
+}
+
+/// DAG files with faults, as a compiler would list them.
+pub(crate) fn faults(faults: &[Fault]) -> String {
+    let mut text = String::new();
+    for fault in faults {
+        text.push_str(&format!(
+            "\n{} on {} at {}\n",
+            plain(&fault.path).bold(),
+            plain(&fault.branch),
+            commit(&fault.commit)
+        ));
+        for diagnostic in fault.diagnostics.as_array().into_iter().flatten() {
+            let number = |key: &str| diagnostic.get(key).and_then(Value::as_u64).unwrap_or(1);
+            let word = |key: &str| diagnostic.get(key).and_then(Value::as_str);
+            text.push_str(&format!(
+                "  {}:{}:{}: {}\n",
+                plain(&fault.path),
+                number("line"),
+                number("column"),
+                plain(word("message").unwrap_or("it has a fault")).red()
+            ));
+            if let Some(help) = word("help") {
+                text.push_str(&format!("    help: {}\n", plain(help)));
+            }
+        }
+    }
+    text
+}
+
+fn detail(repo: &Repo, webhook_url: Option<&str>) -> String {
+    let mut detail = Detail::default();
+    detail.line("url", &repo.url);
+    detail.line(
+        "branch",
+        repo.branch.as_deref().unwrap_or("the remote's default"),
+    );
+    detail.line_if("webhook", webhook_url.filter(|_| repo.takes_webhooks));
+    detail.line(
+        "looked at",
+        format!("every {}", seconds(repo.poll_every_seconds)),
+    );
+    if repo.has_credentials {
+        detail.line("credentials", "set");
+    }
+    let synced = repo.last_sync_at.map(|at| format!("{} UTC", moment(at)));
+    detail.line("synced", synced.as_deref().unwrap_or("not yet"));
+    detail.line_if("sync failed", repo.last_error.as_deref());
+    let faults = count(repo.faults, "file");
+    let faults = (repo.faults > 0).then(|| format!(", {faults} with faults"));
+    detail.line(
+        "DAGs",
+        format!("{}{}", repo.dags, faults.unwrap_or_default()),
+    );
+    detail.text(&plain(&repo.name).bold().to_string())
+}
+
+fn seconds(seconds: u64) -> String {
+    super::quantity::duration(std::time::Duration::from_secs(seconds))
+}

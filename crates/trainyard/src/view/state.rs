@@ -1,0 +1,78 @@
+//! How states look: a colour for each kind of them.
+
+use comfy_table::Color;
+use owo_colors::Style;
+use trainyard_core::outcome::Outcome;
+
+/// What a state means to somebody who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// It went well.
+    Good,
+    /// It did not.
+    Bad,
+    /// It was not done.
+    Off,
+    /// It goes on.
+    Busy,
+    /// It waits.
+    Waiting,
+}
+
+impl Mood {
+    /// The mood of a state's word.
+    pub(crate) fn of(state: &str) -> Self {
+        match Outcome::from_word(state) {
+            Some(Outcome::Succeeded) => Self::Good,
+            Some(
+                Outcome::Failed
+                | Outcome::Errored
+                | Outcome::TimedOut
+                | Outcome::Lost
+                | Outcome::UpstreamFailed,
+            ) => Self::Bad,
+            Some(Outcome::Cancelled | Outcome::Skipped) => Self::Off,
+            None if matches!(state, "running" | "starting") => Self::Busy,
+            None => Self::Waiting,
+        }
+    }
+
+    /// Its colour in a table.
+    pub(crate) const fn colour(self) -> Color {
+        match self {
+            Self::Good => Color::DarkGreen,
+            Self::Bad => Color::DarkRed,
+            Self::Off => Color::DarkYellow,
+            Self::Busy => Color::DarkCyan,
+            Self::Waiting => Color::DarkGrey,
+        }
+    }
+
+    /// Its style in text.
+    pub(crate) const fn style(self) -> Style {
+        match self {
+            Self::Good => Style::new().green(),
+            Self::Bad => Style::new().red(),
+            Self::Off => Style::new().yellow(),
+            Self::Busy => Style::new().cyan(),
+            Self::Waiting => Style::new().bright_black(),
+        }
+    }
+}
+
+/// Whether a run that is in this state has ended well. One that was skipped by its DAG's rule has
+/// done what the rule says.
+pub(crate) fn is_good(state: &str) -> bool {
+    match Outcome::from_word(state) {
+        Some(Outcome::Succeeded | Outcome::Skipped) => true,
+        Some(
+            Outcome::Failed
+            | Outcome::Errored
+            | Outcome::TimedOut
+            | Outcome::Cancelled
+            | Outcome::Lost
+            | Outcome::UpstreamFailed,
+        )
+        | None => false,
+    }
+}
