@@ -158,6 +158,7 @@ macro_rules! conformance_tests {
             stopping_ends_a_program_by_sigterm,
             stopping_kills_what_ignores_sigterm,
             stopping_what_ended_leaves_it_alone,
+            what_never_was_is_gone,
             removing_is_final_and_can_be_repeated,
             a_listing_shows_every_state,
             a_missing_program_is_told,

@@ -186,9 +186,9 @@ fn in_words(text: &str) -> String {
         .and_then(|(_, rest)| rest.split_once('"'))
         .map(|(program, _)| program);
     match quoted {
-        Some("docker-init") => "the Docker engine's host has no `docker-init`; install it, or set \
-             `docker.init = false`"
-            .to_owned(),
+        Some("docker-init") => {
+            "the Docker engine's host has no `docker-init`; install it there".to_owned()
+        }
         Some(program) if text.contains("permission denied") => {
             format!("`{program}` is in the image, but is not executable")
         }

@@ -12,10 +12,11 @@
 //! Images need no preparing, with two exceptions for tests: those named `fake/missing…` do not
 //! exist, and those named `fake/unreachable…` cannot be fetched.
 
+mod collect;
 mod container;
 pub mod script;
+mod state;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,12 +29,12 @@ use trainyard_core::id::AttemptId;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 
-use self::container::{Container, Life};
-use self::script::{Call, Program};
-use crate::archive::{FolderArchive, HashingFile};
+use self::container::Life;
+use self::script::Call;
+use self::state::{State, gone, no_answer};
 use crate::contract::{
-    Collected, CollectedKind, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor,
-    LogFrame, LogStream, PreparedImage, Status,
+    Collected, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor, LogFrame,
+    LogStream, PreparedImage, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -47,15 +48,6 @@ pub struct Fake {
 struct Engine {
     state: Mutex<State>,
     silent: AtomicBool,
-}
-
-#[derive(Default)]
-struct State {
-    containers: HashMap<AttemptId, Container>,
-    /// How often each attempt's program ran; kept when its container is removed.
-    runs: HashMap<AttemptId, u32>,
-    trouble: HashMap<(AttemptId, Call), u32>,
-    misuse: Vec<String>,
 }
 
 impl fmt::Debug for Fake {
@@ -107,123 +99,6 @@ impl Fake {
             return Err(no_answer());
         }
         Ok(())
-    }
-}
-
-fn no_answer() -> Error {
-    Error::new(ErrorKind::Unreachable, "the fake engine does not answer")
-}
-
-fn gone(attempt: AttemptId) -> Error {
-    Error::new(
-        ErrorKind::Gone,
-        format!("the fake engine has no container of attempt {attempt}"),
-    )
-}
-
-impl State {
-    fn broken(&mut self, what: String) -> Error {
-        let message = format!("the executor contract is broken: {what}");
-        self.misuse.push(message.clone());
-        Error::new(ErrorKind::Mismatch, message)
-    }
-
-    /// The call's container with its state brought up to now, unless the script disturbs the call.
-    fn reach(&mut self, call: Call, attempt: AttemptId) -> Result<Option<&mut Container>, Error> {
-        self.disturb(call, attempt)?;
-        if !self.runs.contains_key(&attempt) {
-            return Err(self.broken(format!("{call:?} of attempt {attempt} before its create")));
-        }
-        if let Some(container) = self.containers.get_mut(&attempt) {
-            container.settle(Instant::now());
-            if container.life == Life::Vanished {
-                self.containers.remove(&attempt);
-            }
-        }
-        Ok(self.containers.get_mut(&attempt))
-    }
-
-    fn disturb(&mut self, call: Call, attempt: AttemptId) -> Result<(), Error> {
-        match self.trouble.get_mut(&(attempt, call)) {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                Err(no_answer())
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn create(&mut self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        let attempt = spec.attempt;
-        let handle = Handle {
-            attempt,
-            container: format!("fake-{attempt}"),
-        };
-        if let Some(found) = self.containers.get_mut(&attempt) {
-            if found.spec_hash != spec.hash() {
-                return Err(Error::new(
-                    ErrorKind::Mismatch,
-                    format!("a container of attempt {attempt} exists with another spec"),
-                ));
-            }
-            if spec.fence < found.newest_fence {
-                let newest = found.newest_fence;
-                return Err(self.broken(format!(
-                    "create of attempt {attempt} with fence {}, after one with fence {newest}: \
-                     this supervisor was fenced off",
-                    spec.fence
-                )));
-            }
-            found.newest_fence = spec.fence;
-            self.disturb(Call::Create, attempt)?;
-            return Ok(handle);
-        }
-        if self.runs.contains_key(&attempt) {
-            return Err(self.broken(format!("create of attempt {attempt} after its remove")));
-        }
-        let program =
-            Program::read(spec).map_err(|problem| Error::new(ErrorKind::Start, problem))?;
-        for (call, times) in &program.trouble {
-            self.trouble.entry((attempt, *call)).or_insert(*times);
-        }
-        self.disturb(Call::Create, attempt)?;
-        if program.image_missing {
-            return Err(Error::new(
-                ErrorKind::ImageNotFound,
-                format!("the fake engine has no image `{}`", spec.image),
-            ));
-        }
-        self.runs.insert(attempt, 0);
-        self.containers
-            .insert(attempt, Container::new(spec, program));
-        Ok(handle)
-    }
-
-    fn start(&mut self, attempt: AttemptId) -> Result<(), Error> {
-        let container = self
-            .reach(Call::Start, attempt)?
-            .ok_or_else(|| gone(attempt))?;
-        if container.life != Life::Created {
-            return Ok(());
-        }
-        if let Some(problem) = &container.program.start_error {
-            return Err(Error::new(ErrorKind::Start, problem.clone()));
-        }
-        container.start(Instant::now());
-        *self.runs.entry(attempt).or_default() += 1;
-        Ok(())
-    }
-
-    fn remove(&mut self, attempt: AttemptId) -> Result<(), Error> {
-        match self.reach(Call::Remove, attempt)? {
-            Some(container) if matches!(container.life, Life::Running { .. }) => Err(self.broken(
-                format!("remove of attempt {attempt} while it runs, without stop"),
-            )),
-            Some(_) | None => {
-                self.containers.remove(&attempt);
-                Ok(())
-            }
-        }
     }
 }
 
@@ -367,7 +242,7 @@ impl Executor for Fake {
             }
             Arc::clone(&container.program)
         };
-        collect(&program, output, to, limit)
+        collect::collect(&program, output, to, limit)
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
@@ -450,41 +325,4 @@ async fn at(moment: Option<Instant>) {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-fn collect(
-    program: &Program,
-    output: &RelativePath,
-    to: &Path,
-    limit: u64,
-) -> Result<Option<Collected>, Error> {
-    let open = || HashingFile::create(to, output, limit);
-    if let Some(content) = program.outputs.get(output.as_str()) {
-        let mut file = open()?;
-        file.write(content)?;
-        return file.finish(CollectedKind::File).map(Some);
-    }
-    let folder = if output.is_root() {
-        String::new()
-    } else {
-        format!("{output}/")
-    };
-    let mut members = program
-        .outputs
-        .iter()
-        .filter_map(|(path, content)| Some((path.strip_prefix(&folder)?, content)))
-        .peekable();
-    if members.peek().is_none() {
-        return Ok(None);
-    }
-    let mut archive = FolderArchive::new(open()?);
-    for (path, content) in members {
-        archive.file(
-            Path::new(path),
-            false,
-            content.len() as u64,
-            &mut content.as_slice(),
-        )?;
-    }
-    archive.finish().map(Some)
 }

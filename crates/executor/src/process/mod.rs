@@ -2,7 +2,7 @@
 //! without a container engine. There is no isolation: a stage can do what the daemon's user can.
 //!
 //! Each attempt has a folder of its own, and all that is known of it is in that folder, so a daemon
-//! that starts again finds its attempts as they are: see [`folder`]. A small shell wrapper in a
+//! that starts again finds its attempts as they are. A small shell wrapper in a
 //! session of its own runs the program and writes its exit code down; it outlives the daemon.
 //!
 //! What it does not do: `image:` and `build:` are ignored, stages run with what the host has.

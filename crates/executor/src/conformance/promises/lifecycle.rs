@@ -1,0 +1,232 @@
+//! From create to the end, once, whoever watches.
+
+use std::time::Duration;
+
+use trainyard_core::id::Fence;
+
+use super::{PLENTY, WITNESS};
+use crate::conformance::{Kit, MissingProgram, Program, Subject};
+use crate::contract::{ErrorKind, Executor, Status};
+
+/// Exit codes come back as they are, and the end has a time.
+pub async fn an_exit_code_is_told<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    for code in [0, 1, 42] {
+        let spec = kit.spec(&Program::Exit(code));
+        let handle = kit.start(&executor, &spec).await;
+        let ended = kit.end(&executor, &handle).await;
+        let Status::Exited {
+            code: told,
+            out_of_memory,
+            ..
+        } = ended
+        else {
+            panic!("{ended:?}");
+        };
+        assert_eq!((told, out_of_memory), (code, false));
+        assert_eq!(
+            kit.end(&executor, &handle).await,
+            ended,
+            "a second wait says the same"
+        );
+        let looked = executor.inspect(&handle).await.expect("an answer");
+        assert_eq!(looked, Some(ended), "a look says the same");
+    }
+    kit
+}
+
+/// A second create with the same spec gives the same container, also with a later fence.
+pub async fn creating_again_adopts<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    let mut spec = kit.spec(&WITNESS);
+    let first = executor.create(&spec).await.expect("a container");
+    spec.fence = Fence(2);
+    let second = executor.create(&spec).await.expect("the same container");
+    assert_eq!(first, second);
+    let listed = executor.list().await.expect("a listing");
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(
+        listed[0].fence,
+        Fence(1),
+        "it keeps the fence of its creator"
+    );
+    assert_eq!(listed[0].spec_hash, spec.hash());
+    kit
+}
+
+/// A create with another spec is refused, and the container is left alone.
+pub async fn another_spec_for_the_same_attempt_is_refused<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    let spec = kit.spec(&WITNESS);
+    let handle = executor.create(&spec).await.expect("a container");
+    let mut other = spec.clone();
+    other.env.insert("OTHER".to_owned(), "1".to_owned());
+    let error = executor.create(&other).await.expect_err("a refusal");
+    assert_eq!(error.kind, ErrorKind::Mismatch, "{error}");
+    assert_eq!(executor.inspect(&handle).await, Ok(Some(Status::Created)));
+    kit
+}
+
+/// However often a program is started, while it runs and after it ended: it runs once.
+pub async fn starting_again_runs_nothing<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    let spec = kit.spec(&Program::TakeASecond("ran", "done"));
+    let handle = kit.start(&executor, &spec).await;
+    executor
+        .start(&handle)
+        .await
+        .expect("a start that does nothing");
+    kit.end(&executor, &handle).await;
+    executor
+        .start(&handle)
+        .await
+        .expect("a start that does nothing");
+    kit.subject
+        .make()
+        .await
+        .start(&handle)
+        .await
+        .expect("a start that does nothing");
+    let status = executor.inspect(&handle).await.expect("an answer");
+    assert!(
+        matches!(status, Some(Status::Exited { code: 0, .. })),
+        "{status:?}"
+    );
+    let printed = kit.printed(&executor, &handle).await;
+    assert_eq!(printed.stdout, "ran\ndone\n", "the log shows one run");
+    kit
+}
+
+/// A daemon that starts anew finds what another one created, with the handle or without.
+pub async fn an_attempt_is_taken_over_before_its_start<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let with_handle = kit.spec(&WITNESS);
+    let without = kit.spec(&WITNESS);
+    let before = kit.subject.make().await;
+    let handle = before.create(&with_handle).await.expect("a container");
+    before.create(&without).await.expect("a container");
+    drop(before);
+    let after = kit.subject.make().await;
+    assert_eq!(after.inspect(&handle).await, Ok(Some(Status::Created)));
+    after.start(&handle).await.expect("a start");
+    let (again, _) = kit.run(&after, &without).await;
+    kit.end(&after, &handle).await;
+    for handle in [handle, again] {
+        assert_eq!(kit.printed(&after, &handle).await.stdout, "ran\n");
+    }
+    kit
+}
+
+/// A program goes on when its daemon goes; the next one sees its end and all of its log.
+pub async fn an_attempt_is_taken_over_while_it_runs<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let spec = kit.spec(&Program::TakeASecond("ran", "done"));
+    let before = kit.subject.make().await;
+    let handle = kit.start(&before, &spec).await;
+    drop(before);
+    let after = kit.subject.make().await;
+    let status = after.inspect(&handle).await.expect("an answer");
+    assert!(matches!(status, Some(Status::Running { .. })), "{status:?}");
+    let ended = kit.end(&after, &handle).await;
+    assert!(matches!(ended, Status::Exited { code: 0, .. }), "{ended:?}");
+    assert_eq!(kit.printed(&after, &handle).await.stdout, "ran\ndone\n");
+    kit
+}
+
+/// An end that no daemon saw is still there, with its code and its outputs.
+pub async fn an_attempt_is_taken_over_after_its_end<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let mut spec = kit.spec(&Program::Write(&[("model.bin", "weights")]));
+    spec.outputs = true;
+    let before = kit.subject.make().await;
+    let (handle, _) = kit.run(&before, &spec).await;
+    drop(before);
+    let after = kit.subject.make().await;
+    spec.fence = Fence(2);
+    assert_eq!(after.create(&spec).await, Ok(handle.clone()));
+    after
+        .start(&handle)
+        .await
+        .expect("a start that does nothing");
+    let ended = kit.end(&after, &handle).await;
+    assert!(matches!(ended, Status::Exited { code: 0, .. }), "{ended:?}");
+    let output = kit
+        .collect(&after, &handle, "model.bin", PLENTY)
+        .await
+        .expect("an answer");
+    assert_eq!(output.map(|(_, bytes)| bytes), Some(b"weights".to_vec()));
+    kit
+}
+
+/// A listing is complete, whatever state its containers are in.
+pub async fn a_listing_shows_every_state<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    let created = executor
+        .create(&kit.spec(&WITNESS))
+        .await
+        .expect("a container");
+    let running = kit.start(&executor, &kit.spec(&Program::Hang)).await;
+    let (ended, _) = kit.run(&executor, &kit.spec(&Program::Exit(1))).await;
+    let listed = executor.list().await.expect("a listing");
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    let status = |handle| {
+        let found = listed.iter().find(|listed| listed.handle == handle);
+        found
+            .unwrap_or_else(|| panic!("{handle:?} is not listed"))
+            .status
+            .clone()
+    };
+    assert_eq!(status(created), Status::Created);
+    assert!(matches!(status(running.clone()), Status::Running { .. }));
+    assert!(matches!(
+        status(ended),
+        Status::Exited { .. } | Status::Unknown
+    ));
+    executor
+        .stop(&running, Duration::ZERO)
+        .await
+        .expect("a stop");
+    kit
+}
+
+/// A program that is not there is told of in the way that the executor says.
+pub async fn a_missing_program_is_told<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    let spec = kit.spec(&Program::Missing);
+    let handle = executor.create(&spec).await.expect("a container");
+    let started = executor.start(&handle).await;
+    match kit.subject.missing_program() {
+        MissingProgram::StartFails => {
+            let error = started.expect_err("no start");
+            assert_eq!(error.kind, ErrorKind::Start, "{error}");
+            assert!(
+                error.message.contains("no-such-program"),
+                "it is named: {error}"
+            );
+            assert_eq!(executor.inspect(&handle).await, Ok(Some(Status::Created)));
+        }
+        MissingProgram::Exit127 => {
+            started.expect("a start");
+            let ended = kit.end(&executor, &handle).await;
+            assert!(
+                matches!(ended, Status::Exited { code: 127, .. }),
+                "{ended:?}"
+            );
+            let printed = kit.printed(&executor, &handle).await;
+            assert!(
+                printed.stderr.contains("no-such-program"),
+                "it is named: {printed:?}"
+            );
+        }
+    }
+    kit
+}
+
+/// Whoever stops waiting does not stop the program.
+pub async fn giving_up_a_wait_leaves_the_program_alone<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    let spec = kit.spec(&Program::TakeASecond("ran", "done"));
+    let handle = kit.start(&executor, &spec).await;
+    let given_up = tokio::time::timeout(Duration::from_millis(50), executor.wait(&handle)).await;
+    assert!(given_up.is_err(), "it ended too soon: {given_up:?}");
+    kit.end(&executor, &handle).await;
+    assert_eq!(kit.printed(&executor, &handle).await.stdout, "ran\ndone\n");
+    kit
+}

@@ -1,0 +1,47 @@
+//! Outputs that a script left.
+
+use std::path::Path;
+
+use trainyard_core::stage::RelativePath;
+
+use super::script::Program;
+use crate::archive::{FolderArchive, HashingFile};
+use crate::contract::{Collected, CollectedKind, Error};
+
+/// Writes an output to the file `to`; `None` where the script left none.
+pub(super) fn collect(
+    program: &Program,
+    output: &RelativePath,
+    to: &Path,
+    limit: u64,
+) -> Result<Option<Collected>, Error> {
+    let open = || HashingFile::create(to, output, limit);
+    if let Some(content) = program.outputs.get(output.as_str()) {
+        let mut file = open()?;
+        file.write(content)?;
+        return file.finish(CollectedKind::File).map(Some);
+    }
+    let folder = if output.is_root() {
+        String::new()
+    } else {
+        format!("{output}/")
+    };
+    let mut members = program
+        .outputs
+        .iter()
+        .filter_map(|(path, content)| Some((path.strip_prefix(&folder)?, content)))
+        .peekable();
+    if members.peek().is_none() {
+        return Ok(None);
+    }
+    let mut archive = FolderArchive::new(open()?);
+    for (path, content) in members {
+        archive.file(
+            Path::new(path),
+            false,
+            content.len() as u64,
+            &mut content.as_slice(),
+        )?;
+    }
+    archive.finish().map(Some)
+}
