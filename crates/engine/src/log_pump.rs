@@ -90,6 +90,7 @@ impl LogPump {
                 };
                 match heard {
                     Heard::Frame(Ok(frame)) => self.take(&frame, ledger).await?,
+                    Heard::Frame(Err(error)) if error.kind == ErrorKind::Gone => break 'reopen,
                     Heard::Frame(Err(error)) => {
                         debug!(attempt = %handle.attempt, %error, "the log broke off; opening it again");
                         if !self.pause(&mut gone, &mut give_up, drain).await {
