@@ -11,7 +11,8 @@ fn the_refusal_names_the_number_and_the_bound() {
 stages:
   evaluate:
     image: "{IMAGE}"
-    run: echo "{{\"auc\": $TRAINYARD_PARAM_AUC}}" > "$OUTPUTS/metrics.json"
+    run: |
+      echo "{{\"auc\": $TRAINYARD_PARAM_AUC}}" > "$OUTPUTS/metrics.json"
     metrics: metrics.json
     gate: [{{metric: auc, min: 0.85}}]
   release: {{needs: [evaluate], image: "{IMAGE}", run: echo released}}
@@ -38,7 +39,13 @@ stages:
 #[test]
 fn a_metrics_file_that_is_no_object_of_numbers_fails_its_stage() {
     let scene = Scene::with_dag(&format!(
-        "stages: {{evaluate: {{image: \"{IMAGE}\", run: echo '{{\"auc\":\"good\"}}' > \"$OUTPUTS/m.json\", metrics: m.json}}}}\n"
+        r#"stages:
+  evaluate:
+    image: "{IMAGE}"
+    run: |
+      echo '{{"auc": "good"}}' > "$OUTPUTS/m.json"
+    metrics: m.json
+"#
     ));
     let run = scene.run("dag", &[]);
     let reason = &stage(&run, "evaluate")["reason"];

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -132,22 +131,14 @@ fn hear(heard: &Heard, stream: &TcpStream) {
     let _ = (&mut &*stream).write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
 }
 
-/// This host's address on Docker's default network.
+/// This host's address on Docker's default network, as containers see it.
 fn gateway() -> String {
-    let output = Command::new("docker")
-        .args([
-            "network",
-            "inspect",
-            "bridge",
-            "--format",
-            "{{(index .IPAM.Config 0).Gateway}}",
-        ])
-        .output()
-        .expect("the docker command; `make setup` installs it");
-    let address = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    assert!(
-        !address.is_empty(),
-        "no Docker engine answers; `make setup` starts one"
-    );
-    address
+    let routes = crate::engine::docker(&["run", "--rm", crate::engine::IMAGE, "ip", "route"]);
+    let route = routes
+        .lines()
+        .find_map(|line| line.strip_prefix("default via "));
+    route
+        .and_then(|route| route.split(' ').next())
+        .unwrap_or_else(|| panic!("no way out of Docker's default network: {routes}"))
+        .to_owned()
 }
