@@ -1,6 +1,6 @@
 //! Decisions of the planner, one by one, where an example says more than a property.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::run::{AttemptRef, CancelledBy, Run, StageState};
 use trainyard_core::stage::{RelativePath, RunOn, Stage};
+use trainyard_core::transition::apply;
 
 use crate::generate::auc;
 use crate::generate::draft::{after, dag_of, index, named, run_of};
@@ -365,6 +366,36 @@ fn a_retry_takes_over_what_succeeded_before_the_failure_and_nothing_after_it() {
 }
 
 #[test]
+fn a_retry_from_a_stage_runs_all_that_comes_after_it_again() {
+    let dag = Rc::new(dag_of(
+        vec![
+            named("extract"),
+            after("train", &["extract"]),
+            after("serve", &["train"]),
+            named("lint"),
+        ],
+        |_| {},
+    ));
+    let mut earlier = World::new(Rc::clone(&dag), 42);
+    earlier.settle(&[How::WELL], 9).expect("a fair end");
+    let from = Again::From("train".parse().expect("a name"));
+    let again = Run::again(
+        &dag,
+        run_of(&dag, 43).facts,
+        &earlier.run,
+        &from,
+        earlier.now,
+    );
+    let reruns = dag
+        .indices()
+        .filter(|index| again.stages[index.0].reused_from.is_none());
+    assert_eq!(
+        reruns.collect::<Vec<_>>(),
+        [index(&dag, "train"), index(&dag, "serve")]
+    );
+}
+
+#[test]
 fn a_wait_beyond_the_end_of_time_is_one_for_ever() {
     let mut world = world(vec![named("train")]);
     world.now = trainyard_core::Timestamp::MAX_UTC - Duration::from_secs(1);
@@ -375,6 +406,33 @@ fn a_wait_beyond_the_end_of_time_is_one_for_ever() {
     late.now = world.now;
     tell(&mut late, &[Event::RunStarted]);
     assert_eq!(late.wake_at, Some(trainyard_core::Timestamp::MAX_UTC));
+}
+
+#[test]
+fn one_plan_already_says_when_to_look_again() {
+    let mut train = named("train");
+    train.retry.attempts = 2;
+    let mut world = world(vec![train]);
+    let attempt = last(&world, "train");
+    let failed = AttemptEnd {
+        ending: exited(1),
+        ended_at: world.now,
+        metrics: BTreeMap::new(),
+    };
+    for event in [
+        Event::AttemptClaimed(attempt),
+        Event::AttemptFinished {
+            attempt,
+            end: failed,
+        },
+    ] {
+        apply(&world.dag, &mut world.run, &event, world.now).expect("it fits");
+    }
+    let backs_off = world.planned();
+    assert_eq!(backs_off.effects.len(), 1);
+    assert_eq!(backs_off.wake_at, Some(world.now + Duration::from_secs(10)));
+    tell(&mut world, &[cancel()]);
+    assert_eq!(world.wake_at, None);
 }
 
 #[test]

@@ -6,6 +6,9 @@
 //! wildcard minutes and hours fire whenever the clock shows them, so in both passes.
 //! A time is fixed if neither its minutes nor its hours hold a `*`: `30 2`, `0 2,14` and `0 8-18/2`
 //! are, `*/15 2` and `30 *` are not.
+//!
+//! Beyond crontab(5) the days take `L` (the last), `15W` (the weekday nearest to the 15th), `5#2`
+//! (the second Friday) and `5L` (the last Friday).
 
 mod ticks;
 
@@ -231,6 +234,15 @@ mod tests {
             "2026-11-30T00:00:00Z",
             "2026-12-01T00:00:00Z",
         );
+    }
+
+    #[test]
+    fn days_may_be_counted_within_the_month() {
+        let from = "2026-11-23T12:00:00Z";
+        next("0 3 L * *", Tz::UTC, from, "2026-11-30T03:00:00Z");
+        next("0 3 * * 5L", Tz::UTC, from, "2026-11-27T03:00:00Z");
+        next("0 3 * * 5#2", Tz::UTC, from, "2026-12-11T03:00:00Z");
+        next("0 3 6W * *", Tz::UTC, from, "2026-12-07T03:00:00Z");
     }
 
     #[test]
