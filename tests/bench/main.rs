@@ -11,6 +11,11 @@
 //! Rounds alternate with the bare loop, which drifts with the machine; ratios are pair by pair, and the
 //! median is told. Build with `--release` on both sides.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails, with the place and the error"
+)]
+
 mod bare;
 mod figures;
 mod idle;

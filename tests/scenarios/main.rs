@@ -1,5 +1,10 @@
 //! End-to-end scenarios: one file a promise. See the harness in `src/`.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails, with the place and the error"
+)]
+
 mod artifacts_reach_later_stages;
 mod bad_input_is_answered_in_words;
 mod cancel_beats_retry;

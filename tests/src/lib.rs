@@ -5,6 +5,11 @@
 //! records. A part that is missing (no engine, no Postgres, no binary) fails the test with a sentence
 //! that says how to get it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails, with the place and the error"
+)]
+
 pub mod cli;
 pub mod cluster;
 pub mod daemon;

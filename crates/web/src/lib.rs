@@ -3,7 +3,10 @@
 //! Handlers translate: they ask the store, and turn what it says into wire types. They decide nothing
 //! about runs. Every route needs a token unless [`auth::OPEN`] names it.
 
-#[expect(unused_qualifications, reason = "what utoipa's macros make of queries is qualified")]
+#[expect(
+    unused_qualifications,
+    reason = "what utoipa's macros make of queries is qualified"
+)]
 mod api;
 pub mod auth;
 mod error;
