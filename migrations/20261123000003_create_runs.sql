@@ -98,7 +98,9 @@ create table attempt (
     -- What it takes while it runs: {"gpu": 1}; null takes nothing but a slot.
     pools jsonb,
     timeout_ms bigint check (timeout_ms > 0),
-    owner uuid references daemon,
+    -- The daemon that holds it, or held it last. Without a foreign key: daemons are forgotten before
+    -- what they did, and attempts are written too often to be checked each time.
+    owner uuid,
     executor text,
     fence bigint,
     spec_hash text,
@@ -131,26 +133,24 @@ create table attempt (
     check ((stop_requested_at is null) = (stop_message is null))
 ) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02);
 create index attempt_waiting on attempt (run, queued_at, stage) where state = 'queued';
-create index attempt_held_by_run on attempt (run) where state in ('claimed', 'running');
-create index attempt_held_by_owner on attempt (owner) where state in ('claimed', 'running');
+-- As small as the machines are: also what is asked of all held attempts is read over it.
+create index attempt_held on attempt (run) where state in ('claimed', 'running');
 create index attempt_deadline on attempt (deadline_at)
     where state = 'running' and stop_requested_at is null and deadline_at is not null;
 create index attempt_unremoved on attempt (finished_at) where state = 'finished' and not removed;
--- For looking up a daemon's rows before it is forgotten.
-create index attempt_owner on attempt (owner) where owner is not null;
 
 -- What happened to a run, in order of id. Append-only. Has no foreign key: it is the busiest table,
 -- and its rows go together with their run.
 create table run_event (
-    id bigint generated always as identity primary key,
     run bigint not null,
+    id bigint generated always as identity,
     at timestamptz not null,
     kind text not null,
     stage integer,
     attempt integer,
-    detail jsonb
+    detail jsonb,
+    primary key (run, id)
 );
-create index run_event_run on run_event (run, id);
 
 create table metric (
     run bigint not null,

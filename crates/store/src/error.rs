@@ -130,9 +130,14 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later with nothing changed.
     #[must_use]
-    pub const fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Contention(_) | Self::StorageFull { .. } => true,
+            // Out of disk, memory or time: what was asked for is not at fault.
+            Self::Database(error) => {
+                let code = error.as_database_error().and_then(|error| error.code());
+                code.is_some_and(|code| code.starts_with("53") || code == "57014")
+            }
             Self::AuthenticationFailed { .. }
             | Self::DatabaseMissing { .. }
             | Self::InvalidUrl(_)
@@ -145,7 +150,6 @@ impl Error {
             | Self::WrongSecretKey
             | Self::NoSecretKey
             | Self::Storage { .. }
-            | Self::Database(_)
             | Self::ShuttingDown => false,
         }
     }

@@ -66,6 +66,10 @@ impl StoreOptions {
             ("timezone", "UTC".to_owned()),
             // Statements here are short and run often: compiling them never pays.
             ("jit", "off".to_owned()),
+            // A connection plans a statement once and keeps the plan. One that was made while the
+            // tables were new and small must not read them whole once they are large; every
+            // statement that runs often has its index.
+            ("enable_seqscan", "off".to_owned()),
         ]))
     }
 }

@@ -48,6 +48,8 @@ pub struct Pruned {
     pub deliveries: u64,
     /// DAG versions that no run pins and no branch has.
     pub dag_versions: u64,
+    /// Daemons that are long gone.
+    pub daemons: u64,
     /// Faults of DAG files at commits that are not the head of a branch any more.
     pub faults: u64,
 }
@@ -71,6 +73,7 @@ impl Store {
             logs: self.prune_logs(rule, dry_run).await?,
             deliveries: self.prune_deliveries(rule, dry_run).await?,
             dag_versions: self.prune_versions(rule, dry_run).await?,
+            daemons: self.prune_daemons(rule, dry_run).await?,
             faults: self.prune_faults(rule, dry_run).await?,
         })
     }
@@ -212,6 +215,24 @@ impl Store {
                 return Ok(pruned);
             }
         }
+    }
+
+    async fn prune_daemons(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+        let gone = sqlx::query!(
+            "select id from daemon d
+             where lease_until < clock_timestamp() - make_interval(secs => $1)
+                and not exists (select from attempt where owner = d.id and state in ('claimed', 'running'))",
+            rule.runs_for.as_secs_f64()
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let gone: Vec<_> = gone.into_iter().map(|row| row.id).collect();
+        if !dry_run {
+            sqlx::query!("delete from daemon where id = any($1)", &gone)
+                .execute(&self.core.pool)
+                .await?;
+        }
+        Ok(gone.len() as u64)
     }
 
     async fn prune_faults(&self, rule: &Retention, dry_run: bool) -> Result<u64> {

@@ -93,14 +93,13 @@ pub(crate) async fn claim_in(
     sqlx::query!("select pg_advisory_xact_lock($1)", ADMISSION)
         .execute(&mut *connection)
         .await?;
-    let capacity = free_capacity(connection, request).await?;
+    let (capacity, ids, waiting) = look(connection, request).await?;
     if capacity.slots == 0 {
         return Ok(Granted {
             rows: Vec::new(),
             some_wait: true,
         });
     }
-    let (ids, waiting) = waiting_attempts(connection, capacity.slots).await?;
     let granted: Vec<Uuid> = admit(&waiting, capacity)
         .into_iter()
         .filter_map(|place| ids.get(place).copied())
@@ -150,11 +149,39 @@ pub(crate) async fn claim_in(
     Ok(Granted { rows, some_wait })
 }
 
-/// What is free: slots of the claiming daemon, pools of everybody.
-async fn free_capacity(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Capacity> {
+/// What is free (slots of the claiming daemon, pools of everybody) and the attempts that wait: of
+/// each run as many as there are free slots, as no run can be granted more.
+async fn look(
+    connection: &mut PgConnection,
+    request: &ClaimRequest,
+) -> Result<(Capacity, Vec<Uuid>, Vec<Waiting>)> {
+    // The recursion steps from run to run over the index, so a run with thousands of waiting
+    // attempts costs no more than one with a few.
     let rows = sqlx::query!(
-        "select run, owner = $1 as \"own!\", pools from attempt where state in ('claimed', 'running')",
-        request.daemon.0
+        r#"with recursive
+        held as materialized (
+            select run, owner = $1 as own, pools from attempt where state in ('claimed', 'running')
+        ),
+        free as materialized (
+            select greatest($2 - count(*) filter (where own), 0) as slots from held
+        ),
+        waiting_run as (
+            (select run from attempt where state = 'queued' and (select slots from free) > 0 order by run limit 1)
+            union all
+            select (select a.run from attempt a where a.state = 'queued' and a.run > w.run order by a.run limit 1)
+            from waiting_run w where w.run is not null
+        )
+        select null::uuid as waiting, null::timestamptz as queued_at, run as "run!", own, pools from held
+        union all
+        select a.id, a.queued_at, a.run, null, a.pools
+        from (select run from waiting_run where run is not null limit $3) w
+        cross join lateral (
+            select id, run, queued_at, pools from attempt
+            where run = w.run and state = 'queued' order by queued_at, stage limit (select slots from free)
+        ) a"#,
+        request.daemon.0,
+        i64::from(request.capacity.slots_total),
+        RUNS_AT_MOST
     )
     .fetch_all(connection)
     .await?;
@@ -163,56 +190,26 @@ async fn free_capacity(connection: &mut PgConnection, request: &ClaimRequest) ->
         pools: request.capacity.pools_total.clone(),
         held: BTreeMap::new(),
     };
+    let (mut ids, mut waiting) = (Vec::new(), Vec::new());
     for row in rows {
-        *free.held.entry(RunId(row.run)).or_default() += 1;
-        if row.own {
+        let run = RunId(row.run);
+        let pools = pools(row.pools)?;
+        if let (Some(id), Some(since)) = (row.waiting, row.queued_at) {
+            ids.push(id);
+            waiting.push(Waiting { run, since, pools });
+            continue;
+        }
+        *free.held.entry(run).or_default() += 1;
+        if row.own == Some(true) {
             free.slots = free.slots.saturating_sub(1);
         }
-        for (name, used) in pools(row.pools)? {
+        for (name, used) in pools {
             if let Some(slots) = free.pools.get_mut(&name) {
                 *slots = slots.saturating_sub(used);
             }
         }
     }
-    Ok(free)
-}
-
-/// The attempts that wait: of each run the first few, as no run can be granted more.
-async fn waiting_attempts(
-    connection: &mut PgConnection,
-    of_each_run: u32,
-) -> Result<(Vec<Uuid>, Vec<Waiting>)> {
-    // The recursion steps from run to run over the index, so a run with thousands of waiting
-    // attempts costs no more than one with a few.
-    let rows = sqlx::query!(
-        r#"with recursive waiting_run as (
-            (select run from attempt where state = 'queued' order by run limit 1)
-            union all
-            select (select a.run from attempt a where a.state = 'queued' and a.run > w.run order by a.run limit 1)
-            from waiting_run w where w.run is not null
-        )
-        select a.id, a.run, a.queued_at, a.pools
-        from (select run from waiting_run where run is not null limit $2) w
-        cross join lateral (
-            select id, run, queued_at, pools from attempt
-            where run = w.run and state = 'queued' order by queued_at, stage limit $1
-        ) a"#,
-        i64::from(of_each_run),
-        RUNS_AT_MOST
-    )
-    .fetch_all(connection)
-    .await?;
-    let mut ids = Vec::with_capacity(rows.len());
-    let mut waiting = Vec::with_capacity(rows.len());
-    for row in rows {
-        ids.push(row.id);
-        waiting.push(Waiting {
-            run: RunId(row.run),
-            since: row.queued_at,
-            pools: pools(row.pools)?,
-        });
-    }
-    Ok((ids, waiting))
+    Ok((free, ids, waiting))
 }
 
 /// Reads `{"gpu": 1}`.

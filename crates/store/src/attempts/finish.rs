@@ -122,14 +122,16 @@ async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Fin
     }
     let finished = ends.iter().enumerate().map(|(place, (end, _))| {
         let claims = claims.remove(&place).unwrap_or_default();
+        if let Some(Err(error)) = advanced.get(&end.run) {
+            // It is about the run, so each of its ends gets to hear it.
+            return Err(Error::corrupt(format!("run {}", end.run), error));
+        }
         match taken.get(&end.attempt) {
             Some(EndTaken::Now(..)) => {
                 // Several ends of one run share what followed; the first gets to hear it.
-                let advanced = advanced
-                    .remove(&end.run)
-                    .unwrap_or_else(|| Ok(Advanced::default()));
+                let advanced = advanced.remove(&end.run).and_then(Result::ok);
                 Ok(Finished {
-                    advanced: advanced?,
+                    advanced: advanced.unwrap_or_default(),
                     before: false,
                     claims,
                 })
@@ -139,12 +141,8 @@ async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Fin
                 before: true,
                 claims,
             }),
-            // Claims that came along are the daemon's all the same; they are found unattended.
-            Some(EndTaken::Fenced) => Err(Error::Fenced),
-            None => match advanced.remove(&end.run) {
-                Some(Err(error)) => Err(error),
-                Some(Ok(_)) | None => Err(Error::Fenced),
-            },
+            // Nor does a run that is gone have attempts that anybody may touch.
+            Some(EndTaken::Fenced) | None => Err(Error::Fenced),
         }
     });
     Ok(finished.collect())

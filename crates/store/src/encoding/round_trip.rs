@@ -44,7 +44,7 @@ fn path() -> impl Strategy<Value = RelativePath> {
 }
 
 fn duration() -> impl Strategy<Value = Duration> {
-    (0..10_000_000u64, 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
+    (1..10_000_000u64, 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
 }
 
 fn float() -> impl Strategy<Value = f64> {
@@ -219,7 +219,12 @@ fn triggers() -> impl Strategy<Value = Triggers> {
     };
     let push =
         (patterns(), patterns()).prop_map(|(branches, paths)| PushTrigger { branches, paths });
-    (vec(schedule, 0..3), option::of(push)).prop_map(|(schedule, push)| Triggers { schedule, push })
+    (vec(schedule, 0..3), option::of(push)).prop_map(|(mut schedule, push)| {
+        // The same schedule twice is refused; neighbours are enough of a difference here.
+        schedule.dedup_by(|one, other| one.cron == other.cron && one.timezone == other.timezone);
+        schedule.truncate(2);
+        Triggers { schedule, push }
+    })
 }
 
 fn params() -> impl Strategy<Value = BTreeMap<ParamName, ParamSpec>> {
@@ -295,6 +300,10 @@ fn draft() -> impl Strategy<Value = DagDraft> {
                             output,
                         },
                     );
+                }
+                if stage.needs.is_empty() {
+                    // Nothing before it could fail.
+                    stage.run_on.insert(RunOn::Success);
                 }
                 stages.push(stage);
             }

@@ -20,7 +20,9 @@ use crate::dags::PinnedDag;
 use crate::encoding::event::event_row;
 use crate::error::{Error, Result, repeated};
 use crate::runs::change::{Changes, Touched};
-use crate::runs::state::{KnownRun, held_attempts, load_runs, overlay};
+use crate::runs::lock::{LockedRun, lock_runs};
+use crate::runs::metrics::MetricColumns;
+use crate::runs::state::{KnownRun, load_runs, overlay};
 use crate::store::{Core, Store};
 
 /// How long a queued run waits until it is looked at again though nobody said so.
@@ -162,12 +164,11 @@ pub(crate) async fn advance_in(
     work: BTreeMap<RunId, Facts>,
 ) -> Result<Progress> {
     let ids: Vec<i64> = work.keys().map(|run| run.0).collect();
-    let locked = lock_runs(connection, &ids).await?;
+    let (locked, mut held) = lock_runs(connection, &ids).await?;
     let mut progress = Progress::default();
     let Some(now) = locked.iter().map(|run| run.now).max() else {
         return Ok(progress);
     };
-    let mut held = held_attempts(connection, &ids).await?;
     let mut known = known_runs(core, connection, &locked).await?;
     let mut changes = Changes::default();
     let mut metrics = MetricColumns::default();
@@ -311,42 +312,6 @@ fn take_step(
     }
 }
 
-struct LockedRow {
-    id: i64,
-    version: i64,
-    wake_at: Option<Timestamp>,
-    now: Timestamp,
-}
-
-struct LockedRun {
-    id: RunId,
-    version: i64,
-    wake_at: Option<Timestamp>,
-    now: Timestamp,
-}
-
-/// Locks runs in the order of their ids. The time is read after the lock was got: the outer select
-/// sees a row only once it is locked.
-async fn lock_runs(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<LockedRun>> {
-    let rows = sqlx::query_as!(
-        LockedRow,
-        r#"with locked as materialized (
-            select id, version, wake_at from run where id = any($1) order by id for no key update
-        )
-        select id, version, wake_at, clock_timestamp() as "now!" from locked"#,
-        ids
-    )
-    .fetch_all(connection)
-    .await?;
-    let locked = |row: LockedRow| LockedRun {
-        id: RunId(row.id),
-        version: row.version,
-        wake_at: row.wake_at,
-        now: row.now,
-    };
-    Ok(rows.into_iter().map(locked).collect())
-}
-
 /// The runs' states, from memory where it is current.
 async fn known_runs(
     core: &Core,
@@ -412,51 +377,5 @@ pub(crate) fn whole_micros(at: Timestamp) -> Timestamp {
         at
     } else {
         at + Duration::from_nanos(u64::from(1_000 - beyond))
-    }
-}
-
-/// Rows of `metric`.
-#[derive(Debug, Default)]
-pub(crate) struct MetricColumns {
-    run: Vec<i64>,
-    stage: Vec<i32>,
-    attempt: Vec<i32>,
-    name: Vec<String>,
-    value: Vec<f64>,
-}
-
-impl MetricColumns {
-    pub(crate) fn add_one(&mut self, run: RunId, stage: i32, attempt: i32, name: &str, value: f64) {
-        self.run.push(run.0);
-        self.stage.push(stage);
-        self.attempt.push(attempt);
-        self.name.push(name.to_owned());
-        self.value.push(value);
-    }
-
-    fn add(&mut self, run: RunId, reference: AttemptRef, end: &AttemptEnd) {
-        let stage = crate::encoding::event::place(reference.stage);
-        let attempt = crate::encoding::event::number(reference);
-        for (name, value) in &end.metrics {
-            self.add_one(run, stage, attempt, name.as_str(), *value);
-        }
-    }
-
-    pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
-        if self.run.is_empty() {
-            return Ok(());
-        }
-        sqlx::query!(
-            "insert into metric (run, stage, attempt, name, value)
-             select * from unnest($1::bigint[], $2::integer[], $3::integer[], $4::text[], $5::double precision[])",
-            &self.run,
-            &self.stage,
-            &self.attempt,
-            &self.name,
-            &self.value
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
     }
 }

@@ -39,9 +39,9 @@ pub(crate) struct Held {
     pub(crate) id: AttemptId,
     pub(crate) reference: AttemptRef,
     pub(crate) fence: Fence,
-    claimed_at: Timestamp,
-    started_at: Option<Timestamp>,
-    image: Option<String>,
+    pub(crate) claimed_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) image: Option<String>,
 }
 
 /// The held attempts of some runs.

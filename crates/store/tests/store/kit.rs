@@ -66,7 +66,10 @@ struct Cluster {
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-#[expect(clippy::zombie_processes, reason = "it ends when this process does, and not before")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "it ends when this process does, and not before"
+)]
 async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {

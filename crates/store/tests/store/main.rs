@@ -1,6 +1,9 @@
 //! What the store promises, on a real Postgres. One file for each aggregate, one test for each promise.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and says where"
+)]
 
 mod adoption;
 mod blobs;

@@ -1,0 +1,55 @@
+//! Metrics that stages reported, on their way into rows.
+
+use sqlx::PgConnection;
+use trainyard_core::event::AttemptEnd;
+use trainyard_core::id::RunId;
+use trainyard_core::run::AttemptRef;
+
+use crate::encoding::event::{number, place};
+use crate::error::Result;
+
+/// Rows of `metric`.
+#[derive(Debug, Default)]
+pub(crate) struct MetricColumns {
+    run: Vec<i64>,
+    stage: Vec<i32>,
+    attempt: Vec<i32>,
+    name: Vec<String>,
+    value: Vec<f64>,
+}
+
+impl MetricColumns {
+    pub(crate) fn add_one(&mut self, run: RunId, stage: i32, attempt: i32, name: &str, value: f64) {
+        self.run.push(run.0);
+        self.stage.push(stage);
+        self.attempt.push(attempt);
+        self.name.push(name.to_owned());
+        self.value.push(value);
+    }
+
+    pub(crate) fn add(&mut self, run: RunId, reference: AttemptRef, end: &AttemptEnd) {
+        let stage = place(reference.stage);
+        let attempt = number(reference);
+        for (name, value) in &end.metrics {
+            self.add_one(run, stage, attempt, name.as_str(), *value);
+        }
+    }
+
+    pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "insert into metric (run, stage, attempt, name, value)
+             select * from unnest($1::bigint[], $2::integer[], $3::integer[], $4::text[], $5::double precision[])",
+            &self.run,
+            &self.stage,
+            &self.attempt,
+            &self.name,
+            &self.value
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
