@@ -68,7 +68,8 @@ pub trait Executor: Send + Sync {
         handle: &Handle,
     ) -> impl Future<Output = Result<Option<Status>, Error>> + Send;
 
-    /// Waits until a started container has ended and says how ([`Status::Exited`]).
+    /// Waits until a started container has ended and says how ([`Status::Exited`], or `Unknown` where
+    /// that cannot be told). One that was never started is not waited for: it is `Created`.
     ///
     /// # Errors
     /// `Gone` where it vanished, else the engine's trouble. The caller inspects and may wait again.

@@ -17,8 +17,11 @@ use super::errors::{SHORT, Trouble, gone, within};
 use super::labels::Identity;
 use crate::contract::{Error, ErrorKind, Handle, Listed, Status};
 
-/// How often a container that is being removed is looked at.
+/// The time between two looks at a container that is being removed.
 const REMOVAL: Duration = Duration::from_millis(100);
+
+/// How often one is looked at before it counts as stuck.
+const REMOVAL_LOOKS: u32 = 300;
 
 /// Looks at a container, by id or name; `None` where there is none.
 pub(super) async fn look(
@@ -61,17 +64,19 @@ pub(super) async fn wait(client: &Client, container: &str) -> Result<Status, Err
             ));
         }
     }
-    loop {
-        let found = look(client, container)
-            .await?
-            .ok_or_else(|| gone(container))?;
-        let state = found.state.unwrap_or_default();
-        // It is about to be gone.
+    for _ in 0..REMOVAL_LOOKS {
+        let found = look(client, container).await?;
+        let state = found
+            .ok_or_else(|| gone(container))?
+            .state
+            .unwrap_or_default();
         if state.status != Some(ContainerStateStatusEnum::REMOVING) {
             return Ok(status(&state));
         }
+        // It is about to be gone.
         tokio::time::sleep(REMOVAL).await;
     }
+    Ok(Status::Unknown)
 }
 
 /// What a state means.

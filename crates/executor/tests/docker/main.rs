@@ -15,10 +15,13 @@ mod layout;
 mod logs;
 mod place;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::docker::Docker;
 use trainyard_executor::{ErrorKind, Executor, Status, conformance_tests};
 
 use crate::place::{Containers, script};
-use trainyard_executor::conformance::{Kit, Subject, check};
 
 conformance_tests!(Containers::new().await);
 
@@ -114,11 +117,54 @@ async fn what_the_engine_refuses_is_said_in_its_words() {
 async fn an_engine_that_is_not_there_is_unreachable_and_named() {
     let mut config = place::config();
     config.host = Some("unix:///nowhere/docker.sock".to_owned());
-    let error = trainyard_executor::docker::Docker::connect(config)
-        .await
-        .unwrap_err();
+    let error = Docker::connect(config).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable);
     assert!(error.message.contains("/nowhere/docker.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_too_old_is_refused_with_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let old = async {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            if connection.read(&mut request).await.unwrap() == 0 {
+                continue;
+            }
+            let body = r#"{"Version":"18.09","ApiVersion":"1.39"}"#;
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    };
+    let mut config = place::config();
+    config.host = Some(format!("unix://{}", socket.display()));
+    let error = tokio::select! {
+        connected = Docker::connect(config) => connected.unwrap_err(),
+        () = old => unreachable!("it answers for ever"),
+    };
+    assert_eq!(error.kind, ErrorKind::Engine);
+    assert!(
+        error.message.contains("1.39") && error.message.contains("1.41"),
+        "{error}"
+    );
+    assert!(error.message.contains("20.10"), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_that_went_away_before_the_container_came_is_told() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let mut spec = kit.spec_of(script("true"));
+        spec.image = format!("sha256:{}", "0".repeat(64));
+        let error = executor.create(&spec).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ImageNotFound, "{error}");
+        kit
+    })
+    .await;
 }
 
 #[tokio::test]
