@@ -17,7 +17,6 @@ pub(crate) struct Doctor {
     #[command(flatten)]
     args: DaemonArgs,
 
-    // Boxed together with the rest: settings are many.
     #[command(flatten)]
     output: OutputArgs,
 }

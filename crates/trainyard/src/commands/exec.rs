@@ -11,7 +11,7 @@ use trainyard_core::dag::Dag;
 use trainyard_core::event::Effect;
 use trainyard_core::name::StageName;
 use trainyard_core::outcome::Outcome;
-use trainyard_core::run::{AttemptState, Run, StageRun, StageState};
+use trainyard_core::run::{AttemptState, Run, RunPhase, StageRun, StageState};
 use trainyard_daemon::exec::{Exec as Prepared, ExecError, ExecOptions, Witness};
 
 use crate::commands::run::look;
@@ -49,7 +49,12 @@ pub(crate) struct Exec {
     timestamps: bool,
 
     /// The Docker engine; the usual one without it
-    #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "DOCKER_HOST",
+        hide_env_values = true,
+        value_name = "ADDRESS"
+    )]
     docker_host: Option<String>,
 }
 
@@ -78,6 +83,18 @@ impl Exec {
             .run(self.docker_host, witness, requests_to_stop())
             .await
             .map_err(failure)?;
+        if let RunPhase::Finished {
+            outcome, reason, ..
+        } = &run.phase
+        {
+            let why = reason.as_ref().map(|reason| format!(": {reason}"));
+            let style = Mood::of(outcome.as_str()).style();
+            output::note(&format!(
+                "run {}{}",
+                outcome.style(style),
+                why.unwrap_or_default()
+            ));
+        }
         match run.outcome() {
             Some(Outcome::Succeeded | Outcome::Skipped) => Ok(()),
             Some(
@@ -162,11 +179,14 @@ impl Witness for Teller {
         let mut told = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for ((stage, state), last) in dag.stages().iter().zip(&run.stages).zip(&mut told.states) {
             let (word, line) = describe(state);
-            if line != *last {
+            if line == *last {
+                continue;
+            }
+            if !line.is_empty() {
                 let name = stage.name.as_str().bold().to_string();
                 output::note(&format!("{name}: {}", line.style(Mood::of(word).style())));
-                *last = line;
             }
+            *last = line;
         }
     }
 }

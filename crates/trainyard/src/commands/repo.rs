@@ -44,6 +44,7 @@ struct Add {
     name: String,
 
     /// Where to fetch it from: https://, or file:// where the daemon allows that
+    #[arg(value_name = "URL")]
     git_url: String,
 
     /// The branch whose schedules count; the remote's default branch without it

@@ -17,6 +17,8 @@ impl Rows {
     pub(crate) fn new(heads: &[&str], width: Option<u16>) -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).enforce_styling();
+        // Blanks with a colour are not at the end of a line for whoever trims it.
+        table.style_text_only();
         match width {
             Some(width) => {
                 table

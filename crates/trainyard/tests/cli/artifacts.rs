@@ -1,0 +1,94 @@
+//! Fetching artifacts: whole, and what the run kept, or not at all.
+
+use serde_json::json;
+
+use crate::daemon::Daemon;
+
+/// Of `content` and a line break.
+const SHA256: &str = "434728a410a78f56fc1b5899c3593436e61ab0c731e9072d95e96db290205e53";
+
+fn daemon(content: &'static str) -> Daemon {
+    Daemon::new(move |_, what, _| {
+        let artifact = |output: &str, kind: &str| {
+            json!({"run": 42, "stage": "train", "output": output, "kind": kind, "sha256": SHA256,
+                "size_bytes": 8, "created_at": "2026-11-23T15:00:00Z"})
+        };
+        let text = match what {
+            "GET /runs/42/artifacts" => {
+                json!({"items": [artifact("model", "file"), artifact("tree", "folder")]})
+                    .to_string()
+            }
+            _ => content.to_owned(),
+        };
+        (200, text)
+    })
+}
+
+#[test]
+fn an_artifact_is_saved_under_its_name_or_where_one_says() {
+    let daemon = daemon("content\n");
+    let place = daemon.place();
+    std::fs::create_dir(place.path("folder")).unwrap();
+    for (artifact, to, path) in [
+        ("train.model", None, "train.model"),
+        ("train.tree", None, "train.tree.tar"),
+        ("train.model", Some("m.bin"), "m.bin"),
+        ("train.model", Some("folder"), "folder/train.model"),
+    ] {
+        let mut arguments = vec!["artifact", "get", "42", artifact];
+        arguments.extend(to.iter().flat_map(|to| ["--to", to]));
+        let answer = daemon.call(&arguments);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert!(answer.stdout.contains(path), "{answer:?}");
+        let kept = std::fs::read_to_string(place.path(path)).unwrap();
+        assert_eq!(kept, "content\n");
+    }
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let answer = daemon("content\n").call(&["artifact", "get", "42", "train.model", "--to", "-"]);
+    assert_eq!(
+        (answer.code, answer.stdout.as_str()),
+        (Some(0), "content\n")
+    );
+}
+
+#[test]
+fn what_is_not_what_the_run_kept_is_not_saved() {
+    let daemon = daemon("something else");
+    let answer = daemon.call(&["artifact", "get", "42", "train.model", "--to", "m.bin"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(answer.stderr.contains("hash differs"), "{answer:?}");
+    let left = std::fs::read_dir(daemon.place().path(".")).unwrap();
+    assert_eq!(left.count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn an_unknown_artifact_is_told_with_those_that_there_are() {
+    let answer = daemon("").call(&["artifact", "get", "42", "train.modell"]);
+    insta::assert_snapshot!(answer.whole(), @"
+    exit code 3
+    --- stdout
+    --- stderr
+    error: run 42 has no artifact train.modell
+    help: it has train.model, train.tree
+    ");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let answer = daemon("content\n").call(&[
+        "artifact",
+        "get",
+        "42",
+        "train.model",
+        "--to",
+        "nowhere/m.bin",
+    ]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert!(
+        answer.stderr.contains("nowhere/m.bin cannot be written"),
+        "{answer:?}"
+    );
+}

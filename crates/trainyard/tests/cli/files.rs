@@ -1,0 +1,188 @@
+//! Commands that look at DAG files, and need neither daemon nor engine.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use crate::binary::Place;
+
+const DIAMOND: &str = "\
+stages:
+  split: {image: alpine:3, run: echo}
+  left: {needs: [split], image: alpine:3, run: echo}
+  right: {needs: [split], build: tools, run: echo}
+  join: {needs: [left, right], image: alpine:3, run: echo, if: params.full}
+params: {full: {type: boolean, default: true}}
+";
+
+const WRONG: &str = "stages: {hello: {imag: alpine:3, run: echo hi}}\n";
+
+#[test]
+fn good_files_are_named_with_their_dags() {
+    let place = Place::new();
+    place.write("repo/dags/diamond.yaml", DIAMOND);
+    place.write(
+        "repo/dags/other.yml",
+        "name: second\nstages: {a: {image: x}}\n",
+    );
+    place.write("repo/dags/notes.txt", "no DAG file");
+    place.write("repo/compose.yaml", "services: {}\n");
+    let answer = place.call(&["validate", "repo"]);
+    insta::assert_snapshot!(answer.whole(), @"
+    exit code 0
+    --- stdout
+    repo/dags/diamond.yaml: DAG diamond, 4 stages
+    repo/dags/other.yml: DAG second, 1 stage
+    --- stderr
+    ");
+}
+
+#[test]
+fn faults_go_to_standard_error_with_their_places_and_exit_code_2() {
+    let place = Place::new();
+    place.write("dags/good.yaml", "stages: {a: {image: x}}\n");
+    place.write("dags/wrong.yaml", WRONG);
+    let answer = place.call(&["validate", "."]);
+    assert_eq!(answer.code, Some(2));
+    assert_eq!(answer.stdout, "./dags/good.yaml: DAG good, 1 stage\n");
+    assert!(
+        answer.stderr.contains("./dags/wrong.yaml:1:18")
+            && answer.stderr.contains("did you mean `image`?")
+            && answer.stderr.ends_with("1 file with faults\n"),
+        "{}",
+        answer.stderr
+    );
+}
+
+#[test]
+fn faults_are_data_for_programs() {
+    let place = Place::new();
+    place.write("good.yaml", "stages: {a: {image: x}}\n");
+    place.write("wrong.yaml", WRONG);
+    let answer = place.call(&["validate", "good.yaml", "wrong.yaml", "--output", "json"]);
+    assert_eq!(answer.code, Some(2));
+    assert_eq!(answer.stderr, "");
+    let report: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(report["items"][0]["dag"], "good");
+    assert_eq!(report["items"][0]["valid"], true);
+    let wrong = &report["items"][1];
+    assert_eq!(
+        (&wrong["valid"], &wrong["file"]),
+        (&false.into(), &"wrong.yaml".into())
+    );
+    let fault = wrong["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|fault| fault["code"] == "unknown_key")
+        .unwrap();
+    assert_eq!((&fault["line"], &fault["column"]), (&1.into(), &18.into()));
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let place = Place::new();
+    place.write("empty/x.txt", "");
+    let answer = place.call(&["validate", "nowhere.yaml"]);
+    insta::assert_snapshot!(answer.whole(), @"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: nowhere.yaml cannot be read: No such file or directory (os error 2)
+    ");
+    let answer = place.call(&["validate", "empty"]);
+    assert_eq!(answer.code, Some(2));
+    assert_eq!(answer.stderr, "error: empty has no DAG files (*.yaml)\n");
+}
+
+#[test]
+fn a_file_that_is_no_text_is_a_fault_of_the_file() {
+    let place = Place::new();
+    std::fs::write(place.path("x.yaml"), b"stages: \xff\xfe").unwrap();
+    let answer = place.call(&["validate", "x.yaml"]);
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.stderr.contains("UTF-8"), "{}", answer.stderr);
+}
+
+#[test]
+fn a_graph_is_drawn_for_every_reader() {
+    let place = Place::new();
+    place.write("diamond.yaml", DIAMOND);
+    let mut all = place.call(&["graph", "diamond.yaml"]).whole();
+    for format in ["dot", "mermaid", "json"] {
+        let answer = place.call(&["graph", "diamond.yaml", "--format", format]);
+        assert_eq!(answer.code, Some(0));
+        all.push_str(&format!("\n{}", answer.stdout));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_graph_of_a_wrong_file_shows_its_faults() {
+    let place = Place::new();
+    place.write("wrong.yaml", WRONG);
+    let answer = place.call(&["graph", "wrong.yaml"]);
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.stderr.contains("wrong.yaml:1:18"), "{answer:?}");
+}
+
+#[test]
+fn the_schema_is_json_schema() {
+    let answer = Place::new().call(&["schema"]);
+    assert_eq!(answer.code, Some(0));
+    let schema: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert!(schema["properties"]["stages"].is_object(), "{schema}");
+}
+
+#[test]
+fn a_wrong_file_is_not_run() {
+    let place = Place::new();
+    place.write("wrong.yaml", WRONG);
+    place.write("right.yaml", "stages: {a: {image: x}}\n");
+    let answer = place.call(&["exec", "wrong.yaml"]);
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.stderr.contains("wrong.yaml:1:18"), "{answer:?}");
+    let answer = place.call(&["exec", "right.yaml", "--stage", "b"]);
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.stderr.contains("`b`"), "{answer:?}");
+    let answer = place.call(&["exec", "right.yaml", "-p", "a=1"]);
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.stderr.contains("`a`"), "{answer:?}");
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_exit_code_3() {
+    let place = Place::new();
+    place.write("right.yaml", "stages: {a: {image: x}}\n");
+    let nowhere = ("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    let answer = place.call_with("", &[nowhere], &["exec", "right.yaml"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(
+        answer.stderr.contains("/nonexistent/docker.sock")
+            && answer.stderr.contains("trainyard doctor"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_early_is_no_fault() {
+    let place = Place::new();
+    let mut child = place
+        .command(&["schema"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed before a byte of it was read: the call meets a broken pipe.
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(
+        (child.wait().unwrap().code(), stderr.as_str()),
+        (Some(0), "")
+    );
+}

@@ -1,0 +1,34 @@
+//! `init` writes a repository that is right, and overwrites nothing.
+
+use crate::binary::Place;
+
+#[test]
+fn every_template_is_a_repository_with_valid_dags() {
+    let place = Place::new();
+    for template in ["hello", "retrain"] {
+        let answer = place.call(&["init", template, template]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        for line in answer.stdout.lines() {
+            let path = line.strip_prefix("wrote ").unwrap();
+            assert!(place.path(path).is_file(), "{path}");
+        }
+        let answer = place.call(&["validate", template]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+    }
+}
+
+#[test]
+fn nothing_that_is_there_is_overwritten() {
+    let place = Place::new();
+    place.write("dags/hello.yaml", "mine");
+    let answer = place.call(&["init", "hello"]);
+    insta::assert_snapshot!(answer.whole(), @"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: ./dags/hello.yaml is there already
+    help: name another folder
+    ");
+    let kept = std::fs::read_to_string(place.path("dags/hello.yaml")).unwrap();
+    assert_eq!(kept, "mine");
+}

@@ -1,0 +1,345 @@
+//! Tables for people, JSON for programs, of values as the daemon gives them.
+
+use serde_json::{Value, json};
+
+use crate::binary::Answer;
+use crate::daemon::Daemon;
+
+const T: [&str; 4] = [
+    "2026-11-23T15:00:00Z",
+    "2026-11-23T15:00:02.400Z",
+    "2026-11-23T15:01:14Z",
+    "2026-11-23T18:00:00Z",
+];
+
+fn run(id: i64, state: &str) -> Value {
+    json!({
+        "id": id, "dag": "model/churn", "state": state, "reason": null, "cancelling": false,
+        "cause": {"kind": "push", "summary": "push to main by ada", "actor": "ada"},
+        "branch": "main", "commit": "0123456789abcdef0123456789abcdef01234567",
+        "commit_summary": "Train faster", "logical_time": T[0], "created_at": T[0],
+        "started_at": T[0], "finished_at": T[2],
+        "stages_total": 3, "stages_finished": 3, "stages_failed": 1,
+    })
+}
+
+fn attempt(number: u32, state: &str, reason: Value) -> Value {
+    json!({
+        "number": number, "id": "0", "state": state, "reason": reason, "queued_at": T[0],
+        "started_at": T[0], "finished_at": T[1], "executor": "docker", "host": "here",
+        "container": "c", "log_bytes": 12,
+    })
+}
+
+fn stage(name: &str, needs: &[&str], state: &str, more: Value) -> Value {
+    let mut stage = json!({
+        "name": name, "needs": needs, "state": state, "reason": null, "why": "", "started_at": T[0],
+        "finished_at": T[1], "duration_seconds": 2.4, "image": "alpine@sha256:1",
+        "reused_from": null, "metrics": {}, "attempts": [attempt(1, state, Value::Null)],
+        "artifacts": [],
+    });
+    let fields = more.as_object().unwrap().clone();
+    stage.as_object_mut().unwrap().extend(fields);
+    stage
+}
+
+fn run_detail() -> Value {
+    let mut run = run(42, "failed");
+    let exit = json!({"code": "exit_code", "message": "exit code 3"});
+    let gate = json!({
+        "code": "gate_refused",
+        "message": "gate refused: auc = 0.71 is below the minimum 0.85",
+    });
+    run["reason"] = json!({"code": "gate_refused", "message": "evaluate: gate refused"});
+    run["params"] = json!({"epochs": 10, "note": "two words", "full": true});
+    run["stages"] = json!([
+        stage(
+            "extract",
+            &[],
+            "succeeded",
+            json!({
+                "reused_from": 41, "attempts": [], "started_at": null,
+                "why": "succeeded: taken over from run 41",
+            })
+        ),
+        stage(
+            "train",
+            &["extract"],
+            "succeeded",
+            json!({
+                "why": "succeeded at 15:00:02 UTC (2 attempts)",
+                "attempts": [attempt(1, "failed", exit), attempt(2, "succeeded", Value::Null)],
+                "artifacts": [{
+                    "run": 42, "stage": "train", "output": "model", "kind": "file", "sha256": "ab",
+                    "size_bytes": 848_486, "created_at": T[2],
+                }],
+            })
+        ),
+        stage(
+            "evaluate",
+            &["extract", "train"],
+            "failed",
+            json!({
+                "reason": gate, "why": "failed: gate refused: auc = 0.71 is below the minimum 0.85",
+                "metrics": {"auc": 0.71, "accuracy": 0.625_730_994_1},
+            })
+        ),
+        stage(
+            "release",
+            &["evaluate"],
+            "skipped",
+            json!({
+                "started_at": null, "attempts": [], "why": "skipped: the gate of evaluate refused",
+                "reason": {"code": "upstream", "message": "the gate of evaluate refused"},
+            })
+        ),
+    ]);
+    run
+}
+
+fn dag() -> Value {
+    json!({
+        "dag": "model/churn", "repo": "model", "name": "churn", "path": "dags/churn.yaml",
+        "paused": false, "commit": "0123456789abcdef", "has_faults": false, "next_tick": T[3],
+        "last_run": {"id": 42, "state": "failed", "created_at": T[0], "finished_at": T[2]},
+        "active_runs": 1,
+    })
+}
+
+fn repo() -> Value {
+    json!({
+        "name": "model", "url": "https://example.org/model.git", "branch": "main",
+        "poll_every_seconds": 60, "takes_webhooks": true, "has_credentials": false,
+        "created_at": T[0], "last_sync_at": T[2], "last_error": null, "dags": 1, "faults": 1,
+    })
+}
+
+fn fault() -> Value {
+    json!({
+        "repo": "model", "branch": "main", "commit": "0123456789abcdef", "path": "dags/wrong.yaml",
+        "diagnostics": [{
+            "file": "dags/wrong.yaml", "severity": "error", "code": "unknown_key",
+            "message": "stage `train` has no key `depends_on`", "help": "did you mean `needs`?",
+            "line": 4, "column": 5, "end_line": 4, "end_column": 15,
+        }],
+    })
+}
+
+fn items(items: &[Value]) -> String {
+    json!({"items": items, "more": false}).to_string()
+}
+
+/// The table, checked to be free of colours and of blanks at the ends of lines.
+#[track_caller]
+fn table(what: &'static str, answer: String, arguments: &[&str]) -> String {
+    let answer: Answer = Daemon::with(what, answer).call(arguments);
+    assert_eq!(
+        (answer.code, answer.stderr.as_str()),
+        (Some(0), ""),
+        "{answer:?}"
+    );
+    assert!(!answer.stdout.contains('\x1b'), "{answer:?}");
+    assert!(
+        answer.stdout.lines().all(|line| line == line.trim_end()),
+        "{answer:?}"
+    );
+    answer.stdout
+}
+
+#[test]
+fn runs_are_listed_with_states_times_and_causes() {
+    let runs = items(&[run(42, "failed"), run(7, "succeeded")]);
+    insta::assert_snapshot!(table("GET /runs", runs, &["run", "list"]));
+}
+
+#[test]
+fn a_run_is_shown_with_every_stage_and_why_it_is_so() {
+    let text = run_detail().to_string();
+    insta::assert_snapshot!(table("GET /runs/42", text, &["run", "show", "#42"]));
+}
+
+#[test]
+fn why_is_a_line_for_each_stage() {
+    let text = run_detail().to_string();
+    insta::assert_snapshot!(table("GET /runs/42", text, &["run", "why", "42"]));
+}
+
+#[test]
+fn dags_are_listed_with_what_needs_a_look() {
+    let mut paused = dag();
+    paused["name"] = "old".into();
+    paused["dag"] = "model/old".into();
+    paused["paused"] = true.into();
+    paused["has_faults"] = true.into();
+    paused["commit"] = Value::Null;
+    paused["last_run"] = Value::Null;
+    paused["next_tick"] = Value::Null;
+    let dags = items(&[dag(), paused]);
+    insta::assert_snapshot!(table("GET /dags", dags, &["dag", "list"]));
+}
+
+#[test]
+fn a_dag_is_shown_with_its_picture() {
+    let mut detail = dag();
+    let more = json!({
+        "description": "Monthly churn model",
+        "stages": [
+            {"name": "extract", "needs": [], "image": "python:3.12"},
+            {"name": "train", "needs": ["extract"], "image": "built from ."},
+        ],
+        "params": [
+            {"name": "epochs", "type": "integer", "default": 10, "description": "How long"},
+            {"name": "note", "type": "string", "default": null, "description": null},
+        ],
+        "schedules": [{
+            "cron": "0 3 1 * *", "timezone": "Europe/Berlin", "missed": "last", "next_tick": T[3],
+        }],
+        "starts_on_push": true, "faults": [fault()], "source": "stages: {}",
+    });
+    let fields = more.as_object().unwrap().clone();
+    detail.as_object_mut().unwrap().extend(fields);
+    let text = detail.to_string();
+    insta::assert_snapshot!(table("GET /dags/-/churn", text, &["dag", "show", "churn"]));
+}
+
+#[test]
+fn ticks_are_told_by_both_clocks() {
+    let tick = |at: &str, local: &str, note: Value| {
+        json!({"at": at, "local": local, "cron": "0 3 * * *", "timezone": "Europe/Berlin",
+            "note": note})
+    };
+    let ticks = items(&[
+        tick("2027-03-27T02:00:00Z", "2027-03-27 03:00 CET", Value::Null),
+        tick(
+            "2027-03-28T01:00:00Z",
+            "2027-03-28 03:00 CEST",
+            "the clock went forward by 60 min since the day before".into(),
+        ),
+    ]);
+    let arguments = ["dag", "next", "model/churn", "--count", "2"];
+    insta::assert_snapshot!(table("GET /dags/model/churn/ticks", ticks, &arguments));
+}
+
+#[test]
+fn repos_are_listed_with_their_trouble() {
+    let mut failing = repo();
+    failing["name"] = "other".into();
+    failing["branch"] = Value::Null;
+    failing["last_error"] = "the remote does not answer".into();
+    failing["faults"] = 0.into();
+    let repos = items(&[repo(), failing]);
+    insta::assert_snapshot!(table("GET /repos", repos, &["repo", "list"]));
+}
+
+#[test]
+fn a_repo_is_shown_with_the_faults_of_its_files() {
+    let mut detail = repo();
+    let more = json!({
+        "webhook_url": "http://127.0.0.1:8080/hooks/github/model",
+        "branches": [{"name": "main", "commit": "0123456789abcdef", "moved_at": T[0]}],
+        "dag_list": [dag()], "fault_list": [fault()],
+    });
+    let fields = more.as_object().unwrap().clone();
+    detail.as_object_mut().unwrap().extend(fields);
+    let text = detail.to_string();
+    insta::assert_snapshot!(table("GET /repos/model", text, &["repo", "show", "model"]));
+}
+
+#[test]
+fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
+    let artifact = json!({
+        "run": 42, "stage": "train", "output": "model", "kind": "folder",
+        "sha256": "0441209648f7ef550441209648f7ef55", "size_bytes": 848_486, "created_at": T[2],
+    });
+    let metric = |name: &str, value: f64| {
+        json!({"run": 42, "dag": "model/churn", "stage": "evaluate", "name": name, "value": value,
+            "commit": "0123456789abcdef", "at": T[0]})
+    };
+    let metrics = items(&[metric("accuracy", 0.625_730_99), metric("rows", 569.0)]);
+    let secret = json!({"repo": "model", "name": "DSN", "updated_at": T[0]});
+    let token = json!({"id": "01a2", "name": "ci", "created_at": T[0], "last_used_at": null,
+        "revoked_at": T[1]});
+    let gc = json!({"dry_run": true, "runs": 3, "logs": 2, "deliveries": 1, "dag_versions": 0,
+        "artifact_files": 2, "artifact_bytes": 5_000});
+    let secrets = ["secret", "list", "--repo", "model"];
+    let all = [
+        table(
+            "GET /runs/42/artifacts",
+            items(&[artifact]),
+            &["artifact", "list", "42"],
+        ),
+        table("GET /metrics", metrics, &["metric", "list", "42"]),
+        table("GET /repos/model/secrets", items(&[secret]), &secrets),
+        table("GET /tokens", items(&[token]), &["token", "list"]),
+        table("POST /gc", gc.to_string(), &["gc", "--dry-run"]),
+    ];
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn an_empty_listing_says_what_would_be_there() {
+    let calls: [(&str, &[&str]); 5] = [
+        ("GET /runs", &["run", "list"]),
+        ("GET /repos", &["repo", "list"]),
+        ("GET /dags", &["dag", "list"]),
+        ("GET /tokens", &["token", "list"]),
+        ("GET /metrics", &["metric", "list"]),
+    ];
+    let texts = calls.map(|(what, arguments)| table(what, items(&[]), arguments));
+    insta::assert_snapshot!(texts.concat(), @"
+    no runs
+    no repos; `trainyard repo add NAME URL` adds one
+    no DAGs; they are files `dags/*.yaml` on the followed branch of a repo
+    no tokens
+    no metrics; a stage reports them with `metrics: metrics.json`
+    ");
+}
+
+#[test]
+fn json_is_what_the_daemon_said() {
+    let calls: [(&'static str, Value, &[&str]); 3] = [
+        ("GET /runs/42", run_detail(), &["run", "show", "42"]),
+        (
+            "GET /repos",
+            json!({"items": [repo()], "more": false}),
+            &["repo", "list"],
+        ),
+        (
+            "POST /dags/-/churn/runs",
+            json!({"id": 43, "existed": false}),
+            &["dag", "trigger", "churn"],
+        ),
+    ];
+    for (what, value, arguments) in calls {
+        let daemon = Daemon::with(what, value.to_string());
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--output", "json"]);
+        let answer = daemon.call(&arguments);
+        let printed: Value = serde_json::from_str(&answer.stdout).unwrap();
+        assert_eq!(printed, value);
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_or_where_they_are_asked_for() {
+    let daemon = Daemon::with("GET /runs", items(&[run(1, "failed")]));
+    let (url, place) = (daemon.url(), daemon.place());
+    let coloured = |name: &str, value: &str| {
+        let variables = [("TRAINYARD_URL", url.as_str()), (name, value)];
+        place
+            .call_with("", &variables, &["run", "list"])
+            .stdout
+            .contains('\x1b')
+    };
+    assert!(!coloured("TERM", "xterm-256color"), "this is no terminal");
+    assert!(coloured("CLICOLOR_FORCE", "1"));
+}
+
+#[test]
+fn names_from_outside_cannot_steer_the_terminal() {
+    let mut evil = run(1, "failed");
+    evil["cause"]["summary"] = "push by \u{1b}]52;c;x\u{7}\nroot".into();
+    let text = table("GET /runs", items(&[evil]), &["run", "list"]);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(!text.contains('\u{7}'), "{text}");
+}

@@ -1,0 +1,15 @@
+//! The binary as people and scripts call it: what it prints, where, and its exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod artifacts;
+mod binary;
+mod connecting;
+mod daemon;
+mod files;
+mod help;
+mod init;
+mod listings;
+mod logs;
+mod secrets;
+mod watching;
