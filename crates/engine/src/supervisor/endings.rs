@@ -1,0 +1,55 @@
+//! How attempts end, in the core's words.
+
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_executor::{Error, ErrorKind};
+
+use crate::clock;
+use crate::mask::Masker;
+
+/// An end that no engine can date.
+pub(super) fn ended(ending: Ending) -> AttemptEnd {
+    AttemptEnd {
+        ending,
+        ended_at: clock::now(),
+        metrics: Default::default(),
+    }
+}
+
+/// What trouble of the executor means for the attempt: the stage's fault, or not.
+pub(super) fn ending_of(error: &Error) -> Ending {
+    let reason = error.reason();
+    match error.kind {
+        ErrorKind::Start | ErrorKind::ImageBuild => Ending::Rejected(reason),
+        ErrorKind::Gone => Ending::Lost(reason),
+        ErrorKind::ImageNotFound
+        | ErrorKind::ImagePull
+        | ErrorKind::Mismatch
+        | ErrorKind::TooLarge
+        | ErrorKind::OutputUnfit
+        | ErrorKind::Storage
+        | ErrorKind::Unreachable
+        | ErrorKind::Engine => Ending::Errored(reason),
+    }
+}
+
+/// An end that cannot be proved.
+pub(super) fn lost(message: &str) -> AttemptEnd {
+    ended(Ending::Lost(Reason::new(ReasonCode::Unproved, message)))
+}
+
+pub(super) fn reason_of(ending: &Ending) -> Option<&Reason> {
+    match ending {
+        Ending::Rejected(reason) | Ending::Errored(reason) | Ending::Lost(reason) => Some(reason),
+        Ending::Exited { .. } | Ending::Withdrawn => None,
+    }
+}
+
+pub(super) fn mask_ending(ending: &mut Ending, masker: &Masker) {
+    match ending {
+        Ending::Rejected(reason) | Ending::Errored(reason) | Ending::Lost(reason) => {
+            reason.message = masker.mask_text(&reason.message);
+        }
+        Ending::Exited { .. } | Ending::Withdrawn => {}
+    }
+}

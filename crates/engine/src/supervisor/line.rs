@@ -1,0 +1,51 @@
+//! The line to a running supervisor: how the keeper passes stop requests on.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use trainyard_core::outcome::Reason;
+
+/// How others reach a running supervisor. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub(super) stop: Arc<watch::Sender<Option<Reason>>>,
+    pub(super) look: Arc<Notify>,
+}
+
+impl Line {
+    /// A line to a supervisor that is about to start.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            stop: Arc::new(watch::Sender::new(None)),
+            look: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Asks for the attempt to be stopped. Asking again changes nothing.
+    pub fn stop(&self, why: Reason) {
+        self.stop.send_if_modified(|stop| {
+            let first = stop.is_none();
+            stop.get_or_insert(why);
+            first
+        });
+    }
+
+    /// Asks the supervisor to look at its container: a listing disagreed with what it believes.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Waits for a stop request.
+pub(super) async fn asked(stop: &mut watch::Receiver<Option<Reason>>) {
+    if stop.wait_for(Option::is_some).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,290 @@
+//! The supervisor: one attempt's life, from its claim to the removal of its container.
+//!
+//! It follows the attempt protocol (ARCHITECTURE.md): create, write the handle down, start only what
+//! was never started, watch, collect, finish under the fence, remove. It enters at any of these
+//! points, so that taking over after a restart is the same code. It reports facts to its [`Ledger`]
+//! and decides nothing about the run: retries, timeouts and what comes next are the core's.
+
+mod endings;
+mod line;
+mod patience;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+use trainyard_core::Timestamp;
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::render::RenderedStage;
+use trainyard_executor::{AnyExecutor, Executor, Handle, Limits, PreparedImage, Status};
+
+use self::endings::{ended, ending_of, mask_ending, reason_of};
+pub use self::line::Line;
+use crate::assignment::{Assignment, Materials};
+use crate::clock;
+use crate::collect::{self, Results};
+use crate::ledger::{FencedOff, Ledger};
+use crate::log_pump::LogPump;
+use crate::mask::Masker;
+
+/// The first wait after trouble of the engine; it doubles up to [`WAIT_AT_MOST`].
+const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest wait after trouble of the engine.
+const WAIT_AT_MOST: Duration = Duration::from_secs(5);
+
+/// What supervisors of one executor share.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// What runs the attempts.
+    pub executor: AnyExecutor,
+    /// Limits for stages that set none.
+    pub limits: Limits,
+    /// How long a program has between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// The largest output that is kept, in bytes.
+    pub output_limit: u64,
+    /// A folder for outputs on their way into the artifact store, on the same file system.
+    pub scratch: PathBuf,
+}
+
+/// How supervision ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supervised {
+    /// The attempt's end is recorded.
+    Finished,
+    /// Somebody else acts on the attempt.
+    FencedOff,
+}
+
+/// Runs one attempt to its recorded end.
+///
+/// `materials` is fetched by the caller; where that failed, its reason ends the attempt. Dropping
+/// the future leaves the container alone: the next supervisor takes over.
+pub async fn supervise<L: Ledger>(
+    surroundings: &Surroundings,
+    assignment: &Assignment,
+    materials: Result<(RenderedStage, Materials), Reason>,
+    ledger: &L,
+    line: &Line,
+) -> Supervised {
+    let (rendered, materials) = match materials {
+        Ok(materials) => materials,
+        Err(reason) => {
+            let end = ended(Ending::Errored(reason));
+            return finish(ledger, end, Vec::new()).await;
+        }
+    };
+    let masker = materials.masker();
+    let attempt = Attempt {
+        surroundings,
+        assignment,
+        ledger,
+        line,
+        masker,
+    };
+    match attempt.run(&rendered, &materials).await {
+        Ok(()) => Supervised::Finished,
+        Err(FencedOff) => {
+            info!(attempt = %assignment.attempt, "somebody else acts on this attempt now; leaving it");
+            Supervised::FencedOff
+        }
+    }
+}
+
+async fn finish<L: Ledger>(
+    ledger: &L,
+    end: AttemptEnd,
+    outputs: Vec<crate::ledger::KeptOutput>,
+) -> Supervised {
+    match ledger.finished(end, outputs).await {
+        Ok(()) => Supervised::Finished,
+        Err(FencedOff) => Supervised::FencedOff,
+    }
+}
+
+struct Attempt<'a, L> {
+    surroundings: &'a Surroundings,
+    assignment: &'a Assignment,
+    ledger: &'a L,
+    line: &'a Line,
+    masker: Masker,
+}
+
+/// Where an attempt stands once it has a container.
+enum Entry {
+    /// To be started.
+    Fresh(Handle, PreparedImage),
+    /// It was started before.
+    Started(Handle, Option<Timestamp>),
+    /// It never came to a container.
+    Ended(AttemptEnd),
+}
+
+impl<L: Ledger> Attempt<'_, L> {
+    async fn run(&self, rendered: &RenderedStage, materials: &Materials) -> Result<(), FencedOff> {
+        let adopted = self.assignment.adopted.as_ref();
+        let cursor = adopted.and_then(|adopted| adopted.log_cursor);
+        let mut pump = LogPump::new(self.masker.clone(), cursor);
+        let entry = match adopted.and_then(|adopted| adopted.handle.clone()) {
+            Some(handle) => self.find(handle, rendered, materials, &mut pump).await?,
+            None => self.create(rendered, materials, &mut pump).await?,
+        };
+        let (handle, since, image) = match entry {
+            Entry::Ended(end) => return self.end(end, None, pump).await,
+            Entry::Started(handle, since) => (handle, since, None),
+            Entry::Fresh(handle, image) => {
+                if let Err(end) = self.start(&handle).await {
+                    return self.end(end, Some(handle), pump).await;
+                }
+                (handle, None, Some(image))
+            }
+        };
+        let end = self.watch(&handle, since, image, &mut pump).await?;
+        self.end(end, Some(handle), pump).await
+    }
+
+    /// Finds the container that an earlier claim wrote down.
+    async fn find(
+        &self,
+        handle: Handle,
+        rendered: &RenderedStage,
+        materials: &Materials,
+        pump: &mut LogPump,
+    ) -> Result<Entry, FencedOff> {
+        let since = self
+            .assignment
+            .adopted
+            .as_ref()
+            .and_then(|adopted| adopted.started_at);
+        match self.look_until_sure(&handle).await {
+            Some(Status::Created) => self.create(rendered, materials, pump).await,
+            Some(Status::Running { since }) => Ok(Entry::Started(handle, Some(since))),
+            Some(Status::Exited { .. } | Status::Unknown) => Ok(Entry::Started(handle, since)),
+            None => {
+                let message = "its container vanished from the engine while no daemon watched";
+                let reason = Reason::new(ReasonCode::Unproved, message);
+                Ok(Entry::Ended(ended(Ending::Lost(reason))))
+            }
+        }
+    }
+
+    /// Makes the image ready and creates the container, or adopts the one that is there.
+    async fn create(
+        &self,
+        rendered: &RenderedStage,
+        materials: &Materials,
+        pump: &mut LogPump,
+    ) -> Result<Entry, FencedOff> {
+        let executor = &self.surroundings.executor;
+        let request = self.assignment.image_request(rendered, materials);
+        let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let progress = {
+            let said = Arc::clone(&said);
+            move |text: String| {
+                if let Ok(mut said) = said.lock() {
+                    said.push((clock::now(), text));
+                }
+            }
+        };
+        let prepared = self
+            .patiently(|| executor.prepare(&request, &progress))
+            .await;
+        if let Ok(mut said) = said.lock() {
+            for (at, text) in said.drain(..) {
+                pump.say(at, &text);
+            }
+        }
+        let image = match prepared {
+            Ok(image) => image,
+            Err(end) => return Ok(Entry::Ended(end)),
+        };
+        let spec = self
+            .assignment
+            .spec(rendered, materials, &image.id, &self.surroundings.limits);
+        let handle = match self.patiently(|| executor.create(&spec)).await {
+            Ok(handle) => handle,
+            Err(end) => return Ok(Entry::Ended(end)),
+        };
+        self.ledger.created(&handle, &spec.hash()).await?;
+        if self.assignment.adopted.is_some() {
+            // Adopted by name: an earlier claim may have started it before it could say so.
+            match self.look_until_sure(&handle).await {
+                Some(Status::Created) | None => {}
+                Some(Status::Running { since }) => {
+                    return Ok(Entry::Started(handle, Some(since)));
+                }
+                Some(Status::Exited { .. } | Status::Unknown) => {
+                    return Ok(Entry::Started(handle, None));
+                }
+            }
+        }
+        Ok(Entry::Fresh(handle, image))
+    }
+
+    /// Starts the container. Trouble that leaves open whether it runs is left to the watch.
+    async fn start(&self, handle: &Handle) -> Result<(), AttemptEnd> {
+        if self.stop_requested() {
+            return Err(ended(Ending::Withdrawn));
+        }
+        match self.surroundings.executor.start(handle).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_transient() => {
+                warn!(attempt = %handle.attempt, %error, "the engine did not confirm a start; asking again");
+                let again = self
+                    .patiently(|| self.surroundings.executor.start(handle))
+                    .await;
+                again.or_else(|end| {
+                    // Whether it was started is not known: only an end that the watch finds counts.
+                    if matches!(end.ending, Ending::Errored(_)) {
+                        Ok(())
+                    } else {
+                        Err(end)
+                    }
+                })
+            }
+            Err(error) => Err(ended(ending_of(&error))),
+        }
+    }
+
+    /// Collects, finishes under the fence, and removes the container.
+    async fn end(
+        &self,
+        mut end: AttemptEnd,
+        handle: Option<Handle>,
+        mut pump: LogPump,
+    ) -> Result<(), FencedOff> {
+        let mut results = Results::default();
+        if let (Some(handle), Ending::Exited { code: 0, .. }) = (&handle, &end.ending) {
+            let stage = self.assignment.stage();
+            match collect::collect(self.surroundings, stage, handle, self.ledger).await {
+                Ok(collected) => results = collected,
+                Err(ending) => end.ending = ending,
+            }
+        }
+        end.metrics = std::mem::take(&mut results.metrics);
+        mask_ending(&mut end.ending, &self.masker);
+        if let Some(reason) = reason_of(&end.ending) {
+            pump.say(clock::now(), &reason.message);
+        }
+        pump.flush(self.ledger).await?;
+        self.ledger.finished(end, results.outputs).await?;
+        if let Some(handle) = handle {
+            match self.surroundings.executor.remove(&handle).await {
+                Ok(()) => self.ledger.removed().await,
+                // The sweeper removes what is finished and still there.
+                Err(error) => {
+                    warn!(attempt = %handle.attempt, %error, "a finished container was not removed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.line.stop.borrow().is_some()
+    }
+}

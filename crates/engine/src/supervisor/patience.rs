@@ -1,0 +1,73 @@
+//! Waiting trouble of the engine out, and telling absence from silence.
+
+use std::time::Duration;
+
+use tracing::{debug, warn};
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_executor::{Error, ErrorKind, Executor, Handle, Status};
+
+use super::endings::{ended, ending_of};
+use super::line::asked;
+use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
+use crate::ledger::Ledger;
+
+/// How long trouble of the engine is waited out before an attempt that has no container gives up.
+const PATIENCE_BEFORE_CREATE: Duration = Duration::from_secs(120);
+
+/// How long an absence must last, over at least two looks, before a container counts as gone.
+const ABSENCE: Duration = Duration::from_secs(2);
+
+impl<L: Ledger> Attempt<'_, L> {
+    /// Calls until it succeeds, trouble that may pass is over, or a stop is asked for.
+    pub(super) async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, AttemptEnd>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let give_up = tokio::time::Instant::now() + PATIENCE_BEFORE_CREATE;
+        let mut stop = self.line.stop.subscribe();
+        let mut wait = WAIT_AT_FIRST;
+        loop {
+            let result = tokio::select! {
+                biased;
+                () = asked(&mut stop) => return Err(ended(Ending::Withdrawn)),
+                result = call() => result,
+            };
+            match result {
+                Ok(value) => return Ok(value),
+                Err(error)
+                    if error.is_transient()
+                        && error.kind != ErrorKind::ImagePull
+                        && tokio::time::Instant::now() < give_up =>
+                {
+                    warn!(attempt = %self.assignment.attempt, %error, "trouble with the engine; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(WAIT_AT_MOST);
+                }
+                Err(error) => return Err(ended(ending_of(&error))),
+            }
+        }
+    }
+
+    /// Looks until the engine answers; absence counts only when it lasts.
+    pub(super) async fn look_until_sure(&self, handle: &Handle) -> Option<Status> {
+        let mut absent_since = None;
+        let mut wait = WAIT_AT_FIRST;
+        loop {
+            match self.surroundings.executor.inspect(handle).await {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) => {
+                    let since = *absent_since.get_or_insert_with(tokio::time::Instant::now);
+                    if since.elapsed() >= ABSENCE {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    debug!(attempt = %handle.attempt, %error, "the engine does not answer; asking again");
+                    absent_since = None;
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(ABSENCE);
+        }
+    }
+}
