@@ -72,6 +72,6 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
-        assert_eq!(names, [".gitignore", "src/", "src/a.py"]);
+        assert_eq!(names, [".gitignore", "src", "src/a.py"]);
     }
 }
