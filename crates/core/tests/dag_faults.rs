@@ -97,7 +97,8 @@ fn inputs_come_from_outputs_of_stages_before() {
     extract.outputs.insert("raw".parse().expect("a name"), raw);
     let own = take(extract.clone(), "own", "extract", "raw");
     let good = take(after("train", &["extract"]), "data", "extract", "raw");
-    assert!(Dag::new(draft_of(vec![extract.clone(), good])).is_ok());
+    let far = take(after("serve", &["train"]), "data", "extract", "raw");
+    assert!(Dag::new(draft_of(vec![extract.clone(), good, far])).is_ok());
     insta::assert_snapshot!(
         faults_of(vec![
             own,

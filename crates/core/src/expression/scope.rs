@@ -95,11 +95,9 @@ impl Scope {
 fn subscripted(source: &str) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     let mut rest = source;
-    // Whether what came before makes the next word an attribute or the rest of a number.
-    let mut inner = false;
     while let Some(first) = rest.chars().next() {
         if let Some((_, after)) = string_literal(rest) {
-            (rest, inner) = (after, false);
+            rest = after;
         } else if let Some((root, mut after)) = word(rest) {
             let mut parts = vec![root.to_owned()];
             let mut has_subscript = false;
@@ -119,13 +117,12 @@ fn subscripted(source: &str) -> Vec<(String, Vec<String>)> {
                     break;
                 }
             }
-            if has_subscript && !inner && ROOTS.contains(&root) {
+            if has_subscript && ROOTS.contains(&root) {
                 let path = rest[..rest.len() - after.len()].to_owned();
                 found.push((path, parts));
             }
-            (rest, inner) = (after, false);
+            rest = after;
         } else {
-            inner = first == '.' || (inner && first.is_whitespace()) || first.is_ascii_digit();
             rest = &rest[first.len_utf8()..];
         }
     }
