@@ -6,7 +6,9 @@
 //! waiting cannot stop a transaction half-way.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
@@ -37,7 +39,16 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
             while received.recv_many(&mut gathered, BATCH_AT_MOST).await > 0 {
                 let (items, answers): (Vec<I>, Vec<oneshot::Sender<Result<O>>>) =
                     gathered.drain(..).unzip();
-                for (answer, result) in answers.into_iter().zip(write(items).await) {
+                let count = items.len();
+                let results = AssertUnwindSafe(write(items))
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| {
+                        // The panic itself is in the log. One batch is lost, not the writer.
+                        tracing::error!(writes = count, "writing a batch panicked");
+                        (0..count).map(|_| Err(Error::Interrupted)).collect()
+                    });
+                for (answer, result) in answers.into_iter().zip(results) {
                     // Whoever asked may have given up waiting; what was written stands.
                     let _ = answer.send(result);
                 }
@@ -52,7 +63,31 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
         self.sender
             .send((item, answer))
             .await
-            .map_err(|_| Error::ShuttingDown)?;
-        answered.await.map_err(|_| Error::ShuttingDown)?
+            .map_err(|_| Error::Stopped)?;
+        answered.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_write_gets_its_own_answer() {
+        let batcher = Batcher::start(|items: Vec<u32>| async move {
+            items.into_iter().map(|item| Ok(item * 2)).collect()
+        });
+        let (one, other) = tokio::join!(batcher.write(1), batcher.write(2));
+        assert_eq!((one.unwrap(), other.unwrap()), (2, 4));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_does_not_stop_the_next() {
+        let batcher = Batcher::start(|items: Vec<u32>| async move {
+            assert!(!items.contains(&13), "unlucky");
+            items.into_iter().map(Ok).collect()
+        });
+        assert!(matches!(batcher.write(13).await, Err(Error::Interrupted)));
+        assert_eq!(batcher.write(14).await.unwrap(), 14);
     }
 }

@@ -122,9 +122,12 @@ pub enum Error {
     /// Postgres refused a statement: a fault in Trainyard, or in the database.
     #[error("Postgres refused a statement")]
     Database(#[source] Box<sqlx::Error>),
-    /// A part of the store that works in the background has ended: the daemon is stopping.
-    #[error("the store is shutting down")]
-    ShuttingDown,
+    /// A write was cut short by a fault in Trainyard; what became of it is not known.
+    #[error("a write was cut short by a fault in Trainyard; the log says more")]
+    Interrupted,
+    /// What works in the background for the store has ended: the daemon is stopping.
+    #[error("the store has stopped")]
+    Stopped,
 }
 
 impl Error {
@@ -150,7 +153,8 @@ impl Error {
             | Self::WrongSecretKey
             | Self::NoSecretKey
             | Self::Storage { .. }
-            | Self::ShuttingDown => false,
+            | Self::Interrupted
+            | Self::Stopped => false,
         }
     }
 

@@ -53,24 +53,28 @@ impl StoreOptions {
             .parse()
             .map_err(|error| Error::InvalidUrl(Box::new(error)))?;
         let millis = |limit: Duration| limit.as_millis().to_string();
-        Ok(options.application_name("trainyard").options([
-            ("statement_timeout", millis(self.statement_timeout)),
-            ("lock_timeout", millis(self.lock_timeout)),
-            (
-                "idle_in_transaction_session_timeout",
-                millis(self.idle_in_transaction_timeout),
-            ),
-            ("tcp_keepalives_idle", "30".to_owned()),
-            ("tcp_keepalives_interval", "10".to_owned()),
-            ("tcp_keepalives_count", "3".to_owned()),
-            ("timezone", "UTC".to_owned()),
-            // Statements here are short and run often: compiling them never pays.
-            ("jit", "off".to_owned()),
-            // A connection plans a statement once and keeps the plan. One that was made while the
-            // tables were new and small must not read them whole once they are large; every
-            // statement that runs often has its index.
-            ("enable_seqscan", "off".to_owned()),
-        ]))
+        Ok(options
+            .application_name("trainyard")
+            // More than there are statements, so that none is prepared twice on a connection.
+            .statement_cache_capacity(256)
+            .options([
+                ("statement_timeout", millis(self.statement_timeout)),
+                ("lock_timeout", millis(self.lock_timeout)),
+                (
+                    "idle_in_transaction_session_timeout",
+                    millis(self.idle_in_transaction_timeout),
+                ),
+                ("tcp_keepalives_idle", "30".to_owned()),
+                ("tcp_keepalives_interval", "10".to_owned()),
+                ("tcp_keepalives_count", "3".to_owned()),
+                ("timezone", "UTC".to_owned()),
+                // Statements here are short and run often: compiling them never pays.
+                ("jit", "off".to_owned()),
+                // A connection plans a statement once and keeps the plan. One that was made while the
+                // tables were new and small must not read them whole once they are large; every
+                // statement that runs often has its index.
+                ("enable_seqscan", "off".to_owned()),
+            ]))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::store::Store;
 
 /// How many rows one transaction deletes: short enough that nobody waits for it.
-const BATCH: i64 = 200;
+const BATCH: i64 = 50;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,12 @@ pub struct FireReport {
     pub next_in: Option<Duration>,
 }
 
+impl FireReport {
+    fn moved(&self) -> bool {
+        self.fired + self.duplicates + self.passed_over > 0
+    }
+}
+
 struct ScheduleRow {
     position: i32,
     cron: Cron,
@@ -94,7 +100,7 @@ impl Store {
         .fetch_one(&self.core.pool)
         .await?;
         report.next_in = match next.seconds {
-            _ if more => Some(Duration::ZERO),
+            _ if more && report.moved() => Some(Duration::ZERO),
             Some(seconds) => Some(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
             None => None,
         };

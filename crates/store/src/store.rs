@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -25,6 +26,13 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
 /// What a new secret key is tried on.
 const KEY_CHECK: &str = "trainyard key check";
+
+/// Progress, heartbeats and listening: each waits for one at a time.
+const RELAXED_CONNECTIONS: u32 = 4;
+
+/// A connection that was used more recently is taken to be alive: testing it costs as much as many
+/// a statement.
+const TEST_AFTER: Duration = Duration::from_secs(1);
 
 /// How many DAG versions are kept in memory, decoded.
 const DAGS_IN_MEMORY: usize = 128;
@@ -82,13 +90,9 @@ impl Store {
             Ok(Err(error)) => return Err(connect_error(error, &postgres)),
             Err(_) => return Err(connect_error(sqlx::Error::PoolTimedOut, &postgres)),
         }
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections.max(2))
-            .acquire_timeout(options.acquire_timeout)
+        let pool = pool_options(options.max_connections.max(2), options.acquire_timeout)
             .connect_lazy_with(postgres.clone());
-        let relaxed = PgPoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(options.acquire_timeout)
+        let relaxed = pool_options(RELAXED_CONNECTIONS, options.acquire_timeout)
             .connect_lazy_with(postgres.options([("synchronous_commit", "off")]));
         let core = Arc::new(Core {
             pool,
@@ -116,16 +120,21 @@ impl Store {
             .map(|migration| migration.version)
             .max()
             .unwrap_or(0);
-        MIGRATOR
-            .run(&self.core.pool)
-            .await
-            .map_err(|error| match error {
-                MigrateError::VersionMissing(found) if found > known => {
-                    Error::SchemaNewer { found, known }
-                }
-                MigrateError::Execute(error) => error.into(),
-                other => Error::Migration(Box::new(other)),
-            })?;
+        // A migration may take as long as it takes, and wait for those of other processes.
+        let unhurried = PgConnectOptions::clone(&self.core.pool.connect_options())
+            .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with(unhurried);
+        let migrated = MIGRATOR.run(&pool).await;
+        pool.close().await;
+        migrated.map_err(|error| match error {
+            MigrateError::VersionMissing(found) if found > known => {
+                Error::SchemaNewer { found, known }
+            }
+            MigrateError::Execute(error) => error.into(),
+            other => Error::Migration(Box::new(other)),
+        })?;
         self.check_secret_key().await
     }
 
@@ -208,6 +217,19 @@ impl Batchers {
             }),
         }
     }
+}
+
+fn pool_options(connections: u32, acquire_timeout: Duration) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(acquire_timeout)
+        .test_before_acquire(false)
+        .before_acquire(|connection, usage| {
+            Box::pin(async move {
+                // Not alive: the pool closes it and looks for another.
+                Ok(usage.idle_for < TEST_AFTER || connection.ping().await.is_ok())
+            })
+        })
 }
 
 fn connect_error(error: sqlx::Error, options: &PgConnectOptions) -> Error {

@@ -85,8 +85,7 @@ pub(crate) async fn write_finished(core: Arc<Core>, ends: Vec<End>) -> Vec<Resul
             let mut finished = Vec::with_capacity(ends.len());
             for end in &ends {
                 let one = write_together(&core, std::slice::from_ref(end)).await;
-                finished
-                    .push(one.and_then(|mut one| one.pop().unwrap_or(Err(Error::ShuttingDown))));
+                finished.push(one.and_then(|mut one| one.pop().unwrap_or(Err(Error::Interrupted))));
             }
             finished
         }

@@ -76,7 +76,7 @@ impl Store {
     /// Gives a claimed attempt back, before a container was created for it.
     ///
     /// # Errors
-    /// `Fenced`, also where it was started.
+    /// `Fenced`, also where it was started, or asked to stop: then it has to be ended.
     pub async fn release(&self, attempt: AttemptId, fence: Fence) -> Result<()> {
         let row = sqlx::query!(
             r#"with released as (

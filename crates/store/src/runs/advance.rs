@@ -14,15 +14,14 @@ use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
 use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{AttemptRef, Run, RunPhase};
-use trainyard_core::transition::{Illegal, Step, apply, step};
+use trainyard_core::transition::Illegal;
 
-use crate::dags::PinnedDag;
-use crate::encoding::event::event_row;
 use crate::error::{Error, Result, repeated};
-use crate::runs::change::{Changes, Touched};
+use crate::runs::change::Changes;
 use crate::runs::lock::{LockedRun, lock_runs};
 use crate::runs::metrics::MetricColumns;
 use crate::runs::state::{KnownRun, load_runs, overlay};
+use crate::runs::step::take_step;
 use crate::store::{Core, Store};
 
 /// How long a queued run waits until it is looked at again though nobody said so.
@@ -207,7 +206,13 @@ pub(crate) async fn advance_in(
         }
         let mut run = Run::clone(&known.run);
         overlay(&mut run, &held);
-        let mut stepped = take_step(&known.pinned, &mut run, &events, now, &mut changes);
+        let mut stepped = match take_step(&known.pinned, &mut run, &events, now) {
+            Ok(stepped) => stepped,
+            Err(error) => {
+                progress.runs.insert(id, Err(error));
+                continue;
+            }
+        };
         let wake_at = match &run.phase {
             RunPhase::Queued => Some(
                 locked
@@ -215,12 +220,13 @@ pub(crate) async fn advance_in(
                     .filter(|at| *at > now)
                     .unwrap_or(now + QUEUED_LOOK),
             ),
-            RunPhase::Running { .. } => stepped.step.wake_at.map(whole_micros),
+            RunPhase::Running { .. } => stepped.wake_at.map(whole_micros),
             RunPhase::Finished { .. } => None,
         };
         stepped.advanced.finished = run.outcome();
         stepped.advanced.queued = run.phase == RunPhase::Queued;
-        if stepped.changed || wake_at != locked.wake_at {
+        if !stepped.events.is_empty() || wake_at != locked.wake_at {
+            changes.add_events(id, now, stepped.events);
             changes.add_run(&run, &stepped.touched, &known.pinned, wake_at);
             // A planner that sleeps until the earlier time needs no wake.
             progress.wake_set |=
@@ -253,63 +259,6 @@ pub(crate) async fn advance_in(
     }
     tell_ends(connection, untold, &mut progress).await?;
     Ok(progress)
-}
-
-struct Stepped {
-    advanced: Advanced,
-    touched: Touched,
-    step: Step,
-    changed: bool,
-}
-
-/// Applies events and plans, and notes what that touched and what to write into history.
-pub(crate) fn take_first_step(
-    pinned: &PinnedDag,
-    run: &mut Run,
-    events: &[Event],
-    now: Timestamp,
-    changes: &mut Changes,
-) -> (Touched, Option<Timestamp>) {
-    let stepped = take_step(pinned, run, events, now, changes);
-    (stepped.touched, stepped.step.wake_at)
-}
-
-fn take_step(
-    pinned: &PinnedDag,
-    run: &mut Run,
-    events: &[Event],
-    now: Timestamp,
-    changes: &mut Changes,
-) -> Stepped {
-    let id = run.facts.id;
-    let mut touched = Touched::default();
-    let mut advanced = Advanced::default();
-    let mut changed = false;
-    for event in events {
-        match apply(&pinned.dag, run, event, now) {
-            Ok(()) => {
-                touched.note(event, run);
-                changes.add_event(id, now, event_row(event, run));
-                changed = true;
-            }
-            Err(illegal) => advanced.refused.push(illegal),
-        }
-    }
-    let mut step = step(&pinned.dag, run, &[], now);
-    advanced.refused.append(&mut step.refused);
-    for effect in &step.effects {
-        let event = Event::Planned(effect.clone());
-        touched.note(&event, run);
-        changes.add_event(id, now, event_row(&event, run));
-        changed = true;
-    }
-    advanced.effects.clone_from(&step.effects);
-    Stepped {
-        advanced,
-        touched,
-        step,
-        changed,
-    }
 }
 
 /// The runs' states, from memory where it is current.

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::event::{Effect, Event};
 use trainyard_core::id::RunId;
-use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunPhase, StageState};
+use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunPhase};
 use trainyard_core::stage::StageIndex;
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ use crate::dags::PinnedDag;
 use crate::encoding::event::{EventRow, number, place};
 use crate::encoding::reason_columns;
 use crate::error::{Error, Result};
+use crate::runs::columns::{AttemptColumns, EventColumns, QueuedColumns, RunColumns, StageColumns};
 
 /// Which parts of one run's state changed.
 #[derive(Debug, Default)]
@@ -79,102 +80,6 @@ pub(crate) struct Changes {
     queued: QueuedColumns,
     runs: RunColumns,
     events: EventColumns,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct StageColumns {
-    pub(crate) run: Vec<i64>,
-    pub(crate) position: Vec<i32>,
-    pub(crate) state: Vec<String>,
-    pub(crate) until: Vec<Option<Timestamp>>,
-    pub(crate) outcome: Vec<Option<String>>,
-    pub(crate) reason_code: Vec<Option<String>>,
-    pub(crate) reason_message: Vec<Option<String>>,
-    pub(crate) finished_at: Vec<Option<Timestamp>>,
-    pub(crate) image: Vec<Option<String>>,
-}
-
-#[derive(Debug, Default)]
-struct AttemptColumns {
-    run: Vec<i64>,
-    stage: Vec<i32>,
-    number: Vec<i32>,
-    held: Vec<bool>,
-    finished_at: Vec<Option<Timestamp>>,
-    outcome: Vec<Option<String>>,
-    reason_code: Vec<Option<String>>,
-    reason_message: Vec<Option<String>>,
-    stop_at: Vec<Option<Timestamp>>,
-    stop_code: Vec<Option<String>>,
-    stop_message: Vec<Option<String>>,
-}
-
-#[derive(Debug, Default)]
-struct QueuedColumns {
-    id: Vec<Uuid>,
-    run: Vec<i64>,
-    stage: Vec<i32>,
-    number: Vec<i32>,
-    pools: Vec<Option<Value>>,
-    timeout_ms: Vec<Option<i64>>,
-    queued_at: Vec<Timestamp>,
-}
-
-#[derive(Debug, Default)]
-struct RunColumns {
-    id: Vec<i64>,
-    phase: Vec<String>,
-    started_at: Vec<Option<Timestamp>>,
-    finished_at: Vec<Option<Timestamp>>,
-    outcome: Vec<Option<String>>,
-    reason_code: Vec<Option<String>>,
-    reason_message: Vec<Option<String>>,
-    cancel_at: Vec<Option<Timestamp>>,
-    cancel_by: Vec<Option<String>>,
-    cancel_actor: Vec<Option<String>>,
-    cancel_newer: Vec<Option<i64>>,
-    cancel_force: Vec<bool>,
-    stages_finished: Vec<i32>,
-    stages_failed: Vec<i32>,
-    wake_at: Vec<Option<Timestamp>>,
-}
-
-#[derive(Debug, Default)]
-struct EventColumns {
-    run: Vec<i64>,
-    at: Vec<Timestamp>,
-    kind: Vec<String>,
-    stage: Vec<Option<i32>>,
-    attempt: Vec<Option<i32>>,
-    detail: Vec<Option<Value>>,
-}
-
-impl StageColumns {
-    /// Adds a stage's row as its state is now.
-    pub(crate) fn add(&mut self, run: &Run, index: StageIndex) {
-        let stage = &run.stages[index.0];
-        self.run.push(run.facts.id.0);
-        self.position.push(place(index));
-        self.image.push(stage.image.clone());
-        let (state, until, ended) = match &stage.state {
-            StageState::Waiting => ("waiting", None, None),
-            StageState::Active => ("active", None, None),
-            StageState::BackingOff { until } => ("backing_off", Some(*until), None),
-            StageState::Finished {
-                at,
-                outcome,
-                reason,
-            } => ("finished", None, Some((*at, *outcome, reason))),
-        };
-        self.state.push(state.to_owned());
-        self.until.push(until);
-        self.finished_at.push(ended.map(|(at, ..)| at));
-        self.outcome
-            .push(ended.map(|(_, outcome, _)| outcome.as_str().to_owned()));
-        let (code, message) = reason_columns(ended.and_then(|(.., reason)| reason.as_ref()));
-        self.reason_code.push(code);
-        self.reason_message.push(message);
-    }
 }
 
 /// How many stages of a run ended, and how many of them in a way that counts as failure.
@@ -241,14 +146,16 @@ impl Changes {
         }
     }
 
-    /// Adds a row of history.
-    pub(crate) fn add_event(&mut self, run: RunId, at: Timestamp, event: EventRow) {
-        self.events.run.push(run.0);
-        self.events.at.push(at);
-        self.events.kind.push(event.kind.to_owned());
-        self.events.stage.push(event.stage);
-        self.events.attempt.push(event.attempt);
-        self.events.detail.push(event.detail);
+    /// Adds rows of history.
+    pub(crate) fn add_events(&mut self, run: RunId, at: Timestamp, events: Vec<EventRow>) {
+        for event in events {
+            self.events.run.push(run.0);
+            self.events.at.push(at);
+            self.events.kind.push(event.kind.to_owned());
+            self.events.stage.push(event.stage);
+            self.events.attempt.push(event.attempt);
+            self.events.detail.push(event.detail);
+        }
     }
 
     fn add_attempt(&mut self, run: &Run, reference: AttemptRef, held: bool) {

@@ -2,9 +2,11 @@
 
 pub(crate) mod advance;
 pub(crate) mod change;
+pub(crate) mod columns;
 pub(crate) mod due;
 pub(crate) mod lock;
 pub(crate) mod metrics;
 pub(crate) mod overlap;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod step;

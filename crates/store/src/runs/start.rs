@@ -19,11 +19,13 @@ use crate::encoding::cause::CauseDoc;
 use crate::encoding::event::place;
 use crate::encoding::param::values_doc;
 use crate::error::{Error, Result, repeated};
-use crate::runs::advance::{Progress, take_first_step, whole_micros};
-use crate::runs::change::{Changes, StageColumns};
+use crate::runs::advance::{Progress, whole_micros};
+use crate::runs::change::{Changes, stage_counts};
+use crate::runs::columns::StageColumns;
 use crate::runs::metrics::MetricColumns;
 use crate::runs::overlap::{judge_in, lock_dag};
 use crate::runs::state::{KnownRun, load_runs};
+use crate::runs::step::take_step;
 use crate::store::{Core, Store};
 
 /// A run to be started.
@@ -108,13 +110,9 @@ pub(crate) async fn start_run_in(
     let mut wake_at = limited.then_some(cause.now);
     let mut touched = None;
     if !limited {
-        let (first, wake) = take_first_step(
-            &pinned,
-            &mut run,
-            &[Event::RunStarted],
-            cause.now,
-            &mut changes,
-        );
+        let stepped = take_step(&pinned, &mut run, &[Event::RunStarted], cause.now)?;
+        changes.add_events(cause.run, cause.now, stepped.events);
+        let (first, wake) = (stepped.touched, stepped.wake_at);
         progress.queued = first.queued.len();
         wake_at = wake.map(whole_micros);
         touched = Some(first);
@@ -296,7 +294,7 @@ async fn insert_run(
     };
     let (code, message) =
         encoding::reason_columns(finished.as_ref().and_then(|(.., reason)| *reason));
-    let (stages_finished, stages_failed) = crate::runs::change::stage_counts(run);
+    let (stages_finished, stages_failed) = stage_counts(run);
     sqlx::query!(
         "with run as (
             insert into run (id, dag, dag_version, cause, params, logical_time, phase, outcome, reason_code,

@@ -16,6 +16,7 @@ mod logs;
 mod migrations;
 mod overlap;
 mod pushes;
+mod repos;
 mod retention;
 mod runs;
 mod schedules;

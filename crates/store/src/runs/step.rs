@@ -1,0 +1,73 @@
+//! One step of the core over one run, with what it touched and what goes into history.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use trainyard_core::Timestamp;
+use trainyard_core::event::Event;
+use trainyard_core::run::Run;
+use trainyard_core::transition::{apply, step};
+
+use crate::dags::PinnedDag;
+use crate::encoding::event::{EventRow, event_row};
+use crate::error::{Error, Result};
+use crate::runs::advance::Advanced;
+use crate::runs::change::Touched;
+
+/// What a step did.
+#[derive(Debug, Default)]
+pub(crate) struct Stepped {
+    pub(crate) advanced: Advanced,
+    pub(crate) touched: Touched,
+    /// What was applied, in order; empty where nothing changed.
+    pub(crate) events: Vec<EventRow>,
+    pub(crate) wake_at: Option<Timestamp>,
+}
+
+/// Applies events and plans.
+///
+/// # Errors
+/// `Corrupt` where the core gives up on the state. It has no reason to; should it have one after
+/// all, it is about this run, and the others of the transaction go on.
+pub(crate) fn take_step(
+    pinned: &PinnedDag,
+    run: &mut Run,
+    events: &[Event],
+    now: Timestamp,
+) -> Result<Stepped> {
+    let id = run.facts.id;
+    // The run is dropped after a panic, so nobody sees it half-way.
+    catch_unwind(AssertUnwindSafe(|| step_once(pinned, run, events, now))).map_err(|panic| {
+        let problem = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Error::corrupt(
+            format!("run {id}"),
+            format!("planning it panicked: {problem}"),
+        )
+    })
+}
+
+fn step_once(pinned: &PinnedDag, run: &mut Run, events: &[Event], now: Timestamp) -> Stepped {
+    let mut stepped = Stepped::default();
+    for event in events {
+        match apply(&pinned.dag, run, event, now) {
+            Ok(()) => {
+                stepped.touched.note(event, run);
+                stepped.events.push(event_row(event, run));
+            }
+            Err(illegal) => stepped.advanced.refused.push(illegal),
+        }
+    }
+    let step = step(&pinned.dag, run, &[], now);
+    stepped.wake_at = step.wake_at;
+    stepped.advanced.refused.extend(step.refused);
+    for effect in &step.effects {
+        let event = Event::Planned(effect.clone());
+        stepped.touched.note(&event, run);
+        stepped.events.push(event_row(&event, run));
+    }
+    stepped.advanced.effects = step.effects;
+    stepped
+}
