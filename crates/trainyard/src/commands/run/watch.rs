@@ -16,6 +16,13 @@ use crate::{clock, output, view};
 /// How often times are brought up to date on a terminal.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Tells a terminal to cut lines at its edge: a line that goes on in the next row would be counted
+/// as one, and be drawn over as one.
+const UNWRAPPED: &str = "\x1b[?7l";
+
+/// Tells it to go on in the next row again, as terminals do.
+const WRAPPED: &str = "\x1b[?7h";
+
 /// Watch one to its end. The exit code is 1 if it does not succeed
 ///
 /// A terminal shows the whole run, always up to date; elsewhere, every change is a line.
@@ -74,13 +81,13 @@ async fn drawn(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
             let text = view::run::show(run, clock::now(), Some(width));
             // What has scrolled away cannot be drawn over; the last picture is whole.
             let fits = usize::from(height).saturating_sub(1);
-            let text = if is_over {
-                text
+            if is_over {
+                output::text(&text)?;
             } else {
-                first_lines(&text, fits)
-            };
-            lines = text.lines().count();
-            output::text(&text)?;
+                let text = first_lines(&text, fits);
+                lines = text.lines().count();
+                output::text(&format!("{UNWRAPPED}{text}{WRAPPED}"))?;
+            }
         }
         if is_over {
             return Ok(last);
