@@ -57,7 +57,7 @@ impl From<StoreError> for ApiError {
             StoreError::Conflict { .. } | StoreError::Fenced => (StatusCode::CONFLICT, "conflict"),
             StoreError::Unreachable { .. }
             | StoreError::Contention(_)
-            | StoreError::ShuttingDown
+            | StoreError::Stopped
             | StoreError::StorageFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             StoreError::NoSecretKey | StoreError::WrongSecretKey => {
                 (StatusCode::CONFLICT, "secret_key")
@@ -69,6 +69,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Migration(_)
             | StoreError::Corrupt { .. }
             | StoreError::Storage { .. }
+            | StoreError::Interrupted
             | StoreError::Database(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         if status == StatusCode::INTERNAL_SERVER_ERROR {

@@ -86,7 +86,7 @@ async fn drawn(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
             } else {
                 let text = first_lines(&text, fits);
                 lines = text.lines().count();
-                output::text(&format!("{UNWRAPPED}{text}{WRAPPED}"))?;
+                output::text(&format!("{UNWRAPPED}{}{WRAPPED}", text.trim_end()))?;
             }
         }
         if is_over {
