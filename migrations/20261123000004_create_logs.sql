@@ -3,7 +3,6 @@ create table attempt_log (
     attempt uuid primary key references attempt on delete cascade,
     -- Bytes ever written, before compression.
     length bigint not null,
-    chunks integer not null,
     cursor_major bigint,
     cursor_minor bigint,
     -- Set when retention deleted the text.
@@ -13,16 +12,15 @@ create table attempt_log (
 
 create table log_chunk (
     attempt uuid not null references attempt_log on delete cascade,
-    sequence integer not null,
     -- Bytes before compression.
-    start_offset bigint not null,
-    length integer not null check (length > 0),
+    start_offset bigint not null check (start_offset >= 0),
+    -- Never more than 128 KiB: a reader looks no further back for the chunk that holds its offset.
+    length integer not null check (length between 1 and 131072),
     lines integer not null,
     -- zstd.
     content bytea not null,
     stored_at timestamptz not null,
-    primary key (attempt, sequence)
+    primary key (attempt, start_offset)
 );
 -- It is compressed already.
 alter table log_chunk alter column content set storage external;
-create index log_chunk_offset on log_chunk (attempt, start_offset);

@@ -14,6 +14,9 @@ use crate::store::Store;
 /// The most bytes in one stored chunk, before compression: reading a little never unpacks much.
 const CHUNK_AT_MOST: usize = 128 * 1024;
 
+/// The most chunks that one read looks at: there may be very many small ones.
+const CHUNKS_AT_ONCE: i64 = 512;
+
 /// zstd's own default: text shrinks to a tenth in a fraction of a millisecond.
 const LEVEL: i32 = 3;
 
@@ -69,31 +72,29 @@ impl Store {
             ),
             told_before as (
                 select from (
-                    select content from log_chunk where attempt = $1 order by sequence desc limit 1
+                    select content from log_chunk where attempt = $1 order by start_offset desc limit 1
                 ) last where content = $3
             ),
             head as (
-                insert into attempt_log (attempt, length, chunks, cursor_major, cursor_minor)
-                select id, $4, $5, $6, $7 from fenced where not exists (select from told_before)
+                insert into attempt_log (attempt, length, cursor_major, cursor_minor)
+                select id, $4, $5, $6 from fenced where not exists (select from told_before)
                 on conflict (attempt) do update
-                set length = attempt_log.length + excluded.length, chunks = attempt_log.chunks + excluded.chunks,
+                set length = attempt_log.length + excluded.length,
                     cursor_major = coalesce(excluded.cursor_major, attempt_log.cursor_major),
                     cursor_minor = coalesce(excluded.cursor_minor, attempt_log.cursor_minor)
-                returning attempt, length, chunks
+                returning attempt, length
             ),
             stored as (
-                insert into log_chunk (attempt, sequence, start_offset, length, lines, content, stored_at)
-                select h.attempt, h.chunks - $5 + u.place - 1, h.length - $4 + u.start, u.length, u.lines, u.content,
-                    clock_timestamp()
-                from head h, unnest($8::bigint[], $9::integer[], $10::integer[], $11::bytea[])
-                    with ordinality as u (start, length, lines, content, place)
+                insert into log_chunk (attempt, start_offset, length, lines, content, stored_at)
+                select h.attempt, h.length - $4 + u.start, u.length, u.lines, u.content, clock_timestamp()
+                from head h, unnest($7::bigint[], $8::integer[], $9::integer[], $10::bytea[])
+                    as u (start, length, lines, content)
             )
             select exists (select from fenced) as "fenced_in!", (select length from head) as length"#,
             attempt.0,
             fence.0,
             columns.content.last().map(Vec::as_slice),
             columns.total,
-            i32::try_from(columns.length.len()).unwrap_or(i32::MAX),
             cursor.map(|(major, _)| major),
             cursor.map(|(_, minor)| minor),
             &columns.start,
@@ -128,7 +129,7 @@ impl Store {
         Ok(())
     }
 
-    /// Reads a log from an offset, at least one chunk and then up to about `max_bytes`.
+    /// Reads a log from an offset: at least one chunk, and then up to about `max_bytes`.
     ///
     /// # Errors
     /// `NotFound` for an unknown attempt, `Corrupt`, or trouble with the database.
@@ -151,14 +152,21 @@ impl Store {
         let rows = sqlx::query!(
             r#"select start_offset, length, content from (
                 select start_offset, length, content,
-                    sum(length) over (order by sequence rows unbounded preceding)::bigint - length as before
-                from log_chunk where attempt = $1 and start_offset + length > $2 and start_offset < $3
+                    sum(length) over (order by start_offset rows unbounded preceding)::bigint - length as before
+                from (
+                    select start_offset, length, content from log_chunk
+                    where attempt = $1 and start_offset > $2::bigint - $5::bigint and start_offset + length > $2
+                        and start_offset < $3
+                    order by start_offset limit $6
+                ) near
             ) chunk
             where before < $4 or before = 0 order by start_offset"#,
             attempt.0,
             i64::try_from(from).unwrap_or(i64::MAX),
             i64::try_from(length).unwrap_or(i64::MAX),
-            i64::try_from(max_bytes).unwrap_or(i64::MAX)
+            i64::try_from(max_bytes).unwrap_or(i64::MAX),
+            CHUNK_AT_MOST as i64,
+            CHUNKS_AT_ONCE
         )
         .fetch_all(&self.core.pool)
         .await?;

@@ -81,8 +81,14 @@ impl Store {
     /// Follows a repo; it is due for a first look at once.
     ///
     /// # Errors
-    /// `Conflict` where the name is taken, `NoSecretKey` where something is to be sealed.
+    /// `Conflict` where the name is taken or the URL holds a password, `NoSecretKey` where something
+    /// is to be sealed.
     pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoId> {
+        if holds_password(&new.url) {
+            return Err(Error::conflict(
+                "the URL holds a password, and URLs are shown; give it as credentials instead",
+            ));
+        }
         let id = RepoId(Uuid::now_v7());
         let done = sqlx::query!(
             "insert into repo (id, name, url, followed_branch, poll_seconds, webhook_secret, credentials,
@@ -324,6 +330,17 @@ impl Store {
             .transpose()?;
         Ok((row.url, credentials))
     }
+}
+
+/// Whether a URL has the form `scheme://user:password@host`.
+fn holds_password(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
 }
 
 fn webhook_context(repo: RepoId) -> String {

@@ -145,3 +145,30 @@ async fn an_attempt_without_output_has_an_empty_log() {
             .complete
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_very_many_small_pieces_is_read_in_pages_without_a_gap() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let pieces: Vec<LogChunk> = (0..1_200).map(|at| chunk(&lines(at, at + 1), 1)).collect();
+    let (attempt, fence) = (claim.attempt, claim.fence);
+    place
+        .store
+        .append_log(attempt, fence, &pieces)
+        .await
+        .unwrap();
+    let (mut read, mut offset) = (String::new(), 0);
+    while read.len() < lines(0, 1_200).len() {
+        let slice = place
+            .store
+            .read_log(attempt, offset, 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!(slice.dropped, 0);
+        assert!(slice.next_offset > offset, "it goes on");
+        read.push_str(&text(&slice));
+        offset = slice.next_offset;
+    }
+    assert_eq!(read, lines(0, 1_200));
+}

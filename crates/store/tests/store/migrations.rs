@@ -56,8 +56,8 @@ const SAMPLES: &[(i64, &str)] = &[
     ),
     (
         20_261_123_000_004,
-        "insert into attempt_log values ('00000000-0000-7000-8000-000000000008', 3, 1, 1, 0, null);
-         insert into log_chunk values ('00000000-0000-7000-8000-000000000008', 0, 0, 3, 1, '\\x00', now());",
+        "insert into attempt_log values ('00000000-0000-7000-8000-000000000008', 3, 1, 0, null);
+         insert into log_chunk values ('00000000-0000-7000-8000-000000000008', 0, 3, 1, '\\x00', now());",
     ),
 ];
 

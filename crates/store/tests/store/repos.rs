@@ -138,3 +138,27 @@ async fn credentials_come_back_for_the_fetch() {
     let taken = place.store.add_repo(&new).await.unwrap_err();
     assert!(matches!(taken, Error::Conflict { .. }));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_a_url_is_refused_since_urls_are_shown() {
+    let place = Place::new().await;
+    let mut new = NewRepo {
+        name: RepoName::new("leaky").unwrap(),
+        url: "https://bot:hush@example.org/p.git".into(),
+        followed_branch: None,
+        poll_every: Duration::from_secs(60),
+        webhook_secret: None,
+        credentials: None,
+    };
+    let refused = place.store.add_repo(&new).await.unwrap_err();
+    assert!(refused.to_string().contains("credentials") && !refused.to_string().contains("hush"));
+    for fine in [
+        "https://bot@example.org/p.git",
+        "file:///srv/a:b@c",
+        "git@example.org:p.git",
+    ] {
+        new.url = fine.into();
+        new.name = RepoName::new(format!("r{}", fine.len())).unwrap();
+        place.store.add_repo(&new).await.unwrap();
+    }
+}
