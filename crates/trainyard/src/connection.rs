@@ -1,5 +1,6 @@
 //! Which daemon a command talks to, and as whom.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,12 +11,15 @@ use trainyard_daemon::endpoint::{self, Given, Places};
 use crate::failure::Failure;
 
 /// Where the daemon is. Without any of these, the one of `./.trainyard` or the newest of this user.
+///
+/// The ids are long, since these arguments stand beside those of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Daemon")]
 pub(crate) struct Connection {
     /// Its address, such as http://127.0.0.1:8080
     #[arg(
-        long,
+        id = "daemon_url",
+        long = "url",
         global = true,
         env = "TRAINYARD_URL",
         hide_env_values = true,
@@ -25,14 +29,20 @@ pub(crate) struct Connection {
 
     /// The token to show. Others on this machine can read command lines: prefer the variable
     #[arg(
-        long, global = true, env = "TRAINYARD_TOKEN", hide_env_values = true, value_name = "TOKEN",
-        value_parser = |text: &str| Ok::<_, std::convert::Infallible>(SecretString::from(text))
+        id = "daemon_token",
+        long = "token",
+        global = true,
+        env = "TRAINYARD_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        value_parser = |text: &str| Ok::<_, Infallible>(SecretString::from(text))
     )]
     token: Option<SecretString>,
 
     /// Its data folder, to take address and token from
     #[arg(
-        long,
+        id = "daemon_data_dir",
+        long = "data-dir",
         global = true,
         env = "TRAINYARD_DATA_DIR",
         hide_env_values = true,

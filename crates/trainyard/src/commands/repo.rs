@@ -44,8 +44,7 @@ struct Add {
     name: String,
 
     /// Where to fetch it from: https://, or file:// where the daemon allows that
-    #[arg(value_name = "URL")]
-    git_url: String,
+    url: String,
 
     /// The branch whose schedules count; the remote's default branch without it
     #[arg(long)]
@@ -144,7 +143,7 @@ impl Add {
         };
         Ok(NewRepo {
             name: self.name,
-            url: self.git_url,
+            url: self.url,
             branch: self.branch,
             poll_every_seconds: self.poll_every,
             webhook_secret,

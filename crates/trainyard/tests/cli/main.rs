@@ -11,5 +11,6 @@ mod help;
 mod init;
 mod listings;
 mod logs;
+mod routes;
 mod secrets;
 mod watching;

@@ -3,7 +3,7 @@
 //! The run tells which attempts there are; each is followed for itself, to its end. So what a stage
 //! writes is printed whole and in order, whatever the others do and however often it is tried.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
 
 use futures_util::StreamExt;
@@ -15,7 +15,17 @@ use crate::failure::Failure;
 use crate::output;
 use crate::view::log::Printer;
 
-type Page = Result<(String, LogPage), ClientError>;
+/// What comes of a followed attempt: its pages, then its end.
+enum Piece {
+    Page(String, LogPage),
+    End(String),
+}
+
+type Pieces = BoxStream<'static, Result<Piece, ClientError>>;
+
+/// Attempts of one stage that wait for the one before them to be printed whole. The first of them is
+/// the one that is followed.
+type Turns = BTreeMap<String, VecDeque<u32>>;
 
 /// Prints the logs of a run, or of one stage of it, until it has ended. Returns its state then.
 pub(crate) async fn logs(
@@ -25,7 +35,8 @@ pub(crate) async fn logs(
     timestamps: bool,
 ) -> Result<String, Failure> {
     let mut changes = pin!(client.watch_run(id));
-    let mut pages: SelectAll<BoxStream<'static, Page>> = SelectAll::new();
+    let mut pieces: SelectAll<Pieces> = SelectAll::new();
+    let mut turns = Turns::new();
     let mut known = BTreeSet::new();
     let mut printer = None;
     let mut last: Option<RunDetail> = None;
@@ -33,22 +44,29 @@ pub(crate) async fn logs(
         tokio::select! {
             // What is there is printed before more is looked for.
             biased;
-            Some(page) = pages.next() => {
-                let (stage, page) = page?;
-                if let Some(printer) = &mut printer {
-                    output::raw(Printer::page(printer, &stage, &page).as_bytes())?;
+            Some(piece) = pieces.next() => match (piece?, &mut printer) {
+                (Piece::Page(stage, page), Some(printer)) => {
+                    output::raw(printer.page(&stage, &page).as_bytes())?;
                 }
-            }
+                (Piece::End(stage), Some(printer)) => {
+                    let turn = turns.entry(stage.clone()).or_default();
+                    turn.pop_front();
+                    if let Some(attempt) = turn.front() {
+                        pieces.push(begin(client, id, &stage, *attempt, printer)?);
+                    }
+                }
+                (Piece::Page(..) | Piece::End(_), None) => {}
+            },
             Some(run) = changes.next() => {
                 let run = run?;
                 let stages = logs::chosen(&run, stage)?;
                 let printer = printer.get_or_insert_with(|| Printer::new(look(timestamps), &stages));
                 for (stage, attempt) in new_attempts(&run, &stages, &mut known) {
-                    if attempt > 1 {
-                        let remark = printer.remark(&stage, &format!("attempt {attempt}"));
-                        output::raw(remark.as_bytes())?;
+                    let turn = turns.entry(stage.clone()).or_default();
+                    turn.push_back(attempt);
+                    if turn.len() == 1 {
+                        pieces.push(begin(client, id, &stage, attempt, printer)?);
                     }
-                    pages.push(attempt_pages(client, id, stage, attempt));
                 }
                 last = Some(run);
             }
@@ -85,14 +103,23 @@ fn new_attempts(
     new
 }
 
-fn attempt_pages(
+/// Follows an attempt, and says its number where it is not the first.
+fn begin(
     client: &Client,
     id: i64,
-    stage: String,
+    stage: &str,
     attempt: u32,
-) -> BoxStream<'static, Page> {
-    let pages = client.follow_log(id, &stage, attempt, 0);
-    pages
-        .map(move |page| page.map(|page| (stage.clone(), page)))
-        .boxed()
+    printer: &mut Printer,
+) -> Result<Pieces, Failure> {
+    if attempt > 1 {
+        let remark = printer.remark(stage, &format!("attempt {attempt}"));
+        output::raw(remark.as_bytes())?;
+    }
+    let name = stage.to_owned();
+    let pages = client.follow_log(id, stage, attempt, 0);
+    let end = futures_util::stream::once(std::future::ready(Ok(Piece::End(name.clone()))));
+    Ok(pages
+        .map(move |page| page.map(|page| Piece::Page(name.clone(), page)))
+        .chain(end)
+        .boxed())
 }

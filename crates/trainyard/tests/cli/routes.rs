@@ -1,0 +1,109 @@
+//! Every verb asks the daemon what the table of routes says, and tells its refusal.
+
+use crate::daemon::Daemon;
+
+const CALLS: [(&[&str], &str); 29] = [
+    (&["repo", "add", "m", "https://x"], "POST /repos"),
+    (&["repo", "list"], "GET /repos"),
+    (&["repo", "show", "m"], "GET /repos/m"),
+    (&["repo", "sync", "m"], "POST /repos/m/sync"),
+    (&["repo", "remove", "m"], "DELETE /repos/m"),
+    (&["dag", "list", "--repo", "m"], "GET /dags"),
+    (&["dag", "show", "d"], "GET /dags/-/d"),
+    (&["dag", "trigger", "m/d"], "POST /dags/m/d/runs"),
+    (&["dag", "pause", "m/d"], "PUT /dags/m/d/paused"),
+    (&["dag", "unpause", "d"], "PUT /dags/-/d/paused"),
+    (&["dag", "next", "d", "--count", "3"], "GET /dags/-/d/ticks"),
+    (&["run", "list"], "GET /runs"),
+    (&["run", "show", "7"], "GET /runs/7"),
+    (&["run", "logs", "7"], "GET /runs/7"),
+    (&["run", "logs", "7", "-f"], "GET /runs/7/events"),
+    (&["run", "watch", "7"], "GET /runs/7/events"),
+    (&["run", "cancel", "#7"], "POST /runs/7/cancel"),
+    (&["run", "retry", "7", "--from", "a"], "POST /runs/7/retry"),
+    (&["run", "why", "7"], "GET /runs/7"),
+    (&["artifact", "list", "7"], "GET /runs/7/artifacts"),
+    (&["artifact", "get", "7", "a.b"], "GET /runs/7/artifacts"),
+    (&["metric", "list", "d", "--name", "auc"], "GET /metrics"),
+    (&["secret", "list"], "GET /repos"),
+    (
+        &["secret", "set", "S", "--repo", "m"],
+        "PUT /repos/m/secrets/S",
+    ),
+    (
+        &["secret", "remove", "S", "--repo", "m"],
+        "DELETE /repos/m/secrets/S",
+    ),
+    (&["token", "create", "ci"], "POST /tokens"),
+    (&["token", "list"], "GET /tokens"),
+    (&["token", "revoke", "ci"], "DELETE /tokens/ci"),
+    (&["gc", "--dry-run"], "POST /gc"),
+];
+
+#[test]
+fn every_verb_asks_one_thing_and_a_refusal_of_it_is_exit_code_3() {
+    let daemon = Daemon::new(|_, what, _| {
+        (
+            404,
+            format!(r#"{{"code":"not_found","message":"there is no {what}"}}"#),
+        )
+    });
+    for (place, (arguments, what)) in CALLS.into_iter().enumerate() {
+        let answer = daemon.call_with("a value", arguments);
+        let told = format!("error: there is no {what}\n");
+        assert_eq!(
+            (answer.code, answer.stdout.as_str(), answer.stderr.as_str()),
+            (Some(3), "", told.as_str()),
+            "{arguments:?}"
+        );
+        assert_eq!(daemon.asked().len(), place + 1, "{arguments:?} asked once");
+    }
+}
+
+#[test]
+fn what_a_request_says_is_what_was_given() {
+    let body = |arguments: &[&str]| -> serde_json::Value {
+        let daemon = Daemon::new(|_, _, _| (200, r#"{"id":8,"existed":true}"#.to_owned()));
+        let answer = daemon.call(arguments);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert_eq!(
+            answer.stdout,
+            "run 8 was started by the same request before\n"
+        );
+        serde_json::from_str(&daemon.asked()[0].body).unwrap()
+    };
+    let trigger = body(&[
+        "dag",
+        "trigger",
+        "d",
+        "-p",
+        "epochs=3",
+        "--param",
+        "note=a=b",
+        "--ref",
+        "topic",
+        "--request",
+        "key",
+    ]);
+    insta::assert_json_snapshot!(trigger, @r#"
+    {
+      "params": {
+        "epochs": "3",
+        "note": "a=b"
+      },
+      "reference": "topic",
+      "request": "key"
+    }
+    "#);
+    insta::assert_json_snapshot!(body(&["run", "retry", "7", "--from-failed"]), @r#"
+    {
+      "from_failed": true
+    }
+    "#);
+    insta::assert_json_snapshot!(body(&["run", "retry", "7", "--from", "train"]), @r#"
+    {
+      "from": "train",
+      "from_failed": false
+    }
+    "#);
+}
