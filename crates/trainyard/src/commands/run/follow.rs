@@ -38,7 +38,7 @@ pub(crate) async fn logs(
     let mut pieces: SelectAll<Pieces> = SelectAll::new();
     let mut turns = Turns::new();
     let mut known = BTreeSet::new();
-    let mut printer = None;
+    let mut printer: Option<Printer> = None;
     let mut last: Option<RunDetail> = None;
     loop {
         tokio::select! {
