@@ -318,12 +318,6 @@ impl Ledger for LocalLedger {
     async fn removed(&self) {}
 }
 
-/// Whether a finished run counts as good.
-#[must_use]
-pub fn succeeded(run: &Run) -> bool {
-    run.outcome().is_some_and(|outcome| !outcome.is_failure())
-}
-
 /// The facts of a run by hand.
 #[must_use]
 pub fn facts(

@@ -261,12 +261,6 @@ impl Watcher {
             actor: actor.map(ToOwned::to_owned).or(Some(commit.author)),
         })
     }
-
-    /// The mirrors.
-    #[must_use]
-    pub fn git(&self) -> &Git {
-        &self.git
-    }
 }
 
 fn starts(dag: &Dag, branch: &str, is_followed: bool, changed: Option<&[String]>) -> bool {
