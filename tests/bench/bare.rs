@@ -1,10 +1,11 @@
-//! The bare loop: the same containers created, started, waited for and removed over the Docker API,
-//! and nothing else.
+//! The bare loop: the same containers, with the same limits and restrictions, created, started, waited
+//! for and removed over the Docker API, and nothing else.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
     CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
@@ -31,8 +32,9 @@ pub(crate) fn containers(count: usize, at_once: usize) -> Duration {
 async fn one(docker: &Docker) {
     let body = ContainerCreateBody {
         image: Some(IMAGE.to_owned()),
-        cmd: Some(vec!["true".to_owned()]),
-        host_config: Some(HostConfig::default()),
+        entrypoint: Some(vec!["true".to_owned()]),
+        working_dir: Some("/workspace".to_owned()),
+        host_config: Some(host_config()),
         ..ContainerCreateBody::default()
     };
     let id = docker
@@ -50,4 +52,30 @@ async fn one(docker: &Docker) {
         .remove_container(&id, None::<RemoveContainerOptions>)
         .await
         .unwrap();
+}
+
+/// What Trainyard asks for by default, so that the engine has the same to do.
+fn host_config() -> HostConfig {
+    const MEMORY: i64 = 4 << 30;
+    HostConfig {
+        nano_cpus: Some(i64::try_from(processors()).unwrap() * 1_000_000_000),
+        memory: Some(MEMORY),
+        memory_swap: Some(MEMORY),
+        pids_limit: Some(4096),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        init: Some(true),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), (64 << 20).to_string()),
+                ("max-file".to_owned(), "2".to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().unwrap().get()
 }

@@ -6,14 +6,20 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Where the binary under test is: beside the test's own build.
+/// Where the binary under test is: beside the caller's own build. Cargo puts programs into the folder
+/// of the profile, and tests into `deps` below it.
 ///
 /// # Panics
 /// When it was not built.
 #[must_use]
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().nth(2).unwrap().join("trainyard");
+    let caller = std::env::current_exe().unwrap();
+    let folder = caller.parent().unwrap();
+    let profile = match folder.file_name() {
+        Some(name) if name == "deps" => folder.parent().unwrap(),
+        _ => folder,
+    };
+    let built = profile.join("trainyard");
     assert!(
         built.exists(),
         "{} is missing: `cargo build -p trainyard` makes it",
