@@ -253,6 +253,7 @@ fn retention(config: &Config) -> Retention {
         runs_of_each_dag: config.retention.runs_of_each_dag,
         logs_for: config.retention.logs_for.0,
         deliveries_for: config.retention.deliveries_for.0,
+        images_for: config.retention.images_for.0,
     }
 }
 

@@ -13,10 +13,11 @@ use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
 
 use crate::dispatcher::Dispatcher;
 use crate::keeper::{Keeper, TICK};
+use crate::pruner::Pruner;
 use crate::sources::Sources;
 use crate::supervisor::Surroundings;
 use crate::watcher::Watcher;
-use crate::{planner, pruner, scheduler};
+use crate::{planner, scheduler};
 
 /// What a daemon's loops need to know.
 #[derive(Debug, Clone)]
@@ -94,6 +95,13 @@ impl Engine {
             request,
             shutdown.clone(),
         );
+        let pruner = Pruner {
+            store: store.clone(),
+            blobs,
+            sources,
+            executor: executor.clone(),
+            rule: options.retention,
+        };
         let keeper = Keeper::new(store.clone(), executor, dispatcher.clone(), options.lease);
         let watcher = Watcher::new(store.clone(), git);
         let mut loops: JoinSet<&'static str> = JoinSet::new();
@@ -112,8 +120,7 @@ impl Engine {
             scheduler::run(store.clone(), stop()),
         );
         spawn(&mut loops, "watcher", watcher.run(stop()));
-        let pruner = pruner::run(store.clone(), blobs, sources, options.retention, stop());
-        spawn(&mut loops, "pruner", pruner);
+        spawn(&mut loops, "pruner", pruner.run(stop()));
         let mut unasked = None;
         while let Some(ended) = loops.join_next().await {
             let name = ended.unwrap_or_else(|problem| {

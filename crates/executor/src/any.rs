@@ -1,8 +1,10 @@
 //! The executor that a daemon was configured with, whichever it is.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use trainyard_core::Timestamp;
 use trainyard_core::stage::RelativePath;
 
 use crate::contract::{
@@ -40,6 +42,28 @@ impl From<Docker> for AnyExecutor {
 impl From<Fake> for AnyExecutor {
     fn from(executor: Fake) -> Self {
         Self::Fake(executor)
+    }
+}
+
+impl AnyExecutor {
+    /// Removes images that stages' `build:` left behind, made before a moment and not `wanted` by their
+    /// id. Returns how many went, and their bytes. Executors without images have nothing to remove.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    pub async fn remove_unused_build_images(
+        &self,
+        before: Timestamp,
+        wanted: &BTreeSet<String>,
+    ) -> Result<(usize, u64), Error> {
+        match self {
+            Self::Docker(docker) => {
+                let removed = docker.remove_unused_build_images(before, wanted).await?;
+                let bytes = removed.iter().map(|image| image.size).sum();
+                Ok((removed.len(), bytes))
+            }
+            Self::Process(_) | Self::Fake(_) => Ok((0, 0)),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ pub use logs::{LogChunk, LogSlice};
 pub use options::StoreOptions;
 pub use pushes::{PushRecorded, PushSeen};
 pub use repos::{NewRepo, RepoCredentials, RepoToSync, SyncOutcome};
-pub use retention::{Pruned, Retention};
+pub use retention::{KeptImages, Pruned, Retention};
 pub use runs::advance::Advanced;
 pub use runs::start::{NewRun, Recorded};
 pub use schedules::FireReport;

@@ -3,7 +3,10 @@
 //! A run goes when it is old and also not among the newest of its DAG. Content of the artifact store
 //! goes separately, once nothing refers to it ([`Store::sweep_blobs`]).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use trainyard_core::Timestamp;
 
 use crate::error::Result;
 use crate::store::Store;
@@ -22,10 +25,12 @@ pub struct Retention {
     pub logs_for: Duration,
     /// Processed webhook deliveries are kept this long.
     pub deliveries_for: Duration,
+    /// An image that was built for stages is kept this long after a run last used it.
+    pub images_for: Duration,
 }
 
 impl Default for Retention {
-    /// 90 days and the newest 20 runs of each DAG; logs and deliveries 30 days.
+    /// 90 days and the newest 20 runs of each DAG; logs and deliveries 30 days; images 7 days.
     fn default() -> Self {
         const DAY: u64 = 24 * 3600;
         Self {
@@ -33,8 +38,18 @@ impl Default for Retention {
             runs_of_each_dag: 20,
             logs_for: Duration::from_secs(30 * DAY),
             deliveries_for: Duration::from_secs(30 * DAY),
+            images_for: Duration::from_secs(7 * DAY),
         }
     }
+}
+
+/// Which images retention keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptImages {
+    /// Those made since.
+    pub since: Timestamp,
+    /// Those that a run used since then or may still use, as their stage runs show them.
+    pub used: BTreeSet<String>,
 }
 
 /// What was deleted, or would be.
@@ -63,6 +78,30 @@ impl Pruned {
 }
 
 impl Store {
+    /// The images that the rule keeps; all others that were built for stages may go.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn kept_images(&self, rule: &Retention) -> Result<KeptImages> {
+        let since = sqlx::query_scalar!(
+            r#"select clock_timestamp() - make_interval(secs => $1) as "since!""#,
+            rule.images_for.as_secs_f64()
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        let used = sqlx::query_scalar!(
+            r#"select distinct s.image as "image!" from run r join stage_run s on s.run = r.id
+            where s.image is not null and (r.phase <> 'finished' or r.finished_at >= $1)"#,
+            since
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(KeptImages {
+            since,
+            used: used.into_iter().collect(),
+        })
+    }
+
     /// Deletes what is old by the rule; `dry_run` only counts.
     ///
     /// # Errors

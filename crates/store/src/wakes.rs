@@ -68,6 +68,8 @@ concerns! {
     Logs = logs,
     /// Runs changed, for those who watch.
     Runs = runs,
+    /// Somebody asked for what retention does not keep to go now.
+    Prune = prune,
 }
 
 /// The wake of one concern.

@@ -137,6 +137,8 @@ pub struct Retention {
     pub logs_for: Span,
     /// A webhook, after it was dealt with.
     pub deliveries_for: Span,
+    /// An image that was built for stages, after a run last used it.
+    pub images_for: Span,
 }
 
 /// Which command starts the daemon: it decides some defaults.
@@ -244,6 +246,7 @@ impl Config {
                 runs_of_each_dag: settings.retention.runs_of_each_dag.unwrap_or(20),
                 logs_for: settings.retention.logs_for.unwrap_or(Span::days(30)),
                 deliveries_for: settings.retention.deliveries_for.unwrap_or(Span::days(30)),
+                images_for: settings.retention.images_for.unwrap_or(Span::days(7)),
             },
             pools: settings.pools.unwrap_or_default(),
         }

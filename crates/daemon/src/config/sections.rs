@@ -214,6 +214,15 @@ pub struct RetentionSettings {
         value_name = "DURATION"
     )]
     pub deliveries_for: Option<Span>,
+
+    /// How long an image that was built for stages is kept after a run last used it. Default: 7d
+    #[arg(
+        id = "retention.images_for",
+        long = "retention-images-for",
+        env = "TRAINYARD_RETENTION_IMAGES_FOR",
+        value_name = "DURATION"
+    )]
+    pub images_for: Option<Span>,
 }
 
 impl RetentionSettings {
@@ -223,6 +232,7 @@ impl RetentionSettings {
             runs_of_each_dag: self.runs_of_each_dag.or(below.runs_of_each_dag),
             logs_for: self.logs_for.or(below.logs_for),
             deliveries_for: self.deliveries_for.or(below.deliveries_for),
+            images_for: self.images_for.or(below.images_for),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Giving back the disk that built images take.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
 use chrono::DateTime;
@@ -52,14 +52,16 @@ impl Engine {
         Ok(images)
     }
 
-    /// Removes those built before `before` that no container uses; returns what was removed.
+    /// Removes those built before `before` that are not `wanted` and that no container uses; returns
+    /// what was removed.
     pub(super) async fn remove_build_images(
         &self,
         before: Timestamp,
+        wanted: &BTreeSet<String>,
     ) -> Result<Vec<BuildImage>, Error> {
         let mut removed = Vec::new();
         for image in self.build_images().await? {
-            if image.created >= before {
+            if image.created >= before || wanted.contains(&image.id) {
                 continue;
             }
             let mut gone = true;

@@ -27,7 +27,7 @@ mod layout;
 mod logs;
 mod status;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -117,16 +117,17 @@ impl Docker {
         self.engine.build_images().await
     }
 
-    /// Removes built images from before a moment that no container uses, and tells which. One that
-    /// is wanted again is built again.
+    /// Removes built images from before a moment that no container uses, but for the `wanted` ids, and
+    /// tells which. One that is needed again is built again.
     ///
     /// # Errors
     /// The engine's trouble.
     pub async fn remove_unused_build_images(
         &self,
         before: Timestamp,
+        wanted: &BTreeSet<String>,
     ) -> Result<Vec<BuildImage>, Error> {
-        self.engine.remove_build_images(before).await
+        self.engine.remove_build_images(before, wanted).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Images built from a source tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use trainyard_core::render::RenderedImage;
@@ -205,16 +205,29 @@ async fn built_images_are_listed_and_removed_unless_a_container_uses_them() {
         let listed = executor.build_images().await.unwrap();
         assert_eq!(listed.len(), 2, "{listed:?}");
         let oldest = listed[0].created;
+        let nothing = BTreeSet::new();
         assert_eq!(
-            executor.remove_unused_build_images(oldest).await,
+            executor.remove_unused_build_images(oldest, &nothing).await,
             Ok(vec![]),
             "too young"
         );
         let later = listed[1].created + std::time::Duration::from_secs(60);
-        let removed = executor.remove_unused_build_images(later).await.unwrap();
+        let wanted = BTreeSet::from([unused.id.clone()]);
+        assert_eq!(
+            executor.remove_unused_build_images(later, &wanted).await,
+            Ok(vec![]),
+            "one is wanted, one is used"
+        );
+        let removed = executor
+            .remove_unused_build_images(later, &nothing)
+            .await
+            .unwrap();
         assert_eq!(ids(&removed), [unused.id]);
         executor.remove(&handle).await.unwrap();
-        let removed = executor.remove_unused_build_images(later).await.unwrap();
+        let removed = executor
+            .remove_unused_build_images(later, &nothing)
+            .await
+            .unwrap();
         assert_eq!(ids(&removed), [used.id]);
         assert_eq!(executor.build_images().await, Ok(vec![]));
         kit

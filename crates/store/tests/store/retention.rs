@@ -131,3 +131,31 @@ async fn versions_that_are_used_stay() {
     );
     assert_eq!(place.text("select commit from dag_version").await, COMMIT);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_kept_while_a_run_of_late_used_it_or_a_run_may_still() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    for image in ["old", "late", "unfinished"] {
+        place.start(ids).await;
+        let claim = place.claim_one().await;
+        place
+            .store
+            .mark_started(claim.attempt, claim.fence, Some(image))
+            .await
+            .unwrap();
+        if image != "unfinished" {
+            finish(&place.store, &claim, good()).await.unwrap();
+        }
+        if image == "old" {
+            age(&place, "8 days").await;
+        }
+    }
+    let kept = place
+        .store
+        .kept_images(&Retention::default())
+        .await
+        .unwrap();
+    let used: Vec<&str> = kept.used.iter().map(String::as_str).collect();
+    assert_eq!(used, ["late", "unfinished"]);
+}

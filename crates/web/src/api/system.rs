@@ -84,6 +84,10 @@ pub(crate) async fn gc(
         .prune(&state.settings().retention, dry_run)
         .await?;
     let swept = state.store().sweep_blobs(state.blobs(), dry_run).await?;
+    if !dry_run {
+        // What this crate cannot reach: images and source archives.
+        state.store().wakes().prune.wake();
+    }
     Ok(Json(GcReport {
         dry_run,
         runs: pruned.runs,
