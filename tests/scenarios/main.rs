@@ -12,6 +12,7 @@ mod cron_fires_once;
 mod examples_run;
 mod exec_needs_no_daemon;
 mod file_faults_are_shown_and_others_run;
+mod full_disk_loses_nothing;
 mod gate_refuses_a_worse_model;
 mod images_are_built_from_the_commit;
 mod killed_daemon_loses_nothing;

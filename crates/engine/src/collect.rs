@@ -148,6 +148,7 @@ fn scratch_file(surroundings: &Surroundings) -> Result<tempfile::NamedTempFile, 
 }
 
 fn storage(error: &std::io::Error) -> Ending {
-    let message = format!("what the stage left could not be written to disk: {error}");
+    let message =
+        format!("what the stage left could not be written to the daemon's data folder: {error}");
     Ending::Errored(Reason::new(ReasonCode::Storage, message))
 }

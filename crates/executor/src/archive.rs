@@ -282,10 +282,14 @@ fn read_or_written(error: &io::Error) -> Error {
 
 /// A disk's trouble in words.
 pub(crate) fn storage(error: &io::Error) -> Error {
-    Error::new(
-        ErrorKind::Storage,
-        format!("the daemon's disk is in trouble: {error}"),
-    )
+    let message = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
+            "the disk of the daemon's data folder is full ({error}); \
+             free space on it, for example with `trainyard gc`, and retry the run"
+        ),
+        _ => format!("the disk of the daemon's data folder is in trouble: {error}"),
+    };
+    Error::new(ErrorKind::Storage, message)
 }
 
 #[cfg(test)]
