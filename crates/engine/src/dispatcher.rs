@@ -1,8 +1,9 @@
 //! The dispatcher: claims attempts as capacity permits and starts a supervisor for each.
 //!
 //! The end of an attempt frees its slot and may make others ready; the transaction that records it
-//! claims what goes next, so a chain of stages never waits for this loop. The loop takes what is left:
-//! new runs, and capacity freed elsewhere.
+//! claims what goes next, and so does the one that starts a run, so neither a chain of stages nor a
+//! trigger ever waits for this loop. The loop takes what is left: capacity freed elsewhere, runs that
+//! another process started.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -86,6 +87,7 @@ impl Dispatcher {
     pub async fn run(self) {
         let shared = &self.shared;
         let mut wake = shared.store.wakes().dispatch.subscribe();
+        let mut started = shared.store.claims_of_started_runs(shared.request.clone());
         loop {
             let wait = match self.pass().await {
                 Ok(_) => TICK,
@@ -94,10 +96,18 @@ impl Dispatcher {
                     Duration::from_millis(500)
                 }
             };
-            tokio::select! {
-                () = wake.woken() => {}
-                () = tokio::time::sleep(wait) => {}
-                () = shared.shutdown.cancelled() => break,
+            let pause = tokio::time::sleep(wait);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    Some(claims) = started.recv() => self.take(claims),
+                    () = wake.woken() => break,
+                    () = &mut pause => break,
+                    () = shared.shutdown.cancelled() => break,
+                }
+            }
+            if shared.shutdown.is_cancelled() {
+                break;
             }
         }
         shared.supervisors.close();

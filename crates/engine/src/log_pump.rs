@@ -100,14 +100,13 @@ impl LogPump {
                     }
                     Heard::End if *gone.borrow() => break 'reopen,
                     Heard::End => {
-                        // The log of a container that has ended is complete; the end itself may be
-                        // noticed a moment later. One that was cut off is opened again.
+                        // A log that ended is complete, since it ends with its container; that this
+                        // has ended may be noticed a moment later. One that was cut off is opened again.
                         self.flush(ledger).await?;
                         tokio::select! {
-                            () = turns_true(&mut gone) => {}
-                            () = tokio::time::sleep(REOPEN) => {}
+                            () = turns_true(&mut gone) => break 'reopen,
+                            () = tokio::time::sleep(REOPEN) => continue 'reopen,
                         }
-                        continue 'reopen;
                     }
                     Heard::Due => self.write_due(ledger).await?,
                     Heard::Gone => give_up = Some(Instant::now() + drain),

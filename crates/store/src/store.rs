@@ -1,7 +1,7 @@
 //! The handle on the database: connecting, migrating, and what all parts share.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use trainyard_core::id::{DagVersionId, InstanceId, RunId};
 use uuid::Uuid;
 
-use crate::attempts::claim::ClaimRequest;
+use crate::attempts::claim::{ClaimRequest, Claimer};
 use crate::attempts::finish::{Finished, FinishedAttempt};
 use crate::attempts::progress::{CreatedNote, RemovedNote, StartedNote};
 use crate::batch::Batcher;
@@ -62,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) log_limit: u64,
     /// Tells this process' notifications from those of others.
     pub(crate) process: Uuid,
+    /// Who gets what is claimed while runs are started, if anybody.
+    pub(crate) claimer: OnceLock<Claimer>,
     /// Whether other daemons live that want to be notified; each heartbeat looks.
     pub(crate) others_live: AtomicBool,
     secret_key: Option<SecretKey>,
@@ -102,6 +104,7 @@ impl Store {
             runs: Recent::new(RUNS_IN_MEMORY),
             log_limit: options.log_limit,
             process: Uuid::now_v7(),
+            claimer: OnceLock::new(),
             others_live: AtomicBool::new(false),
             secret_key: options.secret_key.clone(),
         });

@@ -4,9 +4,11 @@
 //! No row is waited for within it: an attempt that another transaction has locked is passed by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 use sqlx::PgConnection;
+use tokio::sync::mpsc;
 use trainyard_core::admit::{Capacity, Waiting, admit};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::name::PoolName;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use crate::attempts::assemble::{Claim, assemble};
 use crate::error::{Error, Result, repeated};
 use crate::runs::state::reference;
-use crate::store::Store;
+use crate::store::{Core, Store};
 
 /// The advisory lock of admission: `trainyar` in ASCII.
 const ADMISSION: i64 = 0x7472_6169_6e79_6172;
@@ -24,6 +26,10 @@ const ADMISSION: i64 = 0x7472_6169_6e79_6172;
 /// The most runs that one admission looks at, the oldest first. More than there are slots, so only
 /// runs that would not get a turn anyway are out of sight.
 const RUNS_AT_MOST: i64 = 512;
+
+/// How many started runs' claims may wait for the claimer. It only has to start a task for each; who
+/// starts runs faster than that waits for it.
+const HANDED_OVER_AT_MOST: usize = 64;
 
 /// What there is to share, in all: what is in use is found in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +49,29 @@ pub struct ClaimRequest {
     pub executor: String,
     /// What there is to share.
     pub capacity: ClaimCapacity,
+}
+
+/// Who gets the claims that are made on the way, in the transactions that start runs.
+#[derive(Debug)]
+pub(crate) struct Claimer {
+    pub(crate) request: ClaimRequest,
+    claims: mpsc::Sender<Vec<Claim>>,
+}
+
+impl Claimer {
+    /// Hands over what was granted. What does not arrive (the database went away, the daemon is
+    /// going) is held and attended by nobody, and taken over like all such attempts.
+    pub(crate) async fn hand_over(&self, core: &Arc<Core>, granted: Granted) {
+        if granted.rows.is_empty() {
+            return;
+        }
+        match assemble(core, granted.rows).await {
+            Ok(claims) => drop(self.claims.send(claims).await),
+            Err(error) => {
+                tracing::warn!(%error, "claimed attempts could not be read; they are taken over later")
+            }
+        }
+    }
 }
 
 /// An attempt that was claimed, as its row says.
@@ -65,6 +94,17 @@ pub(crate) struct Granted {
 }
 
 impl Store {
+    /// From now on, whoever starts a run in this process claims in the same transaction what can go
+    /// at once; the claims come out of the receiver. That saves a durable commit between a trigger
+    /// and its containers. There is one claimer in a process: the first.
+    #[must_use]
+    pub fn claims_of_started_runs(&self, request: ClaimRequest) -> mpsc::Receiver<Vec<Claim>> {
+        let (claims, claimed) = mpsc::channel(HANDED_OVER_AT_MOST);
+        // A second receiver is of no use; it says so by being closed.
+        let _ = self.core.claimer.set(Claimer { request, claims });
+        claimed
+    }
+
     /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of
     /// [`admit`]. A daemon whose lease ran out gets nothing until it renews it.
     ///

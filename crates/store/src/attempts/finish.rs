@@ -102,11 +102,7 @@ async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Fin
     .await?;
     let some_wait = granted.values().any(|granted| granted.some_wait);
     if !granted.is_empty() {
-        // Admission has been done: only others can have more to do.
-        (progress.queued, progress.ended) = (0, 0);
-        if some_wait {
-            core.wakes.dispatch.wake_others();
-        }
+        progress.admitted(core, some_wait);
     }
     let taken = std::mem::take(&mut progress.ends);
     let mut advanced = std::mem::take(&mut progress.runs);

@@ -125,6 +125,15 @@ impl Store {
 }
 
 impl Progress {
+    /// Notes that what waits was offered capacity in the same transaction: only other daemons can
+    /// have more to do.
+    pub(crate) fn admitted(&mut self, core: &Core, some_wait: bool) {
+        (self.queued, self.ended) = (0, 0);
+        if some_wait {
+            core.wakes.dispatch.wake_others();
+        }
+    }
+
     /// Makes what was committed known in memory, and wakes whom it concerns.
     pub(crate) async fn settle(self, core: &Arc<Core>) {
         for (id, known) in self.known {

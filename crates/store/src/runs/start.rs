@@ -13,6 +13,7 @@ use trainyard_core::run::{Run, RunFacts, RunPhase};
 use trainyard_core::stage::StageIndex;
 use uuid::Uuid;
 
+use crate::attempts::claim::claim_in;
 use crate::dags::{PinnedDag, pinned};
 use crate::encoding;
 use crate::encoding::cause::CauseDoc;
@@ -62,14 +63,28 @@ impl Store {
     /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has
     /// not ended or pins another version; `Corrupt`; or trouble with the database.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
-        let (recorded, progress) = repeated(|| async {
+        let claimer = self.core.claimer.get();
+        let (recorded, mut progress, granted) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let started = start_run_in(&self.core, &mut transaction, new, false).await?;
+            let (recorded, progress) =
+                start_run_in(&self.core, &mut transaction, new, false).await?;
+            let granted = match claimer {
+                Some(claimer) if progress.queued > 0 => {
+                    Some(claim_in(&mut transaction, &claimer.request).await?)
+                }
+                Some(_) | None => None,
+            };
             transaction.commit().await?;
-            Ok(started)
+            Ok((recorded, progress, granted))
         })
         .await?;
+        if let Some(granted) = &granted {
+            progress.admitted(&self.core, granted.some_wait);
+        }
         progress.settle(&self.core).await;
+        if let (Some(claimer), Some(granted)) = (claimer, granted) {
+            claimer.hand_over(&self.core, granted).await;
+        }
         Ok(recorded)
     }
 }
