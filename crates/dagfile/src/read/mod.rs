@@ -114,8 +114,10 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
     // is not called wrong as well.
     let incomplete = stages.iter().any(Option::is_none);
     let stages: Vec<_> = stages.into_iter().flatten().collect();
+    // Nor does a wrong name keep the stages from being held against each other.
+    let named = name.is_some();
     let draft = DagDraft {
-        name: name?,
+        name: name.or_else(|| DagName::new("unnamed").ok())?,
         description,
         triggers,
         params,
@@ -127,7 +129,7 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         return None;
     }
     match Dag::new(draft) {
-        Ok(dag) => Some(dag),
+        Ok(dag) => named.then_some(dag),
         Err(faults) => {
             for fault in faults {
                 let span = places.of(&fault.place);
