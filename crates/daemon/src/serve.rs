@@ -24,7 +24,7 @@ use trainyard_web::{WebSettings, WebState};
 use crate::config::{Config, ConfigError, DaemonArgs, Database, DevArgs};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::endpoint;
-use crate::postgres::{ClusterError, PrivateCluster};
+use crate::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
 use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
 use crate::{crypto, executor, shutdown, telemetry};
@@ -119,21 +119,21 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
             address: config.listen,
             source,
         })?;
-    let cluster = match &config.database {
-        Database::Url(_) => None,
-        Database::Private { binaries } => {
-            Some(PrivateCluster::start(&data, binaries.as_deref()).await?)
+    let (binaries, image) = match &config.database {
+        Database::Url(url) => {
+            return on_database(&config, repos, &data, url.clone(), listener, shutdown).await;
         }
+        Database::Private { binaries, image } => (binaries.clone(), image.clone()),
     };
-    let url = match (&config.database, &cluster) {
-        (Database::Url(url), _) => url.clone(),
-        (Database::Private { .. }, Some(cluster)) => SecretString::from(cluster.url()),
-        (Database::Private { .. }, None) => SecretString::from(String::new()),
+    let options = OwnPostgresOptions {
+        binaries,
+        image,
+        docker_host: config.docker.host.clone(),
     };
+    let postgres = OwnPostgres::start(&data, &options).await?;
+    let url = postgres.url();
     let served = on_database(&config, repos, &data, url, listener, shutdown).await;
-    if let Some(cluster) = cluster {
-        cluster.stop().await?;
-    }
+    postgres.stop().await?;
     served
 }
 

@@ -294,7 +294,7 @@ fn a_daemon_needs_a_database_and_dev_does_not() {
     );
     let config = dev(&["--pg-bin", "/opt/pg/bin"]).unwrap();
     assert!(
-        matches!(&config.database, Database::Private { binaries: Some(path) } if path == Path::new("/opt/pg/bin")),
+        matches!(&config.database, Database::Private { binaries: Some(path), .. } if path == Path::new("/opt/pg/bin")),
         "{:?}",
         config.database
     );

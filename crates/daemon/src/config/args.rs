@@ -34,6 +34,16 @@ pub struct DevArgs {
     #[arg(long, env = "TRAINYARD_PG_BIN", value_name = "FOLDER")]
     pub pg_bin: Option<PathBuf>,
 
+    /// Run the Postgres of its own as a container of this image, instead of with programs of this machine.
+    /// Default where there are none: postgres:17
+    #[arg(
+        long,
+        env = "TRAINYARD_PG_IMAGE",
+        value_name = "IMAGE",
+        conflicts_with = "pg_bin"
+    )]
+    pub pg_image: Option<String>,
+
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,

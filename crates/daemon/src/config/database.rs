@@ -14,10 +14,12 @@ const HIDDEN: &str = "(hidden)";
 pub enum Database {
     /// A Postgres that somebody else runs.
     Url(SecretString),
-    /// A Postgres of our own ([`crate::PrivateCluster`]).
+    /// A Postgres of our own ([`crate::postgres::OwnPostgres`]).
     Private {
         /// The folder of the Postgres programs; looked for without it.
         binaries: Option<PathBuf>,
+        /// The image of a container to use instead of programs.
+        image: Option<String>,
     },
 }
 

@@ -145,7 +145,10 @@ pub struct Retention {
 #[derive(Debug, Clone)]
 enum Start {
     Daemon,
-    Dev { pg_bin: Option<PathBuf> },
+    Dev {
+        pg_bin: Option<PathBuf>,
+        pg_image: Option<String>,
+    },
 }
 
 impl Config {
@@ -164,6 +167,7 @@ impl Config {
     pub fn for_dev(args: &DevArgs) -> Result<Self, ConfigError> {
         let start = Start::Dev {
             pg_bin: args.pg_bin.clone(),
+            pg_image: args.pg_image.clone(),
         };
         Self::load(args.config.as_deref(), args.settings.clone(), start)
     }
@@ -323,14 +327,20 @@ fn database(url: Option<SecretString>, start: Start, refused: &mut Vec<String>) 
             }
             Database::Url(url)
         }
-        (None, Start::Dev { pg_bin }) => Database::Private { binaries: pg_bin },
+        (None, Start::Dev { pg_bin, pg_image }) => Database::Private {
+            binaries: pg_bin,
+            image: pg_image,
+        },
         (None, Start::Daemon) => {
             refused.push(
                 "database_url is missing: set it in the configuration file or as TRAINYARD_DATABASE_URL. \
                  `trainyard dev` brings its own Postgres"
                     .to_owned(),
             );
-            Database::Private { binaries: None }
+            Database::Private {
+                binaries: None,
+                image: None,
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use super::Check;
 use crate::config::{Config, Database};
 use crate::postgres::binaries::OLDEST;
-use crate::postgres::programs_for;
+use crate::postgres::{ClusterError, DEFAULT_IMAGE, is_in_a_container, programs_for};
 
 const POSTGRES: &str = "Postgres";
 
@@ -20,23 +20,39 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn check(config: &Config) -> Check {
     match &config.database {
         Database::Url(url) => elsewhere(url, &config.database.shown()).await,
-        Database::Private { binaries } => match programs_for(&config.data_dir, binaries.as_deref())
-        {
-            Ok(found) => Check::ok(
-                POSTGRES,
-                format!(
-                    "Postgres {} in {}, for a database of its own",
-                    found.major,
-                    found.folder.display()
+        Database::Private {
+            image: Some(image), ..
+        } => in_a_container(image),
+        Database::Private { .. } if is_in_a_container(&config.data_dir) => {
+            in_a_container(DEFAULT_IMAGE)
+        }
+        Database::Private { binaries, .. } => {
+            match programs_for(&config.data_dir, binaries.as_deref()) {
+                Ok(found) => Check::ok(
+                    POSTGRES,
+                    format!(
+                        "Postgres {} in {}, for a database of its own",
+                        found.major,
+                        found.folder.display()
+                    ),
                 ),
-            ),
-            Err(error) => Check::failed(
-                POSTGRES,
-                error.to_string(),
-                "install Postgres (Debian: `apt install postgresql`), or give --database-url",
-            ),
-        },
+                Err(ClusterError::NotInstalled { given: None }) => in_a_container(DEFAULT_IMAGE),
+                Err(error) => Check::failed(
+                    POSTGRES,
+                    error.to_string(),
+                    "install Postgres (Debian: `apt install postgresql`), or give --database-url",
+                ),
+            }
+        }
     }
+}
+
+/// Whether that comes up shows with the engine, which has a check of its own.
+fn in_a_container(image: &str) -> Check {
+    Check::ok(
+        POSTGRES,
+        format!("a container of {image}, for a database of its own"),
+    )
 }
 
 async fn elsewhere(url: &SecretString, shown: &str) -> Check {

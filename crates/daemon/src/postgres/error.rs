@@ -11,8 +11,8 @@ pub enum ClusterError {
     /// There are no programs.
     #[error(
         "no Postgres programs (initdb, pg_ctl, postgres) {}; install them (Debian: `apt install postgresql`), \
-         say where they are with --pg-bin, or give a database with --database-url. One in a container: \
-         `docker run --detach --publish 127.0.0.1:5432:5432 --env POSTGRES_PASSWORD=... postgres:17`",
+         say where they are with --pg-bin, run them in a container with --pg-image postgres:17, or give a \
+         database with --database-url",
         given.as_ref().map_or_else(
             || "in /usr/lib/postgresql and $PATH".to_owned(),
             |folder| format!("in {}", folder.display()),
@@ -22,6 +22,28 @@ pub enum ClusterError {
         /// The folder that was given.
         given: Option<PathBuf>,
     },
+    /// There are no programs, and no container can be had instead.
+    #[error(
+        "there are no Postgres programs in /usr/lib/postgresql and $PATH (Debian: `apt install postgresql`), \
+         and no Postgres in a container: {0}. Mend one of them, say where the programs are with --pg-bin, \
+         or give a database with --database-url"
+    )]
+    NeitherProgramsNorContainer(trainyard_executor::Error),
+    /// The container cannot be had.
+    #[error("Postgres cannot run in a container: {0}")]
+    Engine(#[from] trainyard_executor::Error),
+    /// The container's port would be open on another machine.
+    #[error(
+        "Postgres in a container needs a Docker engine on this machine, and {host} may be elsewhere; \
+         give a database with --database-url"
+    )]
+    RemoteEngine {
+        /// The engine's address.
+        host: String,
+    },
+    /// The container's password cannot be had.
+    #[error(transparent)]
+    Key(#[from] crate::secret_key::KeyError),
     /// All that is installed is too old.
     #[error(
         "Postgres {newest} is too old: {} or newer is needed; install it, or give a database with --database-url",

@@ -1,287 +1,105 @@
-//! A Postgres of `trainyard dev`'s own, from the programs found on the machine.
+//! A Postgres of `trainyard dev`'s own: a private cluster made with the programs of this machine, or a
+//! container where there are none.
 //!
-//! Its cluster lies in the data folder, listens on a Unix socket only, and runs in a session of its
-//! own, so that Ctrl-C does not reach it before the daemon has let go. It is stopped in order with the
-//! daemon. After a daemon that was killed it still runs, and the next one goes on with it; a Postgres
-//! that was killed itself recovers at its next start. A second daemon cannot get here: it does not get
-//! the [`DataDir`].
-//!
-//! It is for one machine and one user. Backups, upgrades to another major version and tuning are for a
-//! Postgres that is run on purpose, with `--database-url`.
+//! Which of the two a data folder has is settled at its first start and stays so, whatever is
+//! installed later: its data lies there.
 
 pub mod binaries;
+mod cluster;
+mod container;
 mod error;
 mod parameters;
 mod place;
 mod postmaster;
 mod programs;
 
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use secrecy::SecretString;
 use tracing::info;
 
 pub use self::binaries::Binaries;
+pub use self::cluster::{PrivateCluster, programs_for};
+pub use self::container::{DEFAULT_IMAGE, PostgresContainer};
 pub use self::error::ClusterError;
 
-use self::place::Place;
-use self::postmaster::State;
-use self::programs::Programs;
 use crate::data_dir::DataDir;
-
-/// The cluster's one user. The database is `postgres`, which `initdb` makes: the cluster is ours alone,
-/// so it needs no other.
-const USER: &str = "trainyard";
-
-/// How long a start may take; after a crash it replays the log of at most 512 MB.
-const START: Duration = Duration::from_secs(120);
-
-/// How long a stop may take.
-const STOP: Duration = Duration::from_secs(60);
-
-/// The time between two looks at what is about to change.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// A larger log of Postgres is put aside at the next start; one old one is kept.
-const LOG_LIMIT: u64 = 16 << 20;
-
-/// What stays as it is in a URL's parameter.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.');
 
 /// A running Postgres of our own. Dropping it leaves it running; the next start goes on with it.
 #[derive(Debug)]
-pub struct PrivateCluster {
-    place: Place,
-    binaries: Binaries,
-    sockets: PathBuf,
-    url: String,
-    was_running: bool,
+pub enum OwnPostgres {
+    /// Made with the programs of this machine.
+    Cluster(PrivateCluster),
+    /// A container.
+    Container(PostgresContainer),
 }
 
-impl PrivateCluster {
-    /// Starts the data folder's Postgres, or goes on with it where it still runs. Makes the cluster at
-    /// the first call, which takes about a second.
+/// How a Postgres of our own is to be had.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnPostgresOptions {
+    /// The folder of the programs; looked for without it.
+    pub binaries: Option<std::path::PathBuf>,
+    /// The image of a container, instead of programs.
+    pub image: Option<String>,
+    /// The Docker engine; its usual address without it.
+    pub docker_host: Option<String>,
+}
+
+impl OwnPostgres {
+    /// Starts the data folder's Postgres, or goes on with it where it still runs.
     ///
     /// # Errors
-    /// There are no programs, the cluster is another version's or another user's, or Postgres does not
-    /// start; each with what to do.
-    pub async fn start(data: &DataDir, pg_bin: Option<&Path>) -> Result<Self, ClusterError> {
-        let (data, pg_bin) = (data.path().to_owned(), pg_bin.map(Path::to_owned));
-        off_the_runtime(move || start(&data, pg_bin.as_deref())).await
+    /// It does not start; with what to do.
+    pub async fn start(data: &DataDir, options: &OwnPostgresOptions) -> Result<Self, ClusterError> {
+        if options.image.is_some() || is_in_a_container(data.path()) {
+            return Self::container(data, options).await;
+        }
+        match PrivateCluster::start(data, options.binaries.as_deref()).await {
+            Ok(cluster) => Ok(Self::Cluster(cluster)),
+            Err(ClusterError::NotInstalled { given: None }) => {
+                info!("there are no Postgres programs here; using a container");
+                match Self::container(data, options).await {
+                    Err(ClusterError::Engine(problem)) => {
+                        Err(ClusterError::NeitherProgramsNorContainer(problem))
+                    }
+                    started => started,
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn container(data: &DataDir, options: &OwnPostgresOptions) -> Result<Self, ClusterError> {
+        let image = options.image.as_deref().unwrap_or(DEFAULT_IMAGE);
+        let host = options.docker_host.clone();
+        PostgresContainer::start(data, image, host)
+            .await
+            .map(Self::Container)
     }
 
     /// Ends all connections and stops Postgres. Close the pool first.
     ///
     /// # Errors
-    /// It does not stop in time, or `pg_ctl` fails.
+    /// It does not stop in time.
     pub async fn stop(self) -> Result<(), ClusterError> {
-        off_the_runtime(move || {
-            let programs = Programs {
-                binaries: &self.binaries,
-                place: &self.place,
-            };
-            stop(&programs)?;
-            self.place.remove_sockets(&self.sockets);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Where to connect; nothing in it is secret.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// What Postgres prints.
-    #[must_use]
-    pub fn log(&self) -> PathBuf {
-        self.place.log()
-    }
-
-    /// The major version.
-    #[must_use]
-    pub fn version(&self) -> u32 {
-        self.binaries.major
-    }
-
-    /// Whether it was running already, left by a daemon that was killed.
-    #[must_use]
-    pub fn was_running(&self) -> bool {
-        self.was_running
-    }
-}
-
-/// The programs that a start on this data folder would use. Changes nothing.
-///
-/// # Errors
-/// There are none that fit; with what to do.
-pub fn programs_for(data: &Path, pg_bin: Option<&Path>) -> Result<Binaries, ClusterError> {
-    let cluster = data.join("postgres/cluster");
-    binaries::choose(pg_bin, made_by(&cluster)?, &cluster)
-}
-
-/// Programs are waited for, and files locked by others: not on the runtime's threads.
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
-) -> Result<T, ClusterError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(ClusterError::Panicked))
-}
-
-fn start(data: &Path, pg_bin: Option<&Path>) -> Result<PrivateCluster, ClusterError> {
-    let place = Place::prepare(data)?;
-    let cluster = place.cluster();
-    let binaries = binaries::choose(pg_bin, made_by(&cluster)?, &cluster)?;
-    let programs = Programs {
-        binaries: &binaries,
-        place: &place,
-    };
-    if !cluster.exists() {
-        make(&programs)?;
-    }
-    let (sockets, was_running) = match settle(&programs)? {
-        Some(sockets) => (sockets, true),
-        None => (launch(&programs)?, false),
-    };
-    let host = percent_encode(sockets.as_os_str().as_bytes(), PLAIN);
-    let url = format!("postgres:///postgres?host={host}&port=5432&user={USER}");
-    if was_running {
-        info!(path = %cluster.display(), "going on with the Postgres that still runs");
-    }
-    Ok(PrivateCluster {
-        place,
-        binaries,
-        sockets,
-        url,
-        was_running,
-    })
-}
-
-/// The major version that made the cluster; `None` where there is no cluster yet.
-fn made_by(cluster: &Path) -> Result<Option<u32>, ClusterError> {
-    if !cluster.exists() {
-        return Ok(None);
-    }
-    let path = cluster.join("PG_VERSION");
-    let text = std::fs::read_to_string(&path).map_err(ClusterError::file(&path))?;
-    let major = text
-        .trim()
-        .parse()
-        .map_err(|_| std::io::Error::other("it holds no version"));
-    major.map(Some).map_err(ClusterError::file(path))
-}
-
-/// Makes the cluster under another name first: a start that is killed leaves no half of one.
-fn make(programs: &Programs<'_>) -> Result<(), ClusterError> {
-    const UNFINISHED: &str = "cluster.unfinished";
-    let unfinished = programs.place.home.join(UNFINISHED);
-    if unfinished.exists() {
-        std::fs::remove_dir_all(&unfinished).map_err(ClusterError::file(&unfinished))?;
-    }
-    programs.initdb(UNFINISHED)?;
-    let cluster = programs.place.cluster();
-    std::fs::rename(&unfinished, &cluster).map_err(ClusterError::file(&cluster))
-}
-
-/// Waits until the cluster either takes connections, and says at which socket, or is stopped.
-fn settle(programs: &Programs<'_>) -> Result<Option<PathBuf>, ClusterError> {
-    let cluster = programs.place.cluster();
-    let deadline = Instant::now() + START;
-    loop {
-        let doing = match postmaster::look(&cluster).map_err(ClusterError::file(&cluster))? {
-            State::Stopped => return Ok(None),
-            State::Ready { sockets } if sockets.join(".s.PGSQL.5432").exists() => {
-                return Ok(Some(sockets));
-            }
-            // Something cleaned up below it, and nobody can reach it any more.
-            State::Ready { .. } => {
-                stop(programs)?;
-                "stopping"
-            }
-            State::Stale => {
-                remove(&postmaster::pid_file(&cluster))?;
-                continue;
-            }
-            State::Starting => "starting",
-            State::Stopping => "stopping",
-        };
-        if Instant::now() >= deadline {
-            return Err(ClusterError::TooSlow {
-                cluster,
-                doing,
-                seconds: START.as_secs(),
-                log: programs.place.log(),
-            });
+        match self {
+            Self::Cluster(cluster) => cluster.stop().await,
+            Self::Container(container) => container.stop().await,
         }
-        std::thread::sleep(LOOK);
     }
-}
 
-/// Starts a cluster that is stopped, and says at which socket.
-fn launch(programs: &Programs<'_>) -> Result<PathBuf, ClusterError> {
-    let log = programs.place.log();
-    put_aside(&log)?;
-    let sockets = programs.place.sockets()?;
-    // The folder is this cluster's alone, and the cluster is stopped: a lock there was left by a
-    // Postgres that was killed. It names a process, too, and Postgres would believe it.
-    remove(&sockets.join(".s.PGSQL.5432.lock"))?;
-    let deadline = Instant::now() + START;
-    loop {
-        let from = log.metadata().map_or(0, |found| found.len());
-        let Err(error) = programs.start(&sockets, START.as_secs()) else {
-            return Ok(sockets);
-        };
-        let ClusterError::Program { program, said } = error else {
-            return Err(error);
-        };
-        let grown = log.metadata().is_ok_and(|found| found.len() > from);
-        let logged = if grown {
-            programs::end_of_log(&log)
-        } else {
-            String::new()
-        };
-        // Processes of a Postgres that was killed notice it within moments, and go.
-        let is_dying = logged.contains("is still in use");
-        if !is_dying || Instant::now() >= deadline {
-            let said = format!("{said}\nthe end of {}:\n{logged}", log.display());
-            return Err(ClusterError::Program { program, said });
+    /// Where to connect.
+    #[must_use]
+    pub fn url(&self) -> SecretString {
+        match self {
+            Self::Cluster(cluster) => SecretString::from(cluster.url()),
+            Self::Container(container) => container.url().clone(),
         }
-        std::thread::sleep(LOOK);
     }
 }
 
-fn remove(file: &Path) -> Result<(), ClusterError> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(ClusterError::file(file)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn put_aside(log: &Path) -> Result<(), ClusterError> {
-    if log
-        .symlink_metadata()
-        .is_ok_and(|found| found.len() > LOG_LIMIT)
-    {
-        std::fs::rename(log, log.with_extension("log.old")).map_err(ClusterError::file(log))?;
-    }
-    Ok(())
-}
-
-fn stop(programs: &Programs<'_>) -> Result<(), ClusterError> {
-    let stopped = programs.stop(STOP.as_secs());
-    let cluster = programs.place.cluster();
-    match postmaster::look(&cluster).map_err(ClusterError::file(&cluster))? {
-        // It may have ended by itself in between: that is what was wanted.
-        State::Stopped | State::Stale => Ok(()),
-        State::Starting | State::Ready { .. } | State::Stopping => stopped,
-    }
+/// Whether the data folder's Postgres is a container.
+#[must_use]
+pub fn is_in_a_container(data: &Path) -> bool {
+    container::key_file(data).exists()
 }

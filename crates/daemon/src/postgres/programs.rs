@@ -30,7 +30,7 @@ impl Programs<'_> {
             "--pgdata",
             folder,
             "--username",
-            super::USER,
+            super::cluster::USER,
             "--auth=trust",
             "--encoding=UTF8",
             "--locale=C",

@@ -14,6 +14,7 @@
 
 mod build;
 mod collect;
+mod companion;
 mod connect;
 mod context;
 mod convert;
@@ -38,6 +39,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 
+pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
 pub use self::gc::BuildImage;
 
