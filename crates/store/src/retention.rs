@@ -48,7 +48,7 @@ impl Default for Retention {
 pub struct KeptImages {
     /// Those made since.
     pub since: Timestamp,
-    /// Those that a run used since then or may still use, as their stage runs show them.
+    /// Those that a run used since then or may still use, as its attempts name them.
     pub used: BTreeSet<String>,
 }
 
@@ -90,8 +90,8 @@ impl Store {
         .fetch_one(&self.core.pool)
         .await?;
         let used = sqlx::query_scalar!(
-            r#"select distinct s.image as "image!" from run r join stage_run s on s.run = r.id
-            where s.image is not null and (r.phase <> 'finished' or r.finished_at >= $1)"#,
+            r#"select distinct a.image as "image!" from run r join attempt a on a.run = r.id
+            where a.image is not null and (r.phase <> 'finished' or r.finished_at >= $1)"#,
             since
         )
         .fetch_all(&self.core.pool)
