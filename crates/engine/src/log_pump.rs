@@ -25,6 +25,10 @@ const OLD: Duration = Duration::from_millis(200);
 /// A line that stays open this long is cut, so that prompts and progress are seen.
 const OPEN: Duration = Duration::from_secs(1);
 
+/// A log is opened so long after it began, or when its container has ended: following costs the engine
+/// more than reading what is there, and batches are not written any sooner.
+const SETTLE: Duration = Duration::from_millis(150);
+
 /// The wait before a log that broke off is opened again.
 const REOPEN: Duration = Duration::from_millis(250);
 
@@ -69,6 +73,10 @@ impl LogPump {
         drain: Duration,
     ) -> Result<(), FencedOff> {
         let mut give_up: Option<Instant> = None;
+        tokio::select! {
+            () = turns_true(&mut gone) => {}
+            () = tokio::time::sleep(SETTLE) => {}
+        }
         'reopen: loop {
             let mut stream = match executor.logs(handle, self.read).await {
                 Ok(stream) => stream,

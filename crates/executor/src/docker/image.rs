@@ -1,7 +1,8 @@
 //! Making images ready by reference: looking for them, fetching them, and saying why not.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bollard::Docker as Client;
 use bollard::models::{CreateImageInfo, ImageInspect};
@@ -16,29 +17,56 @@ use crate::contract::{Error, ErrorKind, PreparedImage};
 /// Images remembered at most; more than a daemon uses at a time.
 const REMEMBERED: usize = 4096;
 
-/// What is known of images that were made ready: whether they run as root.
+/// How long what a look said is taken to hold: stages of one run that begin together ask once. Between
+/// any look and the use of the image it can go all the same, and the use tells.
+const HOLDS: Duration = Duration::from_secs(1);
+
+/// What is known of images that were made ready.
 #[derive(Debug, Default)]
-pub(super) struct Images(Mutex<HashMap<String, bool>>);
+pub(super) struct Images(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether they run as root, by id.
+    as_root: HashMap<String, bool>,
+    /// What a look of late said, by reference.
+    of_late: HashMap<String, (Instant, PreparedImage)>,
+}
 
 impl Images {
     /// Whether the image is known to run as root.
     pub(super) fn runs_as_root(&self, id: &str) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(id).copied().unwrap_or_default()
+        let known = self.known();
+        known.as_root.get(id).copied().unwrap_or_default()
     }
 
-    fn remember(&self, id: &str, inspect: &ImageInspect) {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, reference: &str, image: &PreparedImage, inspect: &ImageInspect) {
         let user = inspect
             .config
             .as_ref()
             .and_then(|config| config.user.as_deref())
             .unwrap_or_default();
         let name = user.split(':').next().unwrap_or_default();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.clear();
+        let mut known = self.known();
+        if known.as_root.len() >= REMEMBERED {
+            known.as_root.clear();
         }
-        known.insert(id.to_owned(), matches!(name, "" | "root" | "0"));
+        let is_root = matches!(name, "" | "root" | "0");
+        known.as_root.insert(image.id.clone(), is_root);
+        known.of_late.retain(|_, (at, _)| at.elapsed() < HOLDS);
+        let of_late = (Instant::now(), image.clone());
+        known.of_late.insert(reference.to_owned(), of_late);
+    }
+
+    /// What was seen of an image within the last moment.
+    fn seen(&self, reference: &str) -> Option<PreparedImage> {
+        let known = self.known();
+        let (at, image) = known.of_late.get(reference)?;
+        (at.elapsed() < HOLDS).then(|| image.clone())
     }
 
     /// Looks for an image; `None` where the engine has none.
@@ -50,7 +78,7 @@ impl Images {
         match within(SHORT, client.inspect_image(reference)).await {
             Ok(inspect) => {
                 let image = prepared(reference, &inspect);
-                self.remember(&image.id, &inspect);
+                self.remember(reference, &image, &inspect);
                 Ok(Some(image))
             }
             Err(trouble) => match trouble.status() {
@@ -72,6 +100,9 @@ impl Images {
     ) -> Result<PreparedImage, Error> {
         match policy {
             PullPolicy::IfMissing => {
+                if let Some(image) = self.seen(reference) {
+                    return Ok(image);
+                }
                 if let Some(image) = self.look(client, reference).await? {
                     return Ok(image);
                 }
