@@ -9,6 +9,7 @@ mod artifacts_reach_later_stages;
 mod bad_input_is_answered_in_words;
 mod cancel_beats_retry;
 mod cron_fires_once;
+mod daemons_share_one_database;
 mod examples_run;
 mod exec_needs_no_daemon;
 mod file_faults_are_shown_and_others_run;

@@ -11,6 +11,7 @@ pub struct Cluster {
     binaries: PathBuf,
     data: PathBuf,
     sockets: PathBuf,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -20,10 +21,20 @@ impl Cluster {
     /// When Postgres is not installed or does not start.
     #[must_use]
     pub fn start(place: &Place) -> Self {
+        Self::start_with(place, Vec::new())
+    }
+
+    /// As [`Cluster::start`], with settings of Postgres by name.
+    ///
+    /// # Panics
+    /// When Postgres is not installed or does not start.
+    #[must_use]
+    pub fn start_with(place: &Place, settings: Vec<(&'static str, String)>) -> Self {
         let cluster = Self {
             binaries: binaries(),
             data: place.join("cluster"),
             sockets: place.join("sockets"),
+            settings,
         };
         for folder in [&cluster.data, &cluster.sockets] {
             std::fs::create_dir_all(folder).unwrap();
@@ -63,6 +74,47 @@ impl Cluster {
         self.control("restart", &["-m", mode]);
     }
 
+    /// Starts it after it was stopped, or killed.
+    ///
+    /// # Errors
+    /// It does not come up: processes of a killed one may still be ending.
+    pub fn try_up(&self) -> Result<(), String> {
+        self.try_control("start", &[])
+    }
+
+    /// Stops it, `fast` or `immediate`.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn down(&self, mode: &str) {
+        self.control("stop", &["-m", mode]);
+    }
+
+    /// The process id of its postmaster; none where it is down.
+    #[must_use]
+    pub fn postmaster(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
+        text.lines().next()?.trim().parse().ok()
+    }
+
+    /// The folder of its Unix socket.
+    #[must_use]
+    pub fn sockets(&self) -> &Path {
+        &self.sockets
+    }
+
+    /// Changes a setting, from the next start on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value.to_owned()));
+    }
+
+    /// All that it printed, over all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.join("log")).unwrap_or_default()
+    }
+
     /// Runs SQL and returns what it printed, unaligned.
     ///
     /// # Panics
@@ -100,16 +152,30 @@ impl Cluster {
     }
 
     fn control(&self, what: &str, more: &[&str]) {
+        self.try_control(what, more)
+            .unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    fn try_control(&self, what: &str, more: &[&str]) -> Result<(), String> {
         let data = self.data.display().to_string();
         let log = self.data.join("log").display().to_string();
-        let options = format!("-k {} -c listen_addresses=''", self.sockets.display());
+        let mut options = format!("-k {} -c listen_addresses=''", self.sockets.display());
+        for (name, value) in &self.settings {
+            // The last one counts.
+            options.push_str(&format!(" -c {name}='{value}'"));
+        }
         let mut arguments = vec!["-D", &data, "-w", "-l", &log, "-o", &options];
         arguments.extend_from_slice(more);
         arguments.push(what);
-        self.call("pg_ctl", &arguments);
+        self.try_call("pg_ctl", &arguments).map(drop)
     }
 
     fn call(&self, program: &str, arguments: &[&str]) -> String {
+        self.try_call(program, arguments)
+            .unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    fn try_call(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
         let binary = self.binaries.join(program);
         let output = if is_root() {
             // Postgres refuses to run as root.
@@ -130,12 +196,12 @@ impl Cluster {
             Command::new(&binary).args(arguments).output()
         }
         .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        assert!(
-            output.status.success(),
-            "{program} {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            let told = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{program} {arguments:?}: {told}"))
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! A stage can also wait for the test: a path under `/gate/` answers only once it was opened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
@@ -22,6 +23,7 @@ pub struct Witness {
 
 #[derive(Debug, Default)]
 struct Heard {
+    journal: Option<File>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -39,9 +41,22 @@ impl Witness {
     /// When Docker has no default network.
     #[must_use]
     pub fn new() -> Self {
-        let listener = TcpListener::bind((gateway().as_str(), 0)).unwrap();
+        Self::at(&gateway(), None)
+    }
+
+    /// A witness on a port of its own of this host's address `host`. Each saying is appended to
+    /// `journal`, if there is one, before it is answered.
+    ///
+    /// # Panics
+    /// When it cannot listen, or write.
+    #[must_use]
+    pub fn at(host: &str, journal: Option<File>) -> Self {
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let heard = Arc::new(Heard::default());
+        let heard = Arc::new(Heard {
+            journal,
+            ..Heard::default()
+        });
         let hearing = Arc::clone(&heard);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -117,6 +132,9 @@ fn hear(heard: &Heard, stream: &TcpStream) {
         .to_owned();
     let mut state = heard.state.lock().unwrap();
     *state.counts.entry(path.clone()).or_default() += 1;
+    if let Some(mut journal) = heard.journal.as_ref() {
+        journal.write_all(format!("{path}\n").as_bytes()).unwrap();
+    }
     heard.changed.notify_all();
     if let Some(gate) = path.strip_prefix("gate/") {
         let closed = |state: &mut State| !state.open.contains(gate);

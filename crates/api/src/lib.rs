@@ -7,6 +7,8 @@
 //! | method and path | query, body | answer |
 //! |---|---|---|
 //! | GET `/daemon` | | [`DaemonInfo`] |
+//! | GET `/daemons` | | [`Listing`] of [`DaemonSummary`] |
+//! | GET `/violations` | | [`Listing`] of [`Violation`] |
 //! | GET `/repos` | | [`Listing`] of [`Repo`] |
 //! | POST `/repos` | [`NewRepo`] | [`RepoAdded`] |
 //! | GET `/repos/{repo}` | | [`RepoDetail`] |
@@ -61,7 +63,8 @@ pub use run::{
     Artifact, Attempt, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent, RunStarted, Stage,
 };
 pub use system::{
-    DaemonInfo, ErrorBody, GcReport, GcRequest, Health, Listing, NewToken, Token, TokenMade,
+    DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, Lead, Listing,
+    NewToken, Token, TokenMade, Violation,
 };
 
 /// What every path of the API begins with.

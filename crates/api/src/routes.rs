@@ -7,9 +7,10 @@ use reqwest::Method;
 
 use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
-    Artifact, Client, ClientError, DaemonInfo, Dag, DagDetail, GcReport, GcRequest, Listing,
-    LogPage, Metric, NewRepo, NewToken, Paused, Repo, RepoAdded, RepoDetail, Retry, Run, RunDetail,
-    RunEvent, RunStarted, Secret, SecretValue, Tick, Token, TokenMade, Trigger,
+    Artifact, Client, ClientError, DaemonInfo, DaemonSummary, Dag, DagDetail, GcReport, GcRequest,
+    Listing, LogPage, Metric, NewRepo, NewToken, Paused, Repo, RepoAdded, RepoDetail, Retry, Run,
+    RunDetail, RunEvent, RunStarted, Secret, SecretValue, Tick, Token, TokenMade, Trigger,
+    Violation,
 };
 
 impl Client {
@@ -280,6 +281,22 @@ impl Client {
             ("limit", Some(limit.to_string())),
         ];
         self.get("/metrics", &query).await
+    }
+
+    /// The daemons on the database, those that live first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn daemons(&self) -> Result<Listing<DaemonSummary>, ClientError> {
+        self.get("/daemons", &[]).await
+    }
+
+    /// What must hold across rows of the database and does not. Reads all of them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn violations(&self) -> Result<Listing<Violation>, ClientError> {
+        self.get("/violations", &[]).await
     }
 
     /// Tokens.

@@ -48,6 +48,63 @@ pub struct DaemonInfo {
     pub slots: u32,
 }
 
+/// One of the daemons on a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DaemonSummary {
+    /// Its id.
+    pub id: String,
+    /// The machine's name, and its data folder there.
+    pub host: String,
+    /// Its process id there.
+    pub pid: u32,
+    /// Trainyard's version.
+    pub version: String,
+    /// `alive`; `silent` where its lease ran out; `stopped`.
+    pub state: DaemonState,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// Until when nobody takes over what it holds.
+    pub lease_until: DateTime<Utc>,
+    /// When it stopped or was replaced, if it was.
+    pub stopped_at: Option<DateTime<Utc>>,
+    /// How many attempts it holds.
+    pub attempts: u64,
+    /// What it does for all: `scheduler`, `watcher`, `pruner`.
+    pub leads: Vec<Lead>,
+}
+
+/// Whether a daemon lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DaemonState {
+    /// It holds its lease.
+    Alive,
+    /// Its lease ran out: it was killed, or cannot reach the database.
+    Silent,
+    /// It stopped, or another took its place.
+    Stopped,
+}
+
+/// What a daemon does for all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lead {
+    /// The job.
+    pub role: String,
+    /// The how-manieth leader it is.
+    pub term: u64,
+}
+
+/// Something that must hold across rows of the database, and does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Violation {
+    /// The invariant's name.
+    pub invariant: String,
+    /// What must hold.
+    pub says: String,
+    /// The rows that break it, each as JSON; the first few.
+    pub rows: Vec<String>,
+}
+
 /// Whether a daemon is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {

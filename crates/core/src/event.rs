@@ -68,6 +68,12 @@ pub enum Ending {
         /// Whether the engine says that the kernel killed it for its use of memory.
         out_of_memory: bool,
     },
+    /// The container ran when it was asked to stop, and then ended. Told apart from [`Self::Exited`]
+    /// since the clocks of the engine and of the database may not agree on what came first.
+    Stopped {
+        /// The exit code; 128 + n after signal n.
+        code: i32,
+    },
     /// The container ended with exit code 0, but what was declared is missing or wrong.
     Rejected(Reason),
     /// Trainyard or the engine failed.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::name::RepoName;
@@ -159,7 +160,7 @@ async fn on_database(
     store.migrate().await?;
     let address = listener.local_addr()?;
     let public_url = format!("http://{address}");
-    let blobs = Blobs::open(&data.folder("artifacts")?).await?;
+    let blobs = Blobs::open(&config.artifacts_dir).await?;
     let rules = UrlRules {
         allow_file_urls: config.allow_file_urls,
     };
@@ -213,8 +214,11 @@ async fn engine(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         alone_on_host: true,
     };
+    // Counted from before it is asked for: the lease may have begun any time since.
+    let leased_at = Instant::now();
     let daemon = store.register_daemon(&info, config.lease.0).await?;
     let executor = executor::configured(config, instance, data.folder("processes")?).await?;
+    let engine_id = executor.engine_id().await?;
     let stage = &config.stage;
     let options = EngineOptions {
         instance,
@@ -236,6 +240,8 @@ async fn engine(
             pools_total: config.pools.0.clone(),
         },
         lease: config.lease.0,
+        leased_at,
+        engine_id,
         sources: data.folder("sources")?,
         retention: retention(config),
     };
@@ -275,8 +281,22 @@ async fn admin_token(store: &Store, data: &DataDir) -> Result<SecretString, Serv
     {
         return Ok(token);
     }
-    let (_, token) = store.create_token(ADMIN_TOKEN).await?;
-    Ok(token)
+    // Another daemon on this database may have its own, and a data folder that is gone had one.
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let own = format!(
+        "{ADMIN_TOKEN}@{}:{}",
+        host.to_string_lossy(),
+        data.path().display()
+    );
+    for name in [ADMIN_TOKEN, &own] {
+        match store.create_token(name).await {
+            Err(trainyard_store::Error::Conflict { .. }) => {}
+            made => return Ok(made?.1),
+        }
+    }
+    // Its text is lost, so nobody can use it any more.
+    store.revoke_token(&own).await?;
+    Ok(store.create_token(&own).await?.1)
 }
 
 /// Follows the repos that were named at the start, unless they are followed already.

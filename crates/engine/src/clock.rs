@@ -3,15 +3,50 @@
 //! Decisions take their time from Postgres. This clock only stamps what is noticed outside of any
 //! transaction: the end of an attempt that no engine can date, and the lines that Trainyard itself
 //! adds to a log.
+//!
+//! It is the host's, unless the caller put another in its place with [`under`]: a simulation whose
+//! hosts do not agree on the time, a test in which it jumps.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
 
 use trainyard_core::Timestamp;
 
-/// The moment of the call, by this host's clock.
+tokio::task_local! {
+    static CLOCK: Clock;
+}
+
+/// A clock to put in the place of the host's. Cheap to clone.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that says what `read` does.
+    pub fn new(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Lets `work` read this clock; tasks that it spawns do not.
+pub fn under<F: Future>(clock: Clock, work: F) -> impl Future<Output = F::Output> {
+    CLOCK.scope(clock, work)
+}
+
+/// The moment of the call.
 #[must_use]
 pub fn now() -> Timestamp {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the module that the ban points to"
-    )]
-    chrono::Utc::now()
+    CLOCK.try_with(|clock| (clock.0)()).unwrap_or_else(|_| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the module that the ban points to"
+        )]
+        chrono::Utc::now()
+    })
 }

@@ -27,8 +27,8 @@ pub(crate) struct Results {
 /// # Errors
 /// How the attempt ends instead: rejected where something is missing or wrong, errored where it
 /// could not be kept.
-pub(crate) async fn collect<L: Ledger>(
-    surroundings: &Surroundings,
+pub(crate) async fn collect<E: Executor, L: Ledger>(
+    surroundings: &Surroundings<E>,
     stage: &Stage,
     handle: &Handle,
     ledger: &L,
@@ -74,8 +74,8 @@ pub(crate) async fn collect<L: Ledger>(
     Ok(results)
 }
 
-async fn read_metrics(
-    surroundings: &Surroundings,
+async fn read_metrics<E: Executor>(
+    surroundings: &Surroundings<E>,
     handle: &Handle,
     path: &RelativePath,
 ) -> Result<BTreeMap<MetricName, f64>, Ending> {
@@ -102,16 +102,15 @@ async fn read_metrics(
             kind: CollectedKind::File,
             ..
         }) => {
-            let bytes = tokio::fs::read(file.path())
-                .await
-                .map_err(|error| storage(&error))?;
+            // Small, and written just now: not worth a thread.
+            let bytes = std::fs::read(file.path()).map_err(|error| storage(&error))?;
             metrics_file::read(&bytes).map_err(reject)
         }
     }
 }
 
-async fn copy(
-    surroundings: &Surroundings,
+async fn copy<E: Executor>(
+    surroundings: &Surroundings<E>,
     handle: &Handle,
     path: &RelativePath,
     to: &std::path::Path,
@@ -140,7 +139,7 @@ async fn copy(
     Ok(None)
 }
 
-fn scratch_file(surroundings: &Surroundings) -> Result<tempfile::NamedTempFile, Ending> {
+fn scratch_file<E>(surroundings: &Surroundings<E>) -> Result<tempfile::NamedTempFile, Ending> {
     tempfile::Builder::new()
         .prefix("output-")
         .tempfile_in(&surroundings.scratch)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, error, info_span};
+use tracing::{Instrument, error, info_span, warn};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::name::InputName;
 use trainyard_core::outcome::{Reason, ReasonCode};
@@ -22,6 +22,7 @@ use trainyard_forge::CommitSha;
 use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, ClaimRequest, Store};
 
 use crate::assignment::{Adopted, Assignment, Materials};
+use crate::lease::{Lease, Leased, Tenure};
 use crate::sources::Sources;
 use crate::store_ledger::StoreLedger;
 use crate::supervisor::{Line, Surroundings, supervise};
@@ -43,6 +44,7 @@ struct Shared {
     surroundings: Surroundings,
     request: ClaimRequest,
     instance: InstanceId,
+    lease: Lease,
     supervisors: TaskTracker,
     shutdown: CancellationToken,
     /// The attempts that this daemon supervises.
@@ -56,8 +58,13 @@ struct Entry {
 }
 
 impl Dispatcher {
-    /// A dispatcher that claims by `request`. Its supervisors let go at `shutdown`.
+    /// A dispatcher that claims by `request`. Its supervisors let go at `shutdown`, and when the lease
+    /// lapses.
     #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, wired once"
+    )]
     pub fn new(
         store: Store,
         blobs: Blobs,
@@ -65,6 +72,7 @@ impl Dispatcher {
         surroundings: Surroundings,
         instance: InstanceId,
         request: ClaimRequest,
+        lease: Lease,
         shutdown: CancellationToken,
     ) -> Self {
         let shared = Shared {
@@ -74,6 +82,7 @@ impl Dispatcher {
             surroundings,
             request,
             instance,
+            lease,
             supervisors: TaskTracker::new(),
             shutdown,
             board: Mutex::default(),
@@ -119,6 +128,9 @@ impl Dispatcher {
     /// # Errors
     /// The database does not answer.
     pub async fn pass(&self) -> Result<usize, trainyard_store::Error> {
+        if !self.shared.lease.is_held() {
+            return Ok(0);
+        }
         let claims = self.shared.store.claim(&self.shared.request).await?;
         let count = claims.len();
         self.take(claims);
@@ -142,12 +154,16 @@ impl Dispatcher {
             };
             self.board().insert(claim.attempt, entry);
             let shutdown = self.shared.shutdown.clone();
+            let tenure = self.shared.lease.tenure();
             let work = async move {
                 let (attempt, fence) = (claim.attempt, claim.fence);
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => {}
-                    () = dispatcher.supervise(claim, &line) => {}
+                    () = tenure.over() => {
+                        warn!("letting go of the attempt: the lease could not be renewed in time");
+                    }
+                    () = dispatcher.supervise(claim, &line, &tenure) => {}
                 }
                 dispatcher.forget(attempt, fence);
             };
@@ -155,7 +171,7 @@ impl Dispatcher {
         }
     }
 
-    async fn supervise(&self, claim: Claim, line: &Line) {
+    async fn supervise(&self, claim: Claim, line: &Line, tenure: &Tenure) {
         let shared = &self.shared;
         let ledger = StoreLedger::new(
             shared.store.clone(),
@@ -165,7 +181,9 @@ impl Dispatcher {
         );
         let assignment = assignment(shared.instance, &claim);
         let materials = self.materials(&claim, &assignment).await;
-        supervise(&shared.surroundings, &assignment, materials, &ledger, line).await;
+        let executor = Leased::new(shared.surroundings.executor.clone(), tenure.clone());
+        let surroundings = shared.surroundings.with_executor(executor);
+        supervise(&surroundings, &assignment, materials, &ledger, line).await;
     }
 
     /// Fetches what the attempt needs. Trouble ends the attempt with its reason.
@@ -272,6 +290,16 @@ impl Dispatcher {
     #[must_use]
     pub fn supervised(&self) -> Vec<AttemptId> {
         self.board().keys().copied().collect()
+    }
+
+    /// The lines to all of its supervisors.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(AttemptId, Line)> {
+        let board = self.board();
+        let lines = board.iter();
+        lines
+            .map(|(attempt, entry)| (*attempt, entry.line.clone()))
+            .collect()
     }
 
     /// The line to the supervisor of an attempt.

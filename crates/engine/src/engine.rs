@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use trainyard_core::id::{DaemonId, InstanceId};
@@ -13,6 +14,8 @@ use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
 
 use crate::dispatcher::Dispatcher;
 use crate::keeper::{Keeper, TICK};
+use crate::leadership::Leadership;
+use crate::lease::Lease;
 use crate::pruner::Pruner;
 use crate::sources::Sources;
 use crate::supervisor::Surroundings;
@@ -28,10 +31,14 @@ pub struct EngineOptions {
     pub daemon: DaemonId,
     /// How attempts are run.
     pub surroundings: Surroundings,
+    /// Which engine that is, where it can say.
+    pub engine_id: Option<String>,
     /// How many attempts run at the same time, and the pools.
     pub capacity: ClaimCapacity,
-    /// How long a claim holds without being renewed.
+    /// How long what this daemon holds is left alone after a renewal.
     pub lease: Duration,
+    /// When the first lease was asked for.
+    pub leased_at: Instant,
     /// A folder for source archives.
     pub sources: PathBuf,
     /// What is kept, and how long.
@@ -80,10 +87,13 @@ impl Engine {
             "a lease must outlive a missed renewal"
         );
         let executor: AnyExecutor = options.surroundings.executor.clone();
-        let sources = Sources::new(options.sources, git.clone());
+        let sources = Sources::new(options.sources, git.clone(), store.clone());
+        let lease = Lease::new(options.leased_at, options.lease);
+        let leadership = Leadership::new();
         let request = ClaimRequest {
             daemon: options.daemon,
             executor: executor.kind().to_owned(),
+            engine: options.engine_id,
             capacity: options.capacity,
         };
         let dispatcher = Dispatcher::new(
@@ -93,6 +103,7 @@ impl Engine {
             options.surroundings,
             options.instance,
             request,
+            lease.clone(),
             shutdown.clone(),
         );
         let pruner = Pruner {
@@ -101,8 +112,16 @@ impl Engine {
             sources,
             executor: executor.clone(),
             rule: options.retention,
+            leadership: leadership.clone(),
         };
-        let keeper = Keeper::new(store.clone(), executor, dispatcher.clone(), options.lease);
+        let keeper = Keeper::new(
+            store.clone(),
+            executor,
+            dispatcher.clone(),
+            lease,
+            options.lease,
+            leadership.clone(),
+        );
         let watcher = Watcher::new(store.clone(), git);
         let mut loops: JoinSet<&'static str> = JoinSet::new();
         let stop = || shutdown.clone();
@@ -117,9 +136,9 @@ impl Engine {
         spawn(
             &mut loops,
             "scheduler",
-            scheduler::run(store.clone(), stop()),
+            scheduler::run(store.clone(), leadership.clone(), stop()),
         );
-        spawn(&mut loops, "watcher", watcher.run(stop()));
+        spawn(&mut loops, "watcher", watcher.run(leadership, stop()));
         spawn(&mut loops, "pruner", pruner.run(stop()));
         let mut unasked = None;
         while let Some(ended) = loops.join_next().await {

@@ -1,8 +1,8 @@
 //! The keeper: holds on to what this daemon has, and takes over what nobody holds.
 //!
-//! One pass renews the leases of supervised attempts, passes stop requests on, claims attempts again
+//! One pass renews the daemon's lease and what it leads, passes stop requests on, claims attempts again
 //! whose owner is gone, and compares the executor's full listing with what should be: a container whose
-//! attempt has finished is removed, one that ended unnoticed wakes its supervisor. Containers that the
+//! attempt has finished is removed, one that ended or vanished unnoticed wakes its supervisor. Containers that the
 //! database does not know are left alone for [`STRANGER_GRACE`], then stopped, never removed: they are
 //! the only trace of what happened.
 
@@ -17,9 +17,16 @@ use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
 use trainyard_store::{Error, Store};
 
 use crate::dispatcher::Dispatcher;
+use crate::leadership::Leadership;
+use crate::lease::Lease;
 
 /// The time between two looks: a third of the lease.
 pub const TICK: Duration = Duration::from_secs(5);
+
+/// How long after a claim its supervisor may take to begin, before the attempt counts as forgotten.
+/// Between the claim's commit and its supervisor lie a few reads. Should they ever take longer, the late
+/// supervisor has the older fence, and is told so before it starts anything.
+const ATTEND_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long a container unknown to the database is left alone: the row may be on its way.
 const STRANGER_GRACE: Duration = Duration::from_secs(60);
@@ -33,7 +40,9 @@ pub struct Keeper {
     store: Store,
     executor: AnyExecutor,
     dispatcher: Dispatcher,
-    lease: Duration,
+    lease: Lease,
+    lease_length: Duration,
+    leadership: Leadership,
     strangers: HashMap<AttemptId, Instant>,
 }
 
@@ -44,13 +53,17 @@ impl Keeper {
         store: Store,
         executor: AnyExecutor,
         dispatcher: Dispatcher,
-        lease: Duration,
+        lease: Lease,
+        lease_length: Duration,
+        leadership: Leadership,
     ) -> Self {
         Self {
             store,
             executor,
             dispatcher,
             lease,
+            lease_length,
+            leadership,
             strangers: HashMap::new(),
         }
     }
@@ -90,11 +103,24 @@ impl Keeper {
     /// The database does not answer. Trouble of the executor is logged: it concerns the sweep only.
     pub async fn pass(&mut self) -> Result<(), Error> {
         let request = self.dispatcher.request().clone();
-        self.store.renew_leases(request.daemon, self.lease).await?;
+        let asked = Instant::now();
+        self.store
+            .renew_leases(request.daemon, self.lease_length)
+            .await?;
+        let lapsed = self.lease.renewed(asked, self.lease_length);
+        let roles = self.store.lead(request.daemon, self.lease_length).await?;
+        self.leadership.set(roles);
+        // After a lapse all was let go; otherwise a claim may be on its way to its supervisor.
+        let attend_within = if lapsed {
+            warn!("the lease had lapsed; taking over again what nobody else has");
+            Duration::ZERO
+        } else {
+            ATTEND_WITHIN
+        };
         let attended = self.dispatcher.supervised();
         let adopted = self
             .store
-            .adoptable(request.daemon, &request.executor, &attended)
+            .adoptable(&request, &attended, attend_within)
             .await?;
         if !adopted.is_empty() {
             info!(
@@ -129,8 +155,18 @@ impl Keeper {
             .collect();
         self.strangers
             .retain(|attempt, _| attempts.contains(attempt));
+        for (attempt, line) in self.dispatcher.lines() {
+            // Absent from one listing is not gone, but its supervisor may wait for an answer that
+            // never comes. One that has no container yet is not disturbed.
+            if !attempts.contains(&attempt) {
+                line.look();
+            }
+        }
         let known = self.store.known_attempts(&attempts).await?;
         for container in listed {
+            if !self.lease.is_held() {
+                return Ok(());
+            }
             let attempt = container.handle.attempt;
             match known.get(&attempt) {
                 Some(known) if !known.ended => {

@@ -32,8 +32,8 @@ pub trait Ledger: Send + Sync {
         spec: &SpecHash,
     ) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
-    /// The container runs.
-    fn started(&self, image: &str) -> impl Future<Output = Result<(), FencedOff>> + Send;
+    /// The container runs. `image` is none where it was found so, and what from is not known.
+    fn started(&self, image: Option<&str>) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
     /// More of the log.
     fn append_log(&self, batch: Batch) -> impl Future<Output = Result<(), FencedOff>> + Send;

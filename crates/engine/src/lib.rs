@@ -13,12 +13,17 @@
 //! | [`watcher`] | webhook deliveries, a tick | fetches repos, turns moved heads into causes |
 //! | [`pruner`] | a tick | retention |
 //!
+//! With several daemons on one database all claim and plan; scheduler, watcher and pruner work where their
+//! daemon leads ([`leadership`]); whoever loses its [`lease`] lets go of its attempts.
+//!
 //! [`local`] runs one file with none of them, over the same core, supervisor and executor.
 
 pub mod assignment;
 pub mod clock;
 pub mod dispatcher;
 pub mod keeper;
+pub mod leadership;
+pub mod lease;
 pub mod ledger;
 pub mod local;
 pub mod log_lines;

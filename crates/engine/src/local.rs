@@ -275,8 +275,8 @@ impl Ledger for LocalLedger {
         Ok(())
     }
 
-    async fn started(&self, image: &str) -> Result<(), FencedOff> {
-        let image = Some(image.to_owned());
+    async fn started(&self, image: Option<&str>) -> Result<(), FencedOff> {
+        let image = image.map(ToOwned::to_owned);
         self.tell(Event::AttemptStarted {
             attempt: self.reference,
             image,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use trainyard_core::Timestamp;
-use trainyard_executor::{AnyExecutor, Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
+use trainyard_executor::{Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
 
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_lines::LogLines;
@@ -31,6 +31,19 @@ const SETTLE: Duration = Duration::from_millis(150);
 
 /// The wait before a log that broke off is opened again.
 const REOPEN: Duration = Duration::from_millis(250);
+
+/// How long the log of an ended container may say nothing before it is opened again: the connection
+/// may have died without a word.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How far a log was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEnd {
+    /// To its end.
+    Whole,
+    /// The engine did not give the rest.
+    CutShort,
+}
 
 /// Reads and writes the log of one attempt.
 #[derive(Debug)]
@@ -64,68 +77,89 @@ impl LogPump {
     ///
     /// # Errors
     /// Somebody else acts on the attempt.
-    pub async fn follow<L: Ledger>(
+    pub async fn follow<E: Executor, L: Ledger>(
         &mut self,
-        executor: &AnyExecutor,
+        executor: &E,
         handle: &Handle,
         ledger: &L,
         mut gone: watch::Receiver<bool>,
         drain: Duration,
-    ) -> Result<(), FencedOff> {
+    ) -> Result<LogEnd, FencedOff> {
         let mut give_up: Option<Instant> = None;
         tokio::select! {
+            biased;
             () = turns_true(&mut gone) => {}
             () = tokio::time::sleep(SETTLE) => {}
         }
-        'reopen: loop {
+        let end = 'reopen: loop {
             let mut stream = match executor.logs(handle, self.read).await {
                 Ok(stream) => stream,
-                Err(error) if error.kind == ErrorKind::Gone => break,
+                Err(error) if error.kind == ErrorKind::Gone => break LogEnd::CutShort,
                 Err(error) => {
                     debug!(attempt = %handle.attempt, %error, "the log could not be opened; trying again");
                     if !self.pause(&mut gone, &mut give_up, drain).await {
-                        break;
+                        break LogEnd::CutShort;
                     }
                     continue;
                 }
             };
+            let mut silent_at = give_up.map(|_| Instant::now() + SILENCE);
             loop {
+                // What is rare goes first, so that a program that never stops printing does not keep
+                // it waiting.
                 let heard = tokio::select! {
-                    frame = stream.next() => frame.map_or(Heard::End, Heard::Frame),
-                    () = at(self.due()) => Heard::Due,
-                    () = turns_true(&mut gone), if give_up.is_none() => Heard::Gone,
+                    biased;
                     () = at(give_up) => Heard::TooLate,
+                    () = turns_true(&mut gone), if give_up.is_none() => Heard::Gone,
+                    () = at(self.due()) => Heard::Due,
+                    () = at(silent_at) => Heard::Nothing,
+                    frame = stream.next() => frame.map_or(Heard::End, Heard::Frame),
                 };
                 match heard {
-                    Heard::Frame(Ok(frame)) => self.take(&frame, ledger).await?,
-                    Heard::Frame(Err(error)) if error.kind == ErrorKind::Gone => break 'reopen,
+                    Heard::Frame(Ok(frame)) => {
+                        self.take(&frame, ledger).await?;
+                        silent_at = give_up.map(|_| Instant::now() + SILENCE);
+                    }
+                    Heard::Frame(Err(error)) if error.kind == ErrorKind::Gone => {
+                        break 'reopen LogEnd::CutShort;
+                    }
                     Heard::Frame(Err(error)) => {
                         debug!(attempt = %handle.attempt, %error, "the log broke off; opening it again");
                         if !self.pause(&mut gone, &mut give_up, drain).await {
-                            break 'reopen;
+                            break 'reopen LogEnd::CutShort;
                         }
                         continue 'reopen;
                     }
-                    Heard::End if *gone.borrow() => break 'reopen,
+                    Heard::End if *gone.borrow() => break 'reopen LogEnd::Whole,
                     Heard::End => {
-                        // A log that ended is complete, since it ends with its container; that this
-                        // has ended may be noticed a moment later. One that was cut off is opened again.
+                        // Only the log of a container that has ended is complete. This one may have ended
+                        // before its container was even started, or been cut off: it is opened again.
                         self.flush(ledger).await?;
                         tokio::select! {
-                            () = turns_true(&mut gone) => break 'reopen,
-                            () = tokio::time::sleep(REOPEN) => continue 'reopen,
+                            biased;
+                            () = turns_true(&mut gone) => {}
+                            () = tokio::time::sleep(REOPEN) => {}
                         }
+                        continue 'reopen;
                     }
                     Heard::Due => self.write_due(ledger).await?,
-                    Heard::Gone => give_up = Some(Instant::now() + drain),
+                    Heard::Gone => {
+                        give_up = Some(Instant::now() + drain);
+                        silent_at = Some(Instant::now() + SILENCE);
+                    }
+                    Heard::Nothing => {
+                        debug!(attempt = %handle.attempt, "the log of an ended container says nothing; opening it again");
+                        continue 'reopen;
+                    }
                     Heard::TooLate => {
                         warn!(attempt = %handle.attempt, "the rest of a log did not come in time and is left out");
-                        break 'reopen;
+                        break 'reopen LogEnd::CutShort;
                     }
                 }
             }
-        }
-        self.flush(ledger).await
+        };
+        self.flush(ledger).await?;
+        Ok(end)
     }
 
     /// Writes all that was read, open lines too.
@@ -205,6 +239,8 @@ enum Heard {
     End,
     /// Something is due to be written.
     Due,
+    /// Nothing, for too long.
+    Nothing,
     /// The container has ended.
     Gone,
     /// The rest took too long.

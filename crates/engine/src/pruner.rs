@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use trainyard_executor::AnyExecutor;
-use trainyard_store::{Blobs, Retention, Store};
+use trainyard_store::{Blobs, Retention, Role, Store};
 
+use crate::leadership::Leadership;
 use crate::sources::Sources;
 
 /// The time between two passes.
@@ -28,6 +29,8 @@ pub struct Pruner {
     pub executor: AnyExecutor,
     /// What is kept.
     pub rule: Retention,
+    /// Whether this daemon prunes what all share.
+    pub leadership: Leadership,
 }
 
 impl Pruner {
@@ -48,8 +51,11 @@ impl Pruner {
 
     /// Removes once. Trouble is logged: what is left goes the next time.
     pub async fn pass(&self) {
-        self.rows().await;
-        self.artifacts().await;
+        if self.leadership.leads(Role::Pruner) {
+            self.rows().await;
+            self.artifacts().await;
+        }
+        // These are the daemon's own.
         self.source_archives().await;
         self.images().await;
     }

@@ -1,20 +1,27 @@
 //! The scheduler: turns ticks that are due into causes and their runs.
 //!
-//! Tick, run and the next tick are one transaction of the store. This loop only gets up in time.
+//! Tick, run and the next tick are one transaction of the store. This loop only gets up in time, and only
+//! where its daemon leads: all would fire the same.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
-use trainyard_store::Store;
+use trainyard_store::{Role, Store};
+
+use crate::leadership::Leadership;
 
 /// The longest time between two looks, should every wake be lost.
 const TICK: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`.
-pub async fn run(store: Store, shutdown: CancellationToken) {
+pub async fn run(store: Store, leadership: Leadership, shutdown: CancellationToken) {
     let mut wake = store.wakes().schedule.subscribe();
     loop {
+        tokio::select! {
+            () = leadership.leading(Role::Scheduler) => {}
+            () = shutdown.cancelled() => return,
+        }
         let wait = match pass(&store).await {
             Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
             Err(error) => {

@@ -7,16 +7,29 @@ use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{CommitSha, Git};
+use trainyard_forge::{CommitSha, Credentials, Error, Git};
+use trainyard_store::Store;
 
 /// Archives that nobody asked for during this time are removed.
 pub const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Why there is no archive.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Git's part.
+    #[error(transparent)]
+    Git(#[from] Error),
+    /// The repo's address could not be read.
+    #[error(transparent)]
+    Store(#[from] trainyard_store::Error),
+}
 
 /// The archives. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sources {
     folder: PathBuf,
     git: Git,
+    store: Store,
     /// One writer per archive; entries go when nobody waits.
     writing: Arc<Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>>,
 }
@@ -24,23 +37,21 @@ pub struct Sources {
 impl Sources {
     /// Archives in `folder`, written from the mirrors of `git`.
     #[must_use]
-    pub fn new(folder: PathBuf, git: Git) -> Self {
+    pub fn new(folder: PathBuf, git: Git, store: Store) -> Self {
         Self {
             folder,
             git,
+            store,
             writing: Arc::default(),
         }
     }
 
-    /// The archive of a commit, written if it is not there.
+    /// The archive of a commit, written if it is not there. Where another daemon follows the repo, this
+    /// one's mirror may not have the commit yet: then it is fetched.
     ///
     /// # Errors
-    /// The mirror does not have the commit, or the disk fails.
-    pub async fn archive(
-        &self,
-        repo: RepoId,
-        commit: &CommitSha,
-    ) -> Result<PathBuf, trainyard_forge::Error> {
+    /// Nor does the remote have the commit, or it cannot be reached; or the disk fails.
+    pub async fn archive(&self, repo: RepoId, commit: &CommitSha) -> Result<PathBuf, SourceError> {
         let path = self.folder.join(format!("{repo}-{commit}.tar"));
         let writer = {
             let mut writing = self
@@ -58,10 +69,28 @@ impl Sources {
             }
             return Ok(path);
         }
-        self.git
-            .write_source_tar(repo, commit.clone(), path.clone())
-            .await?;
+        let write = || {
+            self.git
+                .write_source_tar(repo, commit.clone(), path.clone())
+        };
+        match write().await {
+            Err(Error::NotFetched { .. } | Error::UnknownReference { .. }) => {
+                self.fetch(repo).await?;
+                write().await?;
+            }
+            written => written?,
+        }
         Ok(path)
+    }
+
+    async fn fetch(&self, repo: RepoId) -> Result<(), SourceError> {
+        let (url, credentials) = self.store.repo_remote(repo).await?;
+        let credentials = credentials.map(|credentials| Credentials {
+            username: credentials.username,
+            password: credentials.password,
+        });
+        self.git.fetch(repo, url, credentials).await?;
+        Ok(())
     }
 
     /// Removes archives that nobody asked for lately. Returns how many and how many bytes.

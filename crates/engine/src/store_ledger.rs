@@ -85,10 +85,9 @@ impl Ledger for StoreLedger {
         .await
     }
 
-    async fn started(&self, image: &str) -> Result<(), FencedOff> {
+    async fn started(&self, image: Option<&str>) -> Result<(), FencedOff> {
         self.durably("the start of an attempt", || {
-            self.store
-                .mark_started(self.attempt, self.fence, Some(image))
+            self.store.mark_started(self.attempt, self.fence, image)
         })
         .await
     }

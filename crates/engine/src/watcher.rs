@@ -18,8 +18,10 @@ use trainyard_core::dag::Dag;
 use trainyard_core::name::DagName;
 use trainyard_forge::{CommitSha, Credentials, Git, Heads};
 use trainyard_store::{
-    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Store, SyncOutcome,
+    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, SyncOutcome,
 };
+
+use crate::leadership::Leadership;
 
 /// The longest time between two looks at which repos are due.
 const TICK: Duration = Duration::from_secs(5);
@@ -45,9 +47,13 @@ impl Watcher {
     }
 
     /// Runs until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(self, leadership: Leadership, shutdown: CancellationToken) {
         let mut wake = self.store.wakes().sync.subscribe();
         loop {
+            tokio::select! {
+                () = leadership.leading(Role::Watcher) => {}
+                () = shutdown.cancelled() => return,
+            }
             let wait = match self.pass().await {
                 Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
                 Err(error) => {

@@ -46,6 +46,19 @@ impl From<Fake> for AnyExecutor {
 }
 
 impl AnyExecutor {
+    /// Which engine this is, so that another daemon can tell whether it reaches the same one; `None`
+    /// where the executor has none that others could reach.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    pub async fn engine_id(&self) -> Result<Option<String>, Error> {
+        match self {
+            Self::Docker(docker) => Ok(Some(docker.info().await?.id)),
+            Self::Process(process) => Ok(Some(process.place().to_owned())),
+            Self::Fake(_) => Ok(None),
+        }
+    }
+
     /// Removes images that stages' `build:` left behind, made before a moment and not `wanted` by their
     /// id. Returns how many went, and their bytes. Executors without images have nothing to remove.
     ///

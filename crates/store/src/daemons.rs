@@ -6,10 +6,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, DaemonId};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::leaders::{self, Role};
 use crate::store::Store;
 
 /// What a daemon says of itself.
@@ -26,7 +28,75 @@ pub struct DaemonInfo {
     pub alone_on_host: bool,
 }
 
+/// A daemon, as the others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonView {
+    /// Its id.
+    pub id: DaemonId,
+    /// The machine's name, and its data folder there.
+    pub host: String,
+    /// Its process id there.
+    pub pid: u32,
+    /// Trainyard's version.
+    pub version: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Until when nobody takes over what it holds.
+    pub lease_until: Timestamp,
+    /// When it stopped or was replaced, if it was.
+    pub stopped_at: Option<Timestamp>,
+    /// Whether it holds its lease now.
+    pub is_alive: bool,
+    /// How many attempts it holds.
+    pub attempts: u64,
+    /// What it leads, and in which term.
+    pub leads: Vec<(Role, u64)>,
+}
+
 impl Store {
+    /// The daemons that live, that hold attempts, or that started within the last day; those that
+    /// live first, the newest first.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn list_daemons(&self) -> Result<Vec<DaemonView>> {
+        let rows = sqlx::query!(
+            r#"select d.id, d.host, d.pid, d.version, d.started_at, d.lease_until, d.stopped_at,
+                d.stopped_at is null and d.lease_until > clock_timestamp() as "is_alive!",
+                (select count(*) from attempt a where a.owner = d.id and a.state in ('claimed', 'running'))
+                    as "attempts!",
+                array(select l.role || ' ' || l.term from leader l
+                    where l.daemon = d.id and l.lease_until > clock_timestamp() and d.stopped_at is null
+                    order by l.role) as "leads!"
+            from daemon d
+            where d.stopped_at is null or d.started_at > clock_timestamp() - interval '1 day'
+                or exists (select from attempt a where a.owner = d.id and a.state in ('claimed', 'running'))
+            order by 8 desc, d.started_at desc"#
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let leads = row.leads.iter().map(|lead| {
+                    let (word, term) = lead.split_once(' ').unwrap_or((lead, ""));
+                    Ok((leaders::role(word)?, term.parse().unwrap_or_default()))
+                });
+                Ok(DaemonView {
+                    id: DaemonId(row.id),
+                    pid: u32::try_from(row.pid).unwrap_or_default(),
+                    started_at: row.started_at,
+                    lease_until: row.lease_until,
+                    stopped_at: row.stopped_at,
+                    is_alive: row.is_alive,
+                    attempts: u64::try_from(row.attempts).unwrap_or_default(),
+                    leads: leads.collect::<Result<_>>()?,
+                    host: row.host,
+                    version: row.version,
+                })
+            })
+            .collect()
+    }
+
     /// Makes a daemon known, with a first lease.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, FromArgMatches};
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_api::Client;
 use trainyard_daemon::endpoint::{self, Given, Places};
@@ -52,6 +52,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// For a command whose own `--data-dir` stands in the way of these arguments: they come from their
+    /// variables.
+    pub(crate) fn beside(data_dir: Option<PathBuf>) -> Result<Self, Failure> {
+        let command = Self::augment_args(clap::Command::new("trainyard"));
+        let mut connection = command
+            .try_get_matches_from(["trainyard"])
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(Failure::CommandLine)?;
+        connection.data_dir = data_dir.or(connection.data_dir);
+        Ok(connection)
+    }
+
     /// A client for that daemon.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let given = Given {

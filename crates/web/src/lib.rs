@@ -12,6 +12,7 @@ pub mod auth;
 mod error;
 mod health;
 mod hooks;
+mod mirrored;
 mod state;
 
 use std::time::Duration;

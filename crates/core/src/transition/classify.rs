@@ -21,7 +21,8 @@ pub fn classify(
         return (Outcome::Lost, Some(reason.clone()));
     }
     if let Some((asked_at, why)) = stop
-        && (end.ended_at >= *asked_at || end.ending == Ending::Withdrawn)
+        && (end.ended_at >= *asked_at
+            || matches!(end.ending, Ending::Withdrawn | Ending::Stopped { .. }))
     {
         let timed_out = [ReasonCode::StageTimeout, ReasonCode::RunTimeout].contains(&why.code);
         let outcome = if timed_out {
@@ -52,6 +53,13 @@ pub fn classify(
         Ending::Rejected(reason) => (Outcome::Failed, Some(reason.clone())),
         Ending::Errored(reason) => (Outcome::Errored, Some(reason.clone())),
         Ending::Lost(reason) => (Outcome::Lost, Some(reason.clone())),
+        Ending::Stopped { code } => {
+            let message = format!("it was asked to stop, and ended with exit code {code}");
+            (
+                Outcome::Cancelled,
+                Some(Reason::new(ReasonCode::CancelRequested, message)),
+            )
+        }
         Ending::Withdrawn => {
             let message = "given up before its container was created";
             (
@@ -117,6 +125,51 @@ fn exit_reason(code: i32) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::CancelledBy;
+    use crate::stage::{ImageSource, PullPolicy, Resources, RunOn};
+
+    fn stage() -> Stage {
+        Stage {
+            name: "train".parse().unwrap(),
+            needs: Vec::new(),
+            run_on: [RunOn::Success].into(),
+            condition: None,
+            image: ImageSource::Reference {
+                image: crate::expression::Template::literal("alpine:3"),
+                pull: PullPolicy::IfMissing,
+            },
+            command: None,
+            checkout: false,
+            env: Default::default(),
+            secrets: Default::default(),
+            inputs: Default::default(),
+            outputs: Default::default(),
+            metrics: None,
+            gate: Vec::new(),
+            retry: Default::default(),
+            timeout: None,
+            resources: Resources::default(),
+            pools: Default::default(),
+        }
+    }
+
+    #[test]
+    fn what_was_stopped_has_not_succeeded_though_the_engine_s_clock_is_behind() {
+        let asked_at = Timestamp::UNIX_EPOCH;
+        let why = CancelledBy::Actor("ada".to_owned()).reason();
+        let end = |ending| AttemptEnd {
+            ending,
+            ended_at: asked_at - std::time::Duration::from_secs(5),
+            metrics: Default::default(),
+        };
+        let outcome = |ending| classify(&stage(), Some(&(asked_at, why.clone())), &end(ending)).0;
+        assert_eq!(outcome(Ending::Stopped { code: 0 }), Outcome::Cancelled);
+        let ended_before = Ending::Exited {
+            code: 0,
+            out_of_memory: false,
+        };
+        assert_eq!(outcome(ended_before), Outcome::Succeeded);
+    }
 
     #[test]
     fn exit_codes_are_told_in_words() {

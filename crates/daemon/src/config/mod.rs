@@ -50,6 +50,9 @@ pub struct Config {
     /// The data folder.
     #[serde(serialize_with = "path")]
     pub data_dir: PathBuf,
+    /// The folder of artifacts.
+    #[serde(serialize_with = "path")]
+    pub artifacts_dir: PathBuf,
     /// The database.
     #[serde(rename = "database_url", skip_serializing_if = "Database::is_private")]
     pub database: Database,
@@ -211,6 +214,9 @@ impl Config {
                 .listen
                 .unwrap_or((Ipv4Addr::LOCALHOST, 8080).into()),
             allow_remote: settings.allow_remote.unwrap_or(false),
+            artifacts_dir: settings
+                .artifacts_dir
+                .unwrap_or_else(|| data_dir.join("artifacts")),
             secret_key_file: settings
                 .secret_key_file
                 .unwrap_or_else(|| data_dir.join("secret.key")),

@@ -77,6 +77,15 @@ pub struct Settings {
     )]
     pub database_connections: Option<u32>,
 
+    /// Folder of artifacts. Daemons on one database share one. Default: artifacts in the data folder
+    #[arg(
+        id = "artifacts_dir",
+        long = "artifacts-dir",
+        env = "TRAINYARD_ARTIFACTS_DIR",
+        value_name = "FOLDER"
+    )]
+    pub artifacts_dir: Option<PathBuf>,
+
     /// File with the key that seals secrets: 32 bytes in hex or base64. Made where it is missing.
     /// Default: secret.key in the data folder
     #[arg(
@@ -174,6 +183,7 @@ impl Settings {
             data_dir: self.data_dir.or(below.data_dir),
             database_url: self.database_url.or(below.database_url),
             database_connections: self.database_connections.or(below.database_connections),
+            artifacts_dir: self.artifacts_dir.or(below.artifacts_dir),
             secret_key_file: self.secret_key_file.or(below.secret_key_file),
             executor: self.executor.or(below.executor),
             parallelism: self.parallelism.or(below.parallelism),
@@ -192,9 +202,13 @@ impl Settings {
     /// Relative paths are meant from `folder`, as those in a file are meant from where it lies.
     #[must_use]
     pub(super) fn within(mut self, folder: &Path) -> Self {
-        for path in [&mut self.data_dir, &mut self.secret_key_file]
-            .into_iter()
-            .flatten()
+        for path in [
+            &mut self.data_dir,
+            &mut self.artifacts_dir,
+            &mut self.secret_key_file,
+        ]
+        .into_iter()
+        .flatten()
         {
             *path = folder.join(&path);
         }

@@ -41,7 +41,7 @@ pub(super) fn lost(message: &str) -> AttemptEnd {
 pub(super) fn reason_of(ending: &Ending) -> Option<&Reason> {
     match ending {
         Ending::Rejected(reason) | Ending::Errored(reason) | Ending::Lost(reason) => Some(reason),
-        Ending::Exited { .. } | Ending::Withdrawn => None,
+        Ending::Exited { .. } | Ending::Stopped { .. } | Ending::Withdrawn => None,
     }
 }
 
@@ -50,6 +50,6 @@ pub(super) fn mask_ending(ending: &mut Ending, masker: &Masker) {
         Ending::Rejected(reason) | Ending::Errored(reason) | Ending::Lost(reason) => {
             reason.message = masker.mask_text(&reason.message);
         }
-        Ending::Exited { .. } | Ending::Withdrawn => {}
+        Ending::Exited { .. } | Ending::Stopped { .. } | Ending::Withdrawn => {}
     }
 }

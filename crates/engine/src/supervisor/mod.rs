@@ -19,7 +19,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
-use trainyard_executor::{AnyExecutor, Executor, Handle, Limits, PreparedImage, Status};
+use trainyard_executor::{AnyExecutor, ErrorKind, Executor, Handle, Limits, PreparedImage, Status};
 
 use self::endings::{ended, ending_of, mask_ending, reason_of};
 pub use self::line::Line;
@@ -38,9 +38,9 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 
 /// What supervisors of one executor share.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct Surroundings<E = AnyExecutor> {
     /// What runs the attempts.
-    pub executor: AnyExecutor,
+    pub executor: E,
     /// Limits for stages that set none.
     pub limits: Limits,
     /// How long a program has between SIGTERM and SIGKILL.
@@ -49,6 +49,20 @@ pub struct Surroundings {
     pub output_limit: u64,
     /// A folder for outputs on their way into the artifact store, on the same file system.
     pub scratch: PathBuf,
+}
+
+impl<E> Surroundings<E> {
+    /// The same with another executor.
+    #[must_use]
+    pub fn with_executor<F>(&self, executor: F) -> Surroundings<F> {
+        Surroundings {
+            executor,
+            limits: self.limits,
+            grace: self.grace,
+            output_limit: self.output_limit,
+            scratch: self.scratch.clone(),
+        }
+    }
 }
 
 /// How supervision ended.
@@ -64,8 +78,8 @@ pub enum Supervised {
 ///
 /// `materials` is fetched by the caller; where that failed, its reason ends the attempt. Dropping
 /// the future leaves the container alone: the next supervisor takes over.
-pub async fn supervise<L: Ledger>(
-    surroundings: &Surroundings,
+pub async fn supervise<E: Executor, L: Ledger>(
+    surroundings: &Surroundings<E>,
     assignment: &Assignment,
     materials: Result<(RenderedStage, Materials), Reason>,
     ledger: &L,
@@ -106,8 +120,8 @@ async fn finish<L: Ledger>(
     }
 }
 
-struct Attempt<'a, L> {
-    surroundings: &'a Surroundings,
+struct Attempt<'a, E, L> {
+    surroundings: &'a Surroundings<E>,
     assignment: &'a Assignment,
     ledger: &'a L,
     line: &'a Line,
@@ -124,7 +138,7 @@ enum Entry {
     Ended(AttemptEnd),
 }
 
-impl<L: Ledger> Attempt<'_, L> {
+impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     async fn run(&self, rendered: &RenderedStage, materials: &Materials) -> Result<(), FencedOff> {
         let adopted = self.assignment.adopted.as_ref();
         let cursor = adopted.and_then(|adopted| adopted.log_cursor);
@@ -232,19 +246,10 @@ impl<L: Ledger> Attempt<'_, L> {
         }
         match self.surroundings.executor.start(handle).await {
             Ok(()) => Ok(()),
-            Err(error) if error.is_transient() => {
-                warn!(attempt = %handle.attempt, %error, "the engine did not confirm a start; asking again");
-                let again = self
-                    .patiently(|| self.surroundings.executor.start(handle))
-                    .await;
-                again.or_else(|end| {
-                    // Whether it was started is not known: only an end that the watch finds counts.
-                    if matches!(end.ending, Ending::Errored(_)) {
-                        Ok(())
-                    } else {
-                        Err(end)
-                    }
-                })
+            // Nor does one look that finds nothing prove that there is nothing.
+            Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
+                warn!(attempt = %handle.attempt, %error, "the engine did not confirm a start");
+                Ok(())
             }
             Err(error) => Err(ended(ending_of(&error))),
         }

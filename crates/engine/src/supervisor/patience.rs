@@ -11,19 +11,20 @@ use super::line::asked;
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
 use crate::ledger::Ledger;
 
-/// How long trouble of the engine is waited out before an attempt that has no container gives up.
-const PATIENCE_BEFORE_CREATE: Duration = Duration::from_secs(120);
+/// How long trouble of the engine is waited out before an attempt whose program was not started gives
+/// up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long an absence must last, over at least two looks, before a container counts as gone.
 const ABSENCE: Duration = Duration::from_secs(2);
 
-impl<L: Ledger> Attempt<'_, L> {
+impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     /// Calls until it succeeds, trouble that may pass is over, or a stop is asked for.
     pub(super) async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, AttemptEnd>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let give_up = tokio::time::Instant::now() + PATIENCE_BEFORE_CREATE;
+        let give_up = tokio::time::Instant::now() + PATIENCE;
         let mut stop = self.line.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
         loop {
@@ -53,11 +54,13 @@ impl<L: Ledger> Attempt<'_, L> {
         let mut absent_since = None;
         let mut wait = WAIT_AT_FIRST;
         loop {
+            let asked = tokio::time::Instant::now();
             match self.surroundings.executor.inspect(handle).await {
                 Ok(Some(status)) => return Some(status),
                 Ok(None) => {
+                    // From an answer to a question: a slow answer tells of the time when it was asked.
                     let since = *absent_since.get_or_insert_with(tokio::time::Instant::now);
-                    if since.elapsed() >= ABSENCE {
+                    if asked.saturating_duration_since(since) >= ABSENCE {
                         return None;
                     }
                 }

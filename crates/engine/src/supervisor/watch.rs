@@ -4,22 +4,27 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_executor::{Error, ErrorKind, Executor, Handle, PreparedImage, Status};
 
-use super::endings::{ending_of, lost};
+use super::endings::{ended, ending_of, lost};
 use super::line::asked;
+use super::patience::PATIENCE;
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
 use crate::clock;
 use crate::ledger::{FencedOff, Ledger};
-use crate::log_pump::LogPump;
+use crate::log_pump::{LogEnd, LogPump};
+
+/// When a stop is asked for again: the engine may have said that it did and have done nothing.
+const STOP_AGAIN: Duration = Duration::from_secs(30);
 
 /// How long the rest of the log may take once the container has ended.
 const LOG_DRAIN: Duration = Duration::from_secs(30);
 
-impl<L: Ledger> Attempt<'_, L> {
+impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     /// Follows a started container to its end.
     pub(super) async fn watch(
         &self,
@@ -31,42 +36,60 @@ impl<L: Ledger> Attempt<'_, L> {
         let executor = &self.surroundings.executor;
         let gone = watch::Sender::new(false);
         let end = async {
-            let end = self.wait_for_end(handle, since).await;
+            let end = self.wait_for_end(handle, since).await?;
             gone.send_replace(true);
-            end
+            Ok(end)
         };
         let told = async {
             match &image {
-                // What was started now; a container found was told of when it was started.
+                // What was started now.
                 Some(image) => {
-                    self.ledger
-                        .started(&self.masker.mask_text(&image.shown))
-                        .await
+                    let image = self.masker.mask_text(&image.shown);
+                    self.ledger.started(Some(&image)).await
                 }
+                // Whoever started it may have died before it could say so.
+                None if !self.start_is_recorded() => self.ledger.started(None).await,
                 None => Ok(()),
             }
         };
         let logs = pump.follow(executor, handle, self.ledger, gone.subscribe(), LOG_DRAIN);
-        let (end, told, logs) = tokio::join!(end, told, logs);
-        told?;
-        logs?;
+        // Who is fenced off stops at once, not when the program ends.
+        let (end, (), logs) = tokio::try_join!(end, told, logs)?;
+        if logs == LogEnd::CutShort
+            && matches!(end.ending, Ending::Exited { .. } | Ending::Stopped { .. })
+        {
+            let message = "the rest of the log could not be read from the engine and is left out";
+            pump.say(clock::now(), message);
+        }
         Ok(end)
     }
 
-    async fn wait_for_end(&self, handle: &Handle, since: Option<Timestamp>) -> AttemptEnd {
+    async fn wait_for_end(
+        &self,
+        handle: &Handle,
+        since: Option<Timestamp>,
+    ) -> Result<AttemptEnd, FencedOff> {
         let executor = &self.surroundings.executor;
         let mut stop = self.line.stop.subscribe();
         let mut timeout = std::pin::pin!(self.timeout(since));
         let mut timed_out = false;
         let mut stopping = false;
+        let mut ask_again = Instant::now();
+        let mut ran_when_asked = false;
         let mut wait = WAIT_AT_FIRST;
+        let mut unstarted: Option<(Instant, Error)> = None;
         let mut waiting = Box::pin(executor.wait(handle));
         loop {
-            let ended = tokio::select! {
+            let status = tokio::select! {
                 biased;
-                ended = &mut waiting => ended,
+                status = &mut waiting => status,
                 () = asked(&mut stop), if !stopping => {
                     stopping = true;
+                    ask_again = Instant::now() + STOP_AGAIN;
+                    ran_when_asked |= match executor.inspect(handle).await {
+                        Ok(Some(Status::Running { .. })) | Err(_) => true,
+                        Ok(Some(Status::Created | Status::Exited { .. } | Status::Unknown) | None) => false,
+                    };
                     if let Err(error) = executor.stop(handle, self.surroundings.grace).await {
                         warn!(attempt = %handle.attempt, %error, "the engine did not stop a container; asking again");
                         tokio::time::sleep(wait).await;
@@ -74,53 +97,68 @@ impl<L: Ledger> Attempt<'_, L> {
                     }
                     continue;
                 }
+                () = tokio::time::sleep_until(ask_again), if stopping => {
+                    stopping = false;
+                    continue;
+                }
                 () = &mut timeout, if !timed_out => {
                     timed_out = true;
+                    // A record that has forgotten the start, in a crash, would know no timeout.
+                    self.ledger.started(None).await?;
                     self.ledger.timeout_passed().await;
                     continue;
                 }
                 () = self.line.look.notified() => match executor.inspect(handle).await {
-                    Ok(Some(status @ Status::Exited { .. })) => Ok(status),
+                    Ok(Some(status @ (Status::Exited { .. } | Status::Unknown))) => Ok(status),
                     Ok(None) => Err(Error::new(ErrorKind::Gone, "its container is gone")),
-                    Ok(Some(Status::Created | Status::Running { .. } | Status::Unknown))
-                    | Err(_) => continue,
+                    Ok(Some(Status::Created | Status::Running { .. })) | Err(_) => continue,
                 },
             };
-            match ended {
+            match status {
                 Ok(Status::Exited {
                     code,
                     out_of_memory,
                     at,
                 }) => {
-                    let ending = Ending::Exited {
-                        code,
-                        out_of_memory,
+                    let ending = if ran_when_asked {
+                        Ending::Stopped { code }
+                    } else {
+                        Ending::Exited {
+                            code,
+                            out_of_memory,
+                        }
                     };
-                    return AttemptEnd {
+                    return Ok(AttemptEnd {
                         ending,
                         ended_at: at,
                         metrics: Default::default(),
-                    };
+                    });
                 }
                 Ok(Status::Unknown) => {
                     let message = "the engine cannot tell how its container ended";
-                    return lost(message);
+                    return Ok(lost(message));
                 }
                 Ok(Status::Created) => {
                     // A start that was never confirmed did not happen; only now it may be repeated.
                     if self.stop_requested() {
-                        return AttemptEnd {
-                            ending: Ending::Withdrawn,
-                            ..lost("")
-                        };
+                        return Ok(ended(Ending::Withdrawn));
                     }
-                    if let Err(error) = executor.start(handle).await
-                        && !error.is_transient()
-                    {
-                        return AttemptEnd {
-                            ending: ending_of(&error),
-                            ..lost("")
-                        };
+                    let since = match unstarted.take() {
+                        Some((since, error)) if since.elapsed() >= PATIENCE => {
+                            return Ok(ended(ending_of(&error)));
+                        }
+                        Some((since, _)) => since,
+                        None => Instant::now(),
+                    };
+                    match executor.start(handle).await {
+                        Ok(()) => {}
+                        Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
+                            warn!(attempt = %handle.attempt, %error, "the engine did not start a container; asking again");
+                            unstarted = Some((since, error));
+                            tokio::time::sleep(wait).await;
+                            wait = (wait * 2).min(WAIT_AT_MOST);
+                        }
+                        Err(error) => return Ok(ended(ending_of(&error))),
                     }
                 }
                 Ok(Status::Running { .. }) => {}
@@ -128,12 +166,9 @@ impl<L: Ledger> Attempt<'_, L> {
                     if self.look_until_sure(handle).await.is_none() {
                         if self.stop_requested() {
                             // Stopping what was never started removes it.
-                            return AttemptEnd {
-                                ending: Ending::Withdrawn,
-                                ..lost("")
-                            };
+                            return Ok(ended(Ending::Withdrawn));
                         }
-                        return lost("its container vanished from the engine while it ran");
+                        return Ok(lost("its container vanished from the engine while it ran"));
                     }
                 }
                 Err(error) => {
@@ -144,6 +179,12 @@ impl<L: Ledger> Attempt<'_, L> {
             }
             waiting = Box::pin(executor.wait(handle));
         }
+    }
+
+    /// Whether an earlier claim has recorded that the container was started.
+    fn start_is_recorded(&self) -> bool {
+        let adopted = self.assignment.adopted.as_ref();
+        adopted.is_some_and(|adopted| adopted.started_at.is_some())
     }
 
     /// Passes when the stage's timeout has; never where there is none.

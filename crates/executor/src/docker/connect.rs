@@ -65,6 +65,8 @@ impl DockerConfig {
 /// What an engine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
+    /// Its own id, which stays over its restarts.
+    pub id: String,
     /// Its version: `20.10.24`.
     pub version: String,
     /// The version of its API: `1.41`.
@@ -131,6 +133,7 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
             .unwrap_or_default()
     };
     Ok(EngineInfo {
+        id: info.id.unwrap_or_default(),
         version: version.version.unwrap_or_default(),
         api_version: version.api_version.unwrap_or_default(),
         cgroup_version: info

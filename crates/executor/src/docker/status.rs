@@ -20,6 +20,9 @@ use crate::contract::{Error, ErrorKind, Handle, Listed, Status};
 /// The time between two looks at a container that is being removed.
 const REMOVAL: Duration = Duration::from_millis(100);
 
+/// How long the report of a kill for memory may come after that of the end.
+const EVIDENCE: Duration = Duration::from_millis(300);
+
 /// How often one is looked at before it counts as stuck.
 const REMOVAL_LOOKS: u32 = 300;
 
@@ -71,12 +74,37 @@ pub(super) async fn wait(client: &Client, container: &str) -> Result<Status, Err
             .state
             .unwrap_or_default();
         if state.status != Some(ContainerStateStatusEnum::REMOVING) {
-            return Ok(status(&state));
+            let status = status(&state);
+            if may_lack_evidence(&status) {
+                return look_again(client, container, status).await;
+            }
+            return Ok(status);
         }
         // It is about to be gone.
         tokio::time::sleep(REMOVAL).await;
     }
     Ok(Status::Unknown)
+}
+
+/// Whether the engine may not have heard yet that the kernel killed the program for its use of memory:
+/// the two reports race.
+fn may_lack_evidence(status: &Status) -> bool {
+    matches!(
+        status,
+        Status::Exited {
+            code: 137,
+            out_of_memory: false,
+            ..
+        }
+    )
+}
+
+async fn look_again(client: &Client, container: &str, seen: Status) -> Result<Status, Error> {
+    tokio::time::sleep(EVIDENCE).await;
+    let found = look(client, container).await?;
+    Ok(found.map_or(seen, |found| {
+        found.state.as_ref().map_or(Status::Unknown, status)
+    }))
 }
 
 /// What a state means.

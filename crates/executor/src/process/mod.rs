@@ -63,6 +63,7 @@ pub struct Process {
 #[derive(Debug)]
 struct Host {
     attempts: PathBuf,
+    place: String,
     env: BTreeMap<String, String>,
     children: Mutex<HashMap<AttemptId, Child>>,
 }
@@ -90,11 +91,18 @@ impl Process {
         })?;
         Ok(Self {
             host: Arc::new(Host {
+                place: place(&attempts),
                 attempts,
                 env: config.env,
                 children: Mutex::default(),
             }),
         })
+    }
+
+    /// The machine and the folder on it: who shares both finds the same processes.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.host.place
     }
 
     fn folder(&self, attempt: AttemptId) -> Folder {
@@ -170,6 +178,11 @@ impl Process {
             tokio::time::sleep(LOOK_FOR_PROGRAM).await;
         }
     }
+}
+
+fn place(attempts: &Path) -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", machine.trim(), attempts.display())
 }
 
 /// Returns when a child has ended; for a process that is not our child, when it is time to look.

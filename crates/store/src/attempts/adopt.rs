@@ -6,34 +6,32 @@ use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::outcome::Reason;
 
 use crate::attempts::assemble::{Adopted, Claim, assemble};
-use crate::attempts::claim::ClaimedRow;
+use crate::attempts::claim::{ClaimRequest, ClaimedRow};
 use crate::encoding;
 use crate::error::{Error, Result};
 use crate::runs::state::reference;
 use crate::store::Store;
 
-/// How long after a claim its own daemon is given to attend to it, before it counts as forgotten.
-const ATTEND_WITHIN: Duration = Duration::from_secs(60);
-
 impl Store {
-    /// Claims, with new fences, the attempts of an executor that nobody attends to: those of daemons
-    /// that stopped or whose lease ran out, and the daemon's own that are not among `attended` though
-    /// they were claimed a while ago (the answer to a claim was lost). Their containers may exist,
-    /// and may be running.
+    /// Claims, with new fences, the attempts of the request's executor and engine that nobody attends
+    /// to: those of daemons that stopped or whose lease ran out, and the daemon's own that are not
+    /// among `attended` though they were claimed longer ago than `attend_within` (the answer to a
+    /// claim was lost, or the daemon let go of them). Their containers may exist, and may be running.
     ///
     /// # Errors
     /// Trouble with the database.
     pub async fn adoptable(
         &self,
-        daemon: DaemonId,
-        executor: &str,
+        request: &ClaimRequest,
         attended: &[AttemptId],
+        attend_within: Duration,
     ) -> Result<Vec<Claim>> {
         let attended: Vec<_> = attended.iter().map(|attempt| attempt.0).collect();
         let rows = sqlx::query!(
             r#"with picked as (
                 select a.id from attempt a join daemon d on d.id = a.owner
                 where a.state in ('claimed', 'running') and a.executor = $2
+                    and (a.engine is null or a.engine is not distinct from $5)
                     and case when a.owner = $1
                         then a.id <> all($3) and a.claimed_at < clock_timestamp() - make_interval(secs => $4)
                         else d.stopped_at is not null or d.lease_until < clock_timestamp() end
@@ -52,10 +50,11 @@ impl Store {
                 a.handle, a.spec_hash, a.started_at, r.version as "version!",
                 l.cursor_major as "cursor_major?", l.cursor_minor as "cursor_minor?"
             from adopted a join run r on r.id = a.run left join attempt_log l on l.attempt = a.id"#,
-            daemon.0,
-            executor,
+            request.daemon.0,
+            request.executor,
             &attended,
-            ATTEND_WITHIN.as_secs_f64()
+            attend_within.as_secs_f64(),
+            request.engine
         )
         .fetch_all(&self.core.pool)
         .await?;

@@ -45,8 +45,10 @@ pub struct ClaimCapacity {
 pub struct ClaimRequest {
     /// Who claims.
     pub daemon: DaemonId,
-    /// The word of the executor that will run them; also who may adopt them later.
+    /// The word of the executor that will run them.
     pub executor: String,
+    /// Which engine it reaches, where it can say: who reaches the same one may adopt them later.
+    pub engine: Option<String>,
     /// What there is to share.
     pub capacity: ClaimCapacity,
 }
@@ -157,7 +159,8 @@ pub(crate) async fn claim_in(
         ),
         claimed as (
             update attempt a
-            set state = 'claimed', owner = $2, executor = $3, fence = nextval('fence'), claimed_at = clock_timestamp()
+            set state = 'claimed', owner = $2, executor = $3, engine = $4, fence = nextval('fence'),
+                claimed_at = clock_timestamp()
             from picked where a.id = picked.id
                 and exists (select from daemon where id = $2 and stopped_at is null and lease_until > clock_timestamp())
             returning a.id, a.run, a.stage, a.number, a.fence, a.claimed_at
@@ -171,7 +174,8 @@ pub(crate) async fn claim_in(
         from claimed c join run r on r.id = c.run"#,
         &granted,
         request.daemon.0,
-        request.executor
+        request.executor,
+        request.engine
     )
     .fetch_all(connection)
     .await?;

@@ -1,7 +1,9 @@
 //! Progress of a claimed attempt: its container was created, started, removed; or it is given back.
 //!
-//! Written in batches ([`crate::batch`]), and without waiting for the disk: should Postgres crash and
-//! forget the last of it, the engine still knows, and is asked.
+//! Written in batches ([`crate::batch`]). The handle is durable before the container is started: a
+//! handle that is not recorded proves that the program never ran, even where the engine has lost the
+//! container. The rest does not wait for the disk: should Postgres crash and forget the last of it,
+//! the engine still knows, and is asked.
 
 use std::sync::Arc;
 
@@ -129,7 +131,7 @@ pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> V
         &handles,
         &hashes
     )
-    .fetch_all(&core.relaxed)
+    .fetch_all(&core.pool)
     .await;
     answers(&ids, written)
 }

@@ -2,9 +2,48 @@
 
 use std::time::Duration;
 
-use trainyard_store::{Adopted, DaemonInfo, Error, LogChunk};
+use trainyard_core::id::DaemonId;
+use trainyard_store::{Adopted, ClaimRequest, DaemonInfo, Error, LogChunk};
 
 use crate::kit::*;
+
+const ATTEND_WITHIN: Duration = Duration::from_secs(60);
+
+fn of_executor(daemon: DaemonId, executor: &str) -> ClaimRequest {
+    ClaimRequest {
+        executor: executor.into(),
+        ..request(daemon, 1)
+    }
+}
+
+fn at_engine(daemon: DaemonId, engine: &str) -> ClaimRequest {
+    ClaimRequest {
+        engine: Some(engine.into()),
+        ..request(daemon, 1)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_daemon_at_the_same_engine_takes_over() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let owner = at_engine(place.daemon, "one");
+    assert_eq!(place.store.claim(&owner).await.unwrap().len(), 1);
+    place.store.stop_daemon(place.daemon).await.unwrap();
+    let heir = register(&place.store, "heir").await;
+    let adopted = |engine: &'static str| {
+        let store = place.store.clone();
+        async move {
+            store
+                .adoptable(&at_engine(heir, engine), &[], ATTEND_WITHIN)
+                .await
+                .unwrap()
+                .len()
+        }
+    };
+    assert_eq!(adopted("two").await, 0);
+    assert_eq!(adopted("one").await, 1);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_living_daemon_holds_is_left_alone() {
@@ -15,7 +54,7 @@ async fn what_a_living_daemon_holds_is_left_alone() {
     assert!(
         place
             .store
-            .adoptable(other, "fake", &[])
+            .adoptable(&request(other, 1), &[], ATTEND_WITHIN)
             .await
             .unwrap()
             .is_empty()
@@ -58,7 +97,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
     let heir = register(&place.store, "heir").await;
     let adopted = place
         .store
-        .adoptable(heir, "fake", &[])
+        .adoptable(&request(heir, 1), &[], ATTEND_WITHIN)
         .await
         .unwrap()
         .pop()
@@ -96,7 +135,7 @@ async fn attempts_of_another_executor_are_not_adopted() {
     assert!(
         place
             .store
-            .adoptable(heir, "docker", &[])
+            .adoptable(&of_executor(heir, "docker"), &[], ATTEND_WITHIN)
             .await
             .unwrap()
             .is_empty()
@@ -104,7 +143,7 @@ async fn attempts_of_another_executor_are_not_adopted() {
     assert_eq!(
         place
             .store
-            .adoptable(heir, "fake", &[])
+            .adoptable(&request(heir, 1), &[], ATTEND_WITHIN)
             .await
             .unwrap()
             .len(),
@@ -131,7 +170,7 @@ async fn the_only_daemon_of_a_host_takes_over_at_once() {
     assert!(
         place
             .store
-            .adoptable(elsewhere, "fake", &[])
+            .adoptable(&request(elsewhere, 1), &[], ATTEND_WITHIN)
             .await
             .unwrap()
             .is_empty()
@@ -144,7 +183,7 @@ async fn the_only_daemon_of_a_host_takes_over_at_once() {
     assert_eq!(
         place
             .store
-            .adoptable(heir, "fake", &[])
+            .adoptable(&request(heir, 1), &[], ATTEND_WITHIN)
             .await
             .unwrap()
             .len(),
@@ -163,7 +202,7 @@ async fn a_claim_whose_answer_was_lost_is_found_again() {
         let store = place.store.clone();
         async move {
             store
-                .adoptable(place.daemon, "fake", &attended)
+                .adoptable(&request(place.daemon, 1), &attended, ATTEND_WITHIN)
                 .await
                 .unwrap()
         }

@@ -1,6 +1,7 @@
 //! Claims, capacity and fences.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use trainyard_core::id::Fence;
 use trainyard_core::name::PoolName;
@@ -113,7 +114,7 @@ async fn a_late_writer_is_fenced_off_everywhere() {
     let heir = register(&place.store, "heir").await;
     let new = place
         .store
-        .adoptable(heir, "fake", &[])
+        .adoptable(&request(heir, 1), &[], Duration::from_secs(60))
         .await
         .unwrap()
         .pop()

@@ -1,15 +1,14 @@
-//! One throwaway Postgres for this process, and a database of its own for each test.
+//! A throwaway Postgres, and a database of its own for each test.
 //!
-//! The cluster is started by the first test, as an unprivileged user, on a unix socket in a temporary
-//! folder. It lives as long as a pipe to this process is open, so it ends and is deleted however this
-//! process ends.
+//! Where nobody has started a cluster for many processes, the first test of this one starts it
+//! (`tests/cluster.sh`). It ends and is deleted however this process ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Cause, CauseKind};
@@ -27,81 +26,97 @@ use trainyard_store::{
     NewRun, Recorded, SecretKey, Store, StoreOptions,
 };
 
-const START: &str = r#"
-set -eu
-bin=${PG_BIN:-$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)}
-work=$(mktemp -d)
-as_user=
-if [ "$(id -u)" = 0 ]; then
-    user=postgres
-    id "$user" >/dev/null 2>&1 || user=nobody
-    as_user="setpriv --reuid=$user --regid=$(id -g "$user") --clear-groups"
-    chown "$user" "$work"
-fi
-chmod 755 "$work"
-cd "$work"
-$as_user "$bin/initdb" -D "$work/data" -U trainyard -A trust --no-sync >"$work/log" 2>&1
-$as_user "$bin/postgres" -D "$work/data" -c listen_addresses= -c unix_socket_directories="$work" \
-    -c fsync=off -c full_page_writes=off -c max_connections=500 -c shared_buffers=64MB >>"$work/log" 2>&1 </dev/null &
-postgres=$!
-tries=0
-until "$bin/pg_isready" -q -h "$work" -U trainyard; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || { cat "$work/log" >&2; exit 1; }
-    sleep 0.05
-done
-echo "$work"
-cat >/dev/null
-kill -QUIT "$postgres" 2>/dev/null || true
-wait "$postgres" || true
-rm -rf "$work"
-"#;
+/// The socket folder of a cluster that somebody else started for many test processes.
+const SHARED: &str = "TRAINYARD_TEST_POSTGRES";
+
+/// Held while databases are made: Postgres refuses to copy a template that is being copied.
+const MAKING: i64 = 0x6d61_6b69_6e67;
 
 /// A cluster with a template database to which all migrations were applied.
 struct Cluster {
     socket: String,
-    _alive: ChildStdin,
+    _alive: Option<ChildStdin>,
 }
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
+async fn cluster() -> &'static Cluster {
+    CLUSTER
+        .get_or_init(|| async {
+            let cluster = match std::env::var(SHARED) {
+                Ok(socket) => Cluster {
+                    socket,
+                    _alive: None,
+                },
+                Err(_) => start(),
+            };
+            make_template(&cluster).await;
+            cluster
+        })
+        .await
+}
+
 #[expect(
     clippy::zombie_processes,
     reason = "it ends when this process does, and not before"
 )]
-async fn cluster() -> &'static Cluster {
-    CLUSTER
-        .get_or_init(|| async {
-            let mut child = Command::new("sh")
-                .args(["-c", START])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .expect("sh starts");
-            let mut line = String::new();
-            BufReader::new(child.stdout.take().expect("stdout is piped"))
-                .read_line(&mut line)
-                .expect("the script prints a line");
-            let socket = line.trim().to_owned();
-            assert!(
-                !socket.is_empty(),
-                "Postgres did not start: is it installed?"
-            );
-            let cluster = Cluster {
-                socket,
-                _alive: child.stdin.take().expect("stdin is piped"),
-            };
-            create_database(&cluster, "migrated", "template1").await;
-            let options = StoreOptions::new(cluster.url("migrated"));
-            let store = Store::connect(&options)
-                .await
-                .expect("the new database answers");
-            store.migrate().await.expect("the migrations apply");
-            store.close().await;
-            cluster
-        })
+fn start() -> Cluster {
+    let mut child = Command::new("tests/cluster.sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sh starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("stdout is piped"))
+        .read_line(&mut line)
+        .expect("the script prints a line");
+    let socket = line.trim().to_owned();
+    assert!(
+        !socket.is_empty(),
+        "Postgres did not start: is it installed?"
+    );
+    Cluster {
+        socket,
+        _alive: child.stdin.take(),
+    }
+}
+
+/// Makes the template, unless another process has.
+async fn make_template(cluster: &Cluster) {
+    let mut admin = making(cluster).await;
+    let made: bool =
+        sqlx::query_scalar("select exists (select from pg_database where datname = 'migrated')")
+            .fetch_one(&mut admin)
+            .await
+            .expect("Postgres answers");
+    if !made {
+        create_database(&mut admin, "migrating", "template1").await;
+        let options = StoreOptions::new(cluster.url("migrating"));
+        let store = Store::connect(&options)
+            .await
+            .expect("the new database answers");
+        store.migrate().await.expect("the migrations apply");
+        store.close().await;
+        sqlx::raw_sql("alter database migrating rename to migrated")
+            .execute(&mut admin)
+            .await
+            .expect("nobody uses it");
+    }
+    admin.close().await.expect("the connection is closed");
+}
+
+/// A connection that alone makes databases, until it is closed.
+async fn making(cluster: &Cluster) -> PgConnection {
+    let mut admin = PgConnection::connect(&cluster.url("postgres"))
         .await
+        .expect("Postgres answers");
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(MAKING)
+        .execute(&mut admin)
+        .await
+        .expect("the lock is waited for");
+    admin
 }
 
 impl Cluster {
@@ -113,16 +128,12 @@ impl Cluster {
     }
 }
 
-async fn create_database(cluster: &Cluster, name: &str, template: &str) {
-    let admin = PgPool::connect(&cluster.url("postgres"))
-        .await
-        .expect("Postgres answers");
+async fn create_database(admin: &mut PgConnection, name: &str, template: &str) {
     let create = format!("create database {name} template {template} strategy file_copy");
     sqlx::raw_sql(sqlx::AssertSqlSafe(create))
-        .execute(&admin)
+        .execute(admin)
         .await
         .expect("the database is created");
-    admin.close().await;
 }
 
 /// The URL of a new database with all migrations.
@@ -136,12 +147,12 @@ pub(crate) async fn empty_database() -> String {
 }
 
 async fn new_database(template: &str) -> String {
-    // One at a time: Postgres refuses to copy a template that is being copied... or is in use.
-    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let cluster = cluster().await;
-    let _one = ONE.lock().await;
-    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
-    create_database(cluster, &name, template).await;
+    let mut admin = making(cluster).await;
+    let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("test_{}_{number}", std::process::id());
+    create_database(&mut admin, &name, template).await;
+    admin.close().await.expect("the connection is closed");
     cluster.url(&name)
 }
 
@@ -252,6 +263,7 @@ pub(crate) fn request(daemon: DaemonId, slots: u32) -> ClaimRequest {
     ClaimRequest {
         daemon,
         executor: "fake".into(),
+        engine: None,
         capacity: ClaimCapacity {
             slots_total: slots,
             pools_total: Default::default(),

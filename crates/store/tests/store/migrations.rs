@@ -59,6 +59,14 @@ const SAMPLES: &[(i64, &str)] = &[
         "insert into attempt_log values ('00000000-0000-7000-8000-000000000008', 3, 1, 0, null);
          insert into log_chunk values ('00000000-0000-7000-8000-000000000008', 0, 3, 1, '\\x00', now());",
     ),
+    (
+        20_261_124_000_001,
+        "insert into leader values ('watcher', '00000000-0000-7000-8000-000000000001', 1, now());",
+    ),
+    (
+        20_261_124_000_002,
+        "update attempt set engine = 'ABCD:EFGH' where id = '00000000-0000-7000-8000-000000000008';",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

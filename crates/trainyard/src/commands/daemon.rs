@@ -1,22 +1,48 @@
 //! `trainyard daemon`
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use trainyard_daemon::{DaemonArgs, ServeError};
 
+use crate::connection::Connection;
 use crate::failure::{Done, Failure, in_full};
+use crate::output::{self, OutputArgs};
+use crate::view;
 
 /// Run the daemon in production, beside a Postgres of yours
 ///
-/// SIGTERM stops it; stages that run go on, and the next start takes them over.
+/// SIGTERM stops it; stages that run go on, and the next start takes them over. Several daemons may
+/// share one database: they divide the work, and take over from one that is lost.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Daemon {
     #[command(flatten)]
     args: DaemonArgs,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the daemons on the database: who lives, and what each holds and leads
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        connection: Connection,
+    },
 }
 
 impl Daemon {
     pub(crate) async fn call(self: Box<Self>) -> Done {
-        trainyard_daemon::daemon(&self.args).await.map_err(failure)
+        match self.verb {
+            None => trainyard_daemon::daemon(&self.args).await.map_err(failure),
+            Some(Verb::List { output, connection }) => {
+                let daemons = connection.client()?.daemons().await?;
+                output.show(&daemons, || {
+                    view::daemon::list(&daemons.items, output::width())
+                })
+            }
+        }
     }
 }
 

@@ -2,18 +2,25 @@
 
 use clap::Args;
 use owo_colors::{OwoColorize, Style};
+use trainyard_api::Violation;
 use trainyard_daemon::doctor::{self, Check, Status};
 use trainyard_daemon::{Config, DaemonArgs, DevArgs};
 
+use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::OutputArgs;
 
 /// Look at what a daemon needs, and say what stands in its way
 ///
 /// Nothing is changed. With a configuration file, it looks at what `trainyard daemon` needs; without,
-/// at what `trainyard dev` does.
+/// at what `trainyard dev` does. With --check it asks a running daemon whether all that must hold across
+/// the rows of its database does.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
+    /// Check the database of the daemon that runs instead, and show the rows that break an invariant
+    #[arg(long)]
+    check: bool,
+
     #[command(flatten)]
     args: DaemonArgs,
 
@@ -23,6 +30,9 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn call(self: Box<Self>) -> Done {
+        if self.check {
+            return self.check_database().await;
+        }
         let config = match &self.args.config {
             Some(_) => Config::for_daemon(&self.args),
             None => Config::for_dev(&DevArgs {
@@ -38,6 +48,40 @@ impl Doctor {
             Status::Failed => Err(Failure::refused("a daemon would not work here")),
         }
     }
+}
+
+impl Doctor {
+    async fn check_database(self: Box<Self>) -> Done {
+        let connection = Connection::beside(self.args.settings.data_dir.clone())?;
+        let violations = connection.client()?.violations().await?;
+        self.output
+            .show(&violations, || broken(&violations.items))?;
+        if violations.items.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::refused(
+                "the database breaks what must hold; this is a fault in Trainyard, or rows were changed by hand",
+            ))
+        }
+    }
+}
+
+fn broken(violations: &[Violation]) -> String {
+    if violations.is_empty() {
+        return "all that must hold across the database's rows does\n".to_owned();
+    }
+    let mut text = String::new();
+    for violation in violations {
+        text.push_str(&format!(
+            "{}: it does not hold that {}\n",
+            violation.invariant.bold(),
+            violation.says
+        ));
+        for row in &violation.rows {
+            text.push_str(&format!("  {row}\n"));
+        }
+    }
+    text
 }
 
 fn report(checks: &[Check]) -> String {

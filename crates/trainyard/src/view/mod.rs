@@ -2,6 +2,7 @@
 //! nothing is asked and nothing is printed here.
 
 pub(crate) mod artifact;
+pub(crate) mod daemon;
 pub(crate) mod dag;
 pub(crate) mod detail;
 pub(crate) mod gc;

@@ -259,6 +259,15 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
     let secret = json!({"repo": "model", "name": "DSN", "updated_at": T[0]});
     let token = json!({"id": "01a2", "name": "ci", "created_at": T[0], "last_used_at": null,
         "revoked_at": T[1]});
+    let daemon = |host: &str, state: &str, leads: Value| {
+        json!({"id": "01a2", "host": host, "pid": 42, "version": "0.1.0", "state": state,
+            "started_at": T[0], "lease_until": T[1], "stopped_at": null, "attempts": 3, "leads": leads})
+    };
+    let leads = json!([{"role": "scheduler", "term": 2}, {"role": "watcher", "term": 1}]);
+    let daemons = items(&[
+        daemon("a:/var/lib/trainyard", "alive", leads),
+        daemon("b:/var/lib/trainyard", "silent", json!([])),
+    ]);
     let gc = json!({"dry_run": true, "runs": 3, "logs": 2, "deliveries": 1, "dag_versions": 0,
         "artifact_files": 2, "artifact_bytes": 5_000});
     let secrets = ["secret", "list", "--repo", "model"];
@@ -271,6 +280,7 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
         table("GET /metrics", metrics, &["metric", "list", "42"]),
         table("GET /repos/model/secrets", items(&[secret]), &secrets),
         table("GET /tokens", items(&[token]), &["token", "list"]),
+        table("GET /daemons", daemons, &["daemon", "list"]),
         table("POST /gc", gc.to_string(), &["gc", "--dry-run"]),
     ];
     insta::assert_snapshot!(all.join("\n"));

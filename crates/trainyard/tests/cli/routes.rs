@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 
-const CALLS: [(&[&str], &str); 29] = [
+const CALLS: [(&[&str], &str); 31] = [
     (&["repo", "add", "m", "https://x"], "POST /repos"),
     (&["repo", "list"], "GET /repos"),
     (&["repo", "show", "m"], "GET /repos/m"),
@@ -34,6 +34,8 @@ const CALLS: [(&[&str], &str); 29] = [
         &["secret", "remove", "S", "--repo", "m"],
         "DELETE /repos/m/secrets/S",
     ),
+    (&["daemon", "list"], "GET /daemons"),
+    (&["doctor", "--check"], "GET /violations"),
     (&["token", "create", "ci"], "POST /tokens"),
     (&["token", "list"], "GET /tokens"),
     (&["token", "revoke", "ci"], "DELETE /tokens/ci"),

@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 use super::convert;
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::mirrored;
 use crate::state::WebState;
 
 /// The most ticks in one answer.
@@ -136,8 +137,7 @@ impl Asked {
         let detail = state.store().dag_detail(dag).await?.summary;
         let git = state.git();
         let repo = detail.repo_id;
-        let commit = git.resolve(repo, reference.to_owned()).await?;
-        let info = git.commit(repo, commit.clone()).await?;
+        let (commit, info) = mirrored::find(state, repo, reference).await?;
         let files = git.dag_files(repo, commit.clone()).await?;
         let mut faults = Vec::new();
         for file in files {

@@ -42,6 +42,8 @@ impl utoipa::Modify for Security {
 pub(crate) fn router() -> (Router<WebState>, Document) {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(system::daemon))
+        .routes(routes!(system::list_daemons))
+        .routes(routes!(system::list_violations))
         .routes(routes!(system::list_tokens, system::create_token))
         .routes(routes!(system::revoke_token))
         .routes(routes!(system::gc))

@@ -5,9 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use secrecy::ExposeSecret;
 use trainyard_api::{
-    DaemonInfo, ErrorBody, GcReport, GcRequest, Listing, NewToken, Token, TokenMade,
+    DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Lead, Listing,
+    NewToken, Token, TokenMade, Violation,
 };
-use trainyard_store::TokenInfo;
+use trainyard_store::{DaemonView, TokenInfo};
 
 use crate::error::ApiError;
 use crate::state::WebState;
@@ -24,6 +25,53 @@ pub(crate) async fn daemon(State(state): State<WebState>) -> Result<Json<DaemonI
         url: settings.public_url.clone(),
         slots: settings.slots,
     }))
+}
+
+#[utoipa::path(get, path = "/daemons", responses((status = 200, body = Listing<DaemonSummary>)))]
+pub(crate) async fn list_daemons(
+    State(state): State<WebState>,
+) -> Result<Json<Listing<DaemonSummary>>, ApiError> {
+    let daemons = state.store().list_daemons().await?;
+    Ok(Json(Listing::whole(
+        daemons.into_iter().map(daemon_summary).collect(),
+    )))
+}
+
+fn daemon_summary(view: DaemonView) -> DaemonSummary {
+    let state = match (view.stopped_at, view.is_alive) {
+        (Some(_), _) => DaemonState::Stopped,
+        (None, true) => DaemonState::Alive,
+        (None, false) => DaemonState::Silent,
+    };
+    let leads = view.leads.into_iter().map(|(role, term)| Lead {
+        role: role.as_str().to_owned(),
+        term,
+    });
+    DaemonSummary {
+        id: view.id.to_string(),
+        host: view.host,
+        pid: view.pid,
+        version: view.version,
+        state,
+        started_at: view.started_at,
+        lease_until: view.lease_until,
+        stopped_at: view.stopped_at,
+        attempts: view.attempts,
+        leads: leads.collect(),
+    }
+}
+
+#[utoipa::path(get, path = "/violations", responses((status = 200, body = Listing<Violation>)))]
+pub(crate) async fn list_violations(
+    State(state): State<WebState>,
+) -> Result<Json<Listing<Violation>>, ApiError> {
+    let violations = state.store().check_invariants().await?;
+    let items = violations.into_iter().map(|violation| Violation {
+        invariant: violation.invariant.name.to_owned(),
+        says: violation.invariant.says.to_owned(),
+        rows: violation.rows,
+    });
+    Ok(Json(Listing::whole(items.collect())))
 }
 
 #[utoipa::path(get, path = "/tokens", responses((status = 200, body = Listing<Token>)))]

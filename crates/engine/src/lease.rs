@@ -1,0 +1,246 @@
+//! The right of this daemon to act on attempts, by its own monotonic clock.
+//!
+//! The lease in the database says when others may take over. Whether one may still act oneself cannot
+//! be read there: the answer might come after the lease has ended, as after a pause of the whole
+//! process. So the daemon counts for itself, from the moment before it asked for a renewal, and stops a
+//! third of the lease before its end. A lease that lapsed is never picked up again by those who held it:
+//! a new tenure begins, and what went on under the old one is let go.
+//!
+//! The clock is the system's monotonic one, which stands still while the whole machine is suspended;
+//! what is written under an old fence is refused by the database in any case.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use trainyard_core::stage::RelativePath;
+use trainyard_executor::AttemptSpec;
+use trainyard_executor::{
+    Collected, Error, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
+    Status,
+};
+
+/// The part of a lease at its end in which its holder does not act any more.
+const MARGIN: u32 = 3;
+
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    number: u64,
+    until: Instant,
+}
+
+/// A daemon's lease. Clones are the same lease.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    term: watch::Sender<Term>,
+}
+
+impl Lease {
+    /// A lease of `length` that was asked for at `asked`.
+    #[must_use]
+    pub fn new(asked: Instant, length: Duration) -> Self {
+        let term = Term {
+            number: 1,
+            until: end(asked, length),
+        };
+        Self {
+            term: watch::Sender::new(term),
+        }
+    }
+
+    /// Notes that it was renewed. Returns whether it had lapsed before: then a new tenure has begun.
+    pub fn renewed(&self, asked: Instant, length: Duration) -> bool {
+        let now = Instant::now();
+        let mut lapsed = false;
+        self.term.send_modify(|term| {
+            lapsed = term.until <= now;
+            if lapsed {
+                term.number += 1;
+            }
+            term.until = term.until.max(end(asked, length));
+        });
+        lapsed
+    }
+
+    /// Whether this daemon may act now.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        Instant::now() < self.term.borrow().until
+    }
+
+    /// The right to act for as long as the lease does not lapse.
+    #[must_use]
+    pub fn tenure(&self) -> Tenure {
+        let term = self.term.subscribe();
+        let number = term.borrow().number;
+        Tenure { number, term }
+    }
+}
+
+/// The right to act until the lease lapses for the first time.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    number: u64,
+    term: watch::Receiver<Term>,
+}
+
+impl Tenure {
+    /// Whether it still goes on.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let term = *self.term.borrow();
+        term.number == self.number && Instant::now() < term.until
+    }
+
+    /// Returns once it is over.
+    pub async fn over(&self) {
+        let mut changes = self.term.clone();
+        while self.is_held() {
+            let until = changes.borrow_and_update().until;
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                changed = changes.changed() => if changed.is_err() {
+                    // The daemon goes; others find out by the database.
+                    tokio::time::sleep_until(until).await;
+                },
+            }
+        }
+    }
+
+    /// Returns at once while it goes on, and never after.
+    async fn held(&self) {
+        if !self.is_held() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn end(asked: Instant, length: Duration) -> Instant {
+    asked + length - length / MARGIN
+}
+
+/// An executor that changes things only during a tenure. After it, calls that would do not return:
+/// whoever makes them is about to be let go.
+#[derive(Debug, Clone)]
+pub struct Leased<E> {
+    executor: E,
+    tenure: Tenure,
+}
+
+impl<E> Leased<E> {
+    /// `executor` during `tenure`.
+    #[must_use]
+    pub fn new(executor: E, tenure: Tenure) -> Self {
+        Self { executor, tenure }
+    }
+}
+
+impl<E: Executor> Executor for Leased<E> {
+    fn kind(&self) -> &'static str {
+        self.executor.kind()
+    }
+
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        self.executor.prepare(request, progress).await
+    }
+
+    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        self.tenure.held().await;
+        self.executor.create(spec).await
+    }
+
+    async fn start(&self, handle: &Handle) -> Result<(), Error> {
+        self.tenure.held().await;
+        self.executor.start(handle).await
+    }
+
+    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
+        self.executor.inspect(handle).await
+    }
+
+    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
+        self.executor.wait(handle).await
+    }
+
+    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
+        self.executor.logs(handle, after).await
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Path,
+        limit: u64,
+    ) -> Result<Option<Collected>, Error> {
+        self.executor.collect(handle, output, to, limit).await
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        self.tenure.held().await;
+        self.executor.stop(handle, grace).await
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.tenure.held().await;
+        self.executor.remove(handle).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        self.executor.list().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(15);
+
+    #[tokio::test(start_paused = true)]
+    async fn acting_ends_before_the_lease_does() {
+        let lease = Lease::new(Instant::now(), LENGTH);
+        let tenure = lease.tenure();
+        let begun = Instant::now();
+        tenure.over().await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+        assert!(!lease.is_held() && !tenure.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_counts_from_before_it_was_asked_for() {
+        let lease = Lease::new(Instant::now(), LENGTH);
+        let asked = Instant::now();
+        tokio::time::advance(Duration::from_secs(8)).await;
+        assert!(!lease.renewed(asked, LENGTH), "the answer took 8 s");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(!lease.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_lapsed_begins_a_new_tenure_and_never_goes_on_with_the_old_one() {
+        let lease = Lease::new(Instant::now(), LENGTH);
+        let old = lease.tenure();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert!(lease.renewed(Instant::now(), LENGTH));
+        assert!(lease.is_held() && lease.tenure().is_held());
+        assert!(!old.is_held());
+        old.over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_in_time_keeps_the_tenure() {
+        let lease = Lease::new(Instant::now(), LENGTH);
+        let tenure = lease.tenure();
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(5)).await;
+            assert!(!lease.renewed(Instant::now(), LENGTH));
+            assert!(tenure.is_held());
+        }
+    }
+}

@@ -1,0 +1,33 @@
+#!/bin/sh
+# A throwaway Postgres for the tests of this crate: prints the folder of its socket once it answers, and
+# lasts until its standard input is closed, so it ends however its caller does. Durability is off.
+#
+# Each test process starts one of its own; where many are to come, `deploy/test.sh` starts one for all
+# and names it in TRAINYARD_TEST_POSTGRES.
+set -eu
+bin=${PG_BIN:-$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)}
+work=$(mktemp -d)
+as_user=
+if [ "$(id -u)" = 0 ]; then
+    user=postgres
+    id "$user" >/dev/null 2>&1 || user=nobody
+    as_user="setpriv --reuid=$user --regid=$(id -g "$user") --clear-groups"
+    chown "$user" "$work"
+fi
+chmod 755 "$work"
+cd "$work"
+$as_user "$bin/initdb" -D "$work/data" -U trainyard -A trust --no-sync >"$work/log" 2>&1
+$as_user "$bin/postgres" -D "$work/data" -c listen_addresses= -c unix_socket_directories="$work" \
+    -c fsync=off -c full_page_writes=off -c max_connections=500 -c shared_buffers=64MB >>"$work/log" 2>&1 </dev/null &
+postgres=$!
+tries=0
+until "$bin/pg_isready" -q -h "$work" -U trainyard; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || { cat "$work/log" >&2; exit 1; }
+    sleep 0.05
+done
+echo "$work"
+cat >/dev/null
+kill -QUIT "$postgres" 2>/dev/null || true
+wait "$postgres" || true
+rm -rf "$work"
