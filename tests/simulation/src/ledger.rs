@@ -1,0 +1,114 @@
+//! The ledger of a simulated daemon: as the real one, it asks until the store has answered, and only
+//! the fence ends its right to write.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use trainyard_core::event::AttemptEnd;
+use trainyard_engine::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_engine::log_lines::Batch;
+use trainyard_executor::{Collected, Handle, SpecHash};
+
+use crate::daemon::Daemon;
+use crate::docker::Claim;
+use crate::store::{Link, Store, Taken};
+
+/// The first wait for a store that does not answer; it doubles up to [`WAIT_AT_MOST`].
+const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest wait for a store that does not answer.
+const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+
+/// Writes down one claimed attempt.
+pub(crate) struct SimulatedLedger {
+    pub(crate) link: Link,
+    pub(crate) claim: Arc<Claim>,
+    pub(crate) daemon: Arc<Daemon>,
+}
+
+impl SimulatedLedger {
+    async fn durably<T: Send + 'static>(
+        &self,
+        transaction: impl Fn(&mut Store) -> T + Clone + Send + 'static,
+    ) -> T {
+        let mut wait = WAIT_AT_FIRST;
+        loop {
+            match self.link.call(transaction.clone()).await {
+                Ok(value) => return value,
+                Err(_) => tokio::time::sleep(wait).await,
+            }
+            wait = (wait * 2).min(WAIT_AT_MOST);
+        }
+    }
+
+    fn answer(&self, taken: Taken) -> Result<(), FencedOff> {
+        match taken {
+            Taken::Now | Taken::Before => Ok(()),
+            Taken::Fenced => {
+                self.claim.fenced_off.store(true, Ordering::Relaxed);
+                Err(FencedOff)
+            }
+        }
+    }
+}
+
+impl Ledger for SimulatedLedger {
+    async fn created(&self, handle: &Handle, _spec: &SpecHash) -> Result<(), FencedOff> {
+        let (attempt, fence) = (self.claim.attempt, self.claim.fence);
+        let container = handle.container.clone();
+        let taken = self.durably(move |store| store.created(attempt, fence, &container));
+        self.answer(taken.await)
+    }
+
+    async fn started(&self, image: Option<&str>) -> Result<(), FencedOff> {
+        let (attempt, fence) = (self.claim.attempt, self.claim.fence);
+        let image = image.map(ToOwned::to_owned);
+        let taken = self.durably(move |store| store.started(attempt, fence, image.as_deref()));
+        self.answer(taken.await)
+    }
+
+    async fn append_log(&self, batch: Batch) -> Result<(), FencedOff> {
+        let (attempt, fence) = (self.claim.attempt, self.claim.fence);
+        let taken =
+            self.durably(move |store| store.append_log(attempt, fence, &batch.text, batch.cursor));
+        self.answer(taken.await)
+    }
+
+    async fn timeout_passed(&self) {
+        let attempt = self.claim.attempt;
+        self.durably(move |store| {
+            if let Some(run) = store.attempts.get(&attempt).map(|row| row.run) {
+                store.look_at(run);
+            }
+        })
+        .await;
+    }
+
+    async fn keep(&self, _file: &Path, _content: &Collected) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn finished(&self, end: AttemptEnd, _outputs: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        let (attempt, fence, daemon) = (self.claim.attempt, self.claim.fence, self.daemon.id());
+        let (taken, claims) = self
+            .durably(move |store| {
+                let taken = store.finish(attempt, fence, end.clone());
+                let claims = match taken {
+                    Taken::Fenced => Vec::new(),
+                    Taken::Now | Taken::Before => store.claim(daemon),
+                };
+                (taken, claims)
+            })
+            .await;
+        Daemon::take(&self.daemon, claims);
+        self.answer(taken)
+    }
+
+    async fn removed(&self) {
+        let attempt = self.claim.attempt;
+        // Where that is lost, the sweeper finds nothing to remove.
+        let _ = self.link.call(move |store| store.removed(attempt)).await;
+    }
+}

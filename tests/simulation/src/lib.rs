@@ -1,0 +1,50 @@
+//! Simulation: whole histories of Trainyard under faults, from a seed, in virtual time.
+//!
+//! What is real: the pure core (`step`, `admit`, `judge`) and the supervisor that runs the attempt
+//! protocol. What is simulated: the store, the engine, the network between them and the daemons, the
+//! clocks, and the daemons around the supervisors, which may be killed, paused and cut off at any
+//! call. All of it runs on one thread in tokio's paused time, and everything that is left to chance
+//! is drawn from one generator, so a seed tells the whole history and tells it again.
+//!
+//! | part | real counterpart | file |
+//! |---|---|---|
+//! | engine | Docker: names are unique, an exited container starts again | [`engine`] |
+//! | client | the Docker executor: adopts by name, looks before it starts | [`docker`] |
+//! | store | one Postgres: transactions, fences, leases, answers that get lost | [`store`] |
+//! | ledger, daemon | the store's ledger, dispatcher, keeper and planner | [`ledger`], [`daemon`] |
+//! | witness | a file that programs append to, outside of all records | [`witness`] |
+//!
+//! What it does not do: it parses no SQL, speaks no HTTP and runs no container. Those have their
+//! conformance suites and the fault programme; a fault there is not found here. Causes and their
+//! deduplication are the store's, and are not simulated.
+//!
+//! That it can fail is shown by [`Mutation`]: each plants one mistake in a simulated part, and a test
+//! demands that the histories find it.
+
+mod behaviour;
+mod chaos;
+mod check;
+mod daemon;
+mod dags;
+mod docker;
+mod engine;
+mod history;
+mod ledger;
+mod network;
+mod process;
+mod random;
+mod settings;
+mod store;
+mod witness;
+mod world;
+
+pub use history::{History, run};
+pub use settings::{Mutation, Settings};
+pub use world::{Invariant, Violation};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks; what a panic left behind is looked at as it is, since the panic fails the history anyway.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

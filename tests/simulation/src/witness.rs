@@ -1,0 +1,49 @@
+//! The witness: what programs themselves say of when they began and ended. It decides what ran twice
+//! or not at all, whatever the records claim.
+
+use std::collections::BTreeMap;
+
+use trainyard_core::id::{AttemptId, Fence};
+
+/// What programs say, by attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    programs: BTreeMap<AttemptId, Program>,
+}
+
+/// What is known of one attempt's program.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Program {
+    /// How often it began.
+    pub(crate) starts: u32,
+    /// Whether it runs.
+    pub(crate) running: bool,
+    /// Whether whoever started it held the attempt, and was still there to hear of it. What a claim
+    /// that was lost meanwhile starts can run beside what the next one decides.
+    pub(crate) proper: bool,
+    /// Its own exit code; none where something killed it from outside.
+    pub(crate) exit: Option<i32>,
+    /// Whether it exited because it was asked to, and by which claim.
+    pub(crate) stopped_by: Option<Fence>,
+    /// What it printed.
+    pub(crate) printed: Vec<u8>,
+    /// The fence of the claim that holds the attempt; none before the first claim.
+    pub(crate) fence: Option<Fence>,
+    /// Whether the attempt's end is recorded.
+    pub(crate) ended: bool,
+}
+
+impl Witness {
+    pub(crate) fn of(&mut self, attempt: AttemptId) -> &mut Program {
+        self.programs.entry(attempt).or_default()
+    }
+
+    pub(crate) fn get(&self, attempt: AttemptId) -> Option<&Program> {
+        self.programs.get(&attempt)
+    }
+
+    pub(crate) fn starts(&self) -> u64 {
+        let starts = |program: &Program| u64::from(program.starts);
+        self.programs.values().map(starts).sum()
+    }
+}

@@ -1,0 +1,8 @@
+//! Thousands of histories in which everything fails, and the mistakes that they must find.
+
+mod kit;
+
+mod histories_hold;
+mod kept_seeds_hold;
+mod mistakes_are_found;
+mod seeds_repeat;
