@@ -6,7 +6,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test lint build bench prepare
+.PHONY: help setup demo demo-stop test lint build bench chaos chaos-long prepare
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -36,6 +36,17 @@ build: ## the program and all tests, not run
 bench: setup ## Trainyard against a bare Docker loop, as ratios measured in the same run
 	$(CARGO) build --release --locked --package trainyard --package trainyard-tests --bins
 	$(CARGO) run --release --locked --package trainyard-tests --bin bench
+
+chaos: setup ## the fault programme's gate: faults by the rig, histories by the simulation
+	$(CARGO) build --locked --package trainyard
+	$(CARGO) test --locked --package trainyard-simulation --package trainyard-rig
+
+chaos-long: setup ## the same with counts of your own: RIG_TRIALS=1000 HOURS=8 SEED=7
+	$(CARGO) build --locked --package trainyard
+	$(CARGO) run --locked --release --package trainyard-simulation --bin simulate -- \
+		--seconds $$(( $${HOURS:-1} * 3600 )) --seed $${SEED:-$$(date +%s)00000}
+	RIG_TRIALS=$${RIG_TRIALS:-1000} RIG_FOLDER=$${RIG_FOLDER:-$(CURDIR)/.trainyard/chaos} \
+		$(CARGO) test --locked --package trainyard-rig --test faults -- --nocapture
 
 prepare: ## write .sqlx anew after a change to a query or a migration
 	crates/store/prepare.sh

@@ -5,8 +5,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# One Postgres for the store's tests, whose runner starts a process for each: they make a database each.
+# It ends with this script.
+coproc POSTGRES { exec crates/store/tests/cluster.sh; }
+read -r TRAINYARD_TEST_POSTGRES <&"${POSTGRES[0]}"
+export TRAINYARD_TEST_POSTGRES
+
+# How long the simulation looks for histories that break something.
+export TRAINYARD_SIMULATION_SECONDS=${TRAINYARD_SIMULATION_SECONDS:-120}
+
 cargo test --workspace --doc --locked --quiet
 if cargo nextest --version >/dev/null 2>&1; then
-    exec cargo nextest run --workspace --locked --no-fail-fast "$@"
+    cargo nextest run --workspace --locked --no-fail-fast "$@"
+else
+    cargo test --workspace --all-targets --locked --no-fail-fast "$@"
 fi
-exec cargo test --workspace --all-targets --locked --no-fail-fast "$@"

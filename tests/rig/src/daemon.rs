@@ -1,0 +1,146 @@
+//! A daemon whose Postgres and whose Docker are proxies, and that may be killed, frozen and started
+//! again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use trainyard_tests::daemon::{Daemon, signal};
+use trainyard_tests::place::Place;
+
+use crate::cluster::PrivateCluster;
+use crate::engine::PrivateEngine;
+use crate::proxy::{Address, FaultProxy, Protocol};
+
+/// A daemon; killed when it is dropped.
+#[derive(Debug)]
+pub struct RiggedDaemon {
+    daemon: Option<Daemon>,
+    frozen: bool,
+    configuration: String,
+    /// What it takes for Postgres.
+    pub postgres: FaultProxy,
+    /// What it takes for Docker.
+    pub docker: FaultProxy,
+    place: Place,
+}
+
+impl RiggedDaemon {
+    /// A daemon between a cluster and an engine, not started. `more` is further configuration, and
+    /// `key` the file of the secret key that all daemons of a database share.
+    #[must_use]
+    pub fn new(
+        cluster: &PrivateCluster,
+        engine: &PrivateEngine,
+        key: &Path,
+        more: &str,
+        seed: u64,
+    ) -> Self {
+        let place = Place::new();
+        let postgres = FaultProxy::start(
+            &Address::any_port(),
+            cluster.tcp(),
+            Protocol::Postgres,
+            seed,
+        );
+        let docker = FaultProxy::start(
+            &Address::Unix(place.join("docker.sock")),
+            Address::Unix(engine.socket()),
+            Protocol::Http,
+            seed.rotate_left(32),
+        );
+        let configuration = format!(
+            "database_url = {:?}\nallow_file_urls = true\nsecret_key_file = {:?}\n{more}\n[docker]\nhost = {:?}\n",
+            cluster.url_at(postgres.address()),
+            key.display().to_string(),
+            format!("unix://{}", place.join("docker.sock").display()),
+        );
+        Self {
+            daemon: None,
+            frozen: false,
+            configuration,
+            postgres,
+            docker,
+            place,
+        }
+    }
+
+    /// Starts it and waits until it answers. Nothing where it runs.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start(&mut self) {
+        if self.daemon.is_none() {
+            self.daemon = Some(Daemon::production(&self.place, &self.configuration));
+        }
+    }
+
+    /// Whether it was started, and neither stopped nor killed.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.daemon.is_some()
+    }
+
+    /// The daemon as its users reach it.
+    ///
+    /// # Panics
+    /// When it is down.
+    #[must_use]
+    pub fn get(&self) -> &Daemon {
+        self.daemon.as_ref().expect("the daemon is up")
+    }
+
+    /// Kills it with SIGKILL. Nothing where it is down.
+    pub fn kill(&mut self) {
+        self.frozen = false;
+        if let Some(daemon) = self.daemon.take() {
+            daemon.kill();
+        }
+    }
+
+    /// Stops it as Ctrl-C does. Returns its exit code.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.thaw();
+        self.daemon.take().and_then(Daemon::stop)
+    }
+
+    /// Freezes it with SIGSTOP for as long as the test likes.
+    pub fn freeze(&mut self) {
+        if let Some(daemon) = &self.daemon {
+            signal(daemon.pid(), "STOP");
+            self.frozen = true;
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&mut self) {
+        if let (true, Some(daemon)) = (self.frozen, &self.daemon) {
+            signal(daemon.pid(), "CONT");
+        }
+        self.frozen = false;
+    }
+
+    /// Kills it, lets `down` pass, and starts it again. Returns how long its start took.
+    pub fn restart_after(&mut self, down: Duration) -> Duration {
+        self.kill();
+        std::thread::sleep(down);
+        let begun = std::time::Instant::now();
+        self.start();
+        begun.elapsed()
+    }
+
+    /// All that it printed, over all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.place.join("daemon.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for RiggedDaemon {
+    fn drop(&mut self) {
+        // A frozen one would not hear that it should stop; killing needs no waiting either.
+        self.kill();
+    }
+}

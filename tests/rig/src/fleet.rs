@@ -1,0 +1,281 @@
+//! A whole installation to be broken: a private Postgres and a private engine, daemons beside each
+//! other on them, each behind proxies of its own, a remote, and a witness.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use trainyard_store::{Store, StoreOptions};
+use trainyard_tests::engine::IMAGE;
+use trainyard_tests::place::Place;
+use trainyard_tests::remote::Remote;
+use trainyard_tests::wait::until;
+
+use crate::cluster::PrivateCluster;
+use crate::daemon::RiggedDaemon;
+use crate::engine::{EngineOptions, PrivateEngine, Seen};
+use crate::witness::Witness;
+
+/// The name of the repo that daemons follow.
+const REPO: &str = "model";
+
+/// How a fleet is set up.
+#[derive(Debug, Clone)]
+pub struct FleetOptions {
+    /// Of all that is random.
+    pub seed: u64,
+    /// How many daemons.
+    pub daemons: usize,
+    /// How many stages run on each at the same time.
+    pub parallelism: u32,
+    /// The engine.
+    pub engine: EngineOptions,
+    /// How many connections Postgres takes.
+    pub max_connections: u32,
+}
+
+impl FleetOptions {
+    /// One daemon that runs 20 stages at a time.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            daemons: 1,
+            parallelism: 20,
+            engine: EngineOptions::default(),
+            max_connections: 100,
+        }
+    }
+}
+
+/// An installation. What stands first is dropped first: daemons before what they use.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The daemons.
+    pub daemons: Vec<RiggedDaemon>,
+    /// What stages say of themselves.
+    pub witness: Witness,
+    /// The engine that all daemons use.
+    pub engine: PrivateEngine,
+    /// The Postgres that all daemons use.
+    pub cluster: PrivateCluster,
+    remote: Remote,
+    /// Where all of it is.
+    _place: Place,
+}
+
+impl Fleet {
+    /// Starts everything, with a repo of these DAG files that daemons know.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    #[must_use]
+    pub fn start(
+        options: &FleetOptions,
+        dags: impl FnOnce(&Witness) -> Vec<(String, String)>,
+    ) -> Self {
+        let place = Place::new();
+        let engine = PrivateEngine::start(options.engine);
+        let cluster = PrivateCluster::start(&place, options.max_connections);
+        let witness = Witness::new(&place, engine.gateway());
+        let remote = Remote::new(&place, REPO);
+        let files: Vec<(String, String)> = dags(&witness);
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        remote.push("main", &files);
+        let key = place.join("secret.key");
+        let more = format!("parallelism = {}\n", options.parallelism);
+        let daemons = (0..options.daemons)
+            .map(|number| {
+                let seed = options.seed.wrapping_add(number as u64);
+                let mut daemon = RiggedDaemon::new(&cluster, &engine, &key, &more, seed);
+                daemon.start();
+                daemon
+            })
+            .collect();
+        let fleet = Self {
+            daemons,
+            witness,
+            engine,
+            cluster,
+            remote,
+            _place: place,
+        };
+        let url = fleet.remote.url();
+        let _ = fleet.first().get().cli(&["repo", "add", REPO, &url]).good();
+        let _ = fleet.first().get().cli(&["repo", "sync", REPO]).good();
+        fleet
+    }
+
+    /// A fleet that knows one DAG, `dag`, of `count` stages side by side, each of which does `work`
+    /// between what it says to the witness.
+    #[must_use]
+    pub fn with_wide_dag(
+        options: &FleetOptions,
+        count: usize,
+        work: impl FnOnce(&Witness) -> String,
+    ) -> Self {
+        Self::start(options, |witness| {
+            let script = witness.script(&work(witness));
+            let mut text = "stages:\n".to_owned();
+            for number in 1..=count {
+                text.push_str(&format!(
+                    "  s{number}: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}\n"
+                ));
+            }
+            vec![("dags/dag.yaml".to_owned(), text)]
+        })
+    }
+
+    /// The first daemon.
+    #[must_use]
+    pub fn first(&self) -> &RiggedDaemon {
+        &self.daemons[0]
+    }
+
+    /// The first daemon, to be killed.
+    pub fn first_mut(&mut self) -> &mut RiggedDaemon {
+        &mut self.daemons[0]
+    }
+
+    /// Starts the DAG by hand, at the first daemon. Returns the run's number.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    #[must_use]
+    pub fn trigger(&self) -> i64 {
+        let run = self.first().get().json(&["dag", "trigger", "dag"]);
+        run["id"]
+            .as_i64()
+            .unwrap_or_else(|| panic!("no run in {run}"))
+    }
+
+    /// A run as JSON, once it has ended.
+    ///
+    /// # Panics
+    /// When it does not end within `bound`.
+    #[track_caller]
+    #[must_use]
+    pub fn finished(&self, run: i64, bound: Duration) -> Value {
+        until(&format!("the end of run {run}"), bound, || {
+            let answer =
+                self.first()
+                    .get()
+                    .cli(&["run", "show", &run.to_string(), "--output", "json"]);
+            // A daemon that waits for its database says so; it is asked again.
+            let shown: Value = serde_json::from_str(&answer.stdout).unwrap_or_default();
+            if shown["finished_at"].is_string() {
+                Ok(shown)
+            } else {
+                Err(format!("{answer:?}"))
+            }
+        })
+    }
+
+    /// Every attempt there is, as the witness calls them, with its outcome where it has one.
+    #[must_use]
+    pub fn attempts(&self) -> BTreeMap<String, String> {
+        let rows = self.cluster.sql(
+            "select a.run || '.' || s.name || '.' || a.number || '|' || coalesce(a.outcome, '')
+             from attempt a join stage_run s on s.run = a.run and s.position = a.stage",
+        );
+        rows.lines()
+            .filter_map(|row| row.split_once('|'))
+            .map(|(attempt, outcome)| (attempt.to_owned(), outcome.to_owned()))
+            .collect()
+    }
+
+    /// Containers on the engine that should not be there: of attempts that ended or are not known,
+    /// once nothing runs. The daemon is given `bound` to clean up.
+    #[must_use]
+    pub fn orphans(&self, bound: Duration) -> Vec<Seen> {
+        let instance = self.cluster.sql("select id from instance");
+        let begun = std::time::Instant::now();
+        loop {
+            let left = self.engine.containers_of(&instance);
+            if left.is_empty() || begun.elapsed() > bound {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Everything that is wrong once all runs have ended: what the invariants of the database, the
+    /// witness and the engine say. Empty is good.
+    ///
+    /// # Panics
+    /// When the database or the engine does not answer.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        let mut found: Vec<String> = self
+            .orphans(Duration::from_secs(30))
+            .into_iter()
+            .map(|seen| format!("orphan: {seen:?}"))
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let store = Store::connect(&StoreOptions::new(self.cluster.url()))
+                .await
+                .unwrap();
+            let violated = store.check_invariants().await.unwrap();
+            found.extend(violated.into_iter().map(|violation| violation.to_string()));
+            store.close().await;
+        });
+        found.extend(
+            self.witness
+                .duplicates()
+                .into_iter()
+                .map(|attempt| format!("ran more than once: {attempt}")),
+        );
+        let attempts = self.attempts();
+        let succeeded = attempts
+            .iter()
+            .filter(|(_, outcome)| *outcome == "succeeded")
+            .map(|(attempt, _)| attempt.as_str());
+        found.extend(
+            self.witness
+                .missing(succeeded)
+                .into_iter()
+                .map(|attempt| format!("succeeded without having run to its end: {attempt}")),
+        );
+        found
+    }
+
+    /// What a red trial keeps: records of the proxies, logs, the witness' journal, the database.
+    #[must_use]
+    pub fn testimony(&self) -> Vec<(String, String)> {
+        let mut kept = vec![
+            ("dockerd.log".to_owned(), self.engine.log()),
+            ("postgres.log".to_owned(), self.cluster.log()),
+            (
+                "witness".to_owned(),
+                std::fs::read_to_string(self.witness.journal()).unwrap_or_default(),
+            ),
+        ];
+        for (number, daemon) in self.daemons.iter().enumerate() {
+            kept.push((format!("daemon-{number}.log"), daemon.log()));
+            kept.push((format!("proxy-postgres-{number}"), daemon.postgres.record()));
+            kept.push((format!("proxy-docker-{number}"), daemon.docker.record()));
+        }
+        // Either may be down: then its own log says why.
+        let asked = || {
+            (
+                self.cluster.dump(),
+                self.engine.docker(&["ps", "-a", "--no-trunc"]),
+            )
+        };
+        if let Ok((dump, containers)) =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(asked))
+        {
+            kept.push(("dump.sql".to_owned(), dump));
+            kept.push(("containers".to_owned(), containers));
+        }
+        kept
+    }
+}

@@ -1,0 +1,32 @@
+//! The rig of the fault programme: everything a test needs to break Trainyard's surroundings on
+//! purpose, at a moment of its choosing, and to find out afterwards what really happened.
+//!
+//! - [`proxy::FaultProxy`] stands between a daemon and Postgres or Docker and breaks what passes.
+//! - [`engine::PrivateEngine`] and [`cluster::PrivateCluster`] are a dockerd and a Postgres of a
+//!   test's own, to be killed, frozen and restarted.
+//! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
+//! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
+//!   duplicates never comes from Trainyard's own records.
+//! - [`trials::Trials`] repeats a seeded trial, counts, measures, and keeps what a red one left.
+//!
+//! It is a library for tests only: nothing here is careful with a machine beyond what is its own,
+//! and what is missing (root, dockerd, Postgres' programs) fails the test with a sentence.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails, with the place and the error"
+)]
+
+mod base_image;
+pub mod bridge;
+pub mod cluster;
+pub mod daemon;
+pub mod dice;
+pub mod disk;
+pub mod engine;
+pub mod fleet;
+pub mod moment;
+mod processes;
+pub mod proxy;
+pub mod trials;
+pub mod witness;

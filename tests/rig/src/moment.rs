@@ -1,0 +1,13 @@
+//! The wall clock, for records that are laid beside the logs of daemons. Nothing is decided by it.
+
+use chrono::{DateTime, Utc};
+
+/// Now.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a record of a fault is compared with logs, which carry wall-clock time"
+)]
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}

@@ -1,0 +1,407 @@
+//! Trials: one fault, many times, each with a seed of its own; counted, timed, and kept when red.
+//!
+//! No failure in N trials bounds the rate of failures to 3/N with 95 % confidence, so the number of
+//! trials is the figure that matters, and a night's work must survive being interrupted: each trial
+//! that ended is a line in a file, and the next start goes on behind it.
+//!
+//! `RIG_TRIALS` gives the number of trials of every fault, `RIG_SEED` the first seed. `RIG_FOLDER` is
+//! where results go, and go on; without it each start begins anew in a folder below the temporary one.
+
+use std::fmt;
+use std::fs;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::moment;
+
+/// A fault to be tried.
+#[derive(Debug)]
+pub struct Trials {
+    /// What the table calls it: `F2 SIGKILL of the daemon`.
+    pub fault: String,
+    /// What is promised, in words.
+    pub target: String,
+    /// How many.
+    pub count: u32,
+    /// Each trial's own comes from it.
+    pub seed: u64,
+    /// Where results and evidence are.
+    pub folder: PathBuf,
+    /// Held as long as it exists, where one is: recovery times mean little while another fault is
+    /// tried beside on the same machine.
+    _turn: Option<fs::File>,
+}
+
+/// One trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Repeats it, as far as anything of real processes can be repeated.
+    pub seed: u64,
+}
+
+impl Trial {
+    /// Its randomness.
+    #[must_use]
+    pub const fn dice(self) -> Dice {
+        Dice::new(self.seed)
+    }
+}
+
+/// What a trial found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was violated; empty is good.
+    pub violations: Vec<String>,
+    /// How long it took to be whole again.
+    pub recovery: Option<Duration>,
+}
+
+/// What all trials came to. Displays as a line of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The fault.
+    pub fault: String,
+    /// How many trials there were, earlier starts included.
+    pub trials: usize,
+    /// How many violations in all of them.
+    pub violations: usize,
+    /// Recovery times, the shortest first.
+    pub recoveries: Vec<Duration>,
+    /// What is promised.
+    pub target: String,
+}
+
+impl Trials {
+    /// `count` trials, unless the environment says otherwise. Waits until no other fault is tried on
+    /// this machine.
+    ///
+    /// # Panics
+    /// When a variable of the environment is no number, or nobody may take turns.
+    #[must_use]
+    pub fn new(fault: &str, target: &str, count: u32) -> Self {
+        let number = |name: &str| {
+            std::env::var(name).ok().map(|text| {
+                text.parse()
+                    .unwrap_or_else(|_| panic!("{name}={text} is no number"))
+            })
+        };
+        let now = moment::now().timestamp_micros().unsigned_abs();
+        let folder = std::env::var_os("RIG_FOLDER").map_or_else(
+            || std::env::temp_dir().join(format!("trainyard-rig-{now}-{}", std::process::id())),
+            PathBuf::from,
+        );
+        Self {
+            fault: fault.to_owned(),
+            target: target.to_owned(),
+            count: number("RIG_TRIALS")
+                .map_or(count, |count| u32::try_from(count).unwrap_or(u32::MAX)),
+            seed: number("RIG_SEED").unwrap_or(now),
+            folder,
+            _turn: Some(take_turn()),
+        }
+    }
+
+    /// Tries. `prepare` makes what is tried on, and again after a red trial; `attempt` breaks it and
+    /// says what it found, where a panic is a violation as well; `testimony` is what is kept of a red
+    /// trial, by file name.
+    ///
+    /// # Panics
+    /// When results cannot be written.
+    pub fn run<S>(
+        &self,
+        mut prepare: impl FnMut(Trial) -> S,
+        mut attempt: impl FnMut(Trial, &mut S) -> Verdict,
+        testimony: impl Fn(&S) -> Vec<(String, String)>,
+    ) -> Summary {
+        let journal = Journal::open(&self.folder, &self.slug());
+        let mut results = journal.read();
+        let mut dice = Dice::new(self.seed);
+        let mut state = None;
+        for number in 1..=self.count {
+            let seed = dice.roll();
+            if results.iter().any(|line| line.number == number) {
+                continue;
+            }
+            let trial = Trial { number, seed };
+            let tried = state.get_or_insert_with(|| prepare(trial));
+            let verdict =
+                catch_unwind(AssertUnwindSafe(|| attempt(trial, tried))).unwrap_or_else(|panic| {
+                    Verdict {
+                        violations: vec![words_of(panic.as_ref())],
+                        recovery: None,
+                    }
+                });
+            let line = Line {
+                number,
+                seed,
+                violations: verdict.violations.len(),
+                recovery: verdict.recovery,
+            };
+            if !verdict.violations.is_empty() {
+                let folder = self.folder.join(format!("{}-{number}", self.slug()));
+                keep(&folder, trial, &verdict, testimony(tried));
+                state = None;
+            }
+            journal.append(&line);
+            results.push(line);
+        }
+        let mut recoveries: Vec<Duration> =
+            results.iter().filter_map(|line| line.recovery).collect();
+        recoveries.sort_unstable();
+        Summary {
+            fault: self.fault.clone(),
+            trials: results.len(),
+            violations: results.iter().map(|line| line.violations).sum(),
+            recoveries,
+            target: self.target.clone(),
+        }
+    }
+
+    /// The fault's name as a file may be called.
+    fn slug(&self) -> String {
+        self.fault
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter
+                } else {
+                    '-'
+                }
+            })
+            .collect()
+    }
+}
+
+impl Summary {
+    /// The recovery time that `percent` of all trials keep, if any was measured.
+    #[must_use]
+    pub fn percentile(&self, percent: usize) -> Option<Duration> {
+        let last = self.recoveries.len().checked_sub(1)?;
+        let rank = (self.recoveries.len() * percent).div_ceil(100);
+        Some(self.recoveries[rank.saturating_sub(1).min(last)])
+    }
+
+    /// Prints its line, and asserts that there was no violation.
+    ///
+    /// # Panics
+    /// When there was one: with where its evidence is.
+    #[track_caller]
+    #[expect(
+        clippy::print_stdout,
+        reason = "the table is what the programme is run for"
+    )]
+    pub fn assert_clean(&self, trials: &Trials) {
+        println!("{self}");
+        assert_eq!(
+            self.violations,
+            0,
+            "{self}\nwhat the red trials left is in {}",
+            trials.folder.display()
+        );
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |time: Option<Duration>| {
+            time.map_or_else(
+                || "-".to_owned(),
+                |time| format!("{:.2} s", time.as_secs_f64()),
+            )
+        };
+        write!(
+            f,
+            "{} | {} | {} | {} | {} | {}",
+            self.fault,
+            self.trials,
+            self.violations,
+            shown(self.percentile(50)),
+            shown(self.percentile(99)),
+            self.target
+        )
+    }
+}
+
+/// A trial that ended, as a line: number, seed, violations, recovery in microseconds or `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    number: u32,
+    seed: u64,
+    violations: usize,
+    recovery: Option<Duration>,
+}
+
+impl Line {
+    fn write(&self) -> String {
+        let recovery = self
+            .recovery
+            .map_or_else(|| "-".to_owned(), |time| time.as_micros().to_string());
+        format!(
+            "{}\t{}\t{}\t{recovery}\n",
+            self.number, self.seed, self.violations
+        )
+    }
+
+    /// Reads a line back; `None` for one that an interruption cut short.
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.split('\t');
+        let line = Self {
+            number: words.next()?.parse().ok()?,
+            seed: words.next()?.parse().ok()?,
+            violations: words.next()?.parse().ok()?,
+            recovery: match words.next()? {
+                "-" => None,
+                micros => Some(Duration::from_micros(micros.parse().ok()?)),
+            },
+        };
+        words.next().is_none().then_some(line)
+    }
+}
+
+struct Journal {
+    path: PathBuf,
+}
+
+impl Journal {
+    fn open(folder: &Path, name: &str) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        Self {
+            path: folder.join(format!("{name}.tsv")),
+        }
+    }
+
+    fn read(&self) -> Vec<Line> {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        // Only what ends with a line's end was written whole.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines: Vec<Line> = whole.lines().filter_map(Line::read).collect();
+        let rewritten: String = lines.iter().map(Line::write).collect();
+        if rewritten != text {
+            fs::write(&self.path, rewritten).unwrap();
+        }
+        lines
+    }
+
+    fn append(&self, line: &Line) {
+        let mut file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.path)
+            .unwrap();
+        file.write_all(line.write().as_bytes()).unwrap();
+    }
+}
+
+/// Waits for the turn of this process and thread. The kernel gives it back, however they end.
+fn take_turn() -> fs::File {
+    let path = std::env::temp_dir().join("trainyard-rig.lock");
+    let file = fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .unwrap();
+    file.lock().unwrap();
+    file
+}
+
+fn keep(folder: &Path, trial: Trial, verdict: &Verdict, testimony: Vec<(String, String)>) {
+    fs::create_dir_all(folder).unwrap();
+    let told = format!("{trial:?}\n{}\n", verdict.violations.join("\n"));
+    fs::write(folder.join("verdict"), told).unwrap();
+    for (name, text) in testimony {
+        fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "it panicked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trainyard_tests::place::Place;
+
+    fn trials(place: &Place, count: u32) -> Trials {
+        Trials {
+            fault: "F0 nothing".to_owned(),
+            target: "none".to_owned(),
+            count,
+            seed: 5,
+            folder: place.path().to_owned(),
+            _turn: None,
+        }
+    }
+
+    #[test]
+    fn an_interrupted_programme_goes_on_where_it_was() {
+        let place = Place::new();
+        let seeds = std::cell::RefCell::new(Vec::new());
+        let run = |count| {
+            trials(&place, count).run(
+                |_| (),
+                |trial, ()| {
+                    seeds.borrow_mut().push((trial.number, trial.seed));
+                    Verdict {
+                        recovery: Some(Duration::from_millis(u64::from(trial.number))),
+                        ..Verdict::default()
+                    }
+                },
+                |()| Vec::new(),
+            )
+        };
+        run(2);
+        // As a kill in the middle of a write leaves it.
+        let file = place.join("F0-nothing.tsv");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{text}3\t77")).unwrap();
+        let summary = run(4);
+        let numbers: Vec<u32> = seeds.borrow().iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [1, 2, 3, 4]);
+        assert_eq!(summary.trials, 4);
+        assert_eq!(
+            summary.to_string(),
+            "F0 nothing | 4 | 0 | 0.00 s | 0.00 s | none"
+        );
+        assert_eq!(summary.percentile(50), Some(Duration::from_millis(2)));
+        assert_eq!(summary.percentile(99), Some(Duration::from_millis(4)));
+        let again: Vec<(u32, u64)> = seeds.borrow().clone();
+        seeds.borrow_mut().clear();
+        fs::remove_file(&file).unwrap();
+        run(4);
+        assert_eq!(*seeds.borrow(), again, "the same seeds again");
+    }
+
+    #[test]
+    fn a_red_trial_is_counted_and_keeps_what_it_left() {
+        let place = Place::new();
+        let prepared = std::cell::Cell::new(0);
+        let summary = trials(&place, 3).run(
+            |_| prepared.set(prepared.get() + 1),
+            |trial, ()| {
+                assert_ne!(trial.number, 2, "seen");
+                Verdict::default()
+            },
+            |()| vec![("log".to_owned(), "what was said".to_owned())],
+        );
+        assert_eq!((summary.trials, summary.violations), (3, 1));
+        assert_eq!(
+            prepared.get(),
+            2,
+            "a red trial's remains are not used again"
+        );
+        let read = |name: &str| fs::read_to_string(place.join("F0-nothing-2").join(name)).unwrap();
+        assert!(read("verdict").contains("seen"), "{}", read("verdict"));
+        assert_eq!(read("log"), "what was said");
+    }
+}

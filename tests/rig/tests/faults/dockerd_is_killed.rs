@@ -1,0 +1,95 @@
+//! F9: dockerd is killed and restarted. With live-restore stages go on and nobody notices; without,
+//! they are killed, and that is never taken for success.
+
+use std::time::Duration;
+
+use trainyard_rig::engine::{EngineOptions, Killed};
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_tests::wait::until_true;
+
+use crate::{BOUND, judge, timed};
+
+const STAGES: usize = 6;
+
+fn fleet(seed: u64, live_restore: bool) -> Fleet {
+    let options = FleetOptions {
+        engine: EngineOptions {
+            live_restore,
+            ..EngineOptions::default()
+        },
+        ..FleetOptions::new(seed)
+    };
+    Fleet::with_wide_dag(&options, STAGES, |_| "sleep 6".to_owned())
+}
+
+/// Starts a run, and waits until all its stages say that they run.
+fn running(fleet: &Fleet) -> i64 {
+    let before = fleet.witness.started();
+    let run = fleet.trigger();
+    until_true("the start of all stages", BOUND, || {
+        fleet.witness.started() == before + STAGES
+    });
+    run
+}
+
+#[test]
+fn with_live_restore_stages_go_on() {
+    let trials = Trials::new("F9 dockerd killed, live-restore", "0 lost, 0 duplicates", 2);
+    let summary = trials.run(
+        |trial| fleet(trial.seed, true),
+        |trial, fleet| {
+            let run = running(fleet);
+            fleet.engine.kill(Killed::Dockerd);
+            let down = trial.dice().between(Duration::ZERO, Duration::from_secs(3));
+            std::thread::sleep(down);
+            fleet.engine.up();
+            judge(fleet, run, None)
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
+
+#[test]
+fn without_live_restore_what_was_killed_is_never_a_success() {
+    let trials = Trials::new(
+        "F9 dockerd killed",
+        "0 false successes, detected 10 s after its start",
+        2,
+    );
+    let summary = trials.run(
+        |trial| fleet(trial.seed, false),
+        |trial, fleet| {
+            let run = running(fleet);
+            fleet.engine.kill(if trial.dice().chance(0.5) {
+                Killed::Dockerd
+            } else {
+                Killed::Everything
+            });
+            fleet.engine.up();
+            let (_, recovery) = timed(|| {
+                until_true("the end of what was killed", BOUND, || {
+                    let attempts = fleet.attempts();
+                    let first = |(attempt, outcome): (&String, &String)| {
+                        attempt.starts_with(&format!("{run}."))
+                            && attempt.ends_with(".1")
+                            && outcome.is_empty()
+                    };
+                    !attempts.iter().any(first)
+                });
+            });
+            let _ = fleet.finished(run, BOUND);
+            let mut violations = fleet.violations();
+            if recovery > Duration::from_secs(10) {
+                violations.push(format!("detected after {recovery:?}"));
+            }
+            Verdict {
+                violations,
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
