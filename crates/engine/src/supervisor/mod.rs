@@ -11,15 +11,18 @@ mod patience;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
-use trainyard_executor::{AnyExecutor, ErrorKind, Executor, Handle, Limits, PreparedImage, Status};
+use trainyard_executor::{
+    AnyExecutor, Error, ErrorKind, Executor, Handle, Limits, PreparedImage, Status,
+};
 
 use self::endings::{ended, ending_of, mask_ending, reason_of};
 pub use self::line::Line;
@@ -99,6 +102,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
         ledger,
         line,
         masker,
+        begun: OnceLock::new(),
     };
     match attempt.run(&rendered, &materials).await {
         Ok(()) => Supervised::Finished,
@@ -126,6 +130,9 @@ struct Attempt<'a, E, L> {
     ledger: &'a L,
     line: &'a Line,
     masker: Masker,
+    /// When this supervisor asked for a start that may have happened. From then on, a container that the
+    /// engine calls `created` is no proof that its program never ran.
+    begun: OnceLock<Instant>,
 }
 
 /// Where an attempt stands once it has a container.
@@ -244,7 +251,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         if self.stop_requested() {
             return Err(ended(Ending::Withdrawn));
         }
-        match self.surroundings.executor.start(handle).await {
+        match self.begin(handle).await {
             Ok(()) => Ok(()),
             // Nor does one look that finds nothing prove that there is nothing.
             Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
@@ -253,6 +260,20 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
             Err(error) => Err(ended(ending_of(&error))),
         }
+    }
+
+    /// Asks the engine to start the container, and notes whether the program may run by that.
+    async fn begin(&self, handle: &Handle) -> Result<(), Error> {
+        let begun = self.surroundings.executor.start(handle).await;
+        // An engine that dies while it starts a container may have run the program, and forget it.
+        let may_run = match &begun {
+            Ok(()) => true,
+            Err(error) => error.kind == ErrorKind::Unreachable,
+        };
+        if may_run {
+            self.begun.get_or_init(Instant::now);
+        }
+        begun
     }
 
     /// Collects, finishes under the fence, and removes the container.

@@ -21,6 +21,9 @@ use crate::log_pump::{LogEnd, LogPump};
 /// When a stop is asked for again: the engine may have said that it did and have done nothing.
 const STOP_AGAIN: Duration = Duration::from_secs(30);
 
+/// How long an engine that answers may take to show a start that it did not confirm.
+const UNCONFIRMED: Duration = Duration::from_secs(5);
+
 /// How long the rest of the log may take once the container has ended.
 const LOG_DRAIN: Duration = Duration::from_secs(30);
 
@@ -139,10 +142,21 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     return Ok(lost(message));
                 }
                 Ok(Status::Created) => {
-                    // A start that was never confirmed did not happen; only now it may be repeated.
                     if self.stop_requested() {
                         return Ok(ended(Ending::Withdrawn));
                     }
+                    if let Some(begun) = self.begun.get() {
+                        // It may still be at it, or it died over it and has forgotten.
+                        if begun.elapsed() >= UNCONFIRMED {
+                            let message = "the engine did not confirm that it started the container, and knows \
+                                           of no start; whether the program ran cannot be proved";
+                            return Ok(lost(message));
+                        }
+                        tokio::time::sleep(wait).await;
+                        waiting = Box::pin(executor.wait(handle));
+                        continue;
+                    }
+                    // A start that was refused did not happen; only so it may be repeated.
                     let since = match unstarted.take() {
                         Some((since, error)) if since.elapsed() >= PATIENCE => {
                             return Ok(ended(ending_of(&error)));
@@ -150,7 +164,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                         Some((since, _)) => since,
                         None => Instant::now(),
                     };
-                    match executor.start(handle).await {
+                    match self.begin(handle).await {
                         Ok(()) => {}
                         Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
                             warn!(attempt = %handle.attempt, %error, "the engine did not start a container; asking again");
