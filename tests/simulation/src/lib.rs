@@ -8,11 +8,11 @@
 //!
 //! | part | real counterpart | file |
 //! |---|---|---|
-//! | engine | Docker: names are unique, an exited container starts again | [`engine`] |
-//! | client | the Docker executor: adopts by name, looks before it starts | [`docker`] |
-//! | store | one Postgres: transactions, fences, leases, answers that get lost | [`store`] |
-//! | ledger, daemon | the store's ledger, dispatcher, keeper and planner | [`ledger`], [`daemon`] |
-//! | witness | a file that programs append to, outside of all records | [`witness`] |
+//! | engine | Docker: names are unique, an exited container starts again | `engine` |
+//! | client | the Docker executor: adopts by name, looks before it starts | `docker` |
+//! | store | one Postgres: transactions, fences, leases, answers that get lost | `store` |
+//! | ledger, daemon | the store's ledger, dispatcher, keeper and planner | `ledger`, `daemon` |
+//! | witness | a file that programs append to, outside of all records | `witness` |
 //!
 //! What it does not do: it parses no SQL, speaks no HTTP and runs no container. Those have their
 //! conformance suites and the fault programme; a fault there is not found here. Causes and their

@@ -39,8 +39,9 @@ impl Engine {
         if let Some(layout) = layout
             && let Err(error) = layout.put(&self.client, &handle.container).await
         {
-            // It never ran, so it may go: the next try starts from nothing.
-            if let Err(problem) = self.remove(&handle.container).await {
+            // It never ran, so it may go: the next try starts from nothing. Unless this caller was slow,
+            // and somebody else has adopted and started it meanwhile.
+            if let Err(problem) = self.remove_idle(&handle.container).await {
                 warn!(attempt = %spec.attempt, error = %problem, "a container without its files was left");
             }
             return Err(error);

@@ -2,6 +2,7 @@
 //! over a network that loses things. It adopts by name, asks before it starts what it did not create
 //! itself, and takes an exit code 0 for one only with its completion marker.
 
+mod answer;
 mod follow;
 
 use std::collections::BTreeSet;
@@ -17,10 +18,11 @@ use trainyard_executor::{
     Listed, LogCursor, LogStream, PreparedImage, Status,
 };
 
+use self::answer::{Trouble, id_of, status};
 use crate::behaviour::{Behaviour, Image};
-use crate::engine::{Asker, Container, Engine, Id, Life, Refusal};
+use crate::engine::{Asker, Engine, Id, Life, Refusal};
 use crate::held;
-use crate::network::{Silence, exchange};
+use crate::network::exchange;
 use crate::process::{Peer, Process};
 use crate::settings::Mutation;
 use crate::world::{Invariant, World};
@@ -51,30 +53,6 @@ pub(crate) struct Docker {
     /// Containers that this process created and has not started.
     fresh: Arc<Mutex<BTreeSet<Id>>>,
     claim: Option<Arc<Claim>>,
-}
-
-enum Trouble {
-    Silent,
-    Said(Refusal),
-}
-
-impl From<Silence> for Trouble {
-    fn from(_: Silence) -> Self {
-        Self::Silent
-    }
-}
-
-impl Trouble {
-    fn into_error(self) -> Error {
-        let (kind, message) = match self {
-            Self::Silent => (ErrorKind::Unreachable, "no answer"),
-            Self::Said(Refusal::Down) => (ErrorKind::Unreachable, "nobody listens"),
-            Self::Said(Refusal::NotFound) => (ErrorKind::Gone, "no such container"),
-            Self::Said(Refusal::Refused) => (ErrorKind::Start, "the program cannot be started"),
-            Self::Said(Refusal::Conflict | Refusal::Broken) => (ErrorKind::Engine, "it broke"),
-        };
-        Error::new(kind, message)
-    }
 }
 
 impl Docker {
@@ -401,33 +379,5 @@ impl Executor for Docker {
             all.retain(|_| self.world().draw(|random| random.chance(500)));
         }
         Ok(all)
-    }
-}
-
-fn id_of(handle: &Handle) -> Result<Id, Error> {
-    let gone = |_| Error::new(ErrorKind::Gone, "no container has such an id");
-    handle.container.parse().map_err(gone)
-}
-
-/// What a container's state means. With the init in it, an exit code 0 counts with its marker only.
-fn status(container: &Container, init: bool) -> Status {
-    match &container.life {
-        Life::Created => Status::Created,
-        Life::Running { since, .. } => Status::Running { since: *since },
-        Life::Exited {
-            code: 0,
-            marker: false,
-            ..
-        } if init => Status::Unknown,
-        Life::Exited {
-            code,
-            out_of_memory,
-            at,
-            ..
-        } => Status::Exited {
-            code: *code,
-            out_of_memory: *out_of_memory,
-            at: *at,
-        },
     }
 }
