@@ -27,6 +27,7 @@ test: setup lint build ## everything: formatting, lints, queries, all tests on r
 
 lint: ## formatting, clippy with warnings as errors, and the saved queries against the migrations
 	$(CARGO) fmt --all --check
+	rustfmt --edition 2024 --check crates/init/program/*.rs
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	crates/store/prepare.sh --check
 

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::AttemptSpec;
 use trainyard_executor::{
-    Collected, Error, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
-    Status,
+    Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
+    PreparedImage, Proof, Status,
 };
 
 /// The part of a lease at its end in which its holder does not act any more.
@@ -157,6 +157,14 @@ impl<E: Executor> Executor for Leased<E> {
     async fn start(&self, handle: &Handle) -> Result<(), Error> {
         self.tenure.held().await;
         self.executor.start(handle).await
+    }
+
+    fn starts_once(&self) -> bool {
+        self.executor.starts_once()
+    }
+
+    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        self.executor.prove(handle, seen).await
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {

@@ -8,8 +8,8 @@ use trainyard_core::Timestamp;
 use trainyard_core::stage::RelativePath;
 
 use crate::contract::{
-    Collected, Error, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
-    Status,
+    Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
+    PreparedImage, Proof, Status,
 };
 use crate::docker::Docker;
 use crate::fake::Fake;
@@ -110,6 +110,14 @@ impl Executor for AnyExecutor {
 
     async fn start(&self, handle: &Handle) -> Result<(), Error> {
         dispatch!(self, executor => executor.start(handle).await)
+    }
+
+    fn starts_once(&self) -> bool {
+        dispatch!(self, executor => executor.starts_once())
+    }
+
+    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        dispatch!(self, executor => executor.prove(handle, seen).await)
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {

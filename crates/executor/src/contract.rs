@@ -2,7 +2,8 @@
 //!
 //! Order of calls for one attempt: [`prepare`](Executor::prepare), [`create`](Executor::create),
 //! [`start`](Executor::start), then [`wait`](Executor::wait) beside [`logs`](Executor::logs), then
-//! [`collect`](Executor::collect) for each output, then [`remove`](Executor::remove). A supervisor
+//! [`prove`](Executor::prove), then [`collect`](Executor::collect) for each output, then
+//! [`remove`](Executor::remove). A supervisor
 //! that takes over after a restart enters at any point, with the handle or, when that was lost, by
 //! calling `create` again with the same spec.
 //!
@@ -59,6 +60,10 @@ pub trait Executor: Send + Sync {
     /// `Start` where the program cannot be started, `Gone`, or the engine's trouble.
     fn start(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Whether a program runs once however often its container is started: then a start that was not
+    /// confirmed may be asked for again.
+    fn starts_once(&self) -> bool;
+
     /// What is so now; `None` where the engine has no such container.
     ///
     /// # Errors
@@ -74,6 +79,17 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// `Gone` where it vanished, else the engine's trouble. The caller inspects and may wait again.
     fn wait(&self, handle: &Handle) -> impl Future<Output = Result<Status, Error>> + Send;
+
+    /// What is proved of an end that [`wait`](Self::wait) or [`inspect`](Self::inspect) told of. Cheapest
+    /// once the log was read to its end.
+    ///
+    /// # Errors
+    /// `Gone` where there is nothing left to look at, else the engine's trouble.
+    fn prove(
+        &self,
+        handle: &Handle,
+        seen: &Exit,
+    ) -> impl Future<Output = Result<Proof, Error>> + Send;
 
     /// The log after `after` (from the start without it), following until the container has ended
     /// and all of it was read. Frames are pieces, not lines. Of a container that was never started
@@ -175,6 +191,44 @@ pub enum Status {
     },
     /// The engine has it, but cannot tell how it ended (`dead`, or no time of start).
     Unknown,
+}
+
+/// How a container ended, as its engine tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code; 128 + n after signal n.
+    pub code: i32,
+    /// Whether the engine says that the kernel killed it for its use of memory.
+    pub out_of_memory: bool,
+}
+
+/// What is proved of a program's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// It ended, and so.
+    Ended {
+        /// How.
+        exit: Exit,
+        /// Whether it is known that it was sent a signal to end before.
+        asked: bool,
+    },
+    /// It was killed from outside, with all that ran beside it: by the engine, its host, or a person.
+    Killed,
+    /// It was never run; why, for people.
+    NeverRan(String),
+    /// Nothing shows how, or whether, it ended.
+    Unproved,
+}
+
+impl Proof {
+    /// For executors whose word is proof enough.
+    #[must_use]
+    pub const fn by_engine(seen: &Exit) -> Self {
+        Self::Ended {
+            exit: *seen,
+            asked: false,
+        }
+    }
 }
 
 /// One container in a listing.

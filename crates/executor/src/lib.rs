@@ -23,7 +23,7 @@ pub mod spec;
 
 pub use any::AnyExecutor;
 pub use contract::{
-    Collected, CollectedKind, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor,
-    LogFrame, LogStream, PreparedImage, Status, Stream,
+    Collected, CollectedKind, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
+    LogCursor, LogFrame, LogStream, PreparedImage, Proof, Status, Stream,
 };
 pub use spec::{AttemptSpec, InputKind, InputSpec, Limits, SpecHash};

@@ -2,7 +2,7 @@
 
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Error, ErrorKind};
+use trainyard_executor::{Error, ErrorKind, Exit, Proof};
 
 use crate::clock;
 use crate::mask::Masker;
@@ -30,6 +30,30 @@ pub(super) fn ending_of(error: &Error) -> Ending {
         | ErrorKind::Storage
         | ErrorKind::Unreachable
         | ErrorKind::Engine => Ending::Errored(reason),
+    }
+}
+
+/// What is proved of an end that the engine saw, after it was asked to stop or not.
+pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
+    match proof {
+        Proof::Ended { exit, asked } if stopped || asked => Ending::Stopped { code: exit.code },
+        Proof::Ended { exit, .. } => Ending::Exited {
+            code: exit.code,
+            out_of_memory: exit.out_of_memory,
+        },
+        Proof::Killed if stopped => Ending::Stopped { code: seen.code },
+        Proof::Killed => Ending::Errored(Reason::new(
+            ReasonCode::Killed,
+            "its container was killed from outside (by the engine, its host, or a person); cause unknown",
+        )),
+        Proof::NeverRan(why) => Ending::Errored(Reason::new(ReasonCode::ContainerStart, why)),
+        Proof::Unproved => Ending::Lost(Reason::new(
+            ReasonCode::Unproved,
+            format!(
+                "its container ended (exit code {}), but left no record of how its program did",
+                seen.code
+            ),
+        )),
     }
 }
 

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
-use trainyard_executor::{Error, ErrorKind, Executor, Handle, PreparedImage, Status};
+use trainyard_executor::{Error, ErrorKind, Executor, Exit, Handle, PreparedImage, Proof, Status};
 
-use super::endings::{ended, ending_of, lost};
+use super::endings::{ended, ending_of, lost, proved};
 use super::line::asked;
 use super::patience::PATIENCE;
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
@@ -64,7 +64,47 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             let message = "the rest of the log could not be read from the engine and is left out";
             pump.say(clock::now(), message);
         }
-        Ok(end)
+        Ok(self.prove(handle, end).await)
+    }
+
+    /// Holds what the engine saw of an end against what is proved of it.
+    async fn prove(&self, handle: &Handle, mut end: AttemptEnd) -> AttemptEnd {
+        let (seen, stopped) = match &end.ending {
+            Ending::Exited {
+                code,
+                out_of_memory,
+            } => {
+                let seen = Exit {
+                    code: *code,
+                    out_of_memory: *out_of_memory,
+                };
+                (seen, false)
+            }
+            Ending::Stopped { code } => {
+                let seen = Exit {
+                    code: *code,
+                    out_of_memory: false,
+                };
+                (seen, true)
+            }
+            Ending::Rejected(_) | Ending::Errored(_) | Ending::Lost(_) | Ending::Withdrawn => {
+                return end;
+            }
+        };
+        let mut wait = WAIT_AT_FIRST;
+        let proof = loop {
+            match self.surroundings.executor.prove(handle, &seen).await {
+                Ok(proof) => break proof,
+                Err(error) if error.kind == ErrorKind::Gone => break Proof::Unproved,
+                Err(error) => {
+                    warn!(attempt = %handle.attempt, %error, "how a program ended could not be looked up; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(WAIT_AT_MOST);
+                }
+            }
+        };
+        end.ending = proved(proof, seen, stopped);
+        end
     }
 
     async fn wait_for_end(
@@ -145,25 +185,29 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     if self.stop_requested() {
                         return Ok(ended(Ending::Withdrawn));
                     }
-                    if let Some(begun) = self.begun.get() {
-                        // It may still be at it, or it died over it and has forgotten.
-                        if begun.elapsed() >= UNCONFIRMED {
-                            let message = "the engine did not confirm that it started the container, and knows \
-                                           of no start; whether the program ran cannot be proved";
-                            return Ok(lost(message));
-                        }
+                    let begun = self.begun.get();
+                    // It may still be at it.
+                    if begun.is_some_and(|begun| begun.elapsed() < UNCONFIRMED) {
                         tokio::time::sleep(wait).await;
                         waiting = Box::pin(executor.wait(handle));
                         continue;
                     }
-                    // A start that was refused did not happen; only so it may be repeated.
-                    let since = match unstarted.take() {
-                        Some((since, error)) if since.elapsed() >= PATIENCE => {
-                            return Ok(ended(ending_of(&error)));
-                        }
-                        Some((since, _)) => since,
-                        None => Instant::now(),
-                    };
+                    // A start that was refused did not happen, and may be repeated; one that may have
+                    // happened (the engine died over it, and has forgotten) only where that is harmless.
+                    let since = unstarted
+                        .as_ref()
+                        .map_or_else(Instant::now, |(since, _)| *since);
+                    let hopeless = since.elapsed() >= PATIENCE;
+                    if begun.is_some() && (hopeless || !executor.starts_once()) {
+                        let message = "the engine did not confirm that it started the container, and knows \
+                                       of no start; whether the program ran cannot be proved";
+                        return Ok(lost(message));
+                    }
+                    if let Some((_, error)) = &unstarted
+                        && hopeless
+                    {
+                        return Ok(ended(ending_of(error)));
+                    }
                     match self.begin(handle).await {
                         Ok(()) => {}
                         Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {

@@ -28,9 +28,9 @@ pub struct DockerConfig {
     pub instance: InstanceId,
     /// The network of containers; the engine's default without it.
     pub network: Option<String>,
-    /// Whether a small init runs as the first process of each container. It passes signals on and
-    /// reaps orphans; without it a shell script does not notice SIGTERM. A missing program is then
-    /// told by exit code 127 instead of an error at the start.
+    /// Whether Trainyard's own init runs as the first process of each container: with it a container
+    /// that is started twice runs its program once, and an end counts by the init's record of it. A
+    /// missing program is then told by exit code 127 instead of an error at the start.
     pub init: bool,
     /// How much log the engine keeps of one container, in bytes; the oldest half goes first.
     pub log_size: u64,
@@ -48,7 +48,7 @@ impl DockerConfig {
             host: None,
             instance,
             network: None,
-            init: true,
+            init: !trainyard_init::PROGRAM.is_empty(),
             log_size: 128 * 1024 * 1024,
             pull_idle: Duration::from_secs(120),
             build_idle: Duration::from_secs(30 * 60),

@@ -1,8 +1,8 @@
 //! From an attempt's spec to what the engine is asked to create. Pure, and the only place where a
 //! container's powers are decided: a DAG file has no words for anything that is not set here.
 //!
-//! - No capabilities, no new privileges, no devices, no mounts, no socket of the engine, and never
-//!   privileged. Root in the container owns the image's files and can do little else.
+//! - No capabilities, no new privileges, no devices, no socket of the engine, no mounts but the init's
+//!   own (read-only), and never privileged. Root in the container owns the image's files and can do little else.
 //! - Memory is limited without swap on top, so that a stage that outgrows its limit is killed
 //!   instead of slowing down its host.
 //! - Secrets are environment variables: whoever may talk to the engine can read them by inspecting
@@ -13,14 +13,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
+    MountVolumeOptions, RestartPolicy, RestartPolicyNameEnum,
 };
 use secrecy::ExposeSecret;
 use trainyard_core::id::AttemptId;
 use trainyard_core::render::RenderedCommand;
 
 use super::connect::DockerConfig;
+use super::init;
 use super::labels;
 use super::layout::{INPUTS, OUTPUTS, WORKSPACE};
 use crate::contract::{Error, ErrorKind};
@@ -31,19 +32,46 @@ pub(super) fn name(attempt: AttemptId) -> String {
     format!("trainyard-{attempt}")
 }
 
+/// What it takes to run a program under the init.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnderInit {
+    /// The volume with the init in it.
+    pub(super) volume: &'static str,
+    /// What the image runs where the stage does not say: its entry point and command.
+    pub(super) default: Vec<String>,
+}
+
 /// What the engine is asked to create.
 pub(super) fn container(
     spec: &AttemptSpec,
     config: &DockerConfig,
+    under_init: Option<UnderInit>,
 ) -> Result<ContainerCreateBody, Error> {
-    let (entrypoint, cmd) = program(spec.command.as_ref())?;
+    let mut host = host(&spec.limits, config);
+    let (entrypoint, cmd) = match under_init {
+        None => program(spec.command.as_ref())?,
+        Some(UnderInit { volume, default }) => {
+            host.mounts = Some(vec![mount(volume)]);
+            let (entrypoint, cmd) = match program(spec.command.as_ref())? {
+                (None, None) => (Some(default), None),
+                own => own,
+            };
+            let program: Vec<String> = [entrypoint, cmd].into_iter().flatten().flatten().collect();
+            if program.is_empty() {
+                let message = "neither the stage nor its image says what to run";
+                return Err(Error::new(ErrorKind::Start, message));
+            }
+            let init = [init::PATH, init::LATCH].map(str::to_owned).to_vec();
+            (Some(init), Some(program))
+        }
+    };
     Ok(ContainerCreateBody {
         image: Some(spec.image.clone()),
         entrypoint,
         cmd,
         env: Some(environment(spec)),
         working_dir: Some(WORKSPACE.to_owned()),
-        labels: Some(labels::of(spec)),
+        labels: Some(labels::of(spec, config.init)),
         attach_stdin: Some(false),
         open_stdin: Some(false),
         tty: Some(false),
@@ -52,7 +80,7 @@ pub(super) fn container(
             test: Some(vec!["NONE".to_owned()]),
             ..HealthConfig::default()
         }),
-        host_config: Some(host(&spec.limits, config)),
+        host_config: Some(host),
         ..ContainerCreateBody::default()
     })
 }
@@ -109,7 +137,7 @@ fn host(limits: &Limits, config: &DockerConfig) -> HostConfig {
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
-        init: Some(config.init),
+        init: Some(false),
         network_mode: config.network.clone(),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -122,6 +150,21 @@ fn host(limits: &Limits, config: &DockerConfig) -> HostConfig {
             ])),
         }),
         ..HostConfig::default()
+    }
+}
+
+/// Where the init comes from: nobody in the container can change it.
+fn mount(volume: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume.to_owned()),
+        target: Some(init::FOLDER.to_owned()),
+        read_only: Some(true),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
     }
 }
 
@@ -145,7 +188,11 @@ mod tests {
         spec.command = command;
         let mut config = DockerConfig::new(spec.instance);
         config.network = Some("stages".to_owned());
-        container(&spec, &config).unwrap()
+        let under_init = UnderInit {
+            volume: "init",
+            default: vec!["/serve".to_owned()],
+        };
+        container(&spec, &config, Some(under_init)).unwrap()
     }
 
     #[test]
@@ -157,11 +204,11 @@ mod tests {
     #[test]
     fn a_command_replaces_the_entry_point_of_the_image() {
         let items = ["python", "train.py"].map(str::to_owned).to_vec();
-        let exec = created(Some(RenderedCommand::Exec(items)));
-        assert_eq!(exec.entrypoint, Some(vec!["python".to_owned()]));
-        assert_eq!(exec.cmd, Some(vec!["train.py".to_owned()]));
+        let exec = created(Some(RenderedCommand::Exec(items.clone())));
+        let init = [init::PATH, init::LATCH].map(str::to_owned).to_vec();
+        assert_eq!((exec.entrypoint, exec.cmd), (Some(init), Some(items)));
         let own = created(None);
-        assert_eq!((own.entrypoint, own.cmd), (None, None));
+        assert_eq!(own.cmd, Some(vec!["/serve".to_owned()]));
     }
 
     #[test]

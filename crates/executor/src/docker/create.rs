@@ -10,8 +10,9 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOp
 use tracing::warn;
 
 use super::Engine;
-use super::convert;
+use super::convert::{self, UnderInit};
 use super::errors::{LONG, SHORT, Trouble, gone, within};
+use super::init;
 use super::labels::Identity;
 use super::layout::Layout;
 use super::status;
@@ -21,9 +22,20 @@ use crate::spec::AttemptSpec;
 impl Engine {
     pub(super) async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
         let name = convert::name(spec.attempt);
-        let body = convert::container(spec, &self.config)?;
+        let under_init = if self.config.init {
+            let default = self.images.command(&self.client, spec).await?;
+            let volume = self.init.ready(&self.client, &spec.image).await?;
+            Some(UnderInit { volume, default })
+        } else {
+            None
+        };
+        let body = convert::container(spec, &self.config, under_init)?;
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let layout = Layout::of(spec, self.images.runs_as_root(&spec.image));
+        let layout = Layout::of(
+            spec,
+            self.images.runs_as_root(&spec.image),
+            self.config.init,
+        );
         let created = within(LONG, self.client.create_container(Some(options), body)).await;
         let container = match created {
             Ok(created) => created.id,
@@ -82,11 +94,21 @@ impl Engine {
         }
         within(LONG, self.client.start_container(container, None))
             .await
-            .map_err(|trouble| not_started(trouble, container))
+            .map_err(|trouble| {
+                let text = trouble.text();
+                if self.config.init && text.contains(init::PATH) {
+                    // Somebody removed the volume; it is filled anew, and the start asked for again.
+                    self.init.forget();
+                    let message = format!("its init is not there: {text}");
+                    return Error::new(ErrorKind::Engine, message);
+                }
+                not_started(trouble, container)
+            })
     }
 
     pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
         self.fresh.take(container);
+        self.records.forget(container);
         let options = RemoveContainerOptionsBuilder::default()
             .force(true)
             .v(true)
@@ -187,9 +209,6 @@ fn in_words(text: &str) -> String {
         .and_then(|(_, rest)| rest.split_once('"'))
         .map(|(program, _)| program);
     match quoted {
-        Some("docker-init") => {
-            "the Docker engine's host has no `docker-init`; install it there".to_owned()
-        }
         Some(program) if text.contains("permission denied") => {
             format!("`{program}` is in the image, but is not executable")
         }

@@ -8,6 +8,7 @@ use trainyard_core::Timestamp;
 
 use super::Engine;
 use super::errors::{LONG, within};
+use super::init;
 use super::labels;
 use crate::contract::Error;
 
@@ -59,6 +60,7 @@ impl Engine {
         before: Timestamp,
         wanted: &BTreeSet<String>,
     ) -> Result<Vec<BuildImage>, Error> {
+        init::remove_old(&self.client, before).await?;
         let mut removed = Vec::new();
         for image in self.build_images().await? {
             if image.created >= before || wanted.contains(&image.id) {

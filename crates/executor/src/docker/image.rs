@@ -13,6 +13,7 @@ use trainyard_core::stage::PullPolicy;
 use super::connect::DockerConfig;
 use super::errors::{SHORT, Trouble, is_disk_full, within};
 use crate::contract::{Error, ErrorKind, PreparedImage};
+use crate::spec::AttemptSpec;
 
 /// Images remembered at most; more than a daemon uses at a time.
 const REMEMBERED: usize = 4096;
@@ -27,17 +28,63 @@ pub(super) struct Images(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Whether they run as root, by id.
-    as_root: HashMap<String, bool>,
+    /// What their configuration says, by id.
+    facts: HashMap<String, Facts>,
     /// What a look of late said, by reference.
     of_late: HashMap<String, (Instant, PreparedImage)>,
+}
+
+/// What an image's configuration says of how it is run.
+#[derive(Debug, Clone)]
+struct Facts {
+    as_root: bool,
+    /// Its entry point and command, one behind the other.
+    command: Vec<String>,
+}
+
+impl Facts {
+    fn of(inspect: &ImageInspect) -> Self {
+        let config = inspect.config.as_ref();
+        let user = config
+            .and_then(|config| config.user.as_deref())
+            .unwrap_or_default();
+        let name = user.split(':').next().unwrap_or_default();
+        let lists = config.map(|config| [&config.entrypoint, &config.cmd]);
+        let lists = lists.into_iter().flatten();
+        Self {
+            as_root: matches!(name, "" | "root" | "0"),
+            command: lists.flatten().flatten().cloned().collect(),
+        }
+    }
 }
 
 impl Images {
     /// Whether the image is known to run as root.
     pub(super) fn runs_as_root(&self, id: &str) -> bool {
         let known = self.known();
-        known.as_root.get(id).copied().unwrap_or_default()
+        known.facts.get(id).is_some_and(|facts| facts.as_root)
+    }
+
+    /// What a stage's image runs by itself; empty where the stage says what to run, or nobody does.
+    pub(super) async fn command(
+        &self,
+        client: &Client,
+        spec: &AttemptSpec,
+    ) -> Result<Vec<String>, Error> {
+        if spec.command.is_some() {
+            return Ok(Vec::new());
+        }
+        let known = |id: &str| {
+            self.known()
+                .facts
+                .get(id)
+                .map(|facts| facts.command.clone())
+        };
+        if let Some(command) = known(&spec.image) {
+            return Ok(command);
+        }
+        self.look(client, &spec.image).await?;
+        Ok(known(&spec.image).unwrap_or_default())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -45,18 +92,11 @@ impl Images {
     }
 
     fn remember(&self, reference: &str, image: &PreparedImage, inspect: &ImageInspect) {
-        let user = inspect
-            .config
-            .as_ref()
-            .and_then(|config| config.user.as_deref())
-            .unwrap_or_default();
-        let name = user.split(':').next().unwrap_or_default();
         let mut known = self.known();
-        if known.as_root.len() >= REMEMBERED {
-            known.as_root.clear();
+        if known.facts.len() >= REMEMBERED {
+            known.facts.clear();
         }
-        let is_root = matches!(name, "" | "root" | "0");
-        known.as_root.insert(image.id.clone(), is_root);
+        known.facts.insert(image.id.clone(), Facts::of(inspect));
         known.of_late.retain(|_, (at, _)| at.elapsed() < HOLDS);
         let of_late = (Instant::now(), image.clone());
         known.of_late.insert(reference.to_owned(), of_late);

@@ -14,10 +14,13 @@ pub(super) const ATTEMPT: &str = "io.trainyard.attempt";
 pub(super) const FENCE: &str = "io.trainyard.fence";
 pub(super) const SPEC: &str = "io.trainyard.spec";
 pub(super) const BUILD_INSTANCE: &str = "io.trainyard.build.instance";
+/// Which containers run under the init, and the version of what it writes.
+pub(super) const INIT: &str = "io.trainyard.init";
 pub(super) const BUILD_CONTENT: &str = "io.trainyard.build.content";
 
 /// The labels of an attempt's container. Never a secret: whoever lists containers sees them.
-pub(super) fn of(spec: &AttemptSpec) -> HashMap<String, String> {
+pub(super) fn of(spec: &AttemptSpec, under_init: bool) -> HashMap<String, String> {
+    let init = under_init.then(|| (INIT, "1".to_owned()));
     [
         (INSTANCE, spec.instance.to_string()),
         ("io.trainyard.run", spec.run.to_string()),
@@ -29,6 +32,7 @@ pub(super) fn of(spec: &AttemptSpec) -> HashMap<String, String> {
         (SPEC, spec.hash().to_string()),
     ]
     .into_iter()
+    .chain(init)
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -28,23 +28,28 @@ pub(super) const INPUTS: &str = "/trainyard/inputs";
 /// Where outputs go.
 pub(super) const OUTPUTS: &str = "/trainyard/outputs";
 
+/// The folder in which the init makes its latch, below `/`.
+const LATCH: &str = "trainyard/run";
+
 /// The files of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     source: Option<PathBuf>,
     inputs: Vec<InputSpec>,
     outputs: bool,
+    latch: bool,
 }
 
 impl Layout {
     /// What has to be laid out; `None` where the container is right as it is created. The engine
     /// makes the working directory itself, which only root can write: `runs_as_root` says whether
-    /// the image is known to run as root.
-    pub(super) fn of(spec: &AttemptSpec, runs_as_root: bool) -> Option<Self> {
+    /// the image is known to run as root. The same goes for the folder of the init's `latch`.
+    pub(super) fn of(spec: &AttemptSpec, runs_as_root: bool, latch: bool) -> Option<Self> {
         let layout = Self {
             source: spec.source.clone(),
             inputs: spec.inputs.clone(),
             outputs: spec.outputs,
+            latch,
         };
         let empty = layout.source.is_none() && layout.inputs.is_empty() && !layout.outputs;
         (!(empty && runs_as_root)).then_some(layout)
@@ -90,8 +95,11 @@ impl Layout {
         if let Some(source) = &self.source {
             transplant(&mut archive, source, Path::new("workspace"), writable)?;
         }
-        if !self.inputs.is_empty() || self.outputs {
+        if !self.inputs.is_empty() || self.outputs || self.latch {
             folder(&mut archive, Path::new("trainyard"), 0o755)?;
+        }
+        if self.latch {
+            folder(&mut archive, Path::new(LATCH), 0o777)?;
         }
         if !self.inputs.is_empty() {
             folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
@@ -271,7 +279,7 @@ mod tests {
         spec.source = Some(source(folder.path()));
         spec.inputs[0].path = input;
         spec.outputs = true;
-        let members = members(&Layout::of(&spec, true).unwrap());
+        let members = members(&Layout::of(&spec, true, false).unwrap());
         let mode = |path: &str| {
             members
                 .get(path)
@@ -291,9 +299,9 @@ mod tests {
         let mut spec = spec();
         (spec.source, spec.outputs) = (None, false);
         spec.inputs.clear();
-        assert_eq!(Layout::of(&spec, true), None);
+        assert_eq!(Layout::of(&spec, true, false), None);
         assert!(
-            Layout::of(&spec, false).is_some(),
+            Layout::of(&spec, false, false).is_some(),
             "another user cannot write the folder"
         );
     }

@@ -9,8 +9,11 @@
 //! since then and skipping as many gives the rest, without loss or repetition. The second lies one
 //! before the newest one seen, so frames that are late by up to a second are covered. Only a log
 //! that outgrew its size while nobody read loses frames, the oldest ones.
+//!
+//! What the init says of the end comes as a frame, too; it is taken out and remembered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bollard::Docker as Client;
 use bollard::container::LogOutput;
@@ -20,16 +23,23 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use trainyard_core::Timestamp;
+use trainyard_init::Record;
 
 use super::errors::{Trouble, gone};
+use super::proof::Records;
 use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
 
 /// How far times may run backwards, in seconds.
 const LATE: i64 = 1;
 
 /// Opens the log after a cursor. What is wrong shows with the first frame.
-pub(super) fn open(client: &Client, container: &str, after: Option<LogCursor>) -> LogStream {
-    let reader = Reader::open(client.clone(), container.to_owned(), after, true);
+pub(super) fn open(
+    client: &Client,
+    container: &str,
+    after: Option<LogCursor>,
+    records: Arc<Records>,
+) -> LogStream {
+    let reader = Reader::open(client.clone(), container.to_owned(), after, true, records);
     Box::pin(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match reader.next().await? {
@@ -46,10 +56,17 @@ struct Reader {
     position: Position,
     sent: BoxStream<'static, Result<LogOutput, bollard::errors::Error>>,
     following: bool,
+    records: Arc<Records>,
 }
 
 impl Reader {
-    fn open(client: Client, container: String, after: Option<LogCursor>, follow: bool) -> Self {
+    fn open(
+        client: Client,
+        container: String,
+        after: Option<LogCursor>,
+        follow: bool,
+        records: Arc<Records>,
+    ) -> Self {
         let position = Position::after(after);
         let options = LogsOptionsBuilder::default()
             .follow(follow)
@@ -65,17 +82,22 @@ impl Reader {
             position,
             sent,
             following: follow,
+            records,
         }
     }
 
     async fn next(&mut self) -> Option<Result<LogFrame, Error>> {
         loop {
             match self.sent.next().await {
-                Some(Ok(output)) => {
-                    if let Some(frame) = frame(output, &mut self.position).transpose() {
-                        return Some(frame);
+                Some(Ok(output)) => match frame(output, &mut self.position) {
+                    Ok(Some(frame)) => {
+                        if let Some(frame) = self.without_record(frame) {
+                            return Some(Ok(frame));
+                        }
                     }
-                }
+                    Ok(None) => {}
+                    Err(error) => return Some(Err(error)),
+                },
                 Some(Err(error)) => {
                     let trouble = Trouble::from(error);
                     return Some(Err(match trouble.status() {
@@ -87,11 +109,34 @@ impl Reader {
                 // to be read. What is left is asked for once more, now that nothing comes after it.
                 None if self.following => {
                     let (client, container) = (self.client.clone(), self.container.clone());
-                    *self = Self::open(client, container, Some(self.position.cursor()), false);
+                    let (cursor, records) = (self.position.cursor(), Arc::clone(&self.records));
+                    *self = Self::open(client, container, Some(cursor), false, records);
                 }
                 None => return None,
             }
         }
+    }
+}
+
+impl Reader {
+    /// Takes the init's record out of a frame; `None` where nothing else is in it.
+    fn without_record(&self, mut frame: LogFrame) -> Option<LogFrame> {
+        if frame.stream == Stream::Stderr
+            && let Some((place, record)) = Record::find(&frame.bytes)
+        {
+            self.records.keep(&self.container, record);
+            let before = frame.bytes.slice(..place.start);
+            let after = frame.bytes.slice(place.end..);
+            frame.bytes = if after.is_empty() {
+                before
+            } else {
+                Bytes::from([before, after].concat())
+            };
+            if frame.bytes.is_empty() {
+                return None;
+            }
+        }
+        Some(frame)
     }
 }
 

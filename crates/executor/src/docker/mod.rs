@@ -23,9 +23,11 @@ mod dockerignore;
 mod errors;
 mod gc;
 mod image;
+mod init;
 mod labels;
 mod layout;
 mod logs;
+mod proof;
 mod status;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -47,9 +49,11 @@ use self::build::Builds;
 use self::context::Recipe;
 use self::errors::{SHORT, within};
 use self::image::Images;
+use self::init::InitVolume;
+use self::proof::Records;
 use crate::contract::{
-    Collected, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Status,
+    Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
+    LogStream, PreparedImage, Proof, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -66,6 +70,8 @@ struct Engine {
     fresh: Fresh,
     images: Images,
     builds: Builds,
+    init: InitVolume,
+    records: Arc<Records>,
 }
 
 /// Containers that this process created and has not started.
@@ -97,6 +103,8 @@ impl Docker {
             fresh: Fresh::default(),
             images: Images::default(),
             builds: Builds::default(),
+            init: InitVolume::default(),
+            records: Arc::default(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -184,16 +192,32 @@ impl Executor for Docker {
         self.engine.start(&handle.container).await
     }
 
+    fn starts_once(&self) -> bool {
+        self.engine.config.init
+    }
+
+    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        self.engine.prove(&handle.container, seen).await
+    }
+
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
         status::inspect(&self.engine.client, &handle.container).await
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        status::wait(&self.engine.client, &handle.container).await
+        let engine = &self.engine;
+        status::wait(&engine.client, &handle.container, !engine.config.init).await
     }
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        Ok(logs::open(&self.engine.client, &handle.container, after))
+        let engine = &self.engine;
+        let records = Arc::clone(&engine.records);
+        Ok(logs::open(
+            &engine.client,
+            &handle.container,
+            after,
+            records,
+        ))
     }
 
     async fn collect(

@@ -45,7 +45,13 @@ pub(super) async fn inspect(client: &Client, container: &str) -> Result<Option<S
 }
 
 /// Waits until a container does not run, and says what is so then.
-pub(super) async fn wait(client: &Client, container: &str) -> Result<Status, Error> {
+///
+/// `by_engine` says that the engine's word on a kill for memory is all there will be.
+pub(super) async fn wait(
+    client: &Client,
+    container: &str,
+    by_engine: bool,
+) -> Result<Status, Error> {
     // `next-exit` would miss a program that ended before the call came.
     let options = WaitContainerOptionsBuilder::default()
         .condition("not-running")
@@ -75,7 +81,7 @@ pub(super) async fn wait(client: &Client, container: &str) -> Result<Status, Err
             .unwrap_or_default();
         if state.status != Some(ContainerStateStatusEnum::REMOVING) {
             let status = status(&state);
-            if may_lack_evidence(&status) {
+            if by_engine && may_lack_evidence(&status) {
                 return look_again(client, container, status).await;
             }
             return Ok(status);
@@ -99,7 +105,12 @@ fn may_lack_evidence(status: &Status) -> bool {
     )
 }
 
-async fn look_again(client: &Client, container: &str, seen: Status) -> Result<Status, Error> {
+/// Looks once more when that report must be there.
+pub(super) async fn look_again(
+    client: &Client,
+    container: &str,
+    seen: Status,
+) -> Result<Status, Error> {
     tokio::time::sleep(EVIDENCE).await;
     let found = look(client, container).await?;
     Ok(found.map_or(seen, |found| {

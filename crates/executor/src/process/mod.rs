@@ -28,8 +28,8 @@ use trainyard_core::stage::RelativePath;
 use self::folder::Folder;
 use self::launch::Launch;
 use crate::contract::{
-    Collected, Error, ErrorKind, Executor, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Status,
+    Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
+    LogStream, PreparedImage, Proof, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -260,6 +260,14 @@ impl Executor for Process {
             launch::Started::NoFolder => return Err(gone(attempt)),
         }
         Ok(())
+    }
+
+    fn starts_once(&self) -> bool {
+        true
+    }
+
+    async fn prove(&self, _: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        Ok(Proof::by_engine(seen))
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {

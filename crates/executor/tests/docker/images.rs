@@ -7,7 +7,7 @@ use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, PreparedImage
 
 use crate::place::{Containers, IMAGE};
 
-async fn prepare(image: &str, pull: PullPolicy) -> Result<PreparedImage, Error> {
+pub(crate) async fn prepare(image: &str, pull: PullPolicy) -> Result<PreparedImage, Error> {
     let request = ImageRequest {
         image: RenderedImage::Reference {
             image: image.to_owned(),

@@ -33,9 +33,9 @@ async fn a_program_sees_neither_the_engine_nor_the_host() {
         let printed = kit.printed(&executor, &handle).await.stdout;
         let lines: Vec<&str> = printed.lines().collect();
         assert_eq!(lines[..2], ["none", "0"], "{printed}");
-        // Files of the host that the engine itself puts into each container.
+        // Files that the engine puts into each container, and the volume of the init.
         for mount in lines.get(2).unwrap_or(&"").split_whitespace() {
-            let own = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sbin/docker-init"];
+            let own = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/trainyard/init"];
             assert!(own.contains(&mount), "{mount} is a mount of the host's: {printed}");
         }
         kit

@@ -10,6 +10,7 @@
 
 mod building;
 mod images;
+mod init;
 mod isolation;
 mod layout;
 mod logs;
@@ -19,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
-use trainyard_executor::{ErrorKind, Executor, Status, conformance_tests};
+use trainyard_executor::{ErrorKind, Executor, Exit, Proof, Status, conformance_tests};
 
 use crate::place::{Containers, script};
 
@@ -33,33 +34,18 @@ async fn a_program_beyond_its_memory_is_told_from_one_that_was_killed() {
         let mut spec = kit.spec_of(script("tail /dev/zero"));
         spec.limits.memory = Some(16 << 20);
         let handle = kit.start(&executor, &spec).await;
-        let ended = kit.end(&executor, &handle).await;
-        assert!(
-            matches!(
-                ended,
-                Status::Exited {
-                    code: 137,
-                    out_of_memory: true,
-                    ..
-                }
-            ),
-            "{ended:?}"
-        );
+        let expected = |out_of_memory| Proof::Ended {
+            exit: Exit {
+                code: 137,
+                out_of_memory,
+            },
+            asked: false,
+        };
+        assert_eq!(init::proof(&kit, &executor, &handle).await, expected(true));
         let killed = kit
             .start(&executor, &kit.spec_of(script("kill -KILL $$")))
             .await;
-        let ended = kit.end(&executor, &killed).await;
-        assert!(
-            matches!(
-                ended,
-                Status::Exited {
-                    code: 137,
-                    out_of_memory: false,
-                    ..
-                }
-            ),
-            "{ended:?}"
-        );
+        assert_eq!(init::proof(&kit, &executor, &killed).await, expected(false));
         kit
     })
     .await;

@@ -109,12 +109,21 @@ async fn image() {
     .await;
 }
 
+fn busybox_path() -> PathBuf {
+    let places = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
+    let found = places.into_iter().find(|path| path.is_file());
+    found.expect("a static busybox: install the package busybox-static")
+}
+
+/// A static busybox, which is any of its applets.
+pub(crate) fn busybox() -> Vec<u8> {
+    std::fs::read(busybox_path()).unwrap()
+}
+
 /// A static busybox with its applets.
 fn root_file_system() -> Vec<u8> {
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
-    let busybox = busybox.iter().find(|path| path.is_file());
-    let busybox = busybox.expect("a static busybox: install the package busybox-static");
-    let applets = Command::new(busybox).arg("--list").output().unwrap().stdout;
+    let path = busybox_path();
+    let applets = Command::new(&path).arg("--list").output().unwrap().stdout;
     let mut archive = tar::Builder::new(Vec::new());
     let file = |archive: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, content: &[u8]| {
         let mut header = tar::Header::new_gnu();
@@ -122,12 +131,7 @@ fn root_file_system() -> Vec<u8> {
         header.set_size(content.len() as u64);
         archive.append_data(&mut header, path, content).unwrap();
     };
-    file(
-        &mut archive,
-        "bin/busybox",
-        0o755,
-        &std::fs::read(busybox).unwrap(),
-    );
+    file(&mut archive, "bin/busybox", 0o755, &busybox());
     file(
         &mut archive,
         "etc/passwd",

@@ -14,8 +14,8 @@ use std::time::Duration;
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Collected, CollectedKind, Error, ErrorKind, Executor, Handle, ImageRequest,
-    Listed, LogCursor, LogStream, PreparedImage, Status,
+    AttemptSpec, Collected, CollectedKind, Error, ErrorKind, Executor, Exit, Handle, ImageRequest,
+    Listed, LogCursor, LogStream, PreparedImage, Proof, Status,
 };
 
 use self::answer::{Trouble, id_of, status};
@@ -275,6 +275,14 @@ impl Executor for Docker {
         }
         let started = self.ask(LONG, move |engine, asker| engine.start(id, asker));
         started.await.map_err(Trouble::into_error)
+    }
+
+    fn starts_once(&self) -> bool {
+        self.world().settings.latch
+    }
+
+    async fn prove(&self, _: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        Ok(Proof::by_engine(seen))
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {

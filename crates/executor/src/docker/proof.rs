@@ -1,0 +1,185 @@
+//! What is proved of a container's end: by the record of its init, before the engine's word.
+//!
+//! The engine's exit code alone is no proof: a second start that the latch held back overwrites it, and
+//! after a power cut some engines report 0 for what never ended. The init writes its record into the
+//! container and into its log. The log is read anyway, so the record in passing costs nothing; only
+//! where it did not come by is it fetched from the container, which takes the engine some 50 ms.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use trainyard_init::{End, REFUSED, Record};
+
+use super::Engine;
+use super::errors::{Trouble, gone};
+use super::init::{self, LATCH};
+use super::{labels, status};
+use crate::contract::{Error, Exit, Proof, Status};
+
+/// Exit code of what was killed by SIGKILL.
+const KILLED: i32 = 128 + 9;
+
+/// Records that came by in logs, by container.
+#[derive(Debug, Default)]
+pub(super) struct Records(Mutex<HashMap<String, Record>>);
+
+impl Records {
+    /// Keeps a record until its container is removed.
+    pub(super) fn keep(&self, container: &str, record: Record) {
+        self.locked().insert(container.to_owned(), record);
+    }
+
+    pub(super) fn forget(&self, container: &str) {
+        self.locked().remove(container);
+    }
+
+    fn of(&self, container: &str) -> Option<Record> {
+        self.locked().get(container).copied()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Record>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    pub(super) async fn prove(&self, container: &str, seen: &Exit) -> Result<Proof, Error> {
+        if let Some(record) = self.records.of(container) {
+            return Ok(proof(Some(record), seen));
+        }
+        let Some(found) = status::look(&self.client, container).await? else {
+            return Err(gone(container));
+        };
+        let labels = found.config.and_then(|config| config.labels);
+        if !labels.is_some_and(|labels| labels.contains_key(labels::INIT)) {
+            // Made without an init, or by an older version.
+            return Ok(Proof::by_engine(seen));
+        }
+        let record = match init::file(&self.client, container, LATCH).await {
+            Ok(bytes) => Record::parse(&bytes),
+            Err(trouble) if init::is_missing(&trouble) => None,
+            Err(trouble) => return Err(not_fetched(trouble, container)),
+        };
+        if !matches!(record, None | Some(Record::Begun)) {
+            return Ok(proof(record, seen));
+        }
+        // Nobody was left to write a record; what the kernel killed for its use of memory is known to
+        // the engine alone then.
+        let told = Status::Exited {
+            code: seen.code,
+            out_of_memory: seen.out_of_memory,
+            at: trainyard_core::Timestamp::UNIX_EPOCH,
+        };
+        let again = if seen.code == KILLED && !seen.out_of_memory {
+            status::look_again(&self.client, container, told).await?
+        } else {
+            told
+        };
+        let seen = match again {
+            Status::Exited {
+                code,
+                out_of_memory,
+                ..
+            } => Exit {
+                code,
+                out_of_memory,
+            },
+            Status::Created | Status::Running { .. } | Status::Unknown => *seen,
+        };
+        Ok(proof(record, &seen))
+    }
+}
+
+fn not_fetched(trouble: Trouble, container: &str) -> Error {
+    if trouble.text().contains("No such container") {
+        gone(container)
+    } else {
+        trouble.into_error("send the record of an end")
+    }
+}
+
+/// What a record, or its absence, means beside what the engine saw.
+fn proof(record: Option<Record>, seen: &Exit) -> Proof {
+    match record {
+        Some(Record::Ended(End {
+            code,
+            asked,
+            out_of_memory,
+        })) => Proof::Ended {
+            exit: Exit {
+                code,
+                out_of_memory: out_of_memory || seen.out_of_memory,
+            },
+            asked,
+        },
+        Some(Record::Never { errno }) => Proof::NeverRan(format!(
+            "its program was not run, since its start could not be recorded in the container: {}",
+            std::io::Error::from_raw_os_error(errno)
+        )),
+        Some(Record::Begun) | None if seen.out_of_memory => Proof::by_engine(seen),
+        // In its container nobody can kill the init: that came from outside.
+        Some(Record::Begun) if seen.code == KILLED => Proof::Killed,
+        // Without a latch, 125 tells of an init that could not even write that it could not.
+        None if seen.code == REFUSED => {
+            Proof::NeverRan("its program was not run, and its container cannot say why".to_owned())
+        }
+        Some(Record::Begun) | None => Proof::Unproved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn exit(code: i32) -> Exit {
+        Exit {
+            code,
+            out_of_memory: false,
+        }
+    }
+
+    fn ended(code: i32) -> Record {
+        Record::Ended(End {
+            code,
+            asked: false,
+            out_of_memory: false,
+        })
+    }
+
+    #[test]
+    fn an_exit_code_of_0_without_a_record_proves_nothing() {
+        assert_eq!(proof(None, &exit(0)), Proof::Unproved);
+        assert_eq!(proof(Some(Record::Begun), &exit(0)), Proof::Unproved);
+    }
+
+    #[test]
+    fn a_record_stands_against_the_exit_code_of_a_start_that_was_held_back() {
+        let proved = proof(Some(ended(0)), &exit(REFUSED));
+        let expected = Proof::Ended {
+            exit: exit(0),
+            asked: false,
+        };
+        assert_eq!(proved, expected);
+    }
+
+    #[test]
+    fn what_was_killed_with_its_init_was_killed_from_outside() {
+        assert_eq!(proof(Some(Record::Begun), &exit(KILLED)), Proof::Killed);
+        let for_memory = Exit {
+            code: KILLED,
+            out_of_memory: true,
+        };
+        let proved = proof(Some(Record::Begun), &for_memory);
+        assert_eq!(proved, Proof::by_engine(&for_memory));
+    }
+
+    #[test]
+    fn a_program_that_could_not_be_latched_did_not_run() {
+        let enospc = 28;
+        let Proof::NeverRan(why) = proof(Some(Record::Never { errno: enospc }), &exit(REFUSED))
+        else {
+            panic!("it did run");
+        };
+        assert!(why.contains("No space left on device"), "{why}");
+    }
+}

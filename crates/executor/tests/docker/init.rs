@@ -1,0 +1,210 @@
+//! The init: a container that is started twice runs its program once, and an end counts by its record.
+
+use std::time::Duration;
+
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, KillContainerOptionsBuilder, RemoveImageOptionsBuilder,
+};
+use futures_util::TryStreamExt;
+use trainyard_core::render::RenderedCommand;
+use trainyard_core::stage::PullPolicy;
+use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::docker::Docker;
+use trainyard_executor::{Executor, Exit, Handle, Proof, Status};
+use uuid::Uuid;
+
+use crate::place::{Containers, client, script};
+
+/// Waits for the end, reads the log, and says what is proved then: the order of a supervisor.
+pub(crate) async fn proof(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Proof {
+    let seen = seen(kit, executor, handle).await;
+    kit.printed(executor, handle).await;
+    executor.prove(handle, &seen).await.unwrap()
+}
+
+/// What the engine says of an end.
+async fn seen(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Exit {
+    match kit.end(executor, handle).await {
+        Status::Exited {
+            code,
+            out_of_memory,
+            ..
+        } => Exit {
+            code,
+            out_of_memory,
+        },
+        other => panic!("it has not ended: {other:?}"),
+    }
+}
+
+const fn ended(code: i32) -> Proof {
+    Proof::Ended {
+        exit: Exit {
+            code,
+            out_of_memory: false,
+        },
+        asked: false,
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_is_started_again_runs_nothing_and_its_record_stands() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let spec = kit.spec_of(script("echo ran; exit 3"));
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 3);
+        // What a daemon that was paused before its call, or any person, may do.
+        client()
+            .start_container(&handle.container, None)
+            .await
+            .unwrap();
+        let seen = seen(&kit, &executor, &handle).await;
+        assert_eq!(seen.code, 125, "the engine has forgotten the 3");
+        assert_eq!(kit.printed(&executor, &handle).await.stdout, "ran\n");
+        assert_eq!(executor.prove(&handle, &seen).await, Ok(ended(3)));
+        // A daemon that has not read the log finds the record in the container.
+        let other = kit.subject.make().await;
+        assert_eq!(other.prove(&handle, &seen).await, Ok(ended(3)));
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_record_is_not_part_of_the_log() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let spec = kit.spec_of(script("echo out; printf 'half a line' >&2"));
+        let (handle, _) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!(printed.stdout, "out\n");
+        assert_eq!(printed.stderr, "half a line");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_end_without_a_record_is_not_believed() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let spec = kit.spec_of(script("rm /trainyard/run/latch"));
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0);
+        let other = kit.subject.make().await;
+        let seen = seen(&kit, &other, &handle).await;
+        assert_eq!(other.prove(&handle, &seen).await, Ok(Proof::Unproved));
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kill_from_outside_is_told_from_one_of_the_program_s_own() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let spec = kit.spec_of(script("echo up; sleep 600"));
+        let handle = kit.start(&executor, &spec).await;
+        kit.first_frame(&executor, &handle).await;
+        let options = KillContainerOptionsBuilder::default()
+            .signal("KILL")
+            .build();
+        client()
+            .kill_container(&handle.container, Some(options))
+            .await
+            .unwrap();
+        assert_eq!(proof(&kit, &executor, &handle).await, Proof::Killed);
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_that_was_asked_to_stop_is_known_to_have_been() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "trap 'exit 0' TERM; echo up; while true; do sleep 0.05; done";
+        let handle = kit.start(&executor, &kit.spec_of(script(text))).await;
+        kit.first_frame(&executor, &handle).await;
+        executor
+            .stop(&handle, Duration::from_secs(10))
+            .await
+            .unwrap();
+        let expected = Proof::Ended {
+            exit: Exit {
+                code: 0,
+                out_of_memory: false,
+            },
+            asked: true,
+        };
+        assert_eq!(proof(&kit, &executor, &handle).await, expected);
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_of_a_daemon_without_an_init_counts_by_the_engine_s_word() {
+    check(Containers::without_init().await, |kit| async move {
+        let older = kit.subject.make().await;
+        let (handle, _) = kit.run(&older, &kit.spec_of(script("exit 3"))).await;
+        let mut config = crate::place::config();
+        config.instance = kit.subject.instance();
+        let newer = Docker::connect(config).await.unwrap();
+        let seen = seen(&kit, &newer, &handle).await;
+        assert_eq!(newer.prove(&handle, &seen).await, Ok(ended(3)));
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_with_nothing_but_a_program_runs_under_any_user() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let image = bare_image("1234:1234").await;
+        let prepared = crate::images::prepare(&image, PullPolicy::Never)
+            .await
+            .unwrap();
+        let mut spec = kit.spec_of(script(""));
+        let command = ["/busybox", "id", "-u"].map(str::to_owned).to_vec();
+        spec.command = Some(RenderedCommand::Exec(command));
+        spec.image = prepared.id;
+        let handle = kit.start(&executor, &spec).await;
+        let proved = proof(&kit, &executor, &handle).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!((proved, printed.stdout.as_str()), (ended(0), "1234\n"));
+        executor.remove(&handle).await.unwrap();
+        let options = RemoveImageOptionsBuilder::default().force(true).build();
+        client()
+            .remove_image(&image, Some(options), None)
+            .await
+            .unwrap();
+        kit
+    })
+    .await;
+}
+
+/// An image with one static program in it: no shell by name, no /tmp, no /etc.
+async fn bare_image(user: &str) -> String {
+    let name = format!("trainyard-test/bare-{}", Uuid::now_v7());
+    let busybox = crate::place::busybox();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(busybox.len() as u64);
+    header.set_mode(0o755);
+    archive
+        .append_data(&mut header, "busybox", busybox.as_slice())
+        .unwrap();
+    let options = CreateImageOptionsBuilder::default()
+        .from_src("-")
+        .repo(&name)
+        .tag("1")
+        .changes(vec![format!("USER {user}")])
+        .build();
+    let body = bollard::body_full(archive.into_inner().unwrap().into());
+    let made = client().create_image(Some(options), Some(body), None);
+    made.try_collect::<Vec<_>>().await.unwrap();
+    format!("{name}:1")
+}

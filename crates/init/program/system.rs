@@ -1,0 +1,249 @@
+//! System calls, as the kernel has them: there is no library beneath this program.
+
+use core::arch::asm;
+
+/// The number of an error, as in `errno`.
+pub type Errno = i32;
+
+pub const ENOENT: Errno = 2;
+pub const EACCES: Errno = 13;
+pub const EEXIST: Errno = 17;
+pub const ENOTDIR: Errno = 20;
+
+pub const SIGINT: i32 = 2;
+pub const SIGQUIT: i32 = 3;
+pub const SIGTERM: i32 = 15;
+pub const SIGCHLD: i32 = 17;
+
+pub const O_RDONLY: usize = 0;
+pub const O_WRONLY: usize = 1;
+pub const O_CREAT: usize = 0o100;
+pub const O_EXCL: usize = 0o200;
+pub const O_CLOEXEC: usize = 0o2_000_000;
+
+const AT_FDCWD: usize = -100_isize as usize;
+const WNOHANG: usize = 1;
+const PR_SET_CHILD_SUBREAPER: usize = 36;
+const SIG_SETMASK: usize = 2;
+/// Bytes of the kernel's set of signals.
+const SIGSET: usize = 8;
+
+#[cfg(target_arch = "x86_64")]
+mod number {
+    pub const READ: usize = 0;
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
+    pub const RT_SIGPROCMASK: usize = 14;
+    pub const PWRITE64: usize = 18;
+    pub const CLONE: usize = 56;
+    pub const EXECVE: usize = 59;
+    pub const WAIT4: usize = 61;
+    pub const KILL: usize = 62;
+    pub const PRCTL: usize = 157;
+    pub const RT_SIGTIMEDWAIT: usize = 128;
+    pub const EXIT_GROUP: usize = 231;
+    pub const OPENAT: usize = 257;
+    pub const MKDIRAT: usize = 258;
+}
+
+#[cfg(target_arch = "aarch64")]
+mod number {
+    pub const READ: usize = 63;
+    pub const WRITE: usize = 64;
+    pub const CLOSE: usize = 57;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const PWRITE64: usize = 68;
+    pub const CLONE: usize = 220;
+    pub const EXECVE: usize = 221;
+    pub const WAIT4: usize = 260;
+    pub const KILL: usize = 129;
+    pub const PRCTL: usize = 167;
+    pub const RT_SIGTIMEDWAIT: usize = 137;
+    pub const EXIT_GROUP: usize = 94;
+    pub const OPENAT: usize = 56;
+    pub const MKDIRAT: usize = 34;
+}
+
+/// Calls the kernel.
+///
+/// # Safety
+/// As the call's own page says of its arguments.
+#[cfg(target_arch = "x86_64")]
+unsafe fn call(number: usize, arguments: [usize; 5]) -> Result<usize, Errno> {
+    let [a, b, c, d, e] = arguments;
+    let answer: isize;
+    // SAFETY: the kernel keeps all registers but these.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => answer,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result(answer)
+}
+
+/// Calls the kernel.
+///
+/// # Safety
+/// As the call's own page says of its arguments.
+#[cfg(target_arch = "aarch64")]
+unsafe fn call(number: usize, arguments: [usize; 5]) -> Result<usize, Errno> {
+    let [a, b, c, d, e] = arguments;
+    let answer: isize;
+    // SAFETY: the kernel keeps all registers but x0.
+    unsafe {
+        asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") a => answer,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+            options(nostack),
+        );
+    }
+    result(answer)
+}
+
+fn result(answer: isize) -> Result<usize, Errno> {
+    if (-4095..0).contains(&answer) {
+        Err(-answer as Errno)
+    } else {
+        Ok(answer as usize)
+    }
+}
+
+/// A text that ends with a zero byte, as the kernel wants it.
+pub type Text = *const u8;
+
+/// Opens a file. The path must be a zero-terminated text.
+pub fn open(path: Text, flags: usize, mode: usize) -> Result<i32, Errno> {
+    // SAFETY: reads a zero-terminated text.
+    unsafe { call(number::OPENAT, [AT_FDCWD, path as usize, flags, mode, 0]) }.map(|fd| fd as i32)
+}
+
+pub fn make_folder(path: Text, mode: usize) -> Result<(), Errno> {
+    // SAFETY: reads a zero-terminated text.
+    unsafe { call(number::MKDIRAT, [AT_FDCWD, path as usize, mode, 0, 0]) }.map(|_| ())
+}
+
+pub fn close(fd: i32) {
+    // SAFETY: no memory is involved.
+    let _ = unsafe { call(number::CLOSE, [fd as usize, 0, 0, 0, 0]) };
+}
+
+pub fn read(fd: i32, to: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: writes no more than the length of the slice.
+    unsafe {
+        call(
+            number::READ,
+            [fd as usize, to.as_mut_ptr() as usize, to.len(), 0, 0],
+        )
+    }
+}
+
+pub fn write(fd: i32, bytes: &[u8]) {
+    // SAFETY: reads no more than the length of the slice.
+    let _ = unsafe {
+        call(
+            number::WRITE,
+            [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0],
+        )
+    };
+}
+
+/// Writes at the beginning of a file, over what is there.
+pub fn write_at_start(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: reads no more than the length of the slice.
+    unsafe {
+        call(
+            number::PWRITE64,
+            [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0],
+        )
+    }
+}
+
+/// Blocks the signals of a set; the set that was blocked before.
+pub fn block(signals: u64) -> u64 {
+    let mut before = 0_u64;
+    // SAFETY: reads and writes one set each.
+    let _ = unsafe {
+        let sets = [&raw const signals as usize, &raw mut before as usize];
+        call(
+            number::RT_SIGPROCMASK,
+            [SIG_SETMASK, sets[0], sets[1], SIGSET, 0],
+        )
+    };
+    before
+}
+
+/// Waits for a blocked signal; zero where something else woke us.
+pub fn next_signal(signals: u64) -> i32 {
+    // SAFETY: reads one set; no information and no timeout are asked for.
+    let signal = unsafe {
+        call(
+            number::RT_SIGTIMEDWAIT,
+            [&raw const signals as usize, 0, 0, SIGSET, 0],
+        )
+    };
+    signal.map_or(0, |signal| signal as i32)
+}
+
+/// Splits into two processes; zero in the child.
+pub fn fork() -> Result<i32, Errno> {
+    // SAFETY: without CLONE_VM the child has memory and stack of its own.
+    unsafe { call(number::CLONE, [SIGCHLD as usize, 0, 0, 0, 0]) }.map(|pid| pid as i32)
+}
+
+/// Becomes another program; returns only where that failed.
+pub fn execute(path: Text, arguments: *const Text, environment: *const Text) -> Errno {
+    // SAFETY: the lists come from the kernel itself and end with a null.
+    let answer = unsafe {
+        call(
+            number::EXECVE,
+            [
+                path as usize,
+                arguments as usize,
+                environment as usize,
+                0,
+                0,
+            ],
+        )
+    };
+    answer.err().unwrap_or_default()
+}
+
+/// Takes the status of a child that has ended: its id and status; `None` where none has.
+pub fn reap() -> Option<(i32, i32)> {
+    let mut status = 0_i32;
+    // SAFETY: writes one status.
+    let pid = unsafe {
+        call(
+            number::WAIT4,
+            [usize::MAX, &raw mut status as usize, WNOHANG, 0, 0],
+        )
+    };
+    match pid {
+        Ok(0) | Err(_) => None,
+        Ok(pid) => Some((pid as i32, status)),
+    }
+}
+
+pub fn send(pid: i32, signal: i32) {
+    // SAFETY: no memory is involved.
+    let _ = unsafe { call(number::KILL, [pid as usize, signal as usize, 0, 0, 0]) };
+}
+
+/// Orphans become children of this process, also where it is not the first one.
+pub fn adopt_orphans() {
+    // SAFETY: no memory is involved.
+    let _ = unsafe { call(number::PRCTL, [PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0]) };
+}
+
+pub fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: does not return.
+        let _ = unsafe { call(number::EXIT_GROUP, [code as usize, 0, 0, 0, 0]) };
+    }
+}

@@ -1,0 +1,30 @@
+//! What the program writes and the library reads, compiled into both: no `std` here.
+//!
+//! One line of fixed length, so that the line of the end goes over that of the start without any more
+//! room on a disk that may be full by then:
+//!
+//!     trainyard-init 1 begun code=000 signal=00 asked=0 oom=0 errno=000·······
+//!
+//! `asked`: the program was sent SIGTERM, SIGINT or SIGQUIT. `oom`: the kernel killed a process of the
+//! container for its use of memory. `errno`: why the program was never run (`never`).
+
+/// Length of a line, its newline included, in bytes.
+pub(crate) const LINE: usize = 80;
+
+/// In front of the line where it is written to the log: no program prints this by accident.
+pub(crate) const MARK: u8 = 0x1e;
+
+/// What a line begins with; the number is the version of the format.
+pub(crate) const PREFIX: &[u8] = b"trainyard-init 1 ";
+
+/// Before the program runs.
+pub(crate) const BEGUN: &[u8] = b"begun";
+
+/// After it ended.
+pub(crate) const ENDED: &[u8] = b"ended";
+
+/// When it cannot be run: the latch could not be made.
+pub(crate) const NEVER: &[u8] = b"never";
+
+/// Exit code of an init that does not run the program: the latch was there, or could not be made.
+pub const REFUSED: i32 = 125;

@@ -1,0 +1,201 @@
+//! What the program promises, run as a process of this machine: a kernel is all that it needs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use trainyard_init::{End, PROGRAM, REFUSED, Record};
+
+/// How long anything here may take on a busy machine.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// A folder with the program, and the place of its latch.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        fs::write(place.program(), PROGRAM).unwrap();
+        fs::set_permissions(place.program(), fs::Permissions::from_mode(0o755)).unwrap();
+        place
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("init")
+    }
+
+    fn latch(&self) -> PathBuf {
+        self.folder.path().join("run/latch")
+    }
+
+    fn command(&self, program: &[&str]) -> Command {
+        let mut command = Command::new(self.program());
+        command.arg(self.latch()).args(program);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, script: &str) -> Output {
+        self.command(&["sh", "-c", script]).output().unwrap()
+    }
+
+    fn record(&self) -> Option<Record> {
+        Record::parse(&fs::read(self.latch()).ok()?)
+    }
+}
+
+fn ended(code: i32) -> Record {
+    Record::Ended(End {
+        code,
+        asked: false,
+        out_of_memory: false,
+    })
+}
+
+/// Waits until `holds`.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + BOUND;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {BOUND:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_second_start_runs_nothing_and_leaves_the_record_alone() {
+    let place = Place::new();
+    let first = place.run("echo ran; exit 3");
+    assert_eq!(first.status.code(), Some(3));
+    assert_eq!(first.stdout, b"ran\n");
+    let second = place.run("echo ran; exit 3");
+    assert_eq!(second.status.code(), Some(REFUSED));
+    assert_eq!((second.stdout, second.stderr), (Vec::new(), Vec::new()));
+    assert_eq!(place.record(), Some(ended(3)));
+}
+
+#[test]
+fn the_end_is_recorded_in_the_latch_and_told_on_standard_error() {
+    let place = Place::new();
+    let output = place.run("printf half >&2");
+    let (marked, record) = Record::find(&output.stderr).unwrap();
+    assert_eq!(&output.stderr[..marked.start], b"half");
+    assert_eq!(record, ended(0));
+    assert_eq!(place.record(), Some(ended(0)));
+}
+
+#[test]
+fn a_program_that_is_killed_with_its_init_leaves_no_end() {
+    let place = Place::new();
+    let mut child = place.command(&["sleep", "60"]).spawn().unwrap();
+    until("it has begun", || place.record() == Some(Record::Begun));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(place.record(), Some(Record::Begun));
+    let again = place.run("echo ran");
+    assert_eq!((again.status.code(), again.stdout), (Some(REFUSED), vec![]));
+}
+
+#[test]
+fn signals_reach_the_program_and_being_asked_to_end_is_recorded() {
+    let place = Place::new();
+    let script = "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    let child = place.command(&["sh", "-c", script]).spawn().unwrap();
+    until("it has begun", || place.record() == Some(Record::Begun));
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    // As often as it takes: the shell may not have its trap yet, and then dies of the first.
+    kill(pid, Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let Some(Record::Ended(end)) = place.record() else {
+        panic!("{:?}", place.record());
+    };
+    assert!(end.asked);
+    assert_eq!(output.status.code(), Some(end.code));
+}
+
+#[test]
+fn a_death_by_a_signal_is_told_as_shells_do() {
+    let place = Place::new();
+    let output = place.run("kill -SEGV $$");
+    assert_eq!(output.status.code(), Some(139));
+    assert_eq!(place.record(), Some(ended(139)));
+}
+
+#[test]
+fn orphans_are_reaped_while_the_program_goes_on() {
+    let place = Place::new();
+    // The inner shell leaves a child behind; the outer waits until that is gone, not a zombie.
+    let script = "sh -c 'true & echo $!' > orphan; read pid < orphan; \
+                  while [ -e /proc/$pid ]; do sleep 0.02; done; echo reaped";
+    let mut command = place.command(&["timeout", "20", "sh", "-c", script]);
+    let output = command.current_dir(place.folder.path()).output().unwrap();
+    assert_eq!(output.stdout, b"reaped\n");
+}
+
+#[test]
+fn a_program_is_searched_in_the_path_and_named_where_it_is_missing() {
+    let place = Place::new();
+    let output = place.command(&["no-such-program"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(127));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("`no-such-program`: the image has no such program"),
+        "{said}"
+    );
+
+    let place = Place::new();
+    let mut command = place.command(&["true"]);
+    let output = command.env("PATH", "/nowhere::/bin").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn what_is_no_program_is_told_by_126() {
+    let place = Place::new();
+    let file = place.folder.path().join("notes.txt");
+    fs::write(&file, "not a program").unwrap();
+    let output = place.command(&[file.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(126));
+}
+
+#[test]
+fn without_a_place_for_the_latch_nothing_is_run_and_it_says_why() {
+    let place = Place::new();
+    let mut command = Command::new(place.program());
+    let output = command
+        .args(["/proc/none/latch", "echo", "ran"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(REFUSED));
+    assert!(output.stdout.is_empty());
+    let (_, record) = Record::find(&output.stderr).unwrap();
+    let enoent = 2;
+    assert_eq!(record, Record::Never { errno: enoent });
+}
+
+#[test]
+fn the_program_is_small_and_needs_no_library() {
+    // An ELF file with a program interpreter would need one in the image.
+    let place = Place::new();
+    let headers = Command::new("readelf")
+        .arg("-l")
+        .arg(place.program())
+        .output()
+        .unwrap();
+    let headers = String::from_utf8_lossy(&headers.stdout).into_owned();
+    assert!(
+        headers.contains("LOAD") && !headers.contains("INTERP"),
+        "{headers}"
+    );
+    assert!(PROGRAM.len() < 64 * 1024, "{}", PROGRAM.len());
+}
