@@ -1,40 +1,70 @@
 //! The bare loop: the same containers, with the same limits and restrictions, created, started, waited
-//! for and removed over the Docker API, and nothing else.
+//! for and removed over the Docker API, and nothing else. What is the first process in them is asked
+//! for: nothing but the program, or the init of ours, whose volume an earlier run has left.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+};
 use bollard::query_parameters::{
-    CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
+    CreateContainerOptions, ListVolumesOptionsBuilder, RemoveContainerOptions,
+    StartContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt;
 use futures_util::stream;
 use trainyard_tests::engine::IMAGE;
 
+/// The first process of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The program itself.
+    Program,
+    /// The init of Trainyard.
+    Init,
+}
+
 /// Runs `count` containers of `true`, `at_once` at the same time. Returns how long that took.
-pub(crate) fn containers(count: usize, at_once: usize) -> Duration {
+pub(crate) fn containers(count: usize, at_once: usize, first: First) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let docker = Docker::connect_with_local_defaults().unwrap();
+        let volume = match first {
+            First::Program => None,
+            First::Init => Some(init_volume(&docker).await),
+        };
         let begun = Instant::now();
         stream::iter(0..count)
-            .for_each_concurrent(at_once, |_| one(&docker))
+            .for_each_concurrent(at_once, |_| one(&docker, volume.as_deref()))
             .await;
         begun.elapsed()
     })
 }
 
-async fn one(docker: &Docker) {
+async fn init_volume(docker: &Docker) -> String {
+    let label = HashMap::from([("label", vec!["io.trainyard.init.volume"])]);
+    let options = ListVolumesOptionsBuilder::default().filters(&label).build();
+    let volumes = docker.list_volumes(Some(options)).await.unwrap().volumes;
+    volumes.unwrap().remove(0).name
+}
+
+async fn one(docker: &Docker, init: Option<&str>) {
+    let command: &[&str] = match init {
+        None => &["true"],
+        Some(_) => &["/trainyard/init/init", "/trainyard/run/latch", "true"],
+    };
+    let mut host = host_config();
+    host.mounts = init.map(|volume| vec![read_only(volume)]);
     let body = ContainerCreateBody {
         image: Some(IMAGE.to_owned()),
-        entrypoint: Some(vec!["true".to_owned()]),
+        entrypoint: Some(command.iter().map(|word| (*word).to_owned()).collect()),
         working_dir: Some("/workspace".to_owned()),
-        host_config: Some(host_config()),
+        host_config: Some(host),
         ..ContainerCreateBody::default()
     };
     let id = docker
@@ -64,7 +94,6 @@ fn host_config() -> HostConfig {
         pids_limit: Some(4096),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        init: Some(true),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([
@@ -73,6 +102,20 @@ fn host_config() -> HostConfig {
             ])),
         }),
         ..HostConfig::default()
+    }
+}
+
+fn read_only(volume: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume.to_owned()),
+        target: Some("/trainyard/init".to_owned()),
+        read_only: Some(true),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
     }
 }
 

@@ -9,7 +9,7 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
 
-use crate::bare;
+use crate::bare::{self, First};
 use crate::figures::{Figure, median};
 
 const BOUND: Duration = Duration::from_secs(300);
@@ -74,11 +74,14 @@ fn stages(count: usize, chained: bool, command: &str) -> String {
 }
 
 fn against_bare(what: &str, bench: &Bench, rounds: usize, count: usize, at_once: usize) -> Figure {
-    let _ = (bench.seconds(), bare::containers(count, at_once));
+    let _ = (
+        bench.seconds(),
+        bare::containers(count, at_once, First::Program),
+    );
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let own = bench.seconds();
-        let bare = bare::containers(count, at_once).as_secs_f64();
+        let bare = bare::containers(count, at_once, First::Program).as_secs_f64();
         ours.push(own);
         theirs.push(bare);
         ratios.push(own / bare);
@@ -100,6 +103,29 @@ pub(crate) fn chain(rounds: usize) -> Figure {
 pub(crate) fn wide(rounds: usize) -> Figure {
     let bench = Bench::new(&stages(32, false, "\"true\""), &["--parallelism", "4"]);
     against_bare("32 containers, 4 at a time", &bench, rounds, 32, 4)
+}
+
+/// What the init costs a container, between bare loops: Trainyard's other costs are not in it. Needs the
+/// volume that an earlier figure's daemon has made.
+pub(crate) fn init(rounds: usize) -> Figure {
+    const CONTAINERS: usize = 10;
+    let each =
+        |first| bare::containers(CONTAINERS, 1, first).as_secs_f64() * 1000.0 / CONTAINERS as f64;
+    let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let pair = (each(First::Init), each(First::Program));
+        with.push(pair.0);
+        without.push(pair.1);
+        ratios.push(pair.0 / pair.1);
+    }
+    let cost = median(&with) - median(&without);
+    Figure {
+        what: "a container with the init".to_owned(),
+        value: format!("{:.1} ms ({cost:+.1} ms)", median(&with)),
+        against: format!("without {:.1} ms", median(&without)),
+        ratio: Some(median(&ratios)),
+        aim: "at most 5 ms more",
+    }
 }
 
 pub(crate) fn fake(rounds: usize) -> Vec<Figure> {
