@@ -108,7 +108,7 @@ impl Engine {
 
     pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
         self.fresh.take(container);
-        self.records.forget(container);
+        self.ends.forget(container);
         let options = RemoveContainerOptionsBuilder::default()
             .force(true)
             .v(true)

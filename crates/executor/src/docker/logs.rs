@@ -26,7 +26,7 @@ use trainyard_core::Timestamp;
 use trainyard_init::Record;
 
 use super::errors::{Trouble, gone};
-use super::proof::Records;
+use super::proof::Ends;
 use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
 
 /// How far times may run backwards, in seconds.
@@ -37,9 +37,10 @@ pub(super) fn open(
     client: &Client,
     container: &str,
     after: Option<LogCursor>,
-    records: Arc<Records>,
+    ends: Arc<Ends>,
 ) -> LogStream {
-    let reader = Reader::open(client.clone(), container.to_owned(), after, true, records);
+    let follow = !ends.has_ended(container);
+    let reader = Reader::open(client.clone(), container.to_owned(), after, follow, ends);
     Box::pin(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match reader.next().await? {
@@ -56,7 +57,7 @@ struct Reader {
     position: Position,
     sent: BoxStream<'static, Result<LogOutput, bollard::errors::Error>>,
     following: bool,
-    records: Arc<Records>,
+    ends: Arc<Ends>,
 }
 
 impl Reader {
@@ -65,7 +66,7 @@ impl Reader {
         container: String,
         after: Option<LogCursor>,
         follow: bool,
-        records: Arc<Records>,
+        ends: Arc<Ends>,
     ) -> Self {
         let position = Position::after(after);
         let options = LogsOptionsBuilder::default()
@@ -82,7 +83,7 @@ impl Reader {
             position,
             sent,
             following: follow,
-            records,
+            ends,
         }
     }
 
@@ -109,8 +110,8 @@ impl Reader {
                 // to be read. What is left is asked for once more, now that nothing comes after it.
                 None if self.following => {
                     let (client, container) = (self.client.clone(), self.container.clone());
-                    let (cursor, records) = (self.position.cursor(), Arc::clone(&self.records));
-                    *self = Self::open(client, container, Some(cursor), false, records);
+                    let (cursor, ends) = (self.position.cursor(), Arc::clone(&self.ends));
+                    *self = Self::open(client, container, Some(cursor), false, ends);
                 }
                 None => return None,
             }
@@ -124,7 +125,7 @@ impl Reader {
         if frame.stream == Stream::Stderr
             && let Some((place, record)) = Record::find(&frame.bytes)
         {
-            self.records.keep(&self.container, record);
+            self.ends.keep(&self.container, record);
             let before = frame.bytes.slice(..place.start);
             let after = frame.bytes.slice(place.end..);
             frame.bytes = if after.is_empty() {

@@ -50,7 +50,7 @@ use self::context::Recipe;
 use self::errors::{SHORT, within};
 use self::image::Images;
 use self::init::InitVolume;
-use self::proof::Records;
+use self::proof::Ends;
 use crate::contract::{
     Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
     LogStream, PreparedImage, Proof, Status,
@@ -71,7 +71,7 @@ struct Engine {
     images: Images,
     builds: Builds,
     init: InitVolume,
-    records: Arc<Records>,
+    ends: Arc<Ends>,
 }
 
 /// Containers that this process created and has not started.
@@ -104,7 +104,7 @@ impl Docker {
             images: Images::default(),
             builds: Builds::default(),
             init: InitVolume::default(),
-            records: Arc::default(),
+            ends: Arc::default(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -206,18 +206,18 @@ impl Executor for Docker {
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
         let engine = &self.engine;
-        status::wait(&engine.client, &handle.container, !engine.config.init).await
+        let container = &handle.container;
+        let status = status::wait(&engine.client, container, !engine.config.init).await?;
+        if matches!(status, Status::Exited { .. }) {
+            engine.ends.saw(container);
+        }
+        Ok(status)
     }
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
         let engine = &self.engine;
-        let records = Arc::clone(&engine.records);
-        Ok(logs::open(
-            &engine.client,
-            &handle.container,
-            after,
-            records,
-        ))
+        let ends = Arc::clone(&engine.ends);
+        Ok(logs::open(&engine.client, &handle.container, after, ends))
     }
 
     async fn collect(

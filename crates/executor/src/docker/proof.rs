@@ -5,7 +5,7 @@
 //! container and into its log. The log is read anyway, so the record in passing costs nothing; only
 //! where it did not come by is it fetched from the container, which takes the engine some 50 ms.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use trainyard_init::{End, REFUSED, Record};
@@ -19,32 +19,51 @@ use crate::contract::{Error, Exit, Proof, Status};
 /// Exit code of what was killed by SIGKILL.
 const KILLED: i32 = 128 + 9;
 
-/// Records that came by in logs, by container.
+/// What this process knows of containers that have ended, until they are removed: it saves calls.
 #[derive(Debug, Default)]
-pub(super) struct Records(Mutex<HashMap<String, Record>>);
+pub(super) struct Ends(Mutex<Known>);
 
-impl Records {
-    /// Keeps a record until its container is removed.
+#[derive(Debug, Default)]
+struct Known {
+    ended: HashSet<String>,
+    /// Records that came by in logs.
+    records: HashMap<String, Record>,
+}
+
+impl Ends {
+    /// A record came by.
     pub(super) fn keep(&self, container: &str, record: Record) {
-        self.locked().insert(container.to_owned(), record);
+        self.locked().records.insert(container.to_owned(), record);
+    }
+
+    /// A container was seen to have ended.
+    pub(super) fn saw(&self, container: &str) {
+        self.locked().ended.insert(container.to_owned());
+    }
+
+    /// Whether a container is known to have ended: nothing comes to its log any more.
+    pub(super) fn has_ended(&self, container: &str) -> bool {
+        self.locked().ended.contains(container)
     }
 
     pub(super) fn forget(&self, container: &str) {
-        self.locked().remove(container);
+        let mut known = self.locked();
+        known.ended.remove(container);
+        known.records.remove(container);
     }
 
-    fn of(&self, container: &str) -> Option<Record> {
-        self.locked().get(container).copied()
+    fn record(&self, container: &str) -> Option<Record> {
+        self.locked().records.get(container).copied()
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<String, Record>> {
+    fn locked(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Engine {
     pub(super) async fn prove(&self, container: &str, seen: &Exit) -> Result<Proof, Error> {
-        if let Some(record) = self.records.of(container) {
+        if let Some(record) = self.ends.record(container) {
             return Ok(proof(Some(record), seen));
         }
         let Some(found) = status::look(&self.client, container).await? else {
