@@ -194,7 +194,10 @@ fn daily_and_rarer_times_follow_the_rule_from_2020_to_2037() {
 fn frequent_times_follow_the_rule_around_every_change_from_2020_to_2037() {
     for timezone in ZONES {
         let changes = changes(timezone);
-        assert!(changes.len() >= 34, "{timezone} changes its clock twice a year");
+        assert!(
+            changes.len() >= 34,
+            "{timezone} changes its clock twice a year"
+        );
         for change in changes {
             let (from, to) = (change - TimeDelta::days(2), change + TimeDelta::days(2));
             for expression in [

@@ -6,6 +6,8 @@ mod daemon_is_killed;
 mod docker_answers_are_lost;
 mod dockerd_is_killed;
 mod postgres_restarts;
+mod power_fails;
+mod stages_are_killed;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,40 @@
+//! F14: the power fails: engine, shims, containers and daemon are gone at once. Nothing runs twice
+//! afterwards, and nothing that has not come to its end counts as a success.
+
+use std::time::Duration;
+
+use trainyard_rig::engine::Killed;
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::trials::{Trials, Verdict};
+
+use crate::{BOUND, timed};
+
+const STAGES: usize = 8;
+
+#[test]
+fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
+    let trials = Trials::new("F14 power cut", "0 false successes, 0 duplicates", 4);
+    let summary = trials.run(
+        |trial| {
+            Fleet::with_wide_dag(&FleetOptions::new(trial.seed), STAGES, |_| {
+                "sleep 1".to_owned()
+            })
+        },
+        |trial, fleet| {
+            let run = fleet.trigger();
+            // From before the first container to about the last one's end.
+            std::thread::sleep(trial.dice().between(Duration::ZERO, Duration::from_secs(5)));
+            fleet.first_mut().kill();
+            fleet.engine.kill(Killed::Everything);
+            fleet.engine.up();
+            fleet.first_mut().start();
+            let (_, recovery) = timed(|| fleet.finished(run, BOUND));
+            Verdict {
+                violations: fleet.violations(),
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
