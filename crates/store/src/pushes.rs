@@ -282,7 +282,9 @@ async fn make_current(
     path: &str,
 ) -> Result<()> {
     sqlx::query!(
-        "update dag set current_version = $2, path = $3 where id = $1",
+        // What a commit changes may be mended by it; if not, it is held back again.
+        "with released as (delete from quarantine where dag = $1)
+        update dag set current_version = $2, path = $3 where id = $1",
         dag.0,
         version.0,
         path

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::encoding;
 use crate::error::{Error, Result};
+use crate::quarantine::{Subject, Weight};
 use crate::secrets::open_text;
 use crate::store::{Core, Store};
 
@@ -183,13 +184,16 @@ impl Store {
     pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
         let rows = sqlx::query!(
             "select id, name, url, followed_branch, credentials, last_sync_at, syncs_asked from repo
-             where next_sync_at <= clock_timestamp() order by next_sync_at"
+             where next_sync_at <= clock_timestamp()
+                and not exists (select from quarantine q where q.repo = repo.id and q.held_at is not null)
+             order by next_sync_at"
         )
         .fetch_all(&self.core.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let id = RepoId(row.id);
+        let mut repos = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = RepoId(row.id);
+            let read = || -> Result<RepoToSync> {
                 Ok(RepoToSync {
                     id,
                     name: RepoName::new(row.name)
@@ -203,8 +207,17 @@ impl Store {
                     synced_before: row.last_sync_at.is_some(),
                     asked: row.syncs_asked,
                 })
-            })
-            .collect()
+            };
+            match read() {
+                Ok(repo) => repos.push(repo),
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.record_trouble(Subject::Repo(id), "sync", &reason, Weight::Certain)
+                        .await?;
+                }
+            }
+        }
+        Ok(repos)
     }
 
     /// How long until the next repo is due; zero where one is, `None` without repos.
@@ -213,7 +226,8 @@ impl Store {
     /// Trouble with the database.
     pub async fn next_sync(&self) -> Result<Option<Duration>> {
         let row = sqlx::query!(
-            "select extract(epoch from min(next_sync_at) - clock_timestamp())::double precision as seconds from repo"
+            "select extract(epoch from min(next_sync_at) - clock_timestamp())::double precision as seconds from repo
+             where not exists (select from quarantine q where q.repo = repo.id and q.held_at is not null)"
         )
         .fetch_one(&self.core.pool)
         .await?;

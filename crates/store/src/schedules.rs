@@ -21,6 +21,7 @@ use crate::dags::{PinnedDag, pinned};
 use crate::encoding;
 use crate::encoding::param::{ValuesDoc, values, values_doc};
 use crate::error::{Error, Result, repeated};
+use crate::quarantine::{Subject, Weight};
 use crate::runs::advance::Progress;
 use crate::runs::overlap::lock_dag;
 use crate::runs::start::{NewRun, Recorded, start_run_in};
@@ -60,14 +61,15 @@ struct ScheduleRow {
 
 impl Store {
     /// Starts the runs of all ticks that are due. A DAG whose schedule cannot be read does not stop
-    /// the others: it is logged, and looked at again the next time.
+    /// the others: it is held back in quarantine.
     ///
     /// # Errors
     /// Trouble with the database.
     pub async fn fire_due_schedules(&self) -> Result<FireReport> {
         let mut report = FireReport::default();
         let dags = sqlx::query!(
-            "select dag from schedule where next_tick <= clock_timestamp()
+            "select dag from schedule s where next_tick <= clock_timestamp()
+                and not exists (select from quarantine q where q.dag = s.dag and q.held_at is not null)
              group by dag order by min(next_tick) limit $1",
             DAGS_AT_ONCE
         )
@@ -87,7 +89,10 @@ impl Store {
                     | Error::NotFound { .. }
                     | Error::Conflict { .. }),
                 ) => {
-                    tracing::error!(%error, dag.id = %dag, "a schedule cannot fire");
+                    let subject = Subject::Dag(dag);
+                    let reason = error.to_string();
+                    self.record_trouble(subject, "scheduling", &reason, Weight::Certain)
+                        .await?;
                 }
                 Err(error) => return Err(error),
             }

@@ -31,6 +31,7 @@ impl Store {
             r#"with picked as (
                 select a.id from attempt a join daemon d on d.id = a.owner
                 where a.state in ('claimed', 'running') and a.executor = $2
+                    and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
                     and (a.engine is null or a.engine is not distinct from $5)
                     and case when a.owner = $1
                         then a.id <> all($3) and a.claimed_at < clock_timestamp() - make_interval(secs => $4)

@@ -16,6 +16,7 @@ use crate::attempts::claim::ClaimedRow;
 use crate::dags::PinnedDag;
 use crate::encoding::event::place;
 use crate::error::{Error, Result};
+use crate::quarantine::{self, Subject, Weight};
 use crate::runs::state::{KnownRun, load_runs};
 use crate::store::Core;
 
@@ -52,7 +53,8 @@ pub struct Adopted {
     pub log_cursor: Option<(i64, i64)>,
 }
 
-/// Puts claims together. What cannot be read is ended as errored, so that it holds no capacity.
+/// Puts claims together. A run that cannot be read is held back in quarantine; what was claimed of it is
+/// given back, unless it may have a container.
 pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -91,8 +93,8 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
     for row in rows {
         match known.get(&row.run) {
             Some(Ok(run)) => claims.push(claim(row, run, &inputs)),
-            Some(Err(error)) => give_up(core, &row, error).await?,
-            None => give_up(core, &row, &Error::not_found(format!("run {}", row.run))).await?,
+            Some(Err(error)) => hold_back(core, &row, error).await?,
+            None => hold_back(core, &row, &Error::not_found(format!("run {}", row.run))).await?,
         }
     }
     Ok(claims)
@@ -170,18 +172,30 @@ async fn load_inputs(
         .collect()
 }
 
-/// Ends an attempt whose run cannot be read: nobody can run it, and it must not hold capacity.
-async fn give_up(core: &Core, row: &ClaimedRow, error: &Error) -> Result<()> {
-    tracing::error!(%error, run.id = %row.run, attempt = %row.attempt, "an attempt cannot be run");
-    sqlx::query!(
-        "update attempt set state = 'finished', finished_at = clock_timestamp(), outcome = 'errored',
-            reason_code = 'internal', reason_message = $3
-         where id = $1 and fence = $2 and state in ('claimed', 'running')",
-        row.attempt.0,
-        row.fence.0,
-        error.to_string()
-    )
-    .execute(&core.pool)
-    .await?;
+/// Holds a run back that cannot be read, and gives its attempt back where that never had a container.
+async fn hold_back(core: &Core, row: &ClaimedRow, error: &Error) -> Result<()> {
+    if error.is_transient() {
+        // The claim is this daemon's, and attended to by nobody: it is adopted later.
+        tracing::warn!(%error, run.id = %row.run, attempt = %row.attempt, "a claim could not be read");
+        return Ok(());
+    }
+    let subject = Subject::Run(row.run);
+    let reason = error.to_string();
+    quarantine::record(core, subject, "dispatch", &reason, Weight::Certain).await?;
+    if row.adopted.is_none() {
+        sqlx::query!(
+            "with released as (
+                update attempt set state = 'queued', owner = null, claimed_at = null
+                where id = $1 and fence = $2 and state = 'claimed' and stop_requested_at is null
+                returning run, stage, number
+            )
+            insert into run_event (run, at, kind, stage, attempt)
+            select run, clock_timestamp(), 'attempt_released', stage, number from released",
+            row.attempt.0,
+            row.fence.0
+        )
+        .execute(&core.pool)
+        .await?;
+    }
     Ok(())
 }

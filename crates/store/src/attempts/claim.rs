@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::attempts::assemble::{Claim, assemble};
 use crate::error::{Error, Result, repeated};
+use crate::quarantine::{self, Subject, Weight};
 use crate::runs::state::reference;
 use crate::store::{Core, Store};
 
@@ -111,8 +112,7 @@ impl Store {
     /// [`admit`]. A daemon whose lease ran out gets nothing until it renews it.
     ///
     /// # Errors
-    /// Trouble with the database. An attempt whose run cannot be read is ended as errored and left
-    /// out.
+    /// Trouble with the database. A run that cannot be read is held back in quarantine.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         let granted = repeated(|| async {
             let mut transaction = self.core.begin().await?;
@@ -218,7 +218,9 @@ async fn look(
         select null::uuid as waiting, null::timestamptz as queued_at, run as "run!", own, pools from held
         union all
         select a.id, a.queued_at, a.run, null, a.pools
-        from (select run from waiting_run where run is not null limit $3) w
+        from (select run from waiting_run w where run is not null
+                and not exists (select from quarantine q where q.run = w.run and q.held_at is not null)
+            limit $3) w
         cross join lateral (
             select id, run, queued_at, pools from attempt
             where run = w.run and state = 'queued' order by queued_at, stage limit (select slots from free)
@@ -227,22 +229,29 @@ async fn look(
         i64::from(request.capacity.slots_total),
         RUNS_AT_MOST
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     let mut free = Capacity {
         slots: request.capacity.slots_total,
         pools: request.capacity.pools_total.clone(),
         held: BTreeMap::new(),
     };
-    let (mut ids, mut waiting) = (Vec::new(), Vec::new());
+    let (mut ids, mut waiting, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         let run = RunId(row.run);
-        let pools = pools(row.pools)?;
+        let taken = pools(row.pools);
         if let (Some(id), Some(since)) = (row.waiting, row.queued_at) {
-            ids.push(id);
-            waiting.push(Waiting { run, since, pools });
+            match taken {
+                Ok(pools) => {
+                    ids.push(id);
+                    waiting.push(Waiting { run, since, pools });
+                }
+                Err(error) => unreadable.push((run, error.to_string())),
+            }
             continue;
         }
+        // What it takes of pools is known to nobody any more; its slot counts.
+        let pools = taken.unwrap_or_default();
         *free.held.entry(run).or_default() += 1;
         if row.own == Some(true) {
             free.slots = free.slots.saturating_sub(1);
@@ -252,6 +261,10 @@ async fn look(
                 *slots = slots.saturating_sub(used);
             }
         }
+    }
+    for (run, problem) in unreadable {
+        let (subject, place) = (Subject::Run(run), "dispatch");
+        quarantine::record_in(connection, subject, place, &problem, Weight::Certain).await?;
     }
     Ok((free, ids, waiting))
 }

@@ -14,6 +14,7 @@ use crate::artifacts::{ArtifactColumns, NewArtifact};
 use crate::attempts::assemble::{Claim, assemble};
 use crate::attempts::claim::{Granted, claim_in};
 use crate::error::{Error, Result, repeated};
+use crate::quarantine::{Subject, Weight};
 use crate::runs::advance::{Advanced, EndTaken, Facts, Progress, advance_in};
 use crate::store::{Core, Store};
 
@@ -60,8 +61,10 @@ impl Store {
     ) -> Result<Finished> {
         let run = finished.run;
         let result = self.batchers.finished.write((finished, claim)).await;
-        if let Err(Error::Corrupt { .. }) = &result {
-            self.postpone(run).await?;
+        if let Err(error @ Error::Corrupt { .. }) = &result {
+            let reason = error.to_string();
+            self.record_trouble(Subject::Run(run), "planning", &reason, Weight::Certain)
+                .await?;
         }
         result
     }

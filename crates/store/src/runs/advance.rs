@@ -17,6 +17,7 @@ use trainyard_core::run::{AttemptRef, Run, RunPhase};
 use trainyard_core::transition::Illegal;
 
 use crate::error::{Error, Result, repeated};
+use crate::quarantine::{Subject, Weight};
 use crate::runs::change::Changes;
 use crate::runs::lock::{LockedRun, lock_runs};
 use crate::runs::metrics::MetricColumns;
@@ -84,8 +85,10 @@ impl Store {
     /// `NotFound`, `Corrupt`, or trouble with the database.
     pub async fn advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
         let result = repeated(|| self.try_advance(run, events)).await;
-        if let Err(Error::Corrupt { .. }) = &result {
-            self.postpone(run).await?;
+        if let Err(error @ Error::Corrupt { .. }) = &result {
+            let reason = error.to_string();
+            self.record_trouble(Subject::Run(run), "planning", &reason, Weight::Certain)
+                .await?;
         }
         result
     }

@@ -10,9 +10,6 @@ use trainyard_core::id::RunId;
 use crate::error::Result;
 use crate::store::Store;
 
-/// How long a run that cannot be read is left alone.
-const POSTPONED: i64 = 600;
-
 impl Store {
     /// Unfinished runs that are due, the longest due first.
     ///
@@ -21,11 +18,14 @@ impl Store {
     pub async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>> {
         let rows = sqlx::query!(
             r#"with due as (
-                (select id as run, wake_at as at from run
-                    where wake_at <= clock_timestamp() order by wake_at limit $1)
+                (select id as run, wake_at as at from run r
+                    where wake_at <= clock_timestamp()
+                        and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)
+                    order by wake_at limit $1)
                 union all
-                (select run, deadline_at from attempt
+                (select run, deadline_at from attempt a
                     where state = 'running' and stop_requested_at is null and deadline_at <= clock_timestamp()
+                        and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
                     order by deadline_at limit $1)
             )
             select run as "run!" from due group by run order by min(at) limit $1"#,
@@ -43,9 +43,11 @@ impl Store {
     pub async fn next_wake(&self) -> Result<Option<Duration>> {
         let row = sqlx::query!(
             r#"select extract(epoch from least(
-                (select min(wake_at) from run where wake_at is not null),
-                (select min(deadline_at) from attempt
-                    where state = 'running' and stop_requested_at is null and deadline_at is not null)
+                (select min(wake_at) from run r where wake_at is not null
+                    and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)),
+                (select min(deadline_at) from attempt a
+                    where state = 'running' and stop_requested_at is null and deadline_at is not null
+                        and not exists (select from quarantine q where q.run = a.run and q.held_at is not null))
             ) - clock_timestamp())::double precision as seconds"#
         )
         .fetch_one(&self.core.pool)
@@ -53,22 +55,5 @@ impl Store {
         Ok(row
             .seconds
             .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
-    }
-
-    /// Leaves a run that cannot be read alone for a while, so that it does not keep the planner busy.
-    pub(crate) async fn postpone(&self, run: RunId) -> Result<()> {
-        sqlx::query!(
-            "with attempts as (
-                update attempt set deadline_at = clock_timestamp() + make_interval(secs => $2)
-                where run = $1 and state = 'running' and deadline_at is not null
-            )
-            update run set wake_at = clock_timestamp() + make_interval(secs => $2)
-            where id = $1 and phase <> 'finished'",
-            run.0,
-            POSTPONED as f64
-        )
-        .execute(&self.core.pool)
-        .await?;
-        Ok(())
     }
 }

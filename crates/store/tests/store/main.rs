@@ -18,6 +18,7 @@ mod logs;
 mod migrations;
 mod overlap;
 mod pushes;
+mod quarantine;
 mod repos;
 mod retention;
 mod runs;

@@ -67,6 +67,11 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_124_000_002,
         "update attempt set engine = 'ABCD:EFGH' where id = '00000000-0000-7000-8000-000000000008';",
     ),
+    (
+        20_261_125_000_001,
+        "insert into quarantine (dag, place, reason, failures, first_at, last_at, held_at)
+            values ('00000000-0000-7000-8000-000000000005', 'scheduling', 'why', 1, now(), now(), now());",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

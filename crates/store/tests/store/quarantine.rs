@@ -1,0 +1,209 @@
+//! Quarantine: what cannot be read or run is held back with its reason, and the others go on.
+
+use trainyard_core::id::RunId;
+use trainyard_core::outcome::ReasonCode;
+use trainyard_core::run::RunPhase;
+use trainyard_store::{PushRecorded, Quarantined, RunFilter, Store, Subject, Weight};
+
+use crate::kit::*;
+use crate::pushes::{file, push, scheduled};
+
+/// What is held back, which has to be one thing.
+async fn only(store: &Store) -> Quarantined {
+    let mut held = store.quarantined().await.unwrap();
+    assert_eq!(held.len(), 1, "{held:?}");
+    held.remove(0)
+}
+
+/// A run of `good` and a run of `poisoned`, whose DAG version cannot be read any more, and a store that
+/// has read neither.
+async fn poisoned() -> (Place, Store, RunId, RunId) {
+    let place = Place::new().await;
+    let poisoned = place.start(place.dag(&chain("poisoned", 2)).await).await;
+    let good = place.start(place.dag(&chain("good", 2)).await).await;
+    place
+        .sql(
+            "update dag_version v set spec = '{\"format\": 1, \"stages\": 17}' from dag d
+             where d.id = v.dag and d.name = 'poisoned'",
+        )
+        .await;
+    let store = place.another().await;
+    (place, store, poisoned, good)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_be_read_is_held_back_and_the_others_go_on() {
+    let (place, store, poisoned, good) = poisoned().await;
+    let claims = store.claim(&place.request(8)).await.unwrap();
+    let runs: Vec<RunId> = claims.iter().map(|claim| claim.run.facts.id).collect();
+    assert_eq!(runs, [good]);
+
+    let held = only(&store).await;
+    assert_eq!(
+        (held.kind, held.name.as_str()),
+        ("run", poisoned.to_string().as_str())
+    );
+    assert_eq!(held.place, "dispatch");
+    assert!(held.reason.contains("cannot be read"), "{held:?}");
+    assert_eq!(store.quarantine_of(poisoned).await.unwrap(), Some(held));
+    assert_eq!(store.quarantine_of(good).await.unwrap(), None);
+
+    // Nothing of it holds capacity, and nobody tries again.
+    assert_eq!(
+        place
+            .count("select count(*) from attempt where run = 1 and state <> 'queued'")
+            .await,
+        0
+    );
+    assert!(store.claim(&place.request(8)).await.unwrap().is_empty());
+    assert_eq!(store.check_invariants().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_released_goes_on_once_it_is_mended() {
+    let (place, store, poisoned, _) = poisoned().await;
+    store.claim(&place.request(8)).await.unwrap();
+    place
+        .sql(
+            "update dag_version v set spec = whole.spec from dag d, dag_version whole join dag g on g.id = whole.dag
+             where d.id = v.dag and d.name = 'poisoned' and g.name = 'good'",
+        )
+        .await;
+    let held = only(&store).await;
+    store.release_from_quarantine(held.id).await.unwrap();
+    let claims = store.claim(&place.request(8)).await.unwrap();
+    assert_eq!(claims[0].run.facts.id, poisoned);
+    assert!(store.quarantined().await.unwrap().is_empty());
+    let error = store.release_from_quarantine(held.id).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("there is no quarantine {}", held.id)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_held_back_can_be_ended_and_says_why() {
+    let (place, store, poisoned, good) = poisoned().await;
+    store.claim(&place.request(8)).await.unwrap();
+    assert!(store.end_quarantined(poisoned, "anna").await.unwrap());
+    assert!(
+        !store.end_quarantined(good, "anna").await.unwrap(),
+        "it is not held back"
+    );
+    let runs = store.list_runs(&RunFilter::default()).await.unwrap();
+    let run = runs.iter().find(|run| run.id == poisoned).unwrap();
+    let reason = run.reason.as_ref().unwrap();
+    assert_eq!(run.state.as_str(), "errored");
+    assert_eq!(reason.code, ReasonCode::Internal);
+    assert!(reason.message.ends_with("and ended by anna"), "{reason:?}");
+    assert!(store.quarantined().await.unwrap().is_empty());
+    assert_eq!(store.check_invariants().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planning_leaves_a_run_alone_that_is_held_back() {
+    let (place, store, poisoned, good) = poisoned().await;
+    place.sql("update run set wake_at = now()").await;
+    assert!(store.plan(poisoned).await.is_err());
+    assert_eq!(store.due_runs(10).await.unwrap(), [good]);
+    assert_eq!(only(&store).await.place, "planning");
+    store.plan(good).await.unwrap();
+    let (run, _) = store.run_state(good).await.unwrap();
+    assert_ne!(run.phase, RunPhase::Queued);
+    assert!(
+        store
+            .next_wake()
+            .await
+            .unwrap()
+            .is_none_or(|wait| !wait.is_zero())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stage_takes_of_pools_concerns_its_run_only() {
+    let place = Place::new().await;
+    let poisoned = place.start(place.dag(&chain("poisoned", 1)).await).await;
+    let good = place.start(place.dag(&chain("good", 1)).await).await;
+    place
+        .sql("update attempt set pools = '[\"gpu\"]' where run = 1")
+        .await;
+    let claims = place.claim(8).await;
+    let runs: Vec<RunId> = claims.iter().map(|claim| claim.run.facts.id).collect();
+    assert_eq!(runs, [good]);
+    assert_eq!(only(&place.store).await.name, poisoned.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_cannot_be_read_holds_its_dag_back_until_a_commit_mends_it() {
+    let place = Place::new().await;
+    let mut seen = push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]);
+    seen.matches.clear();
+    let recorded = place.store.record_push(place.repo, seen).await.unwrap();
+    assert!(matches!(recorded, PushRecorded::Recorded { .. }));
+    place
+        .sql("update schedule set timezone = 'Mars/Olympus', next_tick = now()")
+        .await;
+    place.store.fire_due_schedules().await.unwrap();
+    let held = only(&place.store).await;
+    assert_eq!((held.kind, held.name.as_str()), ("dag", "shop/night"));
+    assert!(held.reason.contains("Mars/Olympus"), "{held:?}");
+    place.store.fire_due_schedules().await.unwrap();
+    assert_eq!(only(&place.store).await.failures, 1, "nobody tries again");
+
+    let mut mended = push(Some('1'), '2', vec![file(&scheduled("night", "0 3 * * *"))]);
+    mended.matches.clear();
+    place.store.record_push(place.repo, mended).await.unwrap();
+    assert!(place.store.quarantined().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repo_whose_password_cannot_be_opened_does_not_stop_the_others() {
+    let place = Place::new().await;
+    place
+        .sql(
+            "insert into repo (id, name, url, poll_seconds, created_at, next_sync_at, credentials)
+             values (gen_random_uuid(), 'broken', 'file:///x', 60, now(), now(), '\\x00');
+             update repo set next_sync_at = now()",
+        )
+        .await;
+    let due = place.store.repos_to_sync().await.unwrap();
+    let names: Vec<&str> = due.iter().map(|repo| repo.name.as_str()).collect();
+    assert_eq!(names, ["shop"]);
+    let held = only(&place.store).await;
+    assert_eq!((held.kind, held.name.as_str()), ("repo", "broken"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_an_accident_holds_back_at_the_third_time_within_an_hour() {
+    let place = Place::new().await;
+    let run = place.start(place.dag(&chain("a", 1)).await).await;
+    let fails = || {
+        place.store.record_trouble(
+            Subject::Run(run),
+            "supervision",
+            "it panicked",
+            Weight::Suspect,
+        )
+    };
+    assert!(!fails().await.unwrap());
+    assert!(!fails().await.unwrap());
+    place
+        .sql("update quarantine set last_at = last_at - interval '2 hours'")
+        .await;
+    assert!(!fails().await.unwrap(), "those before were long ago");
+    assert!(!fails().await.unwrap());
+    assert!(place.store.quarantined().await.unwrap().is_empty());
+    assert!(fails().await.unwrap());
+    assert_eq!(only(&place.store).await.failures, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_with_what_is_gone_is_forgotten() {
+    let place = Place::new().await;
+    let subject = Subject::Run(RunId(4711));
+    let held = place
+        .store
+        .record_trouble(subject, "planning", "why", Weight::Certain)
+        .await;
+    assert!(!held.unwrap());
+}

@@ -1,0 +1,18 @@
+-- What made one repo, DAG or run fail where others go on: counted, and from some point on held back.
+create table quarantine (
+    id bigint generated always as identity primary key,
+    repo uuid unique references repo on delete cascade,
+    dag uuid unique references dag on delete cascade,
+    run bigint unique references run on delete cascade,
+    subject text not null unique
+        generated always as (coalesce('repo ' || repo::text, 'dag ' || dag::text, 'run ' || run::text)) stored,
+    -- Where it showed: planning, scheduling, dispatch, supervision, sync.
+    place text not null,
+    reason text not null,
+    failures integer not null check (failures > 0),
+    first_at timestamptz not null,
+    last_at timestamptz not null,
+    -- Since when it is left out; null while failures are only counted.
+    held_at timestamptz,
+    check (num_nonnulls(repo, dag, run) = 1)
+);
