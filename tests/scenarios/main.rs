@@ -17,6 +17,7 @@ mod full_disk_loses_nothing;
 mod gate_refuses_a_worse_model;
 mod images_are_built_from_the_commit;
 mod killed_daemon_loses_nothing;
+mod poison_is_isolated;
 mod postgres_restart_is_survived;
 mod push_starts_the_run;
 mod retry_takes_over_what_stands;

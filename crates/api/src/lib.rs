@@ -30,6 +30,8 @@
 //! | GET `/runs/{run}/artifacts` | | [`Listing`] of [`Artifact`] |
 //! | GET `/runs/{run}/artifacts/{stage}/{output}` | | the content |
 //! | GET `/metrics` | `run`, `dag`, `stage`, `name`, `limit` | [`Listing`] of [`Metric`] |
+//! | GET `/quarantine` | | [`Listing`] of [`Quarantined`] |
+//! | DELETE `/quarantine/{id}` | | |
 //! | GET, POST `/tokens` | [`NewToken`] | [`Listing`] of [`Token`], [`TokenMade`] |
 //! | DELETE `/tokens/{token}` | | |
 //! | POST `/gc` | [`GcRequest`] | [`GcReport`] |
@@ -64,7 +66,7 @@ pub use run::{
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, Lead, Listing,
-    NewToken, Token, TokenMade, Violation,
+    NewToken, Quarantined, Token, TokenMade, Violation,
 };
 
 /// What every path of the API begins with.

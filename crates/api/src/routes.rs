@@ -8,9 +8,9 @@ use reqwest::Method;
 use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
     Artifact, Client, ClientError, DaemonInfo, DaemonSummary, Dag, DagDetail, GcReport, GcRequest,
-    Listing, LogPage, Metric, NewRepo, NewToken, Paused, Repo, RepoAdded, RepoDetail, Retry, Run,
-    RunDetail, RunEvent, RunStarted, Secret, SecretValue, Tick, Token, TokenMade, Trigger,
-    Violation,
+    Listing, LogPage, Metric, NewRepo, NewToken, Paused, Quarantined, Repo, RepoAdded, RepoDetail,
+    Retry, Run, RunDetail, RunEvent, RunStarted, Secret, SecretValue, Tick, Token, TokenMade,
+    Trigger, Violation,
 };
 
 impl Client {
@@ -297,6 +297,22 @@ impl Client {
     /// See [`ClientError`].
     pub async fn violations(&self) -> Result<Listing<Violation>, ClientError> {
         self.get("/violations", &[]).await
+    }
+
+    /// What is held back in quarantine, the newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn quarantine(&self) -> Result<Listing<Quarantined>, ClientError> {
+        self.get("/quarantine", &[]).await
+    }
+
+    /// Lets something go on that is held back.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn release_from_quarantine(&self, id: i64) -> Result<(), ClientError> {
+        self.delete(&format!("/quarantine/{id}")).await
     }
 
     /// Tokens.

@@ -105,6 +105,25 @@ pub struct Violation {
     pub rows: Vec<String>,
 }
 
+/// Something that failed where others went on, and is held back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Quarantined {
+    /// Its number, to release it by.
+    pub id: i64,
+    /// `repo`, `dag` or `run`.
+    pub kind: String,
+    /// What it is called: `shop`, `shop/train`, `42`.
+    pub name: String,
+    /// Where it failed: `planning`, `scheduling`, `dispatch`, `supervision` or `sync`.
+    pub place: String,
+    /// Why.
+    pub reason: String,
+    /// How often it failed.
+    pub failures: u32,
+    /// Since when it is held back.
+    pub held_at: DateTime<Utc>,
+}
+
 /// Whether a daemon is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {

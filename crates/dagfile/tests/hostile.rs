@@ -116,3 +116,88 @@ fn check(text: &str) {
     }
     let _ = render("dags/x.yaml", text, &parsed.diagnostics, false);
 }
+
+/// Files that mean something, to be spoiled: the examples, and those with one fault each.
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = ["../../dags", "tests/wrong", "tests/right"]
+        .iter()
+        .flat_map(|part| std::fs::read_dir(folder.join(part)).expect("a folder of files"))
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    files.sort();
+    assert!(files.len() > 60, "{} files", files.len());
+    files
+        .iter()
+        .map(|path| std::fs::read(path).expect("a file that can be read"))
+        .collect()
+}
+
+/// What is put into files, beside what is in them.
+const POISON: [&[u8]; 14] = [
+    b"\xff\xfe",
+    b"\0",
+    b"\t",
+    b"&a *a",
+    b"<<: *a",
+    b"!!binary |",
+    b"[[[[[[[[[[",
+    b"{{{{{{{{{{",
+    b"99999999999999999999999999",
+    b"-1e400",
+    b"${{ params.x / 0 }}",
+    b"\xe2\x80\xae",
+    b"---\n...\n---\n",
+    b"? [a, b]\n: c\n",
+];
+
+#[test]
+fn five_hundred_poisoned_files_are_answered_and_panic_none() {
+    let corpus = corpus();
+    // xorshift: the same files each time, on every machine.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut roll = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below.max(1) as u64).unwrap()
+    };
+    for number in 0..500 {
+        let mut bytes = corpus[roll(corpus.len())].clone();
+        for _ in 0..=roll(6) {
+            let place = roll(bytes.len() + 1);
+            match roll(5) {
+                0 => bytes.truncate(place),
+                1 => {
+                    if let Some(byte) = bytes.get_mut(place) {
+                        *byte ^= 1 << roll(8);
+                    }
+                }
+                2 => {
+                    let poison = POISON[roll(POISON.len())];
+                    bytes.splice(place..place, poison.iter().copied());
+                }
+                3 => {
+                    let end = (place + roll(40)).min(bytes.len());
+                    let piece: Vec<u8> = bytes[place..end].to_vec();
+                    let at = roll(bytes.len() + 1);
+                    bytes.splice(at..at, piece);
+                }
+                _ => {
+                    let end = (place + roll(40)).min(bytes.len());
+                    bytes.drain(place..end);
+                }
+            }
+        }
+        let parsed = parse_bytes("dags/x.yaml", &bytes);
+        // A file without a DAG says why.
+        assert!(
+            parsed.dag.is_some() || !parsed.diagnostics.is_empty(),
+            "file {number} is refused without a word"
+        );
+    }
+}

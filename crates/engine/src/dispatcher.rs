@@ -6,23 +6,28 @@
 //! another process started.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
-use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
+use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
 use trainyard_executor::{Handle, InputKind, InputSpec, LogCursor};
 use trainyard_forge::CommitSha;
-use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, ClaimRequest, Store};
+use trainyard_store::{
+    ArtifactContent, ArtifactKind, Blobs, Claim, ClaimRequest, Store, Subject, Weight,
+};
 
 use crate::assignment::{Adopted, Assignment, Materials};
 use crate::lease::{Lease, Leased, Tenure};
+use crate::panics::panic_text;
 use crate::sources::Sources;
 use crate::store_ledger::StoreLedger;
 use crate::supervisor::{Line, Surroundings, supervise};
@@ -156,18 +161,38 @@ impl Dispatcher {
             let shutdown = self.shared.shutdown.clone();
             let tenure = self.shared.lease.tenure();
             let work = async move {
-                let (attempt, fence) = (claim.attempt, claim.fence);
+                let (run, attempt, fence) = (claim.run.facts.id, claim.attempt, claim.fence);
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => {}
                     () = tenure.over() => {
                         warn!("letting go of the attempt: the lease could not be renewed in time");
                     }
-                    () = dispatcher.supervise(claim, &line, &tenure) => {}
+                    done = AssertUnwindSafe(dispatcher.supervise(claim, &line, &tenure)).catch_unwind() => {
+                        if let Err(panic) = done {
+                            let text = panic_text(&*panic).to_owned();
+                            drop(panic);
+                            dispatcher.panicked(run, &text).await;
+                        }
+                    }
                 }
                 dispatcher.forget(attempt, fence);
             };
             self.shared.supervisors.spawn(work.instrument(span));
+        }
+    }
+
+    /// A supervisor panicked. Its attempt is taken over like any that nobody attends to, unless its run
+    /// is held back by then.
+    async fn panicked(&self, run: RunId, text: &str) {
+        let reason = format!("supervising it panicked: {text}");
+        let recorded = self
+            .shared
+            .store
+            .record_trouble(Subject::Run(run), "supervision", &reason, Weight::Suspect)
+            .await;
+        if let Err(error) = recorded {
+            error!(%error, %run, reason, "trouble with a run could not be recorded");
         }
     }
 

@@ -41,5 +41,6 @@ pub mod working_tree;
 
 mod collect;
 mod engine;
+mod panics;
 
 pub use engine::{Engine, EngineOptions, LoopEnded};

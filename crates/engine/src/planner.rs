@@ -37,7 +37,7 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
 /// Plans all runs that are due. Returns how long until the next one is.
 ///
 /// # Errors
-/// The database does not answer. A run that cannot be read is left out and logged.
+/// The database does not answer. A run that cannot be planned is held back.
 pub async fn pass(store: &Store) -> Result<Option<Duration>, Error> {
     loop {
         let due = store.due_runs(RUNS_AT_ONCE).await?;
@@ -45,9 +45,9 @@ pub async fn pass(store: &Store) -> Result<Option<Duration>, Error> {
         for run in due {
             match store.plan(run).await {
                 Ok(advanced) => debug!(%run, effects = advanced.effects.len(), "planned"),
+                // The store holds it back; the others go on.
                 Err(problem @ Error::Corrupt { .. }) => {
-                    // The store has put it off; the others go on.
-                    error!(%run, error = %problem, "a run cannot be planned; looking again later");
+                    error!(%run, error = %problem, "a run cannot be planned");
                 }
                 Err(problem) => return Err(problem),
             }

@@ -61,6 +61,11 @@ impl StoreLedger {
             match call().await {
                 Ok(value) => return Ok(value),
                 Err(Error::Fenced) => return Err(FencedOff),
+                // Held back in quarantine: whoever comes once it is released finds all as it is.
+                Err(problem @ Error::Corrupt { .. }) => {
+                    error!(error = %problem, "the database cannot take {what}; leaving the attempt as it is");
+                    return Err(FencedOff);
+                }
                 Err(problem) => {
                     if problem.is_transient() {
                         warn!(error = %problem, "the database does not take {what}; trying again");

@@ -9,19 +9,22 @@
 //! between two looks start a run each. What does not fit is covered by the step to the head.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use trainyard_core::dag::Dag;
 use trainyard_core::name::DagName;
 use trainyard_forge::{CommitSha, Credentials, Git, Heads};
 use trainyard_store::{
-    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, SyncOutcome,
+    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject,
+    SyncOutcome, Weight,
 };
 
 use crate::leadership::Leadership;
+use crate::panics::panic_text;
 
 /// The longest time between two looks at which repos are due.
 const TICK: Duration = Duration::from_secs(5);
@@ -77,7 +80,12 @@ impl Watcher {
         let due = self.store.repos_to_sync().await?;
         futures_util::stream::iter(due)
             .for_each_concurrent(REPOS_AT_ONCE, |repo| async move {
-                let outcome = match self.sync(&repo).await {
+                let synced = AssertUnwindSafe(self.sync(&repo)).catch_unwind().await;
+                let synced = match synced.map_err(|panic| panic_text(&*panic).to_owned()) {
+                    Ok(synced) => synced,
+                    Err(text) => Err(self.panicked(&repo, &text).await),
+                };
+                let outcome = match synced {
                     Ok(moved) => {
                         if moved > 0 {
                             info!(repo = %repo.name, branches = moved, "branches moved");
@@ -95,6 +103,20 @@ impl Watcher {
             })
             .await;
         self.store.next_sync().await
+    }
+
+    /// A sync panicked: what that says.
+    async fn panicked(&self, repo: &RepoToSync, text: &str) -> String {
+        let reason = format!("its sync panicked: {text}");
+        let subject = Subject::Repo(repo.id);
+        let recorded = self
+            .store
+            .record_trouble(subject, "sync", &reason, Weight::Suspect)
+            .await;
+        if let Err(error) = recorded {
+            error!(repo = %repo.name, %error, "trouble with a repo could not be recorded");
+        }
+        reason
     }
 
     /// Fetches one repo and records what moved. Returns how many branches did.
@@ -290,23 +312,37 @@ fn followed_branch(repo: &RepoToSync, heads: &Heads) -> Option<String> {
 pub fn read_file(path: &str, text: Result<String, String>) -> DagAtCommit {
     let (source, dag) = match text {
         Ok(text) => {
-            let parsed = trainyard_dagfile::parse(path, &text);
-            let faults = trainyard_dagfile::to_json(path, &parsed.diagnostics);
-            (text, parsed.dag.ok_or(faults))
+            let dag = catch_unwind(AssertUnwindSafe(|| {
+                let parsed = trainyard_dagfile::parse(path, &text);
+                let faults = trainyard_dagfile::to_json(path, &parsed.diagnostics);
+                parsed.dag.ok_or(faults)
+            }))
+            // A fault of ours; the other files go on.
+            .unwrap_or_else(|panic| {
+                let why = format!(
+                    "reading it panicked, which is a bug: {}",
+                    panic_text(&*panic)
+                );
+                error!(path, "{why}");
+                Err(unreadable(path, &why))
+            });
+            (text, dag)
         }
-        Err(why) => {
-            let fault = serde_json::json!([{
-                "file": path, "severity": "error", "code": "unreadable", "message": why,
-                "line": 1, "column": 1, "end_line": 1, "end_column": 1,
-            }]);
-            (String::new(), Err(fault))
-        }
+        Err(why) => (String::new(), Err(unreadable(path, &why))),
     };
     DagAtCommit {
         path: path.to_owned(),
         source,
         dag,
     }
+}
+
+/// A diagnostic about a whole file, in the form of those that parsing makes.
+fn unreadable(path: &str, why: &str) -> serde_json::Value {
+    serde_json::json!([{
+        "file": path, "severity": "error", "code": "unreadable", "message": why,
+        "line": 1, "column": 1, "end_line": 1, "end_column": 1,
+    }])
 }
 
 fn in_words(error: impl std::fmt::Display) -> String {

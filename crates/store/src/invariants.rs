@@ -198,29 +198,34 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "what-is-held-has-a-holder",
-        says: "an attempt is held by a daemon that is known, and while any lives, by one that lives",
+        says: "an attempt is held by a daemon that is known, and while any lives, by one that lives, but in \
+            quarantine",
         sql: concat!(
             "select a.id, a.run, a.owner, d.stopped_at, d.lease_until
             from attempt a left join daemon d on d.id = a.owner
-            where a.state in ('claimed', 'running') and (d.id is null or ",
+            where a.state in ('claimed', 'running')
+                and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
+                and (d.id is null or ",
             attended!(),
             " and least(d.stopped_at, d.lease_until) < clock_timestamp() - interval '30 s')"
         ),
     },
     Invariant {
         name: "nothing-due-is-forgotten",
-        says: "while a daemon lives, no run is overdue to be looked at",
+        says: "while a daemon lives, no run is overdue to be looked at, but in quarantine",
         sql: concat!(
-            "select id, phase, wake_at from run where wake_at < clock_timestamp() - interval '60 s' and ",
+            "select id, phase, wake_at from run r where wake_at < clock_timestamp() - interval '60 s'
+                and not exists (select from quarantine q where q.run = r.id and q.held_at is not null) and ",
             attended!()
         ),
     },
     Invariant {
         name: "no-tick-is-overdue",
-        says: "while a daemon lives, no tick of a schedule is overdue",
+        says: "while a daemon lives, no tick of a schedule is overdue, but in quarantine",
         sql: concat!(
-            "select dag, position, next_tick from schedule
-            where next_tick < clock_timestamp() - interval '120 s' and ",
+            "select dag, position, next_tick from schedule s
+            where next_tick < clock_timestamp() - interval '120 s'
+                and not exists (select from quarantine q where q.dag = s.dag and q.held_at is not null) and ",
             attended!()
         ),
     },

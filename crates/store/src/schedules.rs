@@ -4,9 +4,11 @@
 //! crash loses no tick and repeats none.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use futures_util::FutureExt;
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Cause, CauseKind};
@@ -78,7 +80,14 @@ impl Store {
         let more = i64::try_from(dags.len()) == Ok(DAGS_AT_ONCE);
         for row in dags {
             let dag = DagId(row.dag);
-            match self.fire_dag(dag).await {
+            let fired = AssertUnwindSafe(self.fire_dag(dag)).catch_unwind().await;
+            let Ok(fired) = fired else {
+                let reason = "its schedule panicked, which is a bug; the daemon's log says more";
+                self.record_trouble(Subject::Dag(dag), "scheduling", reason, Weight::Suspect)
+                    .await?;
+                continue;
+            };
+            match fired {
                 Ok(fired) => {
                     report.fired += fired.fired;
                     report.duplicates += fired.duplicates;

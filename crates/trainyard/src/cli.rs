@@ -5,8 +5,8 @@ use std::future::Future;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    artifact, completions, daemon, dag, dev, doctor, exec, gc, graph, init, metric, repo, run,
-    schema, secret, token, validate,
+    artifact, completions, daemon, dag, dev, doctor, exec, gc, graph, init, metric, quarantine,
+    repo, run, schema, secret, token, validate,
 };
 use crate::failure::{Done, Failure};
 
@@ -47,6 +47,7 @@ enum Command {
     Metric(metric::Command),
     Secret(secret::Command),
     Token(token::Command),
+    Quarantine(quarantine::Command),
     Gc(gc::Gc),
 }
 
@@ -70,6 +71,7 @@ pub(crate) fn call() -> Done {
         Command::Metric(command) => wait(command.call()),
         Command::Secret(command) => wait(command.call()),
         Command::Token(command) => wait(command.call()),
+        Command::Quarantine(command) => wait(command.call()),
         Command::Gc(command) => wait(command.call()),
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod gc;
 pub(crate) mod graph;
 pub(crate) mod init;
 pub(crate) mod metric;
+pub(crate) mod quarantine;
 pub(crate) mod repo;
 pub(crate) mod run;
 pub(crate) mod schema;

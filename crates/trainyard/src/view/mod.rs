@@ -11,6 +11,7 @@ mod lanes;
 pub(crate) mod log;
 pub(crate) mod metric;
 pub(crate) mod quantity;
+pub(crate) mod quarantine;
 pub(crate) mod repo;
 pub(crate) mod run;
 pub(crate) mod secret;

@@ -268,6 +268,9 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
         daemon("a:/var/lib/trainyard", "alive", leads),
         daemon("b:/var/lib/trainyard", "silent", json!([])),
     ]);
+    let held = json!({"id": 3, "kind": "dag", "name": "model/churn", "place": "scheduling",
+        "reason": "schedule #0 of DAG churn cannot be read from the database: `Atlantis` is not a time zone",
+        "failures": 1, "held_at": T[0]});
     let gc = json!({"dry_run": true, "runs": 3, "logs": 2, "deliveries": 1, "dag_versions": 0,
         "artifact_files": 2, "artifact_bytes": 5_000});
     let secrets = ["secret", "list", "--repo", "model"];
@@ -281,6 +284,7 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
         table("GET /repos/model/secrets", items(&[secret]), &secrets),
         table("GET /tokens", items(&[token]), &["token", "list"]),
         table("GET /daemons", daemons, &["daemon", "list"]),
+        table("GET /quarantine", items(&[held]), &["quarantine", "list"]),
         table("POST /gc", gc.to_string(), &["gc", "--dry-run"]),
     ];
     insta::assert_snapshot!(all.join("\n"));

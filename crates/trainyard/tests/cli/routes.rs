@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 
-const CALLS: [(&[&str], &str); 31] = [
+const CALLS: [(&[&str], &str); 33] = [
     (&["repo", "add", "m", "https://x"], "POST /repos"),
     (&["repo", "list"], "GET /repos"),
     (&["repo", "show", "m"], "GET /repos/m"),
@@ -39,6 +39,8 @@ const CALLS: [(&[&str], &str); 31] = [
     (&["token", "create", "ci"], "POST /tokens"),
     (&["token", "list"], "GET /tokens"),
     (&["token", "revoke", "ci"], "DELETE /tokens/ci"),
+    (&["quarantine", "list"], "GET /quarantine"),
+    (&["quarantine", "release", "3"], "DELETE /quarantine/3"),
     (&["gc", "--dry-run"], "POST /gc"),
 ];
 

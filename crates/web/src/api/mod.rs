@@ -4,6 +4,7 @@ mod artifacts;
 mod convert;
 mod dags;
 mod logs;
+mod quarantine;
 mod repos;
 mod runs;
 mod secrets;
@@ -44,6 +45,8 @@ pub(crate) fn router() -> (Router<WebState>, Document) {
         .routes(routes!(system::daemon))
         .routes(routes!(system::list_daemons))
         .routes(routes!(system::list_violations))
+        .routes(routes!(quarantine::list))
+        .routes(routes!(quarantine::release))
         .routes(routes!(system::list_tokens, system::create_token))
         .routes(routes!(system::revoke_token))
         .routes(routes!(system::gc))

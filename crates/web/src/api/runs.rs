@@ -15,7 +15,7 @@ use trainyard_core::run::CancelledBy;
 use trainyard_store::{MetricFilter, NewRun, RunFilter, RunState};
 use utoipa::IntoParams;
 
-use super::{convert, dags};
+use super::{convert, dags, quarantine};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::state::WebState;
@@ -81,12 +81,25 @@ pub(crate) async fn show(
     State(state): State<WebState>,
     Path(run): Path<i64>,
 ) -> Result<Json<RunDetail>, ApiError> {
-    let detail = state.store().run_detail(RunId(run)).await?;
+    let id = RunId(run);
+    let detail = match state.store().run_detail(id).await {
+        Ok(detail) => detail,
+        Err(error) => return Err(quarantine::explain(&state, id, error).await),
+    };
     let queue = state
         .store()
         .queue(&detail, state.settings().slots, &state.settings().pools)
         .await?;
-    Ok(Json(convert::run_detail(detail, &queue)))
+    let held = state.store().quarantine_of(id).await?;
+    let mut shown = convert::run_detail(detail, &queue);
+    if let Some(held) = held {
+        for stage in &mut shown.stages {
+            if stage.finished_at.is_none() {
+                stage.why = quarantine::in_words(&held);
+            }
+        }
+    }
+    Ok(Json(shown))
 }
 
 #[utoipa::path(
@@ -99,10 +112,17 @@ pub(crate) async fn cancel(
     Path(run): Path<i64>,
 ) -> Result<Json<Run>, ApiError> {
     let id = RunId(run);
+    if state.store().end_quarantined(id, &caller).await? {
+        let summary = state.store().run_summary(id).await?;
+        return Ok(Json(convert::run(summary)));
+    }
     let event = Event::CancelRequested {
         by: CancelledBy::Actor(caller),
     };
-    let advanced = state.store().advance(id, &[event]).await?;
+    let advanced = match state.store().advance(id, &[event]).await {
+        Ok(advanced) => advanced,
+        Err(error) => return Err(quarantine::explain(&state, id, error).await),
+    };
     let summary = state.store().run_summary(id).await?;
     if !advanced.refused.is_empty() {
         let message = format!("run {run} has ended already: {}", summary.state.as_str());

@@ -1,0 +1,49 @@
+//! `trainyard quarantine`
+
+use clap::{Args, Subcommand};
+
+use crate::connection::Connection;
+use crate::failure::Done;
+use crate::output::{self, OutputArgs};
+use crate::view;
+
+/// Quarantine: repos, DAGs and runs that fail where others go on, held back with their reason
+///
+/// What is held back is left alone until it is released, a commit changes its DAG, or its run is
+/// cancelled.
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List what is held back, and why
+    List(OutputArgs),
+    /// Let something go on, once what was wrong with it is mended
+    Release {
+        /// Its number in the list
+        id: i64,
+    },
+}
+
+impl Command {
+    pub(crate) async fn call(self) -> Done {
+        let client = self.connection.client()?;
+        match self.verb {
+            Verb::List(output) => {
+                let held = client.quarantine().await?;
+                output.show(&held, || {
+                    view::quarantine::list(&held.items, output::width())
+                })
+            }
+            Verb::Release { id } => {
+                client.release_from_quarantine(id).await?;
+                output::text(&format!("{id} is released"))
+            }
+        }
+    }
+}

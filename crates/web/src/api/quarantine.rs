@@ -1,0 +1,65 @@
+//! What is held back in quarantine: listed, released, and shown where it is in the way.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use trainyard_api::{ErrorBody, Listing, Quarantined};
+use trainyard_core::id::RunId;
+use trainyard_store as store;
+use trainyard_store::Error;
+
+use crate::error::ApiError;
+use crate::state::WebState;
+
+#[utoipa::path(get, path = "/quarantine", responses((status = 200, body = Listing<Quarantined>)))]
+pub(crate) async fn list(
+    State(state): State<WebState>,
+) -> Result<Json<Listing<Quarantined>>, ApiError> {
+    let held = state.store().quarantined().await?;
+    Ok(Json(Listing::whole(
+        held.into_iter().map(quarantined).collect(),
+    )))
+}
+
+#[utoipa::path(
+    delete, path = "/quarantine/{id}", params(("id" = i64, Path)),
+    responses((status = 204), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn release(
+    State(state): State<WebState>,
+    Path(id): Path<i64>,
+) -> Result<StatusCode, ApiError> {
+    state.store().release_from_quarantine(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn quarantined(held: store::Quarantined) -> Quarantined {
+    Quarantined {
+        id: held.id,
+        kind: held.kind.to_owned(),
+        name: held.name,
+        place: held.place,
+        reason: held.reason,
+        failures: held.failures,
+        held_at: held.held_at,
+    }
+}
+
+/// In one line, what is so of a run that is held back and what can be done.
+pub(super) fn in_words(held: &store::Quarantined) -> String {
+    format!(
+        "held back in quarantine since its {} failed: {}; `trainyard quarantine release {}` lets it go on, \
+         `trainyard run cancel {}` ends it",
+        held.place, held.reason, held.id, held.name
+    )
+}
+
+/// An error about a run, with what is said of it in quarantine where that is its cause.
+pub(super) async fn explain(state: &WebState, run: RunId, error: Error) -> ApiError {
+    if matches!(error, Error::Corrupt { .. })
+        && let Ok(Some(held)) = state.store().quarantine_of(run).await
+    {
+        return ApiError::conflict(format!("run {run} is {}", in_words(&held)));
+    }
+    error.into()
+}

@@ -1,0 +1,129 @@
+//! What makes one run or file fail is held back with its reason and shown; all others go on.
+
+use serde_json::Value;
+use trainyard_tests::cluster::Cluster;
+use trainyard_tests::daemon::{Daemon, items};
+use trainyard_tests::engine::{IMAGE, containers_of};
+use trainyard_tests::place::Place;
+use trainyard_tests::remote::Remote;
+use trainyard_tests::scene::{BOUND, Scene};
+use trainyard_tests::wait::{until, until_true};
+use trainyard_tests::witness::Witness;
+
+#[test]
+fn a_run_that_cannot_be_read_any_more_is_held_back_shown_and_ended_by_hand() {
+    let (place, witness) = (Place::new(), Witness::new());
+    let cluster = Cluster::start(&place);
+    let remote = Remote::new(&place, "model");
+    let sick = format!(
+        "env: {{WITNESS: \"{}\"}}\nstages: {{hang: {{image: \"{IMAGE}\", run: 'wget -q -O- \"$WITNESS/up\"; sleep 600'}}}}\n",
+        witness.address()
+    );
+    let well = format!("stages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n");
+    remote.push(
+        "main",
+        &[("dags/sick.yaml", &sick), ("dags/well.yaml", &well)],
+    );
+    let configuration = format!(
+        "database_url = {:?}\nallow_file_urls = true\n",
+        cluster.url("trainyard")
+    );
+    let daemon = Daemon::production(&place, &configuration);
+    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let sick = daemon.json(&["dag", "trigger", "sick"])["id"]
+        .as_i64()
+        .unwrap();
+    until_true("the start of the stage", BOUND, || witness.count("up") == 1);
+    let spoil = "update dag_version v set spec = '{\"format\": 1, \"stages\": 17}' from dag d
+         where d.id = v.dag and d.name = 'sick'";
+    let _ = cluster.sql("trainyard", spoil);
+
+    // The next daemon has to read what the last one knew by heart.
+    daemon.kill();
+    let daemon = Daemon::production(&place, &configuration);
+    let held = until("what is held back", BOUND, || {
+        let listed = daemon.json(&["quarantine", "list"]);
+        match items(&listed).first() {
+            Some(held) => Ok(held.clone()),
+            None => Err(listed.to_string()),
+        }
+    });
+    assert_eq!(held["kind"], "run", "{held}");
+    assert_eq!(held["name"], Value::from(sick.to_string()), "{held}");
+    let refused = daemon.cli(&["run", "why", &sick.to_string()]);
+    assert_eq!(refused.code, Some(3), "{refused:#?}");
+    assert!(
+        refused.stderr.contains("held back in quarantine"),
+        "{refused:#?}"
+    );
+    let instance = cluster.sql("trainyard", "select id from instance");
+    assert_eq!(
+        containers_of(instance.trim()).len(),
+        1,
+        "its container is left alone"
+    );
+
+    let well = daemon.json(&["dag", "trigger", "well"])["id"]
+        .as_i64()
+        .unwrap();
+    assert_eq!(daemon.finished_run(well, BOUND)["state"], "succeeded");
+
+    let _ = daemon.cli(&["run", "cancel", &sick.to_string()]).good();
+    let runs = daemon.json(&["run", "list"]);
+    let ended = items(&runs).iter().find(|run| run["id"] == sick).unwrap();
+    assert_eq!(ended["state"], "errored", "{ended}");
+    let message = ended["reason"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("quarantine") && message.contains("cannot be read"),
+        "{message}"
+    );
+    until_true("the removal of its container", BOUND, || {
+        containers_of(instance.trim()).is_empty()
+    });
+    assert_eq!(witness.count("up"), 1, "nothing ran twice");
+}
+
+#[test]
+fn fifty_poisoned_files_do_not_stop_a_good_one() {
+    let good = format!(
+        "triggers: {{push: {{}}}}\nstages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n"
+    );
+    let scene = Scene::with(&[("dags/good.yaml", &good)]);
+    let poison = |number: usize| match number % 5 {
+        0 => good[..good.len() - 1 - number].to_owned(),
+        1 => "[".repeat(1000 * number),
+        2 => format!(
+            "a: &a [x, x]\nb: &b [*a, *a]\nstages: *{}\n",
+            "b".repeat(number)
+        ),
+        3 => good.replace("echo hi", &"\u{202e}\u{0}\u{7f}".repeat(number)),
+        _ => good.replace(
+            "image",
+            &format!("image{number}: 1{}\n    image", "0".repeat(number)),
+        ),
+    };
+    let files: Vec<(String, String)> = (1..=50)
+        .map(|number| (format!("dags/poison{number}.yaml"), poison(number)))
+        .collect();
+    let mut pushed: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let changed = format!("{good}# again\n");
+    pushed.push(("dags/good.yaml", &changed));
+    scene.remote.push("main", &pushed);
+    let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
+    let id = scene.daemon.runs(1, BOUND)[0];
+    assert_eq!(scene.daemon.finished_run(id, BOUND)["state"], "succeeded");
+    let shown = scene.daemon.cli(&["repo", "show", "model"]).good().stdout;
+    for number in [1, 25, 50] {
+        let file = format!("dags/poison{number}.yaml");
+        assert!(shown.contains(&file), "{file} is shown: {shown}");
+    }
+    let held = scene.daemon.json(&["quarantine", "list"]);
+    assert!(
+        items(&held).is_empty(),
+        "a file with faults is no poison: {held}"
+    );
+}
