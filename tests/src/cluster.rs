@@ -103,6 +103,12 @@ impl Cluster {
         &self.sockets
     }
 
+    /// The folder of its data.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Changes a setting, from the next start on.
     pub fn set(&mut self, name: &'static str, value: &str) {
         self.settings.retain(|(known, _)| *known != name);

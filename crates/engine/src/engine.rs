@@ -19,6 +19,7 @@ use crate::lease::Lease;
 use crate::pruner::Pruner;
 use crate::sources::Sources;
 use crate::supervisor::Surroundings;
+use crate::sweeper::Sweeper;
 use crate::watcher::Watcher;
 use crate::{planner, scheduler};
 
@@ -116,12 +117,12 @@ impl Engine {
         };
         let keeper = Keeper::new(
             store.clone(),
-            executor,
             dispatcher.clone(),
-            lease,
+            lease.clone(),
             options.lease,
             leadership.clone(),
         );
+        let sweeper = Sweeper::new(store.clone(), executor, dispatcher.clone(), lease);
         let watcher = Watcher::new(store.clone(), git);
         let mut loops: JoinSet<&'static str> = JoinSet::new();
         let stop = || shutdown.clone();
@@ -133,6 +134,7 @@ impl Engine {
         spawn(&mut loops, "planner", planner::run(store.clone(), stop()));
         spawn(&mut loops, "dispatcher", dispatcher.run());
         spawn(&mut loops, "keeper", keeper.run(stop()));
+        spawn(&mut loops, "sweeper", sweeper.run(stop()));
         spawn(
             &mut loops,
             "scheduler",

@@ -1,19 +1,14 @@
 //! The keeper: holds on to what this daemon has, and takes over what nobody holds.
 //!
-//! One pass renews the daemon's lease and what it leads, passes stop requests on, claims attempts again
-//! whose owner is gone, and compares the executor's full listing with what should be: a container whose
-//! attempt has finished is removed, one that ended or vanished unnoticed wakes its supervisor. Containers that the
-//! database does not know are left alone for [`STRANGER_GRACE`], then stopped, never removed: they are
-//! the only trace of what happened.
+//! One pass renews the daemon's lease and what it leads, passes stop requests on, and claims attempts
+//! again whose owner is gone. It never asks the executor anything: an engine that is slow must not cost
+//! the lease. Looking at the engine is the [`crate::sweeper`]'s.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use trainyard_core::id::AttemptId;
-use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
 use trainyard_store::{Error, Store};
 
 use crate::dispatcher::Dispatcher;
@@ -28,22 +23,18 @@ pub const TICK: Duration = Duration::from_secs(5);
 /// supervisor has the older fence, and is told so before it starts anything.
 const ATTEND_WITHIN: Duration = Duration::from_secs(15);
 
-/// How long a container unknown to the database is left alone: the row may be on its way.
-const STRANGER_GRACE: Duration = Duration::from_secs(60);
-
-/// How long a program without an attempt has between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long the database may take to answer a pass. A connection whose other end fell silent never
+/// fails by itself; it is given up, and another one is tried while the lease still holds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Keeps the attempts of one daemon.
 #[derive(Debug)]
 pub struct Keeper {
     store: Store,
-    executor: AnyExecutor,
     dispatcher: Dispatcher,
     lease: Lease,
     lease_length: Duration,
     leadership: Leadership,
-    strangers: HashMap<AttemptId, Instant>,
 }
 
 impl Keeper {
@@ -51,7 +42,6 @@ impl Keeper {
     #[must_use]
     pub fn new(
         store: Store,
-        executor: AnyExecutor,
         dispatcher: Dispatcher,
         lease: Lease,
         lease_length: Duration,
@@ -59,26 +49,24 @@ impl Keeper {
     ) -> Self {
         Self {
             store,
-            executor,
             dispatcher,
             lease,
             lease_length,
             leadership,
-            strangers: HashMap::new(),
         }
     }
 
     /// Runs until `shutdown`.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
         let mut next_full = Instant::now();
         let mut wake = self.store.wakes().supervise.subscribe();
         loop {
-            if let Err(problem) = self.pass_stops_on().await {
+            if let Err(problem) = answered(self.pass_stops_on()).await {
                 warn!(error = %problem, "stop requests could not be read; trying again");
             }
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
-                match self.pass().await {
+                match answered(self.pass()).await {
                     Ok(()) => {}
                     Err(problem @ Error::NotFound { .. }) => {
                         error!(error = %problem, "another daemon has taken this one's place; giving up");
@@ -100,8 +88,8 @@ impl Keeper {
     /// One full look.
     ///
     /// # Errors
-    /// The database does not answer. Trouble of the executor is logged: it concerns the sweep only.
-    pub async fn pass(&mut self) -> Result<(), Error> {
+    /// The database does not answer.
+    pub async fn pass(&self) -> Result<(), Error> {
         let request = self.dispatcher.request().clone();
         let asked = Instant::now();
         self.store
@@ -129,13 +117,7 @@ impl Keeper {
             );
         }
         self.dispatcher.take(adopted);
-        match self.executor.list().await {
-            Ok(listed) => self.sweep(listed).await,
-            Err(problem) => {
-                warn!(error = %problem, "the executor's containers could not be listed");
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     async fn pass_stops_on(&self) -> Result<(), Error> {
@@ -146,60 +128,12 @@ impl Keeper {
         }
         Ok(())
     }
+}
 
-    /// Compares a complete listing with what the database knows.
-    async fn sweep(&mut self, listed: Vec<Listed>) -> Result<(), Error> {
-        let attempts: Vec<AttemptId> = listed
-            .iter()
-            .map(|container| container.handle.attempt)
-            .collect();
-        self.strangers
-            .retain(|attempt, _| attempts.contains(attempt));
-        for (attempt, line) in self.dispatcher.lines() {
-            // Absent from one listing is not gone, but its supervisor may wait for an answer that
-            // never comes. One that has no container yet is not disturbed.
-            if !attempts.contains(&attempt) {
-                line.look();
-            }
-        }
-        let known = self.store.known_attempts(&attempts).await?;
-        for container in listed {
-            if !self.lease.is_held() {
-                return Ok(());
-            }
-            let attempt = container.handle.attempt;
-            match known.get(&attempt) {
-                Some(known) if !known.ended => {
-                    let ended =
-                        !matches!(container.status, Status::Created | Status::Running { .. });
-                    if let Some(line) = self.dispatcher.line(attempt).filter(|_| ended) {
-                        line.look();
-                    }
-                }
-                // Its supervisor is about to remove it.
-                Some(_) if self.dispatcher.line(attempt).is_some() => {}
-                Some(_) => match self.executor.remove(&container.handle).await {
-                    Ok(()) => self.store.mark_removed(attempt).await?,
-                    Err(problem) => {
-                        warn!(%attempt, error = %problem, "a finished container was not removed");
-                    }
-                },
-                None => self.suspect(&container).await,
-            }
-        }
-        Ok(())
-    }
-
-    /// Stops a container that stays unknown.
-    async fn suspect(&mut self, container: &Listed) {
-        let attempt = container.handle.attempt;
-        let seen = *self.strangers.entry(attempt).or_insert_with(Instant::now);
-        if seen.elapsed() < STRANGER_GRACE || !matches!(container.status, Status::Running { .. }) {
-            return;
-        }
-        error!(%attempt, container = container.handle.container, "a container of this installation is unknown to the database; stopping it");
-        if let Err(problem) = self.executor.stop(&container.handle, GRACE).await {
-            warn!(%attempt, error = %problem, "an unknown container was not stopped");
-        }
+/// What the database answers, unless it falls silent.
+async fn answered<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::silent(ANSWER_WITHIN)),
     }
 }

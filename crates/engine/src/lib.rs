@@ -36,6 +36,7 @@ pub mod scheduler;
 pub mod sources;
 pub mod store_ledger;
 pub mod supervisor;
+pub mod sweeper;
 pub mod watcher;
 pub mod working_tree;
 

@@ -26,6 +26,9 @@ const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait for a database that does not answer.
 const WAIT_AT_MOST: Duration = Duration::from_secs(2);
 
+/// How long the database may take to answer, waiting for others included, before it is asked again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+
 /// Writes down one claimed attempt.
 #[derive(Debug)]
 pub struct StoreLedger {
@@ -58,7 +61,11 @@ impl StoreLedger {
     {
         let mut wait = WAIT_AT_FIRST;
         loop {
-            match call().await {
+            let answer = match tokio::time::timeout(ANSWER_WITHIN, call()).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::silent(ANSWER_WITHIN)),
+            };
+            match answer {
                 Ok(value) => return Ok(value),
                 Err(Error::Fenced) => return Err(FencedOff),
                 // Held back in quarantine: whoever comes once it is released finds all as it is.

@@ -11,7 +11,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{Error, Result};
+use crate::error::{ANSWER_WITHIN, Error, Result, answered};
 
 /// The most writes in one batch; bounds how long its transaction holds its locks.
 const BATCH_AT_MOST: usize = 64;
@@ -40,14 +40,19 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
                 let (items, answers): (Vec<I>, Vec<oneshot::Sender<Result<O>>>) =
                     gathered.drain(..).unzip();
                 let count = items.len();
-                let results = AssertUnwindSafe(write(items))
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| {
+                let written = AssertUnwindSafe(write(items)).catch_unwind();
+                let results = match answered(written.map(Ok)).await {
+                    Ok(Ok(results)) => results,
+                    Ok(Err(_)) => {
                         // The panic itself is in the log. One batch is lost, not the writer.
                         tracing::error!(writes = count, "writing a batch panicked");
                         (0..count).map(|_| Err(Error::Interrupted)).collect()
-                    });
+                    }
+                    // It may have been written: whoever asks again finds that by the fence.
+                    Err(_) => (0..count)
+                        .map(|_| Err(Error::silent(ANSWER_WITHIN)))
+                        .collect(),
+                };
                 for (answer, result) in answers.into_iter().zip(results) {
                     // Whoever asked may have given up waiting; what was written stands.
                     let _ = answer.send(result);

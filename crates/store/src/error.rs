@@ -158,6 +158,15 @@ impl Error {
         }
     }
 
+    /// Postgres has not answered for so long. A connection whose other end fell silent never fails by
+    /// itself; whoever gives it up says so by this.
+    #[must_use]
+    pub fn silent(waited: Duration) -> Self {
+        let words = format!("no answer within {waited:?}");
+        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, words);
+        sqlx::Error::Io(error).into()
+    }
+
     pub(crate) fn not_found(what: impl Into<String>) -> Self {
         Self::NotFound { what: what.into() }
     }
@@ -209,6 +218,18 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// How long a transaction may take to answer: longer than Postgres lets a statement run and than a
+/// connection is waited for. A connection cut without a word would be waited on for ever.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(45);
+
+/// What the database answers, unless it falls silent.
+pub(crate) async fn answered<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::silent(ANSWER_WITHIN)),
+    }
+}
+
 /// How often a transaction that met another one in its way is repeated.
 const REPEATS: u32 = 5;
 
@@ -219,7 +240,7 @@ where
 {
     let mut repeat = 0;
     loop {
-        match work().await {
+        match answered(work()).await {
             Err(Error::Contention(_)) if repeat < REPEATS => {
                 repeat += 1;
                 tokio::time::sleep(Duration::from_millis(2 << repeat)).await;

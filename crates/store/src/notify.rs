@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use crate::store::Store;
 use crate::wakes::Concern;
@@ -21,6 +21,13 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// How long to wait before listening again after the connection was lost; doubles up to 5 s.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// After how long without a word the connection is asked whether it is still one: one whose other end
+/// fell silent would be listened to for ever.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// How long that, and each step to a new connection, may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Tells other processes of wakes and hears theirs, until `shutdown` ends. Heals itself: after a
@@ -68,10 +75,25 @@ impl Store {
     }
 
     async fn hear_until_lost(&self) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(&self.core.relaxed).await?;
-        listener.listen(CHANNEL).await?;
+        // A pool of its own: a connection that hangs while it is given up takes no place of others.
+        let options = self.core.relaxed.connect_options();
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with((*options).clone());
+        let mut listener = in_time(PgListener::connect_with(&pool)).await?;
+        in_time(listener.listen(CHANNEL)).await?;
         self.wake_all();
-        while let Some(notification) = listener.try_recv().await? {
+        loop {
+            let heard = match tokio::time::timeout(QUIET, listener.try_recv()).await {
+                Ok(heard) => heard?,
+                Err(_) => {
+                    in_time(sqlx::query!("select 1 as one").fetch_one(&mut listener)).await?;
+                    continue;
+                }
+            };
+            let Some(notification) = heard else {
+                return Ok(());
+            };
             let mut words = notification.payload().split(' ');
             if words.next() == Some(self.core.process.to_string().as_str()) {
                 continue;
@@ -83,12 +105,22 @@ impl Store {
                 }
             }
         }
-        Ok(())
     }
 
     fn wake_all(&self) {
         for concern in Concern::ALL {
             self.core.wakes.of(*concern).wake_here();
+        }
+    }
+}
+
+/// What comes of it, unless the database falls silent.
+async fn in_time<T>(step: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(ANSWER_WITHIN, step).await {
+        Ok(result) => result,
+        Err(_) => {
+            let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Err(sqlx::Error::Io(silence))
         }
     }
 }

@@ -180,8 +180,12 @@ impl PrivateCluster {
         self.cluster.log()
     }
 
-    fn postmaster(&self) -> u32 {
+    pub(crate) fn postmaster(&self) -> u32 {
         self.cluster.postmaster().expect("Postgres is up")
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.cluster.data()
     }
 }
 

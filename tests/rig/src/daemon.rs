@@ -9,6 +9,7 @@ use trainyard_tests::place::Place;
 
 use crate::cluster::PrivateCluster;
 use crate::engine::PrivateEngine;
+use crate::processes;
 use crate::proxy::{Address, FaultProxy, Protocol};
 
 /// A daemon; killed when it is dropped.
@@ -129,6 +130,15 @@ impl RiggedDaemon {
         let begun = std::time::Instant::now();
         self.start();
         begun.elapsed()
+    }
+
+    /// The memory that it has in RAM, in bytes.
+    ///
+    /// # Panics
+    /// When it is down.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        processes::resident(self.get().pid())
     }
 
     /// All that it printed, over all its starts.

@@ -32,6 +32,8 @@ pub struct FleetOptions {
     pub engine: EngineOptions,
     /// How many connections Postgres takes.
     pub max_connections: u32,
+    /// Further configuration of all daemons, as TOML.
+    pub more: String,
 }
 
 impl FleetOptions {
@@ -44,6 +46,7 @@ impl FleetOptions {
             parallelism: 20,
             engine: EngineOptions::default(),
             max_connections: 100,
+            more: String::new(),
         }
     }
 }
@@ -86,7 +89,12 @@ impl Fleet {
             .collect();
         remote.push("main", &files);
         let key = place.join("secret.key");
-        let more = format!("parallelism = {}\n", options.parallelism);
+        let more = format!(
+            "parallelism = {}\nartifacts_dir = {:?}\n{}",
+            options.parallelism,
+            place.join("artifacts").display().to_string(),
+            options.more
+        );
         let daemons = (0..options.daemons)
             .map(|number| {
                 let seed = options.seed.wrapping_add(number as u64);

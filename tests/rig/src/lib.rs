@@ -4,6 +4,8 @@
 //! - [`proxy::FaultProxy`] stands between a daemon and Postgres or Docker and breaks what passes.
 //! - [`engine::PrivateEngine`] and [`cluster::PrivateCluster`] are a dockerd and a Postgres of a
 //!   test's own, to be killed, frozen and restarted.
+//! - [`failover::Past`] brings a database back as it was some seconds ago; [`crowd::Crowd`] takes all
+//!   of its connections.
 //! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
 //! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
 //!   duplicates never comes from Trainyard's own records.
@@ -20,10 +22,12 @@
 mod base_image;
 pub mod bridge;
 pub mod cluster;
+pub mod crowd;
 pub mod daemon;
 pub mod dice;
 pub mod disk;
 pub mod engine;
+pub mod failover;
 pub mod fleet;
 pub mod moment;
 mod processes;

@@ -89,6 +89,33 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     })
 }
 
+/// The processes that another one started and that are still there.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+                let rest = stat.rsplit(") ").next().unwrap_or_default();
+                rest.split(' ').nth(1) == Some(parent.to_string().as_str())
+            })
+        })
+        .collect()
+}
+
+/// The memory of a process that is in RAM, in bytes; 0 where it is gone.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes * 1024)
+}
+
 /// Unmounts everything below a folder, the innermost first.
 pub(crate) fn unmount_below(folder: &Path) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();

@@ -21,6 +21,11 @@ use crate::spec::AttemptSpec;
 
 impl Engine {
     pub(super) async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        if self.departed.holds(spec.attempt) {
+            let message = "its container ended, was recorded and removed before; the database has lost \
+                           that, as in a failover, and an attempt never runs twice";
+            return Err(Error::new(ErrorKind::Gone, message));
+        }
         let name = convert::name(spec.attempt);
         let under_init = if self.config.init {
             let default = self.images.command(&self.client, spec).await?;
@@ -106,7 +111,9 @@ impl Engine {
             })
     }
 
-    pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
+    pub(super) async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.departed.add(handle.attempt);
+        let container = handle.container.as_str();
         self.fresh.take(container);
         self.ends.forget(container);
         let options = RemoveContainerOptionsBuilder::default()

@@ -19,6 +19,7 @@ mod connect;
 mod context;
 mod convert;
 mod create;
+mod departed;
 mod dockerignore;
 mod errors;
 mod gc;
@@ -47,6 +48,7 @@ pub use self::gc::BuildImage;
 
 use self::build::Builds;
 use self::context::Recipe;
+use self::departed::Departed;
 use self::errors::{SHORT, within};
 use self::image::Images;
 use self::init::InitVolume;
@@ -68,6 +70,7 @@ struct Engine {
     client: bollard::Docker,
     config: DockerConfig,
     fresh: Fresh,
+    departed: Departed,
     images: Images,
     builds: Builds,
     init: InitVolume,
@@ -101,6 +104,7 @@ impl Docker {
             client,
             config,
             fresh: Fresh::default(),
+            departed: Departed::default(),
             images: Images::default(),
             builds: Builds::default(),
             init: InitVolume::default(),
@@ -257,7 +261,7 @@ impl Executor for Docker {
     }
 
     async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.engine.remove(&handle.container).await
+        self.engine.remove(handle).await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, Error> {

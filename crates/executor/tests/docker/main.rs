@@ -9,6 +9,7 @@
 )]
 
 mod building;
+mod departed;
 mod images;
 mod init;
 mod isolation;

@@ -1,12 +1,26 @@
 //! The faults of the programme that every change is held against: one file a fault, a few trials of
 //! each. `RIG_TRIALS` makes a night of it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails, with the place and the error"
+)]
+
+mod cancel_meets_a_kill;
 mod commit_answers_are_lost;
+mod connections_are_exhausted;
+mod daemon_is_cut_off_from_postgres;
 mod daemon_is_killed;
 mod docker_answers_are_lost;
+mod docker_is_slow;
 mod dockerd_is_killed;
+mod listening_is_black_holed;
+mod many_containers_exit_at_once;
+mod postgres_goes_back_in_time;
+mod postgres_is_away_for_long;
 mod postgres_restarts;
 mod power_fails;
+mod queue_is_long_and_history_too;
 mod stages_are_killed;
 
 use std::time::{Duration, Instant};
@@ -37,6 +51,15 @@ fn judge(fleet: &Fleet, run: i64, recovery: Option<Duration>) -> Verdict {
         violations,
         recovery,
     }
+}
+
+/// Prints what was measured beside recovery.
+#[expect(
+    clippy::print_stdout,
+    reason = "figures are what the programme is run for"
+)]
+fn tell(figure: &str) {
+    println!("{figure}");
 }
 
 /// How long something took.

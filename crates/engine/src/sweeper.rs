@@ -1,0 +1,149 @@
+//! The sweeper: compares the executor's full listing with what should be.
+//!
+//! A container whose attempt has finished is removed; one that ended or vanished unnoticed wakes its
+//! supervisor. Containers that the database does not know are left alone for [`STRANGER_GRACE`], then
+//! stopped and reported, never removed: they are the only trace of what happened.
+//!
+//! It is a loop of its own, apart from the [`crate::keeper`]: its calls wait for the engine, and an
+//! engine that is slow or silent must not keep the lease from being renewed.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+use trainyard_core::id::AttemptId;
+use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
+use trainyard_store::{Error, Store};
+
+use crate::dispatcher::Dispatcher;
+use crate::keeper::TICK;
+use crate::lease::Lease;
+
+/// How long a container unknown to the database is left alone: the row may be on its way.
+const STRANGER_GRACE: Duration = Duration::from_secs(60);
+
+/// How long a program without an attempt has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Looks after the containers of one engine.
+#[derive(Debug)]
+pub struct Sweeper {
+    store: Store,
+    executor: AnyExecutor,
+    dispatcher: Dispatcher,
+    lease: Lease,
+    strangers: HashMap<AttemptId, Instant>,
+    /// Strangers that were reported and do not run.
+    reported: HashSet<AttemptId>,
+}
+
+impl Sweeper {
+    /// A sweeper beside `dispatcher`.
+    #[must_use]
+    pub fn new(store: Store, executor: AnyExecutor, dispatcher: Dispatcher, lease: Lease) -> Self {
+        Self {
+            store,
+            executor,
+            dispatcher,
+            lease,
+            strangers: HashMap::new(),
+            reported: HashSet::new(),
+        }
+    }
+
+    /// Runs until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let looked = async {
+                if let Err(problem) = self.pass().await {
+                    warn!(error = %problem, "containers could not be compared with the database; trying again");
+                }
+                tokio::time::sleep(TICK).await;
+            };
+            tokio::select! {
+                () = looked => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// One full look.
+    ///
+    /// # Errors
+    /// The database does not answer. Trouble of the executor is logged: the next look comes anyway.
+    pub async fn pass(&mut self) -> Result<(), Error> {
+        match self.executor.list().await {
+            Ok(listed) => self.sweep(listed).await,
+            Err(problem) => {
+                warn!(error = %problem, "the executor's containers could not be listed");
+                Ok(())
+            }
+        }
+    }
+
+    /// Compares a complete listing with what the database knows.
+    async fn sweep(&mut self, listed: Vec<Listed>) -> Result<(), Error> {
+        let attempts: Vec<AttemptId> = listed
+            .iter()
+            .map(|container| container.handle.attempt)
+            .collect();
+        self.strangers
+            .retain(|attempt, _| attempts.contains(attempt));
+        self.reported.retain(|attempt| attempts.contains(attempt));
+        for (attempt, line) in self.dispatcher.lines() {
+            // Absent from one listing is not gone, but its supervisor may wait for an answer that
+            // never comes. One that has no container yet is not disturbed.
+            if !attempts.contains(&attempt) {
+                line.look();
+            }
+        }
+        let known = self.store.known_attempts(&attempts).await?;
+        for container in listed {
+            if !self.lease.is_held() {
+                return Ok(());
+            }
+            let attempt = container.handle.attempt;
+            match known.get(&attempt) {
+                Some(known) if !known.ended => {
+                    let ended =
+                        !matches!(container.status, Status::Created | Status::Running { .. });
+                    if let Some(line) = self.dispatcher.line(attempt).filter(|_| ended) {
+                        line.look();
+                    }
+                }
+                // Its supervisor is about to remove it.
+                Some(_) if self.dispatcher.line(attempt).is_some() => {}
+                Some(_) => match self.executor.remove(&container.handle).await {
+                    Ok(()) => self.store.mark_removed(attempt).await?,
+                    Err(problem) => {
+                        warn!(%attempt, error = %problem, "a finished container was not removed");
+                    }
+                },
+                None => self.suspect(&container).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports a container that stays unknown, and stops it where it runs.
+    async fn suspect(&mut self, container: &Listed) {
+        let attempt = container.handle.attempt;
+        let seen = *self.strangers.entry(attempt).or_insert_with(Instant::now);
+        if seen.elapsed() < STRANGER_GRACE {
+            return;
+        }
+        let id = &container.handle.container;
+        if !matches!(container.status, Status::Running { .. }) {
+            if self.reported.insert(attempt) {
+                error!(%attempt, container = id, "a container of this installation is unknown to the database, as after the loss of commits; it does not run, and is kept to be looked at");
+            }
+            return;
+        }
+        error!(%attempt, container = id, "a container of this installation is unknown to the database; stopping it");
+        if let Err(problem) = self.executor.stop(&container.handle, GRACE).await {
+            warn!(%attempt, error = %problem, "an unknown container was not stopped");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! F10: the engine is slow for everybody, or hangs on one container, or on listing. Whatever does not
+//! need the answer goes on, and all heals by itself.
+
+use std::time::Duration;
+
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::proxy::{Action, Direction, Matcher, Pattern, Rule};
+use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_tests::wait::until;
+
+use crate::{BOUND, judge, timed};
+
+const STAGES: usize = 4;
+
+/// The longest that an answer of the API may take meanwhile.
+const ANSWER: Duration = Duration::from_secs(1);
+
+fn fleet(seed: u64, work: &str) -> Fleet {
+    Fleet::with_wide_dag(&FleetOptions::new(seed), STAGES, |_| work.to_owned())
+}
+
+/// How long an API call takes that needs the database, but no engine.
+fn asked(fleet: &Fleet) -> Duration {
+    timed(|| fleet.first().get().cli(&["run", "list"]).good()).1
+}
+
+/// Leases let go for want of time. No fault of an engine may cost one.
+fn lapses(fleet: &Fleet) -> usize {
+    fleet.first().log().matches("lease").count()
+}
+
+fn with_lapses(mut verdict: Verdict, before: usize, fleet: &Fleet) -> Verdict {
+    let lapsed = lapses(fleet) - before;
+    if lapsed > 0 {
+        verdict
+            .violations
+            .push(format!("the lease lapsed, {lapsed} lines say"));
+    }
+    verdict
+}
+
+#[test]
+fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
+    let trials = Trials::new(
+        "F10 Docker slow for all",
+        "API answers in 1 s, no lease lost",
+        1,
+    );
+    let summary = trials.run(
+        |trial| fleet(trial.seed, "sleep 1"),
+        |trial, fleet| {
+            let mut dice = trial.dice();
+            let before = lapses(fleet);
+            let docker = &fleet.first().docker;
+            // In the gate as slow as calls still endure; over many trials up to three times that.
+            let most = if trial.number == 1 { 6 } else { 30 };
+            let by = dice.between(Duration::from_secs(5), Duration::from_secs(most));
+            docker.add(Rule::always(
+                "slow",
+                Matcher::all(Direction::Request),
+                Action::Delay {
+                    by,
+                    jitter: Duration::from_secs(1),
+                },
+            ));
+            let run = fleet.trigger();
+            docker.until_fired("slow", STAGES, BOUND);
+            let slowest = (0..6)
+                .map(|_| {
+                    std::thread::sleep(Duration::from_secs(1));
+                    asked(fleet)
+                })
+                .max()
+                .unwrap_or_default();
+            docker.clear();
+            let (_, recovery) = timed(|| fleet.finished(run, BOUND));
+            let mut verdict = with_lapses(judge(fleet, run, Some(recovery)), before, fleet);
+            if slowest > ANSWER {
+                verdict
+                    .violations
+                    .push(format!("the API answered after {slowest:?}"));
+            }
+            verdict
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
+
+#[test]
+fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
+    let trials = Trials::new(
+        "F10 Docker hangs on one container and on listing",
+        "others go on, no lease lost, healed in 20 s",
+        1,
+    );
+    let summary = trials.run(
+        |trial| fleet(trial.seed, "sleep 2"),
+        |_, fleet| {
+            let before = lapses(fleet);
+            let run = fleet.trigger();
+            let instance = fleet.cluster.sql("select id from instance");
+            let hung = until("a running container", BOUND, || {
+                let seen = fleet.engine.containers_of(&instance);
+                seen.into_iter()
+                    .find(|seen| seen.state == "running")
+                    .ok_or_else(|| "none".to_owned())
+            });
+            let docker = &fleet.first().docker;
+            let of_container = Pattern::Bytes(hung.container.as_bytes().to_vec());
+            for (name, when) in [
+                ("container", Matcher::requests(of_container)),
+                ("list", Matcher::http("GET", "/containers/json")),
+            ] {
+                docker.add(Rule::always(name, when, Action::BlackHole));
+            }
+            // What is under way on it is cut, and asked again into the void.
+            docker.cut_all();
+            docker.until_fired("container", 1, BOUND);
+            let open = || {
+                fleet.cluster.sql(&format!(
+                    "select string_agg(id::text, ' ') from attempt where run = {run} and state <> 'finished'"
+                ))
+            };
+            until("the end of all others", BOUND, || match open() {
+                open if open == hung.attempt => Ok(()),
+                open => Err(open),
+            });
+            // Another run is not held up at its start either, and comes to all of its ends.
+            let other = fleet.trigger();
+            let (_, took) = timed(|| fleet.finished(other, BOUND));
+            // A lease that waits for a listing has lapsed by then.
+            docker.until_fired("list", 2, BOUND);
+            let slowest = asked(fleet);
+            docker.clear();
+            let (_, recovery) = timed(|| fleet.finished(run, BOUND));
+            let mut verdict = with_lapses(judge(fleet, run, Some(recovery)), before, fleet);
+            for (what, time, bound) in [
+                ("another run took", took, Duration::from_secs(15)),
+                ("the API answered after", slowest, ANSWER),
+                ("healed after", recovery, Duration::from_secs(20)),
+            ] {
+                if time > bound {
+                    verdict.violations.push(format!("{what} {time:?}"));
+                }
+            }
+            verdict
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}

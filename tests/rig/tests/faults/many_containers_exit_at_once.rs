@@ -1,0 +1,69 @@
+//! F12: many containers exit within a second, and every stream from the engine is cut while they do. No
+//! end is missed.
+//!
+//! `RIG_CONTAINERS` says how many.
+
+use std::time::Duration;
+
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::trials::Trials;
+use trainyard_tests::wait::until_true;
+
+use crate::{BOUND, judge, timed};
+
+/// The gate's containers.
+const CONTAINERS: usize = 60;
+
+/// What an engine can do: looking at a container, and removing it, each take their time, on two cores.
+const EACH: Duration = Duration::from_millis(100);
+
+#[test]
+fn every_end_is_seen_though_streams_are_cut() {
+    let count = std::env::var("RIG_CONTAINERS").map_or(CONTAINERS, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("RIG_CONTAINERS={text} is no number"))
+    });
+    let bound = Duration::from_secs(15).max(EACH * u32::try_from(count).unwrap_or(u32::MAX));
+    let trials = Trials::new(
+        &format!("F12 {count} containers exit at once, streams cut"),
+        &format!("all terminal {} s later", bound.as_secs()),
+        1,
+    );
+    let summary = trials.run(
+        |trial| {
+            let options = FleetOptions {
+                parallelism: u32::try_from(count).unwrap_or(u32::MAX),
+                ..FleetOptions::new(trial.seed)
+            };
+            // A file of the host's would be simpler; stages have no mounts of it.
+            Fleet::with_wide_dag(&options, count, |witness| witness.gate("go"))
+        },
+        |_, fleet| {
+            let (started, ended) = (fleet.witness.started(), fleet.witness.ended());
+            let run = fleet.trigger();
+            until_true("the start of all", BOUND * 4, || {
+                fleet.witness.started() == started + count
+            });
+            fleet.witness.open("go");
+            let docker = &fleet.first().docker;
+            until_true("the end of half of them", BOUND, || {
+                fleet.witness.ended() >= ended + count / 2
+            });
+            docker.cut_all();
+            until_true("the end of all programs", BOUND, || {
+                fleet.witness.ended() == ended + count
+            });
+            docker.cut_all();
+            let (_, recovery) = timed(|| fleet.finished(run, BOUND));
+            let mut verdict = judge(fleet, run, Some(recovery));
+            if recovery > bound {
+                verdict
+                    .violations
+                    .push(format!("all terminal after {recovery:?}"));
+            }
+            verdict
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
