@@ -23,9 +23,12 @@ pub const TICK: Duration = Duration::from_secs(5);
 /// supervisor has the older fence, and is told so before it starts anything.
 const ATTEND_WITHIN: Duration = Duration::from_secs(15);
 
-/// How long the database may take to answer a pass. A connection whose other end fell silent never
+/// How long the database may take to answer a question. A connection whose other end fell silent never
 /// fails by itself; it is given up, and another one is tried while the lease still holds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long taking over may take: there may be thousands of attempts to be read.
+const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Keeps the attempts of one daemon.
 #[derive(Debug)]
@@ -61,12 +64,12 @@ impl Keeper {
         let mut next_full = Instant::now();
         let mut wake = self.store.wakes().supervise.subscribe();
         loop {
-            if let Err(problem) = answered(self.pass_stops_on()).await {
+            if let Err(problem) = self.pass_stops_on().await {
                 warn!(error = %problem, "stop requests could not be read; trying again");
             }
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
-                match answered(self.pass()).await {
+                match self.pass().await {
                     Ok(()) => {}
                     Err(problem @ Error::NotFound { .. }) => {
                         error!(error = %problem, "another daemon has taken this one's place; giving up");
@@ -92,11 +95,11 @@ impl Keeper {
     pub async fn pass(&self) -> Result<(), Error> {
         let request = self.dispatcher.request().clone();
         let asked = Instant::now();
-        self.store
-            .renew_leases(request.daemon, self.lease_length)
-            .await?;
+        let renewal = self.store.renew_leases(request.daemon, self.lease_length);
+        answered(ANSWER_WITHIN, renewal).await?;
         let lapsed = self.lease.renewed(asked, self.lease_length);
-        let roles = self.store.lead(request.daemon, self.lease_length).await?;
+        let roles = self.store.lead(request.daemon, self.lease_length);
+        let roles = answered(ANSWER_WITHIN, roles).await?;
         self.leadership.set(roles);
         // After a lapse all was let go; otherwise a claim may be on its way to its supervisor.
         let attend_within = if lapsed {
@@ -106,10 +109,8 @@ impl Keeper {
             ATTEND_WITHIN
         };
         let attended = self.dispatcher.supervised();
-        let adopted = self
-            .store
-            .adoptable(&request, &attended, attend_within)
-            .await?;
+        let adopted = self.store.adoptable(&request, &attended, attend_within);
+        let adopted = answered(TAKE_OVER_WITHIN, adopted).await?;
         if !adopted.is_empty() {
             info!(
                 attempts = adopted.len(),
@@ -121,7 +122,8 @@ impl Keeper {
     }
 
     async fn pass_stops_on(&self) -> Result<(), Error> {
-        for (attempt, _, why) in self.store.stop_requests(self.dispatcher.daemon()).await? {
+        let requests = self.store.stop_requests(self.dispatcher.daemon());
+        for (attempt, _, why) in answered(ANSWER_WITHIN, requests).await? {
             if let Some(line) = self.dispatcher.line(attempt) {
                 line.stop(why);
             }
@@ -131,9 +133,12 @@ impl Keeper {
 }
 
 /// What the database answers, unless it falls silent.
-async fn answered<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+async fn answered<T>(
+    within: Duration,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(within, asked).await {
         Ok(answer) => answer,
-        Err(_) => Err(Error::silent(ANSWER_WITHIN)),
+        Err(_) => Err(Error::silent(within)),
     }
 }

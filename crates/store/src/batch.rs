@@ -86,6 +86,19 @@ mod tests {
         assert_eq!((one.unwrap(), other.unwrap()), (2, 4));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_never_ends_is_given_up_and_the_next_goes_on() {
+        let batcher = Batcher::start(|items: Vec<u32>| async move {
+            if items.contains(&13) {
+                std::future::pending::<()>().await;
+            }
+            items.into_iter().map(Ok).collect()
+        });
+        let given_up = batcher.write(13).await.unwrap_err();
+        assert!(given_up.is_transient(), "{given_up:?}");
+        assert_eq!(batcher.write(14).await.unwrap(), 14);
+    }
+
     #[tokio::test]
     async fn a_write_that_panics_does_not_stop_the_next() {
         let batcher = Batcher::start(|items: Vec<u32>| async move {
