@@ -119,6 +119,23 @@ impl LogLines {
         self.clean_length
     }
 
+    /// How many bytes of records are held, whether they may be stored or not.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Takes all records although there is no clean point after them, so without a place to read on from:
+    /// after a crash they are read, and stored, once more. For a stream that never comes to a clean point,
+    /// since a line of the other stays open that may be the beginning of a secret.
+    pub fn take_unclean(&mut self) -> Batch {
+        self.clean_length = 0;
+        Batch {
+            text: std::mem::take(&mut self.records),
+            cursor: None,
+        }
+    }
+
     /// Whether something waits for a clean point.
     #[must_use]
     pub fn has_open_lines(&self) -> bool {
@@ -264,6 +281,24 @@ mod tests {
         let batch = lines.take_batch().unwrap();
         assert_eq!(texts(&batch), ["E other", "O half done"]);
         assert_eq!(batch.cursor, Some(LogCursor { major: 4, minor: 0 }));
+    }
+
+    #[test]
+    fn what_is_taken_before_a_clean_point_has_no_place_to_go_on_from() {
+        let mut lines = LogLines::new(Masker::new(["hunter22"]), None);
+        lines.push(&frame(Stream::Stdout, "hunt", 1));
+        lines.push(&frame(Stream::Stderr, "other\n", 2));
+        lines.cut_open_lines(None);
+        assert!(lines.take_batch().is_none(), "it may become the secret");
+        assert!(lines.held() > 0);
+        let batch = lines.take_unclean();
+        assert_eq!(texts(&batch), ["E other"]);
+        assert_eq!(batch.cursor, None);
+        assert_eq!(lines.held(), 0);
+        lines.push(&frame(Stream::Stdout, "er22\n", 3));
+        let batch = lines.take_batch().unwrap();
+        assert_eq!(texts(&batch), ["O ***"]);
+        assert_eq!(batch.cursor, Some(LogCursor { major: 3, minor: 0 }));
     }
 
     #[test]

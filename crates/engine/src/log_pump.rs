@@ -19,6 +19,11 @@ use crate::mask::Masker;
 /// A batch this large is written at once, in bytes of records.
 const LARGE: usize = 256 * 1024;
 
+/// Records are written whatever is still open once they have this size: memory is bounded, however a
+/// program prints. With the database away, nothing more is read: the engine's own log, which the daemon
+/// reads on from where it has stored, is what holds the rest.
+const HELD_AT_MOST: usize = 2 * LARGE;
+
 /// A batch this old is written.
 const OLD: Duration = Duration::from_millis(200);
 
@@ -73,7 +78,8 @@ impl LogPump {
         self.lines.say(at, text);
     }
 
-    /// Reads until the log ends: after `gone` turns true, for at most `drain` longer.
+    /// Reads until the log ends: after `gone` turns true, until nothing new has come for `drain`. Time in
+    /// which the ledger takes nothing does not count.
     ///
     /// # Errors
     /// Somebody else acts on the attempt.
@@ -118,6 +124,7 @@ impl LogPump {
                 match heard {
                     Heard::Frame(Ok(frame)) => {
                         self.take(&frame, ledger).await?;
+                        give_up = give_up.map(|_| Instant::now() + drain);
                         silent_at = give_up.map(|_| Instant::now() + SILENCE);
                     }
                     Heard::Frame(Err(error)) if error.kind == ErrorKind::Gone => {
@@ -142,7 +149,10 @@ impl LogPump {
                         }
                         continue 'reopen;
                     }
-                    Heard::Due => self.write_due(ledger).await?,
+                    Heard::Due => {
+                        self.write_due(ledger).await?;
+                        give_up = give_up.map(|_| Instant::now() + drain);
+                    }
                     Heard::Gone => {
                         give_up = Some(Instant::now() + drain);
                         silent_at = Some(Instant::now() + SILENCE);
@@ -184,10 +194,16 @@ impl LogPump {
             self.opened = None;
         }
         if self.lines.ready() >= LARGE {
-            self.write(ledger).await
-        } else {
-            Ok(())
+            self.write(ledger).await?;
         }
+        if self.lines.held() >= HELD_AT_MOST {
+            self.lines.cut_open_lines(self.read);
+            self.write(ledger).await?;
+            if self.lines.held() >= HELD_AT_MOST {
+                ledger.append_log(self.lines.take_unclean()).await?;
+            }
+        }
+        Ok(())
     }
 
     fn due(&self) -> Option<Instant> {

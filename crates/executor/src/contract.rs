@@ -92,8 +92,8 @@ pub trait Executor: Send + Sync {
     ) -> impl Future<Output = Result<Proof, Error>> + Send;
 
     /// The log after `after` (from the start without it), following until the container has ended
-    /// and all of it was read. Frames are pieces, not lines. Of a container that was never started
-    /// there is no log: the stream ends at once.
+    /// and all of it was read. Frames are pieces, not lines; an empty one says that reading goes on.
+    /// Of a container that was never started there is no log: the stream ends at once.
     ///
     /// # Errors
     /// On opening: `Gone`, or the engine's trouble. Items can fail too; reopen with the cursor of

@@ -32,6 +32,10 @@ use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
 /// How far times may run backwards, in seconds.
 const LATE: i64 = 1;
 
+/// Of so many frames that were read before one is passed on, empty. A program that prints fast fills a second
+/// with more of them than can be skipped in the time after which silence counts as a dead connection.
+const SIGN_OF_LIFE: u64 = 1024;
+
 /// Opens the log after a cursor. What is wrong shows with the first frame.
 pub(super) fn open(
     client: &Client,
@@ -57,6 +61,7 @@ struct Reader {
     position: Position,
     sent: BoxStream<'static, Result<LogOutput, bollard::errors::Error>>,
     following: bool,
+    skipped: u64,
     ends: Arc<Ends>,
 }
 
@@ -83,6 +88,7 @@ impl Reader {
             position,
             sent,
             following: follow,
+            skipped: 0,
             ends,
         }
     }
@@ -91,12 +97,17 @@ impl Reader {
         loop {
             match self.sent.next().await {
                 Some(Ok(output)) => match frame(output, &mut self.position) {
-                    Ok(Some(frame)) => {
+                    Ok(frame) if frame.bytes.is_empty() => {
+                        self.skipped += 1;
+                        if self.skipped.is_multiple_of(SIGN_OF_LIFE) {
+                            return Some(Ok(frame));
+                        }
+                    }
+                    Ok(frame) => {
                         if let Some(frame) = self.without_record(frame) {
                             return Some(Ok(frame));
                         }
                     }
-                    Ok(None) => {}
                     Err(error) => return Some(Err(error)),
                 },
                 Some(Err(error)) => {
@@ -141,8 +152,8 @@ impl Reader {
     }
 }
 
-/// A frame from what the engine sent; `None` for one that was read before.
-fn frame(output: LogOutput, position: &mut Position) -> Result<Option<LogFrame>, Error> {
+/// A frame from what the engine sent; without its bytes where they were read before.
+fn frame(output: LogOutput, position: &mut Position) -> Result<LogFrame, Error> {
     let (stream, message) = match output {
         LogOutput::StdErr { message } => (Stream::Stderr, message),
         LogOutput::StdOut { message }
@@ -155,12 +166,16 @@ fn frame(output: LogOutput, position: &mut Position) -> Result<Option<LogFrame>,
             "the Docker engine sent a piece of a log without its time",
         ));
     };
-    Ok(position.take(at).map(|cursor| LogFrame {
+    let (bytes, cursor) = match position.take(at) {
+        Some(cursor) => (bytes, cursor),
+        None => (Bytes::new(), position.cursor()),
+    };
+    Ok(LogFrame {
         stream,
         at,
         bytes,
         cursor,
-    }))
+    })
 }
 
 /// Takes the time off the front of a frame: RFC 3339 and one space.
@@ -251,6 +266,23 @@ mod tests {
             assert_eq!(rest, whole[index + 1..], "after frame {index}");
         }
         assert!(whole.is_sorted_by_key(|(_, cursor)| *cursor));
+    }
+
+    #[test]
+    fn what_was_read_before_comes_without_its_bytes_and_leaves_the_place_as_it_is() {
+        let sent = |second: u32| LogOutput::StdOut {
+            message: Bytes::from(format!("2026-11-23T10:00:0{second}.5Z line\n")),
+        };
+        let mut first = Position::default();
+        let read = (0..4).map(|n| frame(sent(n), &mut first).unwrap());
+        let read: Vec<LogFrame> = read.collect();
+        let mut again = Position::after(Some(read[2].cursor));
+        // What the engine sends since the cursor's second.
+        let skipped = frame(sent(1), &mut again).unwrap();
+        assert!(skipped.bytes.is_empty());
+        assert_eq!(skipped.cursor, read[2].cursor);
+        assert!(frame(sent(2), &mut again).unwrap().bytes.is_empty());
+        assert_eq!(frame(sent(3), &mut again).unwrap(), read[3]);
     }
 
     #[test]
