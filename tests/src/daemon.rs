@@ -94,6 +94,66 @@ impl Daemon {
         &self.url
     }
 
+    /// The token that its start left for the command line.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Asks for a path over HTTP, with a token or without. Returns the status and the body.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    #[must_use]
+    pub fn get(&self, path: &str, token: Option<&str>) -> (u16, String) {
+        let mut request = http_client().get(format!("{}{path}", self.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    }
+
+    /// What it says of its readiness: the state, and the reasons as one text.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    #[must_use]
+    pub fn readiness(&self) -> (String, String) {
+        let (_, body) = self.get("/readyz", None);
+        let said: Value = serde_json::from_str(&body).unwrap();
+        let reasons = said["reasons"].as_array().unwrap();
+        let reasons: Vec<&str> = reasons.iter().filter_map(Value::as_str).collect();
+        (
+            said["state"].as_str().unwrap().to_owned(),
+            reasons.join("; "),
+        )
+    }
+
+    /// One of its figures, written as Prometheus has it: `name{label="value"}`.
+    ///
+    /// # Panics
+    /// When it does not answer, or has no such figure.
+    #[track_caller]
+    #[must_use]
+    pub fn figure(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics", Some(&self.token));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .parse()
+            .unwrap()
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -66,7 +66,7 @@ pub use run::{
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, Lead, Listing,
-    NewToken, Quarantined, Token, TokenMade, Violation,
+    NewToken, Quarantined, Readiness, ReadyState, Token, TokenMade, Violation,
 };
 
 /// What every path of the API begins with.

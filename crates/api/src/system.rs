@@ -71,6 +71,9 @@ pub struct DaemonSummary {
     pub attempts: u64,
     /// What it does for all: `scheduler`, `watcher`, `pruner`.
     pub leads: Vec<Lead>,
+    /// What keeps it from working fully, each in words; as it said last.
+    #[serde(default)]
+    pub troubles: Vec<String>,
 }
 
 /// Whether a daemon lives.
@@ -124,14 +127,32 @@ pub struct Quarantined {
     pub held_at: DateTime<Utc>,
 }
 
-/// Whether a daemon is well.
+/// Whether a daemon's process is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// `ok`, or `unavailable`.
+    /// `ok`.
     pub status: String,
-    /// What is not well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
+}
+
+/// Whether a daemon can do its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Readiness {
+    /// How it is.
+    pub state: ReadyState,
+    /// What keeps it from being `ready`, each in words.
+    pub reasons: Vec<String>,
+}
+
+/// How a daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyState {
+    /// All is well.
+    Ready,
+    /// It answers, and does not do all of its work.
+    Degraded,
+    /// It can do nothing: the database does not answer.
+    Unready,
 }
 
 /// A token to be made.

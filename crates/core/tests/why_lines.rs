@@ -11,7 +11,7 @@ use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{CancelledBy, Run};
 use trainyard_core::stage::Stage;
-use trainyard_core::why::{Holder, PoolUse, Queue, why};
+use trainyard_core::why::{Holder, Paused, PoolUse, Queue, why};
 
 use crate::generate::draft::{after, dag_of, index, named, noon, run_of};
 use crate::generate::gpu;
@@ -33,6 +33,7 @@ fn scene(stages: Vec<Stage>) -> Scene {
             slots_used: 0,
             pools: BTreeMap::new(),
             ahead: Vec::new(),
+            paused: Vec::new(),
         },
     }
 }
@@ -132,6 +133,27 @@ fn a_run_waits_for_the_runs_before_it() {
         "train",
         "runs 37, 38, 39 and 2 more of the same DAG have to end first (concurrency limit 1)",
     );
+}
+
+#[test]
+fn a_stage_that_could_go_waits_while_no_daemon_starts_anything() {
+    let mut scene = scene(vec![named("train")]).start();
+    scene.queue.paused = vec![
+        Paused {
+            what: "the engine does not answer".to_owned(),
+            since: noon(),
+        },
+        Paused {
+            what: "a disk is full".to_owned(),
+            since: noon(),
+        },
+    ];
+    scene.says(
+        "train",
+        "waits: the engine does not answer since 12:00:00 UTC, a disk is full since 12:00:00 UTC",
+    );
+    scene.queue.paused.clear();
+    scene.says("train", "is about to be started");
 }
 
 #[test]

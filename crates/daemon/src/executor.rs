@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use trainyard_core::id::InstanceId;
-use trainyard_executor::docker::{Docker, DockerConfig};
+use trainyard_executor::docker::{DEFAULT_HOST, Docker, DockerConfig};
 use trainyard_executor::fake::Fake;
 use trainyard_executor::process::{Process, ProcessConfig};
 use trainyard_executor::{AnyExecutor, Error};
@@ -29,6 +29,24 @@ pub(crate) async fn docker(
         ..DockerConfig::new(instance)
     };
     Docker::connect(config).await
+}
+
+/// Where a Docker engine keeps its images and containers, as far as that is a folder of this machine.
+///
+/// # Errors
+/// The engine does not answer.
+pub(crate) async fn local_root(
+    executor: &AnyExecutor,
+    host: Option<&str>,
+) -> Result<Option<PathBuf>, Error> {
+    let AnyExecutor::Docker(docker) = executor else {
+        return Ok(None);
+    };
+    if !host.unwrap_or(DEFAULT_HOST).starts_with("unix:") {
+        return Ok(None);
+    }
+    let root = PathBuf::from(docker.info().await?.root_dir);
+    Ok(root.is_dir().then_some(root))
 }
 
 /// Makes the executor that the configuration names.

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::name::RepoName;
+use trainyard_engine::space::{Place, PlaceRole};
 use trainyard_engine::supervisor::Surroundings;
 use trainyard_engine::{Engine, EngineOptions, LoopEnded};
 use trainyard_executor::Limits;
@@ -20,7 +22,7 @@ use trainyard_forge::{Git, Mirrors, RemoteUrl, UrlRules};
 use trainyard_store::{
     Blobs, ClaimCapacity, DaemonInfo, NewRepo, Retention, SecretKey, Store, StoreOptions,
 };
-use trainyard_web::{WebSettings, WebState};
+use trainyard_web::{Render, WebSettings, WebState};
 
 use crate::config::{Config, ConfigError, DaemonArgs, Database, DevArgs};
 use crate::data_dir::{DataDir, DataDirError};
@@ -111,6 +113,7 @@ pub async fn dev(args: &DevArgs) -> Result<(), ServeError> {
 async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     crypto::install_provider();
     telemetry::install(&config.log)?;
+    let figures = telemetry::record_figures()?;
     let shutdown = shutdown::on_signals()?;
     let data = DataDir::open(&config.data_dir)?;
     info!("configuration:\n{}", config.redacted().trim_end());
@@ -122,7 +125,16 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
         })?;
     let (binaries, image) = match &config.database {
         Database::Url(url) => {
-            return on_database(&config, repos, &data, url.clone(), listener, shutdown).await;
+            return on_database(
+                &config,
+                repos,
+                &data,
+                url.clone(),
+                listener,
+                figures,
+                shutdown,
+            )
+            .await;
         }
         Database::Private { binaries, image } => (binaries.clone(), image.clone()),
     };
@@ -133,7 +145,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     };
     let postgres = OwnPostgres::start(&data, &options).await?;
     let url = postgres.url();
-    let served = on_database(&config, repos, &data, url, listener, shutdown).await;
+    let served = on_database(&config, repos, &data, url, listener, figures, shutdown).await;
     postgres.stop().await?;
     served
 }
@@ -144,6 +156,7 @@ async fn on_database(
     data: &DataDir,
     url: SecretString,
     listener: TcpListener,
+    figures: Render,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let key = secret_key::read_or_create(&config.secret_key_file)?;
@@ -167,7 +180,12 @@ async fn on_database(
     let git = Git::new(Mirrors::new(data.folder("mirrors")?).with_rules(rules));
     follow(&store, repos, &rules, config.poll_every.0).await?;
     let engine = engine(config, data, &store, &blobs, &git).await?;
-    let state = WebState::new(store.clone(), blobs, git, web_settings(config, &public_url));
+    let state = WebState::new(
+        store.clone(),
+        blobs,
+        git,
+        web_settings(config, &public_url, figures),
+    );
     let router = trainyard_web::router(state);
 
     let token = admin_token(&store, data).await?;
@@ -219,6 +237,7 @@ async fn engine(
     let daemon = store.register_daemon(&info, config.lease.0).await?;
     let executor = executor::configured(config, instance, data.folder("processes")?).await?;
     let engine_id = executor.engine_id().await?;
+    let root = executor::local_root(&executor, config.docker.host.as_deref()).await?;
     let stage = &config.stage;
     let options = EngineOptions {
         instance,
@@ -244,6 +263,8 @@ async fn engine(
         engine_id,
         sources: data.folder("sources")?,
         retention: retention(config),
+        places: places(config, data, root),
+        floor: config.floor(),
     };
     Ok(Engine::new(
         store.clone(),
@@ -251,6 +272,17 @@ async fn engine(
         git.clone(),
         options,
     ))
+}
+
+/// The folders whose disks are guarded.
+fn places(config: &Config, data: &DataDir, engine: Option<PathBuf>) -> Vec<Place> {
+    let place = |role, path| Place { role, path };
+    let own = [
+        place(PlaceRole::Data, data.path().to_owned()),
+        place(PlaceRole::Artifacts, config.artifacts_dir.clone()),
+    ];
+    let engine = engine.map(|root| place(PlaceRole::Engine, root));
+    own.into_iter().chain(engine).collect()
 }
 
 fn retention(config: &Config) -> Retention {
@@ -263,7 +295,7 @@ fn retention(config: &Config) -> Retention {
     }
 }
 
-fn web_settings(config: &Config, public_url: &str) -> WebSettings {
+fn web_settings(config: &Config, public_url: &str, figures: Render) -> WebSettings {
     WebSettings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_url: public_url.to_owned(),
@@ -271,6 +303,8 @@ fn web_settings(config: &Config, public_url: &str) -> WebSettings {
         pools: config.pools.0.clone(),
         retention: retention(config),
         poll_every: config.poll_every.0,
+        figures,
+        figures_are_public: config.metrics.public,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon prints: log lines on standard error.
+//! What the daemon tells of itself: log lines on standard error, and figures at `/metrics`.
 //!
 //! Rules for whoever logs: the message alone tells a reader what happened; what a machine looks for is
 //! in fields, with units in their names; a failure is logged once, where it is dealt with; no value
@@ -7,11 +7,15 @@
 use std::io::{IsTerminal, stderr};
 use std::panic::PanicHookInfo;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use thiserror::Error;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use trainyard_store::figures;
+use trainyard_web::Render;
 
 use crate::config::{Log, LogFormat};
 
@@ -29,6 +33,9 @@ pub enum TelemetryError {
     /// It was set up before.
     #[error("logging is set up already")]
     Again(#[source] TryInitError),
+    /// There is a recorder of figures already.
+    #[error("figures are recorded already")]
+    Recorded,
 }
 
 /// Sends log lines to standard error, and panics into the log. Colours only on a terminal, and not
@@ -55,6 +62,18 @@ pub fn install(log: &Log) -> Result<(), TelemetryError> {
     .map_err(TelemetryError::Again)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Records figures from now on. Returns what renders them.
+///
+/// # Errors
+/// They are recorded already.
+pub fn record_figures() -> Result<Render, TelemetryError> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|_| TelemetryError::Recorded)?;
+    figures::begin();
+    Ok(Render::new(move || handle.render()))
 }
 
 /// A panic is one event like others: a log that is read by a machine has no other lines.

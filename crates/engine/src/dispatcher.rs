@@ -26,6 +26,7 @@ use trainyard_store::{
 };
 
 use crate::assignment::{Adopted, Assignment, Materials};
+use crate::engine_watch::{EngineWatch, Watched};
 use crate::lease::{Lease, Leased, Tenure};
 use crate::panics::panic_text;
 use crate::sources::Sources;
@@ -50,6 +51,7 @@ struct Shared {
     request: ClaimRequest,
     instance: InstanceId,
     lease: Lease,
+    watch: EngineWatch,
     supervisors: TaskTracker,
     shutdown: CancellationToken,
     /// The attempts that this daemon supervises.
@@ -78,6 +80,7 @@ impl Dispatcher {
         instance: InstanceId,
         request: ClaimRequest,
         lease: Lease,
+        watch: EngineWatch,
         shutdown: CancellationToken,
     ) -> Self {
         let shared = Shared {
@@ -88,6 +91,7 @@ impl Dispatcher {
             request,
             instance,
             lease,
+            watch,
             supervisors: TaskTracker::new(),
             shutdown,
             board: Mutex::default(),
@@ -207,6 +211,7 @@ impl Dispatcher {
         let assignment = assignment(shared.instance, &claim);
         let materials = self.materials(&claim, &assignment).await;
         let executor = Leased::new(shared.surroundings.executor.clone(), tenure.clone());
+        let executor = Watched::new(executor, shared.watch.clone());
         let surroundings = shared.surroundings.with_executor(executor);
         supervise(&surroundings, &assignment, materials, &ledger, line).await;
     }

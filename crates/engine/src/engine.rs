@@ -13,11 +13,14 @@ use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
 
 use crate::dispatcher::Dispatcher;
+use crate::engine_watch::{EngineWatch, Watched};
+use crate::guard::Guard;
 use crate::keeper::{Keeper, TICK};
 use crate::leadership::Leadership;
 use crate::lease::Lease;
 use crate::pruner::Pruner;
 use crate::sources::Sources;
+use crate::space::{Floor, Place};
 use crate::supervisor::Surroundings;
 use crate::sweeper::Sweeper;
 use crate::watcher::Watcher;
@@ -44,6 +47,10 @@ pub struct EngineOptions {
     pub sources: PathBuf,
     /// What is kept, and how long.
     pub retention: Retention,
+    /// Folders whose disks are guarded.
+    pub places: Vec<Place>,
+    /// How much has to be free on them.
+    pub floor: Floor,
 }
 
 /// The loops of one daemon.
@@ -91,6 +98,17 @@ impl Engine {
         let sources = Sources::new(options.sources, git.clone(), store.clone());
         let lease = Lease::new(options.leased_at, options.lease);
         let leadership = Leadership::new();
+        let watch = EngineWatch::new(store.clone(), options.daemon, options.engine_id.clone());
+        let watched = Watched::new(executor.clone(), watch.clone());
+        let guard = Guard::new(
+            store.clone(),
+            options.daemon,
+            watched.clone(),
+            watch.clone(),
+            lease.clone(),
+            options.floor,
+            options.places,
+        );
         let request = ClaimRequest {
             daemon: options.daemon,
             executor: executor.kind().to_owned(),
@@ -105,6 +123,7 @@ impl Engine {
             options.instance,
             request,
             lease.clone(),
+            watch,
             shutdown.clone(),
         );
         let pruner = Pruner {
@@ -122,7 +141,7 @@ impl Engine {
             options.lease,
             leadership.clone(),
         );
-        let sweeper = Sweeper::new(store.clone(), executor, dispatcher.clone(), lease);
+        let sweeper = Sweeper::new(store.clone(), watched, dispatcher.clone(), lease);
         let watcher = Watcher::new(store.clone(), git);
         let mut loops: JoinSet<&'static str> = JoinSet::new();
         let stop = || shutdown.clone();
@@ -135,6 +154,7 @@ impl Engine {
         spawn(&mut loops, "dispatcher", dispatcher.run());
         spawn(&mut loops, "keeper", keeper.run(stop()));
         spawn(&mut loops, "sweeper", sweeper.run(stop()));
+        spawn(&mut loops, "guard", guard.run(stop()));
         spawn(
             &mut loops,
             "scheduler",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use trainyard_store::figures::{ATTEMPTS_ADOPTED, LEASES_LOST};
 use trainyard_store::{Error, Store};
 
 use crate::dispatcher::Dispatcher;
@@ -103,6 +104,7 @@ impl Keeper {
         self.leadership.set(roles);
         // After a lapse all was let go; otherwise a claim may be on its way to its supervisor.
         let attend_within = if lapsed {
+            LEASES_LOST.add(1);
             warn!("the lease had lapsed; taking over again what nobody else has");
             Duration::ZERO
         } else {
@@ -111,6 +113,7 @@ impl Keeper {
         let attended = self.dispatcher.supervised();
         let adopted = self.store.adoptable(&request, &attended, attend_within);
         let adopted = answered(TAKE_OVER_WITHIN, adopted).await?;
+        ATTEMPTS_ADOPTED.add(adopted.len() as u64);
         if !adopted.is_empty() {
             info!(
                 attempts = adopted.len(),

@@ -11,6 +11,7 @@
 //! | [`keeper`] | stop requests, a tick | renews leases, passes stops on, adopts, sweeps containers |
 //! | [`scheduler`] | schedules changed, the next tick | turns due ticks into causes |
 //! | [`watcher`] | webhook deliveries, a tick | fetches repos, turns moved heads into causes |
+//! | [`guard`] | a tick | tells whether the engine, the disks and the lease are well; pauses claims where not |
 //! | [`pruner`] | a tick | retention |
 //!
 //! With several daemons on one database all claim and plan; scheduler, watcher and pruner work where their
@@ -19,8 +20,11 @@
 //! [`local`] runs one file with none of them, over the same core, supervisor and executor.
 
 pub mod assignment;
+pub mod breaker;
 pub mod clock;
 pub mod dispatcher;
+pub mod engine_watch;
+pub mod guard;
 pub mod keeper;
 pub mod leadership;
 pub mod lease;
@@ -34,6 +38,7 @@ pub mod planner;
 pub mod pruner;
 pub mod scheduler;
 pub mod sources;
+pub mod space;
 pub mod store_ledger;
 pub mod supervisor;
 pub mod sweeper;

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
+use trainyard_store::figures::LOGS_WAITING;
 use trainyard_store::{
     ArtifactContent, ArtifactKind, Blobs, Claim, Error, FinishedAttempt, LogChunk, NewArtifact,
     Store,
@@ -110,6 +111,7 @@ impl Ledger for StoreLedger {
             cursor: batch.cursor.map(|cursor| (cursor.major, cursor.minor)),
         };
         let chunks = [chunk];
+        let _waiting = LOGS_WAITING.while_held();
         self.durably("a piece of log", || {
             self.store.append_log(self.attempt, self.fence, &chunks)
         })

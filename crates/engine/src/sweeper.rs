@@ -18,6 +18,7 @@ use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
 use trainyard_store::{Error, Store};
 
 use crate::dispatcher::Dispatcher;
+use crate::engine_watch::Watched;
 use crate::keeper::TICK;
 use crate::lease::Lease;
 
@@ -31,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Sweeper {
     store: Store,
-    executor: AnyExecutor,
+    executor: Watched<AnyExecutor>,
     dispatcher: Dispatcher,
     lease: Lease,
     strangers: HashMap<AttemptId, Instant>,
@@ -42,7 +43,12 @@ pub struct Sweeper {
 impl Sweeper {
     /// A sweeper beside `dispatcher`.
     #[must_use]
-    pub fn new(store: Store, executor: AnyExecutor, dispatcher: Dispatcher, lease: Lease) -> Self {
+    pub fn new(
+        store: Store,
+        executor: Watched<AnyExecutor>,
+        dispatcher: Dispatcher,
+        lease: Lease,
+    ) -> Self {
         Self {
             store,
             executor,

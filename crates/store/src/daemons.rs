@@ -6,10 +6,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::Value;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, DaemonId};
 use uuid::Uuid;
 
+use crate::condition::Trouble;
 use crate::error::{Error, Result};
 use crate::leaders::{self, Role};
 use crate::store::Store;
@@ -51,6 +53,8 @@ pub struct DaemonView {
     pub attempts: u64,
     /// What it leads, and in which term.
     pub leads: Vec<(Role, u64)>,
+    /// What keeps it from working fully, as it said last.
+    pub troubles: Vec<Trouble>,
 }
 
 impl Store {
@@ -67,7 +71,8 @@ impl Store {
                     as "attempts!",
                 array(select l.role || ' ' || l.term from leader l
                     where l.daemon = d.id and l.lease_until > clock_timestamp() and d.stopped_at is null
-                    order by l.role) as "leads!"
+                    order by l.role) as "leads!",
+                d.troubles
             from daemon d
             where d.stopped_at is null or d.started_at > clock_timestamp() - interval '1 day'
                 or exists (select from attempt a where a.owner = d.id and a.state in ('claimed', 'running'))
@@ -90,11 +95,38 @@ impl Store {
                     is_alive: row.is_alive,
                     attempts: u64::try_from(row.attempts).unwrap_or_default(),
                     leads: leads.collect::<Result<_>>()?,
+                    troubles: troubles(row.troubles)?,
                     host: row.host,
                     version: row.version,
                 })
             })
             .collect()
+    }
+
+    /// Why no daemon claims: the troubles that pause all that live. Nothing where one of them claims, or
+    /// where none lives.
+    ///
+    /// # Errors
+    /// `Corrupt`, or trouble with the database.
+    pub(crate) async fn claims_paused_by(&self) -> Result<Vec<Trouble>> {
+        let rows = sqlx::query_scalar!(
+            "select troubles from daemon where stopped_at is null and lease_until > clock_timestamp()
+             order by started_at"
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let mut paused_by: Vec<Trouble> = Vec::new();
+        for row in rows {
+            let mut pausing = troubles(row)?;
+            pausing.retain(|trouble| trouble.kind.pauses_claims());
+            if pausing.is_empty() {
+                return Ok(Vec::new());
+            }
+            // Several daemons on one engine say the same of it.
+            pausing.retain(|trouble| paused_by.iter().all(|known| known.what != trouble.what));
+            paused_by.extend(pausing);
+        }
+        Ok(paused_by)
     }
 
     /// Makes a daemon known, with a first lease.
@@ -167,4 +199,8 @@ impl Store {
         self.core.wakes.dispatch.wake();
         Ok(())
     }
+}
+
+fn troubles(json: Value) -> Result<Vec<Trouble>> {
+    crate::encoding::read(json, || "the troubles of a daemon".to_owned())
 }

@@ -35,6 +35,21 @@ impl Role {
 }
 
 impl Store {
+    /// How long nobody has led a job; `None` where somebody does, or nobody ever did.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn leaderless_for(&self, role: Role) -> Result<Option<Duration>> {
+        let seconds = sqlx::query_scalar!(
+            r#"select extract(epoch from clock_timestamp() - lease_until)::float8 as "seconds!"
+            from leader where role = $1 and lease_until < clock_timestamp()"#,
+            role.as_str()
+        )
+        .fetch_optional(&self.core.relaxed)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+    }
+
     /// Leads every role that this daemon leads already or that nobody does, for `lease` from now on.
     /// Returns the roles that it leads.
     ///

@@ -9,6 +9,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence};
 
 use crate::error::{Error, Result};
+use crate::figures::LOG_BYTES_DROPPED;
 use crate::store::Store;
 
 /// The most bytes in one stored chunk, before compression: reading a little never unpacks much.
@@ -117,15 +118,19 @@ impl Store {
 
     /// Deletes the chunks that lie behind the kept beginning and before the kept end.
     async fn drop_middle(&self, attempt: AttemptId, length: i64, half: i64) -> Result<()> {
-        sqlx::query!(
-            "delete from log_chunk
-             where attempt = $1 and start_offset >= $2 and start_offset + length <= $3",
+        let dropped = sqlx::query_scalar!(
+            r#"with dropped as (
+                delete from log_chunk
+                where attempt = $1 and start_offset >= $2 and start_offset + length <= $3 returning length
+            )
+            select coalesce(sum(length), 0)::bigint as "dropped!" from dropped"#,
             attempt.0,
             half,
             length - half
         )
-        .execute(&self.core.relaxed)
+        .fetch_one(&self.core.relaxed)
         .await?;
+        LOG_BYTES_DROPPED.add(dropped.unsigned_abs());
         Ok(())
     }
 

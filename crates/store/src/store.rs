@@ -14,6 +14,7 @@ use crate::attempts::claim::{ClaimRequest, Claimer};
 use crate::attempts::finish::{Finished, FinishedAttempt};
 use crate::attempts::progress::{CreatedNote, RemovedNote, StartedNote};
 use crate::batch::Batcher;
+use crate::condition::Condition;
 use crate::dags::PinnedDag;
 use crate::error::{Error, Result};
 use crate::options::{StoreOptions, address_of};
@@ -65,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) process: Uuid,
     /// Who gets what is claimed while runs are started, if anybody.
     pub(crate) claimer: OnceLock<Claimer>,
+    /// How this process' daemon is.
+    pub(crate) condition: Condition,
     /// Whether other daemons live that want to be notified; each heartbeat looks.
     pub(crate) others_live: AtomicBool,
     secret_key: Option<SecretKey>,
@@ -106,6 +109,7 @@ impl Store {
             log_limit: options.log_limit,
             process: Uuid::now_v7(),
             claimer: OnceLock::new(),
+            condition: Condition::default(),
             others_live: AtomicBool::new(false),
             secret_key: options.secret_key.clone(),
         });
@@ -164,6 +168,13 @@ impl Store {
         Ok(())
     }
 
+    /// How many connections are at work.
+    #[must_use]
+    pub fn connections_in_use(&self) -> usize {
+        let in_use = |pool: &PgPool| (pool.size() as usize).saturating_sub(pool.num_idle());
+        in_use(&self.core.pool) + in_use(&self.core.relaxed)
+    }
+
     /// Hints that loops may have something to do.
     #[must_use]
     pub fn wakes(&self) -> &Wakes {
@@ -194,6 +205,13 @@ impl Store {
 impl Core {
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
         Ok(self.pool.begin().await?)
+    }
+
+    /// Who claims while runs are started; nobody while claims are paused.
+    pub(crate) fn claimer(&self) -> Option<&Claimer> {
+        self.claimer
+            .get()
+            .filter(|_| !self.condition.pauses_claims())
     }
 
     pub(crate) fn secret_key(&self) -> Result<&SecretKey> {

@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 
 use crate::error::ApiError;
+use crate::figures;
 use crate::state::WebState;
 
-/// Routes that need no token: health, and webhooks, which carry a signature instead.
+/// Routes that need no token: health, and webhooks, which carry a signature instead. Whether figures are
+/// among them is the configuration's to say.
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
 /// Who calls: the name of the token.
@@ -28,7 +30,10 @@ pub(crate) async fn require_token(
     let is_open = request
         .extensions()
         .get::<MatchedPath>()
-        .is_some_and(|path| OPEN.contains(&path.as_str()));
+        .is_some_and(|path| {
+            OPEN.contains(&path.as_str())
+                || (path.as_str() == figures::ROUTE && state.settings().figures_are_public)
+        });
     if is_open {
         return next.run(request).await;
     }

@@ -1,37 +1,39 @@
 //! Health, for whoever restarts or routes: open to all, and silent about everything else.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use trainyard_api::Health;
+use trainyard_api::{Health, Readiness, ReadyState};
 
 use crate::state::WebState;
+
+/// How long the database may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// `GET /healthz`: the process answers.
 pub(crate) async fn alive() -> Json<Health> {
     Json(Health {
         status: "ok".to_owned(),
-        problem: None,
     })
 }
 
-/// `GET /readyz`: the database answers too.
-pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Health>) {
-    match state.store().ping().await {
-        Ok(()) => (
-            StatusCode::OK,
-            Json(Health {
-                status: "ok".to_owned(),
-                problem: None,
-            }),
-        ),
-        Err(_) => {
-            let problem = Some("the database does not answer".to_owned());
-            let health = Health {
-                status: "unavailable".to_owned(),
-                problem,
-            };
-            (StatusCode::SERVICE_UNAVAILABLE, Json(health))
-        }
+/// `GET /readyz`: whether the daemon can do its work, and what keeps it from that. A daemon that does not
+/// do all of it is still to be asked and still to be routed to: only without its database is it of no use.
+pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Readiness>) {
+    let mut reasons = Vec::new();
+    let answered = tokio::time::timeout(ANSWER, state.store().ping()).await;
+    let has_database = matches!(answered, Ok(Ok(())));
+    if !has_database {
+        reasons.push("the database does not answer".to_owned());
     }
+    let troubles = state.store().condition().troubles();
+    reasons.extend(troubles.iter().map(ToString::to_string));
+    let (status, state) = match (has_database, reasons.is_empty()) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, ReadyState::Unready),
+        (true, false) => (StatusCode::OK, ReadyState::Degraded),
+        (true, true) => (StatusCode::OK, ReadyState::Ready),
+    };
+    (status, Json(Readiness { state, reasons }))
 }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use tracing::{info, warn};
 use trainyard_forge::webhook::{Event, Provider, Pushed};
+use trainyard_store::figures::WEBHOOK_DELIVERIES;
 use trainyard_store::{DeliveryRecorded, NewDelivery, ToldPush};
 
 use crate::error::ApiError;
@@ -50,6 +51,7 @@ async fn take(
         .map_or_else(unguessable, |(_, secret)| secret.clone());
     let verified = provider.verify(&secret, headers, body);
     let (Some((id, _)), Ok(verified)) = (known, verified) else {
+        WEBHOOK_DELIVERIES.add_for("refused", 1);
         warn!(
             repo,
             "a webhook delivery was refused: its signature does not hold"
@@ -57,6 +59,7 @@ async fn take(
         return Err(refused());
     };
     let delivery = verified.parse().map_err(|problem| {
+        WEBHOOK_DELIVERIES.add_for("malformed", 1);
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", problem.to_string())
     })?;
     let (event, push) = match delivery.event {
@@ -85,10 +88,14 @@ async fn take(
     };
     match state.store().record_delivery(&new).await? {
         DeliveryRecorded::New(delivery) => {
+            WEBHOOK_DELIVERIES.add_for("stored", 1);
             info!(repo, delivery.id = %delivery, event = new.event, "a webhook delivery is stored");
             Ok((StatusCode::ACCEPTED, "stored\n"))
         }
-        DeliveryRecorded::Duplicate => Ok((StatusCode::OK, "known\n")),
+        DeliveryRecorded::Duplicate => {
+            WEBHOOK_DELIVERIES.add_for("known", 1);
+            Ok((StatusCode::OK, "known\n"))
+        }
     }
 }
 

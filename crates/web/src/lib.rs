@@ -1,4 +1,5 @@
-//! The HTTP server: the JSON API under `/api/v1`, webhooks under `/hooks`, and health.
+//! The HTTP server: the JSON API under `/api/v1`, webhooks under `/hooks`, health, and
+//! figures for a monitoring system.
 //!
 //! Handlers translate: they ask the store, and turn what it says into wire types. They decide nothing
 //! about runs. Every route needs a token unless [`auth::OPEN`] names it.
@@ -10,6 +11,7 @@
 mod api;
 pub mod auth;
 mod error;
+mod figures;
 mod health;
 mod hooks;
 mod mirrored;
@@ -28,6 +30,7 @@ use tower_http::timeout::TimeoutLayer;
 use trainyard_forge::webhook::MAX_BODY_BYTES;
 
 pub use api::openapi;
+pub use figures::Render;
 pub use state::{WebSettings, WebState};
 
 /// The largest body of a request to the API, in bytes: a secret of 64 KiB with its quoting, and more.
@@ -39,9 +42,10 @@ const REQUEST_AT_MOST: Duration = Duration::from_secs(120);
 /// The router of one daemon.
 pub fn router(state: WebState) -> Router {
     let (api, document) = api::router();
-    let open = Router::new()
+    let beside = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route(figures::ROUTE, get(figures::show))
         .route(
             "/hooks/{provider}/{repo}",
             post(hooks::receive).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)),
@@ -56,7 +60,7 @@ pub fn router(state: WebState) -> Router {
             &format!("{}/openapi.json", trainyard_api::PREFIX),
             described,
         )
-        .merge(open)
+        .merge(beside)
         .route_layer(axum::middleware::from_fn_with_state(
             state.clone(),
             auth::require_token,

@@ -7,6 +7,8 @@ use trainyard_core::name::PoolName;
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, Retention, Store};
 
+use crate::figures::Render;
+
 /// What every handler can reach. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WebState {
@@ -36,6 +38,10 @@ pub struct WebSettings {
     pub retention: Retention,
     /// The time between two looks at a repo that sets none.
     pub poll_every: std::time::Duration,
+    /// What renders `/metrics`.
+    pub figures: Render,
+    /// Whether `/metrics` needs no token.
+    pub figures_are_public: bool,
 }
 
 impl WebState {

@@ -67,6 +67,14 @@ impl fmt::Display for Wait {
                 f,
                 "waits for pool {pool}, which this daemon's configuration does not define"
             ),
+            Self::Paused(paused) => {
+                f.write_str("waits:")?;
+                for (place, (what, since)) in paused.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { "," };
+                    write!(f, "{comma} {what} since {since}")?;
+                }
+                Ok(())
+            }
             Self::Turn => f.write_str("is about to be started"),
             Self::Preparing { attempt, since } => write!(
                 f,

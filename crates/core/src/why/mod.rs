@@ -30,6 +30,17 @@ pub struct Queue {
     /// Where the run has not started: the runs of its DAG that count against the concurrency limit
     /// or come before it, the oldest first.
     pub ahead: Vec<RunId>,
+    /// Why no daemon starts anything new, where none does.
+    pub paused: Vec<Paused>,
+}
+
+/// Something that keeps daemons from starting anything new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// What is so: `the engine does not answer`.
+    pub what: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// What is taken of a pool.
@@ -105,6 +116,8 @@ pub enum Wait {
     },
     /// It takes slots of a pool that no configuration defines.
     UnknownPool(PoolName),
+    /// No daemon starts anything new now.
+    Paused(Vec<(String, Moment)>),
     /// There is room for it: the next look at the queue starts it.
     Turn,
     /// Its container is being prepared.
@@ -304,6 +317,17 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
 
 /// What keeps a queued attempt from starting, by the rule of [`Capacity::blocks`].
 fn capacity_wait(waiting: &Waiting, queue: &Queue) -> Wait {
+    // First, since room that comes free helps nobody then.
+    if !queue.paused.is_empty() {
+        let paused = queue.paused.iter().map(|paused| {
+            let since = Moment {
+                at: paused.since,
+                now: queue.now,
+            };
+            (paused.what.clone(), since)
+        });
+        return Wait::Paused(paused.collect());
+    }
     let free = Capacity {
         slots: queue.slots.saturating_sub(queue.slots_used),
         pools: queue

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use trainyard_engine::space::Floor;
 
 pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
@@ -26,8 +27,8 @@ pub use self::error::{ConfigError, Fault};
 pub use self::pools::Pools;
 pub use self::quantity::{NotAQuantity, Size, Span};
 pub use self::sections::{
-    DockerSettings, ExecutorKind, LimitSettings, LogFormat, LogSettings, RetentionSettings,
-    StageSettings,
+    DockerSettings, ExecutorKind, LimitSettings, LogFormat, LogSettings, MetricsSettings,
+    RetentionSettings, StageSettings,
 };
 pub use self::settings::Settings;
 
@@ -71,6 +72,8 @@ pub struct Config {
     pub allow_file_urls: bool,
     /// How long a claim holds.
     pub lease: Span,
+    /// Room that must be free on disks; `None` is what is usual.
+    pub free_space: Option<Size>,
     /// What is logged.
     pub log: Log,
     /// The Docker engine.
@@ -79,6 +82,8 @@ pub struct Config {
     pub stage: Stage,
     /// The largest of what comes from outside.
     pub limits: Limits,
+    /// Figures for a monitoring system.
+    pub metrics: Metrics,
     /// What is kept.
     pub retention: Retention,
     /// Named capacity.
@@ -127,6 +132,13 @@ pub struct Limits {
     pub artifact: Size,
     /// Largest webhook.
     pub webhook: Size,
+}
+
+/// Figures for a monitoring system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// Whether they need no token.
+    pub public: bool,
 }
 
 /// What is kept, and how long.
@@ -181,6 +193,13 @@ impl Config {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
 
+    /// How much has to be free on disks.
+    #[must_use]
+    pub fn floor(&self) -> Floor {
+        self.free_space
+            .map_or(Floor::Usual, |size| Floor::Bytes(size.0))
+    }
+
     fn load(file: Option<&Path>, given: Settings, start: Start) -> Result<Self, ConfigError> {
         let settings = match file {
             Some(file) => given.over(file::read(file)?),
@@ -228,6 +247,7 @@ impl Config {
             poll_every: settings.poll_every.unwrap_or(Span::seconds(60)),
             allow_file_urls: settings.allow_file_urls.unwrap_or(is_dev),
             lease: settings.lease.unwrap_or(Span::seconds(15)),
+            free_space: settings.free_space,
             log: Log {
                 format: settings.log.format.unwrap_or(LogFormat::Text),
                 level: settings.log.level.unwrap_or_else(|| "info".to_owned()),
@@ -250,6 +270,9 @@ impl Config {
                 log: settings.limits.log.unwrap_or(Size::mebibytes(16)),
                 artifact: settings.limits.artifact.unwrap_or(Size::mebibytes(8192)),
                 webhook: settings.limits.webhook.unwrap_or(Size::mebibytes(5)),
+            },
+            metrics: Metrics {
+                public: settings.metrics.public.unwrap_or(false),
             },
             retention: Retention {
                 runs_for: settings.retention.runs_for.unwrap_or(Span::days(90)),

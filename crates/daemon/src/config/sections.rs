@@ -1,5 +1,6 @@
 //! The sections of the configuration, one layer each; see [`super::settings`].
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -171,6 +172,27 @@ impl LimitSettings {
             log: self.log.or(below.log),
             artifact: self.artifact.or(below.artifact),
             webhook: self.webhook.or(below.webhook),
+        }
+    }
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSettings {
+    /// Show /metrics without a token. Default: false
+    #[arg(
+        id = "metrics.public", long = "metrics-public", env = "TRAINYARD_METRICS_PUBLIC", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub public: Option<bool>,
+}
+
+impl MetricsSettings {
+    pub(super) fn over(self, below: Self) -> Self {
+        Self {
+            public: self.public.or(below.public),
         }
     }
 }

@@ -16,9 +16,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
 use super::pools::Pools;
-use super::quantity::Span;
+use super::quantity::{Size, Span};
 use super::sections::{
-    DockerSettings, ExecutorKind, LimitSettings, LogSettings, RetentionSettings, StageSettings,
+    DockerSettings, ExecutorKind, LimitSettings, LogSettings, MetricsSettings, RetentionSettings,
+    StageSettings,
 };
 
 /// One layer of the configuration.
@@ -143,6 +144,17 @@ pub struct Settings {
     )]
     pub lease: Option<Span>,
 
+    /// Room that must be free on the disks of the data folder, of artifacts and of a Docker engine on this
+    /// machine: with less, nothing new is started until there is more. 0B is no bound. Default: 2GiB, or
+    /// 5 % of a smaller disk
+    #[arg(
+        id = "free_space",
+        long = "free-space",
+        env = "TRAINYARD_FREE_SPACE",
+        value_name = "SIZE"
+    )]
+    pub free_space: Option<Size>,
+
     /// Named capacity for stages that ask for it, such as gpu=2,licence=1. Default: none
     #[arg(
         id = "pools",
@@ -168,6 +180,10 @@ pub struct Settings {
     #[command(flatten)]
     pub limits: LimitSettings,
 
+    /// Figures for a monitoring system.
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
+
     /// What is kept, and how long.
     #[command(flatten)]
     pub retention: RetentionSettings,
@@ -190,11 +206,13 @@ impl Settings {
             poll_every: self.poll_every.or(below.poll_every),
             allow_file_urls: self.allow_file_urls.or(below.allow_file_urls),
             lease: self.lease.or(below.lease),
+            free_space: self.free_space.or(below.free_space),
             pools: self.pools.or(below.pools),
             log: self.log.over(below.log),
             docker: self.docker.over(below.docker),
             stage: self.stage.over(below.stage),
             limits: self.limits.over(below.limits),
+            metrics: self.metrics.over(below.metrics),
             retention: self.retention.over(below.retention),
         }
     }

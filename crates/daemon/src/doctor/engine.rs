@@ -4,6 +4,7 @@ use std::path::Path;
 
 use trainyard_core::id::InstanceId;
 use trainyard_core::measure::in_units;
+use trainyard_engine::space::Floor;
 use trainyard_executor::docker::{Docker, DockerConfig, EngineInfo};
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
             "start Docker 20.10 or newer (Debian: `apt install docker.io`), or say where it is with --docker-host",
         )],
         Ok(info) => std::iter::once(engine(&host, &info))
-            .chain(disk(&host, &info))
+            .chain(disk(&host, &info, config.floor()))
             .collect(),
     }
 }
@@ -45,12 +46,13 @@ fn engine(host: &str, info: &EngineInfo) -> Check {
 }
 
 /// Room for images and containers; unknown where the engine is on another machine.
-fn disk(host: &str, info: &EngineInfo) -> Option<Check> {
+fn disk(host: &str, info: &EngineInfo, floor: Floor) -> Option<Check> {
     let root = Path::new(&info.root_dir);
     (host.starts_with("unix:") && root.exists()).then(|| {
         machine::space(
             "Docker disk",
             root,
+            floor,
             "remove what is not used: `docker system df`, `docker system prune`",
         )
     })

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use trainyard_core::measure::in_units;
+use trainyard_engine::space::{Floor, look};
 
 use super::Check;
 use crate::config::Config;
@@ -15,9 +15,6 @@ use crate::secret_key::{self, KeyError};
 /// Less free space deserves a look: a stage's artifacts may need more.
 const LITTLE: u64 = 5 << 30;
 
-/// Less is as good as none.
-const NOTHING: u64 = 512 << 20;
-
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let data = &config.data_dir;
     let mut checks = vec![folder(data)];
@@ -25,6 +22,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         checks.push(space(
             "Disk",
             there,
+            config.floor(),
             "make room, or give a folder on another disk with --data-dir",
         ));
     }
@@ -62,26 +60,25 @@ fn folder(data: &Path) -> Check {
     }
 }
 
-/// How much room there is.
-pub(super) fn space(name: &'static str, path: &Path, what_to_do: &str) -> Check {
-    let (free, all) = match statvfs(path) {
-        Ok(disk) => (
-            disk.blocks_available().saturating_mul(disk.fragment_size()),
-            disk.blocks().saturating_mul(disk.fragment_size()),
-        ),
+/// How much room there is: with less than the daemon's bound nothing would be started.
+pub(super) fn space(name: &'static str, path: &Path, floor: Floor, what_to_do: &str) -> Check {
+    let room = match look(path) {
+        Ok(room) => room,
         Err(error) => {
             return Check::warning(name, format!("{}: {error}", path.display()), what_to_do);
         }
     };
     let detail = format!(
         "{} of {} free at {}",
-        in_units(free),
-        in_units(all),
+        in_units(room.free),
+        in_units(room.total),
         path.display()
     );
-    if free < NOTHING {
+    if floor.is_low(room, false) {
+        let bound = in_units(floor.of(room));
+        let detail = format!("{detail}: with less than {bound}, nothing new is started");
         Check::failed(name, detail, what_to_do)
-    } else if free < LITTLE {
+    } else if room.free < LITTLE {
         Check::warning(name, detail, what_to_do)
     } else {
         Check::ok(name, detail)
@@ -127,6 +124,21 @@ fn nearest(path: &Path) -> Option<&Path> {
 mod tests {
     use super::*;
     use crate::doctor::Status;
+
+    #[test]
+    fn less_room_than_the_daemon_wants_is_a_failure_and_no_bound_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let check = space(
+            "Disk",
+            place.path(),
+            Floor::Bytes(u64::MAX / 2),
+            "make room",
+        );
+        assert_eq!(check.status, Status::Failed);
+        assert!(check.detail.contains("nothing new is started"), "{check:?}");
+        let check = space("Disk", place.path(), Floor::Bytes(0), "make room");
+        assert_ne!(check.status, Status::Failed);
+    }
 
     #[test]
     fn a_folder_that_will_be_made_is_no_trouble() {

@@ -109,11 +109,15 @@ impl Store {
     }
 
     /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of
-    /// [`admit`]. A daemon whose lease ran out gets nothing until it renews it.
+    /// [`admit`]. A daemon whose lease ran out gets nothing until it renews it, and one whose
+    /// [condition](crate::Condition) pauses claims gets nothing.
     ///
     /// # Errors
     /// Trouble with the database. A run that cannot be read is held back in quarantine.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        if self.core.condition.pauses_claims() {
+            return Ok(Vec::new());
+        }
         let granted = repeated(|| async {
             let mut transaction = self.core.begin().await?;
             let granted = claim_in(&mut transaction, request).await?;

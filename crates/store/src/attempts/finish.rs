@@ -176,7 +176,10 @@ async fn write_in(
     for (place, (end, request)) in ends.iter().enumerate() {
         let Some(request) = request else { continue };
         let fenced = progress.ends.get(&end.attempt) == Some(&EndTaken::Fenced);
-        if fenced || served.contains(&(request.daemon, &request.executor)) {
+        if fenced
+            || core.condition.pauses_claims()
+            || served.contains(&(request.daemon, &request.executor))
+        {
             continue;
         }
         served.push((request.daemon, &request.executor));

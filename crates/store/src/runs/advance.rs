@@ -13,10 +13,11 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
 use trainyard_core::outcome::Outcome;
-use trainyard_core::run::{AttemptRef, Run, RunPhase};
+use trainyard_core::run::{AttemptRef, AttemptState, Run, RunPhase};
 use trainyard_core::transition::Illegal;
 
 use crate::error::{Error, Result, repeated};
+use crate::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
 use crate::quarantine::{Subject, Weight};
 use crate::runs::change::Changes;
 use crate::runs::lock::{LockedRun, lock_runs};
@@ -73,6 +74,10 @@ pub(crate) struct Progress {
     pub(crate) wake_set: bool,
     /// DAGs with a limit of which a run has ended.
     pub(crate) judge: Vec<DagId>,
+    /// How attempts ended.
+    pub(crate) attempts_finished: Vec<Outcome>,
+    /// How runs ended.
+    pub(crate) runs_finished: Vec<Outcome>,
 }
 
 impl Store {
@@ -139,6 +144,12 @@ impl Progress {
 
     /// Makes what was committed known in memory, and wakes whom it concerns.
     pub(crate) async fn settle(self, core: &Arc<Core>) {
+        for outcome in &self.attempts_finished {
+            ATTEMPTS_FINISHED.add_for(outcome.as_str(), 1);
+        }
+        for outcome in &self.runs_finished {
+            RUNS_FINISHED.add_for(outcome.as_str(), 1);
+        }
         for (id, known) in self.known {
             if known.run.is_finished() {
                 core.runs.remove(id);
@@ -198,6 +209,7 @@ pub(crate) async fn advance_in(
         };
         let held = held.remove(&id).unwrap_or_default();
         let mut events = facts.events;
+        let mut ended = Vec::new();
         for (attempt, fence, end) in facts.ends {
             match held.iter().find(|held| held.id == attempt) {
                 Some(held) if held.fence == fence => {
@@ -205,6 +217,7 @@ pub(crate) async fn advance_in(
                         .ends
                         .insert(attempt, EndTaken::Now(id, held.reference));
                     metrics.add(id, held.reference, &end);
+                    ended.push(held.reference);
                     events.push(Event::AttemptFinished {
                         attempt: held.reference,
                         end,
@@ -225,6 +238,11 @@ pub(crate) async fn advance_in(
                 continue;
             }
         };
+        progress.attempts_finished.extend(
+            ended
+                .into_iter()
+                .filter_map(|attempt| outcome_of(&run, attempt)),
+        );
         let wake_at = match &run.phase {
             RunPhase::Queued => Some(
                 locked
@@ -246,6 +264,9 @@ pub(crate) async fn advance_in(
             let version = locked.version + 1;
             let pinned = Arc::clone(&known.pinned);
             let finished = run.is_finished();
+            if !known.run.is_finished() {
+                progress.runs_finished.extend(run.outcome());
+            }
             if finished && pinned.dag.declared().concurrency.limit.is_some() {
                 progress.judge.push(pinned.dag_id);
             }
@@ -329,6 +350,15 @@ async fn tell_ends(
         );
     }
     Ok(())
+}
+
+fn outcome_of(run: &Run, attempt: AttemptRef) -> Option<Outcome> {
+    match run.attempt(attempt)?.state {
+        AttemptState::Finished { outcome, .. } => Some(outcome),
+        AttemptState::Queued { .. }
+        | AttemptState::Claimed { .. }
+        | AttemptState::Running { .. } => None,
+    }
 }
 
 /// Postgres keeps microseconds. Rounded up, so that a run never wakes before its time.

@@ -63,7 +63,7 @@ impl Store {
     /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has
     /// not ended or pins another version; `Corrupt`; or trouble with the database.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
-        let claimer = self.core.claimer.get();
+        let claimer = self.core.claimer();
         let (recorded, mut progress, granted) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
             let (recorded, progress) =

@@ -1,6 +1,7 @@
 //! Read models: what pages and the command line show. Nothing here is used to decide anything.
 
 pub(crate) mod artifacts;
+mod census;
 pub(crate) mod dags;
 pub(crate) mod metrics;
 pub(crate) mod queue;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use trainyard_core::id::RunId;
 use trainyard_core::name::{PoolName, StageName};
-use trainyard_core::why::{Holder, PoolUse, Queue};
+use trainyard_core::why::{Holder, Paused, PoolUse, Queue};
 
 use crate::attempts::claim::pools;
 use crate::error::{Error, Result};
@@ -74,8 +74,14 @@ impl Store {
             }
         };
         let ahead = ahead.into_iter().map(|row| RunId(row.id)).collect();
+        let paused = self.claims_paused_by().await?;
+        let paused = paused.into_iter().map(|trouble| Paused {
+            what: trouble.what,
+            since: trouble.since,
+        });
         Ok(Queue {
             now,
+            paused: paused.collect(),
             slots,
             slots_used,
             pools: uses,

@@ -57,3 +57,17 @@ async fn a_listing_says_who_lives_and_what_each_holds() {
     assert_eq!(listed[0].attempts, 2);
     assert!(!listed[1].is_alive && listed[1].stopped_at.is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_nobody_has_led_is_known() {
+    let place = Place::new().await;
+    let leaderless = || place.store.leaderless_for(Role::Scheduler);
+    assert_eq!(leaderless().await.unwrap(), None, "nobody ever did");
+    place.store.lead(place.daemon, LEASE).await.unwrap();
+    assert_eq!(leaderless().await.unwrap(), None);
+    place
+        .sql("update leader set lease_until = now() - interval '90 seconds'")
+        .await;
+    let time = leaderless().await.unwrap().unwrap();
+    assert!((90..120).contains(&time.as_secs()), "{time:?}");
+}

@@ -8,6 +8,7 @@
 mod adoption;
 mod blobs;
 mod claims;
+mod condition;
 mod connecting;
 mod history;
 mod invariants;

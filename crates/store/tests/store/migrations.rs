@@ -72,6 +72,10 @@ const SAMPLES: &[(i64, &str)] = &[
         "insert into quarantine (dag, place, reason, failures, first_at, last_at, held_at)
             values ('00000000-0000-7000-8000-000000000005', 'scheduling', 'why', 1, now(), now(), now());",
     ),
+    (
+        20_261_125_000_007,
+        "update daemon set troubles = '[{\"kind\": \"engine\", \"what\": \"x\", \"since\": \"2026-11-25T00:00:00Z\"}]';",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

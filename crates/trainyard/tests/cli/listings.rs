@@ -261,12 +261,17 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
         "revoked_at": T[1]});
     let daemon = |host: &str, state: &str, leads: Value| {
         json!({"id": "01a2", "host": host, "pid": 42, "version": "0.1.0", "state": state,
-            "started_at": T[0], "lease_until": T[1], "stopped_at": null, "attempts": 3, "leads": leads})
+            "started_at": T[0], "lease_until": T[1], "stopped_at": null, "attempts": 3, "leads": leads,
+            "troubles": []})
     };
     let leads = json!([{"role": "scheduler", "term": 2}, {"role": "watcher", "term": 1}]);
     let daemons = items(&[
         daemon("a:/var/lib/trainyard", "alive", leads),
         daemon("b:/var/lib/trainyard", "silent", json!([])),
+        json!({"id": "01a3", "host": "c:/var/lib/trainyard", "pid": 42, "version": "0.1.0",
+            "state": "alive", "started_at": T[0], "lease_until": T[1], "stopped_at": null,
+            "attempts": 1, "leads": [],
+            "troubles": ["the engine does not answer since 2026-11-23 12:00:03 UTC"]}),
     ]);
     let held = json!({"id": 3, "kind": "dag", "name": "model/churn", "place": "scheduling",
         "reason": "schedule #0 of DAG churn cannot be read from the database: `Atlantis` is not a time zone",

@@ -58,6 +58,7 @@ fn daemon_summary(view: DaemonView) -> DaemonSummary {
         stopped_at: view.stopped_at,
         attempts: view.attempts,
         leads: leads.collect(),
+        troubles: view.troubles.iter().map(ToString::to_string).collect(),
     }
 }
 

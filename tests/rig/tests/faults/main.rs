@@ -14,6 +14,7 @@ mod daemon_is_killed;
 mod docker_answers_are_lost;
 mod docker_is_slow;
 mod dockerd_is_killed;
+mod engine_does_not_answer;
 mod listening_is_black_holed;
 mod many_containers_exit_at_once;
 mod postgres_goes_back_in_time;

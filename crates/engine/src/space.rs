@@ -1,0 +1,178 @@
+//! Free space on the disks that stages need: when it is too little to start anything.
+//!
+//! An engine whose disk is full hangs rather than refuses, and an attempt that ends without room for its
+//! outputs has worked for nothing; so what is not begun yet waits. What runs goes on: it may be what makes
+//! room. Starting goes on by itself, once there is room with something to spare, so that it does not
+//! flicker about the bound.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+
+/// Without a bound from the configuration: so much has to be free, in bytes. An image of a few layers, the
+/// outputs of a stage and a database that goes on writing fit into it.
+const USUAL: u64 = 2 << 30;
+
+/// Or this part of the disk where that is less: a small disk is meant for small things.
+const USUAL_PART: u64 = 20;
+
+/// A folder whose disk is guarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// What it is for.
+    pub role: PlaceRole,
+    /// The folder.
+    pub path: PathBuf,
+}
+
+/// What a folder is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceRole {
+    /// The daemon's own data.
+    Data,
+    /// The artifact store.
+    Artifacts,
+    /// Images and containers of the engine.
+    Engine,
+}
+
+impl PlaceRole {
+    /// The word for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Artifacts => "artifacts",
+            Self::Engine => "engine",
+        }
+    }
+
+    /// As people call it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Data => "the data folder",
+            Self::Artifacts => "artifacts",
+            Self::Engine => "the engine",
+        }
+    }
+}
+
+/// Room on a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What may still be written.
+    pub free: u64,
+    /// The size of the disk.
+    pub total: u64,
+}
+
+/// How much has to be free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Floor {
+    /// 2 GiB, or 5 % of a disk where that is less.
+    Usual,
+    /// So many bytes; 0 switches the guard off.
+    Bytes(u64),
+}
+
+impl Floor {
+    /// The bound for a disk, in bytes.
+    #[must_use]
+    pub fn of(self, room: Room) -> u64 {
+        match self {
+            Self::Usual => USUAL.min(room.total / USUAL_PART),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Whether there is too little room, after there was or was not before.
+    #[must_use]
+    pub fn is_low(self, room: Room, was_low: bool) -> bool {
+        let floor = self.of(room);
+        let bound = if was_low { floor + floor / 4 } else { floor };
+        room.free < bound
+    }
+}
+
+/// Looks at the disk of a folder. May block as long as the disk does.
+///
+/// # Errors
+/// The system cannot say.
+pub fn look(path: &Path) -> std::io::Result<Room> {
+    let disk = statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    Ok(Room {
+        free: bytes(disk.blocks_available()),
+        total: bytes(disk.blocks()),
+    })
+}
+
+/// The places that are on disks of their own, the first of each disk.
+#[must_use]
+pub fn one_of_each_disk(places: Vec<Place>) -> Vec<Place> {
+    let mut seen = Vec::new();
+    places
+        .into_iter()
+        .filter(|place| {
+            let Ok(about) = std::fs::metadata(&place.path) else {
+                return true;
+            };
+            let new = !seen.contains(&about.dev());
+            seen.push(about.dev());
+            new
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn room(free: u64, total: u64) -> Room {
+        Room { free, total }
+    }
+
+    #[test]
+    fn a_large_disk_needs_two_gibibytes_and_a_small_one_a_twentieth() {
+        assert_eq!(Floor::Usual.of(room(0, 1000 * GIB)), 2 * GIB);
+        assert_eq!(Floor::Usual.of(room(0, 20 * GIB)), GIB);
+        assert!(!Floor::Usual.is_low(room(2 << 20, 24 << 20), false));
+        assert!(Floor::Usual.is_low(room(1 << 20, 24 << 20), false));
+    }
+
+    #[test]
+    fn starting_goes_on_only_with_something_to_spare() {
+        let floor = Floor::Bytes(4 * GIB);
+        let disk = 100 * GIB;
+        assert!(floor.is_low(room(4 * GIB - 1, disk), false));
+        assert!(floor.is_low(room(5 * GIB - 1, disk), true));
+        assert!(!floor.is_low(room(5 * GIB, disk), true));
+        assert!(!floor.is_low(room(4 * GIB, disk), false));
+    }
+
+    #[test]
+    fn a_bound_of_nothing_is_no_guard() {
+        assert!(!Floor::Bytes(0).is_low(room(0, GIB), false));
+        assert!(!Floor::Bytes(0).is_low(room(0, GIB), true));
+    }
+
+    #[test]
+    fn places_on_one_disk_are_looked_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |role, path: &Path| Place {
+            role,
+            path: path.to_owned(),
+        };
+        let places = vec![
+            place(PlaceRole::Data, folder.path()),
+            place(PlaceRole::Artifacts, folder.path()),
+        ];
+        let kept = one_of_each_disk(places);
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].role, PlaceRole::Data);
+    }
+}

@@ -1,0 +1,176 @@
+//! How a daemon is: what keeps it from working fully, in its own memory and in its row.
+//!
+//! In memory, because whether it may claim is asked on the way of every run, and because health has to
+//! be told while the database is away. In the row, because another daemon may be the one that is asked
+//! why a stage waits. The row is behind by a moment; nothing is decided by it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use trainyard_core::Timestamp;
+use trainyard_core::id::DaemonId;
+
+use crate::error::Result;
+use crate::store::Store;
+
+/// What a trouble is about; a daemon has at most one of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleKind {
+    /// The engine that runs the attempts.
+    Engine,
+    /// Room on disks.
+    Space,
+    /// The daemon's lease.
+    Lease,
+    /// The leader of schedules.
+    Scheduler,
+}
+
+impl TroubleKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Engine, Self::Space, Self::Lease, Self::Scheduler];
+
+    /// The word for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Space => "space",
+            Self::Lease => "lease",
+            Self::Scheduler => "scheduler",
+        }
+    }
+
+    /// Whether a daemon with such a trouble claims no attempts. What it holds goes on. A daemon without
+    /// its lease is refused by the database itself.
+    #[must_use]
+    pub const fn pauses_claims(self) -> bool {
+        match self {
+            Self::Engine | Self::Space => true,
+            Self::Lease | Self::Scheduler => false,
+        }
+    }
+}
+
+/// Something that keeps a daemon from working fully. `Display` is for people, without paths or addresses:
+/// it is shown to whoever asks for the daemon's health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What it is about.
+    pub kind: TroubleKind,
+    /// What is so: `the engine does not answer`.
+    pub what: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} since {}",
+            self.what,
+            self.since.format("%Y-%m-%d %H:%M:%S UTC")
+        )
+    }
+}
+
+/// The troubles of this process' daemon.
+#[derive(Debug, Default)]
+pub struct Condition {
+    troubles: Mutex<BTreeMap<TroubleKind, Trouble>>,
+}
+
+impl Condition {
+    /// Notes that something is so, or with `None` that nothing is. What goes on keeps its beginning.
+    /// Returns whether there is something new to tell.
+    pub fn note(&self, kind: TroubleKind, what: Option<String>, now: Timestamp) -> bool {
+        let mut troubles = self.lock();
+        let Some(what) = what else {
+            return troubles.remove(&kind).is_some();
+        };
+        let known = troubles.get(&kind);
+        if known.is_some_and(|known| known.what == what) {
+            return false;
+        }
+        let since = known.map_or(now, |known| known.since);
+        let trouble = Trouble { kind, what, since };
+        troubles.insert(kind, trouble);
+        true
+    }
+
+    /// What is so now, in the order of the kinds.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Whether no attempts are to be claimed.
+    #[must_use]
+    pub fn pauses_claims(&self) -> bool {
+        self.lock().keys().any(|kind| kind.pauses_claims())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TroubleKind, Trouble>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    /// How this process' daemon is.
+    #[must_use]
+    pub fn condition(&self) -> &Condition {
+        &self.core.condition
+    }
+
+    /// Writes how this process' daemon is into its row, for the others.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn tell_condition(&self, daemon: DaemonId) -> Result<()> {
+        let troubles = serde_json::json!(self.core.condition.troubles());
+        sqlx::query!(
+            "update daemon set troubles = $2 where id = $1",
+            daemon.0,
+            troubles
+        )
+        .execute(&self.core.relaxed)
+        .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn a_trouble_that_goes_on_keeps_its_beginning() {
+        let condition = Condition::default();
+        assert!(condition.note(TroubleKind::Space, Some("low".to_owned()), at(1)));
+        assert!(!condition.note(TroubleKind::Space, Some("low".to_owned()), at(2)));
+        assert!(condition.note(TroubleKind::Space, Some("lower".to_owned()), at(3)));
+        let told = condition.troubles()[0].to_string();
+        assert_eq!(told, "lower since 1970-01-01 00:00:01 UTC");
+        assert!(condition.note(TroubleKind::Space, None, at(4)));
+        assert!(!condition.note(TroubleKind::Space, None, at(5)));
+    }
+
+    #[test]
+    fn only_troubles_that_concern_starts_pause_claims() {
+        let condition = Condition::default();
+        condition.note(TroubleKind::Scheduler, Some("missing".to_owned()), at(1));
+        assert!(!condition.pauses_claims());
+        condition.note(TroubleKind::Engine, Some("silent".to_owned()), at(1));
+        assert!(condition.pauses_claims());
+    }
+}

@@ -1,0 +1,273 @@
+//! Every figure that a daemon tells of itself to a monitoring system: names, labels and meaning, each
+//! written once. docs/metrics.md shows the same table, and a test holds the two together.
+//!
+//! They are counted where the facts happen, in this crate and in those above it; with no recorder
+//! installed that costs next to nothing. They are of one daemon and begin at zero with it: what is to
+//! be exact over restarts is asked of the database. (A *metric* is a number that a stage reports.)
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+/// How a figure moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
+
+/// A figure.
+#[derive(Debug, Clone, Copy)]
+pub struct Figure {
+    /// Its name.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// Its label and the values that it is known to have, if it is told apart by something.
+    pub label: Option<(&'static str, &'static [&'static str])>,
+    /// What it says.
+    pub says: &'static str,
+}
+
+const fn figure(name: &'static str, kind: Kind, says: &'static str) -> Figure {
+    Figure {
+        name,
+        kind,
+        label: None,
+        says,
+    }
+}
+
+const fn labelled(
+    name: &'static str,
+    kind: Kind,
+    label: (&'static str, &'static [&'static str]),
+    says: &'static str,
+) -> Figure {
+    Figure {
+        name,
+        kind,
+        label: Some(label),
+        says,
+    }
+}
+
+/// Lapsed leases.
+pub const LEASES_LOST: Figure = figure(
+    "trainyard_leases_lost_total",
+    Kind::Counter,
+    "Times that the daemon's lease lapsed and it let go of what it held",
+);
+
+/// Attempts that were taken over.
+pub const ATTEMPTS_ADOPTED: Figure = figure(
+    "trainyard_attempts_adopted_total",
+    Kind::Counter,
+    "Attempts taken over that nobody held any more, this daemon's own after a restart included",
+);
+
+/// Attempts whose end was recorded.
+pub const ATTEMPTS_FINISHED: Figure = labelled(
+    "trainyard_attempts_finished_total",
+    Kind::Counter,
+    (
+        "outcome",
+        &[
+            "succeeded",
+            "failed",
+            "errored",
+            "timed_out",
+            "cancelled",
+            "lost",
+        ],
+    ),
+    "Attempts whose end was recorded; `lost` are those whose end cannot be proved",
+);
+
+/// Runs that ended.
+pub const RUNS_FINISHED: Figure = labelled(
+    "trainyard_runs_finished_total",
+    Kind::Counter,
+    (
+        "state",
+        &[
+            "succeeded",
+            "failed",
+            "errored",
+            "timed_out",
+            "cancelled",
+            "lost",
+        ],
+    ),
+    "Runs that ended, by how",
+);
+
+/// Attempts that wait for capacity, in the whole installation.
+pub const ATTEMPTS_QUEUED: Figure = figure(
+    "trainyard_attempts_queued",
+    Kind::Gauge,
+    "Attempts that wait for capacity, in the whole installation",
+);
+
+/// What is held back, in the whole installation.
+pub const QUARANTINES: Figure = figure(
+    "trainyard_quarantines",
+    Kind::Gauge,
+    "Repos, DAGs and runs that are held back in quarantine, in the whole installation",
+);
+
+/// Since when the engine was not listed.
+pub const RECONCILE_LAG: Figure = figure(
+    "trainyard_reconcile_lag_seconds",
+    Kind::Gauge,
+    "Seconds since the engine's containers were last listed completely",
+);
+
+/// The circuit breaker.
+pub const BREAKER_STATE: Figure = figure(
+    "trainyard_breaker_state",
+    Kind::Gauge,
+    "The circuit breaker of the engine: 0 closed, 1 on trial, 2 open",
+);
+
+/// Times that the circuit breaker opened.
+pub const BREAKER_TRIPS: Figure = figure(
+    "trainyard_breaker_trips_total",
+    Kind::Counter,
+    "Times that the circuit breaker of the engine opened",
+);
+
+/// Whether claims are paused.
+pub const CLAIMS_PAUSED: Figure = labelled(
+    "trainyard_claims_paused",
+    Kind::Gauge,
+    ("kind", &["engine", "space"]),
+    "1 while this daemon starts nothing new because of the engine or of little free space",
+);
+
+/// Free space.
+pub const FREE_BYTES: Figure = labelled(
+    "trainyard_free_bytes",
+    Kind::Gauge,
+    ("place", &["data", "artifacts", "engine"]),
+    "Bytes free on the disks that are guarded; one of several places on one disk stands for all",
+);
+
+/// Logs that cannot be written.
+pub const LOGS_WAITING: Figure = figure(
+    "trainyard_logs_waiting",
+    Kind::Gauge,
+    "Attempts whose log waits for the database; what they print stays in the engine's log meanwhile",
+);
+
+/// Log that was dropped.
+pub const LOG_BYTES_DROPPED: Figure = figure(
+    "trainyard_log_bytes_dropped_total",
+    Kind::Counter,
+    "Bytes dropped out of the middle of logs that are larger than limits.log",
+);
+
+/// Webhook deliveries.
+pub const WEBHOOK_DELIVERIES: Figure = labelled(
+    "trainyard_webhook_deliveries_total",
+    Kind::Counter,
+    ("result", &["stored", "known", "refused", "malformed"]),
+    "Webhook deliveries, by what became of them",
+);
+
+/// Whether the database answers.
+pub const DATABASE_UP: Figure = figure(
+    "trainyard_database_up",
+    Kind::Gauge,
+    "1 where the database answered when these figures were asked for",
+);
+
+/// Connections that are in use.
+pub const STORE_CONNECTIONS_IN_USE: Figure = figure(
+    "trainyard_store_connections_in_use",
+    Kind::Gauge,
+    "Connections to the database that are at work",
+);
+
+/// All figures.
+pub const ALL: [Figure; 16] = [
+    LEASES_LOST,
+    ATTEMPTS_ADOPTED,
+    ATTEMPTS_FINISHED,
+    RUNS_FINISHED,
+    ATTEMPTS_QUEUED,
+    QUARANTINES,
+    RECONCILE_LAG,
+    BREAKER_STATE,
+    BREAKER_TRIPS,
+    CLAIMS_PAUSED,
+    FREE_BYTES,
+    LOGS_WAITING,
+    LOG_BYTES_DROPPED,
+    WEBHOOK_DELIVERIES,
+    DATABASE_UP,
+    STORE_CONNECTIONS_IN_USE,
+];
+
+/// Makes all figures known to the recorder, at zero: one that shows only once something went wrong
+/// cannot be watched. Which disks there are is known only to who looks at them.
+pub fn begin() {
+    for figure in ALL {
+        match figure.kind {
+            Kind::Counter => describe_counter!(figure.name, figure.says),
+            Kind::Gauge => describe_gauge!(figure.name, figure.says),
+        }
+        if figure.name == FREE_BYTES.name {
+            continue;
+        }
+        match (figure.kind, figure.label) {
+            (Kind::Counter, None) => figure.add(0),
+            (Kind::Gauge, None) => figure.set(0.0),
+            (Kind::Counter, Some((_, values))) => values.iter().for_each(|v| figure.add_for(v, 0)),
+            (Kind::Gauge, Some((_, values))) => values.iter().for_each(|v| figure.set_for(v, 0.0)),
+        }
+    }
+}
+
+impl Figure {
+    /// Counts on.
+    pub fn add(&self, count: u64) {
+        counter!(self.name).increment(count);
+    }
+
+    /// Counts on, for a value of its label.
+    pub fn add_for(&self, value: &'static str, count: u64) {
+        counter!(self.name, self.label_name() => value).increment(count);
+    }
+
+    /// Sets it.
+    pub fn set(&self, value: f64) {
+        gauge!(self.name).set(value);
+    }
+
+    /// Sets it for a value of its label.
+    pub fn set_for(&self, of: &'static str, value: f64) {
+        gauge!(self.name, self.label_name() => of).set(value);
+    }
+
+    /// Moves a gauge up while something lasts.
+    #[must_use]
+    pub fn while_held(&self) -> Held {
+        let held = gauge!(self.name);
+        held.increment(1.0);
+        Held(held)
+    }
+
+    fn label_name(&self) -> &'static str {
+        self.label.map_or("", |(name, _)| name)
+    }
+}
+
+/// Something that is counted by a gauge as long as this lives.
+pub struct Held(metrics::Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

@@ -1,0 +1,27 @@
+//! What there is in the whole installation, counted: for figures that are asked for, not collected.
+
+use crate::error::Result;
+use crate::figures::{ATTEMPTS_QUEUED, DATABASE_UP, QUARANTINES, STORE_CONNECTIONS_IN_USE};
+use crate::store::Store;
+
+impl Store {
+    /// Sets the figures that only the database knows, and those of its connections. While it does not
+    /// answer, what was counted last stands.
+    ///
+    /// # Errors
+    /// Trouble with the database; that is told by a figure of its own.
+    pub async fn count_for_figures(&self) -> Result<()> {
+        STORE_CONNECTIONS_IN_USE.set(self.connections_in_use() as f64);
+        // Until it has answered: the caller may not wait for it.
+        DATABASE_UP.set(0.0);
+        let queued = sqlx::query_scalar!(
+            r#"select count(*) as "queued!" from attempt where state = 'queued'"#
+        )
+        .fetch_one(&self.core.relaxed)
+        .await?;
+        ATTEMPTS_QUEUED.set(queued as f64);
+        QUARANTINES.set(self.quarantined_count().await? as f64);
+        DATABASE_UP.set(1.0);
+        Ok(())
+    }
+}

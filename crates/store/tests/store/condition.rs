@@ -1,0 +1,56 @@
+//! A daemon that is not well claims nothing, on no way, and the others can tell why.
+
+use std::collections::BTreeMap;
+
+use trainyard_core::Timestamp;
+use trainyard_store::TroubleKind;
+
+use crate::kit::*;
+
+fn now() -> Timestamp {
+    chrono::DateTime::from_timestamp(0, 0).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_engine_is_away_claims_nothing_on_any_way() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 2)).await;
+    place.start(ids).await;
+    let claim = place.claim_one().await;
+    let mut handed = place.store.claims_of_started_runs(place.request(10));
+    let condition = place.store.condition();
+    let what = Some("the engine does not answer".to_owned());
+    condition.note(TroubleKind::Engine, what, now());
+
+    place.start(ids).await;
+    assert!(handed.try_recv().is_err(), "by the start of a run");
+    assert!(place.claim(10).await.is_empty(), "by a look at the queue");
+    let ended = finished(&claim, good());
+    let ended = place.store.finish_attempt(ended, Some(place.request(10)));
+    assert!(ended.await.unwrap().claims.is_empty(), "by an end");
+
+    condition.note(TroubleKind::Engine, None, now());
+    assert_eq!(place.claim(10).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_told_to_be_paused_only_where_no_daemon_could_start_it() {
+    let place = Place::new().await;
+    let run = place.start(place.dag(&chain("a", 1)).await).await;
+    let other = register(&place.store, "there").await;
+    let paused = async || {
+        let detail = place.store.run_detail(run).await.unwrap();
+        let queue = place.store.queue(&detail, 4, &BTreeMap::new()).await;
+        let paused = queue.unwrap().paused;
+        paused.into_iter().map(|p| p.what).collect::<Vec<_>>()
+    };
+    let condition = place.store.condition();
+    condition.note(TroubleKind::Space, Some("full".to_owned()), now());
+    condition.note(TroubleKind::Lease, Some("lapsed".to_owned()), now());
+    place.store.tell_condition(place.daemon).await.unwrap();
+    assert!(paused().await.is_empty(), "the other one could start it");
+    place.store.tell_condition(other).await.unwrap();
+    assert_eq!(paused().await, ["full"]);
+    let listed = place.store.list_daemons().await.unwrap();
+    assert_eq!(listed[0].troubles.len(), 2);
+}

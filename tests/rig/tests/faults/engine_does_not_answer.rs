@@ -1,0 +1,101 @@
+//! F10: the engine is away. Its breaker opens: nothing new is begun, everybody can see why, what runs is
+//! not given up, and once the engine is back all goes on by itself.
+
+use std::time::Duration;
+
+use trainyard_rig::engine::{EngineOptions, Killed};
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::proxy::{Action, Matcher, Rule};
+use trainyard_rig::trials::Trials;
+use trainyard_tests::wait::{until, until_true};
+
+use crate::{BOUND, judge, timed};
+
+const WORDS: &str = "the engine does not answer since ";
+
+fn degraded(fleet: &Fleet) -> bool {
+    let (state, reasons) = fleet.first().get().readiness();
+    state == "degraded" && reasons.starts_with(WORDS)
+}
+
+#[test]
+fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
+    let trials = Trials::new("F10 engine away, breaker", "0 lost, 0 duplicates", 1);
+    let summary = trials.run(
+        |trial| {
+            let options = FleetOptions {
+                engine: EngineOptions {
+                    live_restore: true,
+                    ..EngineOptions::default()
+                },
+                ..FleetOptions::new(trial.seed)
+            };
+            Fleet::with_wide_dag(&options, 2, |witness| witness.gate("go"))
+        },
+        |_, fleet| {
+            let running = fleet.trigger();
+            until_true("the start of both stages", BOUND, || {
+                fleet.witness.started() == 2
+            });
+            fleet.engine.kill(Killed::Dockerd);
+            let (_, opened) = timed(|| {
+                until_true("a degraded daemon", BOUND, || degraded(fleet));
+            });
+            assert!(opened < Duration::from_secs(15), "after {opened:?}");
+            let waiting = fleet.trigger();
+            let daemon = fleet.first().get();
+            until("the reason", BOUND, || {
+                let why = daemon.cli(&["run", "why", &waiting.to_string()]).stdout;
+                if why.contains("waits: the engine does not answer since ") {
+                    Ok(())
+                } else {
+                    Err(why)
+                }
+            });
+            let claimed =
+                format!("select count(*) from attempt where run = {waiting} and state <> 'queued'");
+            assert_eq!(fleet.cluster.sql(&claimed), "0", "nothing is claimed");
+            assert!(daemon.figure("trainyard_breaker_state") > 0.0);
+            assert_eq!(daemon.figure("trainyard_breaker_trips_total"), 1.0);
+
+            fleet.engine.up();
+            let (_, recovery) = timed(|| {
+                until_true("the start of what waited", BOUND, || {
+                    fleet.witness.started() == 4
+                });
+            });
+            fleet.witness.open("go");
+            let mut verdict = judge(fleet, running, None);
+            verdict
+                .violations
+                .extend(judge(fleet, waiting, None).violations);
+            verdict.recovery = Some(recovery);
+            assert_eq!(fleet.first().get().readiness().0, "ready");
+            verdict
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
+
+#[test]
+fn one_container_out_of_reach_opens_nothing() {
+    let trials = Trials::new("F10 one container out of reach", "breaker closed", 1);
+    let summary = trials.run(
+        |trial| Fleet::with_wide_dag(&FleetOptions::new(trial.seed), 1, |_| "sleep 2".to_owned()),
+        |_, fleet| {
+            let docker = &fleet.first().docker;
+            let when = Matcher::http("POST", "/containers/*/wait");
+            docker.add(Rule::times("wait", when, Action::Reset, 6));
+            let run = fleet.trigger();
+            docker.until_fired("wait", 5, BOUND);
+            let daemon = fleet.first().get();
+            assert_eq!(daemon.figure("trainyard_breaker_trips_total"), 0.0);
+            assert_eq!(daemon.readiness().0, "ready");
+            docker.clear();
+            judge(fleet, run, None)
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
