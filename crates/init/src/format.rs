@@ -3,7 +3,9 @@
 //! One line of fixed length, so that the line of the end goes over that of the start without any more
 //! room on a disk that may be full by then:
 //!
-//!     trainyard-init 1 begun code=000 signal=00 asked=0 oom=0 errno=000·······
+//! ```text
+//! trainyard-init 1 begun code=000 signal=00 asked=0 oom=0 errno=000·······
+//! ```
 //!
 //! `asked`: the program was sent SIGTERM, SIGINT or SIGQUIT. `oom`: the kernel killed a process of the
 //! container for its use of memory. `errno`: why the program was never run (`never`).
