@@ -42,12 +42,8 @@ chaos: setup ## the fault programme's gate: faults by the rig, histories by the 
 	$(CARGO) build --locked --package trainyard
 	$(CARGO) test --locked --package trainyard-simulation --package trainyard-rig
 
-chaos-long: setup ## the same with counts of your own: RIG_TRIALS=1000 HOURS=8 SEED=7
-	$(CARGO) build --locked --package trainyard
-	$(CARGO) run --locked --release --package trainyard-simulation --bin simulate -- \
-		--seconds $$(( $${HOURS:-1} * 3600 )) --seed $${SEED:-$$(date +%s)00000}
-	RIG_TRIALS=$${RIG_TRIALS:-1000} RIG_FOLDER=$${RIG_FOLDER:-$(CURDIR)/.trainyard/chaos} \
-		$(CARGO) test --locked --package trainyard-rig --test faults -- --nocapture
+chaos-long: setup ## all of it, with counts: HOURS=8 RIG_TRIALS_F2=3000 (or RIG_TRIALS=100 for all) SEED=7
+	deploy/chaos-long.sh
 
 prepare: ## write .sqlx anew after a change to a query or a migration
 	crates/store/prepare.sh

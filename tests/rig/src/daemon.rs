@@ -141,6 +141,15 @@ impl RiggedDaemon {
         processes::resident(self.get().pid())
     }
 
+    /// How many files, sockets and pipes it has open.
+    ///
+    /// # Panics
+    /// When it is down.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        processes::open_files(self.get().pid())
+    }
+
     /// All that it printed, over all its starts.
     #[must_use]
     pub fn log(&self) -> String {

@@ -9,7 +9,8 @@
 //! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
 //! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
 //!   duplicates never comes from Trainyard's own records.
-//! - [`trials::Trials`] repeats a seeded trial, counts, measures, and keeps what a red one left.
+//! - [`trials::Trials`] repeats a seeded trial, counts, measures, and keeps what a red one left;
+//!   [`programme`] says how many, and [`summary::Summary`] is their row of the table.
 //!
 //! It is a library for tests only: nothing here is careful with a machine beyond what is its own,
 //! and what is missing (root, dockerd, Postgres' programs) fails the test with a sentence.
@@ -29,8 +30,11 @@ pub mod disk;
 pub mod engine;
 pub mod failover;
 pub mod fleet;
+mod journal;
 pub mod moment;
 mod processes;
+pub mod programme;
 pub mod proxy;
+pub mod summary;
 pub mod trials;
 pub mod witness;

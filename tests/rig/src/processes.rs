@@ -116,6 +116,11 @@ pub(crate) fn resident(pid: u32) -> u64 {
         .map_or(0, |kilobytes| kilobytes * 1024)
 }
 
+/// How many files, sockets and pipes a process has open; 0 where it is gone.
+pub(crate) fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// Unmounts everything below a folder, the innermost first.
 pub(crate) fn unmount_below(folder: &Path) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();

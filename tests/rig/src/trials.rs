@@ -4,18 +4,17 @@
 //! trials is the figure that matters, and a night's work must survive being interrupted: each trial
 //! that ended is a line in a file, and the next start goes on behind it.
 //!
-//! `RIG_TRIALS` gives the number of trials of every fault, `RIG_SEED` the first seed. `RIG_FOLDER` is
-//! where results go, and go on; without it each start begins anew in a folder below the temporary one.
+//! How many, and where results go, is told by [`programme`].
 
-use std::fmt;
 use std::fs;
-use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::dice::Dice;
-use crate::moment;
+use crate::journal::{Heading, Journal, Line};
+use crate::summary::Summary;
+use crate::{moment, programme};
 
 /// A fault to be tried.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub struct Trials {
     pub target: String,
     /// How many.
     pub count: u32,
+    /// How many in the gate.
+    gate: u32,
     /// Each trial's own comes from it.
     pub seed: u64,
     /// Where results and evidence are.
@@ -42,6 +43,8 @@ pub struct Trial {
     pub number: u32,
     /// Repeats it, as far as anything of real processes can be repeated.
     pub seed: u64,
+    /// Whether none comes after it: what was left for later is looked at now.
+    pub last: bool,
 }
 
 impl Trial {
@@ -61,21 +64,6 @@ pub struct Verdict {
     pub recovery: Option<Duration>,
 }
 
-/// What all trials came to. Displays as a line of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// The fault.
-    pub fault: String,
-    /// How many trials there were, earlier starts included.
-    pub trials: usize,
-    /// How many violations in all of them.
-    pub violations: usize,
-    /// Recovery times, the shortest first.
-    pub recoveries: Vec<Duration>,
-    /// What is promised.
-    pub target: String,
-}
-
 impl Trials {
     /// `count` trials, unless the environment says otherwise. Waits until no other fault is tried on
     /// this machine.
@@ -84,26 +72,26 @@ impl Trials {
     /// When a variable of the environment is no number, or nobody may take turns.
     #[must_use]
     pub fn new(fault: &str, target: &str, count: u32) -> Self {
-        let number = |name: &str| {
-            std::env::var(name).ok().map(|text| {
-                text.parse()
-                    .unwrap_or_else(|_| panic!("{name}={text} is no number"))
-            })
-        };
         let now = moment::now().timestamp_micros().unsigned_abs();
-        let folder = std::env::var_os("RIG_FOLDER").map_or_else(
-            || std::env::temp_dir().join(format!("trainyard-rig-{now}-{}", std::process::id())),
-            PathBuf::from,
-        );
+        let folder = programme::folder().unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("trainyard-rig-{now}-{}", std::process::id()))
+        });
         Self {
             fault: fault.to_owned(),
             target: target.to_owned(),
-            count: number("RIG_TRIALS")
-                .map_or(count, |count| u32::try_from(count).unwrap_or(u32::MAX)),
-            seed: number("RIG_SEED").unwrap_or(now),
+            count: programme::trials(fault, count, count),
+            gate: count,
+            seed: programme::seed().unwrap_or(now),
             folder,
             _turn: Some(take_turn()),
         }
+    }
+
+    /// The same with `count` trials in the long programme, unless the environment says otherwise.
+    #[must_use]
+    pub fn long(mut self, count: u32) -> Self {
+        self.count = programme::trials(&self.fault, self.gate, count);
+        self
     }
 
     /// Tries. `prepare` makes what is tried on, and again after a red trial; `attempt` breaks it and
@@ -118,8 +106,12 @@ impl Trials {
         mut attempt: impl FnMut(Trial, &mut S) -> Verdict,
         testimony: impl Fn(&S) -> Vec<(String, String)>,
     ) -> Summary {
-        let journal = Journal::open(&self.folder, &self.slug());
-        let mut results = journal.read();
+        let heading = Heading {
+            fault: self.fault.clone(),
+            target: self.target.clone(),
+            planned: self.count,
+        };
+        let (journal, mut results) = Journal::open(&self.folder, &heading);
         let mut dice = Dice::new(self.seed);
         let mut state = None;
         for number in 1..=self.count {
@@ -127,7 +119,11 @@ impl Trials {
             if results.iter().any(|line| line.number == number) {
                 continue;
             }
-            let trial = Trial { number, seed };
+            let trial = Trial {
+                number,
+                seed,
+                last: number == self.count,
+            };
             let tried = state.get_or_insert_with(|| prepare(trial));
             let verdict =
                 catch_unwind(AssertUnwindSafe(|| attempt(trial, tried))).unwrap_or_else(|panic| {
@@ -143,157 +139,14 @@ impl Trials {
                 recovery: verdict.recovery,
             };
             if !verdict.violations.is_empty() {
-                let folder = self.folder.join(format!("{}-{number}", self.slug()));
+                let folder = self.folder.join(format!("{}-{number}", heading.slug()));
                 keep(&folder, trial, &verdict, testimony(tried));
                 state = None;
             }
             journal.append(&line);
             results.push(line);
         }
-        let mut recoveries: Vec<Duration> =
-            results.iter().filter_map(|line| line.recovery).collect();
-        recoveries.sort_unstable();
-        Summary {
-            fault: self.fault.clone(),
-            trials: results.len(),
-            violations: results.iter().map(|line| line.violations).sum(),
-            recoveries,
-            target: self.target.clone(),
-        }
-    }
-
-    /// The fault's name as a file may be called.
-    fn slug(&self) -> String {
-        self.fault
-            .chars()
-            .map(|letter| {
-                if letter.is_ascii_alphanumeric() {
-                    letter
-                } else {
-                    '-'
-                }
-            })
-            .collect()
-    }
-}
-
-impl Summary {
-    /// The recovery time that `percent` of all trials keep, if any was measured.
-    #[must_use]
-    pub fn percentile(&self, percent: usize) -> Option<Duration> {
-        let last = self.recoveries.len().checked_sub(1)?;
-        let rank = (self.recoveries.len() * percent).div_ceil(100);
-        Some(self.recoveries[rank.saturating_sub(1).min(last)])
-    }
-
-    /// Prints its line, and asserts that there was no violation.
-    ///
-    /// # Panics
-    /// When there was one: with where its evidence is.
-    #[track_caller]
-    #[expect(
-        clippy::print_stdout,
-        reason = "the table is what the programme is run for"
-    )]
-    pub fn assert_clean(&self, trials: &Trials) {
-        println!("{self}");
-        assert_eq!(
-            self.violations,
-            0,
-            "{self}\nwhat the red trials left is in {}",
-            trials.folder.display()
-        );
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |time: Option<Duration>| {
-            time.map_or_else(
-                || "-".to_owned(),
-                |time| format!("{:.2} s", time.as_secs_f64()),
-            )
-        };
-        write!(
-            f,
-            "{} | {} | {} | {} | {} | {}",
-            self.fault,
-            self.trials,
-            self.violations,
-            shown(self.percentile(50)),
-            shown(self.percentile(99)),
-            self.target
-        )
-    }
-}
-
-/// A trial that ended, as a line: number, seed, violations, recovery in microseconds or `-`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    number: u32,
-    seed: u64,
-    violations: usize,
-    recovery: Option<Duration>,
-}
-
-impl Line {
-    fn write(&self) -> String {
-        let recovery = self
-            .recovery
-            .map_or_else(|| "-".to_owned(), |time| time.as_micros().to_string());
-        format!(
-            "{}\t{}\t{}\t{recovery}\n",
-            self.number, self.seed, self.violations
-        )
-    }
-
-    /// Reads a line back; `None` for one that an interruption cut short.
-    fn read(line: &str) -> Option<Self> {
-        let mut words = line.split('\t');
-        let line = Self {
-            number: words.next()?.parse().ok()?,
-            seed: words.next()?.parse().ok()?,
-            violations: words.next()?.parse().ok()?,
-            recovery: match words.next()? {
-                "-" => None,
-                micros => Some(Duration::from_micros(micros.parse().ok()?)),
-            },
-        };
-        words.next().is_none().then_some(line)
-    }
-}
-
-struct Journal {
-    path: PathBuf,
-}
-
-impl Journal {
-    fn open(folder: &Path, name: &str) -> Self {
-        fs::create_dir_all(folder).unwrap();
-        Self {
-            path: folder.join(format!("{name}.tsv")),
-        }
-    }
-
-    fn read(&self) -> Vec<Line> {
-        let text = fs::read_to_string(&self.path).unwrap_or_default();
-        // Only what ends with a line's end was written whole.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let lines: Vec<Line> = whole.lines().filter_map(Line::read).collect();
-        let rewritten: String = lines.iter().map(Line::write).collect();
-        if rewritten != text {
-            fs::write(&self.path, rewritten).unwrap();
-        }
-        lines
-    }
-
-    fn append(&self, line: &Line) {
-        let mut file = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(&self.path)
-            .unwrap();
-        file.write_all(line.write().as_bytes()).unwrap();
+        Summary::new(heading, &results)
     }
 }
 
@@ -337,6 +190,7 @@ mod tests {
             fault: "F0 nothing".to_owned(),
             target: "none".to_owned(),
             count,
+            gate: count,
             seed: 5,
             folder: place.path().to_owned(),
             _turn: None,
@@ -371,10 +225,8 @@ mod tests {
         assert_eq!(summary.trials, 4);
         assert_eq!(
             summary.to_string(),
-            "F0 nothing | 4 | 0 | 0.00 s | 0.00 s | none"
+            "| F0 nothing | 4 | 0 | 0.00 s | 0.00 s | none |"
         );
-        assert_eq!(summary.percentile(50), Some(Duration::from_millis(2)));
-        assert_eq!(summary.percentile(99), Some(Duration::from_millis(4)));
         let again: Vec<(u32, u64)> = seeds.borrow().clone();
         seeds.borrow_mut().clear();
         fs::remove_file(&file).unwrap();

@@ -5,4 +5,5 @@ mod kit;
 mod histories_hold;
 mod kept_seeds_hold;
 mod mistakes_are_found;
+mod nights_go_on;
 mod seeds_repeat;

@@ -147,7 +147,8 @@ fn it_ends_cancelled_once_and_leaves_no_container() {
         "F28 cancelled in each state, daemon killed",
         "terminal once, container gone 10 s after the grace",
         6,
-    );
+    )
+    .long(60);
     let summary = trials.run(
         |trial| fleet(trial.seed),
         |trial, fleet| {

@@ -8,7 +8,7 @@ use trainyard_rig::trials::Trials;
 use crate::{BOUND, judge};
 
 fn tried(fault: &str, pattern: &Pattern, probability: f64, at_least: usize) {
-    let trials = Trials::new(fault, "0 duplicate rows, 0 duplicates", 3);
+    let trials = Trials::new(fault, "0 duplicate rows, 0 duplicates", 3).long(50);
     let summary = trials.run(
         |trial| {
             Fleet::with_wide_dag(&FleetOptions::new(trial.seed), 8, |_| {

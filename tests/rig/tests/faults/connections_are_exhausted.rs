@@ -24,7 +24,8 @@ fn the_daemon_waits_and_goes_on() {
         "F26 connections exhausted",
         "no crash, recovered 5 s after the release",
         1,
-    );
+    )
+    .long(10);
     let summary = trials.run(
         |trial| {
             let options = FleetOptions {

@@ -27,7 +27,8 @@ fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
         "F15 daemon cut off from Postgres only",
         "0 duplicates, no side effect past the lease",
         2,
-    );
+    )
+    .long(500);
     let summary = trials.run(
         |trial| {
             let options = FleetOptions {

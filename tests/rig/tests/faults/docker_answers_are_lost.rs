@@ -20,7 +20,8 @@ fn nothing_runs_twice_and_no_container_is_left() {
         "F11 answers of Docker dropped",
         "0 duplicates, 0 orphans",
         3,
-    );
+    )
+    .long(25);
     let prepare = |trial: trainyard_rig::trials::Trial| {
         Fleet::with_wide_dag(&FleetOptions::new(trial.seed), 8, |_| {
             "sleep 0.2".to_owned()
@@ -48,7 +49,7 @@ fn nothing_runs_twice_and_no_container_is_left() {
 
 /// Strikes the start of each of eight stages that end at once.
 fn short_programs(fault: &str, action: &Action) {
-    let trials = Trials::new(fault, "0 duplicates", 2);
+    let trials = Trials::new(fault, "0 duplicates", 2).long(20);
     let summary = trials.run(
         |trial| Fleet::with_wide_dag(&FleetOptions::new(trial.seed), 8, |_| "true".to_owned()),
         |_, fleet| {

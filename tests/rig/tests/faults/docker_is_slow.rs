@@ -45,7 +45,8 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
         "F10 Docker slow for all",
         "API answers in 1 s, no lease lost",
         1,
-    );
+    )
+    .long(5);
     let summary = trials.run(
         |trial| fleet(trial.seed, "sleep 1"),
         |trial, fleet| {
@@ -93,7 +94,8 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
         "F10 Docker hangs on one container and on listing",
         "others go on, no lease lost, healed in 20 s",
         1,
-    );
+    )
+    .long(10);
     let summary = trials.run(
         |trial| fleet(trial.seed, "sleep 2"),
         |_, fleet| {

@@ -35,7 +35,7 @@ fn running(fleet: &Fleet) -> i64 {
 
 #[test]
 fn with_live_restore_stages_go_on() {
-    let trials = Trials::new("F9 dockerd killed, live-restore", "0 lost, 0 duplicates", 2);
+    let trials = Trials::new("F9 dockerd killed, live-restore", "0 lost, 0 duplicates", 2).long(25);
     let summary = trials.run(
         |trial| fleet(trial.seed, true),
         |trial, fleet| {
@@ -57,7 +57,8 @@ fn without_live_restore_what_was_killed_is_never_a_success() {
         "F9 dockerd killed",
         "0 false successes, detected 10 s after its start",
         2,
-    );
+    )
+    .long(50);
     let summary = trials.run(
         |trial| fleet(trial.seed, false),
         |trial, fleet| {

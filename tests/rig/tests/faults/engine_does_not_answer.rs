@@ -20,7 +20,7 @@ fn degraded(fleet: &Fleet) -> bool {
 
 #[test]
 fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
-    let trials = Trials::new("F10 engine away, breaker", "0 lost, 0 duplicates", 1);
+    let trials = Trials::new("F10 engine away, breaker", "0 lost, 0 duplicates", 1).long(20);
     let summary = trials.run(
         |trial| {
             let options = FleetOptions {
@@ -80,7 +80,7 @@ fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
 
 #[test]
 fn one_container_out_of_reach_opens_nothing() {
-    let trials = Trials::new("F10 one container out of reach", "breaker closed", 1);
+    let trials = Trials::new("F10 one container out of reach", "breaker closed", 1).long(5);
     let summary = trials.run(
         |trial| Fleet::with_wide_dag(&FleetOptions::new(trial.seed), 1, |_| "sleep 2".to_owned()),
         |_, fleet| {

@@ -23,7 +23,8 @@ fn starts_are_late_by_no_more_than_a_poll() {
         "F8 LISTEN connection black-holed",
         "starts 3 s late at the most",
         1,
-    );
+    )
+    .long(10);
     let summary = trials.run(
         |trial| {
             let options = FleetOptions {

@@ -1,5 +1,5 @@
 //! The faults of the programme that every change is held against: one file a fault, a few trials of
-//! each. `RIG_TRIALS` makes a night of it.
+//! each. The long programme makes a night of it (`trainyard_rig::programme`).
 
 #![expect(
     clippy::unwrap_used,
@@ -17,11 +17,13 @@ mod dockerd_is_killed;
 mod engine_does_not_answer;
 mod listening_is_black_holed;
 mod many_containers_exit_at_once;
+mod owner_is_paused;
 mod postgres_goes_back_in_time;
 mod postgres_is_away_for_long;
 mod postgres_restarts;
 mod power_fails;
 mod queue_is_long_and_history_too;
+mod soak;
 mod stages_are_killed;
 
 use std::time::{Duration, Instant};

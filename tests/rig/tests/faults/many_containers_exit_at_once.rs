@@ -6,23 +6,25 @@
 use std::time::Duration;
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::argument;
 use trainyard_rig::trials::Trials;
 use trainyard_tests::wait::until_true;
 
 use crate::{BOUND, judge, timed};
 
 /// The gate's containers.
-const CONTAINERS: usize = 60;
+const CONTAINERS: u64 = 60;
+
+/// The long programme's.
+const MANY_CONTAINERS: u64 = 1_000;
 
 /// What an engine can do: looking at a container, and removing it, each take their time, on two cores.
 const EACH: Duration = Duration::from_millis(100);
 
 #[test]
 fn every_end_is_seen_though_streams_are_cut() {
-    let count = std::env::var("RIG_CONTAINERS").map_or(CONTAINERS, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("RIG_CONTAINERS={text} is no number"))
-    });
+    let count = argument("RIG_CONTAINERS", CONTAINERS, MANY_CONTAINERS);
+    let count = usize::try_from(count).unwrap();
     let bound = Duration::from_secs(15).max(EACH * u32::try_from(count).unwrap_or(u32::MAX));
     let trials = Trials::new(
         &format!("F12 {count} containers exit at once, streams cut"),

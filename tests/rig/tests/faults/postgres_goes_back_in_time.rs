@@ -18,7 +18,7 @@ const STAGES: usize = 4;
 /// on their way, one more look, and stopping it.
 const REPORTED: Duration = Duration::from_secs(60 + 5 + 15);
 
-/// What waits for half a minute and more by design has no trial in the gate; `RIG_TRIALS` gives it some.
+/// What waits for half a minute and more by design has no trial in the gate.
 const LONG_ONLY: u32 = 0;
 
 fn fleet(trial: Trial, work: &str) -> Fleet {
@@ -54,7 +54,8 @@ fn what_runs_is_taken_in_hand_again_and_nothing_runs_twice() {
         "F7 failover loses 1 to 5 s, attempts known",
         "0 attempts with two containers, 0 orphans",
         1,
-    );
+    )
+    .long(5);
     let summary = trials.run(
         |trial| fleet(trial, "sleep 3"),
         |trial, fleet| {
@@ -90,7 +91,8 @@ fn an_attempt_that_ended_and_is_queued_again_gets_no_second_container() {
         "F7 failover forgets ends, attempts queued again",
         "0 attempts with two containers",
         LONG_ONLY,
-    );
+    )
+    .long(5);
     let summary = trials.run(
         |trial| {
             let options = FleetOptions {
@@ -153,7 +155,8 @@ fn what_the_database_has_forgotten_is_stopped_and_reported() {
         "F7 failover loses whole runs",
         "0 unaccounted containers 80 s later",
         LONG_ONLY,
-    );
+    )
+    .long(3);
     let summary = trials.run(
         |trial| fleet(trial, "sleep 300"),
         |_, fleet| {

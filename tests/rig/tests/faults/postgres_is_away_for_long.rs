@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use trainyard_rig::cluster::Mode;
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::argument;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until_true;
@@ -21,12 +22,12 @@ const GROWTH: u64 = 50 << 20;
 /// The gate's outage.
 const OUTAGE: u64 = 20;
 
+/// The long programme's.
+const LONG_OUTAGE: u64 = 600;
+
 #[test]
 fn no_exit_code_is_lost() {
-    let seconds = std::env::var("RIG_OUTAGE_SECONDS").map_or(OUTAGE, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("RIG_OUTAGE_SECONDS={text} is no number"))
-    });
+    let seconds = argument("RIG_OUTAGE_SECONDS", OUTAGE, LONG_OUTAGE);
     let outage = Duration::from_secs(seconds);
     let trials = Trials::new(
         &format!("F5 Postgres away for {seconds} s"),

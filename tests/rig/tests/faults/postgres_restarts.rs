@@ -16,7 +16,8 @@ fn stages_run_on_and_the_daemon_is_ready_again_at_once() {
         "F4 Postgres restarted",
         "0 failed stages, ready 5 s after Postgres",
         4,
-    );
+    )
+    .long(200);
     let summary = trials.run(
         |trial| Fleet::with_wide_dag(&FleetOptions::new(trial.seed), 8, |_| "sleep 2".to_owned()),
         |trial, fleet| {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::argument;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_store::{ClaimCapacity, ClaimRequest, DaemonInfo, Store, StoreOptions};
 use trainyard_tests::wait::until;
@@ -18,7 +19,10 @@ use crate::{BOUND, tell};
 const QUEUED: u32 = 10_000;
 
 /// The gate's history.
-const HISTORY: u32 = 20_000;
+const HISTORY: u64 = 20_000;
+
+/// The long programme's.
+const LONG_HISTORY: u64 = 1_000_000;
 
 /// How many claims are timed.
 const CLAIMS: usize = 100;
@@ -141,10 +145,8 @@ async fn plan(fleet: &Fleet, request: &ClaimRequest) -> String {
 
 #[test]
 fn claiming_stays_quick() {
-    let history = std::env::var("RIG_HISTORY").map_or(HISTORY, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("RIG_HISTORY={text} is no number"))
-    });
+    let history = argument("RIG_HISTORY", HISTORY, LONG_HISTORY);
+    let history = u32::try_from(history).unwrap();
     let trials = Trials::new(
         &format!("F25 10000 queued, {history} of history, transaction held"),
         "claim p99 50 ms free, 200 ms held",

@@ -27,7 +27,7 @@ const STAGES: [(&str, &str, [&str; 2]); 5] = [
 
 #[test]
 fn a_killed_stage_is_told_by_who_killed_it() {
-    let trials = Trials::new("F13 stages killed", "every cause told rightly", 2);
+    let trials = Trials::new("F13 stages killed", "every cause told rightly", 2).long(25);
     let summary = trials.run(
         |trial| {
             Fleet::start(&FleetOptions::new(trial.seed), |witness| {

@@ -2,12 +2,14 @@
 //!
 //! Prints how many a second; a seed that breaks an invariant is printed with all that happened.
 
+use std::fmt;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use trainyard_simulation::{Mutation, Settings, run};
+use trainyard_simulation::{History, Mutation, Settings, run};
 
 /// Whole histories of Trainyard under faults, from a seed, in virtual time.
 #[derive(Debug, Parser)]
@@ -24,6 +26,9 @@ struct Arguments {
     /// Go on after a seed that broke an invariant, and print one line for each.
     #[arg(long)]
     keep_going: bool,
+    /// Where to keep how far it came, and go on from there: `--seconds` counts over all starts.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
     /// Leave the start latch and the completion marker out of containers.
     #[arg(long)]
     no_latch: bool,
@@ -43,31 +48,128 @@ fn main() -> std::io::Result<ExitCode> {
     if arguments.once {
         return show(&mut out, arguments.seed, settings);
     }
-    let began = Instant::now();
-    let (mut histories, mut programs, mut virtual_time) = (0_u64, 0, Duration::ZERO);
-    let mut failed = 0_u64;
-    while began.elapsed() < Duration::from_secs(arguments.seconds) {
-        let seed = arguments.seed + histories;
+    let mut tally = arguments
+        .journal
+        .as_deref()
+        .map(Tally::load)
+        .transpose()?
+        .flatten()
+        .unwrap_or_else(|| Tally::new(arguments.seed));
+    let limit = Duration::from_secs(arguments.seconds);
+    let mut noted = tally.took;
+    while tally.took < limit {
+        let seed = tally.first + tally.histories;
+        let began = Instant::now();
         let history = run(seed, settings);
-        histories += 1;
-        programs += history.programs;
-        virtual_time += history.took;
+        tally.add(&history, began.elapsed());
         if let Some(violation) = history.violations.first() {
-            failed += 1;
             writeln!(out, "seed {seed}: {violation}")?;
-            if !arguments.keep_going {
-                return show(&mut out, seed, settings);
-            }
+        }
+        let broken = !history.violations.is_empty();
+        if let Some(journal) = &arguments.journal
+            && (broken || tally.took >= limit || tally.took - noted > NOTE_EVERY)
+        {
+            tally.save(journal)?;
+            noted = tally.took;
+        }
+        if broken && !arguments.keep_going {
+            return show(&mut out, seed, settings);
         }
     }
-    let seconds = began.elapsed().as_secs_f64();
-    writeln!(
-        out,
-        "{histories} histories in {seconds:.1} s: {:.0} a second; {programs} programs, {:.1} days of virtual time, {failed} failed",
-        histories as f64 / seconds,
-        virtual_time.as_secs_f64() / 86_400.0,
-    )?;
-    Ok(ExitCode::from(u8::from(failed > 0)))
+    writeln!(out, "{tally}")?;
+    Ok(ExitCode::from(u8::from(tally.failed > 0)))
+}
+
+/// How much work an interruption may cost.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
+
+/// What histories came to, over all starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tally {
+    /// The first one's seed; each takes the next.
+    first: u64,
+    histories: u64,
+    failed: u64,
+    programs: u64,
+    virtual_time: Duration,
+    took: Duration,
+}
+
+impl Tally {
+    const fn new(first: u64) -> Self {
+        Self {
+            first,
+            histories: 0,
+            failed: 0,
+            programs: 0,
+            virtual_time: Duration::ZERO,
+            took: Duration::ZERO,
+        }
+    }
+
+    fn add(&mut self, history: &History, took: Duration) {
+        self.histories += 1;
+        self.failed += u64::from(!history.violations.is_empty());
+        self.programs += history.programs;
+        self.virtual_time += history.took;
+        self.took += took;
+    }
+
+    /// What an earlier start left; `None` before the first.
+    fn load(journal: &Path) -> std::io::Result<Option<Self>> {
+        let text = match std::fs::read_to_string(journal) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let numbers: Vec<u64> = text
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let &[first, histories, failed, programs, virtual_time, took] = numbers.as_slice() else {
+            let told = format!("{} is no journal of histories: {text:?}", journal.display());
+            return Err(std::io::Error::other(told));
+        };
+        Ok(Some(Self {
+            first,
+            histories,
+            failed,
+            programs,
+            virtual_time: Duration::from_millis(virtual_time),
+            took: Duration::from_millis(took),
+        }))
+    }
+
+    /// Writes it whole or not at all.
+    fn save(&self, journal: &Path) -> std::io::Result<()> {
+        let text = format!(
+            "{} {} {} {} {} {}\n",
+            self.first,
+            self.histories,
+            self.failed,
+            self.programs,
+            self.virtual_time.as_millis(),
+            self.took.as_millis(),
+        );
+        let beside = journal.with_extension("new");
+        std::fs::write(&beside, text)?;
+        std::fs::rename(beside, journal)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.took.as_secs_f64();
+        write!(
+            f,
+            "{} histories in {seconds:.1} s: {:.0} a second; {} programs, {:.1} days of virtual time, {} failed",
+            self.histories,
+            self.histories as f64 / seconds,
+            self.programs,
+            self.virtual_time.as_secs_f64() / 86_400.0,
+            self.failed,
+        )
+    }
 }
 
 /// Runs one history with its trace.

@@ -1,0 +1,73 @@
+//! F3: the daemon that owns stages is paused for twice its lease, another takes them over, and the first
+//! goes on where it was. What it still believes to own is not its own any more; nothing runs twice.
+
+use std::time::Duration;
+
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::trials::Trials;
+use trainyard_tests::wait::until;
+
+use crate::{BOUND, judge, timed};
+
+const STAGES: usize = 8;
+
+/// The shortest there is, for the sake of many trials: the default is 15 s.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// The other has everything in hand by then, from the moment of the pause.
+const TAKEOVER: Duration = Duration::from_secs(10 + 5);
+
+#[test]
+fn what_was_taken_over_from_a_paused_daemon_is_not_its_own_any_more() {
+    let trials = Trials::new(
+        "F3 owner paused for two leases of 10 s",
+        "0 duplicates, taken over in a lease and 5 s",
+        1,
+    )
+    .long(100);
+    let summary = trials.run(
+        |trial| {
+            let options = FleetOptions {
+                daemons: 2,
+                // Not all at once: there is always one to be started next.
+                parallelism: 3,
+                more: format!("lease = \"{}s\"\n", LEASE.as_secs()),
+                ..FleetOptions::new(trial.seed)
+            };
+            Fleet::with_wide_dag(&options, STAGES, |_| "sleep 2".to_owned())
+        },
+        |trial, fleet| {
+            let run = fleet.trigger();
+            let pid = fleet.daemons[1].get().pid();
+            let owned = |fleet: &Fleet| {
+                fleet.cluster.sql(&format!(
+                    "select count(*) from attempt a join daemon d on d.id = a.owner
+                     where a.state in ('claimed', 'running') and d.pid = {pid}"
+                ))
+            };
+            until("stages at the one to be paused", BOUND, || {
+                let owned = owned(fleet);
+                if owned == "0" { Err(owned) } else { Ok(()) }
+            });
+            std::thread::sleep(trial.dice().between(Duration::ZERO, Duration::from_secs(2)));
+            fleet.daemons[1].freeze();
+            let ((), recovery) = timed(|| {
+                until("all in the other's hands", BOUND, || {
+                    let owned = owned(fleet);
+                    if owned == "0" { Ok(()) } else { Err(owned) }
+                });
+            });
+            std::thread::sleep((LEASE * 2).saturating_sub(recovery));
+            fleet.daemons[1].thaw();
+            let mut verdict = judge(fleet, run, Some(recovery));
+            if recovery > TAKEOVER {
+                verdict
+                    .violations
+                    .push(format!("taken over after {recovery:?}"));
+            }
+            verdict
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
