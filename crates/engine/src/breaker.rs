@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_that_answer_do_not_hide_an_engine_that_cannot_list() {
+    fn containers_that_answer_do_not_hide_an_engine_that_does_not() {
         let now = Instant::now();
         let mut breaker = Breaker::default();
         let changes: Vec<_> = (0..3)

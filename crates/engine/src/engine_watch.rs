@@ -212,6 +212,10 @@ impl<E: Executor> Executor for Watched<E> {
         self.told(about(handle), self.executor.remove(handle)).await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        self.told(Subject::Engine, self.executor.ping()).await
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         let listed = self.told(Subject::Engine, self.executor.list()).await;
         if listed.is_ok() {

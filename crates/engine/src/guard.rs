@@ -29,6 +29,10 @@ const LOOK_AT_MOST: Duration = Duration::from_secs(5);
 /// The time between two looks at the leader of schedules.
 const LEADER_LOOK: Duration = Duration::from_secs(15);
 
+/// How long ago the last complete listing of the engine's containers may be. One may take 10 s, and the
+/// next comes 5 s later.
+const UNLISTED: Duration = Duration::from_secs(20);
+
 /// How long schedules may be without a leader: twice what a takeover needs.
 const LEADERLESS: Duration = Duration::from_secs(60);
 
@@ -84,7 +88,7 @@ impl Guard {
                 tokio::time::sleep(TICK).await;
                 if watch.take_trial() {
                     // Its answer is reported on the way.
-                    drop(executor.list().await);
+                    drop(executor.ping().await);
                 }
             }
         };
@@ -107,6 +111,9 @@ impl Guard {
         let lapsed = (!self.lease.is_held())
             .then(|| "its lease has lapsed, as the database did not renew it in time".to_owned());
         self.note(TroubleKind::Lease, lapsed);
+        let unlisted = (self.watch.lag() > UNLISTED)
+            .then(|| "the engine does not list its containers".to_owned());
+        self.note(TroubleKind::Listing, unlisted);
         self.look_at_leader().await;
         self.show();
         self.tell().await;

@@ -199,6 +199,10 @@ impl<E: Executor> Executor for Leased<E> {
         self.executor.remove(handle).await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        self.executor.ping().await
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         self.executor.list().await
     }

@@ -113,6 +113,10 @@ impl Executor for Engine {
         unreachable!("only the log is read")
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        unreachable!("only the log is read")
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         unreachable!("only the log is read")
     }

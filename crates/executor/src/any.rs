@@ -150,6 +150,10 @@ impl Executor for AnyExecutor {
         dispatch!(self, executor => executor.remove(handle).await)
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        dispatch!(self, executor => executor.ping().await)
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         dispatch!(self, executor => executor.list().await)
     }

@@ -136,6 +136,13 @@ pub trait Executor: Send + Sync {
     /// The engine's trouble.
     fn remove(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Asks whether the engine answers at all, by something that no container can hold up: one that
+    /// hangs may hang a listing of all, and new ones start nevertheless.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// Everything of this instance that the engine has, in whatever state: a complete listing.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ use crate::store::Store;
 pub enum TroubleKind {
     /// The engine that runs the attempts.
     Engine,
+    /// What that engine runs, which it does not tell.
+    Listing,
     /// Room on disks.
     Space,
     /// The daemon's lease.
@@ -31,13 +33,20 @@ pub enum TroubleKind {
 
 impl TroubleKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Engine, Self::Space, Self::Lease, Self::Scheduler];
+    pub const ALL: [Self; 5] = [
+        Self::Engine,
+        Self::Listing,
+        Self::Space,
+        Self::Lease,
+        Self::Scheduler,
+    ];
 
     /// The word for programs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Engine => "engine",
+            Self::Listing => "listing",
             Self::Space => "space",
             Self::Lease => "lease",
             Self::Scheduler => "scheduler",
@@ -50,7 +59,7 @@ impl TroubleKind {
     pub const fn pauses_claims(self) -> bool {
         match self {
             Self::Engine | Self::Space => true,
-            Self::Lease | Self::Scheduler => false,
+            Self::Listing | Self::Lease | Self::Scheduler => false,
         }
     }
 }

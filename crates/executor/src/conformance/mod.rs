@@ -161,6 +161,7 @@ macro_rules! conformance_tests {
             what_never_was_is_gone,
             removing_is_final_and_can_be_repeated,
             a_listing_shows_every_state,
+            a_ping_is_answered,
             a_missing_program_is_told,
             giving_up_a_wait_leaves_the_program_alone,
         );

@@ -264,6 +264,13 @@ impl Executor for Docker {
         self.engine.remove(handle).await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        // Unlike the ping of the protocol, this needs the part that keeps containers. There is none of
+        // this name, and it does not matter if there were.
+        let looked = status::look(&self.engine.client, "trainyard-ping").await;
+        looked.map(drop)
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         let engine = &self.engine;
         let label = format!("{}={}", labels::INSTANCE, engine.config.instance);

@@ -290,6 +290,10 @@ impl Executor for Fake {
         self.state().remove(handle.attempt)
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        self.answering()
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         self.answering()?;
         let now = Instant::now();

@@ -345,6 +345,10 @@ impl Executor for Process {
         blocking(move || folder.remove()).await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         let attempts = self.host.attempts.clone();
         blocking(move || folder::list(&attempts)).await

@@ -365,6 +365,11 @@ impl Executor for Docker {
         self.remove_by_force(id_of(handle)?).await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        let asked = self.ask(SHORT, |_, _| Ok(()));
+        asked.await.map_err(Trouble::into_error)
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         let latch = self.world().settings.latch;
         let overlooks = self.world().strikes(|weather| weather.overlooked);
