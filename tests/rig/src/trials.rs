@@ -31,8 +31,8 @@ pub struct Trials {
     pub seed: u64,
     /// Where results and evidence are.
     pub folder: PathBuf,
-    /// Held as long as it exists, where one is: recovery times mean little while another fault is
-    /// tried beside on the same machine.
+    /// Held as long as it exists, where one is: recovery times mean little while many faults are
+    /// tried beside each other on the same machine.
     _turn: Option<fs::File>,
 }
 
@@ -65,8 +65,8 @@ pub struct Verdict {
 }
 
 impl Trials {
-    /// `count` trials, unless the environment says otherwise. Waits until no other fault is tried on
-    /// this machine.
+    /// `count` trials, unless the environment says otherwise. Waits until few enough faults are tried
+    /// on this machine.
     ///
     /// # Panics
     /// When a variable of the environment is no number, or nobody may take turns.
@@ -150,17 +150,31 @@ impl Trials {
     }
 }
 
+/// How many faults are tried at the same time on a machine: most of the time something is waited for. In
+/// the long programme, whose figures are published, each has the machine for itself.
+const AT_ONCE: u32 = 2;
+
+/// The time between two looks for a turn.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Waits for the turn of this process and thread. The kernel gives it back, however they end.
 fn take_turn() -> fs::File {
-    let path = std::env::temp_dir().join("trainyard-rig.lock");
-    let file = fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .unwrap();
-    file.lock().unwrap();
-    file
+    let places = if programme::is_long() { 1 } else { AT_ONCE };
+    loop {
+        for place in 0..places {
+            let path = std::env::temp_dir().join(format!("trainyard-rig-{place}.lock"));
+            let file = fs::File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path)
+                .unwrap();
+            if file.try_lock().is_ok() {
+                return file;
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 fn keep(folder: &Path, trial: Trial, verdict: &Verdict, testimony: Vec<(String, String)>) {
