@@ -39,7 +39,7 @@ bench: setup ## Trainyard against a bare Docker loop, as ratios measured in the 
 	$(CARGO) run --release --locked --package trainyard-tests --bin bench
 
 chaos: setup ## the fault programme's gate: faults by the rig, histories by the simulation
-	$(CARGO) build --locked --package trainyard
+	$(CARGO) build --locked --package trainyard --features fail-points
 	$(CARGO) test --locked --package trainyard-simulation --package trainyard-rig
 
 chaos-long: setup ## all of it, with counts: HOURS=8 RIG_TRIALS_F2=3000 (or RIG_TRIALS=100 for all) SEED=7

@@ -11,7 +11,7 @@ export RIG_LONG=1
 export RIG_FOLDER=${RIG_FOLDER:-$PWD/.trainyard/chaos}
 mkdir -p "$RIG_FOLDER"
 
-cargo build --locked --package trainyard
+cargo build --locked --package trainyard --features fail-points
 ended=0
 cargo run --locked --release --package trainyard-simulation --bin simulate -- \
     --seconds $((${HOURS:-1} * 3600)) --seed "${SEED:-$(date +%s)00000}" \

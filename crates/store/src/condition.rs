@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use trainyard_core::Timestamp;
 use trainyard_core::id::DaemonId;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::Result;
 use crate::store::Store;
@@ -147,6 +148,7 @@ impl Store {
             troubles
         )
         .execute(&self.core.relaxed)
+        .at(Point::TellCondition)
         .await?;
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, DaemonId};
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::condition::Trouble;
@@ -149,7 +150,7 @@ impl Store {
             info.alone_on_host,
             lease.as_secs_f64()
         )
-        .execute(&self.core.pool)
+        .execute(&self.core.pool).at(Point::RegisterDaemon)
         .await?;
         Ok(DaemonId(id))
     }
@@ -170,7 +171,7 @@ impl Store {
             daemon.0,
             lease.as_secs_f64()
         )
-        .fetch_optional(&self.core.relaxed)
+        .fetch_optional(&self.core.relaxed).at(Point::RenewLeases)
         .await?
         .ok_or_else(|| Error::not_found(format!("daemon {daemon}; it was declared gone")))?;
         self.core
@@ -195,6 +196,7 @@ impl Store {
             daemon.0
         )
         .execute(&self.core.pool)
+        .at(Point::StopDaemon)
         .await?;
         self.core.wakes.dispatch.wake();
         Ok(())

@@ -8,6 +8,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagId, DagVersionId, RepoId};
 use trainyard_core::name::{DagName, RepoName};
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::encoding;
@@ -122,7 +123,7 @@ impl Store {
         let now = lock_repo(&mut transaction, repo).await?;
         let id = dag_row(&mut transaction, repo, dag.name(), path, now).await?;
         let version = version_row(&mut transaction, id, commit, path, source, dag, now).await?;
-        transaction.commit().await?;
+        transaction.commit().at(Point::RecordDagVersion).await?;
         Ok((id, version))
     }
 
@@ -134,6 +135,7 @@ impl Store {
     pub async fn pause_dag(&self, dag: DagId, paused: bool) -> Result<()> {
         let done = sqlx::query!("update dag set paused = $2 where id = $1", dag.0, paused)
             .execute(&self.core.pool)
+            .at(Point::PauseDag)
             .await?;
         if done.rows_affected() == 0 {
             return Err(Error::not_found("such DAG"));

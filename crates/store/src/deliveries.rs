@@ -1,6 +1,7 @@
 //! Webhook deliveries: stored before they are acknowledged, once each.
 
 use trainyard_core::id::{DeliveryId, RepoId};
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::error::Result;
@@ -95,7 +96,7 @@ impl Store {
             push.and_then(|push| push.after.as_deref()),
             push.and_then(|push| push.actor.as_deref())
         )
-        .fetch_one(&self.core.pool)
+        .fetch_one(&self.core.pool).at(Point::RecordDelivery)
         .await?;
         if row.count == 0 {
             return Ok(DeliveryRecorded::Duplicate);
@@ -142,6 +143,7 @@ impl Store {
             result
         )
         .execute(&self.core.pool)
+        .at(Point::FinishDelivery)
         .await?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use trainyard_core::id::DaemonId;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -74,7 +75,7 @@ impl Store {
             &roles,
             lease.as_secs_f64()
         )
-        .fetch_all(&self.core.relaxed)
+        .fetch_all(&self.core.relaxed).at(Point::Lead)
         .await?;
         rows.iter().map(|word| role(word)).collect()
     }

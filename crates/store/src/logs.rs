@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence};
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result};
 use crate::figures::LOG_BYTES_DROPPED;
@@ -103,7 +104,7 @@ impl Store {
             &columns.lines,
             &columns.content,
         )
-        .fetch_one(&self.core.pool)
+        .fetch_one(&self.core.pool).at(Point::AppendLog)
         .await?;
         if !head.fenced_in {
             return Err(Error::Fenced);
@@ -128,7 +129,7 @@ impl Store {
             half,
             length - half
         )
-        .fetch_one(&self.core.relaxed)
+        .fetch_one(&self.core.relaxed).at(Point::DropLogMiddle)
         .await?;
         LOG_BYTES_DROPPED.add(dropped.unsigned_abs());
         Ok(())

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use trainyard_failpoint::{Effect as _, Point};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
@@ -53,6 +54,7 @@ impl Store {
             let payload = format!("{} {}", self.core.process, words.join(" "));
             let told = sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload)
                 .execute(&self.core.relaxed)
+                .at(Point::Notify)
                 .await;
             if let Err(error) = told {
                 tracing::debug!(%error, "other daemons could not be notified; they poll");

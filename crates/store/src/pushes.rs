@@ -13,6 +13,7 @@ use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
 use trainyard_core::name::DagName;
 use trainyard_core::param;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::dags::{DagAtCommit, dag_row, lock_repo, version_row};
 use crate::error::{Result, repeated};
@@ -70,7 +71,7 @@ impl Store {
         let (recorded, progresses) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
             let recorded = record_push_in(&self.core, &mut transaction, repo, &seen).await?;
-            transaction.commit().await?;
+            transaction.commit().at(Point::RecordPush).await?;
             Ok(recorded)
         })
         .await?;
@@ -100,7 +101,7 @@ impl Store {
             branch,
             before
         )
-        .execute(&self.core.pool)
+        .execute(&self.core.pool).at(Point::RecordBranchGone)
         .await?;
         Ok(())
     }

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::ReasonCode;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result};
 use crate::store::{Core, Store};
@@ -153,7 +154,7 @@ impl Store {
             select run from released",
             id
         )
-        .fetch_optional(&self.core.pool)
+        .fetch_optional(&self.core.pool).at(Point::ReleaseFromQuarantine)
         .await?;
         if row.is_none() {
             return Err(Error::not_found(format!("quarantine {id}")));
@@ -231,7 +232,7 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
-        transaction.commit().await?;
+        transaction.commit().at(Point::EndQuarantined).await?;
         self.core.runs.remove(run);
         let wakes = &self.core.wakes;
         wakes.plan.wake();
@@ -250,8 +251,10 @@ pub(crate) async fn record(
     reason: &str,
     weight: Weight,
 ) -> Result<bool> {
-    let mut connection = core.pool.acquire().await?;
-    record_in(&mut connection, subject, place, reason, weight).await
+    let mut transaction = core.begin().await?;
+    let held = record_in(&mut transaction, subject, place, reason, weight).await?;
+    transaction.commit().at(Point::RecordFailure).await?;
+    Ok(held)
 }
 
 /// Counts trouble within a transaction of the caller's.

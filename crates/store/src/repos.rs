@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::encoding;
@@ -104,7 +105,7 @@ impl Store {
             seal_webhook_secret(&self.core, id, new.webhook_secret.as_ref())?,
             seal_credentials(&self.core, id, new.credentials.as_ref())?
         )
-        .execute(&self.core.pool)
+        .execute(&self.core.pool).at(Point::AddRepo)
         .await?;
         if done.rows_affected() == 0 {
             return Err(Error::conflict(format!(
@@ -173,7 +174,7 @@ impl Store {
         sqlx::query!("delete from repo where id = $1", repo.0)
             .execute(&mut *transaction)
             .await?;
-        transaction.commit().await?;
+        transaction.commit().at(Point::RemoveRepo).await?;
         Ok(())
     }
 
@@ -247,6 +248,7 @@ impl Store {
             repo.0
         )
         .fetch_optional(&self.core.pool)
+        .at(Point::RequestSync)
         .await?
         .ok_or_else(|| Error::not_found("such repo"))?;
         self.core.wakes.sync.wake();
@@ -291,6 +293,7 @@ impl Store {
             asked
         )
         .execute(&self.core.pool)
+        .at(Point::FinishSync)
         .await?;
         self.core.wakes.runs.wake();
         Ok(())

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use trainyard_core::Timestamp;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::Result;
 use crate::store::Store;
@@ -147,7 +148,7 @@ impl Store {
             sqlx::query!("delete from cause where id = any($1)", &causes)
                 .execute(&mut *transaction)
                 .await?;
-            transaction.commit().await?;
+            transaction.commit().at(Point::PruneRuns).await?;
             pruned += done.rows_affected();
         }
         Ok(pruned)
@@ -179,6 +180,7 @@ impl Store {
                 &old
             )
             .execute(&self.core.pool)
+            .at(Point::PruneLogs)
             .await?;
         }
     }
@@ -205,7 +207,7 @@ impl Store {
                 seconds,
                 BATCH
             )
-            .execute(&self.core.pool)
+            .execute(&self.core.pool).at(Point::PruneDeliveries)
             .await?
             .rows_affected();
             pruned += done;
@@ -239,6 +241,7 @@ impl Store {
             for version in old {
                 let done = sqlx::query!("delete from dag_version where id = $1", version)
                     .execute(&self.core.pool)
+                    .at(Point::PruneVersions)
                     .await;
                 match done {
                     Ok(done) => deleted += done.rows_affected(),
@@ -269,6 +272,7 @@ impl Store {
         if !dry_run {
             sqlx::query!("delete from daemon where id = any($1)", &gone)
                 .execute(&self.core.pool)
+                .at(Point::PruneDaemons)
                 .await?;
         }
         Ok(gone.len() as u64)
@@ -293,6 +297,7 @@ impl Store {
                     fault.path
                 )
                 .execute(&self.core.pool)
+                .at(Point::PruneFaults)
                 .await?;
             }
         }

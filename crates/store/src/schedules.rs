@@ -18,6 +18,7 @@ use trainyard_core::id::{DagId, DagVersionId};
 use trainyard_core::name::ParamName;
 use trainyard_core::param::{self, GivenValue, ParamValue};
 use trainyard_core::schedule::{Due, Missed, due};
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::dags::{PinnedDag, pinned};
 use crate::encoding;
@@ -125,7 +126,7 @@ impl Store {
         let (report, progresses) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
             let fired = fire_dag_in(&self.core, &mut transaction, dag).await?;
-            transaction.commit().await?;
+            transaction.commit().at(Point::FireSchedule).await?;
             Ok(fired)
         })
         .await?;

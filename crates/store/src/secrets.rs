@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::SecretName;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result};
 use crate::store::{Core, Store};
@@ -52,7 +53,7 @@ impl Store {
             name.as_str(),
             sealed
         )
-        .execute(&self.core.pool)
+        .execute(&self.core.pool).at(Point::SetSecret)
         .await?;
         if done.rows_affected() == 0 {
             return Err(Error::not_found("such repo"));
@@ -86,6 +87,7 @@ impl Store {
             name.as_str()
         )
         .execute(&self.core.pool)
+        .at(Point::RemoveSecret)
         .await?;
         if done.rows_affected() == 0 {
             return Err(Error::not_found(format!("secret {name}")));

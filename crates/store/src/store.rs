@@ -8,6 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use trainyard_core::id::{DagVersionId, InstanceId, RunId};
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::claim::{ClaimRequest, Claimer};
@@ -196,7 +197,7 @@ impl Store {
             "update instance set key_check = coalesce(key_check, $1) returning key_check as \"key_check!\"",
             check
         )
-        .fetch_one(&self.core.pool)
+        .fetch_one(&self.core.pool).at(Point::CheckSecretKey)
         .await?;
         key.open(KEY_CHECK, &row.key_check).map(drop)
     }

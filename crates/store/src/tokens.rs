@@ -4,6 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use trainyard_core::Timestamp;
 use trainyard_core::id::TokenId;
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -48,6 +49,7 @@ impl Store {
             digest(token.expose_secret())
         )
         .fetch_optional(&self.core.pool)
+        .at(Point::CreateToken)
         .await?
         .ok_or_else(|| {
             Error::conflict(format!(
@@ -99,6 +101,7 @@ impl Store {
             id
         )
         .execute(&self.core.pool)
+        .at(Point::RevokeToken)
         .await?;
         if done.rows_affected() == 0 {
             return Err(Error::not_found(format!("token `{name_or_id}` in use")));
@@ -128,6 +131,7 @@ impl Store {
                 row.id
             )
             .execute(&self.core.relaxed)
+            .at(Point::UseToken)
             .await?;
         }
         Ok(Some(TokenInfo {

@@ -5,8 +5,8 @@ use std::future::Future;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    artifact, completions, daemon, dag, dev, doctor, exec, gc, graph, init, metric, quarantine,
-    repo, run, schema, secret, token, validate,
+    artifact, completions, daemon, dag, dev, doctor, exec, fail_points, gc, graph, init, metric,
+    quarantine, repo, run, schema, secret, token, validate,
 };
 use crate::failure::{Done, Failure};
 
@@ -39,6 +39,8 @@ enum Command {
     Schema(schema::Schema),
     Doctor(Box<doctor::Doctor>),
     Completions(completions::Completions),
+    #[command(hide = true)]
+    FailPoints(fail_points::FailPoints),
     Init(init::Init),
     Repo(repo::Command),
     Dag(dag::Command),
@@ -54,6 +56,7 @@ enum Command {
 /// Reads the command line and carries it out.
 pub(crate) fn call() -> Done {
     let cli = Cli::try_parse().map_err(Failure::CommandLine)?;
+    trainyard_failpoint::check().map_err(Failure::usage)?;
     match cli.command {
         Command::Dev(command) => wait(command.call()),
         Command::Daemon(command) => wait(command.call()),
@@ -63,6 +66,7 @@ pub(crate) fn call() -> Done {
         Command::Schema(command) => command.call(),
         Command::Doctor(command) => wait(command.call()),
         Command::Completions(command) => command.call(),
+        Command::FailPoints(command) => command.call(),
         Command::Init(command) => command.call(),
         Command::Repo(command) => wait(command.call()),
         Command::Dag(command) => wait(command.call()),

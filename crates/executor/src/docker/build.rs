@@ -20,6 +20,7 @@ use super::errors::{Trouble, is_disk_full};
 use super::labels;
 use crate::contract::{Error, ErrorKind, PreparedImage};
 use crate::pipe;
+use trainyard_failpoint::{Flow as _, Point};
 
 /// The repository of the tags of built images.
 pub(super) const REPOSITORY: &str = "trainyard/build";
@@ -111,7 +112,10 @@ impl Engine {
         });
         let mut output = Output::new(progress);
         let body = bollard::body_try_stream(body);
-        let build = self.client.build_image(options, None, Some(body));
+        let build = self
+            .client
+            .build_image(options, None, Some(body))
+            .at(Point::BuildImage);
         let built = follow(build, self.config.build_idle, &mut output).await;
         let written = writing
             .await

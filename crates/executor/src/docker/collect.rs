@@ -11,6 +11,7 @@ use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use futures_util::StreamExt;
 use tar::{Archive, EntryType};
 use trainyard_core::stage::RelativePath;
+use trainyard_failpoint::{Flow as _, Point};
 
 use super::errors::{IDLE, Trouble, gone};
 use super::layout::OUTPUTS;
@@ -34,7 +35,11 @@ pub(super) async fn collect(
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(&path)
         .build();
-    let mut stream = client.download_from_container(container, Some(options));
+    let mut stream = std::pin::pin!(
+        client
+            .download_from_container(container, Some(options))
+            .at(Point::Collect)
+    );
     let (sender, reader) = pipe::incoming();
     let keeping = {
         let (output, to) = (output.clone(), to.to_owned());

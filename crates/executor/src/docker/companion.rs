@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use trainyard_core::stage::PullPolicy;
+use trainyard_failpoint::{Effect as _, Flow as _, Point};
 
 use super::errors::{LONG, within};
 use super::{Docker, Engine, status};
@@ -90,9 +91,15 @@ impl Docker {
             Some(found) => own(&found, companion)?,
         }
         // Starting what runs changes nothing.
-        within(LONG, engine.client.start_container(&companion.name, None))
-            .await
-            .map_err(|trouble| trouble.into_error("start a container"))?;
+        within(
+            LONG,
+            engine
+                .client
+                .start_container(&companion.name, None)
+                .at(Point::StartCompanion),
+        )
+        .await
+        .map_err(|trouble| trouble.into_error("start a container"))?;
         engine.usable_companion(companion).await
     }
 
@@ -103,7 +110,11 @@ impl Docker {
     pub async fn stop_companion(&self, name: &str, grace: Duration) -> Result<(), Error> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
-        let stop = self.engine.client.stop_container(name, Some(options));
+        let stop = self
+            .engine
+            .client
+            .stop_container(name, Some(options))
+            .at(Point::StopCompanion);
         match within(grace + LONG, stop).await {
             Ok(()) => Ok(()),
             Err(trouble) if matches!(trouble.status(), Some(304 | 404)) => Ok(()),
@@ -133,7 +144,8 @@ impl Engine {
             .build();
         let created = self
             .client
-            .create_container(Some(options), body(companion, image.id));
+            .create_container(Some(options), body(companion, image.id))
+            .at(Point::CreateCompanion);
         match within(LONG, created).await {
             Ok(_) => Ok(()),
             // Somebody was faster; whose it is shows next time.
@@ -175,7 +187,11 @@ impl Engine {
             .tail(LOG_LINES)
             .build();
         let mut said = String::new();
-        let mut log = self.client.logs(&companion.name, Some(options));
+        let mut log = std::pin::pin!(
+            self.client
+                .logs(&companion.name, Some(options))
+                .at(Point::CompanionLogs)
+        );
         while let Ok(Some(Ok(output))) = tokio::time::timeout(LONG, log.next()).await {
             said.push_str(&output.to_string());
         }

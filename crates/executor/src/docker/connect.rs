@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use trainyard_core::id::InstanceId;
+use trainyard_failpoint::{Effect as _, Point};
 
 use super::errors::{SHORT, Trouble, within};
 use crate::contract::{Error, ErrorKind};
@@ -99,7 +100,7 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
         ));
     };
     let client = connected.map_err(|error| unreachable(host, &Trouble::from(error)))?;
-    let version = within(SHORT, client.version())
+    let version = within(SHORT, client.version().at(Point::Version))
         .await
         .map_err(|trouble| unreachable(host, &trouble))?;
     let api = version.api_version.unwrap_or_default();
@@ -113,7 +114,7 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
             ),
         ));
     }
-    within(SHORT, client.negotiate_version())
+    within(SHORT, client.negotiate_version().at(Point::Negotiate))
         .await
         .map_err(|trouble| unreachable(host, &trouble))
 }
@@ -121,10 +122,10 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
 /// Asks the engine about itself.
 pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
     let doing = "describe itself";
-    let version = within(SHORT, client.version())
+    let version = within(SHORT, client.version().at(Point::Version))
         .await
         .map_err(|trouble| trouble.into_error(doing))?;
-    let info = within(SHORT, client.info())
+    let info = within(SHORT, client.info().at(Point::Info))
         .await
         .map_err(|trouble| trouble.into_error(doing))?;
     let number = |value: Option<i64>| {

@@ -18,6 +18,7 @@ use super::layout::Layout;
 use super::status;
 use crate::contract::{Error, ErrorKind, Handle, Status};
 use crate::spec::AttemptSpec;
+use trainyard_failpoint::{Effect as _, Point};
 
 impl Engine {
     pub(super) async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
@@ -41,7 +42,13 @@ impl Engine {
             self.images.runs_as_root(&spec.image),
             self.config.init,
         );
-        let created = within(LONG, self.client.create_container(Some(options), body)).await;
+        let created = within(
+            LONG,
+            self.client
+                .create_container(Some(options), body)
+                .at(Point::CreateContainer),
+        )
+        .await;
         let container = match created {
             Ok(created) => created.id,
             Err(trouble) if may_exist(&trouble) => {
@@ -97,18 +104,23 @@ impl Engine {
                 }
             }
         }
-        within(LONG, self.client.start_container(container, None))
-            .await
-            .map_err(|trouble| {
-                let text = trouble.text();
-                if self.config.init && text.contains(init::PATH) {
-                    // Somebody removed the volume; it is filled anew, and the start asked for again.
-                    self.init.forget();
-                    let message = format!("its init is not there: {text}");
-                    return Error::new(ErrorKind::Engine, message);
-                }
-                not_started(trouble, container)
-            })
+        within(
+            LONG,
+            self.client
+                .start_container(container, None)
+                .at(Point::StartContainer),
+        )
+        .await
+        .map_err(|trouble| {
+            let text = trouble.text();
+            if self.config.init && text.contains(init::PATH) {
+                // Somebody removed the volume; it is filled anew, and the start asked for again.
+                self.init.forget();
+                let message = format!("its init is not there: {text}");
+                return Error::new(ErrorKind::Engine, message);
+            }
+            not_started(trouble, container)
+        })
     }
 
     pub(super) async fn remove(&self, handle: &Handle) -> Result<(), Error> {
@@ -120,7 +132,14 @@ impl Engine {
             .force(true)
             .v(true)
             .build();
-        match within(LONG, self.client.remove_container(container, Some(options))).await {
+        match within(
+            LONG,
+            self.client
+                .remove_container(container, Some(options))
+                .at(Point::RemoveContainer),
+        )
+        .await
+        {
             Ok(()) => Ok(()),
             Err(trouble) => match trouble.status() {
                 Some(404) => Ok(()),
@@ -136,7 +155,9 @@ impl Engine {
         let options = RemoveContainerOptionsBuilder::default().v(true).build();
         match within(
             SHORT,
-            self.client.remove_container(container, Some(options)),
+            self.client
+                .remove_container(container, Some(options))
+                .at(Point::RemoveIdle),
         )
         .await
         {

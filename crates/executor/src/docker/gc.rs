@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
 use chrono::DateTime;
 use trainyard_core::Timestamp;
+use trainyard_failpoint::{Effect as _, Point};
 
 use super::Engine;
 use super::errors::{LONG, within};
@@ -37,9 +38,12 @@ impl Engine {
         let options = ListImagesOptionsBuilder::default()
             .filters(&filters)
             .build();
-        let listed = within(LONG, self.client.list_images(Some(options)))
-            .await
-            .map_err(|trouble| trouble.into_error("list images"))?;
+        let listed = within(
+            LONG,
+            self.client.list_images(Some(options)).at(Point::ListImages),
+        )
+        .await
+        .map_err(|trouble| trouble.into_error("list images"))?;
         let mut images: Vec<BuildImage> = listed
             .into_iter()
             .map(|image| BuildImage {
@@ -69,7 +73,14 @@ impl Engine {
             let mut gone = true;
             for tag in &image.tags {
                 let options = RemoveImageOptionsBuilder::default().build();
-                match within(LONG, self.client.remove_image(tag, Some(options), None)).await {
+                match within(
+                    LONG,
+                    self.client
+                        .remove_image(tag, Some(options), None)
+                        .at(Point::RemoveImage),
+                )
+                .await
+                {
                     Ok(_) => {}
                     Err(trouble) => match trouble.status() {
                         Some(404) => {}

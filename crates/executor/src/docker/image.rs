@@ -9,6 +9,7 @@ use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
 use trainyard_core::stage::PullPolicy;
+use trainyard_failpoint::{Effect as _, Flow as _, Point};
 
 use super::connect::DockerConfig;
 use super::errors::{SHORT, Trouble, is_disk_full, within};
@@ -115,7 +116,12 @@ impl Images {
         client: &Client,
         reference: &str,
     ) -> Result<Option<PreparedImage>, Error> {
-        match within(SHORT, client.inspect_image(reference)).await {
+        match within(
+            SHORT,
+            client.inspect_image(reference).at(Point::InspectImage),
+        )
+        .await
+        {
             Ok(inspect) => {
                 let image = prepared(reference, &inspect);
                 self.remember(reference, &image, &inspect);
@@ -183,7 +189,11 @@ async fn pull(
     if !has_tag(reference) {
         options = options.tag("latest");
     }
-    let mut stream = client.create_image(Some(options.build()), None, None);
+    let mut stream = std::pin::pin!(
+        client
+            .create_image(Some(options.build()), None, None)
+            .at(Point::PullImage)
+    );
     loop {
         match tokio::time::timeout(config.pull_idle, stream.next()).await {
             Ok(None) => return Ok(()),

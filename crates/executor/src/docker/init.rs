@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
 use trainyard_core::Timestamp;
+use trainyard_failpoint::{Effect as _, Flow as _, Point};
 use trainyard_init::PROGRAM;
 
 use super::errors::{IDLE, LONG, Trouble, within};
@@ -89,7 +90,7 @@ async fn fill(client: &Client, image: &str) -> Result<(), Error> {
         labels: Some(HashMap::from([(LABEL.to_owned(), String::new())])),
         ..VolumeCreateRequest::default()
     };
-    within(LONG, client.create_volume(volume))
+    within(LONG, client.create_volume(volume).at(Point::CreateVolume))
         .await
         .map_err(|trouble| trouble.into_error("make a volume"))?;
     let mut tries = 0;
@@ -121,7 +122,14 @@ async fn fill(client: &Client, image: &str) -> Result<(), Error> {
 /// Fills the volume through a container; whether it holds the init now.
 async fn fill_by_loader(client: &Client, image: &str) -> Result<bool, Trouble> {
     let options = CreateContainerOptionsBuilder::default().name(&NAME).build();
-    match within(LONG, client.create_container(Some(options), loader(image))).await {
+    match within(
+        LONG,
+        client
+            .create_container(Some(options), loader(image))
+            .at(Point::CreateLoader),
+    )
+    .await
+    {
         Ok(_) => {}
         // One of this name is there: left over, or somebody else's at work. It serves as well.
         Err(trouble) if trouble.status() == Some(409) => {}
@@ -133,11 +141,24 @@ async fn fill_by_loader(client: &Client, image: &str) -> Result<bool, Trouble> {
             .path(FOLDER)
             .build();
         let body = bollard::body_full(Bytes::from(archive()));
-        within(LONG, client.upload_to_container(&NAME, Some(options), body)).await?;
+        within(
+            LONG,
+            client
+                .upload_to_container(&NAME, Some(options), body)
+                .at(Point::FillVolume),
+        )
+        .await?;
         holds = content(client).await?.as_deref() == Some(PROGRAM);
     }
     let options = RemoveContainerOptionsBuilder::default().force(true).build();
-    match within(LONG, client.remove_container(&NAME, Some(options))).await {
+    match within(
+        LONG,
+        client
+            .remove_container(&NAME, Some(options))
+            .at(Point::RemoveLoader),
+    )
+    .await
+    {
         Ok(()) => {}
         Err(trouble) if matches!(trouble.status(), Some(404 | 409)) => {}
         // The next daemon uses and removes it.
@@ -187,7 +208,11 @@ pub(super) async fn file(client: &Client, container: &str, path: &str) -> Result
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(path)
         .build();
-    let mut stream = client.download_from_container(container, Some(options));
+    let mut stream = std::pin::pin!(
+        client
+            .download_from_container(container, Some(options))
+            .at(Point::FetchRecord)
+    );
     let mut sent = Vec::new();
     loop {
         match tokio::time::timeout(IDLE, stream.next()).await {
@@ -235,9 +260,12 @@ pub(super) async fn remove_old(client: &Client, before: Timestamp) -> Result<(),
     let options = ListVolumesOptionsBuilder::default()
         .filters(&filters)
         .build();
-    let listed = within(LONG, client.list_volumes(Some(options)))
-        .await
-        .map_err(|trouble| trouble.into_error("list volumes"))?;
+    let listed = within(
+        LONG,
+        client.list_volumes(Some(options)).at(Point::ListVolumes),
+    )
+    .await
+    .map_err(|trouble| trouble.into_error("list volumes"))?;
     for volume in listed.volumes.unwrap_or_default() {
         let made = volume
             .created_at
@@ -248,7 +276,14 @@ pub(super) async fn remove_old(client: &Client, before: Timestamp) -> Result<(),
             continue;
         }
         let options = RemoveVolumeOptionsBuilder::default().build();
-        match within(LONG, client.remove_volume(&volume.name, Some(options))).await {
+        match within(
+            LONG,
+            client
+                .remove_volume(&volume.name, Some(options))
+                .at(Point::RemoveVolume),
+        )
+        .await
+        {
             Ok(()) => {}
             Err(trouble) if matches!(trouble.status(), Some(404 | 409)) => {}
             Err(trouble) => return Err(trouble.into_error("remove a volume")),

@@ -18,6 +18,7 @@ use super::errors::{IDLE, Trouble, gone};
 use crate::contract::{Error, ErrorKind};
 use crate::pipe;
 use crate::spec::{AttemptSpec, InputKind, InputSpec};
+use trainyard_failpoint::{Effect as _, Point};
 
 /// The working directory, with the source tree.
 pub(super) const WORKSPACE: &str = "/workspace";
@@ -63,8 +64,9 @@ impl Layout {
             writer.finish(result)
         });
         let options = UploadToContainerOptionsBuilder::default().path("/").build();
-        let upload =
-            client.upload_to_container(container, Some(options), bollard::body_try_stream(body));
+        let upload = client
+            .upload_to_container(container, Some(options), bollard::body_try_stream(body))
+            .at(Point::Upload);
         let uploaded = tokio::select! {
             done = upload => done.map_err(Trouble::from),
             () = progress.stalled(IDLE) => {

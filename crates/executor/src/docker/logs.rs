@@ -23,6 +23,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use trainyard_core::Timestamp;
+use trainyard_failpoint::{Flow as _, Point};
 use trainyard_init::Record;
 
 use super::errors::{Trouble, gone};
@@ -81,7 +82,10 @@ impl Reader {
             .timestamps(true)
             .since(i32::try_from(position.second).unwrap_or_default())
             .build();
-        let sent = client.logs(&container, Some(options)).boxed();
+        let sent = client
+            .logs(&container, Some(options))
+            .at(Point::Logs)
+            .boxed();
         Self {
             client,
             container,

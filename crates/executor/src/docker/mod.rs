@@ -41,6 +41,7 @@ use tracing::warn;
 use trainyard_core::Timestamp;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
+use trainyard_failpoint::{Effect as _, Point};
 
 pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
@@ -252,7 +253,10 @@ impl Executor for Docker {
         let options = StopContainerOptionsBuilder::default()
             .t(i32::try_from(seconds).unwrap_or(i32::MAX))
             .build();
-        let stopped = engine.client.stop_container(container, Some(options));
+        let stopped = engine
+            .client
+            .stop_container(container, Some(options))
+            .at(Point::StopContainer);
         match within(grace.saturating_add(SHORT), stopped).await {
             Ok(()) => Ok(()),
             Err(trouble) if trouble.status() == Some(404) => Ok(()),
@@ -279,9 +283,15 @@ impl Executor for Docker {
             .all(true)
             .filters(&filters)
             .build();
-        let found = within(SHORT, engine.client.list_containers(Some(options)))
-            .await
-            .map_err(|trouble| trouble.into_error("list containers"))?;
+        let found = within(
+            SHORT,
+            engine
+                .client
+                .list_containers(Some(options))
+                .at(Point::ListContainers),
+        )
+        .await
+        .map_err(|trouble| trouble.into_error("list containers"))?;
         Ok(found
             .into_iter()
             .filter_map(|summary| {

@@ -10,8 +10,9 @@ use bollard::models::{
 };
 use bollard::query_parameters::WaitContainerOptionsBuilder;
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use trainyard_core::Timestamp;
+use trainyard_failpoint::{Effect as _, Point};
 
 use super::errors::{SHORT, Trouble, gone, within};
 use super::labels::Identity;
@@ -31,7 +32,14 @@ pub(super) async fn look(
     client: &Client,
     container: &str,
 ) -> Result<Option<ContainerInspectResponse>, Error> {
-    match within(SHORT, client.inspect_container(container, None)).await {
+    match within(
+        SHORT,
+        client
+            .inspect_container(container, None)
+            .at(Point::InspectContainer),
+    )
+    .await
+    {
         Ok(found) => Ok(Some(found)),
         Err(trouble) if trouble.status() == Some(404) => Ok(None),
         Err(trouble) => Err(trouble.into_error("inspect a container")),
@@ -56,17 +64,18 @@ pub(super) async fn wait(
     let options = WaitContainerOptionsBuilder::default()
         .condition("not-running")
         .build();
-    match client.wait_container(container, Some(options)).next().await {
+    let mut wait = client.wait_container(container, Some(options));
+    match wait.try_next().at(Point::WaitContainer).await {
         // bollard reports a non-zero exit code as an error.
-        Some(Ok(_) | Err(Bollard::DockerContainerWaitError { .. })) => {}
-        Some(Err(error)) => {
+        Ok(Some(_)) | Err(Bollard::DockerContainerWaitError { .. }) => {}
+        Err(error) => {
             let trouble = Trouble::from(error);
             return Err(match trouble.status() {
                 Some(404) => gone(container),
                 _ => trouble.into_error("wait for a container"),
             });
         }
-        None => {
+        Ok(None) => {
             return Err(Error::new(
                 ErrorKind::Unreachable,
                 "the Docker engine hung up while a container was waited for",

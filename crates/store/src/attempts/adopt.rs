@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::outcome::Reason;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::attempts::assemble::{Adopted, Claim, assemble};
 use crate::attempts::claim::{ClaimRequest, ClaimedRow};
@@ -57,7 +58,7 @@ impl Store {
             attend_within.as_secs_f64(),
             request.engine
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.pool).at(Point::Adopt)
         .await?;
         let rows = rows
             .into_iter()

@@ -10,6 +10,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::artifacts::{ArtifactContent, ArtifactKind};
 use crate::attempts::claim::ClaimedRow;
@@ -195,6 +196,7 @@ async fn hold_back(core: &Core, row: &ClaimedRow, error: &Error) -> Result<()> {
             row.fence.0
         )
         .execute(&core.pool)
+        .at(Point::HoldBack)
         .await?;
     }
     Ok(())

@@ -13,6 +13,7 @@ use trainyard_core::admit::{Capacity, Waiting, admit};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::name::PoolName;
 use trainyard_core::run::AttemptRef;
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::assemble::{Claim, assemble};
@@ -121,7 +122,7 @@ impl Store {
         let granted = repeated(|| async {
             let mut transaction = self.core.begin().await?;
             let granted = claim_in(&mut transaction, request).await?;
-            transaction.commit().await?;
+            transaction.commit().at(Point::Claim).await?;
             Ok(granted)
         })
         .await?;

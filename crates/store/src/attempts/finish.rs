@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::artifacts::{ArtifactColumns, NewArtifact};
 use crate::attempts::assemble::{Claim, assemble};
@@ -99,7 +100,7 @@ async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Fin
     let (mut progress, granted) = repeated(|| async {
         let mut transaction = core.begin().await?;
         let written = write_in(core, &mut transaction, ends).await?;
-        transaction.commit().await?;
+        transaction.commit().at(Point::Finish).await?;
         Ok(written)
     })
     .await?;

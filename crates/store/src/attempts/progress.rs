@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use trainyard_core::id::{AttemptId, Fence};
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result};
 use crate::store::{Core, Store};
@@ -95,6 +96,7 @@ impl Store {
             fence.0
         )
         .fetch_one(&self.core.pool)
+        .at(Point::Release)
         .await?;
         if row.count == 0 {
             return Err(Error::Fenced);
@@ -131,7 +133,7 @@ pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> V
         &handles,
         &hashes
     )
-    .fetch_all(&core.pool)
+    .fetch_all(&core.pool).at(Point::NoteCreated)
     .await;
     answers(&ids, written)
 }
@@ -169,7 +171,7 @@ pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> V
         &fences,
         &images as &[Option<String>]
     )
-    .fetch_all(&core.relaxed)
+    .fetch_all(&core.relaxed).at(Point::NoteStarted)
     .await;
     let written = written.map(|rows| {
         if rows.iter().any(|row| row.timed) {
@@ -189,7 +191,7 @@ pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> V
         "update attempt set removed = true where id = any($1) and state = 'finished' and not removed",
         &ids
     )
-    .execute(&core.relaxed)
+    .execute(&core.relaxed).at(Point::NoteRemoved)
     .await;
     // An attempt that is not there, or was marked before, is as removed as can be.
     answers(&ids, written.map(|_| ids.clone()))

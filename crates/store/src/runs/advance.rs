@@ -15,6 +15,7 @@ use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
 use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{AttemptRef, AttemptState, Run, RunPhase};
 use trainyard_core::transition::Illegal;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result, repeated};
 use crate::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
@@ -106,7 +107,7 @@ impl Store {
         };
         let mut progress =
             advance_in(&self.core, &mut transaction, BTreeMap::from([(run, facts)])).await?;
-        transaction.commit().await?;
+        transaction.commit().at(Point::AdvanceRun).await?;
         let advanced = progress
             .runs
             .remove(&run)

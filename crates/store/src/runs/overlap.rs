@@ -11,6 +11,7 @@ use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::overlap::{Verdict, judge};
 use trainyard_core::run::CancelledBy;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::dags::pinned;
 use crate::error::{Result, repeated};
@@ -33,7 +34,7 @@ pub(crate) async fn judge_dag(core: &Arc<Core>, dag: DagId) -> Result<()> {
         let mut transaction = core.begin().await?;
         lock_dag(&mut transaction, dag).await?;
         let progress = judge_in(core, &mut transaction, dag).await?;
-        transaction.commit().await?;
+        transaction.commit().at(Point::JudgeOverlap).await?;
         Ok(progress)
     })
     .await?;

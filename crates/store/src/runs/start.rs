@@ -11,6 +11,7 @@ use trainyard_core::name::ParamName;
 use trainyard_core::param::ParamValue;
 use trainyard_core::run::{Run, RunFacts, RunPhase};
 use trainyard_core::stage::StageIndex;
+use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::claim::claim_in;
@@ -74,7 +75,7 @@ impl Store {
                 }
                 Some(_) | None => None,
             };
-            transaction.commit().await?;
+            transaction.commit().at(Point::StartRun).await?;
             Ok((recorded, progress, granted))
         })
         .await?;

@@ -8,6 +8,7 @@ pub(crate) mod dag;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod fail_points;
 pub(crate) mod gc;
 pub(crate) mod graph;
 pub(crate) mod init;

@@ -1,0 +1,112 @@
+//! Fail points: a name for every commit to the database and every call to Docker, before and after it.
+//!
+//! A crash between two effects is where recovery has to be right, and chance rarely finds all of those
+//! places. In a build with the feature `enabled` the environment says what happens at which of them, and
+//! how often; in any other build a point costs nothing and does nothing.
+//!
+//! Points are one closed list, so that a test can go through all of them, and so that the program can
+//! print it. That no effect is without one is held by a test of the workspace over the sources. This is
+//! the reason for a crate of our own: the known one makes a list of what happened to be configured.
+
+mod point;
+
+#[cfg(feature = "enabled")]
+mod plan;
+
+use std::io;
+
+use futures_util::Stream;
+#[cfg(feature = "enabled")]
+use futures_util::{StreamExt as _, stream};
+
+pub use self::point::{Moment, Point};
+
+/// A call with an effect outside of this process.
+pub trait Effect: Future + Sized {
+    /// The call, with a point before and after it. An injected failure looks like a connection that broke:
+    /// before the call nothing has happened, after it everything has, and nobody can tell.
+    fn at(self, point: Point) -> impl Future<Output = Self::Output>;
+}
+
+impl<F, T, E> Effect for F
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<io::Error>,
+{
+    #[cfg(not(feature = "enabled"))]
+    #[inline]
+    fn at(self, _: Point) -> impl Future<Output = Self::Output> {
+        self
+    }
+
+    #[cfg(feature = "enabled")]
+    async fn at(self, point: Point) -> Self::Output {
+        plan::reach(point, Moment::Before).await?;
+        // Reached however it was answered.
+        let answer = self.await;
+        plan::reach(point, Moment::After).await?;
+        answer
+    }
+}
+
+/// A call that is answered piece by piece.
+pub trait Flow: Stream + Sized {
+    /// The pieces, with a point before the first and one after the last.
+    fn at(self, point: Point) -> impl Stream<Item = Self::Item>;
+}
+
+impl<S, T, E> Flow for S
+where
+    S: Stream<Item = Result<T, E>>,
+    E: From<io::Error>,
+{
+    #[cfg(not(feature = "enabled"))]
+    #[inline]
+    fn at(self, _: Point) -> impl Stream<Item = Self::Item> {
+        self
+    }
+
+    #[cfg(feature = "enabled")]
+    fn at(self, point: Point) -> impl Stream<Item = Self::Item> {
+        let reach = move |moment| {
+            // Nothing of it is passed on but its failure.
+            stream::once(plan::reach(point, moment)).filter_map(|reached| {
+                std::future::ready(reached.err().map(|error| Err(E::from(error))))
+            })
+        };
+        reach(Moment::Before)
+            .chain(self)
+            .chain(reach(Moment::After))
+    }
+}
+
+/// Reads what the environment asks for; a process should not start with half of it.
+///
+/// # Errors
+/// What is wrong with it, or that this build does none of it; for people.
+pub fn check() -> Result<(), String> {
+    #[cfg(feature = "enabled")]
+    return plan::check().map_err(|bad| bad.to_string());
+    #[cfg(not(feature = "enabled"))]
+    match std::env::var_os(PLAN) {
+        None => Ok(()),
+        Some(_) => Err(format!(
+            "{PLAN} is set, and this build has no fail points; build it with `--features fail-points`"
+        )),
+    }
+}
+
+/// Every place at which something can be asked for, `store.finish.after`; `None` in a build without them.
+#[must_use]
+pub fn places() -> Option<Vec<String>> {
+    let all = Point::ALL.iter();
+    let places = all.flat_map(|point| Moment::ALL.map(|moment| format!("{point}.{moment}")));
+    cfg!(feature = "enabled").then(|| places.collect())
+}
+
+/// The variable that asks for something: `store.finish.after=abort`, `docker.start_container.before=err@3` for
+/// the third time only, `docker.logs.before=sleep:500` for 500 ms each time; several with `;` between them.
+pub const PLAN: &str = "TRAINYARD_FAIL";
+
+/// The variable with a file to which every place is appended that is reached, once by each process.
+pub const REACHED: &str = "TRAINYARD_FAIL_REACHED";

@@ -1,0 +1,216 @@
+//! What happens at which point, as the environment says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::str::FromStr;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::point::{Moment, Point};
+use crate::{PLAN, REACHED};
+
+/// What happens at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// The process ends at once, as by a crash.
+    Abort,
+    /// It waits.
+    Sleep(Duration),
+    /// The call fails.
+    Fail,
+}
+
+/// What happens where; [`PLAN`] says how it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Plan {
+    steps: BTreeMap<(Point, Moment), Step>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    action: Action,
+    /// The only time at which it happens; `None` for each.
+    nth: Option<u64>,
+}
+
+/// A plan that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BadPlan {
+    step: String,
+    problem: &'static str,
+}
+
+impl fmt::Display for BadPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, problem } = self;
+        write!(
+            f,
+            "{PLAN}: `{step}` {problem}; write POINT.before=ACTION or POINT.after=ACTION, where ACTION is \
+             `abort`, `err` or `sleep:MILLISECONDS`, with `@N` for the Nth time only, and `;` between two. \
+             `trainyard fail-points` lists the points"
+        )
+    }
+}
+
+impl std::error::Error for BadPlan {}
+
+impl FromStr for Plan {
+    type Err = BadPlan;
+
+    fn from_str(text: &str) -> Result<Self, BadPlan> {
+        let steps = text
+            .split(';')
+            .map(str::trim)
+            .filter(|step| !step.is_empty())
+            .map(|step| {
+                parse(step).map_err(|problem| BadPlan {
+                    step: step.to_owned(),
+                    problem,
+                })
+            });
+        Ok(Self {
+            steps: steps.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn parse(step: &str) -> Result<((Point, Moment), Step), &'static str> {
+    let (place, what) = step.split_once('=').ok_or("has no `=`")?;
+    let (point, moment) = place.rsplit_once('.').ok_or("has no moment")?;
+    let known = |name: &str| Point::ALL.iter().find(|point| point.name() == name);
+    let point = *known(point).ok_or("names no point")?;
+    let moment = Moment::ALL
+        .into_iter()
+        .find(|known| known.as_str() == moment)
+        .ok_or("has a moment that is neither `before` nor `after`")?;
+    let (what, nth) = match what.split_once('@') {
+        Some((what, nth)) => (
+            what,
+            Some(nth.parse().map_err(|_| "has no number after `@`")?),
+        ),
+        None => (what, None),
+    };
+    let action = match (what, what.strip_prefix("sleep:")) {
+        ("abort", _) => Action::Abort,
+        ("err", _) => Action::Fail,
+        (_, Some(millis)) => Action::Sleep(Duration::from_millis(
+            millis.parse().map_err(|_| "has no milliseconds")?,
+        )),
+        (_, None) => return Err("has no action that is known"),
+    };
+    Ok(((point, moment), Step { action, nth }))
+}
+
+/// Reads the plan of this process.
+///
+/// # Errors
+/// What is wrong with it; a process should not start with half of it.
+pub(crate) fn check() -> Result<(), BadPlan> {
+    PROCESS.plan.as_ref().map(drop).map_err(Clone::clone)
+}
+
+struct Process {
+    plan: Result<Plan, BadPlan>,
+    reached: Mutex<BTreeMap<(Point, Moment), u64>>,
+    record: Option<Mutex<std::fs::File>>,
+}
+
+static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
+    plan: std::env::var(PLAN).unwrap_or_default().parse(),
+    reached: Mutex::default(),
+    record: std::env::var_os(REACHED).and_then(|path| {
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path);
+        Some(Mutex::new(file.ok()?))
+    }),
+});
+
+/// Does what is planned for here.
+pub(crate) async fn reach(point: Point, moment: Moment) -> io::Result<()> {
+    let process = &*PROCESS;
+    let times = {
+        let mut reached = process
+            .reached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let times = reached.entry((point, moment)).or_default();
+        *times += 1;
+        *times
+    };
+    if let (1, Some(record)) = (times, &process.record) {
+        // One write, so that several processes may share the file.
+        let line = format!("{point}.{moment}\n");
+        let mut file = record.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(line.as_bytes())?;
+    }
+    let Ok(plan) = &process.plan else {
+        return Ok(());
+    };
+    let Some(step) = plan.steps.get(&(point, moment)) else {
+        return Ok(());
+    };
+    if step.nth.is_some_and(|nth| nth != times) {
+        return Ok(());
+    }
+    match step.action {
+        Action::Abort => std::process::abort(),
+        Action::Sleep(time) => {
+            tokio::time::sleep(time).await;
+            Ok(())
+        }
+        Action::Fail => Err(io::Error::new(
+            io::ErrorKind::ConnectionReset,
+            format!("injected at {point}.{moment}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        text.parse::<Plan>().expect_err("a bad plan").to_string()
+    }
+
+    #[test]
+    fn a_plan_is_read() {
+        let plan: Plan =
+            "store.finish.after=abort@3; docker.logs.before=sleep:500;docker.info.after=err"
+                .parse()
+                .expect("a plan");
+        let steps: Vec<_> = plan.steps.into_iter().collect();
+        let step = |action, nth| Step { action, nth };
+        assert_eq!(
+            steps,
+            [
+                ((Point::Finish, Moment::After), step(Action::Abort, Some(3))),
+                ((Point::Info, Moment::After), step(Action::Fail, None)),
+                (
+                    (Point::Logs, Moment::Before),
+                    step(Action::Sleep(Duration::from_millis(500)), None)
+                ),
+            ]
+        );
+        assert_eq!("".parse::<Plan>(), Ok(Plan::default()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (text, told) in [
+            ("store.finish.after", "has no `=`"),
+            ("store.finnish.after=abort", "names no point"),
+            ("store.finish.during=abort", "neither `before` nor `after`"),
+            ("store.finish.after=explode", "no action that is known"),
+            ("store.finish.after=abort@often", "no number after `@`"),
+            ("store.finish.after=sleep:long", "no milliseconds"),
+        ] {
+            let problem = problem(text);
+            assert!(problem.contains(told), "{text}: {problem}");
+            assert!(problem.contains(text), "{problem}");
+        }
+    }
+}

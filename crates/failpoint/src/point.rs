@@ -1,0 +1,228 @@
+//! The list of points.
+
+use std::fmt;
+
+macro_rules! points {
+    ($($(#[$doc:meta])* $point:ident = $name:literal,)*) => {
+        /// An effect that has a name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Point {
+            $($(#[$doc])* $point,)*
+        }
+
+        impl Point {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$point,)*];
+
+            /// Its name: `store.append_log`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$point => $name,)*
+                }
+            }
+        }
+    };
+}
+
+points! {
+    /// A daemon begins.
+    RegisterDaemon = "store.register_daemon",
+    /// Leases are renewed together.
+    RenewLeases = "store.renew_leases",
+    /// A daemon signs off.
+    StopDaemon = "store.stop_daemon",
+    /// How a daemon is.
+    TellCondition = "store.tell_condition",
+    /// Who leads.
+    Lead = "store.lead",
+    /// Others are told that something changed.
+    Notify = "store.notify",
+    /// A run begins, with the claim of its first stages.
+    StartRun = "store.start_run",
+    /// A run is taken a step further.
+    AdvanceRun = "store.advance_run",
+    /// Runs wait, are skipped or are cancelled, as the DAG's overlap rule says.
+    JudgeOverlap = "store.judge_overlap",
+    /// Ticks of a DAG become runs.
+    FireSchedule = "store.fire_schedule",
+    /// Attempts get an owner.
+    Claim = "store.claim",
+    /// Attempts of a daemon that is gone get another owner.
+    Adopt = "store.adopt",
+    /// What cannot be read is given back.
+    HoldBack = "store.hold_back",
+    /// An attempt is given back.
+    Release = "store.release",
+    /// A container was created.
+    NoteCreated = "store.note_created",
+    /// A program was started.
+    NoteStarted = "store.note_started",
+    /// A container was removed.
+    NoteRemoved = "store.note_removed",
+    /// Attempts ended, and what follows from it.
+    Finish = "store.finish",
+    /// A piece of a log.
+    AppendLog = "store.append_log",
+    /// The middle of a log beyond its limit.
+    DropLogMiddle = "store.drop_log_middle",
+    /// A webhook was received.
+    RecordDelivery = "store.record_delivery",
+    /// A webhook was worked off.
+    FinishDelivery = "store.finish_delivery",
+    /// A push, with the runs that it starts.
+    RecordPush = "store.record_push",
+    /// A branch is gone.
+    RecordBranchGone = "store.record_branch_gone",
+    /// A version of a DAG.
+    RecordDagVersion = "store.record_dag_version",
+    /// A DAG is paused or goes on.
+    PauseDag = "store.pause_dag",
+    /// A repo is followed.
+    AddRepo = "store.add_repo",
+    /// A repo is not followed any more.
+    RemoveRepo = "store.remove_repo",
+    /// A repo is to be looked at now.
+    RequestSync = "store.request_sync",
+    /// A repo was looked at.
+    FinishSync = "store.finish_sync",
+    /// A failure of something that may be held back for it.
+    RecordFailure = "store.record_failure",
+    /// What was held back goes on.
+    ReleaseFromQuarantine = "store.release_from_quarantine",
+    /// A run that was held back ends.
+    EndQuarantined = "store.end_quarantined",
+    /// Old runs go.
+    PruneRuns = "store.prune_runs",
+    /// Old logs go.
+    PruneLogs = "store.prune_logs",
+    /// Old deliveries go.
+    PruneDeliveries = "store.prune_deliveries",
+    /// Versions of DAGs that no run has go.
+    PruneVersions = "store.prune_versions",
+    /// Daemons that nothing mentions go.
+    PruneDaemons = "store.prune_daemons",
+    /// Faults of DAG files that are not current go.
+    PruneFaults = "store.prune_faults",
+    /// A secret is set.
+    SetSecret = "store.set_secret",
+    /// A secret is removed.
+    RemoveSecret = "store.remove_secret",
+    /// A token is made.
+    CreateToken = "store.create_token",
+    /// A token is revoked.
+    RevokeToken = "store.revoke_token",
+    /// A token was used.
+    UseToken = "store.use_token",
+    /// The secret key is tried on the database.
+    CheckSecretKey = "store.check_secret_key",
+
+    /// The engine's version.
+    Version = "docker.version",
+    /// The engine's facts.
+    Info = "docker.info",
+    /// The version of the protocol.
+    Negotiate = "docker.negotiate",
+    /// An image is looked at.
+    InspectImage = "docker.inspect_image",
+    /// An image is pulled.
+    PullImage = "docker.pull_image",
+    /// An image is built.
+    BuildImage = "docker.build_image",
+    /// Built images are listed.
+    ListImages = "docker.list_images",
+    /// A built image is removed.
+    RemoveImage = "docker.remove_image",
+    /// The volume of the init is made.
+    CreateVolume = "docker.create_volume",
+    /// Volumes of inits are listed.
+    ListVolumes = "docker.list_volumes",
+    /// The volume of an init is removed.
+    RemoveVolume = "docker.remove_volume",
+    /// The container that fills the init's volume is made.
+    CreateLoader = "docker.create_loader",
+    /// The init goes into its volume.
+    FillVolume = "docker.fill_volume",
+    /// The container that filled the volume goes.
+    RemoveLoader = "docker.remove_loader",
+    /// An attempt's container is created.
+    CreateContainer = "docker.create_container",
+    /// An attempt's files go into its container.
+    Upload = "docker.upload",
+    /// An attempt's container is started.
+    StartContainer = "docker.start_container",
+    /// A container is looked at.
+    InspectContainer = "docker.inspect_container",
+    /// Somebody waits for a container's end.
+    WaitContainer = "docker.wait_container",
+    /// A log is opened.
+    Logs = "docker.logs",
+    /// The record of an end is fetched.
+    FetchRecord = "docker.fetch_record",
+    /// An output is fetched.
+    Collect = "docker.collect",
+    /// A container is stopped.
+    StopContainer = "docker.stop_container",
+    /// A container is removed, whether it runs or not.
+    RemoveContainer = "docker.remove_container",
+    /// A container is removed unless it runs.
+    RemoveIdle = "docker.remove_idle",
+    /// Containers are listed.
+    ListContainers = "docker.list_containers",
+    /// The database beside `trainyard dev` is created.
+    CreateCompanion = "docker.create_companion",
+    /// It is started.
+    StartCompanion = "docker.start_companion",
+    /// It is stopped.
+    StopCompanion = "docker.stop_companion",
+    /// Its log is read.
+    CompanionLogs = "docker.companion_logs",
+}
+
+/// Before an effect or after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Moment {
+    /// Nothing has happened yet.
+    Before,
+    /// It has happened, and nobody was told yet.
+    After,
+}
+
+impl Moment {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Before, Self::After];
+
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::After => "after",
+        }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_points_have_the_same_name() {
+        let names: BTreeSet<&str> = Point::ALL.iter().map(|point| point.name()).collect();
+        assert_eq!(names.len(), Point::ALL.len());
+    }
+}
