@@ -25,6 +25,9 @@ use crate::lease::Lease;
 /// How long a container unknown to the database is left alone: the row may be on its way.
 const STRANGER_GRACE: Duration = Duration::from_secs(60);
 
+/// How many lost notes of removed containers one look makes good.
+const NOTED_AT_ONCE: u32 = 1_000;
+
 /// How long a program without an attempt has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -80,13 +83,35 @@ impl Sweeper {
     /// # Errors
     /// The database does not answer. Trouble of the executor is logged: the next look comes anyway.
     pub async fn pass(&mut self) -> Result<(), Error> {
+        // Asked before the listing: whoever ended later may well have a container that is not in it.
+        let request = self.dispatcher.request();
+        let unremoved = self.store.unremoved(request, NOTED_AT_ONCE).await?;
         match self.executor.list().await {
-            Ok(listed) => self.sweep(listed).await,
+            Ok(listed) => {
+                self.note_removed(unremoved, &listed).await?;
+                self.sweep(listed).await
+            }
             Err(problem) => {
                 warn!(error = %problem, "the executor's containers could not be listed");
                 Ok(())
             }
         }
+    }
+
+    /// Records of those that ended which have no container any more: it was removed, and the note of it
+    /// was lost.
+    async fn note_removed(&self, ended: Vec<AttemptId>, listed: &[Listed]) -> Result<(), Error> {
+        let there: HashSet<AttemptId> = listed
+            .iter()
+            .map(|container| container.handle.attempt)
+            .collect();
+        let gone = ended
+            .into_iter()
+            // Its supervisor is about to note it.
+            .filter(|attempt| !there.contains(attempt) && self.dispatcher.line(*attempt).is_none());
+        let notes = gone.map(|attempt| self.store.mark_removed(attempt));
+        futures_util::future::try_join_all(notes).await?;
+        Ok(())
     }
 
     /// Compares a complete listing with what the database knows.

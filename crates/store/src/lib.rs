@@ -48,7 +48,7 @@ pub use artifacts::{ArtifactContent, ArtifactKind, NewArtifact};
 pub use attempts::assemble::{Adopted, Claim};
 pub use attempts::claim::{ClaimCapacity, ClaimRequest};
 pub use attempts::finish::{Finished, FinishedAttempt};
-pub use attempts::sweep::{KnownAttempt, Unremoved};
+pub use attempts::sweep::KnownAttempt;
 pub use blobs::{Blobs, Swept};
 pub use condition::{Condition, Trouble, TroubleKind};
 pub use daemons::{DaemonInfo, DaemonView};

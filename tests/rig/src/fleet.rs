@@ -211,6 +211,23 @@ impl Fleet {
         }
     }
 
+    /// Attempts that ended and of which the database does not know that their container is gone, though
+    /// the daemon was given `bound` to note it.
+    #[must_use]
+    pub fn unnoted(&self, bound: Duration) -> String {
+        let begun = std::time::Instant::now();
+        loop {
+            let left = self.cluster.sql(
+                "select coalesce(string_agg(id::text, ' '), '') from attempt
+                 where state = 'finished' and not removed and executor is not null",
+            );
+            if left.is_empty() || begun.elapsed() > bound {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Everything that is wrong once all runs have ended: what the invariants of the database, the
     /// witness and the engine say. Empty is good.
     ///
@@ -223,6 +240,10 @@ impl Fleet {
             .into_iter()
             .map(|seen| format!("orphan: {seen:?}"))
             .collect();
+        let unnoted = self.unnoted(Duration::from_secs(30));
+        if !unnoted.is_empty() {
+            found.push(format!("removed, and not noted as removed: {unnoted}"));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -4,19 +4,9 @@ use std::collections::HashMap;
 
 use trainyard_core::id::{AttemptId, DaemonId, Fence};
 
+use crate::attempts::claim::ClaimRequest;
 use crate::error::{Error, Result};
 use crate::store::Store;
-
-/// An attempt that ended and whose container may still be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unremoved {
-    /// The attempt.
-    pub attempt: AttemptId,
-    /// The executor that has it.
-    pub executor: String,
-    /// Its handle, where one was recorded.
-    pub handle: Option<String>,
-}
 
 /// What the database knows of an attempt, for judging a container that claims to be of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,33 +20,23 @@ pub struct KnownAttempt {
 }
 
 impl Store {
-    /// Attempts that ended at least `older_than` ago and whose containers are not known to be gone.
+    /// Attempts that ended on the engine that `request` reaches, and whose containers are not known to be
+    /// gone; the oldest `limit` of them.
     ///
     /// # Errors
     /// Trouble with the database.
-    pub async fn unremoved(
-        &self,
-        older_than: std::time::Duration,
-        limit: u32,
-    ) -> Result<Vec<Unremoved>> {
-        let rows = sqlx::query!(
-            r#"select id, executor as "executor!", handle from attempt
-            where state = 'finished' and not removed and executor is not null
-                and finished_at <= clock_timestamp() - make_interval(secs => $1)
-            order by finished_at limit $2"#,
-            older_than.as_secs_f64(),
+    pub async fn unremoved(&self, request: &ClaimRequest, limit: u32) -> Result<Vec<AttemptId>> {
+        let rows = sqlx::query_scalar!(
+            "select id from attempt
+            where state = 'finished' and not removed and executor = $1 and engine is not distinct from $2
+            order by finished_at limit $3",
+            request.executor,
+            request.engine,
             i64::from(limit)
         )
         .fetch_all(&self.core.pool)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Unremoved {
-                attempt: AttemptId(row.id),
-                executor: row.executor,
-                handle: row.handle,
-            })
-            .collect())
+        Ok(rows.into_iter().map(AttemptId).collect())
     }
 
     /// What is known of these attempts; those that are not in the answer are not known.

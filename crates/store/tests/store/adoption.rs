@@ -231,14 +231,17 @@ async fn an_ended_attempt_waits_for_its_container_to_be_removed() {
         .save_handle(claim.attempt, claim.fence, "container", "hash")
         .await
         .unwrap();
-    let unremoved = || place.store.unremoved(Duration::ZERO, 10);
+    let request = place.request(1);
+    let unremoved = || place.store.unremoved(&request, 10);
     assert!(unremoved().await.unwrap().is_empty());
     finish(&place.store, &claim, good()).await.unwrap();
-    let left = unremoved().await.unwrap();
-    assert_eq!(
-        (left[0].attempt, left[0].handle.as_deref()),
-        (claim.attempt, Some("container"))
-    );
+    assert_eq!(unremoved().await.unwrap(), [claim.attempt]);
+    let elsewhere = ClaimRequest {
+        engine: Some("another engine".to_owned()),
+        ..place.request(1)
+    };
+    let there = place.store.unremoved(&elsewhere, 10).await.unwrap();
+    assert!(there.is_empty(), "{there:?}");
     place.store.mark_removed(claim.attempt).await.unwrap();
     place.store.mark_removed(claim.attempt).await.unwrap();
     assert!(unremoved().await.unwrap().is_empty());
