@@ -52,8 +52,6 @@ points! {
     Adopt = "store.adopt",
     /// What cannot be read is given back.
     HoldBack = "store.hold_back",
-    /// An attempt is given back.
-    Release = "store.release",
     /// A container was created.
     NoteCreated = "store.note_created",
     /// A program was started.

@@ -76,35 +76,6 @@ impl Store {
         self.batchers.started.write(note).await
     }
 
-    /// Gives a claimed attempt back, before a container was created for it.
-    ///
-    /// # Errors
-    /// `Fenced`, also where it was started, or asked to stop: then it has to be ended.
-    pub async fn release(&self, attempt: AttemptId, fence: Fence) -> Result<()> {
-        let row = sqlx::query!(
-            r#"with released as (
-                update attempt set state = 'queued', owner = null, claimed_at = null
-                where id = $1 and fence = $2 and state = 'claimed' and stop_requested_at is null
-                returning run, stage, number
-            ),
-            history as (
-                insert into run_event (run, at, kind, stage, attempt)
-                select run, clock_timestamp(), 'attempt_released', stage, number from released
-            )
-            select count(*) as "count!" from released"#,
-            attempt.0,
-            fence.0
-        )
-        .fetch_one(&self.core.pool)
-        .at(Point::Release)
-        .await?;
-        if row.count == 0 {
-            return Err(Error::Fenced);
-        }
-        self.core.wakes.dispatch.wake();
-        Ok(())
-    }
-
     /// Records that an ended attempt's container is gone from the engine.
     ///
     /// # Errors

@@ -139,10 +139,6 @@ async fn a_late_writer_is_fenced_off_everywhere() {
         Err(Error::Fenced)
     ));
     assert!(matches!(
-        store.release(old.attempt, old.fence).await,
-        Err(Error::Fenced)
-    ));
-    assert!(matches!(
         finish(store, &old, bad()).await,
         Err(Error::Fenced)
     ));
@@ -164,22 +160,6 @@ async fn a_made_up_fence_writes_nothing() {
         Err(Error::Fenced)
     ));
     assert_eq!(place.text("select state from attempt").await, "claimed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_given_back_can_be_claimed_again_under_a_new_fence() {
-    let place = Place::new().await;
-    place.start(place.dag(&chain("a", 1)).await).await;
-    let first = place.claim_one().await;
-    place
-        .store
-        .release(first.attempt, first.fence)
-        .await
-        .unwrap();
-    let second = place.claim_one().await;
-    assert_eq!(second.attempt, first.attempt);
-    assert!(second.fence > first.fence);
-    finish(&place.store, &second, good()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

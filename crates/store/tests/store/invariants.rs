@@ -126,10 +126,6 @@ async fn history() -> Place {
     let run = place.start(place.dag(&wide("going", 4)).await).await;
     let mut claims = place.claim(20).await;
     claims.retain(|claim| claim.run.facts.id == run);
-    store
-        .release(claims[0].attempt, claims[0].fence)
-        .await
-        .unwrap();
     store.stop_daemon(place.daemon).await.unwrap();
     let heir = register(store, "heir").await;
     let adopted = store
