@@ -39,7 +39,7 @@ impl Daemon {
         let shown = data.display().to_string();
         let mut arguments = vec!["dev", "--data-dir", &shown, "--listen", "127.0.0.1:0"];
         arguments.extend_from_slice(more);
-        Self::start(place.path(), &data, &arguments)
+        or_panic(Self::start(place.path(), &data, &arguments, &[]))
     }
 
     /// Starts `trainyard daemon` with the configuration `toml`, whose data folder is `data`.
@@ -48,16 +48,37 @@ impl Daemon {
     /// When it does not become ready; with the end of its output.
     #[must_use]
     pub fn production(place: &Place, toml: &str) -> Self {
+        or_panic(Self::try_production(place, toml, &[]))
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// It ended before it was ready: the end of its output.
+    ///
+    /// # Panics
+    /// When it neither ends nor becomes ready.
+    pub fn try_production(
+        place: &Place,
+        toml: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let data = place.join("data");
         let text = format!(
             "data_dir = {:?}\nlisten = \"127.0.0.1:0\"\n{toml}",
             data.display().to_string()
         );
         let file = place.write("daemon.toml", &text).display().to_string();
-        Self::start(place.path(), &data, &["daemon", "--config", &file])
+        let arguments = ["daemon", "--config", &file];
+        Self::start(place.path(), &data, &arguments, variables)
     }
 
-    fn start(folder: &Path, data: &Path, arguments: &[&str]) -> Self {
+    fn start(
+        folder: &Path,
+        data: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let endpoint = data.join("endpoint.json");
         // What an earlier daemon left would be taken for this one's.
         let _ = std::fs::remove_file(&endpoint);
@@ -67,7 +88,7 @@ impl Daemon {
             .append(true)
             .open(&output)
             .unwrap();
-        let mut child = cli::command(folder, &[], arguments)
+        let mut child = cli::command(folder, variables, arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -75,17 +96,28 @@ impl Daemon {
             .unwrap();
         let (url, token) = until("a daemon", START, || {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("the daemon ended with {status}:\n{}", end_of(&output));
+                let said = end_of(&output);
+                return Ok(Err(format!("the daemon ended with {status}:\n{said}")));
             }
-            ready(&endpoint, data).ok_or_else(|| end_of(&output))
-        });
-        Self {
+            ready(&endpoint, data)
+                .map(Ok)
+                .ok_or_else(|| end_of(&output))
+        })?;
+        Ok(Self {
             child,
             folder: folder.to_owned(),
             data: data.to_owned(),
             url,
             token,
-        }
+        })
+    }
+
+    /// Whether its process has ended, by itself.
+    ///
+    /// # Panics
+    /// When that cannot be told.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Its address.
@@ -283,6 +315,11 @@ impl Drop for Daemon {
             let _ = self.child.wait();
         }
     }
+}
+
+#[track_caller]
+fn or_panic(started: Result<Daemon, String>) -> Daemon {
+    started.unwrap_or_else(|said| panic!("{said}"))
 }
 
 /// The items of a listing.

@@ -83,6 +83,14 @@ impl Remote {
         self.head()
     }
 
+    /// Deletes a branch.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn delete(&self, branch: &str) {
+        git(&self.tree, &["push", "-q", "origin", "--delete", branch]);
+    }
+
     /// The work tree's commit.
     ///
     /// # Panics

@@ -18,6 +18,7 @@ pub struct RiggedDaemon {
     daemon: Option<Daemon>,
     frozen: bool,
     configuration: String,
+    variables: Vec<(String, String)>,
     /// What it takes for Postgres.
     pub postgres: FaultProxy,
     /// What it takes for Docker.
@@ -59,6 +60,7 @@ impl RiggedDaemon {
             daemon: None,
             frozen: false,
             configuration,
+            variables: Vec::new(),
             postgres,
             docker,
             place,
@@ -70,9 +72,42 @@ impl RiggedDaemon {
     /// # Panics
     /// When it does not become ready.
     pub fn start(&mut self) {
+        self.try_start().unwrap_or_else(|said| panic!("{said}"));
+    }
+
+    /// The same for one that may well end at once.
+    ///
+    /// # Errors
+    /// It ended before it answered: the end of its output.
+    ///
+    /// # Panics
+    /// When it neither ends nor answers.
+    pub fn try_start(&mut self) -> Result<(), String> {
         if self.daemon.is_none() {
-            self.daemon = Some(Daemon::production(&self.place, &self.configuration));
+            let variables: Vec<(&str, &str)> = self
+                .variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let started = Daemon::try_production(&self.place, &self.configuration, &variables)?;
+            self.daemon = Some(started);
         }
+        Ok(())
+    }
+
+    /// What its next start finds in its environment.
+    pub fn set_variables(&mut self, variables: Vec<(String, String)>) {
+        self.variables = variables;
+    }
+
+    /// Whether it has ended by itself since it was started; then it is down.
+    pub fn has_died(&mut self) -> bool {
+        let died = self.daemon.as_mut().is_some_and(Daemon::has_ended);
+        if died {
+            self.daemon = None;
+            self.frozen = false;
+        }
+        died
     }
 
     /// Whether it was started, and neither stopped nor killed.

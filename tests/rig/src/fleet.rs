@@ -17,7 +17,10 @@ use crate::engine::{EngineOptions, PrivateEngine, Seen};
 use crate::witness::Witness;
 
 /// The name of the repo that daemons follow.
-const REPO: &str = "model";
+pub const REPO: &str = "model";
+
+/// What its webhooks are signed with.
+pub const WEBHOOK_SECRET: &str = "a-webhook-secret-of-32-characters";
 
 /// How a fleet is set up.
 #[derive(Debug, Clone)]
@@ -62,7 +65,8 @@ pub struct Fleet {
     pub engine: PrivateEngine,
     /// The Postgres that all daemons use.
     pub cluster: PrivateCluster,
-    remote: Remote,
+    /// The repo that all daemons follow, as [`REPO`].
+    pub remote: Remote,
     /// Where all of it is.
     _place: Place,
 }
@@ -112,7 +116,12 @@ impl Fleet {
             _place: place,
         };
         let url = fleet.remote.url();
-        let _ = fleet.first().get().cli(&["repo", "add", REPO, &url]).good();
+        let added = ["repo", "add", REPO, &url, "--webhook-secret", "-"];
+        let _ = fleet
+            .first()
+            .get()
+            .cli_with_input(&added, WEBHOOK_SECRET)
+            .good();
         let _ = fleet.first().get().cli(&["repo", "sync", REPO]).good();
         fleet
     }
