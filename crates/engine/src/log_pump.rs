@@ -32,7 +32,7 @@ const OPEN: Duration = Duration::from_secs(1);
 
 /// A log is opened so long after it began, or when its container has ended: following costs the engine
 /// more than reading what is there, and batches are not written any sooner.
-const SETTLE: Duration = Duration::from_millis(150);
+const SETTLE: Duration = Duration::from_millis(300);
 
 /// The wait before a log that broke off is opened again.
 const REOPEN: Duration = Duration::from_millis(250);
