@@ -36,7 +36,7 @@ build: ## the program and all tests, not run
 
 bench: setup ## Trainyard against a bare Docker loop, as ratios measured in the same run
 	$(CARGO) build --release --locked --package trainyard --package trainyard-tests --bins
-	$(CARGO) run --release --locked --package trainyard-tests --bin bench
+	$(or $(CARGO_TARGET_DIR),target)/release/bench
 
 chaos: setup ## the fault programme's gate: faults by the rig, histories by the simulation
 	$(CARGO) build --locked --package trainyard --features fail-points
