@@ -467,13 +467,15 @@ fn gate(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -> V
                 None
             }
         };
-        let min = inner
-            .get("min")
-            .and_then(|node| fields::number(node, "`min`", sink));
-        let max = inner
-            .get("max")
-            .and_then(|node| fields::number(node, "`max`", sink));
-        if unsupported::gate(&inner, sink) {
+        let mut is_unread = false;
+        let mut bound = |key, what| {
+            let bound = fields::number(inner.get(key)?, what, sink);
+            is_unread |= bound.is_none();
+            bound
+        };
+        let (min, max) = (bound("min", "`min`"), bound("max", "`max`"));
+        // What was told of a bound says it all: the rule without it would be told of as well.
+        if unsupported::gate(&inner, sink) || is_unread {
             continue;
         }
         if let Some(metric) = metric {
