@@ -145,6 +145,9 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     };
     let postgres = OwnPostgres::start(&data, &options).await?;
     let url = postgres.url();
+    if let Some(url) = postgres.shown_url() {
+        info!("the database is at {url}");
+    }
     let served = on_database(&config, repos, &data, url, listener, figures, shutdown).await;
     postgres.stop().await?;
     served

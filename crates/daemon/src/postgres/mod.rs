@@ -96,6 +96,15 @@ impl OwnPostgres {
             Self::Container(container) => container.url().clone(),
         }
     }
+
+    /// Where others on this machine may connect, for people; `None` where that has a password.
+    #[must_use]
+    pub fn shown_url(&self) -> Option<&str> {
+        match self {
+            Self::Cluster(cluster) => Some(cluster.url()),
+            Self::Container(_) => None,
+        }
+    }
 }
 
 /// Whether the data folder's Postgres is a container.
