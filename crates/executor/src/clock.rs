@@ -13,5 +13,6 @@ pub(crate) fn now() -> Timestamp {
         clippy::disallowed_methods,
         reason = "this is the module that the ban points to"
     )]
-    SystemTime::now().into()
+    let now = SystemTime::now();
+    trainyard_failpoint::clock_shown(now).into()
 }

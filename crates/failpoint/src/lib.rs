@@ -4,6 +4,8 @@
 //! places. In a build with the feature `enabled` the environment says what happens at which of them, and
 //! how often; in any other build a point costs nothing and does nothing.
 //!
+//! The wall clock of the process can be wrong there as well ([`CLOCK`]).
+//!
 //! Points are one closed list, so that a test can go through all of them, and so that the program can
 //! print it. That no effect is without one is held by a test of the workspace over the sources. This is
 //! the reason for a crate of our own: the known one makes a list of what happened to be configured.
@@ -11,9 +13,12 @@
 mod point;
 
 #[cfg(feature = "enabled")]
+mod clock;
+#[cfg(feature = "enabled")]
 mod plan;
 
 use std::io;
+use std::time::SystemTime;
 
 use futures_util::Stream;
 #[cfg(feature = "enabled")]
@@ -88,12 +93,26 @@ pub fn check() -> Result<(), String> {
     #[cfg(feature = "enabled")]
     return plan::check().map_err(|bad| bad.to_string());
     #[cfg(not(feature = "enabled"))]
-    match std::env::var_os(PLAN) {
+    match [PLAN, CLOCK]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some())
+    {
         None => Ok(()),
-        Some(_) => Err(format!(
-            "{PLAN} is set, and this build has no fail points; build it with `--features fail-points`"
+        Some(name) => Err(format!(
+            "{name} is set, and this build has no fail points; build it with `--features fail-points`"
         )),
     }
+}
+
+/// What this process takes for the time where the host's clock shows `now`: the same, but where a file says
+/// that its clock is wrong.
+#[inline]
+#[must_use]
+pub fn clock_shown(now: SystemTime) -> SystemTime {
+    #[cfg(feature = "enabled")]
+    return clock::shown(now);
+    #[cfg(not(feature = "enabled"))]
+    now
 }
 
 /// Every place at which something can be asked for, `store.finish.after`; `None` in a build without them.
@@ -110,3 +129,7 @@ pub const PLAN: &str = "TRAINYARD_FAIL";
 
 /// The variable with a file to which every place is appended that is reached, once by each process.
 pub const REACHED: &str = "TRAINYARD_FAIL_REACHED";
+
+/// The variable with a file that says by how many milliseconds the clock of this process is ahead of the
+/// host's, as `-3600000` for one that is an hour behind; the file may change at any time.
+pub const CLOCK: &str = "TRAINYARD_CLOCK";

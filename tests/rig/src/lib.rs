@@ -5,7 +5,9 @@
 //! - [`engine::PrivateEngine`] and [`cluster::PrivateCluster`] are a dockerd and a Postgres of a
 //!   test's own, to be killed, frozen and restarted.
 //! - [`failover::Past`] brings a database back as it was some seconds ago; [`crowd::Crowd`] takes all
-//!   of its connections.
+//!   of its connections; [`clock::Clocks`] are the database's clock and the daemons', to jump.
+//! - [`poison`] makes DAG files as nobody should write them.
+//! - [`prober::Prober`] keeps asking a daemon for a page, and takes the time.
 //! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
 //! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
 //!   duplicates never comes from Trainyard's own records.
@@ -22,6 +24,7 @@
 
 mod base_image;
 pub mod bridge;
+pub mod clock;
 pub mod cluster;
 pub mod crowd;
 pub mod daemon;
@@ -32,6 +35,8 @@ pub mod failover;
 pub mod fleet;
 mod journal;
 pub mod moment;
+pub mod poison;
+pub mod prober;
 mod processes;
 pub mod programme;
 pub mod proxy;
