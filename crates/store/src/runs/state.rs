@@ -268,7 +268,7 @@ async fn load_stages(
                 attempts,
                 metrics: metrics
                     .remove(&(row.run, row.position, number))
-                    .unwrap_or_default(),
+                    .unwrap_or_else(|| Ok(BTreeMap::new()))?,
                 image: row.image,
                 reused_from: row.reused_from.map(RunId),
             })
@@ -355,7 +355,8 @@ fn attempt_state(
     })
 }
 
-type MetricsByAttempt = HashMap<(i64, i32, i32), BTreeMap<MetricName, f64>>;
+/// What cannot be read is an error of the run that has it, not of those that are read beside it.
+type MetricsByAttempt = HashMap<(i64, i32, i32), Result<BTreeMap<MetricName, f64>>>;
 
 async fn load_metrics(connection: &mut PgConnection, ids: &[i64]) -> Result<MetricsByAttempt> {
     let rows = sqlx::query!(
@@ -366,12 +367,19 @@ async fn load_metrics(connection: &mut PgConnection, ids: &[i64]) -> Result<Metr
     .await?;
     let mut metrics: MetricsByAttempt = HashMap::new();
     for row in rows {
-        let name = MetricName::new(row.name)
-            .map_err(|fault| Error::corrupt(format!("a metric of run {}", row.run), fault))?;
-        metrics
+        let of_attempt = metrics
             .entry((row.run, row.stage, row.attempt))
-            .or_default()
-            .insert(name, row.value);
+            .or_insert_with(|| Ok(BTreeMap::new()));
+        match (of_attempt.as_mut(), MetricName::new(row.name)) {
+            (Ok(values), Ok(name)) => {
+                values.insert(name, row.value);
+            }
+            (Ok(_), Err(fault)) => {
+                let what = format!("a metric of run {}", row.run);
+                *of_attempt = Err(Error::corrupt(what, fault));
+            }
+            (Err(_), _) => {}
+        }
     }
     Ok(metrics)
 }

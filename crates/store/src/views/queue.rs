@@ -7,7 +7,7 @@ use trainyard_core::name::{PoolName, StageName};
 use trainyard_core::why::{Holder, Paused, PoolUse, Queue};
 
 use crate::attempts::claim::pools;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Store;
 use crate::views::run::RunDetail;
 
@@ -16,7 +16,7 @@ impl Store {
     /// the pools are the configuration's.
     ///
     /// # Errors
-    /// `Corrupt`, or trouble with the database.
+    /// Trouble with the database.
     pub async fn queue(
         &self,
         detail: &RunDetail,
@@ -44,9 +44,11 @@ impl Store {
             .collect();
         let slots_used = u32::try_from(held.len()).unwrap_or(u32::MAX);
         for row in held {
-            let stage = StageName::new(row.name)
-                .map_err(|fault| Error::corrupt(format!("a stage of run {}", row.run), fault))?;
-            for (pool, taken) in pools(row.pools)? {
+            // Another run's row that cannot be read is not what this one is asked about.
+            let (Ok(stage), Ok(taken)) = (StageName::new(row.name), pools(row.pools)) else {
+                continue;
+            };
+            for (pool, taken) in taken {
                 if let Some(pool) = uses.get_mut(&pool) {
                     let (run, stage) = (RunId(row.run), stage.clone());
                     pool.holders.push(Holder {

@@ -251,9 +251,16 @@ impl TryFrom<RunRow> for RunSummary {
             state: RunState::from_word(&row.state)
                 .ok_or_else(|| corrupt(format!("`{}` is not a state", row.state)))?,
             reason: encoding::reason(row.reason_code, row.reason_message, what)?,
-            cause: encoding::read::<CauseDoc>(row.detail, what)?
-                .try_into()
-                .map_err(corrupt)?,
+            cause: encoding::read::<CauseDoc>(row.detail, what)
+                .and_then(|doc| doc.try_into().map_err(corrupt))
+                .unwrap_or_else(|problem| {
+                    // One such run must not hide all others. What started it is in its summary.
+                    tracing::warn!(%problem, "what started a run cannot be read");
+                    CauseKind::Manual {
+                        reference: None,
+                        request: None,
+                    }
+                }),
             id: RunId(row.id),
             repo: row.repo,
             dag: row.dag,
