@@ -35,6 +35,9 @@ pub enum Event {
         /// The image, by digest where the engine knows one.
         image: Option<String>,
     },
+    /// The attempt has run for as long as its stage may. Whoever watches it counts that, by a clock that
+    /// nobody sets.
+    TimeoutPassed(AttemptRef),
     /// The attempt ended.
     AttemptFinished {
         /// Which.

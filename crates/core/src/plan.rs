@@ -21,7 +21,7 @@ pub use crate::measure::in_words;
 pub struct Plan {
     /// The decisions, in an order in which they can be applied.
     pub effects: Vec<Effect>,
-    /// When to plan again, if nothing happens before: the end of a back-off or a timeout.
+    /// When to plan again, if nothing happens before: the end of a back-off or of the run's time.
     pub wake_at: Option<Timestamp>,
 }
 
@@ -124,10 +124,7 @@ impl Planner<'_> {
             (StageState::BackingOff { until }, None) if *until <= self.now => {
                 Some(Effect::QueueAttempt(self.next_attempt(index)))
             }
-            (StageState::BackingOff { until }, None) => {
-                self.plan.wake(*until);
-                None
-            }
+            (StageState::BackingOff { until }, None) => self.back_off_on(index, *until),
         };
         self.plan.effects.extend(effect);
     }
@@ -216,20 +213,12 @@ impl Planner<'_> {
 
     fn follow_attempt(&mut self, index: StageIndex) -> Option<Effect> {
         let stage = self.dag.stage(index);
-        let (attempt, last) = self.run.last_attempt(index)?;
+        let (_, last) = self.run.last_attempt(index)?;
         match &last.state {
-            AttemptState::Queued { .. } | AttemptState::Claimed { .. } => None,
-            AttemptState::Running { since } => {
-                let timeout = stage.timeout.filter(|_| last.stop.is_none())?;
-                let deadline = after(*since, timeout);
-                if deadline > self.now {
-                    self.plan.wake(deadline);
-                    return None;
-                }
-                let message = format!("it ran longer than its timeout of {}", in_words(timeout));
-                let why = Reason::new(ReasonCode::StageTimeout, message);
-                Some(Effect::RequestStop { attempt, why })
-            }
+            // How long it has run is told by who watches it.
+            AttemptState::Queued { .. }
+            | AttemptState::Claimed { .. }
+            | AttemptState::Running { .. } => None,
             AttemptState::Finished {
                 at,
                 outcome,
@@ -257,6 +246,21 @@ impl Planner<'_> {
                 }
             }
         }
+    }
+
+    /// Waits on before the next attempt, and never longer than its whole back-off from now: if that is
+    /// further off, the clock has gone back since.
+    fn back_off_on(&mut self, stage: StageIndex, until: Timestamp) -> Option<Effect> {
+        let ended = self.run.stages[stage.0].ended_attempts();
+        let longest = self
+            .dag
+            .stage(stage)
+            .retry
+            .next_try(&ended)
+            .map(|wait| after(self.now, wait))
+            .filter(|longest| *longest < until);
+        self.plan.wake(longest.unwrap_or(until));
+        longest.map(|until| Effect::BackOff { stage, until })
     }
 
     /// Whether and why a stage whose needs have all ended does not run.

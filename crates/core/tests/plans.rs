@@ -210,8 +210,17 @@ fn a_cancel_that_cut_nothing_short_does_not_rename_the_end() {
     let mut world = world(vec![slow, cleanup]);
     let train = last(&world, "train");
     tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
-    world.now += Duration::from_secs(60);
+    world.now += Duration::from_secs(3_600);
     tell(&mut world, &[]);
+    assert_eq!(
+        world
+            .run
+            .attempt(train)
+            .and_then(|train| train.stop.clone()),
+        None,
+        "a clock that was set is no time that passed"
+    );
+    tell(&mut world, &[Event::TimeoutPassed(train)]);
     let stopped = world.finished(train, &How::WELL);
     tell(&mut world, &[stopped]);
     check(
@@ -431,6 +440,15 @@ fn one_plan_already_says_when_to_look_again() {
     let backs_off = world.planned();
     assert_eq!(backs_off.effects.len(), 1);
     assert_eq!(backs_off.wake_at, Some(world.now + Duration::from_secs(10)));
+    tell(&mut world, &[]);
+    world.now -= Duration::from_secs(86_400);
+    tell(&mut world, &[]);
+    assert_eq!(
+        world.wake_at,
+        Some(world.now + Duration::from_secs(10)),
+        "a clock that goes back makes nobody wait for longer than the whole back-off"
+    );
+    assert_eq!(world.planned().effects, []);
     tell(&mut world, &[cancel()]);
     assert_eq!(world.wake_at, None);
 }

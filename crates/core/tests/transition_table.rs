@@ -82,6 +82,7 @@ fn events(dag: &Rc<Dag>) -> Vec<(&'static str, Event)> {
         Event::AttemptClaimed(first),
         Event::AttemptReleased(first),
         started(first),
+        Event::TimeoutPassed(first),
         ended(dag, 1),
         Event::Planned(Effect::TimeOutRun),
         queue(TRAIN, 1),
@@ -103,6 +104,7 @@ fn events(dag: &Rc<Dag>) -> Vec<(&'static str, Event)> {
         Event::AttemptClaimed(_) => "train 1 claimed",
         Event::AttemptReleased(_) => "train 1 released",
         Event::AttemptStarted { .. } => "train 1 started",
+        Event::TimeoutPassed(_) => "train 1 has run for long",
         Event::AttemptFinished { .. } => "train 1 finished",
         Event::Planned(effect) => match effect {
             Effect::TimeOutRun => "planned: time out the run",
@@ -167,10 +169,9 @@ fn states(dag: &Rc<Dag>) -> Vec<(&'static str, Run)> {
 
 #[test]
 fn every_event_is_taken_or_refused_in_every_state_as_this_table_says() {
-    let dag = Rc::new(dag_of(
-        vec![named("train"), after("serve", &["train"])],
-        |_| {},
-    ));
+    let mut train = named("train");
+    train.timeout = Some(Duration::from_secs(60));
+    let dag = Rc::new(dag_of(vec![train, after("serve", &["train"])], |_| {}));
     let mut table = String::new();
     for (row, event) in events(&dag) {
         let mut taken = Vec::new();
@@ -216,6 +217,11 @@ fn every_event_is_taken_or_refused_in_every_state_as_this_table_says() {
     train 1 started
       fits: train 1 claimed; train 1 claimed, stopping
       but it was not claimed: train 1 queued; train 1 queued, cancelled; train 1 running; train 1 running, stopping; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
+      but the run has finished: run ended
+      is not known to the run: queued; queued, cancelled; running; running, cancelled
+    train 1 has run for long
+      fits: train 1 running
+      but it does not run, or is stopping: train 1 queued; train 1 queued, cancelled; train 1 claimed; train 1 claimed, stopping; train 1 running, stopping; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
       but the run has finished: run ended
       is not known to the run: queued; queued, cancelled; running; running, cancelled
     train 1 finished

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_core::Timestamp;
@@ -42,6 +43,8 @@ pub struct Adopted {
     pub handle: Option<Handle>,
     /// When the container started, where that was recorded.
     pub started_at: Option<Timestamp>,
+    /// For how long it had run when it was adopted, by the database's clock.
+    pub running_for: Option<Duration>,
     /// Where the stored log ends.
     pub log_cursor: Option<LogCursor>,
 }

@@ -375,6 +375,7 @@ fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
             container: container.clone(),
         }),
         started_at: adopted.started_at,
+        running_for: adopted.running_for,
         log_cursor: adopted
             .log_cursor
             .map(|(major, minor)| LogCursor { major, minor }),

@@ -4,6 +4,7 @@
 //! again whose owner is gone. It never asks the executor anything: an engine that is slow must not cost
 //! the lease. Looking at the engine is the [`crate::sweeper`]'s.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use trainyard_store::{Error, Store};
 use crate::dispatcher::Dispatcher;
 use crate::leadership::Leadership;
 use crate::lease::Lease;
+use crate::neighbours::Neighbours;
 
 /// The time between two looks: a third of the lease.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -39,6 +41,7 @@ pub struct Keeper {
     lease: Lease,
     lease_length: Duration,
     leadership: Leadership,
+    neighbours: Mutex<Neighbours>,
 }
 
 impl Keeper {
@@ -57,6 +60,7 @@ impl Keeper {
             lease,
             lease_length,
             leadership,
+            neighbours: Mutex::default(),
         }
     }
 
@@ -111,7 +115,16 @@ impl Keeper {
             ATTEND_WITHIN
         };
         let attended = self.dispatcher.supervised();
-        let adopted = self.store.adoptable(&request, &attended, attend_within);
+        let leases = self.store.leases_of_others(request.daemon);
+        let leases = answered(ANSWER_WITHIN, leases).await?;
+        let spared = self
+            .neighbours
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .look(&leases, Instant::now());
+        let adopted = self
+            .store
+            .adoptable(&request, &attended, attend_within, &spared);
         let adopted = answered(TAKE_OVER_WITHIN, adopted).await?;
         ATTEMPTS_ADOPTED.add(adopted.len() as u64);
         if !adopted.is_empty() {

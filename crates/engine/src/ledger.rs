@@ -38,7 +38,7 @@ pub trait Ledger: Send + Sync {
     /// More of the log.
     fn append_log(&self, batch: Batch) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
-    /// Time has come to look at the run again: a timeout passed.
+    /// The container has run for as long as its stage may.
     fn timeout_passed(&self) -> impl Future<Output = ()> + Send;
 
     /// Moves a collected file into the artifact store.

@@ -34,6 +34,7 @@ pub mod log_lines;
 pub mod log_pump;
 pub mod mask;
 pub mod metrics_file;
+pub mod neighbours;
 pub mod planner;
 pub mod pruner;
 pub mod scheduler;

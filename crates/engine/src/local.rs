@@ -291,7 +291,7 @@ impl Ledger for LocalLedger {
     }
 
     async fn timeout_passed(&self) {
-        // The run's own clock wakes it: `wake_at` covers the timeouts of its stages.
+        self.tell(Event::TimeoutPassed(self.reference)).await;
     }
 
     async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tracing::{error, warn};
-use trainyard_core::event::AttemptEnd;
+use trainyard_core::event::{AttemptEnd, Event};
 use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_core::run::AttemptRef;
 use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
 use trainyard_store::figures::LOGS_WAITING;
 use trainyard_store::{
@@ -37,6 +38,7 @@ pub struct StoreLedger {
     blobs: Blobs,
     run: RunId,
     attempt: AttemptId,
+    reference: AttemptRef,
     fence: Fence,
     dispatcher: Dispatcher,
 }
@@ -50,6 +52,7 @@ impl StoreLedger {
             blobs,
             run: claim.run.facts.id,
             attempt: claim.attempt,
+            reference: claim.reference,
             fence: claim.fence,
             dispatcher,
         }
@@ -119,8 +122,9 @@ impl Ledger for StoreLedger {
     }
 
     async fn timeout_passed(&self) {
+        let passed = [Event::TimeoutPassed(self.reference)];
         let advanced = self
-            .durably("a timeout", || self.store.advance(self.run, &[]))
+            .durably("a timeout", || self.store.advance(self.run, &passed))
             .await;
         // Fenced off: whoever holds the attempt now has its own clock on it.
         drop(advanced);

@@ -42,6 +42,8 @@ points! {
     StartRun = "store.start_run",
     /// A run is taken a step further.
     AdvanceRun = "store.advance_run",
+    /// Runs that wait for a moment are planned again.
+    LookAgain = "store.look_again",
     /// Runs wait, are skipped or are cancelled, as the DAG's overlap rule says.
     JudgeOverlap = "store.judge_overlap",
     /// Ticks of a DAG become runs.

@@ -58,6 +58,17 @@ pub struct DaemonView {
     pub troubles: Vec<Trouble>,
 }
 
+/// A lease as another daemon sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseSeen {
+    /// Whose it is.
+    pub daemon: DaemonId,
+    /// Until when, by the database's clock.
+    pub until: Timestamp,
+    /// How long it is; not known of a daemon of an earlier version.
+    pub length: Option<Duration>,
+}
+
 impl Store {
     /// The daemons that live, that hold attempts, or that started within the last day; those that
     /// live first, the newest first.
@@ -96,7 +107,7 @@ impl Store {
                     is_alive: row.is_alive,
                     attempts: u64::try_from(row.attempts).unwrap_or_default(),
                     leads: leads.collect::<Result<_>>()?,
-                    troubles: troubles(row.troubles)?,
+                    troubles: troubles(row.troubles),
                     host: row.host,
                     version: row.version,
                 })
@@ -118,7 +129,7 @@ impl Store {
         .await?;
         let mut paused_by: Vec<Trouble> = Vec::new();
         for row in rows {
-            let mut pausing = troubles(row)?;
+            let mut pausing = troubles(row);
             pausing.retain(|trouble| trouble.kind.pauses_claims());
             if pausing.is_empty() {
                 return Ok(Vec::new());
@@ -141,8 +152,8 @@ impl Store {
                 update daemon set stopped_at = clock_timestamp()
                 where $5 and host = $2 and stopped_at is null
             )
-            insert into daemon (id, host, pid, version, started_at, lease_until)
-            values ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + make_interval(secs => $6))",
+            insert into daemon (id, host, pid, version, started_at, lease_until, lease_seconds)
+            values ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + make_interval(secs => $6), $6)",
             id,
             info.host,
             i32::try_from(info.pid).unwrap_or(i32::MAX),
@@ -158,11 +169,25 @@ impl Store {
     /// Renews a daemon's lease, and gives the attempts that it holds. What it attends to and is not
     /// among them has been taken over by another: stop touching it.
     ///
+    /// Where the clock went back, leases of others reach further than a lease does. Those who live renew
+    /// theirs; those who are gone must not keep what they held until the clock is where it was. So such
+    /// leases are cut to their length.
+    ///
     /// # Errors
     /// `NotFound` where the daemon is not known, or was declared gone: register again.
     pub async fn renew_leases(&self, daemon: DaemonId, lease: Duration) -> Result<Vec<AttemptId>> {
         let renewed = sqlx::query!(
-            r#"update daemon set lease_until = clock_timestamp() + make_interval(secs => $2)
+            r#"with too_long as (
+                select id from daemon
+                where id <> $1 and stopped_at is null
+                    and lease_until > clock_timestamp() + make_interval(secs => lease_seconds)
+                for update skip locked
+            ),
+            cut as (
+                update daemon d set lease_until = clock_timestamp() + make_interval(secs => d.lease_seconds)
+                from too_long where d.id = too_long.id
+            )
+            update daemon set lease_until = clock_timestamp() + make_interval(secs => $2), lease_seconds = $2
             where id = $1 and stopped_at is null
             returning exists (
                 select from daemon other
@@ -186,6 +211,27 @@ impl Store {
         Ok(held.into_iter().map(|row| AttemptId(row.id)).collect())
     }
 
+    /// How the leases of those stand that have not stopped, but for this daemon's own.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn leases_of_others(&self, daemon: DaemonId) -> Result<Vec<LeaseSeen>> {
+        let rows = sqlx::query!(
+            "select id, lease_until, lease_seconds from daemon where id <> $1 and stopped_at is null",
+            daemon.0
+        )
+        .fetch_all(&self.core.relaxed)
+        .await?;
+        let leases = rows.into_iter().map(|row| LeaseSeen {
+            daemon: DaemonId(row.id),
+            until: row.lease_until,
+            length: row
+                .lease_seconds
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        });
+        Ok(leases.collect())
+    }
+
     /// Declares a daemon gone: what it holds can be adopted at once. Its containers go on.
     ///
     /// # Errors
@@ -203,6 +249,11 @@ impl Store {
     }
 }
 
-fn troubles(json: Value) -> Result<Vec<Trouble>> {
-    crate::encoding::read(json, || "the troubles of a daemon".to_owned())
+/// What a daemon said of itself. Where that cannot be read it says nothing, and says it again at its next
+/// look: nobody else has to wait for it.
+fn troubles(json: Value) -> Vec<Trouble> {
+    serde_json::from_value(json).unwrap_or_else(|problem| {
+        tracing::warn!(%problem, "the troubles of a daemon cannot be read");
+        Vec::new()
+    })
 }

@@ -51,7 +51,8 @@ impl Store {
         Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
     }
 
-    /// Leads every role that this daemon leads already or that nobody does, for `lease` from now on.
+    /// Leads every role that this daemon leads already or that nobody does, for `lease` from now on. Whose
+    /// own lease has run out leads nothing.
     /// Returns the roles that it leads.
     ///
     /// # Errors
@@ -69,7 +70,8 @@ impl Store {
                 term = l.term + case when l.daemon = excluded.daemon then 0 else 1 end,
                 lease_until = excluded.lease_until
             where l.daemon = excluded.daemon or l.lease_until < clock_timestamp()
-                or not exists (select from daemon d where d.id = l.daemon and d.stopped_at is null)
+                or not exists (select from daemon d
+                    where d.id = l.daemon and d.stopped_at is null and d.lease_until > clock_timestamp())
             returning role"#,
             daemon.0,
             &roles,

@@ -51,7 +51,7 @@ pub use attempts::finish::{Finished, FinishedAttempt};
 pub use attempts::sweep::KnownAttempt;
 pub use blobs::{Blobs, Swept};
 pub use condition::{Condition, Trouble, TroubleKind};
-pub use daemons::{DaemonInfo, DaemonView};
+pub use daemons::{DaemonInfo, DaemonView, LeaseSeen};
 pub use dags::{DagAtCommit, PinnedDag};
 pub use deliveries::{DeliveryRecorded, NewDelivery, PendingPush, ToldPush};
 pub use error::{Error, Result};

@@ -185,7 +185,9 @@ impl Store {
     pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
         let rows = sqlx::query!(
             "select id, name, url, followed_branch, credentials, last_sync_at, syncs_asked from repo
-             where next_sync_at <= clock_timestamp()
+             where (next_sync_at <= clock_timestamp()
+                    -- Further off than ever: the clock went back.
+                    or next_sync_at > clock_timestamp() + make_interval(secs => poll_seconds))
                 and not exists (select from quarantine q where q.repo = repo.id and q.held_at is not null)
              order by next_sync_at"
         )

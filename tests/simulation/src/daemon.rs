@@ -364,6 +364,7 @@ fn assignment(claimed: &Claimed) -> Assignment {
             container: container.clone(),
         }),
         started_at: left.started_at,
+        running_for: left.running_for,
         log_cursor: left.cursor,
     });
     Assignment {

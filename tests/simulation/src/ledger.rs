@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use trainyard_core::event::AttemptEnd;
+use trainyard_core::event::{AttemptEnd, Event};
 use trainyard_engine::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_engine::log_lines::Batch;
 use trainyard_executor::{Collected, Handle, SpecHash};
@@ -79,8 +79,9 @@ impl Ledger for SimulatedLedger {
     async fn timeout_passed(&self) {
         let attempt = self.claim.attempt;
         self.durably(move |store| {
-            if let Some(run) = store.attempts.get(&attempt).map(|row| row.run) {
-                store.look_at(run);
+            if let Some(row) = store.attempts.get(&attempt) {
+                let (run, passed) = (row.run, Event::TimeoutPassed(row.reference));
+                store.tell(run, &passed);
             }
         })
         .await;

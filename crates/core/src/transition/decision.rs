@@ -47,7 +47,9 @@ pub(super) fn apply_effect(
         }
         Effect::BackOff { stage, until } => {
             let stage = stage_mut(run, *stage)?;
-            if stage.state != StageState::Active {
+            let shortens =
+                matches!(stage.state, StageState::BackingOff { until: before } if *until < before);
+            if stage.state != StageState::Active && !shortens {
                 return refuse("but its stage is not active");
             }
             if has_live_attempt(stage) {

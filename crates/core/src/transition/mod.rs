@@ -20,6 +20,7 @@ use crate::run::{
 pub use self::classify::classify;
 pub use self::step::{Step, step};
 pub use crate::measure::in_units;
+use crate::measure::in_words;
 
 /// An event that does not fit the state it met.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -102,6 +103,21 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
             attempt.state = AttemptState::Running { since: now };
             run.stages[reference.stage.0].image.clone_from(image);
         }
+        Event::TimeoutPassed(reference) => {
+            let timeout = dag
+                .stages()
+                .get(reference.stage.0)
+                .and_then(|stage| stage.timeout);
+            let attempt = attempt_mut(run, *reference)?;
+            if !matches!(attempt.state, AttemptState::Running { .. }) || attempt.stop.is_some() {
+                return refuse("but it does not run, or is stopping");
+            }
+            let Some(timeout) = timeout else {
+                return refuse("but its stage has no timeout");
+            };
+            let message = format!("it ran longer than its timeout of {}", in_words(timeout));
+            attempt.stop = Some((now, Reason::new(ReasonCode::StageTimeout, message)));
+        }
         Event::AttemptFinished {
             attempt: reference,
             end,
@@ -162,6 +178,7 @@ fn name_of(event: &Event) -> &'static str {
         Event::AttemptClaimed(_) => "attempt claimed",
         Event::AttemptReleased(_) => "attempt released",
         Event::AttemptStarted { .. } => "attempt started",
+        Event::TimeoutPassed(_) => "timeout passed",
         Event::AttemptFinished { .. } => "attempt finished",
         Event::Planned(_) => "decision",
     }

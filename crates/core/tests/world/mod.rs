@@ -70,6 +70,8 @@ pub(crate) enum Happening {
     Finish(Index, How),
     /// The same, and in the same moment a person cancels.
     FinishAndCancel(Index, How),
+    /// One of the held attempts has run for as long as it may.
+    TimeOut(Index),
     /// Something that was told before is told again.
     Echo(Index),
     /// Something is told of an attempt that may be in any state, or unknown.
@@ -163,6 +165,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
         22 => index().prop_map(Happening::Run),
         24 => (index(), hows()).prop_map(|(which, how)| Happening::Finish(which, how)),
         1 => (index(), hows()).prop_map(|(which, how)| Happening::FinishAndCancel(which, how)),
+        4 => index().prop_map(Happening::TimeOut),
         5 => index().prop_map(Happening::Echo),
         5 => (index(), 0_u32..6, hows()).prop_map(|(stage, n, how)| Happening::Stale(stage, n, how)),
         8 => (0_u16..120).prop_map(Happening::Wait),
@@ -238,6 +241,9 @@ impl World {
                 events.extend(pick(which, &self.held()).map(|attempt| self.finished(attempt, how)));
                 events.push(person());
             }
+            Happening::TimeOut(which) => {
+                events.extend(pick(which, &self.held()).map(Event::TimeoutPassed));
+            }
             Happening::Echo(which) => {
                 let told: Vec<&Event> = self.history.iter().map(|(_, event)| event).collect();
                 events.extend(pick(which, &told).cloned());
@@ -249,10 +255,11 @@ impl World {
                     stage,
                     number: *number,
                 };
-                events.push(match number % 4 {
+                events.push(match number % 5 {
                     0 => Event::AttemptClaimed(attempt),
                     1 => self.finished(attempt, how),
                     2 => started(attempt),
+                    3 => Event::TimeoutPassed(attempt),
                     _ => Event::AttemptReleased(attempt),
                 });
             }

@@ -245,15 +245,23 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         adopted.is_some_and(|adopted| adopted.started_at.is_some())
     }
 
-    /// Passes when the stage's timeout has; never where there is none.
+    /// Passes when the stage's timeout has; never where there is none. It is counted by the monotonic clock,
+    /// which nobody sets. What had passed before the attempt was adopted only wall clocks tell, the
+    /// daemon's and the database's: where they do not agree, one of them was set, and the shorter time
+    /// counts.
     async fn timeout(&self, since: Option<Timestamp>) {
         let Some(timeout) = self.assignment.stage().timeout else {
             return std::future::pending().await;
         };
-        let passed = since.map_or(Duration::ZERO, |since| {
-            (clock::now() - since).to_std().unwrap_or_default()
+        let here = since.map(|since| (clock::now() - since).to_std().unwrap_or_default());
+        let there = self
+            .assignment
+            .adopted
+            .as_ref()
+            .and_then(|adopted| adopted.running_for);
+        let passed = here.map_or(Duration::ZERO, |here| {
+            there.map_or(here, |there| here.min(there))
         });
-        // A little late, so that by the database's clock it has passed as well.
-        tokio::time::sleep(timeout.saturating_sub(passed) + Duration::from_millis(20)).await;
+        tokio::time::sleep(timeout.saturating_sub(passed)).await;
     }
 }

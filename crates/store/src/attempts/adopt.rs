@@ -18,6 +18,7 @@ impl Store {
     /// to: those of daemons that stopped or whose lease ran out, and the daemon's own that are not
     /// among `attended` though they were claimed longer ago than `attend_within` (the answer to a
     /// claim was lost, or the daemon let go of them). Their containers may exist, and may be running.
+    /// Nothing is taken from daemons that are `spared`: their lease only seems to have run out.
     ///
     /// # Errors
     /// Trouble with the database.
@@ -26,17 +27,20 @@ impl Store {
         request: &ClaimRequest,
         attended: &[AttemptId],
         attend_within: Duration,
+        spared: &[DaemonId],
     ) -> Result<Vec<Claim>> {
+        let spared: Vec<_> = spared.iter().map(|daemon| daemon.0).collect();
         let attended: Vec<_> = attended.iter().map(|attempt| attempt.0).collect();
         let rows = sqlx::query!(
             r#"with picked as (
-                select a.id from attempt a join daemon d on d.id = a.owner
+                select a.id from attempt a left join daemon d on d.id = a.owner
                 where a.state in ('claimed', 'running') and a.executor = $2
                     and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
                     and (a.engine is null or a.engine is not distinct from $5)
                     and case when a.owner = $1
                         then a.id <> all($3) and a.claimed_at < clock_timestamp() - make_interval(secs => $4)
-                        else d.stopped_at is not null or d.lease_until < clock_timestamp() end
+                        else d.id is null or d.stopped_at is not null
+                            or (d.lease_until < clock_timestamp() and d.id <> all($6)) end
                 for update of a skip locked
             ),
             adopted as (
@@ -50,13 +54,15 @@ impl Store {
             )
             select a.id as "id!", a.run as "run!", a.stage as "stage!", a.number as "number!", a.fence as "fence!",
                 a.handle, a.spec_hash, a.started_at, r.version as "version!",
+                extract(epoch from clock_timestamp() - a.started_at)::float8 as running_seconds,
                 l.cursor_major as "cursor_major?", l.cursor_minor as "cursor_minor?"
             from adopted a join run r on r.id = a.run left join attempt_log l on l.attempt = a.id"#,
             request.daemon.0,
             request.executor,
             &attended,
             attend_within.as_secs_f64(),
-            request.engine
+            request.engine,
+            &spared
         )
         .fetch_all(&self.core.pool).at(Point::Adopt)
         .await?;
@@ -72,6 +78,9 @@ impl Store {
                     handle: row.handle,
                     spec_hash: row.spec_hash,
                     started_at: row.started_at,
+                    running_for: row
+                        .running_seconds
+                        .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
                     log_cursor: row.cursor_major.zip(row.cursor_minor),
                 }),
             })

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
@@ -50,6 +51,8 @@ pub struct Adopted {
     pub spec_hash: Option<String>,
     /// When its container started, where that was recorded.
     pub started_at: Option<Timestamp>,
+    /// For how long it has run since, by the database's clock.
+    pub running_for: Option<Duration>,
     /// Up to where the executor's log is stored (major, minor).
     pub log_cursor: Option<(i64, i64)>,
 }

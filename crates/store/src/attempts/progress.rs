@@ -127,17 +127,16 @@ pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> V
         started as (
             update attempt a
             set state = 'running', image = coalesce(b.image, a.image),
-                started_at = coalesce(a.started_at, clock_timestamp()),
-                deadline_at = coalesce(a.deadline_at, clock_timestamp() + make_interval(secs => a.timeout_ms / 1000.0))
+                started_at = coalesce(a.started_at, clock_timestamp())
             from before b where a.id = b.id
-            returning a.id, a.run, a.stage, a.number, a.started_at, a.image, a.deadline_at, b.state as state_before
+            returning a.id, a.run, a.stage, a.number, a.started_at, a.image, b.state as state_before
         ),
         history as (
             insert into run_event (run, at, kind, stage, attempt, detail)
             select run, started_at, 'attempt_started', stage, number, jsonb_build_object('image', image)
             from started where state_before = 'claimed'
         )
-        select id as "id!", deadline_at is not null as "timed!" from started"#,
+        select id as "id!" from started"#,
         &ids,
         &fences,
         &images as &[Option<String>]
@@ -145,9 +144,6 @@ pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> V
     .fetch_all(&core.relaxed).at(Point::NoteStarted)
     .await;
     let written = written.map(|rows| {
-        if rows.iter().any(|row| row.timed) {
-            core.wakes.plan.wake();
-        }
         if !rows.is_empty() {
             core.wakes.runs.wake();
         }

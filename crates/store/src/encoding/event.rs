@@ -44,6 +44,12 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
             *attempt,
             image.as_ref().map(|image| json!({"image": image})),
         ),
+        Event::TimeoutPassed(attempt) => {
+            let why = after
+                .attempt(*attempt)
+                .and_then(|attempt| attempt.stop.as_ref());
+            of_attempt("stop_requested", *attempt, why.map(|(_, why)| reason(why)))
+        }
         Event::AttemptFinished { attempt, .. } => {
             // What the end meant is in the state; the event alone does not tell.
             let detail = match after.attempt(*attempt).map(|attempt| &attempt.state) {

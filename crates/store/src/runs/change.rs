@@ -43,6 +43,10 @@ impl Touched {
             // These are the holder's, and written by it.
             Event::AttemptClaimed(_) | Event::AttemptReleased(_) | Event::AttemptStarted { .. } => {
             }
+            Event::TimeoutPassed(attempt) => {
+                self.attempts.insert((*attempt, true));
+                self.stop_requested = true;
+            }
             Event::AttemptFinished { attempt, .. } => {
                 self.attempts.insert((*attempt, true));
                 self.stages.insert(attempt.stage);

@@ -1,11 +1,13 @@
 //! Which runs have to be planned, and when the next one does.
 //!
-//! A run is due at its own `wake_at`, which planning sets, and at the deadline of an attempt, which
-//! its start sets: so that starting an attempt does not have to lock its run.
+//! A run is due at its own `wake_at`, which planning sets: the end of a back-off or of the run's time. How
+//! long an attempt may run is counted by who watches it (`attempt.deadline_at` is of earlier versions).
 
 use std::time::Duration;
 
+use trainyard_core::Timestamp;
 use trainyard_core::id::RunId;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::Result;
 use crate::store::Store;
@@ -17,23 +19,40 @@ impl Store {
     /// Trouble with the database.
     pub async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>> {
         let rows = sqlx::query!(
-            r#"with due as (
-                (select id as run, wake_at as at from run r
-                    where wake_at <= clock_timestamp()
-                        and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)
-                    order by wake_at limit $1)
-                union all
-                (select run, deadline_at from attempt a
-                    where state = 'running' and stop_requested_at is null and deadline_at <= clock_timestamp()
-                        and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
-                    order by deadline_at limit $1)
-            )
-            select run as "run!" from due group by run order by min(at) limit $1"#,
+            "select id from run r
+             where wake_at <= clock_timestamp()
+                and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)
+             order by wake_at limit $1",
             i64::from(limit)
         )
         .fetch_all(&self.core.pool)
         .await?;
-        Ok(rows.into_iter().map(|row| RunId(row.run)).collect())
+        Ok(rows.into_iter().map(|row| RunId(row.id)).collect())
+    }
+
+    /// Makes every run due that waits for a moment: the clock by which it does has gone back, or may have.
+    /// Planning a run too early does no harm.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn look_again(&self) -> Result<()> {
+        sqlx::query!(
+            "update run set wake_at = clock_timestamp() where wake_at > clock_timestamp()"
+        )
+        .execute(&self.core.pool)
+        .at(Point::LookAgain)
+        .await?;
+        self.core.wakes.plan.wake();
+        Ok(())
+    }
+
+    /// What the database's clock shows.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn now(&self) -> Result<Timestamp> {
+        let row = sqlx::query!(r#"select clock_timestamp() as "now!""#);
+        Ok(row.fetch_one(&self.core.pool).await?.now)
     }
 
     /// How long until the next run is due; zero where one is, `None` where none will be by itself.
@@ -42,13 +61,9 @@ impl Store {
     /// Trouble with the database.
     pub async fn next_wake(&self) -> Result<Option<Duration>> {
         let row = sqlx::query!(
-            r#"select extract(epoch from least(
-                (select min(wake_at) from run r where wake_at is not null
-                    and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)),
-                (select min(deadline_at) from attempt a
-                    where state = 'running' and stop_requested_at is null and deadline_at is not null
-                        and not exists (select from quarantine q where q.run = a.run and q.held_at is not null))
-            ) - clock_timestamp())::double precision as seconds"#
+            "select extract(epoch from min(wake_at) - clock_timestamp())::double precision as seconds
+             from run r where wake_at is not null
+                and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)"
         )
         .fetch_one(&self.core.pool)
         .await?;

@@ -35,7 +35,7 @@ async fn only_a_daemon_at_the_same_engine_takes_over() {
         let store = place.store.clone();
         async move {
             store
-                .adoptable(&at_engine(heir, engine), &[], ATTEND_WITHIN)
+                .adoptable(&at_engine(heir, engine), &[], ATTEND_WITHIN, &[])
                 .await
                 .unwrap()
                 .len()
@@ -54,7 +54,7 @@ async fn what_a_living_daemon_holds_is_left_alone() {
     assert!(
         place
             .store
-            .adoptable(&request(other, 1), &[], ATTEND_WITHIN)
+            .adoptable(&request(other, 1), &[], ATTEND_WITHIN, &[])
             .await
             .unwrap()
             .is_empty()
@@ -97,7 +97,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
     let heir = register(&place.store, "heir").await;
     let adopted = place
         .store
-        .adoptable(&request(heir, 1), &[], ATTEND_WITHIN)
+        .adoptable(&request(heir, 1), &[], ATTEND_WITHIN, &[])
         .await
         .unwrap()
         .pop()
@@ -106,6 +106,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
         handle,
         spec_hash,
         started_at,
+        running_for,
         log_cursor,
     }) = adopted.adopted
     else {
@@ -114,6 +115,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
     assert_eq!(handle.as_deref(), Some("container"));
     assert_eq!(spec_hash.as_deref(), Some("hash"));
     assert!(started_at.is_some());
+    assert!(running_for.is_some_and(|time| time < Duration::from_secs(60)));
     assert_eq!(log_cursor, Some((5, 6)));
     assert!(
         place
@@ -135,7 +137,7 @@ async fn attempts_of_another_executor_are_not_adopted() {
     assert!(
         place
             .store
-            .adoptable(&of_executor(heir, "docker"), &[], ATTEND_WITHIN)
+            .adoptable(&of_executor(heir, "docker"), &[], ATTEND_WITHIN, &[])
             .await
             .unwrap()
             .is_empty()
@@ -143,7 +145,7 @@ async fn attempts_of_another_executor_are_not_adopted() {
     assert_eq!(
         place
             .store
-            .adoptable(&request(heir, 1), &[], ATTEND_WITHIN)
+            .adoptable(&request(heir, 1), &[], ATTEND_WITHIN, &[])
             .await
             .unwrap()
             .len(),
@@ -170,7 +172,7 @@ async fn the_only_daemon_of_a_host_takes_over_at_once() {
     assert!(
         place
             .store
-            .adoptable(&request(elsewhere, 1), &[], ATTEND_WITHIN)
+            .adoptable(&request(elsewhere, 1), &[], ATTEND_WITHIN, &[])
             .await
             .unwrap()
             .is_empty()
@@ -183,7 +185,7 @@ async fn the_only_daemon_of_a_host_takes_over_at_once() {
     assert_eq!(
         place
             .store
-            .adoptable(&request(heir, 1), &[], ATTEND_WITHIN)
+            .adoptable(&request(heir, 1), &[], ATTEND_WITHIN, &[])
             .await
             .unwrap()
             .len(),
@@ -202,7 +204,7 @@ async fn a_claim_whose_answer_was_lost_is_found_again() {
         let store = place.store.clone();
         async move {
             store
-                .adoptable(&request(place.daemon, 1), &attended, ATTEND_WITHIN)
+                .adoptable(&request(place.daemon, 1), &attended, ATTEND_WITHIN, &[])
                 .await
                 .unwrap()
         }
@@ -262,4 +264,47 @@ async fn containers_of_unknown_attempts_are_told_apart() {
     assert_eq!(known.len(), 1);
     assert_eq!(known[&claim.attempt].fence, Some(claim.fence));
     assert!(!known[&claim.attempt].ended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_from_before_the_clock_went_back_is_cut_to_its_length() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    place.claim_one().await;
+    let heir = register(&place.store, "heir").await;
+    place.store.lead(place.daemon, LEASE).await.unwrap();
+    // What the clock's going back by a day looks like from then on.
+    for statement in [
+        "update daemon set lease_until = lease_until + interval '1 day'",
+        "update leader set lease_until = lease_until + interval '1 day'",
+    ] {
+        place.sql(statement).await;
+    }
+    place.store.renew_leases(heir, LEASE).await.unwrap();
+    let longest = "select extract(epoch from max(lease_until) - now())::bigint from daemon";
+    assert!(place.count(longest).await <= 600);
+    assert!(place.store.lead(heir, LEASE).await.unwrap().is_empty());
+    place
+        .sql("update daemon set lease_until = now() - interval '1 s' where host <> 'heir'")
+        .await;
+    assert_eq!(place.store.lead(heir, LEASE).await.unwrap().len(), 3);
+    let adopted = place
+        .store
+        .adoptable(&request(heir, 1), &[], ATTEND_WITHIN, &[]);
+    assert_eq!(adopted.await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_of_a_daemon_that_nobody_knows_is_adopted() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    place.claim_one().await;
+    place
+        .sql("update attempt set owner = gen_random_uuid()")
+        .await;
+    let heir = register(&place.store, "heir").await;
+    let adopted = place
+        .store
+        .adoptable(&request(heir, 1), &[], ATTEND_WITHIN, &[]);
+    assert_eq!(adopted.await.unwrap().len(), 1);
 }

@@ -114,7 +114,7 @@ async fn a_late_writer_is_fenced_off_everywhere() {
     let heir = register(&place.store, "heir").await;
     let new = place
         .store
-        .adoptable(&request(heir, 1), &[], Duration::from_secs(60))
+        .adoptable(&request(heir, 1), &[], Duration::from_secs(60), &[])
         .await
         .unwrap()
         .pop()

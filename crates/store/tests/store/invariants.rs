@@ -129,7 +129,7 @@ async fn history() -> Place {
     store.stop_daemon(place.daemon).await.unwrap();
     let heir = register(store, "heir").await;
     let adopted = store
-        .adoptable(&request(heir, 1), &[], Duration::from_secs(60))
+        .adoptable(&request(heir, 1), &[], Duration::from_secs(60), &[])
         .await
         .unwrap();
     assert!(adopted.len() >= 3, "{}", adopted.len());

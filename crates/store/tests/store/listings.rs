@@ -121,11 +121,6 @@ const QUICK: &[(&str, &str)] = &[
     ),
     ("runs in a state", "select * from run r where r.state = 'failed' and r.id < 9999999 order by r.id desc limit 50"),
     ("due runs", "select id from run where wake_at <= clock_timestamp() order by wake_at limit 10"),
-    (
-        "deadlines",
-        "select run from attempt where state = 'running' and stop_requested_at is null
-            and deadline_at <= clock_timestamp() order by deadline_at limit 10",
-    ),
     ("waiting attempts", "select run from attempt where state = 'queued' order by run limit 1"),
     ("held attempts of a daemon", "select id from attempt where owner = gen_random_uuid() and state in ('claimed', 'running')"),
     ("held attempts of a run", "select id from attempt where run = any('{7}') and state in ('claimed', 'running')"),

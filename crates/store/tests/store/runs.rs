@@ -229,34 +229,36 @@ async fn a_failed_stage_backs_off_and_the_run_is_due_when_that_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timeout_comes_due_by_the_start_of_the_attempt_alone() {
+async fn a_timeout_is_told_and_no_clock_of_the_database_brings_it_on() {
     let place = Place::new().await;
     let mut slow = stage("slow", &[]);
     slow.timeout = Some(Duration::from_millis(50));
     let run = place.start(place.dag(&dag("a", vec![slow])).await).await;
     let claim = place.claim_one().await;
-    assert_eq!(place.store.next_wake().await.unwrap(), None);
     place
         .store
         .mark_started(claim.attempt, claim.fence, None)
         .await
         .unwrap();
-    assert!(place.store.next_wake().await.unwrap().is_some());
-    let stopped = async {
-        loop {
-            for run in place.store.due_runs(10).await.unwrap() {
-                place.store.plan(run).await.unwrap();
-            }
-            let stops = place.store.stop_requests(place.daemon).await.unwrap();
-            if let [(attempt, fence, reason)] = stops.as_slice() {
-                assert_eq!((*attempt, *fence), (claim.attempt, claim.fence));
-                return reason.message.clone();
-            }
+    // As after a jump of the clock.
+    place
+        .sql("update attempt set started_at = now() - interval '1 day'")
+        .await;
+    place.store.plan(run).await.unwrap();
+    let stops = || place.store.stop_requests(place.daemon);
+    assert_eq!(stops().await.unwrap(), []);
+    assert_eq!(place.store.next_wake().await.unwrap(), None);
+    let passed = [Event::TimeoutPassed(claim.reference)];
+    for _ in 0..2 {
+        place.store.advance(run, &passed).await.unwrap();
+    }
+    let why = match stops().await.unwrap().as_slice() {
+        [(attempt, fence, reason)] => {
+            assert_eq!((*attempt, *fence), (claim.attempt, claim.fence));
+            reason.message.clone()
         }
+        stops => panic!("{stops:?}"),
     };
-    let why = tokio::time::timeout(Duration::from_secs(10), stopped)
-        .await
-        .unwrap();
     assert_eq!(why, "it ran longer than its timeout of 50ms");
     assert_eq!(place.store.due_runs(10).await.unwrap(), []);
     let done = finish(&place.store, &claim, bad()).await.unwrap();

@@ -110,7 +110,6 @@ impl Store {
             claimed_at: None,
             handle: None,
             started_at: None,
-            deadline_at: None,
             ended: false,
             removed: false,
             log: Vec::new(),
@@ -193,19 +192,12 @@ impl Store {
     /// Plans what is due.
     pub(crate) fn plan_due(&mut self) -> Option<Duration> {
         let now = self.now();
-        let mut due: Vec<RunId> = self
+        let due: Vec<RunId> = self
             .runs
             .iter()
             .filter(|(_, row)| row.wake_at.is_some_and(|at| at <= now))
             .map(|(id, _)| *id)
             .collect();
-        due.extend(
-            self.attempts
-                .values()
-                .filter(|row| self.is_overdue(row))
-                .map(|row| row.run),
-        );
-        due.dedup();
         if !due.is_empty() {
             self.undo.clear();
         }
@@ -220,35 +212,8 @@ impl Store {
             }
         }
         self.settle();
-        let wakes = self.runs.values().filter_map(|row| row.wake_at);
-        let deadlines = self
-            .attempts
-            .values()
-            .filter_map(|row| row.deadline_at.filter(|_| self.may_time_out(row)));
-        let next = wakes.chain(deadlines).min()?;
+        let next = self.runs.values().filter_map(|row| row.wake_at).min()?;
         Some((next - now).to_std().unwrap_or_default())
-    }
-
-    fn may_time_out(&self, row: &AttemptRow) -> bool {
-        let stopping = self
-            .runs
-            .get(&row.run)
-            .and_then(|run| run.run.attempt(row.reference))
-            .is_none_or(|attempt| attempt.stop.is_some());
-        !row.ended
-            && !stopping
-            && matches!(self.attempt_state(row), Some(AttemptState::Running { .. }))
-    }
-
-    fn is_overdue(&self, row: &AttemptRow) -> bool {
-        row.deadline_at.is_some_and(|at| at <= self.now()) && self.may_time_out(row)
-    }
-
-    /// Looks at a run again, now.
-    pub(crate) fn look_at(&mut self, run: RunId) {
-        self.undo.clear();
-        self.advance(run, &[]);
-        self.settle();
     }
 
     /// Judges the DAGs of runs that have ended; in the real store, in transactions that follow.

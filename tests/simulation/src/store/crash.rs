@@ -18,7 +18,6 @@ pub(super) struct Undo {
     pub(super) at: Instant,
     pub(super) attempt: AttemptId,
     pub(super) started_at: Option<Timestamp>,
-    pub(super) deadline_at: Option<Timestamp>,
     pub(super) state: AttemptState,
     pub(super) image: Option<String>,
 }
@@ -52,7 +51,6 @@ impl Store {
             return;
         };
         row.started_at = change.started_at;
-        row.deadline_at = change.deadline_at;
         if let Some(run) = self.runs.get_mut(&row.run) {
             let stage = &mut run.run.stages[row.reference.stage.0];
             stage.image = change.image;

@@ -73,7 +73,6 @@ pub(crate) struct AttemptRow {
     claimed_at: Option<Timestamp>,
     handle: Option<String>,
     started_at: Option<Timestamp>,
-    deadline_at: Option<Timestamp>,
     pub(crate) ended: bool,
     pub(crate) removed: bool,
     pub(crate) log: Vec<u8>,
@@ -131,6 +130,11 @@ impl Store {
         self.world
             .note(|| format!("the store's clock jumps by {by}"));
         self.offset += by;
+        // The real planner finds that out at its next look, and so do those that come after it.
+        let now = self.now();
+        for row in self.runs.values_mut() {
+            row.wake_at = row.wake_at.map(|at| at.min(now));
+        }
     }
 
     fn wake(&self, whom: Wake) {

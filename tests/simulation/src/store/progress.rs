@@ -55,8 +55,6 @@ impl Store {
         };
         if apply(&run.dag, &mut run.run, &event, now).is_ok() {
             row.started_at = Some(now);
-            let timeout = run.dag.stage(row.reference.stage).timeout;
-            row.deadline_at = timeout.map(|timeout| now + timeout);
         }
         Taken::Now
     }
@@ -122,7 +120,6 @@ impl Store {
             at: tokio::time::Instant::now(),
             attempt,
             started_at: row.started_at,
-            deadline_at: row.deadline_at,
             state: stage.attempts[place].state.clone(),
             image: stage.image.clone(),
         });
