@@ -216,6 +216,26 @@ fn frequent_times_follow_the_rule_around_every_change_from_2020_to_2037() {
     }
 }
 
+/// Not only around changes: a tick that is lost, or told twice, far from any. In all years where
+/// `CRON_WHOLE_YEARS` is set, else in one, another for each zone.
+#[test]
+fn frequent_times_follow_the_rule_through_whole_years() {
+    let all = std::env::var_os("CRON_WHOLE_YEARS").is_some();
+    for (place, timezone) in (0_i32..).zip(ZONES) {
+        let years = if all {
+            2020..=2037
+        } else {
+            2024 + place..=2024 + place
+        };
+        for year in years {
+            let [from, to] = [year, year + 1].map(|year| at(&format!("{year}-01-01T00:00:00Z")));
+            for expression in ["0 * * * *", "*/15 * * * *"] {
+                agree(expression, timezone, from, to);
+            }
+        }
+    }
+}
+
 fn field(most: u32) -> impl Strategy<Value = String> {
     prop_oneof![
         2 => Just("*".to_owned()),

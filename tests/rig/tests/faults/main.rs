@@ -7,6 +7,7 @@
 )]
 
 mod cancel_meets_a_kill;
+mod clocks_jump;
 mod commit_answers_are_lost;
 mod connections_are_exhausted;
 mod daemon_is_cut_off_from_postgres;
@@ -15,6 +16,7 @@ mod docker_answers_are_lost;
 mod docker_is_slow;
 mod dockerd_is_killed;
 mod engine_does_not_answer;
+mod files_are_poisoned;
 mod listening_is_black_holed;
 mod many_containers_exit_at_once;
 mod owner_is_paused;
@@ -23,8 +25,11 @@ mod postgres_is_away_for_long;
 mod postgres_restarts;
 mod power_fails;
 mod queue_is_long_and_history_too;
+mod rows_are_corrupted;
+mod schedules_come_due_together;
 mod soak;
 mod stages_are_killed;
+mod ticks_are_missed;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,146 @@
+//! F23: hundreds of DAG files as nobody should write them stand beside good ones in one repo. Each is
+//! shown with what is wrong with it; the good ones run as before, and the daemon starts again over all.
+//!
+//! `RIG_POISONED` says how many there are.
+
+use std::time::{Duration, Instant};
+
+use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
+use trainyard_rig::poison;
+use trainyard_rig::programme::argument;
+use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_tests::engine::IMAGE;
+
+use crate::{BOUND, tell, timed};
+
+/// The gate's, and the long programme's.
+const POISONED: u64 = 100;
+const LONG_POISONED: u64 = 500;
+
+const GOOD: usize = 10;
+
+/// What the good ones' runs may take longer beside poison, and what a measurement of so few is off by.
+const SLOWER: f64 = 1.1;
+const NOISE: Duration = Duration::from_millis(150);
+
+fn good(number: usize, change: &str) -> (String, String) {
+    let text = format!(
+        "stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n# {change}\n"
+    );
+    (format!("dags/good{number}.yaml"), text)
+}
+
+/// How long a run of each good DAG takes from its trigger to its end, in the middle.
+fn usual(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
+    let mut times: Vec<Duration> = (0..GOOD)
+        .map(|number| {
+            let (ended, took) = timed(|| {
+                let run = fleet
+                    .first()
+                    .get()
+                    .json(&["dag", "trigger", &format!("good{number}")]);
+                fleet.finished(run["id"].as_i64().unwrap(), BOUND)
+            });
+            if ended["state"] != "succeeded" {
+                violations.push(format!("good{number} did not succeed: {ended}"));
+            }
+            took
+        })
+        .collect();
+    times.sort_unstable();
+    times[GOOD / 2]
+}
+
+#[test]
+fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
+    let count = usize::try_from(argument("RIG_POISONED", POISONED, LONG_POISONED)).unwrap();
+    let trials = Trials::new(
+        &format!("F23 {count} poisoned files beside {GOOD} good ones"),
+        "0 panics, all shown, the good ones run within 10 %",
+        1,
+    )
+    .long(5);
+    let summary = trials.run(
+        |trial| {
+            Fleet::start(&FleetOptions::new(trial.seed), |_| {
+                (0..GOOD).map(|number| good(number, "first")).collect()
+            })
+        },
+        |trial, fleet| {
+            let mut violations = Vec::new();
+            let _ = usual(fleet, &mut violations);
+            let before = usual(fleet, &mut violations);
+            let mut dice = trial.dice();
+            let folder = fleet.remote.tree().join("dags");
+            for number in 0..count {
+                let file = folder.join(format!("poison{number}.yaml"));
+                std::fs::write(file, poison::file(number, &mut dice)).unwrap();
+            }
+            let changed: Vec<(String, String)> = (0..GOOD)
+                .map(|number| good(number, &format!("changed by {}", trial.number)))
+                .collect();
+            let changed: Vec<(&str, &str)> = changed
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str()))
+                .collect();
+            let commit = fleet.remote.push("main", &changed);
+            let begun = Instant::now();
+            let synced = std::thread::scope(|scope| {
+                let sync = scope.spawn(|| {
+                    timed(|| fleet.first().get().cli(&["repo", "sync", REPO]).good()).1
+                });
+                let beside = usual(fleet, &mut violations);
+                (sync.join().unwrap(), beside)
+            });
+            tell(&format!(
+                "F23: {count} poisoned files read after {:?}; a good run takes {before:?}, meanwhile {:?}",
+                synced.0, synced.1
+            ));
+            let shown = fleet.cluster.sql(&format!(
+                "select count(*) from dag_fault where commit = '{commit}' and path like 'dags/poison%'
+                    and jsonb_array_length(diagnostics) > 0"
+            ));
+            if shown != count.to_string() {
+                let valid = fleet.cluster.sql(&format!(
+                    "select string_agg(path || ': ' || left(source, 200), '; ') from dag_version
+                     where commit = '{commit}' and path like 'dags/poison%'"
+                ));
+                violations.push(format!(
+                    "{shown} of {count} poisoned files are shown with faults; taken for good: {valid}"
+                ));
+            }
+            let current = fleet.cluster.sql(&format!(
+                "select count(*) from dag d join dag_version v on v.id = d.current_version
+                 where v.commit = '{commit}' and d.name like 'good%'"
+            ));
+            if current != GOOD.to_string() {
+                violations.push(format!("{current} of {GOOD} good files were read"));
+            }
+            let after = usual(fleet, &mut violations);
+            tell(&format!("F23: with them in place a good run takes {after:?}"));
+            if after > before.mul_f64(SLOWER) + NOISE {
+                violations.push(format!("a good run took {before:?}, and {after:?} since"));
+            }
+            let recovery = fleet.first_mut().restart_after(Duration::ZERO);
+            let _ = fleet.first().get().cli(&["repo", "sync", REPO]).good();
+            let _ = usual(fleet, &mut violations);
+            let held = fleet.cluster.sql("select count(*) from quarantine");
+            if held != "0" {
+                violations.push(format!("{held} held back, and a wrong file is no poison"));
+            }
+            if fleet.first().log().contains("panicked") {
+                violations.push("something panicked; the daemon's log says what".to_owned());
+            }
+            tell(&format!("F23: all told after {:?}", begun.elapsed()));
+            violations.extend(fleet.violations());
+            // No stage speaks to the witness here.
+            violations.retain(|told| !told.starts_with("succeeded without"));
+            Verdict {
+                violations,
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}

@@ -1,0 +1,497 @@
+//! F23: rows are corrupted, each column that a loop reads in a run, DAG or repo of its own, and the daemon
+//! starts over all of it. The database refuses what it can; what is left is about its own run, DAG or repo
+//! only, which is held back with a reason or ends, and all others go on.
+
+use std::time::{Duration, Instant};
+
+use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
+use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_rig::witness::Witness;
+use trainyard_tests::daemon::items;
+use trainyard_tests::engine::IMAGE;
+use trainyard_tests::wait::until;
+
+use crate::{BOUND, tell, timed};
+
+/// What becomes of a corruption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Becomes {
+    /// The database refuses it.
+    Refused,
+    /// Its subject is held back.
+    Held,
+    /// Nothing that concerns anybody else.
+    Alone,
+}
+
+use Becomes::{Alone, Held, Refused};
+
+/// What is corrupted and how, and what becomes of it. `$run`, `$dag` and `$repo` are its own.
+type Corruption = (&'static str, Becomes);
+
+/// Of a run with a stage that runs.
+const RUNS: [Corruption; 43] = [
+    (
+        "update dag_version set spec = '{\"format\": 1, \"stages\": 17}' where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update dag_version set spec = 'null' where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update dag_version set spec = '[]' where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update dag_version set spec = jsonb_set(spec, '{format}', '99') where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update dag_version set spec = jsonb_set(spec, '{overlap}', '\"up\"') where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update dag_version set spec = jsonb_set(spec, '{stages}', '[]') where dag = '$dag'",
+        Held,
+    ),
+    ("update run set params = '[1]' where id = $run", Held),
+    (
+        "update run set params = '{\"p\": {\"x\": 1}}' where id = $run",
+        Held,
+    ),
+    ("update run set phase = 'dreaming' where id = $run", Refused),
+    (
+        "update run set phase = 'queued', started_at = null where id = $run",
+        Alone,
+    ),
+    ("update run set outcome = 'fine' where id = $run", Refused),
+    (
+        "update run set cancel_by = 'fate', cancel_at = now() where id = $run",
+        Refused,
+    ),
+    (
+        "update run set logical_time = '-infinity' where id = $run",
+        Refused,
+    ),
+    (
+        "update run set created_at = 'infinity' where id = $run",
+        Refused,
+    ),
+    (
+        "update run set started_at = '200000-01-01' where id = $run",
+        Refused,
+    ),
+    (
+        "update run set wake_at = 'infinity' where id = $run",
+        Refused,
+    ),
+    ("update run set version = -5 where id = $run", Alone),
+    (
+        "update run set stages_finished = 17 where id = $run",
+        Refused,
+    ),
+    (
+        "update stage_run set state = 'dreaming' where run = $run",
+        Refused,
+    ),
+    (
+        "update stage_run set state = 'backing_off', until = 'infinity' where run = $run",
+        Refused,
+    ),
+    ("update stage_run set name = '' where run = $run", Alone),
+    (
+        "insert into stage_run (run, position, name, state) values ($run, 9, 'x', 'waiting')",
+        Held,
+    ),
+    ("delete from stage_run where run = $run", Held),
+    (
+        "update attempt set state = 'dreaming' where run = $run",
+        Refused,
+    ),
+    ("update attempt set fence = null where run = $run", Refused),
+    ("update attempt set fence = -1 where run = $run", Alone),
+    (
+        "update attempt set handle = E'\\x01 no handle' where run = $run",
+        Alone,
+    ),
+    (
+        "update attempt set spec_hash = 'no hash' where run = $run",
+        Alone,
+    ),
+    (
+        "update attempt set executor = 'nonsense' where run = $run",
+        Alone,
+    ),
+    (
+        "update attempt set engine = 'nowhere' where run = $run",
+        Alone,
+    ),
+    (
+        "update attempt set owner = gen_random_uuid() where run = $run",
+        Alone,
+    ),
+    ("update attempt set pools = '\"x\"' where run = $run", Alone),
+    (
+        "update attempt set pools = '{\"\": -1}' where run = $run",
+        Alone,
+    ),
+    ("update attempt set number = 7 where run = $run", Held),
+    (
+        "update attempt set stop_requested_at = now(), stop_code = 'x', stop_message = '' where run = $run",
+        Held,
+    ),
+    (
+        "update attempt set started_at = 'infinity' where run = $run",
+        Refused,
+    ),
+    (
+        "update attempt set claimed_at = '-infinity' where run = $run",
+        Refused,
+    ),
+    (
+        "update attempt set deadline_at = '-infinity' where run = $run",
+        Refused,
+    ),
+    ("insert into metric values ($run, 0, 0, '', 'nan')", Held),
+    (
+        "insert into attempt_log values ((select id from attempt where run = $run), -5, -7, -9)
+        on conflict (attempt) do update set length = -5, cursor_major = -7, cursor_minor = -9",
+        Alone,
+    ),
+    (
+        "update cause c set detail = '[]' from run r where r.cause = c.id and r.id = $run",
+        Alone,
+    ),
+    (
+        "update cause c set kind = 'fate' from run r where r.cause = c.id and r.id = $run",
+        Refused,
+    ),
+    (
+        "update cause c set commit = 'zz', branch = '' from run r where r.cause = c.id and r.id = $run",
+        Alone,
+    ),
+];
+
+/// Of a DAG whose schedule comes due.
+const DAGS: [Corruption; 9] = [
+    (
+        "update schedule set cron = 'now and then', next_tick = now() where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update schedule set timezone = 'Mars/Olympus', next_tick = now() where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update schedule set params = '[1]', next_tick = now() where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update schedule set params = '{\"no\": {\"integer\": 1}}', next_tick = now() where dag = '$dag'",
+        Held,
+    ),
+    (
+        "update schedule set missed = 'perhaps' where dag = '$dag'",
+        Refused,
+    ),
+    (
+        "update schedule set next_tick = '-infinity' where dag = '$dag'",
+        Refused,
+    ),
+    (
+        "update schedule set position = -1 where dag = '$dag'",
+        Refused,
+    ),
+    (
+        "update dag set path = '../../x', name = E'\\n' where id = '$dag'",
+        Alone,
+    ),
+    (
+        "insert into dag_fault select repo, 'zz', E'\\n', '', '\"x\"', now() from dag where id = '$dag'",
+        Alone,
+    ),
+];
+
+/// Of a repo.
+const REPOS: [Corruption; 13] = [
+    ("update repo set url = E'\\x01://nowhere' where id = '$repo'", Alone),
+    ("update repo set credentials = '\\xdead' where id = '$repo'", Held),
+    ("update repo set webhook_secret = '\\xdead' where id = '$repo'", Alone),
+    ("update repo set name = E'\\n' where id = '$repo'", Held),
+    ("update repo set followed_branch = E'\\n', current_branch = '' where id = '$repo'", Alone),
+    ("update repo set poll_seconds = 0 where id = '$repo'", Refused),
+    ("update repo set last_sync_at = 'infinity' where id = '$repo'", Refused),
+    ("update repo set next_sync_at = '-infinity' where id = '$repo'", Refused),
+    ("update repo_ref set sha = 'zz', generation = 99 where repo = '$repo'", Alone),
+    ("insert into delivery (id, provider, repo, delivery_id, event, body, branch, before, after, received_at)
+        values (gen_random_uuid(), 'x', '$repo', '', 'x', '\\xff00', 'main', 'zz', E'\\n', now())", Alone),
+    ("insert into secret values ('$repo', E'\\n', '\\xdead', now())", Alone),
+    ("insert into daemon (id, host, pid, version, started_at, lease_until, troubles)
+        values (gen_random_uuid(), '', -1, '', now(), now() + interval '1 hour', '[{\"x\": 1}]')", Alone),
+    ("update leader set daemon = gen_random_uuid(), term = 5", Alone),
+];
+
+/// How soon a run ends that nothing is wrong with.
+const GOES_ON: Duration = Duration::from_secs(15);
+
+fn name(class: &str, number: usize) -> String {
+    format!("{class}{number}")
+}
+
+fn dags(witness: &Witness) -> Vec<(String, String)> {
+    let held = witness.script(&witness.gate("sick"));
+    let well = witness.script("true");
+    let file = |name: &str, script: &str| {
+        let text = format!(
+            "triggers: {{schedule: [{{cron: \"0 0 1 1 *\"}}]}}
+stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n"
+        );
+        (format!("dags/{name}.yaml"), text)
+    };
+    let mut files = vec![file("dag", &well)];
+    files.extend((0..RUNS.len()).map(|number| file(&name("run", number), &held)));
+    files.extend((0..DAGS.len()).map(|number| file(&name("sick", number), &well)));
+    files
+}
+
+/// A corruption that was tried.
+struct Tried {
+    sql: String,
+    becomes: Becomes,
+    /// What quarantine would call its subject.
+    subject: String,
+    refused: bool,
+}
+
+/// Tries to corrupt; says whether the database refused.
+fn corrupt(fleet: &Fleet, sql: &str) -> bool {
+    let told = fleet
+        .cluster
+        .sql(&format!("select corrupt($corrupt${sql}$corrupt$)"));
+    assert!(
+        told == "taken" || told.starts_with("23"),
+        "{sql} is no corruption, but: {told}"
+    );
+    told != "taken"
+}
+
+/// Corrupts everything; nobody is there to see it.
+fn corrupt_all(fleet: &mut Fleet, runs: &[i64]) -> Vec<Tried> {
+    let model = fleet
+        .cluster
+        .sql(&format!("select id from repo where name = '{REPO}'"));
+    let mut subjects = Vec::new();
+    for (number, (sql, becomes)) in RUNS.into_iter().enumerate() {
+        let dag = dag_id(fleet, &name("run", number));
+        let sql = sql
+            .replace("$dag", &dag)
+            .replace("$run", &runs[number].to_string());
+        subjects.push((sql, becomes, runs[number].to_string()));
+    }
+    for (number, (sql, becomes)) in DAGS.into_iter().enumerate() {
+        let dag = dag_id(fleet, &name("sick", number));
+        subjects.push((sql.replace("$dag", &dag), becomes, format!("dag {dag}")));
+    }
+    for (number, (sql, becomes)) in REPOS.into_iter().enumerate() {
+        let repo = fleet.cluster.sql(&format!(
+            "select id from repo where name = '{}'",
+            name("repo", number)
+        ));
+        subjects.push((sql.replace("$repo", &repo), becomes, format!("repo {repo}")));
+    }
+    assert!(!model.is_empty());
+    fleet.first_mut().kill();
+    let _ = fleet.cluster.sql(
+        "create or replace function corrupt(statement text) returns text language plpgsql as $$
+         begin
+            execute statement;
+            return 'taken';
+         exception when others then
+            return sqlstate || ' ' || sqlerrm;
+         end $$",
+    );
+    subjects
+        .into_iter()
+        .map(|(sql, becomes, subject)| {
+            let refused = corrupt(fleet, &sql);
+            Tried {
+                subject: match subject.parse::<i64>() {
+                    Ok(run) => format!("run {run}"),
+                    Err(_) => subject,
+                },
+                sql,
+                becomes,
+                refused,
+            }
+        })
+        .collect()
+}
+
+fn dag_id(fleet: &Fleet, name: &str) -> String {
+    fleet.cluster.sql(&format!(
+        "select d.id from dag d join repo r on r.id = d.repo where r.name = '{REPO}' and d.name = '{name}'"
+    ))
+}
+
+/// Runs the good DAG, and returns how long it took.
+fn goes_on(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
+    let (ended, took) = timed(|| {
+        let dag = format!("{REPO}/dag");
+        let run = fleet.first().get().json(&["dag", "trigger", &dag]);
+        let run = run["id"].as_i64().unwrap();
+        let why = fleet.first().get().cli(&["run", "why", &run.to_string()]);
+        if why.code != Some(0) {
+            violations.push(format!("why a good run waits is not told: {why:?}"));
+        }
+        fleet.finished(run, BOUND)
+    });
+    if ended["state"] != "succeeded" {
+        violations.push(format!("a good run did not succeed: {ended}"));
+    }
+    took
+}
+
+/// What people ask for, which has to be answered whatever is in it.
+const ASKED: [&[&str]; 6] = [
+    &["run", "list"],
+    &["dag", "list"],
+    &["repo", "list"],
+    &["daemon", "list"],
+    &["quarantine", "list"],
+    &["repo", "show", REPO],
+];
+
+/// What is wrong with how the daemon copes.
+fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
+    let mut violations = Vec::new();
+    let expected: Vec<&Tried> = tried
+        .iter()
+        .filter(|tried| tried.becomes == Held && !tried.refused)
+        .collect();
+    let held = || {
+        let rows = fleet
+            .cluster
+            .sql("select subject from quarantine where held_at is not null");
+        rows.lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let missing = |held: &[String]| -> Vec<String> {
+        let left = expected
+            .iter()
+            .filter(|tried| !held.contains(&tried.subject));
+        left.map(|tried| tried.sql.clone()).collect()
+    };
+    let begun = Instant::now();
+    while !missing(&held()).is_empty() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let held = held();
+    for sql in missing(&held) {
+        violations.push(format!("not held back: {sql}"));
+    }
+    for tried in tried {
+        if tried.refused != (tried.becomes == Refused) {
+            violations.push(format!("refused: {}, for {}", tried.refused, tried.sql));
+        }
+    }
+    for subject in &held {
+        let own = |tried: &&Tried| tried.subject == *subject;
+        // Their DAG version's runs and schedules may both be held back.
+        if !tried.iter().any(|tried| own(&tried)) {
+            violations.push(format!(
+                "held back, and nothing is wrong with it: {subject}"
+            ));
+        }
+    }
+    let listed = fleet.first().get().json(&["quarantine", "list"]);
+    let told = items(&listed).iter().filter(|item| {
+        item["reason"]
+            .as_str()
+            .is_some_and(|reason| !reason.is_empty())
+    });
+    if told.count() != held.len() {
+        violations.push(format!("not all are listed with a reason: {listed}"));
+    }
+    for arguments in ASKED {
+        let answer = fleet.first().get().cli(arguments);
+        if answer.code != Some(0) {
+            violations.push(format!("{arguments:?}: {answer:?}"));
+        }
+    }
+    violations
+}
+
+#[test]
+fn what_cannot_be_read_concerns_nobody_else() {
+    let total = RUNS.len() + DAGS.len() + REPOS.len();
+    let trials = Trials::new(
+        &format!("F23 {total} kinds of corrupted rows"),
+        "refused, or held back alone; 0 panics; others go on",
+        1,
+    )
+    .long(10);
+    let summary = trials.run(
+        |trial| {
+            let options = FleetOptions {
+                parallelism: 100,
+                ..FleetOptions::new(trial.seed)
+            };
+            Fleet::start(&options, dags)
+        },
+        |_, fleet| {
+            let mut violations = Vec::new();
+            for number in 0..REPOS.len() {
+                let (name, url) = (name("repo", number), fleet.remote.url());
+                let _ = fleet.first().get().cli(&["repo", "add", &name, &url]).good();
+                let _ = fleet.first().get().cli(&["repo", "sync", &name]).good();
+            }
+            let started = fleet.witness.started();
+            let runs: Vec<i64> = (0..RUNS.len())
+                .map(|number| {
+                    let dag = format!("{REPO}/{}", name("run", number));
+                    let run = fleet.first().get().json(&["dag", "trigger", &dag]);
+                    run["id"].as_i64().unwrap()
+                })
+                .collect();
+            until("the start of all stages", BOUND, || {
+                let now = fleet.witness.started() - started;
+                if now >= RUNS.len() {
+                    Ok(())
+                } else {
+                    Err(now.to_string())
+                }
+            });
+            let before = goes_on(fleet, &mut violations);
+            let tried = corrupt_all(fleet, &runs);
+            let refused = tried.iter().filter(|tried| tried.refused).count();
+            let ((), recovery) = timed(|| fleet.first_mut().start());
+            let after = goes_on(fleet, &mut violations);
+            violations.extend(judged(fleet, &tried));
+            // What was held back is not read again, and what ended has ended.
+            fleet.first_mut().restart_after(Duration::ZERO);
+            let again = goes_on(fleet, &mut violations);
+            for took in [after, again] {
+                if took > GOES_ON {
+                    violations.push(format!("a good run took {took:?}"));
+                }
+            }
+            if fleet.first().log().contains("panicked") {
+                violations.push("something panicked; the daemon's log says what".to_owned());
+            }
+            for attempt in fleet.witness.duplicates() {
+                violations.push(format!("ran more than once: {attempt}"));
+            }
+            tell(&format!(
+                "F23: {total} corruptions, {refused} refused by the database; a good run took {before:?}, with \
+                 them {after:?}, after another start {again:?}"
+            ));
+            fleet.witness.open("sick");
+            Verdict {
+                violations,
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
