@@ -26,6 +26,7 @@ use trainyard_store::{
 };
 
 use crate::assignment::{Adopted, Assignment, Materials};
+use crate::clock;
 use crate::engine_watch::{EngineWatch, Watched};
 use crate::lease::{Lease, Leased, Tenure};
 use crate::panics::panic_text;
@@ -110,6 +111,9 @@ impl Dispatcher {
             let wait = match self.pass().await {
                 Ok(_) => TICK,
                 Err(error) => {
+                    if let trainyard_store::Error::DatabaseFull(_) = error {
+                        shared.store.condition().note_refusal_for_room(clock::now());
+                    }
                     error!(%error, "attempts could not be claimed; trying again");
                     Duration::from_millis(500)
                 }

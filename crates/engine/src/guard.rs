@@ -26,6 +26,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long the disks may take to say how much room there is. Longer, and it is not known.
 const LOOK_AT_MOST: Duration = Duration::from_secs(5);
 
+/// How long it counts that the database refused a write for want of room: what waits for it tries again
+/// every two seconds.
+const REFUSED: Duration = Duration::from_secs(5);
+
 /// The time between two looks at the leader of schedules.
 const LEADER_LOOK: Duration = Duration::from_secs(15);
 
@@ -150,6 +154,10 @@ impl Guard {
                     place.role.words()
                 ));
             }
+        }
+        let lately = clock::now() - REFUSED;
+        if self.store.condition().was_refused_for_room_since(lately) {
+            low.push("the disk of the database is full".to_owned());
         }
         let what = (!low.is_empty()).then(|| low.join(" and "));
         if self.note(TroubleKind::Space, what) {

@@ -18,6 +18,7 @@ use trainyard_store::{
     Store,
 };
 
+use crate::clock;
 use crate::dispatcher::Dispatcher;
 use crate::ledger::{FencedOff, KeptOutput, Ledger};
 use crate::log_lines::Batch;
@@ -78,10 +79,19 @@ impl StoreLedger {
                     return Err(FencedOff);
                 }
                 Err(problem) => {
+                    if let Error::DatabaseFull(_) = problem {
+                        self.store.condition().note_refusal_for_room(clock::now());
+                    }
                     if problem.is_transient() {
-                        warn!(error = %problem, "the database does not take {what}; trying again");
+                        warn!(
+                            error = &problem as &dyn std::error::Error,
+                            "the database does not take {what}; trying again"
+                        );
                     } else {
-                        error!(error = %problem, "the database refuses {what}; trying again");
+                        error!(
+                            error = &problem as &dyn std::error::Error,
+                            "the database refuses {what}; trying again"
+                        );
                         wait = WAIT_AT_MOST;
                     }
                     tokio::time::sleep(wait).await;

@@ -92,6 +92,7 @@ impl fmt::Display for Trouble {
 #[derive(Debug, Default)]
 pub struct Condition {
     troubles: Mutex<BTreeMap<TroubleKind, Trouble>>,
+    refused_for_room: Mutex<Option<Timestamp>>,
 }
 
 impl Condition {
@@ -122,6 +123,23 @@ impl Condition {
     #[must_use]
     pub fn pauses_claims(&self) -> bool {
         self.lock().keys().any(|kind| kind.pauses_claims())
+    }
+
+    /// Notes that the database took no write for want of room on its disk. It answers all the same, and may
+    /// take others: what is small finds a place.
+    pub fn note_refusal_for_room(&self, now: Timestamp) {
+        *self.refusal_for_room() = Some(now);
+    }
+
+    /// Whether it did so since a moment.
+    #[must_use]
+    pub fn was_refused_for_room_since(&self, moment: Timestamp) -> bool {
+        self.refusal_for_room().is_some_and(|at| at >= moment)
+    }
+
+    fn refusal_for_room(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        let guard = self.refused_for_room.lock();
+        guard.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TroubleKind, Trouble>> {
@@ -174,6 +192,15 @@ mod tests {
         assert_eq!(told, "lower since 1970-01-01 00:00:01 UTC");
         assert!(condition.note(TroubleKind::Space, None, at(4)));
         assert!(!condition.note(TroubleKind::Space, None, at(5)));
+    }
+
+    #[test]
+    fn a_refusal_for_room_counts_for_a_time() {
+        let condition = Condition::default();
+        assert!(!condition.was_refused_for_room_since(at(0)));
+        condition.note_refusal_for_room(at(5));
+        assert!(condition.was_refused_for_room_since(at(5)));
+        assert!(!condition.was_refused_for_room_since(at(6)));
     }
 
     #[test]

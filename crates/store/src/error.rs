@@ -119,6 +119,9 @@ pub enum Error {
     /// Two transactions were in each other's way until they were given up. Transient.
     #[error("the database was too busy with the same rows; try again")]
     Contention(#[source] Option<Box<sqlx::Error>>),
+    /// The disk of Postgres is full. Transient.
+    #[error("Postgres has no room on its disk; free space there")]
+    DatabaseFull(#[source] Box<sqlx::Error>),
     /// Postgres refused a statement: a fault in Trainyard, or in the database.
     #[error("Postgres refused a statement")]
     Database(#[source] Box<sqlx::Error>),
@@ -135,8 +138,11 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Contention(_) | Self::StorageFull { .. } => true,
-            // Out of disk, memory or time: what was asked for is not at fault.
+            Self::Unreachable { .. }
+            | Self::Contention(_)
+            | Self::StorageFull { .. }
+            | Self::DatabaseFull(_) => true,
+            // Out of memory or time: what was asked for is not at fault.
             Self::Database(error) => {
                 let code = error.as_database_error().and_then(|error| error.code());
                 code.is_some_and(|code| code.starts_with("53") || code == "57014")
@@ -210,6 +216,7 @@ impl From<sqlx::Error> for Error {
                         address: address(),
                         source: Box::new(error),
                     },
+                    Some("53100") => Self::DatabaseFull(Box::new(error)),
                     _ => Self::Database(Box::new(error)),
                 }
             }

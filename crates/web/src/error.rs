@@ -58,7 +58,8 @@ impl From<StoreError> for ApiError {
             StoreError::Unreachable { .. }
             | StoreError::Contention(_)
             | StoreError::Stopped
-            | StoreError::StorageFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            | StoreError::StorageFull { .. }
+            | StoreError::DatabaseFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             StoreError::NoSecretKey | StoreError::WrongSecretKey => {
                 (StatusCode::CONFLICT, "secret_key")
             }
