@@ -133,7 +133,7 @@ reason_codes! {
     Killed = "killed",
     /// The image's entry point or the command was not found or not executable.
     CommandNotFound = "command_not_found",
-    /// The registry or the engine does not have the image.
+    /// The registry or the engine does not have the image, or does not give it to us.
     ImageNotFound = "image_not_found",
     /// The image is there but could not be fetched.
     ImagePull = "image_pull",

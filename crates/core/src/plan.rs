@@ -224,10 +224,9 @@ impl Planner<'_> {
                 outcome,
                 reason,
             } => {
-                // A refused gate is a verdict on the data: trying again is for faults.
-                let refused = is_refused_gate(reason.as_ref());
+                let stands = is_verdict(reason.as_ref());
                 let ended = self.run.stages[index.0].ended_attempts();
-                let again = (!refused)
+                let again = (!stands)
                     .then(|| stage.retry.next_try(&ended))
                     .flatten()
                     .map(|wait| after(*at, wait));
@@ -323,6 +322,12 @@ impl Planner<'_> {
         });
         (rolled_up, reason)
     }
+}
+
+/// Whether an outcome is for good, whatever the retry rule says: trying again is for faults. A refused gate is
+/// a verdict on the data; an image that is not there, or not for us, does not come of asking again.
+fn is_verdict(reason: Option<&Reason>) -> bool {
+    is_refused_gate(reason) || reason.is_some_and(|reason| reason.code == ReasonCode::ImageNotFound)
 }
 
 fn is_refused_gate(reason: Option<&Reason>) -> bool {

@@ -190,6 +190,21 @@ fn a_refused_gate_is_not_tried_again_and_skips_what_comes_after() {
 }
 
 #[test]
+fn an_image_that_is_not_there_is_not_asked_for_again_and_one_that_could_not_be_fetched_is() {
+    let mut train = named("train");
+    train.retry.attempts = 2;
+    for (code, expected) in [
+        (ReasonCode::ImageNotFound, Some(Outcome::Errored)),
+        (ReasonCode::ImagePull, None),
+    ] {
+        let mut world = world(vec![train.clone()]);
+        let errored = Ending::Errored(Reason::new(code, "no"));
+        end(&mut world, "train", errored, None);
+        assert_eq!(world.run.outcome(), expected, "{code}");
+    }
+}
+
+#[test]
 fn a_queued_run_that_is_cancelled_is_cancelled_even_if_nothing_was_left_to_do() {
     let dag = dag_of(vec![named("train")], |_| {});
     let mut earlier = World::new(Rc::new(dag.clone()), 41);

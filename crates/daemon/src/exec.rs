@@ -169,7 +169,7 @@ impl Exec {
         cancel: mpsc::Receiver<String>,
     ) -> Result<Run, ExecError> {
         let instance = InstanceId(uuid::Uuid::now_v7());
-        let docker = crate::executor::docker(docker_host, instance, None).await?;
+        let docker = crate::executor::docker(docker_host, instance, None, None).await?;
         let folder = tempfile::Builder::new()
             .prefix("trainyard-exec-")
             .tempdir()?;

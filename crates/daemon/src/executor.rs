@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use trainyard_core::id::InstanceId;
 use trainyard_executor::docker::{DEFAULT_HOST, Docker, DockerConfig};
@@ -22,11 +23,14 @@ pub(crate) async fn docker(
     host: Option<String>,
     instance: InstanceId,
     network: Option<String>,
+    pull_idle: Option<Duration>,
 ) -> Result<Docker, Error> {
+    let usual = DockerConfig::new(instance);
     let config = DockerConfig {
         host,
         network,
-        ..DockerConfig::new(instance)
+        pull_idle: pull_idle.unwrap_or(usual.pull_idle),
+        ..usual
     };
     Docker::connect(config).await
 }
@@ -61,7 +65,8 @@ pub(crate) async fn configured(
     match config.executor {
         ExecutorKind::Docker => {
             let engine = &config.docker;
-            let docker = docker(engine.host.clone(), instance, engine.network.clone()).await?;
+            let (host, network) = (engine.host.clone(), engine.network.clone());
+            let docker = docker(host, instance, network, Some(engine.pull_idle.0)).await?;
             Ok(AnyExecutor::Docker(docker))
         }
         ExecutorKind::Process => {

@@ -320,7 +320,7 @@ pub struct Error {
 /// Kinds of trouble, by what the caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// There is no such image.
+    /// There is no such image, or none for us.
     ImageNotFound,
     /// The image exists or may exist, but could not be fetched.
     ImagePull,

@@ -41,6 +41,9 @@ const SHORTEST_POLL: Span = Span::seconds(1);
 /// Docker refuses less.
 const LEAST_MEMORY: Size = Size::mebibytes(6);
 
+/// Registries need a moment for every answer.
+const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
+
 /// A daemon's configuration: complete and checked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
@@ -106,6 +109,8 @@ pub struct Docker {
     pub host: Option<String>,
     /// The stages' network; `None` is the engine's default.
     pub network: Option<String>,
+    /// How long a pull may bring nothing new.
+    pub pull_idle: Span,
 }
 
 /// What a stage gets that asks for nothing.
@@ -255,6 +260,7 @@ impl Config {
             docker: Docker {
                 host,
                 network: settings.docker.network,
+                pull_idle: settings.docker.pull_idle.unwrap_or(Span::seconds(120)),
             },
             stage: Stage {
                 cpus: settings
@@ -315,6 +321,10 @@ impl Config {
         require(
             self.lease >= SHORTEST_LEASE,
             format!("lease must be at least {SHORTEST_LEASE}: it is renewed every 5 s"),
+        );
+        require(
+            self.docker.pull_idle >= SHORTEST_PULL_IDLE,
+            format!("docker.pull_idle must be at least {SHORTEST_PULL_IDLE}"),
         );
         require(
             self.stage

@@ -61,6 +61,15 @@ pub struct DockerSettings {
         value_name = "NAME"
     )]
     pub network: Option<String>,
+
+    /// How long fetching an image may bring nothing new before it is given up. Default: 2m
+    #[arg(
+        id = "docker.pull_idle",
+        long = "docker-pull-idle",
+        env = "TRAINYARD_DOCKER_PULL_IDLE",
+        value_name = "DURATION"
+    )]
+    pub pull_idle: Option<Span>,
 }
 
 impl DockerSettings {
@@ -68,6 +77,7 @@ impl DockerSettings {
         Self {
             host: self.host.or(below.host),
             network: self.network.or(below.network),
+            pull_idle: self.pull_idle.or(below.pull_idle),
         }
     }
 }

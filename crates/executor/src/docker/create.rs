@@ -30,7 +30,8 @@ impl Engine {
         let name = convert::name(spec.attempt);
         let under_init = if self.config.init {
             let default = self.images.command(&self.client, spec).await?;
-            let volume = self.init.ready(&self.client, &spec.image).await?;
+            let volume = self.init.ready(&self.client, &spec.image).await;
+            let volume = volume.inspect_err(|_| self.images.forget(&spec.image))?;
             Some(UnderInit { volume, default })
         } else {
             None
@@ -54,7 +55,12 @@ impl Engine {
             Err(trouble) if may_exist(&trouble) => {
                 return self.adopt(spec, &name, layout, trouble).await;
             }
-            Err(trouble) => return Err(refused(trouble, spec)),
+            Err(trouble) => {
+                if trouble.status() == Some(404) {
+                    self.images.forget(&spec.image);
+                }
+                return Err(refused(trouble, spec));
+            }
         };
         let handle = Handle {
             attempt: spec.attempt,
@@ -206,10 +212,7 @@ fn identify(found: &ContainerInspectResponse, spec: &AttemptSpec) -> Result<Hand
 
 fn refused(trouble: Trouble, spec: &AttemptSpec) -> Error {
     match trouble.status() {
-        Some(404) => Error::new(
-            ErrorKind::ImageNotFound,
-            format!("image {} is gone from the Docker engine", spec.image),
-        ),
+        Some(404) => image_gone(&spec.image),
         Some(400..500) => Error::new(
             ErrorKind::Start,
             format!(
@@ -219,6 +222,12 @@ fn refused(trouble: Trouble, spec: &AttemptSpec) -> Error {
         ),
         _ => trouble.into_error("create a container"),
     }
+}
+
+/// The error for an image that was made ready and that somebody has removed since: it can be again.
+pub(super) fn image_gone(image: &str) -> Error {
+    let message = format!("image {image} is gone from the Docker engine since it was made ready");
+    Error::new(ErrorKind::ImagePull, message)
 }
 
 fn not_started(trouble: Trouble, container: &str) -> Error {

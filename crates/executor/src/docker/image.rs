@@ -103,6 +103,11 @@ impl Images {
         known.of_late.insert(reference.to_owned(), of_late);
     }
 
+    /// An image turned out to be gone.
+    pub(super) fn forget(&self, id: &str) {
+        self.known().of_late.retain(|_, (_, image)| image.id != id);
+    }
+
     /// What was seen of an image within the last moment.
     fn seen(&self, reference: &str) -> Option<PreparedImage> {
         let known = self.known();
@@ -250,8 +255,9 @@ pub(super) fn not_pulled(reference: &str, trouble: &Trouble) -> Error {
         "no basic auth",
         "denied",
     ]) {
-        let message = format!("the registry of image `{reference}` wants a login: {text}");
-        (ErrorKind::ImagePull, message)
+        let message =
+            format!("the registry of image `{reference}` does not give it without a login: {text}");
+        (ErrorKind::ImageNotFound, message)
     } else if has(&["toomanyrequests", "rate limit"]) {
         let message = format!("the registry of image `{reference}` wants a pause: {text}");
         (ErrorKind::ImagePull, message)
@@ -329,7 +335,9 @@ mod tests {
                       'docker login': denied: requested access to the resource is denied";
         assert_eq!(kind(Some(404), denied), ErrorKind::ImageNotFound);
         let login = "Get https://registry.example/v2/: unauthorized: authentication required";
-        assert_eq!(kind(Some(500), login), ErrorKind::ImagePull);
+        assert_eq!(kind(Some(500), login), ErrorKind::ImageNotFound);
+        let disorder = "received unexpected HTTP status: 503 Service Unavailable";
+        assert_eq!(kind(Some(500), disorder), ErrorKind::ImagePull);
         let network = "Get \"https://registry.example/v2/\": dial tcp: lookup registry.example: \
                        no such host";
         assert_eq!(kind(Some(500), network), ErrorKind::ImagePull);

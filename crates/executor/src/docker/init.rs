@@ -30,6 +30,7 @@ use trainyard_core::Timestamp;
 use trainyard_failpoint::{Effect as _, Flow as _, Point};
 use trainyard_init::PROGRAM;
 
+use super::create::image_gone;
 use super::errors::{IDLE, LONG, Trouble, within};
 use crate::contract::{Error, ErrorKind};
 
@@ -110,8 +111,7 @@ async fn fill(client: &Client, image: &str) -> Result<(), Error> {
                 debug!(trouble = trouble.text(), "the loader of the init is gone");
             }
             Err(trouble) if trouble.text().contains("No such image") => {
-                let message = format!("image {image} is gone from the Docker engine");
-                return Err(Error::new(ErrorKind::ImageNotFound, message));
+                return Err(image_gone(image));
             }
             Err(trouble) => return Err(trouble.into_error("take the init of containers")),
         }

@@ -140,7 +140,12 @@ fn proof(record: Option<Record>, seen: &Exit) -> Proof {
         Some(Record::Begun) if seen.code == KILLED => Proof::Killed,
         // Without a latch, 125 tells of an init that could not even write that it could not.
         None if seen.code == REFUSED => {
-            Proof::NeverRan("its program was not run, and its container cannot say why".to_owned())
+            // Nor could it write a word into its log: most often both are on a full disk.
+            Proof::NeverRan(
+                "its program was not run, and its container cannot say why; look whether the disk of \
+                 the Docker engine is full"
+                    .to_owned(),
+            )
         }
         Some(Record::Begun) | None => Proof::Unproved,
     }

@@ -148,7 +148,11 @@ async fn an_image_that_went_away_before_the_container_came_is_told() {
         let mut spec = kit.spec_of(script("true"));
         spec.image = format!("sha256:{}", "0".repeat(64));
         let error = executor.create(&spec).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::ImageNotFound, "{error}");
+        assert_eq!(
+            error.kind,
+            ErrorKind::ImagePull,
+            "it can be had again: {error}"
+        );
         kit
     })
     .await;
