@@ -127,8 +127,17 @@ impl Cluster {
     /// When the SQL fails.
     #[must_use]
     pub fn sql(&self, database: &str, sql: &str) -> String {
+        self.try_sql(database, sql)
+            .unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The same, of a database that may refuse it.
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let sockets = self.sockets.display().to_string();
-        self.call(
+        self.try_call(
             "psql",
             &[
                 "-h",

@@ -10,6 +10,7 @@ use trainyard_tests::place::Place;
 use trainyard_tests::wait::until;
 
 use crate::dice::Dice;
+use crate::disk::LoopDisk;
 use crate::moment;
 use crate::processes;
 use crate::proxy::Address;
@@ -46,6 +47,7 @@ impl Mode {
 pub struct PrivateCluster {
     cluster: Cluster,
     address: SocketAddr,
+    disk: Option<LoopDisk>,
 }
 
 impl PrivateCluster {
@@ -55,6 +57,20 @@ impl PrivateCluster {
     /// When Postgres is not installed or does not start.
     #[must_use]
     pub fn start(place: &Place, max_connections: u32) -> Self {
+        Self::make(place, max_connections, None)
+    }
+
+    /// The same on a disk of its own of `size` bytes.
+    ///
+    /// # Panics
+    /// As [`PrivateCluster::start`], and without the right to mount.
+    #[must_use]
+    pub fn on_disk(place: &Place, max_connections: u32, size: u64) -> Self {
+        let disk = LoopDisk::new(&place.join("cluster.disk"), &place.join("cluster"), size);
+        Self::make(place, max_connections, Some(disk))
+    }
+
+    fn make(place: &Place, max_connections: u32, disk: Option<LoopDisk>) -> Self {
         let address = free_address();
         let settings = vec![
             ("listen_addresses", address.ip().to_string()),
@@ -64,7 +80,20 @@ impl PrivateCluster {
         Self {
             cluster: Cluster::start_with(place, settings),
             address,
+            disk,
         }
+    }
+
+    /// Its disk, where it has one of its own.
+    #[must_use]
+    pub const fn disk(&self) -> Option<&LoopDisk> {
+        self.disk.as_ref()
+    }
+
+    /// Whether the postmaster is there.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.cluster.postmaster().is_some_and(processes::is_alive)
     }
 
     /// Its TCP address.
@@ -163,6 +192,14 @@ impl PrivateCluster {
     #[must_use]
     pub fn sql(&self, sql: &str) -> String {
         self.cluster.sql(DATABASE, sql)
+    }
+
+    /// The same, of a database that may refuse it.
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        self.cluster.try_sql(DATABASE, sql)
     }
 
     /// All that the daemons' database holds, as SQL.

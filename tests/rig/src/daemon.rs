@@ -8,6 +8,7 @@ use trainyard_tests::daemon::{Daemon, signal};
 use trainyard_tests::place::Place;
 
 use crate::cluster::PrivateCluster;
+use crate::disk::LoopDisk;
 use crate::engine::PrivateEngine;
 use crate::processes;
 use crate::proxy::{Address, FaultProxy, Protocol};
@@ -23,7 +24,10 @@ pub struct RiggedDaemon {
     pub postgres: FaultProxy,
     /// What it takes for Docker.
     pub docker: FaultProxy,
+    disk: Option<LoopDisk>,
     place: Place,
+    /// What its disk is in.
+    _backing: Option<Place>,
 }
 
 impl RiggedDaemon {
@@ -37,7 +41,39 @@ impl RiggedDaemon {
         more: &str,
         seed: u64,
     ) -> Self {
+        Self::make(cluster, engine, key, more, seed, None)
+    }
+
+    /// The same with all that it writes on a disk of its own of `size` bytes: its data folder, and what it
+    /// prints.
+    ///
+    /// # Panics
+    /// Without the right to mount.
+    #[must_use]
+    pub fn on_disk(
+        cluster: &PrivateCluster,
+        engine: &PrivateEngine,
+        key: &Path,
+        more: &str,
+        seed: u64,
+        size: u64,
+    ) -> Self {
+        Self::make(cluster, engine, key, more, seed, Some(size))
+    }
+
+    fn make(
+        cluster: &PrivateCluster,
+        engine: &PrivateEngine,
+        key: &Path,
+        more: &str,
+        seed: u64,
+        size: Option<u64>,
+    ) -> Self {
         let place = Place::new();
+        let backing = size.map(|_| Place::new());
+        let disk = size
+            .zip(backing.as_ref())
+            .map(|(size, backing)| LoopDisk::new(&backing.join("disk"), place.path(), size));
         let postgres = FaultProxy::start(
             &Address::any_port(),
             cluster.tcp(),
@@ -51,7 +87,7 @@ impl RiggedDaemon {
             seed.rotate_left(32),
         );
         let configuration = format!(
-            "database_url = {:?}\nallow_file_urls = true\nsecret_key_file = {:?}\n{more}\n[docker]\nhost = {:?}\n",
+            "database_url = {:?}\nallow_file_urls = true\nsecret_key_file = {:?}\ndocker.host = {:?}\n{more}\n",
             cluster.url_at(postgres.address()),
             key.display().to_string(),
             format!("unix://{}", place.join("docker.sock").display()),
@@ -63,8 +99,16 @@ impl RiggedDaemon {
             variables: Vec::new(),
             postgres,
             docker,
+            disk,
             place,
+            _backing: backing,
         }
+    }
+
+    /// Its disk, where it has one of its own.
+    #[must_use]
+    pub const fn disk(&self) -> Option<&LoopDisk> {
+        self.disk.as_ref()
     }
 
     /// Starts it and waits until it answers. Nothing where it runs.

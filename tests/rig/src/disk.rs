@@ -10,6 +10,18 @@ pub struct LoopDisk {
     mounted: PathBuf,
 }
 
+/// Disks of their own for parts of a fleet, by their sizes in bytes; the machine's without. The engine's is
+/// in [`crate::engine::EngineOptions`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disks {
+    /// For all that each daemon writes: its data folder, and its own log.
+    pub daemons: Option<u64>,
+    /// For artifacts.
+    pub artifacts: Option<u64>,
+    /// For Postgres: data, write-ahead log and its own log.
+    pub postgres: Option<u64>,
+}
+
 impl LoopDisk {
     /// An empty ext4 of `size` bytes, kept in `file` and mounted at `at`.
     ///
@@ -22,6 +34,8 @@ impl LoopDisk {
         let (file, mounted) = (file.display().to_string(), at.display().to_string());
         run("mkfs.ext4", &["-q", "-m", "0", &file]);
         run("mount", &["-o", "loop", &file, &mounted]);
+        // Postgres takes only an empty folder.
+        std::fs::remove_dir(at.join("lost+found")).unwrap();
         Self {
             mounted: at.to_owned(),
         }

@@ -2,6 +2,7 @@
 //! other on them, each behind proxies of its own, a remote, and a witness.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use trainyard_tests::wait::until;
 
 use crate::cluster::PrivateCluster;
 use crate::daemon::RiggedDaemon;
+use crate::disk::{Disks, LoopDisk};
 use crate::engine::{EngineOptions, PrivateEngine, Seen};
 use crate::witness::Witness;
 
@@ -35,6 +37,8 @@ pub struct FleetOptions {
     pub engine: EngineOptions,
     /// How many connections Postgres takes.
     pub max_connections: u32,
+    /// Which parts have disks of their own.
+    pub disks: Disks,
     /// Further configuration of all daemons, as TOML.
     pub more: String,
 }
@@ -49,6 +53,7 @@ impl FleetOptions {
             parallelism: 20,
             engine: EngineOptions::default(),
             max_connections: 100,
+            disks: Disks::default(),
             more: String::new(),
         }
     }
@@ -67,8 +72,10 @@ pub struct Fleet {
     pub cluster: PrivateCluster,
     /// The repo that all daemons follow, as [`REPO`].
     pub remote: Remote,
+    /// The disk of artifacts, where they have one of their own.
+    pub artifacts_disk: Option<LoopDisk>,
     /// Where all of it is.
-    _place: Place,
+    place: Place,
 }
 
 impl Fleet {
@@ -83,7 +90,15 @@ impl Fleet {
     ) -> Self {
         let place = Place::new();
         let engine = PrivateEngine::start(options.engine);
-        let cluster = PrivateCluster::start(&place, options.max_connections);
+        let disks = options.disks;
+        let cluster = match disks.postgres {
+            Some(size) => PrivateCluster::on_disk(&place, options.max_connections, size),
+            None => PrivateCluster::start(&place, options.max_connections),
+        };
+        let artifacts = place.join("artifacts");
+        let artifacts_disk = disks
+            .artifacts
+            .map(|size| LoopDisk::new(&place.join("artifacts.disk"), &artifacts, size));
         let witness = Witness::new(&place, engine.gateway());
         let remote = Remote::new(&place, REPO);
         let files: Vec<(String, String)> = dags(&witness);
@@ -96,13 +111,16 @@ impl Fleet {
         let more = format!(
             "parallelism = {}\nartifacts_dir = {:?}\n{}",
             options.parallelism,
-            place.join("artifacts").display().to_string(),
+            artifacts.display().to_string(),
             options.more
         );
         let daemons = (0..options.daemons)
             .map(|number| {
                 let seed = options.seed.wrapping_add(number as u64);
-                let mut daemon = RiggedDaemon::new(&cluster, &engine, &key, &more, seed);
+                let mut daemon = match disks.daemons {
+                    Some(size) => RiggedDaemon::on_disk(&cluster, &engine, &key, &more, seed, size),
+                    None => RiggedDaemon::new(&cluster, &engine, &key, &more, seed),
+                };
                 daemon.start();
                 daemon
             })
@@ -113,7 +131,8 @@ impl Fleet {
             engine,
             cluster,
             remote,
-            _place: place,
+            artifacts_disk,
+            place,
         };
         let url = fleet.remote.url();
         let added = ["repo", "add", REPO, &url, "--webhook-secret", "-"];
@@ -144,6 +163,12 @@ impl Fleet {
             }
             vec![("dags/dag.yaml".to_owned(), text)]
         })
+    }
+
+    /// The folder of artifacts.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.place.join("artifacts")
     }
 
     /// The first daemon.

@@ -8,6 +8,7 @@
 //!   of its connections; [`clock::Clocks`] are the database's clock and the daemons', to jump.
 //! - [`poison`] makes DAG files as nobody should write them.
 //! - [`prober::Prober`] keeps asking a daemon for a page, and takes the time.
+//! - [`disk::LoopDisk`] is a disk to be filled; [`artifacts`] looks at what one left of the artifact store.
 //! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
 //! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
 //!   duplicates never comes from Trainyard's own records.
@@ -22,6 +23,7 @@
     reason = "what cannot go on fails, with the place and the error"
 )]
 
+pub mod artifacts;
 mod base_image;
 pub mod bridge;
 pub mod clock;
@@ -29,6 +31,7 @@ pub mod cluster;
 pub mod crowd;
 pub mod daemon;
 pub mod dice;
+mod digest;
 pub mod disk;
 pub mod engine;
 pub mod failover;

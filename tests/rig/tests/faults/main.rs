@@ -12,6 +12,7 @@ mod commit_answers_are_lost;
 mod connections_are_exhausted;
 mod daemon_is_cut_off_from_postgres;
 mod daemon_is_killed;
+mod disks_are_full;
 mod docker_answers_are_lost;
 mod docker_is_slow;
 mod dockerd_is_killed;
