@@ -12,6 +12,22 @@ const PLACES: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 /// # Panics
 /// When there is no static busybox.
 pub(crate) fn archive() -> Vec<u8> {
+    root().into_inner().unwrap()
+}
+
+/// The same with one more file, which makes it another image.
+///
+/// # Panics
+/// When there is no static busybox.
+pub(crate) fn archive_with(path: &str, content: &[u8]) -> Vec<u8> {
+    let mut archive = root();
+    let mut header = header(tar::EntryType::Regular, 0o644);
+    header.set_size(content.len() as u64);
+    archive.append_data(&mut header, path, content).unwrap();
+    archive.into_inner().unwrap()
+}
+
+fn root() -> tar::Builder<Vec<u8>> {
     let busybox = busybox();
     let names = Command::new(&busybox).arg("--list").output().unwrap();
     let mut archive = tar::Builder::new(Vec::new());
@@ -30,7 +46,7 @@ pub(crate) fn archive() -> Vec<u8> {
                 .unwrap();
         }
     }
-    archive.into_inner().unwrap()
+    archive
 }
 
 fn busybox() -> PathBuf {

@@ -9,6 +9,7 @@
 //! - [`poison`] makes DAG files as nobody should write them.
 //! - [`prober::Prober`] keeps asking a daemon for a page, and takes the time.
 //! - [`disk::LoopDisk`] is a disk to be filled; [`artifacts`] looks at what one left of the artifact store.
+//! - [`registry::Registry`] has images to be pulled, and misbehaves on demand.
 //! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
 //! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
 //!   duplicates never comes from Trainyard's own records.
@@ -43,6 +44,7 @@ pub mod prober;
 mod processes;
 pub mod programme;
 pub mod proxy;
+pub mod registry;
 pub mod summary;
 pub mod trials;
 pub mod witness;

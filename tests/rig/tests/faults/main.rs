@@ -26,6 +26,7 @@ mod postgres_is_away_for_long;
 mod postgres_restarts;
 mod power_fails;
 mod queue_is_long_and_history_too;
+mod registry_fails;
 mod rows_are_corrupted;
 mod schedules_come_due_together;
 mod soak;

@@ -1,0 +1,305 @@
+//! F27: the registry of images refuses, is out of order, slow or silent, and an image that was there goes away.
+//! What may pass is tried again by the retry rule, what will not is told at once, nothing is stuck longer than
+//! a pull may be idle, and nobody else waits for it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::proxy::{Action, Matcher, Rule};
+use trainyard_rig::registry::{Fault, Part, Registry};
+use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_tests::daemon::stage;
+use trainyard_tests::engine::IMAGE;
+use trainyard_tests::wait::{until, until_true};
+
+use crate::{BOUND, tell, timed};
+
+/// How long a pull may be idle here, in seconds.
+const IDLE: u64 = 4;
+
+/// The longest that the run of somebody else may take meanwhile.
+const BESIDE: Duration = Duration::from_secs(10);
+
+/// What is done about the pull of an image.
+#[derive(Clone, Copy)]
+enum Told {
+    /// It is tried again, by the retry rule, until the registry is well; each failure says these words.
+    Retried(&'static str),
+    /// It ends as errored at once, with these words.
+    Final(&'static str),
+    /// The engine makes up for it by itself.
+    Unnoticed,
+}
+
+/// An image with what is wrong about it.
+struct Case {
+    name: &'static str,
+    part: Part,
+    fault: Fault,
+    told: Told,
+}
+
+const fn case(name: &'static str, part: Part, fault: Fault, told: Told) -> Case {
+    Case {
+        name,
+        part,
+        fault,
+        told,
+    }
+}
+
+const REFUSALS: [Case; 5] = [
+    case(
+        "too-many",
+        Part::Manifest,
+        Fault::Status(429),
+        Told::Retried("wants a pause"),
+    ),
+    case(
+        "out-of-order",
+        Part::Manifest,
+        Fault::Status(503),
+        Told::Retried("could not be fetched from its registry"),
+    ),
+    case(
+        "unknown",
+        Part::Manifest,
+        Fault::Status(404),
+        Told::Final("there is no image"),
+    ),
+    case(
+        "locked",
+        Part::Manifest,
+        Fault::Status(401),
+        Told::Final("without a login"),
+    ),
+    case("cut", Part::Layer, Fault::Half, Told::Unnoticed),
+];
+
+const SILENCE: &str = "made no progress for 4 s";
+
+const SILENCES: [Case; 3] = [
+    case(
+        "silent-manifest",
+        Part::Manifest,
+        Fault::Silence,
+        Told::Retried(SILENCE),
+    ),
+    case(
+        "silent-layer",
+        Part::Layer,
+        Fault::Silence,
+        Told::Retried(SILENCE),
+    ),
+    // Longer in all than a pull may be idle, and never idle for so long.
+    case(
+        "slow",
+        Part::Layer,
+        Fault::Slow {
+            pieces: 12,
+            pause: Duration::from_millis(500),
+        },
+        Told::Unnoticed,
+    ),
+];
+
+/// A fleet with a stage for each case, and another DAG beside it.
+fn fleet(seed: u64, registry: &Registry, cases: &[Case]) -> Fleet {
+    let options = FleetOptions {
+        more: format!("docker.pull_idle = \"{IDLE}s\""),
+        ..FleetOptions::new(seed)
+    };
+    Fleet::start(&options, |witness| {
+        let script = witness.script("true");
+        let mut text = "defaults: {checkout: false, retry: {attempts: 9, backoff: 1s, factor: 2, on: [errored]}}\n\
+                        stages:\n"
+            .to_owned();
+        for case in cases {
+            let image = registry.reference(case.name);
+            text.push_str(&format!(
+                "  {}: {{image: \"{image}\", pull: always, run: '{script}'}}\n",
+                case.name
+            ));
+        }
+        let beside =
+            format!("stages: {{s: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n");
+        vec![
+            ("dags/dag.yaml".to_owned(), text),
+            ("dags/beside.yaml".to_owned(), beside),
+        ]
+    })
+}
+
+/// Attempts of a stage that ended as errored, as they are told.
+fn errors(shown: &Value, name: &str) -> Vec<String> {
+    stage(shown, name)["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|attempt| attempt["state"] == "errored")
+        .map(|attempt| {
+            format!(
+                "{}: {}",
+                attempt["reason"]["code"].as_str().unwrap_or_default(),
+                attempt["reason"]["message"].as_str().unwrap_or_default()
+            )
+        })
+        .collect()
+}
+
+/// One trial of all of these at once.
+fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Verdict {
+    for (case, seed) in cases.iter().zip(seed..) {
+        // New content: what the engine has already it does not fetch.
+        let _ = registry.publish(case.name, seed);
+        registry.misbehave(case.name, case.part, case.fault);
+    }
+    let run = fleet.trigger();
+    let (_, beside) = timed(|| {
+        let run = fleet.first().get().json(&["dag", "trigger", "beside"]);
+        fleet.finished(run["id"].as_i64().unwrap(), BOUND)
+    });
+    let shown = || fleet.first().get().json(&["run", "show", &run.to_string()]);
+    for case in cases {
+        match case.told {
+            Told::Retried(_) => {
+                until("two tries that failed", BOUND, || {
+                    let errors = errors(&shown(), case.name);
+                    if errors.len() >= 2 {
+                        Ok(())
+                    } else {
+                        Err(format!("{} {errors:?}", case.name))
+                    }
+                });
+            }
+            Told::Final(_) => {}
+            Told::Unnoticed => until_true(case.name, BOUND, || {
+                registry.asked(case.name, case.part) > 0
+            }),
+        }
+        if !matches!(case.fault, Fault::Slow { .. }) {
+            registry.heal(case.name);
+        }
+    }
+    let (shown, recovery) = timed(|| fleet.finished(run, BOUND));
+    let mut violations = fleet.violations();
+    for case in cases {
+        let (name, errors) = (case.name, errors(&shown, case.name));
+        let state = stage(&shown, name)["state"].as_str().unwrap_or_default();
+        let (expected, right) = match case.told {
+            Told::Retried(words) => {
+                let told =
+                    |error: &String| error.starts_with("image_pull: ") && error.contains(words);
+                ("succeeded", errors.len() >= 2 && errors.iter().all(told))
+            }
+            Told::Final(words) => {
+                let told = errors
+                    .iter()
+                    .all(|error| error.starts_with("image_not_found: ") && error.contains(words));
+                ("errored", errors.len() == 1 && told)
+            }
+            Told::Unnoticed => ("succeeded", errors.is_empty()),
+        };
+        if state != expected || !right {
+            violations.push(format!("{name} {state}: {errors:?}"));
+        }
+    }
+    tell(&format!("F27: a run beside took {beside:.2?}"));
+    if beside > BESIDE {
+        violations.push(format!("a run beside took {beside:?}"));
+    }
+    violations.extend(impatience(fleet, run));
+    Verdict {
+        violations,
+        recovery: Some(recovery),
+    }
+}
+
+/// Tries that were not apart as the retry rule says, or that were stuck.
+fn impatience(fleet: &Fleet, run: i64) -> Vec<String> {
+    let told = fleet.cluster.sql(&format!(
+        "select s.name || ' ' || n.number || ' after ' || n.claimed_at - a.finished_at
+         from attempt a join attempt n on (n.run, n.stage, n.number) = (a.run, a.stage, a.number + 1)
+         join stage_run s on s.run = a.run and s.position = a.stage
+         where a.run = {run} and n.claimed_at < a.finished_at + interval '1 s' * power(2, a.number - 1)
+         union all
+         select s.name || ' ' || a.number || ' was stuck for ' || a.finished_at - a.claimed_at
+         from attempt a join stage_run s on s.run = a.run and s.position = a.stage
+         where a.run = {run} and a.outcome = 'errored' and a.finished_at > a.claimed_at + interval '{} s'",
+        IDLE + 5
+    ));
+    told.lines().map(ToOwned::to_owned).collect()
+}
+
+fn registry_that(fault: &str, cases: &'static [Case]) {
+    let trials = Trials::new(
+        fault,
+        "retried or told rightly, 0 stuck longer than a pull may be idle",
+        1,
+    )
+    .long(20);
+    let registry = Registry::start();
+    let summary = trials.run(
+        |trial| fleet(trial.seed, &registry, cases),
+        |trial, fleet| attempt(trial.seed >> 8, fleet, &registry, cases),
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_will_not_is_told_at_once() {
+    registry_that("F27 registry refuses", &REFUSALS);
+}
+
+#[test]
+fn a_silent_registry_is_given_up_and_a_slow_one_is_not() {
+    registry_that("F27 registry silent", &SILENCES);
+}
+
+#[test]
+fn an_image_that_goes_before_its_container_comes_is_fetched_again() {
+    let trials = Trials::new(
+        "F27 image removed before its container is made",
+        "fetched again by the retry rule",
+        1,
+    )
+    .long(20);
+    let registry = Registry::start();
+    let cases = [case("gone", Part::Layer, Fault::Half, Told::Unnoticed)];
+    let summary = trials.run(
+        |trial| fleet(trial.seed, &registry, &cases),
+        |trial, fleet| {
+            // The engine gets what all containers need first.
+            let beside = fleet.first().get().json(&["dag", "trigger", "beside"]);
+            let _ = fleet.finished(beside["id"].as_i64().unwrap(), BOUND);
+            let image = registry.publish("gone", trial.seed);
+            let docker = &fleet.first().docker;
+            let by = Duration::from_secs(2);
+            let jitter = Duration::ZERO;
+            let slow = Action::Delay { by, jitter };
+            let create = Matcher::http("POST", "/containers/create");
+            docker.add(Rule::once("create", create, slow));
+            let run = fleet.trigger();
+            docker.until_fired("create", 1, BOUND);
+            let _ = fleet.engine.docker(&["rmi", &image]);
+            let (shown, recovery) = timed(|| fleet.finished(run, BOUND));
+            docker.clear();
+            let mut violations = fleet.violations();
+            let errors = errors(&shown, "gone");
+            let told = errors
+                .iter()
+                .all(|error| error.contains("is gone from the Docker engine"));
+            if shown["state"] != "succeeded" || errors.len() != 1 || !told {
+                violations.push(format!("it ended so: {shown}"));
+            }
+            Verdict {
+                violations,
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
