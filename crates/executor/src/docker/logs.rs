@@ -8,7 +8,9 @@
 //! A cursor is therefore a second, and how many frames since that second were read: asking again
 //! since then and skipping as many gives the rest, without loss or repetition. The second lies one
 //! before the newest one seen, so frames that are late by up to a second are covered. Only a log
-//! that outgrew its size while nobody read loses frames, the oldest ones.
+//! that outgrew its size while nobody read, or faster than it was read, loses frames, the oldest ones.
+//! Some of those that were counted may be among them: so what is younger than all that was read is
+//! never skipped, however many are still to be.
 //!
 //! What the init says of the end comes as a frame, too; it is taken out and remembered.
 
@@ -74,7 +76,16 @@ impl Reader {
         follow: bool,
         ends: Arc<Ends>,
     ) -> Self {
-        let position = Position::after(after);
+        Self::at(client, container, Position::after(after), follow, ends)
+    }
+
+    fn at(
+        client: Client,
+        container: String,
+        position: Position,
+        follow: bool,
+        ends: Arc<Ends>,
+    ) -> Self {
         let options = LogsOptionsBuilder::default()
             .follow(follow)
             .stdout(true)
@@ -125,8 +136,8 @@ impl Reader {
                 // to be read. What is left is asked for once more, now that nothing comes after it.
                 None if self.following => {
                     let (client, container) = (self.client.clone(), self.container.clone());
-                    let (cursor, ends) = (self.position.cursor(), Arc::clone(&self.ends));
-                    *self = Self::open(client, container, Some(cursor), false, ends);
+                    let (position, ends) = (self.position.again(), Arc::clone(&self.ends));
+                    *self = Self::at(client, container, position, false, ends);
                 }
                 None => return None,
             }
@@ -200,15 +211,32 @@ struct Position {
     frames: BTreeMap<i64, i64>,
     /// Frames still to skip.
     skip: i64,
+    /// Up to when they may be.
+    skip_until: Timestamp,
+    /// The newest time that was counted.
+    newest: Timestamp,
 }
 
 impl Position {
     fn after(cursor: Option<LogCursor>) -> Self {
         let cursor = cursor.unwrap_or_default();
+        // A cursor tells the second of the newest frame, not more.
+        let end = DateTime::from_timestamp(cursor.major + LATE + 1, 0);
+        let end = end.unwrap_or(Timestamp::MAX_UTC) - chrono::TimeDelta::nanoseconds(1);
         Self {
             second: cursor.major,
             frames: BTreeMap::new(),
             skip: cursor.minor,
+            skip_until: end,
+            newest: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// The same place, for reading once more since its second.
+    fn again(&self) -> Self {
+        Self {
+            skip_until: self.newest,
+            ..Self::after(Some(self.cursor()))
         }
     }
 
@@ -219,10 +247,13 @@ impl Position {
             self.second = self.second.max(newest - LATE);
         }
         self.frames = self.frames.split_off(&self.second);
-        if self.skip > 0 {
+        self.newest = self.newest.max(at);
+        if self.skip > 0 && at <= self.skip_until {
             self.skip -= 1;
             return None;
         }
+        // The rest of them is gone from the engine's log.
+        self.skip = 0;
         Some(self.cursor())
     }
 
@@ -270,6 +301,31 @@ mod tests {
             assert_eq!(rest, whole[index + 1..], "after frame {index}");
         }
         assert!(whole.is_sorted_by_key(|(_, cursor)| *cursor));
+    }
+
+    #[test]
+    fn what_comes_after_frames_that_the_engine_has_dropped_is_not_skipped_in_their_place() {
+        let mut position = Position::default();
+        for millis in 1_000..3_000 {
+            let _ = position.take(at(millis));
+        }
+        // More was printed, and only the youngest of it is left.
+        let left = [2_998, 2_999, 3_000, 3_001];
+        let mut again = position.again();
+        let read: Vec<i64> = left
+            .into_iter()
+            .filter(|millis| again.take(at(*millis)).is_some())
+            .collect();
+        assert_eq!(read, [3_000, 3_001]);
+        // After a restart only the second is known.
+        let mut restarted = Position::after(Some(position.cursor()));
+        let left = [2_999, 3_000, 3_001];
+        let read: Vec<i64> = left
+            .into_iter()
+            .filter(|millis| restarted.take(at(*millis)).is_some())
+            .collect();
+        assert_eq!(read, [3_000, 3_001]);
+        assert_eq!(restarted.cursor(), LogCursor { major: 2, minor: 3 });
     }
 
     #[test]
