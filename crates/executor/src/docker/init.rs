@@ -21,7 +21,6 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
-use chrono::DateTime;
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -267,11 +266,7 @@ pub(super) async fn remove_old(client: &Client, before: Timestamp) -> Result<(),
     .await
     .map_err(|trouble| trouble.into_error("list volumes"))?;
     for volume in listed.volumes.unwrap_or_default() {
-        let made = volume
-            .created_at
-            .map(|at| at.to_string())
-            .unwrap_or_default();
-        let is_old = DateTime::parse_from_rfc3339(&made).is_ok_and(|made| made < before);
+        let is_old = volume.created_at.is_some_and(|made| made < before);
         if !is_old || volume.name == *NAME {
             continue;
         }

@@ -1,7 +1,9 @@
 //! The init: a container that is started twice runs its program once, and an end counts by its record.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{
     CreateImageOptionsBuilder, KillContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
@@ -181,6 +183,31 @@ async fn an_image_with_nothing_but_a_program_runs_under_any_user() {
             .remove_image(&image, Some(options), None)
             .await
             .unwrap();
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_volume_of_another_version_is_removed_once_it_is_old() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let name = format!("trainyard-init-{}", Uuid::now_v7().simple());
+        let volume = VolumeCreateRequest {
+            name: Some(name.clone()),
+            labels: Some([("io.trainyard.init.volume".to_owned(), String::new())].into()),
+            ..VolumeCreateRequest::default()
+        };
+        let made = client().create_volume(volume).await.unwrap();
+        let made = made.created_at.unwrap();
+        let nothing = BTreeSet::new();
+        let removed = executor.remove_unused_build_images(made, &nothing).await;
+        assert_eq!(removed, Ok(vec![]));
+        client().inspect_volume(&name).await.expect("too young");
+        let later = made + Duration::from_secs(1);
+        let removed = executor.remove_unused_build_images(later, &nothing).await;
+        assert_eq!(removed, Ok(vec![]));
+        client().inspect_volume(&name).await.expect_err("it is old");
         kit
     })
     .await;
