@@ -58,7 +58,7 @@ pub struct Adopted {
 }
 
 /// Puts claims together. A run that cannot be read is held back in quarantine; what was claimed of it is
-/// given back, unless it may have a container.
+/// given back, unless its program may have been started.
 pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -97,8 +97,8 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
     for row in rows {
         match known.get(&row.run) {
             Some(Ok(run)) => claims.push(claim(row, run, &inputs)),
-            Some(Err(error)) => hold_back(core, &row, error).await?,
-            None => hold_back(core, &row, &Error::not_found(format!("run {}", row.run))).await?,
+            Some(Err(error)) => hold_back(core, &row, error).await,
+            None => hold_back(core, &row, &Error::not_found(format!("run {}", row.run))).await,
         }
     }
     Ok(claims)
@@ -176,17 +176,32 @@ async fn load_inputs(
         .collect()
 }
 
-/// Holds a run back that cannot be read, and gives its attempt back where that never had a container.
-async fn hold_back(core: &Core, row: &ClaimedRow, error: &Error) -> Result<()> {
-    if error.is_transient() {
-        // The claim is this daemon's, and attended to by nobody: it is adopted later.
-        tracing::warn!(%error, run.id = %row.run, attempt = %row.attempt, "a claim could not be read");
-        return Ok(());
+/// Holds a run back that cannot be read, and gives its attempt back. What comes of neither is this daemon's
+/// claim, attended to by nobody: it is adopted later.
+async fn hold_back(core: &Core, row: &ClaimedRow, error: &Error) {
+    let held = if error.is_transient() {
+        Err(error.to_string())
+    } else {
+        let reason = error.to_string();
+        let held = hold_back_as(core, row, &reason).await;
+        held.map_err(|error| error.to_string())
+    };
+    if let Err(error) = held {
+        tracing::warn!(error, run.id = %row.run, attempt = %row.attempt, "a claim could not be read");
     }
-    let subject = Subject::Run(row.run);
-    let reason = error.to_string();
-    quarantine::record(core, subject, "dispatch", &reason, Weight::Certain).await?;
-    if row.adopted.is_none() {
+}
+
+/// In one transaction: a run that is held back is looked at no more, and what it held would stay held.
+async fn hold_back_as(core: &Core, row: &ClaimedRow, reason: &str) -> Result<()> {
+    let mut transaction = core.begin().await?;
+    let (subject, weight) = (Subject::Run(row.run), Weight::Certain);
+    quarantine::record_in(&mut transaction, subject, "dispatch", reason, weight).await?;
+    // Without a handle no program was started; a container that waits for its start is found by its name.
+    let may_run = row
+        .adopted
+        .as_ref()
+        .is_some_and(|adopted| adopted.handle.is_some());
+    if !may_run {
         sqlx::query!(
             "with released as (
                 update attempt set state = 'queued', owner = null, claimed_at = null
@@ -198,9 +213,9 @@ async fn hold_back(core: &Core, row: &ClaimedRow, error: &Error) -> Result<()> {
             row.attempt.0,
             row.fence.0
         )
-        .execute(&core.pool)
-        .at(Point::HoldBack)
+        .execute(&mut *transaction)
         .await?;
     }
+    transaction.commit().at(Point::HoldBack).await?;
     Ok(())
 }

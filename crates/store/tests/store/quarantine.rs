@@ -1,9 +1,11 @@
 //! Quarantine: what cannot be read or run is held back with its reason, and the others go on.
 
+use std::time::Duration;
+
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::ReasonCode;
 use trainyard_core::run::RunPhase;
-use trainyard_store::{PushRecorded, Quarantined, RunFilter, Store, Subject, Weight};
+use trainyard_store::{Claim, PushRecorded, Quarantined, RunFilter, Store, Subject, Weight};
 
 use crate::kit::*;
 use crate::pushes::{file, push, scheduled};
@@ -57,6 +59,35 @@ async fn a_run_that_cannot_be_read_is_held_back_and_the_others_go_on() {
     );
     assert!(store.claim(&place.request(8)).await.unwrap().is_empty());
     assert_eq!(store.check_invariants().await.unwrap(), []);
+}
+
+/// What becomes of a claim of the poisoned run that the next daemon takes over, where the container was
+/// noted or not: the attempt's state.
+async fn taken_over(noted: bool) -> String {
+    let (place, store, poisoned, _) = poisoned().await;
+    // The first daemon knows the run by heart.
+    let claims = place.claim(8).await;
+    let of_poisoned = |claim: &&Claim| claim.run.facts.id == poisoned;
+    let claim = claims.iter().find(of_poisoned).unwrap();
+    if noted {
+        let (attempt, fence) = (claim.attempt, claim.fence);
+        let saved = place.store.save_handle(attempt, fence, "box", "hash");
+        saved.await.unwrap();
+    }
+    place.store.stop_daemon(place.daemon).await.unwrap();
+    let heir = register(&place.store, "heir").await;
+    let request = request(heir, 8);
+    let adopted = store.adoptable(&request, &[], Duration::ZERO);
+    assert_eq!(adopted.await.unwrap().len(), 1, "the good one");
+    assert_eq!(only(&store).await.name, poisoned.to_string());
+    assert_eq!(store.check_invariants().await.unwrap(), []);
+    place.text("select state from attempt where run = 1").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_an_earlier_daemon_is_given_back_unless_its_program_may_run() {
+    assert_eq!(taken_over(false).await, "queued", "it holds no slot");
+    assert_eq!(taken_over(true).await, "claimed", "it is left alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
