@@ -21,6 +21,10 @@ use crate::neighbours::Neighbours;
 /// The time between two looks: a third of the lease.
 pub const TICK: Duration = Duration::from_secs(5);
 
+/// The time until a look that failed is tried again: a tick later, the lease might have lapsed over one lost
+/// answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How long after a claim its supervisor may take to begin, before the attempt counts as forgotten.
 /// Between the claim's commit and its supervisor lie a few reads. Should they ever take longer, the late
 /// supervisor has the older fence, and is told so before it starts anything.
@@ -82,6 +86,7 @@ impl Keeper {
                     }
                     Err(problem) => {
                         error!(error = %problem, "attempts could not be looked after; trying again");
+                        next_full = Instant::now() + AGAIN;
                     }
                 }
             }
