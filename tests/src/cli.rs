@@ -107,7 +107,18 @@ pub fn command<S: AsRef<OsStr>>(
     variables: &[(&str, &str)],
     arguments: &[S],
 ) -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary(), folder, variables, arguments)
+}
+
+/// A command for another build of it, not started.
+#[must_use]
+pub fn command_of<S: AsRef<OsStr>>(
+    program: &Path,
+    folder: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[S],
+) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).env_clear();
     for name in ["PATH", "DOCKER_HOST"] {
         if let Some(value) = std::env::var_os(name) {

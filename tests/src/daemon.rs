@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::{self, Answer};
 use crate::place::Place;
+pub use crate::shown::{items, stage};
 use crate::wait::until;
 
 /// How long a start may take on a busy machine.
@@ -17,6 +18,25 @@ const START: Duration = Duration::from_secs(60);
 
 /// How long a clean stop may take.
 const STOP: Duration = Duration::from_secs(30);
+
+/// What is started, and what it finds in its environment.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program.
+    pub program: PathBuf,
+    /// Variables over a clean environment.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Default for Launch {
+    /// The binary under test, with nothing in particular.
+    fn default() -> Self {
+        Self {
+            program: cli::binary(),
+            variables: Vec::new(),
+        }
+    }
+}
 
 /// A running daemon; killed when it is dropped.
 #[derive(Debug)]
@@ -35,11 +55,22 @@ impl Daemon {
     /// When it does not become ready; with the end of its output.
     #[must_use]
     pub fn dev(place: &Place, more: &[&str]) -> Self {
+        or_panic(Self::try_dev(place, more, &Launch::default()))
+    }
+
+    /// The same for one that may well end at once.
+    ///
+    /// # Errors
+    /// It ended before it was ready: the end of its output.
+    ///
+    /// # Panics
+    /// When it neither ends nor becomes ready.
+    pub fn try_dev(place: &Place, more: &[&str], launch: &Launch) -> Result<Self, String> {
         let data = place.join("data");
         let shown = data.display().to_string();
         let mut arguments = vec!["dev", "--data-dir", &shown, "--listen", "127.0.0.1:0"];
         arguments.extend_from_slice(more);
-        or_panic(Self::start(place.path(), &data, &arguments, &[]))
+        Self::start(place.path(), &data, &arguments, launch)
     }
 
     /// Starts `trainyard daemon` with the configuration `toml`, whose data folder is `data`.
@@ -48,21 +79,17 @@ impl Daemon {
     /// When it does not become ready; with the end of its output.
     #[must_use]
     pub fn production(place: &Place, toml: &str) -> Self {
-        or_panic(Self::try_production(place, toml, &[]))
+        or_panic(Self::try_production(place, toml, &Launch::default()))
     }
 
-    /// The same with variables in its environment.
+    /// The same for one that may well end at once.
     ///
     /// # Errors
     /// It ended before it was ready: the end of its output.
     ///
     /// # Panics
     /// When it neither ends nor becomes ready.
-    pub fn try_production(
-        place: &Place,
-        toml: &str,
-        variables: &[(&str, &str)],
-    ) -> Result<Self, String> {
+    pub fn try_production(place: &Place, toml: &str, launch: &Launch) -> Result<Self, String> {
         let data = place.join("data");
         let text = format!(
             "data_dir = {:?}\nlisten = \"127.0.0.1:0\"\n{toml}",
@@ -70,14 +97,14 @@ impl Daemon {
         );
         let file = place.write("daemon.toml", &text).display().to_string();
         let arguments = ["daemon", "--config", &file];
-        Self::start(place.path(), &data, &arguments, variables)
+        Self::start(place.path(), &data, &arguments, launch)
     }
 
     fn start(
         folder: &Path,
         data: &Path,
         arguments: &[&str],
-        variables: &[(&str, &str)],
+        launch: &Launch,
     ) -> Result<Self, String> {
         let endpoint = data.join("endpoint.json");
         // What an earlier daemon left would be taken for this one's.
@@ -88,7 +115,12 @@ impl Daemon {
             .append(true)
             .open(&output)
             .unwrap();
-        let mut child = cli::command(folder, variables, arguments)
+        let variables: Vec<(&str, &str)> = launch
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let mut child = cli::command_of(&launch.program, folder, &variables, arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -320,32 +352,6 @@ impl Drop for Daemon {
 #[track_caller]
 fn or_panic(started: Result<Daemon, String>) -> Daemon {
     started.unwrap_or_else(|said| panic!("{said}"))
-}
-
-/// The items of a listing.
-///
-/// # Panics
-/// When it is none.
-#[track_caller]
-#[must_use]
-pub fn items(listing: &Value) -> &Vec<Value> {
-    listing
-        .as_array()
-        .or_else(|| listing["items"].as_array())
-        .unwrap_or_else(|| panic!("not a listing: {listing}"))
-}
-
-/// A stage of a run as `run show --output json` tells it.
-///
-/// # Panics
-/// When the run has no such stage.
-#[track_caller]
-#[must_use]
-pub fn stage<'a>(run: &'a Value, name: &str) -> &'a Value {
-    run["stages"]
-        .as_array()
-        .and_then(|stages| stages.iter().find(|stage| stage["name"] == name))
-        .unwrap_or_else(|| panic!("no stage {name} in {run}"))
 }
 
 /// An HTTP client.

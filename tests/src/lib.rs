@@ -17,6 +17,7 @@ pub mod engine;
 pub mod place;
 pub mod remote;
 pub mod scene;
+pub mod shown;
 pub mod small_disk;
 pub mod wait;
 pub mod webhook;

@@ -47,24 +47,47 @@ impl Delivery {
     /// When the daemon does not answer.
     #[must_use]
     pub fn send(&self, url: &str, repo: &str) -> u16 {
+        self.try_send(url, repo).unwrap()
+    }
+
+    /// Sends it. Returns the status code.
+    ///
+    /// # Errors
+    /// The daemon does not answer: whether it has the delivery is not known.
+    ///
+    /// # Panics
+    /// When nothing can be sent at all.
+    pub fn try_send(&self, url: &str, repo: &str) -> Result<u16, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(async {
-            crate::daemon::http_client()
-                .post(format!("{url}/hooks/github/{repo}"))
-                .header("X-GitHub-Event", "push")
-                .header("X-GitHub-Delivery", &self.id)
-                .header("X-Hub-Signature-256", &self.signature)
-                .header("Content-Type", "application/json")
-                .body(self.body.clone())
-                .send()
-                .await
-                .unwrap()
-                .status()
-                .as_u16()
-        })
+        runtime.block_on(self.post(&crate::daemon::http_client(), url, repo))
+    }
+
+    /// Sends it, beside others. Returns the status code.
+    ///
+    /// # Errors
+    /// As [`Delivery::try_send`].
+    pub async fn post(
+        &self,
+        client: &reqwest::Client,
+        url: &str,
+        repo: &str,
+    ) -> Result<u16, String> {
+        let answer = client
+            .post(format!("{url}/hooks/github/{repo}"))
+            .header("X-GitHub-Event", "push")
+            .header("X-GitHub-Delivery", &self.id)
+            .header("X-Hub-Signature-256", &self.signature)
+            .header("Content-Type", "application/json")
+            .body(self.body.clone())
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(answer.status().as_u16()),
+            Err(problem) => Err(problem.to_string()),
+        }
     }
 }
 

@@ -127,7 +127,8 @@ pub fn places() -> Option<Vec<String>> {
 /// the third time only, `docker.logs.before=sleep:500` for 500 ms each time; several with `;` between them.
 pub const PLAN: &str = "TRAINYARD_FAIL";
 
-/// The variable with a file to which every place is appended that is reached, once by each process.
+/// The variable with a file to which every place is appended that a process reaches, for the first nine
+/// times: `store.finish.after@3`.
 pub const REACHED: &str = "TRAINYARD_FAIL_REACHED";
 
 /// The variable with a file that says by how many milliseconds the clock of this process is ahead of the

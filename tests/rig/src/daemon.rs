@@ -1,10 +1,10 @@
 //! A daemon whose Postgres and whose Docker are proxies, and that may be killed, frozen and started
 //! again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use trainyard_tests::daemon::{Daemon, signal};
+use trainyard_tests::daemon::{Daemon, Launch, signal};
 use trainyard_tests::place::Place;
 
 use crate::cluster::PrivateCluster;
@@ -19,7 +19,7 @@ pub struct RiggedDaemon {
     daemon: Option<Daemon>,
     frozen: bool,
     configuration: String,
-    variables: Vec<(String, String)>,
+    launch: Launch,
     /// What it takes for Postgres.
     pub postgres: FaultProxy,
     /// What it takes for Docker.
@@ -96,7 +96,7 @@ impl RiggedDaemon {
             daemon: None,
             frozen: false,
             configuration,
-            variables: Vec::new(),
+            launch: Launch::default(),
             postgres,
             docker,
             disk,
@@ -128,12 +128,7 @@ impl RiggedDaemon {
     /// When it neither ends nor answers.
     pub fn try_start(&mut self) -> Result<(), String> {
         if self.daemon.is_none() {
-            let variables: Vec<(&str, &str)> = self
-                .variables
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect();
-            let started = Daemon::try_production(&self.place, &self.configuration, &variables)?;
+            let started = Daemon::try_production(&self.place, &self.configuration, &self.launch)?;
             self.daemon = Some(started);
         }
         Ok(())
@@ -141,7 +136,12 @@ impl RiggedDaemon {
 
     /// What its next start finds in its environment.
     pub fn set_variables(&mut self, variables: Vec<(String, String)>) {
-        self.variables = variables;
+        self.launch.variables = variables;
+    }
+
+    /// What is started as it the next time: another build.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.launch.program = program;
     }
 
     /// Whether it has ended by itself since it was started; then it is down.
@@ -152,6 +152,13 @@ impl RiggedDaemon {
             self.frozen = false;
         }
         died
+    }
+
+    /// Whether its process is there, frozen or not.
+    pub fn is_alive(&mut self) -> bool {
+        self.daemon
+            .as_mut()
+            .is_some_and(|daemon| !daemon.has_ended())
     }
 
     /// Whether it was started, and neither stopped nor killed.

@@ -4,6 +4,7 @@
 //! - [`proxy::FaultProxy`] stands between a daemon and Postgres or Docker and breaks what passes.
 //! - [`engine::PrivateEngine`] and [`cluster::PrivateCluster`] are a dockerd and a Postgres of a
 //!   test's own, to be killed, frozen and restarted.
+//! - [`registry::Registry`] has an image that engines can fetch.
 //! - [`failover::Past`] brings a database back as it was some seconds ago; [`crowd::Crowd`] takes all
 //!   of its connections; [`clock::Clocks`] are the database's clock and the daemons', to jump.
 //! - [`poison`] makes DAG files as nobody should write them.
@@ -13,6 +14,7 @@
 //! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
 //! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
 //!   duplicates never comes from Trainyard's own records.
+//! - [`versions`] has another version of the program.
 //! - [`trials::Trials`] repeats a seeded trial, counts, measures, and keeps what a red one left;
 //!   [`programme`] says how many, and [`summary::Summary`] is their row of the table.
 //!
@@ -47,4 +49,5 @@ pub mod proxy;
 pub mod registry;
 pub mod summary;
 pub mod trials;
+pub mod versions;
 pub mod witness;

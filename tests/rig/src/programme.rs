@@ -9,6 +9,8 @@
 //! - `RIG_SEED`: the first seed.
 //! - `RIG_FOLDER`: where results go, and go on; without it each start begins anew in a folder below
 //!   the temporary one.
+//! - `RIG_NEXT`: a build of the next version, to be upgraded to; without it, this one is taken under another
+//!   version's name.
 //! - what a fault has of its own: its file says which.
 
 use std::path::PathBuf;
@@ -42,6 +44,10 @@ pub(crate) fn seed() -> Option<u64> {
 
 pub(crate) fn folder() -> Option<PathBuf> {
     std::env::var_os("RIG_FOLDER").map(PathBuf::from)
+}
+
+pub(crate) fn next_version() -> Option<PathBuf> {
+    std::env::var_os("RIG_NEXT").map(PathBuf::from)
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -12,11 +12,13 @@ mod commit_answers_are_lost;
 mod connections_are_exhausted;
 mod daemon_is_cut_off_from_postgres;
 mod daemon_is_killed;
+mod daemons_are_upgraded;
 mod disks_are_full;
 mod docker_answers_are_lost;
 mod docker_is_slow;
 mod dockerd_is_killed;
 mod engine_does_not_answer;
+mod fail_points;
 mod files_are_poisoned;
 mod listening_is_black_holed;
 mod many_containers_exit_at_once;
@@ -32,6 +34,8 @@ mod schedules_come_due_together;
 mod soak;
 mod stages_are_killed;
 mod ticks_are_missed;
+mod webhooks_come_in_crowds;
+mod webhooks_do_not_come;
 
 use std::time::{Duration, Instant};
 
