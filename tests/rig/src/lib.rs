@@ -4,7 +4,6 @@
 //! - [`proxy::FaultProxy`] stands between a daemon and Postgres or Docker and breaks what passes.
 //! - [`engine::PrivateEngine`] and [`cluster::PrivateCluster`] are a dockerd and a Postgres of a
 //!   test's own, to be killed, frozen and restarted.
-//! - [`registry::Registry`] has an image that engines can fetch.
 //! - [`failover::Past`] brings a database back as it was some seconds ago; [`crowd::Crowd`] takes all
 //!   of its connections; [`clock::Clocks`] are the database's clock and the daemons', to jump.
 //! - [`poison`] makes DAG files as nobody should write them.

@@ -77,7 +77,7 @@ async fn taken_over(noted: bool) -> String {
     place.store.stop_daemon(place.daemon).await.unwrap();
     let heir = register(&place.store, "heir").await;
     let request = request(heir, 8);
-    let adopted = store.adoptable(&request, &[], Duration::ZERO);
+    let adopted = store.adoptable(&request, &[], Duration::ZERO, &[]);
     assert_eq!(adopted.await.unwrap().len(), 1, "the good one");
     assert_eq!(only(&store).await.name, poisoned.to_string());
     assert_eq!(store.check_invariants().await.unwrap(), []);

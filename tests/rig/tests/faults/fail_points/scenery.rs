@@ -34,12 +34,13 @@ const NEIGHBOUR: &str = "insert into daemon (id, host, pid, version, started_at,
 /// An installation with one daemon, which is down.
 pub(super) fn fleet(seed: u64) -> Fleet {
     let registry = Registry::start();
+    let image = registry.publish("base", seed);
     let options = FleetOptions {
         parallelism: 8,
         more: CONFIGURATION.to_owned(),
         ..FleetOptions::new(seed)
     };
-    let mut fleet = Fleet::start(&options, |witness| files(witness, registry.image()));
+    let mut fleet = Fleet::start(&options, |witness| files(witness, &image));
     let _ = fleet.cluster.sql(NEIGHBOUR);
     let _ = fleet.first_mut().stop();
     fleet
