@@ -287,7 +287,7 @@ type AttemptsByStage = HashMap<(i64, i32), Result<Vec<Attempt>>>;
 
 async fn load_attempts(connection: &mut PgConnection, ids: &[i64]) -> Result<AttemptsByStage> {
     let rows = sqlx::query!(
-        "select id, run, stage, state, queued_at, claimed_at, started_at, finished_at, outcome, reason_code,
+        "select id, run, stage, number, state, queued_at, claimed_at, started_at, finished_at, outcome, reason_code,
              reason_message, stop_requested_at, stop_code, stop_message
          from attempt where run = any($1) order by run, stage, number",
         ids
@@ -325,6 +325,11 @@ async fn load_attempts(connection: &mut PgConnection, ids: &[i64]) -> Result<Att
             .entry((row.run, row.stage))
             .or_insert_with(|| Ok(Vec::new()));
         match (list.as_mut(), attempt) {
+            // Whoever holds an attempt finds it by its number.
+            (Ok(earlier), Ok(_)) if usize::try_from(row.number) != Ok(earlier.len() + 1) => {
+                let problem = format!("its number is {}, after {}", row.number, earlier.len());
+                *list = Err(Error::corrupt(what(), problem));
+            }
             (Ok(list), Ok(attempt)) => list.push(attempt),
             (Ok(_), Err(error)) => *list = Err(error),
             (Err(_), _) => {}

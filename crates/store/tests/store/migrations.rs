@@ -76,6 +76,11 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_125_000_007,
         "update daemon set troubles = '[{\"kind\": \"engine\", \"what\": \"x\", \"since\": \"2026-11-25T00:00:00Z\"}]';",
     ),
+    (20_261_127_000_001, "update daemon set lease_seconds = 15;"),
+    (
+        20_261_127_000_002,
+        "update attempt set queued_at = now() - interval '1 s';",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

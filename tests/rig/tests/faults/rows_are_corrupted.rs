@@ -104,7 +104,7 @@ const RUNS: [Corruption; 43] = [
         "insert into stage_run (run, position, name, state) values ($run, 9, 'x', 'waiting')",
         Held,
     ),
-    ("delete from stage_run where run = $run", Held),
+    ("delete from stage_run where run = $run", Alone),
     (
         "update attempt set state = 'dreaming' where run = $run",
         Refused,
@@ -234,6 +234,9 @@ const REPOS: [Corruption; 13] = [
 
 /// How soon a run ends that nothing is wrong with.
 const GOES_ON: Duration = Duration::from_secs(15);
+
+/// How long it may take until everything was looked at: a repo is, at the latest, after a minute.
+const HELD_BACK: Duration = Duration::from_secs(90);
 
 fn name(class: &str, number: usize) -> String {
     format!("{class}{number}")
@@ -382,7 +385,7 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
         left.map(|tried| tried.sql.clone()).collect()
     };
     let begun = Instant::now();
-    while !missing(&held()).is_empty() && begun.elapsed() < Duration::from_secs(30) {
+    while !missing(&held()).is_empty() && begun.elapsed() < HELD_BACK {
         std::thread::sleep(Duration::from_millis(200));
     }
     let held = held();
