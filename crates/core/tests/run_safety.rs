@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use trainyard_core::event::{Effect, Event};
 use trainyard_core::outcome::Outcome;
-use trainyard_core::run::{AttemptState, Run, RunPhase, StageRun, StageState};
+use trainyard_core::run::{Run, RunPhase, StageRun, StageState};
 use trainyard_core::stage::RunOn;
 
 use crate::world::{Told, cases, play, stories};

@@ -16,7 +16,7 @@ use trainyard_tests::wait::until;
 use crate::{BOUND, tell};
 
 /// The gate's herd, and the long programme's.
-const SCHEDULES: u64 = 1_000;
+const SCHEDULES: u64 = 500;
 const LONG_SCHEDULES: u64 = 10_000;
 
 /// How long after their moment all runs are there.

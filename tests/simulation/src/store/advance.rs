@@ -7,7 +7,7 @@ use std::time::Duration;
 use trainyard_core::event::{Effect, Event};
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::overlap::{Verdict, judge};
-use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, RunPhase};
+use trainyard_core::run::{AttemptRef, CancelledBy, RunPhase};
 use trainyard_core::transition::{apply, step};
 use uuid::Uuid;
 
