@@ -78,6 +78,8 @@ fn a_run_that_cannot_be_read_any_more_is_held_back_shown_and_ended_by_hand() {
         message.contains("quarantine") && message.contains("cannot be read"),
         "{message}"
     );
+    let again = daemon.cli(&["run", "cancel", &sick.to_string()]);
+    assert!(again.stderr.contains("has ended already"), "{again:#?}");
     until_true("the removal of its container", BOUND, || {
         containers_of(instance.trim()).is_empty()
     });

@@ -119,12 +119,15 @@ pub(crate) async fn cancel(
     let event = Event::CancelRequested {
         by: CancelledBy::Actor(caller),
     };
-    let advanced = match state.store().advance(id, &[event]).await {
-        Ok(advanced) => advanced,
+    let advanced = state.store().advance(id, &[event]).await;
+    let summary = state.store().run_summary(id).await?;
+    let is_refused = match advanced {
+        Ok(advanced) => !advanced.refused.is_empty(),
+        // One that cannot be read and was given up has ended all the same.
+        Err(_) if summary.finished_at.is_some() => true,
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
-    let summary = state.store().run_summary(id).await?;
-    if !advanced.refused.is_empty() {
+    if is_refused {
         let message = format!("run {run} has ended already: {}", summary.state.as_str());
         return Err(ApiError::conflict(message));
     }
