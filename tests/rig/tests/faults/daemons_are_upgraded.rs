@@ -2,7 +2,7 @@
 //! version in the same way. Nothing is lost, nothing runs twice, and logs are whole. A version that is older
 //! than the database goes on while it runs, and refuses to start.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
@@ -108,13 +108,13 @@ impl Upgrade {
     }
 
     /// Replaces one daemon after the other. Returns the longest time until what it held was in hand again.
-    fn roll(&mut self, program: &PathBuf, first: usize) -> Duration {
+    fn roll(&mut self, program: &Path, first: usize) -> Duration {
         let mut longest = Duration::ZERO;
         for number in [first, 1 - first] {
             let begun = Instant::now();
             self.dismiss(number);
             let daemon = &mut self.fleet.daemons[number];
-            daemon.set_program(program.clone());
+            daemon.set_program(program.to_owned());
             daemon.start();
             self.in_hand();
             longest = longest.max(begun.elapsed());

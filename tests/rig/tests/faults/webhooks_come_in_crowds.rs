@@ -233,9 +233,9 @@ fn send(url: &str, deliveries: &[Delivery], every: Duration) -> Vec<Answer> {
         let client = http_client();
         let mut due = Instant::now();
         let mut sent = Vec::new();
-        for delivery in deliveries.iter().cloned() {
+        for delivery in deliveries {
             tokio::time::sleep_until(due.into()).await;
-            let (client, url) = (client.clone(), url.to_owned());
+            let (client, url, delivery) = (client.clone(), url.to_owned(), delivery.clone());
             sent.push(tokio::spawn(async move {
                 let answer = delivery.post(&client, &url, REPO).await;
                 (due.elapsed(), answer)

@@ -61,38 +61,26 @@ pub(super) struct Title {
 
 /// Plays these acts to their end. Returns what was not as it should be.
 pub(super) fn play(player: &mut Player<'_>, acts: &[Act], mishaps: Mishaps) -> Vec<String> {
-    let t0 = std::time::Instant::now();
-    macro_rules! lap {
-        ($w:expr) => {
-            eprintln!("LAP {} {:?} {:?}", $w, acts, t0.elapsed());
-        };
-    }
     let title = clear_the_stage(player);
-    lap!("clear");
     start(player, mishaps);
-    lap!("start");
     let has = |act| acts.contains(&act);
     let seat = has(Act::Seat).then(|| Seat::enter(player, &title));
     let push = has(Act::Push).then(|| Push::enter(player, &title));
     let mut seat = seat.map(|seat| seat.spoil(player));
     let office = has(Act::Office).then(|| Office::enter(player, &title));
-    lap!("entered");
     let mut codes = Vec::new();
     if push.is_some() || seat.is_some() {
         codes.push(player.stop());
         player.start();
     }
-    lap!("restarted");
     if let Some(seat) = &mut seat {
         seat.heal(player);
     }
-    lap!("healed");
     let left = format!(
         "select count(*) from run where id > {} and phase <> 'finished'",
         title.last
     );
     player.until_sql("the end of all runs", &left, "0");
-    lap!("ended");
     let mut wrong = Vec::new();
     let mut ends = Vec::new();
     if let Some(office) = office {
@@ -106,16 +94,13 @@ pub(super) fn play(player: &mut Player<'_>, acts: &[Act], mishaps: Mishaps) -> V
     if seat.is_some() {
         ends.extend(Seat::ENDS);
     }
-    lap!("closed");
     wrong.extend(judge(player, &title, ends));
-    lap!("judged");
     player.see_to_it();
     codes.push(player.stop());
     // One that was killed by a signal is told of as a fall.
     for code in codes.into_iter().flatten().filter(|code| *code != 0) {
         wrong.push(format!("a stop ended with {code}"));
     }
-    lap!("stopped");
     wrong
 }
 
@@ -126,6 +111,11 @@ fn clear_the_stage(player: &mut Player<'_>) -> Title {
     let engine = &player.fleet.engine;
     let volumes = engine.docker(&["volume", "ls", "-q", "--filter", VOLUMES]);
     for volume in volumes.lines() {
+        // A container that filled it is left where its removal failed; the next daemon would remove it.
+        let left = format!("volume={volume}");
+        for container in engine.docker(&["ps", "-aq", "--filter", &left]).lines() {
+            let _ = engine.docker(&["rm", container]);
+        }
         let _ = engine.docker(&["volume", "rm", volume]);
     }
     Title {
