@@ -50,7 +50,8 @@ pub struct LogSlice {
 
 impl Store {
     /// Adds to the log of an attempt. Durable when it returns; the same chunks told again at once, as
-    /// after a lost answer, are stored once.
+    /// after a lost answer, are stored once: known by the same content and the same cursor, since a program may
+    /// print the same again and again.
     ///
     /// # Errors
     /// `Fenced`, or trouble with the database.
@@ -75,7 +76,9 @@ impl Store {
             told_before as (
                 select from (
                     select content from log_chunk where attempt = $1 order by start_offset desc limit 1
-                ) last where content = $3
+                ) last, attempt_log l
+                where last.content = $3 and l.attempt = $1
+                    and ($5::bigint is null or ($5, $6::bigint) = (l.cursor_major, l.cursor_minor))
             ),
             head as (
                 insert into attempt_log (attempt, length, cursor_major, cursor_minor)

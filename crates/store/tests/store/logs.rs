@@ -112,6 +112,19 @@ async fn the_same_piece_told_again_after_a_lost_answer_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_text_printed_again_is_stored_again() {
+    let (place, claim) = started().await;
+    let piece = lines(0, 50);
+    // As of a long line, whose pieces all have the same time.
+    for cursor in 1..=3 {
+        append(&place.store, &claim, &piece, cursor).await;
+        append(&place.store, &claim, &piece, cursor).await;
+    }
+    let all = place.store.read_log(claim.attempt, 0, 1 << 20).await;
+    assert_eq!(text(&all.unwrap()), piece.repeat(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_complete_once_its_attempt_has_ended() {
     let (place, claim) = started().await;
     append(&place.store, &claim, &lines(0, 5), 1).await;
