@@ -38,8 +38,12 @@ const SETTLE: Duration = Duration::from_millis(300);
 const REOPEN: Duration = Duration::from_millis(250);
 
 /// How long the log of an ended container may say nothing before it is opened again: the connection
-/// may have died without a word.
+/// may have died without a word. It doubles each time: an engine that is busy, and has a large log to look
+/// through for what is still to be read, says nothing for a while, and begins anew when it is asked again.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// The longest that it may.
+const SILENCE_AT_MOST: Duration = Duration::from_secs(60);
 
 /// How far a log was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,7 @@ impl LogPump {
         drain: Duration,
     ) -> Result<LogEnd, FencedOff> {
         let mut give_up: Option<Instant> = None;
+        let mut silence = SILENCE;
         tokio::select! {
             biased;
             () = turns_true(&mut gone) => {}
@@ -109,7 +114,7 @@ impl LogPump {
                     continue;
                 }
             };
-            let mut silent_at = give_up.map(|_| Instant::now() + SILENCE);
+            let mut silent_at = give_up.map(|_| Instant::now() + silence);
             loop {
                 // What is rare goes first, so that a program that never stops printing does not keep
                 // it waiting.
@@ -125,7 +130,8 @@ impl LogPump {
                     Heard::Frame(Ok(frame)) => {
                         self.take(&frame, ledger).await?;
                         give_up = give_up.map(|_| Instant::now() + drain);
-                        silent_at = give_up.map(|_| Instant::now() + SILENCE);
+                        silence = SILENCE;
+                        silent_at = give_up.map(|_| Instant::now() + silence);
                     }
                     Heard::Frame(Err(error)) if error.kind == ErrorKind::Gone => {
                         break 'reopen LogEnd::CutShort;
@@ -155,10 +161,11 @@ impl LogPump {
                     }
                     Heard::Gone => {
                         give_up = Some(Instant::now() + drain);
-                        silent_at = Some(Instant::now() + SILENCE);
+                        silent_at = Some(Instant::now() + silence);
                     }
                     Heard::Nothing => {
                         debug!(attempt = %handle.attempt, "the log of an ended container says nothing; opening it again");
+                        silence = (silence * 2).min(SILENCE_AT_MOST);
                         continue 'reopen;
                     }
                     Heard::TooLate => {

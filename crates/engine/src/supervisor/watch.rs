@@ -24,8 +24,9 @@ const STOP_AGAIN: Duration = Duration::from_secs(30);
 /// How long an engine that answers may take to show a start that it did not confirm.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
-/// How long the rest of the log may take once the container has ended.
-const LOG_DRAIN: Duration = Duration::from_secs(30);
+/// How long nothing of the rest of the log may come once the container has ended. An engine on a busy host
+/// takes its time to look through a large one.
+const LOG_DRAIN: Duration = Duration::from_secs(120);
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     /// Follows a started container to its end.

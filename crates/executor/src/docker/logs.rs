@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bollard::Docker as Client;
 use bollard::container::LogOutput;
@@ -35,9 +36,10 @@ use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
 /// How far times may run backwards, in seconds.
 const LATE: i64 = 1;
 
-/// Of so many frames that were read before one is passed on, empty. A program that prints fast fills a second
-/// with more of them than can be skipped in the time after which silence counts as a dead connection.
-const SIGN_OF_LIFE: u64 = 1024;
+/// While frames come that were read before, one is passed on every so often, empty. A program that prints fast
+/// fills a second with more of them than can be skipped in the time after which silence counts as a dead
+/// connection.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// Opens the log after a cursor. What is wrong shows with the first frame.
 pub(super) fn open(
@@ -64,7 +66,8 @@ struct Reader {
     position: Position,
     sent: BoxStream<'static, Result<LogOutput, bollard::errors::Error>>,
     following: bool,
-    skipped: u64,
+    /// When a frame was last passed on.
+    passed: Instant,
     ends: Arc<Ends>,
 }
 
@@ -103,7 +106,7 @@ impl Reader {
             position,
             sent,
             following: follow,
-            skipped: 0,
+            passed: Instant::now(),
             ends,
         }
     }
@@ -113,8 +116,8 @@ impl Reader {
             match self.sent.next().await {
                 Some(Ok(output)) => match frame(output, &mut self.position) {
                     Ok(frame) if frame.bytes.is_empty() => {
-                        self.skipped += 1;
-                        if self.skipped.is_multiple_of(SIGN_OF_LIFE) {
+                        if self.passed.elapsed() >= SIGN_OF_LIFE {
+                            self.passed = Instant::now();
                             return Some(Ok(frame));
                         }
                     }
@@ -234,8 +237,14 @@ impl Position {
 
     /// The same place, for reading once more since its second.
     fn again(&self) -> Self {
+        // What was to be skipped and did not come yet may be younger than all that did.
+        let skip_until = if self.skip > 0 {
+            self.skip_until
+        } else {
+            self.newest
+        };
         Self {
-            skip_until: self.newest,
+            skip_until,
             ..Self::after(Some(self.cursor()))
         }
     }
