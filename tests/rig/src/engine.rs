@@ -245,6 +245,35 @@ impl PrivateEngine {
             .collect()
     }
 
+    /// The first process of a running container, by its number on this host.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn first_process(&self, container: &str) -> u32 {
+        let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]);
+        pid.parse().unwrap()
+    }
+
+    /// What the first process of a running container has started.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn programs(&self, container: &str) -> Vec<u32> {
+        processes::children_of(self.first_process(container))
+    }
+
+    /// The folder of its own of a container, with its log.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn folder_of(&self, container: &str) -> PathBuf {
+        let log = self.docker(&["inspect", "-f", "{{.LogPath}}", container]);
+        Path::new(&log).parent().unwrap().to_owned()
+    }
+
     /// All that dockerd printed, over all its starts.
     #[must_use]
     pub fn log(&self) -> String {

@@ -21,6 +21,7 @@ mod engine_does_not_answer;
 mod fail_points;
 mod files_are_poisoned;
 mod listening_is_black_holed;
+mod logs_are_vast;
 mod many_containers_exit_at_once;
 mod owner_is_paused;
 mod postgres_goes_back_in_time;

@@ -1,0 +1,266 @@
+//! F24: a stage prints a line without end, a vast log, as fast as it can, or what is no text, and viewers of its
+//! log do not read. The stage goes on at its pace, the daemon does not swell, the engine's own log stays bounded,
+//! other runs pass by, and what is kept has its beginning, its end, and a mark where something was left out.
+//!
+//! `RIG_LINE_MIB`, `RIG_LOG_MIB`, `RIG_LINES` and `RIG_BINARY_MIB` say how much is printed.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::argument;
+use trainyard_rig::trials::{Trial, Trials, Verdict};
+use trainyard_tests::engine::IMAGE;
+use trainyard_tests::wait::{until, until_true};
+
+use crate::{BOUND, tell, timed};
+
+/// What the daemon may grow by.
+const GROWTH: u64 = 64 << 20;
+
+/// What the engine keeps of one container: 128 MiB in two files, the last of which may be a line too long.
+const SPILL: u64 = (128 << 20) + (1 << 20);
+
+/// What is kept of a log, and a batch that comes before what lies in the middle goes.
+const KEPT: u64 = (16 << 20) + (1 << 20);
+
+/// How much longer than before, and than four times as long, the run of somebody else may take meanwhile: the
+/// machine is busy with printing.
+const BESIDE: Duration = Duration::from_secs(10);
+
+/// How many do not read.
+const VIEWERS: usize = 20;
+
+/// Tries one way to print.
+fn printing(what: &str, print: &str, mebibytes: u64) {
+    let trials = Trials::new(
+        &format!("F24 {what}"),
+        "64 MiB of growth, first and last line kept, nobody held up",
+        1,
+    )
+    .long(3);
+    let summary = trials.run(
+        |trial: Trial| {
+            let mut fleet = Fleet::start(&FleetOptions::new(trial.seed), |witness| {
+                let gate = witness.gate("go-$TRAINYARD_RUN_ID");
+                let prints = witness.script(&format!("{gate}; {print}"));
+                let beside = witness.script("true");
+                vec![
+                    (
+                        "dags/dag.yaml".to_owned(),
+                        format!(
+                            "stages:\n  prints: {{image: \"{IMAGE}\", checkout: false, \
+                             run: 'echo the first line; {prints}; echo the last line'}}\n"
+                        ),
+                    ),
+                    (
+                        "dags/beside.yaml".to_owned(),
+                        format!(
+                            "stages:\n  s: {{image: \"{IMAGE}\", checkout: false, run: '{beside}'}}\n"
+                        ),
+                    ),
+                ]
+            });
+            // The proxy passes on frame by frame, and would be what all wait for.
+            let socket = format!("unix://{}", fleet.engine.socket().display());
+            let past_it = ("TRAINYARD_DOCKER_HOST".to_owned(), socket);
+            let daemon = fleet.first_mut();
+            daemon.set_variables(vec![past_it]);
+            daemon.restart_after(Duration::ZERO);
+            fleet
+        },
+        |_, fleet| {
+            let bound = BOUND + Duration::from_secs(mebibytes);
+            let run = fleet.trigger();
+            let attempt = format!("{run}.prints.1");
+            let account = || fleet.witness.accounts().get(&attempt).copied().unwrap_or_default();
+            until_true("the start of what prints", BOUND, || account().starts == 1);
+            let container = until("its container", BOUND, || {
+                let label = "label=io.trainyard.stage=prints";
+                let found = fleet.engine.docker(&["ps", "--quiet", "--filter", label]);
+                if found.is_empty() { Err(found) } else { Ok(found) }
+            });
+            let folder = fleet.engine.folder_of(&container);
+            let quiet = beside(fleet);
+            let viewers: Vec<TcpStream> = (0..VIEWERS).map(|_| viewer(fleet, run)).collect();
+            let before = fleet.first().memory();
+            let (mut memory, mut spill) = (before, 0);
+            let ended = AtomicBool::new(false);
+            let (mut slowest, mut passed) = (Duration::ZERO, 0);
+            fleet.witness.open(&format!("go-{run}"));
+            let begun = Instant::now();
+            let mut printed = Duration::ZERO;
+            let fleet: &Fleet = fleet;
+            std::thread::scope(|scope| {
+                let others = scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        slowest = beside(fleet).max(slowest);
+                        passed += 1;
+                    }
+                });
+                // The viewers do not read all the while: a stage that waited for them would never end.
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    until("all that it prints", bound, || {
+                        memory = fleet.first().memory().max(memory);
+                        spill = size_of(&folder).max(spill);
+                        if account().ends == 1 { Ok(()) } else { Err("not yet".to_owned()) }
+                    });
+                    printed = begun.elapsed();
+                    until("the end of its run", bound, || {
+                        memory = fleet.first().memory().max(memory);
+                        let state = fleet.cluster.sql(&format!("select finished_at is not null from run where id = {run}"));
+                        if state == "t" { Ok(()) } else { Err(state) }
+                    });
+                }));
+                ended.store(true, Ordering::Relaxed);
+                let _ = others.join();
+                done.unwrap();
+            });
+            let recovery = begun.elapsed().saturating_sub(printed);
+            drop(viewers);
+            let shown = fleet.finished(run, BOUND);
+            let mut violations = fleet.violations();
+            if shown["state"] != "succeeded" {
+                violations.push(format!("the run did not succeed: {shown}"));
+            }
+            let growth = memory.saturating_sub(before);
+            let stored = stored(fleet, run);
+            tell(&format!(
+                "F24 {what}: printed in {printed:.1?}, read {recovery:.1?} later, grew by {} MiB, at most {} MiB in the \
+                 engine's log, {} MiB kept; a run beside took {slowest:.2?} at most ({passed} of them, {quiet:.2?} before)",
+                growth >> 20,
+                spill >> 20,
+                stored >> 20,
+            ));
+            for (what, figure, most) in [
+                ("the daemon grew by", growth, GROWTH),
+                ("the engine's log took", spill, SPILL),
+                ("of the log was kept", stored, KEPT),
+            ] {
+                if figure > most {
+                    violations.push(format!("{what} {figure} bytes"));
+                }
+            }
+            if slowest > BESIDE + 4 * quiet {
+                violations.push(format!("a run beside took {slowest:?}"));
+            }
+            violations.extend(judge_log(fleet, run, mebibytes));
+            Verdict {
+                violations,
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
+
+/// How long a run beside takes, from its trigger to its end.
+fn beside(fleet: &Fleet) -> Duration {
+    let (_, took) = timed(|| {
+        let run = fleet.first().get().json(&["dag", "trigger", "beside"]);
+        fleet.finished(run["id"].as_i64().unwrap(), BOUND)
+    });
+    took
+}
+
+/// What the files of a folder take, in bytes; nothing where it is gone.
+fn size_of(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| file.metadata().ok())
+        .filter(std::fs::Metadata::is_file)
+        .map(|about| about.len())
+        .sum()
+}
+
+/// How many bytes are kept of a run's log.
+fn stored(fleet: &Fleet, run: i64) -> u64 {
+    let sum = fleet.cluster.sql(&format!(
+        "select coalesce(sum(c.length), 0) from log_chunk c join attempt a on a.id = c.attempt where a.run = {run}"
+    ));
+    sum.parse().unwrap()
+}
+
+/// What is wrong with a log of which so much was printed.
+fn judge_log(fleet: &Fleet, run: i64, mebibytes: u64) -> Vec<String> {
+    let log = fleet
+        .first()
+        .get()
+        .cli(&["run", "logs", &run.to_string()])
+        .good()
+        .stdout;
+    let lines: Vec<&str> = log.lines().collect();
+    let (first, last) = (lines.first().copied(), lines.last().copied());
+    let mut violations = Vec::new();
+    if !first.is_some_and(|line| line.ends_with("the first line")) {
+        violations.push(format!("it begins with {first:?}"));
+    }
+    if !last.is_some_and(|line| line.ends_with("the last line")) {
+        let end: String = last.unwrap_or_default().chars().take(200).collect();
+        violations.push(format!("it ends with {end:?}"));
+    }
+    let marks = lines
+        .iter()
+        .filter(|line| line.contains(" of log are not kept"))
+        .count();
+    if mebibytes > 17 && marks != 1 {
+        violations.push(format!("{marks} marks tell that something was left out"));
+    }
+    violations
+}
+
+/// Asks for a log, and never reads the answer.
+fn viewer(fleet: &Fleet, run: i64) -> TcpStream {
+    let daemon = fleet.first().get();
+    let address = daemon.url().trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).unwrap();
+    let token = daemon.token();
+    write!(
+        connection,
+        "GET /api/v1/runs/{run}/stages/prints/log?wait_seconds=50 HTTP/1.1\r\nHost: {address}\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    )
+    .unwrap();
+    connection
+}
+
+#[test]
+fn a_line_without_end_is_cut() {
+    let size = argument("RIG_LINE_MIB", 100, 100);
+    let bytes = size << 20;
+    let print = format!("head -c {bytes} /dev/zero | tr \"\\0\" x; echo");
+    printing("a line without end", &print, size);
+}
+
+#[test]
+fn of_a_vast_log_the_beginning_and_the_end_are_kept() {
+    let size = argument("RIG_LOG_MIB", 200, 10_240);
+    let line = "0123456789".repeat(100);
+    let print = format!("yes {line} | head -c {}; echo", size << 20);
+    printing("a vast log", &print, size);
+}
+
+/// Lines of a usual length. Docker 20.10 holds up to a megabyte of what was printed before it is in its log, and
+/// closes the log two seconds after the program's end: of lines of two bytes, as `yes` alone prints them, that is
+/// half a million entries, whose last a busy machine does not write in time. Nobody can read those.
+#[test]
+fn a_stage_prints_as_fast_as_it_can() {
+    let lines = argument("RIG_LINES", 200_000, 60_000_000);
+    let line = "0123456789".repeat(4);
+    // With the time that stands before each where it is kept.
+    let mebibytes = (lines * 74) >> 20;
+    let print = format!("yes {line} | head -n {lines}");
+    printing("lines at full speed", &print, mebibytes);
+}
+
+#[test]
+fn what_is_no_text_is_kept_as_well_as_can_be() {
+    let size = argument("RIG_BINARY_MIB", 8, 200);
+    let print = format!("head -c {} /dev/urandom; echo", size << 20);
+    // What is no character takes three bytes.
+    printing("no text", &print, 2 * size);
+}
