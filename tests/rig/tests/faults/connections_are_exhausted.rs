@@ -48,9 +48,74 @@ fn the_daemon_waits_and_goes_on() {
                 fleet.witness.ended() == ended + STAGES
             });
             until_true("a full house", BOUND, || crowd.refused() > FULL);
+            let (state, reasons) = fleet.first().get().readiness();
+            let refused = fleet.first().get().cli(&["dag", "trigger", "dag"]);
             drop(crowd);
             let (_, recovery) = timed(|| fleet.finished(run, BOUND));
             let mut verdict = judge(fleet, run, Some(recovery));
+            if state != "unready" || !reasons.contains("the database does not answer") {
+                verdict
+                    .violations
+                    .push(format!("health said {state}: {reasons}"));
+            }
+            if refused.code == Some(0) || !refused.stderr.contains("does not answer") {
+                verdict
+                    .violations
+                    .push(format!("what had no place was told so: {refused:?}"));
+            }
+            if recovery > Duration::from_secs(5) {
+                verdict
+                    .violations
+                    .push(format!("recovered after {recovery:?}"));
+            }
+            verdict
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
+
+#[test]
+fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
+    let trials = Trials::new(
+        "F26 connections exhausted at a start",
+        "told in words, adopted 5 s after the release",
+        1,
+    )
+    .long(10);
+    let summary = trials.run(
+        |trial| {
+            let options = FleetOptions {
+                max_connections: CONNECTIONS,
+                ..FleetOptions::new(trial.seed)
+            };
+            Fleet::with_wide_dag(&options, STAGES, |witness| {
+                witness.gate("go-$TRAINYARD_RUN_ID")
+            })
+        },
+        |_, fleet| {
+            let started = fleet.witness.started();
+            let run = fleet.trigger();
+            until_true("the start of all stages", BOUND, || {
+                fleet.witness.started() == started + STAGES
+            });
+            fleet.first_mut().kill();
+            let crowd = Crowd::gather(&fleet.cluster);
+            until_true("a crowd", BOUND, || crowd.refused() > FULL);
+            let begun = fleet.first_mut().try_start();
+            drop(crowd);
+            let (_, recovery) = timed(|| {
+                fleet.first_mut().start();
+                fleet.witness.open(&format!("go-{run}"));
+                fleet.finished(run, BOUND)
+            });
+            let mut verdict = judge(fleet, run, Some(recovery));
+            match begun {
+                Err(said) if said.contains("too many clients") => {}
+                other => verdict
+                    .violations
+                    .push(format!("a start without a place: {other:?}")),
+            }
             if recovery > Duration::from_secs(5) {
                 verdict
                     .violations
