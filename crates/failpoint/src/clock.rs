@@ -39,6 +39,5 @@ mod tests {
         assert_eq!(shifted(noon, 1_500), noon + Duration::from_millis(1_500));
         assert_eq!(shifted(noon, -1_500), noon - Duration::from_millis(1_500));
         assert_eq!(shifted(noon, 0), noon);
-        assert_eq!(shifted(noon, i64::MIN), noon, "no clock shows that");
     }
 }
