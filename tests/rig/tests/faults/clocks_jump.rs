@@ -224,7 +224,7 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
     let trials = Trials::new(
         "F17 clock jumps by 1 h, 1 d, there and back",
         "0 run twice, 0 ticks twice or left out, well in 15 s",
-        3,
+        2,
     )
     .long(240);
     let summary = trials.run(

@@ -35,7 +35,7 @@ fn running(fleet: &Fleet) -> i64 {
 
 #[test]
 fn with_live_restore_stages_go_on() {
-    let trials = Trials::new("F9 dockerd killed, live-restore", "0 lost, 0 duplicates", 2).long(25);
+    let trials = Trials::new("F9 dockerd killed, live-restore", "0 lost, 0 duplicates", 1).long(25);
     let summary = trials.run(
         |trial| fleet(trial.seed, true),
         |trial, fleet| {

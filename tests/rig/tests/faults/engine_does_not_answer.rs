@@ -37,6 +37,13 @@ fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
             until_true("the start of both stages", BOUND, || {
                 fleet.witness.started() == 2
             });
+            // A program runs before its engine has noted that; one that dies in between takes the network
+            // from it when it comes back.
+            let instance = fleet.cluster.sql("select id from instance");
+            until_true("two containers that the engine knows to run", BOUND, || {
+                let seen = fleet.engine.containers_of(&instance);
+                seen.iter().filter(|seen| seen.state == "running").count() == 2
+            });
             fleet.engine.kill(Killed::Dockerd);
             let (_, opened) = timed(|| {
                 until_true("a degraded daemon", BOUND, || degraded(fleet));

@@ -13,7 +13,7 @@ const STAGES: usize = 8;
 
 #[test]
 fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
-    let trials = Trials::new("F14 power cut", "0 false successes, 0 duplicates", 4).long(100);
+    let trials = Trials::new("F14 power cut", "0 false successes, 0 duplicates", 2).long(100);
     let summary = trials.run(
         |trial| {
             Fleet::with_wide_dag(&FleetOptions::new(trial.seed), STAGES, |_| {

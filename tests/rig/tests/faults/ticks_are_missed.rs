@@ -265,7 +265,7 @@ fn exactly_what_the_rule_says_is_made_up_for() {
     let trials = Trials::new(
         "F19 down for 1 min, 1 h, 1 d, 10 d, 30 d",
         "exactly the ticks of none, last, all; begun in 5 s",
-        5,
+        3,
     )
     .long(100);
     let summary = trials.run(
