@@ -33,7 +33,7 @@ use crate::{tell, timed};
 const IN_HAND: Duration = Duration::from_secs(5);
 
 /// How many places the gate tries each way.
-const SAMPLE: u32 = 6;
+const SAMPLE: u32 = 5;
 
 /// How many of a sample are of the attempt protocol, of four.
 const OF_THE_PROTOCOL: usize = 3;

@@ -238,7 +238,7 @@ fn a_line_without_end_is_cut() {
 
 #[test]
 fn of_a_vast_log_the_beginning_and_the_end_are_kept() {
-    let size = argument("RIG_LOG_MIB", 200, 10_240);
+    let size = argument("RIG_LOG_MIB", 100, 10_240);
     let line = "0123456789".repeat(100);
     let print = format!("yes {line} | head -c {}; echo", size << 20);
     printing("a vast log", &print, size);

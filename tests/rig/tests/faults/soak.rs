@@ -120,7 +120,7 @@ fn soak(fleet: &mut Fleet, dice: &mut Dice, length: Duration, between: Duration)
 
 #[test]
 fn every_run_succeeds_and_nothing_grows() {
-    let seconds = argument("RIG_SOAK_SECONDS", 30, 3_600);
+    let seconds = argument("RIG_SOAK_SECONDS", 20, 3_600);
     let between = argument("RIG_SOAK_FAULT_SECONDS", 6, 60);
     let trials = Trials::new(
         &format!("F29 soak of {seconds} s, a run a second, a fault every {between} s"),
