@@ -105,8 +105,13 @@ async fn fill(client: &Client, image: &str) -> Result<(), Error> {
                 let message = format!("the volume {} does not keep what is put into it", *NAME);
                 return Err(Error::new(ErrorKind::Engine, message));
             }
-            // Somebody else was done, and removed the loader.
-            Err(trouble) if trouble.text().contains("No such container") && tries < TRIES => {
+            // Somebody else was done, and removed the loader, or is about to: then its mounts are gone.
+            Err(trouble)
+                if tries < TRIES
+                    && ["No such container", "Could not find the file"]
+                        .iter()
+                        .any(|words| trouble.text().contains(words)) =>
+            {
                 debug!(trouble = trouble.text(), "the loader of the init is gone");
             }
             Err(trouble) if trouble.text().contains("No such image") => {
