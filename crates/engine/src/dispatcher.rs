@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
@@ -26,7 +27,6 @@ use trainyard_store::{
 };
 
 use crate::assignment::{Adopted, Assignment, Materials};
-use crate::clock;
 use crate::engine_watch::{EngineWatch, Watched};
 use crate::lease::{Lease, Leased, Tenure};
 use crate::panics::panic_text;
@@ -111,9 +111,8 @@ impl Dispatcher {
             let wait = match self.pass().await {
                 Ok(_) => TICK,
                 Err(error) => {
-                    if let trainyard_store::Error::DatabaseFull(_) = error {
-                        shared.store.condition().note_refusal_for_room(clock::now());
-                    }
+                    let now = Instant::now().into_std();
+                    shared.store.condition().heed(&error, now);
                     error!(%error, "attempts could not be claimed; trying again");
                     Duration::from_millis(500)
                 }

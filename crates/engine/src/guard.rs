@@ -155,8 +155,8 @@ impl Guard {
                 ));
             }
         }
-        let lately = clock::now() - REFUSED;
-        if self.store.condition().was_refused_for_room_since(lately) {
+        let (condition, now) = (self.store.condition(), Instant::now().into_std());
+        if condition.was_refused_for_room_within(REFUSED, now) {
             low.push("the disk of the database is full".to_owned());
         }
         let what = (!low.is_empty()).then(|| low.join(" and "));

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{error, warn};
 use trainyard_core::event::{AttemptEnd, Event};
 use trainyard_core::id::{AttemptId, Fence, RunId};
@@ -18,7 +19,6 @@ use trainyard_store::{
     Store,
 };
 
-use crate::clock;
 use crate::dispatcher::Dispatcher;
 use crate::ledger::{FencedOff, KeptOutput, Ledger};
 use crate::log_lines::Batch;
@@ -79,9 +79,8 @@ impl StoreLedger {
                     return Err(FencedOff);
                 }
                 Err(problem) => {
-                    if let Error::DatabaseFull(_) = problem {
-                        self.store.condition().note_refusal_for_room(clock::now());
-                    }
+                    let now = Instant::now().into_std();
+                    self.store.condition().heed(&problem, now);
                     if problem.is_transient() {
                         warn!(
                             error = &problem as &dyn std::error::Error,
@@ -136,7 +135,8 @@ impl Ledger for StoreLedger {
         let advanced = self
             .durably("a timeout", || self.store.advance(self.run, &passed))
             .await;
-        // Fenced off: whoever holds the attempt now has its own clock on it.
+        // It needs no fence: it names the attempt, which has run for so long whoever says so. A run that
+        // cannot be read is held back.
         drop(advanced);
     }
 

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use trainyard_core::Timestamp;
 use trainyard_core::id::DaemonId;
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::Store;
 
 /// What a trouble is about; a daemon has at most one of each.
@@ -92,7 +93,7 @@ impl fmt::Display for Trouble {
 #[derive(Debug, Default)]
 pub struct Condition {
     troubles: Mutex<BTreeMap<TroubleKind, Trouble>>,
-    refused_for_room: Mutex<Option<Timestamp>>,
+    refused_for_room: Mutex<Option<Instant>>,
 }
 
 impl Condition {
@@ -125,19 +126,22 @@ impl Condition {
         self.lock().keys().any(|kind| kind.pauses_claims())
     }
 
-    /// Notes that the database took no write for want of room on its disk. It answers all the same, and may
-    /// take others: what is small finds a place.
-    pub fn note_refusal_for_room(&self, now: Timestamp) {
-        *self.refusal_for_room() = Some(now);
+    /// Notes of an error whether the database took no write for want of room on its disk. It answers all the
+    /// same, and may take others: what is small finds a place.
+    pub fn heed(&self, error: &Error, now: Instant) {
+        if matches!(error, Error::DatabaseFull(_)) {
+            *self.refusal_for_room() = Some(now);
+        }
     }
 
-    /// Whether it did so since a moment.
+    /// Whether it did so within `time` before `now`.
     #[must_use]
-    pub fn was_refused_for_room_since(&self, moment: Timestamp) -> bool {
-        self.refusal_for_room().is_some_and(|at| at >= moment)
+    pub fn was_refused_for_room_within(&self, time: Duration, now: Instant) -> bool {
+        let refused = *self.refusal_for_room();
+        refused.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
-    fn refusal_for_room(&self) -> MutexGuard<'_, Option<Timestamp>> {
+    fn refusal_for_room(&self) -> MutexGuard<'_, Option<Instant>> {
         let guard = self.refused_for_room.lock();
         guard.unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,11 +200,15 @@ mod tests {
 
     #[test]
     fn a_refusal_for_room_counts_for_a_time() {
-        let condition = Condition::default();
-        assert!(!condition.was_refused_for_room_since(at(0)));
-        condition.note_refusal_for_room(at(5));
-        assert!(condition.was_refused_for_room_since(at(5)));
-        assert!(!condition.was_refused_for_room_since(at(6)));
+        let (condition, begun) = (Condition::default(), Instant::now());
+        let time = Duration::from_secs(5);
+        condition.heed(&Error::Contention(None), begun);
+        assert!(!condition.was_refused_for_room_within(time, begun));
+        let full = Error::DatabaseFull(Box::new(sqlx::Error::PoolClosed));
+        condition.heed(&full, begun);
+        assert!(condition.was_refused_for_room_within(time, begun + time));
+        let later = begun + time + Duration::from_millis(1);
+        assert!(!condition.was_refused_for_room_within(time, later));
     }
 
     #[test]
