@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use trainyard_core::Timestamp;
-use trainyard_store::{Error, Store};
+use trainyard_store::{Error, NextWake, Store};
 
 /// How many runs one pass takes at once.
 const RUNS_AT_ONCE: u32 = 200;
@@ -22,11 +22,11 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
     let mut wake = store.wakes().plan.subscribe();
     let mut shown = None;
     loop {
-        if let Err(error) = heed_clock(&store, &mut shown).await {
-            error!(%error, "the database's clock could not be read; trying again");
-        }
         let wait = match pass(&store).await {
-            Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
+            Ok(next) => {
+                heed_clock(&store, &mut shown, next.now).await;
+                next.wait.map_or(TICK, |wait| wait.min(TICK))
+            }
             Err(error) => {
                 error!(%error, "runs could not be planned; trying again");
                 TICK
@@ -42,23 +42,24 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
 
 /// Has all that waits planned anew where the database's clock shows less than it did, or may: nobody knows
 /// what it showed before this daemon.
-async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>) -> Result<(), Error> {
-    let now = store.now().await?;
+async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp) {
     if shown.is_none_or(|before| now < before) {
         if let Some(before) = shown {
             warn!(%before, %now, "the database's clock went back; what waits for a moment is looked at");
         }
-        store.look_again().await?;
+        if let Err(error) = store.look_again().await {
+            error!(%error, "what waits for a moment could not be made due; trying again");
+            return;
+        }
     }
     *shown = Some(now);
-    Ok(())
 }
 
-/// Plans all runs that are due. Returns how long until the next one is.
+/// Plans all runs that are due. Returns when the next one is.
 ///
 /// # Errors
 /// The database does not answer. A run that cannot be planned is held back.
-pub async fn pass(store: &Store) -> Result<Option<Duration>, Error> {
+pub async fn pass(store: &Store) -> Result<NextWake, Error> {
     loop {
         let due = store.due_runs(RUNS_AT_ONCE).await?;
         let count = due.len();

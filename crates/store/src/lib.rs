@@ -64,6 +64,7 @@ pub use quarantine::{Quarantined, Subject, Weight};
 pub use repos::{NewRepo, RepoCredentials, RepoToSync, SyncOutcome};
 pub use retention::{KeptImages, Pruned, Retention};
 pub use runs::advance::Advanced;
+pub use runs::due::NextWake;
 pub use runs::start::{NewRun, Recorded};
 pub use schedules::FireReport;
 pub use seal::SecretKey;

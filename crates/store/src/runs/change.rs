@@ -135,6 +135,7 @@ impl Changes {
                     .map(|(name, slots)| (name.to_string(), Value::from(*slots)))
                     .collect()
             });
+            // For a daemon of an earlier version beside this one, which counts by it what it starts.
             let timeout_ms = stage.timeout.map(|timeout| {
                 i64::try_from(timeout.as_millis())
                     .unwrap_or(i64::MAX)

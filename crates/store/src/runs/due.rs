@@ -12,6 +12,15 @@ use trainyard_failpoint::{Effect as _, Point};
 use crate::error::Result;
 use crate::store::Store;
 
+/// When the next run is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextWake {
+    /// What the database's clock showed.
+    pub now: Timestamp,
+    /// How long it is from then; zero where one is due, `None` where none will be by itself.
+    pub wait: Option<Duration>,
+}
+
 impl Store {
     /// Unfinished runs that are due, the longest due first.
     ///
@@ -46,29 +55,26 @@ impl Store {
         Ok(())
     }
 
-    /// What the database's clock shows.
+    /// When to look for due runs again.
     ///
     /// # Errors
     /// Trouble with the database.
-    pub async fn now(&self) -> Result<Timestamp> {
-        let row = sqlx::query!(r#"select clock_timestamp() as "now!""#);
-        Ok(row.fetch_one(&self.core.pool).await?.now)
-    }
-
-    /// How long until the next run is due; zero where one is, `None` where none will be by itself.
-    ///
-    /// # Errors
-    /// Trouble with the database.
-    pub async fn next_wake(&self) -> Result<Option<Duration>> {
+    pub async fn next_wake(&self) -> Result<NextWake> {
         let row = sqlx::query!(
-            "select extract(epoch from min(wake_at) - clock_timestamp())::double precision as seconds
-             from run r where wake_at is not null
-                and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)"
+            r#"with clock as materialized (select clock_timestamp() as now)
+            select now as "now!", extract(epoch from (
+                select min(wake_at) from run r where wake_at is not null
+                    and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)
+            ) - now)::double precision as seconds
+            from clock"#
         )
         .fetch_one(&self.core.pool)
         .await?;
-        Ok(row
-            .seconds
-            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+        Ok(NextWake {
+            now: row.now,
+            wait: row
+                .seconds
+                .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+        })
     }
 }

@@ -146,6 +146,7 @@ async fn planning_leaves_a_run_alone_that_is_held_back() {
             .next_wake()
             .await
             .unwrap()
+            .wait
             .is_none_or(|wait| !wait.is_zero())
     );
 }

@@ -213,6 +213,7 @@ async fn a_failed_stage_backs_off_and_the_run_is_due_when_that_ends() {
         .next_wake()
         .await
         .unwrap()
+        .wait
         .expect("the back-off ends");
     assert!(wait <= Duration::from_millis(300));
     let due = async {
@@ -247,7 +248,7 @@ async fn a_timeout_is_told_and_no_clock_of_the_database_brings_it_on() {
     place.store.plan(run).await.unwrap();
     let stops = || place.store.stop_requests(place.daemon);
     assert_eq!(stops().await.unwrap(), []);
-    assert_eq!(place.store.next_wake().await.unwrap(), None);
+    assert_eq!(place.store.next_wake().await.unwrap().wait, None);
     let passed = [Event::TimeoutPassed(claim.reference)];
     for _ in 0..2 {
         place.store.advance(run, &passed).await.unwrap();
