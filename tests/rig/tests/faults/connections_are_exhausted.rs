@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use trainyard_rig::crowd::Crowd;
 use trainyard_rig::fleet::{Fleet, FleetOptions};
-use trainyard_rig::trials::Trials;
+use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_rig::witness::Witness;
 use trainyard_tests::wait::until_true;
 
 use crate::{BOUND, judge, timed};
@@ -18,6 +19,24 @@ const CONNECTIONS: u32 = 30;
 /// How often outsiders are refused in a row before all places count as taken.
 const FULL: usize = 500;
 
+/// How soon all is well once there is a place.
+const RECOVERED: Duration = Duration::from_secs(5);
+
+fn fleet(seed: u64, work: impl FnOnce(&Witness) -> String) -> Fleet {
+    let options = FleetOptions {
+        max_connections: CONNECTIONS,
+        ..FleetOptions::new(seed)
+    };
+    Fleet::with_wide_dag(&options, STAGES, work)
+}
+
+fn in_time(mut verdict: Verdict) -> Verdict {
+    if let Some(late) = verdict.recovery.filter(|recovery| *recovery > RECOVERED) {
+        verdict.violations.push(format!("recovered after {late:?}"));
+    }
+    verdict
+}
+
 #[test]
 fn the_daemon_waits_and_goes_on() {
     let trials = Trials::new(
@@ -27,13 +46,7 @@ fn the_daemon_waits_and_goes_on() {
     )
     .long(10);
     let summary = trials.run(
-        |trial| {
-            let options = FleetOptions {
-                max_connections: CONNECTIONS,
-                ..FleetOptions::new(trial.seed)
-            };
-            Fleet::with_wide_dag(&options, STAGES, |_| "sleep 4".to_owned())
-        },
+        |trial| fleet(trial.seed, |_| "sleep 4".to_owned()),
         |_, fleet| {
             let (started, ended) = (fleet.witness.started(), fleet.witness.ended());
             let run = fleet.trigger();
@@ -63,12 +76,7 @@ fn the_daemon_waits_and_goes_on() {
                     .violations
                     .push(format!("what had no place was told so: {refused:?}"));
             }
-            if recovery > Duration::from_secs(5) {
-                verdict
-                    .violations
-                    .push(format!("recovered after {recovery:?}"));
-            }
-            verdict
+            in_time(verdict)
         },
         Fleet::testimony,
     );
@@ -84,15 +92,7 @@ fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
     )
     .long(10);
     let summary = trials.run(
-        |trial| {
-            let options = FleetOptions {
-                max_connections: CONNECTIONS,
-                ..FleetOptions::new(trial.seed)
-            };
-            Fleet::with_wide_dag(&options, STAGES, |witness| {
-                witness.gate("go-$TRAINYARD_RUN_ID")
-            })
-        },
+        |trial| fleet(trial.seed, |witness| witness.gate("go-$TRAINYARD_RUN_ID")),
         |_, fleet| {
             let started = fleet.witness.started();
             let run = fleet.trigger();
@@ -116,12 +116,7 @@ fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
                     .violations
                     .push(format!("a start without a place: {other:?}")),
             }
-            if recovery > Duration::from_secs(5) {
-                verdict
-                    .violations
-                    .push(format!("recovered after {recovery:?}"));
-            }
-            verdict
+            in_time(verdict)
         },
         Fleet::testimony,
     );
