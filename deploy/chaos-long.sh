@@ -11,11 +11,12 @@ export RIG_LONG=1
 export RIG_FOLDER=${RIG_FOLDER:-$PWD/.trainyard/chaos}
 mkdir -p "$RIG_FOLDER"
 
-cargo build --locked --package trainyard --features fail-points
+# As people run it; the gate is what tries a debug build, whose assertions are compiled in.
+cargo build --release --locked --package trainyard --features fail-points
 ended=0
 cargo run --locked --release --package trainyard-simulation --bin simulate -- \
     --seconds $((${HOURS:-1} * 3600)) --seed "${SEED:-$(date +%s)00000}" \
     --journal "$RIG_FOLDER/histories" --keep-going || ended=1
-cargo test --locked --package trainyard-rig --test faults -- --nocapture "$@" || ended=1
-cargo run --locked --quiet --package trainyard-rig --bin table -- "$RIG_FOLDER" || ended=1
+cargo test --release --locked --package trainyard-rig --test faults -- --nocapture "$@" || ended=1
+cargo run --release --locked --quiet --package trainyard-rig --bin table -- "$RIG_FOLDER" || ended=1
 exit "$ended"

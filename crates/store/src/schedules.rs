@@ -1,9 +1,9 @@
 //! Schedules: which ticks are due, and the runs for them.
 //!
 //! A tick, its run and the advance to the next tick are one transaction, under the DAG's lock: a
-//! crash loses no tick and repeats none.
+//! crash loses no tick and repeats none. DAGs that are due together share transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -19,22 +19,26 @@ use trainyard_core::name::ParamName;
 use trainyard_core::param::{self, GivenValue, ParamValue};
 use trainyard_core::schedule::{Due, Missed, due};
 use trainyard_failpoint::{Effect as _, Point};
+use uuid::Uuid;
 
-use crate::dags::{PinnedDag, pinned};
+use crate::dags::{PinnedDag, pinned_all};
 use crate::encoding;
 use crate::encoding::param::{ValuesDoc, values, values_doc};
 use crate::error::{Error, Result, repeated};
 use crate::quarantine::{Subject, Weight};
 use crate::runs::advance::Progress;
-use crate::runs::overlap::lock_dag;
 use crate::runs::start::{NewRun, Recorded, start_run_in};
 use crate::store::{Core, Store};
 
 /// How many DAGs one pass fires; more are left to the next, which is at once.
 const DAGS_AT_ONCE: i64 = 200;
 
-/// How many DAGs fire at the same time: their commits share the disk's time. Half of the connections that
-/// there are by default; the others are for whoever asks or runs something meanwhile.
+/// How many DAGs fire in one transaction: at midnight there may be thousands, and each commit waits for the
+/// disk.
+const FIRES_TOGETHER: usize = 16;
+
+/// How many such transactions are under way at the same time. Half of the connections that there are by
+/// default; the others are for whoever asks or runs something meanwhile.
 const FIRES_AT_ONCE: usize = 4;
 
 /// What a look at the schedules did.
@@ -51,12 +55,19 @@ pub struct FireReport {
 }
 
 impl FireReport {
+    fn add(&mut self, other: Self) {
+        self.fired += other.fired;
+        self.duplicates += other.duplicates;
+        self.passed_over += other.passed_over;
+    }
+
     fn moved(&self) -> bool {
         self.fired + self.duplicates + self.passed_over > 0
     }
 }
 
 struct ScheduleRow {
+    dag: DagId,
     position: i32,
     cron: Cron,
     timezone: Tz,
@@ -83,37 +94,20 @@ impl Store {
         .fetch_all(&self.core.pool)
         .await?;
         let more = i64::try_from(dags.len()) == Ok(DAGS_AT_ONCE);
-        let firing = dags.into_iter().map(|row| async move {
-            let dag = DagId(row.dag);
-            let fired = AssertUnwindSafe(self.fire_dag(dag)).catch_unwind().await;
-            (dag, fired)
-        });
+        let dags: Vec<DagId> = dags.into_iter().map(|row| DagId(row.dag)).collect();
+        let together: Vec<Vec<DagId>> = dags.chunks(FIRES_TOGETHER).map(Vec::from).collect();
+        let firing = together.into_iter().map(|dags| self.fire_together(dags));
         let mut firing = std::pin::pin!(stream::iter(firing).buffer_unordered(FIRES_AT_ONCE));
-        while let Some((dag, fired)) = firing.next().await {
-            let Ok(fired) = fired else {
-                let reason = "its schedule panicked, which is a bug; the daemon's log says more";
-                self.record_trouble(Subject::Dag(dag), "scheduling", reason, Weight::Suspect)
-                    .await?;
-                continue;
-            };
+        let mut trouble = None;
+        while let Some(fired) = firing.next().await {
             match fired {
-                Ok(fired) => {
-                    report.fired += fired.fired;
-                    report.duplicates += fired.duplicates;
-                    report.passed_over += fired.passed_over;
-                }
-                Err(
-                    error @ (Error::Corrupt { .. }
-                    | Error::NotFound { .. }
-                    | Error::Conflict { .. }),
-                ) => {
-                    let subject = Subject::Dag(dag);
-                    let reason = error.to_string();
-                    self.record_trouble(subject, "scheduling", &reason, Weight::Certain)
-                        .await?;
-                }
-                Err(error) => return Err(error),
+                Ok(fired) => report.add(fired),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => trouble = trouble.or(Some(error)),
             }
+        }
+        if let Some(error) = trouble {
+            return Err(error);
         }
         // What is overdue now could not fire, or is left over; neither is worth a busy loop.
         let next = sqlx::query!(
@@ -130,10 +124,49 @@ impl Store {
         Ok(report)
     }
 
-    async fn fire_dag(&self, dag: DagId) -> Result<FireReport> {
+    /// Fires DAGs in one transaction. Where that does not go, each by itself: what is wrong with one of
+    /// them is not the others' trouble, and holds back only that one.
+    async fn fire_together(&self, mut dags: Vec<DagId>) -> Result<FireReport> {
+        // Daemons that fire the same ones lock them in the same order.
+        dags.sort_unstable();
+        match AssertUnwindSafe(self.fire(&dags)).catch_unwind().await {
+            Ok(Err(error)) if error.is_transient() => return Err(error),
+            Ok(Ok(report)) => return Ok(report),
+            Ok(Err(_)) | Err(_) => {}
+        }
+        let (mut report, mut trouble) = (FireReport::default(), None);
+        for dag in dags {
+            let (reason, weight) = match AssertUnwindSafe(self.fire(&[dag])).catch_unwind().await {
+                Ok(Ok(fired)) => {
+                    report.add(fired);
+                    continue;
+                }
+                Ok(Err(
+                    error @ (Error::Corrupt { .. }
+                    | Error::NotFound { .. }
+                    | Error::Conflict { .. }),
+                )) => (error.to_string(), Weight::Certain),
+                Ok(Err(error)) if error.is_transient() => return Err(error),
+                Ok(Err(error)) => {
+                    trouble = trouble.or(Some(error));
+                    continue;
+                }
+                Err(_) => {
+                    let reason =
+                        "its schedule panicked, which is a bug; the daemon's log says more";
+                    (reason.to_owned(), Weight::Suspect)
+                }
+            };
+            self.record_trouble(Subject::Dag(dag), "scheduling", &reason, weight)
+                .await?;
+        }
+        trouble.map_or(Ok(report), Err)
+    }
+
+    async fn fire(&self, dags: &[DagId]) -> Result<FireReport> {
         let (report, progresses) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let fired = fire_dag_in(&self.core, &mut transaction, dag).await?;
+            let fired = fire_in(&self.core, &mut transaction, dags).await?;
             transaction.commit().at(Point::FireSchedule).await?;
             Ok(fired)
         })
@@ -145,54 +178,111 @@ impl Store {
     }
 }
 
-async fn fire_dag_in(
+/// Fires what is due of DAGs within a transaction. Starting a run costs statements of its own; all else is
+/// asked and told once for all of them.
+async fn fire_in(
     core: &Core,
     connection: &mut PgConnection,
-    dag: DagId,
+    dags: &[DagId],
 ) -> Result<(FireReport, Vec<Progress>)> {
-    lock_dag(connection, dag).await?;
-    let (rows, now) = due_rows(connection, dag).await?;
-    let state = sqlx::query!(
-        "select d.paused, r.current_branch, r.followed_branch from dag d join repo r on r.id = d.repo where d.id = $1",
-        dag.0
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    let branch = state.current_branch.or(state.followed_branch);
+    let states = locked_states(connection, dags).await?;
+    let (rows, now) = due_rows(connection, dags).await?;
+    let fires = |row: &&ScheduleRow| states.get(&row.dag).is_some_and(|state| !state.paused);
+    let versions: Vec<DagVersionId> = rows.iter().filter(fires).map(|row| row.version).collect();
+    let pinned = pinned_all(core, connection, &versions).await?;
+    let pinned = pinned
+        .into_iter()
+        .map(|(version, pinned)| Ok((version, pinned?)))
+        .collect::<Result<HashMap<_, _>>>()?;
     let mut report = FireReport::default();
     let mut progresses = Vec::new();
-    for row in rows {
+    let mut next_ticks = NextTicks::default();
+    for row in &rows {
         let Due {
             fire,
             passed_over,
             next,
         } = due(&row.cron, row.timezone, row.missed, row.next_tick, now);
+        next_ticks.add(row, next);
         report.passed_over += passed_over;
-        if state.paused {
+        let Some(state) = states.get(&row.dag).filter(|state| !state.paused) else {
             report.passed_over += fire.len();
-        } else {
-            let pinned = pinned(core, connection, row.version).await?;
-            for tick in fire {
-                let new = new_run(&row, &pinned, tick, branch.clone())?;
-                let (recorded, progress) = start_run_in(core, connection, &new, true).await?;
-                progresses.push(progress);
-                match recorded {
-                    Recorded::Started(_) => report.fired += 1,
-                    Recorded::Duplicate(_) => report.duplicates += 1,
-                    Recorded::Paused => report.passed_over += 1,
-                }
+            continue;
+        };
+        let pinned = pinned
+            .get(&row.version)
+            .ok_or_else(|| Error::not_found("such DAG version"))?;
+        for tick in fire {
+            let new = new_run(row, pinned, tick, state.branch.clone())?;
+            // Whether the DAG is paused was asked under its lock.
+            let (recorded, progress) = start_run_in(core, connection, &new, false).await?;
+            progresses.push(progress);
+            match recorded {
+                Recorded::Started(_) => report.fired += 1,
+                Recorded::Duplicate(_) => report.duplicates += 1,
+                Recorded::Paused => report.passed_over += 1,
             }
         }
-        sqlx::query!(
-            "update schedule set next_tick = $3 where dag = $1 and position = $2",
-            dag.0,
-            row.position,
-            next
-        )
-        .execute(&mut *connection)
-        .await?;
     }
+    next_ticks.write(connection).await?;
     Ok((report, progresses))
+}
+
+/// What firing needs to know of a DAG.
+struct DagState {
+    paused: bool,
+    branch: Option<String>,
+}
+
+/// The states of DAGs, their rows locked in the order of their ids: one firing of a DAG's schedules, and one
+/// judge of its runs, at a time.
+async fn locked_states(
+    connection: &mut PgConnection,
+    dags: &[DagId],
+) -> Result<HashMap<DagId, DagState>> {
+    let ids: Vec<Uuid> = dags.iter().map(|dag| dag.0).collect();
+    let rows = sqlx::query!(
+        r#"select d.id, d.paused, coalesce(r.current_branch, r.followed_branch) as branch
+         from dag d join repo r on r.id = d.repo where d.id = any($1) order by d.id for no key update of d"#,
+        &ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let states = rows.into_iter().map(|row| {
+        let (paused, branch) = (row.paused, row.branch);
+        (DagId(row.id), DagState { paused, branch })
+    });
+    Ok(states.collect())
+}
+
+/// The next ticks of schedules, column by column.
+#[derive(Default)]
+struct NextTicks {
+    dag: Vec<Uuid>,
+    position: Vec<i32>,
+    next: Vec<Option<Timestamp>>,
+}
+
+impl NextTicks {
+    fn add(&mut self, row: &ScheduleRow, next: Option<Timestamp>) {
+        self.dag.push(row.dag.0);
+        self.position.push(row.position);
+        self.next.push(next);
+    }
+
+    async fn write(self, connection: &mut PgConnection) -> Result<()> {
+        sqlx::query!(
+            "update schedule s set next_tick = u.next
+             from unnest($1::uuid[], $2::integer[], $3::timestamptz[]) as u (dag, position, next)
+             where s.dag = u.dag and s.position = u.position",
+            &self.dag,
+            &self.position,
+            &self.next as &[Option<Timestamp>]
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
 }
 
 fn new_run(
@@ -230,28 +320,31 @@ fn new_run(
     })
 }
 
-/// The due schedules of a DAG, locked, and the transaction's time.
+/// The due schedules of DAGs, locked, and the transaction's time.
 async fn due_rows(
     connection: &mut PgConnection,
-    dag: DagId,
+    dags: &[DagId],
 ) -> Result<(Vec<ScheduleRow>, Timestamp)> {
+    let ids: Vec<Uuid> = dags.iter().map(|dag| dag.0).collect();
     let rows = sqlx::query!(
         r#"with locked as materialized (
-            select position, cron, timezone, missed, params, next_tick, dag_version from schedule
-            where dag = $1 and next_tick <= clock_timestamp() order by position for no key update
+            select dag, position, cron, timezone, missed, params, next_tick, dag_version from schedule
+            where dag = any($1) and next_tick <= clock_timestamp() order by dag, position for no key update
         )
-        select *, clock_timestamp() as "now!" from locked"#,
-        dag.0
+        select *, clock_timestamp() as "now!" from locked order by dag, position"#,
+        &ids
     )
     .fetch_all(connection)
     .await?;
     let now = rows.iter().map(|row| row.now).max().unwrap_or_default();
     let read = rows.into_iter().filter_map(|row| {
         let next_tick = row.next_tick?;
+        let dag = DagId(row.dag);
         let what = || format!("schedule #{} of DAG {dag}", row.position);
         let corrupt = |problem: String| Error::corrupt(what(), problem);
         Some((|| {
             Ok(ScheduleRow {
+                dag,
                 cron: Cron::parse(&row.cron).map_err(|fault| corrupt(fault.to_string()))?,
                 timezone: timezone(&row.timezone).map_err(corrupt)?,
                 missed: encoding::dag::missed(&row.missed).map_err(corrupt)?,

@@ -147,3 +147,30 @@ async fn a_schedule_that_cannot_be_read_does_not_stop_the_others() {
         "no busy loop over the sick one"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_the_database_refuses_does_not_stop_the_others() {
+    let place = Place::new().await;
+    let files = ["before", "sick", "well"]
+        .map(|name| file(&scheduled(name, "0 3 * * *")))
+        .into();
+    let mut seen = push(None, '1', files);
+    seen.matches.clear();
+    place.store.record_push(place.repo, seen).await.unwrap();
+    place
+        .sql(
+            "update schedule set next_tick = date_trunc('minute', now());
+             create function fail() returns trigger language plpgsql as $$ begin
+                 if new.dag = (select id from dag where name = 'sick') then raise exception 'sick'; end if;
+                 return new;
+             end $$;
+             create trigger sick before update on schedule for each row execute function fail();",
+        )
+        .await;
+    assert!(place.store.fire_due_schedules().await.is_err());
+    assert!(place.store.fire_due_schedules().await.is_err());
+    let runs = place.store.list_runs(&RunFilter::default()).await.unwrap();
+    let mut started: Vec<_> = runs.iter().map(|run| run.dag.as_str()).collect();
+    started.sort_unstable();
+    assert_eq!(started, ["before", "well"]);
+}
