@@ -11,7 +11,10 @@ const FOLDER: &str = "dags";
 pub const MAX_DAG_FILE_BYTES: usize = 1 << 20;
 
 /// How many DAG files of a commit are read.
-pub const MAX_DAG_FILES: usize = 500;
+pub const MAX_DAG_FILES: usize = 2_000;
+
+/// How many bytes the DAG files of a commit may have together: all of them are in memory at once.
+pub const MAX_DAG_BYTES: usize = 64 << 20;
 
 /// One DAG file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub struct DagFileText {
 impl Mirror {
     /// The files `dags/*.yaml` and `dags/*.yml` of a commit, by path. Folders within `dags` and files
     /// whose name begins with a dot are left out. A file that cannot be taken is in the list with the
-    /// reason; beyond [`MAX_DAG_FILES`] one entry stands for all the rest.
+    /// reason; beyond [`MAX_DAG_FILES`] or [`MAX_DAG_BYTES`] one entry stands for all the rest.
     ///
     /// # Errors
     /// [`Error::UnknownReference`], [`Error::NotFetched`], [`Error::Corrupt`].
@@ -40,7 +43,7 @@ impl Mirror {
             return Ok(Vec::new());
         };
         let folder = objects.tree(folder.id())?;
-        let mut files = Vec::new();
+        let (mut files, mut bytes) = (Vec::new(), 0);
         for entry in &folder {
             let kind = Kind::of(entry.filemode());
             if !is_dag_file(entry.name_bytes()) || matches!(kind, Kind::Folder | Kind::Submodule) {
@@ -48,11 +51,18 @@ impl Mirror {
             }
             let name = one_line(&String::from_utf8_lossy(entry.name_bytes()), 200);
             let path = format!("{FOLDER}/{name}");
-            if files.len() == MAX_DAG_FILES {
-                let text = Err(format!(
-                    "there are more than {MAX_DAG_FILES} DAG files; this one and those after it \
-                     are not read"
-                ));
+            let too_many = if files.len() == MAX_DAG_FILES {
+                Some(format!("there are more than {MAX_DAG_FILES} DAG files"))
+            } else if bytes > MAX_DAG_BYTES {
+                let limit = MAX_DAG_BYTES >> 20;
+                Some(format!(
+                    "the DAG files before this one have more than {limit} MiB"
+                ))
+            } else {
+                None
+            };
+            if let Some(limit) = too_many {
+                let text = Err(format!("{limit}; this one and those after it are not read"));
                 files.push(DagFileText { path, text });
                 break;
             }
@@ -61,6 +71,7 @@ impl Mirror {
                 (_, Err(_)) => Err("its name is not UTF-8".to_owned()),
                 (_, Ok(_)) => read(&objects, entry.id())?,
             };
+            bytes += text.as_ref().map_or(0, String::len);
             files.push(DagFileText { path, text });
         }
         Ok(files)

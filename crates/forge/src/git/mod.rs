@@ -32,7 +32,7 @@ pub use changes::{ChangedPaths, MAX_CHANGED_PATHS};
 pub(crate) use commit_sha::is_zero;
 pub use commit_sha::{CommitSha, NotASha};
 pub use credentials::Credentials;
-pub use dag_files::{DagFileText, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
+pub use dag_files::{DagFileText, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
 pub use error::Error;
 pub use fetch::Heads;
 pub use limits::FetchLimits;

@@ -1,7 +1,7 @@
 //! DAG files are read at a commit, and what a push changed is told, whatever the tree holds.
 
 use git2::FileMode;
-use trainyard_forge::git::{MAX_CHANGED_PATHS, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
+use trainyard_forge::git::{MAX_CHANGED_PATHS, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
 use trainyard_forge::{CommitSha, DagFileText};
 
 use crate::remote::{Remote, oid};
@@ -115,6 +115,26 @@ fn files_beyond_the_bound_are_refused_in_one_entry() {
             .unwrap_err()
             .contains("not read")
     );
+}
+
+#[test]
+fn files_that_are_too_large_together_are_refused_in_one_entry() {
+    let remote = Remote::new();
+    let text = "x".repeat(MAX_DAG_FILE_BYTES);
+    let whole = MAX_DAG_BYTES / MAX_DAG_FILE_BYTES;
+    let names: Vec<String> = (0..whole + 20)
+        .map(|n| format!("dags/{n:03}.yaml"))
+        .collect();
+    let files: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), text.as_str()))
+        .collect();
+    let commit = remote.push("main", &files);
+    let files = remote.fetched().dag_files(&commit).unwrap();
+    let (last, read) = files.split_last().unwrap();
+    assert_eq!(read.len(), whole + 1, "up to the one that is over it");
+    assert!(read.iter().all(|file| file.text.is_ok()));
+    assert!(last.text.as_ref().unwrap_err().contains("64 MiB; this one"));
 }
 
 #[test]
