@@ -12,6 +12,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
 use trainyard_core::Timestamp;
 
 tokio::task_local! {
@@ -51,4 +52,12 @@ pub fn now() -> Timestamp {
         let now = SystemTime::now();
         trainyard_failpoint::clock_shown(now).into()
     })
+}
+
+/// Returns at a moment of the monotonic clock; never where there is none.
+pub(crate) async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }

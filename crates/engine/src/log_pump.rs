@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use trainyard_core::Timestamp;
 use trainyard_executor::{Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
 
+use crate::clock;
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_lines::LogLines;
 use crate::mask::Masker;
@@ -120,10 +121,10 @@ impl LogPump {
                 // it waiting.
                 let heard = tokio::select! {
                     biased;
-                    () = at(give_up) => Heard::TooLate,
+                    () = clock::at(give_up) => Heard::TooLate,
                     () = turns_true(&mut gone), if give_up.is_none() => Heard::Gone,
-                    () = at(self.due()) => Heard::Due,
-                    () = at(silent_at) => Heard::Nothing,
+                    () = clock::at(self.due()) => Heard::Due,
+                    () = clock::at(silent_at) => Heard::Nothing,
                     frame = stream.next() => frame.map_or(Heard::End, Heard::Frame),
                 };
                 match heard {
@@ -273,12 +274,5 @@ enum Heard {
 async fn turns_true(flag: &mut watch::Receiver<bool>) {
     if flag.wait_for(|flag| *flag).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }

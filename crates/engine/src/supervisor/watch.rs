@@ -21,6 +21,10 @@ use crate::log_pump::{LogEnd, LogPump};
 /// When a stop is asked for again: the engine may have said that it did and have done nothing.
 const STOP_AGAIN: Duration = Duration::from_secs(30);
 
+/// When it is told again that the timeout has passed, as long as no stop is asked for: a failover of the
+/// database may have lost it.
+const TIMEOUT_AGAIN: Duration = Duration::from_secs(30);
+
 /// How long an engine that answers may take to show a start that it did not confirm.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
@@ -115,8 +119,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     ) -> Result<AttemptEnd, FencedOff> {
         let executor = &self.surroundings.executor;
         let mut stop = self.line.stop.subscribe();
-        let mut timeout = std::pin::pin!(self.timeout(since));
-        let mut timed_out = false;
+        let mut times_out = self.times_out(since);
         let mut stopping = false;
         let mut ask_again = Instant::now();
         let mut ran_when_asked = false;
@@ -145,11 +148,11 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     stopping = false;
                     continue;
                 }
-                () = &mut timeout, if !timed_out => {
-                    timed_out = true;
+                () = clock::at(times_out), if !self.stop_requested() => {
                     // A record that has forgotten the start, in a crash, would know no timeout.
                     self.ledger.started(None).await?;
                     self.ledger.timeout_passed().await;
+                    times_out = Some(Instant::now() + TIMEOUT_AGAIN);
                     continue;
                 }
                 () = self.line.look.notified() => match executor.inspect(handle).await {
@@ -246,14 +249,12 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         adopted.is_some_and(|adopted| adopted.started_at.is_some())
     }
 
-    /// Passes when the stage's timeout has; never where there is none. It is counted by the monotonic clock,
+    /// When the stage's timeout passes; `None` where there is none. It is counted by the monotonic clock,
     /// which nobody sets. What had passed before the attempt was adopted only wall clocks tell, the
     /// daemon's and the database's: where they do not agree, one of them was set, and the shorter time
     /// counts.
-    async fn timeout(&self, since: Option<Timestamp>) {
-        let Some(timeout) = self.assignment.stage().timeout else {
-            return std::future::pending().await;
-        };
+    fn times_out(&self, since: Option<Timestamp>) -> Option<Instant> {
+        let timeout = self.assignment.stage().timeout?;
         let here = since.map(|since| (clock::now() - since).to_std().unwrap_or_default());
         let there = self
             .assignment
@@ -263,6 +264,6 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let passed = here.map_or(Duration::ZERO, |here| {
             there.map_or(here, |there| here.min(there))
         });
-        tokio::time::sleep(timeout.saturating_sub(passed)).await;
+        Some(Instant::now() + timeout.saturating_sub(passed))
     }
 }

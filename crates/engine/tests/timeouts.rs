@@ -1,0 +1,130 @@
+//! A supervisor and the timeout of its stage, in virtual time.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use trainyard_core::Timestamp;
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::id::{AttemptId, Fence, InstanceId, RunId};
+use trainyard_core::name::DagName;
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::run::{AttemptRef, Run, RunFacts};
+use trainyard_core::stage::StageIndex;
+use trainyard_engine::assignment::{Assignment, Materials};
+use trainyard_engine::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_engine::log_lines::Batch;
+use trainyard_engine::supervisor::{Line, Supervised, Surroundings, supervise};
+use trainyard_executor::fake::Fake;
+use trainyard_executor::{Collected, Handle, Limits, SpecHash};
+use uuid::Uuid;
+
+/// A ledger that takes the passing of a timeout down and, as many times as it says, has lost it afterwards.
+struct Forgetful {
+    forgets: u32,
+    told: AtomicU32,
+    line: Line,
+    ended: Mutex<Option<(AttemptEnd, Instant)>>,
+}
+
+impl Ledger for Forgetful {
+    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn started(&self, _: Option<&str>) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn append_log(&self, _: Batch) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn timeout_passed(&self) {
+        if self.told.fetch_add(1, Ordering::Relaxed) >= self.forgets {
+            self.line
+                .stop(Reason::new(ReasonCode::StageTimeout, "its timeout passed"));
+        }
+    }
+
+    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+        Err("it has no outputs".to_owned())
+    }
+
+    async fn finished(&self, end: AttemptEnd, _: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        *self.ended.lock().await = Some((end, Instant::now()));
+        Ok(())
+    }
+
+    async fn removed(&self) {}
+}
+
+/// The first attempt of the one stage of a file.
+fn assignment(text: &str) -> Assignment {
+    let dag = Arc::new(trainyard_dagfile::parse("dag.yaml", text).dag.unwrap());
+    let facts = RunFacts {
+        id: RunId(1),
+        repo: None,
+        dag: DagName::new("dag").unwrap(),
+        cause: "manual".to_owned(),
+        commit: String::new(),
+        branch: None,
+        logical_time: Timestamp::UNIX_EPOCH,
+        params: BTreeMap::new(),
+    };
+    Assignment {
+        instance: InstanceId(Uuid::nil()),
+        attempt: AttemptId(Uuid::nil()),
+        fence: Fence(1),
+        reference: AttemptRef {
+            stage: StageIndex(0),
+            number: 1,
+        },
+        run: Arc::new(Run::new(&dag, facts)),
+        dag,
+        adopted: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_the_record_has_lost_is_told_again() {
+    let assignment =
+        assignment("stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nhang\"}}");
+    let line = Line::new();
+    let ledger = Forgetful {
+        forgets: 2,
+        told: AtomicU32::new(0),
+        line: line.clone(),
+        ended: Mutex::default(),
+    };
+    let surroundings = Surroundings {
+        executor: Fake::new(),
+        limits: Limits::default(),
+        grace: Duration::from_secs(10),
+        output_limit: 1 << 20,
+        scratch: std::env::temp_dir(),
+    };
+    let materials = assignment
+        .render()
+        .map(|rendered| (rendered, Materials::default()));
+    let begun = Instant::now();
+    let supervised = supervise(&surroundings, &assignment, materials, &ledger, &line).await;
+    assert_eq!(supervised, Supervised::Finished);
+    let (end, at) = ledger.ended.lock().await.take().unwrap();
+    assert!(matches!(end.ending, Ending::Stopped { .. }), "{end:?}");
+    assert_eq!(ledger.told.load(Ordering::Relaxed), 3);
+    let took = at - begun;
+    assert!(
+        (Duration::from_secs(60)..Duration::from_secs(90)).contains(&took),
+        "{took:?}"
+    );
+}
