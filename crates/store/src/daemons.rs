@@ -90,7 +90,7 @@ impl Store {
                 or exists (select from attempt a where a.owner = d.id and a.state in ('claimed', 'running'))
             order by 8 desc, d.started_at desc"#
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -125,7 +125,7 @@ impl Store {
             "select troubles from daemon where stopped_at is null and lease_until > clock_timestamp()
              order by started_at"
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         let mut paused_by: Vec<Trouble> = Vec::new();
         for row in rows {

@@ -154,7 +154,7 @@ impl Store {
             from attempt a left join attempt_log l on l.attempt = a.id where a.id = $1"#,
             attempt.0
         )
-        .fetch_optional(&self.core.pool)
+        .fetch_optional(&self.core.reading)
         .await?
         .ok_or_else(|| Error::not_found(format!("attempt {attempt}")))?;
         let length = head.length.unwrap_or(0).unsigned_abs();
@@ -177,7 +177,7 @@ impl Store {
             CHUNK_AT_MOST as i64,
             CHUNKS_AT_ONCE
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         let mut slice = LogSlice {
             start: from.min(length),

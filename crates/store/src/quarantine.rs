@@ -104,7 +104,7 @@ impl Store {
             order by q.held_at desc, q.id desc"#,
             run
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         let items = rows.into_iter().map(|row| {
             let repo = row.repo_name.unwrap_or_default();

@@ -32,6 +32,10 @@ const KEY_CHECK: &str = "trainyard key check";
 /// Progress, heartbeats and listening: each waits for one at a time.
 const RELAXED_CONNECTIONS: u32 = 4;
 
+/// For what people and their programs look at. Neither waits for the other: a page does not wait until the loops
+/// have done what is due, however much that is, and no crowd of viewers keeps a claim waiting.
+const READING_CONNECTIONS: u32 = 4;
+
 /// A connection that was used more recently is taken to be alive: testing it costs as much as many
 /// a statement. No Postgres restarts in less time, so nobody meets a connection that a restart closed,
 /// but those who were waiting for an answer when it did.
@@ -59,6 +63,8 @@ pub(crate) struct Core {
     /// found out again: progress of attempts (the engine is asked), heartbeats. Never out of order:
     /// the next durable commit makes all before it durable too.
     pub(crate) relaxed: PgPool,
+    /// For views, and whose token it is that asks for them.
+    pub(crate) reading: PgPool,
     pub(crate) wakes: Wakes,
     pub(crate) dags: Recent<DagVersionId, Arc<PinnedDag>>,
     pub(crate) runs: Recent<RunId, KnownRun>,
@@ -99,11 +105,14 @@ impl Store {
         }
         let pool = pool_options(options.max_connections.max(2), options.acquire_timeout)
             .connect_lazy_with(postgres.clone());
+        let reading = pool_options(READING_CONNECTIONS, options.acquire_timeout)
+            .connect_lazy_with(postgres.clone());
         let relaxed = pool_options(RELAXED_CONNECTIONS, options.acquire_timeout)
             .connect_lazy_with(postgres.options([("synchronous_commit", "off")]));
         let core = Arc::new(Core {
             pool,
             relaxed,
+            reading,
             wakes: Wakes::new(),
             dags: Recent::new(DAGS_IN_MEMORY),
             runs: Recent::new(RUNS_IN_MEMORY),
@@ -173,7 +182,8 @@ impl Store {
     #[must_use]
     pub fn connections_in_use(&self) -> usize {
         let in_use = |pool: &PgPool| (pool.size() as usize).saturating_sub(pool.num_idle());
-        in_use(&self.core.pool) + in_use(&self.core.relaxed)
+        let core = &self.core;
+        in_use(&core.pool) + in_use(&core.relaxed) + in_use(&core.reading)
     }
 
     /// Hints that loops may have something to do.
@@ -184,6 +194,7 @@ impl Store {
 
     /// Closes all connections, after what is being written.
     pub async fn close(&self) {
+        self.core.reading.close().await;
         self.core.relaxed.close().await;
         self.core.pool.close().await;
     }

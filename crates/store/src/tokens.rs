@@ -74,7 +74,7 @@ impl Store {
         let rows = sqlx::query!(
             "select id, name, created_at, last_used_at, revoked_at from token order by created_at desc"
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         Ok(rows
             .into_iter()
@@ -122,7 +122,7 @@ impl Store {
             from token where digest = $1 and revoked_at is null"#,
             digest(presented.expose_secret())
         )
-        .fetch_optional(&self.core.pool)
+        .fetch_optional(&self.core.reading)
         .await?;
         let Some(row) = row else { return Ok(None) };
         if row.stale {

@@ -68,8 +68,8 @@ pub struct Settings {
     #[serde(deserialize_with = "secret")]
     pub database_url: Option<SecretString>,
 
-    /// Most connections to the database that work at the same time; four more listen and keep leases.
-    /// Default: 8
+    /// Most connections to the database that work at the same time; eight more answer whoever looks,
+    /// listen, and keep leases. Default: 8
     #[arg(
         id = "database_connections",
         long = "database-connections",

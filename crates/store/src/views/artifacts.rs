@@ -36,7 +36,7 @@ impl Store {
              where a.run = $1 order by a.stage, a.output",
             run.0
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         rows.into_iter()
             .map(|row| {

@@ -127,7 +127,7 @@ impl Store {
             None => (None, None),
             Some(version) => {
                 let row = sqlx::query!("select source from dag_version where id = $1", version.0)
-                    .fetch_one(&self.core.pool)
+                    .fetch_one(&self.core.reading)
                     .await?;
                 (Some(self.dag_version(version).await?), Some(row.source))
             }
@@ -153,7 +153,7 @@ impl Store {
             "select cron, timezone, missed, params, next_tick from schedule where dag = $1 order by position",
             dag.0
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -184,7 +184,7 @@ impl Store {
              order by p.name, f.path",
             repo.map(|repo| repo.0)
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         Ok(faults)
     }
@@ -210,7 +210,7 @@ impl Store {
             repo.map(|repo| repo.0),
             dag.map(|dag| dag.0)
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         rows.into_iter()
             .map(|row| {

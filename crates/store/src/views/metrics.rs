@@ -79,7 +79,7 @@ impl Store {
             filter.name.as_deref(),
             i64::from(filter.limit)
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         Ok(rows
             .into_iter()

@@ -28,7 +28,7 @@ impl Store {
              join stage_run s on s.run = a.run and s.position = a.stage
              where a.state in ('claimed', 'running') order by a.run, a.stage"
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         let mut uses: BTreeMap<PoolName, PoolUse> = sizes
             .iter()
@@ -66,13 +66,13 @@ impl Store {
             detail.summary.dag_id.0,
             detail.summary.id.0
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         let now = match ahead.first() {
             Some(row) => row.now,
             None => {
                 let row = sqlx::query!(r#"select clock_timestamp() as "now!""#);
-                row.fetch_one(&self.core.pool).await?.now
+                row.fetch_one(&self.core.reading).await?.now
             }
         };
         let ahead = ahead.into_iter().map(|row| RunId(row.id)).collect();

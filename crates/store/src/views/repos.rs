@@ -86,7 +86,7 @@ impl Store {
             where repo = $1 and sha is not null order by branch"#,
             repo.0
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         Ok(RepoDetail { summary, branches })
     }
@@ -102,7 +102,7 @@ impl Store {
             from repo p where $1::uuid is null or id = $1 order by name"#,
             repo.map(|repo| repo.0)
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         Ok(rows
             .into_iter()

@@ -194,7 +194,7 @@ impl Store {
             after,
             i64::from(limit)
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         Ok(rows
             .into_iter()
@@ -222,7 +222,7 @@ impl Store {
             where s.run = $1 order by s.position"#,
             run.0
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         if rows.is_empty() {
             return Err(Error::not_found(format!("run {run}")));
@@ -248,7 +248,7 @@ impl Store {
             where a.run = $1 order by a.stage, a.number"#,
             run.0
         )
-        .fetch_all(&self.core.pool)
+        .fetch_all(&self.core.reading)
         .await?;
         let mut attempts: BTreeMap<i32, Vec<AttemptView>> = BTreeMap::new();
         for row in rows {

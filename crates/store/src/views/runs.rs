@@ -162,7 +162,7 @@ impl Store {
                     before,
                     limit
                 )
-                .fetch_all(&self.core.pool)
+                .fetch_all(&self.core.reading)
                 .await?
             }
             (Some(dag), None) => {
@@ -178,7 +178,7 @@ impl Store {
                     limit,
                     dag.0
                 )
-                .fetch_all(&self.core.pool)
+                .fetch_all(&self.core.reading)
                 .await?
             }
             (None, Some(state)) => {
@@ -194,7 +194,7 @@ impl Store {
                     limit,
                     state
                 )
-                .fetch_all(&self.core.pool)
+                .fetch_all(&self.core.reading)
                 .await?
             }
             (Some(dag), Some(state)) => {
@@ -211,7 +211,7 @@ impl Store {
                     dag.0,
                     state
                 )
-                .fetch_all(&self.core.pool)
+                .fetch_all(&self.core.reading)
                 .await?
             }
         };
@@ -233,7 +233,7 @@ impl Store {
             where r.id = $1"#,
             run.0
         )
-        .fetch_optional(&self.core.pool)
+        .fetch_optional(&self.core.reading)
         .await?
         .ok_or_else(|| Error::not_found(format!("run {run}")))?;
         row.try_into()

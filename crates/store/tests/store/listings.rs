@@ -1,5 +1,7 @@
 //! Listings, and that they stay quick on large tables.
 
+use std::time::Duration;
+
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::Outcome;
 use trainyard_store::{MetricFilter, RunFilter, RunState};
@@ -166,5 +168,39 @@ async fn no_listing_and_no_loop_reads_a_whole_table() {
                 .any(|table| line.contains(&format!("Seq Scan on {table}")))
         });
         assert_eq!(whole, None, "{name}:\n{}", plan.join("\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_does_not_wait_until_the_work_is_done() {
+    let place = Place::with(|options| {
+        options.max_connections = 2;
+        options.acquire_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let (dag, version) = place.dag(&chain("train", 1)).await;
+    // All that work on the database are held up, and more of them than there are connections.
+    let mut held = place.raw.begin().await.unwrap();
+    sqlx::raw_sql("lock table cause in access exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let starting: Vec<_> = (0..4)
+        .map(|_| {
+            let (store, new) = (place.store.clone(), manual(dag, version, None));
+            tokio::spawn(async move { store.start_run(&new).await })
+        })
+        .collect();
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+        and wait_event_type = 'Lock'";
+    let all_wait = async { while place.count(waiting).await < 2 {} };
+    tokio::time::timeout(Duration::from_secs(10), all_wait)
+        .await
+        .unwrap();
+    let looked = tokio::time::timeout(Duration::from_secs(10), place.store.list_dags(None)).await;
+    assert_eq!(looked.unwrap().unwrap().len(), 1);
+    held.rollback().await.unwrap();
+    for started in starting {
+        started.await.unwrap().unwrap();
     }
 }
