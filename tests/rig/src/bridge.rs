@@ -26,11 +26,12 @@ impl Bridge {
         for number in 0..AT_MOST {
             let bridge = Self {
                 name: format!("tyrig{number}"),
-                address: Ipv4Addr::new(10, 213, number, 1),
+                address: Ipv4Addr::new(10, 208 + number / 16, number % 16 * 16, 1),
             };
             // The kernel refuses a name that is taken: there is no gap for two to slip through.
             if ip(&["link", "add", "name", &bridge.name, "type", "bridge"]).is_ok() {
-                let network = format!("{}/24", bridge.address);
+                // Room for a thousand containers and more: 4,094, of which a bridge takes 1,024.
+                let network = format!("{}/20", bridge.address);
                 // Unless it is given one, a bridge takes the lowest hardware address of what is
                 // plugged in, and changes it under the connections that containers have open.
                 let hardware = format!("02:0a:d5:{number:02x}:00:01");
