@@ -149,16 +149,10 @@ impl Store {
         let state = filter.state.map(RunState::as_str);
         // One statement for each way in, so that each has its own index: a plan made for "any of
         // these or none" reads the whole table.
-        let rows = match (filter.dag, state) {
+        let ids = match (filter.dag, state) {
             (None, None) => {
-                sqlx::query_as!(
-                    RunRow,
-                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
-                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
-                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
-                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
-                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
-                    where r.id < $1 order by r.id desc limit $2"#,
+                sqlx::query_scalar!(
+                    "select id from run where id < $1 order by id desc limit $2",
                     before,
                     limit
                 )
@@ -166,14 +160,8 @@ impl Store {
                 .await?
             }
             (Some(dag), None) => {
-                sqlx::query_as!(
-                    RunRow,
-                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
-                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
-                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
-                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
-                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
-                    where r.dag = $3 and r.id < $1 order by r.id desc limit $2"#,
+                sqlx::query_scalar!(
+                    "select id from run where dag = $3 and id < $1 order by id desc limit $2",
                     before,
                     limit,
                     dag.0
@@ -182,14 +170,8 @@ impl Store {
                 .await?
             }
             (None, Some(state)) => {
-                sqlx::query_as!(
-                    RunRow,
-                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
-                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
-                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
-                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
-                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
-                    where r.state = $3 and r.id < $1 order by r.id desc limit $2"#,
+                sqlx::query_scalar!(
+                    "select id from run where state = $3 and id < $1 order by id desc limit $2",
                     before,
                     limit,
                     state
@@ -198,14 +180,8 @@ impl Store {
                 .await?
             }
             (Some(dag), Some(state)) => {
-                sqlx::query_as!(
-                    RunRow,
-                    r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
-                        r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
-                        c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
-                        r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
-                    from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
-                    where r.dag = $3 and r.state = $4 and r.id < $1 order by r.id desc limit $2"#,
+                sqlx::query_scalar!(
+                    "select id from run where dag = $3 and state = $4 and id < $1 order by id desc limit $2",
                     before,
                     limit,
                     dag.0,
@@ -215,7 +191,7 @@ impl Store {
                 .await?
             }
         };
-        rows.into_iter().map(RunSummary::try_from).collect()
+        self.summaries_of(&ids).await
     }
 
     /// One run as listings show it.
@@ -223,20 +199,28 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Corrupt`.
     pub async fn run_summary(&self, run: RunId) -> Result<RunSummary> {
-        let row = sqlx::query_as!(
+        let mut found = self.summaries_of(&[run.0]).await?;
+        found
+            .pop()
+            .ok_or_else(|| Error::not_found(format!("run {run}")))
+    }
+
+    /// Runs as listings show them, the newest first. Which ones is settled before anything is joined to them: a
+    /// plan that Postgres makes before it has counted thousands of new runs joins all there are.
+    async fn summaries_of(&self, ids: &[i64]) -> Result<Vec<RunSummary>> {
+        let rows = sqlx::query_as!(
             RunRow,
             r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
                 r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
                 c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
                 r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
             from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
-            where r.id = $1"#,
-            run.0
+            where r.id = any($1) order by r.id desc"#,
+            ids
         )
-        .fetch_optional(&self.core.reading)
-        .await?
-        .ok_or_else(|| Error::not_found(format!("run {run}")))?;
-        row.try_into()
+        .fetch_all(&self.core.reading)
+        .await?;
+        rows.into_iter().map(RunSummary::try_from).collect()
     }
 }
 
