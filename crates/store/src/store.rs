@@ -106,7 +106,12 @@ impl Store {
         let pool = pool_options(options.max_connections.max(2), options.acquire_timeout)
             .connect_lazy_with(postgres.clone());
         let reading = pool_options(READING_CONNECTIONS, options.acquire_timeout)
-            .connect_lazy_with(postgres.clone());
+            // A plan that is kept was made for the tables as they were then: one for a new database reads
+            // all of them for each row, until somebody has counted them again.
+            .connect_lazy_with(
+                PgConnectOptions::clone(&postgres)
+                    .options([("plan_cache_mode", "force_custom_plan")]),
+            );
         let relaxed = pool_options(RELAXED_CONNECTIONS, options.acquire_timeout)
             .connect_lazy_with(postgres.options([("synchronous_commit", "off")]));
         let core = Arc::new(Core {
