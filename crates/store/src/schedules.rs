@@ -187,10 +187,10 @@ async fn fire_in(
     connection: &mut PgConnection,
     dags: &[DagId],
 ) -> Result<(FireReport, Vec<Progress>)> {
-    let states = locked_states(connection, dags).await?;
+    let branches = lock_to_fire(connection, dags).await?;
     let (rows, now) = due_rows(connection, dags).await?;
-    let fires = |row: &&ScheduleRow| states.get(&row.dag).is_some_and(|state| !state.paused);
-    let versions: Vec<DagVersionId> = rows.iter().filter(fires).map(|row| row.version).collect();
+    let firing = rows.iter().filter(|row| branches.contains_key(&row.dag));
+    let versions: Vec<DagVersionId> = firing.map(|row| row.version).collect();
     let pinned = pinned_all(core, connection, &versions).await?;
     let pinned = pinned
         .into_iter()
@@ -207,7 +207,7 @@ async fn fire_in(
         } = due(&row.cron, row.timezone, row.missed, row.next_tick, now);
         next_ticks.add(row, next);
         report.passed_over += passed_over;
-        let Some(state) = states.get(&row.dag).filter(|state| !state.paused) else {
+        let Some(branch) = branches.get(&row.dag) else {
             report.passed_over += fire.len();
             continue;
         };
@@ -215,7 +215,7 @@ async fn fire_in(
             .get(&row.version)
             .ok_or_else(|| Error::not_found("such DAG version"))?;
         for tick in fire {
-            let new = new_run(row, pinned, tick, state.branch.clone())?;
+            let new = new_run(row, pinned, tick, branch.clone())?;
             // Whether the DAG is paused was asked under its lock.
             let (recorded, progress) = start_run_in(core, connection, &new, false).await?;
             progresses.push(progress);
@@ -230,18 +230,12 @@ async fn fire_in(
     Ok((report, progresses))
 }
 
-/// What firing needs to know of a DAG.
-struct DagState {
-    paused: bool,
-    branch: Option<String>,
-}
-
-/// The states of DAGs, their rows locked in the order of their ids: one firing of a DAG's schedules, and one
-/// judge of its runs, at a time.
-async fn locked_states(
+/// Locks the rows of DAGs in the order of their ids: one firing of a DAG's schedules, and one judge of its
+/// runs, at a time. Returns the branches that ticks are of; paused DAGs, which do not fire, are not there.
+async fn lock_to_fire(
     connection: &mut PgConnection,
     dags: &[DagId],
-) -> Result<HashMap<DagId, DagState>> {
+) -> Result<HashMap<DagId, Option<String>>> {
     let ids: Vec<Uuid> = dags.iter().map(|dag| dag.0).collect();
     let rows = sqlx::query!(
         r#"select d.id, d.paused, coalesce(r.current_branch, r.followed_branch) as branch
@@ -250,11 +244,8 @@ async fn locked_states(
     )
     .fetch_all(connection)
     .await?;
-    let states = rows.into_iter().map(|row| {
-        let (paused, branch) = (row.paused, row.branch);
-        (DagId(row.id), DagState { paused, branch })
-    });
-    Ok(states.collect())
+    let firing = rows.into_iter().filter(|row| !row.paused);
+    Ok(firing.map(|row| (DagId(row.id), row.branch)).collect())
 }
 
 /// The next ticks of schedules, column by column.

@@ -205,8 +205,7 @@ impl Store {
             .ok_or_else(|| Error::not_found(format!("run {run}")))
     }
 
-    /// Runs as listings show them, the newest first. Which ones is settled before anything is joined to them: a
-    /// plan that Postgres makes before it has counted thousands of new runs joins all there are.
+    /// Runs as listings show them, the newest first.
     async fn summaries_of(&self, ids: &[i64]) -> Result<Vec<RunSummary>> {
         let rows = sqlx::query_as!(
             RunRow,
