@@ -2,7 +2,7 @@
 //! know, or that it believes were never created, or that ended and were removed. None is left
 //! unaccounted for, and no attempt gets a second container.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use trainyard_rig::failover::Past;
@@ -85,6 +85,13 @@ fn what_runs_is_taken_in_hand_again_and_nothing_runs_twice() {
     summary.assert_clean(&trials);
 }
 
+/// The attempts of one run; a fleet has those of earlier trials as well.
+fn attempts_of(fleet: &Fleet, run: i64) -> BTreeMap<String, String> {
+    let mut attempts = fleet.attempts();
+    attempts.retain(|attempt, _| attempt.starts_with(&format!("{run}.")));
+    attempts
+}
+
 #[test]
 fn an_attempt_that_ended_and_is_queued_again_gets_no_second_container() {
     let trials = Trials::new(
@@ -110,11 +117,7 @@ fn an_attempt_that_ended_and_is_queued_again_gets_no_second_container() {
                 fleet.witness.started() > started
             });
             let past = Past::of(&fleet.cluster);
-            let waiting = fleet
-                .attempts()
-                .into_keys()
-                .filter(|attempt| attempt.starts_with(&format!("{run}.")))
-                .count();
+            let waiting = attempts_of(fleet, run).len();
             let _ = fleet.finished(run, BOUND);
             past.restore(&fleet.cluster);
             let (ended, recovery) = timed(|| fleet.finished(run, BOUND));
@@ -122,8 +125,7 @@ fn an_attempt_that_ended_and_is_queued_again_gets_no_second_container() {
             for attempt in started_twice(fleet, begun) {
                 violations.push(format!("attempt {attempt} was started twice"));
             }
-            let lost = fleet
-                .attempts()
+            let lost = attempts_of(fleet, run)
                 .values()
                 .filter(|outcome| *outcome == "lost")
                 .count();
