@@ -27,6 +27,8 @@ pub struct Trials {
     pub count: u32,
     /// How many in the gate.
     gate: u32,
+    /// Whether each has a state of its own.
+    afresh: bool,
     /// Each trial's own comes from it.
     pub seed: u64,
     /// Where results and evidence are.
@@ -81,6 +83,7 @@ impl Trials {
             target: target.to_owned(),
             count: programme::trials(fault, count, count),
             gate: count,
+            afresh: false,
             seed: programme::seed().unwrap_or(now),
             folder,
             _turn: Some(take_turn()),
@@ -91,6 +94,13 @@ impl Trials {
     #[must_use]
     pub fn long(mut self, count: u32) -> Self {
         self.count = programme::trials(&self.fault, self.gate, count);
+        self
+    }
+
+    /// The same, where a trial leaves what the next cannot begin with: `prepare` makes each its own.
+    #[must_use]
+    pub const fn afresh(mut self) -> Self {
+        self.afresh = true;
         self
     }
 
@@ -141,6 +151,9 @@ impl Trials {
             if !verdict.violations.is_empty() {
                 let folder = self.folder.join(format!("{}-{number}", heading.slug()));
                 keep(&folder, trial, &verdict, testimony(tried));
+                state = None;
+            }
+            if self.afresh {
                 state = None;
             }
             journal.append(&line);
@@ -205,6 +218,7 @@ mod tests {
             target: "none".to_owned(),
             count,
             gate: count,
+            afresh: false,
             seed: 5,
             folder: place.path().to_owned(),
             _turn: None,
@@ -269,5 +283,22 @@ mod tests {
         let read = |name: &str| fs::read_to_string(place.join("F0-nothing-2").join(name)).unwrap();
         assert!(read("verdict").contains("seen"), "{}", read("verdict"));
         assert_eq!(read("log"), "what was said");
+    }
+
+    #[test]
+    fn trials_share_a_state_unless_each_is_to_have_its_own() {
+        let prepared = |trials: &Trials| {
+            let count = std::cell::Cell::new(0);
+            let summary = trials.run(
+                |_| count.set(count.get() + 1),
+                |_, ()| Verdict::default(),
+                |()| Vec::new(),
+            );
+            assert_eq!(summary.trials, 3);
+            count.get()
+        };
+        let (shared, own) = (Place::new(), Place::new());
+        assert_eq!(prepared(&trials(&shared, 3)), 1);
+        assert_eq!(prepared(&trials(&own, 3).afresh()), 3);
     }
 }

@@ -56,18 +56,19 @@ impl Witness {
         )
     }
 
-    /// Work that lasts until [`Witness::open`] is called with the same name.
+    /// Work that lasts until [`Witness::open`] is called with the run it is in: each run, and so each trial,
+    /// finds its gate closed.
     #[must_use]
-    pub fn gate(&self, name: &str) -> String {
+    pub fn gate(&self) -> String {
         format!(
-            "wget -q -O- \"{}/gate/{name}\" >/dev/null",
+            "wget -q -O- \"{}/gate/$TRAINYARD_RUN_ID\" >/dev/null",
             self.heard.address()
         )
     }
 
-    /// Lets stages that wait at a gate go on, now and later.
-    pub fn open(&self, name: &str) {
-        self.heard.open(name);
+    /// Lets stages of a run that wait at its gate go on, now and later.
+    pub fn open(&self, run: i64) {
+        self.heard.open(&run.to_string());
     }
 
     /// What was heard of each attempt.
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_attempt_that_starts_twice_is_told_from_one_that_ran_once() {
-        let accounts = accounts("1.a.1/start\n1.b.1/start\ngate/go\n1.a.1/end\n1.b.1/start\n");
+        let accounts = accounts("1.a.1/start\n1.b.1/start\ngate/1\n1.a.1/end\n1.b.1/start\n");
         assert_eq!(accounts["1.a.1"], Account { starts: 1, ends: 1 });
         assert_eq!(accounts["1.b.1"], Account { starts: 2, ends: 0 });
         assert_eq!(accounts.len(), 2);

@@ -84,6 +84,12 @@ impl Book {
         self.entries.iter().map(|entry| &entry.rule)
     }
 
+    /// How often the rules of this name that hold have struck.
+    pub(super) fn struck(&self, name: &str) -> usize {
+        let named = self.entries.iter().filter(|entry| entry.rule.name == name);
+        named.map(|entry| entry.struck as usize).sum()
+    }
+
     /// The first rule that strikes; it is recorded.
     pub(super) fn strike(
         &mut self,

@@ -108,7 +108,7 @@ impl FaultProxy {
         self.shared.book().add(rule);
     }
 
-    /// Forgets all rules: from now on everything passes. What was struck stays struck.
+    /// Forgets all rules: from now on everything passes. The record of what struck stays.
     pub fn clear(&self) {
         self.shared.book().clear();
     }
@@ -119,14 +119,14 @@ impl FaultProxy {
         self.shared.book().fired.clone()
     }
 
-    /// How often a rule struck.
+    /// How often the rules of this name have struck, of those that hold: after [`Proxy::clear`] it begins
+    /// at nothing.
     #[must_use]
     pub fn count(&self, rule: &str) -> usize {
-        let book = self.shared.book();
-        book.fired.iter().filter(|fired| fired.rule == rule).count()
+        self.shared.book().struck(rule)
     }
 
-    /// Waits until a rule has struck `times` times.
+    /// Waits until the rules of this name that hold have struck `times` times.
     ///
     /// # Panics
     /// When it has not within `bound`.

@@ -62,6 +62,7 @@ struct State {
     images: BTreeMap<String, Image>,
     /// What goes wrong, by the name of the image.
     faults: BTreeMap<String, (Part, Fault)>,
+    /// Of each image since it was published.
     asked: Vec<(String, Part)>,
 }
 
@@ -90,7 +91,10 @@ impl Registry {
     #[must_use]
     pub fn publish(&self, name: &str, seed: u64) -> String {
         let image = Image::new(seed);
-        self.shared.state().images.insert(name.to_owned(), image);
+        let mut state = self.shared.state();
+        state.images.insert(name.to_owned(), image);
+        state.asked.retain(|(asked, _)| asked != name);
+        drop(state);
         self.reference(name)
     }
 
@@ -112,7 +116,7 @@ impl Registry {
         self.shared.healed.notify_all();
     }
 
-    /// How often this part of an image was asked for.
+    /// How often this part of an image was asked for since it was published.
     #[must_use]
     pub fn asked(&self, name: &str, part: Part) -> usize {
         let state = self.shared.state();

@@ -92,7 +92,7 @@ fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
     )
     .long(10);
     let summary = trials.run(
-        |trial| fleet(trial.seed, |witness| witness.gate("go-$TRAINYARD_RUN_ID")),
+        |trial| fleet(trial.seed, |witness| witness.gate()),
         |_, fleet| {
             let started = fleet.witness.started();
             let run = fleet.trigger();
@@ -106,7 +106,7 @@ fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
             drop(crowd);
             let (_, recovery) = timed(|| {
                 fleet.first_mut().start();
-                fleet.witness.open(&format!("go-{run}"));
+                fleet.witness.open(run);
                 fleet.finished(run, BOUND)
             });
             let mut verdict = judge(fleet, run, Some(recovery));

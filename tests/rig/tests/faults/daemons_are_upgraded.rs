@@ -38,7 +38,7 @@ const CONTRACT: &str = "do $$ declare t text; begin
 
 /// Prints line after line until the gate of its run is opened, and then how many they were.
 fn work(witness: &Witness) -> String {
-    let gate = witness.gate("$TRAINYARD_RUN_ID");
+    let gate = witness.gate();
     format!(
         "({gate}; touch /tmp/open) & i=0; while [ ! -e /tmp/open ]; do i=$((i + 1)); echo $i; sleep 0.1; done; echo $i lines"
     )
@@ -131,7 +131,7 @@ impl Upgrade {
 
     /// Lets a run end. Returns what is wrong with it.
     fn judge(&self, run: i64) -> Vec<String> {
-        self.fleet.witness.open(&run.to_string());
+        self.fleet.witness.open(run);
         let mut wrong = judge(&self.fleet, run, None).violations;
         for number in 1..=STAGES {
             let stage = format!("s{number}");

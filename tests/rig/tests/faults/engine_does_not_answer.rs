@@ -13,6 +13,9 @@ use crate::{BOUND, judge, timed};
 
 const WORDS: &str = "the engine does not answer since ";
 
+/// How often breakers have opened, since the daemon started.
+const TRIPS: &str = "trainyard_breaker_trips_total";
+
 fn degraded(fleet: &Fleet) -> bool {
     let (state, reasons) = fleet.first().get().readiness();
     state == "degraded" && reasons.starts_with(WORDS)
@@ -30,12 +33,14 @@ fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
                 },
                 ..FleetOptions::new(trial.seed)
             };
-            Fleet::with_wide_dag(&options, 2, |witness| witness.gate("go"))
+            Fleet::with_wide_dag(&options, 2, |witness| witness.gate())
         },
         |_, fleet| {
+            let started = fleet.witness.started();
+            let trips = fleet.first().get().figure(TRIPS);
             let running = fleet.trigger();
             until_true("the start of both stages", BOUND, || {
-                fleet.witness.started() == 2
+                fleet.witness.started() == started + 2
             });
             // A program runs before its engine has noted that; one that dies in between takes the network
             // from it when it comes back.
@@ -63,15 +68,16 @@ fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
                 format!("select count(*) from attempt where run = {waiting} and state <> 'queued'");
             assert_eq!(fleet.cluster.sql(&claimed), "0", "nothing is claimed");
             assert!(daemon.figure("trainyard_breaker_state") > 0.0);
-            assert_eq!(daemon.figure("trainyard_breaker_trips_total"), 1.0);
+            assert_eq!(daemon.figure(TRIPS), trips + 1.0);
 
             fleet.engine.up();
             let (_, recovery) = timed(|| {
                 until_true("the start of what waited", BOUND, || {
-                    fleet.witness.started() == 4
+                    fleet.witness.started() == started + 4
                 });
             });
-            fleet.witness.open("go");
+            fleet.witness.open(running);
+            fleet.witness.open(waiting);
             let mut verdict = judge(fleet, running, None);
             verdict
                 .violations
@@ -97,7 +103,7 @@ fn one_container_out_of_reach_opens_nothing() {
             let run = fleet.trigger();
             docker.until_fired("wait", 5, BOUND);
             let daemon = fleet.first().get();
-            assert_eq!(daemon.figure("trainyard_breaker_trips_total"), 0.0);
+            assert_eq!(daemon.figure(TRIPS), 0.0);
             assert_eq!(daemon.readiness().0, "ready");
             docker.clear();
             judge(fleet, run, None)

@@ -45,7 +45,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
     let summary = trials.run(
         |trial: Trial| {
             let mut fleet = Fleet::start(&FleetOptions::new(trial.seed), |witness| {
-                let gate = witness.gate("go-$TRAINYARD_RUN_ID");
+                let gate = witness.gate();
                 let prints = witness.script(&format!("{gate}; {print}"));
                 let beside = witness.script("true");
                 vec![
@@ -90,7 +90,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             let (mut memory, mut spill) = (before, 0);
             let ended = AtomicBool::new(false);
             let (mut slowest, mut passed) = (Duration::ZERO, 0);
-            fleet.witness.open(&format!("go-{run}"));
+            fleet.witness.open(run);
             let begun = Instant::now();
             let mut printed = Duration::ZERO;
             let fleet: &Fleet = fleet;

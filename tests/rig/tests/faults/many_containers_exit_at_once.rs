@@ -38,7 +38,7 @@ fn every_end_is_seen_though_streams_are_cut() {
                 ..FleetOptions::new(trial.seed)
             };
             // A file of the host's would be simpler; stages have no mounts of it.
-            Fleet::with_wide_dag(&options, count, |witness| witness.gate("go"))
+            Fleet::with_wide_dag(&options, count, |witness| witness.gate())
         },
         |_, fleet| {
             let (started, ended) = (fleet.witness.started(), fleet.witness.ended());
@@ -46,7 +46,7 @@ fn every_end_is_seen_though_streams_are_cut() {
             until_true("the start of all", BOUND * 4, || {
                 fleet.witness.started() == started + count
             });
-            fleet.witness.open("go");
+            fleet.witness.open(run);
             let docker = &fleet.first().docker;
             until_true("the end of half of them", BOUND, || {
                 fleet.witness.ended() >= ended + count / 2

@@ -42,7 +42,7 @@ fn no_exit_code_is_lost() {
                     // A hundred kilobytes of log each, that nobody takes.
                     let work = format!(
                         "{}; yes 0123456789abcdef | head -n 6000",
-                        witness.gate("go")
+                        witness.gate()
                     );
                     let script = witness.script(&work);
                     text.push_str(&format!(
@@ -61,7 +61,7 @@ fn no_exit_code_is_lost() {
             let before = fleet.first().memory();
             fleet.cluster.down(Mode::Fast);
             let away = Instant::now();
-            fleet.witness.open("go");
+            fleet.witness.open(run);
             until_true("the end of all programs", BOUND, || {
                 fleet.witness.ended() == ended + STAGES
             });

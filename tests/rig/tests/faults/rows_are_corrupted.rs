@@ -29,7 +29,7 @@ fn name(class: &str, number: usize) -> String {
 }
 
 fn dags(witness: &Witness) -> Vec<(String, String)> {
-    let held = witness.script(&witness.gate("sick"));
+    let held = witness.script(&witness.gate());
     let well = witness.script("true");
     let file = |name: &str, script: &str| {
         let text = format!(
@@ -214,7 +214,8 @@ fn what_cannot_be_read_concerns_nobody_else() {
         "refused, or held back alone; 0 panics; others go on",
         1,
     )
-    .long(10);
+    .long(10)
+    .afresh();
     let summary = trials.run(
         |trial| {
             let options = FleetOptions {
@@ -274,7 +275,9 @@ fn what_cannot_be_read_concerns_nobody_else() {
                 "F23: {total} corruptions, {refused} refused by the database; a good run took {before:?}, with \
                  them {after:?}, after another start {again:?}"
             ));
-            fleet.witness.open("sick");
+            for run in runs {
+                fleet.witness.open(run);
+            }
             Verdict {
                 violations,
                 recovery: Some(recovery),

@@ -265,6 +265,9 @@ fn rules_count_what_they_let_go_and_how_often_they_struck() {
     assert!(ask(&mut connect(&proxy), "GET", "/x").is_err());
     proxy.clear();
     ask(&mut connect(&proxy), "GET", "/x").unwrap();
+    assert_eq!(proxy.count("all"), 0, "of rules that hold");
+    let struck: Vec<String> = proxy.fired().into_iter().map(|fired| fired.rule).collect();
+    assert_eq!(struck, ["third-and-fourth", "third-and-fourth", "all"]);
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn files(witness: &Witness, fetched: &str) -> Vec<(String, String)> {
             "{head}stages: {{only: {{image: \"{IMAGE}\", checkout: false, {stage}run: '{script}'}}}}\n"
         )
     };
-    let held = witness.gate("never");
+    let held = witness.gate();
     let files = [
         ("dags/work.yaml", work),
         ("dags/held.yaml", one("", "pools: [seat], ", &held)),
