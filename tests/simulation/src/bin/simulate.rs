@@ -4,8 +4,10 @@
 
 use std::fmt;
 use std::io::Write;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -20,6 +22,9 @@ struct Arguments {
     /// The first seed; each history takes the next.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many histories at a time, each on a thread of its own; by default as many as there are processors.
+    #[arg(long, value_name = "COUNT")]
+    jobs: Option<NonZero<usize>>,
     /// Run the history of this seed only, and print what happens in it.
     #[arg(long)]
     once: bool,
@@ -56,28 +61,64 @@ fn main() -> std::io::Result<ExitCode> {
         .flatten()
         .unwrap_or_else(|| Tally::new(arguments.seed));
     let limit = Duration::from_secs(arguments.seconds);
+    let jobs = arguments
+        .jobs
+        .or_else(|| thread::available_parallelism().ok())
+        .map_or(1, NonZero::get);
     let mut noted = tally.took;
     while tally.took < limit {
-        let seed = tally.first + tally.histories;
+        let first = tally.first + tally.histories;
         let began = Instant::now();
-        let history = run(seed, settings);
-        tally.add(&history, began.elapsed());
-        if let Some(violation) = history.violations.first() {
-            writeln!(out, "seed {seed}: {violation}")?;
+        let histories = side_by_side(first, jobs, settings);
+        tally.took += began.elapsed();
+        let mut broken = None;
+        for (seed, history) in (first..).zip(&histories) {
+            tally.add(history);
+            if let Some(violation) = history.violations.first() {
+                writeln!(out, "seed {seed}: {violation}")?;
+                broken.get_or_insert(seed);
+            }
         }
-        let broken = !history.violations.is_empty();
         if let Some(journal) = &arguments.journal
-            && (broken || tally.took >= limit || tally.took - noted > NOTE_EVERY)
+            && (broken.is_some() || tally.took >= limit || tally.took - noted > NOTE_EVERY)
         {
             tally.save(journal)?;
             noted = tally.took;
         }
-        if broken && !arguments.keep_going {
+        if let Some(seed) = broken
+            && !arguments.keep_going
+        {
             return show(&mut out, seed, settings);
         }
     }
     writeln!(out, "{tally}")?;
     Ok(ExitCode::from(u8::from(tally.failed > 0)))
+}
+
+/// How many histories a thread has at a time: some tenths of a second's.
+const SHARE: u64 = 64;
+
+/// Runs the histories from `first` on, a share on each thread. Returns them in the order of their seeds.
+fn side_by_side(first: u64, jobs: usize, settings: Settings) -> Vec<History> {
+    thread::scope(|scope| {
+        let shares: Vec<_> = (first..)
+            .step_by(SHARE as usize)
+            .take(jobs)
+            .map(|from| {
+                scope.spawn(move || {
+                    (from..from + SHARE)
+                        .map(|seed| run(seed, settings))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let joined = shares.into_iter().map(|share| {
+            share
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        joined.flatten().collect()
+    })
 }
 
 /// How much work an interruption may cost.
@@ -107,12 +148,11 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, history: &History, took: Duration) {
+    fn add(&mut self, history: &History) {
         self.histories += 1;
         self.failed += u64::from(!history.violations.is_empty());
         self.programs += history.programs;
         self.virtual_time += history.took;
-        self.took += took;
     }
 
     /// What an earlier start left; `None` before the first.
