@@ -33,6 +33,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod stage;
+pub mod text;
 pub mod transition;
 pub mod trigger;
 pub mod why;

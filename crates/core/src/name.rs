@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::text::without_nul;
+
 /// Why a text is not a name of the wanted kind. `Display` says the rule that it broke.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{text}` is not a valid {kind}: {rule}")]
+#[error("`{}` is not a valid {kind}: {rule}", without_nul(.text))]
 pub struct NameError {
     /// What kind of name was wanted, in words: `stage name`.
     pub kind: &'static str,
@@ -166,5 +168,11 @@ mod tests {
             error.to_string(),
             "`dsn` is not a valid secret name: use 1 to 63 of A-Z, 0-9 and `_`, starting with a letter or `_`"
         );
+    }
+
+    #[test]
+    fn the_error_quotes_a_nul_by_its_escape() {
+        let error = MetricName::new("a\0b").unwrap_err().to_string();
+        assert!(error.starts_with("`a\\0b` is not"), "{error:?}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::without_nul;
+
 /// How an attempt, a stage run or a run ended. The words are those of the glossary; users see them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
@@ -203,11 +205,12 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A reason with its message.
+    /// A reason with its message, which may quote text from outside: it will be recorded, so a NUL in
+    /// it is written out.
     pub fn new(code: ReasonCode, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: message.into(),
+            message: without_nul(message),
         }
     }
 }
@@ -230,6 +233,12 @@ mod tests {
         for code in ReasonCode::ALL {
             assert_eq!(ReasonCode::from_word(code.as_str()), Some(*code));
         }
+    }
+
+    #[test]
+    fn a_reason_holds_no_nul_whatever_it_quotes() {
+        let reason = Reason::new(ReasonCode::InvalidMetrics, "holds `a\0b`");
+        assert_eq!(reason.message, "holds `a\\0b`");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde_json::{Value, json};
+use trainyard_core::text::without_nul;
 
 use crate::limits::DIAGNOSTICS_AT_MOST;
 
@@ -134,12 +135,12 @@ pub(crate) struct Taken {
 impl Taken {
     /// Adds what to do about it.
     pub(crate) fn help(&mut self, help: impl Into<String>) {
-        self.help = Some(help.into());
+        self.help = Some(without_nul(help));
     }
 
     /// Adds what to do about it, where that is known.
     pub(crate) fn maybe_help(&mut self, help: Option<String>) {
-        self.help = help;
+        self.help = help.map(without_nul);
     }
 }
 
@@ -151,7 +152,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Takes an error.
+    /// Takes an error. What it quotes of the file may hold a NUL, which no row keeps.
     pub(crate) fn error(
         &mut self,
         code: DiagnosticCode,
@@ -161,7 +162,7 @@ impl<'a> Sink<'a> {
         let span = self.within(span);
         self.taken.push(Taken {
             code,
-            message: message.into(),
+            message: without_nul(message),
             help: None,
             span,
         });

@@ -140,6 +140,14 @@ impl<'a> Loader<'a, '_, '_> {
         }
     }
 
+    /// The parser refuses a NUL in the file, and makes one of an escape within quotes.
+    fn say_nul(&mut self, span: &Range<usize>) {
+        let message = "this text has a NUL character in it, `\\0`";
+        self.sink
+            .error(DiagnosticCode::InvalidValue, span.clone(), message)
+            .help("take it out: Postgres cannot keep it, and no argument or environment variable of a program can hold it");
+    }
+
     fn count(&mut self, more: usize, span: &Range<usize>) -> Result<(), Stop> {
         self.nodes += more;
         if self.nodes <= NODES_AT_MOST {
@@ -176,6 +184,9 @@ impl<'a> Loader<'a, '_, '_> {
             }
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
+                if text.contains('\0') {
+                    self.say_nul(&range);
+                }
                 if plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
                     Value::Null
                 } else {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use trainyard_dagfile::limits::{DEEPEST, DIAGNOSTICS_AT_MOST, FILE_LARGEST};
-use trainyard_dagfile::{DiagnosticCode, parse, parse_bytes, render};
+use trainyard_dagfile::{DiagnosticCode, Parsed, parse, parse_bytes, render};
 
 #[track_caller]
 fn too_large(text: &str) {
@@ -114,7 +114,39 @@ fn check(text: &str) {
         );
         assert!(diagnostic.line >= 1 && diagnostic.column >= 1);
     }
+    keeps_no_nul(&parsed);
     let _ = render("dags/x.yaml", text, &parsed.diagnostics, false);
+}
+
+/// What is made of a file goes into rows, and no row takes a NUL.
+fn keeps_no_nul(parsed: &Parsed) {
+    for diagnostic in &parsed.diagnostics {
+        let help = diagnostic.help.as_deref().unwrap_or_default();
+        assert!(!diagnostic.message.contains('\0'), "{diagnostic:?}");
+        assert!(!help.contains('\0'), "{diagnostic:?}");
+    }
+    if let Some(dag) = &parsed.dag {
+        // A backslash that is meant is shown as two.
+        let shown = format!("{:?}", dag.declared()).replace(r"\\", "");
+        assert!(!shown.contains(r"\0"), "{shown}");
+    }
+}
+
+#[test]
+fn a_nul_anywhere_in_a_file_is_a_fault_of_the_file() {
+    for (at, _) in GOOD.char_indices().step_by(7) {
+        for nul in ["\0", "\"\\0\"", "\\0", "\\x00", "\\u0000", "\\U00000000"] {
+            let parsed = parse(
+                "dags/x.yaml",
+                &format!("{}{nul}{}", &GOOD[..at], &GOOD[at..]),
+            );
+            keeps_no_nul(&parsed);
+            assert!(
+                nul != "\0" || parsed.dag.is_none(),
+                "it is taken at byte {at}"
+            );
+        }
+    }
 }
 
 /// Files that mean something, to be spoiled: the examples, and those with one fault each.
@@ -138,9 +170,12 @@ fn corpus() -> Vec<Vec<u8>> {
 }
 
 /// What is put into files, beside what is in them.
-const POISON: [&[u8]; 14] = [
+const POISON: [&[u8]; 17] = [
     b"\xff\xfe",
     b"\0",
+    b"\"\\0\"",
+    b"\"a\\x00b\": ",
+    b"\\u0000",
     b"\t",
     b"&a *a",
     b"<<: *a",
@@ -194,6 +229,7 @@ fn five_hundred_poisoned_files_are_answered_and_panic_none() {
             }
         }
         let parsed = parse_bytes("dags/x.yaml", &bytes);
+        keeps_no_nul(&parsed);
         // A file without a DAG says why.
         assert!(
             parsed.dag.is_some() || !parsed.diagnostics.is_empty(),

@@ -8,7 +8,7 @@ use crate::dice::Dice;
 type Nastiness = fn(&mut Dice) -> Vec<u8>;
 
 /// All of them; the first files of a corpus have each once.
-const ALL: [Nastiness; 26] = [
+const ALL: [Nastiness; 27] = [
     truncated,
     nested_lists,
     nested_mappings,
@@ -21,6 +21,7 @@ const ALL: [Nastiness; 26] = [
     control_characters,
     wrong_utf8,
     nul,
+    escaped_nul,
     byte_order_marks,
     bad_words,
     bad_numbers,
@@ -141,6 +142,23 @@ fn wrong_utf8(dice: &mut Dice) -> Vec<u8> {
 fn nul(dice: &mut Dice) -> Vec<u8> {
     let zeros = "\0".repeat(many(dice, 1, 5_000));
     GOOD.replace("say", &format!("say{zeros}")).into_bytes()
+}
+
+/// YAML makes room for it within quotes; no row does.
+fn escaped_nul(dice: &mut Dice) -> Vec<u8> {
+    let escape = one_of(dice, &["\\0", "\\x00", "\\u0000", "\\U00000000"]);
+    let place = one_of(
+        dice,
+        &[
+            "name: \"NUL\"\n",
+            "description: \"a NUL b\"\n",
+            "\"NUL\": 1\n",
+            "env: {A: \"NUL\"}\n",
+            "params: {p: {type: string, default: \"NUL\"}}\n",
+            "triggers: {push: {branches: [\"NUL\"]}}\n",
+        ],
+    );
+    format!("{}{GOOD}", place.replace("NUL", escape)).into_bytes()
 }
 
 fn byte_order_marks(dice: &mut Dice) -> Vec<u8> {
