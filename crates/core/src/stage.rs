@@ -43,7 +43,8 @@ pub struct Stage {
     pub gate: Vec<GateRule>,
     /// When it is tried again.
     pub retry: Retry,
-    /// How long one attempt may run, from the start of its container.
+    /// How long one attempt may run, from the start of its container; and before that, ten minutes at least,
+    /// how long making its image ready may take.
     pub timeout: Option<Duration>,
     /// Limits of its container.
     pub resources: Resources,

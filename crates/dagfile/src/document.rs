@@ -197,7 +197,7 @@ forms! {
         gate: Option<OneOrMany<Gate>>,
         /// When it is tried again.
         retry: Option<Retry>,
-        /// How long an attempt may run.
+        /// How long an attempt may run. Its image has as long before that to be ready: at least 10m; 6h if left out.
         timeout: Option<String>,
         /// Limits of its container.
         resources: Option<Resources>,

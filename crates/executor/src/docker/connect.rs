@@ -8,6 +8,7 @@ use trainyard_core::id::InstanceId;
 use trainyard_failpoint::{Effect as _, Point};
 
 use super::errors::{SHORT, Trouble, within};
+use super::init;
 use crate::contract::{Error, ErrorKind};
 
 /// The oldest API version of engines that are supported: Docker 20.10.
@@ -33,6 +34,9 @@ pub struct DockerConfig {
     /// that is started twice runs its program once, and an end counts by the init's record of it. A
     /// missing program is then told by exit code 127 instead of an error at the start.
     pub init: bool,
+    /// The engine's volume that the init lies in; by default one for each version of it, which all
+    /// installations on the engine share.
+    pub init_volume: String,
     /// How much log the engine keeps of one container, in bytes; the oldest half goes first.
     pub log_size: u64,
     /// How long a pull may go on without any progress.
@@ -50,6 +54,7 @@ impl DockerConfig {
             instance,
             network: None,
             init: !trainyard_init::PROGRAM.is_empty(),
+            init_volume: init::usual_name(),
             log_size: 128 * 1024 * 1024,
             pull_idle: Duration::from_secs(120),
             build_idle: Duration::from_secs(30 * 60),

@@ -34,9 +34,9 @@ pub(super) fn name(attempt: AttemptId) -> String {
 
 /// What it takes to run a program under the init.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnderInit {
+pub(super) struct UnderInit<'a> {
     /// The volume with the init in it.
-    pub(super) volume: &'static str,
+    pub(super) volume: &'a str,
     /// What the image runs where the stage does not say: its entry point and command.
     pub(super) default: Vec<String>,
 }
@@ -45,7 +45,7 @@ pub(super) struct UnderInit {
 pub(super) fn container(
     spec: &AttemptSpec,
     config: &DockerConfig,
-    under_init: Option<UnderInit>,
+    under_init: Option<UnderInit<'_>>,
 ) -> Result<ContainerCreateBody, Error> {
     let mut host = host(&spec.limits, config);
     let (entrypoint, cmd) = match under_init {

@@ -110,23 +110,38 @@ impl Engine {
                 }
             }
         }
-        within(
+        let started = within(
             LONG,
             self.client
                 .start_container(container, None)
                 .at(Point::StartContainer),
         )
-        .await
-        .map_err(|trouble| {
-            let text = trouble.text();
-            if self.config.init && text.contains(init::PATH) {
-                // Somebody removed the volume; it is filled anew, and the start asked for again.
-                self.init.forget();
-                let message = format!("its init is not there: {text}");
-                return Error::new(ErrorKind::Engine, message);
+        .await;
+        match started {
+            Ok(()) => Ok(()),
+            Err(trouble) if self.config.init && trouble.text().contains(init::PATH) => {
+                Err(self.without_init(container, &trouble).await)
             }
-            not_started(trouble, container)
-        })
+            Err(trouble) => Err(not_started(trouble, container)),
+        }
+    }
+
+    /// Fills the volume of the init, which somebody removed before this container was made, and which the
+    /// engine then made anew with nothing in it. The error says to start again.
+    async fn without_init(&self, container: &str, trouble: &Trouble) -> Error {
+        let found = match status::look(&self.client, container).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return gone(container),
+            Err(error) => return error,
+        };
+        let image = found.image.unwrap_or_default();
+        match self.init.mend(&self.client, &image).await {
+            Ok(()) => {
+                let message = format!("its init was not there, and is now: {}", trouble.text());
+                Error::new(ErrorKind::Engine, message)
+            }
+            Err(error) => error,
+        }
     }
 
     pub(super) async fn remove(&self, handle: &Handle) -> Result<(), Error> {

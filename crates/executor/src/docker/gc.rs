@@ -64,7 +64,7 @@ impl Engine {
         before: Timestamp,
         wanted: &BTreeSet<String>,
     ) -> Result<Vec<BuildImage>, Error> {
-        init::remove_old(&self.client, before).await?;
+        init::remove_old(&self.client, &self.config.init_volume, before).await?;
         let mut removed = Vec::new();
         for image in self.build_images().await? {
             if image.created >= before || wanted.contains(&image.id) {

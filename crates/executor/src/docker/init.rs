@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -52,41 +51,52 @@ const TRIES: u32 = 5;
 /// The wait between tries.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// The name of volume and loader, by content: versions do not get into each other's way.
-static NAME: LazyLock<String> = LazyLock::new(|| {
+/// The usual name of volume and loader, by content: versions do not get into each other's way.
+pub(super) fn usual_name() -> String {
     let hash = hex::encode(Sha256::digest(PROGRAM));
     format!("trainyard-init-{}", hash.get(..16).unwrap_or(&hash))
-});
+}
 
 /// The engine's volume with the init in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct InitVolume {
+    name: String,
     is_ready: AtomicBool,
     filling: Mutex<()>,
 }
 
 impl InitVolume {
+    /// The volume of this name, of which nothing is known yet.
+    pub(super) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_ready: AtomicBool::new(false),
+            filling: Mutex::default(),
+        }
+    }
+
     /// The name of the volume, filled. `image` is any image that the engine has.
-    pub(super) async fn ready(&self, client: &Client, image: &str) -> Result<&'static str, Error> {
+    pub(super) async fn ready(&self, client: &Client, image: &str) -> Result<&str, Error> {
         if !self.is_ready.load(Ordering::Acquire) {
             let _turn = self.filling.lock().await;
             if !self.is_ready.load(Ordering::Acquire) {
-                fill(client, image).await?;
+                fill(client, &self.name, image).await?;
                 self.is_ready.store(true, Ordering::Release);
             }
         }
-        Ok(&NAME)
+        Ok(&self.name)
     }
 
-    /// It turned out to be missing.
-    pub(super) fn forget(&self) {
+    /// It turned out to be missing: whatever was known of it, it is looked at, and filled anew.
+    pub(super) async fn mend(&self, client: &Client, image: &str) -> Result<(), Error> {
         self.is_ready.store(false, Ordering::Release);
+        self.ready(client, image).await.map(drop)
     }
 }
 
-async fn fill(client: &Client, image: &str) -> Result<(), Error> {
+async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
     let volume = VolumeCreateRequest {
-        name: Some(NAME.clone()),
+        name: Some(name.to_owned()),
         labels: Some(HashMap::from([(LABEL.to_owned(), String::new())])),
         ..VolumeCreateRequest::default()
     };
@@ -96,13 +106,13 @@ async fn fill(client: &Client, image: &str) -> Result<(), Error> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match fill_by_loader(client, image).await {
+        match fill_by_loader(client, name, image).await {
             Ok(true) => return Ok(()),
             Ok(false) if tries < TRIES => {
                 debug!("the volume of the init is filled by somebody else")
             }
             Ok(false) => {
-                let message = format!("the volume {} does not keep what is put into it", *NAME);
+                let message = format!("the volume {name} does not keep what is put into it");
                 return Err(Error::new(ErrorKind::Engine, message));
             }
             // Somebody else was done, and removed the loader, or is about to: then its mounts are gone.
@@ -124,12 +134,12 @@ async fn fill(client: &Client, image: &str) -> Result<(), Error> {
 }
 
 /// Fills the volume through a container; whether it holds the init now.
-async fn fill_by_loader(client: &Client, image: &str) -> Result<bool, Trouble> {
-    let options = CreateContainerOptionsBuilder::default().name(&NAME).build();
+async fn fill_by_loader(client: &Client, name: &str, image: &str) -> Result<bool, Trouble> {
+    let options = CreateContainerOptionsBuilder::default().name(name).build();
     match within(
         LONG,
         client
-            .create_container(Some(options), loader(image))
+            .create_container(Some(options), loader(name, image))
             .at(Point::CreateLoader),
     )
     .await
@@ -139,7 +149,7 @@ async fn fill_by_loader(client: &Client, image: &str) -> Result<bool, Trouble> {
         Err(trouble) if trouble.status() == Some(409) => {}
         Err(trouble) => return Err(trouble),
     }
-    let mut holds = content(client).await?.as_deref() == Some(PROGRAM);
+    let mut holds = content(client, name).await?.as_deref() == Some(PROGRAM);
     if !holds {
         let options = UploadToContainerOptionsBuilder::default()
             .path(FOLDER)
@@ -148,17 +158,17 @@ async fn fill_by_loader(client: &Client, image: &str) -> Result<bool, Trouble> {
         within(
             LONG,
             client
-                .upload_to_container(&NAME, Some(options), body)
+                .upload_to_container(name, Some(options), body)
                 .at(Point::FillVolume),
         )
         .await?;
-        holds = content(client).await?.as_deref() == Some(PROGRAM);
+        holds = content(client, name).await?.as_deref() == Some(PROGRAM);
     }
     let options = RemoveContainerOptionsBuilder::default().force(true).build();
     match within(
         LONG,
         client
-            .remove_container(&NAME, Some(options))
+            .remove_container(name, Some(options))
             .at(Point::RemoveLoader),
     )
     .await
@@ -172,14 +182,14 @@ async fn fill_by_loader(client: &Client, image: &str) -> Result<bool, Trouble> {
 }
 
 /// A container that is never started.
-fn loader(image: &str) -> ContainerCreateBody {
+fn loader(name: &str, image: &str) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(image.to_owned()),
         entrypoint: Some(vec![PATH.to_owned()]),
         host_config: Some(HostConfig {
             mounts: Some(vec![Mount {
                 typ: Some(MountType::VOLUME),
-                source: Some(NAME.clone()),
+                source: Some(name.to_owned()),
                 target: Some(FOLDER.to_owned()),
                 volume_options: Some(MountVolumeOptions {
                     no_copy: Some(true),
@@ -195,8 +205,8 @@ fn loader(image: &str) -> ContainerCreateBody {
 }
 
 /// What the volume holds as the init; `None` where there is nothing.
-async fn content(client: &Client) -> Result<Option<Vec<u8>>, Trouble> {
-    match file(client, &NAME, PATH).await {
+async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+    match file(client, name, PATH).await {
         Err(trouble) if is_missing(&trouble) => Ok(None),
         other => other.map(Some),
     }
@@ -255,8 +265,12 @@ fn archive() -> Vec<u8> {
     archive.into_inner().unwrap_or_default()
 }
 
-/// Removes volumes of other versions from before a moment that no container uses.
-pub(super) async fn remove_old(client: &Client, before: Timestamp) -> Result<(), Error> {
+/// Removes volumes but for `ours`, of other versions, from before a moment that no container uses.
+pub(super) async fn remove_old(
+    client: &Client,
+    ours: &str,
+    before: Timestamp,
+) -> Result<(), Error> {
     let filters = HashMap::from([
         ("label".to_owned(), vec![LABEL.to_owned()]),
         ("dangling".to_owned(), vec!["true".to_owned()]),
@@ -272,7 +286,7 @@ pub(super) async fn remove_old(client: &Client, before: Timestamp) -> Result<(),
     .map_err(|trouble| trouble.into_error("list volumes"))?;
     for volume in listed.volumes.unwrap_or_default() {
         let is_old = volume.created_at.is_some_and(|made| made < before);
-        if !is_old || volume.name == *NAME {
+        if !is_old || volume.name == ours {
             continue;
         }
         let options = RemoveVolumeOptionsBuilder::default().build();

@@ -101,6 +101,7 @@ impl Docker {
     /// `Unreachable`; `Engine` where it is too old or the address makes no sense.
     pub async fn connect(config: DockerConfig) -> Result<Self, Error> {
         let client = connect::client(&config).await?;
+        let init = InitVolume::named(&config.init_volume);
         let engine = Engine {
             client,
             config,
@@ -108,7 +109,7 @@ impl Docker {
             departed: Departed::default(),
             images: Images::default(),
             builds: Builds::default(),
-            init: InitVolume::default(),
+            init,
             ends: Arc::default(),
         };
         Ok(Self {

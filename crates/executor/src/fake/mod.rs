@@ -9,9 +9,10 @@
 //! Clones share one engine. Handing a clone to a new daemon is a restart of the daemon: containers
 //! go on. [`Fake::runs`] is the witness of how often an attempt's program ran.
 //!
-//! Images need no preparing, with two exceptions for tests: those named `fake/missing…` do not
-//! exist, and those named `fake/unreachable…` cannot be fetched.
+//! Images need no preparing, with exceptions for tests: those named `fake/missing…` do not exist, those
+//! named `fake/unreachable…` cannot be fetched, and a build can have a [script of its own](building).
 
+pub mod building;
 mod collect;
 mod container;
 pub mod script;
@@ -129,9 +130,11 @@ impl Executor for Fake {
             RenderedImage::Build {
                 context,
                 dockerfile,
+                args,
                 ..
             } => {
                 progress(format!("pretending to build {dockerfile} in {context}"));
+                building::build(args, progress).await?;
                 format!("fake-build:{context}/{dockerfile}")
             }
         };

@@ -159,6 +159,41 @@ async fn all_containers() -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_build_that_is_given_up_ends_and_has_said_what_it_did_so_far() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let id = Uuid::now_v7().to_string();
+        // The first step never ends, so that the engine keeps nothing of it.
+        let dockerfile =
+            format!("FROM trainyard-test/busybox:1\nRUN echo {id} $((6 * 7)) && yes\n");
+        let printed = tokio::sync::Notify::new();
+        let say = |line: String| {
+            if line == format!("{id} 42") {
+                printed.notify_one();
+            }
+        };
+        let (files, none) = ([("Dockerfile", &*dockerfile)], BTreeMap::new());
+        tokio::select! {
+            built = build_told(&executor, &kit, &files, &none, &say) => panic!("{built:?}"),
+            () = printed.notified() => {}
+        }
+        let ended = async {
+            while all_containers()
+                .await
+                .iter()
+                .any(|command| command.contains(&id))
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = tokio::time::timeout(std::time::Duration::from_secs(60), ended);
+        patience.await.expect("the container of the build is gone");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_wrong_dockerfile_and_an_unknown_base_are_told_in_words() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;

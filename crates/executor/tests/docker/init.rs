@@ -6,6 +6,7 @@ use std::time::Duration;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{
     CreateImageOptionsBuilder, KillContainerOptionsBuilder, RemoveImageOptionsBuilder,
+    RemoveVolumeOptionsBuilder,
 };
 use futures_util::TryStreamExt;
 use trainyard_core::render::RenderedCommand;
@@ -211,6 +212,40 @@ async fn the_volume_of_another_version_is_removed_once_it_is_old() {
         kit
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_volume_that_somebody_removed_is_filled_again_for_the_container_that_needs_it() {
+    // One that no other test needs, and, without a label, that none takes for an old one.
+    let name = format!("trainyard-test-init-{}", Uuid::now_v7().simple());
+    let volume = VolumeCreateRequest {
+        name: Some(name.clone()),
+        ..VolumeCreateRequest::default()
+    };
+    client().create_volume(volume).await.unwrap();
+    let remove = || async {
+        let options = RemoveVolumeOptionsBuilder::default().build();
+        client().remove_volume(&name, Some(options)).await
+    };
+    let containers = Containers::with_init_volume(&name).await;
+    check(containers, |kit| async {
+        let executor = kit.subject.make().await;
+        // From now on it counts as filled.
+        let (first, _) = kit.run(&executor, &kit.spec_of(script("true"))).await;
+        executor.remove(&first).await.unwrap();
+        // What `docker volume prune` does; for the next container the engine makes it anew, and empty.
+        remove().await.unwrap();
+        let second = kit.spec_of(script("exit 3"));
+        let handle = executor.create(&second).await.unwrap();
+        let error = executor.start(&handle).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(executor.start(&handle).await, Ok(()));
+        assert_eq!(proof(&kit, &executor, &handle).await, ended(3));
+        executor.remove(&handle).await.unwrap();
+        kit
+    })
+    .await;
+    remove().await.unwrap();
 }
 
 /// An image with one static program in it: no shell by name, no /tmp, no /etc.

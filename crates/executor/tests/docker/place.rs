@@ -40,6 +40,13 @@ impl Containers {
         containers
     }
 
+    /// With a volume for the init that nobody else uses.
+    pub(crate) async fn with_init_volume(name: &str) -> Self {
+        let mut containers = Self::new().await;
+        name.clone_into(&mut containers.0.init_volume);
+        containers
+    }
+
     pub(crate) async fn with_log_size(bytes: u64) -> Self {
         let mut containers = Self::new().await;
         containers.0.log_size = bytes;
