@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use trainyard_core::Timestamp;
-use trainyard_core::id::{AttemptId, DaemonId};
+use trainyard_core::id::DaemonId;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
@@ -166,8 +166,7 @@ impl Store {
         Ok(DaemonId(id))
     }
 
-    /// Renews a daemon's lease, and gives the attempts that it holds. What it attends to and is not
-    /// among them has been taken over by another: stop touching it.
+    /// Renews a daemon's lease.
     ///
     /// Where the clock went back, leases of others reach further than a lease does. Those who live renew
     /// theirs; those who are gone must not keep what they held until the clock is where it was. So such
@@ -175,7 +174,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` where the daemon is not known, or was declared gone: register again.
-    pub async fn renew_leases(&self, daemon: DaemonId, lease: Duration) -> Result<Vec<AttemptId>> {
+    pub async fn renew_leases(&self, daemon: DaemonId, lease: Duration) -> Result<()> {
         let renewed = sqlx::query!(
             r#"with too_long as (
                 select id from daemon
@@ -202,13 +201,7 @@ impl Store {
         self.core
             .others_live
             .store(renewed.others, Ordering::Relaxed);
-        let held = sqlx::query!(
-            "select id from attempt where owner = $1 and state in ('claimed', 'running')",
-            daemon.0
-        )
-        .fetch_all(&self.core.relaxed)
-        .await?;
-        Ok(held.into_iter().map(|row| AttemptId(row.id)).collect())
+        Ok(())
     }
 
     /// How the leases of those stand that have not stopped, but for this daemon's own.

@@ -1,8 +1,11 @@
 //! What can go wrong, by what the caller may do about it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
+
+use crate::pool;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -168,9 +171,7 @@ impl Error {
     /// itself; whoever gives it up says so by this.
     #[must_use]
     pub fn silent(waited: Duration) -> Self {
-        let words = format!("no answer within {waited:?}");
-        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, words);
-        sqlx::Error::Io(error).into()
+        pool::given_up(waited).into()
     }
 
     pub(crate) fn not_found(what: impl Into<String>) -> Self {
@@ -231,9 +232,26 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 
 /// What the database answers, unless it falls silent.
 pub(crate) async fn answered<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Error::silent(ANSWER_WITHIN)),
+    answered_within(ANSWER_WITHIN, asked).await
+}
+
+/// What the database answers, unless it is silent for so long.
+///
+/// # Errors
+/// What was answered, or [`Error::silent`].
+pub async fn answered_within<T>(
+    bound: Duration,
+    asked: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let asked = pin!(asked);
+    tokio::select! {
+        biased;
+        answer = asked => answer,
+        () = tokio::time::sleep(bound) => {
+            // Before the connection goes back.
+            pool::note_silence();
+            Err(Error::silent(bound))
+        }
     }
 }
 

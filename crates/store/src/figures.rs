@@ -171,7 +171,10 @@ pub const LOG_BYTES_DROPPED: Figure = figure(
 pub const WEBHOOK_DELIVERIES: Figure = labelled(
     "trainyard_webhook_deliveries_total",
     Kind::Counter,
-    ("result", &["stored", "known", "refused", "malformed"]),
+    (
+        "result",
+        &["stored", "known", "refused", "malformed", "too_large"],
+    ),
     "Webhook deliveries, by what became of them",
 );
 

@@ -16,7 +16,7 @@ pub struct StoreOptions {
     /// The key that secrets are sealed with; it is never written to the database. Without it
     /// everything works but what is sealed.
     pub secret_key: Option<SecretKey>,
-    /// The most connections for work; eight more are used for views, listening, heartbeats and progress.
+    /// The most connections for work; nine more are used for views, listening, heartbeats and progress.
     pub max_connections: u32,
     /// How long to wait for a connection, also for the first.
     pub acquire_timeout: Duration,

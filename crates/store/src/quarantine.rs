@@ -10,9 +10,10 @@ use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::ReasonCode;
+use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, answered};
 use crate::store::{Core, Store};
 
 /// How often trouble that may be an accident shows before its subject is held back.
@@ -251,10 +252,13 @@ pub(crate) async fn record(
     reason: &str,
     weight: Weight,
 ) -> Result<bool> {
-    let mut transaction = core.begin().await?;
-    let held = record_in(&mut transaction, subject, place, reason, weight).await?;
-    transaction.commit().at(Point::RecordFailure).await?;
-    Ok(held)
+    answered(async {
+        let mut transaction = core.begin().await?;
+        let held = record_in(&mut transaction, subject, place, reason, weight).await?;
+        transaction.commit().at(Point::RecordFailure).await?;
+        Ok(held)
+    })
+    .await
 }
 
 /// Counts trouble within a transaction of the caller's.
@@ -270,7 +274,8 @@ pub(crate) async fn record_in(
         Subject::Dag(dag) => (None, Some(dag.0), None),
         Subject::Run(run) => (None, None, Some(run.0)),
     };
-    let reason: String = reason.chars().take(REASON_LONGEST).collect();
+    // A panic's message may quote anything.
+    let reason = without_nul(reason.chars().take(REASON_LONGEST).collect::<String>());
     let enough = match weight {
         Weight::Certain => 1,
         Weight::Suspect => FAILURES,

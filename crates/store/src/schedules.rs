@@ -143,16 +143,17 @@ impl Store {
                     report.add(fired);
                     continue;
                 }
-                Ok(Err(
-                    error @ (Error::Corrupt { .. }
-                    | Error::NotFound { .. }
-                    | Error::Conflict { .. }),
-                )) => (error.to_string(), Weight::Certain),
-                Ok(Err(error)) if error.is_transient() => return Err(error),
-                Ok(Err(error)) => {
-                    trouble = trouble.or(Some(error));
-                    continue;
+                Ok(Err(error @ (Error::NotFound { .. } | Error::Conflict { .. }))) => {
+                    (error.to_string(), Weight::Certain)
                 }
+                Ok(Err(error)) if error.is_transient() => return Err(error),
+                Ok(Err(error)) => match error.fault() {
+                    Some(fault) => fault,
+                    None => {
+                        trouble = trouble.or(Some(error));
+                        continue;
+                    }
+                },
                 Err(_) => {
                     let reason =
                         "its schedule panicked, which is a bug; the daemon's log says more";

@@ -19,6 +19,7 @@ use crate::condition::Condition;
 use crate::dags::PinnedDag;
 use crate::error::{Error, Result};
 use crate::options::{StoreOptions, address_of};
+use crate::pool::{self, Pool};
 use crate::recent::Recent;
 use crate::runs::state::KnownRun;
 use crate::seal::SecretKey;
@@ -58,13 +59,13 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Core {
     /// For all that must be durable when it returns.
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     /// Commits without waiting for the disk. For what a crash of Postgres may undo, since it is
     /// found out again: progress of attempts (the engine is asked), heartbeats. Never out of order:
     /// the next durable commit makes all before it durable too.
-    pub(crate) relaxed: PgPool,
+    pub(crate) relaxed: Pool,
     /// For views, and whose token it is that asks for them.
-    pub(crate) reading: PgPool,
+    pub(crate) reading: Pool,
     pub(crate) wakes: Wakes,
     pub(crate) dags: Recent<DagVersionId, Arc<PinnedDag>>,
     pub(crate) runs: Recent<RunId, KnownRun>,
@@ -115,9 +116,9 @@ impl Store {
         let relaxed = pool_options(RELAXED_CONNECTIONS, options.acquire_timeout)
             .connect_lazy_with(postgres.options([("synchronous_commit", "off")]));
         let core = Arc::new(Core {
-            pool,
-            relaxed,
-            reading,
+            pool: pool.into(),
+            relaxed: relaxed.into(),
+            reading: reading.into(),
             wakes: Wakes::new(),
             dags: Recent::new(DAGS_IN_MEMORY),
             runs: Recent::new(RUNS_IN_MEMORY),
@@ -269,6 +270,7 @@ fn pool_options(connections: u32, acquire_timeout: Duration) -> PgPoolOptions {
                 Ok(usage.idle_for < TEST_AFTER || connection.ping().await.is_ok())
             })
         })
+        .after_release(|connection, _| Box::pin(pool::is_well(connection)))
 }
 
 fn connect_error(error: sqlx::Error, options: &PgConnectOptions) -> Error {

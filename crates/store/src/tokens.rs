@@ -118,7 +118,9 @@ impl Store {
     pub async fn authenticate(&self, presented: &SecretString) -> Result<Option<TokenInfo>> {
         let row = sqlx::query!(
             r#"select id, name, created_at, last_used_at, revoked_at,
-                coalesce(last_used_at < clock_timestamp() - interval '1 minute', true) as "stale!"
+                -- In the future where the clock went back.
+                coalesce(last_used_at not between clock_timestamp() - interval '1 minute' and clock_timestamp(),
+                    true) as "stale!"
             from token where digest = $1 and revoked_at is null"#,
             digest(presented.expose_secret())
         )

@@ -20,6 +20,9 @@ impl Store {
     /// claim was lost, or the daemon let go of them). Their containers may exist, and may be running.
     /// Nothing is taken from daemons that are `spared`: their lease only seems to have run out.
     ///
+    /// A claim that lies as far in the future was made before the clock went back: nobody may wait until the
+    /// clock is where it was, and to take it too early does no harm.
+    ///
     /// # Errors
     /// Trouble with the database.
     pub async fn adoptable(
@@ -38,7 +41,8 @@ impl Store {
                     and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
                     and (a.engine is null or a.engine is not distinct from $5)
                     and case when a.owner = $1
-                        then a.id <> all($3) and a.claimed_at < clock_timestamp() - make_interval(secs => $4)
+                        then a.id <> all($3) and a.claimed_at not between clock_timestamp() - make_interval(secs => $4)
+                            and clock_timestamp() + make_interval(secs => $4)
                         else d.id is null or d.stopped_at is not null
                             or (d.lease_until < clock_timestamp() and d.id <> all($6)) end
                 for update of a skip locked

@@ -17,7 +17,7 @@ use crate::artifacts::{ArtifactContent, ArtifactKind};
 use crate::attempts::claim::ClaimedRow;
 use crate::dags::PinnedDag;
 use crate::encoding::event::place;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, answered};
 use crate::quarantine::{self, Subject, Weight};
 use crate::runs::state::{KnownRun, load_runs};
 use crate::store::Core;
@@ -83,15 +83,18 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
     });
     let mut inputs = InputsByPlace::new();
     if !unknown.is_empty() || takes_inputs {
-        let mut snapshot = core
-            .pool
-            .begin_with("begin isolation level repeatable read read only")
-            .await?;
-        if !unknown.is_empty() {
-            known.extend(load_runs(core, &mut snapshot, &unknown).await?);
-        }
-        inputs = load_inputs(&mut snapshot, &rows, &known).await?;
-        snapshot.commit().await?;
+        answered(async {
+            let mut snapshot = core
+                .pool
+                .begin_with("begin isolation level repeatable read read only")
+                .await?;
+            if !unknown.is_empty() {
+                known.extend(load_runs(core, &mut snapshot, &unknown).await?);
+            }
+            inputs = load_inputs(&mut snapshot, &rows, &known).await?;
+            Ok(snapshot.commit().await?)
+        })
+        .await?;
     }
     let mut claims = Vec::with_capacity(rows.len());
     for row in rows {
@@ -183,7 +186,7 @@ async fn hold_back(core: &Core, row: &ClaimedRow, error: &Error) {
         Err(error.to_string())
     } else {
         let reason = error.to_string();
-        let held = hold_back_as(core, row, &reason).await;
+        let held = answered(hold_back_as(core, row, &reason)).await;
         held.map_err(|error| error.to_string())
     };
     if let Err(error) = held {

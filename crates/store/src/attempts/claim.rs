@@ -25,8 +25,8 @@ use crate::store::{Core, Store};
 /// The advisory lock of admission: `trainyar` in ASCII.
 const ADMISSION: i64 = 0x7472_6169_6e79_6172;
 
-/// The most runs that one admission looks at, the oldest first. More than there are slots, so only
-/// runs that would not get a turn anyway are out of sight.
+/// The most runs that one admission looks at of those whose attempts take the same of pools, the oldest
+/// first. More than there are slots, so only runs that would not get a turn anyway are out of sight.
 const RUNS_AT_MOST: i64 = 512;
 
 /// How many started runs' claims may wait for the claimer. It only has to start a task for each; who
@@ -140,18 +140,17 @@ pub(crate) async fn claim_in(
     sqlx::query!("select pg_advisory_xact_lock($1)", ADMISSION)
         .execute(&mut *connection)
         .await?;
-    let (capacity, ids, waiting) = look(connection, request).await?;
-    if capacity.slots == 0 {
-        return Ok(Granted {
-            rows: Vec::new(),
-            some_wait: true,
-        });
-    }
-    let granted: Vec<Uuid> = admit(&waiting, capacity)
+    let Sight {
+        free,
+        may_fit,
+        mut some_wait,
+    } = look(connection, request).await?;
+    let (ids, waiting) = candidates(connection, &may_fit, free.slots).await?;
+    let granted: Vec<Uuid> = admit(&waiting, free)
         .into_iter()
         .filter_map(|place| ids.get(place).copied())
         .collect();
-    let some_wait = granted.len() < ids.len();
+    some_wait |= granted.len() < ids.len();
     if granted.is_empty() {
         return Ok(Granted {
             rows: Vec::new(),
@@ -198,61 +197,56 @@ pub(crate) async fn claim_in(
     Ok(Granted { rows, some_wait })
 }
 
-/// What is free (slots of the claiming daemon, pools of everybody) and the attempts that wait: of
-/// each run as many as there are free slots, as no run can be granted more.
-async fn look(
-    connection: &mut PgConnection,
-    request: &ClaimRequest,
-) -> Result<(Capacity, Vec<Uuid>, Vec<Waiting>)> {
-    // The recursion steps from run to run over the index, so a run with thousands of waiting
-    // attempts costs no more than one with a few.
+/// What an admission sees before it looks at single attempts.
+struct Sight {
+    /// Slots of the claiming daemon, pools of everybody.
+    free: Capacity,
+    /// The keys of those that take the same of pools, where that much is free.
+    may_fit: Vec<i64>,
+    /// Whether attempts wait that cannot fit.
+    some_wait: bool,
+}
+
+/// Finds what is free, and for which of the attempts that wait it may be enough: of those that take the
+/// same of pools, one stands for all.
+async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Sight> {
+    // The recursion steps over the index from one key to the next, however many have it; it begins before
+    // all keys.
     let rows = sqlx::query!(
         r#"with recursive
         held as materialized (
             select run, owner = $1 as own, pools from attempt where state in ('claimed', 'running')
         ),
-        free as materialized (
-            select greatest($2 - count(*) filter (where own), 0) as slots from held
-        ),
-        waiting_run as (
-            (select run from attempt where state = 'queued' and (select slots from free) > 0 order by run limit 1)
+        alike as (
+            select '-9223372036854775808'::bigint as key, 0::bigint as run, null::timestamptz as queued_at,
+                null::jsonb as pools
+            where (select count(*) from held where own) < $2
             union all
-            select (select a.run from attempt a where a.state = 'queued' and a.run > w.run order by a.run limit 1)
-            from waiting_run w where w.run is not null
+            select next.* from alike cross join lateral (
+                select coalesce(jsonb_hash_extended(a.pools, 0), 0) as key, a.run, a.queued_at, a.pools
+                from attempt a where a.state = 'queued' and coalesce(jsonb_hash_extended(a.pools, 0), 0) > alike.key
+                order by 1 limit 1
+            ) next
         )
-        select null::uuid as waiting, null::timestamptz as queued_at, run as "run!", own, pools from held
+        select null::bigint as key, null::timestamptz as queued_at, run as "run!", own, pools from held
         union all
-        select a.id, a.queued_at, a.run, null, a.pools
-        from (select run from waiting_run w where run is not null
-                and not exists (select from quarantine q where q.run = w.run and q.held_at is not null)
-            limit $3) w
-        cross join lateral (
-            select id, run, queued_at, pools from attempt
-            where run = w.run and state = 'queued' order by queued_at, stage limit (select slots from free)
-        ) a"#,
+        select key, queued_at, run, null, pools from alike where queued_at is not null"#,
         request.daemon.0,
-        i64::from(request.capacity.slots_total),
-        RUNS_AT_MOST
+        i64::from(request.capacity.slots_total)
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     let mut free = Capacity {
         slots: request.capacity.slots_total,
         pools: request.capacity.pools_total.clone(),
         held: BTreeMap::new(),
     };
-    let (mut ids, mut waiting, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    let mut alike = Vec::new();
     for row in rows {
         let run = RunId(row.run);
         let taken = pools(row.pools);
-        if let (Some(id), Some(since)) = (row.waiting, row.queued_at) {
-            match taken {
-                Ok(pools) => {
-                    ids.push(id);
-                    waiting.push(Waiting { run, since, pools });
-                }
-                Err(error) => unreadable.push((run, error.to_string())),
-            }
+        if let (Some(key), Some(since)) = (row.key, row.queued_at) {
+            alike.push((key, taken.map(|pools| Waiting { run, since, pools })));
             continue;
         }
         // What it takes of pools is known to nobody any more; its slot counts.
@@ -267,11 +261,82 @@ async fn look(
             }
         }
     }
+    // Those that cannot be read are looked at one by one, and held back.
+    let fits = |one: &Result<Waiting>| !matches!(one, Ok(one) if free.blocks(one).is_some());
+    let may_fit: Vec<i64> = alike
+        .iter()
+        .filter(|(_, one)| fits(one))
+        .map(|(key, _)| *key)
+        .collect();
+    Ok(Sight {
+        some_wait: free.slots == 0 || may_fit.len() < alike.len(),
+        may_fit,
+        free,
+    })
+}
+
+/// The attempts that wait and may fit: of each run and each key as many as there are free slots, as no
+/// run can be granted more.
+async fn candidates(
+    connection: &mut PgConnection,
+    may_fit: &[i64],
+    slots: u32,
+) -> Result<(Vec<Uuid>, Vec<Waiting>)> {
+    let (mut ids, mut waiting, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    if may_fit.is_empty() {
+        return Ok((ids, waiting));
+    }
+    // The recursion steps from run to run over the index, so a run with thousands of waiting
+    // attempts costs no more than one with a few.
+    let rows = sqlx::query!(
+        r#"select a.id, a.run, a.queued_at, a.pools
+        from unnest($1::bigint[]) as alike (key)
+        cross join lateral (
+            with recursive waiting_run as (
+                select 0::bigint as run
+                union all
+                select next.run from waiting_run w cross join lateral (
+                    select a.run from attempt a
+                    where a.state = 'queued' and coalesce(jsonb_hash_extended(a.pools, 0), 0) = alike.key
+                        and a.run > w.run
+                    order by a.run limit 1
+                ) next
+            )
+            select run from waiting_run w where run > 0
+                and not exists (select from quarantine q where q.run = w.run and q.held_at is not null)
+            limit $2
+        ) w
+        cross join lateral (
+            select id, run, queued_at, stage, pools from attempt
+            where state = 'queued' and coalesce(jsonb_hash_extended(pools, 0), 0) = alike.key and run = w.run
+            order by queued_at, stage limit $3
+        ) a
+        order by a.run, a.queued_at, a.stage"#,
+        may_fit,
+        RUNS_AT_MOST,
+        i64::from(slots)
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in rows {
+        let run = RunId(row.run);
+        match pools(row.pools) {
+            Ok(pools) => {
+                ids.push(row.id);
+                waiting.push(Waiting {
+                    run,
+                    since: row.queued_at,
+                    pools,
+                });
+            }
+            Err(error) => unreadable.push((run, error.to_string())),
+        }
+    }
     for (run, problem) in unreadable {
         let (subject, place) = (Subject::Run(run), "dispatch");
         quarantine::record_in(connection, subject, place, &problem, Weight::Certain).await?;
     }
-    Ok((free, ids, waiting))
+    Ok((ids, waiting))
 }
 
 /// Reads `{"gpu": 1}`.

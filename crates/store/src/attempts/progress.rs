@@ -86,13 +86,25 @@ impl Store {
 }
 
 pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> Vec<Result<()>> {
+    let together = created(&core, &notes).await;
+    if !is_one_refused(&together) {
+        return together;
+    }
+    let mut apart = Vec::with_capacity(notes.len());
+    for note in &notes {
+        apart.append(&mut created(&core, std::slice::from_ref(note)).await);
+    }
+    apart
+}
+
+async fn created(core: &Core, notes: &[CreatedNote]) -> Vec<Result<()>> {
     let (mut ids, mut fences, mut handles, mut hashes) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for note in notes {
         ids.push(note.attempt.0);
         fences.push(note.fence.0);
-        handles.push(note.handle);
-        hashes.push(note.spec_hash);
+        handles.push(note.handle.clone());
+        hashes.push(note.spec_hash.clone());
     }
     let written = sqlx::query_scalar!(
         "update attempt a set handle = u.handle, spec_hash = u.spec_hash
@@ -110,11 +122,23 @@ pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> V
 }
 
 pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> Vec<Result<()>> {
+    let together = started(&core, &notes).await;
+    if !is_one_refused(&together) {
+        return together;
+    }
+    let mut apart = Vec::with_capacity(notes.len());
+    for note in &notes {
+        apart.append(&mut started(&core, std::slice::from_ref(note)).await);
+    }
+    apart
+}
+
+async fn started(core: &Core, notes: &[StartedNote]) -> Vec<Result<()>> {
     let (mut ids, mut fences, mut images) = (Vec::new(), Vec::new(), Vec::new());
     for note in notes {
         ids.push(note.attempt.0);
         fences.push(note.fence.0);
-        images.push(note.image);
+        images.push(note.image.clone());
     }
     let written = sqlx::query!(
         r#"with before as materialized (
@@ -162,6 +186,13 @@ pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> V
     .await;
     // An attempt that is not there, or was marked before, is as removed as can be.
     answers(&ids, written.map(|_| ids.clone()))
+}
+
+/// Whether several notes were refused for a value of one of them: written each by itself, only that one
+/// is.
+fn is_one_refused(together: &[Result<()>]) -> bool {
+    let refused = |answer: &Result<()>| matches!(answer, Err(error) if error.refusal().is_some());
+    together.len() > 1 && together.iter().any(refused)
 }
 
 /// The answer to each note: done where its row was written, else fenced off.

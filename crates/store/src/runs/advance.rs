@@ -19,7 +19,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result, repeated};
 use crate::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
-use crate::quarantine::{Subject, Weight};
+use crate::quarantine::Subject;
 use crate::runs::change::Changes;
 use crate::runs::lock::{LockedRun, lock_runs};
 use crate::runs::metrics::MetricColumns;
@@ -91,9 +91,8 @@ impl Store {
     /// `NotFound`, `Corrupt`, or trouble with the database.
     pub async fn advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
         let result = repeated(|| self.try_advance(run, events)).await;
-        if let Err(error @ Error::Corrupt { .. }) = &result {
-            let reason = error.to_string();
-            self.record_trouble(Subject::Run(run), "planning", &reason, Weight::Certain)
+        if let Some((reason, weight)) = result.as_ref().err().and_then(Error::fault) {
+            self.record_trouble(Subject::Run(run), "planning", &reason, weight)
                 .await?;
         }
         result

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trainyard_core::id::DaemonId;
+use trainyard_core::id::{AttemptId, DaemonId};
 use trainyard_store::{Adopted, ClaimRequest, DaemonInfo, Error, LogChunk};
 
 use crate::kit::*;
@@ -21,6 +21,15 @@ fn at_engine(daemon: DaemonId, engine: &str) -> ClaimRequest {
         engine: Some(engine.into()),
         ..request(daemon, 1)
     }
+}
+
+/// The attempts that a daemon holds.
+async fn held(place: &Place, daemon: DaemonId) -> Vec<AttemptId> {
+    let ids = sqlx::query_scalar(
+        "select id from attempt where owner = $1 and state in ('claimed', 'running')",
+    );
+    let ids = ids.bind(daemon.0).fetch_all(&place.raw).await.unwrap();
+    ids.into_iter().map(AttemptId).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,10 +68,7 @@ async fn what_a_living_daemon_holds_is_left_alone() {
             .unwrap()
             .is_empty()
     );
-    assert_eq!(
-        place.store.renew_leases(place.daemon, LEASE).await.unwrap(),
-        [claim.attempt]
-    );
+    assert_eq!(held(&place, place.daemon).await, [claim.attempt]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,14 +123,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
     assert!(started_at.is_some());
     assert!(running_for.is_some_and(|time| time < Duration::from_secs(60)));
     assert_eq!(log_cursor, Some((5, 6)));
-    assert!(
-        place
-            .store
-            .renew_leases(place.daemon, LEASE)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(held(&place, place.daemon).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,6 +223,30 @@ async fn a_claim_whose_answer_was_lost_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_from_before_the_clock_went_back_is_found_again() {
+    let place = Place::new().await;
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let adoptable = |attended: Vec<_>| {
+        let store = place.store.clone();
+        async move {
+            store
+                .adoptable(&request(place.daemon, 1), &attended, ATTEND_WITHIN, &[])
+                .await
+                .unwrap()
+        }
+    };
+    place
+        .sql("update attempt set claimed_at = now() + interval '1 day'")
+        .await;
+    assert!(
+        adoptable(vec![claim.attempt]).await.is_empty(),
+        "it is attended to"
+    );
+    assert_eq!(adoptable(vec![]).await[0].attempt, claim.attempt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ended_attempt_waits_for_its_container_to_be_removed() {
     let place = Place::new().await;
     place.start(place.dag(&wide("a", 2)).await).await;
@@ -254,8 +277,7 @@ async fn containers_of_unknown_attempts_are_told_apart() {
     let place = Place::new().await;
     place.start(place.dag(&chain("a", 1)).await).await;
     let claim = place.claim_one().await;
-    let stranger =
-        trainyard_core::id::AttemptId("0192f0c1-2345-7abc-8def-0123456789ab".parse().unwrap());
+    let stranger = AttemptId("0192f0c1-2345-7abc-8def-0123456789ab".parse().unwrap());
     let known = place
         .store
         .known_attempts(&[claim.attempt, stranger])

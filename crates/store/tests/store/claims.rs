@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use trainyard_core::id::Fence;
+use trainyard_core::dag::Dag;
+use trainyard_core::id::{DaemonId, Fence, RunId};
 use trainyard_core::name::PoolName;
-use trainyard_store::{Error, LogChunk};
+use trainyard_store::{Claim, ClaimRequest, Error, LogChunk};
 
 use crate::kit::*;
 
@@ -103,6 +104,90 @@ async fn a_wide_run_does_not_starve_a_later_one() {
     let claims = place.claim(2).await;
     let runs: BTreeSet<_> = claims.iter().map(|claim| claim.run.facts.id).collect();
     assert_eq!(runs, BTreeSet::from([first, second]));
+}
+
+/// A DAG whose first stages take a slot of the pool `gpu`; the others take none.
+fn with_gpus(text: &str, gpu: usize, cpu: usize) -> Dag {
+    let stages = (0..gpu + cpu).map(|at| {
+        let mut stage = stage(&format!("s{at}"), &[]);
+        if at < gpu {
+            stage.pools.insert(PoolName::new("gpu").unwrap(), 1);
+        }
+        stage
+    });
+    dag(text, stages.collect())
+}
+
+/// Eight slots, and a pool of one.
+fn one_gpu(daemon: DaemonId) -> ClaimRequest {
+    let mut request = request(daemon, 8);
+    request.capacity.pools_total = BTreeMap::from([(PoolName::new("gpu").unwrap(), 1)]);
+    request
+}
+
+/// Stages that were claimed, and of which runs.
+fn stages(claims: &[Claim]) -> BTreeSet<(RunId, usize)> {
+    let stages = claims
+        .iter()
+        .map(|claim| (claim.run.facts.id, claim.reference.stage.0));
+    stages.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_does_not_hold_up_the_stages_of_a_run_that_take_none_of_it() {
+    let place = Place::new().await;
+    let run = place.start(place.dag(&with_gpus("a", 20, 4)).await).await;
+    let claims = place.store.claim(&one_gpu(place.daemon)).await.unwrap();
+    let expected = [0, 20, 21, 22, 23].map(|stage| (run, stage));
+    assert_eq!(stages(&claims), BTreeSet::from(expected));
+}
+
+/// Starts a run, and makes it more than an admission looks at.
+async fn many(place: &Place, dag: &Dag) {
+    place.start(place.dag(dag).await).await;
+    place
+        .sql(
+            "create table copy as select gen_random_uuid() as cause, nextval('run_id_seq') as run
+                from generate_series(1, 600);
+             insert into cause (id, dag, kind, detail, commit, summary, recorded_at)
+                select copy.cause, c.dag, c.kind, c.detail, c.commit, c.summary, c.recorded_at from cause c, copy;
+             insert into run (id, dag, dag_version, cause, params, logical_time, phase, stages_total, stages_finished,
+                    stages_failed, created_at, started_at)
+                select copy.run, r.dag, r.dag_version, copy.cause, r.params, r.logical_time, r.phase, r.stages_total,
+                    0, 0, r.created_at, r.started_at from run r, copy;
+             insert into stage_run (run, position, name, state)
+                select copy.run, s.position, s.name, s.state from stage_run s, copy;
+             insert into attempt (id, run, stage, number, state, pools, queued_at)
+                select gen_random_uuid(), copy.run, a.stage, a.number, a.state, a.pools, a.queued_at
+                from attempt a, copy;",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_younger_run_is_claimed_though_many_older_ones_wait_for_a_full_pool() {
+    let place = Place::new().await;
+    many(&place, &with_gpus("older", 1, 0)).await;
+    let request = one_gpu(place.daemon);
+    let younger = place.dag(&wide("younger", 1)).await;
+    // The pool is filled by the first claim, and full at the second.
+    let first = place.start(younger).await;
+    let claims = place.store.claim(&request).await.unwrap();
+    assert_eq!(stages(&claims), BTreeSet::from([(RunId(1), 0), (first, 0)]));
+    let second = place.start(younger).await;
+    let claims = place.store.claim(&request).await.unwrap();
+    assert_eq!(stages(&claims), BTreeSet::from([(second, 0)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_younger_run_is_claimed_though_many_older_ones_wait_for_a_pool_that_nobody_configured() {
+    let place = Place::new().await;
+    many(&place, &with_gpus("older", 1, 0)).await;
+    let younger = place.start(place.dag(&wide("younger", 1)).await).await;
+    assert_eq!(
+        stages(&place.claim(8).await),
+        BTreeSet::from([(younger, 0)])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,7 +123,21 @@ const QUICK: &[(&str, &str)] = &[
     ),
     ("runs in a state", "select * from run r where r.state = 'failed' and r.id < 9999999 order by r.id desc limit 50"),
     ("due runs", "select id from run where wake_at <= clock_timestamp() order by wake_at limit 10"),
-    ("waiting attempts", "select run from attempt where state = 'queued' order by run limit 1"),
+    (
+        "what waiting attempts take of pools",
+        "select pools from attempt where state = 'queued' and coalesce(jsonb_hash_extended(pools, 0), 0) > 7
+            order by coalesce(jsonb_hash_extended(pools, 0), 0) limit 1",
+    ),
+    (
+        "runs with waiting attempts",
+        "select run from attempt where state = 'queued' and coalesce(jsonb_hash_extended(pools, 0), 0) = 7 and run > 7
+            order by run limit 1",
+    ),
+    (
+        "waiting attempts",
+        "select id from attempt where state = 'queued' and coalesce(jsonb_hash_extended(pools, 0), 0) = 7 and run = 7
+            order by queued_at, stage limit 8",
+    ),
     ("held attempts of a daemon", "select id from attempt where owner = gen_random_uuid() and state in ('claimed', 'running')"),
     ("held attempts of a run", "select id from attempt where run = any('{7}') and state in ('claimed', 'running')"),
     ("unfinished runs of a DAG", "select id from run where dag = gen_random_uuid() and phase <> 'finished' order by id"),

@@ -20,6 +20,7 @@ mod migrations;
 mod overlap;
 mod pushes;
 mod quarantine;
+mod refusals;
 mod repos;
 mod retention;
 mod runs;

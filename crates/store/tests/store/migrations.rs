@@ -81,6 +81,12 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_127_000_002,
         "update attempt set queued_at = now() - interval '1 s';",
     ),
+    (
+        20_261_128_000_001,
+        "insert into stage_run (run, position, name, state) values (1, 1, 'other', 'active');
+         insert into attempt (id, run, stage, number, state, pools, queued_at)
+            values ('00000000-0000-7000-8000-000000000009', 1, 1, 1, 'queued', '{\"gpu\": 1}', now());",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

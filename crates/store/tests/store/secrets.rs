@@ -114,3 +114,15 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
     ));
     assert_eq!(place.store.list_tokens().await.unwrap().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_use_of_a_token_is_told_after_the_clock_went_back() {
+    let place = Place::new().await;
+    let (_, token) = place.store.create_token("laptop").await.unwrap();
+    place
+        .sql("update token set last_used_at = now() + interval '1 day'")
+        .await;
+    place.store.authenticate(&token).await.unwrap().unwrap();
+    let ahead = "select count(*) from token where last_used_at > now()";
+    assert_eq!(place.count(ahead).await, 0);
+}
