@@ -18,14 +18,14 @@ struct Scene {
     _place: Place,
 }
 
-fn scene() -> Scene {
+fn scene(more: &[&str]) -> Scene {
     let place = Place::new();
     let remote = Remote::new(&place, "model");
     let text = format!(
         "triggers: {{push: {{}}}}\nstages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n"
     );
     let before = remote.push("main", &[("dags/say.yaml", &text)]);
-    let daemon = Daemon::dev(&place, &["--poll-every", "1h"]);
+    let daemon = Daemon::dev(&place, &[&["--poll-every", "1h"], more].concat());
     let added = [
         "repo",
         "add",
@@ -47,7 +47,7 @@ fn scene() -> Scene {
 
 #[test]
 fn a_replayed_delivery_starts_one_run() {
-    let scene = scene();
+    let scene = scene(&[]);
     let delivery = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
     std::thread::scope(|scope| {
         for _ in 0..20 {
@@ -70,8 +70,38 @@ fn a_replayed_delivery_starts_one_run() {
 }
 
 #[test]
+fn a_delivery_beyond_the_configured_size_is_refused_in_words_and_one_within_is_taken() {
+    let scene = scene(&["--limits-webhook", "20KiB"]);
+    let good = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
+    let padded = |bytes: usize| {
+        let body = format!("{}{}", good.body, " ".repeat(bytes));
+        Delivery {
+            signature: sign(SECRET, &body),
+            body,
+            ..good.clone()
+        }
+    };
+    assert_eq!(
+        padded(20 << 10).send(scene.daemon.url(), "model"),
+        413,
+        "signed, and yet too large"
+    );
+    let told = scene.daemon.output();
+    assert!(
+        told.contains("larger than limits.webhook, which is 20480 bytes"),
+        "{told}"
+    );
+    let refused = "trainyard_webhook_deliveries_total{result=\"too_large\"}";
+    assert_eq!(scene.daemon.figure(refused), 1.0);
+    assert_eq!(scene.daemon.run_ids(), [0; 0]);
+    assert_eq!(padded(19 << 10).send(scene.daemon.url(), "model"), 202);
+    let id = scene.daemon.runs(1, BOUND)[0];
+    let _ = scene.daemon.finished_run(id, BOUND);
+}
+
+#[test]
 fn a_forged_signature_starts_nothing_and_tells_nothing() {
-    let scene = scene();
+    let scene = scene(&[]);
     let good = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
     let forged = [
         Delivery {

@@ -232,7 +232,7 @@ async fn engine(
         // gone, and what they held can be taken over at once.
         host: format!("{}:{}", host.to_string_lossy(), data.path().display()),
         pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: version().to_owned(),
         alone_on_host: true,
     };
     // Counted from before it is asked for: the lease may have begun any time since.
@@ -298,14 +298,21 @@ fn retention(config: &Config) -> Retention {
     }
 }
 
+/// This program's version. It is read from where the compiler put it, not built into instructions: the fault
+/// programme makes another version by changing those bytes.
+fn version() -> &'static str {
+    std::hint::black_box(env!("CARGO_PKG_VERSION"))
+}
+
 fn web_settings(config: &Config, public_url: &str, figures: Render) -> WebSettings {
     WebSettings {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: version().to_owned(),
         public_url: public_url.to_owned(),
         slots: config.parallelism,
         pools: config.pools.0.clone(),
         retention: retention(config),
         poll_every: config.poll_every.0,
+        webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),
         figures,
         figures_are_public: config.metrics.public,
     }
@@ -420,7 +427,7 @@ async fn serve_http(
 /// Tells people where it is.
 fn say_where(url: &str, token: &std::path::Path) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "Trainyard {} is at {url}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "Trainyard {} is at {url}", version())?;
     writeln!(
         out,
         "The token for the command line is in {}",

@@ -52,6 +52,11 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if error.is_about_nul() {
+            // Whatever part of the request it came from: what we make ourselves holds none.
+            return Self::invalid("the request holds a NUL character, which cannot be kept")
+                .help("send it without `%00` in its path and without `\\u0000` in its body");
+        }
         let (status, code) = match &error {
             StoreError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             StoreError::Conflict { .. } | StoreError::Fenced => (StatusCode::CONFLICT, "conflict"),

@@ -4,6 +4,7 @@
 //! An unknown repo, a repo without a secret and a wrong signature get one and the same answer.
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -21,12 +22,37 @@ pub(crate) async fn receive(
     State(state): State<WebState>,
     Path((provider, repo)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    match take(&state, &provider, &repo, &headers, &body).await {
+    let taken = match body {
+        Ok(body) => take(&state, &provider, &repo, &headers, &body).await,
+        Err(unread) => Err(unreadable(&state, &repo, &unread)),
+    };
+    match taken {
         Ok(answer) => answer.into_response(),
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// A body that is larger than is read, or that broke off. Whose it is nobody knows: it is not verified.
+fn unreadable(state: &WebState, repo: &str, unread: &BytesRejection) -> ApiError {
+    if unread.status() != StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::new(unread.status(), "malformed", unread.body_text());
+    }
+    WEBHOOK_DELIVERIES.add_for("too_large", 1);
+    let bound = state.settings().webhook_at_most;
+    warn!(
+        repo,
+        "a webhook delivery was refused: it is larger than limits.webhook, which is {bound} bytes"
+    );
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too_large",
+        format!("the delivery is larger than {bound} bytes"),
+    )
+    .help(
+        "raise limits.webhook of the daemon; a push that no delivery tells of is found by polling",
+    )
 }
 
 async fn take(

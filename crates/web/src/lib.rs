@@ -27,7 +27,6 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
-use trainyard_forge::webhook::MAX_BODY_BYTES;
 
 pub use api::openapi;
 pub use figures::Render;
@@ -48,7 +47,7 @@ pub fn router(state: WebState) -> Router {
         .route(figures::ROUTE, get(figures::show))
         .route(
             "/hooks/{provider}/{repo}",
-            post(hooks::receive).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)),
+            post(hooks::receive).layer(DefaultBodyLimit::max(state.settings().webhook_at_most)),
         );
     let described = get(move || async move { axum::Json(document) });
     Router::new()

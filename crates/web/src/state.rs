@@ -38,6 +38,8 @@ pub struct WebSettings {
     pub retention: Retention,
     /// The time between two looks at a repo that sets none.
     pub poll_every: std::time::Duration,
+    /// The largest webhook delivery that is read, in bytes.
+    pub webhook_at_most: usize,
     /// What renders `/metrics`.
     pub figures: Render,
     /// Whether `/metrics` needs no token.

@@ -17,9 +17,6 @@ use secrecy::SecretString;
 
 use crate::git::CommitSha;
 
-/// The largest body of a delivery, in bytes. Whoever receives one stops reading there.
-pub const MAX_BODY_BYTES: usize = 5 << 20;
-
 /// A forge that sends webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Provider {

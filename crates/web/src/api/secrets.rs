@@ -44,6 +44,12 @@ pub(crate) async fn set(
     if secret.value.is_empty() {
         return Err(ApiError::invalid(format!("the value of {name} is empty")));
     }
+    if secret.value.contains('\0') {
+        return Err(ApiError::invalid(format!(
+            "the value of {name} holds a NUL character, which no environment variable can"
+        ))
+        .help("encode it, as base64 does, and have the stage decode it"));
+    }
     let id = state.store().resolve_repo(&repo).await?;
     state
         .store()
