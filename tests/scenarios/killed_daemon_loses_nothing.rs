@@ -123,3 +123,60 @@ fn stopping_the_daemon_leaves_stages_running_for_the_next_one() {
     witness.open("go");
     check(&daemon, run, &witness);
 }
+
+#[test]
+fn a_stage_that_runs_needs_nothing_more_of_what_it_was_made_from() {
+    const SECRET: &str = "correct-horse-battery";
+    let (place, witness) = (Place::new(), Witness::new());
+    let remote = Remote::new(&place, "model");
+    let text = format!(
+        r#"env: {{WITNESS: "{}"}}
+stages:
+  make: {{image: "{IMAGE}", outputs: {{data: data}}, run: 'echo 1 > "$OUTPUTS/data"'}}
+  train:
+    image: "{IMAGE}"
+    needs: [make]
+    inputs: {{data: make.data}}
+    secrets: [KEY]
+    run: |
+      wget -q -O- "$WITNESS/start-$TRAINYARD_ATTEMPT" >/dev/null
+      wget -q -O- "$WITNESS/gate/go" >/dev/null
+      echo "the key is $KEY"
+"#,
+        witness.address()
+    );
+    remote.push("main", &[("dags/train.yaml", &text)]);
+    let daemon = Daemon::dev(&place, &[]);
+    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
+    let set = ["secret", "set", "KEY", "--repo", "model"];
+    let _ = daemon.cli_with_input(&set, SECRET).good();
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let _ = daemon.cli(&["dag", "trigger", "train"]).good();
+    let run = daemon.runs(1, BOUND)[0];
+    until_true("the start of what needs it all", BOUND, || {
+        witness.count("start-1") == 1
+    });
+    let remove = ["secret", "remove", "KEY", "--repo", "model"];
+    let _ = daemon.cli(&remove).good();
+    let data = daemon.data().to_owned();
+    daemon.kill();
+    // As for a daemon elsewhere that takes over, while the remote is out of reach.
+    for gone in ["mirrors", "sources", "artifacts"] {
+        std::fs::remove_dir_all(data.join(gone)).unwrap();
+    }
+    std::fs::remove_dir_all(remote.url().trim_start_matches("file://")).unwrap();
+    let daemon = Daemon::dev(&place, &[]);
+    until_true("the stage in the next daemon's hands", BOUND, || {
+        daemon.figure("trainyard_attempts_adopted_total") == 1.0
+    });
+    witness.open("go");
+    let ended = daemon.finished_run(run, BOUND);
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    let attempts = &stage(&ended, "train")["attempts"];
+    assert_eq!(attempts.as_array().unwrap().len(), 1, "{ended}");
+    let log = daemon
+        .cli(&["run", "logs", &run.to_string(), "train"])
+        .good()
+        .stdout;
+    assert!(log.contains("***") && !log.contains(SECRET), "{log}");
+}

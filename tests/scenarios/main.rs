@@ -23,6 +23,7 @@ mod logs_outlast_the_database;
 mod poison_is_isolated;
 mod postgres_restart_is_survived;
 mod push_starts_the_run;
+mod refused_values_stop_nothing_else;
 mod retry_takes_over_what_stands;
 mod runs_take_parameters;
 mod secrets_stay_secret;

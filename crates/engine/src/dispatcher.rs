@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,16 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
-use trainyard_core::name::InputName;
-use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_core::render::RenderedStage;
-use trainyard_executor::{Handle, InputKind, InputSpec, LogCursor};
-use trainyard_forge::CommitSha;
-use trainyard_store::{
-    ArtifactContent, ArtifactKind, Blobs, Claim, ClaimRequest, Store, Subject, Weight,
-};
+use trainyard_executor::{Handle, LogCursor};
+use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
 
-use crate::assignment::{Adopted, Assignment, Materials};
+use crate::assignment::{Adopted, Assignment};
+use crate::claim_supplies::ClaimSupplies;
 use crate::engine_watch::{EngineWatch, Watched};
 use crate::lease::{Lease, Leased, Tenure};
 use crate::panics::panic_text;
@@ -212,111 +206,25 @@ impl Dispatcher {
             self.clone(),
         );
         let assignment = assignment(shared.instance, &claim);
-        let materials = self.materials(&claim, &assignment).await;
+        let supplies = ClaimSupplies::new(
+            &shared.store,
+            &shared.blobs,
+            &shared.sources,
+            &claim,
+            &assignment,
+        )
+        .await;
         let executor = Leased::new(shared.surroundings.executor.clone(), tenure.clone());
         let executor = Watched::new(executor, shared.watch.clone());
         let surroundings = shared.surroundings.with_executor(executor);
-        supervise(&surroundings, &assignment, materials, &ledger, line).await;
-    }
-
-    /// Fetches what the attempt needs. Trouble ends the attempt with its reason.
-    async fn materials(
-        &self,
-        claim: &Claim,
-        assignment: &Assignment,
-    ) -> Result<(RenderedStage, Materials), Reason> {
-        let rendered = assignment.render()?;
-        let mut materials = Materials {
-            source: self.source(claim, assignment, &rendered).await?,
-            ..Materials::default()
-        };
-        for (name, content) in &claim.inputs {
-            materials
-                .inputs
-                .push(self.input(assignment, name, content.as_ref())?);
-        }
-        let wanted = &assignment.stage().secrets;
-        if !wanted.is_empty() {
-            let found = self.secrets(claim, wanted).await?;
-            for name in wanted {
-                let value = found.get(name).ok_or_else(|| {
-                    let message =
-                        format!("secret {name} is not set; `trainyard secret set {name}` sets it");
-                    Reason::new(ReasonCode::MissingSecret, message)
-                })?;
-                materials.secrets.insert(name.to_string(), value.clone());
-            }
-        }
-        Ok((rendered, materials))
-    }
-
-    fn input(
-        &self,
-        assignment: &Assignment,
-        name: &InputName,
-        content: Option<&ArtifactContent>,
-    ) -> Result<InputSpec, Reason> {
-        let missing = |why: &str| {
-            let source = &assignment.stage().inputs[name.as_str()];
-            let message = format!("input {name}: {}.{} {why}", source.stage, source.output);
-            Reason::new(ReasonCode::MissingInput, message)
-        };
-        let content =
-            content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
-        let path = self.shared.blobs.path_of(&content.sha256).ok_or_else(|| {
-            missing("is gone from the artifact store; run the stage that makes it again")
-        })?;
-        Ok(InputSpec {
-            name: name.clone(),
-            path,
-            kind: match content.kind {
-                ArtifactKind::File => InputKind::File,
-                ArtifactKind::Folder => InputKind::Folder,
-            },
-            sha256: content.sha256.clone(),
-        })
-    }
-
-    async fn secrets(
-        &self,
-        claim: &Claim,
-        wanted: &std::collections::BTreeSet<trainyard_core::name::SecretName>,
-    ) -> Result<
-        std::collections::BTreeMap<trainyard_core::name::SecretName, secrecy::SecretString>,
-        Reason,
-    > {
-        self.shared
-            .store
-            .secrets_for(claim.pinned.repo, wanted)
-            .await
-            .map_err(|error| {
-                Reason::new(
-                    ReasonCode::MissingSecret,
-                    format!("secrets could not be read: {error}"),
-                )
-            })
-    }
-
-    async fn source(
-        &self,
-        claim: &Claim,
-        assignment: &Assignment,
-        rendered: &RenderedStage,
-    ) -> Result<Option<PathBuf>, Reason> {
-        if !assignment.needs_source(rendered) {
-            return Ok(None);
-        }
-        let fault = |problem: String| {
-            let message = format!("the source tree of the commit could not be had: {problem}");
-            Reason::new(ReasonCode::Source, message)
-        };
-        let commit = CommitSha::new(&claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
-        let archive = self
-            .shared
-            .sources
-            .archive(claim.pinned.repo, &commit)
-            .await;
-        archive.map(Some).map_err(|error| fault(error.to_string()))
+        Box::pin(supervise(
+            &surroundings,
+            &assignment,
+            supplies,
+            &ledger,
+            line,
+        ))
+        .await;
     }
 
     /// The attempts that this daemon supervises.

@@ -1,17 +1,20 @@
 //! The keeper: holds on to what this daemon has, and takes over what nobody holds.
 //!
-//! One pass renews the daemon's lease and what it leads, passes stop requests on, and claims attempts
-//! again whose owner is gone. It never asks the executor anything: an engine that is slow must not cost
-//! the lease. Looking at the engine is the [`crate::sweeper`]'s.
+//! It renews the daemon's lease and what it leads, and beside that passes stop requests on and claims attempts
+//! again whose owner is gone. It never asks the executor anything, and renewing waits for nothing else: neither an
+//! engine that is slow nor a database that is busy must cost the lease. Looking at the engine is the
+//! [`crate::sweeper`]'s.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use trainyard_store::figures::{ATTEMPTS_ADOPTED, LEASES_LOST};
-use trainyard_store::{Error, Store};
+use trainyard_store::{ClaimRequest, Error, Store, answered_within};
 
 use crate::dispatcher::Dispatcher;
 use crate::leadership::Leadership;
@@ -46,6 +49,9 @@ pub struct Keeper {
     lease_length: Duration,
     leadership: Leadership,
     neighbours: Mutex<Neighbours>,
+    /// Whether all was let go since attempts were last looked after.
+    has_lapsed: AtomicBool,
+    lapsed: Notify,
 }
 
 impl Keeper {
@@ -65,11 +71,41 @@ impl Keeper {
             lease_length,
             leadership,
             neighbours: Mutex::default(),
+            has_lapsed: AtomicBool::new(false),
+            lapsed: Notify::new(),
         }
     }
 
-    /// Runs until `shutdown`.
+    /// Runs until `shutdown`. Renewing and looking after attempts wait for different connections, and not for
+    /// each other: however long the work of others holds up the one, the lease is kept.
     pub async fn run(self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = self.renew_in_time() => {}
+            () = self.look_in_time() => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    /// Renews for as long as this daemon is one.
+    async fn renew_in_time(&self) {
+        loop {
+            let wait = match self.renew().await {
+                Ok(()) => TICK,
+                Err(problem @ Error::NotFound { .. }) => {
+                    error!(error = %problem, "another daemon has taken this one's place; giving up");
+                    return;
+                }
+                Err(problem) => {
+                    error!(error = %problem, "the lease could not be renewed; trying again");
+                    AGAIN
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Passes stops on and takes over, on a hint and from time to time.
+    async fn look_in_time(&self) {
         let mut next_full = Instant::now();
         let mut wake = self.store.wakes().supervise.subscribe();
         loop {
@@ -78,50 +114,64 @@ impl Keeper {
             }
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
-                match self.pass().await {
-                    Ok(()) => {}
-                    Err(problem @ Error::NotFound { .. }) => {
-                        error!(error = %problem, "another daemon has taken this one's place; giving up");
-                        return;
-                    }
-                    Err(problem) => {
-                        error!(error = %problem, "attempts could not be looked after; trying again");
-                        next_full = Instant::now() + AGAIN;
-                    }
+                if let Err(problem) = self.take_over().await {
+                    error!(error = %problem, "attempts could not be looked after; trying again");
+                    next_full = Instant::now() + AGAIN;
                 }
             }
             tokio::select! {
                 () = wake.woken() => {}
+                () = self.lapsed.notified() => next_full = Instant::now(),
                 () = tokio::time::sleep_until(next_full) => {}
-                () = shutdown.cancelled() => return,
             }
         }
     }
 
-    /// One full look.
+    /// Renews the lease, and what this daemon leads.
+    ///
+    /// # Errors
+    /// The database does not answer; `NotFound` where another daemon has taken this one's place.
+    pub async fn renew(&self) -> Result<(), Error> {
+        let daemon = self.dispatcher.daemon();
+        let asked = Instant::now();
+        let renewal = self.store.renew_leases(daemon, self.lease_length);
+        answered_within(ANSWER_WITHIN, renewal).await?;
+        if self.lease.renewed(asked, self.lease_length) {
+            LEASES_LOST.add(1);
+            warn!("the lease had lapsed; taking over again what nobody else has");
+            self.has_lapsed.store(true, Ordering::Relaxed);
+            self.lapsed.notify_one();
+        }
+        let roles = self.store.lead(daemon, self.lease_length);
+        self.leadership
+            .set(answered_within(ANSWER_WITHIN, roles).await?);
+        Ok(())
+    }
+
+    /// Takes over what nobody attends to: attempts of daemons that are gone, and its own that it let go.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn pass(&self) -> Result<(), Error> {
+    pub async fn take_over(&self) -> Result<(), Error> {
         let request = self.dispatcher.request().clone();
-        let asked = Instant::now();
-        let renewal = self.store.renew_leases(request.daemon, self.lease_length);
-        answered(ANSWER_WITHIN, renewal).await?;
-        let lapsed = self.lease.renewed(asked, self.lease_length);
-        let roles = self.store.lead(request.daemon, self.lease_length);
-        let roles = answered(ANSWER_WITHIN, roles).await?;
-        self.leadership.set(roles);
+        let has_lapsed = self.has_lapsed.swap(false, Ordering::Relaxed);
+        let taken = self.adopt(&request, has_lapsed).await;
+        if has_lapsed && taken.is_err() {
+            self.has_lapsed.store(true, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    async fn adopt(&self, request: &ClaimRequest, has_lapsed: bool) -> Result<(), Error> {
         // After a lapse all was let go; otherwise a claim may be on its way to its supervisor.
-        let attend_within = if lapsed {
-            LEASES_LOST.add(1);
-            warn!("the lease had lapsed; taking over again what nobody else has");
+        let attend_within = if has_lapsed {
             Duration::ZERO
         } else {
             ATTEND_WITHIN
         };
         let attended = self.dispatcher.supervised();
         let leases = self.store.leases_of_others(request.daemon);
-        let leases = answered(ANSWER_WITHIN, leases).await?;
+        let leases = answered_within(ANSWER_WITHIN, leases).await?;
         let spared = self
             .neighbours
             .lock()
@@ -129,8 +179,8 @@ impl Keeper {
             .look(&leases, Instant::now());
         let adopted = self
             .store
-            .adoptable(&request, &attended, attend_within, &spared);
-        let adopted = answered(TAKE_OVER_WITHIN, adopted).await?;
+            .adoptable(request, &attended, attend_within, &spared);
+        let adopted = answered_within(TAKE_OVER_WITHIN, adopted).await?;
         ATTEMPTS_ADOPTED.add(adopted.len() as u64);
         if !adopted.is_empty() {
             info!(
@@ -144,22 +194,11 @@ impl Keeper {
 
     async fn pass_stops_on(&self) -> Result<(), Error> {
         let requests = self.store.stop_requests(self.dispatcher.daemon());
-        for (attempt, _, why) in answered(ANSWER_WITHIN, requests).await? {
+        for (attempt, _, why) in answered_within(ANSWER_WITHIN, requests).await? {
             if let Some(line) = self.dispatcher.line(attempt) {
                 line.stop(why);
             }
         }
         Ok(())
-    }
-}
-
-/// What the database answers, unless it falls silent.
-async fn answered<T>(
-    within: Duration,
-    asked: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(within, asked).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Error::silent(within)),
     }
 }

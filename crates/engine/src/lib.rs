@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | [`planner`] | runs made, cancelled, due | judges concurrency, plans runs |
 //! | [`dispatcher`] | attempts queued, slots freed | claims attempts, starts a [`supervisor`] each |
-//! | [`keeper`] | stop requests, a tick | renews leases, passes stops on, adopts, sweeps containers |
+//! | [`keeper`] | stop requests, a tick | renews leases; passes stops on, adopts |
+//! | [`sweeper`] | a tick | compares containers with what is known of them, removes what has ended |
 //! | [`scheduler`] | schedules changed, the next tick | turns due ticks into causes |
 //! | [`watcher`] | webhook deliveries, a tick | fetches repos, turns moved heads into causes |
 //! | [`guard`] | a tick | tells whether the engine, the disks and the lease are well; pauses claims where not |
@@ -20,7 +21,9 @@
 //! [`local`] runs one file with none of them, over the same core, supervisor and executor.
 
 pub mod assignment;
+mod branch_trouble;
 pub mod breaker;
+mod claim_supplies;
 pub mod clock;
 pub mod dispatcher;
 pub mod engine_watch;
@@ -42,6 +45,7 @@ pub mod sources;
 pub mod space;
 pub mod store_ledger;
 pub mod supervisor;
+pub mod supplies;
 pub mod sweeper;
 pub mod watcher;
 pub mod working_tree;

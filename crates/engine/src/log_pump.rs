@@ -18,7 +18,7 @@ use crate::log_lines::LogLines;
 use crate::mask::Masker;
 
 /// A batch this large is written at once, in bytes of records.
-const LARGE: usize = 256 * 1024;
+pub(crate) const LARGE: usize = 256 * 1024;
 
 /// Records are written whatever is still open once they have this size: memory is bounded, however a
 /// program prints. With the database away, nothing more is read: the engine's own log, which the daemon
@@ -26,7 +26,7 @@ const LARGE: usize = 256 * 1024;
 const HELD_AT_MOST: usize = 2 * LARGE;
 
 /// A batch this old is written.
-const OLD: Duration = Duration::from_millis(200);
+pub(crate) const OLD: Duration = Duration::from_millis(200);
 
 /// A line that stays open this long is cut, so that prompts and progress are seen.
 const OPEN: Duration = Duration::from_secs(1);
@@ -81,6 +81,24 @@ impl LogPump {
     /// Adds a line of Trainyard's own; written with the next batch.
     pub fn say(&mut self, at: Timestamp, text: &str) {
         self.lines.say(at, text);
+        self.changed.get_or_insert_with(Instant::now);
+    }
+
+    /// Adds a line of Trainyard's own, and writes what makes a large batch.
+    ///
+    /// # Errors
+    /// Somebody else acts on the attempt.
+    pub async fn tell<L: Ledger>(
+        &mut self,
+        at: Timestamp,
+        text: &str,
+        ledger: &L,
+    ) -> Result<(), FencedOff> {
+        self.say(at, text);
+        if self.lines.ready() >= LARGE {
+            self.write(ledger).await?;
+        }
+        Ok(())
     }
 
     /// Reads until the log ends: after `gone` turns true, until nothing new has come for `drain`. Time in

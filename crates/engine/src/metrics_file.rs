@@ -56,5 +56,6 @@ mod tests {
         assert!(problem(r#"{"auc": "good"}"#).contains("`auc`"));
         assert!(problem(r#"{"auc": {"x": 1}}"#).contains("`auc`"));
         assert!(problem(r#"{"": 1}"#).contains("metric name"));
+        assert!(problem(r#"{"a\u0000b": 1}"#).starts_with(r"`a\0b` is not"));
     }
 }

@@ -58,11 +58,13 @@ async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp
 /// Plans all runs that are due. Returns when the next one is.
 ///
 /// # Errors
-/// The database does not answer. A run that cannot be planned is held back.
+/// The database does not answer, or refuses a run; the others are planned. One that cannot be planned is held
+/// back.
 pub async fn pass(store: &Store) -> Result<NextWake, Error> {
     loop {
         let due = store.due_runs(RUNS_AT_ONCE).await?;
         let count = due.len();
+        let mut trouble = None;
         for run in due {
             match store.plan(run).await {
                 Ok(advanced) => debug!(%run, effects = advanced.effects.len(), "planned"),
@@ -70,8 +72,12 @@ pub async fn pass(store: &Store) -> Result<NextWake, Error> {
                 Err(problem @ Error::Corrupt { .. }) => {
                     error!(%run, error = %problem, "a run cannot be planned");
                 }
-                Err(problem) => return Err(problem),
+                Err(problem) if problem.is_transient() => return Err(problem),
+                Err(problem) => trouble = trouble.or(Some(problem)),
             }
+        }
+        if let Some(problem) = trouble {
+            return Err(problem);
         }
         if count < RUNS_AT_ONCE as usize {
             return store.next_wake().await;

@@ -2,6 +2,10 @@
 //!
 //! A database that does not answer is waited for: the container goes on meanwhile, and what happened is
 //! written once it is back. Only the fence ends a supervisor's right to write.
+//!
+//! What the database refuses for its values is not waited for, since it never passes. An end that is
+//! refused is replaced by one in our own words, which needs nothing of it; a run of which anything else
+//! is refused is held back in quarantine.
 
 use std::future::Future;
 use std::path::Path;
@@ -9,14 +13,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{error, warn};
-use trainyard_core::event::{AttemptEnd, Event};
+use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::AttemptRef;
 use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
 use trainyard_store::figures::LOGS_WAITING;
 use trainyard_store::{
     ArtifactContent, ArtifactKind, Blobs, Claim, Error, FinishedAttempt, LogChunk, NewArtifact,
-    Store,
+    Store, Subject, Weight,
 };
 
 use crate::dispatcher::Dispatcher;
@@ -31,6 +36,18 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(2);
 
 /// How long the database may take to answer, waiting for others included, before it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+
+/// How often a write may be refused: what another transaction did may have been in its way, once.
+const REFUSALS_AT_MOST: u32 = 3;
+
+/// Why something was not written, and will not be however often that is tried.
+#[derive(Debug)]
+enum Unwritten {
+    /// Somebody else acts on the attempt, or its run is held back.
+    FencedOff,
+    /// The database refuses the values. With its SQLSTATE.
+    Refused(String),
+}
 
 /// Writes down one claimed attempt.
 #[derive(Debug)]
@@ -59,12 +76,25 @@ impl StoreLedger {
         }
     }
 
-    /// Calls until the database has answered.
+    /// Calls until the database has taken it. Holds the run back where it refuses to.
     async fn durably<T, F>(&self, what: &str, call: impl Fn() -> F) -> Result<T, FencedOff>
     where
         F: Future<Output = Result<T, Error>>,
     {
+        match self.answered(what, call).await {
+            Ok(value) => Ok(value),
+            Err(Unwritten::FencedOff) => Err(FencedOff),
+            Err(Unwritten::Refused(code)) => Err(self.hold_back(what, &code).await),
+        }
+    }
+
+    /// Calls until the database has answered.
+    async fn answered<T, F>(&self, what: &str, call: impl Fn() -> F) -> Result<T, Unwritten>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let mut wait = WAIT_AT_FIRST;
+        let mut refusals = 0;
         loop {
             let answer = match tokio::time::timeout(ANSWER_WITHIN, call()).await {
                 Ok(answer) => answer,
@@ -72,16 +102,25 @@ impl StoreLedger {
             };
             match answer {
                 Ok(value) => return Ok(value),
-                Err(Error::Fenced) => return Err(FencedOff),
+                Err(Error::Fenced) => return Err(Unwritten::FencedOff),
                 // Held back in quarantine: whoever comes once it is released finds all as it is.
                 Err(problem @ Error::Corrupt { .. }) => {
                     error!(error = %problem, "the database cannot take {what}; leaving the attempt as it is");
-                    return Err(FencedOff);
+                    return Err(Unwritten::FencedOff);
                 }
                 Err(problem) => {
                     let now = Instant::now().into_std();
                     self.store.condition().heed(&problem, now);
-                    if problem.is_transient() {
+                    if let Some(code) = problem.refusal() {
+                        error!(
+                            error = &problem as &dyn std::error::Error,
+                            "the database refuses {what}, which is a fault in Trainyard"
+                        );
+                        refusals += 1;
+                        if refusals == REFUSALS_AT_MOST {
+                            return Err(Unwritten::Refused(code));
+                        }
+                    } else if problem.is_transient() {
                         warn!(
                             error = &problem as &dyn std::error::Error,
                             "the database does not take {what}; trying again"
@@ -99,6 +138,57 @@ impl StoreLedger {
             }
         }
     }
+
+    /// Holds the run back: something of it is refused, and what may run of it cannot be recorded.
+    async fn hold_back(&self, what: &str, code: &str) -> FencedOff {
+        let reason = refused(what, code);
+        let subject = Subject::Run(self.run);
+        let record = || {
+            self.store
+                .record_trouble(subject, "supervision", &reason, Weight::Certain)
+        };
+        if let Err(Unwritten::Refused(code)) = self.answered("what is held back", record).await {
+            error!(code, reason, "a run could not be held back");
+        }
+        FencedOff
+    }
+
+    /// Writes the end of the attempt, and `claims` what can go then.
+    async fn end(&self, finished: &FinishedAttempt, claims: bool) -> Result<Vec<Claim>, Unwritten> {
+        let end = || {
+            let request = claims.then(|| self.dispatcher.request().clone());
+            self.store.finish_attempt(finished.clone(), request)
+        };
+        let finished = self.answered("the end of an attempt", end).await?;
+        Ok(finished.claims)
+    }
+
+    /// Writes the end of the attempt where the database refused to.
+    async fn end_refused(&self, finished: FinishedAttempt) -> Result<(), Unwritten> {
+        // It may be what was claimed along with it.
+        let code = match self.end(&finished, false).await {
+            Err(Unwritten::Refused(code)) => code,
+            other => return other.map(drop),
+        };
+        let reason = Reason::new(ReasonCode::Internal, refused("how it ended", &code));
+        let plain = FinishedAttempt {
+            end: AttemptEnd {
+                ending: Ending::Errored(reason),
+                ended_at: finished.end.ended_at,
+                metrics: Default::default(),
+            },
+            artifacts: Vec::new(),
+            ..finished
+        };
+        self.end(&plain, false).await.map(drop)
+    }
+}
+
+/// What is refused, in words that hold nothing of it.
+fn refused(what: &str, code: &str) -> String {
+    format!(
+        "the database refuses to record {what} (SQLSTATE {code}), which is a fault in Trainyard; the daemon's log says more"
+    )
 }
 
 impl Ledger for StoreLedger {
@@ -170,15 +260,20 @@ impl Ledger for StoreLedger {
             end,
             artifacts,
         };
-        let claims = self
-            .durably("the end of an attempt", || {
-                let request = Some(self.dispatcher.request().clone());
-                self.store.finish_attempt(finished.clone(), request)
-            })
-            .await?
-            .claims;
-        self.dispatcher.take(claims);
-        Ok(())
+        let ended = match self.end(&finished, true).await {
+            Err(Unwritten::Refused(_)) => self.end_refused(finished).await.map(|()| Vec::new()),
+            ended => ended,
+        };
+        match ended {
+            Ok(claims) => {
+                self.dispatcher.take(claims);
+                Ok(())
+            }
+            Err(Unwritten::FencedOff) => Err(FencedOff),
+            Err(Unwritten::Refused(code)) => {
+                Err(self.hold_back("how an attempt ended", &code).await)
+            }
+        }
     }
 
     async fn removed(&self) {

@@ -7,6 +7,8 @@
 //!
 //! A delivery whose `before` is the recorded head is taken as a step of its own, so that two pushes
 //! between two looks start a run each. What does not fit is covered by the step to the head.
+//!
+//! A branch that cannot be recorded is told as the repo's trouble, and keeps no other from being recorded.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,13 +18,15 @@ use futures_util::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use trainyard_core::dag::Dag;
-use trainyard_core::name::DagName;
+use trainyard_core::name::{DagName, RepoName};
+use trainyard_core::text::without_nul;
 use trainyard_forge::{CommitSha, Credentials, Git, Heads};
 use trainyard_store::{
     DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject,
     SyncOutcome, Weight,
 };
 
+use crate::branch_trouble::{self, BranchTrouble, BranchTroubles};
 use crate::leadership::Leadership;
 use crate::panics::panic_text;
 
@@ -86,11 +90,11 @@ impl Watcher {
                     Err(text) => Err(self.panicked(&repo, &text).await),
                 };
                 let outcome = match synced {
-                    Ok(moved) => {
-                        if moved > 0 {
-                            info!(repo = %repo.name, branches = moved, "branches moved");
+                    Ok(synced) => {
+                        if synced.moved > 0 {
+                            info!(repo = %repo.name, branches = synced.moved, "branches moved");
                         }
-                        SyncOutcome::Good
+                        synced.outcome(&repo.name)
                     }
                     Err(problem) => {
                         warn!(repo = %repo.name, error = %problem, "a repo could not be synced");
@@ -119,8 +123,8 @@ impl Watcher {
         reason
     }
 
-    /// Fetches one repo and records what moved. Returns how many branches did.
-    async fn sync(&self, repo: &RepoToSync) -> Result<usize, String> {
+    /// Fetches one repo and records what moved.
+    async fn sync(&self, repo: &RepoToSync) -> Result<Synced, String> {
         let deliveries = self.store.pending_pushes(repo.id).await.map_err(in_words)?;
         let credentials = repo.credentials.as_ref().map(|credentials| Credentials {
             username: credentials.username.clone(),
@@ -133,16 +137,18 @@ impl Watcher {
             .map_err(in_words)?;
         let followed = followed_branch(repo, &heads);
         let mut refs = self.store.refs(repo.id).await.map_err(in_words)?;
-        let mut moved = 0;
+        let mut synced = Synced::default();
         for delivery in &deliveries {
-            moved += self
+            let taken = self
                 .take_delivery(repo, followed.as_deref(), delivery, &mut refs)
-                .await?;
+                .await;
+            synced.note(&delivery.branch, taken)?;
         }
         for (branch, head) in &heads.branches {
-            moved += self
+            let moved = self
                 .move_branch(repo, followed.as_deref(), branch, head, None, &mut refs)
-                .await?;
+                .await;
+            synced.note(branch, moved)?;
         }
         let gone: Vec<String> = refs
             .keys()
@@ -157,13 +163,17 @@ impl Watcher {
                 .map_err(in_words)?;
         }
         for delivery in deliveries {
-            let result = "the branch heads it told of are recorded";
+            let result = match synced.troubles.get(&delivery.branch) {
+                None => "the branch heads it told of are recorded",
+                Some(BranchTrouble::Refused(words)) => words,
+                Some(BranchTrouble::Passing(_) | BranchTrouble::Everywhere(_)) => continue,
+            };
             self.store
                 .finish_delivery(delivery.delivery, result)
                 .await
                 .map_err(in_words)?;
         }
-        Ok(moved)
+        Ok(synced)
     }
 
     /// Takes a delivery as a step of its own where it fits.
@@ -173,7 +183,7 @@ impl Watcher {
         followed: Option<&str>,
         delivery: &PendingPush,
         refs: &mut BTreeMap<String, String>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, BranchTrouble> {
         let fits = refs.get(&delivery.branch).map(String::as_str) == delivery.before.as_deref();
         let Some(after) = delivery
             .after
@@ -203,7 +213,7 @@ impl Watcher {
         after: &CommitSha,
         actor: Option<&str>,
         refs: &mut BTreeMap<String, String>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, BranchTrouble> {
         for _ in 0..STALE_TRIES {
             let before = refs.get(branch).cloned();
             if before.as_deref() == Some(after.as_str()) {
@@ -213,24 +223,19 @@ impl Watcher {
             let seen = self
                 .look_at(repo, branch, before, after, actor, is_followed)
                 .await?;
-            match self
-                .store
-                .record_push(repo.id, seen)
-                .await
-                .map_err(in_words)?
-            {
+            match self.store.record_push(repo.id, seen).await? {
                 PushRecorded::Recorded { runs, faults } => {
                     debug!(repo = %repo.name, branch, commit = %after, runs = runs.len(), faults, "a branch moved");
                     refs.insert(branch.to_owned(), after.to_string());
                     return Ok(1);
                 }
                 PushRecorded::Stale => {
-                    *refs = self.store.refs(repo.id).await.map_err(in_words)?;
+                    *refs = self.store.refs(repo.id).await?;
                 }
             }
         }
-        Err(format!(
-            "branch {branch} moved too often while it was looked at"
+        Err(BranchTrouble::Passing(
+            "it moved too often while it was looked at".to_owned(),
         ))
     }
 
@@ -243,18 +248,13 @@ impl Watcher {
         after: &CommitSha,
         actor: Option<&str>,
         is_followed: bool,
-    ) -> Result<PushSeen, String> {
+    ) -> Result<PushSeen, BranchTrouble> {
         // The first look at a repo only takes stock: nothing was pushed, and only the followed
         // branch has schedules to set up.
         let first_look = !repo.synced_before;
         let mut dags = Vec::new();
         if is_followed || !first_look {
-            for file in self
-                .git
-                .dag_files(repo.id, after.clone())
-                .await
-                .map_err(in_words)?
-            {
+            for file in self.git.dag_files(repo.id, after.clone()).await? {
                 dags.push(read_file(&file.path, file.text));
             }
         }
@@ -264,8 +264,7 @@ impl Watcher {
             let changed = self
                 .git
                 .changed_paths(repo.id, before_sha, after.clone())
-                .await
-                .map_err(in_words)?;
+                .await?;
             matches = dags
                 .iter()
                 .filter_map(|file| file.dag.as_ref().ok())
@@ -273,11 +272,7 @@ impl Watcher {
                 .map(|dag| dag.name().clone())
                 .collect::<Vec<DagName>>();
         }
-        let commit = self
-            .git
-            .commit(repo.id, after.clone())
-            .await
-            .map_err(in_words)?;
+        let commit = self.git.commit(repo.id, after.clone()).await?;
         Ok(PushSeen {
             branch: branch.to_owned(),
             before,
@@ -288,6 +283,47 @@ impl Watcher {
             summary: commit.summary,
             actor: actor.map(ToOwned::to_owned).or(Some(commit.author)),
         })
+    }
+}
+
+/// What became of the branches of one repo.
+#[derive(Debug, Default)]
+struct Synced {
+    /// How many moved.
+    moved: usize,
+    /// What is wrong with those that are not recorded.
+    troubles: BranchTroubles,
+}
+
+impl Synced {
+    /// Notes what became of a branch; what is wrong everywhere ends the sync.
+    fn note(&mut self, branch: &str, moved: Result<usize, BranchTrouble>) -> Result<(), String> {
+        match moved {
+            Ok(moved) => {
+                self.moved += moved;
+                self.troubles.remove(branch);
+            }
+            Err(BranchTrouble::Everywhere(words)) => return Err(words),
+            Err(trouble) => {
+                self.troubles.insert(branch.to_owned(), trouble);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be recorded of the sync. A first look that is not over takes stock once more: what it
+    /// has not seen was not pushed since.
+    fn outcome(&self, repo: &RepoName) -> SyncOutcome {
+        let Some(words) = branch_trouble::in_words(&self.troubles) else {
+            return SyncOutcome::Good;
+        };
+        warn!(%repo, problem = words, "not all branches of a repo could be recorded");
+        let mut troubles = self.troubles.values();
+        if troubles.all(|trouble| matches!(trouble, BranchTrouble::Refused(_))) {
+            SyncOutcome::AllBut(words)
+        } else {
+            SyncOutcome::Failed(words)
+        }
     }
 }
 
@@ -339,6 +375,8 @@ pub fn read_file(path: &str, text: Result<String, String>) -> DagAtCommit {
 
 /// A diagnostic about a whole file, in the form of those that parsing makes.
 fn unreadable(path: &str, why: &str) -> serde_json::Value {
+    // A panic may quote anything, and no row takes a NUL.
+    let why = without_nul(why);
     serde_json::json!([{
         "file": path, "severity": "error", "code": "unreadable", "message": why,
         "line": 1, "column": 1, "end_line": 1, "end_column": 1,

@@ -5,28 +5,23 @@
     reason = "a test that cannot go on has failed, and says where"
 )]
 
-use std::collections::BTreeMap;
+mod kit;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
-use trainyard_core::id::{AttemptId, Fence, InstanceId, RunId};
-use trainyard_core::name::DagName;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_core::run::{AttemptRef, Run, RunFacts};
-use trainyard_core::stage::StageIndex;
-use trainyard_engine::assignment::{Assignment, Materials};
+use trainyard_engine::assignment::Materials;
 use trainyard_engine::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_engine::log_lines::Batch;
-use trainyard_engine::supervisor::{Line, Supervised, Surroundings, supervise};
-use trainyard_executor::fake::Fake;
-use trainyard_executor::{Collected, Handle, Limits, SpecHash};
-use uuid::Uuid;
+use trainyard_engine::supervisor::{Line, Supervised, supervise};
+use trainyard_executor::{Collected, Handle, SpecHash};
+
+use crate::kit::{assignment, surroundings};
 
 /// A ledger that takes the passing of a timeout down and, as many times as it says, has lost it afterwards.
 struct Forgetful {
@@ -68,33 +63,6 @@ impl Ledger for Forgetful {
     async fn removed(&self) {}
 }
 
-/// The first attempt of the one stage of a file.
-fn assignment(text: &str) -> Assignment {
-    let dag = Arc::new(trainyard_dagfile::parse("dag.yaml", text).dag.unwrap());
-    let facts = RunFacts {
-        id: RunId(1),
-        repo: None,
-        dag: DagName::new("dag").unwrap(),
-        cause: "manual".to_owned(),
-        commit: String::new(),
-        branch: None,
-        logical_time: Timestamp::UNIX_EPOCH,
-        params: BTreeMap::new(),
-    };
-    Assignment {
-        instance: InstanceId(Uuid::nil()),
-        attempt: AttemptId(Uuid::nil()),
-        fence: Fence(1),
-        reference: AttemptRef {
-            stage: StageIndex(0),
-            number: 1,
-        },
-        run: Arc::new(Run::new(&dag, facts)),
-        dag,
-        adopted: None,
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_timeout_that_the_record_has_lost_is_told_again() {
     let assignment =
@@ -106,13 +74,7 @@ async fn a_timeout_that_the_record_has_lost_is_told_again() {
         line: line.clone(),
         ended: Mutex::default(),
     };
-    let surroundings = Surroundings {
-        executor: Fake::new(),
-        limits: Limits::default(),
-        grace: Duration::from_secs(10),
-        output_limit: 1 << 20,
-        scratch: std::env::temp_dir(),
-    };
+    let surroundings = surroundings();
     let materials = assignment
         .render()
         .map(|rendered| (rendered, Materials::default()));

@@ -8,10 +8,12 @@
 mod endings;
 mod line;
 mod patience;
+mod preparing;
+mod said;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,19 +21,19 @@ use tracing::{info, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_core::render::RenderedStage;
 use trainyard_executor::{
-    AnyExecutor, Error, ErrorKind, Executor, Handle, Limits, PreparedImage, Status,
+    AnyExecutor, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage, Status,
 };
 
 use self::endings::{ended, ending_of, mask_ending, reason_of};
 pub use self::line::Line;
-use crate::assignment::{Assignment, Materials};
+use crate::assignment::Assignment;
 use crate::clock;
 use crate::collect::{self, Results};
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_pump::LogPump;
 use crate::mask::Masker;
+use crate::supplies::Supplies;
 
 /// The first wait after trouble of the engine; it doubles up to [`WAIT_AT_MOST`].
 const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
@@ -79,48 +81,29 @@ pub enum Supervised {
 
 /// Runs one attempt to its recorded end.
 ///
-/// `materials` is fetched by the caller; where that failed, its reason ends the attempt. Dropping
-/// the future leaves the container alone: the next supervisor takes over.
+/// `supplies` are fetched where a container is to be made; where that fails, its reason ends the attempt.
+/// Dropping the future leaves the container alone: the next supervisor takes over.
 pub async fn supervise<E: Executor, L: Ledger>(
     surroundings: &Surroundings<E>,
     assignment: &Assignment,
-    materials: Result<(RenderedStage, Materials), Reason>,
+    supplies: impl Supplies,
     ledger: &L,
     line: &Line,
 ) -> Supervised {
-    let (rendered, materials) = match materials {
-        Ok(materials) => materials,
-        Err(reason) => {
-            let end = ended(Ending::Errored(reason));
-            return finish(ledger, end, Vec::new()).await;
-        }
-    };
-    let masker = materials.masker();
     let attempt = Attempt {
         surroundings,
         assignment,
         ledger,
         line,
-        masker,
+        masker: supplies.masker(),
         begun: OnceLock::new(),
     };
-    match attempt.run(&rendered, &materials).await {
+    match attempt.run(supplies).await {
         Ok(()) => Supervised::Finished,
         Err(FencedOff) => {
             info!(attempt = %assignment.attempt, "somebody else acts on this attempt now; leaving it");
             Supervised::FencedOff
         }
-    }
-}
-
-async fn finish<L: Ledger>(
-    ledger: &L,
-    end: AttemptEnd,
-    outputs: Vec<crate::ledger::KeptOutput>,
-) -> Supervised {
-    match ledger.finished(end, outputs).await {
-        Ok(()) => Supervised::Finished,
-        Err(FencedOff) => Supervised::FencedOff,
     }
 }
 
@@ -146,13 +129,14 @@ enum Entry {
 }
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
-    async fn run(&self, rendered: &RenderedStage, materials: &Materials) -> Result<(), FencedOff> {
+    async fn run(&self, supplies: impl Supplies) -> Result<(), FencedOff> {
         let adopted = self.assignment.adopted.as_ref();
         let cursor = adopted.and_then(|adopted| adopted.log_cursor);
         let mut pump = LogPump::new(self.masker.clone(), cursor);
         let entry = match adopted.and_then(|adopted| adopted.handle.clone()) {
-            Some(handle) => self.find(handle, rendered, materials, &mut pump).await?,
-            None => self.create(rendered, materials, &mut pump).await?,
+            // On the heap: all that making a container takes would be part of each supervisor, twice.
+            Some(handle) => Box::pin(self.find(handle, supplies, &mut pump)).await?,
+            None => Box::pin(self.create(supplies, &mut pump)).await?,
         };
         let (handle, since, image) = match entry {
             Entry::Ended(end) => return self.end(end, None, pump).await,
@@ -172,19 +156,12 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     async fn find(
         &self,
         handle: Handle,
-        rendered: &RenderedStage,
-        materials: &Materials,
+        supplies: impl Supplies,
         pump: &mut LogPump,
     ) -> Result<Entry, FencedOff> {
-        let since = self
-            .assignment
-            .adopted
-            .as_ref()
-            .and_then(|adopted| adopted.started_at);
         match self.look_until_sure(&handle).await {
-            Some(Status::Created) => self.create(rendered, materials, pump).await,
-            Some(Status::Running { since }) => Ok(Entry::Started(handle, Some(since))),
-            Some(Status::Exited { .. } | Status::Unknown) => Ok(Entry::Started(handle, since)),
+            Some(Status::Created) => Box::pin(self.create(supplies, pump)).await,
+            Some(started) => Ok(self.started(handle, &started)),
             None => {
                 let message = "its container vanished from the engine while no daemon watched";
                 let reason = Reason::new(ReasonCode::Unproved, message);
@@ -193,39 +170,54 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
     }
 
+    /// A container that was started.
+    fn started(&self, handle: Handle, status: &Status) -> Entry {
+        let since = match status {
+            Status::Running { since } => Some(*since),
+            Status::Created | Status::Exited { .. } | Status::Unknown => {
+                let adopted = self.assignment.adopted.as_ref();
+                adopted.and_then(|adopted| adopted.started_at)
+            }
+        };
+        Entry::Started(handle, since)
+    }
+
+    /// Where no container can be made, and perhaps need not: an earlier claim may have come to one that it could
+    /// not write down.
+    async fn without_supplies(&self, reason: Reason) -> Entry {
+        let is_mine = |listed: &Listed| listed.handle.attempt == self.assignment.attempt;
+        if self.assignment.adopted.is_some() {
+            let listed = self.patiently(|| self.surroundings.executor.list()).await;
+            let found = match listed {
+                Ok(listed) => listed.into_iter().find(is_mine),
+                Err(end) => return Entry::Ended(end),
+            };
+            if let Some(found) = found.filter(|found| !matches!(found.status, Status::Created)) {
+                return self.started(found.handle, &found.status);
+            }
+        }
+        Entry::Ended(ended(Ending::Errored(reason)))
+    }
+
     /// Makes the image ready and creates the container, or adopts the one that is there.
     async fn create(
         &self,
-        rendered: &RenderedStage,
-        materials: &Materials,
+        supplies: impl Supplies,
         pump: &mut LogPump,
     ) -> Result<Entry, FencedOff> {
-        let executor = &self.surroundings.executor;
-        let request = self.assignment.image_request(rendered, materials);
-        let said = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let progress = {
-            let said = Arc::clone(&said);
-            move |text: String| {
-                if let Ok(mut said) = said.lock() {
-                    said.push((clock::now(), text));
-                }
-            }
+        let (rendered, materials) = match supplies.fetch().await {
+            Ok(supplied) => supplied,
+            Err(reason) => return Ok(self.without_supplies(reason).await),
         };
-        let prepared = self
-            .patiently(|| executor.prepare(&request, &progress))
-            .await;
-        if let Ok(mut said) = said.lock() {
-            for (at, text) in said.drain(..) {
-                pump.say(at, &text);
-            }
-        }
-        let image = match prepared {
+        let executor = &self.surroundings.executor;
+        let request = self.assignment.image_request(&rendered, &materials);
+        let image = match self.prepare(&request, pump).await? {
             Ok(image) => image,
             Err(end) => return Ok(Entry::Ended(end)),
         };
-        let spec = self
-            .assignment
-            .spec(rendered, materials, &image.id, &self.surroundings.limits);
+        let spec =
+            self.assignment
+                .spec(&rendered, &materials, &image.id, &self.surroundings.limits);
         let handle = match self.patiently(|| executor.create(&spec)).await {
             Ok(handle) => handle,
             Err(end) => return Ok(Entry::Ended(end)),
@@ -235,12 +227,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             // Adopted by name: an earlier claim may have started it before it could say so.
             match self.look_until_sure(&handle).await {
                 Some(Status::Created) | None => {}
-                Some(Status::Running { since }) => {
-                    return Ok(Entry::Started(handle, Some(since)));
-                }
-                Some(Status::Exited { .. } | Status::Unknown) => {
-                    return Ok(Entry::Started(handle, None));
-                }
+                Some(started) => return Ok(self.started(handle, &started)),
             }
         }
         Ok(Entry::Fresh(handle, image))

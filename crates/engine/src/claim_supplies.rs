@@ -1,0 +1,176 @@
+//! The supplies of a claimed attempt: from the repo's mirror, the artifact folder and the database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use tracing::warn;
+use trainyard_core::id::RepoId;
+use trainyard_core::name::{InputName, SecretName};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::render::RenderedStage;
+use trainyard_executor::{InputKind, InputSpec};
+use trainyard_forge::CommitSha;
+use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, Error, Store};
+
+use crate::assignment::{Assignment, Materials};
+use crate::mask::Masker;
+use crate::sources::Sources;
+use crate::supplies::Supplies;
+
+/// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
+const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest wait for a database that does not answer.
+const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+
+/// What one claimed attempt needs.
+#[derive(Debug)]
+pub(crate) struct ClaimSupplies<'a> {
+    blobs: &'a Blobs,
+    sources: &'a Sources,
+    claim: &'a Claim,
+    assignment: &'a Assignment,
+    /// Those that are known; the others' names and why they are not.
+    secrets: BTreeMap<String, SecretString>,
+    missing: Option<Reason>,
+}
+
+impl<'a> ClaimSupplies<'a> {
+    /// Reads the secrets, which everything that the attempt prints has to be searched for.
+    pub(crate) async fn new(
+        store: &Store,
+        blobs: &'a Blobs,
+        sources: &'a Sources,
+        claim: &'a Claim,
+        assignment: &'a Assignment,
+    ) -> Self {
+        let wanted = &assignment.stage().secrets;
+        let (secrets, missing) = match secrets(store, claim.pinned.repo, wanted).await {
+            Ok(found) => {
+                let missing = wanted.iter().find(|name| !found.contains_key(*name));
+                let missing = missing.map(|name| {
+                    let message =
+                        format!("secret {name} is not set; `trainyard secret set {name}` sets it");
+                    Reason::new(ReasonCode::MissingSecret, message)
+                });
+                (found, missing)
+            }
+            Err(error) => {
+                let message = format!("secrets could not be read: {error}");
+                let reason = Reason::new(ReasonCode::MissingSecret, message);
+                (BTreeMap::new(), Some(reason))
+            }
+        };
+        if let (Some(reason), Some(_)) = (&missing, &assignment.adopted) {
+            warn!(
+                reason = reason.message,
+                "what an attempt that was taken over prints is blotted out: it may hold that secret"
+            );
+        }
+        Self {
+            blobs,
+            sources,
+            claim,
+            assignment,
+            secrets: secrets
+                .into_iter()
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
+            missing,
+        }
+    }
+
+    fn input(
+        &self,
+        name: &InputName,
+        content: Option<&ArtifactContent>,
+    ) -> Result<InputSpec, Reason> {
+        let missing = |why: &str| {
+            let source = &self.assignment.stage().inputs[name.as_str()];
+            let message = format!("input {name}: {}.{} {why}", source.stage, source.output);
+            Reason::new(ReasonCode::MissingInput, message)
+        };
+        let content =
+            content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
+        let path = self.blobs.path_of(&content.sha256).ok_or_else(|| {
+            missing("is gone from the artifact store; run the stage that makes it again")
+        })?;
+        Ok(InputSpec {
+            name: name.clone(),
+            path,
+            kind: match content.kind {
+                ArtifactKind::File => InputKind::File,
+                ArtifactKind::Folder => InputKind::Folder,
+            },
+            sha256: content.sha256.clone(),
+        })
+    }
+
+    async fn source(&self, rendered: &RenderedStage) -> Result<Option<PathBuf>, Reason> {
+        if !self.assignment.needs_source(rendered) {
+            return Ok(None);
+        }
+        let fault = |problem: String| {
+            let message = format!("the source tree of the commit could not be had: {problem}");
+            Reason::new(ReasonCode::Source, message)
+        };
+        let commit =
+            CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
+        let archive = self.sources.archive(self.claim.pinned.repo, &commit).await;
+        archive.map(Some).map_err(|error| fault(error.to_string()))
+    }
+}
+
+impl Supplies for ClaimSupplies<'_> {
+    fn masker(&self) -> Masker {
+        if self.missing.is_some() && self.assignment.adopted.is_some() {
+            return Masker::of_everything();
+        }
+        Masker::new(self.secrets.values().map(ExposeSecret::expose_secret))
+    }
+
+    async fn fetch(mut self) -> Result<(RenderedStage, Materials), Reason> {
+        if let Some(reason) = self.missing.take() {
+            return Err(reason);
+        }
+        let rendered = self.assignment.render()?;
+        let source = self.source(&rendered).await?;
+        let inputs = self.claim.inputs.iter();
+        let inputs = inputs
+            .map(|(name, content)| self.input(name, content.as_ref()))
+            .collect::<Result<_, _>>()?;
+        let materials = Materials {
+            source,
+            inputs,
+            secrets: self.secrets,
+        };
+        Ok((rendered, materials))
+    }
+}
+
+/// The secrets that are set, of those that are wanted. A database that does not answer is waited for: it says
+/// nothing about any secret.
+async fn secrets(
+    store: &Store,
+    repo: RepoId,
+    wanted: &BTreeSet<SecretName>,
+) -> Result<BTreeMap<SecretName, SecretString>, Error> {
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut wait = WAIT_AT_FIRST;
+    loop {
+        match store.secrets_for(repo, wanted).await {
+            Err(error) if error.is_transient() => {
+                store.condition().heed(&error, Instant::now().into_std());
+                warn!(%error, "secrets cannot be read; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(WAIT_AT_MOST);
+            }
+            answer => return answer,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What an attempt needs from elsewhere: its source tree, inputs and secrets.
+//!
+//! Only a container that is to be made needs them. One that was started has them inside: it is watched to its end
+//! whatever has become of remotes, artifacts and secrets since.
+
+use std::future::Future;
+
+use trainyard_core::outcome::Reason;
+use trainyard_core::render::RenderedStage;
+
+use crate::assignment::Materials;
+use crate::mask::Masker;
+
+/// What can be had for one attempt.
+pub trait Supplies: Send {
+    /// What hides the attempt's secrets in all that it prints.
+    fn masker(&self) -> Masker;
+
+    /// Fetches all that a container is made with.
+    ///
+    /// # Errors
+    /// Why it cannot be had; that ends the attempt.
+    fn fetch(self) -> impl Future<Output = Result<(RenderedStage, Materials), Reason>> + Send;
+}
+
+/// What is there already, or known not to be.
+impl Supplies for Result<(RenderedStage, Materials), Reason> {
+    fn masker(&self) -> Masker {
+        self.as_ref()
+            .map(|(_, materials)| materials.masker())
+            .unwrap_or_default()
+    }
+
+    async fn fetch(self) -> Self {
+        self
+    }
+}
