@@ -10,6 +10,7 @@ mod cancel_meets_a_kill;
 mod clocks_jump;
 mod commit_answers_are_lost;
 mod connections_are_exhausted;
+mod connections_fall_silent;
 mod daemon_is_cut_off_from_postgres;
 mod daemon_is_killed;
 mod daemons_are_upgraded;
