@@ -42,7 +42,7 @@ chaos: setup ## the fault programme's gate: faults by the rig, histories by the 
 	$(CARGO) build --locked --package trainyard --features fail-points
 	$(CARGO) test --locked --package trainyard-simulation --package trainyard-rig
 
-chaos-long: setup ## all of it, with counts: HOURS=8 RIG_TRIALS_F2=3000 (or RIG_TRIALS=100 for all) SEED=7
+chaos-long: setup ## all of it: HOURS=8 SEED=7 RIG_TRIALS_F2=3000; the head of deploy/chaos-long.sh lists the rest
 	deploy/chaos-long.sh
 
 prepare: ## write .sqlx anew after a change to a query or a migration

@@ -1,14 +1,35 @@
 #!/usr/bin/env bash
-# The long fault programme: simulated histories for some hours, then every fault on real parts with the
-# counts that docs/reliability.md gives, then the table. Goes on where it was interrupted, as long as its
-# folder is there. Ends with 1 when anything was violated.
+# The long fault programme: simulated histories for some hours, then every fault on real parts, then the
+# table. Goes on where it was interrupted, as long as its folder is there. Ends with 1 when anything was
+# violated.
 #
-# usage: [HOURS=1] [SEED=7] [RIG_TRIALS=100] [RIG_TRIALS_F2=3000] [RIG_FOLDER=…] chaos-long.sh [FAULT_FILTER...]
+# usage: [HOURS=1] [SEED=7] [RIG_TRIALS_F2=3000] [RIG_FOLDER=…] chaos-long.sh [FAULT_FILTER...]
+#
+# SEED is the first seed of both, the histories and the faults (of these unless RIG_SEED is set); without it
+# both take the time of day. Histories that go on keep the seed that they began with.
+#
+# The counts are those of the long programme, and each is an argument:
+#   RIG_TRIALS                trials of every fault, so of soaks of an hour as well
+#   RIG_TRIALS_F2             trials of one fault, here F2
+#   RIG_PLACE                 F1: only places with this in their name
+#   RIG_OUTAGE_SECONDS        F5: how long Postgres is away
+#   RIG_CONTAINERS            F12: how many exit at once
+#   RIG_SCHEDULES             F20: how many come due together
+#   RIG_BURST_SECONDS         F21: how long 200 webhooks a second come
+#   RIG_POISONED              F23: how many files are poisoned
+#   RIG_LINE_MIB, RIG_LOG_MIB, RIG_LINES, RIG_BINARY_MIB    F24: how much is printed
+#   RIG_HISTORY               F25: how many runs have ended before
+#   RIG_SOAK_SECONDS          F29: the length of a soak
+#   RIG_SOAK_FAULT_SECONDS    F29: the time between two faults
+#   RIG_NEXT                  F30: a build of the next version
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export RIG_LONG=1
 export RIG_FOLDER=${RIG_FOLDER:-$PWD/.trainyard/chaos}
+if [ -n "${SEED:-}" ]; then
+    export RIG_SEED=${RIG_SEED:-$SEED}
+fi
 mkdir -p "$RIG_FOLDER"
 
 # As people run it; the gate is what tries a debug build, whose assertions are compiled in.

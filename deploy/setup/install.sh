@@ -9,7 +9,7 @@
 set -euo pipefail
 . "$(dirname "$0")/say.sh"
 
-ALL=(build-essential pkg-config libssl-dev git curl jq openssl ca-certificates docker.io postgresql)
+ALL=(build-essential pkg-config libssl-dev git curl jq openssl ca-certificates docker.io iptables postgresql)
 
 # is_here PACKAGE: whether what the package is wanted for is on the machine, whoever put it there.
 is_here() {

@@ -68,7 +68,7 @@ pub struct Settings {
     #[serde(deserialize_with = "secret")]
     pub database_url: Option<SecretString>,
 
-    /// Most connections to the database that work at the same time; eight more answer whoever looks,
+    /// Most connections to the database that work at the same time; nine more answer whoever looks,
     /// listen, and keep leases. Default: 8
     #[arg(
         id = "database_connections",
