@@ -192,6 +192,10 @@ impl PrivateEngine {
         if what == Killed::Everything {
             processes::kill_all(&shims);
             processes::kill_all(&processes::in_cgroup(self.bridge.name()));
+            // What engines keep in /run is not there after a start of the machine.
+            let runtime = self.place.join("exec");
+            processes::unmount_below(&runtime);
+            let _ = std::fs::remove_dir_all(&runtime);
         }
     }
 
