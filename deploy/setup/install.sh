@@ -9,7 +9,8 @@
 set -euo pipefail
 . "$(dirname "$0")/say.sh"
 
-ALL=(build-essential pkg-config libssl-dev git curl jq openssl ca-certificates docker.io iptables postgresql)
+ALL=(build-essential pkg-config libssl-dev git curl jq openssl ca-certificates docker.io postgresql
+    iptables iproute2 e2fsprogs)
 
 # is_here PACKAGE: whether what the package is wanted for is on the machine, whoever put it there.
 is_here() {
@@ -19,6 +20,8 @@ is_here() {
         libssl-dev) command -v pkg-config && pkg-config --exists openssl ;;
         ca-certificates) [ -s /etc/ssl/certs/ca-certificates.crt ] ;;
         docker.io) command -v docker && { command -v dockerd || docker version; } ;;
+        iproute2) command -v ip ;;
+        e2fsprogs) command -v mkfs.ext4 ;;
         postgresql) command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' ;;
         busybox-static) [ -x /bin/busybox ] && ! ldd /bin/busybox ;;
         *) command -v "$1" ;;
