@@ -25,6 +25,10 @@ const STOP_AGAIN: Duration = Duration::from_secs(30);
 /// database may have lost it.
 const TIMEOUT_AGAIN: Duration = Duration::from_secs(30);
 
+/// When a container that is waited for is looked at, until it was seen to run: an engine that hangs over its start
+/// says nothing to whoever waits.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// How long an engine that answers may take to show a start that it did not confirm.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
@@ -125,6 +129,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut ran_when_asked = false;
         let mut wait = WAIT_AT_FIRST;
         let mut unstarted: Option<(Instant, Error)> = None;
+        let mut look_again = Some(Instant::now() + LOOK_AGAIN);
         let mut waiting = Box::pin(executor.wait(handle));
         loop {
             let status = tokio::select! {
@@ -155,6 +160,23 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     times_out = Some(Instant::now() + TIMEOUT_AGAIN);
                     continue;
                 }
+                () = clock::at(look_again) => match executor.inspect(handle).await {
+                    Ok(Some(Status::Running { .. })) => {
+                        look_again = None;
+                        continue;
+                    }
+                    seen => {
+                        look_again = Some(Instant::now() + LOOK_AGAIN);
+                        match seen {
+                            Ok(Some(status)) => Ok(status),
+                            Ok(None) => Err(Error::new(ErrorKind::Gone, "its container is gone")),
+                            Err(error) => {
+                                warn!(attempt = %handle.attempt, %error, "the engine does not tell whether a container runs; asking on");
+                                continue;
+                            }
+                        }
+                    }
+                },
                 () = self.line.look.notified() => match executor.inspect(handle).await {
                     Ok(Some(status @ (Status::Exited { .. } | Status::Unknown))) => Ok(status),
                     Ok(None) => Err(Error::new(ErrorKind::Gone, "its container is gone")),
