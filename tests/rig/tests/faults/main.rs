@@ -38,6 +38,7 @@ mod stages_are_killed;
 mod ticks_are_missed;
 mod webhooks_come_in_crowds;
 mod webhooks_do_not_come;
+mod work_is_held_up;
 
 use std::time::{Duration, Instant};
 
