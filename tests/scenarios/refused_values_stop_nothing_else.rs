@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use trainyard_tests::cluster::Cluster;
-use trainyard_tests::daemon::{Daemon, http_client, items, stage};
+use trainyard_tests::daemon::{Daemon, items, stage};
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
 use trainyard_tests::scene::BOUND;
@@ -69,23 +69,6 @@ impl Scene {
         let branches = shown["branches"].as_array().unwrap().iter();
         let name = |branch: &Value| branch["name"].as_str().unwrap().to_owned();
         branches.map(name).collect()
-    }
-
-    /// Posts JSON. Returns the status and the body.
-    fn post(&self, path: &str, body: &str) -> (u16, String) {
-        let request = http_client()
-            .post(format!("{}/api/v1{path}", self.daemon.url()))
-            .bearer_auth(self.daemon.token())
-            .header("content-type", "application/json")
-            .body(body.to_owned());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let answer = request.send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap())
-        })
     }
 }
 
@@ -205,7 +188,7 @@ fn a_request_with_a_nul_is_answered_in_words() {
         ("/repos", &repo),
         ("/tokens", r#"{"name": "a\u0000"}"#),
     ] {
-        let (status, said) = scene.post(path, body);
+        let (status, said) = scene.daemon.post(&format!("/api/v1{path}"), body);
         assert_eq!(status, 422, "{path} {body}: {said}");
         assert!(!said.contains("Postgres refused"), "{said}");
     }

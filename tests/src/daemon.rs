@@ -175,14 +175,22 @@ impl Daemon {
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let answer = request.send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap())
-        })
+        answer_to(request)
+    }
+
+    /// Posts JSON with its token. Returns the status and the body.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    #[must_use]
+    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let request = http_client()
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .header("content-type", "application/json")
+            .body(body.to_owned());
+        answer_to(request)
     }
 
     /// What it says of its readiness: the state, and the reasons as one text.
@@ -347,6 +355,18 @@ impl Drop for Daemon {
             let _ = self.child.wait();
         }
     }
+}
+
+#[track_caller]
+fn answer_to(request: reqwest::RequestBuilder) -> (u16, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    })
 }
 
 #[track_caller]

@@ -33,8 +33,9 @@ pub(crate) struct ClaimSupplies<'a> {
     sources: &'a Sources,
     claim: &'a Claim,
     assignment: &'a Assignment,
-    /// Those that are known; the others' names and why they are not.
+    /// Those that are known.
     secrets: BTreeMap<String, SecretString>,
+    /// Why not all are.
     missing: Option<Reason>,
 }
 

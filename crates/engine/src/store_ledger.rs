@@ -21,7 +21,7 @@ use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
 use trainyard_store::figures::LOGS_WAITING;
 use trainyard_store::{
     ArtifactContent, ArtifactKind, Blobs, Claim, Error, FinishedAttempt, LogChunk, NewArtifact,
-    Store, Subject, Weight,
+    Store, Subject, Weight, answered_within,
 };
 
 use crate::dispatcher::Dispatcher;
@@ -96,11 +96,7 @@ impl StoreLedger {
         let mut wait = WAIT_AT_FIRST;
         let mut refusals = 0;
         loop {
-            let answer = match tokio::time::timeout(ANSWER_WITHIN, call()).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Error::silent(ANSWER_WITHIN)),
-            };
-            match answer {
+            match answered_within(ANSWER_WITHIN, call()).await {
                 Ok(value) => return Ok(value),
                 Err(Error::Fenced) => return Err(Unwritten::FencedOff),
                 // Held back in quarantine: whoever comes once it is released finds all as it is.

@@ -1,6 +1,5 @@
 //! What can go wrong, by what the caller may do about it.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
@@ -243,10 +242,11 @@ pub async fn answered_within<T>(
     bound: Duration,
     asked: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let asked = pin!(asked);
+    // On the heap: what is asked within what is asked would be part of one another on the stack.
+    let mut asked = Box::pin(asked);
     tokio::select! {
         biased;
-        answer = asked => answer,
+        answer = &mut asked => answer,
         () = tokio::time::sleep(bound) => {
             // Before the connection goes back.
             pool::note_silence();

@@ -30,7 +30,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 /// What a new secret key is tried on.
 const KEY_CHECK: &str = "trainyard key check";
 
-/// Progress, heartbeats and listening: each waits for one at a time.
+/// Progress and heartbeats: each waits for one at a time.
 const RELAXED_CONNECTIONS: u32 = 4;
 
 /// For what people and their programs look at. Neither waits for the other: a page does not wait until the loops

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_failpoint::{Effect as _, Point};
 
@@ -86,15 +87,7 @@ impl Store {
 }
 
 pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> Vec<Result<()>> {
-    let together = created(&core, &notes).await;
-    if !is_one_refused(&together) {
-        return together;
-    }
-    let mut apart = Vec::with_capacity(notes.len());
-    for note in &notes {
-        apart.append(&mut created(&core, std::slice::from_ref(note)).await);
-    }
-    apart
+    together_or_apart(&core, &notes, |core, notes| Box::pin(created(core, notes))).await
 }
 
 async fn created(core: &Core, notes: &[CreatedNote]) -> Vec<Result<()>> {
@@ -122,15 +115,7 @@ async fn created(core: &Core, notes: &[CreatedNote]) -> Vec<Result<()>> {
 }
 
 pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> Vec<Result<()>> {
-    let together = started(&core, &notes).await;
-    if !is_one_refused(&together) {
-        return together;
-    }
-    let mut apart = Vec::with_capacity(notes.len());
-    for note in &notes {
-        apart.append(&mut started(&core, std::slice::from_ref(note)).await);
-    }
-    apart
+    together_or_apart(&core, &notes, |core, notes| Box::pin(started(core, notes))).await
 }
 
 async fn started(core: &Core, notes: &[StartedNote]) -> Vec<Result<()>> {
@@ -188,11 +173,22 @@ pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> V
     answers(&ids, written.map(|_| ids.clone()))
 }
 
-/// Whether several notes were refused for a value of one of them: written each by itself, only that one
+/// Writes notes in one statement.
+type Write<N> = for<'n> fn(&'n Core, &'n [N]) -> BoxFuture<'n, Vec<Result<()>>>;
+
+/// Writes notes at once. Where that is refused for a value of one of them, each by itself: then only that one
 /// is.
-fn is_one_refused(together: &[Result<()>]) -> bool {
+async fn together_or_apart<N>(core: &Core, notes: &[N], write: Write<N>) -> Vec<Result<()>> {
+    let together = write(core, notes).await;
     let refused = |answer: &Result<()>| matches!(answer, Err(error) if error.refusal().is_some());
-    together.len() > 1 && together.iter().any(refused)
+    if notes.len() < 2 || !together.iter().any(refused) {
+        return together;
+    }
+    let mut apart = Vec::with_capacity(notes.len());
+    for note in notes {
+        apart.append(&mut write(core, std::slice::from_ref(note)).await);
+    }
+    apart
 }
 
 /// The answer to each note: done where its row was written, else fenced off.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trainyard_core::id::{AttemptId, DaemonId};
-use trainyard_store::{Adopted, ClaimRequest, DaemonInfo, Error, LogChunk};
+use trainyard_store::{Adopted, Claim, ClaimRequest, DaemonInfo, Error, LogChunk};
 
 use crate::kit::*;
 
@@ -21,6 +21,15 @@ fn at_engine(daemon: DaemonId, engine: &str) -> ClaimRequest {
         engine: Some(engine.into()),
         ..request(daemon, 1)
     }
+}
+
+/// What the daemon of a place can take over while it attends to these.
+async fn adoptable(place: &Place, attended: Vec<AttemptId>) -> Vec<Claim> {
+    let request = request(place.daemon, 1);
+    let found = place
+        .store
+        .adoptable(&request, &attended, ATTEND_WITHIN, &[]);
+    found.await.unwrap()
 }
 
 /// The attempts that a daemon holds.
@@ -199,15 +208,7 @@ async fn a_claim_whose_answer_was_lost_is_found_again() {
     let place = Place::new().await;
     place.start(place.dag(&chain("a", 1)).await).await;
     let claim = place.claim_one().await;
-    let adoptable = |attended: Vec<_>| {
-        let store = place.store.clone();
-        async move {
-            store
-                .adoptable(&request(place.daemon, 1), &attended, ATTEND_WITHIN, &[])
-                .await
-                .unwrap()
-        }
-    };
+    let adoptable = |attended: Vec<_>| adoptable(&place, attended);
     assert!(
         adoptable(vec![]).await.is_empty(),
         "it was claimed only just now"
@@ -227,15 +228,7 @@ async fn a_claim_from_before_the_clock_went_back_is_found_again() {
     let place = Place::new().await;
     place.start(place.dag(&chain("a", 1)).await).await;
     let claim = place.claim_one().await;
-    let adoptable = |attended: Vec<_>| {
-        let store = place.store.clone();
-        async move {
-            store
-                .adoptable(&request(place.daemon, 1), &attended, ATTEND_WITHIN, &[])
-                .await
-                .unwrap()
-        }
-    };
+    let adoptable = |attended: Vec<_>| adoptable(&place, attended);
     place
         .sql("update attempt set claimed_at = now() + interval '1 day'")
         .await;
