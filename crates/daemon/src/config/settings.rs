@@ -134,8 +134,8 @@ pub struct Settings {
     )]
     pub allow_file_urls: Option<bool>,
 
-    /// How long a claim of an attempt holds unless it is renewed, which happens every 5 s. After a
-    /// crash another daemon takes over so much later, and up to 5 s more. Default: 15s, at least 10s
+    /// How long a claim of an attempt holds unless it is renewed, which happens every 5 s; at least
+    /// 10s. After a crash another daemon takes over so much later, and up to 5 s more. Default: 15s
     #[arg(
         id = "lease",
         long = "lease",
