@@ -24,6 +24,7 @@
 //! | GET `/runs` | `dag`, `state`, `before`, `limit` | [`Listing`] of [`Run`] |
 //! | GET `/runs/{run}` | | [`RunDetail`] |
 //! | POST `/runs/{run}/cancel` | | [`Run`] |
+//! | POST `/runs/{run}/abandon` | | [`Run`] |
 //! | POST `/runs/{run}/retry` | [`Retry`] | [`RunStarted`] |
 //! | GET `/runs/{run}/events` | `after`, `wait_seconds` | [`Listing`] of [`RunEvent`] |
 //! | GET `/runs/{run}/stages/{stage}/log` | `attempt`, `offset`, `wait_seconds` | [`LogPage`] |

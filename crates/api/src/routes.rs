@@ -186,6 +186,16 @@ impl Client {
             .await
     }
 
+    /// Counts as lost what a run waits for though nobody tells of its end: stages that were asked to stop
+    /// a minute ago or longer, or whose daemon is gone.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn abandon(&self, id: i64) -> Result<Run, ClientError> {
+        self.send(Method::POST, &format!("/runs/{id}/abandon"), &())
+            .await
+    }
+
     /// Asks for an earlier run again.
     ///
     /// # Errors

@@ -45,6 +45,15 @@ pub enum Event {
         /// How.
         end: AttemptEnd,
     },
+    /// Somebody waits no longer for an attempt whose end nobody tells: it counts as lost.
+    AttemptAbandoned {
+        /// Which.
+        attempt: AttemptRef,
+        /// Who.
+        by: String,
+        /// Whether no daemon attends to it: its owner is gone, and no other reaches its engine.
+        unattended: bool,
+    },
     /// What [`crate::plan::plan`] decided.
     Planned(Effect),
 }

@@ -173,6 +173,8 @@ reason_codes! {
     Upstream = "upstream",
     /// The container vanished, or its end cannot be proved.
     Unproved = "unproved",
+    /// Nobody told how it ended, and somebody waits no longer.
+    Abandoned = "abandoned",
     /// Storage was full or failed while results were kept.
     Storage = "storage",
     /// The source tree of the commit could not be had.

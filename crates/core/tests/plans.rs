@@ -17,7 +17,7 @@ use trainyard_core::transition::apply;
 
 use crate::generate::auc;
 use crate::generate::draft::{after, dag_of, index, named, run_of};
-use crate::world::{How, World, started};
+use crate::world::{How, World, abandoned, started};
 
 fn world(stages: Vec<Stage>) -> World {
     let mut world = World::new(Rc::new(dag_of(stages, |_| {})), 42);
@@ -288,6 +288,53 @@ fn a_second_newer_run_does_not_force() {
     check(&world, "train", "cancelled: run 43 took its place");
     end(&mut world, "cleanup", exited(0), None);
     assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
+}
+
+#[test]
+fn what_was_asked_to_stop_and_does_not_end_in_a_minute_may_be_given_up_and_is_lost() {
+    let mut slow = named("train");
+    slow.retry.lost = 2;
+    let mut world = world(vec![slow]);
+    let train = last(&world, "train");
+    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    let given_up = abandoned(train, false);
+    let refusal = |world: &World| {
+        let mut run = world.run.clone();
+        let refused = apply(&world.dag, &mut run, &given_up, world.now);
+        refused.expect_err("too early").to_string()
+    };
+    assert_eq!(
+        refusal(&world),
+        "stage train was not asked to stop, and a daemon attends to it"
+    );
+    tell(&mut world, &[cancel()]);
+    world.now += Duration::from_secs(59);
+    assert_eq!(
+        refusal(&world),
+        "stage train was asked to stop less than a minute ago"
+    );
+    world.now += Duration::from_secs(65);
+    tell(&mut world, &[given_up]);
+    check(
+        &world,
+        "train",
+        "lost: given up by alice, 2m4s after it was asked to stop: its engine did not tell how it ended",
+    );
+    assert_eq!(world.run.outcome(), Some(Outcome::Lost));
+}
+
+#[test]
+fn what_nobody_attends_to_may_be_given_up_at_once_and_is_tried_again() {
+    let mut train = named("train");
+    train.retry.lost = 1;
+    train.retry.backoff = Duration::ZERO;
+    let mut world = world(vec![train]);
+    let first = last(&world, "train");
+    tell(&mut world, &[Event::AttemptClaimed(first), started(first)]);
+    tell(&mut world, &[abandoned(first, true)]);
+    assert_eq!(last(&world, "train").number, 2);
+    end(&mut world, "train", exited(0), None);
+    assert_eq!(world.run.outcome(), Some(Outcome::Succeeded));
 }
 
 #[test]

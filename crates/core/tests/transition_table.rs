@@ -14,7 +14,7 @@ use trainyard_core::stage::StageIndex;
 use trainyard_core::transition::apply;
 
 use crate::generate::draft::{after, dag_of, named, noon, run_of};
-use crate::world::{How, World, started};
+use crate::world::{How, World, abandoned, started};
 
 const TRAIN: StageIndex = StageIndex(0);
 const SERVE: StageIndex = StageIndex(1);
@@ -84,6 +84,8 @@ fn events(dag: &Rc<Dag>) -> Vec<(&'static str, Event)> {
         started(first),
         Event::TimeoutPassed(first),
         ended(dag, 1),
+        abandoned(first, false),
+        abandoned(first, true),
         Event::Planned(Effect::TimeOutRun),
         queue(TRAIN, 1),
         queue(TRAIN, 2),
@@ -106,6 +108,12 @@ fn events(dag: &Rc<Dag>) -> Vec<(&'static str, Event)> {
         Event::AttemptStarted { .. } => "train 1 started",
         Event::TimeoutPassed(_) => "train 1 has run for long",
         Event::AttemptFinished { .. } => "train 1 finished",
+        Event::AttemptAbandoned {
+            unattended: false, ..
+        } => "train 1 abandoned",
+        Event::AttemptAbandoned {
+            unattended: true, ..
+        } => "train 1 abandoned, unattended",
         Event::Planned(effect) => match effect {
             Effect::TimeOutRun => "planned: time out the run",
             Effect::QueueAttempt(to) if to.stage == SERVE => "planned: queue serve 1",
@@ -186,6 +194,9 @@ fn every_event_is_taken_or_refused_in_every_state_as_this_table_says() {
                 }
             }
         }
+        if taken.is_empty() {
+            taken.push("nowhere");
+        }
         let _ = writeln!(table, "{row}\n  fits: {}", taken.join("; "));
         for (why, states) in refused {
             let _ = writeln!(table, "  {why}: {}", states.join("; "));
@@ -225,6 +236,18 @@ fn every_event_is_taken_or_refused_in_every_state_as_this_table_says() {
       but the run has finished: run ended
       is not known to the run: queued; queued, cancelled; running; running, cancelled
     train 1 finished
+      fits: train 1 claimed; train 1 claimed, stopping; train 1 running; train 1 running, stopping
+      but nobody held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
+      but the run has finished: run ended
+      is not known to the run: queued; queued, cancelled; running; running, cancelled
+    train 1 abandoned
+      fits: nowhere
+      but nobody held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
+      but the run has finished: run ended
+      is not known to the run: queued; queued, cancelled; running; running, cancelled
+      was asked to stop less than a minute ago: train 1 claimed, stopping; train 1 running, stopping
+      was not asked to stop, and a daemon attends to it: train 1 claimed; train 1 running
+    train 1 abandoned, unattended
       fits: train 1 claimed; train 1 claimed, stopping; train 1 running; train 1 running, stopping
       but nobody held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
       but the run has finished: run ended

@@ -277,6 +277,12 @@ fn what_is_under_way_says_since_when() {
         "train",
         "is being stopped since 12:02:00 UTC: cancelled by alice",
     );
+    scene.wait(60);
+    scene.says(
+        "train",
+        "is being stopped since 12:02:00 UTC: cancelled by alice; should its engine never \
+         tell of its end, `trainyard run abandon` gives it up",
+    );
 }
 
 #[test]

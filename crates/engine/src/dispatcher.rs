@@ -57,6 +57,7 @@ struct Shared {
 struct Entry {
     fence: Fence,
     line: Line,
+    ended: CancellationToken,
 }
 
 impl Dispatcher {
@@ -154,9 +155,11 @@ impl Dispatcher {
             );
             let dispatcher = self.clone();
             let line = Line::new();
+            let ended = CancellationToken::new();
             let entry = Entry {
                 fence: claim.fence,
                 line: line.clone(),
+                ended: ended.clone(),
             };
             self.board().insert(claim.attempt, entry);
             let shutdown = self.shared.shutdown.clone();
@@ -168,6 +171,9 @@ impl Dispatcher {
                     () = shutdown.cancelled() => {}
                     () = tenure.over() => {
                         warn!("letting go of the attempt: the lease could not be renewed in time");
+                    }
+                    () = ended.cancelled() => {
+                        warn!("letting go of the attempt: its end was recorded by somebody else");
                     }
                     done = AssertUnwindSafe(dispatcher.supervise(claim, &line, &tenure)).catch_unwind() => {
                         if let Err(panic) = done {
@@ -247,6 +253,13 @@ impl Dispatcher {
     #[must_use]
     pub fn line(&self, attempt: AttemptId) -> Option<Line> {
         self.board().get(&attempt).map(|entry| entry.line.clone())
+    }
+
+    /// Lets go of an attempt that ended without its supervisor, whose engine may never tell that one of it.
+    pub fn let_go_of_ended(&self, attempt: AttemptId) {
+        if let Some(entry) = self.board().get(&attempt) {
+            entry.ended.cancel();
+        }
     }
 
     /// How attempts are claimed; supervisors claim on with it.

@@ -33,6 +33,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// supervisor has the older fence, and is told so before it starts anything.
 const ATTEND_WITHIN: Duration = Duration::from_secs(15);
 
+/// How long after the end of an attempt its supervisor may still be at it, removing its container. Afterwards it
+/// was somebody else who ended it, and the supervisor may wait for an engine that will not tell.
+const DONE_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long the database may take to answer a question. A connection whose other end fell silent never
 /// fails by itself; it is given up, and another one is tried while the lease still holds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -170,6 +174,10 @@ impl Keeper {
             ATTEND_WITHIN
         };
         let attended = self.dispatcher.supervised();
+        let ended = self.store.ended_attempts(&attended, DONE_WITHIN);
+        for attempt in answered_within(ANSWER_WITHIN, ended).await? {
+            self.dispatcher.let_go_of_ended(attempt);
+        }
         let leases = self.store.leases_of_others(request.daemon);
         let leases = answered_within(ANSWER_WITHIN, leases).await?;
         let spared = self

@@ -241,11 +241,11 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "containers-are-removed",
-        says: "while a daemon lives, the container of an attempt that ended does not stay",
+        says: "while a daemon lives, the container of an attempt that ended does not stay, but that of one given up",
         sql: concat!(
             "select id, run, handle, finished_at from attempt
             where state = 'finished' and not removed and executor is not null
-                and finished_at < clock_timestamp() - interval '10 min' and ",
+                and reason_code is distinct from 'abandoned' and finished_at < clock_timestamp() - interval '10 min' and ",
             attended!()
         ),
     },

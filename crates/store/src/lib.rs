@@ -48,6 +48,7 @@ mod views;
 mod wakes;
 
 pub use artifacts::{ArtifactContent, ArtifactKind, NewArtifact};
+pub use attempts::abandon::Abandoned;
 pub use attempts::assemble::{Adopted, Claim};
 pub use attempts::claim::{ClaimCapacity, ClaimRequest};
 pub use attempts::finish::{Finished, FinishedAttempt};

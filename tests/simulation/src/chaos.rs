@@ -232,8 +232,16 @@ impl Stage {
             return;
         }
         let run = self.world.draw(|random| random.pick(&runs));
+        let was_asked = store
+            .runs
+            .get(&run)
+            .is_some_and(|row| row.run.cancel.is_some());
         let by = CancelledBy::Actor("ada".to_owned());
         store.tell(run, &Event::CancelRequested { by });
+        // Who asks twice has no patience. Given up this early, attempts are in every state.
+        if was_asked {
+            store.abandon(run);
+        }
     }
 
     fn kill(&self) {

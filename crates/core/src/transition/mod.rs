@@ -7,20 +7,26 @@ mod classify;
 mod decision;
 mod step;
 
+use std::time::Duration;
+
 use thiserror::Error;
 
-use crate::Timestamp;
 use crate::dag::Dag;
 use crate::event::Event;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::run::{
     Attempt, AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageState,
 };
+use crate::{Timestamp, after};
 
 pub use self::classify::classify;
 pub use self::step::{Step, step};
 pub use crate::measure::in_units;
 use crate::measure::in_words;
+
+/// How long an attempt has to end after it was asked to stop, before people may give it up: longer
+/// than a program has between SIGTERM and SIGKILL, and than an engine that answers takes to tell.
+pub const ABANDON_AFTER: Duration = Duration::from_secs(60);
 
 /// An event that does not fit the state it met.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -137,6 +143,21 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
                 .metrics
                 .clone_from(&end.metrics);
         }
+        Event::AttemptAbandoned {
+            attempt: reference,
+            by,
+            unattended,
+        } => {
+            let attempt = attempt_mut(run, *reference)?;
+            if !attempt.is_held() {
+                return refuse("but nobody held it");
+            }
+            attempt.state = AttemptState::Finished {
+                at: now,
+                outcome: Outcome::Lost,
+                reason: Some(abandonment(dag, *reference, attempt, by, *unattended, now)?),
+            };
+        }
         Event::Planned(effect) => decision::apply_effect(dag, run, effect, now)?,
     }
     Ok(())
@@ -161,6 +182,38 @@ fn skip_run(run: &mut Run, reason: Reason, now: Timestamp) {
     };
 }
 
+/// Why an attempt that nobody tells the end of counts as lost, if it may be given up.
+fn abandonment(
+    dag: &Dag,
+    reference: AttemptRef,
+    attempt: &Attempt,
+    by: &str,
+    unattended: bool,
+    now: Timestamp,
+) -> Result<Reason, Illegal> {
+    let refuse = |why| {
+        let stage = &dag.stage(reference.stage).name;
+        Err(Illegal::new(format!("stage {stage}"), why))
+    };
+    let message = match &attempt.stop {
+        _ if unattended => {
+            format!("given up by {by}: no daemon reached its engine, and told how it ended")
+        }
+        None => return refuse("was not asked to stop, and a daemon attends to it"),
+        Some((asked, _)) if now < after(*asked, ABANDON_AFTER) => {
+            return refuse("was asked to stop less than a minute ago");
+        }
+        Some((asked, _)) => {
+            let waited = (now - *asked).to_std().unwrap_or_default();
+            let waited = in_words(Duration::from_secs(waited.as_secs()));
+            format!(
+                "given up by {by}, {waited} after it was asked to stop: its engine did not tell how it ended"
+            )
+        }
+    };
+    Ok(Reason::new(ReasonCode::Abandoned, message))
+}
+
 fn attempt_mut(run: &mut Run, reference: AttemptRef) -> Result<&mut Attempt, Illegal> {
     let place = (reference.number as usize).checked_sub(1);
     run.stages
@@ -180,6 +233,7 @@ fn name_of(event: &Event) -> &'static str {
         Event::AttemptStarted { .. } => "attempt started",
         Event::TimeoutPassed(_) => "timeout passed",
         Event::AttemptFinished { .. } => "attempt finished",
+        Event::AttemptAbandoned { .. } => "attempt abandoned",
         Event::Planned(_) => "decision",
     }
 }

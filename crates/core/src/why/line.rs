@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::outcome::Outcome;
+use crate::transition::ABANDON_AFTER;
 use crate::why::{Holder, Moment, Need, NeedState, Wait};
 
 /// The most names that one line lists.
@@ -83,7 +84,13 @@ impl fmt::Display for Wait {
             Self::Running { attempt, since } => {
                 write!(f, "running since {since}, attempt {attempt}")
             }
-            Self::Stopping { since, why } => write!(f, "is being stopped since {since}: {why}"),
+            Self::Stopping { since, why } => {
+                write!(f, "is being stopped since {since}: {why}")?;
+                if since.at + ABANDON_AFTER <= since.now {
+                    f.write_str("; should its engine never tell of its end, `trainyard run abandon` gives it up")?;
+                }
+                Ok(())
+            }
             Self::BackOff {
                 until,
                 attempt,

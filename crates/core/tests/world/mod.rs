@@ -72,6 +72,8 @@ pub(crate) enum Happening {
     FinishAndCancel(Index, How),
     /// One of the held attempts has run for as long as it may.
     TimeOut(Index),
+    /// A person gives one of the held attempts up; nobody attends to it, or somebody does.
+    Abandon(Index, bool),
     /// Something that was told before is told again.
     Echo(Index),
     /// Something is told of an attempt that may be in any state, or unknown.
@@ -166,8 +168,9 @@ fn happenings() -> impl Strategy<Value = Happening> {
         24 => (index(), hows()).prop_map(|(which, how)| Happening::Finish(which, how)),
         1 => (index(), hows()).prop_map(|(which, how)| Happening::FinishAndCancel(which, how)),
         4 => index().prop_map(Happening::TimeOut),
+        2 => (index(), any::<bool>()).prop_map(|(which, unattended)| Happening::Abandon(which, unattended)),
         5 => index().prop_map(Happening::Echo),
-        5 => (index(), 0_u32..6, hows()).prop_map(|(stage, n, how)| Happening::Stale(stage, n, how)),
+        5 => (index(), 0_u32..7, hows()).prop_map(|(stage, n, how)| Happening::Stale(stage, n, how)),
         8 => (0_u16..120).prop_map(Happening::Wait),
         8 => Just(Happening::WaitForWake),
         3 => Just(Happening::Crash),
@@ -244,6 +247,11 @@ impl World {
             Happening::TimeOut(which) => {
                 events.extend(pick(which, &self.held()).map(Event::TimeoutPassed));
             }
+            Happening::Abandon(which, unattended) => {
+                events.extend(
+                    pick(which, &self.held()).map(|attempt| abandoned(attempt, *unattended)),
+                );
+            }
             Happening::Echo(which) => {
                 let told: Vec<&Event> = self.history.iter().map(|(_, event)| event).collect();
                 events.extend(pick(which, &told).cloned());
@@ -255,11 +263,12 @@ impl World {
                     stage,
                     number: *number,
                 };
-                events.push(match number % 5 {
+                events.push(match number % 6 {
                     0 => Event::AttemptClaimed(attempt),
                     1 => self.finished(attempt, how),
                     2 => started(attempt),
                     3 => Event::TimeoutPassed(attempt),
+                    4 => abandoned(attempt, true),
                     _ => Event::AttemptReleased(attempt),
                 });
             }
@@ -396,6 +405,14 @@ impl World {
 }
 
 /// The attempt's container runs.
+pub(crate) fn abandoned(attempt: AttemptRef, unattended: bool) -> Event {
+    Event::AttemptAbandoned {
+        attempt,
+        by: "alice".to_owned(),
+        unattended,
+    }
+}
+
 pub(crate) fn started(attempt: AttemptRef) -> Event {
     Event::AttemptStarted {
         attempt,

@@ -3,6 +3,7 @@
 //! An attempt belongs to the daemon that claimed it, for as long as that daemon's lease runs. Every
 //! claim takes a new fence, and every write for the attempt carries it.
 
+pub(crate) mod abandon;
 pub(crate) mod adopt;
 pub(crate) mod assemble;
 pub(crate) mod claim;

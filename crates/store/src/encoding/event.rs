@@ -50,7 +50,7 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
                 .and_then(|attempt| attempt.stop.as_ref());
             of_attempt("stop_requested", *attempt, why.map(|(_, why)| reason(why)))
         }
-        Event::AttemptFinished { attempt, .. } => {
+        Event::AttemptFinished { attempt, .. } | Event::AttemptAbandoned { attempt, .. } => {
             // What the end meant is in the state; the event alone does not tell.
             let detail = match after.attempt(*attempt).map(|attempt| &attempt.state) {
                 Some(AttemptState::Finished {

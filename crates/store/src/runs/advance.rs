@@ -13,7 +13,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
 use trainyard_core::outcome::Outcome;
-use trainyard_core::run::{AttemptRef, AttemptState, Run, RunPhase};
+use trainyard_core::run::{Attempt, AttemptRef, AttemptState, Run, RunPhase};
 use trainyard_core::transition::Illegal;
 use trainyard_failpoint::{Effect as _, Point};
 
@@ -231,6 +231,11 @@ pub(crate) async fn advance_in(
         }
         let mut run = Run::clone(&known.run);
         overlay(&mut run, &held);
+        let abandoned = events.iter().filter_map(|event| match event {
+            Event::AttemptAbandoned { attempt, .. } => Some(*attempt),
+            _ => None,
+        });
+        ended.extend(abandoned.filter(|attempt| is_held(&run, *attempt)));
         let mut stepped = match take_step(&known.pinned, &mut run, &events, now) {
             Ok(stepped) => stepped,
             Err(error) => {
@@ -350,6 +355,10 @@ async fn tell_ends(
         );
     }
     Ok(())
+}
+
+fn is_held(run: &Run, attempt: AttemptRef) -> bool {
+    run.attempt(attempt).is_some_and(Attempt::is_held)
 }
 
 fn outcome_of(run: &Run, attempt: AttemptRef) -> Option<Outcome> {

@@ -51,6 +51,10 @@ impl Touched {
                 self.attempts.insert((*attempt, true));
                 self.stages.insert(attempt.stage);
             }
+            Event::AttemptAbandoned { attempt, .. } => {
+                self.attempts.insert((*attempt, true));
+                self.stages.insert(attempt.stage);
+            }
             Event::Planned(effect) => self.note_effect(effect),
         }
     }

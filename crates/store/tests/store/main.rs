@@ -5,6 +5,7 @@
     reason = "a test that cannot go on has failed, and says where"
 )]
 
+mod abandonment;
 mod adoption;
 mod blobs;
 mod claims;

@@ -63,6 +63,7 @@ pub(crate) fn router() -> (Router<WebState>, Document) {
         .routes(routes!(runs::list))
         .routes(routes!(runs::show))
         .routes(routes!(runs::cancel))
+        .routes(routes!(runs::abandon))
         .routes(routes!(runs::retry))
         .routes(routes!(runs::events))
         .routes(routes!(logs::read))

@@ -128,9 +128,48 @@ pub(crate) async fn cancel(
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
     if is_refused {
-        let message = format!("run {run} has ended already: {}", summary.state.as_str());
-        return Err(ApiError::conflict(message));
+        return Err(has_ended(run, summary.state));
     }
+    Ok(Json(convert::run(summary)))
+}
+
+fn has_ended(run: i64, state: RunState) -> ApiError {
+    ApiError::conflict(format!("run {run} has ended already: {}", state.as_str()))
+}
+
+#[utoipa::path(
+    post, path = "/runs/{run}/abandon", params(("run" = i64, Path)),
+    responses((status = 200, body = Run), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
+)]
+pub(crate) async fn abandon(
+    State(state): State<WebState>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(run): Path<i64>,
+) -> Result<Json<Run>, ApiError> {
+    let id = RunId(run);
+    let before = state.store().run_summary(id).await?;
+    if before.finished_at.is_some() {
+        return Err(has_ended(run, before.state));
+    }
+    let abandoned = match state.store().abandon(id, &caller).await {
+        Ok(abandoned) => abandoned,
+        Err(error) => return Err(quarantine::explain(&state, id, error).await),
+    };
+    if !abandoned.some {
+        let message = if abandoned.refused.is_empty() {
+            format!("run {run} has no stage that is being prepared or runs")
+        } else {
+            let refused = abandoned.refused.iter().map(ToString::to_string);
+            format!(
+                "nothing of run {run} can be given up: {}",
+                refused.collect::<Vec<_>>().join("; ")
+            )
+        };
+        return Err(ApiError::conflict(message).help(format!(
+            "`trainyard run cancel {run}` asks its stages to stop; what has not ended a minute later can be given up"
+        )));
+    }
+    let summary = state.store().run_summary(id).await?;
     Ok(Json(convert::run(summary)))
 }
 

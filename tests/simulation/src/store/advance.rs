@@ -78,7 +78,9 @@ impl Store {
 
     fn note_event(&mut self, run: RunId, event: &Event) {
         self.world.note(|| format!("run {run}: {event:?}"));
-        if let Event::AttemptFinished { attempt, .. } = event {
+        if let Event::AttemptFinished { attempt, .. } | Event::AttemptAbandoned { attempt, .. } =
+            event
+        {
             self.note_end(run, *attempt);
         }
     }

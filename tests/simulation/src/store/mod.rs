@@ -183,6 +183,23 @@ impl Store {
         self.settle();
     }
 
+    /// Somebody gives up all that a run holds.
+    pub(crate) fn abandon(&mut self, run: RunId) {
+        let held = self
+            .attempts
+            .values()
+            .filter(|row| row.run == run && row.owner.is_some() && !row.ended);
+        let events = held.map(|row| Event::AttemptAbandoned {
+            attempt: row.reference,
+            by: "ada".to_owned(),
+            unattended: true,
+        });
+        let events: Vec<Event> = events.collect();
+        self.undo.clear();
+        self.advance(run, &events);
+        self.settle();
+    }
+
     /// Makes a daemon known; earlier ones of its host are gone.
     pub(crate) fn register(&mut self, host: usize, lease: Duration, wakes: Wakes) -> DaemonId {
         for daemon in self

@@ -47,6 +47,7 @@ enum Verb {
     Watch(watch::Watch),
     /// Stop one. Stages with `run_on: [always]` still run; asked once more, they are stopped, too
     Cancel(One),
+    Abandon(Abandon),
     Retry(RetryArgs),
     /// Say in a line a stage what it waits for, or why it is as it is
     Why(One),
@@ -82,6 +83,18 @@ struct One {
 
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// Wait no longer for stages whose end nobody tells
+///
+/// They count as lost: those that were asked to stop a minute ago or longer and have not ended, as their
+/// engine does not answer, and those whose daemon is gone without another that reaches its engine. What
+/// still runs of them is removed once a daemon reaches their engine again. A run that was not cancelled
+/// tries them again, as its retry rules say.
+#[derive(Debug, Args)]
+struct Abandon {
+    #[command(flatten)]
+    one: One,
 }
 
 /// Run one again, at the same commit and with the same parameters
@@ -136,6 +149,12 @@ impl Command {
             Verb::Watch(watch) => watch.call(&client).await,
             Verb::Cancel(One { run, output }) => {
                 let run = client.cancel(run.0).await?;
+                output.show(&run, || view::run::title(&run, clock::now()))
+            }
+            Verb::Abandon(Abandon {
+                one: One { run, output },
+            }) => {
+                let run = client.abandon(run.0).await?;
                 output.show(&run, || view::run::title(&run, clock::now()))
             }
             Verb::Retry(args) => {

@@ -1,0 +1,95 @@
+//! F10: the engine never says anything more about one container. Whoever cancels its run waits in vain, and
+//! may give it up: it is lost, its slot is free, and its container goes once the engine tells of it again.
+
+use std::time::Duration;
+
+use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::proxy::{Action, Matcher, Pattern, Rule};
+use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_tests::wait::{until, until_true};
+
+use crate::{BOUND, timed};
+
+/// How long a container may be there after the engine is well: the daemon lets go of it 10 s after its end and
+/// within a look, the next look removes it, and the one under way may last until it is given up.
+const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 20);
+
+#[test]
+fn what_never_ends_is_lost_once_somebody_says_so() {
+    let trials = Trials::new(
+        "F10 one container silent for good, given up",
+        "lost, others go on in its place, container gone in 40 s",
+        1,
+    )
+    .long(10);
+    let summary = trials.run(
+        |trial| {
+            let options = FleetOptions {
+                parallelism: 1,
+                ..FleetOptions::new(trial.seed)
+            };
+            Fleet::with_wide_dag(&options, 1, |witness| witness.gate())
+        },
+        |_, fleet| {
+            let started = fleet.witness.started();
+            let run = fleet.trigger();
+            until_true("a program", BOUND, || fleet.witness.started() > started);
+            let instance = fleet.cluster.sql("select id from instance");
+            let silent = fleet.engine.containers_of(&instance).remove(0);
+            let daemon = fleet.first().get();
+            let docker = &fleet.first().docker;
+            let of_it = Pattern::Bytes(silent.container.as_bytes().to_vec());
+            docker.add(Rule::always("it", Matcher::requests(of_it), Action::BlackHole));
+            docker.cut_all();
+            let id = run.to_string();
+            let abandon = || daemon.cli(&["run", "abandon", &id]);
+            let refused = abandon().stderr;
+            assert!(refused.contains("was not asked to stop"), "{refused}");
+            let _ = daemon.cli(&["run", "cancel", &id]).good();
+            let refused = abandon().stderr;
+            assert!(refused.contains("less than a minute ago"), "{refused}");
+            docker.until_fired("it", 1, BOUND);
+            // As after a minute: what a daemon has in memory of a run holds until its version changes.
+            let _ = fleet.cluster.sql(&format!(
+                "update attempt set stop_requested_at = stop_requested_at - interval '61 s' where run = {run}"
+            ));
+            let _ = fleet
+                .cluster
+                .sql(&format!("update run set version = version + 1 where id = {run}"));
+            let why = daemon.cli(&["run", "why", &id]).good().stdout;
+            assert!(why.contains("`trainyard run abandon` gives it up"), "{why}");
+            let _ = abandon().good();
+            let mut violations = Vec::new();
+            let ended = fleet.finished(run, BOUND);
+            if ended["state"] != "lost" {
+                violations.push(format!("given up, and it is {ended}"));
+            }
+            // It has the only slot no more.
+            let other = fleet.trigger();
+            fleet.witness.open(other);
+            let ended = fleet.finished(other, BOUND);
+            if ended["state"] != "succeeded" {
+                violations.push(format!("after it, another run: {ended}"));
+            }
+            docker.clear();
+            let (_, recovery) = timed(|| {
+                until("the end of its container", BOUND, || {
+                    match fleet.engine.containers_of(&instance) {
+                        left if left.is_empty() => Ok(()),
+                        left => Err(format!("{left:?}")),
+                    }
+                });
+            });
+            if recovery > GONE {
+                violations.push(format!("its container was there for {recovery:?}"));
+            }
+            violations.extend(fleet.violations());
+            Verdict {
+                violations,
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
