@@ -19,6 +19,10 @@ const START: Duration = Duration::from_secs(60);
 /// How long a clean stop may take.
 const STOP: Duration = Duration::from_secs(30);
 
+/// The stack of a daemon's threads, in bytes: half of what they have by themselves. Its futures lie within one
+/// another, so one that grew could overflow a stack on another machine; here it fails first.
+const STACK: &str = "1048576";
+
 /// What is started, and what it finds in its environment.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -115,11 +119,13 @@ impl Daemon {
             .append(true)
             .open(&output)
             .unwrap();
-        let variables: Vec<(&str, &str)> = launch
-            .variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let mut variables = vec![("RUST_MIN_STACK", STACK)];
+        variables.extend(
+            launch
+                .variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
         let mut child = cli::command_of(&launch.program, folder, &variables, arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -71,7 +71,7 @@ impl AnyExecutor {
     ) -> Result<(usize, u64), Error> {
         match self {
             Self::Docker(docker) => {
-                let removed = docker.remove_unused_build_images(before, wanted).await?;
+                let removed = Box::pin(docker.remove_unused_build_images(before, wanted)).await?;
                 let bytes = removed.iter().map(|image| image.size).sum();
                 Ok((removed.len(), bytes))
             }
@@ -80,8 +80,16 @@ impl AnyExecutor {
     }
 }
 
-/// Calls the same method of whichever executor it is.
+/// Calls the same method of whichever executor it is. What takes time is on the heap: a call to Docker would be
+/// part of each future around it, on every level, and those of a supervisor are deep.
 macro_rules! dispatch {
+    ($this:expr, $executor:ident => $call:expr, awaited) => {
+        match $this {
+            AnyExecutor::Docker($executor) => Box::pin($call).await,
+            AnyExecutor::Process($executor) => Box::pin($call).await,
+            AnyExecutor::Fake($executor) => Box::pin($call).await,
+        }
+    };
     ($this:expr, $executor:ident => $call:expr) => {
         match $this {
             AnyExecutor::Docker($executor) => $call,
@@ -101,15 +109,15 @@ impl Executor for AnyExecutor {
         request: &ImageRequest,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        dispatch!(self, executor => executor.prepare(request, progress).await)
+        dispatch!(self, executor => executor.prepare(request, progress), awaited)
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        dispatch!(self, executor => executor.create(spec).await)
+        dispatch!(self, executor => executor.create(spec), awaited)
     }
 
     async fn start(&self, handle: &Handle) -> Result<(), Error> {
-        dispatch!(self, executor => executor.start(handle).await)
+        dispatch!(self, executor => executor.start(handle), awaited)
     }
 
     fn starts_once(&self) -> bool {
@@ -117,19 +125,19 @@ impl Executor for AnyExecutor {
     }
 
     async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        dispatch!(self, executor => executor.prove(handle, seen).await)
+        dispatch!(self, executor => executor.prove(handle, seen), awaited)
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
-        dispatch!(self, executor => executor.inspect(handle).await)
+        dispatch!(self, executor => executor.inspect(handle), awaited)
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        dispatch!(self, executor => executor.wait(handle).await)
+        dispatch!(self, executor => executor.wait(handle), awaited)
     }
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        dispatch!(self, executor => executor.logs(handle, after).await)
+        dispatch!(self, executor => executor.logs(handle, after), awaited)
     }
 
     async fn collect(
@@ -139,22 +147,22 @@ impl Executor for AnyExecutor {
         to: &Path,
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
-        dispatch!(self, executor => executor.collect(handle, output, to, limit).await)
+        dispatch!(self, executor => executor.collect(handle, output, to, limit), awaited)
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        dispatch!(self, executor => executor.stop(handle, grace).await)
+        dispatch!(self, executor => executor.stop(handle, grace), awaited)
     }
 
     async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        dispatch!(self, executor => executor.remove(handle).await)
+        dispatch!(self, executor => executor.remove(handle), awaited)
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        dispatch!(self, executor => executor.ping().await)
+        dispatch!(self, executor => executor.ping(), awaited)
     }
 
     async fn list(&self) -> Result<Vec<Listed>, Error> {
-        dispatch!(self, executor => executor.list().await)
+        dispatch!(self, executor => executor.list(), awaited)
     }
 }
