@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
 # The long fault programme: simulated histories for some hours, then every fault on real parts, then the
-# table. Goes on where it was interrupted, as long as its folder is there. Ends with 1 when anything was
-# violated.
+# table. Goes on where it was interrupted, as long as its folder is there and it is the same build: another
+# one's histories and trials begin anew, and the former's are moved aside, to FILE.before-BUILD. Ends with 1
+# when anything was violated.
 #
 # usage: [HOURS=1] [SEED=7] [RIG_TRIALS_F2=3000] [RIG_FOLDER=…] chaos-long.sh [FAULT_FILTER...]
 #
 # SEED is the first seed of both, the histories and the faults (of these unless RIG_SEED is set); without it
-# both take the time of day. Histories that go on keep the seed that they began with.
+# both take the time of day. What goes on keeps the seed that it began with.
 #
-# The counts are those of the long programme, and each is an argument:
+# A red trial keeps a folder, and is told with the command that tries it alone (RIG_ONLY); the table has it
+# too. Red seeds of histories are in RIG_FOLDER/histories.red, with what each violated.
+#
+# The counts are those of the long programme, and each is an argument. The table counts against the
+# programme's own, however many are asked for: 60 of 500.
 #   RIG_TRIALS                trials of every fault, so of soaks of an hour as well
 #   RIG_TRIALS_F2             trials of one fault, here F2
 #   RIG_PLACE                 F1: only places with this in their name

@@ -34,6 +34,8 @@ pub struct EngineOptions {
     pub live_restore: bool,
     /// The size in bytes of a disk of its own; the machine's without it.
     pub disk: Option<u64>,
+    /// How often it tries a layer again by itself, 5 s later each time than the time before; five times without it.
+    pub download_attempts: Option<u32>,
 }
 
 /// How much of an engine is killed.
@@ -145,6 +147,9 @@ impl PrivateEngine {
             .args(["--userland-proxy=false", "--shutdown-timeout=5"]);
         if self.options.live_restore {
             command.arg("--live-restore");
+        }
+        if let Some(attempts) = self.options.download_attempts {
+            command.args(["--max-download-attempts", &attempts.to_string()]);
         }
         let dockerd = command
             .stdin(Stdio::null())

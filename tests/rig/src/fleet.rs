@@ -16,6 +16,7 @@ use crate::cluster::PrivateCluster;
 use crate::daemon::RiggedDaemon;
 use crate::disk::{Disks, LoopDisk};
 use crate::engine::{EngineOptions, PrivateEngine, Seen};
+use crate::panics::caught;
 use crate::witness::Witness;
 
 /// The name of the repo that daemons follow.
@@ -326,19 +327,37 @@ impl Fleet {
             kept.push((format!("proxy-postgres-{number}"), daemon.postgres.record()));
             kept.push((format!("proxy-docker-{number}"), daemon.docker.record()));
         }
-        // Either may be down: then its own log says why.
-        let asked = || {
-            (
-                self.cluster.dump(),
-                self.engine.docker(&["ps", "-a", "--no-trunc"]),
-            )
-        };
-        if let Ok((dump, containers)) =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(asked))
-        {
-            kept.push(("dump.sql".to_owned(), dump));
-            kept.push(("containers".to_owned(), containers));
-        }
+        // Either may be down, by itself, or still be frozen and answer nobody.
+        kept.push(answer("dump.sql", || {
+            if self.cluster.is_up() {
+                self.cluster.thaw();
+            }
+            self.cluster.dump()
+        }));
+        kept.push(answer("containers", || {
+            self.engine.thaw();
+            self.engine.docker(&["ps", "-a", "--no-trunc"])
+        }));
         kept
+    }
+}
+
+/// What is kept of a part under this name: what it answers, or why it does not.
+fn answer(name: &str, asked: impl FnOnce() -> String) -> (String, String) {
+    let told = caught(asked).unwrap_or_else(|said| format!("it could not be asked: {said}\n"));
+    (name.to_owned(), told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_is_down_says_so_in_its_own_file() {
+        let (name, told) = answer("dump.sql", || panic!("no such file"));
+        assert_eq!(name, "dump.sql");
+        assert_eq!(told, "it could not be asked: no such file\n");
+        let (_, told) = answer("containers", || "one".to_owned());
+        assert_eq!(told, "one");
     }
 }

@@ -13,7 +13,7 @@
 //! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
 //! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
 //!   duplicates never comes from Trainyard's own records.
-//! - [`versions`] has another version of the program.
+//! - [`versions`] tells the build under test, and has another version of the program.
 //! - [`trials::Trials`] repeats a seeded trial, counts, measures, and keeps what a red one left;
 //!   [`programme`] says how many, and [`summary::Summary`] is their row of the table.
 //!
@@ -36,10 +36,13 @@ pub mod dice;
 mod digest;
 pub mod disk;
 pub mod engine;
+mod evidence;
 pub mod failover;
 pub mod fleet;
+mod histories;
 mod journal;
 pub mod moment;
+mod panics;
 pub mod poison;
 pub mod prober;
 mod processes;
@@ -47,6 +50,8 @@ pub mod programme;
 pub mod proxy;
 pub mod registry;
 pub mod summary;
+mod trial;
 pub mod trials;
+mod turns;
 pub mod versions;
 pub mod witness;

@@ -6,14 +6,19 @@
 //!
 //! - `RIG_LONG`: not empty, the long programme; without it, the gate.
 //! - `RIG_TRIALS`: trials of every fault; `RIG_TRIALS_F2`: of fault F2.
-//! - `RIG_SEED`: the first seed.
-//! - `RIG_FOLDER`: where results go, and go on; without it each start begins anew in a folder below
-//!   the temporary one.
+//! - `RIG_SEED`: the first seed; without it the time of day. Trials that go on keep the one that they began
+//!   with.
+//! - `RIG_ONLY`: the seed of a trial, which is tried alone, and counts for nothing; it has to be one of
+//!   those that come from `RIG_SEED`. A red trial is told with the command. What the trials before it left
+//!   on an installation that they share is not there.
+//! - `RIG_FOLDER`: where results go, and go on as long as it is the same build; without it each start begins
+//!   anew in a folder below the temporary one.
 //! - `RIG_NEXT`: a build of the next version, to be upgraded to; without it, this one is taken under another
 //!   version's name.
 //! - what a fault has of its own: its file says which.
 
-use std::path::PathBuf;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
 
 /// An argument that has another value in the long programme than in the gate.
 ///
@@ -42,6 +47,64 @@ pub(crate) fn seed() -> Option<u64> {
     number("RIG_SEED")
 }
 
+pub(crate) fn only() -> Option<u64> {
+    number("RIG_ONLY")
+}
+
+/// The command that tries the trial of this seed alone, `first` being the first seed and `test` what the
+/// runner of tests calls it: with all that the environment says about this programme.
+pub(crate) fn again(first: u64, only: u64, test: &str) -> String {
+    let set = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    command(set, first, only, test)
+}
+
+/// What the runner of tests calls the test of this thread. It gives a test's name to its thread, but
+/// where it has one thread only: then those of the same file have to do.
+pub(crate) fn name_of_test(caller: &Location<'_>) -> String {
+    match std::thread::current().name() {
+        Some(name) if name != "main" => name.to_owned(),
+        _ => {
+            let file = Path::new(caller.file()).file_stem().unwrap_or_default();
+            format!("{}::", file.display())
+        }
+    }
+}
+
+/// What a command says by itself, or what belongs to the results of all trials.
+const NOT_PASSED_ON: [&str; 3] = ["RIG_SEED", "RIG_ONLY", "RIG_FOLDER"];
+
+fn command(
+    set: impl Iterator<Item = (String, String)>,
+    first: u64,
+    only: u64,
+    test: &str,
+) -> String {
+    let passed_on = |name: &str| name.starts_with("RIG_") && !NOT_PASSED_ON.contains(&name);
+    let mut words: Vec<String> = set
+        .filter(|(name, _)| passed_on(name))
+        .map(|(name, value)| format!("{name}={}", quoted(&value)))
+        .collect();
+    words.sort_unstable();
+    words.push(format!("RIG_SEED={first} RIG_ONLY={only} cargo test"));
+    if !cfg!(debug_assertions) {
+        words.push("--release".to_owned());
+    }
+    words.push("--locked --package trainyard-rig --test faults -- --nocapture".to_owned());
+    words.push(test.to_owned());
+    words.join(" ")
+}
+
+/// As a shell takes it for one word.
+fn quoted(value: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./:,".contains(letter);
+    if value.chars().all(is_plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', "'\\''"))
+    }
+}
+
 pub(crate) fn folder() -> Option<PathBuf> {
     std::env::var_os("RIG_FOLDER").map(PathBuf::from)
 }
@@ -56,4 +119,34 @@ fn number(name: &str) -> Option<u64> {
         text.parse()
             .unwrap_or_else(|_| panic!("{name}={text} is no number")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_says_what_the_programme_was_told() {
+        let set = [
+            ("RIG_TRIALS_F2", "3000"),
+            ("RIG_NEXT", "/it's here"),
+            ("RIG_SEED", "1"),
+            ("RIG_FOLDER", "/results"),
+            ("HOME", "/root"),
+        ];
+        let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let told = command(set.into_iter(), 5, 77, "soak::all");
+        let release = if cfg!(debug_assertions) {
+            ""
+        } else {
+            " --release"
+        };
+        assert_eq!(
+            told,
+            format!(
+                "RIG_NEXT='/it'\\''s here' RIG_TRIALS_F2=3000 RIG_SEED=5 RIG_ONLY=77 cargo test{release} \
+                 --locked --package trainyard-rig --test faults -- --nocapture soak::all"
+            )
+        );
+    }
 }

@@ -1,9 +1,12 @@
 //! What all trials of a fault came to: a row of the table.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::evidence;
+use crate::histories::{self, HISTORIES};
 use crate::journal::{Heading, Journal, Line};
 use crate::trials::Trials;
 
@@ -18,7 +21,7 @@ pub struct Summary {
     pub fault: String,
     /// How many trials there were, earlier starts included.
     pub trials: usize,
-    /// How many there are to be.
+    /// How many the long programme has, or are asked for where that is more.
     pub planned: usize,
     /// How many violations in all of them.
     pub violations: usize,
@@ -26,31 +29,65 @@ pub struct Summary {
     pub recoveries: Vec<Duration>,
     /// What is promised.
     pub target: String,
+    /// What was tried, by version and hash; `None` where that was not noted yet.
+    pub build: Option<String>,
+    /// How to try what was red again, a line each.
+    pub red: Vec<String>,
 }
 
 impl Summary {
-    pub(crate) fn new(heading: Heading, lines: &[Line]) -> Self {
+    pub(crate) fn new(folder: &Path, heading: Heading, lines: &[Line]) -> Self {
+        let red = lines.iter().filter(|line| line.violations > 0);
+        let red = red.map(|line| again(folder, &heading, line)).collect();
         let mut recoveries: Vec<Duration> = lines.iter().filter_map(|line| line.recovery).collect();
         recoveries.sort_unstable();
+        let build = heading.build().map(ToOwned::to_owned);
         Self {
             fault: heading.fault,
             trials: lines.len(),
             planned: heading.planned as usize,
             violations: lines.iter().map(|line| line.violations).sum(),
             recoveries,
+            build,
             target: heading.target,
+            red,
         }
     }
 
-    /// Of every fault that was tried with results in `folder`: by the numbers of the faults.
+    /// Of every fault that was tried with results in `folder`: by the numbers of the faults, behind the
+    /// histories of the simulation where they are there as well.
     #[must_use]
     pub fn all(folder: &Path) -> Vec<Self> {
         let mut rows: Vec<Self> = Journal::all(folder)
             .into_iter()
-            .map(|(heading, lines)| Self::new(heading, &lines))
+            .map(|(heading, lines)| Self::new(folder, heading, &lines))
             .collect();
+        rows.extend(histories::row(folder));
         rows.sort_by_key(|row| (row.number(), row.fault.clone()));
         rows
+    }
+
+    /// Which builds these rows are of, in words: one for all, or each by itself where they differ. The
+    /// simulation is a program of its own, so its histories are of another build in any case.
+    #[must_use]
+    pub fn builds(rows: &[Self]) -> String {
+        let (histories, faults): (Vec<&Self>, Vec<&Self>) =
+            rows.iter().partition(|row| row.fault == HISTORIES);
+        let build = |row: &Self| row.build.clone().unwrap_or_else(|| "not noted".to_owned());
+        let builds: BTreeSet<String> = faults.iter().map(|row| build(row)).collect();
+        let mut lines: Vec<String> = match Vec::from_iter(&builds).as_slice() {
+            [one] => vec![format!("all faults: build {one}")],
+            _ => faults
+                .iter()
+                .map(|row| format!("{}: build {}", row.fault, build(row)))
+                .collect(),
+        };
+        lines.extend(
+            histories
+                .iter()
+                .map(|row| format!("{HISTORIES}: build {} of the simulation", build(row))),
+        );
+        lines.join("\n")
     }
 
     /// The number in the fault's identity: 2 of `F2 daemon killed`.
@@ -81,9 +118,19 @@ impl Summary {
         assert_eq!(
             self.violations,
             0,
-            "{self}\nwhat the red trials left is in {}",
-            trials.folder.display()
+            "{self}\nwhat the red trials left is in {}; they are tried again, each alone, with\n{}",
+            trials.folder.display(),
+            self.red.join("\n")
         );
+    }
+}
+
+/// How to try a red trial again.
+fn again(folder: &Path, heading: &Heading, line: &Line) -> String {
+    let (fault, Line { number, seed, .. }) = (&heading.fault, line);
+    match evidence::command_in(&heading.evidence(folder, *number)) {
+        Some(command) => format!("{fault}: trial {number}: {command}"),
+        None => format!("{fault}: trial {number}, seed {seed}"),
     }
 }
 
@@ -125,8 +172,9 @@ mod tests {
                 fault: fault.to_owned(),
                 target: "none".to_owned(),
                 planned,
+                origin: None,
             };
-            let (journal, _) = Journal::open(place.path(), &heading);
+            let journal = Journal::open(place.path(), &heading).journal;
             for (number, millis) in (1..).zip(recoveries) {
                 journal.append(&Line {
                     number,
@@ -147,5 +195,70 @@ mod tests {
         );
         assert_eq!(rows[0].percentile(50), Some(Duration::from_millis(4)));
         assert_eq!(rows[0].percentile(99), Some(Duration::from_millis(9)));
+    }
+    fn row(fault: &str, build: Option<&str>) -> Summary {
+        Summary {
+            fault: fault.to_owned(),
+            trials: 60,
+            planned: 500,
+            violations: 0,
+            recoveries: Vec::new(),
+            target: "none".to_owned(),
+            build: build.map(ToOwned::to_owned),
+            red: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_says_how_far_it_is() {
+        assert_eq!(
+            row("F2 killed", None).to_string(),
+            "| F2 killed | 60 of 500 | 0 | – | – | none |"
+        );
+    }
+
+    #[test]
+    fn builds_are_told_once_where_they_are_the_same() {
+        let mut rows = vec![
+            row(HISTORIES, Some("00ff")),
+            row("F2 killed", Some("1+a")),
+            row("F10 slow", Some("1+a")),
+        ];
+        assert_eq!(
+            Summary::builds(&rows),
+            "all faults: build 1+a\nhistories: build 00ff of the simulation"
+        );
+        rows[2].build = None;
+        assert_eq!(
+            Summary::builds(&rows),
+            "F2 killed: build 1+a\nF10 slow: build not noted\nhistories: build 00ff of the simulation"
+        );
+        assert_eq!(Summary::builds(&[]), "");
+    }
+
+    #[test]
+    fn a_red_trial_is_told_with_its_command() {
+        let place = Place::new();
+        let heading = Heading {
+            fault: "F2 killed".to_owned(),
+            target: "none".to_owned(),
+            planned: 3,
+            origin: None,
+        };
+        let lines = [(1, 0), (2, 1), (3, 2)].map(|(number, violations)| Line {
+            number,
+            seed: 9,
+            violations,
+            recovery: None,
+        });
+        place.write("F2-killed-2/again", "RIG_ONLY=9 cargo test\n");
+        let summary = Summary::new(place.path(), heading, &lines);
+        assert_eq!(
+            summary.red,
+            [
+                "F2 killed: trial 2: RIG_ONLY=9 cargo test",
+                "F2 killed: trial 3, seed 9"
+            ]
+        );
     }
 }

@@ -7,14 +7,18 @@
 //! How many, and where results go, is told by [`programme`].
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::panic::Location;
+use std::path::PathBuf;
 
 use crate::dice::Dice;
-use crate::journal::{Heading, Journal, Line};
+use crate::evidence::Evidence;
+use crate::journal::{self, Heading, Journal, Line, Origin};
+use crate::panics::caught;
 use crate::summary::Summary;
-use crate::{moment, programme};
+use crate::turns::take_turn;
+use crate::{moment, programme, versions};
+
+pub use crate::trial::{Trial, Verdict};
 
 /// A fault to be tried.
 #[derive(Debug)]
@@ -27,10 +31,18 @@ pub struct Trials {
     pub count: u32,
     /// How many in the gate.
     gate: u32,
+    /// How many in the long programme: what the table counts against, however many are asked for.
+    planned: u32,
     /// Whether each has a state of its own.
     afresh: bool,
     /// Each trial's own comes from it.
     pub seed: u64,
+    /// The seed of the one trial that is tried, where it is but one.
+    only: Option<u64>,
+    /// What is tried.
+    build: String,
+    /// What the runner of tests calls the test that this is.
+    test: String,
     /// Where results and evidence are.
     pub folder: PathBuf,
     /// Held as long as it exists, where one is: recovery times mean little while many faults are
@@ -38,53 +50,36 @@ pub struct Trials {
     _turn: Option<fs::File>,
 }
 
-/// One trial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trial {
-    /// Its number, from 1.
-    pub number: u32,
-    /// Repeats it, as far as anything of real processes can be repeated.
-    pub seed: u64,
-    /// Whether none comes after it: what was left for later is looked at now.
-    pub last: bool,
-}
-
-impl Trial {
-    /// Its randomness.
-    #[must_use]
-    pub const fn dice(self) -> Dice {
-        Dice::new(self.seed)
-    }
-}
-
-/// What a trial found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// What was violated; empty is good.
-    pub violations: Vec<String>,
-    /// How long it took to be whole again.
-    pub recovery: Option<Duration>,
-}
-
 impl Trials {
     /// `count` trials, unless the environment says otherwise. Waits until few enough faults are tried
     /// on this machine.
     ///
     /// # Panics
-    /// When a variable of the environment is no number, or nobody may take turns.
+    /// When a variable of the environment is no number, the program was not built, or nobody may take turns.
     #[must_use]
+    #[track_caller]
     pub fn new(fault: &str, target: &str, count: u32) -> Self {
         let now = moment::now().timestamp_micros().unsigned_abs();
         let folder = programme::folder().unwrap_or_else(|| {
             std::env::temp_dir().join(format!("trainyard-rig-{now}-{}", std::process::id()))
         });
+        let (build, only) = (versions::this().to_owned(), programme::only());
+        let (asked, kept) = (programme::seed(), journal::origin_of(&folder, fault));
+        let seed = journal::first_seed(asked, kept.as_ref(), &build, only.is_some()).unwrap_or(now);
+        if asked.is_some_and(|asked| asked != seed) {
+            tell(&format!("{fault}: goes on with seed {seed}, as it began"));
+        }
         Self {
             fault: fault.to_owned(),
             target: target.to_owned(),
             count: programme::trials(fault, count, count),
             gate: count,
+            planned: count,
             afresh: false,
-            seed: programme::seed().unwrap_or(now),
+            seed,
+            only,
+            build,
+            test: programme::name_of_test(Location::caller()),
             folder,
             _turn: Some(take_turn()),
         }
@@ -94,6 +89,7 @@ impl Trials {
     #[must_use]
     pub fn long(mut self, count: u32) -> Self {
         self.count = programme::trials(&self.fault, self.gate, count);
+        self.planned = count;
         self
     }
 
@@ -109,106 +105,121 @@ impl Trials {
     /// trial, by file name.
     ///
     /// # Panics
-    /// When results cannot be written.
+    /// When results cannot be written, or the one trial that is asked for is none of these.
     pub fn run<S>(
         &self,
         mut prepare: impl FnMut(Trial) -> S,
         mut attempt: impl FnMut(Trial, &mut S) -> Verdict,
         testimony: impl Fn(&S) -> Vec<(String, String)>,
     ) -> Summary {
-        let heading = Heading {
-            fault: self.fault.clone(),
-            target: self.target.clone(),
-            planned: self.count,
-        };
-        let (journal, mut results) = Journal::open(&self.folder, &heading);
+        let heading = self.heading();
+        let (journal, mut results) = self.open(&heading);
         let mut dice = Dice::new(self.seed);
         let mut state = None;
         for number in 1..=self.count {
             let seed = dice.roll();
-            if results.iter().any(|line| line.number == number) {
+            let is_other = self.only.is_some_and(|only| only != seed);
+            if is_other || results.iter().any(|line| line.number == number) {
                 continue;
             }
             let trial = Trial {
                 number,
                 seed,
-                last: number == self.count,
+                last: number == self.count || self.only.is_some(),
             };
             let tried = state.get_or_insert_with(|| prepare(trial));
-            let verdict =
-                catch_unwind(AssertUnwindSafe(|| attempt(trial, tried))).unwrap_or_else(|panic| {
-                    Verdict {
-                        violations: vec![words_of(panic.as_ref())],
-                        recovery: None,
-                    }
-                });
+            let verdict = caught(|| attempt(trial, tried)).unwrap_or_else(|said| Verdict {
+                violations: vec![said],
+                recovery: None,
+            });
             let line = Line {
                 number,
                 seed,
                 violations: verdict.violations.len(),
                 recovery: verdict.recovery,
             };
-            if !verdict.violations.is_empty() {
-                let folder = self.folder.join(format!("{}-{number}", heading.slug()));
-                keep(&folder, trial, &verdict, testimony(tried));
-                state = None;
+            let is_red = !verdict.violations.is_empty();
+            let evidence = is_red.then(|| self.keep(&heading, trial, &verdict));
+            // What is noted of it does not hang on parts that may be down, and be long in saying so.
+            if let Some(journal) = &journal {
+                journal.append(&line);
             }
-            if self.afresh {
-                state = None;
-            }
-            journal.append(&line);
             results.push(line);
-        }
-        Summary::new(heading, &results)
-    }
-}
-
-/// How many faults are tried at the same time on a machine: most of the time something is waited for. In
-/// the long programme, whose figures are published, each has the machine for itself.
-const AT_ONCE: u32 = 2;
-
-/// The time between two looks for a turn.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// Waits for the turn of this process and thread. The kernel gives it back, however they end.
-fn take_turn() -> fs::File {
-    let places = if programme::is_long() { 1 } else { AT_ONCE };
-    loop {
-        for place in 0..places {
-            let path = std::env::temp_dir().join(format!("trainyard-rig-{place}.lock"));
-            let file = fs::File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(path)
-                .unwrap();
-            if file.try_lock().is_ok() {
-                return file;
+            if let Some(evidence) = evidence {
+                evidence.add(|| testimony(tried));
+            }
+            if is_red || self.afresh {
+                state = None;
             }
         }
-        std::thread::sleep(LOOK);
+        if let Some(only) = self.only.filter(|_| results.is_empty()) {
+            panic!(
+                "RIG_ONLY={only} is none of {} trials from RIG_SEED={}",
+                self.count, self.seed
+            );
+        }
+        Summary::new(&self.folder, heading, &results)
+    }
+
+    fn heading(&self) -> Heading {
+        Heading {
+            fault: self.fault.clone(),
+            target: self.target.clone(),
+            // More may be asked for than the long programme has.
+            planned: self.planned.max(self.count),
+            origin: Some(Origin {
+                build: self.build.clone(),
+                seed: self.seed,
+            }),
+        }
+    }
+
+    /// Where results go, and those that are there. One trial that is tried again is no result.
+    fn open(&self, heading: &Heading) -> (Option<Journal>, Vec<Line>) {
+        if self.only.is_some() {
+            return (None, Vec::new());
+        }
+        let opened = Journal::open(&self.folder, heading);
+        if let Some(former) = opened.former {
+            let (fault, former) = (&self.fault, former.display());
+            tell(&format!(
+                "{fault}: begins anew with build {}; what another build's trials came to is in {former}",
+                self.build
+            ));
+        }
+        (Some(opened.journal), opened.lines)
+    }
+
+    /// Keeps of a red trial what needs nobody's answer, and tells of it.
+    fn keep(&self, heading: &Heading, trial: Trial, verdict: &Verdict) -> Evidence {
+        let mut folder = heading.evidence(&self.folder, trial.number);
+        if self.only.is_some() {
+            folder.as_mut_os_string().push("-again");
+        }
+        let again = programme::again(self.seed, trial.seed, &self.test);
+        let violations = verdict.violations.join("\n");
+        tell(&format!(
+            "{}: trial {} is red: {violations}\nalone: {again}",
+            self.fault, trial.number
+        ));
+        let (first, build) = (self.seed, &self.build);
+        let told = format!("{trial:?}\nfirst seed {first}, build {build}\n{violations}\n");
+        Evidence::keep(folder, &told, &again)
     }
 }
 
-fn keep(folder: &Path, trial: Trial, verdict: &Verdict, testimony: Vec<(String, String)>) {
-    fs::create_dir_all(folder).unwrap();
-    let told = format!("{trial:?}\n{}\n", verdict.violations.join("\n"));
-    fs::write(folder.join("verdict"), told).unwrap();
-    for (name, text) in testimony {
-        fs::write(folder.join(name), text).unwrap();
-    }
-}
-
-fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "it panicked".to_owned())
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever watches a long programme is told when it counts"
+)]
+fn tell(what: &str) {
+    println!("{what}");
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use trainyard_tests::place::Place;
 
@@ -218,8 +229,12 @@ mod tests {
             target: "none".to_owned(),
             count,
             gate: count,
+            planned: count,
             afresh: false,
             seed: 5,
+            only: None,
+            build: "1+a".to_owned(),
+            test: "nothing::happens".to_owned(),
             folder: place.path().to_owned(),
             _turn: None,
         }
@@ -282,7 +297,102 @@ mod tests {
         );
         let read = |name: &str| fs::read_to_string(place.join("F0-nothing-2").join(name)).unwrap();
         assert!(read("verdict").contains("seen"), "{}", read("verdict"));
+        assert!(read("verdict").contains("first seed 5, build 1+a"));
+        assert!(read("again").contains("RIG_SEED=5 RIG_ONLY="));
         assert_eq!(read("log"), "what was said");
+    }
+
+    #[test]
+    fn a_red_trial_is_counted_though_its_parts_say_nothing() {
+        let place = Place::new();
+        let summary = trials(&place, 1).run(
+            |_| (),
+            |_, ()| panic!("seen"),
+            |()| panic!("nobody answers"),
+        );
+        assert_eq!((summary.trials, summary.violations), (1, 1));
+        let told = fs::read_to_string(place.join("F0-nothing-1/no-testimony")).unwrap();
+        assert_eq!(told, "nobody answers\n");
+    }
+
+    /// The seeds that are tried, by number.
+    fn tried(trials: &Trials) -> Vec<(u32, u64)> {
+        let seeds = std::cell::RefCell::new(Vec::new());
+        trials.run(
+            |_| (),
+            |trial, ()| {
+                seeds.borrow_mut().push((trial.number, trial.seed));
+                Verdict::default()
+            },
+            |()| Vec::new(),
+        );
+        seeds.into_inner()
+    }
+
+    #[test]
+    fn another_build_is_tried_anew() {
+        let place = Place::new();
+        let mut trials = trials(&place, 2);
+        let first = tried(&trials);
+        assert_eq!(first.len(), 2);
+        assert_eq!(tried(&trials), [], "all of this build was tried");
+        trials.build = "1+b".to_owned();
+        assert_eq!(tried(&trials), first);
+        assert!(place.join("F0-nothing.tsv.before-1+b").exists());
+    }
+
+    #[test]
+    fn a_red_trial_is_tried_again_by_its_seed() {
+        let place = Place::new();
+        let mut trials = trials(&place, 3);
+        let fails = |trials: &Trials| {
+            let last = std::cell::Cell::new(None);
+            let summary = trials.run(
+                |_| (),
+                |trial, ()| {
+                    last.set(Some((trial.number, trial.seed, trial.last)));
+                    assert_ne!(trial.number, 2, "seen");
+                    Verdict::default()
+                },
+                |()| vec![("log".to_owned(), "what was said".to_owned())],
+            );
+            (summary, last.get())
+        };
+        let (summary, _) = fails(&trials);
+        let [again] = &summary.red[..] else {
+            panic!("{:?}", summary.red);
+        };
+        let (_, only) = again.split_once("RIG_SEED=5 RIG_ONLY=").unwrap();
+        assert!(again.ends_with(" nothing::happens"), "{again}");
+        let (only, _) = only.split_once(' ').unwrap();
+        let only: u64 = only.parse().unwrap();
+        let journal = fs::read_to_string(place.join("F0-nothing.tsv")).unwrap();
+        trials.only = Some(only);
+        let (summary, last) = fails(&trials);
+        assert_eq!((summary.trials, summary.violations), (1, 1));
+        assert_eq!(last, Some((2, only, true)), "none comes after it");
+        assert!(place.join("F0-nothing-2-again/log").exists());
+        let after = fs::read_to_string(place.join("F0-nothing.tsv")).unwrap();
+        assert_eq!(journal, after, "it counts for nothing");
+    }
+
+    #[test]
+    fn a_seed_that_no_trial_has_is_refused() {
+        let place = Place::new();
+        let mut trials = trials(&place, 3);
+        trials.only = Some(1);
+        let refused = caught(|| tried(&trials)).unwrap_err();
+        assert!(refused.contains("none of 3 trials"), "{refused}");
+    }
+
+    #[test]
+    fn a_table_counts_against_the_long_programme() {
+        let place = Place::new();
+        let mut trials = trials(&place, 2);
+        trials.planned = 500;
+        assert_eq!(trials.heading().planned, 500);
+        trials.count = 600;
+        assert_eq!(trials.heading().planned, 600, "more may be asked for");
     }
 
     #[test]

@@ -18,6 +18,8 @@
 //! conformance suites and the fault programme; a fault there is not found here. Causes and their
 //! deduplication are the store's, and are not simulated.
 //!
+//! [`Night`] keeps how far a long series of histories came, and which of them were red.
+//!
 //! That it can fail is shown by [`Mutation`]: each plants one mistake in a simulated part, and a test
 //! demands that the histories find it.
 
@@ -31,6 +33,7 @@ mod engine;
 mod history;
 mod ledger;
 mod network;
+mod night;
 mod process;
 mod random;
 mod settings;
@@ -39,6 +42,7 @@ mod witness;
 mod world;
 
 pub use history::{History, run};
+pub use night::{Left, Night, Tally, this_build};
 pub use settings::{Mutation, Settings};
 pub use world::{Invariant, Violation};
 

@@ -1,4 +1,5 @@
-//! `table FOLDER`: the table of the fault programme, from what its trials left in a folder.
+//! `table FOLDER`: the table of the fault programme, from what its trials left in a folder; below it the
+//! builds that were tried, and how to try again what was red.
 //!
 //! Ends with 1 when there was a violation or nothing is in the folder, with 2 without a folder.
 
@@ -19,6 +20,7 @@ fn main() -> std::io::Result<ExitCode> {
     for row in &rows {
         writeln!(out, "{row}")?;
     }
+    writeln!(out, "\n{}", Summary::builds(&rows))?;
     let violations: usize = rows.iter().map(|row| row.violations).sum();
     if violations > 0 {
         writeln!(
@@ -26,6 +28,9 @@ fn main() -> std::io::Result<ExitCode> {
             "\n{violations} violations; what each left is in {}",
             folder.display()
         )?;
+        for again in rows.iter().flat_map(|row| &row.red) {
+            writeln!(out, "{again}")?;
+        }
     }
     let good = violations == 0 && !rows.is_empty();
     Ok(ExitCode::from(u8::from(!good)))

@@ -1,4 +1,5 @@
-//! The book of a proxy: the rules that hold, how often each may still strike, and what struck.
+//! The book of a proxy: the rules that hold, how often each may still strike, those that held before, and
+//! what struck.
 
 use std::fmt;
 
@@ -32,7 +33,7 @@ impl fmt::Display for Fired {
         write!(
             f,
             "{} {} {:?} connection {}: {}",
-            self.at.to_rfc3339_opts(SecondsFormat::Micros, true),
+            stamp(self.at),
             self.rule,
             self.action,
             self.connection,
@@ -41,16 +42,38 @@ impl fmt::Display for Fired {
     }
 }
 
+/// A rule, and what came of it so far.
 #[derive(Debug)]
 struct Entry {
     rule: Rule,
+    added: DateTime<Utc>,
     let_go: u32,
     struck: u32,
+}
+
+/// A rule that holds no more, and since when. Most trials let everything pass before they judge, so what
+/// they broke is told by these.
+#[derive(Debug)]
+struct Former {
+    entry: Entry,
+    removed: DateTime<Utc>,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "struck {}, let go {}: {:?}",
+            self.struck, self.let_go, self.rule
+        )
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Book {
     entries: Vec<Entry>,
+    /// In the order of their removal.
+    former: Vec<Former>,
     dice: Dice,
     pub(super) fired: Vec<Fired>,
 }
@@ -59,6 +82,7 @@ impl Book {
     pub(super) const fn new(seed: u64) -> Self {
         Self {
             entries: Vec::new(),
+            former: Vec::new(),
             dice: Dice::new(seed),
             fired: Vec::new(),
         }
@@ -67,21 +91,40 @@ impl Book {
     pub(super) fn add(&mut self, rule: Rule) {
         self.entries.push(Entry {
             rule,
+            added: moment::now(),
             let_go: 0,
             struck: 0,
         });
     }
 
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        let removed = moment::now();
+        let gone = self.entries.drain(..);
+        self.former
+            .extend(gone.map(|entry| Former { entry, removed }));
     }
 
     pub(super) fn dice(&mut self) -> &mut Dice {
         &mut self.dice
     }
 
-    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.entries.iter().map(|entry| &entry.rule)
+    /// Every rule there ever was and everything that struck, a line each, in the order of their coming.
+    pub(super) fn record(&self) -> String {
+        let mut text = String::new();
+        for Former { entry, removed } in &self.former {
+            text.push_str(&format!(
+                "rule from {} to {}, {entry}\n",
+                stamp(entry.added),
+                stamp(*removed)
+            ));
+        }
+        for entry in &self.entries {
+            text.push_str(&format!("rule from {}, {entry}\n", stamp(entry.added)));
+        }
+        for fired in &self.fired {
+            text.push_str(&format!("{fired}\n"));
+        }
+        text
     }
 
     /// How often the rules of this name that hold have struck.
@@ -124,6 +167,10 @@ impl Book {
     }
 }
 
+fn stamp(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
 /// The beginning of a unit, in one line.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]);
@@ -131,4 +178,38 @@ fn shown(bytes: &[u8]) -> String {
     line.chars()
         .map(|letter| if letter.is_control() { '.' } else { letter })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::Matcher;
+
+    fn rule(name: &str) -> Rule {
+        Rule::once(name, Matcher::connections().after(1), Action::Reset)
+    }
+
+    #[test]
+    fn rules_that_hold_no_more_stay_in_the_record() {
+        let mut book = Book::new(1);
+        book.add(rule("first"));
+        assert_eq!(book.strike(1, None), None, "one is let go");
+        assert_eq!(book.strike(2, None), Some(Action::Reset));
+        book.clear();
+        book.add(rule("second"));
+        assert_eq!(book.struck("first"), 0, "it holds no more");
+        let record = book.record();
+        let lines: Vec<&str> = record.lines().collect();
+        let [former, holds, fired] = lines[..] else {
+            panic!("{record}");
+        };
+        assert!(former.starts_with("rule from 2"), "{former}");
+        assert!(former.contains(" to 2"), "{former}");
+        assert!(former.contains("struck 1, let go 1: Rule"), "{former}");
+        assert!(former.contains("\"first\""), "{former}");
+        assert!(!holds.contains(" to 2"), "{holds}");
+        assert!(holds.contains("struck 0, let go 0: Rule"), "{holds}");
+        assert!(holds.contains("\"second\""), "{holds}");
+        assert!(fired.contains("first Reset connection 2"), "{fired}");
+    }
 }

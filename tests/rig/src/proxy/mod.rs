@@ -108,7 +108,7 @@ impl FaultProxy {
         self.shared.book().add(rule);
     }
 
-    /// Forgets all rules: from now on everything passes. The record of what struck stays.
+    /// Removes all rules: from now on everything passes. They and what they struck stay in the record.
     pub fn clear(&self) {
         self.shared.book().clear();
     }
@@ -159,19 +159,13 @@ impl FaultProxy {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Everything that repeats or explains what it did: seed, rules, and what struck.
+    /// Everything that repeats or explains what it did: seed, every rule that held at any time, and what
+    /// struck.
     #[must_use]
     pub fn record(&self) -> String {
-        use std::fmt::Write as _;
-        let book = self.shared.book();
-        let mut text = format!("seed {}\nupstream {:?}\n", self.seed, self.shared.upstream);
-        for rule in book.rules() {
-            let _ = writeln!(text, "rule {rule:?}");
-        }
-        for fired in &book.fired {
-            let _ = writeln!(text, "{fired}");
-        }
-        text
+        let (seed, upstream) = (self.seed, &self.shared.upstream);
+        let book = self.shared.book().record();
+        format!("seed {seed}\nupstream {upstream:?}\n{book}")
     }
 }
 

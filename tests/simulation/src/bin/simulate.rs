@@ -2,16 +2,15 @@
 //!
 //! Prints how many a second; a seed that breaks an invariant is printed with all that happened.
 
-use std::fmt;
 use std::io::Write;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use trainyard_simulation::{History, Mutation, Settings, run};
+use trainyard_simulation::{History, Left, Mutation, Night, Settings, Tally, run, this_build};
 
 /// Whole histories of Trainyard under faults, from a seed, in virtual time.
 #[derive(Debug, Parser)]
@@ -31,7 +30,8 @@ struct Arguments {
     /// Go on after a seed that broke an invariant, and print one line for each.
     #[arg(long)]
     keep_going: bool,
-    /// Where to keep how far it came, and go on from there: `--seconds` counts over all starts.
+    /// Where to keep how far it came, and go on from there: `--seconds` counts over all starts. Seeds that broke
+    /// an invariant are kept beside it, in FILE.red. Another build begins anew.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// Leave the start latch and the completion marker out of containers.
@@ -53,13 +53,11 @@ fn main() -> std::io::Result<ExitCode> {
     if arguments.once {
         return show(&mut out, arguments.seed, settings);
     }
-    let mut tally = arguments
-        .journal
-        .as_deref()
-        .map(Tally::load)
-        .transpose()?
-        .flatten()
-        .unwrap_or_else(|| Tally::new(arguments.seed));
+    let night = match arguments.journal {
+        Some(journal) => Some(Night::new(journal, this_build()?)),
+        None => None,
+    };
+    let mut tally = begin(&mut out, night.as_ref(), arguments.seed)?;
     let limit = Duration::from_secs(arguments.seconds);
     let jobs = arguments
         .jobs
@@ -76,13 +74,16 @@ fn main() -> std::io::Result<ExitCode> {
             tally.add(history);
             if let Some(violation) = history.violations.first() {
                 writeln!(out, "seed {seed}: {violation}")?;
+                if let Some(night) = &night {
+                    night.note_red(seed, history)?;
+                }
                 broken.get_or_insert(seed);
             }
         }
-        if let Some(journal) = &arguments.journal
+        if let Some(night) = &night
             && (broken.is_some() || tally.took >= limit || tally.took - noted > NOTE_EVERY)
         {
-            tally.save(journal)?;
+            night.save(&tally)?;
             noted = tally.took;
         }
         if let Some(seed) = broken
@@ -124,92 +125,19 @@ fn side_by_side(first: u64, jobs: usize, settings: Settings) -> Vec<History> {
 /// How much work an interruption may cost.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-/// What histories came to, over all starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Tally {
-    /// The first one's seed; each takes the next.
-    first: u64,
-    histories: u64,
-    failed: u64,
-    programs: u64,
-    virtual_time: Duration,
-    took: Duration,
-}
-
-impl Tally {
-    const fn new(first: u64) -> Self {
-        Self {
-            first,
-            histories: 0,
-            failed: 0,
-            programs: 0,
-            virtual_time: Duration::ZERO,
-            took: Duration::ZERO,
-        }
+/// Goes on where an earlier start of this build left off; begins anew otherwise, and says so where another
+/// build was there.
+fn begin(out: &mut impl Write, night: Option<&Night>, first: u64) -> std::io::Result<Tally> {
+    match night.map_or(Ok(Left::Nothing), Night::begin)? {
+        Left::Nothing => {}
+        Left::Same(tally) => return Ok(tally),
+        Left::Another(path) => writeln!(
+            out,
+            "histories begin anew with another build of the simulation; how far the former came is in {}",
+            path.display()
+        )?,
     }
-
-    fn add(&mut self, history: &History) {
-        self.histories += 1;
-        self.failed += u64::from(!history.violations.is_empty());
-        self.programs += history.programs;
-        self.virtual_time += history.took;
-    }
-
-    /// What an earlier start left; `None` before the first.
-    fn load(journal: &Path) -> std::io::Result<Option<Self>> {
-        let text = match std::fs::read_to_string(journal) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let numbers: Vec<u64> = text
-            .split_whitespace()
-            .filter_map(|word| word.parse().ok())
-            .collect();
-        let &[first, histories, failed, programs, virtual_time, took] = numbers.as_slice() else {
-            let told = format!("{} is no journal of histories: {text:?}", journal.display());
-            return Err(std::io::Error::other(told));
-        };
-        Ok(Some(Self {
-            first,
-            histories,
-            failed,
-            programs,
-            virtual_time: Duration::from_millis(virtual_time),
-            took: Duration::from_millis(took),
-        }))
-    }
-
-    /// Writes it whole or not at all.
-    fn save(&self, journal: &Path) -> std::io::Result<()> {
-        let text = format!(
-            "{} {} {} {} {} {}\n",
-            self.first,
-            self.histories,
-            self.failed,
-            self.programs,
-            self.virtual_time.as_millis(),
-            self.took.as_millis(),
-        );
-        let beside = journal.with_extension("new");
-        std::fs::write(&beside, text)?;
-        std::fs::rename(beside, journal)
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.took.as_secs_f64();
-        write!(
-            f,
-            "{} histories in {seconds:.1} s: {:.0} a second; {} programs, {:.1} days of virtual time, {} failed",
-            self.histories,
-            self.histories as f64 / seconds,
-            self.programs,
-            self.virtual_time.as_secs_f64() / 86_400.0,
-            self.failed,
-        )
-    }
+    Ok(Tally::new(first))
 }
 
 /// Runs one history with its trace.

@@ -1,0 +1,33 @@
+//! One trial of a fault, and what it found.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+
+/// One trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Repeats it, as far as anything of real processes can be repeated.
+    pub seed: u64,
+    /// Whether none comes after it: what was left for later is looked at now.
+    pub last: bool,
+}
+
+impl Trial {
+    /// Its randomness.
+    #[must_use]
+    pub const fn dice(self) -> Dice {
+        Dice::new(self.seed)
+    }
+}
+
+/// What a trial found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was violated; empty is good.
+    pub violations: Vec<String>,
+    /// How long it took to be whole again.
+    pub recovery: Option<Duration>,
+}
