@@ -22,6 +22,8 @@ pub(crate) enum Action {
     Sleep(Duration),
     /// The call fails.
     Fail,
+    /// Whoever makes the call panics.
+    Panic,
 }
 
 /// What happens where; [`PLAN`] says how it is written.
@@ -50,7 +52,7 @@ impl fmt::Display for BadPlan {
         write!(
             f,
             "{PLAN}: `{step}` {problem}; write POINT.before=ACTION or POINT.after=ACTION, where ACTION is \
-             `abort`, `err` or `sleep:MILLISECONDS`, with `@N` for the Nth time only, and `;` between two. \
+             `abort`, `err`, `panic` or `sleep:MILLISECONDS`, with `@N` for the Nth time only, and `;` between two. \
              `trainyard fail-points` lists the points"
         )
     }
@@ -97,6 +99,7 @@ fn parse(step: &str) -> Result<((Point, Moment), Step), &'static str> {
     let action = match (what, what.strip_prefix("sleep:")) {
         ("abort", _) => Action::Abort,
         ("err", _) => Action::Fail,
+        ("panic", _) => Action::Panic,
         (_, Some(millis)) => Action::Sleep(Duration::from_millis(
             millis.parse().map_err(|_| "has no milliseconds")?,
         )),
@@ -164,6 +167,7 @@ pub(crate) async fn reach(point: Point, moment: Moment) -> io::Result<()> {
             tokio::time::sleep(time).await;
             Ok(())
         }
+        Action::Panic => panic!("injected at {point}.{moment}"),
         Action::Fail => Err(io::Error::new(
             io::ErrorKind::ConnectionReset,
             format!("injected at {point}.{moment}"),
@@ -182,7 +186,7 @@ mod tests {
     #[test]
     fn a_plan_is_read() {
         let plan: Plan =
-            "store.finish.after=abort@3; docker.logs.before=sleep:500;docker.info.after=err"
+            "store.finish.after=abort@3; docker.logs.before=sleep:500;docker.info.after=err;docker.info.before=panic"
                 .parse()
                 .expect("a plan");
         let steps: Vec<_> = plan.steps.into_iter().collect();
@@ -191,6 +195,7 @@ mod tests {
             steps,
             [
                 ((Point::Finish, Moment::After), step(Action::Abort, Some(3))),
+                ((Point::Info, Moment::Before), step(Action::Panic, None)),
                 ((Point::Info, Moment::After), step(Action::Fail, None)),
                 (
                     (Point::Logs, Moment::Before),

@@ -40,6 +40,7 @@ mod ticks_are_missed;
 mod webhooks_come_in_crowds;
 mod webhooks_do_not_come;
 mod work_is_held_up;
+mod work_panics;
 
 use std::time::{Duration, Instant};
 
