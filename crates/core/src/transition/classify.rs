@@ -53,11 +53,16 @@ pub fn classify(
         Ending::Rejected(reason) => (Outcome::Failed, Some(reason.clone())),
         Ending::Errored(reason) => (Outcome::Errored, Some(reason.clone())),
         Ending::Lost(reason) => (Outcome::Lost, Some(reason.clone())),
+        // Nobody here asked for it: a person at the engine did, or the engine, which stops all when it is
+        // shut down or restarted. The stage is not at fault, and may be tried again.
         Ending::Stopped { code } => {
-            let message = format!("it was asked to stop, and ended with exit code {code}");
+            let message = format!(
+                "it was asked to stop from outside (by a person, or by the engine as that was shut down), \
+                 and ended with exit code {code}"
+            );
             (
-                Outcome::Cancelled,
-                Some(Reason::new(ReasonCode::CancelRequested, message)),
+                Outcome::Errored,
+                Some(Reason::new(ReasonCode::Killed, message)),
             )
         }
         Ending::Withdrawn => {
@@ -169,6 +174,20 @@ mod tests {
             out_of_memory: false,
         };
         assert_eq!(outcome(ended_before), Outcome::Succeeded);
+    }
+
+    #[test]
+    fn what_is_stopped_from_outside_is_no_fault_of_the_stage_and_was_not_cancelled() {
+        let end = AttemptEnd {
+            ending: Ending::Stopped { code: 0 },
+            ended_at: Timestamp::UNIX_EPOCH,
+            metrics: Default::default(),
+        };
+        let (outcome, reason) = classify(&stage(), None, &end);
+        assert_eq!(outcome, Outcome::Errored);
+        let reason = reason.unwrap();
+        assert_eq!(reason.code, ReasonCode::Killed);
+        assert!(reason.message.contains("from outside"), "{reason}");
     }
 
     #[test]

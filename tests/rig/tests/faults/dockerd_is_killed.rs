@@ -1,11 +1,12 @@
-//! F9: dockerd is killed and restarted. With live-restore stages go on and nobody notices; without,
-//! they are killed, and that is never taken for success.
+//! F9: dockerd is killed, or restarted in good order. With live-restore stages go on and nobody notices; without,
+//! they are killed or asked to stop, and that is never taken for success, nor for somebody's wish.
 
 use std::time::Duration;
 
 use trainyard_rig::engine::{EngineOptions, Killed};
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::trials::{Trials, Verdict};
+use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until_true;
 
 use crate::{BOUND, judge, timed};
@@ -84,6 +85,57 @@ fn without_live_restore_what_was_killed_is_never_a_success() {
             let mut violations = fleet.violations();
             if recovery > Duration::from_secs(10) {
                 violations.push(format!("detected after {recovery:?}"));
+            }
+            Verdict {
+                violations,
+                recovery: Some(recovery),
+            }
+        },
+        Fleet::testimony,
+    );
+    summary.assert_clean(&trials);
+}
+
+#[test]
+fn what_an_engine_stops_as_it_is_restarted_is_nobody_s_wish_and_tried_again() {
+    let trials = Trials::new(
+        "F9 dockerd restarted in order",
+        "stopped stages errored and tried again, 0 cancelled, 0 false successes",
+        1,
+    )
+    .long(25);
+    let summary = trials.run(
+        |trial| {
+            // Programs that catch the signal, and end well by their own account.
+            let work = "trap \"exit 0\" TERM; n=0; while [ $n -lt 60 ]; do sleep 0.1; n=$((n+1)); done";
+            Fleet::start(&FleetOptions::new(trial.seed), |witness| {
+                let script = witness.script(work);
+                let stage = |number| {
+                    format!(
+                        "  s{number}: {{image: \"{IMAGE}\", checkout: false, retry: {{attempts: 2, backoff: 1s}}, \
+                         run: '{script}'}}\n"
+                    )
+                };
+                let stages: String = (1..=STAGES).map(stage).collect();
+                vec![("dags/dag.yaml".to_owned(), format!("stages:\n{stages}"))]
+            })
+        },
+        |_, fleet| {
+            let run = running(fleet);
+            fleet.engine.stop();
+            let (ended, recovery) = timed(|| {
+                fleet.engine.up();
+                fleet.finished(run, BOUND)
+            });
+            let mut violations = fleet.violations();
+            if ended["state"] != "succeeded" {
+                violations.push(format!("not made up for by the retry rule: {ended}"));
+            }
+            for (attempt, outcome) in fleet.attempts() {
+                let is_first = attempt.starts_with(&format!("{run}.")) && attempt.ends_with(".1");
+                if is_first && outcome != "errored" {
+                    violations.push(format!("{attempt}, stopped by its engine, is {outcome}"));
+                }
             }
             Verdict {
                 violations,

@@ -92,7 +92,7 @@ const CASES: [Case; 10] = [
         |engine, container| {
             let _ = engine.docker(&["stop", container]);
         },
-        ["cancelled", "cancel_requested", "asked to stop"],
+        ["errored", "killed", "asked to stop from outside"],
     ),
 ];
 
