@@ -1,5 +1,9 @@
-//! Too little free space keeps what is new from starting, and nothing else; once there is room, it starts
-//! by itself.
+//! Too little free space keeps what is new from starting, and nothing else, and so does a disk that does not
+//! answer; once that is over, it starts by itself.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::Daemon;
@@ -72,4 +76,91 @@ fn what_runs_goes_on_what_is_new_waits_and_says_why() {
     assert_eq!(daemon.finished_run(waiting, BOUND)["state"], "succeeded");
     until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
     assert_eq!(daemon.figure(paused), 0.0);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_holds_back_what_is_new_and_nobody_from_stopping() {
+    let place = Place::new();
+    let artifacts = place.join("artifacts");
+    let _disk = SmallDisk::mount(&artifacts, 64);
+    let cluster = Cluster::start(&place);
+    let remote = Remote::new(&place, "model");
+    let dag = format!("stages: {{s: {{image: \"{IMAGE}\", run: echo hi}}}}\n");
+    remote.push("main", &[("dags/dag.yaml", &dag)]);
+    let configuration = format!(
+        "database_url = {:?}\nallow_file_urls = true\nartifacts_dir = {:?}\n",
+        cluster.url("trainyard"),
+        artifacts.display().to_string()
+    );
+    let daemon = Daemon::production(&place, &configuration);
+    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
+
+    let hung = HungDisk::mount(&artifacts);
+    let words = "the disk of artifacts does not answer since ";
+    until("the reason", BOUND, || {
+        let (state, reasons) = daemon.readiness();
+        if state == "degraded" && reasons.contains(words) {
+            Ok(())
+        } else {
+            Err(format!("{state}: {reasons}"))
+        }
+    });
+    let id = daemon.json(&["dag", "trigger", "dag"])["id"]
+        .as_i64()
+        .unwrap();
+    until("why it waits", BOUND, || {
+        let why = daemon.cli(&["run", "why", &id.to_string()]).stdout;
+        let told = format!("waits: {words}");
+        if why.contains(&told) {
+            Ok(())
+        } else {
+            Err(why)
+        }
+    });
+
+    drop(hung);
+    assert_eq!(daemon.finished_run(id, BOUND)["state"], "succeeded");
+    until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
+    let told = |words| daemon.output().matches(words).count();
+    assert_eq!(told("the disk does not answer"), 1);
+    assert_eq!(told("the disk answers again"), 1);
+
+    let _hung = HungDisk::mount(&artifacts);
+    until_true("a degraded daemon", BOUND, || {
+        daemon.readiness().0 == "degraded"
+    });
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// A file system that says nothing, over a folder; gone when it is dropped.
+struct HungDisk {
+    folder: PathBuf,
+    /// Where what it is asked could be read. Once nobody has that open, it fails instead.
+    _questions: File,
+}
+
+impl HungDisk {
+    fn mount(folder: &Path) -> Self {
+        let mut options = File::options();
+        let questions = options.read(true).write(true).open("/dev/fuse").unwrap();
+        let mounted = Command::new("mount")
+            .args(["-i", "-t", "fuse"])
+            .args(["-o", "fd=0,rootmode=40000,user_id=0,group_id=0", "silent"])
+            .arg(folder)
+            .stdin(questions.try_clone().unwrap())
+            .status();
+        assert!(mounted.unwrap().success(), "mounting needs root");
+        Self {
+            folder: folder.to_owned(),
+            _questions: questions,
+        }
+    }
+}
+
+impl Drop for HungDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
+    }
 }

@@ -46,6 +46,7 @@ fn figures_need_a_token_and_are_those_of_the_page() {
     );
     assert_eq!(daemon.figure("trainyard_database_up"), 1.0);
     assert!(daemon.figure("trainyard_reconcile_lag_seconds") < 30.0);
+    assert_eq!(daemon.figure("trainyard_listening"), 1.0);
     assert_eq!(daemon.readiness(), ("ready".to_owned(), String::new()));
 }
 
@@ -73,8 +74,13 @@ fn a_daemon_without_its_database_is_unready_and_public_figures_say_so() {
     let (status, text) = daemon.get("/metrics", None);
     assert_eq!(status, 200);
     assert!(text.contains("trainyard_database_up 0"), "{text}");
+    let shows = |figure| daemon.get("/metrics", None).1.contains(figure);
+    until_true("a deaf daemon", BOUND, || shows("trainyard_listening 0\n"));
     assert_eq!(daemon.get("/healthz", None).0, 200);
 
     cluster.try_up().unwrap();
     until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
+    until_true("a listening daemon", BOUND, || {
+        shows("trainyard_listening 1\n")
+    });
 }

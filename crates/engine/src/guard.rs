@@ -10,25 +10,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
-use trainyard_core::measure::in_units;
 use trainyard_executor::{AnyExecutor, Executor};
-use trainyard_store::figures::{CLAIMS_PAUSED, FREE_BYTES, RECONCILE_LAG};
-use trainyard_store::{Role, Store, Trouble, TroubleKind};
+use trainyard_store::figures::{CLAIMS_PAUSED, RECONCILE_LAG};
+use trainyard_store::{Complaint, Role, Store, Trouble, TroubleKind, answered_within};
 
 use crate::clock;
+use crate::disks::Disks;
 use crate::engine_watch::{EngineWatch, Watched};
 use crate::lease::Lease;
-use crate::space::{self, Floor, Place};
+use crate::space::{Floor, Look, Place};
 
 /// The time between two looks.
 const TICK: Duration = Duration::from_secs(1);
-
-/// How long the disks may take to say how much room there is. Longer, and it is not known.
-const LOOK_AT_MOST: Duration = Duration::from_secs(5);
-
-/// How long it counts that the database refused a write for want of room: what waits for it tries again
-/// every two seconds.
-const REFUSED: Duration = Duration::from_secs(5);
 
 /// The time between two looks at the leader of schedules.
 const LEADER_LOOK: Duration = Duration::from_secs(15);
@@ -51,10 +44,11 @@ pub struct Guard {
     executor: Watched<AnyExecutor>,
     watch: EngineWatch,
     lease: Lease,
-    floor: Floor,
-    places: Vec<(Place, bool)>,
+    disks: Disks,
     next_leader_look: Instant,
-    told: Vec<Trouble>,
+    /// What the daemon's row says; nothing where that is not known.
+    told: Option<Vec<Trouble>>,
+    untold: Complaint,
 }
 
 impl Guard {
@@ -69,17 +63,16 @@ impl Guard {
         floor: Floor,
         places: Vec<Place>,
     ) -> Self {
-        let places = space::one_of_each_disk(places);
         Self {
             store,
             daemon,
             executor,
             watch,
             lease,
-            floor,
-            places: places.into_iter().map(|place| (place, false)).collect(),
+            disks: Disks::new(daemon, floor, Look::default(), places),
             next_leader_look: Instant::now() + LEADERLESS,
-            told: Vec::new(),
+            told: Some(Vec::new()),
+            untold: Complaint::new(Duration::ZERO),
         }
     }
 
@@ -124,43 +117,7 @@ impl Guard {
     }
 
     async fn look_at_disks(&mut self) {
-        let mut low = Vec::new();
-        for (place, was_low) in &mut self.places {
-            let path = place.path.clone();
-            let looked = tokio::task::spawn_blocking(move || space::look(&path));
-            // A disk that does not answer is as it was.
-            if let Ok(Ok(Ok(room))) = tokio::time::timeout(LOOK_AT_MOST, looked).await {
-                let is_low = self.floor.is_low(room, *was_low);
-                if is_low != *was_low {
-                    let (path, free) = (place.path.display(), in_units(room.free));
-                    if is_low {
-                        warn!(daemon.id = %self.daemon, place = place.role.as_str(), %path, free, "little free space; nothing new is started until there is more");
-                    } else {
-                        info!(daemon.id = %self.daemon, place = place.role.as_str(), %path, free, "there is free space again");
-                    }
-                }
-                *was_low = is_low;
-                FREE_BYTES.set_for(place.role.as_str(), room.free as f64);
-                if is_low {
-                    low.push(format!(
-                        "the disk of {} has less than {} free",
-                        place.role.words(),
-                        in_units(self.floor.of(room))
-                    ));
-                }
-            } else if *was_low {
-                low.push(format!(
-                    "the disk of {} has little free",
-                    place.role.words()
-                ));
-            }
-        }
-        let (condition, now) = (self.store.condition(), Instant::now().into_std());
-        if condition.was_refused_for_room_within(REFUSED, now) {
-            low.push("the disk of the database is full".to_owned());
-        }
-        let what = (!low.is_empty()).then(|| low.join(" and "));
-        if self.note(TroubleKind::Space, what) {
+        if self.disks.look(self.store.condition()).await {
             self.store.wakes().dispatch.wake();
         }
     }
@@ -199,13 +156,28 @@ impl Guard {
     /// Tells the other daemons, where there is something new.
     async fn tell(&mut self) {
         let troubles = self.store.condition().troubles();
-        if troubles == self.told {
+        if self.told.as_ref() == Some(&troubles) {
             return;
         }
         let telling = self.store.tell_condition(self.daemon);
-        // Otherwise the next look tries again.
-        if let Ok(Ok(())) = tokio::time::timeout(TELL_AT_MOST, telling).await {
-            self.told = troubles;
+        let told = answered_within(TELL_AT_MOST, telling).await;
+        let now = Instant::now().into_std();
+        match told {
+            Ok(()) => {
+                self.told = Some(troubles);
+                if let Some(lasted) = self.untold.succeeded(now) {
+                    let lasted_s = lasted.as_secs();
+                    info!(daemon.id = %self.daemon, lasted_s, "the other daemons are told again how this one is");
+                }
+            }
+            // The next look tries again, whatever is so by then: it may have been written all the same.
+            Err(problem) => {
+                self.told = None;
+                if let Some(lasted) = self.untold.failed(now) {
+                    let lasting_s = lasted.as_secs();
+                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "the other daemons could not be told how this one is; trying again");
+                }
+            }
         }
     }
 }

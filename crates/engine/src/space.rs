@@ -5,8 +5,11 @@
 //! room. Starting goes on by itself, once there is room with something to spare, so that it does not
 //! flicker about the bound.
 
+use std::fmt;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::statvfs::statvfs;
 
@@ -96,11 +99,45 @@ impl Floor {
     }
 }
 
+/// A way to look at the disk of a folder: the system's, unless a test puts its own in its place. Cheap to
+/// clone.
+#[derive(Clone)]
+pub struct Look(Arc<Looking>);
+
+type Looking = dyn Fn(&Path) -> io::Result<Room> + Send + Sync;
+
+impl Look {
+    /// Looks by `look`, which may block.
+    pub fn new(look: impl Fn(&Path) -> io::Result<Room> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look))
+    }
+
+    /// Looks. May block as long as the disk does.
+    ///
+    /// # Errors
+    /// The system cannot say.
+    pub fn at(&self, path: &Path) -> io::Result<Room> {
+        (self.0)(path)
+    }
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self::new(look)
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
+
 /// Looks at the disk of a folder. May block as long as the disk does.
 ///
 /// # Errors
 /// The system cannot say.
-pub fn look(path: &Path) -> std::io::Result<Room> {
+pub fn look(path: &Path) -> io::Result<Room> {
     let disk = statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
     Ok(Room {

@@ -27,6 +27,8 @@ pub enum TroubleKind {
     Listing,
     /// Room on disks.
     Space,
+    /// Disks that do not answer.
+    Disk,
     /// The daemon's lease.
     Lease,
     /// The leader of schedules.
@@ -35,10 +37,11 @@ pub enum TroubleKind {
 
 impl TroubleKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Engine,
         Self::Listing,
         Self::Space,
+        Self::Disk,
         Self::Lease,
         Self::Scheduler,
     ];
@@ -50,6 +53,7 @@ impl TroubleKind {
             Self::Engine => "engine",
             Self::Listing => "listing",
             Self::Space => "space",
+            Self::Disk => "disk",
             Self::Lease => "lease",
             Self::Scheduler => "scheduler",
         }
@@ -60,7 +64,7 @@ impl TroubleKind {
     #[must_use]
     pub const fn pauses_claims(self) -> bool {
         match self {
-            Self::Engine | Self::Space => true,
+            Self::Engine | Self::Space | Self::Disk => true,
             Self::Listing | Self::Lease | Self::Scheduler => false,
         }
     }

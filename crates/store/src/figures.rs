@@ -141,8 +141,8 @@ pub const BREAKER_TRIPS: Figure = figure(
 pub const CLAIMS_PAUSED: Figure = labelled(
     "trainyard_claims_paused",
     Kind::Gauge,
-    ("kind", &["engine", "space"]),
-    "1 while this daemon starts nothing new because of the engine or of little free space",
+    ("kind", &["engine", "space", "disk"]),
+    "1 while this daemon starts nothing new because of the engine, of little free space or of a disk that does not answer",
 );
 
 /// Free space.
@@ -192,8 +192,15 @@ pub const STORE_CONNECTIONS_IN_USE: Figure = figure(
     "Connections to the database that are at work",
 );
 
+/// Whether other daemons are heard.
+pub const LISTENING: Figure = figure(
+    "trainyard_listening",
+    Kind::Gauge,
+    "1 while this daemon hears at once what others begin; at 0 it finds that by looking, some seconds later",
+);
+
 /// All figures.
-pub const ALL: [Figure; 16] = [
+pub const ALL: [Figure; 17] = [
     LEASES_LOST,
     ATTEMPTS_ADOPTED,
     ATTEMPTS_FINISHED,
@@ -210,6 +217,7 @@ pub const ALL: [Figure; 16] = [
     WEBHOOK_DELIVERIES,
     DATABASE_UP,
     STORE_CONNECTIONS_IN_USE,
+    LISTENING,
 ];
 
 /// Makes all figures known to the recorder, at zero: one that shows only once something went wrong

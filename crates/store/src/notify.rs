@@ -6,11 +6,13 @@
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use trainyard_failpoint::{Effect as _, Point};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
+use crate::complaint::Complaint;
+use crate::figures::LISTENING;
 use crate::store::Store;
 use crate::wakes::Concern;
 
@@ -30,6 +32,10 @@ const QUIET: Duration = Duration::from_secs(15);
 /// How long that, and each step to a new connection, may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long other daemons may go unheard, or not hear of this one, before people are told. Nothing is lost by
+/// it, it only takes longer; and a restart of the database is no news.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Store {
     /// Tells other processes of wakes and hears theirs, until `shutdown` ends. Heals itself: after a
     /// lost connection everybody is woken, since nobody knows what was missed.
@@ -43,6 +49,7 @@ impl Store {
 
     async fn tell(&self) {
         let outbox = &self.core.wakes.outbox;
+        let mut complaint = Complaint::new(PATIENCE);
         loop {
             outbox.filled.notified().await;
             tokio::time::sleep(BREATH).await;
@@ -56,34 +63,71 @@ impl Store {
                 .execute(&self.core.relaxed)
                 .at(Point::Notify)
                 .await;
-            if let Err(error) = told {
-                tracing::debug!(%error, "other daemons could not be notified; they poll");
+            let now = Instant::now();
+            match told {
+                Ok(_) => {
+                    if let Some(lasted) = complaint.succeeded(now) {
+                        let lasted_s = lasted.as_secs();
+                        tracing::info!(lasted_s, "other daemons are notified again");
+                    }
+                }
+                Err(error) => match complaint.failed(now) {
+                    Some(lasted) => {
+                        let lasting_s = lasted.as_secs();
+                        tracing::warn!(%error, lasting_s, "other daemons cannot be notified; they find what is new by looking, some seconds later");
+                    }
+                    None => {
+                        tracing::debug!(%error, "other daemons could not be notified; they poll")
+                    }
+                },
             }
         }
     }
 
     async fn hear(&self) {
         let mut pause = FIRST_PAUSE;
+        let mut complaint = Complaint::new(PATIENCE);
         loop {
-            match self.hear_until_lost().await {
-                Ok(()) => pause = FIRST_PAUSE,
-                Err(error) => {
-                    tracing::debug!(%error, "cannot listen to other daemons; polling goes on");
-                    pause = (pause * 2).min(Duration::from_secs(5));
+            let error = match self.hear_until_lost(&mut complaint).await {
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    "the connection was closed".to_owned()
                 }
+                Err(error) => {
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                    error.to_string()
+                }
+            };
+            match complaint.failed(Instant::now()) {
+                Some(lasted) => {
+                    let lasting_s = lasted.as_secs();
+                    tracing::warn!(
+                        error,
+                        lasting_s,
+                        "cannot listen to other daemons; what they begin is found by looking, some seconds later"
+                    );
+                }
+                None => tracing::debug!(error, "cannot listen to other daemons; polling goes on"),
             }
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn hear_until_lost(&self) -> Result<(), sqlx::Error> {
+    async fn hear_until_lost(&self, complaint: &mut Complaint) -> Result<(), sqlx::Error> {
         // A pool of its own: a connection that hangs while it is given up takes no place of others.
         let options = self.core.relaxed.connect_options();
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_lazy_with((*options).clone());
         let mut listener = in_time(PgListener::connect_with(&pool)).await?;
+        // It would be silent about a lost connection until it had another.
+        listener.eager_reconnect(false);
         in_time(listener.listen(CHANNEL)).await?;
+        let _listening = LISTENING.while_held();
+        if let Some(lasted) = complaint.succeeded(Instant::now()) {
+            let lasted_s = lasted.as_secs();
+            tracing::info!(lasted_s, "listening to other daemons again");
+        }
         self.wake_all();
         loop {
             let heard = match tokio::time::timeout(QUIET, listener.try_recv()).await {
