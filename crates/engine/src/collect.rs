@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
 use trainyard_core::event::Ending;
 use trainyard_core::name::MetricName;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::{RelativePath, Stage};
 use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle};
 
+use crate::lasting_trouble::LastingTrouble;
 use crate::ledger::{KeptOutput, Ledger};
 use crate::metrics_file;
 use crate::supervisor::Surroundings;
@@ -117,13 +119,22 @@ async fn copy<E: Executor>(
     limit: u64,
 ) -> Result<Option<Collected>, Ending> {
     let mut wait = std::time::Duration::from_millis(100);
+    let mut trouble = LastingTrouble::new(
+        "what a stage left could not be copied from its container; trying again",
+        "what a stage left was copied from its container",
+    );
     for attempt in 1.. {
+        let asked = Instant::now();
         match surroundings.executor.collect(handle, path, to, limit).await {
-            Ok(collected) => return Ok(collected),
+            Ok(collected) => {
+                trouble.over();
+                return Ok(collected);
+            }
             Err(error)
                 if attempt < TRIES
                     && matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Engine) =>
             {
+                trouble.met(asked, &error);
                 tokio::time::sleep(wait).await;
                 wait *= 2;
             }

@@ -53,6 +53,7 @@ pub mod working_tree;
 
 mod collect;
 mod engine;
+mod lasting_trouble;
 mod panics;
 
 pub use engine::{Engine, EngineOptions, LoopEnded};

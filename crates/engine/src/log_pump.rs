@@ -13,6 +13,7 @@ use trainyard_core::Timestamp;
 use trainyard_executor::{Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
 
 use crate::clock;
+use crate::lasting_trouble::LastingTrouble;
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_lines::LogLines;
 use crate::mask::Masker;
@@ -116,17 +117,22 @@ impl LogPump {
     ) -> Result<LogEnd, FencedOff> {
         let mut give_up: Option<Instant> = None;
         let mut silence = SILENCE;
+        let mut trouble = LastingTrouble::new(
+            "the log of a container cannot be followed; opening it again",
+            "the log of a container is followed again",
+        );
         tokio::select! {
             biased;
             () = turns_true(&mut gone) => {}
             () = tokio::time::sleep(SETTLE) => {}
         }
         let end = 'reopen: loop {
+            let asked = Instant::now();
             let mut stream = match executor.logs(handle, self.read).await {
                 Ok(stream) => stream,
                 Err(error) if error.kind == ErrorKind::Gone => break LogEnd::CutShort,
                 Err(error) => {
-                    debug!(attempt = %handle.attempt, %error, "the log could not be opened; trying again");
+                    trouble.met(asked, &error);
                     if !self.pause(&mut gone, &mut give_up, drain).await {
                         break LogEnd::CutShort;
                     }
@@ -148,6 +154,7 @@ impl LogPump {
                 match heard {
                     Heard::Frame(Ok(frame)) => {
                         self.take(&frame, ledger).await?;
+                        trouble.went_well();
                         give_up = give_up.map(|_| Instant::now() + drain);
                         silence = SILENCE;
                         silent_at = give_up.map(|_| Instant::now() + silence);
@@ -156,7 +163,7 @@ impl LogPump {
                         break 'reopen LogEnd::CutShort;
                     }
                     Heard::Frame(Err(error)) => {
-                        debug!(attempt = %handle.attempt, %error, "the log broke off; opening it again");
+                        trouble.met(Instant::now(), &error);
                         if !self.pause(&mut gone, &mut give_up, drain).await {
                             break 'reopen LogEnd::CutShort;
                         }
@@ -167,6 +174,7 @@ impl LogPump {
                         // Only the log of a container that has ended is complete. This one may have ended
                         // before its container was even started, or been cut off: it is opened again.
                         self.flush(ledger).await?;
+                        trouble.met(Instant::now(), &"it ended before its container did");
                         tokio::select! {
                             biased;
                             () = turns_true(&mut gone) => {}
@@ -183,17 +191,18 @@ impl LogPump {
                         silent_at = Some(Instant::now() + silence);
                     }
                     Heard::Nothing => {
-                        debug!(attempt = %handle.attempt, "the log of an ended container says nothing; opening it again");
+                        debug!("the log of an ended container says nothing; opening it again");
                         silence = (silence * 2).min(SILENCE_AT_MOST);
                         continue 'reopen;
                     }
-                    Heard::TooLate => {
-                        warn!(attempt = %handle.attempt, "the rest of a log did not come in time and is left out");
-                        break 'reopen LogEnd::CutShort;
-                    }
+                    Heard::TooLate => break 'reopen LogEnd::CutShort,
                 }
             }
         };
+        match end {
+            LogEnd::Whole => trouble.over(),
+            LogEnd::CutShort => warn!("the rest of a log could not be read and is left out"),
+        }
         self.flush(ledger).await?;
         Ok(end)
     }

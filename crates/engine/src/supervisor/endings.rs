@@ -1,7 +1,7 @@
 //! How attempts end, in the core's words.
 
 use trainyard_core::event::{AttemptEnd, Ending};
-use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_executor::{Error, ErrorKind, Exit, Proof};
 
 use crate::clock;
@@ -66,6 +66,18 @@ pub(super) fn reason_of(ending: &Ending) -> Option<&Reason> {
     match ending {
         Ending::Rejected(reason) | Ending::Errored(reason) | Ending::Lost(reason) => Some(reason),
         Ending::Exited { .. } | Ending::Stopped { .. } | Ending::Withdrawn => None,
+    }
+}
+
+/// An end that is not the program's doing, for the daemon's log: its outcome, and why.
+pub(super) fn fault_of(ending: &Ending) -> Option<(Outcome, Reason)> {
+    match ending {
+        Ending::Lost(reason) => Some((Outcome::Lost, reason.clone())),
+        Ending::Errored(reason) => Some((Outcome::Errored, reason.clone())),
+        Ending::Rejected(_)
+        | Ending::Exited { .. }
+        | Ending::Stopped { .. }
+        | Ending::Withdrawn => None,
     }
 }
 

@@ -25,7 +25,7 @@ use trainyard_executor::{
     AnyExecutor, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage, Status,
 };
 
-use self::endings::{ended, ending_of, mask_ending, reason_of};
+use self::endings::{ended, ending_of, fault_of, mask_ending, reason_of};
 pub use self::line::Line;
 use crate::assignment::Assignment;
 use crate::clock;
@@ -101,7 +101,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
     match attempt.run(supplies).await {
         Ok(()) => Supervised::Finished,
         Err(FencedOff) => {
-            info!(attempt = %assignment.attempt, "somebody else acts on this attempt now; leaving it");
+            info!("somebody else acts on this attempt now; leaving it");
             Supervised::FencedOff
         }
     }
@@ -242,7 +242,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             Ok(()) => Ok(()),
             // Nor does one look that finds nothing prove that there is nothing.
             Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
-                warn!(attempt = %handle.attempt, %error, "the engine did not confirm a start");
+                warn!(error = %self.masked(&error), "the engine did not confirm a start");
                 Ok(())
             }
             Err(error) => Err(ended(ending_of(&error))),
@@ -284,17 +284,31 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             pump.say(clock::now(), &reason.message);
         }
         pump.flush(self.ledger).await?;
+        let fault = fault_of(&end.ending);
         self.ledger.finished(end, results.outputs).await?;
+        if let Some((outcome, Reason { code, message })) = fault {
+            warn!(
+                %outcome,
+                reason.code = %code,
+                reason = message,
+                "an attempt ended, and not by its program"
+            );
+        }
         if let Some(handle) = handle {
             match self.surroundings.executor.remove(&handle).await {
                 Ok(()) => self.ledger.removed().await,
                 // The sweeper removes what is finished and still there.
                 Err(error) => {
-                    warn!(attempt = %handle.attempt, %error, "a finished container was not removed");
+                    warn!(%error, "a finished container was not removed");
                 }
             }
         }
         Ok(())
+    }
+
+    /// What went wrong with the engine, without secrets: it may quote what it was to run.
+    fn masked(&self, error: &Error) -> String {
+        self.masker.mask_text(&error.message)
     }
 
     fn stop_requested(&self) -> bool {

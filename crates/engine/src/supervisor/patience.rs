@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tokio::time::Instant;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_executor::{Error, ErrorKind, Executor, Handle, Status};
 
 use super::endings::{ended, ending_of};
 use super::line::asked;
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
+use crate::lasting_trouble::LastingTrouble;
 use crate::ledger::Ledger;
 
 /// How long trouble of the engine is waited out before an attempt whose program was not started gives
@@ -24,23 +25,31 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let give_up = tokio::time::Instant::now() + PATIENCE;
+        let give_up = Instant::now() + PATIENCE;
         let mut stop = self.line.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
+        let mut trouble = LastingTrouble::new(
+            "trouble with the engine; trying again",
+            "the trouble with the engine is over",
+        );
         loop {
+            let called = Instant::now();
             let result = tokio::select! {
                 biased;
                 () = asked(&mut stop) => return Err(ended(Ending::Withdrawn)),
                 result = call() => result,
             };
             match result {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    trouble.over();
+                    return Ok(value);
+                }
                 Err(error)
                     if error.is_transient()
                         && error.kind != ErrorKind::ImagePull
-                        && tokio::time::Instant::now() < give_up =>
+                        && Instant::now() < give_up =>
                 {
-                    warn!(attempt = %self.assignment.attempt, %error, "trouble with the engine; trying again");
+                    trouble.met(called, &self.masked(&error));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(WAIT_AT_MOST);
                 }
@@ -53,19 +62,27 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     pub(super) async fn look_until_sure(&self, handle: &Handle) -> Option<Status> {
         let mut absent_since = None;
         let mut wait = WAIT_AT_FIRST;
+        let mut trouble = LastingTrouble::new(
+            "the engine does not tell whether it has a container; asking again",
+            "the engine tells of a container again",
+        );
         loop {
-            let asked = tokio::time::Instant::now();
+            let asked = Instant::now();
             match self.surroundings.executor.inspect(handle).await {
-                Ok(Some(status)) => return Some(status),
+                Ok(Some(status)) => {
+                    trouble.over();
+                    return Some(status);
+                }
                 Ok(None) => {
+                    trouble.went_well();
                     // From an answer to a question: a slow answer tells of the time when it was asked.
-                    let since = *absent_since.get_or_insert_with(tokio::time::Instant::now);
+                    let since = *absent_since.get_or_insert_with(Instant::now);
                     if asked.saturating_duration_since(since) >= ABSENCE {
                         return None;
                     }
                 }
                 Err(error) => {
-                    debug!(attempt = %handle.attempt, %error, "the engine does not answer; asking again");
+                    trouble.met(asked, &error);
                     absent_since = None;
                 }
             }
