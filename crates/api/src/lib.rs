@@ -38,8 +38,9 @@
 //! | POST `/gc` | [`GcRequest`] | [`GcReport`] |
 //!
 //! In `/dags/{repo}/{dag}`, a repo of `-` stands for the only one that has the DAG. Listings of runs
-//! are paged: `before` takes the last `id` of the page before. `offset` of a log takes the
-//! `next_offset` of the piece before; without `attempt`, a stage's log is that of its last attempt.
+//! are paged: `before` takes the last `id` of the page before, as `after` does of a run's events.
+//! `offset` of a log takes the `next_offset` of the piece before; without `attempt`, a stage's log is
+//! that of its last attempt.
 //! With `wait_seconds`, an answer waits that long (50 at the most) for something to tell, so a caller
 //! that asks again and again follows without loss: [`Client::watch_run`], [`Client::follow_log`].
 //!
@@ -66,8 +67,8 @@ pub use run::{
     Artifact, Attempt, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent, RunStarted, Stage,
 };
 pub use system::{
-    DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, Lead, Listing,
-    NewToken, Quarantined, Readiness, ReadyState, Token, TokenMade, Violation,
+    DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,
+    Lead, Listing, NewToken, Quarantined, Readiness, ReadyState, Token, TokenMade, Violation,
 };
 
 /// What every path of the API begins with.

@@ -190,13 +190,19 @@ pub struct RunEvent {
     pub id: i64,
     /// When.
     pub at: DateTime<Utc>,
-    /// What: `attempt_finished`.
+    /// What. Of the run: `run_started`, `run_skipped`, `cancel_requested`, `run_timed_out`, `run_held_back`
+    /// (in quarantine), `run_released`, `run_finished`;
+    /// of a stage: `stage_backing_off`, `stage_finished`; of an attempt: `attempt_queued`,
+    /// `attempt_claimed`, `attempt_released`, `attempt_adopted` (taken over), `attempt_started`,
+    /// `stop_requested`, `attempt_withdrawn`, `attempt_finished`. There may come more.
     pub kind: String,
     /// The stage.
     pub stage: Option<String>,
     /// The attempt's number.
     pub attempt: Option<u32>,
-    /// More about it.
+    /// More about it: of an end `outcome`, and `code` and `message` where there is a reason; of a request
+    /// to stop these two; else `image`, `until`, `because_of` (a run), `actor`, `newer` (a run), `timeout`;
+    /// of a takeover `daemon` and `from` (their ids), `host` and `from_host`; of quarantine `place`.
     #[schema(value_type = Option<Object>)]
     pub detail: Option<Value>,
 }

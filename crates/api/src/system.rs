@@ -69,6 +69,9 @@ pub struct DaemonSummary {
     pub stopped_at: Option<DateTime<Utc>>,
     /// How many attempts it holds.
     pub attempts: u64,
+    /// The attempts that it holds, the oldest run's first; 1,000 of them at the most.
+    #[serde(default)]
+    pub holds: Vec<HeldAttempt>,
     /// What it does for all: `scheduler`, `watcher`, `pruner`.
     pub leads: Vec<Lead>,
     /// What keeps it from working fully, each in words; as it said last.
@@ -86,6 +89,21 @@ pub enum DaemonState {
     Silent,
     /// It stopped, or another took its place.
     Stopped,
+}
+
+/// An attempt that a daemon holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeldAttempt {
+    /// Its run.
+    pub run: i64,
+    /// Its stage.
+    pub stage: String,
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// `starting` or `running`.
+    pub state: String,
+    /// When this daemon took it, or took it over.
+    pub since: DateTime<Utc>,
 }
 
 /// What a daemon does for all.

@@ -16,6 +16,7 @@ use crate::condition::Trouble;
 use crate::error::{Error, Result};
 use crate::leaders::{self, Role};
 use crate::store::Store;
+use crate::views::held::{self, HeldAttempt};
 
 /// What a daemon says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct DaemonView {
     pub is_alive: bool,
     /// How many attempts it holds.
     pub attempts: u64,
+    /// They, the oldest run's first; 1,000 of them at the most.
+    pub holds: Vec<HeldAttempt>,
     /// What it leads, and in which term.
     pub leads: Vec<(Role, u64)>,
     /// What keeps it from working fully, as it said last.
@@ -79,8 +82,6 @@ impl Store {
         let rows = sqlx::query!(
             r#"select d.id, d.host, d.pid, d.version, d.started_at, d.lease_until, d.stopped_at,
                 d.stopped_at is null and d.lease_until > clock_timestamp() as "is_alive!",
-                (select count(*) from attempt a where a.owner = d.id and a.state in ('claimed', 'running'))
-                    as "attempts!",
                 array(select l.role || ' ' || l.term from leader l
                     where l.daemon = d.id and l.lease_until > clock_timestamp() and d.stopped_at is null
                     order by l.role) as "leads!",
@@ -92,8 +93,10 @@ impl Store {
         )
         .fetch_all(&self.core.reading)
         .await?;
+        let mut held = held::by_daemon(&self.core).await?;
         rows.into_iter()
             .map(|row| {
+                let holding = held.remove(&DaemonId(row.id)).unwrap_or_default();
                 let leads = row.leads.iter().map(|lead| {
                     let (word, term) = lead.split_once(' ').unwrap_or((lead, ""));
                     Ok((leaders::role(word)?, term.parse().unwrap_or_default()))
@@ -105,7 +108,8 @@ impl Store {
                     lease_until: row.lease_until,
                     stopped_at: row.stopped_at,
                     is_alive: row.is_alive,
-                    attempts: u64::try_from(row.attempts).unwrap_or_default(),
+                    attempts: holding.count,
+                    holds: holding.attempts,
                     leads: leads.collect::<Result<_>>()?,
                     troubles: troubles(row.troubles),
                     host: row.host,

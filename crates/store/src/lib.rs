@@ -80,6 +80,7 @@ pub use syncs::SyncOutcome;
 pub use tokens::TokenInfo;
 pub use views::artifacts::ArtifactView;
 pub use views::dags::{DagDetail, DagSummary, FaultView, LastRun, ScheduleView};
+pub use views::held::HeldAttempt;
 pub use views::metrics::{MetricFilter, MetricPoint};
 pub use views::repos::{BranchView, RepoDetail, RepoSummary};
 pub use views::run::{AttemptView, RunDetail, RunEvent, StageView};

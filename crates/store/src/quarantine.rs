@@ -151,6 +151,10 @@ impl Store {
                 update run set wake_at = now() from released
                 where run.id = released.run and run.phase <> 'finished'
             ),
+            history as (
+                insert into run_event (run, at, kind)
+                select run, now(), 'run_released' from released where run is not null
+            ),
             due_repo as (update repo set next_sync_at = now() from released where repo.id = released.repo)
             select run from released",
             id
@@ -291,7 +295,7 @@ pub(crate) async fn record_in(
             failures = case when q.last_at < now() - make_interval(secs => $7) then 1 else q.failures + 1 end,
             held_at = coalesce(q.held_at, case when $6 <= 1 or (q.failures + 1 >= $6
                 and q.last_at >= now() - make_interval(secs => $7)) then now() end)
-        returning held_at is not null as "held!", failures"#,
+        returning held_at is not null as "held!", held_at is not distinct from now() as "newly!", failures"#,
         repo,
         dag,
         run,
@@ -300,11 +304,22 @@ pub(crate) async fn record_in(
         enough,
         TOGETHER
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else {
         return Ok(false);
     };
+    if let (true, Some(run)) = (row.newly, run) {
+        sqlx::query!(
+            "insert into run_event (run, at, kind, detail)
+            values ($1, now(), 'run_held_back', jsonb_build_object('place', $2::text, 'message', $3::text))",
+            run,
+            place,
+            reason
+        )
+        .execute(connection)
+        .await?;
+    }
     if row.held {
         tracing::error!(?subject, place, reason, "held back in quarantine");
     } else {

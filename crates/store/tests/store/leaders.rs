@@ -59,6 +59,65 @@ async fn a_listing_says_who_lives_and_what_each_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_daemon_holds_is_told_with_run_stage_and_how_far_it_is() {
+    let place = Place::new().await;
+    let run = place.start(place.dag(&wide("a", 3)).await).await;
+    let claims = place.claim(2).await;
+    place
+        .store
+        .mark_started(claims[0].attempt, claims[0].fence, None)
+        .await
+        .unwrap();
+    let listed = place.store.list_daemons().await.unwrap();
+    let holds: Vec<_> = listed[0]
+        .holds
+        .iter()
+        .map(|held| (held.run, held.stage.as_str(), held.number, held.is_running))
+        .collect();
+    assert_eq!(holds, [(run, "s0", 1, true), (run, "s1", 1, false)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_over_is_told_of_the_daemon_that_took_it() {
+    let place = Place::new().await;
+    place.start(place.dag(&wide("a", 1)).await).await;
+    place.claim_one().await;
+    let other = register(&place.store, "there").await;
+    place
+        .sql("update attempt set owner = (select id from daemon where host = 'there')")
+        .await;
+    let listed = place.store.list_daemons().await.unwrap();
+    let held = |daemon| {
+        let found = listed.iter().find(|view| view.id == daemon).unwrap();
+        (found.attempts, found.holds.len())
+    };
+    assert_eq!((held(place.daemon), held(other)), ((0, 0), (1, 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_daemon_that_holds_very_many_the_count_is_whole_and_the_first_are_told() {
+    let place = Place::new().await;
+    let run = place.start(place.dag(&wide("a", 1)).await).await;
+    place.claim_one().await;
+    place
+        .sql(
+            "insert into stage_run (run, position, name, state)
+                select run, n, 's' || n, 'active' from stage_run, generate_series(1, 1000) n;
+             insert into attempt (id, run, stage, number, state, owner, executor, fence, queued_at, claimed_at)
+                select gen_random_uuid(), a.run, n, 1, 'claimed', a.owner, a.executor, nextval('fence'),
+                    a.queued_at, a.claimed_at
+                from attempt a, generate_series(1, 1000) n",
+        )
+        .await;
+    let listed = place.store.list_daemons().await.unwrap();
+    assert_eq!((listed[0].attempts, listed[0].holds.len()), (1_001, 1_000));
+    assert_eq!(
+        (listed[0].holds[0].run, listed[0].holds[0].stage.as_str()),
+        (run, "s0")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn how_long_nobody_has_led_is_known() {
     let place = Place::new().await;
     let leaderless = || place.store.leaderless_for(Role::Scheduler);

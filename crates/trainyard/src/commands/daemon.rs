@@ -24,6 +24,9 @@ pub(crate) struct Daemon {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List the daemons on the database: who lives, and what each holds and leads
+    ///
+    /// What one holds is told below the table, as RUN.STAGE: on a terminal as many as go into a line, else
+    /// all. At most 1,000 of a daemon are told; HOLDS counts all.
     List {
         #[command(flatten)]
         output: OutputArgs,

@@ -5,6 +5,7 @@ pub(crate) mod artifact;
 pub(crate) mod daemon;
 pub(crate) mod dag;
 pub(crate) mod detail;
+pub(crate) mod event;
 pub(crate) mod gc;
 pub(crate) mod graph;
 mod lanes;

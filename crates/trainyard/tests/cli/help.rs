@@ -3,7 +3,7 @@
 use crate::binary::Place;
 
 /// All commands but those whose arguments are the daemon's configuration.
-const COMMANDS: [&[&str]; 41] = [
+const COMMANDS: [&[&str]; 42] = [
     &[],
     &["exec"],
     &["validate"],
@@ -32,6 +32,7 @@ const COMMANDS: [&[&str]; 41] = [
     &["run", "cancel"],
     &["run", "retry"],
     &["run", "why"],
+    &["run", "events"],
     &["artifact"],
     &["artifact", "list"],
     &["artifact", "get"],

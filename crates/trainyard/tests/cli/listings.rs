@@ -270,7 +270,11 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
         daemon("b:/var/lib/trainyard", "silent", json!([])),
         json!({"id": "01a3", "host": "c:/var/lib/trainyard", "pid": 42, "version": "0.1.0",
             "state": "alive", "started_at": T[0], "lease_until": T[1], "stopped_at": null,
-            "attempts": 1, "leads": [],
+            "attempts": 14, "leads": [],
+            "holds": [
+                {"run": 42, "stage": "train", "attempt": 2, "state": "running", "since": T[0]},
+                {"run": 43, "stage": "extract", "attempt": 1, "state": "starting", "since": T[0]},
+            ],
             "troubles": ["the engine does not answer since 2026-11-23 12:00:03 UTC"]}),
     ]);
     let held = json!({"id": 3, "kind": "dag", "name": "model/churn", "place": "scheduling",

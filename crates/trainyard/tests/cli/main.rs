@@ -8,6 +8,7 @@ mod connecting;
 mod daemon;
 mod files;
 mod help;
+mod history;
 mod init;
 mod listings;
 mod logs;

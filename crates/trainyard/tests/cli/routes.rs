@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 
-const CALLS: [(&[&str], &str); 33] = [
+const CALLS: [(&[&str], &str); 35] = [
     (&["repo", "add", "m", "https://x"], "POST /repos"),
     (&["repo", "list"], "GET /repos"),
     (&["repo", "show", "m"], "GET /repos/m"),
@@ -20,8 +20,10 @@ const CALLS: [(&[&str], &str); 33] = [
     (&["run", "logs", "7", "-f"], "GET /runs/7/events"),
     (&["run", "watch", "7"], "GET /runs/7/events"),
     (&["run", "cancel", "#7"], "POST /runs/7/cancel"),
+    (&["run", "abandon", "7"], "POST /runs/7/abandon"),
     (&["run", "retry", "7", "--from", "a"], "POST /runs/7/retry"),
     (&["run", "why", "7"], "GET /runs/7"),
+    (&["run", "events", "7"], "GET /runs/7/events"),
     (&["artifact", "list", "7"], "GET /runs/7/artifacts"),
     (&["artifact", "get", "7", "a.b"], "GET /runs/7/artifacts"),
     (&["metric", "list", "d", "--name", "auc"], "GET /metrics"),

@@ -5,8 +5,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use secrecy::ExposeSecret;
 use trainyard_api::{
-    DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Lead, Listing,
-    NewToken, Token, TokenMade, Violation,
+    DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, HeldAttempt, Lead,
+    Listing, NewToken, Token, TokenMade, Violation,
 };
 use trainyard_store::{DaemonView, TokenInfo};
 
@@ -47,6 +47,20 @@ fn daemon_summary(view: DaemonView) -> DaemonSummary {
         role: role.as_str().to_owned(),
         term,
     });
+    let holds = view.holds.into_iter().map(|held| {
+        let state = if held.is_running {
+            "running"
+        } else {
+            "starting"
+        };
+        HeldAttempt {
+            run: held.run.0,
+            stage: held.stage,
+            attempt: held.number,
+            state: state.to_owned(),
+            since: held.since,
+        }
+    });
     DaemonSummary {
         id: view.id.to_string(),
         host: view.host,
@@ -57,6 +71,7 @@ fn daemon_summary(view: DaemonView) -> DaemonSummary {
         lease_until: view.lease_until,
         stopped_at: view.stopped_at,
         attempts: view.attempts,
+        holds: holds.collect(),
         leads: leads.collect(),
         troubles: view.troubles.iter().map(ToString::to_string).collect(),
     }

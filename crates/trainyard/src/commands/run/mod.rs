@@ -1,5 +1,6 @@
 //! `trainyard run`
 
+mod events;
 pub(crate) mod follow;
 mod logs;
 mod watch;
@@ -51,6 +52,7 @@ enum Verb {
     Retry(RetryArgs),
     /// Say in a line a stage what it waits for, or why it is as it is
     Why(One),
+    Events(events::Events),
 }
 
 /// List runs, the newest first
@@ -170,6 +172,7 @@ impl Command {
                 let run = client.run(run.0).await?;
                 output.show(&run, || view::run::why(&run))
             }
+            Verb::Events(events) => events.call(&client).await,
         }
     }
 }

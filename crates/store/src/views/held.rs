@@ -1,0 +1,67 @@
+//! What daemons hold: the attempts that they are to attend to.
+
+use std::collections::BTreeMap;
+
+use trainyard_core::Timestamp;
+use trainyard_core::id::{DaemonId, RunId};
+
+use crate::error::Result;
+use crate::store::Core;
+
+/// How many attempts of a daemon are told. More than any machine runs at a time, so that nothing is missing
+/// unless something is very wrong; and then the answer is still of a size that a page can show.
+const TOLD_AT_MOST: i64 = 1_000;
+
+/// An attempt that a daemon holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldAttempt {
+    /// Its run.
+    pub run: RunId,
+    /// The stage's name.
+    pub stage: String,
+    /// Its number within its stage, from 1.
+    pub number: u32,
+    /// Whether its container runs, as far as is known; else that is being prepared.
+    pub is_running: bool,
+    /// When its daemon took it, or took it over.
+    pub since: Timestamp,
+}
+
+/// What one daemon holds.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    /// How many attempts.
+    pub(crate) count: u64,
+    /// They, the oldest run's first; not more than [`TOLD_AT_MOST`].
+    pub(crate) attempts: Vec<HeldAttempt>,
+}
+
+/// What each daemon holds, those that are gone included.
+pub(crate) async fn by_daemon(core: &Core) -> Result<BTreeMap<DaemonId, Holding>> {
+    let rows = sqlx::query!(
+        r#"select h.owner as "owner!", h.count as "count!", h.run, s.name, h.number, h.state,
+            h.claimed_at as "claimed_at!"
+        from (
+            select owner, run, stage, number, state, claimed_at, count(*) over (partition by owner) as count,
+                row_number() over (partition by owner order by run, stage, number) as place
+            from attempt where state in ('claimed', 'running')
+        ) h join stage_run s on s.run = h.run and s.position = h.stage
+        where h.place <= $1 order by h.owner, h.place"#,
+        TOLD_AT_MOST
+    )
+    .fetch_all(&core.reading)
+    .await?;
+    let mut holdings: BTreeMap<DaemonId, Holding> = BTreeMap::new();
+    for row in rows {
+        let holding = holdings.entry(DaemonId(row.owner)).or_default();
+        holding.count = row.count.unsigned_abs();
+        holding.attempts.push(HeldAttempt {
+            run: RunId(row.run),
+            stage: row.name,
+            number: u32::try_from(row.number).unwrap_or_default(),
+            is_running: row.state == "running",
+            since: row.claimed_at,
+        });
+    }
+    Ok(holdings)
+}

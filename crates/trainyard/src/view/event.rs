@@ -1,0 +1,113 @@
+//! The history of a run: what happened to it, in words.
+
+use comfy_table::Cell;
+use serde_json::Value;
+use trainyard_api::{RunEvent, Timestamp};
+
+use crate::view::quantity::moment;
+use crate::view::state::Mood;
+use crate::view::table::{Rows, cell};
+
+/// The events of a run, a row each, in the order in which they come.
+pub(crate) fn list(events: &[RunEvent], width: Option<u16>) -> String {
+    let heads = ["AT (UTC)", "WHAT", "STAGE", "ATTEMPT", "DETAIL"];
+    let mut rows = Rows::new(&heads, width).right(3);
+    for event in events {
+        let (what, detail) = told(event);
+        let attempt = event.attempt.map(|number| number.to_string());
+        rows.add(vec![
+            cell(moment(event.at)),
+            cell(what),
+            cell(event.stage.as_deref().unwrap_or_default()),
+            cell(attempt.unwrap_or_default()),
+            coloured(cell(detail), event),
+        ]);
+    }
+    rows.text("nothing happened to it yet")
+}
+
+/// What happened, and more about it. What is not known here, since the daemon is newer, is told as it is.
+fn told(event: &RunEvent) -> (&str, String) {
+    let read = |read: fn(&Value) -> Option<String>| event.detail.as_ref().and_then(read);
+    let (what, detail) = match event.kind.as_str() {
+        "run_started" => ("run started", None),
+        "run_skipped" => ("run skipped", read(in_the_way)),
+        "run_timed_out" => ("run reached its timeout", None),
+        "run_finished" => ("run ended", read(end)),
+        "run_held_back" => ("run held back in quarantine", read(end)),
+        "run_released" => ("run released from quarantine", None),
+        "cancel_requested" => ("cancel requested", read(asker)),
+        "stage_backing_off" => ("stage waits for its next attempt", read(until)),
+        "stage_finished" => ("stage ended", read(end)),
+        "attempt_queued" => ("attempt waits for capacity", None),
+        "attempt_claimed" => ("attempt claimed by a daemon", None),
+        "attempt_released" => ("attempt given back, waits again", None),
+        "attempt_adopted" => ("attempt taken over by a daemon", read(heir)),
+        "attempt_started" => ("attempt started", read(image)),
+        "stop_requested" => ("attempt asked to stop", read(end)),
+        "attempt_withdrawn" => ("attempt withdrawn", read(end)),
+        "attempt_finished" => ("attempt ended", read(end)),
+        unknown => (unknown, None),
+    };
+    let as_it_is = || event.detail.as_ref().map(Value::to_string);
+    (what, detail.or_else(as_it_is).unwrap_or_default())
+}
+
+/// An outcome, a reason, or both: `failed: exit code 3`.
+fn end(detail: &Value) -> Option<String> {
+    match (text(detail, "outcome"), text(detail, "message")) {
+        (Some(outcome), Some(message)) => Some(format!("{outcome}: {message}")),
+        (one, other) => one.or(other).map(ToOwned::to_owned),
+    }
+}
+
+fn in_the_way(detail: &Value) -> Option<String> {
+    let run = detail.get("because_of")?.as_i64()?;
+    Some(format!("run {run} of the same DAG was in its way"))
+}
+
+/// The daemons of a takeover, by their hosts: a daemon that takes its own up again is one.
+fn heir(detail: &Value) -> Option<String> {
+    let host = text(detail, "host")?;
+    let is_same = text(detail, "daemon") == text(detail, "from");
+    Some(match text(detail, "from_host").filter(|_| !is_same) {
+        Some(from) => format!("by {host}, from {from}"),
+        None => format!("by {host}"),
+    })
+}
+
+fn asker(detail: &Value) -> Option<String> {
+    if let Some(name) = text(detail, "actor") {
+        return Some(format!("by {name}"));
+    }
+    if let Some(run) = detail.get("newer").and_then(Value::as_i64) {
+        return Some(format!("by the newer run {run}"));
+    }
+    let timed_out = detail.get("timeout")?.as_bool()?;
+    timed_out.then(|| "the run reached its timeout".to_owned())
+}
+
+fn until(detail: &Value) -> Option<String> {
+    let until: Timestamp = text(detail, "until")?.parse().ok()?;
+    Some(format!("until {} UTC", moment(until)))
+}
+
+/// Nothing where the engine told no image.
+fn image(detail: &Value) -> Option<String> {
+    match detail.get("image")? {
+        Value::Null => Some(String::new()),
+        image => Some(format!("image {}", image.as_str()?)),
+    }
+}
+
+fn text<'a>(detail: &'a Value, key: &str) -> Option<&'a str> {
+    detail.get(key).and_then(Value::as_str)
+}
+
+fn coloured(cell: Cell, event: &RunEvent) -> Cell {
+    let detail = event.detail.as_ref();
+    match detail.and_then(|detail| text(detail, "outcome")) {
+        Some(outcome) => cell.fg(Mood::of(outcome).colour()),
+        None => cell,
+    }
+}
