@@ -12,6 +12,7 @@ mod cron_fires_once;
 mod daemons_share_one_database;
 mod examples_run;
 mod exec_needs_no_daemon;
+mod faults_are_logged;
 mod file_faults_are_shown_and_others_run;
 mod free_space_holds_back_what_is_new;
 mod full_disk_loses_nothing;

@@ -1,6 +1,7 @@
 //! Events: what happened to a run; and effects: what was decided to happen next.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::Timestamp;
 use crate::id::RunId;
@@ -51,7 +52,9 @@ pub enum Event {
         attempt: AttemptRef,
         /// Who.
         by: String,
-        /// Whether no daemon attends to it: its owner is gone, and no other reaches its engine.
+        /// How long it has after it was asked to stop.
+        patience: Duration,
+        /// Whether no daemon attends to it: its owner is gone, and none has taken it over.
         unattended: bool,
     },
     /// What [`crate::plan::plan`] decided.

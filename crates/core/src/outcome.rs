@@ -171,10 +171,8 @@ reason_codes! {
     Condition = "condition",
     /// What it needs ended in a way that it does not run on (`run_on`).
     Upstream = "upstream",
-    /// The container vanished, or its end cannot be proved.
+    /// The container vanished, or its end cannot be proved, or nobody told of it and somebody waits no longer.
     Unproved = "unproved",
-    /// Nobody told how it ended, and somebody waits no longer.
-    Abandoned = "abandoned",
     /// Storage was full or failed while results were kept.
     Storage = "storage",
     /// The source tree of the commit could not be had.

@@ -34,6 +34,7 @@ fn scene(stages: Vec<Stage>) -> Scene {
             pools: BTreeMap::new(),
             ahead: Vec::new(),
             paused: Vec::new(),
+            unattended: BTreeMap::new(),
         },
     }
 }
@@ -282,6 +283,18 @@ fn what_is_under_way_says_since_when() {
         "train",
         "is being stopped since 12:02:00 UTC: cancelled by alice; should its engine never \
          tell of its end, `trainyard run abandon` gives it up",
+    );
+}
+
+#[test]
+fn what_nobody_attends_to_says_so() {
+    let mut scene = scene(vec![named("train")]).start();
+    scene.run("train");
+    let train = scene.last("train");
+    scene.queue.unattended = BTreeMap::from([(train, noon() + Duration::from_secs(90))]);
+    scene.says(
+        "train",
+        "running since 12:00:00 UTC, attempt 1; its daemon is gone since 12:01:30 UTC, and none has taken it over",
     );
 }
 

@@ -309,6 +309,7 @@ fn web_settings(config: &Config, public_url: &str, figures: Render) -> WebSettin
         version: version().to_owned(),
         public_url: public_url.to_owned(),
         slots: config.parallelism,
+        grace: config.stage.grace.0,
         pools: config.pools.0.clone(),
         retention: retention(config),
         poll_every: config.poll_every.0,

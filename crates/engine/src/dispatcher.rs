@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, error, info_span, warn};
+use tracing::{Instrument, error, error_span, warn};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
 use trainyard_executor::{Handle, LogCursor};
 use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
@@ -57,7 +57,10 @@ struct Shared {
 struct Entry {
     fence: Fence,
     line: Line,
-    ended: CancellationToken,
+    /// Whether its supervisor has recorded its end, and is about to remove its container.
+    recorded: bool,
+    /// Makes its supervisor let go.
+    let_go: CancellationToken,
 }
 
 impl Dispatcher {
@@ -147,7 +150,10 @@ impl Dispatcher {
     /// Starts a supervisor for each claim.
     pub fn take(&self, claims: Vec<Claim>) {
         for claim in claims {
-            let span = info_span!(
+            // Of no parent: a claim at the end of an attempt is taken within that one's. Of the level of errors, so
+            // that what is told has its ids whatever is filtered.
+            let span = error_span!(
+                parent: None,
                 "attempt",
                 run.id = claim.run.facts.id.0,
                 stage = %claim.pinned.dag.stage(claim.reference.stage).name,
@@ -155,11 +161,12 @@ impl Dispatcher {
             );
             let dispatcher = self.clone();
             let line = Line::new();
-            let ended = CancellationToken::new();
+            let let_go = CancellationToken::new();
             let entry = Entry {
                 fence: claim.fence,
                 line: line.clone(),
-                ended: ended.clone(),
+                recorded: false,
+                let_go: let_go.clone(),
             };
             self.board().insert(claim.attempt, entry);
             let shutdown = self.shared.shutdown.clone();
@@ -172,8 +179,8 @@ impl Dispatcher {
                     () = tenure.over() => {
                         warn!("letting go of the attempt: the lease could not be renewed in time");
                     }
-                    () = ended.cancelled() => {
-                        warn!("letting go of the attempt: its end was recorded by somebody else");
+                    () = let_go.cancelled() => {
+                        warn!("letting go of the attempt: it has ended, and not by what its supervisor saw");
                     }
                     done = AssertUnwindSafe(dispatcher.supervise(claim, &line, &tenure)).catch_unwind() => {
                         if let Err(panic) = done {
@@ -255,10 +262,19 @@ impl Dispatcher {
         self.board().get(&attempt).map(|entry| entry.line.clone())
     }
 
-    /// Lets go of an attempt that ended without its supervisor, whose engine may never tell that one of it.
+    /// Notes that the supervisor of a claim has recorded its end.
+    pub(crate) fn recorded(&self, attempt: AttemptId, fence: Fence) {
+        let mut board = self.board();
+        if let Some(entry) = board.get_mut(&attempt).filter(|entry| entry.fence == fence) {
+            entry.recorded = true;
+        }
+    }
+
+    /// Lets go of an attempt that has ended, unless its supervisor is done with it but for its container: one
+    /// that has not recorded the end itself may wait for an engine that never tells of it.
     pub fn let_go_of_ended(&self, attempt: AttemptId) {
-        if let Some(entry) = self.board().get(&attempt) {
-            entry.ended.cancel();
+        if let Some(entry) = self.board().get(&attempt).filter(|entry| !entry.recorded) {
+            entry.let_go.cancel();
         }
     }
 

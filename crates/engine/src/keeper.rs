@@ -1,7 +1,7 @@
 //! The keeper: holds on to what this daemon has, and takes over what nobody holds.
 //!
-//! It renews the daemon's lease and what it leads, and beside that passes stop requests on and claims attempts
-//! again whose owner is gone. It never asks the executor anything, and renewing waits for nothing else: neither an
+//! It renews the daemon's lease and what it leads, and beside that passes stop requests on, lets go of what somebody
+//! else has ended, and claims attempts again whose owner is gone. It never asks the executor anything, and renewing waits for nothing else: neither an
 //! engine that is slow nor a database that is busy must cost the lease. Looking at the engine is the
 //! [`crate::sweeper`]'s.
 
@@ -33,9 +33,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// supervisor has the older fence, and is told so before it starts anything.
 const ATTEND_WITHIN: Duration = Duration::from_secs(15);
 
-/// How long after the end of an attempt its supervisor may still be at it, removing its container. Afterwards it
-/// was somebody else who ended it, and the supervisor may wait for an engine that will not tell.
-const DONE_WITHIN: Duration = Duration::from_secs(10);
+/// How long after the end of an attempt its supervisor usually knows that it has recorded it: the answer to the
+/// commit may be on its way, or be lost. Where it takes longer, letting go does no harm.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is told that attempts wait for a daemon that reaches their engine.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// How long the database may take to answer a question. A connection whose other end fell silent never
 /// fails by itself; it is given up, and another one is tried while the lease still holds.
@@ -96,11 +99,11 @@ impl Keeper {
             let wait = match self.renew().await {
                 Ok(()) => TICK,
                 Err(problem @ Error::NotFound { .. }) => {
-                    error!(error = %problem, "another daemon has taken this one's place; giving up");
+                    error!(daemon.id = %self.dispatcher.daemon(), error = %problem, "another daemon has taken this one's place; giving up");
                     return;
                 }
                 Err(problem) => {
-                    error!(error = %problem, "the lease could not be renewed; trying again");
+                    error!(daemon.id = %self.dispatcher.daemon(), error = %problem, "the lease could not be renewed; trying again");
                     AGAIN
                 }
             };
@@ -111,6 +114,7 @@ impl Keeper {
     /// Passes stops on and takes over, on a hint and from time to time.
     async fn look_in_time(&self) {
         let mut next_full = Instant::now();
+        let mut next_telling = Instant::now() + TELL_EVERY;
         let mut wake = self.store.wakes().supervise.subscribe();
         loop {
             if let Err(problem) = self.pass_stops_on().await {
@@ -121,6 +125,12 @@ impl Keeper {
                 if let Err(problem) = self.take_over().await {
                     error!(error = %problem, "attempts could not be looked after; trying again");
                     next_full = Instant::now() + AGAIN;
+                }
+            }
+            if Instant::now() >= next_telling {
+                next_telling = Instant::now() + TELL_EVERY;
+                if let Err(problem) = self.tell_left_behind().await {
+                    warn!(error = %problem, "attempts that nobody can take over could not be looked for");
                 }
             }
             tokio::select! {
@@ -142,7 +152,7 @@ impl Keeper {
         answered_within(ANSWER_WITHIN, renewal).await?;
         if self.lease.renewed(asked, self.lease_length) {
             LEASES_LOST.add(1);
-            warn!("the lease had lapsed; taking over again what nobody else has");
+            warn!(daemon.id = %daemon, "the lease had lapsed; taking over again what nobody else has");
             self.has_lapsed.store(true, Ordering::Relaxed);
             self.lapsed.notify_one();
         }
@@ -152,7 +162,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes over what nobody attends to: attempts of daemons that are gone, and its own that it let go.
+    /// Lets go of what has ended, and takes over what nobody attends to: attempts of daemons that are gone, and
+    /// its own that it let go.
     ///
     /// # Errors
     /// The database does not answer.
@@ -174,7 +185,7 @@ impl Keeper {
             ATTEND_WITHIN
         };
         let attended = self.dispatcher.supervised();
-        let ended = self.store.ended_attempts(&attended, DONE_WITHIN);
+        let ended = self.store.ended_before(&attended, KNOWN_WITHIN);
         for attempt in answered_within(ANSWER_WITHIN, ended).await? {
             self.dispatcher.let_go_of_ended(attempt);
         }
@@ -190,13 +201,32 @@ impl Keeper {
             .adoptable(request, &attended, attend_within, &spared);
         let adopted = answered_within(TAKE_OVER_WITHIN, adopted).await?;
         ATTEMPTS_ADOPTED.add(adopted.len() as u64);
-        if !adopted.is_empty() {
+        for claim in &adopted {
             info!(
-                attempts = adopted.len(),
-                "took over attempts that nobody held"
+                daemon.id = %request.daemon,
+                run.id = %claim.run.facts.id,
+                stage = %claim.pinned.dag.stage(claim.reference.stage).name,
+                attempt.id = %claim.attempt,
+                "took over an attempt that nobody held"
             );
         }
         self.dispatcher.take(adopted);
+        Ok(())
+    }
+
+    /// Tells of what daemons that are gone left at engines that this one does not reach: nobody here can take
+    /// it over.
+    async fn tell_left_behind(&self) -> Result<(), Error> {
+        let left = self.store.left_behind(self.dispatcher.request());
+        for claim in answered_within(ANSWER_WITHIN, left).await? {
+            warn!(
+                run.id = %claim.run,
+                attempt.id = %claim.attempt,
+                engine.id = claim.engine,
+                owner.id = %claim.owner,
+                "an attempt of a daemon that is gone waits for one that reaches its engine; `trainyard run abandon` gives it up"
+            );
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`planner`] | runs made, cancelled, due | judges concurrency, plans runs |
 //! | [`dispatcher`] | attempts queued, slots freed | claims attempts, starts a [`supervisor`] each |
-//! | [`keeper`] | stop requests, a tick | renews leases; passes stops on, adopts |
+//! | [`keeper`] | stop requests, a tick | renews leases; passes stops on, lets go of what has ended, adopts |
 //! | [`sweeper`] | a tick | compares containers with what is known of them, removes what has ended |
 //! | [`scheduler`] | schedules changed, the next tick | turns due ticks into causes |
 //! | [`watcher`] | webhook deliveries, a tick | fetches repos, turns moved heads into causes |
@@ -55,5 +55,6 @@ mod collect;
 mod engine;
 mod lasting_trouble;
 mod panics;
+mod removals;
 
 pub use engine::{Engine, EngineOptions, LoopEnded};

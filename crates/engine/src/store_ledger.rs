@@ -1,7 +1,7 @@
 //! The ledger of a daemon: Postgres and the artifact folder.
 //!
 //! A database that does not answer is waited for: the container goes on meanwhile, and what happened is
-//! written once it is back. Only the fence ends a supervisor's right to write.
+//! written once it is back. A supervisor's right to write ends by the fence, or with the attempt.
 //!
 //! What the database refuses for its values is not waited for, since it never passes. An end that is
 //! refused is replaced by one in our own words, which needs nothing of it; a run of which anything else
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::outcome::{Reason, ReasonCode};
@@ -20,8 +20,8 @@ use trainyard_core::run::AttemptRef;
 use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
 use trainyard_store::figures::LOGS_WAITING;
 use trainyard_store::{
-    ArtifactContent, ArtifactKind, Blobs, Claim, Error, FinishedAttempt, LogChunk, NewArtifact,
-    Store, Subject, Weight, answered_within,
+    ArtifactContent, ArtifactKind, Blobs, Claim, Complaint, Error, FinishedAttempt, LogChunk,
+    NewArtifact, Store, Subject, Weight, answered_within,
 };
 
 use crate::dispatcher::Dispatcher;
@@ -95,6 +95,7 @@ impl StoreLedger {
     {
         let mut wait = WAIT_AT_FIRST;
         let mut refusals = 0;
+        let mut complaint = Complaint::new(Duration::ZERO);
         loop {
             match answered_within(ANSWER_WITHIN, call()).await {
                 Ok(value) => return Ok(value),
@@ -117,10 +118,16 @@ impl StoreLedger {
                             return Err(Unwritten::Refused(code));
                         }
                     } else if problem.is_transient() {
-                        warn!(
-                            error = &problem as &dyn std::error::Error,
-                            "the database does not take {what}; trying again"
-                        );
+                        let error = &problem as &dyn std::error::Error;
+                        // Each of a thousand attempts may wait for the same database.
+                        match complaint.failed(now) {
+                            Some(_) => {
+                                warn!(error, "the database does not take {what}; trying again")
+                            }
+                            None => {
+                                debug!(error, "the database does not take {what}; trying again")
+                            }
+                        }
                     } else {
                         error!(
                             error = &problem as &dyn std::error::Error,
@@ -262,6 +269,7 @@ impl Ledger for StoreLedger {
         };
         match ended {
             Ok(claims) => {
+                self.dispatcher.recorded(attempt, fence);
                 self.dispatcher.take(claims);
                 Ok(())
             }

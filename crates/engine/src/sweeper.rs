@@ -5,7 +5,8 @@
 //! stopped and reported, never removed: they are the only trace of what happened.
 //!
 //! It is a loop of its own, apart from the [`crate::keeper`]: its calls wait for the engine, and an
-//! engine that is slow or silent must not keep the lease from being renewed.
+//! engine that is slow or silent must not keep the lease from being renewed. Removals are tasks of their
+//! own ([`crate::removals`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::dispatcher::Dispatcher;
 use crate::engine_watch::Watched;
 use crate::keeper::TICK;
 use crate::lease::Lease;
+use crate::removals::{GRACE, Removals};
 
 /// How long a container unknown to the database is left alone: the row may be on its way.
 const STRANGER_GRACE: Duration = Duration::from_secs(60);
@@ -28,8 +30,8 @@ const STRANGER_GRACE: Duration = Duration::from_secs(60);
 /// How many lost notes of removed containers one look makes good.
 const NOTED_AT_ONCE: u32 = 1_000;
 
-/// How long a program without an attempt has between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a look waits for the removals that it began: they are usually done by then.
+const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Looks after the containers of one engine.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub struct Sweeper {
     executor: Watched<AnyExecutor>,
     dispatcher: Dispatcher,
     lease: Lease,
+    removals: Removals,
     strangers: HashMap<AttemptId, Instant>,
     /// Strangers that were reported and do not run.
     reported: HashSet<AttemptId>,
@@ -52,11 +55,13 @@ impl Sweeper {
         dispatcher: Dispatcher,
         lease: Lease,
     ) -> Self {
+        let removals = Removals::new(store.clone(), executor.clone());
         Self {
             store,
             executor,
             dispatcher,
             lease,
+            removals,
             strangers: HashMap::new(),
             reported: HashSet::new(),
         }
@@ -146,15 +151,11 @@ impl Sweeper {
                 }
                 // Its supervisor is about to remove it.
                 Some(_) if self.dispatcher.line(attempt).is_some() => {}
-                Some(_) => match self.executor.remove(&container.handle).await {
-                    Ok(()) => self.store.mark_removed(attempt).await?,
-                    Err(problem) => {
-                        warn!(%attempt, error = %problem, "a finished container was not removed");
-                    }
-                },
+                Some(_) => self.removals.begin(container),
                 None => self.suspect(&container).await,
             }
         }
+        self.removals.settle(REMOVED_WITHIN).await;
         Ok(())
     }
 

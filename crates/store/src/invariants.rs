@@ -241,11 +241,15 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "containers-are-removed",
-        says: "while a daemon lives, the container of an attempt that ended does not stay, but that of one given up",
+        says: "while a daemon lives that has claimed at its engine, the container of an attempt that ended does not \
+            stay",
         sql: concat!(
-            "select id, run, handle, finished_at from attempt
-            where state = 'finished' and not removed and executor is not null
-                and reason_code is distinct from 'abandoned' and finished_at < clock_timestamp() - interval '10 min' and ",
+            "select a.id, a.run, a.handle, a.finished_at from attempt a
+            where a.state = 'finished' and not a.removed and a.executor is not null
+                and a.finished_at < clock_timestamp() - interval '10 min'
+                and exists (select from attempt b join daemon d on d.id = b.owner
+                    where b.executor = a.executor and b.engine is not distinct from a.engine
+                        and d.stopped_at is null and d.lease_until > clock_timestamp()) and ",
             attended!()
         ),
     },

@@ -49,7 +49,8 @@ mod views;
 mod wakes;
 
 pub use artifacts::{ArtifactContent, ArtifactKind, NewArtifact};
-pub use attempts::abandon::Abandoned;
+pub use attempts::abandon::{Abandoned, GivingUp, SeenGone};
+pub use attempts::adopt::LeftBehind;
 pub use attempts::assemble::{Adopted, Claim};
 pub use attempts::claim::{ClaimCapacity, ClaimRequest};
 pub use attempts::finish::{Finished, FinishedAttempt};

@@ -32,6 +32,8 @@ pub struct WebSettings {
     pub public_url: String,
     /// How many attempts run at the same time.
     pub slots: u32,
+    /// How long a program has between SIGTERM and SIGKILL.
+    pub grace: std::time::Duration,
     /// The slots of each pool.
     pub pools: BTreeMap<PoolName, u32>,
     /// What garbage collection keeps.

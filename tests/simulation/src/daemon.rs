@@ -324,6 +324,10 @@ impl Daemon {
                     }
                 }
                 (Some(true), None) => {
+                    if matches!(container.status, Status::Running { .. }) {
+                        // What somebody gave up may run on; it is asked to end before it is removed.
+                        let _ = self.docker.stop(&container.handle, GRACE).await;
+                    }
                     if self.docker.remove(&container.handle).await.is_ok() {
                         self.link.call(move |store| store.removed(attempt)).await?;
                     }

@@ -11,22 +11,23 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::Timestamp;
 use crate::dag::Dag;
 use crate::event::Event;
+use crate::name::StageName;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::run::{
     Attempt, AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageState,
 };
-use crate::{Timestamp, after};
 
 pub use self::classify::classify;
 pub use self::step::{Step, step};
 pub use crate::measure::in_units;
 use crate::measure::in_words;
 
-/// How long an attempt has to end after it was asked to stop, before people may give it up: longer
-/// than a program has between SIGTERM and SIGKILL, and than an engine that answers takes to tell.
-pub const ABANDON_AFTER: Duration = Duration::from_secs(60);
+/// How long an engine that answers may take to tell that what was asked to stop has ended, once its
+/// program was killed; people may give up what takes longer.
+pub const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// An event that does not fit the state it met.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -146,17 +147,26 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
         Event::AttemptAbandoned {
             attempt: reference,
             by,
+            patience,
             unattended,
         } => {
             let attempt = attempt_mut(run, *reference)?;
             if !attempt.is_held() {
                 return refuse("but nobody held it");
             }
+            let stage = &dag.stage(reference.stage).name;
+            let message = if *unattended {
+                format!("given up by {by}: its daemon was gone, and none had taken it over")
+            } else {
+                let waited = waited_in_vain(stage, attempt, *patience, now)?;
+                format!("given up by {by}: it had not ended {waited} after it was asked to stop")
+            };
             attempt.state = AttemptState::Finished {
                 at: now,
                 outcome: Outcome::Lost,
-                reason: Some(abandonment(dag, *reference, attempt, by, *unattended, now)?),
+                reason: Some(Reason::new(ReasonCode::Unproved, message)),
             };
+            run.stages[reference.stage.0].metrics.clear();
         }
         Event::Planned(effect) => decision::apply_effect(dag, run, effect, now)?,
     }
@@ -182,36 +192,32 @@ fn skip_run(run: &mut Run, reason: Reason, now: Timestamp) {
     };
 }
 
-/// Why an attempt that nobody tells the end of counts as lost, if it may be given up.
-fn abandonment(
-    dag: &Dag,
-    reference: AttemptRef,
+/// How long a stage's attempt has not ended after it was asked to stop, in words, if that is long enough to give
+/// it up. Where the clock has gone back since it was asked, nobody knows, and it is.
+fn waited_in_vain(
+    stage: &StageName,
     attempt: &Attempt,
-    by: &str,
-    unattended: bool,
+    patience: Duration,
     now: Timestamp,
-) -> Result<Reason, Illegal> {
-    let refuse = |why| {
-        let stage = &dag.stage(reference.stage).name;
-        Err(Illegal::new(format!("stage {stage}"), why))
+) -> Result<String, Illegal> {
+    let stage = format!("stage {stage}");
+    let Some((asked, _)) = &attempt.stop else {
+        return Err(Illegal::new(
+            stage,
+            "was not asked to stop, and a daemon attends to it",
+        ));
     };
-    let message = match &attempt.stop {
-        _ if unattended => {
-            format!("given up by {by}: no daemon reached its engine, and told how it ended")
-        }
-        None => return refuse("was not asked to stop, and a daemon attends to it"),
-        Some((asked, _)) if now < after(*asked, ABANDON_AFTER) => {
-            return refuse("was asked to stop less than a minute ago");
-        }
-        Some((asked, _)) => {
-            let waited = (now - *asked).to_std().unwrap_or_default();
-            let waited = in_words(Duration::from_secs(waited.as_secs()));
-            format!(
-                "given up by {by}, {waited} after it was asked to stop: its engine did not tell how it ended"
-            )
-        }
-    };
-    Ok(Reason::new(ReasonCode::Abandoned, message))
+    let waited = (now - *asked).to_std();
+    let words = in_words(Duration::from_secs(
+        waited.map_or(0, |waited| waited.as_secs()),
+    ));
+    match waited {
+        Ok(waited) if waited < patience => Err(Illegal::new(
+            format!("{stage} was asked to stop {words} ago,"),
+            "and may still end by itself",
+        )),
+        _ => Ok(words),
+    }
 }
 
 fn attempt_mut(run: &mut Run, reference: AttemptRef) -> Result<&mut Attempt, Illegal> {

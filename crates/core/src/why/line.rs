@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::outcome::Outcome;
-use crate::transition::ABANDON_AFTER;
+use crate::transition::TOLD_WITHIN;
 use crate::why::{Holder, Moment, Need, NeedState, Wait};
 
 /// The most names that one line lists.
@@ -86,11 +86,15 @@ impl fmt::Display for Wait {
             }
             Self::Stopping { since, why } => {
                 write!(f, "is being stopped since {since}: {why}")?;
-                if since.at + ABANDON_AFTER <= since.now {
+                if since.at + TOLD_WITHIN <= since.now {
                     f.write_str("; should its engine never tell of its end, `trainyard run abandon` gives it up")?;
                 }
                 Ok(())
             }
+            Self::Unattended { since, held } => write!(
+                f,
+                "{held}; its daemon is gone since {since}, and none has taken it over"
+            ),
             Self::BackOff {
                 until,
                 attempt,

@@ -13,7 +13,7 @@ use crate::dag::Dag;
 use crate::id::RunId;
 use crate::name::{PoolName, StageName};
 use crate::outcome::{Outcome, Reason};
-use crate::run::{AttemptState, Run, RunPhase, StageState};
+use crate::run::{AttemptRef, AttemptState, Run, RunPhase, StageState};
 use crate::stage::StageIndex;
 
 /// What stands between a run and its turn, seen from outside of it.
@@ -32,6 +32,8 @@ pub struct Queue {
     pub ahead: Vec<RunId>,
     /// Why no daemon starts anything new, where none does.
     pub paused: Vec<Paused>,
+    /// The attempts of the run whose daemon is gone and that none has taken over, and since when.
+    pub unattended: BTreeMap<AttemptRef, Timestamp>,
 }
 
 /// Something that keeps daemons from starting anything new.
@@ -140,6 +142,14 @@ pub enum Wait {
         since: Moment,
         /// Why.
         why: Reason,
+    },
+    /// It is being prepared, runs or is being stopped, but the daemon that held it is gone, and none has taken
+    /// it over.
+    Unattended {
+        /// Since when.
+        since: Moment,
+        /// How far it was.
+        held: Box<Self>,
     },
     /// It waits before its next attempt.
     BackOff {
@@ -288,7 +298,7 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
         return Wait::Decision;
     };
     let attempt = reference.number;
-    match (&last.state, &last.stop) {
+    let wait = match (&last.state, &last.stop) {
         (AttemptState::Queued { since }, _) => {
             let waiting = Waiting {
                 run: run.facts.id,
@@ -312,6 +322,13 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
             since: moment(*since),
         },
         (AttemptState::Finished { .. }, _) => Wait::Decision,
+    };
+    match queue.unattended.get(&reference) {
+        Some(since) if last.is_held() => Wait::Unattended {
+            since: moment(*since),
+            held: Box::new(wait),
+        },
+        _ => wait,
     }
 }
 

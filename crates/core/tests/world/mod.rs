@@ -404,15 +404,17 @@ impl World {
     }
 }
 
-/// The attempt's container runs.
+/// Alice gives the attempt up.
 pub(crate) fn abandoned(attempt: AttemptRef, unattended: bool) -> Event {
     Event::AttemptAbandoned {
         attempt,
         by: "alice".to_owned(),
+        patience: Duration::from_secs(60),
         unattended,
     }
 }
 
+/// The attempt's container runs.
 pub(crate) fn started(attempt: AttemptRef) -> Event {
     Event::AttemptStarted {
         attempt,

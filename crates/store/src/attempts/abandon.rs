@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use sqlx::{PgConnection, PgExecutor};
+use trainyard_core::Timestamp;
 use trainyard_core::event::Event;
-use trainyard_core::id::{AttemptId, RunId};
-use trainyard_core::transition::{ABANDON_AFTER, Illegal};
+use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_core::run::AttemptRef;
+use trainyard_core::transition::{Illegal, TOLD_WITHIN};
 
 use crate::error::Result;
+use crate::runs::advance::Facts;
 use crate::runs::state::reference;
 use crate::store::Store;
 
@@ -14,51 +18,77 @@ use crate::store::Store;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abandoned {
     /// Whether any counts as lost now.
-    pub some: bool,
+    pub any: bool,
     /// Why the others do not.
     pub refused: Vec<Illegal>,
 }
 
-impl Store {
-    /// Ends as lost the attempts of a run that may be given up: those that were asked to stop
-    /// [`ABANDON_AFTER`] ago or longer and have not ended, and those whose daemon is gone for as long
-    /// and that no other has taken over. Their containers may still run; whoever reaches their engine
-    /// again removes them.
-    ///
-    /// # Errors
-    /// As [`Store::advance`].
-    pub async fn abandon(&self, run: RunId, by: &str) -> Result<Abandoned> {
-        let held = sqlx::query!(
-            r#"select a.stage, a.number, d.id is null
-                or least(d.lease_until, d.stopped_at) < clock_timestamp() - make_interval(secs => $2) as "unattended!"
-            from attempt a left join daemon d on d.id = a.owner
-            where a.run = $1 and a.state in ('claimed', 'running') order by a.stage"#,
-            run.0,
-            ABANDON_AFTER.as_secs_f64()
-        )
-        .fetch_all(&self.core.pool)
-        .await?;
-        let events: Vec<Event> = held
-            .into_iter()
-            .map(|row| Event::AttemptAbandoned {
-                attempt: reference(row.stage, row.number),
-                by: by.to_owned(),
-                unattended: row.unattended,
-            })
-            .collect();
-        let refused = self.advance(run, &events).await?.refused;
-        Ok(Abandoned {
-            some: refused.len() < events.len(),
-            refused,
-        })
-    }
+/// A claim whose daemon is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unattended {
+    pub(crate) reference: AttemptRef,
+    fence: Fence,
+    pub(crate) since: Timestamp,
+}
 
-    /// Which of `attempts` ended longer than `ago` ago: whoever still attends to one of them was not
-    /// the one to record its end.
+/// The claims of a run whose daemons seemed to be gone at one look.
+#[derive(Debug, Clone)]
+pub struct SeenGone(Vec<Unattended>);
+
+impl SeenGone {
+    /// Whether there are any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Somebody gives up what a run holds.
+#[derive(Debug, Clone)]
+pub struct GivingUp {
+    /// Who.
+    pub by: String,
+    /// How long an attempt has to end after it was asked to stop.
+    pub patience: Duration,
+    /// What was [seen](Store::seen_gone) to be gone a renewal of leases before: after the database was away, or its
+    /// clock jumped, every daemon seems to be gone until it has renewed its own.
+    pub gone: SeenGone,
+}
+
+impl Store {
+    /// Looks which claims of a run are of daemons that have been gone for [`TOLD_WITHIN`] without another taking
+    /// them over.
     ///
     /// # Errors
     /// Trouble with the database.
-    pub async fn ended_attempts(
+    pub async fn seen_gone(&self, run: RunId) -> Result<SeenGone> {
+        let gone = unattended(&self.core.pool, run, TOLD_WITHIN).await?;
+        Ok(SeenGone(gone))
+    }
+
+    /// Ends as lost the attempts of a run that may be given up: those that were asked to stop and have not ended
+    /// for as long as they may take, and those that were seen to be gone and still are, under the same claim. Their
+    /// containers may still run; whoever reaches their engine removes them.
+    ///
+    /// # Errors
+    /// As [`Store::advance`].
+    pub async fn abandon(&self, run: RunId, giving_up: GivingUp) -> Result<Abandoned> {
+        let facts = Facts {
+            giving_up: Some(giving_up),
+            ..Facts::default()
+        };
+        let advanced = self.advance_by(run, &facts).await?;
+        Ok(Abandoned {
+            any: advanced.lost > 0,
+            refused: advanced.refused,
+        })
+    }
+
+    /// Which of `attempts` ended longer than `ago` ago.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn ended_before(
         &self,
         attempts: &[AttemptId],
         ago: Duration,
@@ -74,4 +104,63 @@ impl Store {
         .await?;
         Ok(ended.into_iter().map(AttemptId).collect())
     }
+}
+
+impl GivingUp {
+    /// What is told of each attempt that a run holds. The run is locked; so are its attempts from here on, and
+    /// nobody takes one over meanwhile.
+    pub(crate) async fn events(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+    ) -> Result<Vec<Event>> {
+        let held = sqlx::query!(
+            "select stage, number from attempt where run = $1 and state in ('claimed', 'running')
+            order by id for update",
+            run.0
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let gone = unattended(connection, run, TOLD_WITHIN).await?;
+        let events = held.into_iter().map(|row| {
+            let attempt = reference(row.stage, row.number);
+            let is_same = |now: &&Unattended| {
+                let mut before = self.gone.0.iter();
+                now.reference == attempt && before.any(|seen| seen.fence == now.fence)
+            };
+            Event::AttemptAbandoned {
+                attempt,
+                by: self.by.clone(),
+                patience: self.patience,
+                unattended: gone.iter().find(is_same).is_some(),
+            }
+        });
+        Ok(events.collect())
+    }
+}
+
+/// The claims on attempts of a run whose daemon has been gone for longer than `after`.
+pub(crate) async fn unattended(
+    database: impl PgExecutor<'_>,
+    run: RunId,
+    after: Duration,
+) -> Result<Vec<Unattended>> {
+    let rows = sqlx::query!(
+        r#"select a.stage, a.number, a.fence as "fence!",
+            coalesce(least(d.lease_until, d.stopped_at), a.claimed_at) as "since!"
+        from attempt a left join daemon d on d.id = a.owner
+        where a.run = $1 and a.state in ('claimed', 'running') and (d.id is null
+            or least(d.lease_until, d.stopped_at) < clock_timestamp() - make_interval(secs => $2))
+        order by a.stage"#,
+        run.0,
+        after.as_secs_f64()
+    )
+    .fetch_all(database)
+    .await?;
+    let claims = rows.into_iter().map(|row| Unattended {
+        reference: reference(row.stage, row.number),
+        fence: Fence(row.fence),
+        since: row.since,
+    });
+    Ok(claims.collect())
 }

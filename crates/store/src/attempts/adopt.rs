@@ -13,6 +13,19 @@ use crate::error::{Error, Result};
 use crate::runs::state::reference;
 use crate::store::Store;
 
+/// An attempt that waits for a daemon at its engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Its run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The engine that it is at, as it names itself.
+    pub engine: String,
+    /// The daemon that is gone.
+    pub owner: DaemonId,
+}
+
 impl Store {
     /// Claims, with new fences, the attempts of the request's executor and engine that nobody attends
     /// to: those of daemons that stopped or whose lease ran out, and the daemon's own that are not
@@ -36,7 +49,8 @@ impl Store {
         let attended: Vec<_> = attended.iter().map(|attempt| attempt.0).collect();
         let rows = sqlx::query!(
             r#"with picked as (
-                select a.id from attempt a left join daemon d on d.id = a.owner
+                select a.id, a.owner as before, d.host as before_host
+                from attempt a left join daemon d on d.id = a.owner
                 where a.state in ('claimed', 'running') and a.executor = $2
                     and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
                     and (a.engine is null or a.engine is not distinct from $5)
@@ -50,11 +64,14 @@ impl Store {
             adopted as (
                 update attempt a set owner = $1, fence = nextval('fence'), claimed_at = clock_timestamp()
                 from picked where a.id = picked.id
-                returning a.id, a.run, a.stage, a.number, a.fence, a.handle, a.spec_hash, a.started_at, a.claimed_at
+                returning a.id, a.run, a.stage, a.number, a.fence, a.handle, a.spec_hash, a.started_at, a.claimed_at,
+                    picked.before, picked.before_host
             ),
             history as (
-                insert into run_event (run, at, kind, stage, attempt)
-                select run, claimed_at, 'attempt_adopted', stage, number from adopted
+                insert into run_event (run, at, kind, stage, attempt, detail)
+                select run, claimed_at, 'attempt_adopted', stage, number, jsonb_build_object('daemon', $1::uuid,
+                    'host', (select host from daemon where id = $1), 'from', before, 'from_host', before_host)
+                from adopted
             )
             select a.id as "id!", a.run as "run!", a.stage as "stage!", a.number as "number!", a.fence as "fence!",
                 a.handle, a.spec_hash, a.started_at, r.version as "version!",
@@ -90,6 +107,33 @@ impl Store {
             })
             .collect();
         assemble(&self.core, rows).await
+    }
+
+    /// Attempts of daemons that have been gone for a minute, at engines that `request` does not reach: it can take
+    /// none of them over. The oldest hundred.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn left_behind(&self, request: &ClaimRequest) -> Result<Vec<LeftBehind>> {
+        let rows = sqlx::query!(
+            r#"select a.id, a.run, a.engine, d.id as owner
+            from attempt a join daemon d on d.id = a.owner
+            where a.state in ('claimed', 'running') and a.executor = $1
+                and a.engine is not null and a.engine is distinct from $2
+                and least(d.lease_until, d.stopped_at) < clock_timestamp() - interval '60 s'
+            order by a.run, a.id limit 100"#,
+            request.executor,
+            request.engine
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let left = rows.into_iter().map(|row| LeftBehind {
+            run: RunId(row.run),
+            attempt: AttemptId(row.id),
+            engine: row.engine.unwrap_or_default(),
+            owner: DaemonId(row.owner),
+        });
+        Ok(left.collect())
     }
 
     /// The attempts of a daemon that were asked to stop and have not ended, and why.

@@ -41,7 +41,7 @@ pub struct FinishedAttempt {
 pub struct Finished {
     /// What its run decided.
     pub advanced: Advanced,
-    /// Whether the same claim had recorded an end before; then nothing was changed.
+    /// Whether an end had been recorded before under the same claim; then nothing was changed.
     pub before: bool,
     /// Attempts that were claimed in the same transaction, where that was asked for. With ends that
     /// were recorded together, all claims are given to one of the callers.

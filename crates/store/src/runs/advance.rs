@@ -13,10 +13,11 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
 use trainyard_core::outcome::Outcome;
-use trainyard_core::run::{Attempt, AttemptRef, AttemptState, Run, RunPhase};
+use trainyard_core::run::{AttemptRef, AttemptState, Run, RunPhase};
 use trainyard_core::transition::Illegal;
 use trainyard_failpoint::{Effect as _, Point};
 
+use crate::attempts::abandon::GivingUp;
 use crate::error::{Error, Result, repeated};
 use crate::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
 use crate::quarantine::Subject;
@@ -37,6 +38,8 @@ pub struct Advanced {
     pub effects: Vec<Effect>,
     /// Events that did not fit and changed nothing: late, or told twice.
     pub refused: Vec<Illegal>,
+    /// How many attempts count as lost now since somebody gave them up.
+    pub lost: usize,
     /// How the run ended, if it has ended now.
     pub finished: Option<Outcome>,
     /// Whether the run still waits for its DAG's concurrency rule.
@@ -44,10 +47,11 @@ pub struct Advanced {
 }
 
 /// What happened to one run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Facts {
     pub(crate) events: Vec<Event>,
     pub(crate) ends: Vec<(AttemptId, Fence, AttemptEnd)>,
+    pub(crate) giving_up: Option<GivingUp>,
 }
 
 /// What became of the end of an attempt.
@@ -55,7 +59,7 @@ pub(crate) struct Facts {
 pub(crate) enum EndTaken {
     /// It is recorded now.
     Now(RunId, AttemptRef),
-    /// The same claim has recorded an end before.
+    /// It was recorded before, under the same claim.
     Before,
     /// Another claim holds the attempt.
     Fenced,
@@ -85,12 +89,20 @@ impl Store {
     /// Records what happened to a run, and decides and records what follows.
     ///
     /// Claims, starts and ends of attempts are not told here: they carry fences and have their own
-    /// calls. With no events it only decides; that is always safe.
+    /// calls, and so has giving attempts up. With no events it only decides; that is always safe.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`, or trouble with the database.
     pub async fn advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
-        let result = repeated(|| self.try_advance(run, events)).await;
+        let facts = Facts {
+            events: events.to_vec(),
+            ..Facts::default()
+        };
+        self.advance_by(run, &facts).await
+    }
+
+    pub(crate) async fn advance_by(&self, run: RunId, facts: &Facts) -> Result<Advanced> {
+        let result = repeated(|| self.try_advance(run, facts)).await;
         if let Some((reason, weight)) = result.as_ref().err().and_then(Error::fault) {
             self.record_trouble(Subject::Run(run), "planning", &reason, weight)
                 .await?;
@@ -98,14 +110,10 @@ impl Store {
         result
     }
 
-    async fn try_advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
+    async fn try_advance(&self, run: RunId, facts: &Facts) -> Result<Advanced> {
         let mut transaction = self.core.begin().await?;
-        let facts = Facts {
-            events: events.to_vec(),
-            ends: Vec::new(),
-        };
-        let mut progress =
-            advance_in(&self.core, &mut transaction, BTreeMap::from([(run, facts)])).await?;
+        let work = BTreeMap::from([(run, facts.clone())]);
+        let mut progress = advance_in(&self.core, &mut transaction, work).await?;
         transaction.commit().at(Point::AdvanceRun).await?;
         let advanced = progress
             .runs
@@ -231,11 +239,15 @@ pub(crate) async fn advance_in(
         }
         let mut run = Run::clone(&known.run);
         overlay(&mut run, &held);
-        let abandoned = events.iter().filter_map(|event| match event {
-            Event::AttemptAbandoned { attempt, .. } => Some(*attempt),
-            _ => None,
-        });
-        ended.extend(abandoned.filter(|attempt| is_held(&run, *attempt)));
+        let mut lost = Vec::new();
+        if let Some(giving_up) = &facts.giving_up {
+            for event in giving_up.events(connection, id).await? {
+                if let Event::AttemptAbandoned { attempt, .. } = &event {
+                    lost.push(*attempt);
+                }
+                events.push(event);
+            }
+        }
         let mut stepped = match take_step(&known.pinned, &mut run, &events, now) {
             Ok(stepped) => stepped,
             Err(error) => {
@@ -243,6 +255,9 @@ pub(crate) async fn advance_in(
                 continue;
             }
         };
+        lost.retain(|attempt| outcome_of(&run, *attempt).is_some());
+        stepped.advanced.lost = lost.len();
+        ended.extend(lost);
         progress.attempts_finished.extend(
             ended
                 .into_iter()
@@ -355,10 +370,6 @@ async fn tell_ends(
         );
     }
     Ok(())
-}
-
-fn is_held(run: &Run, attempt: AttemptRef) -> bool {
-    run.attempt(attempt).is_some_and(Attempt::is_held)
 }
 
 fn outcome_of(run: &Run, attempt: AttemptRef) -> Option<Outcome> {

@@ -47,11 +47,7 @@ impl Touched {
                 self.attempts.insert((*attempt, true));
                 self.stop_requested = true;
             }
-            Event::AttemptFinished { attempt, .. } => {
-                self.attempts.insert((*attempt, true));
-                self.stages.insert(attempt.stage);
-            }
-            Event::AttemptAbandoned { attempt, .. } => {
+            Event::AttemptFinished { attempt, .. } | Event::AttemptAbandoned { attempt, .. } => {
                 self.attempts.insert((*attempt, true));
                 self.stages.insert(attempt.stage);
             }

@@ -1,15 +1,20 @@
 //! What stands between a run and its turn: slots, pools, and runs ahead.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use trainyard_core::id::RunId;
 use trainyard_core::name::{PoolName, StageName};
 use trainyard_core::why::{Holder, Paused, PoolUse, Queue};
 
+use crate::attempts::abandon::unattended;
 use crate::attempts::claim::pools;
 use crate::error::Result;
 use crate::store::Store;
 use crate::views::run::RunDetail;
+
+/// How long after the end of a daemon's lease what it held is usually taken over by another.
+const GONE_AFTER: Duration = Duration::from_secs(30);
 
 impl Store {
     /// What other runs hold, as far as it can stand in the way of this one. `slots` and the sizes of
@@ -81,8 +86,13 @@ impl Store {
             what: trouble.what,
             since: trouble.since,
         });
+        let gone = unattended(&self.core.reading, detail.summary.id, GONE_AFTER).await?;
         Ok(Queue {
             now,
+            unattended: gone
+                .into_iter()
+                .map(|claim| (claim.reference, claim.since))
+                .collect(),
             paused: paused.collect(),
             slots,
             slots_used,

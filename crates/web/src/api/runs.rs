@@ -12,7 +12,8 @@ use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
 use trainyard_core::name::StageName;
 use trainyard_core::run::CancelledBy;
-use trainyard_store::{MetricFilter, NewRun, RunFilter, RunState};
+use trainyard_core::transition::TOLD_WITHIN;
+use trainyard_store::{Abandoned, GivingUp, MetricFilter, NewRun, RunFilter, RunState};
 use utoipa::IntoParams;
 
 use super::{convert, dags, quarantine};
@@ -22,6 +23,9 @@ use crate::state::WebState;
 
 /// The most runs or events in one answer.
 const ROWS_AT_MOST: u32 = 1_000;
+
+/// How long a daemon that lives takes at most to renew its lease, once the database answers: twice the usual time.
+const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The longest wait for something to happen.
 const WAIT_AT_MOST: u64 = 50;
@@ -133,6 +137,19 @@ pub(crate) async fn cancel(
     Ok(Json(convert::run(summary)))
 }
 
+fn nothing_given_up(run: i64, abandoned: &Abandoned) -> ApiError {
+    if abandoned.refused.is_empty() {
+        let message = format!("run {run} has no stage that is being prepared or runs");
+        return ApiError::conflict(message);
+    }
+    let refused = abandoned.refused.iter().map(ToString::to_string);
+    let refused = refused.collect::<Vec<_>>().join("; ");
+    ApiError::conflict(format!("nothing of run {run} can be given up: {refused}")).help(format!(
+        "`trainyard run cancel {run}` asks stages to stop, and a second time those with `run_on: [always]`, too; \
+         what has not ended a minute after its time to do so can be given up"
+    ))
+}
+
 fn has_ended(run: i64, state: RunState) -> ApiError {
     ApiError::conflict(format!("run {run} has ended already: {}", state.as_str()))
 }
@@ -151,23 +168,21 @@ pub(crate) async fn abandon(
     if before.finished_at.is_some() {
         return Err(has_ended(run, before.state));
     }
-    let abandoned = match state.store().abandon(id, &caller).await {
+    let gone = state.store().seen_gone(id).await?;
+    if !gone.is_empty() {
+        tokio::time::sleep(RENEWED_WITHIN).await;
+    }
+    let giving_up = GivingUp {
+        by: caller,
+        patience: state.settings().grace + TOLD_WITHIN,
+        gone,
+    };
+    let abandoned = match state.store().abandon(id, giving_up).await {
         Ok(abandoned) => abandoned,
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
-    if !abandoned.some {
-        let message = if abandoned.refused.is_empty() {
-            format!("run {run} has no stage that is being prepared or runs")
-        } else {
-            let refused = abandoned.refused.iter().map(ToString::to_string);
-            format!(
-                "nothing of run {run} can be given up: {}",
-                refused.collect::<Vec<_>>().join("; ")
-            )
-        };
-        return Err(ApiError::conflict(message).help(format!(
-            "`trainyard run cancel {run}` asks its stages to stop; what has not ended a minute later can be given up"
-        )));
+    if !abandoned.any {
+        return Err(nothing_given_up(run, &abandoned));
     }
     let summary = state.store().run_summary(id).await?;
     Ok(Json(convert::run(summary)))

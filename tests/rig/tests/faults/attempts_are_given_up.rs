@@ -11,14 +11,14 @@ use trainyard_tests::wait::{until, until_true};
 use crate::{BOUND, timed};
 
 /// How long a container may be there after the engine is well: the daemon lets go of it 10 s after its end and
-/// within a look, the next look removes it, and the one under way may last until it is given up.
-const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 20);
+/// within a look, and the next look removes it; a busy machine takes its time.
+const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 10);
 
 #[test]
 fn what_never_ends_is_lost_once_somebody_says_so() {
     let trials = Trials::new(
         "F10 one container silent for good, given up",
-        "lost, others go on in its place, container gone in 40 s",
+        "lost, others go on in its place, container gone in 30 s",
         1,
     )
     .long(10);
@@ -47,11 +47,11 @@ fn what_never_ends_is_lost_once_somebody_says_so() {
             assert!(refused.contains("was not asked to stop"), "{refused}");
             let _ = daemon.cli(&["run", "cancel", &id]).good();
             let refused = abandon().stderr;
-            assert!(refused.contains("less than a minute ago"), "{refused}");
+            assert!(refused.contains("may still end by itself"), "{refused}");
             docker.until_fired("it", 1, BOUND);
-            // As after a minute: what a daemon has in memory of a run holds until its version changes.
+            // As after an hour: what a daemon has in memory of a run holds until its version changes.
             let _ = fleet.cluster.sql(&format!(
-                "update attempt set stop_requested_at = stop_requested_at - interval '61 s' where run = {run}"
+                "update attempt set stop_requested_at = stop_requested_at - interval '1 hour' where run = {run}"
             ));
             let _ = fleet
                 .cluster
@@ -71,7 +71,9 @@ fn what_never_ends_is_lost_once_somebody_says_so() {
             if ended["state"] != "succeeded" {
                 violations.push(format!("after it, another run: {ended}"));
             }
+            // Connections of the time before end as well.
             docker.clear();
+            docker.cut_all();
             let (_, recovery) = timed(|| {
                 until("the end of its container", BOUND, || {
                     match fleet.engine.containers_of(&instance) {

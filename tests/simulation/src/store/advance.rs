@@ -78,10 +78,11 @@ impl Store {
 
     fn note_event(&mut self, run: RunId, event: &Event) {
         self.world.note(|| format!("run {run}: {event:?}"));
-        if let Event::AttemptFinished { attempt, .. } | Event::AttemptAbandoned { attempt, .. } =
-            event
-        {
-            self.note_end(run, *attempt);
+        match event {
+            Event::AttemptFinished { attempt, .. } => self.note_end(run, *attempt, true),
+            // Whoever gives it up does not know, and its program may run on.
+            Event::AttemptAbandoned { attempt, .. } => self.note_end(run, *attempt, false),
+            _ => {}
         }
     }
 
@@ -90,7 +91,7 @@ impl Store {
         match effect {
             Effect::QueueAttempt(reference) => self.queue(run, *reference),
             Effect::RequestStop { .. } => self.wake(Wake::Supervise),
-            Effect::WithdrawAttempt { attempt, .. } => self.note_end(run, *attempt),
+            Effect::WithdrawAttempt { attempt, .. } => self.note_end(run, *attempt, true),
             Effect::TimeOutRun
             | Effect::BackOff { .. }
             | Effect::FinishStage { .. }
@@ -129,8 +130,8 @@ impl Store {
         self.attempts.insert(id, row);
     }
 
-    /// The end of an attempt is a row now.
-    fn note_end(&mut self, run: RunId, reference: AttemptRef) {
+    /// The end of an attempt is a row now; that its program has ended is `known`, or is not.
+    fn note_end(&mut self, run: RunId, reference: AttemptRef, known: bool) {
         let found = self
             .attempts
             .iter_mut()
@@ -151,7 +152,7 @@ impl Store {
         program.ended = true;
         let runs_on = program.running && program.proper;
         self.world
-            .demand(Invariant::EndedBeforeRecorded, !runs_on, || {
+            .demand(Invariant::EndedBeforeRecorded, !(known && runs_on), || {
                 format!(
                     "the end of {} is recorded while its program runs",
                     short(id)

@@ -192,6 +192,7 @@ impl Store {
         let events = held.map(|row| Event::AttemptAbandoned {
             attempt: row.reference,
             by: "ada".to_owned(),
+            patience: Duration::ZERO,
             unattended: true,
         });
         let events: Vec<Event> = events.collect();
