@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 use trainyard_core::Timestamp;
 use trainyard_core::id::DaemonId;
@@ -246,11 +247,37 @@ impl Store {
     }
 }
 
-/// What a daemon said of itself. Where that cannot be read it says nothing, and says it again at its next
-/// look: nobody else has to wait for it.
+/// What a daemon said of itself. What of it cannot be read, as a newer daemon may have troubles of other kinds, is
+/// left out, and said again at its next look: nobody else has to wait for it.
 fn troubles(json: Value) -> Vec<Trouble> {
-    serde_json::from_value(json).unwrap_or_else(|problem| {
-        tracing::warn!(%problem, "the troubles of a daemon cannot be read");
-        Vec::new()
-    })
+    let Value::Array(told) = json else {
+        tracing::warn!(troubles = %json, "the troubles of a daemon cannot be read");
+        return Vec::new();
+    };
+    let read = told.into_iter().filter_map(|trouble| {
+        let read = Trouble::deserialize(&trouble);
+        read.inspect_err(|problem| {
+            tracing::warn!(%problem, %trouble, "a trouble of a daemon cannot be read");
+        })
+        .ok()
+    });
+    read.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_trouble_of_a_kind_that_is_not_known_hides_no_other() {
+        let since = "2026-11-23T12:00:00Z";
+        let known = json!({"kind": "engine", "what": "the engine does not answer", "since": since});
+        let unknown = json!({"kind": "moon", "what": "the moon is full", "since": since});
+        let read = troubles(json!([unknown, known]));
+        let told: Vec<&str> = read.iter().map(|trouble| trouble.what.as_str()).collect();
+        assert_eq!(told, ["the engine does not answer"]);
+        assert_eq!(troubles(json!("spoilt")), []);
+    }
 }
