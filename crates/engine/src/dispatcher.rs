@@ -48,6 +48,8 @@ struct Shared {
     lease: Lease,
     watch: EngineWatch,
     supervisors: TaskTracker,
+    /// Cancelled once what earlier daemons left was taken over.
+    has_adopted: CancellationToken,
     shutdown: CancellationToken,
     /// The attempts that this daemon supervises.
     board: Mutex<HashMap<AttemptId, Entry>>,
@@ -92,6 +94,7 @@ impl Dispatcher {
             lease,
             watch,
             supervisors: TaskTracker::new(),
+            has_adopted: CancellationToken::new(),
             shutdown,
             board: Mutex::default(),
         };
@@ -100,12 +103,17 @@ impl Dispatcher {
         }
     }
 
-    /// Runs until shutdown, then waits for the supervisors to let go.
+    /// Runs until shutdown, then waits for the supervisors to let go. Claims nothing before all was adopted that
+    /// an earlier daemon left running: it takes its part of the capacity.
     pub async fn run(self) {
         let shared = &self.shared;
+        tokio::select! {
+            () = shared.has_adopted.cancelled() => {}
+            () = shared.shutdown.cancelled() => {}
+        }
         let mut wake = shared.store.wakes().dispatch.subscribe();
         let mut started = shared.store.claims_of_started_runs(shared.request.clone());
-        loop {
+        while !shared.shutdown.is_cancelled() {
             let wait = match self.pass().await {
                 Ok(_) => TICK,
                 Err(error) => {
@@ -124,9 +132,6 @@ impl Dispatcher {
                     () = &mut pause => break,
                     () = shared.shutdown.cancelled() => break,
                 }
-            }
-            if shared.shutdown.is_cancelled() {
-                break;
             }
         }
         shared.supervisors.close();
@@ -260,6 +265,11 @@ impl Dispatcher {
     #[must_use]
     pub fn line(&self, attempt: AttemptId) -> Option<Line> {
         self.board().get(&attempt).map(|entry| entry.line.clone())
+    }
+
+    /// Lets it claim: what there was to adopt was adopted.
+    pub fn claim_from_now_on(&self) {
+        self.shared.has_adopted.cancel();
     }
 
     /// Notes that the supervisor of a claim has recorded its end.

@@ -211,6 +211,7 @@ impl Keeper {
             );
         }
         self.dispatcher.take(adopted);
+        self.dispatcher.claim_from_now_on();
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use crate::attempts::assemble::{Adopted, Claim, assemble};
 use crate::attempts::claim::{ClaimRequest, ClaimedRow};
 use crate::encoding;
 use crate::error::{Error, Result};
+use crate::quarantine::{Subject, Weight};
 use crate::runs::state::reference;
 use crate::store::Store;
 
@@ -136,25 +137,38 @@ impl Store {
         Ok(left.collect())
     }
 
-    /// The attempts of a daemon that were asked to stop and have not ended, and why.
+    /// The attempts of a daemon that were asked to stop and have not ended, and why. A run whose request cannot be
+    /// read is held back, and the others are told.
     ///
     /// # Errors
     /// Trouble with the database.
     pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<(AttemptId, Fence, Reason)>> {
         let rows = sqlx::query!(
-            r#"select id, fence as "fence!", stop_code, stop_message from attempt
-            where owner = $1 and state in ('claimed', 'running') and stop_requested_at is not null"#,
+            r#"select a.id, a.run, a.fence as "fence!", a.stop_code, a.stop_message,
+                exists (select from quarantine q where q.run = a.run and q.held_at is not null) as "is_held_back!"
+            from attempt a
+            where a.owner = $1 and a.state in ('claimed', 'running') and a.stop_requested_at is not null"#,
             daemon.0
         )
         .fetch_all(&self.core.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let what = || format!("the stop request of attempt {}", row.id);
-                let reason = encoding::reason(row.stop_code, row.stop_message, what)?
-                    .ok_or_else(|| Error::corrupt(what(), "it has no reason"))?;
-                Ok((AttemptId(row.id), Fence(row.fence), reason))
-            })
-            .collect()
+        let mut requests = Vec::with_capacity(rows.len());
+        for row in rows {
+            let what = || format!("the stop request of attempt {}", row.id);
+            let reason =
+                encoding::reason(row.stop_code, row.stop_message, what).and_then(|reason| {
+                    reason.ok_or_else(|| Error::corrupt(what(), "it has no reason"))
+                });
+            match reason {
+                Ok(reason) => requests.push((AttemptId(row.id), Fence(row.fence), reason)),
+                Err(_) if row.is_held_back => {}
+                Err(error) => {
+                    let subject = Subject::Run(RunId(row.run));
+                    self.record_trouble(subject, "stopping", &error.to_string(), Weight::Certain)
+                        .await?;
+                }
+            }
+        }
+        Ok(requests)
     }
 }

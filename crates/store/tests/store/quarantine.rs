@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::ReasonCode;
-use trainyard_core::run::RunPhase;
+use trainyard_core::run::{CancelledBy, RunPhase};
 use trainyard_store::{Claim, PushRecorded, Quarantined, RunFilter, Store, Subject, Weight};
 
 use crate::kit::*;
@@ -31,6 +32,30 @@ async fn poisoned() -> (Place, Store, RunId, RunId) {
         .await;
     let store = place.another().await;
     (place, store, poisoned, good)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_request_that_cannot_be_read_holds_its_run_back_and_the_others_are_passed_on() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    let (sick, well) = (place.start(ids).await, place.start(ids).await);
+    let claims = place.claim(2).await;
+    let by = CancelledBy::Actor("ada".into());
+    for run in [sick, well] {
+        let cancelled = [Event::CancelRequested { by: by.clone() }];
+        place.store.advance(run, &cancelled).await.unwrap();
+    }
+    place
+        .sql("update attempt set stop_code = 'x' where run = 1")
+        .await;
+    let of_well = claims.iter().find(|claim| claim.run.facts.id == well);
+    for _ in 0..2 {
+        let requests = place.store.stop_requests(place.daemon).await.unwrap();
+        let asked: Vec<_> = requests.iter().map(|(attempt, ..)| *attempt).collect();
+        assert_eq!(asked, [of_well.unwrap().attempt]);
+        let held = only(&place.store).await;
+        assert_eq!((held.name, held.failures), (sick.to_string(), 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,9 @@ use utoipa::IntoParams;
 use crate::error::ApiError;
 use crate::state::WebState;
 
-/// The most bytes of one piece.
-const PIECE_AT_MOST: u64 = 1 << 20;
+/// The most bytes of one piece. A piece waits in memory until its reader takes it, several times as large where it is
+/// no text.
+const PIECE_AT_MOST: u64 = 256 << 10;
 
 /// The longest wait for more.
 const WAIT_AT_MOST: u64 = 50;
