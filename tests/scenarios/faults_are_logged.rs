@@ -32,7 +32,12 @@ fn a_lost_attempt_is_told_with_its_own_ids_and_no_others() {
     let [line] = told.as_slice() else {
         panic!("told {} times: {log}", told.len());
     };
-    for wanted in [&format!("run.id={run}"), "stage=third", "attempt.id=", "lost"] {
+    for wanted in [
+        &format!("run.id={run}"),
+        "stage=third",
+        "attempt.id=",
+        "lost",
+    ] {
         assert!(line.contains(wanted), "{wanted}: {line}");
     }
     // A stage of a chain is claimed at the end of the one before, and is none of it.

@@ -22,6 +22,10 @@ const TARGET: &str = "0 crashes, nothing spoilt, resumed 30 s after there is roo
 /// How soon all must be done once there is room.
 const RESUMED: Duration = Duration::from_secs(30);
 
+/// What is free on the disk of artifacts, and whether that keeps the daemon from starting anything.
+const FREE: &str = "trainyard_free_bytes{place=\"artifacts\"}";
+const PAUSED: &str = "trainyard_claims_paused{kind=\"space\"}";
+
 /// Takes all the room of a disk for as long as the file is there.
 fn fill(disk: Option<&LoopDisk>) -> std::path::PathBuf {
     disk.expect("a disk of its own").fill()
@@ -113,8 +117,18 @@ fn an_output_without_room_is_made_again_once_there_is_some() {
             until_why(fleet, run, "the disk of artifacts has less than ");
             let (state, reasons) = fleet.first().get().readiness();
             assert_eq!(state, "degraded", "{reasons}");
+            let daemon = fleet.first().get();
+            let (free_bytes, paused) = (daemon.figure(FREE), daemon.figure(PAUSED));
+            assert!(free_bytes < 1e6 && paused == 1.0, "{free_bytes}, {paused}");
             let recovery = free(fleet, &filling, &[run]);
             let shown = fleet.finished(run, BOUND);
+            let daemon = fleet.first().get();
+            until("figures of a disk with room", BOUND, || {
+                match (daemon.figure(FREE), daemon.figure(PAUSED)) {
+                    (free, 0.0) if free > 1e8 => Ok(()),
+                    told => Err(format!("{told:?}")),
+                }
+            });
             let mut violations: Vec<String> = not_succeeded(fleet, run).into_iter().collect();
             let first = &stage(&shown, "large")["attempts"][0];
             if first["state"] != "errored" || first["reason"]["code"] != "storage" {

@@ -1,11 +1,12 @@
 //! F24: a stage prints a line without end, a vast log, as fast as it can, or what is no text, and viewers of its
-//! log do not read. The stage goes on at its pace, the daemon does not swell, the engine's own log stays bounded,
-//! other runs pass by, and what is kept has its beginning, its end, and a mark where something was left out.
+//! log have asked for more than anybody can keep for them, and do not read. The stage goes on at its pace, the
+//! daemon does not swell, the engine's own log stays bounded, other runs pass by, and what is kept has its beginning,
+//! its end, and a mark where something was left out.
 //!
 //! `RIG_LINE_MIB`, `RIG_LOG_MIB`, `RIG_LINES` and `RIG_BINARY_MIB` say how much is printed.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+mod viewers;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use trainyard_rig::trials::{Trial, Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
 
+use self::viewers::{VIEWERS, Viewers};
 use crate::{BOUND, tell, timed};
 
 /// What the daemon may grow by.
@@ -31,8 +33,8 @@ const KEPT: u64 = (16 << 20) + (1 << 20);
 /// machine is busy with printing.
 const BESIDE: Duration = Duration::from_secs(10);
 
-/// How many do not read.
-const VIEWERS: usize = 20;
+/// What is printed before the viewers come, in MiB: what they ask for and do not read.
+const PREFACE: u64 = 3;
 
 /// Tries one way to print.
 fn printing(what: &str, print: &str, mebibytes: u64) {
@@ -46,7 +48,9 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
         |trial: Trial| {
             let mut fleet = Fleet::start(&FleetOptions::new(trial.seed), |witness| {
                 let gate = witness.gate();
-                let prints = witness.script(&format!("{gate}; {print}"));
+                let line = "of the preface ".repeat(6);
+                let preface = format!("yes {line} | head -c {}; echo", PREFACE << 20);
+                let prints = witness.script(&format!("{preface}; {gate}; {print}"));
                 let beside = witness.script("true");
                 vec![
                     (
@@ -74,6 +78,8 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
         },
         |_, fleet| {
             let bound = BOUND + Duration::from_secs(mebibytes);
+            let quiet = beside(fleet);
+            let before = fleet.first().memory();
             let run = fleet.trigger();
             let attempt = format!("{run}.prints.1");
             let account = || fleet.witness.accounts().get(&attempt).copied().unwrap_or_default();
@@ -84,10 +90,18 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
                 if found.is_empty() { Err(found) } else { Ok(found) }
             });
             let folder = fleet.engine.folder_of(&container);
-            let quiet = beside(fleet);
-            let viewers: Vec<TcpStream> = (0..VIEWERS).map(|_| viewer(fleet, run)).collect();
-            let before = fleet.first().memory();
-            let (mut memory, mut spill) = (before, 0);
+            until("the preface, stored", BOUND, || match stored(fleet, run) {
+                stored if stored >= PREFACE << 20 => Ok(()),
+                stored => Err(stored.to_string()),
+            });
+            let path = format!("/api/v1/runs/{run}/stages/prints/log");
+            let viewers = Viewers::of(fleet.first().get(), &path, PREFACE);
+            until("viewers who hold back their answers", BOUND, || match viewers.held_back() {
+                VIEWERS => Ok(()),
+                less => Err(less.to_string()),
+            });
+            let (mut memory, mut spill, mut held_back) = (fleet.first().memory(), 0, 0);
+            let for_viewers = memory.saturating_sub(before);
             let ended = AtomicBool::new(false);
             let (mut slowest, mut passed) = (Duration::ZERO, 0);
             fleet.witness.open(run);
@@ -109,6 +123,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
                         if account().ends == 1 { Ok(()) } else { Err("not yet".to_owned()) }
                     });
                     printed = begun.elapsed();
+                    held_back = viewers.held_back();
                     until("the end of its run", bound, || {
                         memory = fleet.first().memory().max(memory);
                         let state = fleet.cluster.sql(&format!("select finished_at is not null from run where id = {run}"));
@@ -126,12 +141,17 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             if shown["state"] != "succeeded" {
                 violations.push(format!("the run did not succeed: {shown}"));
             }
+            if held_back < VIEWERS {
+                violations.push(format!("only {held_back} viewers held their answers back to the end"));
+            }
             let growth = memory.saturating_sub(before);
             let stored = stored(fleet, run);
             tell(&format!(
-                "F24 {what}: printed in {printed:.1?}, read {recovery:.1?} later, grew by {} MiB, at most {} MiB in the \
-                 engine's log, {} MiB kept; a run beside took {slowest:.2?} at most ({passed} of them, {quiet:.2?} before)",
+                "F24 {what}: printed in {printed:.1?}, read {recovery:.1?} later, grew by {} MiB, of \
+                 which {} for viewers, {held_back} of whom held back; at most {} MiB in the engine's log, {} MiB kept; \
+                 a run beside took {slowest:.2?} at most ({passed} of them, {quiet:.2?} before)",
                 growth >> 20,
+                for_viewers >> 20,
                 spill >> 20,
                 stored >> 20,
             ));
@@ -147,7 +167,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             if slowest > BESIDE + 4 * quiet {
                 violations.push(format!("a run beside took {slowest:?}"));
             }
-            violations.extend(judge_log(fleet, run, mebibytes));
+            violations.extend(judge_log(fleet, run, PREFACE + mebibytes));
             Verdict {
                 violations,
                 recovery: Some(recovery),
@@ -211,21 +231,6 @@ fn judge_log(fleet: &Fleet, run: i64, mebibytes: u64) -> Vec<String> {
         violations.push(format!("{marks} marks tell that something was left out"));
     }
     violations
-}
-
-/// Asks for a log, and never reads the answer.
-fn viewer(fleet: &Fleet, run: i64) -> TcpStream {
-    let daemon = fleet.first().get();
-    let address = daemon.url().trim_start_matches("http://");
-    let mut connection = TcpStream::connect(address).unwrap();
-    let token = daemon.token();
-    write!(
-        connection,
-        "GET /api/v1/runs/{run}/stages/prints/log?wait_seconds=50 HTTP/1.1\r\nHost: {address}\r\n\
-         Authorization: Bearer {token}\r\n\r\n"
-    )
-    .unwrap();
-    connection
 }
 
 #[test]

@@ -39,6 +39,11 @@ fn what_was_taken_over_from_a_paused_daemon_is_not_its_own_any_more() {
         |trial, fleet| {
             let run = fleet.trigger();
             let pid = fleet.daemons[1].get().pid();
+            let lost = |fleet: &Fleet| {
+                let daemon = fleet.daemons[1].get();
+                daemon.figure("trainyard_leases_lost_total")
+            };
+            let lost_before = lost(fleet);
             let owned = |fleet: &Fleet| {
                 fleet.cluster.sql(&format!(
                     "select count(*) from attempt a join daemon d on d.id = a.owner
@@ -59,6 +64,10 @@ fn what_was_taken_over_from_a_paused_daemon_is_not_its_own_any_more() {
             });
             std::thread::sleep((LEASE * 2).saturating_sub(recovery));
             fleet.daemons[1].thaw();
+            until("the figure of leases lost", BOUND, || match lost(fleet) {
+                lost if lost > lost_before => Ok(()),
+                lost => Err(lost.to_string()),
+            });
             let mut verdict = judge(fleet, run, Some(recovery));
             if recovery > TAKEOVER {
                 verdict

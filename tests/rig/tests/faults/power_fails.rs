@@ -11,6 +11,9 @@ use crate::{BOUND, tell, timed};
 
 const STAGES: usize = 8;
 
+/// Attempts whose end could not be proved, since the daemon started.
+const LOST: &str = "trainyard_attempts_finished_total{outcome=\"lost\"}";
+
 /// After a power cut Docker 20.10 has been seen to answer nothing more about a container, until it was restarted.
 const HUNG: Duration = Duration::from_secs(120);
 
@@ -33,7 +36,7 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
     let summary = trials.run(
         |trial| {
             Fleet::with_wide_dag(&FleetOptions::new(trial.seed), STAGES, |_| {
-                "sleep 1".to_owned()
+                "sleep 4".to_owned()
             })
         },
         |trial, fleet| {
@@ -42,6 +45,10 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
             std::thread::sleep(trial.dice().between(Duration::ZERO, Duration::from_secs(5)));
             fleet.first_mut().kill();
             fleet.engine.kill(Killed::Everything);
+            // Nobody has changed it since.
+            let under_way = fleet.cluster.sql(&format!(
+                "select count(*) from attempt where run = {run} and state in ('claimed', 'running')"
+            ));
             fleet.engine.up();
             fleet.first_mut().start();
             let (_, recovery) = timed(|| {
@@ -55,8 +62,20 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
                 }
                 fleet.finished(run, BOUND)
             });
+            let mut violations = fleet.violations();
+            // The daemon before has counted nothing of this run: it died first.
+            let lost = fleet.cluster.sql(&format!(
+                "select count(*) from attempt where run = {run} and outcome = 'lost'"
+            ));
+            let figure = fleet.first().get().figure(LOST);
+            tell(&format!(
+                "F14: {under_way} attempts under way at a power cut, {lost} lost"
+            ));
+            if figure.to_string() != lost {
+                violations.push(format!("{figure} lost by the figure, and {lost} in truth"));
+            }
             Verdict {
-                violations: fleet.violations(),
+                violations,
                 recovery: Some(recovery),
             }
         },

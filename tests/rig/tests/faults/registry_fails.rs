@@ -1,10 +1,11 @@
-//! F27: the registry of images refuses, is out of order, slow or silent, and an image that was there goes away.
-//! What may pass is tried again by the retry rule, what will not is told at once, nothing is stuck longer than
-//! a pull may be idle, and nobody else waits for it.
+//! F27: the registry of images refuses, is out of order, slow or silent, or hangs up in the middle of a layer, and an
+//! image that was there goes away. What may pass is tried again by the retry rule, what will not is told at once,
+//! nothing is stuck longer than a pull may be idle, and nobody else waits for it.
 
 use std::time::Duration;
 
 use serde_json::Value;
+use trainyard_rig::engine::EngineOptions;
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::proxy::{Action, Matcher, Rule};
 use trainyard_rig::registry::{Fault, Part, Registry};
@@ -49,7 +50,9 @@ const fn case(name: &'static str, part: Part, fault: Fault, told: Told) -> Case 
     }
 }
 
-const REFUSALS: [Case; 5] = [
+const BROKEN: &str = "could not be fetched from its registry";
+
+const REFUSALS: [Case; 7] = [
     case(
         "too-many",
         Part::Manifest,
@@ -60,7 +63,13 @@ const REFUSALS: [Case; 5] = [
         "out-of-order",
         Part::Manifest,
         Fault::Status(503),
-        Told::Retried("could not be fetched from its registry"),
+        Told::Retried(BROKEN),
+    ),
+    case(
+        "at-a-loss",
+        Part::Manifest,
+        Fault::Status(500),
+        Told::Retried(BROKEN),
     ),
     case(
         "unknown",
@@ -74,7 +83,14 @@ const REFUSALS: [Case; 5] = [
         Fault::Status(401),
         Told::Final("without a login"),
     ),
+    // Once, which the engine makes up for; and for longer than it tries again.
     case("cut", Part::Layer, Fault::Half, Told::Unnoticed),
+    case(
+        "cut-for-long",
+        Part::Layer,
+        Fault::Half,
+        Told::Retried(BROKEN),
+    ),
 ];
 
 const SILENCE: &str = "made no progress for 4 s";
@@ -108,6 +124,10 @@ const SILENCES: [Case; 3] = [
 fn fleet(seed: u64, registry: &Registry, cases: &[Case]) -> Fleet {
     let options = FleetOptions {
         more: format!("docker.pull_idle = \"{IDLE}s\""),
+        engine: EngineOptions {
+            download_attempts: Some(1),
+            ..EngineOptions::default()
+        },
         ..FleetOptions::new(seed)
     };
     Fleet::start(&options, |witness| {

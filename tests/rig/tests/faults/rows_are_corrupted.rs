@@ -13,7 +13,7 @@ use trainyard_tests::daemon::items;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
-use trainyard_tests::wait::until;
+use trainyard_tests::wait::{until, until_true};
 
 use self::corruptions::{Becomes, DAGS, REPOS, RUNS};
 use crate::{BOUND, tell, timed};
@@ -21,7 +21,7 @@ use crate::{BOUND, tell, timed};
 /// How soon a run ends that nothing is wrong with.
 const GOES_ON: Duration = Duration::from_secs(15);
 
-/// How long it may take until everything was looked at: a repo is, at the latest, after a minute.
+/// How long it may take until everything was looked at on a busy machine: repos are every ten seconds here.
 const HELD_BACK: Duration = Duration::from_secs(90);
 
 fn name(class: &str, number: usize) -> String {
@@ -38,7 +38,7 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n"
         );
         (format!("dags/{name}.yaml"), text)
     };
-    let mut files = vec![file("dag", &well)];
+    let mut files = vec![file("dag", &well), file("long", &held)];
     files.extend((0..RUNS.len()).map(|number| file(&name("run", number), &held)));
     files.extend((0..DAGS.len()).map(|number| file(&name("sick", number), &well)));
     files
@@ -137,6 +137,32 @@ fn goes_on(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
     took
 }
 
+/// Cancels a good run that waits at its gate, and returns how long it took to end.
+fn is_cancelled(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
+    let dag = format!("{REPO}/long");
+    let run = fleet.first().get().json(&["dag", "trigger", &dag]);
+    let run = run["id"].as_i64().unwrap();
+    until_true("the start of what is cancelled", BOUND, || {
+        let accounts = fleet.witness.accounts();
+        accounts.contains_key(&format!("{run}.say.1"))
+    });
+    let cancel = ["run", "cancel", &run.to_string()];
+    let _ = fleet.first().get().cli(&cancel).good();
+    let begun = Instant::now();
+    let has_ended = format!("select phase = 'finished' from run where id = {run}");
+    // One that is not passed on is no reason not to look at all else.
+    while fleet.cluster.sql(&has_ended) != "t" && begun.elapsed() < GOES_ON * 2 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let took = begun.elapsed();
+    fleet.witness.open(run);
+    let ended = fleet.finished(run, BOUND);
+    if ended["state"] != "cancelled" {
+        violations.push(format!("a good run was cancelled, and ended so: {ended}"));
+    }
+    took
+}
+
 /// What people ask for, which has to be answered whatever is in it.
 const ASKED: [&[&str]; 6] = [
     &["run", "list"],
@@ -147,6 +173,46 @@ const ASKED: [&[&str]; 6] = [
     &["repo", "show", REPO],
 ];
 
+/// What is held back.
+fn held(fleet: &Fleet) -> Vec<String> {
+    let rows = fleet
+        .cluster
+        .sql("select subject from quarantine where held_at is not null");
+    rows.lines().map(ToOwned::to_owned).collect()
+}
+
+/// What is held back without a reason of its own: whatever is wrong with others must not do that.
+fn held_in_vain(tried: &[Tried], held: &[String]) -> Vec<String> {
+    let has_reason = |subject: &&String| {
+        tried
+            .iter()
+            .any(|tried| tried.subject == **subject && tried.becomes == Becomes::Held)
+    };
+    held.iter()
+        .filter(|subject| !has_reason(subject))
+        .map(|subject| format!("held back, and nothing of its own is the reason: {subject}"))
+        .collect()
+}
+
+/// Opens the gates of all runs. Those to which nothing has happened go on to their ends.
+fn let_go_on(fleet: &Fleet, runs: &[i64], tried: &[Tried]) -> Vec<String> {
+    for run in runs {
+        fleet.witness.open(*run);
+    }
+    let whole = runs.iter().zip(tried).filter(|(_, tried)| tried.refused);
+    whole
+        .filter_map(|(run, tried)| {
+            let ended = fleet.finished(*run, BOUND);
+            (ended["state"] != "succeeded").then(|| {
+                format!(
+                    "it ended so, though the database refused {}: {ended}",
+                    tried.sql
+                )
+            })
+        })
+        .collect()
+}
+
 /// What is wrong with how the daemon copes.
 fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
     let mut violations = Vec::new();
@@ -154,12 +220,6 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
         .iter()
         .filter(|tried| tried.becomes == Becomes::Held && !tried.refused)
         .collect();
-    let held = || {
-        let rows = fleet
-            .cluster
-            .sql("select subject from quarantine where held_at is not null");
-        rows.lines().map(ToOwned::to_owned).collect::<Vec<_>>()
-    };
     let missing = |held: &[String]| -> Vec<String> {
         let left = expected
             .iter()
@@ -167,10 +227,10 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
         left.map(|tried| tried.sql.clone()).collect()
     };
     let begun = Instant::now();
-    while !missing(&held()).is_empty() && begun.elapsed() < HELD_BACK {
+    while !missing(&held(fleet)).is_empty() && begun.elapsed() < HELD_BACK {
         std::thread::sleep(Duration::from_millis(200));
     }
-    let held = held();
+    let held = held(fleet);
     for sql in missing(&held) {
         violations.push(format!("not held back: {sql}"));
     }
@@ -179,14 +239,13 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
             violations.push(format!("refused: {}, for {}", tried.refused, tried.sql));
         }
     }
-    for subject in &held {
-        let own = |tried: &&Tried| tried.subject == *subject;
-        // Their DAG version's runs and schedules may both be held back.
-        if !tried.iter().any(|tried| own(&tried)) {
-            violations.push(format!(
-                "held back, and nothing is wrong with it: {subject}"
-            ));
-        }
+    violations.extend(held_in_vain(tried, &held));
+    let quarantines = fleet.first().get().figure("trainyard_quarantines");
+    if held.is_empty() || format!("{quarantines}") != held.len().to_string() {
+        let held = held.len();
+        violations.push(format!(
+            "{quarantines} quarantines by the figure, and {held} in truth"
+        ));
     }
     let listed = fleet.first().get().json(&["quarantine", "list"]);
     let told = items(&listed).iter().filter(|item| {
@@ -220,6 +279,7 @@ fn what_cannot_be_read_concerns_nobody_else() {
         |trial| {
             let options = FleetOptions {
                 parallelism: 100,
+                more: "poll_every = \"10s\"\nstage.grace = \"2s\"\n".to_owned(),
                 ..FleetOptions::new(trial.seed)
             };
             let place = Place::new();
@@ -256,15 +316,22 @@ fn what_cannot_be_read_concerns_nobody_else() {
             let refused = tried.iter().filter(|tried| tried.refused).count();
             let ((), recovery) = timed(|| fleet.first_mut().start());
             let after = goes_on(fleet, &mut violations);
+            let cancelled = is_cancelled(fleet, &mut violations);
             violations.extend(judged(fleet, &tried));
             // What was held back is not read again, and what ended has ended.
             fleet.first_mut().restart_after(Duration::ZERO);
             let again = goes_on(fleet, &mut violations);
-            for took in [after, again] {
+            for (what, took) in [
+                ("took", after),
+                ("took", again),
+                ("was cancelled, and took", cancelled),
+            ] {
                 if took > GOES_ON {
-                    violations.push(format!("a good run took {took:?}"));
+                    violations.push(format!("a good run {what} {took:?}"));
                 }
             }
+            violations.extend(let_go_on(fleet, &runs, &tried));
+            violations.extend(held_in_vain(&tried, &held(fleet)));
             if fleet.first().log().contains("panicked") {
                 violations.push("something panicked; the daemon's log says what".to_owned());
             }
@@ -272,12 +339,10 @@ fn what_cannot_be_read_concerns_nobody_else() {
                 violations.push(format!("ran more than once: {attempt}"));
             }
             tell(&format!(
-                "F23: {total} corruptions, {refused} refused by the database; a good run took {before:?}, with \
-                 them {after:?}, after another start {again:?}"
+                "F23: {total} corruptions, {refused} refused by the database; {} subjects held back; a good run took \
+                 {before:.1?}, with them {after:.1?}, cancelled {cancelled:.1?}, after another start {again:.1?}",
+                held(fleet).len()
             ));
-            for run in runs {
-                fleet.witness.open(run);
-            }
             Verdict {
                 violations,
                 recovery: Some(recovery),

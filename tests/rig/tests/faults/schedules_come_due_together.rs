@@ -7,11 +7,11 @@
 use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
-use trainyard_rig::prober::Prober;
+use trainyard_rig::prober::{Answers, Prober};
 use trainyard_rig::programme::argument;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
-use trainyard_tests::wait::until;
+use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, tell};
 
@@ -22,8 +22,11 @@ const LONG_SCHEDULES: u64 = 10_000;
 /// How long after their moment all runs are there.
 const ALL_THERE: Duration = Duration::from_secs(30);
 
-/// 99 of 100 answers of the API come so soon.
+/// 99 of 100 answers of the API come so soon, from the moment when all are due.
 const ANSWERED: Duration = Duration::from_millis(300);
+
+/// And every one.
+const ANSWERED_AT_MOST: Duration = Duration::from_secs(1);
 
 /// What the daemon has in RAM at the most.
 const MEMORY: u64 = 200 << 20;
@@ -63,8 +66,7 @@ fn multiply(fleet: &Fleet, count: u64) {
 struct Herd {
     there: Duration,
     ended: Duration,
-    answered: Duration,
-    unanswered: usize,
+    answered: Answers,
     memory: u64,
     overtaken: u32,
 }
@@ -75,6 +77,11 @@ fn stampede(fleet: &Fleet, count: u64) -> Herd {
     let _ = fleet.cluster.sql(
         "update schedule set next_tick = date_trunc('second', clock_timestamp()) + interval '12 s'",
     );
+    let due = fleet.cluster.sql("select min(next_tick) from schedule");
+    until_true("the moment", BOUND, || {
+        let is_now = format!("select clock_timestamp() >= '{due}'");
+        fleet.cluster.sql(&is_now) == "t"
+    });
     let prober = Prober::start(fleet.first().get(), "/api/v1/runs");
     let begun = Instant::now();
     let mut memory = 0;
@@ -105,8 +112,7 @@ fn stampede(fleet: &Fleet, count: u64) -> Herd {
             "select extract(epoch from max(r.finished_at) - min(r.logical_time)) from run r
              join cause c on c.id = r.cause where c.kind = 'schedule'",
         ),
-        answered: answers.percentile(99).unwrap_or_default(),
-        unanswered: answers.bad,
+        answered: answers,
         memory,
         overtaken: fleet
             .cluster
@@ -128,7 +134,7 @@ fn every_tick_of_a_herd_has_its_run() {
     let count = argument("RIG_SCHEDULES", SCHEDULES, LONG_SCHEDULES);
     let trials = Trials::new(
         &format!("F20 {count} schedules due at once"),
-        "every tick one run, in 30 s; API p99 300 ms; 200 MiB",
+        "every tick one run, in 30 s; API p99 300 ms, all in 1 s; 200 MiB",
         1,
     );
     let summary = trials.run(
@@ -148,13 +154,15 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
         },
         |_, fleet| {
             let herd = stampede(fleet, count);
+            let (slow, slowest) = (herd.answered.percentile(99), herd.answered.percentile(100));
+            let (slow, slowest) = (slow.unwrap(), slowest.unwrap());
             tell(&format!(
-                "F20: {count} schedules: all runs there after {:?}, ended after {:?}; API p99 {:?}, {} not \
-                 answered; {} MiB; at most {} overtook",
+                "F20: {count} schedules: all runs there after {:?}, ended after {:?}; {} answers of the API \
+                 meanwhile, p99 {slow:?}, the slowest {slowest:?}, {} not given; {} MiB; at most {} overtook",
                 herd.there,
                 herd.ended,
-                herd.answered,
-                herd.unanswered,
+                herd.answered.times.len(),
+                herd.answered.bad,
                 herd.memory >> 20,
                 herd.overtaken
             ));
@@ -178,10 +186,10 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
             if herd.there > ALL_THERE {
                 violations.push(format!("all runs were there after {:?}", herd.there));
             }
-            if herd.answered > ANSWERED || herd.unanswered > 0 {
+            if slow > ANSWERED || slowest > ANSWERED_AT_MOST || herd.answered.bad > 0 {
                 violations.push(format!(
-                    "the API answered in {:?}, and {} times not",
-                    herd.answered, herd.unanswered
+                    "the API answered in {slow:?} (p99), {slowest:?} at most, and {} times not",
+                    herd.answered.bad
                 ));
             }
             if herd.memory > MEMORY {

@@ -1,7 +1,7 @@
-//! F21: a webhook comes fifty times, webhooks come in another order than the pushes, 200 of them come in a
-//! second, and the daemon dies over one between storing and answering it. Whatever was acknowledged is there
-//! once, with one result, and no push starts two runs. Repos are looked at by themselves once an hour: what
-//! starts a run here is a webhook.
+//! F21: a webhook comes fifty times, webhooks come in another order than the pushes, and long after newer ones or
+//! after the end of what they started, 200 of them come in a second, and the daemon dies over one between storing
+//! and answering it. Whatever was acknowledged is there once, with one result, no push starts two runs, and the
+//! branch does not go back. Repos are looked at by themselves once an hour: what starts a run here is a webhook.
 //!
 //! `RIG_BURST_SECONDS` is how long 200 a second come.
 
@@ -94,7 +94,9 @@ impl Forge<'_> {
 
     /// Waits until everything that came was dealt with and every run has ended.
     fn settle(&mut self) {
-        self.seen.push(self.head.clone());
+        if !self.seen.contains(&self.head) {
+            self.seen.push(self.head.clone());
+        }
         let open = "select (select count(*) from delivery where processed_at is null)
             + (select count(*) from run where phase <> 'finished')";
         until("the end of all", BOUND, || {
@@ -113,15 +115,47 @@ impl Forge<'_> {
         answers
     }
 
+    /// The newest is told of first, or second; once all were dealt with and their runs have ended, what is long over
+    /// is told of again: by a delivery of its own, and by one that has come before, from the first push to the last.
     fn come_in_another_order(&mut self, dice: &mut Dice) {
         let mut deliveries: Vec<Delivery> = ["first", "second", "third"]
             .map(|name| self.push(name))
             .into();
+        let inverted = deliveries.clone();
         // The one that tells of the first push never comes first.
         deliveries.rotate_left(1 + usize::from(dice.chance(0.5)));
         let answers = send(&self.url(), &deliveries, EVERY);
         self.take(&deliveries, &answers);
         self.settle();
+        let before = self.state();
+        for told in inverted {
+            let stale = Delivery {
+                id: format!("{}-stale", told.id),
+                ..told.clone()
+            };
+            self.come_after_all(&[stale, told]);
+        }
+        let after = self.state();
+        if before != after {
+            self.violations.push(format!(
+                "deliveries of what was long over made {before} to {after}"
+            ));
+        }
+    }
+
+    /// Sends these and waits until they were dealt with.
+    fn come_after_all(&mut self, deliveries: &[Delivery]) {
+        let answers = send(&self.url(), deliveries, EVERY);
+        self.take(deliveries, &answers);
+        self.settle();
+    }
+
+    /// How many runs there are, and where the branch points.
+    fn state(&self) -> String {
+        self.fleet.cluster.sql(
+            "select (select count(*) from run) || ' runs at '
+                || (select string_agg(sha, ' ') from repo_ref where branch = 'main')",
+        )
     }
 
     /// Distinct deliveries that all tell of the same push, as a forge with many hooks sends them.

@@ -3,11 +3,11 @@
 /// What becomes of a corruption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Becomes {
-    /// The database refuses it.
+    /// The database refuses it, and nothing has happened to its subject.
     Refused,
     /// Its subject is held back.
     Held,
-    /// Nothing that concerns anybody else.
+    /// Nothing that holds anybody back, its subject included: that is told with the row, or goes on all the same.
     Alone,
 }
 
@@ -201,7 +201,7 @@ pub(super) const DAGS: [Corruption; 9] = [
 ];
 
 /// Of a repo.
-pub(super) const REPOS: [Corruption; 13] = [
+pub(super) const REPOS: [Corruption; 14] = [
     ("update repo set url = E'\\x01://nowhere' where id = '$repo'", Alone),
     ("update repo set credentials = '\\xdead' where id = '$repo'", Held),
     ("update repo set webhook_secret = '\\xdead' where id = '$repo'", Alone),
@@ -216,5 +216,6 @@ pub(super) const REPOS: [Corruption; 13] = [
     ("insert into secret values ('$repo', E'\\n', '\\xdead', now())", Alone),
     ("insert into daemon (id, host, pid, version, started_at, lease_until, troubles)
         values (gen_random_uuid(), '', -1, '', now(), now() + interval '1 hour', '[{\"x\": 1}]')", Alone),
+    ("update daemon set lease_until = null", Refused),
     ("update leader set daemon = gen_random_uuid(), term = 5", Alone),
 ];
