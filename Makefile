@@ -40,7 +40,7 @@ bench: setup ## Trainyard against a bare Docker loop, as ratios measured in the 
 
 chaos: setup ## the fault programme's gate: faults by the rig, histories by the simulation
 	$(CARGO) build --locked --package trainyard --features fail-points
-	$(CARGO) test --locked --package trainyard-simulation --package trainyard-rig
+	$(CARGO) test --locked --package trainyard-simulation --package trainyard-rig -- --test-threads 3
 
 chaos-long: setup ## all of it: HOURS=8 SEED=7 RIG_TRIALS_F2=3000; the head of deploy/chaos-long.sh lists the rest
 	deploy/chaos-long.sh

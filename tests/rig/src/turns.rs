@@ -7,7 +7,7 @@ use crate::programme;
 
 /// How many faults are tried at the same time on a machine: most of the time something is waited for. In
 /// the long programme, whose figures are published, each has the machine for itself.
-const AT_ONCE: u32 = 2;
+const AT_ONCE: u32 = 3;
 
 /// The time between two looks for a turn.
 const LOOK: Duration = Duration::from_millis(100);
