@@ -1,15 +1,13 @@
 //! A stage that prints much is held up neither by a database that is away nor by viewers who have asked for more
 //! than anybody can keep for them and do not read; the daemon's memory is bounded, and nothing is lost.
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
-
 use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::Daemon;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
 use trainyard_tests::scene::BOUND;
+use trainyard_tests::viewers::Viewers;
 use trainyard_tests::wait::until_true;
 use trainyard_tests::witness::Witness;
 
@@ -17,13 +15,11 @@ use trainyard_tests::witness::Witness;
 /// second than can be read again in the time after which a silent log counts as broken off.
 const LINES: usize = 400_000;
 
-/// What is printed before the viewers come: more than two of the pages that they ask for, of a mebibyte each.
-const PREFACE: usize = 3 << 20;
+/// What is printed before the viewers come, in bytes: what they ask for.
+const PREFACE: u64 = 3 << 20;
 
-/// How many viewers there are, and how many pages each asks for in advance: many times what the kernel keeps of a
-/// connection that nobody reads.
+/// How many viewers there are.
 const VIEWERS: usize = 4;
-const PAGES: usize = 32;
 
 /// What the daemon may need more for the viewers, and while it cannot write, in bytes: less than the stage prints.
 const GROWTH_AT_MOST: u64 = 32 << 20;
@@ -61,9 +57,9 @@ fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
             .is_some_and(|lines| !lines.is_empty())
     });
     let before = memory(&daemon);
-    let viewers: Vec<TcpStream> = (0..VIEWERS).map(|_| viewer(&daemon, &path)).collect();
+    let viewers = Viewers::of(&daemon, &path, PREFACE, VIEWERS);
     until_true("viewers who hold back their answers", BOUND, || {
-        viewers.iter().all(holds_back)
+        viewers.held_back() == VIEWERS
     });
 
     cluster.down("immediate");
@@ -71,7 +67,7 @@ fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
     until_true("all that it prints", BOUND, || {
         witness.count("printed") == 1
     });
-    assert!(viewers.iter().all(holds_back), "to the end");
+    assert_eq!(viewers.held_back(), VIEWERS, "to the end");
     // The database being away is long over for the stage; the daemon has met it on every way.
     until_true("a log that waits", BOUND, || {
         daemon.output().contains("does not take a piece of log")
@@ -92,44 +88,6 @@ fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
         "a line is missing, or is there twice"
     );
     drop(viewers);
-}
-
-/// Asks for a log again and again, and never reads an answer.
-fn viewer(daemon: &Daemon, path: &str) -> TcpStream {
-    let address = daemon.url().trim_start_matches("http://");
-    let mut connection = TcpStream::connect(address).unwrap();
-    let token = daemon.token();
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
-    connection
-        .write_all(request.repeat(PAGES).as_bytes())
-        .unwrap();
-    connection
-}
-
-/// Whether the kernel has something from the daemon for a viewer that it cannot deliver.
-fn holds_back(viewer: &TcpStream) -> bool {
-    let theirs = as_listed(viewer.peer_addr().unwrap());
-    let ours = as_listed(viewer.local_addr().unwrap());
-    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    sockets.lines().any(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        // The daemon's end of it; what stands first of the two queues is to be sent.
-        words.next() == Some(&theirs)
-            && words.next() == Some(&ours)
-            && words
-                .nth(1)
-                .is_some_and(|queues| !queues.starts_with("00000000:"))
-    })
-}
-
-/// An address as the kernel lists it.
-fn as_listed(address: SocketAddr) -> String {
-    let SocketAddr::V4(address) = address else {
-        panic!("{address} is listed elsewhere");
-    };
-    let host = u32::from_ne_bytes(address.ip().octets());
-    format!("{host:08X}:{:04X}", address.port())
 }
 
 /// What it has in memory, in bytes.

@@ -19,6 +19,7 @@ pub mod remote;
 pub mod scene;
 pub mod shown;
 pub mod small_disk;
+pub mod viewers;
 pub mod wait;
 pub mod webhook;
 pub mod witness;

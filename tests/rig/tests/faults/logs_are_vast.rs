@@ -5,8 +5,6 @@
 //!
 //! `RIG_LINE_MIB`, `RIG_LOG_MIB`, `RIG_LINES` and `RIG_BINARY_MIB` say how much is printed.
 
-mod viewers;
-
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,9 +13,9 @@ use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::programme::argument;
 use trainyard_rig::trials::{Trial, Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
+use trainyard_tests::viewers::Viewers;
 use trainyard_tests::wait::{until, until_true};
 
-use self::viewers::{VIEWERS, Viewers};
 use crate::{BOUND, tell, timed};
 
 /// What the daemon may grow by.
@@ -32,6 +30,9 @@ const KEPT: u64 = (16 << 20) + (1 << 20);
 /// How much longer than before, and than four times as long, the run of somebody else may take meanwhile: the
 /// machine is busy with printing.
 const BESIDE: Duration = Duration::from_secs(10);
+
+/// How many viewers do not read.
+const VIEWERS: usize = 20;
 
 /// What is printed before the viewers come, in MiB: what they ask for and do not read.
 const PREFACE: u64 = 3;
@@ -95,7 +96,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
                 stored => Err(stored.to_string()),
             });
             let path = format!("/api/v1/runs/{run}/stages/prints/log");
-            let viewers = Viewers::of(fleet.first().get(), &path, PREFACE);
+            let viewers = Viewers::of(fleet.first().get(), &path, PREFACE << 20, VIEWERS);
             until("viewers who hold back their answers", BOUND, || match viewers.held_back() {
                 VIEWERS => Ok(()),
                 less => Err(less.to_string()),
