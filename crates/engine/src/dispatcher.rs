@@ -294,6 +294,12 @@ impl Dispatcher {
         &self.shared.request
     }
 
+    /// How long a program has between SIGTERM and SIGKILL.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.shared.surroundings.grace
+    }
+
     /// Who claims.
     #[must_use]
     pub fn daemon(&self) -> DaemonId {

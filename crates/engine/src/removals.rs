@@ -14,9 +14,6 @@ use trainyard_store::Store;
 
 use crate::engine_watch::Watched;
 
-/// How long a program that nobody attends to has between SIGTERM and SIGKILL.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
-
 /// How many containers are removed at the same time.
 const AT_ONCE: usize = 16;
 
@@ -25,16 +22,19 @@ const AT_ONCE: usize = 16;
 pub(crate) struct Removals {
     store: Store,
     executor: Watched<AnyExecutor>,
+    /// How long a program that is still there has between SIGTERM and SIGKILL.
+    grace: Duration,
     turns: Arc<Semaphore>,
     tasks: JoinSet<AttemptId>,
     under_way: HashSet<AttemptId>,
 }
 
 impl Removals {
-    pub(crate) fn new(store: Store, executor: Watched<AnyExecutor>) -> Self {
+    pub(crate) fn new(store: Store, executor: Watched<AnyExecutor>, grace: Duration) -> Self {
         Self {
             store,
             executor,
+            grace,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             tasks: JoinSet::new(),
             under_way: HashSet::new(),
@@ -48,12 +48,12 @@ impl Removals {
             return;
         }
         let (store, executor) = (self.store.clone(), self.executor.clone());
-        let turns = Arc::clone(&self.turns);
+        let (turns, grace) = (Arc::clone(&self.turns), self.grace);
         self.tasks.spawn(async move {
             let attempt = handle.attempt;
             // The semaphore is never closed; were it, the removal would only come sooner.
             let _turn = turns.acquire().await;
-            if let Err(error) = remove(&store, &executor, &handle, &status).await {
+            if let Err(error) = remove(&store, &executor, &handle, &status, grace).await {
                 warn!(%attempt, error, "a finished container was not removed; trying again");
             }
             attempt
@@ -83,9 +83,10 @@ async fn remove(
     executor: &Watched<AnyExecutor>,
     handle: &Handle,
     status: &Status,
+    grace: Duration,
 ) -> Result<(), String> {
     if matches!(status, Status::Running { .. }) {
-        let stopped = executor.stop(handle, GRACE).await;
+        let stopped = executor.stop(handle, grace).await;
         stopped.map_err(|error| error.to_string())?;
     }
     let removed = executor.remove(handle).await;

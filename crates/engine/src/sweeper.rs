@@ -22,7 +22,7 @@ use crate::dispatcher::Dispatcher;
 use crate::engine_watch::Watched;
 use crate::keeper::TICK;
 use crate::lease::Lease;
-use crate::removals::{GRACE, Removals};
+use crate::removals::Removals;
 
 /// How long a container unknown to the database is left alone: the row may be on its way.
 const STRANGER_GRACE: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ impl Sweeper {
         dispatcher: Dispatcher,
         lease: Lease,
     ) -> Self {
-        let removals = Removals::new(store.clone(), executor.clone());
+        let removals = Removals::new(store.clone(), executor.clone(), dispatcher.grace());
         Self {
             store,
             executor,
@@ -174,7 +174,8 @@ impl Sweeper {
             return;
         }
         error!(%attempt, container = id, "a container of this installation is unknown to the database; stopping it");
-        if let Err(problem) = self.executor.stop(&container.handle, GRACE).await {
+        let grace = self.dispatcher.grace();
+        if let Err(problem) = self.executor.stop(&container.handle, grace).await {
             warn!(%attempt, error = %problem, "an unknown container was not stopped");
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::outcome::Reason;
+use trainyard_core::transition::TOLD_WITHIN;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::attempts::assemble::{Adopted, Claim, assemble};
@@ -110,7 +111,7 @@ impl Store {
         assemble(&self.core, rows).await
     }
 
-    /// Attempts of daemons that have been gone for a minute, at engines that `request` does not reach: it can take
+    /// Attempts of daemons that have been gone for [`TOLD_WITHIN`], at engines that `request` does not reach: it can take
     /// none of them over. The oldest hundred.
     ///
     /// # Errors
@@ -121,10 +122,11 @@ impl Store {
             from attempt a join daemon d on d.id = a.owner
             where a.state in ('claimed', 'running') and a.executor = $1
                 and a.engine is not null and a.engine is distinct from $2
-                and least(d.lease_until, d.stopped_at) < clock_timestamp() - interval '60 s'
+                and least(d.lease_until, d.stopped_at) < clock_timestamp() - make_interval(secs => $3)
             order by a.run, a.id limit 100"#,
             request.executor,
-            request.engine
+            request.engine,
+            TOLD_WITHIN.as_secs_f64()
         )
         .fetch_all(&self.core.pool)
         .await?;
