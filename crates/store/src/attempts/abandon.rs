@@ -93,6 +93,9 @@ impl Store {
         attempts: &[AttemptId],
         ago: Duration,
     ) -> Result<Vec<AttemptId>> {
+        if attempts.is_empty() {
+            return Ok(Vec::new());
+        }
         let ids: Vec<_> = attempts.iter().map(|attempt| attempt.0).collect();
         let ended = sqlx::query_scalar!(
             "select id from attempt where id = any($1) and state = 'finished'
