@@ -155,7 +155,10 @@ impl LogPump {
                     Heard::Frame(Ok(frame)) => {
                         self.take(&frame, ledger).await?;
                         trouble.went_well();
-                        give_up = give_up.map(|_| Instant::now() + drain);
+                        // An empty one brings nothing nearer to the end: it says that the connection lives.
+                        if !frame.bytes.is_empty() {
+                            give_up = give_up.map(|_| Instant::now() + drain);
+                        }
                         silence = SILENCE;
                         silent_at = give_up.map(|_| Instant::now() + silence);
                     }

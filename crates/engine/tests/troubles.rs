@@ -23,8 +23,8 @@ use trainyard_engine::log_lines::Batch;
 use trainyard_engine::supervisor::{Line, Supervised, Surroundings, supervise};
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
-    AttemptSpec, Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, SpecHash, Status,
+    AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
+    LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
 };
 
 use crate::heard::Heard;
@@ -210,7 +210,10 @@ async fn an_output_that_cannot_be_copied_for_a_while_is_told_and_its_end() {
 #[tokio::test(start_paused = true)]
 async fn a_look_that_hangs_does_not_keep_an_end_from_being_seen() {
     let surroundings = surroundings();
-    let looks_hang = LooksHang(surroundings.executor.clone());
+    let looks_hang = Strange {
+        looks_hang: true,
+        ..Strange::on(&surroundings.executor)
+    };
     let surroundings = surroundings.with_executor(looks_hang);
     let begun = Instant::now();
     let ending = run_on(&surroundings, &fake("sleep=90s"), &Line::new()).await;
@@ -254,12 +257,104 @@ async fn a_program_that_fails_is_no_trouble() {
     assert!(heard.all().is_empty(), "{:?}", heard.all());
 }
 
-/// An engine that never answers when it is asked to look at a container.
-struct LooksHang(Fake);
+/// Runs a stage on an engine that does this when it is asked for a proof; how it ended, and what it took.
+async fn run_unproved(
+    script: &str,
+    proves: Result<Proof, Error>,
+    line: &Line,
+) -> (Ending, Duration) {
+    let surroundings = surroundings();
+    let strange = Strange {
+        proves: Some(proves),
+        ..Strange::on(&surroundings.executor)
+    };
+    let surroundings = surroundings.with_executor(strange);
+    let begun = Instant::now();
+    let ending = run_on(&surroundings, &fake(script), line).await;
+    (ending, begun.elapsed())
+}
 
-impl Executor for LooksHang {
+#[tokio::test(start_paused = true)]
+async fn class_15_an_end_of_which_the_engine_tells_nonsense_for_ever_is_lost_after_minutes() {
+    for kind in [
+        ErrorKind::Engine,
+        ErrorKind::Storage,
+        ErrorKind::Unreachable,
+    ] {
+        let nonsense = Err(Error::new(kind, "the latch is larger than it can be"));
+        let (ending, took) = run_unproved("exit=1", nonsense, &Line::new()).await;
+        assert!(matches!(ending, Ending::Lost(_)), "{kind:?}: {ending:?}");
+        assert!(took < 6 * MINUTE, "{kind:?}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_down_proves_nothing_of_an_end_however_long() {
+    let surroundings = surroundings();
+    let engine = surroundings.executor.clone();
+    let strange = Strange {
+        silent_proofs: true,
+        ..Strange::on(&engine)
+    };
+    let surroundings = surroundings.with_executor(strange);
+    let falls_silent = async {
+        sleep(SECOND).await;
+        engine.set_silent(true);
+        sleep(60 * MINUTE).await;
+        engine.set_silent(false);
+    };
+    let (line, stage) = (Line::new(), fake("sleep=500ms"));
+    let (ending, ()) = tokio::join!(run_on(&surroundings, &stage, &line), falls_silent);
+    assert!(
+        matches!(ending, Ending::Exited { code: 0, .. }),
+        "{ending:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stopped_has_stopped_whatever_its_program_did_to_its_record() {
+    for proves in [Proof::Unproved, Proof::Killed] {
+        let line = Line::new();
+        let stops = async {
+            sleep(MINUTE).await;
+            line.stop(Reason::new(ReasonCode::StageTimeout, "its time is over"));
+        };
+        let ends = run_unproved(r"stubborn\nhang", Ok(proves.clone()), &line);
+        let ((ending, _), ()) = tokio::join!(ends, stops);
+        assert_eq!(ending, Ending::Stopped { code: 137 }, "{proves:?}");
+    }
+    let (ending, _) = run_unproved("sleep=1s", Ok(Proof::Unproved), &Line::new()).await;
+    assert!(
+        matches!(ending, Ending::Lost(_)),
+        "nobody asked: {ending:?}"
+    );
+}
+
+/// An engine that is the fake but for this.
+struct Strange {
+    fake: Fake,
+    /// It never answers when it is asked to look at a container.
+    looks_hang: bool,
+    /// What it says of all ends.
+    proves: Option<Result<Proof, Error>>,
+    /// It tells of no end while the fake is silent.
+    silent_proofs: bool,
+}
+
+impl Strange {
+    fn on(fake: &Fake) -> Self {
+        Self {
+            fake: fake.clone(),
+            looks_hang: false,
+            proves: None,
+            silent_proofs: false,
+        }
+    }
+}
+
+impl Executor for Strange {
     fn kind(&self) -> &'static str {
-        self.0.kind()
+        self.fake.kind()
     }
 
     async fn prepare(
@@ -267,35 +362,44 @@ impl Executor for LooksHang {
         request: &ImageRequest,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        self.0.prepare(request, progress).await
+        self.fake.prepare(request, progress).await
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        self.0.create(spec).await
+        self.fake.create(spec).await
     }
 
     async fn start(&self, handle: &Handle) -> Result<(), Error> {
-        self.0.start(handle).await
+        self.fake.start(handle).await
     }
 
     fn starts_once(&self) -> bool {
-        self.0.starts_once()
+        self.fake.starts_once()
     }
 
-    async fn inspect(&self, _: &Handle) -> Result<Option<Status>, Error> {
-        std::future::pending().await
+    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
+        if self.looks_hang {
+            std::future::pending::<()>().await;
+        }
+        self.fake.inspect(handle).await
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        self.0.wait(handle).await
+        self.fake.wait(handle).await
     }
 
     async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        self.0.prove(handle, seen).await
+        if let Some(proves) = &self.proves {
+            return proves.clone();
+        }
+        if self.silent_proofs {
+            self.fake.ping().await?;
+        }
+        self.fake.prove(handle, seen).await
     }
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        self.0.logs(handle, after).await
+        self.fake.logs(handle, after).await
     }
 
     async fn collect(
@@ -305,22 +409,22 @@ impl Executor for LooksHang {
         to: &Path,
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
-        self.0.collect(handle, output, to, limit).await
+        self.fake.collect(handle, output, to, limit).await
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        self.0.stop(handle, grace).await
+        self.fake.stop(handle, grace).await
     }
 
     async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.0.remove(handle).await
+        self.fake.remove(handle).await
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.0.ping().await
+        self.fake.ping().await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, Error> {
-        self.0.list().await
+        self.fake.list().await
     }
 }

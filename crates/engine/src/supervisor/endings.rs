@@ -41,7 +41,8 @@ pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
             code: exit.code,
             out_of_memory: exit.out_of_memory,
         },
-        Proof::Killed if stopped => Ending::Stopped { code: seen.code },
+        // What it did before it was stopped does not matter: no record is needed.
+        Proof::Killed | Proof::Unproved if stopped => Ending::Stopped { code: seen.code },
         Proof::Killed => Ending::Errored(Reason::new(
             ReasonCode::Killed,
             "its container was killed from outside (by the engine, its host, or a person); cause unknown",

@@ -16,8 +16,32 @@ use crate::ledger::Ledger;
 /// up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long an engine that answers others may not tell of a container that has ended, before that counts as all
+/// that there is to learn. What comes from a container keeps no attempt from ending.
+const ENDED: Duration = Duration::from_secs(5 * 60);
+
 /// How long an absence must last, over at least two looks, before a container counts as gone.
 const ABSENCE: Duration = Duration::from_secs(2);
+
+/// Waiting for what an engine has to tell of a container that has ended. Where the engine does not answer at
+/// all, that proves nothing about the container, and is waited out.
+#[derive(Debug, Default)]
+pub(super) struct AfterEnd {
+    silent_since: Option<Instant>,
+}
+
+impl AfterEnd {
+    /// A call about the container failed; whether it is no use to ask again.
+    pub(super) async fn is_over(&mut self, executor: &impl Executor, error: &Error) -> bool {
+        let answers = error.kind != ErrorKind::Unreachable || executor.ping().await.is_ok();
+        if !answers {
+            self.silent_since = None;
+            return false;
+        }
+        let since = *self.silent_since.get_or_insert_with(Instant::now);
+        since.elapsed() >= ENDED
+    }
+}
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     /// Calls until it succeeds, trouble that may pass is over, or a stop is asked for.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::warn;
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_executor::{Error, ErrorKind, Executor, Exit, Handle, PreparedImage, Proof, Status};
 
 use super::endings::{ended, ending_of, lost, proved};
 use super::line::asked;
-use super::patience::PATIENCE;
+use super::patience::{AfterEnd, PATIENCE};
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
 use crate::clock;
 use crate::lasting_trouble::{AWAY, LastingTrouble};
@@ -106,6 +107,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
         };
         let mut wait = WAIT_AT_FIRST;
+        let mut after_end = AfterEnd::default();
         let mut trouble = LastingTrouble::new(
             "how a program ended could not be looked up; trying again",
             "how a program ended was looked up",
@@ -117,14 +119,26 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 Err(error) if error.kind == ErrorKind::Gone => break Proof::Unproved,
                 Err(error) => {
                     trouble.met(called, &error);
+                    if after_end.is_over(&self.surroundings.executor, &error).await {
+                        warn!(%error, "how a program ended cannot be looked up");
+                        break Proof::Unproved;
+                    }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(WAIT_AT_MOST);
                 }
             }
         };
         trouble.over();
+        // It has ended, and was to: that it cannot be told how is no reason to run it again.
+        let stopped = stopped || (proof == Proof::Unproved && self.was_to_stop());
         end.ending = proved(proof, seen, stopped);
         end
+    }
+
+    /// Whether the attempt was to be stopped: by this supervisor's line, or when it was claimed.
+    fn was_to_stop(&self) -> bool {
+        let attempt = self.assignment.run.attempt(self.assignment.reference);
+        self.stop_requested() || attempt.is_some_and(|attempt| attempt.stop.is_some())
     }
 
     async fn wait_for_end(
