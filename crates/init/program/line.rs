@@ -1,6 +1,6 @@
 //! The one line that is written: see `format`.
 
-use crate::format::{LINE, PREFIX};
+use crate::format::{HALF, LINE, PREFIX};
 
 /// What is said.
 pub struct Facts {
@@ -21,8 +21,11 @@ impl Facts {
     };
 }
 
+/// The nonce of a line that proves nothing.
+pub const NO_NONCE: [u8; HALF] = [b'0'; HALF];
+
 /// The line, ended by a newline.
-pub fn line(word: &[u8], facts: &Facts) -> [u8; LINE] {
+pub fn line(word: &[u8], facts: &Facts, nonce: &[u8; HALF]) -> [u8; LINE] {
     let mut line = Line {
         bytes: [b' '; LINE],
         used: 0,
@@ -34,6 +37,8 @@ pub fn line(word: &[u8], facts: &Facts) -> [u8; LINE] {
     line.number(b" asked=", i32::from(facts.asked), 1);
     line.number(b" oom=", i32::from(facts.out_of_memory), 1);
     line.number(b" errno=", facts.errno, 3);
+    line.text(b" nonce=");
+    line.text(nonce);
     line.bytes[LINE - 1] = b'\n';
     line.bytes
 }

@@ -1,12 +1,22 @@
-//! The first process of a container: `init LATCH PROGRAM [ARGUMENT...]`.
+//! The first process of a container: `init LATCH START NONCE PROGRAM [ARGUMENT...]`.
 //!
-//! It makes the latch, a file that must not exist, before it runs the program: a container that is
-//! started a second time runs nothing. It passes signals on, reaps orphans, and when the program has
-//! ended writes how over the latch and, marked, to standard error, where the daemon reads it in
-//! passing. It ends with the program's exit code, 128 + n after signal n.
+//! It runs the program where this is the container's first start, passes signals on, reaps orphans, and when
+//! the program has ended writes how over the latch and, marked, to standard error, where the daemon reads it
+//! in passing. It ends with the program's exit code, 128 + n after signal n.
 //!
-//! It needs nothing of the image (no libc, no shell, no /tmp), only a place for the latch: its folder
-//! is made where that is missing and permitted.
+//! The program may be hostile, and runs as the same user. So two things are proved by a nonce that it never
+//! sees: 64 hexadecimal digits, which the daemon drew for this container and finds again in its labels.
+//!
+//! - The first half lies in the file START, laid out before the first start and removed before the program
+//!   runs. Without that file, or with any other content in it, the container was started before, and nothing
+//!   is run: whatever the program removes or makes, it cannot make that one.
+//! - The second half stands in each record. What the program prints or writes is no record without it. By
+//!   the time a record with it is written, nothing else runs in the container that could read and reuse it.
+//!
+//! The nonce comes as an argument, which anybody could read in `/proc/1/cmdline`: it is wiped before the
+//! program is there. The kernel lets nobody in the container trace this process or read its memory.
+//!
+//! It needs nothing of the image (no libc, no shell, no /tmp), only the folder of the latch.
 
 #![no_std]
 #![no_main]
@@ -20,10 +30,10 @@ mod system;
 
 use core::arch::global_asm;
 
-use crate::format::{BEGUN, ENDED, LINE, MARK, NEVER, REFUSED};
-use crate::line::{Facts, line};
+use crate::format::{BEGUN, ENDED, HALF, LINE, MARK, NEVER, REFUSED};
+use crate::line::{Facts, NO_NONCE, line};
 use crate::system::{
-    EEXIST, ENOENT, Errno, O_CLOEXEC, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, SIGCHLD, SIGINT,
+    ENOENT, Errno, O_CLOEXEC, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, SIGCHLD, SIGINT,
     SIGQUIT, SIGTERM, Text,
 };
 
@@ -64,29 +74,37 @@ global_asm!(
 unsafe extern "C" fn main(stack: *const usize) -> ! {
     // SAFETY: so the kernel has laid it out.
     let (count, arguments) = unsafe { (*stack, stack.add(1).cast::<Text>()) };
-    if count < 3 {
-        system::write(STDERR, b"usage: init LATCH PROGRAM [ARGUMENT...]\n");
-        system::exit(REFUSED);
+    if count < 5 {
+        usage();
     }
+    system::hide();
     // SAFETY: there are as many arguments, a null, and the environment.
-    let (latch, program, environment) = unsafe {
+    let (latch, start, nonce, program, environment) = unsafe {
         (
             *arguments.add(1),
-            arguments.add(2),
+            *arguments.add(2),
+            take_nonce(*arguments.add(3)),
+            arguments.add(4),
             arguments.add(count + 1),
         )
     };
-    let latch = match take(latch) {
+    let Some((start_half, end_half)) = nonce else {
+        usage()
+    };
+    let never = |errno| {
+        let facts = Facts {
+            errno,
+            ..Facts::NONE
+        };
+        line(NEVER, &facts, &end_half)
+    };
+    if !is_first_start(start, &start_half) {
+        system::exit(REFUSED);
+    }
+    let latch = match take(latch, start) {
         Ok(latch) => latch,
-        Err(EEXIST) => system::exit(REFUSED),
         Err(errno) => {
-            tell(&line(
-                NEVER,
-                &Facts {
-                    errno,
-                    ..Facts::NONE
-                },
-            ));
+            tell(&never(errno));
             system::exit(REFUSED)
         }
     };
@@ -104,13 +122,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         }
         Ok(child) => child,
         Err(errno) => {
-            let said = line(
-                NEVER,
-                &Facts {
-                    errno,
-                    ..Facts::NONE
-                },
-            );
+            let said = never(errno);
             let _ = system::write_at_start(latch, &said);
             tell(&said);
             system::exit(REFUSED)
@@ -130,47 +142,77 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         out_of_memory: killed_for_memory(),
         errno: 0,
     };
-    let said = line(ENDED, &facts);
+    // What is left in the container would end with this process anyway. It may not see the nonce.
+    if system::is_first() {
+        system::kill_all_others();
+    }
+    let said = line(ENDED, &facts, &end_half);
     let _ = system::write_at_start(latch, &said);
     tell(&said);
     system::exit(code)
 }
 
-/// Makes the latch; `EEXIST` where somebody was here before.
-fn take(path: Text) -> Result<i32, Errno> {
-    let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-    let latch = match system::open(path, flags, 0o644) {
-        Err(ENOENT) => {
-            make_folder_of(path)?;
-            system::open(path, flags, 0o644)?
-        }
-        other => other?,
-    };
-    // What is written at the end goes over this: it needs no more room.
-    system::write_at_start(latch, &line(BEGUN, &Facts::NONE))?;
-    Ok(latch)
+fn usage() -> ! {
+    system::write(
+        STDERR,
+        b"usage: init LATCH START NONCE PROGRAM [ARGUMENT...]\n",
+    );
+    system::exit(REFUSED)
 }
 
-/// Makes the folder that a file is in.
-fn make_folder_of(path: Text) -> Result<(), Errno> {
-    let mut folder = [0_u8; 256];
-    // SAFETY: an argument ends with a zero byte.
-    let path = unsafe { search::bytes(path) };
-    let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-    for (place, byte) in folder.iter_mut().zip(&path[..end.min(255)]) {
-        *place = *byte;
+/// Reads both halves of the nonce, and wipes it from where others can read it.
+///
+/// # Safety
+/// An argument from the kernel, which is this process's own memory.
+unsafe fn take_nonce(argument: Text) -> Option<([u8; HALF], [u8; HALF])> {
+    let mut halves = [[0_u8; HALF]; 2];
+    // SAFETY: the caller's promise. Volatile, as it has to happen although nobody here reads it again.
+    unsafe {
+        let length = search::bytes(argument).len();
+        for index in 0..length {
+            let place = argument.add(index).cast_mut();
+            if let Some(half) = halves.get_mut(index / HALF) {
+                half[index % HALF] = place.read_volatile();
+            }
+            place.write_volatile(b'-');
+        }
+        (length == 2 * HALF).then_some((halves[0], halves[1]))
     }
-    match system::make_folder(folder.as_ptr(), 0o755) {
-        Err(EEXIST) => Ok(()),
-        other => other,
+}
+
+/// Whether the file of the start is there as it was laid out.
+fn is_first_start(file: Text, expected: &[u8; HALF]) -> bool {
+    // In place of the file, the program may have left a pipe that nobody writes to.
+    let Ok(fd) = system::open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0) else {
+        return false;
+    };
+    let mut found = [0_u8; HALF];
+    let length = system::read(fd, &mut found);
+    system::close(fd);
+    length == Ok(HALF) && found == *expected
+}
+
+/// Makes the latch, and then removes the file of the start: from now on, this was started.
+fn take(latch: Text, start: Text) -> Result<i32, Errno> {
+    // One that is there came with the image.
+    match system::unlink(latch) {
+        Ok(()) | Err(ENOENT) => {}
+        Err(errno) => return Err(errno),
     }
+    let made = system::open(latch, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)?;
+    // What is written at the end goes over this: it needs no more room.
+    system::write_at_start(made, &line(BEGUN, &Facts::NONE, &NO_NONCE))?;
+    system::unlink(start)?;
+    Ok(made)
 }
 
 /// Passes signals on and reaps until the program has ended: its status, and whether it was asked to.
 fn attend(child: i32, signals: u64) -> (i32, bool) {
     let mut asked = false;
+    let is_first = system::is_first();
     loop {
-        match system::next_signal(signals) {
+        let signal = system::next_signal(signals);
+        match signal.number {
             0 => {}
             SIGCHLD => {
                 while let Some((pid, status)) = system::reap() {
@@ -179,9 +221,11 @@ fn attend(child: i32, signals: u64) -> (i32, bool) {
                     }
                 }
             }
-            signal => {
-                asked |= matches!(signal, SIGTERM | SIGINT | SIGQUIT);
-                system::send(child, signal);
+            number => {
+                // The program, which may signal this process too, does not ask itself to end.
+                let counts = signal.from_outside || !is_first;
+                asked |= counts && matches!(number, SIGTERM | SIGINT | SIGQUIT);
+                system::send(child, number);
             }
         }
     }

@@ -7,11 +7,11 @@ pub type Errno = i32;
 
 pub const ENOENT: Errno = 2;
 pub const EACCES: Errno = 13;
-pub const EEXIST: Errno = 17;
 pub const ENOTDIR: Errno = 20;
 
 pub const SIGINT: i32 = 2;
 pub const SIGQUIT: i32 = 3;
+pub const SIGKILL: i32 = 9;
 pub const SIGTERM: i32 = 15;
 pub const SIGCHLD: i32 = 17;
 
@@ -19,11 +19,15 @@ pub const O_RDONLY: usize = 0;
 pub const O_WRONLY: usize = 1;
 pub const O_CREAT: usize = 0o100;
 pub const O_EXCL: usize = 0o200;
+pub const O_NONBLOCK: usize = 0o4000;
 pub const O_CLOEXEC: usize = 0o2_000_000;
 
 const AT_FDCWD: usize = -100_isize as usize;
 const WNOHANG: usize = 1;
+const PR_SET_DUMPABLE: usize = 4;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
+/// Who sent a signal was `kill`, whose word on the sender is the kernel's own.
+const SI_USER: i32 = 0;
 const SIG_SETMASK: usize = 2;
 /// Bytes of the kernel's set of signals.
 const SIGSET: usize = 8;
@@ -43,7 +47,8 @@ mod number {
     pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
-    pub const MKDIRAT: usize = 258;
+    pub const UNLINKAT: usize = 263;
+    pub const GETPID: usize = 39;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -61,7 +66,8 @@ mod number {
     pub const RT_SIGTIMEDWAIT: usize = 137;
     pub const EXIT_GROUP: usize = 94;
     pub const OPENAT: usize = 56;
-    pub const MKDIRAT: usize = 34;
+    pub const UNLINKAT: usize = 35;
+    pub const GETPID: usize = 172;
 }
 
 /// Calls the kernel.
@@ -123,9 +129,10 @@ pub fn open(path: Text, flags: usize, mode: usize) -> Result<i32, Errno> {
     unsafe { call(number::OPENAT, [AT_FDCWD, path as usize, flags, mode, 0]) }.map(|fd| fd as i32)
 }
 
-pub fn make_folder(path: Text, mode: usize) -> Result<(), Errno> {
+/// Removes a file. The path must be a zero-terminated text.
+pub fn unlink(path: Text) -> Result<(), Errno> {
     // SAFETY: reads a zero-terminated text.
-    unsafe { call(number::MKDIRAT, [AT_FDCWD, path as usize, mode, 0, 0]) }.map(|_| ())
+    unsafe { call(number::UNLINKAT, [AT_FDCWD, path as usize, 0, 0, 0]) }.map(|_| ())
 }
 
 pub fn close(fd: i32) {
@@ -178,16 +185,43 @@ pub fn block(signals: u64) -> u64 {
     before
 }
 
-/// Waits for a blocked signal; zero where something else woke us.
-pub fn next_signal(signals: u64) -> i32 {
-    // SAFETY: reads one set; no information and no timeout are asked for.
-    let signal = unsafe {
-        call(
-            number::RT_SIGTIMEDWAIT,
-            [&raw const signals as usize, 0, 0, SIGSET, 0],
-        )
+/// A signal that came, and whether a process outside of this one's container sent it.
+pub struct Signal {
+    pub number: i32,
+    pub from_outside: bool,
+}
+
+/// What the kernel tells of a signal, as far as it is looked at: 128 bytes in all.
+#[repr(C)]
+struct Information {
+    number: i32,
+    errno: i32,
+    code: i32,
+    padding: i32,
+    /// Zero where the sender is in none of the namespaces that we see.
+    pid: i32,
+    rest: [i32; 27],
+}
+
+/// Waits for a blocked signal; the number is zero where something else woke us.
+pub fn next_signal(signals: u64) -> Signal {
+    let mut told = Information {
+        number: 0,
+        errno: 0,
+        code: 0,
+        padding: 0,
+        pid: 0,
+        rest: [0; 27],
     };
-    signal.map_or(0, |signal| signal as i32)
+    // SAFETY: reads one set and writes one description; no timeout is asked for.
+    let signal = unsafe {
+        let sets = [&raw const signals as usize, &raw mut told as usize];
+        call(number::RT_SIGTIMEDWAIT, [sets[0], sets[1], 0, SIGSET, 0])
+    };
+    Signal {
+        number: signal.map_or(0, |signal| signal as i32),
+        from_outside: told.code == SI_USER && told.pid == 0,
+    }
 }
 
 /// Splits into two processes; zero in the child.
@@ -233,6 +267,24 @@ pub fn reap() -> Option<(i32, i32)> {
 pub fn send(pid: i32, signal: i32) {
     // SAFETY: no memory is involved.
     let _ = unsafe { call(number::KILL, [pid as usize, signal as usize, 0, 0, 0]) };
+}
+
+/// Whether this is the first process of a container: then all others in it end with this one.
+pub fn is_first() -> bool {
+    // SAFETY: no memory is involved.
+    let id = unsafe { call(number::GETPID, [0; 5]) };
+    id == Ok(1)
+}
+
+/// Kills all other processes that this one sees; to be used by the first process of a container alone.
+pub fn kill_all_others() {
+    send(-1, SIGKILL);
+}
+
+/// No process of the same user may look into this one: trace it, read its memory, environment or files.
+pub fn hide() {
+    // SAFETY: no memory is involved.
+    let _ = unsafe { call(number::PRCTL, [PR_SET_DUMPABLE, 0, 0, 0, 0]) };
 }
 
 /// Orphans become children of this process, also where it is not the first one.

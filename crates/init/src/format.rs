@@ -4,20 +4,25 @@
 //! room on a disk that may be full by then:
 //!
 //! ```text
-//! trainyard-init 1 begun code=000 signal=00 asked=0 oom=0 errno=000·······
+//! trainyard-init 2 begun code=000 signal=00 asked=0 oom=0 errno=000 nonce=00000000000000000000000000000000········
 //! ```
 //!
-//! `asked`: the program was sent SIGTERM, SIGINT or SIGQUIT. `oom`: the kernel killed a process of the
-//! container for its use of memory. `errno`: why the program was never run (`never`).
+//! `asked`: the program was sent SIGTERM, SIGINT or SIGQUIT from outside of its container. `oom`: the kernel
+//! killed a process of the container for its use of memory. `errno`: why the program was never run (`never`).
+//! `nonce`: what makes the line a proof, the end half of the container's nonce; zeros in `begun`, which the
+//! program can read.
 
 /// Length of a line, its newline included, in bytes.
-pub(crate) const LINE: usize = 80;
+pub(crate) const LINE: usize = 112;
+
+/// Length of each half of a nonce, in hexadecimal digits.
+pub(crate) const HALF: usize = 32;
 
 /// In front of the line where it is written to the log: no program prints this by accident.
 pub(crate) const MARK: u8 = 0x1e;
 
 /// What a line begins with; the number is the version of the format.
-pub(crate) const PREFIX: &[u8] = b"trainyard-init 1 ";
+pub(crate) const PREFIX: &[u8] = b"trainyard-init 2 ";
 
 /// Before the program runs.
 pub(crate) const BEGUN: &[u8] = b"begun";

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use trainyard_init::{End, PROGRAM, REFUSED, Record};
+use trainyard_init::{End, Nonce, PROGRAM, REFUSED, Record};
 
 /// How long anything here may take on a busy machine.
 const BOUND: Duration = Duration::from_secs(20);
@@ -28,6 +28,8 @@ impl Place {
         };
         fs::write(place.program(), PROGRAM).unwrap();
         fs::set_permissions(place.program(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(place.folder.path().join("run")).unwrap();
+        place.lay_out_start(nonce().start_half());
         place
     }
 
@@ -39,9 +41,18 @@ impl Place {
         self.folder.path().join("run/latch")
     }
 
+    fn start(&self) -> PathBuf {
+        self.folder.path().join("run/start")
+    }
+
+    fn lay_out_start(&self, content: &str) {
+        fs::write(self.start(), content).unwrap();
+    }
+
     fn command(&self, program: &[&str]) -> Command {
         let mut command = Command::new(self.program());
-        command.arg(self.latch()).args(program);
+        command.args([self.latch(), self.start()]);
+        command.arg(nonce().as_str()).args(program);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -51,8 +62,12 @@ impl Place {
     }
 
     fn record(&self) -> Option<Record> {
-        Record::parse(&fs::read(self.latch()).ok()?)
+        Record::parse(&fs::read(self.latch()).ok()?, Some(&nonce()))
     }
+}
+
+fn nonce() -> Nonce {
+    Nonce::new(*b"only the daemon knows this nonce")
 }
 
 fn ended(code: i32) -> Record {
@@ -85,10 +100,62 @@ fn a_second_start_runs_nothing_and_leaves_the_record_alone() {
 }
 
 #[test]
+fn a_start_is_the_first_one_only_with_the_file_that_was_laid_out_for_it() {
+    let place = Place::new();
+    // All that a program can do to be run again.
+    let script = "rm -f run/latch; echo ran";
+    let run = || {
+        let mut command = place.command(&["sh", "-c", script]);
+        command.current_dir(place.folder.path()).output().unwrap()
+    };
+    assert_eq!(run().stdout, b"ran\n");
+    let nothing = |what: &str| {
+        let output = run();
+        assert_eq!(output.status.code(), Some(REFUSED), "{what}");
+        assert_eq!((output.stdout, output.stderr), (vec![], vec![]), "{what}");
+    };
+    nothing("no file");
+    for forged in ["", "0", &"0".repeat(32), &"0".repeat(64)] {
+        place.lay_out_start(forged);
+        nothing(forged);
+    }
+    fs::remove_file(place.start()).unwrap();
+    fs::create_dir(place.start()).unwrap();
+    nothing("a folder");
+    fs::remove_dir(place.start()).unwrap();
+    nix::unistd::mkfifo(&place.start(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    nothing("a pipe that nobody writes to");
+}
+
+#[test]
+fn a_latch_that_the_image_brought_along_is_none() {
+    let place = Place::new();
+    fs::write(place.latch(), "trainyard-init 2 begun").unwrap();
+    assert_eq!(place.run("exit 3").status.code(), Some(3));
+    assert_eq!(place.record(), Some(ended(3)));
+}
+
+#[test]
+fn the_program_cannot_read_the_nonce() {
+    let place = Place::new();
+    let script = "tr '\\0' '\\n' </proc/$PPID/cmdline; env; cat run/latch; ls run";
+    let mut command = place.command(&["sh", "-c", script]);
+    let output = command.current_dir(place.folder.path()).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let whole = nonce();
+    assert!(printed.contains("trainyard-init 2 begun"), "{printed}");
+    for half in whole.as_str().as_bytes().chunks(32) {
+        let half = str::from_utf8(half).unwrap();
+        assert!(!printed.contains(half), "{printed}");
+    }
+    assert!(printed.lines().all(|line| line != "start"), "{printed}");
+}
+
+#[test]
 fn the_end_is_recorded_in_the_latch_and_told_on_standard_error() {
     let place = Place::new();
     let output = place.run("printf half >&2");
-    let (marked, record) = Record::find(&output.stderr).unwrap();
+    let (marked, record) = Record::find(&output.stderr, Some(&nonce())).unwrap();
     assert_eq!(&output.stderr[..marked.start], b"half");
     assert_eq!(record, ended(0));
     assert_eq!(place.record(), Some(ended(0)));
@@ -172,13 +239,12 @@ fn what_is_no_program_is_told_by_126() {
 fn without_a_place_for_the_latch_nothing_is_run_and_it_says_why() {
     let place = Place::new();
     let mut command = Command::new(place.program());
-    let output = command
-        .args(["/proc/none/latch", "echo", "ran"])
-        .output()
-        .unwrap();
+    command.arg("/proc/none/latch").arg(place.start());
+    command.args([nonce().as_str(), "echo", "ran"]);
+    let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(REFUSED));
     assert!(output.stdout.is_empty());
-    let (_, record) = Record::find(&output.stderr).unwrap();
+    let (_, record) = Record::find(&output.stderr, Some(&nonce())).unwrap();
     let enoent = 2;
     assert_eq!(record, Record::Never { errno: enoent });
 }

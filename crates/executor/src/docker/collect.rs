@@ -13,7 +13,7 @@ use tar::{Archive, EntryType};
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Flow as _, Point};
 
-use super::errors::{IDLE, Trouble, gone};
+use super::errors::{IDLE, OfContent, Trouble, gone};
 use super::layout::OUTPUTS;
 use crate::archive::{FolderArchive, HashingFile, unfit};
 use crate::contract::{Collected, CollectedKind, Error, ErrorKind};
@@ -72,13 +72,15 @@ pub(super) async fn collect(
     match trouble {
         None => kept.map(Some),
         Some(trouble) if trouble.text().contains("No such container") => Err(gone(container)),
-        // A path through a file is as missing as any other.
-        Some(trouble)
-            if trouble.status() == Some(404) || trouble.text().ends_with("not a directory") =>
-        {
-            Ok(None)
-        }
-        Some(trouble) => Err(trouble.into_error("send an output")),
+        Some(trouble) => match trouble.of_content() {
+            // A path through a file is as missing as any other.
+            Some(OfContent::Missing) => Ok(None),
+            Some(OfContent::Odd) => {
+                let what = "reached by links in a circle, or by names that are too long";
+                Err(unfit(output, None, what))
+            }
+            None => Err(trouble.into_error("send an output")),
+        },
     }
 }
 

@@ -19,10 +19,11 @@ use bollard::models::{
 use secrecy::ExposeSecret;
 use trainyard_core::id::AttemptId;
 use trainyard_core::render::RenderedCommand;
+use trainyard_init::Nonce;
 
 use super::connect::DockerConfig;
 use super::init;
-use super::labels;
+use super::labels::{self, FirstProcess};
 use super::layout::{INPUTS, OUTPUTS, WORKSPACE};
 use crate::contract::{Error, ErrorKind};
 use crate::spec::{AttemptSpec, Limits};
@@ -37,6 +38,8 @@ pub(super) fn name(attempt: AttemptId) -> String {
 pub(super) struct UnderInit<'a> {
     /// The volume with the init in it.
     pub(super) volume: &'a str,
+    /// What it proves by that it spoke.
+    pub(super) nonce: Nonce,
     /// What the image runs where the stage does not say: its entry point and command.
     pub(super) default: Vec<String>,
 }
@@ -48,9 +51,14 @@ pub(super) fn container(
     under_init: Option<UnderInit<'_>>,
 ) -> Result<ContainerCreateBody, Error> {
     let mut host = host(&spec.limits, config);
+    let mut first = FirstProcess::Program;
     let (entrypoint, cmd) = match under_init {
         None => program(spec.command.as_ref())?,
-        Some(UnderInit { volume, default }) => {
+        Some(UnderInit {
+            volume,
+            nonce,
+            default,
+        }) => {
             host.mounts = Some(vec![mount(volume)]);
             let (entrypoint, cmd) = match program(spec.command.as_ref())? {
                 (None, None) => (Some(default), None),
@@ -61,7 +69,9 @@ pub(super) fn container(
                 let message = "neither the stage nor its image says what to run";
                 return Err(Error::new(ErrorKind::Start, message));
             }
-            let init = [init::PATH, init::LATCH].map(str::to_owned).to_vec();
+            let init = [init::PATH, init::LATCH, init::START, nonce.as_str()];
+            let init = init.map(str::to_owned).to_vec();
+            first = FirstProcess::Init(nonce);
             (Some(init), Some(program))
         }
     };
@@ -71,7 +81,7 @@ pub(super) fn container(
         cmd,
         env: Some(environment(spec)),
         working_dir: Some(WORKSPACE.to_owned()),
-        labels: Some(labels::of(spec, config.init)),
+        labels: Some(labels::of(spec, &first)),
         attach_stdin: Some(false),
         open_stdin: Some(false),
         tty: Some(false),
@@ -190,6 +200,7 @@ mod tests {
         config.network = Some("stages".to_owned());
         let under_init = UnderInit {
             volume: "init",
+            nonce: Nonce::new([0; 32]),
             default: vec!["/serve".to_owned()],
         };
         container(&spec, &config, Some(under_init)).unwrap()
@@ -205,8 +216,8 @@ mod tests {
     fn a_command_replaces_the_entry_point_of_the_image() {
         let items = ["python", "train.py"].map(str::to_owned).to_vec();
         let exec = created(Some(RenderedCommand::Exec(items.clone())));
-        let init = [init::PATH, init::LATCH].map(str::to_owned).to_vec();
-        assert_eq!((exec.entrypoint, exec.cmd), (Some(init), Some(items)));
+        let entrypoint = exec.entrypoint.unwrap();
+        assert_eq!((&*entrypoint[0], exec.cmd), (init::PATH, Some(items)));
         let own = created(None);
         assert_eq!(own.cmd, Some(vec!["/serve".to_owned()]));
     }

@@ -13,12 +13,13 @@ use super::Engine;
 use super::convert::{self, UnderInit};
 use super::errors::{LONG, SHORT, Trouble, gone, within};
 use super::init;
-use super::labels::Identity;
+use super::labels::{FirstProcess, Identity};
 use super::layout::Layout;
 use super::status;
 use crate::contract::{Error, ErrorKind, Handle, Status};
 use crate::spec::AttemptSpec;
 use trainyard_failpoint::{Effect as _, Point};
+use trainyard_init::Nonce;
 
 impl Engine {
     pub(super) async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
@@ -28,21 +29,24 @@ impl Engine {
             return Err(Error::new(ErrorKind::Gone, message));
         }
         let name = convert::name(spec.attempt);
+        let mut first = FirstProcess::Program;
         let under_init = if self.config.init {
+            let nonce = draw_nonce()?;
+            first = FirstProcess::Init(nonce.clone());
             let default = self.images.command(&self.client, spec).await?;
             let volume = self.init.ready(&self.client, &spec.image).await;
             let volume = volume.inspect_err(|_| self.images.forget(&spec.image))?;
-            Some(UnderInit { volume, default })
+            Some(UnderInit {
+                volume,
+                nonce,
+                default,
+            })
         } else {
             None
         };
         let body = convert::container(spec, &self.config, under_init)?;
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let layout = Layout::of(
-            spec,
-            self.images.runs_as_root(&spec.image),
-            self.config.init,
-        );
+        let as_root = self.images.runs_as_root(&spec.image);
         let created = within(
             LONG,
             self.client
@@ -53,7 +57,7 @@ impl Engine {
         let container = match created {
             Ok(created) => created.id,
             Err(trouble) if may_exist(&trouble) => {
-                return self.adopt(spec, &name, layout, trouble).await;
+                return self.adopt(spec, &name, as_root, trouble).await;
             }
             Err(trouble) => {
                 if trouble.status() == Some(404) {
@@ -66,7 +70,8 @@ impl Engine {
             attempt: spec.attempt,
             container,
         };
-        if let Some(layout) = layout
+        self.ends.knows(&handle.container, first.clone());
+        if let Some(layout) = Layout::of(spec, as_root, first)
             && let Err(error) = layout.put(&self.client, &handle.container).await
         {
             // It never ran, so it may go: the next try starts from nothing. Unless this caller was slow,
@@ -84,7 +89,7 @@ impl Engine {
         &self,
         spec: &AttemptSpec,
         name: &str,
-        layout: Option<Layout>,
+        as_root: bool,
         trouble: Trouble,
     ) -> Result<Handle, Error> {
         let Some(found) = status::look(&self.client, name).await? else {
@@ -92,7 +97,13 @@ impl Engine {
         };
         let handle = identify(&found, spec)?;
         let state = found.state.as_ref().map(status::status);
-        if let (Some(Status::Created), Some(layout)) = (state, layout) {
+        let labels = found.config.and_then(|config| config.labels);
+        // What it was made with: another nonce than one drawn now.
+        let first = FirstProcess::read(&labels.unwrap_or_default());
+        self.ends.knows(&handle.container, first.clone());
+        if state == Some(Status::Created)
+            && let Some(layout) = Layout::of(spec, as_root, first)
+        {
             layout.put(&self.client, &handle.container).await?;
         }
         Ok(handle)
@@ -190,6 +201,15 @@ impl Engine {
             },
         }
     }
+}
+
+fn draw_nonce() -> Result<Nonce, Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| {
+        let message = format!("this machine gives no random numbers: {error}");
+        Error::new(ErrorKind::Engine, message)
+    })?;
+    Ok(Nonce::new(random))
 }
 
 /// Whether a container may be there although its creation was not confirmed.

@@ -29,6 +29,15 @@ pub(super) enum Trouble {
     Odd(String),
 }
 
+/// Why a path in a container leads to nothing that can be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OfContent {
+    /// There is nothing.
+    Missing,
+    /// Its links lead in a circle, or its names are too long.
+    Odd,
+}
+
 impl From<Bollard> for Trouble {
     fn from(error: Bollard) -> Self {
         match error {
@@ -67,6 +76,25 @@ impl Trouble {
             Self::Answered { message, .. } => message,
             Self::InStream(text) | Self::Silent(text) | Self::Odd(text) => text,
         }
+    }
+
+    /// What is wrong with a path in a container that was asked for; `None` where this is trouble of the engine.
+    /// Its status does not tell: what a container's own links and folders do is a 500, too.
+    pub(super) fn of_content(&self) -> Option<OfContent> {
+        let text = self.text();
+        if text.contains("No such container") {
+            return None;
+        }
+        if self.status() == Some(404) || text.contains("not a directory") {
+            return Some(OfContent::Missing);
+        }
+        let odd = [
+            "too many links",
+            "too many levels of symbolic links",
+            "file name too long",
+        ];
+        let is_odd = odd.iter().any(|words| text.contains(words));
+        is_odd.then_some(OfContent::Odd)
     }
 
     /// The error for callers; `doing` completes "could not …".

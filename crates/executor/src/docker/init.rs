@@ -29,7 +29,7 @@ use trainyard_failpoint::{Effect as _, Flow as _, Point};
 use trainyard_init::PROGRAM;
 
 use super::create::image_gone;
-use super::errors::{IDLE, LONG, Trouble, within};
+use super::errors::{IDLE, LONG, OfContent, Trouble, within};
 use crate::contract::{Error, ErrorKind};
 
 /// Where the volume is mounted.
@@ -38,9 +38,11 @@ pub(super) const FOLDER: &str = "/trainyard/init";
 /// The init.
 pub(super) const PATH: &str = "/trainyard/init/init";
 
-/// Its latch, in the container's own layer. The folder is laid out where it cannot be made by the
-/// image's user; see [`super::layout`].
+/// Its latch, in the container's own layer: where its record is.
 pub(super) const LATCH: &str = "/trainyard/run/latch";
+
+/// The file that is there until the container is started; see [`super::layout`].
+pub(super) const START: &str = "/trainyard/run/start";
 
 /// The label of the volumes.
 const LABEL: &str = "io.trainyard.init.volume";
@@ -206,19 +208,32 @@ fn loader(name: &str, image: &str) -> ContainerCreateBody {
 
 /// What the volume holds as the init; `None` where there is nothing.
 async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
-    match file(client, name, PATH).await {
-        Err(trouble) if is_missing(&trouble) => Ok(None),
-        other => other.map(Some),
+    match file(client, name, PATH, PROGRAM.len()).await? {
+        Found::File(bytes) => Ok(Some(bytes)),
+        // It is filled, and what does not hold then is told.
+        Found::Nothing | Found::Unfit => Ok(None),
     }
 }
 
-/// Whether the engine says that a path does not exist in a container that does.
-pub(super) fn is_missing(trouble: &Trouble) -> bool {
-    trouble.status() == Some(404) && !trouble.text().contains("No such container")
+/// What is at a place in a container. A container can hold anything anywhere: that is no trouble of the
+/// engine, and asking again does not change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A file, and what is in it.
+    File(Vec<u8>),
+    /// Nothing.
+    Nothing,
+    /// Something that the file looked for is not: too large, a folder, a pipe, a circle of links.
+    Unfit,
 }
 
-/// A small file of a container.
-pub(super) async fn file(client: &Client, container: &str, path: &str) -> Result<Vec<u8>, Trouble> {
+/// Looks for a file of at most so many bytes.
+pub(super) async fn file(
+    client: &Client,
+    container: &str,
+    path: &str,
+    at_most: usize,
+) -> Result<Found, Trouble> {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(path)
         .build();
@@ -228,31 +243,41 @@ pub(super) async fn file(client: &Client, container: &str, path: &str) -> Result
             .at(Point::FetchRecord)
     );
     let mut sent = Vec::new();
-    loop {
+    // No more than that is taken of it, whatever its size: what is behind the file does not matter.
+    while sent.len() < at_most + BESIDE {
         match tokio::time::timeout(IDLE, stream.next()).await {
             Ok(None) => break,
-            Ok(Some(piece)) => sent.extend_from_slice(&piece.map_err(Trouble::from)?),
+            Ok(Some(Ok(piece))) => sent.extend_from_slice(&piece),
+            Ok(Some(Err(error))) => {
+                let trouble = Trouble::from(error);
+                return match trouble.of_content() {
+                    Some(OfContent::Missing) => Ok(Found::Nothing),
+                    Some(OfContent::Odd) => Ok(Found::Unfit),
+                    None => Err(trouble),
+                };
+            }
             Err(_) => return Err(Trouble::Silent("a download made no progress".to_owned())),
         }
-        if sent.len() > SMALL {
-            return Err(Trouble::Odd(format!("{path} is larger than it can be")));
-        }
     }
-    let broken = |error: std::io::Error| Trouble::Odd(error.to_string());
-    let mut archive = tar::Archive::new(sent.as_slice());
-    let mut members = archive.entries().map_err(broken)?;
-    let Some(member) = members.next() else {
-        return Err(Trouble::Odd("an archive without members".to_owned()));
-    };
-    let mut bytes = Vec::new();
-    member
-        .and_then(|mut member| member.read_to_end(&mut bytes))
-        .map_err(broken)?;
-    Ok(bytes)
+    Ok(only_file(&sent, at_most).map_or(Found::Unfit, Found::File))
 }
 
-/// More than any file that [`file`] is for has, in bytes.
-const SMALL: usize = 1 << 20;
+/// What an archive has beside the content of its first member.
+const BESIDE: usize = 8 * 1024;
+
+/// The file that an archive begins with; `None` where it begins with anything else.
+fn only_file(archive: &[u8], at_most: usize) -> Option<Vec<u8>> {
+    let mut archive = tar::Archive::new(archive);
+    let mut member = archive.entries().ok()?.next()?.ok()?;
+    let is_file = member.header().entry_type().is_file();
+    let size = usize::try_from(member.size()).ok()?;
+    if !is_file || size > at_most {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    member.read_to_end(&mut bytes).ok()?;
+    (bytes.len() == size).then_some(bytes)
+}
 
 /// The init as an archive.
 fn archive() -> Vec<u8> {
@@ -304,4 +329,27 @@ pub(super) async fn remove_old(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_small_file_is_none_whatever_an_archive_holds() {
+        let whole = archive();
+        assert_eq!(only_file(&whole, PROGRAM.len()).as_deref(), Some(PROGRAM));
+        assert_eq!(only_file(&whole, PROGRAM.len() - 1), None);
+        assert_eq!(only_file(&whole[..PROGRAM.len()], PROGRAM.len()), None);
+        assert_eq!(only_file(b"", 100), None);
+        assert_eq!(only_file(&[0xff; 4096], 100), None);
+        assert_eq!(only_file(&[0; 4096], 100), None);
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Fifo);
+        header.set_size(0);
+        let mut pipe = tar::Builder::new(Vec::new());
+        pipe.append_data(&mut header, "latch", std::io::empty())
+            .unwrap();
+        assert_eq!(only_file(&pipe.into_inner().unwrap(), 100), None);
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use trainyard_core::id::{AttemptId, Fence};
+use trainyard_init::Nonce;
 
 use crate::spec::{AttemptSpec, SpecHash};
 
@@ -14,13 +15,48 @@ pub(super) const ATTEMPT: &str = "io.trainyard.attempt";
 pub(super) const FENCE: &str = "io.trainyard.fence";
 pub(super) const SPEC: &str = "io.trainyard.spec";
 pub(super) const BUILD_INSTANCE: &str = "io.trainyard.build.instance";
-/// Which containers run under the init, and the version of what it writes.
-pub(super) const INIT: &str = "io.trainyard.init";
+/// Which containers run under the init, and the version of what it writes; 0 for none.
+const INIT: &str = "io.trainyard.init";
+/// What the init proves by that it spoke. A program in the container cannot read its own labels.
+const NONCE: &str = "io.trainyard.nonce";
 pub(super) const BUILD_CONTENT: &str = "io.trainyard.build.content";
 
-/// The labels of an attempt's container. Never a secret: whoever lists containers sees them.
-pub(super) fn of(spec: &AttemptSpec, under_init: bool) -> HashMap<String, String> {
-    let init = under_init.then(|| (INIT, "1".to_owned()));
+/// What stands before the program in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FirstProcess {
+    /// The program itself.
+    Program,
+    /// The init of a daemon before the nonce.
+    OlderInit,
+    /// The init, with this nonce.
+    Init(Nonce),
+}
+
+impl FirstProcess {
+    /// Reads the labels.
+    pub(super) fn read(labels: &HashMap<String, String>) -> Self {
+        match labels.get(INIT).map(String::as_str) {
+            None | Some("0") => Self::Program,
+            Some(_) => {
+                let nonce = labels.get(NONCE).and_then(|text| Nonce::parse(text));
+                nonce.map_or(Self::OlderInit, Self::Init)
+            }
+        }
+    }
+
+    /// All labels that tell of it: an image may bring some along under these names.
+    fn labels(&self) -> [(&'static str, String); 2] {
+        let (init, nonce) = match self {
+            Self::Program => ("0", ""),
+            Self::OlderInit => ("1", ""),
+            Self::Init(nonce) => ("2", nonce.as_str()),
+        };
+        [(INIT, init.to_owned()), (NONCE, nonce.to_owned())]
+    }
+}
+
+/// The labels of an attempt's container. Never a secret of a user's: whoever lists containers sees them.
+pub(super) fn of(spec: &AttemptSpec, first: &FirstProcess) -> HashMap<String, String> {
     [
         (INSTANCE, spec.instance.to_string()),
         ("io.trainyard.run", spec.run.to_string()),
@@ -32,7 +68,7 @@ pub(super) fn of(spec: &AttemptSpec, under_init: bool) -> HashMap<String, String
         (SPEC, spec.hash().to_string()),
     ]
     .into_iter()
-    .chain(init)
+    .chain(first.labels())
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }
@@ -53,5 +89,32 @@ impl Identity {
             fence: Fence(labels.get(FENCE)?.parse().ok()?),
             spec_hash: SpecHash(labels.get(SPEC)?.clone()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::tests::spec;
+
+    #[test]
+    fn what_stands_before_the_program_is_read_from_the_labels_of_all_versions() {
+        let nonce = Nonce::new([1; 32]);
+        for first in [
+            FirstProcess::Program,
+            FirstProcess::OlderInit,
+            FirstProcess::Init(nonce),
+        ] {
+            assert_eq!(FirstProcess::read(&of(&spec(), &first)), first);
+        }
+        let older = HashMap::from([(INIT.to_owned(), "1".to_owned())]);
+        assert_eq!(FirstProcess::read(&older), FirstProcess::OlderInit);
+        assert_eq!(FirstProcess::read(&HashMap::new()), FirstProcess::Program);
+    }
+
+    #[test]
+    fn labels_that_an_image_brought_along_are_overwritten() {
+        let labels = of(&spec(), &FirstProcess::Program);
+        assert!(labels.contains_key(INIT) && labels.contains_key(NONCE));
     }
 }

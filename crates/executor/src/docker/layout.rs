@@ -15,6 +15,8 @@ use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use tar::{Archive, Builder, EntryType, Header};
 
 use super::errors::{IDLE, Trouble, gone};
+use super::init;
+use super::labels::FirstProcess;
 use crate::contract::{Error, ErrorKind};
 use crate::pipe;
 use crate::spec::{AttemptSpec, InputKind, InputSpec};
@@ -29,8 +31,8 @@ pub(super) const INPUTS: &str = "/trainyard/inputs";
 /// Where outputs go.
 pub(super) const OUTPUTS: &str = "/trainyard/outputs";
 
-/// The folder in which the init makes its latch, below `/`.
-const LATCH: &str = "trainyard/run";
+/// The folder of the init's files, below `/`.
+const RUN: &str = "trainyard/run";
 
 /// The files of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,22 +40,23 @@ pub(super) struct Layout {
     source: Option<PathBuf>,
     inputs: Vec<InputSpec>,
     outputs: bool,
-    latch: bool,
+    first: FirstProcess,
 }
 
 impl Layout {
-    /// What has to be laid out; `None` where the container is right as it is created. The engine
-    /// makes the working directory itself, which only root can write: `runs_as_root` says whether
-    /// the image is known to run as root. The same goes for the folder of the init's `latch`.
-    pub(super) fn of(spec: &AttemptSpec, runs_as_root: bool, latch: bool) -> Option<Self> {
+    /// What has to be laid out; `None` where the container is right as it is created, which needs no init
+    /// with a nonce. The engine makes the working directory itself, which only root can write: `runs_as_root`
+    /// says whether the image is known to run as root. The same goes for the folder of the init's latch.
+    pub(super) fn of(spec: &AttemptSpec, runs_as_root: bool, first: FirstProcess) -> Option<Self> {
+        let is_first_start_shown = matches!(first, FirstProcess::Init(_));
         let layout = Self {
             source: spec.source.clone(),
             inputs: spec.inputs.clone(),
             outputs: spec.outputs,
-            latch,
+            first,
         };
         let empty = layout.source.is_none() && layout.inputs.is_empty() && !layout.outputs;
-        (!(empty && runs_as_root)).then_some(layout)
+        (is_first_start_shown || !(empty && runs_as_root)).then_some(layout)
     }
 
     /// Puts the files into a created container.
@@ -97,11 +100,22 @@ impl Layout {
         if let Some(source) = &self.source {
             transplant(&mut archive, source, Path::new("workspace"), writable)?;
         }
-        if !self.inputs.is_empty() || self.outputs || self.latch {
+        let is_under_init = self.first != FirstProcess::Program;
+        if !self.inputs.is_empty() || self.outputs || is_under_init {
             folder(&mut archive, Path::new("trainyard"), 0o755)?;
         }
-        if self.latch {
-            folder(&mut archive, Path::new(LATCH), 0o777)?;
+        if is_under_init {
+            // The init is the image's user, who has to make and remove files here.
+            folder(&mut archive, Path::new(RUN), 0o777)?;
+        }
+        if let FirstProcess::Init(nonce) = &self.first {
+            let content = nonce.start_half().as_bytes();
+            let mut header = Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o444);
+            let start = Path::new(init::START).strip_prefix("/");
+            let start = start.map_err(io::Error::other)?;
+            archive.append_data(&mut header, start, content)?;
         }
         if !self.inputs.is_empty() {
             folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
@@ -281,7 +295,7 @@ mod tests {
         spec.source = Some(source(folder.path()));
         spec.inputs[0].path = input;
         spec.outputs = true;
-        let members = members(&Layout::of(&spec, true, false).unwrap());
+        let members = members(&Layout::of(&spec, true, FirstProcess::Program).unwrap());
         let mode = |path: &str| {
             members
                 .get(path)
@@ -301,9 +315,9 @@ mod tests {
         let mut spec = spec();
         (spec.source, spec.outputs) = (None, false);
         spec.inputs.clear();
-        assert_eq!(Layout::of(&spec, true, false), None);
+        assert_eq!(Layout::of(&spec, true, FirstProcess::Program), None);
         assert!(
-            Layout::of(&spec, false, false).is_some(),
+            Layout::of(&spec, false, FirstProcess::Program).is_some(),
             "another user cannot write the folder"
         );
     }

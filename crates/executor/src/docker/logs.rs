@@ -30,6 +30,7 @@ use trainyard_failpoint::{Flow as _, Point};
 use trainyard_init::Record;
 
 use super::errors::{Trouble, gone};
+use super::labels::FirstProcess;
 use super::proof::Ends;
 use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
 
@@ -40,6 +41,10 @@ const LATE: i64 = 1;
 /// fills a second with more of them than can be skipped in the time after which silence counts as a dead
 /// connection.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// The largest frame that is held for what follows it, in bytes. Larger than any that the engine sends; what
+/// was put together from two is not held again.
+const HELD_AT_MOST: usize = 17 * 1024;
 
 /// Opens the log after a cursor. What is wrong shows with the first frame.
 pub(super) fn open(
@@ -68,6 +73,10 @@ struct Reader {
     following: bool,
     /// When a frame was last passed on.
     passed: Instant,
+    /// A frame in which a record may begin that ends in the next one.
+    held: Option<LogFrame>,
+    /// What comes after a frame that was held for nothing.
+    waiting: Option<LogFrame>,
     ends: Arc<Ends>,
 }
 
@@ -107,11 +116,53 @@ impl Reader {
             sent,
             following: follow,
             passed: Instant::now(),
+            held: None,
+            waiting: None,
             ends,
         }
     }
 
     async fn next(&mut self) -> Option<Result<LogFrame, Error>> {
+        loop {
+            let frame = match self.waiting.take() {
+                Some(frame) => frame,
+                None => match self.read().await {
+                    Some(Ok(frame)) => frame,
+                    Some(Err(error)) => return Some(Err(error)),
+                    None => return self.held.take().map(Ok),
+                },
+            };
+            if frame.bytes.is_empty() {
+                return Some(Ok(frame));
+            }
+            let frame = match self.held.take() {
+                Some(held) if frame.stream == Stream::Stderr => LogFrame {
+                    bytes: Bytes::from([held.bytes, frame.bytes].concat()),
+                    ..frame
+                },
+                Some(held) => {
+                    self.waiting = Some(frame);
+                    return Some(Ok(held));
+                }
+                None => frame,
+            };
+            if frame.stream == Stream::Stderr
+                && frame.bytes.len() <= HELD_AT_MOST
+                && Record::may_begin_in(&frame.bytes)
+            {
+                self.held = Some(frame);
+                continue;
+            }
+            match self.without_record(frame).await {
+                Ok(None) => {}
+                Ok(Some(frame)) => return Some(Ok(frame)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// The next frame that was not read before; an empty one from time to time while only others come.
+    async fn read(&mut self) -> Option<Result<LogFrame, Error>> {
         loop {
             match self.sent.next().await {
                 Some(Ok(output)) => match frame(output, &mut self.position) {
@@ -121,12 +172,7 @@ impl Reader {
                             return Some(Ok(frame));
                         }
                     }
-                    Ok(frame) => {
-                        if let Some(frame) = self.without_record(frame) {
-                            return Some(Ok(frame));
-                        }
-                    }
-                    Err(error) => return Some(Err(error)),
+                    read => return Some(read),
                 },
                 Some(Err(error)) => {
                     let trouble = Trouble::from(error);
@@ -140,7 +186,9 @@ impl Reader {
                 None if self.following => {
                     let (client, container) = (self.client.clone(), self.container.clone());
                     let (position, ends) = (self.position.again(), Arc::clone(&self.ends));
+                    let held = self.held.take();
                     *self = Self::at(client, container, position, false, ends);
+                    self.held = held;
                 }
                 None => return None,
             }
@@ -149,11 +197,19 @@ impl Reader {
 }
 
 impl Reader {
-    /// Takes the init's record out of a frame; `None` where nothing else is in it.
-    fn without_record(&self, mut frame: LogFrame) -> Option<LogFrame> {
-        if frame.stream == Stream::Stderr
-            && let Some((place, record)) = Record::find(&frame.bytes)
-        {
+    /// Takes the init's record out of a frame; `None` where nothing else is in it. What only looks like one
+    /// is the program's, and stays.
+    async fn without_record(&mut self, mut frame: LogFrame) -> Result<Option<LogFrame>, Error> {
+        if frame.stream != Stream::Stderr || !Record::may_be_in(&frame.bytes) {
+            return Ok(Some(frame));
+        }
+        let first = self.ends.first_process(&self.client, &self.container);
+        let nonce = match first.await? {
+            FirstProcess::Program => return Ok(Some(frame)),
+            FirstProcess::OlderInit => None,
+            FirstProcess::Init(nonce) => Some(nonce),
+        };
+        if let Some((place, record)) = Record::find(&frame.bytes, nonce.as_ref()) {
             self.ends.keep(&self.container, record);
             let before = frame.bytes.slice(..place.start);
             let after = frame.bytes.slice(place.end..);
@@ -162,11 +218,8 @@ impl Reader {
             } else {
                 Bytes::from([before, after].concat())
             };
-            if frame.bytes.is_empty() {
-                return None;
-            }
         }
-        Some(frame)
+        Ok((!frame.bytes.is_empty()).then_some(frame))
     }
 }
 

@@ -272,7 +272,7 @@ impl Executor for Docker {
     async fn ping(&self) -> Result<(), Error> {
         // Unlike the ping of the protocol, this needs the part that keeps containers. There is none of
         // this name, and it does not matter if there were.
-        let looked = status::look(&self.engine.client, "trainyard-ping").await;
+        let looked = status::look(&self.engine.client, status::NOBODY).await;
         looked.map(drop)
     }
 

@@ -4,17 +4,26 @@
 //! after a power cut some engines report 0 for what never ended. The init writes its record into the
 //! container and into its log. The log is read anyway, so the record in passing costs nothing; only
 //! where it did not come by is it fetched from the container, which takes the engine some 50 ms.
+//!
+//! All that is in a container can be of the program's making, its latch and log included. What it cannot make
+//! is a record with the container's nonce (see `trainyard_init`). What is found instead proves nothing, and is
+//! never trouble of the engine.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use trainyard_init::{End, REFUSED, Record};
+use bollard::Docker as Client;
+use trainyard_init::{End, Nonce, REFUSED, Record};
 
 use super::Engine;
-use super::errors::{Trouble, gone};
-use super::init::{self, LATCH};
-use super::{labels, status};
+use super::errors::gone;
+use super::init::{self, Found, LATCH, START};
+use super::labels::FirstProcess;
+use super::status;
 use crate::contract::{Error, Exit, Proof, Status};
+
+/// More than a record has, in bytes.
+const RECORD_AT_MOST: usize = 1024;
 
 /// Exit code of what was killed by SIGKILL.
 const KILLED: i32 = 128 + 9;
@@ -28,6 +37,8 @@ struct Known {
     ended: HashSet<String>,
     /// Records that came by in logs.
     records: HashMap<String, Record>,
+    /// What they have to prove themselves by.
+    first: HashMap<String, FirstProcess>,
 }
 
 impl Ends {
@@ -50,6 +61,30 @@ impl Ends {
         let mut known = self.locked();
         known.ended.remove(container);
         known.records.remove(container);
+        known.first.remove(container);
+    }
+
+    /// What stands before the program in a container.
+    pub(super) fn knows(&self, container: &str, first: FirstProcess) {
+        self.locked().first.insert(container.to_owned(), first);
+    }
+
+    /// Tells that, asking the engine where it is not known.
+    pub(super) async fn first_process(
+        &self,
+        client: &Client,
+        container: &str,
+    ) -> Result<FirstProcess, Error> {
+        let known = self.locked().first.get(container).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = status::look(client, container).await?;
+        let found = found.ok_or_else(|| gone(container))?;
+        let labels = found.config.and_then(|config| config.labels);
+        let first = FirstProcess::read(&labels.unwrap_or_default());
+        self.knows(container, first.clone());
+        Ok(first)
     }
 
     fn record(&self, container: &str) -> Option<Record> {
@@ -66,21 +101,24 @@ impl Engine {
         if let Some(record) = self.ends.record(container) {
             return Ok(proof(Some(record), seen));
         }
-        let Some(found) = status::look(&self.client, container).await? else {
-            return Err(gone(container));
+        let nonce = match self.ends.first_process(&self.client, container).await? {
+            FirstProcess::Program => return Ok(Proof::by_engine(seen)),
+            FirstProcess::OlderInit => None,
+            FirstProcess::Init(nonce) => Some(nonce),
         };
-        let labels = found.config.and_then(|config| config.labels);
-        if !labels.is_some_and(|labels| labels.contains_key(labels::INIT)) {
-            // Made without an init, or by an older version.
-            return Ok(Proof::by_engine(seen));
-        }
-        let record = match init::file(&self.client, container, LATCH).await {
-            Ok(bytes) => Record::parse(&bytes),
-            Err(trouble) if init::is_missing(&trouble) => None,
-            Err(trouble) => return Err(not_fetched(trouble, container)),
+        let found = self.fetch(container, LATCH).await?;
+        let is_missing = found == Found::Nothing;
+        // What cannot be read as a record is as good as none, whatever it is.
+        let record = match found {
+            Found::File(bytes) => Record::parse(&bytes, nonce.as_ref()),
+            Found::Nothing | Found::Unfit => None,
         };
-        if !matches!(record, None | Some(Record::Begun)) {
-            return Ok(proof(record, seen));
+        match record {
+            Some(Record::Ended(_) | Record::Never { .. }) => return Ok(proof(record, seen)),
+            None if is_missing && seen.code == REFUSED => {
+                return self.refused(container, nonce.as_ref()).await;
+            }
+            None | Some(Record::Begun) => {}
         }
         // Nobody was left to write a record; what the kernel killed for its use of memory is known to
         // the engine alone then.
@@ -107,13 +145,37 @@ impl Engine {
         };
         Ok(proof(record, &seen))
     }
-}
 
-fn not_fetched(trouble: Trouble, container: &str) -> Error {
-    if trouble.text().contains("No such container") {
-        gone(container)
-    } else {
-        trouble.into_error("send the record of an end")
+    /// What an init means that refused to run the program and has left nothing.
+    async fn refused(&self, container: &str, nonce: Option<&Nonce>) -> Result<Proof, Error> {
+        // The file of the start goes before the program runs, and no program can make it again.
+        let never_started = match nonce {
+            Some(nonce) => {
+                let expected = Found::File(nonce.start_half().as_bytes().to_vec());
+                self.fetch(container, START).await? == expected
+            }
+            None => true,
+        };
+        if !never_started {
+            return Ok(Proof::Unproved);
+        }
+        // Nor could it write a word into its log: most often both are on a full disk.
+        Ok(Proof::NeverRan(
+            "its program was not run, and its container cannot say why; look whether the disk of \
+             the Docker engine is full"
+                .to_owned(),
+        ))
+    }
+
+    async fn fetch(&self, container: &str, path: &str) -> Result<Found, Error> {
+        let found = init::file(&self.client, container, path, RECORD_AT_MOST).await;
+        found.map_err(|trouble| {
+            if trouble.text().contains("No such container") {
+                gone(container)
+            } else {
+                trouble.into_error("send the record of an end")
+            }
+        })
     }
 }
 
@@ -138,15 +200,6 @@ fn proof(record: Option<Record>, seen: &Exit) -> Proof {
         Some(Record::Begun) | None if seen.out_of_memory => Proof::by_engine(seen),
         // In its container nobody can kill the init: that came from outside.
         Some(Record::Begun) if seen.code == KILLED => Proof::Killed,
-        // Without a latch, 125 tells of an init that could not even write that it could not.
-        None if seen.code == REFUSED => {
-            // Nor could it write a word into its log: most often both are on a full disk.
-            Proof::NeverRan(
-                "its program was not run, and its container cannot say why; look whether the disk of \
-                 the Docker engine is full"
-                    .to_owned(),
-            )
-        }
         Some(Record::Begun) | None => Proof::Unproved,
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine says of a container, as the contract's [`Status`], and waiting for its end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker as Client;
 use bollard::errors::Error as Bollard;
@@ -11,6 +11,7 @@ use bollard::models::{
 use bollard::query_parameters::WaitContainerOptionsBuilder;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
+use tracing::warn;
 use trainyard_core::Timestamp;
 use trainyard_failpoint::{Effect as _, Point};
 
@@ -23,6 +24,12 @@ const REMOVAL: Duration = Duration::from_millis(100);
 
 /// How long the report of a kill for memory may come after that of the end.
 const EVIDENCE: Duration = Duration::from_millis(300);
+
+/// How long an engine that answers at all may not tell of a container that has ended.
+const ENDED: Duration = Duration::from_secs(5 * 60);
+
+/// A name that no container has.
+pub(super) const NOBODY: &str = "trainyard-ping";
 
 /// How often one is looked at before it counts as stuck.
 const REMOVAL_LOOKS: u32 = 300;
@@ -82,8 +89,22 @@ pub(super) async fn wait(
             ));
         }
     }
-    for _ in 0..REMOVAL_LOOKS {
-        let found = look(client, container).await?;
+    // It has ended. From an engine that answers others, what it has to say of that is waited for in bounds.
+    let give_up = Instant::now() + ENDED;
+    let mut looks = 0;
+    while looks < REMOVAL_LOOKS {
+        let found = match look(client, container).await {
+            Ok(found) => found,
+            Err(error) if look(client, NOBODY).await.is_err() => return Err(error),
+            Err(error) if Instant::now() >= give_up => {
+                warn!(container, %error, "the Docker engine does not tell how a container ended");
+                return Ok(Status::Unknown);
+            }
+            Err(_) => {
+                tokio::time::sleep(EVIDENCE).await;
+                continue;
+            }
+        };
         let state = found
             .ok_or_else(|| gone(container))?
             .state
@@ -96,6 +117,7 @@ pub(super) async fn wait(
             return Ok(status);
         }
         // It is about to be gone.
+        looks += 1;
         tokio::time::sleep(REMOVAL).await;
     }
     Ok(Status::Unknown)

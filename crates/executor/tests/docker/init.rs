@@ -26,7 +26,7 @@ pub(crate) async fn proof(kit: &Kit<Containers>, executor: &Docker, handle: &Han
 }
 
 /// What the engine says of an end.
-async fn seen(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Exit {
+pub(crate) async fn seen(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Exit {
     match kit.end(executor, handle).await {
         Status::Exited {
             code,

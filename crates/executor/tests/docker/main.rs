@@ -10,6 +10,7 @@
 
 mod building;
 mod departed;
+mod hostile;
 mod images;
 mod init;
 mod isolation;
