@@ -5,17 +5,29 @@
 //! and 0644. Entries come in the order in which they are given. Only regular files, folders, hard
 //! links among them and relative symbolic links that stay inside are taken; anything else is refused
 //! by its name.
+//!
+//! A program can make any number of files with names of any length, so both are bounded, and no name is kept
+//! in memory. A symbolic link leads up only at the beginning of its target, from the folder that it is in:
+//! behind a name, `..` leads up from wherever that name leads to, should it be a link itself.
 
 use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 use trainyard_core::stage::RelativePath;
 
 use crate::contract::{Collected, CollectedKind, Error, ErrorKind};
+
+/// The most files, folders and links in a folder that is kept; source trees have the same bound.
+const ENTRIES_AT_MOST: u64 = 300_000;
+
+/// The most that all their names may have, in bytes.
+const NAMES_AT_MOST: u64 = 64 * 1024 * 1024;
 
 /// A new file of bounded size whose content is hashed while it is written.
 pub(crate) struct HashingFile {
@@ -111,7 +123,12 @@ impl Write for HashingFile {
 /// A folder on its way into a tar archive.
 pub(crate) struct FolderArchive {
     builder: tar::Builder<HashingFile>,
-    files: HashSet<PathBuf>,
+    entries: u64,
+    /// Bytes of all names.
+    names: u64,
+    /// What the names of files hash to, which nobody can foresee: what hard links may lead to.
+    files: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl FolderArchive {
@@ -119,7 +136,10 @@ impl FolderArchive {
     pub(crate) fn new(file: HashingFile) -> Self {
         Self {
             builder: tar::Builder::new(file),
+            entries: 0,
+            names: 0,
             files: HashSet::new(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -154,16 +174,22 @@ impl FolderArchive {
         if seen != size {
             return Err(cut_off(&self.builder.get_ref().output));
         }
-        self.files.insert(path.to_owned());
+        self.files.insert(self.hasher.hash_one(path));
         Ok(())
     }
 
     /// Adds a symbolic link.
     pub(crate) fn symlink(&mut self, path: &Path, target: &Path) -> Result<(), Error> {
         self.check(path)?;
+        if leads_up_behind_a_name(target) {
+            let what =
+                "a symbolic link with `..` behind a name in its target, which may be a link, too";
+            return Err(self.unfit(path, what));
+        }
         if !stays_inside(path, target) {
             return Err(self.unfit(path, "a symbolic link that leads out of the folder"));
         }
+        self.names += target.as_os_str().len() as u64;
         let mut header = header(EntryType::Symlink, 0o777, 0);
         let done = self.builder.append_link(&mut header, path, target);
         done.map_err(|error| self.explain(&error))
@@ -172,7 +198,7 @@ impl FolderArchive {
     /// Adds another name of a file added before.
     pub(crate) fn hard_link(&mut self, path: &Path, target: &Path) -> Result<(), Error> {
         self.check(path)?;
-        if !self.files.contains(target) {
+        if !self.files.contains(&self.hasher.hash_one(target)) {
             return Err(self.unfit(path, "a hard link to a file outside of the folder"));
         }
         let mut header = header(EntryType::Link, 0o644, 0);
@@ -193,7 +219,23 @@ impl FolderArchive {
         file.finish(CollectedKind::Folder)
     }
 
-    fn check(&self, path: &Path) -> Result<(), Error> {
+    fn check(&mut self, path: &Path) -> Result<(), Error> {
+        self.entries += 1;
+        self.names += path.as_os_str().len() as u64;
+        let output = &self.builder.get_ref().output;
+        if self.entries > ENTRIES_AT_MOST {
+            return Err(too_many(
+                output,
+                &format!("more than {ENTRIES_AT_MOST} files, folders and links"),
+            ));
+        }
+        if self.names > NAMES_AT_MOST {
+            let mebibytes = NAMES_AT_MOST >> 20;
+            return Err(too_many(
+                output,
+                &format!("more than {mebibytes} MiB of names"),
+            ));
+        }
         let plain = path
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
@@ -234,7 +276,7 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     header
 }
 
-/// Whether a symbolic link at `path` leads to somewhere inside of the folder that holds both.
+/// Whether a symbolic link at `path` leads to somewhere inside of the folder that holds both, by its words.
 pub(crate) fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count() as i64 - 1;
     for part in target.components() {
@@ -251,14 +293,33 @@ pub(crate) fn stays_inside(path: &Path, target: &Path) -> bool {
     true
 }
 
+fn leads_up_behind_a_name(target: &Path) -> bool {
+    let parts = target.components();
+    parts
+        .skip_while(|part| !matches!(part, Component::Normal(_)))
+        .any(|part| part == Component::ParentDir)
+}
+
 /// The error for an output, or a member of one, of a kind that is not kept.
 pub(crate) fn unfit(output: &RelativePath, member: Option<&Path>, what: &str) -> Error {
-    let member = member.map_or_else(String::new, |path| format!(": `{}`", path.display()));
+    let member = member.map_or_else(
+        || "it".to_owned(),
+        |path| format!("`{}` in it", path.display()),
+    );
     Error::new(
         ErrorKind::OutputUnfit,
         format!(
-            "output `{output}` cannot be kept{member} is {what}; \
+            "output `{output}` cannot be kept: {member} is {what}; \
              outputs hold files, folders and links among them"
+        ),
+    )
+}
+
+fn too_many(output: &RelativePath, what: &str) -> Error {
+    Error::new(
+        ErrorKind::OutputUnfit,
+        format!(
+            "output `{output}` cannot be kept: it holds {what}; put them into an archive, or declare less of it"
         ),
     )
 }
@@ -294,6 +355,8 @@ pub(crate) fn storage(error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn archive(to: &Path, limit: u64) -> FolderArchive {
@@ -336,6 +399,80 @@ mod tests {
     }
 
     #[test]
+    fn class_12_a_chain_of_links_does_not_lead_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut archive = archive(&folder.path().join("a"), 1 << 20);
+        let mut link =
+            |path: &str, target: &str| archive.symlink(Path::new(path), Path::new(target));
+        // Each stays inside by its words.
+        assert_eq!(link("x/a/y", "../.."), Ok(()));
+        let refused = link("z", "x/a/y/../evil").unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::OutputUnfit);
+        assert!(refused.message.contains("`z` in it"), "{refused}");
+        for (path, target) in [
+            ("z", "x/../x"),
+            ("x/z", "./a/.."),
+            ("x/z", "../x/a/y/../../.."),
+            ("z", "/etc/passwd"),
+            ("z", ".."),
+        ] {
+            assert!(link(path, target).is_err(), "{path} -> {target}");
+        }
+        // What caches of models look like, what leads nowhere, and circles lead nowhere else.
+        for (path, target) in [
+            ("snapshots/1/model", "../../blobs/abc"),
+            ("latest", "./snapshots/1"),
+            ("gone", "nowhere"),
+            ("circle", "circle"),
+        ] {
+            assert_eq!(link(path, target), Ok(()), "{path} -> {target}");
+        }
+    }
+
+    #[test]
+    fn class_12_the_number_of_files_and_the_length_of_their_names_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = |name: &str, path: &dyn Fn(u64) -> PathBuf| {
+            let mut archive = archive(&folder.path().join(name), 1 << 40);
+            let mut added = 0;
+            loop {
+                // Names alone: what they cost on the disk is bounded by the size of an output.
+                match archive.check(&path(added)) {
+                    Ok(()) => added += 1,
+                    Err(error) => return (added, error),
+                }
+            }
+        };
+        let (added, error) = refusal("many", &|n| PathBuf::from(n.to_string()));
+        assert_eq!((added, error.kind), (300_000, ErrorKind::OutputUnfit));
+        assert!(error.message.contains("output `model`"), "{error}");
+        assert!(error.message.contains("more than 300000 files"), "{error}");
+        let long = PathBuf::from("d".repeat(4000));
+        let (added, error) = refusal("long", &|_| long.clone());
+        assert_eq!(added, (64 << 20) / 4000);
+        assert!(
+            error.message.contains("more than 64 MiB of names"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_output_is_said_in_a_sentence() {
+        let output = RelativePath::new("o").unwrap();
+        let error = unfit(
+            &output,
+            None,
+            "a symbolic link itself; declare what it leads to",
+        );
+        assert!(
+            error.message.starts_with(
+                "output `o` cannot be kept: it is a symbolic link itself; declare what it leads to; "
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn an_output_beyond_the_limit_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let output = RelativePath::new("model.bin").unwrap();
@@ -351,7 +488,6 @@ mod tests {
     #[test]
     fn links_are_followed_on_paper_only() {
         assert!(stays_inside(Path::new("a/b"), Path::new("../c")));
-        assert!(stays_inside(Path::new("a"), Path::new("./b/../c")));
         assert!(!stays_inside(Path::new("a"), Path::new("../c")));
         assert!(!stays_inside(Path::new("a/b"), Path::new("/c")));
         assert!(!stays_inside(Path::new("a"), Path::new("b/../../c/d")));
