@@ -18,7 +18,7 @@ use trainyard_engine::space::{Place, PlaceRole};
 use trainyard_engine::supervisor::Surroundings;
 use trainyard_engine::{Engine, EngineOptions, LoopEnded};
 use trainyard_executor::Limits;
-use trainyard_forge::{Git, Mirrors, RemoteUrl, UrlRules};
+use trainyard_forge::{FetchLimits, Git, Mirrors, RemoteUrl, UrlRules, Worker};
 use trainyard_store::{
     Blobs, ClaimCapacity, DaemonInfo, NewRepo, Retention, SecretKey, Store, StoreOptions,
 };
@@ -34,6 +34,9 @@ use crate::{crypto, executor, shutdown, telemetry};
 
 /// The name of the token that every start leaves for the command line.
 const ADMIN_TOKEN: &str = "admin";
+
+/// The hidden command of this program that is git's process.
+pub const GIT_WORKER: &str = "git-worker";
 
 /// How long requests that are under way may take once the daemon is asked to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -177,10 +180,8 @@ async fn on_database(
     let address = listener.local_addr()?;
     let public_url = format!("http://{address}");
     let blobs = Blobs::open(&config.artifacts_dir).await?;
-    let rules = UrlRules {
-        allow_file_urls: config.allow_file_urls,
-    };
-    let git = Git::new(Mirrors::new(data.folder("mirrors")?).with_rules(rules));
+    let rules = url_rules(config);
+    let git = git(config, data, &rules)?;
     follow(&store, repos, &rules, config.poll_every.0).await?;
     let engine = engine(config, data, &store, &blobs, &git).await?;
     let state = WebState::new(
@@ -215,6 +216,32 @@ async fn on_database(
         Ok(ended) => Ok(ended?),
         Err(panic) => Err(ServeError::System(std::io::Error::other(panic))),
     }
+}
+
+/// Which addresses may be followed.
+fn url_rules(config: &Config) -> UrlRules {
+    UrlRules {
+        allow_file_urls: config.allow_file_urls,
+        allow_loopback: config.git.loopback,
+        allow_private: config.git.private_addresses,
+        hosts: config.git.hosts.0.clone(),
+        allow_open_passwords: config.git.open_passwords,
+    }
+}
+
+/// The mirrors, and git's processes.
+fn git(config: &Config, data: &DataDir, rules: &UrlRules) -> Result<Git, ServeError> {
+    let limits = FetchLimits {
+        time: config.git.fetch_time.0,
+        bytes: usize::try_from(config.git.fetch_size.0).unwrap_or(usize::MAX),
+        slowest: config.git.slowest.0,
+        ..FetchLimits::default()
+    };
+    let mirrors = Mirrors::new(data.folder("mirrors")?)
+        .with_rules(rules.clone())
+        .with_limits(limits);
+    let worker = Worker::this_program(GIT_WORKER).with_memory(config.git.memory.0);
+    Ok(Git::new(mirrors, worker))
 }
 
 /// Everything that makes things happen.
