@@ -81,6 +81,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Something did not let go in time.
+    #[error("stopped, but not everything had let go by then; the next start puts it in order")]
+    Overdue,
     /// A part of the daemon ended by itself.
     #[error(transparent)]
     Loop(#[from] LoopEnded),
@@ -117,7 +120,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     crypto::install_provider();
     telemetry::install(&config.log)?;
     let figures = telemetry::record_figures()?;
-    let shutdown = shutdown::on_signals()?;
+    let stopping = shutdown::on_signals()?;
     let data = DataDir::open(&config.data_dir)?;
     info!("configuration:\n{}", config.redacted().trim_end());
     let listener = TcpListener::bind(config.listen)
@@ -128,16 +131,16 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
         })?;
     let (binaries, image) = match &config.database {
         Database::Url(url) => {
-            return on_database(
+            let served = on_database(
                 &config,
                 repos,
                 &data,
                 url.clone(),
                 listener,
                 figures,
-                shutdown,
-            )
-            .await;
+                stopping.asked,
+            );
+            return within(served, &stopping.overdue).await;
         }
         Database::Private { binaries, image } => (binaries.clone(), image.clone()),
     };
@@ -151,9 +154,22 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     if let Some(url) = postgres.shown_url() {
         info!("the database is at {url}");
     }
-    let served = on_database(&config, repos, &data, url, listener, figures, shutdown).await;
+    let asked = stopping.asked;
+    let served = on_database(&config, repos, &data, url, listener, figures, asked);
+    let served = within(served, &stopping.overdue).await;
     postgres.stop().await?;
     served
+}
+
+/// Leaves what is not over when the grace of a stop is.
+async fn within(
+    served: impl Future<Output = Result<(), ServeError>>,
+    overdue: &CancellationToken,
+) -> Result<(), ServeError> {
+    tokio::select! {
+        served = served => served,
+        () = overdue.cancelled() => Err(ServeError::Overdue),
+    }
 }
 
 async fn on_database(
