@@ -9,7 +9,7 @@
 set -euo pipefail
 . "$(dirname "$0")/say.sh"
 
-ALL=(build-essential pkg-config libssl-dev git curl jq openssl ca-certificates docker.io postgresql
+ALL=(build-essential pkg-config git curl jq openssl ca-certificates docker.io postgresql
     iptables iproute2 e2fsprogs)
 
 # is_here PACKAGE: whether what the package is wanted for is on the machine, whoever put it there.
@@ -17,7 +17,6 @@ is_here() {
     case $1 in
         build-essential) command -v cc && command -v make ;;
         pkg-config) command -v pkg-config ;;
-        libssl-dev) command -v pkg-config && pkg-config --exists openssl ;;
         ca-certificates) [ -s /etc/ssl/certs/ca-certificates.crt ] ;;
         docker.io) command -v docker && { command -v dockerd || docker version; } ;;
         iproute2) command -v ip ;;

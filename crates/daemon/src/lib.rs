@@ -21,4 +21,6 @@ pub mod telemetry;
 pub use config::{Config, ConfigError, DaemonArgs, DevArgs};
 pub use data_dir::DataDir;
 pub use postgres::PrivateCluster;
-pub use serve::{ServeError, daemon, dev};
+pub use serve::{GIT_WORKER, ServeError, daemon, dev};
+/// Git's process: what the hidden command [`GIT_WORKER`] does.
+pub use trainyard_forge::git::serve_one_request as git_worker;

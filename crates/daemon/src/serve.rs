@@ -18,7 +18,7 @@ use trainyard_engine::space::{Place, PlaceRole};
 use trainyard_engine::supervisor::Surroundings;
 use trainyard_engine::{Engine, EngineOptions, LoopEnded};
 use trainyard_executor::Limits;
-use trainyard_forge::{Git, Mirrors, RemoteUrl, UrlRules};
+use trainyard_forge::{FetchLimits, Git, Mirrors, RemoteUrl, UrlRules, Worker};
 use trainyard_store::{
     Blobs, ClaimCapacity, DaemonInfo, NewRepo, Retention, SecretKey, Store, StoreOptions,
 };
@@ -34,6 +34,9 @@ use crate::{crypto, executor, shutdown, telemetry};
 
 /// The name of the token that every start leaves for the command line.
 const ADMIN_TOKEN: &str = "admin";
+
+/// The hidden command of this program that is git's process.
+pub const GIT_WORKER: &str = "git-worker";
 
 /// How long requests that are under way may take once the daemon is asked to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -78,6 +81,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Something did not let go in time.
+    #[error("stopped, but not everything had let go by then; the next start puts it in order")]
+    Overdue,
     /// A part of the daemon ended by itself.
     #[error(transparent)]
     Loop(#[from] LoopEnded),
@@ -114,7 +120,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     crypto::install_provider();
     telemetry::install(&config.log)?;
     let figures = telemetry::record_figures()?;
-    let shutdown = shutdown::on_signals()?;
+    let stopping = shutdown::on_signals()?;
     let data = DataDir::open(&config.data_dir)?;
     info!("configuration:\n{}", config.redacted().trim_end());
     let listener = TcpListener::bind(config.listen)
@@ -125,16 +131,16 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
         })?;
     let (binaries, image) = match &config.database {
         Database::Url(url) => {
-            return on_database(
+            let served = on_database(
                 &config,
                 repos,
                 &data,
                 url.clone(),
                 listener,
                 figures,
-                shutdown,
-            )
-            .await;
+                stopping.asked,
+            );
+            return within(served, &stopping.overdue).await;
         }
         Database::Private { binaries, image } => (binaries.clone(), image.clone()),
     };
@@ -148,9 +154,22 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     if let Some(url) = postgres.shown_url() {
         info!("the database is at {url}");
     }
-    let served = on_database(&config, repos, &data, url, listener, figures, shutdown).await;
+    let asked = stopping.asked;
+    let served = on_database(&config, repos, &data, url, listener, figures, asked);
+    let served = within(served, &stopping.overdue).await;
     postgres.stop().await?;
     served
+}
+
+/// Leaves what is not over when the grace of a stop is.
+async fn within(
+    served: impl Future<Output = Result<(), ServeError>>,
+    overdue: &CancellationToken,
+) -> Result<(), ServeError> {
+    tokio::select! {
+        served = served => served,
+        () = overdue.cancelled() => Err(ServeError::Overdue),
+    }
 }
 
 async fn on_database(
@@ -177,10 +196,8 @@ async fn on_database(
     let address = listener.local_addr()?;
     let public_url = format!("http://{address}");
     let blobs = Blobs::open(&config.artifacts_dir).await?;
-    let rules = UrlRules {
-        allow_file_urls: config.allow_file_urls,
-    };
-    let git = Git::new(Mirrors::new(data.folder("mirrors")?).with_rules(rules));
+    let rules = url_rules(config);
+    let git = git(config, data, &rules)?;
     follow(&store, repos, &rules, config.poll_every.0).await?;
     let engine = engine(config, data, &store, &blobs, &git).await?;
     let state = WebState::new(
@@ -215,6 +232,32 @@ async fn on_database(
         Ok(ended) => Ok(ended?),
         Err(panic) => Err(ServeError::System(std::io::Error::other(panic))),
     }
+}
+
+/// Which addresses may be followed.
+fn url_rules(config: &Config) -> UrlRules {
+    UrlRules {
+        allow_file_urls: config.allow_file_urls,
+        allow_loopback: config.git.loopback,
+        allow_private: config.git.private_addresses,
+        hosts: config.git.hosts.0.clone(),
+        allow_open_passwords: config.git.open_passwords,
+    }
+}
+
+/// The mirrors, and git's processes.
+fn git(config: &Config, data: &DataDir, rules: &UrlRules) -> Result<Git, ServeError> {
+    let limits = FetchLimits {
+        time: config.git.fetch_time.0,
+        bytes: usize::try_from(config.git.fetch_size.0).unwrap_or(usize::MAX),
+        slowest: config.git.slowest.0,
+        ..FetchLimits::default()
+    };
+    let mirrors = Mirrors::new(data.folder("mirrors")?)
+        .with_rules(rules.clone())
+        .with_limits(limits);
+    let worker = Worker::this_program(GIT_WORKER).with_memory(config.git.memory.0);
+    Ok(Git::new(mirrors, worker))
 }
 
 /// Everything that makes things happen.

@@ -1,88 +1,190 @@
 //! Being asked to stop: Ctrl-C and SIGTERM.
 //!
 //! The first request cancels a token, and everything lets go of what it does: containers go on, and
-//! the next start finds them. The second one ends the process at once.
+//! the next start finds them. The second one ends the process at once. What has not let go by the end of
+//! the grace is left: the process ends all the same.
+//!
+//! All of it happens on a thread and a runtime of its own, since the daemon's may be what hangs.
 
 use std::io;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+
+/// How long everything may take to let go.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long what has to be put away in order may take after that: a Postgres of our own.
+const LAST: Duration = Duration::from_secs(8);
+
+/// How long the last words may take to be written: who reads them may hang as well.
+const WORDS: Duration = Duration::from_millis(200);
 
 /// The exit code after a second request, as a shell has it for SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Listens for SIGINT and SIGTERM from now on. The token is cancelled by the first of them; the second
-/// one ends the process with exit code 130, with nothing put in order.
+/// The exit code where something did not let go.
+const OVERDUE: i32 = 1;
+
+/// What a daemon that is asked to stop has to heed.
+#[derive(Debug, Clone, Default)]
+pub struct Stopping {
+    /// Cancelled by the first request.
+    pub asked: CancellationToken,
+    /// Cancelled when the grace is over: only what must be put away in order still counts.
+    pub overdue: CancellationToken,
+}
+
+/// How the process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Twice,
+    Overdue,
+}
+
+/// Listens for SIGINT and SIGTERM from now on. The first of them begins the stop, the second one ends the
+/// process with exit code 130, with nothing put in order.
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub fn on_signals() -> io::Result<CancellationToken> {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
-    let signals = stream::select(
-        stream::poll_fn(move |context| interrupts.poll_recv(context)),
-        stream::poll_fn(move |context| terminations.poll_recv(context)),
-    );
-    let token = CancellationToken::new();
-    tokio::spawn(watch(signals, token.clone(), exit_now));
-    Ok(token)
+pub fn on_signals() -> io::Result<Stopping> {
+    let stopping = Stopping::default();
+    let theirs = stopping.clone();
+    let (to, installed) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(to.send(Err(error))),
+            };
+            runtime.block_on(async {
+                match signals() {
+                    Ok(signals) => {
+                        let _ = to.send(Ok(()));
+                        exit(watch(signals, theirs).await);
+                    }
+                    Err(error) => drop(to.send(Err(error))),
+                }
+            });
+        })?;
+    installed
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread for signals has ended")))?;
+    Ok(stopping)
 }
 
-async fn watch(
-    mut signals: impl Stream<Item = ()> + Unpin,
-    token: CancellationToken,
-    at_the_second: impl FnOnce(),
-) {
-    if signals.next().await.is_some() {
-        info!(
-            "stopping; stages that run go on, and the next start takes them over. Once more to stop at once"
-        );
-        token.cancel();
+fn signals() -> io::Result<impl Stream<Item = ()> + Unpin> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    Ok(stream::select(
+        stream::poll_fn(move |context| interrupts.poll_recv(context)),
+        stream::poll_fn(move |context| terminations.poll_recv(context)),
+    ))
+}
+
+/// Returns when the process is to end, whatever it does.
+async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) -> End {
+    if signals.next().await.is_none() {
+        return std::future::pending().await;
     }
-    if signals.next().await.is_some() {
-        warn!("stopped at once");
-        at_the_second();
+    // Before anything is said: whoever should hear it may hang.
+    stopping.asked.cancel();
+    say(
+        "stopping; stages that run go on, and the next start takes them over. Once more to stop at once",
+    );
+    let overdue = async {
+        tokio::time::sleep(GRACE).await;
+        stopping.overdue.cancel();
+        tokio::time::sleep(LAST).await;
+    };
+    tokio::select! {
+        again = signals.next() => match again {
+            Some(()) => End::Twice,
+            None => std::future::pending().await,
+        },
+        () = overdue => End::Overdue,
+    }
+}
+
+/// Logs something, from a thread that may hang in it.
+fn say(words: &'static str) {
+    let (to, said) = mpsc::sync_channel::<()>(1);
+    let thread = std::thread::Builder::new().spawn(move || {
+        tracing::info!("{words}");
+        let _ = to.send(());
+    });
+    if thread.is_ok() {
+        let _ = said.recv_timeout(WORDS);
     }
 }
 
 #[expect(
     clippy::exit,
     clippy::disallowed_methods,
-    reason = "asked twice: now, without destructors"
+    reason = "asked twice, or what should have let go hangs: now, without destructors"
 )]
-fn exit_now() {
-    std::process::exit(INTERRUPTED);
+fn exit(end: End) -> ! {
+    let (words, code) = match end {
+        End::Twice => ("stopped at once", INTERRUPTED),
+        End::Overdue => (
+            "stopped: something did not let go in time; the next start puts it in order",
+            OVERDUE,
+        ),
+    };
+    say(words);
+    std::process::exit(code);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_first_request_cancels_and_the_second_ends() {
-        let ended = Cell::new(false);
-        let token = CancellationToken::new();
-        watch(stream::iter([()]), token.clone(), || ended.set(true)).await;
-        assert!(token.is_cancelled() && !ended.get());
-        watch(stream::iter([(), ()]), token.clone(), || ended.set(true)).await;
-        assert!(ended.get());
+        let stopping = Stopping::default();
+        let end = watch(stream::iter([(), ()]), stopping.clone()).await;
+        assert!(stopping.asked.is_cancelled() && !stopping.overdue.is_cancelled());
+        assert_eq!(end, End::Twice);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_let_go_in_time_is_left() {
+        let stopping = Stopping::default();
+        let begun = tokio::time::Instant::now();
+        let one = stream::iter([()]).chain(stream::pending());
+        let end = watch(one, stopping.clone()).await;
+        assert_eq!(end, End::Overdue);
+        assert!(
+            stopping.overdue.is_cancelled(),
+            "what must be in order was told first"
+        );
+        assert_eq!(begun.elapsed(), GRACE + LAST);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nothing_is_cancelled_unasked() {
-        let token = CancellationToken::new();
-        watch(stream::empty(), token.clone(), || ()).await;
-        assert!(!token.is_cancelled());
+        let stopping = Stopping::default();
+        let watched = watch(stream::pending(), stopping.clone());
+        assert!(tokio::time::timeout(GRACE * 9, watched).await.is_err());
+        assert!(!stopping.asked.is_cancelled());
     }
 
     #[tokio::test]
-    async fn a_real_signal_cancels() {
-        let token = on_signals().unwrap();
+    async fn a_real_signal_cancels_while_every_thread_of_the_runtime_hangs() {
+        let stopping = on_signals().unwrap();
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
-        token.cancelled().await;
+        // This is the runtime's only thread, and it is not given back.
+        let begun = std::time::Instant::now();
+        while !stopping.asked.is_cancelled() {
+            assert!(begun.elapsed() < GRACE / 2, "the signal was not heard");
+            std::thread::yield_now();
+        }
     }
 }

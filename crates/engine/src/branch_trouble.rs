@@ -15,15 +15,20 @@ pub(crate) enum BranchTrouble {
     Everywhere(String),
     /// It may pass by itself: the next look will tell.
     Passing(String),
-    /// The database does not take it as it is, however often it is looked at.
+    /// It is not taken as it is, however often it is looked at.
     Refused(String),
+    /// As that, and each look costs a lot: the repo's own doing, and counted against it.
+    Costly(String),
 }
 
 impl BranchTrouble {
     /// What is wrong, in words.
     pub(crate) fn words(&self) -> &str {
         match self {
-            Self::Everywhere(words) | Self::Passing(words) | Self::Refused(words) => words,
+            Self::Everywhere(words)
+            | Self::Passing(words)
+            | Self::Refused(words)
+            | Self::Costly(words) => words,
         }
     }
 }
@@ -49,7 +54,11 @@ impl From<StoreError> for BranchTrouble {
 
 impl From<trainyard_forge::Error> for BranchTrouble {
     fn from(error: trainyard_forge::Error) -> Self {
-        Self::Passing(error.to_string())
+        if error.is_costly() {
+            Self::Costly(error.to_string())
+        } else {
+            Self::Passing(error.to_string())
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod branch_trouble;
 pub mod breaker;
 mod claim_supplies;
 pub mod clock;
+pub mod dag_reading;
 pub mod disks;
 pub mod dispatcher;
 pub mod engine_watch;

@@ -9,59 +9,105 @@
 //! between two looks start a run each. What does not fit is covered by the step to the head.
 //!
 //! A branch that cannot be recorded is told as the repo's trouble, and keeps no other from being recorded.
+//!
+//! Each sync is a task of its own: how long a remote takes, or what it sends, is nobody else's matter. A
+//! repo whose sync panics, or exhausts what git may take for it, is counted against and held back.
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use trainyard_core::dag::Dag;
+use trainyard_core::id::RepoId;
 use trainyard_core::name::{DagName, RepoName};
-use trainyard_core::text::without_nul;
-use trainyard_forge::{CommitSha, Credentials, Git, Heads};
+use trainyard_forge::{CommitSha, Credentials, Git, Heads, LookAt};
 use trainyard_store::{
-    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject,
-    SyncOutcome, Weight,
+    PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject, SyncOutcome, Weight,
 };
 
 use crate::branch_trouble::{self, BranchTrouble, BranchTroubles};
+use crate::dag_reading::DagReader;
 use crate::leadership::Leadership;
 use crate::panics::panic_text;
 
 /// The longest time between two looks at which repos are due.
 const TICK: Duration = Duration::from_secs(5);
 
-/// How many repos are fetched at the same time.
-const REPOS_AT_ONCE: usize = 4;
+/// The time between two looks while a sync is going on: what is due then is seen late at most by this.
+const TICK_WHILE_BUSY: Duration = Duration::from_secs(1);
+
+/// How many commits are in memory with all their DAG files at the same time.
+const COMMITS_AT_ONCE: usize = 4;
 
 /// How often a head that moved under our hands is looked at again in one pass.
 const STALE_TRIES: usize = 5;
 
-/// Follows repos.
+/// Follows repos. Clones share their bounds.
 #[derive(Debug, Clone)]
 pub struct Watcher {
     store: Store,
     git: Git,
+    reader: DagReader,
+    commits: Arc<Semaphore>,
+}
+
+/// The syncs that are going on.
+#[derive(Debug, Default)]
+struct Syncs {
+    tasks: JoinSet<()>,
+    repos: HashMap<Id, RepoId>,
+}
+
+impl Syncs {
+    /// Begins one.
+    fn begin(&mut self, repo: RepoId, sync: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(sync);
+        self.repos.insert(task.id(), repo);
+    }
+
+    fn is_going_on(&self, repo: RepoId) -> bool {
+        self.repos.values().any(|other| *other == repo)
+    }
+
+    /// Waits until one is over; for ever where there is none.
+    async fn over(&mut self) {
+        let id = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            Some(Err(problem)) => problem.id(),
+            None => return std::future::pending().await,
+        };
+        self.repos.remove(&id);
+    }
 }
 
 impl Watcher {
     /// A watcher over the mirrors of `git`.
     #[must_use]
     pub fn new(store: Store, git: Git) -> Self {
-        Self { store, git }
+        Self {
+            store,
+            git,
+            reader: DagReader::new(),
+            commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE)),
+        }
     }
 
-    /// Runs until `shutdown`.
+    /// Runs until `shutdown`; syncs that are going on then are given up.
     pub async fn run(self, leadership: Leadership, shutdown: CancellationToken) {
         let mut wake = self.store.wakes().sync.subscribe();
+        let mut syncs = Syncs::default();
         loop {
             tokio::select! {
                 () = leadership.leading(Role::Watcher) => {}
                 () = shutdown.cancelled() => return,
             }
-            let wait = match self.pass().await {
+            let wait = match self.begin_due(&mut syncs).await {
                 Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
                 Err(error) => {
                     error!(%error, "repos could not be looked at; trying again");
@@ -70,62 +116,90 @@ impl Watcher {
             };
             tokio::select! {
                 () = wake.woken() => {}
+                () = syncs.over() => {}
                 () = tokio::time::sleep(wait) => {}
                 () = shutdown.cancelled() => return,
             }
         }
     }
 
-    /// Syncs every repo that is due. Returns how long until the next one is.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub async fn pass(&self) -> Result<Option<Duration>, trainyard_store::Error> {
-        let due = self.store.repos_to_sync().await?;
-        futures_util::stream::iter(due)
-            .for_each_concurrent(REPOS_AT_ONCE, |repo| async move {
-                let synced = AssertUnwindSafe(self.sync(&repo)).catch_unwind().await;
-                let synced = match synced.map_err(|panic| panic_text(&*panic).to_owned()) {
-                    Ok(synced) => synced,
-                    Err(text) => Err(self.panicked(&repo, &text).await),
-                };
-                let outcome = match synced {
-                    Ok(synced) => {
-                        if synced.moved > 0 {
-                            info!(repo = %repo.name, branches = synced.moved, "branches moved");
-                        }
-                        synced.outcome(&repo.name)
-                    }
-                    Err(problem) => {
-                        warn!(repo = %repo.name, error = %problem, "a repo could not be synced");
-                        SyncOutcome::Failed(problem)
-                    }
-                };
-                if let Err(error) = self.store.record_sync(repo.id, repo.asked, outcome).await {
-                    error!(repo = %repo.name, %error, "the result of a sync could not be recorded");
-                }
-            })
-            .await;
-        self.store.next_sync().await
+    /// Begins to sync every repo that is due. Returns how long until the next one is.
+    async fn begin_due(
+        &self,
+        syncs: &mut Syncs,
+    ) -> Result<Option<Duration>, trainyard_store::Error> {
+        for repo in self.store.repos_to_sync().await? {
+            if !syncs.is_going_on(repo.id) {
+                let watcher = self.clone();
+                syncs.begin(repo.id, async move { watcher.sync_and_record(repo).await });
+            }
+        }
+        if syncs.repos.is_empty() {
+            self.store.next_sync().await
+        } else {
+            // What is going on counts as due until it is over.
+            Ok(Some(TICK_WHILE_BUSY))
+        }
     }
 
-    /// A sync panicked: what that says.
-    async fn panicked(&self, repo: &RepoToSync, text: &str) -> String {
-        let reason = format!("its sync panicked: {text}");
+    async fn sync_and_record(&self, repo: RepoToSync) {
+        let synced = AssertUnwindSafe(self.sync(&repo)).catch_unwind().await;
+        let outcome = match synced {
+            Ok(Ok(synced)) => {
+                if synced.moved > 0 {
+                    info!(repo = %repo.name, branches = synced.moved, "branches moved");
+                }
+                let outcome = synced.outcome(&repo.name);
+                match (synced.costly(), outcome) {
+                    (Some(reason), SyncOutcome::Failed(problem)) => {
+                        SyncOutcome::Failed(problem + self.count(&repo, &reason).await)
+                    }
+                    (_, outcome) => outcome,
+                }
+            }
+            Ok(Err(failure)) => {
+                let counted = match failure.is_costly {
+                    true => self.count(&repo, &failure.words).await,
+                    false => "",
+                };
+                SyncOutcome::Failed(failure.words + counted)
+            }
+            Err(panic) => {
+                let reason = format!("its sync panicked: {}", panic_text(&*panic));
+                let counted = self.count(&repo, &reason).await;
+                SyncOutcome::Failed(reason + counted)
+            }
+        };
+        if let SyncOutcome::Failed(problem) = &outcome {
+            warn!(repo = %repo.name, error = %problem, "a repo could not be synced");
+        }
+        if let Err(error) = self.store.record_sync(repo.id, repo.asked, outcome).await {
+            error!(repo = %repo.name, %error, "the result of a sync could not be recorded");
+        }
+    }
+
+    /// Counts trouble that a repo makes. Returns what to add where that holds it back.
+    async fn count(&self, repo: &RepoToSync, reason: &str) -> &'static str {
         let subject = Subject::Repo(repo.id);
         let recorded = self
             .store
-            .record_trouble(subject, "sync", &reason, Weight::Suspect)
+            .record_trouble(subject, "sync", reason, Weight::Suspect)
             .await;
-        if let Err(error) = recorded {
-            error!(repo = %repo.name, %error, "trouble with a repo could not be recorded");
+        match recorded {
+            Ok(true) => {
+                "; that was once too often: the repo is held back until `trainyard quarantine release`"
+            }
+            Ok(false) => "",
+            Err(error) => {
+                error!(repo = %repo.name, %error, "trouble with a repo could not be recorded");
+                ""
+            }
         }
-        reason
     }
 
     /// Fetches one repo and records what moved.
-    async fn sync(&self, repo: &RepoToSync) -> Result<Synced, String> {
-        let deliveries = self.store.pending_pushes(repo.id).await.map_err(in_words)?;
+    async fn sync(&self, repo: &RepoToSync) -> Result<Synced, SyncFailure> {
+        let deliveries = self.store.pending_pushes(repo.id).await?;
         let credentials = repo.credentials.as_ref().map(|credentials| Credentials {
             username: credentials.username.clone(),
             password: credentials.password.clone(),
@@ -133,11 +207,19 @@ impl Watcher {
         let heads = self
             .git
             .fetch(repo.id, repo.url.clone(), credentials)
-            .await
-            .map_err(in_words)?;
+            .await?;
+        if heads.left_out > 0 {
+            warn!(
+                repo = %repo.name, count = heads.left_out,
+                "branches and tags whose names are not UTF-8, or too long, are left out"
+            );
+        }
         let followed = followed_branch(repo, &heads);
-        let mut refs = self.store.refs(repo.id).await.map_err(in_words)?;
+        let mut refs = self.store.refs(repo.id).await?;
         let mut synced = Synced::default();
+        for (branch, why) in &heads.refused {
+            synced.note(branch, Err(BranchTrouble::Refused(why.clone())))?;
+        }
         for delivery in &deliveries {
             let taken = self
                 .take_delivery(repo, followed.as_deref(), delivery, &mut refs)
@@ -152,26 +234,26 @@ impl Watcher {
         }
         let gone: Vec<String> = refs
             .keys()
-            .filter(|branch| !heads.branches.contains_key(*branch))
+            .filter(|branch| {
+                !heads.branches.contains_key(*branch) && !heads.refused.contains_key(*branch)
+            })
             .cloned()
             .collect();
         for branch in gone {
             let before = refs.remove(&branch);
             self.store
                 .record_branch_gone(repo.id, &branch, before)
-                .await
-                .map_err(in_words)?;
+                .await?;
         }
         for delivery in deliveries {
             let result = match synced.troubles.get(&delivery.branch) {
                 None => "the branch heads it told of are recorded",
                 Some(BranchTrouble::Refused(words)) => words,
-                Some(BranchTrouble::Passing(_) | BranchTrouble::Everywhere(_)) => continue,
+                Some(_) => continue,
             };
             self.store
                 .finish_delivery(delivery.delivery, result)
-                .await
-                .map_err(in_words)?;
+                .await?;
         }
         Ok(synced)
     }
@@ -220,6 +302,8 @@ impl Watcher {
                 return Ok(0);
             }
             let is_followed = followed == Some(branch);
+            // Until it is recorded. Never closed.
+            let _commit = self.commits.acquire().await;
             let seen = self
                 .look_at(repo, branch, before, after, actor, is_followed)
                 .await?;
@@ -252,27 +336,23 @@ impl Watcher {
         // The first look at a repo only takes stock: nothing was pushed, and only the followed
         // branch has schedules to set up.
         let first_look = !repo.synced_before;
-        let mut dags = Vec::new();
-        if is_followed || !first_look {
-            for file in self.git.dag_files(repo.id, after.clone()).await? {
-                dags.push(read_file(&file.path, file.text));
-            }
-        }
+        let before_sha = before.as_deref().and_then(|sha| CommitSha::new(sha).ok());
+        let look = LookAt {
+            after: after.clone(),
+            dag_files: is_followed || !first_look,
+            changed_since: (!first_look).then_some(before_sha),
+        };
+        let seen = self.git.look(repo.id, look).await?;
+        let dags = self.reader.read(seen.dag_files).await?;
         let mut matches = Vec::new();
         if !first_look {
-            let before_sha = before.as_deref().and_then(|sha| CommitSha::new(sha).ok());
-            let changed = self
-                .git
-                .changed_paths(repo.id, before_sha, after.clone())
-                .await?;
             matches = dags
                 .iter()
                 .filter_map(|file| file.dag.as_ref().ok())
-                .filter(|dag| starts(dag, branch, is_followed, changed.as_deref()))
+                .filter(|dag| starts(dag, branch, is_followed, seen.changed.as_deref()))
                 .map(|dag| dag.name().clone())
                 .collect::<Vec<DagName>>();
         }
-        let commit = self.git.commit(repo.id, after.clone()).await?;
         Ok(PushSeen {
             branch: branch.to_owned(),
             before,
@@ -280,9 +360,35 @@ impl Watcher {
             dags,
             is_followed,
             matches,
-            summary: commit.summary,
-            actor: actor.map(ToOwned::to_owned).or(Some(commit.author)),
+            summary: seen.commit.summary,
+            actor: actor.map(ToOwned::to_owned).or(Some(seen.commit.author)),
         })
+    }
+}
+
+/// Why a sync failed as a whole.
+#[derive(Debug)]
+struct SyncFailure {
+    words: String,
+    /// Whether it is the repo's doing, and costs a lot each time.
+    is_costly: bool,
+}
+
+impl From<trainyard_store::Error> for SyncFailure {
+    fn from(error: trainyard_store::Error) -> Self {
+        Self {
+            words: error.to_string(),
+            is_costly: false,
+        }
+    }
+}
+
+impl From<trainyard_forge::Error> for SyncFailure {
+    fn from(error: trainyard_forge::Error) -> Self {
+        Self {
+            words: error.to_string(),
+            is_costly: error.is_costly(),
+        }
     }
 }
 
@@ -297,18 +403,35 @@ struct Synced {
 
 impl Synced {
     /// Notes what became of a branch; what is wrong everywhere ends the sync.
-    fn note(&mut self, branch: &str, moved: Result<usize, BranchTrouble>) -> Result<(), String> {
+    fn note(
+        &mut self,
+        branch: &str,
+        moved: Result<usize, BranchTrouble>,
+    ) -> Result<(), SyncFailure> {
         match moved {
             Ok(moved) => {
                 self.moved += moved;
                 self.troubles.remove(branch);
             }
-            Err(BranchTrouble::Everywhere(words)) => return Err(words),
+            Err(BranchTrouble::Everywhere(words)) => {
+                return Err(SyncFailure {
+                    words,
+                    is_costly: false,
+                });
+            }
             Err(trouble) => {
                 self.troubles.insert(branch.to_owned(), trouble);
             }
         }
         Ok(())
+    }
+
+    /// What is to be counted against the repo.
+    fn costly(&self) -> Option<String> {
+        self.troubles
+            .iter()
+            .find(|(_, trouble)| matches!(trouble, BranchTrouble::Costly(_)))
+            .map(|(branch, trouble)| format!("branch {branch}: {}", trouble.words()))
     }
 
     /// What is to be recorded of the sync. A first look that is not over takes stock once more: what it
@@ -317,9 +440,9 @@ impl Synced {
         let Some(words) = branch_trouble::in_words(&self.troubles) else {
             return SyncOutcome::Good;
         };
-        warn!(%repo, problem = words, "not all branches of a repo could be recorded");
         let mut troubles = self.troubles.values();
         if troubles.all(|trouble| matches!(trouble, BranchTrouble::Refused(_))) {
+            warn!(%repo, problem = words, "not all branches of a repo could be recorded");
             SyncOutcome::AllBut(words)
         } else {
             SyncOutcome::Failed(words)
@@ -341,48 +464,4 @@ fn followed_branch(repo: &RepoToSync, heads: &Heads) -> Option<String> {
     repo.followed_branch
         .clone()
         .or_else(|| heads.default_branch.clone())
-}
-
-/// Parses one DAG file of a commit.
-#[must_use]
-pub fn read_file(path: &str, text: Result<String, String>) -> DagAtCommit {
-    let (source, dag) = match text {
-        Ok(text) => {
-            let dag = catch_unwind(AssertUnwindSafe(|| {
-                let parsed = trainyard_dagfile::parse(path, &text);
-                let faults = trainyard_dagfile::to_json(path, &parsed.diagnostics);
-                parsed.dag.ok_or(faults)
-            }))
-            // A fault of ours; the other files go on.
-            .unwrap_or_else(|panic| {
-                let why = format!(
-                    "reading it panicked, which is a bug: {}",
-                    panic_text(&*panic)
-                );
-                error!(path, "{why}");
-                Err(unreadable(path, &why))
-            });
-            (text, dag)
-        }
-        Err(why) => (String::new(), Err(unreadable(path, &why))),
-    };
-    DagAtCommit {
-        path: path.to_owned(),
-        source,
-        dag,
-    }
-}
-
-/// A diagnostic about a whole file, in the form of those that parsing makes.
-fn unreadable(path: &str, why: &str) -> serde_json::Value {
-    // A panic may quote anything, and no row takes a NUL.
-    let why = without_nul(why);
-    serde_json::json!([{
-        "file": path, "severity": "error", "code": "unreadable", "message": why,
-        "line": 1, "column": 1, "end_line": 1, "end_column": 1,
-    }])
-}
-
-fn in_words(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

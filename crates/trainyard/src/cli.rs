@@ -1,14 +1,18 @@
 //! The command line as a whole: its commands, and how each is carried out.
 
 use std::future::Future;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    artifact, completions, daemon, dag, dev, doctor, exec, fail_points, gc, graph, init, metric,
-    quarantine, repo, run, schema, secret, token, validate,
+    artifact, completions, daemon, dag, dev, doctor, exec, fail_points, gc, git_worker, graph,
+    init, metric, quarantine, repo, run, schema, secret, token, validate,
 };
 use crate::failure::{Done, Failure};
+
+/// How long threads that still work may take at the end.
+const LAST_THREADS: Duration = Duration::from_secs(2);
 
 /// Turns a git push or a cron tick into a trained, checked model.
 ///
@@ -41,6 +45,8 @@ enum Command {
     Completions(completions::Completions),
     #[command(hide = true)]
     FailPoints(fail_points::FailPoints),
+    #[command(hide = true)]
+    GitWorker(git_worker::GitWorker),
     Init(init::Init),
     Repo(repo::Command),
     Dag(dag::Command),
@@ -67,6 +73,7 @@ pub(crate) fn call() -> Done {
         Command::Doctor(command) => wait(command.call()),
         Command::Completions(command) => command.call(),
         Command::FailPoints(command) => command.call(),
+        Command::GitWorker(command) => command.call(),
         Command::Init(command) => command.call(),
         Command::Repo(command) => wait(command.call()),
         Command::Dag(command) => wait(command.call()),
@@ -86,5 +93,8 @@ fn wait(work: impl Future<Output = Done>) -> Done {
         .enable_all()
         .build()
         .map_err(|error| Failure::refused(format!("threads cannot be started: {error}")))?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // What hangs in a thread of its own is not waited for: it is work that was given up.
+    runtime.shutdown_timeout(LAST_THREADS);
+    done
 }

@@ -17,11 +17,9 @@ pub(crate) async fn find(
     let branches = state.store().refs(repo).await?;
     let head = branches.get(reference).map(String::as_str);
     let look = async || -> Result<(CommitSha, CommitInfo), Error> {
-        let git = state.git();
         let named = head.unwrap_or(reference).to_owned();
-        let commit = git.resolve(repo, named).await?;
-        let info = git.commit(repo, commit.clone()).await?;
-        Ok((commit, info))
+        let info = state.git().describe(repo, named).await?;
+        Ok((info.sha.clone(), info))
     };
     match look().await {
         Err(Error::NotFetched { .. } | Error::UnknownReference { .. }) => {

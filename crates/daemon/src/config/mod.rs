@@ -8,6 +8,7 @@ mod args;
 mod database;
 mod error;
 mod file;
+mod hosts;
 mod pools;
 mod quantity;
 mod sections;
@@ -24,11 +25,12 @@ use trainyard_engine::space::Floor;
 pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
 pub use self::error::{ConfigError, Fault};
+pub use self::hosts::Hosts;
 pub use self::pools::Pools;
 pub use self::quantity::{NotAQuantity, Size, Span};
 pub use self::sections::{
-    DockerSettings, ExecutorKind, LimitSettings, LogFormat, LogSettings, MetricsSettings,
-    RetentionSettings, StageSettings,
+    DockerSettings, ExecutorKind, GitSettings, LimitSettings, LogFormat, LogSettings,
+    MetricsSettings, RetentionSettings, StageSettings,
 };
 pub use self::settings::Settings;
 
@@ -40,6 +42,12 @@ const SHORTEST_POLL: Span = Span::seconds(1);
 
 /// Docker refuses less.
 const LEAST_MEMORY: Size = Size::mebibytes(6);
+
+/// With less git does not start.
+const LEAST_GIT_MEMORY: Size = Size::mebibytes(64);
+
+/// Remotes need a moment for every answer.
+const SHORTEST_FETCH: Span = Span::seconds(10);
 
 /// Registries need a moment for every answer.
 const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
@@ -81,6 +89,8 @@ pub struct Config {
     pub log: Log,
     /// The Docker engine.
     pub docker: Docker,
+    /// Remotes of repos.
+    pub git: Git,
     /// What a stage gets that asks for nothing.
     pub stage: Stage,
     /// The largest of what comes from outside.
@@ -111,6 +121,28 @@ pub struct Docker {
     pub network: Option<String>,
     /// How long a pull may bring nothing new.
     pub pull_idle: Span,
+}
+
+/// Remotes of repos.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Git {
+    /// Memory for one fetch, or to read one commit.
+    pub memory: Size,
+    /// Longest fetch.
+    pub fetch_time: Span,
+    /// Largest fetch.
+    pub fetch_size: Size,
+    /// Bytes in a second, at least.
+    pub slowest: Size,
+    /// Whether remotes may be on this machine.
+    #[serde(skip)]
+    pub loopback: bool,
+    /// Whether remotes may be in private networks.
+    pub private_addresses: bool,
+    /// Hosts that may be anywhere.
+    pub hosts: Hosts,
+    /// Whether passwords may go without encryption.
+    pub open_passwords: bool,
 }
 
 /// What a stage gets that asks for nothing.
@@ -262,6 +294,16 @@ impl Config {
                 network: settings.docker.network,
                 pull_idle: settings.docker.pull_idle.unwrap_or(Span::seconds(120)),
             },
+            git: Git {
+                memory: settings.git.memory.unwrap_or(Size::mebibytes(1024)),
+                fetch_time: settings.git.fetch_time.unwrap_or(Span::seconds(30 * 60)),
+                fetch_size: settings.git.fetch_size.unwrap_or(Size::mebibytes(4096)),
+                slowest: settings.git.slowest.unwrap_or(Size(1 << 10)),
+                loopback: is_dev,
+                private_addresses: settings.git.private_addresses.unwrap_or(is_dev),
+                hosts: settings.git.hosts.unwrap_or_default(),
+                open_passwords: settings.git.open_passwords.unwrap_or(false),
+            },
             stage: Stage {
                 cpus: settings
                     .stage
@@ -321,6 +363,14 @@ impl Config {
         require(
             self.lease >= SHORTEST_LEASE,
             format!("lease must be at least {SHORTEST_LEASE}: it is renewed every 5 s"),
+        );
+        require(
+            self.git.memory >= LEAST_GIT_MEMORY,
+            format!("git.memory must be at least {LEAST_GIT_MEMORY}"),
+        );
+        require(
+            self.git.fetch_time >= SHORTEST_FETCH,
+            format!("git.fetch_time must be at least {SHORTEST_FETCH}"),
         );
         require(
             self.docker.pull_idle >= SHORTEST_PULL_IDLE,

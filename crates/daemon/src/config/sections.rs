@@ -4,6 +4,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::hosts::Hosts;
 use super::quantity::{Size, Span};
 
 /// `[log]`
@@ -182,6 +183,90 @@ impl LimitSettings {
             log: self.log.or(below.log),
             artifact: self.artifact.or(below.artifact),
             webhook: self.webhook.or(below.webhook),
+        }
+    }
+}
+
+/// `[git]`
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GitSettings {
+    /// Memory that git may take for one fetch, or to read one commit: it works in a process of its own,
+    /// and what needs more is given up. Default: 1GiB
+    #[arg(
+        id = "git.memory",
+        long = "git-memory",
+        env = "TRAINYARD_GIT_MEMORY",
+        value_name = "SIZE"
+    )]
+    pub memory: Option<Size>,
+
+    /// How long a fetch may take. Default: 30m
+    #[arg(
+        id = "git.fetch_time",
+        long = "git-fetch-time",
+        env = "TRAINYARD_GIT_FETCH_TIME",
+        value_name = "DURATION"
+    )]
+    pub fetch_time: Option<Span>,
+
+    /// How much a fetch may bring. Default: 4GiB
+    #[arg(
+        id = "git.fetch_size",
+        long = "git-fetch-size",
+        env = "TRAINYARD_GIT_FETCH_SIZE",
+        value_name = "SIZE"
+    )]
+    pub fetch_size: Option<Size>,
+
+    /// How much a remote has to send in a second, over each minute that it is waited for; 0B is no bound.
+    /// Default: 1KiB
+    #[arg(
+        id = "git.slowest",
+        long = "git-slowest",
+        env = "TRAINYARD_GIT_SLOWEST",
+        value_name = "SIZE"
+    )]
+    pub slowest: Option<Size>,
+
+    /// Permit remotes at addresses of private networks, such as 10.0.0.5: who may add a repo then makes
+    /// the daemon ask hosts there. Default: true with `dev`, else false
+    #[arg(
+        id = "git.private_addresses", long = "git-private-addresses", env = "TRAINYARD_GIT_PRIVATE_ADDRESSES",
+        value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub private_addresses: Option<bool>,
+
+    /// Hosts of remotes that are permitted wherever they are, this machine included, such as
+    /// forge.lan,127.0.0.1. Default: none; with `dev` also this machine
+    #[arg(
+        id = "git.hosts",
+        long = "git-hosts",
+        env = "TRAINYARD_GIT_HOSTS",
+        value_name = "HOST,..."
+    )]
+    pub hosts: Option<Hosts>,
+
+    /// Permit passwords for http:// remotes on other machines: who is on the way reads them. Default: false
+    #[arg(
+        id = "git.open_passwords", long = "git-open-passwords", env = "TRAINYARD_GIT_OPEN_PASSWORDS",
+        value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub open_passwords: Option<bool>,
+}
+
+impl GitSettings {
+    pub(super) fn over(self, below: Self) -> Self {
+        Self {
+            memory: self.memory.or(below.memory),
+            fetch_time: self.fetch_time.or(below.fetch_time),
+            fetch_size: self.fetch_size.or(below.fetch_size),
+            slowest: self.slowest.or(below.slowest),
+            private_addresses: self.private_addresses.or(below.private_addresses),
+            hosts: self.hosts.or(below.hosts),
+            open_passwords: self.open_passwords.or(below.open_passwords),
         }
     }
 }

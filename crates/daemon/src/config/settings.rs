@@ -18,8 +18,8 @@ use serde::{Deserialize, Deserializer};
 use super::pools::Pools;
 use super::quantity::{Size, Span};
 use super::sections::{
-    DockerSettings, ExecutorKind, LimitSettings, LogSettings, MetricsSettings, RetentionSettings,
-    StageSettings,
+    DockerSettings, ExecutorKind, GitSettings, LimitSettings, LogSettings, MetricsSettings,
+    RetentionSettings, StageSettings,
 };
 
 /// One layer of the configuration.
@@ -172,6 +172,10 @@ pub struct Settings {
     #[command(flatten)]
     pub docker: DockerSettings,
 
+    /// Remotes of repos.
+    #[command(flatten)]
+    pub git: GitSettings,
+
     /// What a stage gets that asks for nothing.
     #[command(flatten)]
     pub stage: StageSettings,
@@ -210,6 +214,7 @@ impl Settings {
             pools: self.pools.or(below.pools),
             log: self.log.over(below.log),
             docker: self.docker.over(below.docker),
+            git: self.git.over(below.git),
             stage: self.stage.over(below.stage),
             limits: self.limits.over(below.limits),
             metrics: self.metrics.over(below.metrics),

@@ -19,13 +19,3 @@ impl Cancel {
         self.0.load(Ordering::Relaxed)
     }
 }
-
-/// Cancels when dropped: a future that is given up takes its blocking call along.
-#[derive(Debug, Default)]
-pub(super) struct CancelOnDrop(pub(super) Cancel);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}

@@ -16,6 +16,9 @@ pub const MAX_CHANGED_PATHS: usize = 3000;
 /// Folders that are compared before a difference counts as unknown.
 const MAX_FOLDERS: usize = 50_000;
 
+/// How many bytes the paths may have together.
+const PATHS_BYTES: usize = 4 << 20;
+
 /// The longest path that is followed, in bytes; git itself has no bound.
 const LONGEST_PATH: usize = 4096;
 
@@ -83,7 +86,8 @@ fn compare(objects: &Objects<'_>, before: Oid, after: Oid) -> Result<ChangedPath
                 });
             }
         }
-        if paths.len() > MAX_CHANGED_PATHS {
+        let bytes: usize = paths.iter().map(String::len).sum();
+        if paths.len() > MAX_CHANGED_PATHS || bytes > PATHS_BYTES {
             return Ok(None);
         }
     }

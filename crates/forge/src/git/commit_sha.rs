@@ -3,10 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The full hash of a commit: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
 ///
 /// That it is well formed says nothing about whether any mirror has the commit.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct CommitSha(String);
 
 /// A text that is not the full hash of a commit.
@@ -52,6 +55,14 @@ pub(crate) fn is_zero(text: &str) -> bool {
 impl fmt::Display for CommitSha {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for CommitSha {
+    type Error = NotASha;
+
+    fn try_from(text: String) -> Result<Self, NotASha> {
+        Self::new(&text)
     }
 }
 

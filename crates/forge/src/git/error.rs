@@ -1,10 +1,11 @@
 //! What can go wrong with a repo, by what the caller can do about it.
 
 use git2::{ErrorClass, ErrorCode};
-use trainyard_core::id::RepoId;
+use serde::{Deserialize, Serialize};
 
 use super::RemoteUrl;
 use super::limits::{Stop, Watch};
+use super::worker::{OUT_OF_MEMORY, is_out_of_memory};
 use crate::one_line::one_line;
 
 /// The most characters of somebody else's message that are passed on.
@@ -12,7 +13,7 @@ const MESSAGE: usize = 300;
 
 /// Why a repo could not be fetched or read. The texts are for people, name no credentials, and say
 /// what to do where that is not plain.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// The address is not one that can be followed.
     #[error("{url} cannot be followed: {why}")]
@@ -66,7 +67,7 @@ pub enum Error {
     #[error("repo {repo} has not been fetched yet")]
     NotFetched {
         /// The repo.
-        repo: RepoId,
+        repo: String,
     },
     /// No such branch, tag or commit.
     #[error("{reference:?} is no branch, tag or commit: {why}")]
@@ -108,6 +109,22 @@ pub enum Error {
         /// What the system says.
         why: String,
     },
+    /// What a remote sent takes more memory or time than git may have.
+    #[error("{what} takes too much: {why}")]
+    Exhausted {
+        /// What was fetched or read.
+        what: String,
+        /// Which bound, and how to move it.
+        why: String,
+    },
+    /// git itself failed on what a remote sent.
+    #[error("git failed on {what}: {why}")]
+    Crashed {
+        /// What was fetched or read.
+        what: String,
+        /// How its process ended.
+        why: String,
+    },
     /// The call was given up from our side.
     #[error("given up before it was done")]
     Cancelled,
@@ -130,8 +147,16 @@ impl Error {
             | Self::UnknownReference { .. }
             | Self::TooLarge { .. }
             | Self::UnsafeTree { .. }
+            | Self::Exhausted { .. }
+            | Self::Crashed { .. }
             | Self::Corrupt { .. } => false,
         }
+    }
+
+    /// Whether it is the remote's own doing, and costs a lot each time that it is tried.
+    #[must_use]
+    pub const fn is_costly(&self) -> bool {
+        matches!(self, Self::Exhausted { .. } | Self::Crashed { .. })
     }
 
     pub(super) fn unknown(reference: &str, why: &str) -> Self {
@@ -151,8 +176,14 @@ impl Error {
     /// What libgit2 says about a mirror.
     pub(super) fn of_mirror(what: &str, error: &git2::Error) -> Self {
         let why = one_line(error.message(), MESSAGE);
+        if error.class() == ErrorClass::NoMemory || is_out_of_memory(&why) {
+            return Self::Exhausted {
+                what: what.to_owned(),
+                why: OUT_OF_MEMORY.to_owned(),
+            };
+        }
         match error.class() {
-            ErrorClass::Os | ErrorClass::Filesystem | ErrorClass::NoMemory => Self::Disk {
+            ErrorClass::Os | ErrorClass::Filesystem => Self::Disk {
                 what: what.to_owned(),
                 why,
             },
@@ -165,58 +196,57 @@ impl Error {
 
     /// What libgit2 says about a remote.
     pub(super) fn of_remote(url: &RemoteUrl, watch: &Watch, error: &git2::Error) -> Self {
-        let url = url.to_string();
-        if let Some(stop) = watch.stop() {
-            return Self::of_stop(url, stop, watch);
+        if let Some(stopped) = Self::of_watch(url, watch) {
+            return stopped;
         }
+        let url = url.to_string();
         let why = one_line(error.message(), MESSAGE);
-        match error.code() {
-            ErrorCode::Auth => return Self::AuthenticationFailed { url, why },
-            ErrorCode::Certificate => return Self::Untrusted { url, why },
-            ErrorCode::Timeout => {
-                return Self::TimedOut {
-                    url,
-                    why: "it fell silent".to_owned(),
-                };
-            }
-            _ => {}
+        if error.class() == ErrorClass::NoMemory || is_out_of_memory(&why) {
+            return Self::Exhausted {
+                what: url,
+                why: OUT_OF_MEMORY.to_owned(),
+            };
+        }
+        if error.code() == ErrorCode::NotFound {
+            return Self::NotFound { url, why };
         }
         Self::of_message(url, error.class(), why)
     }
 
-    fn of_stop(url: String, stop: Stop, watch: &Watch) -> Self {
-        let limits = watch.limits();
-        match stop {
+    /// Why a watch has stopped a fetch, if it has.
+    pub(super) fn of_watch(url: &RemoteUrl, watch: &Watch) -> Option<Self> {
+        let (url, limits) = (url.to_string(), watch.limits());
+        Some(match watch.stop()? {
             Stop::Cancelled => Self::Cancelled,
+            Stop::TooSlow => Self::TimedOut {
+                url,
+                why: format!(
+                    "it sent less than {} bytes a second for a minute; `git.slowest` in the configuration \
+                     permits less",
+                    limits.slowest
+                ),
+            },
             Stop::TooLong => Self::TimedOut {
                 url,
-                why: format!("a fetch may take {} s", limits.time.as_secs()),
+                why: format!(
+                    "a fetch may take {} s; `git.fetch_time` in the configuration permits more",
+                    limits.time.as_secs()
+                ),
             },
-            Stop::TooLarge => Self::TooLarge {
+            Stop::TooLarge => Self::Exhausted {
                 what: url,
-                why: format!("a fetch may bring {} MiB", limits.bytes >> 20),
+                why: format!(
+                    "a fetch may bring {} MiB; `git.fetch_size` in the configuration permits more",
+                    limits.bytes >> 20
+                ),
             },
-        }
+        })
     }
 
-    /// libgit2 has one code for most failures of a remote; its messages tell them apart.
+    /// libgit2 has one code for most failures; its messages tell them apart.
     fn of_message(url: String, class: ErrorClass, why: String) -> Self {
-        let status = why
-            .split_once("status code: ")
-            .and_then(|(_, status)| status.trim().parse::<u16>().ok());
-        if let Some(status) = status {
-            return Self::of_status(url, status);
-        }
         let says = |part: &str| why.contains(part);
-        if says("authentication replays") {
-            let why = "the user name or password is not accepted".to_owned();
-            return Self::AuthenticationFailed { url, why };
-        }
-        if says("cannot redirect from") {
-            let why = format!("redirects to other hosts are not followed ({why})");
-            return Self::Unreachable { url, why };
-        }
-        if says("content-type") || says("invalid packet") || says("could not find repository") {
+        if says("invalid packet") || says("could not find repository") {
             return Self::NotFound {
                 url,
                 why: "what is there does not speak git".to_owned(),
@@ -242,7 +272,8 @@ impl Error {
         }
     }
 
-    fn of_status(url: String, status: u16) -> Self {
+    /// What the status of an answer over http says.
+    pub(super) fn of_status(url: String, status: u16) -> Self {
         match status {
             401 | 403 | 407 => Self::AuthenticationFailed {
                 url,

@@ -5,28 +5,23 @@
 //! not by libgit2, which creates before it prunes and so stumbles over a branch `a` that became `a/b`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
 
-use git2::{
-    AutotagOption, Direction, FetchOptions, Oid, ProxyOptions, RemoteCallbacks, RemoteConnection,
-    RemoteRedirect, Repository,
-};
+use git2::{AutotagOption, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository};
+use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use super::credentials::Answers;
+use super::advertised::{Advertised, BRANCHES, Refs, TAGS};
 use super::limits::Watch;
-use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl};
+use super::objects::Objects;
+use super::session::Session;
+use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, transport};
 
-const BRANCHES: &str = "refs/heads/";
-const TAGS: &str = "refs/tags/";
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
-/// The longest name of a ref, and the longest part of one between slashes, in bytes.
-const LONGEST_NAME: usize = 1000;
-const LONGEST_PART: usize = 240;
-
 /// What the remote has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Heads {
     /// The branch that the remote calls its default; where it names none that exists, the only
     /// branch, else `main` or `master`.
@@ -35,10 +30,11 @@ pub struct Heads {
     pub branches: BTreeMap<String, CommitSha>,
     /// The tags that lead to a commit, by name without `refs/tags/`.
     pub tags: BTreeMap<String, CommitSha>,
+    /// Branches that point to what is not taken, with the reason.
+    pub refused: BTreeMap<String, String>,
+    /// How many branches and tags have names that cannot be kept.
+    pub left_out: usize,
 }
-
-/// What the remote says it has: full names of branches and tags, and what they point to.
-type Advertised = BTreeMap<String, Oid>;
 
 impl Mirror {
     /// Brings all branches and tags of `url` here; what is gone there goes here, and what was forced
@@ -55,22 +51,40 @@ impl Mirror {
     ) -> Result<Heads, Error> {
         let url = RemoteUrl::parse(url, &self.rules)?;
         refuse_missing_folder(&url)?;
-        let watch = Watch::start(self.limits, cancel.clone());
+        let credentials = credentials.or(url.credentials());
+        if credentials.is_some() {
+            url.refuse_open_password(&self.rules)?;
+        }
+        let watch = Arc::new(Watch::start(self.limits, cancel.clone()));
         let _lock = self.lock(&watch)?;
         let repository = self.open_or_create()?;
-        let remote = Remote {
+        let fetch = Fetch {
             url: &url,
-            credentials: credentials.or(url.credentials()),
             watch: &watch,
             repository: &repository,
         };
-        let default_branch = remote.bring()?;
-        heads(&repository, default_branch)
-            .map_err(|error| Error::of_mirror("the mirror's heads cannot be read", &error))
+        let advertised = match url.path() {
+            Some(path) => {
+                let advertised = fetch.on_disk(&path)?;
+                fetch.bring(&advertised, || None)?;
+                advertised
+            }
+            None => {
+                let watch = Arc::clone(&watch);
+                let session = Session::open(&url, credentials, &self.rules, watch)?;
+                let session = Arc::new(session);
+                let list = session.list()?;
+                let advertised = Advertised::read(&url, &list, self.limits.refs)?;
+                transport::with(&session, list, || {
+                    fetch.bring(&advertised, || session.failure())
+                })?;
+                advertised
+            }
+        };
+        heads(&repository, advertised)
     }
 }
 
-/// libgit2 says little about a path that is not a repository.
 fn refuse_missing_folder(url: &RemoteUrl) -> Result<(), Error> {
     let Some(path) = url.path() else {
         return Ok(());
@@ -87,80 +101,64 @@ fn refuse_missing_folder(url: &RemoteUrl) -> Result<(), Error> {
 }
 
 /// One fetch.
-struct Remote<'a> {
+struct Fetch<'a> {
     url: &'a RemoteUrl,
-    credentials: Option<&'a Credentials>,
     watch: &'a Watch,
     repository: &'a Repository,
 }
 
-impl<'a> Remote<'a> {
-    /// Returns what the remote calls its default branch.
-    fn bring(&self) -> Result<Option<String>, Error> {
+impl Fetch<'_> {
+    /// What a repository on this machine's disk has.
+    fn on_disk(&self, path: &Path) -> Result<Advertised, Error> {
         let failed = |error: git2::Error| Error::of_remote(self.url, self.watch, &error);
-        // Before the connection, which keeps pointing to them.
+        let remote = Repository::open(path).map_err(failed)?;
+        let mut advertised = Advertised::default();
+        for reference in remote.references().map_err(failed)? {
+            let reference = reference.map_err(failed)?;
+            let at_most = self.watch.limits().refs;
+            // One that points to another counts as what it leads to, as over http.
+            if let Some(id) = reference.target().or_else(|| {
+                let led = reference.resolve().ok()?;
+                led.target()
+            }) {
+                advertised.take(self.url, reference.name_bytes(), id, at_most)?;
+            }
+        }
+        let head = remote.find_reference("HEAD").ok();
+        let target = head
+            .as_ref()
+            .and_then(git2::Reference::symbolic_target_bytes);
+        advertised.default_branch = target
+            .and_then(|target| std::str::from_utf8(target).ok())
+            .and_then(|name| name.strip_prefix(BRANCHES))
+            .map(ToOwned::to_owned);
+        Ok(advertised)
+    }
+
+    /// Brings the objects, and moves the refs. `failure` is what is known better than libgit2 does.
+    fn bring(
+        &self,
+        advertised: &Advertised,
+        failure: impl Fn() -> Option<Error>,
+    ) -> Result<(), Error> {
+        let ours = local(self.repository)?;
+        if ours == advertised.refs {
+            return Ok(());
+        }
         let mut options = self.options();
         let mut remote = self
             .repository
             .remote_anonymous(self.url.as_str())
-            .map_err(failed)?;
-        let mut proxy = ProxyOptions::new();
-        proxy.auto();
-        let mut connection = remote
-            .connect_auth(Direction::Fetch, Some(self.callbacks()), Some(proxy))
-            .map_err(failed)?;
-        let advertised = self.advertised(&connection)?;
-        let default_branch = connection
-            .default_branch()
-            .ok()
-            .and_then(|name| Some(name.as_str().ok()?.strip_prefix(BRANCHES)?.to_owned()));
-        let ours = local(self.repository)
-            .map_err(|error| Error::of_mirror("the mirror's refs cannot be read", &error))?;
-        if ours != advertised {
-            connection
-                .remote()
-                .download(&REFSPECS, Some(&mut options))
-                .map_err(failed)?;
-            drop(connection);
-            self.take_over(&ours, &advertised)?;
-        }
-        Ok(default_branch)
-    }
-
-    fn advertised(&self, connection: &RemoteConnection<'_, '_, '_>) -> Result<Advertised, Error> {
-        let list = connection
-            .list()
             .map_err(|error| Error::of_remote(self.url, self.watch, &error))?;
-        let mut refs = Advertised::new();
-        for head in list {
-            // git2 panics on a name that is not UTF-8, which git allows.
-            let Ok(name) = catch_unwind(AssertUnwindSafe(|| head.name().to_owned())) else {
-                continue;
-            };
-            let is_ours = name.starts_with(BRANCHES) || name.starts_with(TAGS);
-            // `refs/tags/v1^{}` only says where the tag leads.
-            if !is_ours || name.ends_with("^{}") {
-                continue;
-            }
-            if !can_be_kept(&name) {
-                debug!(name, "a ref whose name cannot be kept is left out");
-                continue;
-            }
-            refs.insert(name, head.oid());
-            if refs.len() > self.watch.limits().refs {
-                return Err(Error::TooLarge {
-                    what: self.url.to_string(),
-                    why: format!(
-                        "a repo may have {} branches and tags",
-                        self.watch.limits().refs
-                    ),
-                });
-            }
-        }
-        Ok(refs)
+        remote
+            .download(&REFSPECS, Some(&mut options))
+            .map_err(|error| {
+                failure().unwrap_or_else(|| Error::of_remote(self.url, self.watch, &error))
+            })?;
+        self.take_over(&ours, &advertised.refs)
     }
 
-    fn take_over(&self, ours: &Advertised, advertised: &Advertised) -> Result<(), Error> {
+    fn take_over(&self, ours: &Refs, advertised: &Refs) -> Result<(), Error> {
         let failed = |error: git2::Error| Error::of_mirror("the mirror cannot be written", &error);
         let objects = self.repository.odb().map_err(failed)?;
         if let Some((name, _)) = advertised.iter().find(|(_, id)| !objects.exists(**id)) {
@@ -187,43 +185,28 @@ impl<'a> Remote<'a> {
         Ok(())
     }
 
-    fn options(&self) -> FetchOptions<'a> {
+    fn options(&self) -> FetchOptions<'_> {
+        let watch = self.watch;
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks
+            .transfer_progress(move |progress| watch.goes_on(progress.received_bytes()))
+            .sideband_progress(move |_| watch.goes_on(0));
         let mut options = FetchOptions::new();
-        let mut proxy = ProxyOptions::new();
-        proxy.auto();
         options
-            .remote_callbacks(self.callbacks())
-            .proxy_options(proxy)
+            .remote_callbacks(callbacks)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false)
             .follow_redirects(RemoteRedirect::None);
         options
     }
-
-    fn callbacks(&self) -> RemoteCallbacks<'a> {
-        let answers = Answers::new(self.url, self.credentials);
-        let watch = self.watch;
-        let mut callbacks = RemoteCallbacks::new();
-        callbacks
-            .credentials(move |asker, _, kinds| answers.answer(asker, kinds))
-            .transfer_progress(move |progress| watch.goes_on(progress.received_bytes()))
-            .sideband_progress(move |_| watch.goes_on(0));
-        callbacks
-    }
-}
-
-/// Whether a ref of this name can be a file of the mirror, its lock file beside it.
-fn can_be_kept(name: &str) -> bool {
-    name.len() <= LONGEST_NAME
-        && name.split('/').all(|part| part.len() <= LONGEST_PART)
-        && git2::Reference::is_valid_name(name)
 }
 
 /// The mirror's own branches and tags.
-fn local(repository: &Repository) -> Result<Advertised, git2::Error> {
-    let mut refs = Advertised::new();
-    for reference in repository.references()? {
-        let reference = reference?;
+fn local(repository: &Repository) -> Result<Refs, Error> {
+    let failed = |error: git2::Error| Error::of_mirror("the mirror's refs cannot be read", &error);
+    let mut refs = Refs::new();
+    for reference in repository.references().map_err(failed)? {
+        let reference = reference.map_err(failed)?;
         let Ok(name) = reference.name() else { continue };
         if let Some(id) = reference.target()
             && (name.starts_with(BRANCHES) || name.starts_with(TAGS))
@@ -234,26 +217,38 @@ fn local(repository: &Repository) -> Result<Advertised, git2::Error> {
     Ok(refs)
 }
 
-fn heads(repository: &Repository, default: Option<String>) -> Result<Heads, git2::Error> {
-    let mut heads = Heads::default();
+fn heads(repository: &Repository, advertised: Advertised) -> Result<Heads, Error> {
+    let objects = Objects::of(repository)?;
+    let mut heads = Heads {
+        left_out: advertised.left_out,
+        ..Heads::default()
+    };
     for (name, id) in local(repository)? {
-        // A tag may lead to a file or a tree, and then names nothing that could be run.
-        let Ok(commit) = repository
-            .find_object(id, None)
-            .and_then(|object| object.peel_to_commit())
-        else {
-            debug!(name, "a ref that leads to no commit is left out");
-            continue;
+        let branch = name.strip_prefix(BRANCHES);
+        let commit = match (objects.peel(id), branch) {
+            (Ok(Some(commit)), _) => CommitSha::of(commit),
+            (Err(Error::Exhausted { what, why }), _) => {
+                return Err(Error::Exhausted { what, why });
+            }
+            (Err(error), Some(branch)) => {
+                heads.refused.insert(branch.to_owned(), error.to_string());
+                continue;
+            }
+            // A tag may lead to a file or a tree, and then names nothing that could be run.
+            (Ok(None) | Err(_), _) => {
+                debug!(name, "a ref that leads to no commit is left out");
+                continue;
+            }
         };
-        let commit = CommitSha::of(commit.id());
-        if let Some(branch) = name.strip_prefix(BRANCHES) {
+        if let Some(branch) = branch {
             heads.branches.insert(branch.to_owned(), commit);
         } else if let Some(tag) = name.strip_prefix(TAGS) {
             heads.tags.insert(tag.to_owned(), commit);
         }
     }
     let names: BTreeSet<&str> = heads.branches.keys().map(String::as_str).collect();
-    heads.default_branch = default_branch(default.as_deref(), &names).map(ToOwned::to_owned);
+    let named = advertised.default_branch.as_deref();
+    heads.default_branch = default_branch(named, &names).map(ToOwned::to_owned);
     Ok(heads)
 }
 

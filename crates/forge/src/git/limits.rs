@@ -1,28 +1,37 @@
 //! How much a remote may cost, and the watch that holds a running fetch to it.
 
-use std::cell::Cell;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::Cancel;
 
+/// Over how long the least rate is measured: a moment without data is nothing.
+const RATE_OVER: Duration = Duration::from_secs(60);
+
 /// What one fetch may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchLimits {
     /// How long it may take from end to end. A server that falls silent is given up much sooner.
     pub time: Duration,
-    /// How many bytes of objects the remote may send.
+    /// How many bytes the remote may send.
     pub bytes: usize,
     /// How many branches and tags the remote may have.
     pub refs: usize,
+    /// How many bytes a second the remote has to send at least, over each minute that it is waited for.
+    pub slowest: u64,
 }
 
 impl Default for FetchLimits {
-    /// Half an hour, 4 GiB, 50,000 branches and tags: room for the first fetch of a large repo.
+    /// Half an hour, 4 GiB, 50,000 branches and tags, 1 KiB a second: room for the first fetch of a
+    /// large repo.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(30 * 60),
             bytes: 4 << 30,
             refs: 50_000,
+            slowest: 1 << 10,
         }
     }
 }
@@ -33,6 +42,14 @@ pub(super) enum Stop {
     Cancelled,
     TooLong,
     TooLarge,
+    TooSlow,
+}
+
+/// What came in while the remote was waited for.
+#[derive(Debug, Default)]
+struct Rate {
+    waited: Duration,
+    bytes: u64,
 }
 
 /// Watches one fetch.
@@ -41,7 +58,8 @@ pub(super) struct Watch {
     limits: FetchLimits,
     deadline: Instant,
     cancel: Cancel,
-    stop: Cell<Option<Stop>>,
+    rate: Mutex<Rate>,
+    stop: OnceLock<Stop>,
 }
 
 impl Watch {
@@ -51,11 +69,12 @@ impl Watch {
             limits,
             deadline,
             cancel,
-            stop: Cell::new(None),
+            rate: Mutex::default(),
+            stop: OnceLock::new(),
         }
     }
 
-    /// Whether to go on, `received` bytes of objects having come in so far.
+    /// Whether to go on, `received` bytes having come in so far.
     pub(super) fn goes_on(&self, received: usize) -> bool {
         let stop = if self.cancel.is_cancelled() {
             Stop::Cancelled
@@ -64,18 +83,70 @@ impl Watch {
         } else if received > self.limits.bytes {
             Stop::TooLarge
         } else {
-            return true;
+            return self.stop().is_none();
         };
-        self.stop.set(Some(stop));
+        let _ = self.stop.set(stop);
         false
+    }
+
+    /// Notes that the remote was waited for, and what it sent in that time.
+    pub(super) fn waited(&self, time: Duration, bytes: u64) {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.waited += time;
+        rate.bytes += bytes;
+        if rate.waited >= RATE_OVER {
+            if rate.bytes < self.limits.slowest.saturating_mul(RATE_OVER.as_secs()) {
+                let _ = self.stop.set(Stop::TooSlow);
+            }
+            *rate = Rate::default();
+        }
     }
 
     /// Why it does not go on.
     pub(super) fn stop(&self) -> Option<Stop> {
-        self.stop.get()
+        self.stop.get().copied()
     }
 
     pub(super) fn limits(&self) -> FetchLimits {
         self.limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch() -> Watch {
+        Watch::start(FetchLimits::default(), Cancel::default())
+    }
+
+    #[test]
+    fn a_remote_that_trickles_is_given_up_after_a_minute() {
+        let watch = watch();
+        for _ in 0..11 {
+            watch.waited(Duration::from_secs(5), 1);
+            assert!(watch.goes_on(0));
+        }
+        watch.waited(Duration::from_secs(5), 1);
+        assert!(!watch.goes_on(0));
+        assert_eq!(watch.stop(), Some(Stop::TooSlow));
+    }
+
+    #[test]
+    fn a_burst_does_not_pay_for_the_minutes_after_it() {
+        let watch = watch();
+        watch.waited(Duration::from_secs(60), 100 << 20);
+        assert!(watch.goes_on(0));
+        watch.waited(Duration::from_secs(60), 59 << 10);
+        assert!(!watch.goes_on(0));
+    }
+
+    #[test]
+    fn a_slow_line_that_sends_enough_goes_on() {
+        let watch = watch();
+        for _ in 0..10 {
+            watch.waited(Duration::from_secs(60), 60 << 10);
+        }
+        assert!(watch.goes_on(0));
     }
 }

@@ -15,6 +15,9 @@ use super::{Error, FetchLimits, UrlRules, settings};
 /// How long to wait before asking again for a mirror that another process fetches.
 const TURN: Duration = Duration::from_millis(50);
 
+/// How long a process that was ended may take to be gone.
+const TIDY: Duration = Duration::from_secs(10);
+
 /// All mirrors, below one folder.
 #[derive(Debug, Clone)]
 pub struct Mirrors {
@@ -51,8 +54,8 @@ impl Mirrors {
 
     /// The rules for addresses.
     #[must_use]
-    pub fn rules(&self) -> UrlRules {
-        self.rules
+    pub fn rules(&self) -> &UrlRules {
+        &self.rules
     }
 
     /// The limits for a fetch.
@@ -67,7 +70,7 @@ impl Mirrors {
         Mirror {
             repo,
             root: self.root.clone(),
-            rules: self.rules,
+            rules: self.rules.clone(),
             limits: self.limits,
         }
     }
@@ -77,7 +80,7 @@ impl Mirrors {
 #[derive(Debug, Clone)]
 pub struct Mirror {
     pub(super) repo: RepoId,
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub(super) rules: UrlRules,
     pub(super) limits: FetchLimits,
 }
@@ -114,11 +117,28 @@ impl Mirror {
         Ok(())
     }
 
+    /// Removes what a fetch left that was ended, once it has let go of the mirror.
+    pub(super) fn tidy(&self) {
+        let watch = Watch::start(
+            FetchLimits {
+                time: TIDY,
+                ..self.limits
+            },
+            super::Cancel::default(),
+        );
+        // What cannot be removed now is by the next fetch.
+        if let Ok(_lock) = self.lock(&watch) {
+            self.sweep();
+        }
+    }
+
     /// The repository, to be read.
     pub(super) fn open(&self) -> Result<Repository, Error> {
         settings::apply().map_err(|why| self.damaged(why))?;
         Repository::open_bare(self.path()).map_err(|error| match error.code() {
-            ErrorCode::NotFound => Error::NotFetched { repo: self.repo },
+            ErrorCode::NotFound => Error::NotFetched {
+                repo: self.repo.to_string(),
+            },
             _ => self.damaged(error.message().to_owned()),
         })
     }
@@ -188,10 +208,7 @@ impl Mirror {
 
 fn configure(repository: &Repository) -> Result<(), git2::Error> {
     let mut config = repository.config()?;
-    // Read while connecting, where the call itself takes no such option: to another host is never
-    // followed, within the host is.
-    if !matches!(config.get_bool("http.followRedirects"), Ok(false)) {
-        config.set_bool("http.followRedirects", false)?;
+    if !matches!(config.get_bool("core.fsyncObjectFiles"), Ok(true)) {
         config.set_bool("core.fsyncObjectFiles", true)?;
     }
     Ok(())

@@ -5,37 +5,50 @@
 //! remote three ways in, each closed where it would matter: the address ([`RemoteUrl`]), sizes and
 //! time ([`FetchLimits`] and the bounds of the readers), and names in a tree (`source_tar`).
 //!
-//! [`Mirror`]'s functions block. [`Git`] runs them on bounded numbers of blocking threads; everything
-//! that is asynchronous uses that. Shallow fetches are not used: the file transport has none, and the
+//! [`Mirror`]'s functions block, and are only to be called where a remote may do no harm: objects unpack
+//! to any size, and libgit2 resolves deltas in memory. [`Git`] has a child process do them, one for each
+//! call, with bounds in memory and time ([`Worker`]); everything that a daemon does uses that. Shallow fetches are not used: the file transport has none, and the
 //! paths that a push changed need both of its ends. Nothing is ever removed from a mirror but refs,
 //! so the commit of an old run stays readable after a forced push.
 
+mod address;
+mod advertised;
+mod bounds;
 mod cancel;
 mod changes;
+mod child;
 mod commit_sha;
 mod credentials;
 mod dag_files;
 mod error;
 mod fetch;
+mod job;
+mod lanes;
 mod limits;
 mod mirror;
 mod objects;
 mod offload;
 mod reference;
+mod session;
 mod settings;
 mod source_tar;
+mod transport;
 mod url;
+mod worker;
 
 pub use self::url::{RemoteUrl, UrlRules};
 pub use cancel::Cancel;
 pub use changes::{ChangedPaths, MAX_CHANGED_PATHS};
+pub use child::serve_one_request;
 pub(crate) use commit_sha::is_zero;
 pub use commit_sha::{CommitSha, NotASha};
 pub use credentials::Credentials;
 pub use dag_files::{DagFileText, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
 pub use error::Error;
 pub use fetch::Heads;
+pub use job::{LookAt, Seen};
 pub use limits::FetchLimits;
 pub use mirror::{Mirror, Mirrors};
 pub use offload::Git;
 pub use reference::CommitInfo;
+pub use worker::{USUAL_MEMORY, Worker};

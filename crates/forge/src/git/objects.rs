@@ -10,6 +10,12 @@ use super::{CommitSha, Error};
 /// The largest tree object, in bytes: some 500,000 names in one folder.
 const TREE_BYTES: usize = 32 << 20;
 
+/// The largest commit or tag, in bytes: the text of its author, and all of it is read at once.
+const COMMIT_BYTES: usize = 1 << 20;
+
+/// How many tags may lead to one another before a commit has to come.
+const TAGS_IN_A_ROW: usize = 32;
+
 /// What an entry of a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -49,6 +55,25 @@ impl<'r> Objects<'r> {
         Ok(find_commit(self.repository, commit)?.tree_id())
     }
 
+    /// The commit that an object is, or that its tags lead to; `None` where that is none.
+    pub(super) fn peel(&self, mut id: Oid) -> Result<Option<Oid>, Error> {
+        for _ in 0..TAGS_IN_A_ROW {
+            let Ok((size, kind)) = self.odb.read_header(id) else {
+                return Ok(None);
+            };
+            if !matches!(kind, ObjectType::Commit | ObjectType::Tag) {
+                return Ok(None);
+            }
+            refuse_large(id, size)?;
+            if kind == ObjectType::Commit {
+                return Ok(Some(id));
+            }
+            let tag = self.repository.find_tag(id);
+            id = tag.map_err(|error| unreadable(&error))?.target_id();
+        }
+        Ok(None)
+    }
+
     pub(super) fn tree(&self, id: Oid) -> Result<Tree<'r>, Error> {
         if self.size(id, ObjectType::Tree)? > TREE_BYTES {
             let why = format!("its list of names may take {} MiB", TREE_BYTES >> 20);
@@ -86,12 +111,30 @@ impl<'r> Objects<'r> {
     }
 }
 
+fn refuse_large(id: Oid, size: usize) -> Result<(), Error> {
+    if size <= COMMIT_BYTES {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        what: format!("the commit {id}"),
+        why: format!(
+            "its text has {size} bytes, and may have {} MiB",
+            COMMIT_BYTES >> 20
+        ),
+    })
+}
+
 pub(super) fn find_commit<'r>(
     repository: &'r Repository,
     commit: &CommitSha,
 ) -> Result<git2::Commit<'r>, Error> {
+    let id = object_id(commit)?;
+    let odb = repository.odb().map_err(|error| unreadable(&error))?;
+    if let Ok((size, _)) = odb.read_header(id) {
+        refuse_large(id, size)?;
+    }
     repository
-        .find_commit(object_id(commit)?)
+        .find_commit(id)
         .map_err(|error| match error.code() {
             ErrorCode::NotFound => Error::unknown(
                 commit.as_str(),

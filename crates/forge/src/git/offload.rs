@@ -1,33 +1,25 @@
 //! [`Git`]: the mirrors for asynchronous callers.
 //!
-//! libgit2 blocks, on the network for as long as a remote likes. Fetches and reads therefore have a
-//! bounded number of blocking threads each, apart from one another: remotes that hang cost the fetches
-//! their threads, and never the runs their sources. One fetch per mirror goes on at a time. A future
-//! that is dropped cancels its call, so that stopping the daemon does not wait for a remote.
+//! Everything that opens an object is done by a child process. Fetches and reads have bounded numbers
+//! of them, apart from one another: remotes that hang cost the runs no sources. One fetch per mirror goes
+//! on at a time. A future that is dropped ends its child.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use trainyard_core::id::RepoId;
 
-use super::cancel::CancelOnDrop;
+use super::job::{self, Answer, Job, LookAt, Seen};
+use super::lanes::Lanes;
 use super::{
-    Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, Heads, Mirror,
-    Mirrors,
+    ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, Heads, Mirror, Mirrors,
+    RemoteUrl, Worker, source_tar,
 };
-
-/// Fetches at one time: they wait for networks, so a few more than cores do no harm.
-const FETCHES: usize = 4;
 
 /// Reads at one time: they unpack objects, which is work for a core.
 const READS: usize = 4;
-
-/// How long a fetch may exceed its limit before it is left alone. Within libgit2 there are waits that
-/// nothing can interrupt but its own time-outs.
-const GRACE: Duration = Duration::from_secs(60);
 
 /// The mirrors, for asynchronous callers. Cheap to clone; clones share the bounds.
 #[derive(Debug, Clone)]
@@ -38,27 +30,29 @@ pub struct Git {
 #[derive(Debug)]
 struct Shared {
     mirrors: Mirrors,
-    fetches: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
+    worker: Worker,
+    lanes: Lanes,
+    reads: Semaphore,
     /// Whose turn it is at each mirror; entries go when nobody waits.
     turns: Mutex<HashMap<RepoId, Arc<AsyncMutex<()>>>>,
 }
 
 impl Git {
-    /// Over these mirrors.
+    /// Over these mirrors, with such children.
     #[must_use]
-    pub fn new(mirrors: Mirrors) -> Self {
+    pub fn new(mirrors: Mirrors, worker: Worker) -> Self {
         Self {
             shared: Arc::new(Shared {
                 mirrors,
-                fetches: Arc::new(Semaphore::new(FETCHES)),
-                reads: Arc::new(Semaphore::new(READS)),
+                worker,
+                lanes: Lanes::new(),
+                reads: Semaphore::new(READS),
                 turns: Mutex::default(),
             }),
         }
     }
 
-    /// The mirrors, for callers that block anyway.
+    /// The mirrors; nothing is to be read there but their settings.
     #[must_use]
     pub fn mirrors(&self) -> &Mirrors {
         &self.shared.mirrors
@@ -67,35 +61,27 @@ impl Git {
     /// [`Mirror::fetch`].
     ///
     /// # Errors
-    /// As there; [`Error::TimedOut`] also where the remote cannot be interrupted.
+    /// As there; [`Error::Exhausted`] and [`Error::Crashed`].
     pub async fn fetch(
         &self,
         repo: RepoId,
         url: String,
         credentials: Option<Credentials>,
     ) -> Result<Heads, Error> {
+        let remote = RemoteUrl::parse(&url, self.shared.mirrors.rules())?;
+        let job = Job::fetch(url, credentials.as_ref());
+        let _turn = self.turn(repo).await;
         let mirror = self.shared.mirrors.mirror(repo);
-        let patience = self.shared.mirrors.limits().time.saturating_add(GRACE);
-        let shown = super::RemoteUrl::parse(&url, &self.shared.mirrors.rules())?.to_string();
-        let guard = CancelOnDrop::default();
-        let cancel = guard.0.clone();
-        let fetch = async {
-            // The turn goes to the thread: a fetch that nobody waits for any more still has it.
-            let turn = self.turn(repo).await;
-            offload(&self.shared.fetches, move || {
-                let _turn = turn;
-                mirror.fetch(&url, credentials.as_ref(), &cancel)
-            })
-            .await
-        };
-        let answer = tokio::time::timeout(patience, fetch).await;
-        drop(guard);
-        answer.unwrap_or_else(|_| {
-            Err(Error::TimedOut {
-                url: shown,
-                why: format!("no answer within {} s", patience.as_secs()),
-            })
-        })
+        let work = self.call(&mirror, remote.as_str(), job);
+        let answer = self.shared.lanes.hold(repo, remote.host(), work).await;
+        if answer.as_ref().is_err_and(Error::is_costly) {
+            // A pack that was not finished may fill the disk.
+            let _ = tokio::task::spawn_blocking(move || mirror.tidy()).await;
+        }
+        match answer? {
+            (Answer::Heads(heads), _) => Ok(heads),
+            other => Err(odd(&other.0)),
+        }
     }
 
     /// [`Mirror::resolve`].
@@ -103,8 +89,21 @@ impl Git {
     /// # Errors
     /// As there.
     pub async fn resolve(&self, repo: RepoId, reference: String) -> Result<CommitSha, Error> {
-        self.read(repo, move |mirror| mirror.resolve(&reference))
-            .await
+        match self.read(repo, Job::Resolve(reference)).await? {
+            (Answer::Sha(commit), _) => Ok(commit),
+            other => Err(odd(&other.0)),
+        }
+    }
+
+    /// [`Mirror::resolve`] and [`Mirror::commit`] in one.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn describe(&self, repo: RepoId, reference: String) -> Result<CommitInfo, Error> {
+        match self.read(repo, Job::Describe(reference)).await? {
+            (Answer::Commit(commit), _) => Ok(commit),
+            other => Err(odd(&other.0)),
+        }
     }
 
     /// [`Mirror::commit`].
@@ -112,7 +111,22 @@ impl Git {
     /// # Errors
     /// As there.
     pub async fn commit(&self, repo: RepoId, commit: CommitSha) -> Result<CommitInfo, Error> {
-        self.read(repo, move |mirror| mirror.commit(&commit)).await
+        self.describe(repo, commit.to_string()).await
+    }
+
+    /// Everything about a commit that a branch points to now.
+    ///
+    /// # Errors
+    /// Those of [`Mirror::commit`], [`Mirror::dag_files`] and [`Mirror::changed_paths`].
+    pub async fn look(&self, repo: RepoId, look: LookAt) -> Result<Seen, Error> {
+        match self.read(repo, Job::Look(look)).await? {
+            (Answer::Seen(commit, lengths, changed), texts) => Ok(Seen {
+                commit,
+                dag_files: job::dag_files(lengths, &texts).ok_or_else(cut)?,
+                changed,
+            }),
+            other => Err(odd(&other.0)),
+        }
     }
 
     /// [`Mirror::dag_files`].
@@ -124,8 +138,10 @@ impl Git {
         repo: RepoId,
         commit: CommitSha,
     ) -> Result<Vec<DagFileText>, Error> {
-        self.read(repo, move |mirror| mirror.dag_files(&commit))
-            .await
+        match self.read(repo, Job::DagFiles(commit)).await? {
+            (Answer::DagFiles(lengths), texts) => job::dag_files(lengths, &texts).ok_or_else(cut),
+            other => Err(odd(&other.0)),
+        }
     }
 
     /// [`Mirror::changed_paths`].
@@ -138,10 +154,10 @@ impl Git {
         before: Option<CommitSha>,
         after: CommitSha,
     ) -> Result<ChangedPaths, Error> {
-        self.read(repo, move |mirror| {
-            mirror.changed_paths(before.as_ref(), &after)
-        })
-        .await
+        match self.read(repo, Job::Changed(before, after)).await? {
+            (Answer::Changed(paths), _) => Ok(paths),
+            other => Err(odd(&other.0)),
+        }
     }
 
     /// [`Mirror::is_ancestor`].
@@ -154,8 +170,10 @@ impl Git {
         older: CommitSha,
         newer: CommitSha,
     ) -> Result<bool, Error> {
-        self.read(repo, move |mirror| mirror.is_ancestor(&older, &newer))
-            .await
+        match self.read(repo, Job::IsAncestor(older, newer)).await? {
+            (Answer::Yes(is), _) => Ok(is),
+            other => Err(odd(&other.0)),
+        }
     }
 
     /// [`Mirror::write_source_tar`].
@@ -168,12 +186,12 @@ impl Git {
         commit: CommitSha,
         to: PathBuf,
     ) -> Result<(), Error> {
-        let guard = CancelOnDrop::default();
-        let cancel: Cancel = guard.0.clone();
-        self.read(repo, move |mirror| {
-            mirror.write_source_tar(&commit, &to, &cancel)
-        })
-        .await
+        // A child that is ended leaves what it wrote.
+        let _leftover = Leftover(&to);
+        match self.read(repo, Job::SourceTar(commit, to.clone())).await? {
+            (Answer::Done, _) => Ok(()),
+            other => Err(odd(&other.0)),
+        }
     }
 
     /// [`Mirror::remove`].
@@ -182,21 +200,35 @@ impl Git {
     /// As there.
     pub async fn remove(&self, repo: RepoId) -> Result<(), Error> {
         let turn = self.turn(repo).await;
+        self.shared.lanes.forget(repo);
         let mirror = self.shared.mirrors.mirror(repo);
-        offload(&self.shared.fetches, move || {
+        let removal = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             mirror.remove()
-        })
-        .await
+        });
+        // Else the runtime is going down.
+        removal.await.unwrap_or(Err(Error::Cancelled))
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        repo: RepoId,
-        call: impl FnOnce(Mirror) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
+    async fn read(&self, repo: RepoId, job: Job) -> Result<(Answer, Vec<u8>), Error> {
         let mirror = self.shared.mirrors.mirror(repo);
-        offload(&self.shared.reads, move || call(mirror)).await
+        if !mirror.path().exists() {
+            return Err(Error::NotFetched {
+                repo: repo.to_string(),
+            });
+        }
+        // Never closed.
+        let _place = self.shared.reads.acquire().await;
+        self.call(&mirror, "what the repo holds", job).await
+    }
+
+    async fn call(
+        &self,
+        mirror: &Mirror,
+        what: &str,
+        job: Job,
+    ) -> Result<(Answer, Vec<u8>), Error> {
+        self.shared.worker.call(mirror, what, job).await
     }
 
     async fn turn(&self, repo: RepoId) -> OwnedMutexGuard<()> {
@@ -213,23 +245,25 @@ impl Git {
     }
 }
 
-/// Runs a blocking call as soon as one of `threads` is free.
-async fn offload<T: Send + 'static>(
-    threads: &Arc<Semaphore>,
-    call: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    // The semaphore is never closed.
-    let Ok(thread) = Arc::clone(threads).acquire_owned().await else {
-        return Err(Error::Cancelled);
-    };
-    let running = tokio::task::spawn_blocking(move || {
-        let _thread = thread;
-        call()
-    });
-    match running.await {
-        Ok(answer) => answer,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is going down.
-        Err(_) => Err(Error::Cancelled),
+/// An archive that may be half written.
+struct Leftover<'a>(&'a Path);
+
+impl Drop for Leftover<'_> {
+    fn drop(&mut self) {
+        source_tar::remove_unfinished(self.0);
+    }
+}
+
+fn odd(answer: &Answer) -> Error {
+    Error::Crashed {
+        what: "a repo".to_owned(),
+        why: format!("its process answered something else: {answer:?}"),
+    }
+}
+
+fn cut() -> Error {
+    Error::Crashed {
+        what: "a repo".to_owned(),
+        why: "its process's answer is cut".to_owned(),
     }
 }

@@ -1,9 +1,10 @@
 //! From what people call a commit to the commit, and what it says about itself.
 
 use git2::{ErrorCode, Repository};
+use serde::{Deserialize, Serialize};
 use trainyard_core::Timestamp;
 
-use super::objects::{find_commit, object_id, unreadable};
+use super::objects::{Objects, find_commit, object_id, unreadable};
 use super::{CommitSha, Error, Mirror};
 use crate::one_line::one_line;
 
@@ -14,7 +15,7 @@ const FEWEST_DIGITS: usize = 4;
 const LONGEST: usize = 200;
 
 /// What a commit says about itself. The texts are its author's: data, and nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitInfo {
     /// The commit.
     pub sha: CommitSha,
@@ -110,10 +111,13 @@ fn full_names(reference: &str) -> Vec<String> {
 fn lead(repository: &Repository, name: &str) -> Result<Option<CommitSha>, Error> {
     match repository.find_reference(name) {
         Ok(found) => {
-            let commit = found
-                .peel_to_commit()
-                .map_err(|_| Error::unknown(name, "it leads to something that is no commit"))?;
-            Ok(Some(CommitSha::of(commit.id())))
+            let commit = match found.target() {
+                Some(id) => Objects::of(repository)?.peel(id)?,
+                None => None,
+            };
+            let commit = commit
+                .ok_or_else(|| Error::unknown(name, "it leads to something that is no commit"))?;
+            Ok(Some(CommitSha::of(commit)))
         }
         // A folder of branches, such as `release` where there is `release/1`, is no branch.
         Err(error)
@@ -137,14 +141,21 @@ fn by_beginning(repository: &Repository, reference: &str) -> Result<CommitSha, E
             "the repo has nothing of this name",
         ));
     }
-    match repository.find_commit_by_prefix(reference) {
-        Ok(commit) => Ok(CommitSha::of(commit.id())),
+    let unknown = || Error::unknown(reference, "the repo has nothing of this name");
+    // Padded with zeros, as libgit2 wants a beginning.
+    let beginning = git2::Oid::from_str(&format!("{reference:0<40}")).map_err(|_| unknown())?;
+    let odb = repository.odb().map_err(|error| unreadable(&error))?;
+    match odb.exists_prefix(beginning, reference.len()) {
+        Ok(id) => match odb.read_header(id) {
+            Ok((_, git2::ObjectType::Commit)) => Ok(CommitSha::of(id)),
+            _ => Err(unknown()),
+        },
         Err(error) => Err(match error.code() {
             ErrorCode::Ambiguous => Error::unknown(
                 reference,
                 "several commits begin like this; give more digits",
             ),
-            ErrorCode::NotFound => Error::unknown(reference, "the repo has nothing of this name"),
+            ErrorCode::NotFound => unknown(),
             _ => unreadable(&error),
         }),
     }

@@ -1,19 +1,19 @@
 //! libgit2's settings for the whole process, made once before its first use here.
 //!
-//! The only unsafe code of this crate: libgit2 keeps these in globals without a lock, so they may
+//! With [`super::transport`] the only unsafe code of this crate: libgit2 keeps these in globals without a lock, so they may
 //! only be written while no other thread is inside libgit2. [`apply`] runs before any mirror exists,
 //! and no other part of Trainyard uses libgit2 but through a mirror.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use git2::ConfigLevel;
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How much of packs is mapped at one time, and in which pieces: address space, not memory.
+const MAPPED: usize = 4 << 30;
+const MAPPED_PIECE: usize = 256 << 20;
 
-/// How long a server may be silent. libgit2's own default is for ever.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How much of objects that were read libgit2 keeps.
+const CACHED: isize = 32 << 20;
 
 /// Makes the settings, the first time that it is called.
 ///
@@ -32,8 +32,9 @@ pub(super) fn apply() -> Result<(), String> {
 fn write() -> Result<(), git2::Error> {
     // SAFETY: `apply` calls this once, and holds back every other user of libgit2 until it is done.
     unsafe {
-        git2::opts::set_server_connect_timeout_in_milliseconds(milliseconds(CONNECT))?;
-        git2::opts::set_server_timeout_in_milliseconds(milliseconds(SILENCE))?;
+        git2::opts::set_mwindow_mapped_limit(MAPPED)?;
+        git2::opts::set_mwindow_size(MAPPED_PIECE)?;
+        git2::opts::set_cache_max_size(CACHED)?;
         // The check keeps other people's configuration from running programs. libgit2 runs none,
         // and remotes given as a path normally belong to whoever pushes to them.
         git2::opts::set_verify_owner_validation(false)?;
@@ -48,9 +49,5 @@ fn write() -> Result<(), git2::Error> {
             git2::opts::set_search_path(level, "")?;
         }
     }
-    Ok(())
-}
-
-fn milliseconds(time: Duration) -> i32 {
-    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+    super::transport::register()
 }

@@ -10,7 +10,7 @@
 //! Links may point anywhere; nothing can be written through them.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -37,6 +37,9 @@ const MAX_BYTES: usize = 8 << 30;
 const MAX_DEPTH: usize = 200;
 const LONGEST_PATH: usize = 4096;
 
+/// How the name of an archive ends that is being written.
+const UNFINISHED: &str = ".part";
+
 /// The last second that a plain tar header has room for: in the year 2242.
 const LATEST: u64 = 0o77_777_777_777;
 
@@ -56,7 +59,11 @@ impl Mirror {
         let found = find_commit(&repository, commit)?;
         let folder = to.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|error| cannot_write(&error))?;
-        let file = NamedTempFile::new_in(folder).map_err(|error| cannot_write(&error))?;
+        let file = tempfile::Builder::new()
+            .prefix(&unfinished(to))
+            .suffix(UNFINISHED)
+            .tempfile_in(folder)
+            .map_err(|error| cannot_write(&error))?;
         let mut archive = Archive {
             objects: Objects::of(&repository)?,
             tar: tar::Builder::new(BufWriter::new(file)),
@@ -76,6 +83,29 @@ impl Mirror {
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| cannot_write(&error))
+    }
+}
+
+/// How the name of an archive begins that is being written.
+fn unfinished(to: &Path) -> OsString {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name
+}
+
+/// Removes what a writer of `to` left that was ended. The whole archive stays.
+pub(super) fn remove_unfinished(to: &Path) {
+    let Some(entries) = to.parent().and_then(|folder| folder.read_dir().ok()) else {
+        return;
+    };
+    let beginning = unfinished(to);
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(beginning.as_encoded_bytes()) && name.ends_with(UNFINISHED.as_bytes()) {
+            // Archives that nobody asks for are removed in time, and so is this.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

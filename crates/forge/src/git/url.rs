@@ -4,14 +4,15 @@
 //! cannot read an address in another way than the check did: no transport but ours, no `ext::`, no
 //! option, no configuration, no credentials in the address.
 //!
-//! Which hosts may be reached at all is not decided here yet; [`UrlRules`] is where such a list goes.
+//! Which machines it may lead to is judged in [`super::address`].
 
 use std::fmt;
 use std::path::Path;
 
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
-use url::Url;
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 use super::{Credentials, Error};
 use crate::one_line::one_line;
@@ -20,12 +21,20 @@ use crate::one_line::one_line;
 const LONGEST: usize = 2048;
 
 /// What an operator allows addresses to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UrlRules {
     /// Whether repositories on this machine's own disk may be followed, as `file:///srv/model.git`
     /// or `/srv/model.git`. Off by default: whoever may add a repo could read any repository that
     /// the daemon's user can.
     pub allow_file_urls: bool,
+    /// Whether remotes may be on this machine: what only it may see is readable then.
+    pub allow_loopback: bool,
+    /// Whether remotes may be in private networks.
+    pub allow_private: bool,
+    /// Hosts that may be followed wherever they are.
+    pub hosts: Vec<String>,
+    /// Whether a password may be sent without encryption. To this machine it always may.
+    pub allow_open_passwords: bool,
 }
 
 /// An address that can be followed. Shows itself without credentials.
@@ -60,15 +69,35 @@ impl RemoteUrl {
         self.url.as_str()
     }
 
-    /// Whether credentials for this remote may be shown to `other`: the same host and port, or the
-    /// same host over https.
-    pub(super) fn covers(&self, other: &str) -> bool {
-        Url::parse(other).is_ok_and(|other| {
-            let same_port = other.port_or_known_default() == self.url.port_or_known_default();
-            let same_scheme = other.scheme() == self.url.scheme();
-            self.url.host() == other.host()
-                && (same_scheme && same_port || other.scheme() == "https")
+    /// Refuses a password for this remote where everybody on the way would read it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`], saying what to do.
+    pub fn refuse_open_password(&self, rules: &UrlRules) -> Result<(), Error> {
+        let is_here = match self.url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            None => true,
+        };
+        if self.url.scheme() != "http" || is_here || rules.allow_open_passwords {
+            return Ok(());
+        }
+        Err(Error::InvalidUrl {
+            url: self.to_string(),
+            why: "its password would be sent without encryption, for everybody on the way to read; use https, or set \
+                  `git.open_passwords = true` in the configuration"
+                .to_owned(),
         })
+    }
+
+    /// The host that has it; `None` for this machine's disk.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.url.host_str()
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
     }
 
     /// The folder, of a remote on this machine's disk.
@@ -95,7 +124,7 @@ fn read(text: &str, rules: &UrlRules) -> Result<RemoteUrl, String> {
         return Err(without_scheme(text));
     };
     match scheme.to_ascii_lowercase().as_str() {
-        "https" | "http" => web(parse(text)?),
+        "https" | "http" => web(parse(text)?, rules),
         "file" => file(parse(text)?, rules),
         "ssh" | "git+ssh" | "ssh+git" => Err(NO_SSH.to_owned()),
         "git" => Err("git:// is neither encrypted nor authenticated; use its https URL".to_owned()),
@@ -143,10 +172,11 @@ fn parse(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn web(mut url: Url) -> Result<RemoteUrl, String> {
+fn web(mut url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
     if url.path().trim_matches('/').is_empty() {
         return Err("it names a host, but no repository on it".to_owned());
     }
+    rules.admit_host(&url.host().ok_or("it names no host")?)?;
     let credentials = embedded(&url)?;
     // Neither fails for a URL with a host, and http URLs have one.
     if url.set_username("").is_err() || url.set_password(None).is_err() {
@@ -210,6 +240,10 @@ mod tests {
 
     const ALL: UrlRules = UrlRules {
         allow_file_urls: true,
+        allow_loopback: true,
+        allow_private: true,
+        hosts: Vec::new(),
+        allow_open_passwords: false,
     };
 
     fn why(text: &str) -> String {
@@ -309,22 +343,48 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_to_the_remotes_own_host_only() {
-        let url = RemoteUrl::parse("http://example.org/model", &ALL).unwrap();
-        assert!(url.covers("http://example.org/elsewhere"));
-        assert!(url.covers("https://example.org/model"));
-        for other in [
-            "http://example.org:81/model",
-            "http://evil.org/model",
-            "nonsense",
+    fn class_14_addresses_of_the_daemons_own_surroundings_are_refused_in_every_spelling() {
+        for text in [
+            "http://127.0.0.1:8080/x",
+            "http://2130706433/x",
+            "http://0x7f.1/x",
+            "http://0177.0.0.1/x",
+            "http://127.1/x",
+            "http://127.0.0.1./x",
+            "http://LOCALHOST/x",
+            "http://localhost./x",
+            "http://a.localhost/x",
+            "http://[::1]/x",
+            "http://[::ffff:127.0.0.1]/x",
+            "http://[::ffff:a9fe:a9fe]/x",
+            "http://169.254.169.254/latest/meta-data",
+            "http://good.example@169.254.169.254/x",
+            "http://\u{ff11}27.0.0.1/x",
+            "http://0/x",
+            "http://10.0.0.5/x",
+            "https://192.168.1.1/x",
         ] {
-            assert!(!url.covers(other), "{other}");
+            let error = RemoteUrl::parse(text, &UrlRules::default()).unwrap_err();
+            assert!(error.to_string().contains("`git."), "{text}: {error}");
         }
-        let url = RemoteUrl::parse("https://example.org/model", &ALL).unwrap();
-        assert!(
-            !url.covers("http://example.org/model"),
-            "never without encryption"
-        );
+        assert!(RemoteUrl::parse("https://github.com/a/b", &UrlRules::default()).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_not_sent_without_encryption() {
+        let refused = |text: &str, rules: &UrlRules| {
+            let url = RemoteUrl::parse(text, rules).unwrap();
+            url.refuse_open_password(rules).is_err()
+        };
+        assert!(refused("http://example.org/x", &ALL));
+        assert!(!refused("https://example.org/x", &ALL));
+        assert!(!refused("http://127.0.0.1:3000/x", &ALL));
+        assert!(!refused("http://localhost/x", &ALL));
+        let open = UrlRules {
+            allow_open_passwords: true,
+            ..ALL
+        };
+        assert!(!refused("http://example.org/x", &open));
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use trainyard_core::id::RepoId;
 use trainyard_forge::{Cancel, CommitSha, Error, Git, Mirrors};
 use uuid::Uuid;
 
-use crate::remote::{Remote, limits, sha};
+use crate::remote::{Remote, limits, sha, worker};
 
 fn branches(remote: &Remote) -> Vec<(String, CommitSha)> {
     remote.fetch().unwrap().branches.into_iter().collect()
@@ -359,7 +359,7 @@ fn a_repo_that_was_never_fetched_or_was_removed_says_so() {
     let remote = Remote::new();
     let first = remote.push("main", &[("a", "1")]);
     let not_fetched = Error::NotFetched {
-        repo: RepoId(Uuid::nil()),
+        repo: RepoId(Uuid::nil()).to_string(),
     };
     assert_eq!(remote.mirror().resolve("main").unwrap_err(), not_fetched);
     assert!(remote.mirror().remove().is_ok(), "nothing to remove");
@@ -396,7 +396,7 @@ async fn asynchronous_callers_get_the_same_answers() {
     let remote = Remote::new();
     let first = remote.push("main", &[("dags/a.yaml", "x")]);
     let second = remote.push("main", &[("b", "y")]);
-    let (git, repo) = (Git::new(remote.mirrors()), RepoId(Uuid::nil()));
+    let (git, repo) = (Git::new(remote.mirrors(), worker()), RepoId(Uuid::nil()));
     let fetches = (0..6).map(|_| git.fetch(repo, remote.url(), None));
     let mut set = tokio::task::JoinSet::new();
     for _ in fetches {

@@ -7,7 +7,7 @@ use trainyard_core::id::RepoId;
 use trainyard_forge::{Cancel, Credentials, Error, Git, Heads};
 use uuid::Uuid;
 
-use crate::remote::{Remote, limits};
+use crate::remote::{Remote, limits, worker};
 use crate::server::{Server, response};
 
 const LOGIN: &str = "ada:geheim+/?";
@@ -204,26 +204,37 @@ fn a_redirect_to_another_host_is_not_followed_and_learns_no_password() {
 }
 
 #[test]
-fn a_redirect_to_another_port_learns_no_password() {
-    let challenge = "WWW-Authenticate: Basic realm=\"x\"\r\n";
-    let elsewhere = Server::answering(move |_| response("401 Unauthorized", challenge, b""));
+fn a_redirect_to_another_port_is_not_followed() {
+    let elsewhere = Server::status("401 Unauthorized");
     let target = elsewhere.url("model.git");
     let server = Server::answering(move |request| {
         let location = format!("Location: {target}/info/refs?{}\r\n", request.query);
         response("302 Found", &location, b"")
     });
-    let given = credentials("canary");
-    let error = fetch(&Remote::new(), &server.url("model.git"), Some(&given)).unwrap_err();
-    assert!(
-        matches!(error, Error::AuthenticationFailed { .. }),
-        "{error}"
-    );
-    assert!(
-        elsewhere
-            .seen()
-            .iter()
-            .all(|seen| seen.header("authorization").is_none())
-    );
+    let error = fetch(&Remote::new(), &server.url("model.git"), None).unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("ports"), "{error}");
+    assert!(elsewhere.seen().is_empty());
+}
+
+#[test]
+fn a_redirect_within_the_host_is_followed_and_the_objects_come_from_there() {
+    let remote = Remote::new();
+    let first = remote.push("main", &[("a", "1")]);
+    let server = Server::moving(remote.folder(), "old.git", "model.git");
+    let heads = fetch(&remote, &server.url("old.git"), None).unwrap();
+    assert_eq!(heads.branches["main"], first);
+}
+
+#[test]
+fn redirects_in_a_circle_end() {
+    let server = Server::answering(|request| {
+        let location = format!("Location: {}?{}\r\n", request.path, request.query);
+        response("302 Found", &location, b"")
+    });
+    let error = failure(&server);
+    assert!(error.to_string().contains("more than 5 times"), "{error}");
+    assert_eq!(server.seen().len(), 6);
 }
 
 #[test]
@@ -246,7 +257,7 @@ fn a_large_answer_over_http_is_stopped() {
     let error = mirror
         .fetch(&server.url("model.git"), None, &Cancel::default())
         .unwrap_err();
-    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    assert!(matches!(error, Error::Exhausted { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -254,7 +265,7 @@ async fn a_given_up_fetch_of_a_silent_server_does_not_hold_up_other_repos() {
     let remote = Remote::new();
     remote.push("main", &[("a", "1")]);
     let silent = Server::silent();
-    let git = Git::new(remote.mirrors());
+    let git = Git::new(remote.mirrors(), worker());
     for n in 1..=4u128 {
         let fetch = git.fetch(RepoId(Uuid::from_u128(n)), silent.url("x"), None);
         let given_up = tokio::time::timeout(Duration::from_millis(50), fetch).await;

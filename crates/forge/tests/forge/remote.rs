@@ -6,7 +6,9 @@ use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, ObjectType, Oid, Repository, RepositoryInitOptions, Signature, Time};
 use tempfile::TempDir;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{Cancel, CommitSha, Error, FetchLimits, Heads, Mirror, Mirrors, UrlRules};
+use trainyard_forge::{
+    Cancel, CommitSha, Error, FetchLimits, Heads, Mirror, Mirrors, UrlRules, Worker,
+};
 use uuid::Uuid;
 
 /// When all commits were made.
@@ -205,7 +207,14 @@ impl Remote {
 fn mirrors(folder: &Path) -> Mirrors {
     Mirrors::new(folder.join("mirrors")).with_rules(UrlRules {
         allow_file_urls: true,
+        allow_loopback: true,
+        ..UrlRules::default()
     })
+}
+
+/// Git's child processes.
+pub(crate) fn worker() -> Worker {
+    Worker::new(env!("CARGO_BIN_EXE_git-worker").into(), Vec::new())
 }
 
 /// The usual limits, but for these.

@@ -72,6 +72,32 @@ impl Server {
         })
     }
 
+    /// Answers with `head` and then `piece`, again and again, until the client hangs up.
+    pub(crate) fn endless(head: &'static str, piece: &'static [u8]) -> Self {
+        Self::handling(move |mut stream, _| {
+            let _ = receive(&stream);
+            let pieces = piece.repeat(64 * 1024 / piece.len());
+            let mut sent = stream.write_all(head.as_bytes());
+            while sent.is_ok() {
+                sent = stream.write_all(&pieces);
+            }
+            None
+        })
+    }
+
+    /// Serves the repositories below `root`, of which `old` has moved to `new`.
+    pub(crate) fn moving(root: &Path, old: &'static str, new: &'static str) -> Self {
+        let root = root.to_owned();
+        Self::answering(move |request| {
+            if request.path.contains(old) {
+                let path = request.path.replace(old, new);
+                let location = format!("Location: {path}?{}\r\n", request.query);
+                return response("301 Moved Permanently", &location, b"");
+            }
+            cgi(&root, request)
+        })
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }

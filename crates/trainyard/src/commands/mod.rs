@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod fail_points;
 pub(crate) mod gc;
+pub(crate) mod git_worker;
 pub(crate) mod graph;
 pub(crate) mod init;
 pub(crate) mod metric;

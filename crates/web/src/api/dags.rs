@@ -7,11 +7,14 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use trainyard_api::{Dag, DagDetail, ErrorBody, Listing, Paused, RunStarted, Tick, Trigger};
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::cron::Cron;
 use trainyard_core::id::{DagId, DagVersionId};
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
+use trainyard_dagfile::Diagnostic;
+use trainyard_forge::DagFileText;
 use trainyard_store::{NewRun, PinnedDag, Recorded};
 use utoipa::IntoParams;
 
@@ -20,6 +23,9 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::mirrored;
 use crate::state::WebState;
+
+/// How long the DAG files of a commit may take to be read.
+const READ_AT_MOST: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The most ticks in one answer.
 const TICKS_AT_MOST: u32 = 1_000;
@@ -139,33 +145,27 @@ impl Asked {
         let repo = detail.repo_id;
         let (commit, info) = mirrored::find(state, repo, reference).await?;
         let files = git.dag_files(repo, commit.clone()).await?;
-        let mut faults = Vec::new();
-        for file in files {
-            let Ok(text) = file.text else { continue };
-            let parsed = trainyard_dagfile::parse(&file.path, &text);
-            match parsed.dag {
-                Some(found) if found.name().as_str() == detail.name => {
-                    let (_, version) = state
-                        .store()
-                        .record_dag_version(repo, commit.as_str(), &file.path, &text, &found)
-                        .await?;
-                    let branches = state.store().refs(repo).await?;
-                    let branch = branches
-                        .contains_key(reference)
-                        .then(|| reference.to_owned());
-                    return Ok(Self {
-                        version,
-                        dag: std::sync::Arc::new(found),
-                        commit: commit.to_string(),
-                        summary: info.summary,
-                        branch,
-                    });
-                }
-                Some(_) => {}
-                None if file.path == detail.path => faults = parsed.diagnostics,
-                None => {}
+        let found = find_among(files, detail.name.clone(), detail.path.clone()).await?;
+        let faults = match found {
+            Found::Dag { path, text, dag } => {
+                let (_, version) = state
+                    .store()
+                    .record_dag_version(repo, commit.as_str(), &path, &text, &dag)
+                    .await?;
+                let branches = state.store().refs(repo).await?;
+                let branch = branches
+                    .contains_key(reference)
+                    .then(|| reference.to_owned());
+                return Ok(Self {
+                    version,
+                    dag: std::sync::Arc::new(*dag),
+                    commit: commit.to_string(),
+                    summary: info.summary,
+                    branch,
+                });
             }
-        }
+            Found::Faults(faults) => faults,
+        };
         if faults.is_empty() {
             Err(ApiError::not_found(format!(
                 "commit {commit} has no DAG `{}`",
@@ -182,6 +182,61 @@ impl Asked {
                 faults.len()
             )))
         }
+    }
+}
+
+/// What a commit's files say about one DAG.
+enum Found {
+    Dag {
+        path: String,
+        text: String,
+        dag: Box<trainyard_core::dag::Dag>,
+    },
+    /// Those of the file that it was in; none where that is gone.
+    Faults(Vec<Diagnostic>),
+}
+
+/// Looks for a DAG among the files of a commit: on a thread of its own, since somebody may have made them
+/// to take long, and for so long only.
+async fn find_among(
+    files: Vec<DagFileText>,
+    name: String,
+    was_at: String,
+) -> Result<Found, ApiError> {
+    static THREADS: Semaphore = Semaphore::const_new(2);
+    let too_long = || ApiError::invalid("its DAG files take too long to read");
+    // Kept by the thread, also where nobody waits for it any more. Never closed.
+    let thread = tokio::time::timeout(READ_AT_MOST, THREADS.acquire())
+        .await
+        .map_err(|_| too_long())?;
+    let end = tokio::time::Instant::now() + READ_AT_MOST;
+    let reading = tokio::task::spawn_blocking(move || {
+        let _thread = thread;
+        let mut faults = Vec::new();
+        for file in files {
+            if tokio::time::Instant::now() > end {
+                break;
+            }
+            let Ok(text) = file.text else { continue };
+            let parsed = trainyard_dagfile::parse(&file.path, &text);
+            match parsed.dag {
+                Some(dag) if dag.name().as_str() == name => {
+                    return Found::Dag {
+                        path: file.path,
+                        text,
+                        dag: Box::new(dag),
+                    };
+                }
+                None if file.path == was_at => faults = parsed.diagnostics,
+                _ => {}
+            }
+        }
+        Found::Faults(faults)
+    });
+    match tokio::time::timeout_at(end, reading).await {
+        Ok(Ok(found)) => Ok(found),
+        // It panicked, or it goes on.
+        Ok(Err(_)) | Err(_) => Err(too_long()),
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) async fn add(
     Json(new): Json<NewRepo>,
 ) -> Result<(StatusCode, Json<RepoAdded>), ApiError> {
     let name = RepoName::new(new.name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
-    let url = RemoteUrl::parse(&new.url, &state.git().mirrors().rules())?;
+    let rules = state.git().mirrors().rules();
+    let url = RemoteUrl::parse(&new.url, rules)?;
     let in_url = url.credentials().map(|credentials| RepoCredentials {
         username: credentials.username.clone(),
         password: credentials.password.clone(),
@@ -51,6 +52,9 @@ pub(crate) async fn add(
         (Some(_), None) => return Err(ApiError::invalid("a user name needs a password or token")),
         (None, None) => in_url,
     };
+    if credentials.is_some() {
+        url.refuse_open_password(rules)?;
+    }
     let (secret, made) = match new.webhook_secret {
         Some(secret) if secret.chars().count() < SECRET_SHORTEST => {
             return Err(ApiError::invalid(format!(
@@ -140,6 +144,20 @@ pub(crate) async fn sync(
 ) -> Result<Json<Repo>, ApiError> {
     let store = state.store();
     let id = store.resolve_repo(&repo).await?;
+    let held = store.quarantined().await?;
+    if let Some(held) = held
+        .iter()
+        .find(|held| held.kind == "repo" && held.name == repo)
+    {
+        return Err(ApiError::conflict(format!(
+            "`{repo}` is held back, and not synced: {}",
+            held.reason
+        ))
+        .help(format!(
+            "`trainyard quarantine release {}` lets it go on",
+            held.id
+        )));
+    }
     let mut wake = store.wakes().runs.subscribe();
     let request = store.request_sync(id).await?;
     let begun = tokio::time::Instant::now();

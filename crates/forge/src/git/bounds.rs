@@ -1,0 +1,41 @@
+//! What a child process does to itself before it touches anything: it takes its own means away.
+//!
+//! Memory is bounded as `RLIMIT_DATA`, which counts what the process may write and nobody shares: what
+//! it unpacks. Packs are read through mappings of files, which are the disk's cache and not counted, so
+//! a large honest repo needs no more than a small one. `RLIMIT_AS` stands behind it, far off.
+
+use std::io;
+
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::job::Bounds;
+
+/// The address space beyond the memory: the program itself, its threads, and mappings of packs.
+const MAPPINGS: u64 = 16 << 30;
+
+/// How fit the process is to be killed when the machine has no memory left: much fitter than the daemon.
+const OOM_SCORE: &str = "900";
+
+impl Bounds {
+    /// Holds this process to the bounds, for good.
+    pub(super) fn hold(&self) -> io::Result<()> {
+        let seconds = self.cpu.as_secs().max(1);
+        for (resource, limit) in [
+            (Resource::RLIMIT_CORE, 0),
+            (Resource::RLIMIT_DATA, self.memory),
+            (Resource::RLIMIT_AS, self.memory.saturating_add(MAPPINGS)),
+            (Resource::RLIMIT_FSIZE, self.file),
+        ] {
+            setrlimit(resource, limit, limit)?;
+        }
+        // At the first limit the signal says what it was.
+        setrlimit(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(5))?;
+        // Every fetch leaves a pack, and all of them are opened.
+        if let Ok((_, most)) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        }
+        // Not everywhere may be written; then the kernel chooses by itself.
+        let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+        Ok(())
+    }
+}

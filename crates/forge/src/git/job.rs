@@ -1,0 +1,207 @@
+//! What a child process is asked, and what it answers.
+//!
+//! Each child gets one request, as a line of JSON on its standard input, which stays open for as long as
+//! the answer is wanted. The answer is a line of JSON on its standard output, and after it the text of
+//! DAG files as it is: written as JSON it could be six times as long.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use trainyard_core::id::RepoId;
+
+use super::{
+    Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits,
+    Heads, Mirror, Mirrors, UrlRules,
+};
+
+/// What the child may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bounds {
+    /// Memory of its own, in bytes.
+    pub(super) memory: u64,
+    /// Time on a processor.
+    pub(super) cpu: Duration,
+    /// The largest file that it may write.
+    pub(super) file: u64,
+}
+
+/// One request.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) bounds: Bounds,
+    pub(super) root: PathBuf,
+    pub(super) repo: String,
+    pub(super) rules: UrlRules,
+    pub(super) limits: FetchLimits,
+    pub(super) job: Job,
+}
+
+/// What is to be done with a mirror.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) enum Job {
+    Fetch {
+        url: String,
+        login: Option<(String, String)>,
+    },
+    Resolve(String),
+    Describe(String),
+    DagFiles(CommitSha),
+    Changed(Option<CommitSha>, CommitSha),
+    IsAncestor(CommitSha, CommitSha),
+    SourceTar(CommitSha, PathBuf),
+    Look(LookAt),
+}
+
+/// What is asked about a commit that a branch points to now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LookAt {
+    /// The commit.
+    pub after: CommitSha,
+    /// Whether its DAG files are wanted.
+    pub dag_files: bool,
+    /// Whether it is wanted which paths differ, and from which commit: `None` where there is none.
+    pub changed_since: Option<Option<CommitSha>>,
+}
+
+/// What a commit holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What it says about itself.
+    pub commit: CommitInfo,
+    /// Its DAG files; empty where they were not asked for.
+    pub dag_files: Vec<DagFileText>,
+    /// The paths that differ; `None` where that was not asked or is not known.
+    pub changed: ChangedPaths,
+}
+
+/// One answer. A text of DAG files is here only by its length.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Heads(Heads),
+    Sha(CommitSha),
+    Commit(CommitInfo),
+    DagFiles(Lengths),
+    Changed(ChangedPaths),
+    Yes(bool),
+    Done,
+    Seen(CommitInfo, Lengths, ChangedPaths),
+}
+
+/// Paths of DAG files, and how long their texts are, or why there is none.
+pub(super) type Lengths = Vec<(String, Result<usize, String>)>;
+
+impl Job {
+    pub(super) fn fetch(url: String, credentials: Option<&Credentials>) -> Self {
+        let login = credentials.map(|credentials| {
+            let password = credentials.password.expose_secret().to_owned();
+            (credentials.username.clone(), password)
+        });
+        Self::Fetch { url, login }
+    }
+}
+
+impl Request {
+    pub(super) fn new(mirror: &Mirror, bounds: Bounds, job: Job) -> Self {
+        Self {
+            bounds,
+            root: mirror.root.clone(),
+            repo: mirror.repo.to_string(),
+            rules: mirror.rules.clone(),
+            limits: mirror.limits,
+            job,
+        }
+    }
+
+    /// Does it, and writes the answer.
+    pub(super) fn carry_out(self, mut to: impl Write) -> io::Result<()> {
+        let mut texts = Vec::new();
+        let answer = self.answer(&mut texts);
+        serde_json::to_writer(&mut to, &answer)?;
+        to.write_all(b"\n")?;
+        for text in &texts {
+            to.write_all(text.as_bytes())?;
+        }
+        to.flush()
+    }
+
+    fn answer(self, texts: &mut Vec<String>) -> Result<Answer, Error> {
+        let repo: RepoId = self.repo.parse().map_err(|_| Error::Cancelled)?;
+        let mirror = Mirrors::new(self.root)
+            .with_rules(self.rules)
+            .with_limits(self.limits)
+            .mirror(repo);
+        // Whoever gives up ends this process.
+        let cancel = Cancel::default();
+        Ok(match self.job {
+            Job::Fetch { url, login } => {
+                let credentials = login.map(|(username, password)| Credentials {
+                    username,
+                    password: SecretString::from(password),
+                });
+                Answer::Heads(mirror.fetch(&url, credentials.as_ref(), &cancel)?)
+            }
+            Job::Resolve(reference) => Answer::Sha(mirror.resolve(&reference)?),
+            Job::Describe(reference) => {
+                let sha = mirror.resolve(&reference)?;
+                Answer::Commit(mirror.commit(&sha)?)
+            }
+            Job::DagFiles(commit) => Answer::DagFiles(lengths(mirror.dag_files(&commit)?, texts)),
+            Job::Changed(before, after) => {
+                Answer::Changed(mirror.changed_paths(before.as_ref(), &after)?)
+            }
+            Job::IsAncestor(older, newer) => Answer::Yes(mirror.is_ancestor(&older, &newer)?),
+            Job::SourceTar(commit, to) => {
+                mirror.write_source_tar(&commit, &to, &cancel)?;
+                Answer::Done
+            }
+            Job::Look(look) => {
+                let commit = mirror.commit(&look.after)?;
+                let files = match look.dag_files {
+                    true => mirror.dag_files(&look.after)?,
+                    false => Vec::new(),
+                };
+                let changed = match look.changed_since {
+                    Some(before) => mirror.changed_paths(before.as_ref(), &look.after)?,
+                    None => None,
+                };
+                Answer::Seen(commit, lengths(files, texts), changed)
+            }
+        })
+    }
+}
+
+fn lengths(files: Vec<DagFileText>, texts: &mut Vec<String>) -> Lengths {
+    files
+        .into_iter()
+        .map(|file| {
+            let length = file.text.map(|text| {
+                texts.push(text);
+                texts.last().map_or(0, String::len)
+            });
+            (file.path, length)
+        })
+        .collect()
+}
+
+/// The files again, from their lengths and the texts in a row; `None` where the two do not fit.
+pub(super) fn dag_files(lengths: Lengths, texts: &[u8]) -> Option<Vec<DagFileText>> {
+    let mut rest = texts;
+    let files = lengths
+        .into_iter()
+        .map(|(path, length)| {
+            let text = match length {
+                Err(why) => Err(why),
+                Ok(length) => {
+                    let (text, after) = rest.split_at_checked(length)?;
+                    rest = after;
+                    Ok(String::from_utf8(text.to_vec()).ok()?)
+                }
+            };
+            Some(DagFileText { path, text })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    rest.is_empty().then_some(files)
+}
