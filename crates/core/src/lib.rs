@@ -22,6 +22,7 @@ pub mod event;
 pub mod expression;
 pub mod gate;
 pub mod id;
+pub mod image;
 pub mod measure;
 pub mod name;
 pub mod outcome;

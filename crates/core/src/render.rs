@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::dag::Dag;
-use crate::expression::Facts;
+use crate::expression::{Facts, Template};
+use crate::image::ImageReference;
 use crate::outcome::{Reason, ReasonCode};
 use crate::run::{Run, rfc3339};
 use crate::stage::{BuildSource, Command, ImageSource, PullPolicy, RelativePath, StageIndex};
@@ -26,8 +27,16 @@ pub enum RenderedImage {
     /// An image by reference.
     Reference {
         /// The reference.
-        image: String,
+        image: ImageReference,
         /// When it is fetched.
+        pull: PullPolicy,
+    },
+    /// The image that a stage of the same run ran in: `${{ stages.NAME.image }}` and nothing else. Only
+    /// so can an image be named by its id.
+    OfStage {
+        /// As it was recorded for that stage: by digest, or the id.
+        image: String,
+        /// When it is fetched, where it was recorded by digest.
         pull: PullPolicy,
     },
     /// An image built from the source tree.
@@ -64,15 +73,21 @@ pub fn render(
 ) -> Result<RenderedStage, Reason> {
     let stage = dag.stage(index);
     let facts = run.expression_facts_of(dag, index);
-    let text = |template: &crate::expression::Template| {
+    let text = |template: &Template| {
         template
             .render(&facts)
             .map_err(|fault| Reason::new(ReasonCode::Expression, fault.to_string()))
     };
     let image = match &stage.image {
-        ImageSource::Reference { image, pull } => RenderedImage::Reference {
-            image: text(image)?,
-            pull: *pull,
+        ImageSource::Reference { image, pull } => match image_of_stage(image, &facts) {
+            Some(image) => RenderedImage::OfStage {
+                image: image.to_owned(),
+                pull: *pull,
+            },
+            None => RenderedImage::Reference {
+                image: reference(image, &text(image)?)?,
+                pull: *pull,
+            },
         },
         ImageSource::Build(BuildSource {
             context,
@@ -106,6 +121,36 @@ pub fn render(
         image,
         command,
         env,
+    })
+}
+
+/// The image of an earlier stage, where a template is that and nothing else.
+fn image_of_stage<'a>(template: &Template, facts: &'a Facts) -> Option<&'a str> {
+    let expression: String = template
+        .sole_expression()?
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace())
+        .collect();
+    let is_of = |name: &str| {
+        [
+            format!("stages.{name}.image"),
+            format!("stages['{name}'].image"),
+            format!("stages[\"{name}\"].image"),
+        ]
+        .contains(&expression)
+    };
+    let (_, stage) = facts.stages.iter().find(|(name, _)| is_of(name.as_str()))?;
+    stage.image.as_deref()
+}
+
+fn reference(template: &Template, rendered: &str) -> Result<ImageReference, Reason> {
+    ImageReference::requested(rendered).map_err(|fault| {
+        let message = if template.is_literal() {
+            fault.to_string()
+        } else {
+            format!("`image: {}` gives an {fault}", template.source())
+        };
+        Reason::new(ReasonCode::ImageNotFound, message)
     })
 }
 

@@ -165,7 +165,7 @@ async fn memory_images_and_an_engine_without_answers_are_scripted_too() {
     assert_eq!(error.kind, ErrorKind::ImageNotFound);
     let request = ImageRequest {
         image: RenderedImage::Reference {
-            image: "fake/unreachable:1".to_owned(),
+            image: "fake/unreachable:1".parse().unwrap(),
             pull: PullPolicy::IfMissing,
         },
         source: None,

@@ -143,6 +143,15 @@ impl Template {
         self.expressions().next().is_none()
     }
 
+    /// The expression, where the text is one and nothing else.
+    #[must_use]
+    pub fn sole_expression(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [Part::Expression(source)] => Some(source),
+            _ => None,
+        }
+    }
+
     /// References to what does not exist: message and help, each.
     #[must_use]
     pub fn faults(&self, scope: &Scope) -> Vec<(String, Option<String>)> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use trainyard_core::expression::Template;
 use trainyard_core::gate::GateRule;
+use trainyard_core::image::ImageReference;
 use trainyard_core::name::{
     InputName, MetricName, OutputName, PoolName, SecretName, StageName, VariableName,
 };
@@ -189,12 +190,12 @@ fn image(
         (Some(node), None) => {
             places.image = node.span.clone();
             let image = expressions::template(node, "the image", sink)?;
-            if image.source().contains(char::is_whitespace) && !image.source().contains("${{") {
-                fields::invalid(
-                    &node.span,
-                    "an image's reference has no spaces".to_owned(),
-                    sink,
-                );
+            if image.is_literal()
+                && let Err(fault) = ImageReference::requested(image.source())
+            {
+                let end = image.source().len();
+                let span = fields::part(node, &(fault.at..end.max(fault.at + 1)));
+                fields::invalid(&span, fault.to_string(), sink);
                 return None;
             }
             Some(ImageSource::Reference {

@@ -72,6 +72,10 @@ fn late(request: &ImageRequest, limit: Duration) -> Error {
             ErrorKind::ImagePull,
             format!("image `{image}` could not be fetched: that"),
         ),
+        RenderedImage::OfStage { image, .. } => (
+            ErrorKind::ImagePull,
+            format!("image `{image}` could not be fetched: that"),
+        ),
     };
     let message =
         format!("{what} was not done after {limit}; a longer `timeout` of the stage gives it more");

@@ -19,6 +19,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
+use trainyard_core::image::ImageReference;
 use trainyard_core::stage::PullPolicy;
 use trainyard_failpoint::{Effect as _, Flow as _, Point};
 
@@ -129,12 +130,14 @@ impl Engine {
         companion: &Companion,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<(), Error> {
+        let reference = ImageReference::parse(&companion.image)
+            .map_err(|fault| Error::new(ErrorKind::ImageNotFound, fault.to_string()))?;
         let image = self
             .images
             .prepare(
                 &self.client,
                 &self.config,
-                &companion.image,
+                &reference,
                 PullPolicy::IfMissing,
                 progress,
             )

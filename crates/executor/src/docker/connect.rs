@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use trainyard_core::id::InstanceId;
+use trainyard_core::image::Registries;
 use trainyard_failpoint::{Effect as _, Point};
 
 use super::errors::{SHORT, Trouble, within};
@@ -39,6 +40,8 @@ pub struct DockerConfig {
     pub init_volume: String,
     /// How much log the engine keeps of one container, in bytes; the oldest half goes first.
     pub log_size: u64,
+    /// The registries that images may come from.
+    pub registries: Registries,
     /// How long a pull may go on without any progress.
     pub pull_idle: Duration,
     /// How long a build may go on without printing anything.
@@ -56,6 +59,7 @@ impl DockerConfig {
             init: !trainyard_init::PROGRAM.is_empty(),
             init_volume: init::usual_name(),
             log_size: 128 * 1024 * 1024,
+            registries: Registries::default(),
             pull_idle: Duration::from_secs(120),
             build_idle: Duration::from_secs(30 * 60),
         }

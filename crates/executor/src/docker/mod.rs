@@ -166,6 +166,13 @@ impl Executor for Docker {
                     .prepare(client, config, image, *pull, progress)
                     .await
             }
+            RenderedImage::OfStage { image, pull } => {
+                let Engine { client, config, .. } = &**engine;
+                engine
+                    .images
+                    .prepare_used(client, config, image, *pull, progress)
+                    .await
+            }
             RenderedImage::Build {
                 context,
                 dockerfile,

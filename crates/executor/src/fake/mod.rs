@@ -126,7 +126,8 @@ impl Executor for Fake {
     ) -> Result<PreparedImage, Error> {
         self.answering()?;
         let name = match &request.image {
-            RenderedImage::Reference { image, .. } => image.clone(),
+            RenderedImage::Reference { image, .. } => image.to_string(),
+            RenderedImage::OfStage { image, .. } => image.clone(),
             RenderedImage::Build {
                 context,
                 dockerfile,

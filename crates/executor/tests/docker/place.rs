@@ -47,6 +47,13 @@ impl Containers {
         containers
     }
 
+    /// Where images may come from these registries only.
+    pub(crate) async fn with_registries(registries: &str) -> Self {
+        let mut containers = Self::new().await;
+        containers.0.registries = registries.parse().unwrap();
+        containers
+    }
+
     pub(crate) async fn with_log_size(bytes: u64) -> Self {
         let mut containers = Self::new().await;
         containers.0.log_size = bytes;
