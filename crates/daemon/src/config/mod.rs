@@ -29,7 +29,7 @@ pub use self::hosts::Hosts;
 pub use self::pools::Pools;
 pub use self::quantity::{NotAQuantity, Size, Span};
 pub use self::sections::{
-    DockerSettings, ExecutorKind, GitSettings, LimitSettings, LogFormat, LogSettings,
+    DockerSettings, ExecutorKind, GitSettings, HttpSettings, LimitSettings, LogFormat, LogSettings,
     MetricsSettings, RetentionSettings, StageSettings,
 };
 pub use self::settings::Settings;
@@ -48,6 +48,8 @@ const LEAST_GIT_MEMORY: Size = Size::mebibytes(64);
 
 /// Remotes need a moment for every answer.
 const SHORTEST_FETCH: Span = Span::seconds(10);
+/// A request to the API has as much.
+const LEAST_BODIES: Size = Size::mebibytes(2);
 
 /// Registries need a moment for every answer.
 const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
@@ -85,6 +87,8 @@ pub struct Config {
     pub lease: Span,
     /// Room that must be free on disks; `None` is what is usual.
     pub free_space: Option<Size>,
+    /// What peers may take of the daemon.
+    pub http: Http,
     /// What is logged.
     pub log: Log,
     /// The Docker engine.
@@ -101,6 +105,17 @@ pub struct Config {
     pub retention: Retention,
     /// Named capacity.
     pub pools: Pools,
+}
+
+/// What peers may take of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Http {
+    /// Connections at the same time; `None` is what is usual.
+    pub connections: Option<u32>,
+    /// The same, from one address that is not loopback.
+    pub connections_per_address: Option<u32>,
+    /// Memory of all bodies of requests together.
+    pub bodies: Size,
 }
 
 /// What is logged, and how.
@@ -285,6 +300,11 @@ impl Config {
             allow_file_urls: settings.allow_file_urls.unwrap_or(is_dev),
             lease: settings.lease.unwrap_or(Span::seconds(15)),
             free_space: settings.free_space,
+            http: Http {
+                connections: settings.http.connections,
+                connections_per_address: settings.http.connections_per_address,
+                bodies: settings.http.bodies.unwrap_or(Size::mebibytes(64)),
+            },
             log: Log {
                 format: settings.log.format.unwrap_or(LogFormat::Text),
                 level: settings.log.level.unwrap_or_else(|| "info".to_owned()),
@@ -389,6 +409,13 @@ impl Config {
         require(
             self.stage.pids >= 1,
             "stage.pids must be at least 1".to_owned(),
+        );
+        require(
+            self.http.bodies >= self.limits.webhook && self.http.bodies >= LEAST_BODIES,
+            format!(
+                "http.bodies must be at least {LEAST_BODIES}, and at least limits.webhook, which is {}",
+                self.limits.webhook
+            ),
         );
         if let Err(problem) = EnvFilter::try_new(&self.log.level) {
             require(

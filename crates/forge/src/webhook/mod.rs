@@ -10,7 +10,7 @@
 mod github;
 mod verified;
 
-pub use verified::{Rejected, Verified};
+pub use verified::{Claim, Rejected, Signed, Verified};
 
 use http::HeaderMap;
 use secrecy::SecretString;
@@ -40,6 +40,16 @@ impl Provider {
         match self {
             Self::GitHub => "github",
         }
+    }
+
+    /// What a delivery's headers claim, before its body is read. `None` where no body could make it good: it has no
+    /// signature, two, or one that is not written as this forge writes it.
+    #[must_use]
+    pub fn claim(self, headers: &HeaderMap) -> Option<Claim> {
+        let signature = match self {
+            Self::GitHub => github::claimed(headers)?,
+        };
+        Some(Claim::new(self, signature))
     }
 
     /// Checks that a delivery was signed with `secret`, over the body as it was received, in constant

@@ -1,7 +1,9 @@
 //! The proof that a delivery was verified. In a module of its own, so that nothing else can make one.
 
+use hmac::{Hmac, Mac};
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
 
 use super::{Delivery, Malformed, Provider, github};
 
@@ -26,14 +28,9 @@ impl<'a> Verified<'a> {
         headers: &'a HeaderMap,
         body: &'a [u8],
     ) -> Result<Self, Rejected> {
-        // Anybody can sign with an empty secret.
-        if secret.expose_secret().is_empty() {
-            return Err(Rejected);
-        }
-        let is_signed = match provider {
-            Provider::GitHub => github::is_signed(secret, headers, body),
-        };
-        if is_signed {
+        let mut signed = provider.claim(headers).ok_or(Rejected)?.signed_with(secret);
+        signed.mac.update(body);
+        if signed.holds() {
             Ok(Self {
                 provider,
                 headers,
@@ -51,6 +48,101 @@ impl<'a> Verified<'a> {
     pub fn parse(self) -> Result<Delivery, Malformed> {
         match self.provider {
             Provider::GitHub => github::parse(self.headers, self.body),
+        }
+    }
+}
+
+/// A signature that was read from headers, and that no body has been compared with yet.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    provider: Provider,
+    signature: [u8; 32],
+}
+
+impl Claim {
+    pub(super) const fn new(provider: Provider, signature: [u8; 32]) -> Self {
+        Self {
+            provider,
+            signature,
+        }
+    }
+
+    /// Begins to read the body that is claimed to be signed with `secret`.
+    #[must_use]
+    pub fn signed_with(self, secret: &SecretString) -> Signed {
+        Signed {
+            mac: github::keyed(secret),
+            claim: self,
+            // Anybody can sign with an empty secret.
+            can_hold: !secret.expose_secret().is_empty(),
+            body: Vec::new(),
+        }
+    }
+}
+
+/// A body that is claimed to be signed: hashed as it comes, and readable only once the signature holds.
+#[derive(Debug)]
+pub struct Signed {
+    claim: Claim,
+    mac: Hmac<Sha256>,
+    can_hold: bool,
+    body: Vec<u8>,
+}
+
+impl Signed {
+    /// Takes the next piece of the body.
+    pub fn take(&mut self, piece: &[u8]) {
+        self.mac.update(piece);
+        self.body.extend_from_slice(piece);
+    }
+
+    /// Makes room for so much more of the body.
+    pub fn reserve(&mut self, more: usize) {
+        self.body.reserve_exact(more);
+    }
+
+    /// How much of the body has come.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether nothing has come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// How much memory is there for the body.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.body.capacity()
+    }
+
+    /// The body as it came.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn holds(&self) -> bool {
+        let fits = self.mac.clone().verify_slice(&self.claim.signature).is_ok();
+        fits && self.can_hold
+    }
+
+    /// Compares the signature with the whole body, in constant time.
+    ///
+    /// # Errors
+    /// [`Rejected`], whatever the reason.
+    pub fn verify<'a>(&'a self, headers: &'a HeaderMap) -> Result<Verified<'a>, Rejected> {
+        if self.holds() {
+            Ok(Verified {
+                provider: self.claim.provider,
+                headers,
+                body: &self.body,
+            })
+        } else {
+            Err(Rejected)
         }
     }
 }
