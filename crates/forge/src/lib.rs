@@ -10,9 +10,11 @@
 
 pub mod git;
 mod one_line;
+mod tracked;
 pub mod webhook;
 
 pub use git::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits, Git,
     Heads, Mirror, Mirrors, NotASha, RemoteUrl, UrlRules,
 };
+pub use tracked::is_tracked;
