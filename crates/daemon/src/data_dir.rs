@@ -1,14 +1,49 @@
-//! The data folder, held against a second daemon.
+//! The data folder: held against a second daemon, and taken only where it is ours.
 //!
 //! The lock is the kernel's (`flock`), so it goes with the process however that ends. Programs that
 //! the daemon starts do not inherit it.
+//!
+//! A folder that is there already is a claim, not a fact: a checkout can bring along one with a key, links and a
+//! database in it. So it has to belong to us and be closed to others, has no links in it, and is not tracked by git;
+//! and one that nobody named, but that lies where the daemon was started, has to be one that a daemon of this user
+//! made ([`KnownFolders`]).
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
+use nix::unistd::geteuid;
 use thiserror::Error;
+
+use crate::known_folders::KnownFolders;
+use crate::postgres::is_open_place;
+
+/// What daemons keep in a data folder. One that has none of these has nothing that we would believe.
+const OURS: [&str; 10] = [
+    "artifacts",
+    "endpoint.json",
+    "id",
+    "lock",
+    "mirrors",
+    "postgres",
+    "processes",
+    "secret.key",
+    "sources",
+    "token",
+];
+
+/// Who says that a data folder is ours.
+#[derive(Debug, Clone, Copy)]
+pub enum Said<'a> {
+    /// An operator, by its absolute path.
+    ByItsPath,
+    /// Nobody: it lies in the folder that the daemon was started in. It has to be known, or new.
+    ByNobody(&'a KnownFolders),
+}
 
 /// A data folder that this process alone uses, as long as this value lives.
 #[derive(Debug)]
@@ -31,6 +66,20 @@ pub enum DataDirError {
         /// Why.
         source: io::Error,
     },
+    /// It is there, and is not ours.
+    #[error(
+        "the data folder {} is not used: {why}; {}",
+        path.display(),
+        what_to_do.as_deref().unwrap_or("give another with --data-dir")
+    )]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do, where that is not to give another.
+        what_to_do: Option<String>,
+    },
     /// Another daemon uses it.
     #[error(
         "another Trainyard{} uses the data folder {}; stop it, or give another folder with --data-dir",
@@ -49,27 +98,23 @@ impl DataDir {
     /// Makes the folder where it is missing, and takes its lock.
     ///
     /// # Errors
-    /// It cannot be made or written, or another daemon uses it.
-    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+    /// It cannot be made or written, is not ours, or another daemon uses it.
+    pub fn open(path: &Path, said: Said<'_>) -> Result<Self, DataDirError> {
         let fault = |path: &Path| {
             let path = path.to_owned();
             move |source| DataDirError::Unusable { path, source }
         };
-        if !path.is_dir() {
-            // Root's private Postgres runs as another user, who has to get through. There is nothing
-            // to list or to read for anybody else.
-            let mode = if nix::unistd::geteuid().is_root() {
-                0o711
-            } else {
-                0o700
-            };
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(fault(parent))?;
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent).map_err(fault(parent))?;
+                }
+                DirBuilder::new()
+                    .mode(mode())
+                    .create(path)
+                    .map_err(fault(path))?;
             }
-            DirBuilder::new()
-                .mode(mode)
-                .create(path)
-                .map_err(fault(path))?;
+            found => judge(path, &found.map_err(fault(path))?, said)?,
         }
         let path = path.canonicalize().map_err(fault(path))?;
         let file = path.join("lock");
@@ -79,14 +124,25 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
             .open(&file)
             .map_err(fault(&file))?;
+        let found = lock.metadata().map_err(fault(&file))?;
+        if !found.is_file() || found.uid() != geteuid().as_raw() || found.nlink() > 1 {
+            return Err(DataDirError::NotOurs {
+                path,
+                why: "`lock` in it is not a file that a daemon of this user made".to_owned(),
+                what_to_do: None,
+            });
+        }
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
-                let _ = lock.read_to_string(&mut pid);
-                let pid = Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty());
+                let _ = (&mut lock).take(32).read_to_string(&mut pid);
+                let pid = pid.trim();
+                let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+                let pid = is_number.then(|| pid.to_owned());
                 return Err(DataDirError::InUse { path, pid });
             }
             Err(TryLockError::Error(source)) => return Err(fault(&file)(source)),
@@ -99,6 +155,25 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
+    /// Keeps git, and what asks git, away from the folder.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn hide_from_git(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(".gitignore");
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(b"*\n"));
+        match made {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(DataDirError::Unusable { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The folder, as an absolute path without links.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -108,43 +183,257 @@ impl DataDir {
     /// A folder in it that only this user may look into, made where it is missing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made, or something else has its name.
     pub fn folder(&self, name: &str) -> Result<PathBuf, DataDirError> {
         let path = self.path.join(name);
         match DirBuilder::new().mode(0o700).create(&path) {
-            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-                Err(DataDirError::Unusable { path, source })
+            Ok(()) => return Ok(path),
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(DataDirError::Unusable { path, source }),
+        }
+        let narrowed = open_folder(&path).and_then(|folder| {
+            let found = folder.metadata()?;
+            if found.mode() & 0o077 == 0 {
+                return Ok(());
             }
-            _ => Ok(path),
+            folder.set_permissions(Permissions::from_mode(0o700))
+        });
+        match narrowed {
+            Ok(()) => Ok(path),
+            Err(source) => Err(DataDirError::Unusable { path, source }),
         }
     }
 }
 
+/// Root's private Postgres runs as another user, who has to get through. There is nothing to list or to read for
+/// anybody else.
+fn mode() -> u32 {
+    if geteuid().is_root() { 0o711 } else { 0o700 }
+}
+
+/// Opens a folder itself, not what a link leads to.
+fn open_folder(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(O_DIRECTORY | O_NOFOLLOW)
+        .open(path)
+}
+
+/// Refuses a folder that is there and is not ours, and closes one to others that is.
+fn judge(path: &Path, found: &Metadata, said: Said<'_>) -> Result<(), DataDirError> {
+    let refused = |why: String, what_to_do: Option<String>| {
+        Err(DataDirError::NotOurs {
+            path: path.to_owned(),
+            why,
+            what_to_do,
+        })
+    };
+    let unusable = |source| DataDirError::Unusable {
+        path: path.to_owned(),
+        source,
+    };
+    // An operator may well name a link of theirs to a larger disk.
+    let real = match said {
+        Said::ByItsPath => path.canonicalize().map_err(unusable)?,
+        Said::ByNobody(_) if found.is_symlink() => {
+            return refused("it is a symbolic link".to_owned(), None);
+        }
+        Said::ByNobody(_) => path.to_owned(),
+    };
+    let folder = open_folder(&real).map_err(unusable)?;
+    let found = folder.metadata().map_err(unusable)?;
+    let user = geteuid();
+    if found.uid() != user.as_raw() {
+        let why = format!(
+            "it belongs to another user ({}), and this is {user}",
+            found.uid()
+        );
+        return refused(why, None);
+    }
+    let names = names_in(&real).map_err(unusable)?;
+    if let Some(link) = names.iter().find_map(|(name, link)| link.then_some(name)) {
+        return refused(format!("{link:?} in it is a symbolic link"), None);
+    }
+    if trainyard_forge::is_tracked(&real) {
+        let why =
+            "git tracks files in it, so its key and its database come from a commit".to_owned();
+        let what_to_do = "remove it from the repository with `git rm -r --cached`, or give another with --data-dir";
+        return refused(why, Some(what_to_do.to_owned()));
+    }
+    let has_ours = names
+        .keys()
+        .any(|name| OURS.iter().any(|ours| *ours == name));
+    if let Said::ByNobody(known) = said
+        && has_ours
+        && !known.has(&real)
+    {
+        let why = "it was not made by a daemon of this user".to_owned();
+        let what_to_do = format!(
+            "where you know it, and trust its content, give it by its whole path: --data-dir {}",
+            real.display()
+        );
+        return refused(why, Some(what_to_do));
+    }
+    if found.mode() & 0o022 != 0 && has_ours {
+        let why = format!(
+            "other users may write it (its mode is {:03o})",
+            found.mode() & 0o777
+        );
+        let what_to_do = "look at what is in it, and run `chmod 700` on it".to_owned();
+        return refused(why, Some(what_to_do));
+    }
+    if found.mode() & 0o077 & !mode() != 0 {
+        folder
+            .set_permissions(Permissions::from_mode(mode()))
+            .map_err(unusable)?;
+    }
+    Ok(())
+}
+
+/// The names in a folder, and which are links. The link that root's Postgres gets to the place that is open to it
+/// does not count.
+fn names_in(folder: &Path) -> io::Result<BTreeMap<OsString, bool>> {
+    std::fs::read_dir(folder)?
+        .map(|entry| {
+            let entry = entry?;
+            let is_link = entry.file_type()?.is_symlink()
+                && !(entry.file_name() == "postgres" && is_open_place(&entry.path()));
+            Ok((entry.file_name(), is_link))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::symlink;
 
     use super::*;
+
+    fn named(path: &Path) -> Result<DataDir, DataDirError> {
+        DataDir::open(path, Said::ByItsPath)
+    }
+
+    /// A checkout with files in `.trainyard`, as git makes them, and the user's list.
+    fn checkout(files: &[&str]) -> (tempfile::TempDir, PathBuf, KnownFolders) {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("checkout/.trainyard");
+        std::fs::create_dir_all(&data).unwrap();
+        for file in files {
+            std::fs::write(data.join(file), "x").unwrap();
+        }
+        let known = KnownFolders::at(Some(place.path().join("config")));
+        (place, data, known)
+    }
+
+    #[track_caller]
+    fn refused(path: &Path, said: Said<'_>, word: &str) {
+        let error = DataDir::open(path, said).unwrap_err().to_string();
+        assert!(
+            error.contains(word) && error.contains("is not used"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_a_checkout_brings_along_is_refused() {
+        for file in OURS {
+            let (_place, data, known) = checkout(&[file]);
+            refused(&data, Said::ByNobody(&known), "not made by a daemon");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_ours_is_taken_again_and_one_with_nothing_of_ours_too() {
+        let (_place, data, known) = checkout(&["notes.txt"]);
+        let held = DataDir::open(&data, Said::ByNobody(&known)).unwrap();
+        known.note(held.path()).unwrap();
+        drop(held);
+        DataDir::open(&data, Said::ByNobody(&known)).unwrap();
+    }
+
+    #[test]
+    fn links_are_refused_and_what_they_lead_to_stays() {
+        for name in ["lock", "postgres", "token", "mirrors"] {
+            let (place, data, known) = checkout(&[]);
+            let victim = place.path().join("victim");
+            std::fs::write(&victim, "precious").unwrap();
+            symlink(&victim, data.join(name)).unwrap();
+            refused(&data, Said::ByNobody(&known), "symbolic link");
+            refused(&data, Said::ByItsPath, "symbolic link");
+            assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+        }
+        let (place, data, known) = checkout(&[]);
+        let link = place.path().join("link");
+        symlink(&data, &link).unwrap();
+        refused(&link, Said::ByNobody(&known), "symbolic link");
+        named(&link).unwrap();
+        let dangling = place.path().join("dangling");
+        symlink(place.path().join("nowhere"), &dangling).unwrap();
+        refused(&dangling, Said::ByNobody(&known), "symbolic link");
+        assert!(!place.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn a_lock_that_is_another_name_of_a_file_is_refused() {
+        let (place, data, _) = checkout(&[]);
+        let victim = place.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::hard_link(&victim, data.join("lock")).unwrap();
+        refused(&data, Said::ByItsPath, "lock");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused_and_one_that_they_may_read_is_closed() {
+        let (_place, data, _) = checkout(&["token"]);
+        std::fs::set_permissions(&data, Permissions::from_mode(0o777)).unwrap();
+        refused(&data, Said::ByItsPath, "chmod 700");
+        std::fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+        named(&data).unwrap();
+        let found = data.metadata().unwrap().mode() & 0o777;
+        assert_eq!(found, mode(), "{found:o}");
+    }
+
+    #[test]
+    fn folders_in_it_that_were_open_are_closed() {
+        let (_place, data, _) = checkout(&[]);
+        std::fs::create_dir(data.join("artifacts")).unwrap();
+        std::fs::set_permissions(data.join("artifacts"), Permissions::from_mode(0o755)).unwrap();
+        let artifacts = named(&data).unwrap().folder("artifacts").unwrap();
+        assert_eq!(artifacts.metadata().unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn git_is_told_to_leave_it_alone_and_a_file_that_is_there_stays() {
+        let (_place, data, _) = checkout(&[]);
+        let held = named(&data).unwrap();
+        held.hide_from_git().unwrap();
+        let file = data.join(".gitignore");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "*\n");
+        std::fs::write(&file, "other").unwrap();
+        held.hide_from_git().unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "other");
+    }
 
     #[test]
     fn a_second_daemon_is_refused_and_told_who_has_the_folder() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("a/data");
-        let held = DataDir::open(&path).unwrap();
-        let error = DataDir::open(&path).unwrap_err().to_string();
+        let held = named(&path).unwrap();
+        let error = named(&path).unwrap_err().to_string();
         let process = format!("(process {})", std::process::id());
         assert!(
             error.contains("another Trainyard") && error.contains(&process),
             "{error}"
         );
         drop(held);
-        DataDir::open(&path).unwrap();
+        named(&path).unwrap();
     }
 
     #[test]
     fn folders_in_it_are_for_its_user_only() {
         let place = tempfile::tempdir().unwrap();
-        let data = DataDir::open(&place.path().join("data")).unwrap();
+        let data = named(&place.path().join("data")).unwrap();
         let folder = data.folder("mirrors").unwrap();
         assert_eq!(data.folder("mirrors").unwrap(), folder);
         assert_eq!(
@@ -157,7 +446,7 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_named() {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("file"), "").unwrap();
-        let error = DataDir::open(&place.path().join("file/data"))
+        let error = named(&place.path().join("file/data"))
             .unwrap_err()
             .to_string();
         assert!(

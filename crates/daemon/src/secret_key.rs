@@ -1,10 +1,11 @@
 //! The key that seals secrets: a file outside the database.
 //!
 //! Without it the sealed secrets cannot be read by anybody; with it and a dump of the database, by
-//! anybody. So it is made once, never changed, and never printed.
+//! anybody. So it is made once, never changed, and never printed. A file that others may read, or that nobody drew at
+//! random, is refused: what it seals is not sealed.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,7 +13,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use tempfile::NamedTempFile;
 use thiserror::Error;
-use tracing::warn;
+
+use crate::private_file::{self, Links, Others};
 
 /// The length of a key, in bytes.
 pub const LENGTH: usize = 32;
@@ -49,6 +51,18 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// Anybody could guess it.
+    #[error(
+        "the key file {} does not hold a random key: {pattern}. Make one with `openssl rand -hex 32`, and set the \
+         secrets, webhook secrets and passwords that were sealed with this one again",
+        path.display()
+    )]
+    Weak {
+        /// The file.
+        path: PathBuf,
+        /// What gives it away.
+        pattern: &'static str,
+    },
     /// The system has no randomness.
     #[error("no random bytes for a new key: {0}")]
     Randomness(getrandom::Error),
@@ -81,27 +95,50 @@ pub fn read(path: &Path) -> Result<SecretBox<[u8; LENGTH]>, KeyError> {
         doing: "read",
         source,
     };
-    let text = SecretString::from(
-        std::fs::read_to_string(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::InvalidData => io::Error::other("it is no text"),
-                _ => source,
-            })
-            .map_err(fault)?,
+    let text = private_file::read(
+        path,
+        Others::Nothing,
+        Links::Followed,
+        &private_file::owners(),
     );
-    let mode = path.metadata().map_err(fault)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        warn!(path = %path.display(), "other users may read the key file; run `chmod 600` on it");
-    }
+    let text = SecretString::from(text.map_err(fault)?);
     let text = text.expose_secret().trim();
-    hex::decode(text)
+    let key = hex::decode(text)
         .ok()
         .or_else(|| BASE64.decode(text).ok())
         .and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok())
         .map(|bytes| SecretBox::new(Box::new(bytes)))
         .ok_or_else(|| KeyError::NotAKey {
             path: path.to_owned(),
-        })
+        })?;
+    match pattern_of(key.expose_secret()) {
+        None => Ok(key),
+        Some(pattern) => Err(KeyError::Weak {
+            path: path.to_owned(),
+            pattern,
+        }),
+    }
+}
+
+/// What shows that a key was not drawn at random. One in 10^15 that were looks like this, or fewer.
+fn pattern_of(key: &[u8; LENGTH]) -> Option<&'static str> {
+    let step = key[1].wrapping_sub(key[0]);
+    let (first, second) = key.split_at(LENGTH / 2);
+    let distinct: BTreeSet<&u8> = key.iter().collect();
+    if distinct.len() == 1 {
+        Some("all of its bytes are the same")
+    } else if key
+        .windows(2)
+        .all(|two| two[1].wrapping_sub(two[0]) == step)
+    {
+        Some("its bytes count up or down")
+    } else if first == second {
+        Some("its halves are the same")
+    } else if distinct.len() < 12 {
+        Some("it has hardly any different bytes")
+    } else {
+        None
+    }
 }
 
 fn create(path: &Path) -> Result<KeyFile, KeyError> {
@@ -138,6 +175,8 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -152,16 +191,72 @@ mod tests {
         assert_eq!(found.key.expose_secret(), made.key.expose_secret());
     }
 
+    /// As good as random.
+    fn good() -> [u8; LENGTH] {
+        std::array::from_fn(|at| (at * at * 7 + 31) as u8)
+    }
+
+    fn write_key(path: &Path, text: &str, mode: u32) {
+        std::fs::write(path, format!("{text}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
     #[test]
     fn hex_and_base64_are_the_same_key() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("key");
-        for text in [hex::encode([7; LENGTH]), BASE64.encode([7; LENGTH])] {
-            std::fs::write(&path, format!("{text}\n")).unwrap();
-            assert_eq!(
-                read_or_create(&path).unwrap().key.expose_secret(),
-                &[7; LENGTH]
+        for text in [hex::encode(good()), BASE64.encode(good())] {
+            write_key(&path, &text, 0o600);
+            assert_eq!(read_or_create(&path).unwrap().key.expose_secret(), &good());
+        }
+    }
+
+    #[test]
+    fn class_06_a_key_that_anybody_could_guess_is_refused_and_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("key");
+        let counted: Vec<u8> = (0..32).collect();
+        let down: Vec<u8> = (0..32).rev().collect();
+        let weak = [
+            "0".repeat(64),
+            "f".repeat(64),
+            BASE64.encode([0; LENGTH]),
+            hex::encode(counted),
+            hex::encode(down),
+            "0123456789abcdef".repeat(4),
+            "00112233445566778899aabbccddeeff".repeat(2),
+            BASE64.encode("changemechangemechangemechangeme"),
+        ];
+        for text in weak {
+            write_key(&path, &text, 0o600);
+            let error = read_or_create(&path).unwrap_err().to_string();
+            assert!(
+                error.contains("not hold a random key") && error.contains("openssl rand -hex 32"),
+                "{text}: {error}"
             );
+            assert!(!error.contains(&text), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), text);
+        }
+    }
+
+    #[test]
+    fn class_06_each_new_key_is_another_one() {
+        let place = tempfile::tempdir().unwrap();
+        let keys: BTreeSet<[u8; LENGTH]> = (0..8)
+            .map(|number| place.path().join(number.to_string()))
+            .map(|path| *read_or_create(&path).unwrap().key.expose_secret())
+            .collect();
+        assert_eq!(keys.len(), 8);
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused_with_what_to_do() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("key");
+        for mode in [0o644, 0o640, 0o604, 0o660] {
+            write_key(&path, &hex::encode(good()), mode);
+            let error = read_or_create(&path).unwrap_err().to_string();
+            assert!(error.contains("chmod 600"), "{error}");
         }
     }
 
@@ -169,12 +264,12 @@ mod tests {
     fn something_else_is_refused_left_alone_and_not_shown() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("key");
-        for text in ["canary", "", &hex::encode([7; 16])] {
-            std::fs::write(&path, text).unwrap();
+        for text in ["canary", "", &hex::encode(&good()[..16])] {
+            write_key(&path, text, 0o600);
             let error = read_or_create(&path).unwrap_err().to_string();
             assert!(error.contains("openssl rand -hex 32"), "{error}");
             assert!(!error.contains("canary"), "{error}");
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), text);
         }
     }
 

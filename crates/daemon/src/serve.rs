@@ -4,7 +4,7 @@
 //! server, the loops, the database's connections, and with `dev` the database itself.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,8 +27,9 @@ use trainyard_store::{
 use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
 
 use crate::config::{Config, ConfigError, DaemonArgs, Database, DevArgs};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError, Said};
 use crate::endpoint;
+use crate::known_folders::KnownFolders;
 use crate::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
 use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
@@ -125,7 +126,20 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     let _ = descriptors::raise();
     let figures = telemetry::record_figures()?;
     let stopping = shutdown::on_signals()?;
-    let data = DataDir::open(&config.data_dir)?;
+    let known = KnownFolders::of_this_user();
+    let said = if config.data_dir_is_from_here {
+        Said::ByNobody(&known)
+    } else {
+        Said::ByItsPath
+    };
+    let data = DataDir::open(&config.data_dir, said)?;
+    if config.data_dir_is_from_here || matches!(config.database, Database::Private { .. }) {
+        data.hide_from_git()?;
+    }
+    // Before anything is in it: a start that ends early leaves a folder that is known.
+    if let Err(error) = known.note(data.path()) {
+        warn!(%error, "the data folder cannot be noted for this user: commands need --url and --token, or its whole path after --data-dir");
+    }
     info!("configuration:\n{}", config.redacted().trim_end());
     let listener = TcpListener::bind(config.listen)
         .await
@@ -199,6 +213,9 @@ async fn on_database(
     store.migrate().await?;
     let address = listener.local_addr()?;
     let public_url = format!("http://{address}");
+    if config.artifacts_dir == config.data_dir.join("artifacts") {
+        data.folder("artifacts")?;
+    }
     let blobs = Blobs::open(&config.artifacts_dir).await?;
     let rules = url_rules(config);
     let git = git(config, data, &rules)?;
@@ -212,7 +229,7 @@ async fn on_database(
     let token = admin_token(&store, data, daemon.id).await?;
     let published = endpoint::publish(
         data,
-        &public_url,
+        &format!("http://{}", from_this_machine(address)),
         &token,
         &endpoint::Places::of_this_process(),
     )?;
@@ -266,6 +283,16 @@ fn git(config: &Config, data: &DataDir, rules: &UrlRules) -> Result<Git, ServeEr
         .with_limits(limits);
     let worker = Worker::this_program(GIT_WORKER).with_memory(config.git.memory.0);
     Ok(Git::new(mirrors, worker))
+}
+
+/// Where commands on this machine reach an address that the daemon listens on.
+fn from_this_machine(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// This daemon among those on the database.

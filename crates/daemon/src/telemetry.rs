@@ -3,14 +3,18 @@
 //! Rules for whoever logs: the message alone tells a reader what happened; what a machine looks for is
 //! in fields, with units in their names; a failure is logged once, where it is dealt with; no value
 //! of a secret, whatever the level.
+//!
+//! Libraries do not know these rules: the Docker client tells the body of each request at `debug`, and with it
+//! the environment of stages. So their events stop at `info`, whatever the filter asks for.
 
 use std::io::{IsTerminal, stderr};
 use std::panic::PanicHookInfo;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use thiserror::Error;
-use tracing::error;
+use tracing::{Level, Metadata, error};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -39,7 +43,7 @@ pub enum TelemetryError {
 }
 
 /// Sends log lines to standard error, and panics into the log. Colours only on a terminal, and not
-/// where `NO_COLOR` is set.
+/// where `NO_COLOR` is set. Only our own crates are heard below `info`.
 ///
 /// # Errors
 /// The filter is none, or logging was set up before.
@@ -48,7 +52,9 @@ pub fn install(log: &Log) -> Result<(), TelemetryError> {
         level: log.level.clone(),
         source,
     })?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(is_trusted));
     let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
     match log.format {
         LogFormat::Text => {
@@ -62,6 +68,15 @@ pub fn install(log: &Log) -> Result<(), TelemetryError> {
     .map_err(TelemetryError::Again)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Whether an event may be shown as far as secrets are concerned: it is ours, or no finer than `info`.
+fn is_trusted(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let crate_name = target.split("::").next().unwrap_or(target);
+    *metadata.level() <= Level::INFO
+        || crate_name == "trainyard"
+        || crate_name.starts_with("trainyard_")
 }
 
 /// Records figures from now on. Returns what renders them.

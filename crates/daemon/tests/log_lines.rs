@@ -21,11 +21,15 @@ fn child_that_logs_and_panics() {
     };
     telemetry::install(&Log {
         format,
-        level: "info".to_owned(),
+        level: std::env::var("LOG_TEST_LEVEL").unwrap_or_else(|_| "info".to_owned()),
     })
     .unwrap();
     tracing::info!(run.id = 7, "run 7 started");
-    tracing::debug!("not seen");
+    tracing::debug!(target: "trainyard_engine::watcher", "ours at debug");
+    tracing::debug!(target: "bollard::docker", body = "KEY=canary-5577", "request");
+    tracing::trace!(target: "sqlx::query", "canary-5577");
+    tracing::trace!(target: "trainyardish", "canary-5577");
+    tracing::info!(target: "hyper", "a library at info");
     let panicked = std::thread::Builder::new()
         .name("worker".to_owned())
         .spawn(|| panic!("the sky fell"))
@@ -35,9 +39,19 @@ fn child_that_logs_and_panics() {
 }
 
 fn logged(format: &str) -> Vec<String> {
+    let lines = logged_at("info,hyper=warn", format);
+    assert!(
+        lines.iter().all(|line| !line.contains("at debug")),
+        "{lines:#?}"
+    );
+    lines
+}
+
+fn logged_at(level: &str, format: &str) -> Vec<String> {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_logs_and_panics", "--nocapture"])
         .env("LOG_TEST_FORMAT", format)
+        .env("LOG_TEST_LEVEL", level)
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();
@@ -85,4 +99,27 @@ fn machines_read_one_object_a_line_panics_included() {
             .contains("log_lines.rs"),
         "{lines:#?}"
     );
+}
+
+#[test]
+fn libraries_are_silent_below_info_even_where_the_filter_names_them() {
+    // The target of this test's own events is not the daemon's.
+    for level in [
+        "trace",
+        "bollard=trace,sqlx=trace,trainyardish=trace,hyper=info",
+    ] {
+        for format in ["text", "json"] {
+            let text = logged_at(level, format).join("\n");
+            assert!(!text.contains("canary"), "{level}: {text}");
+            assert!(text.contains("a library at info"), "{level}: {text}");
+        }
+    }
+    let text = logged_at("log_lines=trace,trainyard_daemon=trace", "text").join("\n");
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[test]
+fn our_own_crates_are_heard_at_every_level() {
+    let text = logged_at("debug", "text").join("\n");
+    assert!(text.contains("ours at debug"), "{text}");
 }

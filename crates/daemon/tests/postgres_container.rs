@@ -10,6 +10,7 @@ use std::process::Command;
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use trainyard_daemon::DataDir;
+use trainyard_daemon::data_dir::Said;
 use trainyard_daemon::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
 
 const IMAGE: &str = "trainyard-test/postgres:1";
@@ -55,7 +56,7 @@ async fn its_data_outlives_a_stop_and_a_kill_of_its_container() {
     let made = Command::new("tests/postgres_image.sh").arg(IMAGE).status();
     assert!(made.unwrap().success());
     let place = tempfile::tempdir().unwrap();
-    let data = DataDir::open(&place.path().join("data")).unwrap();
+    let data = DataDir::open(&place.path().join("data"), Said::ByItsPath).unwrap();
     let label = format!(
         "label=io.trainyard.companion=Postgres of {}",
         data.path().display()
@@ -90,7 +91,7 @@ async fn its_data_outlives_a_stop_and_a_kill_of_its_container() {
 #[tokio::test]
 async fn an_engine_elsewhere_is_refused_with_what_to_do() {
     let place = tempfile::tempdir().unwrap();
-    let data = DataDir::open(&place.path().join("data")).unwrap();
+    let data = DataDir::open(&place.path().join("data"), Said::ByItsPath).unwrap();
     let asked = OwnPostgresOptions {
         image: Some(IMAGE.to_owned()),
         docker_host: Some("tcp://build.example:2375".to_owned()),

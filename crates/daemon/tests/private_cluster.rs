@@ -12,6 +12,7 @@ use std::process::Command;
 
 use sqlx::{Connection, PgConnection, Row};
 use tempfile::TempDir;
+use trainyard_daemon::data_dir::Said;
 use trainyard_daemon::{DataDir, PrivateCluster};
 
 /// A folder that a private Postgres of root's can be in.
@@ -46,7 +47,7 @@ impl Scene {
         let place = place();
         let path = place.path().join("data");
         Self {
-            data: DataDir::open(&path).unwrap(),
+            data: DataDir::open(&path, Said::ByItsPath).unwrap(),
             _guard: Guard(path),
             _place: place,
         }
@@ -231,7 +232,7 @@ async fn a_data_folder_with_a_long_and_odd_name_works() {
         .path()
         .join(format!("a 'b' \"$c\" {}/data", "x".repeat(100)));
     let _guard = Guard(path.clone());
-    let data = DataDir::open(&path).unwrap();
+    let data = DataDir::open(&path, Said::ByItsPath).unwrap();
     // The folder between is made with the umask of whoever runs the test.
     std::fs::set_permissions(
         path.parent().unwrap(),
@@ -264,7 +265,7 @@ async fn a_data_folder_that_postgres_cannot_reach_has_its_cluster_in_an_open_pla
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let path = place.path().join("data");
     let _guard = Guard(path.clone());
-    let data = DataDir::open(&path).unwrap();
+    let data = DataDir::open(&path, Said::ByItsPath).unwrap();
     let cluster = PrivateCluster::start(&data, None).await.unwrap();
     connect(&cluster).await.close().await.unwrap();
     cluster.stop().await.unwrap();

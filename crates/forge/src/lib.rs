@@ -10,9 +10,11 @@
 
 pub mod git;
 mod one_line;
+mod tracked;
 pub mod webhook;
 
 pub use git::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits, Git,
     Heads, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, UrlRules, Worker,
 };
+pub use tracked::is_tracked;

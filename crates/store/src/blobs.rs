@@ -47,7 +47,11 @@ impl Blobs {
     /// `Storage`, `StorageFull`.
     pub async fn open(root: &Path) -> Result<Self> {
         let incoming = root.join(INCOMING);
-        tokio::fs::create_dir_all(&incoming)
+        // Names of artifacts are their hashes, which tell who knows a file that we have it.
+        tokio::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&incoming)
             .await
             .map_err(|error| failed(&incoming, error))?;
         let root = tokio::fs::canonicalize(root)

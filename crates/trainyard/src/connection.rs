@@ -9,8 +9,10 @@ use trainyard_api::Client;
 use trainyard_daemon::endpoint::{self, Given, Places};
 
 use crate::failure::Failure;
+use crate::output;
 
-/// Where the daemon is. Without any of these, the one of `./.trainyard` or the newest of this user.
+/// Where the daemon is. Without any of these, the one of `./.trainyard` where this user made that, or the newest of
+/// this user.
 ///
 /// The ids are long, since these arguments stand beside those of every command.
 #[derive(Debug, Clone, Args)]
@@ -73,6 +75,13 @@ impl Connection {
         };
         let found = endpoint::find(given, &Places::of_this_process())
             .map_err(|error| Failure::refused(error.to_string()))?;
+        if let Some(ignored) = &found.ignored {
+            output::note(&format!(
+                "ignoring {}: it was not made by `trainyard dev` of this user (use --url, or --data-dir with its whole \
+                 path)",
+                ignored.display()
+            ));
+        }
         let token = found.token.unwrap_or_default();
         Ok(Client::new(&found.url, token.expose_secret())?)
     }

@@ -64,6 +64,10 @@ pub struct Config {
     /// The data folder.
     #[serde(serialize_with = "path")]
     pub data_dir: PathBuf,
+    /// Whether the data folder is the one that lies where the daemon was started, rather than one whose whole path was
+    /// given.
+    #[serde(skip)]
+    pub data_dir_is_from_here: bool,
     /// The folder of artifacts.
     #[serde(serialize_with = "path")]
     pub artifacts_dir: PathBuf,
@@ -268,6 +272,10 @@ impl Config {
 
     fn with_defaults(settings: Settings, start: Start, refused: &mut Vec<String>) -> Self {
         let is_dev = matches!(start, Start::Dev { .. });
+        let is_from_here = settings
+            .data_dir
+            .as_ref()
+            .map_or(is_dev, |folder| folder.is_relative());
         let data_dir = settings.data_dir.unwrap_or_else(|| {
             if is_dev {
                 ".trainyard"
@@ -292,6 +300,7 @@ impl Config {
                 .secret_key_file
                 .unwrap_or_else(|| data_dir.join("secret.key")),
             data_dir,
+            data_dir_is_from_here: is_from_here,
             database: database(settings.database_url, start, refused),
             database_connections: settings.database_connections.unwrap_or(8),
             executor: settings.executor.unwrap_or(ExecutorKind::Docker),

@@ -68,7 +68,8 @@ pub struct LogSettings {
     pub format: Option<LogFormat>,
 
     /// What is logged: error, warn, info, debug, trace, also by module, such as
-    /// info,trainyard_engine=debug. Default: info
+    /// info,trainyard_engine=debug. Libraries are logged at info at most, since they tell what they
+    /// send, secrets included. Default: info
     #[arg(
         id = "log.level",
         long = "log-level",

@@ -3,12 +3,16 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use nix::unistd::geteuid;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+use url::{Host, Url};
 
 use super::{DEV_DATA_DIR, ENDPOINT, Endpoint, Places, TOKEN, token_in};
+use crate::private_file::{self, Links, Others};
 
 /// What the command line was given.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +34,8 @@ pub struct Found {
     pub token: Option<SecretString>,
     /// The data folder that told, where it was not given by flags or variables.
     pub data_dir: Option<PathBuf>,
+    /// A data folder that lies here and was not made by a daemon of this user: nothing in it was believed.
+    pub ignored: Option<PathBuf>,
 }
 
 /// No daemon was found.
@@ -41,6 +47,33 @@ pub enum NotFound {
          --token (TRAINYARD_URL, TRAINYARD_TOKEN) or --data-dir"
     )]
     Nowhere,
+    /// Only a folder tells of one that anybody may have put here.
+    #[error(
+        "ignoring {}: it was not made by `trainyard dev` of this user, so its address and its token may be anybody's. \
+         Start a daemon of yours with `trainyard dev`, or say where it is with --url and --token (TRAINYARD_URL, \
+         TRAINYARD_TOKEN), or with the whole path of its folder after --data-dir",
+        data_dir.display()
+    )]
+    Stranger {
+        /// The data folder.
+        data_dir: PathBuf,
+    },
+    /// A token without the address that it is for.
+    #[error(
+        "a token is given without the address that it is for: give that with --url (TRAINYARD_URL), or unset \
+         TRAINYARD_TOKEN. A token is not sent to an address that only a file told"
+    )]
+    TokenWithoutAddress,
+    /// An address elsewhere, where it has to be on this machine.
+    #[error(
+        "the address in {} is not one of this machine's loopback (127.0.0.1, ::1): where it is right, give it with --url \
+         and --token (TRAINYARD_URL, TRAINYARD_TOKEN)",
+        data_dir.join(ENDPOINT).display()
+    )]
+    Elsewhere {
+        /// The data folder.
+        data_dir: PathBuf,
+    },
     /// The data folder's daemon does not run.
     #[error(
         "the daemon of {} does not run: start it, or say where another is with --url and --token",
@@ -50,7 +83,7 @@ pub enum NotFound {
         /// The data folder.
         data_dir: PathBuf,
     },
-    /// What a daemon wrote cannot be read.
+    /// What a daemon wrote cannot be read, or is not what one would have written.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable {
         /// The file.
@@ -63,17 +96,12 @@ pub enum NotFound {
 /// Finds the daemon that a command is meant for.
 ///
 /// # Errors
-/// None is known, the one that is known does not run, or its files cannot be read.
+/// None is known, the one that is known does not run, or its files cannot be read or believed.
 pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
+    let mut ignored = None;
     let known = match &given.data_dir {
-        Some(folder) => in_folder(folder).and_then(|known| {
-            known
-                .ok_or_else(|| NotFound::Stopped {
-                    data_dir: folder.clone(),
-                })
-                .map(Some)
-        }),
-        None => nearby(places),
+        Some(folder) => in_given_folder(folder, places).map(Some),
+        None => nearby(places, &mut ignored),
     };
     match (given.url, given.token) {
         // What lies around is no obstacle for who says it all.
@@ -81,6 +109,7 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
             url,
             token: Some(token),
             data_dir: None,
+            ignored: None,
         }),
         (Some(url), None) => {
             // A token goes to the daemon that it belongs to, and to no other address.
@@ -92,17 +121,39 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
                 url,
                 token: token.and_then(|known| known.token),
                 data_dir: None,
+                ignored,
             })
         }
         (None, token) => {
-            let known = known?.ok_or(NotFound::Nowhere)?;
+            let known = match (known?, ignored.clone()) {
+                (Some(known), _) => known,
+                (None, Some(data_dir)) => return Err(NotFound::Stranger { data_dir }),
+                (None, None) => return Err(NotFound::Nowhere),
+            };
+            if let Some(token) = &token {
+                may_have(token, &known, given.data_dir.is_some())?;
+            }
             Ok(Found {
                 url: known.endpoint.url,
                 token: token.or(known.token),
                 data_dir: Some(known.folder),
+                ignored,
             })
         }
     }
+}
+
+/// Whether a token that was given may be sent to an address that a data folder told: where it is that folder's own,
+/// or where the folder was given as well and its daemon is on this machine.
+fn may_have(token: &SecretString, known: &Known, is_given: bool) -> Result<(), NotFound> {
+    let own = known.token.as_ref();
+    if own.is_some_and(|own| own.expose_secret() == token.expose_secret()) {
+        return Ok(());
+    }
+    if !is_given {
+        return Err(NotFound::TokenWithoutAddress);
+    }
+    known.is_on_this_machine()
 }
 
 struct Known {
@@ -111,26 +162,73 @@ struct Known {
     token: Option<SecretString>,
 }
 
-fn nearby(places: &Places) -> Result<Option<Known>, NotFound> {
-    let here = places.working_dir.join(DEV_DATA_DIR);
-    if let Some(known) = in_folder(&here)? {
-        return Ok(Some(known));
+impl Known {
+    fn is_on_this_machine(&self) -> Result<(), NotFound> {
+        let url = Url::parse(&self.endpoint.url).ok();
+        let is_loopback = url.is_some_and(|url| match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        });
+        if is_loopback {
+            Ok(())
+        } else {
+            Err(NotFound::Elsewhere {
+                data_dir: self.folder.clone(),
+            })
+        }
     }
+}
+
+/// The daemon of a folder that was given. Its whole path is an operator's word; a path from here is only as good as
+/// what lies here.
+fn in_given_folder(folder: &Path, places: &Places) -> Result<Known, NotFound> {
+    let stopped = || NotFound::Stopped {
+        data_dir: folder.to_owned(),
+    };
+    if folder.is_absolute() {
+        return in_folder(folder)?.ok_or_else(stopped);
+    }
+    let here = places.working_dir.join(folder);
+    if here.exists() && !places.known.has(&here) {
+        return Err(NotFound::Stranger { data_dir: here });
+    }
+    let known = in_folder(&here)?.ok_or_else(stopped)?;
+    known.is_on_this_machine()?;
+    Ok(known)
+}
+
+fn nearby(places: &Places, ignored: &mut Option<PathBuf>) -> Result<Option<Known>, NotFound> {
+    let here = places.working_dir.join(DEV_DATA_DIR);
     // Something else may be kept in a folder of that name; a token is a daemon's.
-    if here.join(TOKEN).exists() {
-        return Err(NotFound::Stopped { data_dir: here });
+    let tells = [ENDPOINT, TOKEN]
+        .iter()
+        .any(|file| here.join(file).symlink_metadata().is_ok());
+    if tells && !places.known.has(&here) {
+        *ignored = Some(here);
+    } else if tells {
+        let known = in_folder(&here)?.ok_or(NotFound::Stopped { data_dir: here })?;
+        known.is_on_this_machine()?;
+        return Ok(Some(known));
     }
     let Some(pointer) = &places.pointer else {
         return Ok(None);
     };
-    match std::fs::read(pointer) {
+    let text = private_file::read(
+        pointer,
+        Others::Read,
+        Links::Followed,
+        &private_file::owners(),
+    );
+    match text {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(NotFound::Unreadable {
             path: pointer.clone(),
             source,
         }),
-        Ok(bytes) => {
-            let folder = PathBuf::from(OsStr::from_bytes(bytes.trim_ascii_end()));
+        Ok(text) => {
+            let folder = PathBuf::from(OsStr::from_bytes(text.as_bytes().trim_ascii_end()));
             in_folder(&folder)?
                 .map(Some)
                 .ok_or(NotFound::Stopped { data_dir: folder })
@@ -142,19 +240,38 @@ fn nearby(places: &Places) -> Result<Option<Known>, NotFound> {
 fn in_folder(folder: &Path) -> Result<Option<Known>, NotFound> {
     let path = folder.join(ENDPOINT);
     let unreadable = |path: PathBuf| move |source| NotFound::Unreadable { path, source };
-    let text = match std::fs::read_to_string(&path) {
+    let found = match folder.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(unreadable(folder.to_owned()))?,
+    };
+    let owners = trusted_owners(found.uid());
+    if !owners.contains(&found.uid()) || found.mode() & 0o022 != 0 {
+        let problem = "other users may change what is in it; it has to belong to the daemon's user alone (`chmod 700`)";
+        return Err(unreadable(folder.to_owned())(io::Error::other(problem)));
+    }
+    let text = match private_file::read(&path, Others::Read, Links::Refused, &owners) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(unreadable(path.clone()))?,
     };
     let endpoint = serde_json::from_str(&text)
         .map_err(io::Error::from)
         .map_err(unreadable(path))?;
-    let token = token_in(folder).map_err(unreadable(folder.join(TOKEN)))?;
+    let token = token_in(folder, &owners).map_err(unreadable(folder.join(TOKEN)))?;
     Ok(Some(Known {
         folder: folder.to_owned(),
         endpoint,
         token,
     }))
+}
+
+/// Who may have written a data folder's files: we, root, and for root the user whose folder it is, since a daemon
+/// runs as a user of its own.
+fn trusted_owners(of_folder: u32) -> Vec<u32> {
+    let mut owners = private_file::owners().to_vec();
+    if geteuid().is_root() {
+        owners.push(of_folder);
+    }
+    owners
 }
 
 #[cfg(test)]
@@ -166,7 +283,8 @@ mod tests {
 
     use super::super::{Published, publish, read_token};
     use super::*;
-    use crate::data_dir::DataDir;
+    use crate::data_dir::{DataDir, Said};
+    use crate::known_folders::{KnownFolders, write};
 
     struct Scene {
         place: TempDir,
@@ -179,12 +297,13 @@ mod tests {
             let places = Places {
                 working_dir: place.path().to_owned(),
                 pointer: Some(place.path().join("config/newest-daemon")),
+                known: KnownFolders::at(Some(place.path().join("config/data-folders"))),
             };
             Self { place, places }
         }
 
         fn daemon(&self, folder: &str, url: &str, token: &str) -> (DataDir, Published) {
-            let data = DataDir::open(&self.place.path().join(folder)).unwrap();
+            let data = DataDir::open(&self.place.path().join(folder), Said::ByItsPath).unwrap();
             let published = publish(&data, url, &SecretString::from(token), &self.places).unwrap();
             (data, published)
         }
@@ -203,7 +322,7 @@ mod tests {
     #[test]
     fn what_is_given_wins_over_what_lies_here() {
         let scene = Scene::new();
-        let _daemon = scene.daemon(DEV_DATA_DIR, "http://a", "ta");
+        let _daemon = scene.daemon(DEV_DATA_DIR, "http://127.0.0.1:7097", "ta");
         let given = |url: Option<&str>, token: Option<&str>| Given {
             url: url.map(str::to_owned),
             token: token.map(SecretString::from),
@@ -211,26 +330,26 @@ mod tests {
         };
         assert_eq!(
             scene.find(given(None, None)).unwrap(),
-            pair("http://a", "ta")
+            pair("http://127.0.0.1:7097", "ta")
         );
         assert_eq!(
-            scene.find(given(Some("http://b"), Some("tb"))).unwrap(),
-            pair("http://b", "tb")
+            scene
+                .find(given(Some("http://127.0.0.1:7098"), Some("tb")))
+                .unwrap(),
+            pair("http://127.0.0.1:7098", "tb")
         );
         assert_eq!(
-            scene.find(given(None, Some("tb"))).unwrap(),
-            pair("http://a", "tb")
-        );
-        assert_eq!(
-            scene.find(given(Some("http://a"), None)).unwrap(),
-            pair("http://a", "ta")
+            scene
+                .find(given(Some("http://127.0.0.1:7097"), None))
+                .unwrap(),
+            pair("http://127.0.0.1:7097", "ta")
         );
     }
 
     #[test]
     fn a_token_is_not_sent_to_another_address() {
         let scene = Scene::new();
-        let _daemon = scene.daemon(DEV_DATA_DIR, "http://a", "ta");
+        let _daemon = scene.daemon(DEV_DATA_DIR, "http://127.0.0.1:7097", "ta");
         let given = Given {
             url: Some("http://evil".to_owned()),
             ..Given::default()
@@ -241,12 +360,15 @@ mod tests {
     #[test]
     fn a_folder_given_wins_over_here_and_here_over_the_newest() {
         let scene = Scene::new();
-        let _here = scene.daemon(DEV_DATA_DIR, "http://h", "th");
-        let _other = scene.daemon("other", "http://o", "to");
-        let (_newest, published) = scene.daemon("newest", "http://n", "tn");
+        let _here = scene.daemon(DEV_DATA_DIR, "http://127.0.0.1:7104", "th");
+        let _other = scene.daemon("other", "http://127.0.0.1:7111", "to");
+        let (_newest, published) = scene.daemon("newest", "http://127.0.0.1:7110", "tn");
         let mut elsewhere = scene.places.clone();
         elsewhere.working_dir = scene.place.path().join("elsewhere");
-        assert_eq!(find(Given::default(), &elsewhere).unwrap().url, "http://n");
+        assert_eq!(
+            find(Given::default(), &elsewhere).unwrap().url,
+            "http://127.0.0.1:7110"
+        );
         published.retract().unwrap();
         assert!(matches!(
             find(Given::default(), &elsewhere),
@@ -254,21 +376,24 @@ mod tests {
         ));
         assert_eq!(
             scene.find(Given::default()).unwrap(),
-            pair("http://h", "th")
+            pair("http://127.0.0.1:7104", "th")
         );
         let given = Given {
             data_dir: Some(scene.place.path().join("other")),
             ..Given::default()
         };
-        assert_eq!(scene.find(given).unwrap(), pair("http://o", "to"));
+        assert_eq!(
+            scene.find(given).unwrap(),
+            pair("http://127.0.0.1:7111", "to")
+        );
     }
 
     #[test]
     fn a_stopped_daemon_is_named_and_no_other_is_taken_for_it() {
         let scene = Scene::new();
-        let (here, published) = scene.daemon(DEV_DATA_DIR, "http://h", "th");
+        let (here, published) = scene.daemon(DEV_DATA_DIR, "http://127.0.0.1:7104", "th");
         published.retract().unwrap();
-        let _newest = scene.daemon("newest", "http://n", "tn");
+        let _newest = scene.daemon("newest", "http://127.0.0.1:7110", "tn");
         let error = scene.find(Given::default()).unwrap_err();
         assert!(matches!(error, NotFound::Stopped { .. }), "{error}");
         assert!(error.to_string().contains(DEV_DATA_DIR), "{error}");
@@ -288,9 +413,156 @@ mod tests {
     #[test]
     fn only_the_user_may_read_the_token() {
         let scene = Scene::new();
-        let (data, published) = scene.daemon("data", "http://a", "ta");
+        let (data, published) = scene.daemon("data", "http://127.0.0.1:7097", "ta");
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&published.token), 0o600);
-        assert_eq!(mode(&data.path().join(ENDPOINT)), 0o644);
+        assert_eq!(mode(&data.path().join(ENDPOINT)), 0o600);
+    }
+
+    /// A data folder as a checkout brings it along: readable, and with whatever its author likes.
+    fn planted(scene: &Scene, folder: &str, url: &str) -> PathBuf {
+        let path = scene.place.path().join(folder);
+        std::fs::create_dir_all(&path).unwrap();
+        let endpoint = format!(r#"{{"url":"{url}","pid":1}}"#);
+        write(&path.join(ENDPOINT), 0o600, endpoint.as_bytes()).unwrap();
+        write(&path.join(TOKEN), 0o600, b"planted").unwrap();
+        path
+    }
+
+    #[test]
+    fn what_a_checkout_brings_along_is_not_obeyed() {
+        let scene = Scene::new();
+        planted(&scene, DEV_DATA_DIR, "http://127.0.0.1:8594");
+        let error = scene.find(Given::default()).unwrap_err();
+        assert!(matches!(error, NotFound::Stranger { .. }), "{error}");
+        assert!(
+            error.to_string().contains("ignoring") && error.to_string().contains("--url"),
+            "{error}"
+        );
+        let with_token = Given {
+            token: Some("mine".into()),
+            ..Given::default()
+        };
+        assert!(scene.find(with_token).is_err());
+        let with_url = Given {
+            url: Some("http://127.0.0.1:8594".to_owned()),
+            ..Given::default()
+        };
+        assert_eq!(
+            scene.find(with_url).unwrap(),
+            pair("http://127.0.0.1:8594", "")
+        );
+    }
+
+    #[test]
+    fn where_a_checkout_brings_one_along_the_users_own_daemon_is_asked_and_that_is_told() {
+        let scene = Scene::new();
+        planted(&scene, DEV_DATA_DIR, "http://127.0.0.1:8594");
+        let _own = scene.daemon("own", "http://127.0.0.1:8001", "to");
+        let found = find(Given::default(), &scene.places).unwrap();
+        assert_eq!(found.url, "http://127.0.0.1:8001");
+        assert!(
+            found
+                .ignored
+                .is_some_and(|here| here.ends_with(DEV_DATA_DIR))
+        );
+    }
+
+    #[test]
+    fn a_given_path_from_here_is_no_better_than_what_lies_here() {
+        let scene = Scene::new();
+        let folder = planted(&scene, "data", "http://127.0.0.1:8594");
+        let given = |folder: &Path| Given {
+            data_dir: Some(folder.to_owned()),
+            ..Given::default()
+        };
+        for relative in ["data", "./data", "x/../data"] {
+            std::fs::create_dir_all(scene.place.path().join("x")).unwrap();
+            let error = scene.find(given(Path::new(relative))).unwrap_err();
+            assert!(matches!(error, NotFound::Stranger { .. }), "{error}");
+        }
+        assert_eq!(
+            scene.find(given(&folder)).unwrap(),
+            pair("http://127.0.0.1:8594", "planted")
+        );
+        let _own = scene.daemon("own", "http://127.0.0.1:8001", "to");
+        assert_eq!(
+            scene.find(given(Path::new("own"))).unwrap(),
+            pair("http://127.0.0.1:8001", "to")
+        );
+    }
+
+    #[test]
+    fn a_token_of_ones_own_goes_to_no_address_that_only_a_file_told() {
+        let scene = Scene::new();
+        let (data, _published) = scene.daemon(DEV_DATA_DIR, "http://127.0.0.1:8001", "ta");
+        let given = |token: &str, folder: Option<&Path>| Given {
+            token: Some(token.into()),
+            data_dir: folder.map(Path::to_owned),
+            ..Given::default()
+        };
+        let error = scene.find(given("mine", None)).unwrap_err();
+        assert!(matches!(error, NotFound::TokenWithoutAddress), "{error}");
+        // It is the daemon's own, or the folder was given, too.
+        assert!(scene.find(given("ta", None)).is_ok());
+        assert_eq!(
+            scene.find(given("mine", Some(data.path()))).unwrap(),
+            pair("http://127.0.0.1:8001", "mine")
+        );
+        let elsewhere = planted(&scene, "elsewhere", "http://192.0.2.1:8080");
+        let error = scene.find(given("mine", Some(&elsewhere))).unwrap_err();
+        assert!(matches!(error, NotFound::Elsewhere { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_not_taken_from_what_lies_here() {
+        for url in [
+            "http://192.0.2.1:8080",
+            "https://evil.example",
+            "http://127.0.0.1@evil.example/",
+            "http://localhost.evil.example",
+            "nonsense",
+        ] {
+            let scene = Scene::new();
+            let _daemon = scene.daemon(DEV_DATA_DIR, url, "ta");
+            let error = scene.find(Given::default()).unwrap_err();
+            assert!(
+                matches!(error, NotFound::Elsewhere { .. }),
+                "{url}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_file_that_others_may_read_is_refused() {
+        let scene = Scene::new();
+        let (data, _published) = scene.daemon("data", "http://127.0.0.1:8001", "ta");
+        let token = data.path().join(TOKEN);
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let given = Given {
+            data_dir: Some(data.path().to_owned()),
+            ..Given::default()
+        };
+        let error = scene.find(given).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn links_in_a_data_folder_are_not_followed() {
+        let scene = Scene::new();
+        let (data, _published) = scene.daemon("data", "http://127.0.0.1:8001", "ta");
+        let real = scene.place.path().join("elsewhere");
+        for file in [TOKEN, ENDPOINT] {
+            let path = data.path().join(file);
+            std::fs::rename(&path, &real).unwrap();
+            std::os::unix::fs::symlink(&real, &path).unwrap();
+            let given = Given {
+                data_dir: Some(data.path().to_owned()),
+                ..Given::default()
+            };
+            let error = scene.find(given).unwrap_err().to_string();
+            assert!(error.contains("symbolic link"), "{error}");
+            std::fs::rename(&real, &path).unwrap();
+        }
     }
 }

@@ -6,22 +6,27 @@
 //! at what was given (flags, `TRAINYARD_URL`, `TRAINYARD_TOKEN`), the data folder given, `./.trainyard`,
 //! and the user's file. A data folder whose daemon was stopped ends the search: nobody wants to be
 //! connected to another project's daemon by accident.
+//!
+//! `./.trainyard` comes with wherever somebody stands, which may be a checkout of a stranger's repository. It is taken
+//! only where a daemon of this user made it ([`KnownFolders`]), and never for an address of another machine. A token
+//! that was given is not sent to an address that only a file told.
 
 mod lookup;
 
-use std::fs::{DirBuilder, Permissions};
-use std::io::{self, Write};
+use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 pub use self::lookup::{Found, Given, NotFound, find};
 
 use crate::data_dir::DataDir;
+use crate::known_folders::{self, KnownFolders, write};
+use crate::private_file::{self, Links, Others};
 
 const ENDPOINT: &str = "endpoint.json";
 const TOKEN: &str = "token";
@@ -46,7 +51,7 @@ pub struct Published {
     pub token: PathBuf,
 }
 
-/// Writes the address (mode 0644) and the admin token (0600) into the data folder, and the folder into
+/// Writes the address and the admin token (both mode 0600) into the data folder, and the folder into
 /// the user's file. The token comes first: who sees the address finds the token.
 ///
 /// # Errors
@@ -68,9 +73,12 @@ pub fn publish(
     write(&published.token, 0o600, token.expose_secret().as_bytes())?;
     write(
         &published.endpoint,
-        0o644,
+        0o600,
         serde_json::to_string_pretty(&endpoint)?.as_bytes(),
     )?;
+    if let Err(error) = places.known.note(data.path()) {
+        tracing::debug!(path = %data.path().display(), error = %error, "the data folder is not noted for this user");
+    }
     if let Some(pointer) = &places.pointer
         && let Err(error) = point(pointer, data.path())
     {
@@ -84,7 +92,7 @@ pub fn publish(
 /// # Errors
 /// There is one and it cannot be read.
 pub fn read_token(data: &DataDir) -> io::Result<Option<SecretString>> {
-    token_in(data.path())
+    token_in(data.path(), &private_file::owners())
 }
 
 impl Published {
@@ -107,6 +115,8 @@ pub struct Places {
     pub working_dir: PathBuf,
     /// The user's file that names the newest daemon's data folder.
     pub pointer: Option<PathBuf>,
+    /// The data folders that this user's daemons made.
+    pub known: KnownFolders,
 }
 
 impl Places {
@@ -115,27 +125,18 @@ impl Places {
     pub fn of_this_process() -> Self {
         Self {
             working_dir: std::env::current_dir().unwrap_or_default(),
-            pointer: pointer(),
+            pointer: known_folders::of_user().map(|folder| folder.join("newest-daemon")),
+            known: KnownFolders::of_this_user(),
         }
     }
 }
 
-fn token_in(folder: &Path) -> io::Result<Option<SecretString>> {
-    match std::fs::read_to_string(folder.join(TOKEN)) {
+fn token_in(folder: &Path, owners: &[u32]) -> io::Result<Option<SecretString>> {
+    let path = folder.join(TOKEN);
+    match private_file::read(&path, Others::Nothing, Links::Refused, owners) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         text => Ok(Some(SecretString::from(text?.trim()))),
     }
-}
-
-/// `$XDG_CONFIG_HOME/trainyard/newest-daemon`; `None` for a user without a home.
-fn pointer() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let folder = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
-    Some(folder.join("trainyard/newest-daemon"))
 }
 
 fn point(pointer: &Path, data_dir: &Path) -> io::Result<()> {
@@ -146,15 +147,4 @@ fn point(pointer: &Path, data_dir: &Path) -> io::Result<()> {
             .create(folder)?;
     }
     write(pointer, 0o600, data_dir.as_os_str().as_bytes())
-}
-
-/// Never half written, and never readable by more than `mode` says, not even for a moment.
-fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.write_all(b"\n")?;
-    file.as_file()
-        .set_permissions(Permissions::from_mode(mode))?;
-    file.persist(path).map(|_| ()).map_err(|error| error.error)
 }

@@ -4,6 +4,8 @@
 //! and its data in a volume of its name, which outlives it. It is stopped with the daemon. Upgrades to
 //! another major version are for a Postgres that is run on purpose, as with a private cluster.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,7 +64,11 @@ impl PostgresContainer {
         let docker = Docker::connect(config).await?;
         let key_file = key_file(data.path());
         if let Some(folder) = key_file.parent() {
-            std::fs::create_dir_all(folder).map_err(ClusterError::file(folder))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(ClusterError::file(folder))?;
         }
         let key = secret_key::read_or_create(&key_file)?;
         let password = SecretString::from(hex::encode(key.key.expose_secret()));

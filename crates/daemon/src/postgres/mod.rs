@@ -23,6 +23,8 @@ pub use self::cluster::{PrivateCluster, programs_for};
 pub use self::container::{DEFAULT_IMAGE, PostgresContainer};
 pub use self::error::ClusterError;
 
+pub(crate) use self::place::is_open_place;
+
 use crate::data_dir::DataDir;
 
 /// A running Postgres of our own. Dropping it leaves it running; the next start goes on with it.

@@ -6,11 +6,12 @@
 //! folder is made in [`OPEN_PLACE`] and linked. And the path of a Unix socket has at most 107 bytes;
 //! where the data folder's is longer, a short folder is named after its hash.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::{User, geteuid};
 use sha2::{Digest, Sha256};
 use tracing::{debug, info};
@@ -44,15 +45,26 @@ impl Place {
     /// Finds the place of a data folder's cluster, or makes it.
     pub(super) fn prepare(data: &Path) -> Result<Self, ClusterError> {
         let link = data.join("postgres");
-        if link.symlink_metadata().is_err() {
-            make_home(&link)?;
+        match link.symlink_metadata() {
+            Err(_) => make_home(&link)?,
+            Ok(found) if found.is_dir() || is_open_place(&link) => {}
+            Ok(_) => {
+                let problem = "it is neither a folder nor the link that a daemon made";
+                return Err(ClusterError::file(&link)(std::io::Error::other(problem)));
+            }
         }
         let home = link.canonicalize().map_err(ClusterError::file(&link))?;
         let owner = home.metadata().map_err(ClusterError::file(&home))?;
         let user = geteuid();
         let runner = if user.is_root() {
             let runner = if owner.uid() == 0 {
-                // Made by hand, or by a start that was killed before it gave it away.
+                // Made by a start that was killed before it gave it away: then there is nothing in it. What has
+                // content is not handed to another user.
+                let mut content = std::fs::read_dir(&home).map_err(ClusterError::file(&home))?;
+                if content.next().is_some() {
+                    let problem = "it belongs to root, who does not run Postgres, and is not empty";
+                    return Err(ClusterError::file(&home)(std::io::Error::other(problem)));
+                }
                 let runner = Runner::choose()?;
                 runner.take(&home)?;
                 runner
@@ -135,7 +147,7 @@ impl Place {
             .unwrap_or_else(|| Path::new("/tmp").join(&name))
     }
 
-    /// Gives what root made to who runs Postgres. A link is given itself, not what it leads to.
+    /// Gives what root made to who runs Postgres.
     fn give_away(&self, path: &Path) -> Result<(), ClusterError> {
         match &self.runner {
             None => Ok(()),
@@ -169,7 +181,13 @@ impl Runner {
     }
 
     fn take(&self, path: &Path) -> Result<(), ClusterError> {
-        lchown(path, Some(self.uid), Some(self.gid)).map_err(ClusterError::file(path))
+        // The folder itself, and not what a link in its place leads to.
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(O_DIRECTORY | O_NOFOLLOW)
+            .open(path)
+            .and_then(|folder| fchown(folder, Some(self.uid), Some(self.gid)))
+            .map_err(ClusterError::file(path))
     }
 
     /// The first folder above `path`, or `path`, that this user cannot get through.
@@ -194,6 +212,14 @@ impl Runner {
             found.mode() & bit != 0
         })
     }
+}
+
+/// Whether this is the link that root makes from a data folder to the cluster in the open place.
+pub(crate) fn is_open_place(link: &Path) -> bool {
+    std::fs::read_link(link).is_ok_and(|home| {
+        let is_folder = home.symlink_metadata().is_ok_and(|found| found.is_dir());
+        geteuid().is_root() && home.parent() == Some(Path::new(OPEN_PLACE)) && is_folder
+    })
 }
 
 /// Makes a cluster's folder, at `link` or in the open place behind it.
