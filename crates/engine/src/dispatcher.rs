@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -224,10 +224,13 @@ impl Dispatcher {
             self.clone(),
         );
         let assignment = assignment(shared.instance, &claim);
+        // Until the container is gone: the next stage usually has begun by then, and shares it.
+        let source = OnceLock::new();
         let supplies = ClaimSupplies::new(
             &shared.store,
             &shared.blobs,
             &shared.sources,
+            &source,
             &claim,
             &assignment,
         )

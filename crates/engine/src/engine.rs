@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use trainyard_core::id::{DaemonId, InstanceId};
 use trainyard_executor::{AnyExecutor, Executor};
 use trainyard_forge::Git;
@@ -96,6 +96,9 @@ impl Engine {
         );
         let executor: AnyExecutor = options.surroundings.executor.clone();
         let sources = Sources::new(options.sources, git.clone(), store.clone());
+        if let Err(error) = sources.clear().await {
+            warn!(%error, "source archives that an earlier daemon left were not removed");
+        }
         let lease = Lease::new(options.leased_at, options.lease);
         let leadership = Leadership::new();
         let watch = EngineWatch::new(store.clone(), options.daemon, options.engine_id.clone());

@@ -164,7 +164,7 @@ pub struct Handle {
 pub struct ImageRequest {
     /// By reference, or built.
     pub image: RenderedImage,
-    /// A plain tar archive of the source tree; needed to build.
+    /// A tar archive of the source tree, compressed by zstd or not; needed to build.
     pub source: Option<PathBuf>,
 }
 

@@ -14,5 +14,5 @@ pub mod webhook;
 
 pub use git::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits, Git,
-    Heads, Mirror, Mirrors, NotASha, RemoteUrl, UrlRules,
+    Heads, Mirror, Mirrors, NotASha, RemoteUrl, TreeSha, UrlRules,
 };

@@ -24,6 +24,7 @@ mod offload;
 mod reference;
 mod settings;
 mod source_tar;
+mod tree_of;
 mod url;
 
 pub use self::url::{RemoteUrl, UrlRules};
@@ -39,3 +40,4 @@ pub use limits::FetchLimits;
 pub use mirror::{Mirror, Mirrors};
 pub use offload::Git;
 pub use reference::CommitInfo;
+pub use tree_of::TreeSha;

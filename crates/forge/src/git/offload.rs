@@ -16,7 +16,7 @@ use trainyard_core::id::RepoId;
 use super::cancel::CancelOnDrop;
 use super::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, Heads, Mirror,
-    Mirrors,
+    Mirrors, TreeSha,
 };
 
 /// Fetches at one time: they wait for networks, so a few more than cores do no harm.
@@ -156,6 +156,14 @@ impl Git {
     ) -> Result<bool, Error> {
         self.read(repo, move |mirror| mirror.is_ancestor(&older, &newer))
             .await
+    }
+
+    /// [`Mirror::tree_of`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn tree_of(&self, repo: RepoId, commit: CommitSha) -> Result<TreeSha, Error> {
+        self.read(repo, move |mirror| mirror.tree_of(&commit)).await
     }
 
     /// [`Mirror::write_source_tar`].

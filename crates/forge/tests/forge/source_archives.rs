@@ -27,7 +27,8 @@ fn write(remote: &Remote, commit: &CommitSha, name: &str) -> Result<PathBuf, Err
 }
 
 fn read(path: &PathBuf) -> BTreeMap<String, Entry> {
-    let mut archive = tar::Archive::new(File::open(path).unwrap());
+    let packed = File::open(path).unwrap();
+    let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
     let mut entries = BTreeMap::new();
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
