@@ -19,6 +19,7 @@ use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
 use trainyard_executor::{Handle, LogCursor};
 use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
 
+use crate::allowance::Allowances;
 use crate::assignment::{Adopted, Assignment};
 use crate::claim_supplies::ClaimSupplies;
 use crate::engine_watch::{EngineWatch, Watched};
@@ -44,6 +45,7 @@ struct Shared {
     sources: Sources,
     surroundings: Surroundings,
     request: ClaimRequest,
+    allowances: Allowances,
     instance: InstanceId,
     lease: Lease,
     watch: EngineWatch,
@@ -80,6 +82,7 @@ impl Dispatcher {
         surroundings: Surroundings,
         instance: InstanceId,
         request: ClaimRequest,
+        allowances: Allowances,
         lease: Lease,
         watch: EngineWatch,
         shutdown: CancellationToken,
@@ -90,6 +93,7 @@ impl Dispatcher {
             sources,
             surroundings,
             request,
+            allowances,
             instance,
             lease,
             watch,
@@ -289,6 +293,11 @@ impl Dispatcher {
         if let Some(entry) = self.board().get(&attempt).filter(|entry| !entry.recorded) {
             entry.let_go.cancel();
         }
+    }
+
+    /// What runs may keep.
+    pub(crate) fn allowances(&self) -> &Allowances {
+        &self.shared.allowances
     }
 
     /// How attempts are claimed; supervisors claim on with it.

@@ -12,6 +12,7 @@ use trainyard_executor::{AnyExecutor, Executor};
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
 
+use crate::allowance::Allowances;
 use crate::dispatcher::Dispatcher;
 use crate::engine_watch::{EngineWatch, Watched};
 use crate::guard::Guard;
@@ -47,6 +48,8 @@ pub struct EngineOptions {
     pub sources: PathBuf,
     /// What is kept, and how long.
     pub retention: Retention,
+    /// How much the outputs of one run may take together, in bytes.
+    pub artifacts_of_a_run: u64,
     /// Folders whose disks are guarded.
     pub places: Vec<Place>,
     /// How much has to be free on them.
@@ -125,6 +128,7 @@ impl Engine {
             options.surroundings,
             options.instance,
             request,
+            Allowances::new(options.artifacts_of_a_run),
             lease.clone(),
             watch,
             shutdown.clone(),
