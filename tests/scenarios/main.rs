@@ -10,6 +10,7 @@ mod bad_input_is_answered_in_words;
 mod cancel_beats_retry;
 mod cron_fires_once;
 mod daemons_share_one_database;
+mod disk_use_is_bounded;
 mod examples_run;
 mod exec_needs_no_daemon;
 mod faults_are_logged;

@@ -14,6 +14,7 @@ use trainyard_core::param::{GivenValue, ParamFault, resolve};
 use trainyard_core::run::Run;
 use trainyard_core::stage::ImageSource;
 use trainyard_dagfile::Diagnostic;
+use trainyard_engine::layers::Layers;
 use trainyard_engine::local::{LocalOptions, facts, run_locally};
 use trainyard_engine::supervisor::Surroundings;
 use trainyard_engine::working_tree;
@@ -179,6 +180,8 @@ impl Exec {
             limits: Limits::default(),
             grace: GRACE,
             output_limit: OUTPUT_LIMIT,
+            // Whoever runs a file by hand sees what it writes.
+            layers: Layers::new(0),
             scratch: folder.path().to_owned(),
         };
         let options = LocalOptions {

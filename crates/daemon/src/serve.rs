@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
 use trainyard_core::name::RepoName;
-use trainyard_engine::space::{Place, PlaceRole};
+use trainyard_engine::layers::Layers;
+use trainyard_engine::space::{Look, Place, PlaceRole};
 use trainyard_engine::supervisor::Surroundings;
 use trainyard_engine::{Engine, EngineOptions, LoopEnded};
 use trainyard_executor::Limits;
@@ -207,6 +208,7 @@ async fn on_database(
         secret_key: Some(SecretKey::from_bytes(*key.key.expose_secret())),
         max_connections: config.database_connections,
         log_limit: config.limits.log.0,
+        run_log_limit: config.limits.logs_of_a_run.0,
         ..StoreOptions::new(url.expose_secret())
     })
     .await?;
@@ -334,6 +336,13 @@ async fn engine(
     let executor = executor::configured(config, instance, data.folder("processes")?).await?;
     let engine_id = executor.engine_id().await?;
     let root = executor::local_root(&executor, config.docker.host.as_deref()).await?;
+    let layers = match &root {
+        Some(root) => {
+            let look = Look::default();
+            Layers::on_disk(config.limits.layer.0, root.clone(), config.floor(), look)
+        }
+        None => Layers::new(config.limits.layer.0),
+    };
     let stage = &config.stage;
     let options = EngineOptions {
         instance,
@@ -348,7 +357,9 @@ async fn engine(
             },
             grace: stage.grace.0,
             output_limit: config.limits.artifact.0,
-            scratch: blobs.incoming(),
+            layers,
+            // Of the data folder's only daemon.
+            scratch: blobs.incoming_of(&info.host).await?,
         },
         capacity: ClaimCapacity {
             slots_total: config.parallelism,
@@ -359,6 +370,7 @@ async fn engine(
         engine_id,
         sources: data.folder("sources")?,
         retention: retention(config),
+        artifacts_of_a_run: config.limits.artifacts_of_a_run.0,
         places: places(config, data, root),
         floor: config.floor(),
     };

@@ -52,7 +52,7 @@ pub struct Adopted {
 /// What has to be fetched for an assignment before it can run.
 #[derive(Debug, Clone, Default)]
 pub struct Materials {
-    /// A tar archive of the commit's source tree.
+    /// A tar archive of the commit's source tree, compressed by zstd or not.
     pub source: Option<PathBuf>,
     /// Artifacts of earlier stages.
     pub inputs: Vec<InputSpec>,

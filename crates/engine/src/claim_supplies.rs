@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -17,7 +18,7 @@ use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, Error, Store}
 
 use crate::assignment::{Assignment, Materials};
 use crate::mask::Masker;
-use crate::sources::Sources;
+use crate::sources::{Archive, Sources};
 use crate::supplies::Supplies;
 
 /// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
@@ -31,6 +32,8 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(2);
 pub(crate) struct ClaimSupplies<'a> {
     blobs: &'a Blobs,
     sources: &'a Sources,
+    /// Where the source tree's archive is held for as long as the attempt goes on.
+    held: &'a OnceLock<Archive>,
     claim: &'a Claim,
     assignment: &'a Assignment,
     /// Those that are known.
@@ -45,6 +48,7 @@ impl<'a> ClaimSupplies<'a> {
         store: &Store,
         blobs: &'a Blobs,
         sources: &'a Sources,
+        held: &'a OnceLock<Archive>,
         claim: &'a Claim,
         assignment: &'a Assignment,
     ) -> Self {
@@ -74,6 +78,7 @@ impl<'a> ClaimSupplies<'a> {
         Self {
             blobs,
             sources,
+            held,
             claim,
             assignment,
             secrets: secrets
@@ -121,7 +126,8 @@ impl<'a> ClaimSupplies<'a> {
         let commit =
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
         let archive = self.sources.archive(self.claim.pinned.repo, &commit).await;
-        archive.map(Some).map_err(|error| fault(error.to_string()))
+        let archive = archive.map_err(|error| fault(error.to_string()))?;
+        Ok(Some(self.held.get_or_init(|| archive).path().to_owned()))
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 use trainyard_core::event::Ending;
-use trainyard_core::name::MetricName;
+use trainyard_core::name::{MetricName, OutputName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::{RelativePath, Stage};
 use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle};
 
+use crate::allowance::Allowance;
 use crate::lasting_trouble::LastingTrouble;
 use crate::ledger::{KeptOutput, Ledger};
 use crate::metrics_file;
@@ -34,34 +35,37 @@ pub(crate) async fn collect<E: Executor, L: Ledger>(
     stage: &Stage,
     handle: &Handle,
     ledger: &L,
+    allowance: &mut Allowance,
 ) -> Result<Results, Ending> {
     let mut results = Results::default();
+    let mut copied = Vec::new();
     let mut missing = Vec::new();
     for (name, path) in &stage.outputs {
         let file = scratch_file(surroundings)?;
+        let left = allowance.left();
         let Some(content) = copy(
             surroundings,
             handle,
             path,
             file.path(),
-            surroundings.output_limit,
+            surroundings.output_limit.min(left),
         )
-        .await?
+        .await
+        .map_err(|ending| match ending {
+            Ending::Rejected(Reason {
+                code: ReasonCode::Storage,
+                ..
+            }) if left < surroundings.output_limit => refused(name, &allowance.words()),
+            ending => ending,
+        })?
         else {
             missing.push(format!("`{name}` (outputs/{path})"));
             continue;
         };
-        ledger
-            .keep(file.path(), &content)
-            .await
-            .map_err(|problem| {
-                let message = format!("output `{name}` could not be kept: {problem}");
-                Ending::Errored(Reason::new(ReasonCode::Storage, message))
-            })?;
-        results.outputs.push(KeptOutput {
-            name: name.clone(),
-            content,
-        });
+        allowance
+            .take(content.size)
+            .map_err(|why| refused(name, &why))?;
+        copied.push((name, file.into_temp_path(), content));
     }
     if !missing.is_empty() {
         let message = format!("declared output missing: {}", missing.join(", "));
@@ -73,7 +77,24 @@ pub(crate) async fn collect<E: Executor, L: Ledger>(
     if let Some(path) = &stage.metrics {
         results.metrics = read_metrics(surroundings, handle, path).await?;
     }
+    // Only once all is there: what an attempt keeps that fails after all would lie about for a day.
+    for (name, file, content) in copied {
+        ledger.keep(&file, &content).await.map_err(|problem| {
+            let message = format!("output `{name}` could not be kept: {problem}");
+            Ending::Errored(Reason::new(ReasonCode::Storage, message))
+        })?;
+        results.outputs.push(KeptOutput {
+            name: name.clone(),
+            content,
+        });
+    }
     Ok(results)
+}
+
+/// How an attempt ends whose outputs take more than its run may.
+fn refused(name: &OutputName, why: &str) -> Ending {
+    let message = format!("output `{name}` is not kept: {why}");
+    Ending::Rejected(Reason::new(ReasonCode::Storage, message))
 }
 
 async fn read_metrics<E: Executor>(

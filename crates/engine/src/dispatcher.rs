@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,6 +19,7 @@ use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
 use trainyard_executor::{Handle, LogCursor};
 use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
 
+use crate::allowance::Allowances;
 use crate::assignment::{Adopted, Assignment};
 use crate::claim_supplies::ClaimSupplies;
 use crate::engine_watch::{EngineWatch, Watched};
@@ -44,6 +45,7 @@ struct Shared {
     sources: Sources,
     surroundings: Surroundings,
     request: ClaimRequest,
+    allowances: Allowances,
     instance: InstanceId,
     lease: Lease,
     watch: EngineWatch,
@@ -80,6 +82,7 @@ impl Dispatcher {
         surroundings: Surroundings,
         instance: InstanceId,
         request: ClaimRequest,
+        allowances: Allowances,
         lease: Lease,
         watch: EngineWatch,
         shutdown: CancellationToken,
@@ -90,6 +93,7 @@ impl Dispatcher {
             sources,
             surroundings,
             request,
+            allowances,
             instance,
             lease,
             watch,
@@ -224,10 +228,13 @@ impl Dispatcher {
             self.clone(),
         );
         let assignment = assignment(shared.instance, &claim);
+        // Until the container is gone: the next stage usually has begun by then, and shares it.
+        let source = OnceLock::new();
         let supplies = ClaimSupplies::new(
             &shared.store,
             &shared.blobs,
             &shared.sources,
+            &source,
             &claim,
             &assignment,
         )
@@ -286,6 +293,11 @@ impl Dispatcher {
         if let Some(entry) = self.board().get(&attempt).filter(|entry| !entry.recorded) {
             entry.let_go.cancel();
         }
+    }
+
+    /// What runs may keep.
+    pub(crate) fn allowances(&self) -> &Allowances {
+        &self.shared.allowances
     }
 
     /// How attempts are claimed; supervisors claim on with it.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use trainyard_core::id::{DaemonId, InstanceId};
 use trainyard_executor::{AnyExecutor, Executor};
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
 
+use crate::allowance::Allowances;
 use crate::dispatcher::Dispatcher;
 use crate::engine_watch::{EngineWatch, Watched};
 use crate::guard::Guard;
@@ -47,6 +48,8 @@ pub struct EngineOptions {
     pub sources: PathBuf,
     /// What is kept, and how long.
     pub retention: Retention,
+    /// How much the outputs of one run may take together, in bytes.
+    pub artifacts_of_a_run: u64,
     /// Folders whose disks are guarded.
     pub places: Vec<Place>,
     /// How much has to be free on them.
@@ -96,6 +99,9 @@ impl Engine {
         );
         let executor: AnyExecutor = options.surroundings.executor.clone();
         let sources = Sources::new(options.sources, git.clone(), store.clone());
+        if let Err(error) = sources.clear().await {
+            warn!(%error, "source archives that an earlier daemon left were not removed");
+        }
         let lease = Lease::new(options.leased_at, options.lease);
         let leadership = Leadership::new();
         let watch = EngineWatch::new(store.clone(), options.daemon, options.engine_id.clone());
@@ -122,6 +128,7 @@ impl Engine {
             options.surroundings,
             options.instance,
             request,
+            Allowances::new(options.artifacts_of_a_run),
             lease.clone(),
             watch,
             shutdown.clone(),

@@ -171,6 +171,10 @@ impl<E: Executor> Executor for Leased<E> {
         self.executor.inspect(handle).await
     }
 
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
+        self.executor.written(handle).await
+    }
+
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
         self.executor.wait(handle).await
     }

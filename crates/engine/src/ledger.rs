@@ -7,6 +7,7 @@ use trainyard_core::event::AttemptEnd;
 use trainyard_core::name::OutputName;
 use trainyard_executor::{Collected, Handle, SpecHash};
 
+use crate::allowance::Allowance;
 use crate::log_lines::Batch;
 
 /// Somebody else acts on the attempt now: stop touching it, and leave its container alone.
@@ -40,6 +41,11 @@ pub trait Ledger: Send + Sync {
 
     /// The container has run for as long as its stage may.
     fn timeout_passed(&self) -> impl Future<Output = ()> + Send;
+
+    /// What the attempt's outputs may take.
+    fn allowance(&self) -> impl Future<Output = Result<Allowance, FencedOff>> + Send {
+        async { Ok(Allowance::unlimited()) }
+    }
 
     /// Moves a collected file into the artifact store.
     fn keep(

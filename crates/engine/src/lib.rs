@@ -20,6 +20,7 @@
 //!
 //! [`local`] runs one file with none of them, over the same core, supervisor and executor.
 
+pub mod allowance;
 pub mod assignment;
 mod branch_trouble;
 pub mod breaker;
@@ -31,6 +32,7 @@ pub mod dispatcher;
 pub mod engine_watch;
 pub mod guard;
 pub mod keeper;
+pub mod layers;
 pub mod leadership;
 pub mod lease;
 pub mod ledger;

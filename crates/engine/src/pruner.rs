@@ -23,7 +23,7 @@ pub struct Pruner {
     pub store: Store,
     /// Artifacts.
     pub blobs: Blobs,
-    /// Source archives.
+    /// Source archives: what is left over of them.
     pub sources: Sources,
     /// Images that were built for stages.
     pub executor: AnyExecutor,

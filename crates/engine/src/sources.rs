@@ -1,17 +1,29 @@
-//! Source trees of commits, as tar archives on disk, made once and shared by all attempts.
+//! Source trees of commits, as compressed tar archives on disk.
+//!
+//! An archive is made once for a tree, whichever commits have it, and shared by all attempts that need it. It is
+//! there as long as one of them goes on, and for a moment after: the next stage of a run usually begins as one
+//! ends. What an earlier process left is nobody's.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle as Runtime;
 use tokio::sync::Mutex as AsyncMutex;
+use tracing::warn;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{CommitSha, Credentials, Error, Git};
+use trainyard_forge::{CommitSha, Credentials, Error, Git, TreeSha};
 use trainyard_store::Store;
 
-/// Archives that nobody asked for during this time are removed.
-pub const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long an archive is kept that nobody uses.
+const LINGERS: Duration = Duration::from_secs(10);
+
+/// How old a file must be that nobody knows, such as one that was being written when its writer was killed.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
+
+/// The trees of how many commits are remembered.
+const REMEMBERED: usize = 1_000;
 
 /// Why there is no archive.
 #[derive(Debug, thiserror::Error)]
@@ -30,57 +42,145 @@ pub struct Sources {
     folder: PathBuf,
     git: Git,
     store: Store,
-    /// One writer per archive; entries go when nobody waits.
-    writing: Arc<Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>>,
+    trees: Arc<Mutex<HashMap<(RepoId, CommitSha), TreeSha>>>,
+    uses: Arc<Mutex<HashMap<PathBuf, Use>>>,
+}
+
+/// The use of one archive.
+#[derive(Debug, Default)]
+struct Use {
+    users: usize,
+    /// How often nobody used it any more.
+    idle: u64,
+    /// Who has it writes the archive, or removes it.
+    turn: Arc<AsyncMutex<()>>,
+}
+
+/// An archive that somebody uses: it stays until this is dropped.
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    uses: Arc<Mutex<HashMap<PathBuf, Use>>>,
+    runtime: Runtime,
+}
+
+impl Archive {
+    /// Counts as a user of the archive at `path`, whether it is there yet or not.
+    fn of(path: PathBuf, uses: &Arc<Mutex<HashMap<PathBuf, Use>>>) -> (Self, Arc<AsyncMutex<()>>) {
+        let mut all = lock(uses);
+        let this = all.entry(path.clone()).or_default();
+        this.users += 1;
+        let turn = Arc::clone(&this.turn);
+        drop(all);
+        let archive = Self {
+            path,
+            uses: Arc::clone(uses),
+            runtime: Runtime::current(),
+        };
+        (archive, turn)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        let mut uses = lock(&self.uses);
+        let Some(this) = uses.get_mut(&self.path) else {
+            return;
+        };
+        this.users -= 1;
+        if this.users > 0 {
+            return;
+        }
+        this.idle += 1;
+        let (idle, turn) = (this.idle, Arc::clone(&this.turn));
+        drop(uses);
+        let (path, uses) = (self.path.clone(), Arc::clone(&self.uses));
+        self.runtime.spawn(async move {
+            tokio::time::sleep(LINGERS).await;
+            free(&path, &uses, &turn, idle).await;
+        });
+    }
+}
+
+/// Removes an archive, unless somebody has used it since.
+async fn free(path: &Path, uses: &Mutex<HashMap<PathBuf, Use>>, turn: &AsyncMutex<()>, idle: u64) {
+    // Whoever comes meanwhile waits for this turn, and then finds it gone.
+    let _turn = turn.lock().await;
+    let is_idle = |this: &Use| this.users == 0 && this.idle == idle;
+    if !lock(uses).get(path).is_some_and(is_idle) {
+        return;
+    }
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            warn!(%error, path = %path.display(), "a source archive was not removed; trying again later");
+        }
+        _ => {}
+    }
+    let mut uses = lock(uses);
+    if uses.get(path).is_some_and(is_idle) {
+        uses.remove(path);
+    }
 }
 
 impl Sources {
-    /// Archives in `folder`, written from the mirrors of `git`.
+    /// Archives in `folder`, which is this process' alone, written from the mirrors of `git`.
     #[must_use]
     pub fn new(folder: PathBuf, git: Git, store: Store) -> Self {
         Self {
             folder,
             git,
             store,
-            writing: Arc::default(),
+            trees: Arc::default(),
+            uses: Arc::default(),
         }
     }
 
-    /// The archive of a commit, written if it is not there. Where another daemon follows the repo, this
+    /// The archive of a commit's tree, written if it is not there. Where another daemon follows the repo, this
     /// one's mirror may not have the commit yet: then it is fetched.
     ///
     /// # Errors
     /// Nor does the remote have the commit, or it cannot be reached; or the disk fails.
-    pub async fn archive(&self, repo: RepoId, commit: &CommitSha) -> Result<PathBuf, SourceError> {
-        let path = self.folder.join(format!("{repo}-{commit}.tar"));
-        let writer = {
-            let mut writing = self
-                .writing
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            writing.retain(|_, writer| Arc::strong_count(writer) > 1);
-            Arc::clone(writing.entry(path.clone()).or_default())
-        };
-        let _turn = writer.lock().await;
-        if tokio::fs::try_exists(&path).await.unwrap_or(false) {
-            // Its age is what keeps it: see `prune`.
-            if let Ok(file) = std::fs::File::options().append(true).open(&path) {
-                let _ = file.set_modified(crate::clock::now().into());
-            }
-            return Ok(path);
-        }
-        let write = || {
-            self.git
-                .write_source_tar(repo, commit.clone(), path.clone())
-        };
-        match write().await {
+    pub async fn archive(&self, repo: RepoId, commit: &CommitSha) -> Result<Archive, SourceError> {
+        match self.written(repo, commit).await {
             Err(Error::NotFetched { .. } | Error::UnknownReference { .. }) => {
                 self.fetch(repo).await?;
-                write().await?;
+                Ok(self.written(repo, commit).await?)
             }
-            written => written?,
+            written => Ok(written?),
         }
-        Ok(path)
+    }
+
+    async fn written(&self, repo: RepoId, commit: &CommitSha) -> Result<Archive, Error> {
+        let tree = self.tree_of(repo, commit).await?;
+        let path = self.folder.join(format!("{repo}-{tree}.tar.zst"));
+        let (archive, turn) = Archive::of(path.clone(), &self.uses);
+        let _turn = turn.lock().await;
+        if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
+            self.git
+                .write_source_tar(repo, commit.clone(), path)
+                .await?;
+        }
+        Ok(archive)
+    }
+
+    async fn tree_of(&self, repo: RepoId, commit: &CommitSha) -> Result<TreeSha, Error> {
+        let key = (repo, commit.clone());
+        if let Some(tree) = lock(&self.trees).get(&key) {
+            return Ok(tree.clone());
+        }
+        let tree = self.git.tree_of(repo, commit.clone()).await?;
+        let mut trees = lock(&self.trees);
+        if trees.len() >= REMEMBERED {
+            trees.clear();
+        }
+        trees.insert(key, tree.clone());
+        Ok(tree)
     }
 
     async fn fetch(&self, repo: RepoId) -> Result<(), SourceError> {
@@ -93,21 +193,47 @@ impl Sources {
         Ok(())
     }
 
-    /// Removes archives that nobody asked for lately. Returns how many and how many bytes.
+    /// Removes all files: before the first archive is asked for, they are what an earlier process left. Returns
+    /// how many and how many bytes.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub async fn clear(&self) -> std::io::Result<(usize, u64)> {
+        self.remove(None).await
+    }
+
+    /// Removes files that nobody uses and that are not about to be used. Returns how many and how many bytes.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub async fn prune(&self) -> std::io::Result<(usize, u64)> {
+        self.remove(Some(LEFT_OVER)).await
+    }
+
+    async fn remove(&self, older_than: Option<Duration>) -> std::io::Result<(usize, u64)> {
         let mut removed = (0, 0);
-        let mut entries = tokio::fs::read_dir(&self.folder).await?;
-        let oldest = std::time::SystemTime::from(crate::clock::now()) - KEPT;
+        let mut entries = match tokio::fs::read_dir(&self.folder).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(removed),
+            entries => entries?,
+        };
+        let now = std::time::SystemTime::from(crate::clock::now());
+        let oldest = older_than.map(|age| now - age);
         while let Some(entry) = entries.next_entry().await? {
             let metadata = entry.metadata().await?;
-            if metadata.modified()? < oldest && tokio::fs::remove_file(entry.path()).await.is_ok() {
+            let modified = metadata.modified()?;
+            let is_used = lock(&self.uses).contains_key(&entry.path());
+            if !is_used
+                && oldest.is_none_or(|oldest| modified <= oldest)
+                && tokio::fs::remove_file(entry.path()).await.is_ok()
+            {
                 removed.0 += 1;
                 removed.1 += metadata.len();
             }
         }
         Ok(removed)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

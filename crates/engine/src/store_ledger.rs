@@ -24,6 +24,7 @@ use trainyard_store::{
     NewArtifact, Store, Subject, Weight, answered_within,
 };
 
+use crate::allowance::Allowance;
 use crate::dispatcher::Dispatcher;
 use crate::ledger::{FencedOff, KeptOutput, Ledger};
 use crate::log_lines::Batch;
@@ -231,6 +232,11 @@ impl Ledger for StoreLedger {
         // It needs no fence: it names the attempt, which has run for so long whoever says so. A run that
         // cannot be read is held back.
         drop(advanced);
+    }
+
+    async fn allowance(&self) -> Result<Allowance, FencedOff> {
+        let recorded = self.durably("what a run keeps", || self.store.kept_by_run(self.run));
+        self.dispatcher.allowances().of(self.run, recorded).await
     }
 
     async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {

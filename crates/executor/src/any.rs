@@ -132,6 +132,10 @@ impl Executor for AnyExecutor {
         dispatch!(self, executor => executor.inspect(handle), awaited)
     }
 
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
+        dispatch!(self, executor => executor.written(handle), awaited)
+    }
+
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
         dispatch!(self, executor => executor.wait(handle), awaited)
     }

@@ -118,6 +118,15 @@ pub trait Executor: Send + Sync {
         limit: u64,
     ) -> impl Future<Output = Result<Option<Collected>, Error>> + Send;
 
+    /// How much a container has written to its engine's disk so far, in bytes: `None` where the engine
+    /// cannot tell. Counting may take long, and the length of what is sparse may count in full.
+    ///
+    /// # Errors
+    /// The engine's trouble; it tells nothing about the container.
+    fn written(&self, _handle: &Handle) -> impl Future<Output = Result<Option<u64>, Error>> + Send {
+        async { Ok(None) }
+    }
+
     /// Asks the program to end (SIGTERM) and kills it after `grace`. Returns once it has ended.
     /// A container that was never started is removed instead; one that ended is left alone.
     ///
@@ -164,7 +173,7 @@ pub struct Handle {
 pub struct ImageRequest {
     /// By reference, or built.
     pub image: RenderedImage,
-    /// A plain tar archive of the source tree; needed to build.
+    /// A tar archive of the source tree, compressed by zstd or not; needed to build.
     pub source: Option<PathBuf>,
 }
 

@@ -19,6 +19,7 @@ pub mod docker;
 pub mod fake;
 mod pipe;
 pub mod process;
+mod source;
 pub mod spec;
 
 pub use any::AnyExecutor;

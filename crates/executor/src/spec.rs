@@ -35,7 +35,7 @@ pub struct AttemptSpec {
     pub env: BTreeMap<String, String>,
     /// Secrets, as environment variables.
     pub secrets: BTreeMap<String, SecretString>,
-    /// A plain tar archive of the source tree, laid out in the working directory `/workspace`.
+    /// A tar archive of the source tree, compressed by zstd or not, laid out in the working directory `/workspace`.
     pub source: Option<PathBuf>,
     /// Artifacts, laid out read-only below `/trainyard/inputs`.
     pub inputs: Vec<InputSpec>,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::encoding::event::place;
 use crate::error::{Error, Result};
+use crate::store::Store;
 
 /// The content of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,22 @@ pub struct NewArtifact {
     pub output: OutputName,
     /// Its content.
     pub content: ArtifactContent,
+}
+
+impl Store {
+    /// How many bytes the artifacts of a run have together.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn kept_by_run(&self, run: RunId) -> Result<u64> {
+        let bytes = sqlx::query_scalar!(
+            r#"select coalesce(sum(size), 0)::bigint as "bytes!" from artifact where run = $1"#,
+            run.0
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(bytes.unsigned_abs())
+    }
 }
 
 /// Rows of `artifact`.

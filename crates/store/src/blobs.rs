@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::RwLock;
 
 use crate::error::{Error, Result};
@@ -67,6 +68,26 @@ impl Blobs {
     #[must_use]
     pub fn incoming(&self) -> PathBuf {
         self.root.join(INCOMING)
+    }
+
+    /// A folder of one process' own for files on their way in, empty: what an earlier process of this `name` left
+    /// there is removed.
+    ///
+    /// # Errors
+    /// `Storage`, `StorageFull`.
+    pub async fn incoming_of(&self, name: &str) -> Result<PathBuf> {
+        let hash = hex::encode(Sha256::digest(name.as_bytes()));
+        let folder = self.incoming().join(&hash[..16]);
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed(&folder, error));
+            }
+            _ => {}
+        }
+        tokio::fs::create_dir_all(&folder)
+            .await
+            .map_err(|error| failed(&folder, error))?;
+        Ok(folder)
     }
 
     /// The file of this content; `None` where it is not there, or `sha256` is not a hash in hex.
@@ -155,7 +176,7 @@ impl Store {
     /// Trouble with the folder or the database.
     pub async fn sweep_blobs(&self, blobs: &Blobs, dry_run: bool) -> Result<Swept> {
         let mut swept = Swept::default();
-        for file in list(&blobs.incoming(), 0).await? {
+        for file in list(&blobs.incoming(), 1).await? {
             self.sweep_file(blobs, &file, dry_run, &mut swept).await?;
         }
         for folder in folders(&blobs.root).await? {

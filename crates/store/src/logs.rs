@@ -1,5 +1,8 @@
 //! Logs of attempts: text by byte offset, compressed, and bounded.
 //!
+//! The logs of one run have a limit as well, all attempts together: what comes once it is reached is kept as a
+//! short beginning and end.
+//!
 //! Of a long log the beginning and the end are kept, half of the limit each; what lies between is
 //! dropped chunk by chunk as the end moves on. Offsets count every byte that was ever written, so
 //! they stay valid, and a reader that meets the gap is told its size.
@@ -18,6 +21,12 @@ const CHUNK_AT_MOST: usize = 128 * 1024;
 
 /// The most chunks that one read looks at: there may be very many small ones.
 const CHUNKS_AT_ONCE: i64 = 512;
+
+/// How often the logs of a whole run are added up: once in so many bytes of one of them.
+const ADDED_UP_EACH: i64 = 1024 * 1024;
+
+/// What every attempt may log, however much the others of its run did.
+const LEAST: i64 = 64 * 1024;
 
 /// zstd's own default: text shrinks to a tenth in a fraction of a millisecond.
 const LEVEL: i32 = 3;
@@ -112,12 +121,36 @@ impl Store {
         if !head.fenced_in {
             return Err(Error::Fenced);
         }
-        let limit = i64::try_from(self.core.log_limit).unwrap_or(i64::MAX);
-        if let Some(length) = head.length.filter(|length| *length > limit) {
-            self.drop_middle(attempt, length, limit / 2).await?;
+        if let Some(length) = head.length {
+            let before = length - columns.total;
+            let limit = if before / ADDED_UP_EACH == length / ADDED_UP_EACH {
+                self.core.log_limit
+            } else {
+                self.log_room(attempt).await?
+            };
+            if length > limit {
+                self.drop_middle(attempt, length, limit / 2).await?;
+            }
         }
         self.core.wakes.logs.wake();
         Ok(())
+    }
+
+    /// How much of the log of an attempt is kept, by what the other attempts of its run logged.
+    async fn log_room(&self, attempt: AttemptId) -> Result<i64> {
+        let limit = self.core.log_limit;
+        let others = sqlx::query_scalar!(
+            r#"select coalesce(sum(least(l.length, $2)), 0)::bigint as "others!"
+            from attempt this join attempt a on a.run = this.run and a.id <> this.id
+            join attempt_log l on l.attempt = a.id and l.pruned_at is null
+            where this.id = $1"#,
+            attempt.0,
+            limit
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        let room = self.core.run_log_limit.saturating_sub(others);
+        Ok(room.max(LEAST).min(limit))
     }
 
     /// Deletes the chunks that lie behind the kept beginning and before the kept end.

@@ -28,6 +28,8 @@ pub struct StoreOptions {
     pub idle_in_transaction_timeout: Duration,
     /// The most bytes of log kept for one attempt, before compression: the first and the last half.
     pub log_limit: u64,
+    /// How much log is kept of all attempts of a run, in bytes.
+    pub run_log_limit: u64,
 }
 
 impl StoreOptions {
@@ -43,6 +45,7 @@ impl StoreOptions {
             lock_timeout: Duration::from_secs(10),
             idle_in_transaction_timeout: Duration::from_secs(30),
             log_limit: 16 << 20,
+            run_log_limit: 1 << 30,
         }
     }
 

@@ -69,7 +69,8 @@ pub(crate) struct Core {
     pub(crate) wakes: Wakes,
     pub(crate) dags: Recent<DagVersionId, Arc<PinnedDag>>,
     pub(crate) runs: Recent<RunId, KnownRun>,
-    pub(crate) log_limit: u64,
+    pub(crate) log_limit: i64,
+    pub(crate) run_log_limit: i64,
     /// Tells this process' notifications from those of others.
     pub(crate) process: Uuid,
     /// Who gets what is claimed while runs are started, if anybody.
@@ -122,7 +123,8 @@ impl Store {
             wakes: Wakes::new(),
             dags: Recent::new(DAGS_IN_MEMORY),
             runs: Recent::new(RUNS_IN_MEMORY),
-            log_limit: options.log_limit,
+            log_limit: i64::try_from(options.log_limit).unwrap_or(i64::MAX),
+            run_log_limit: i64::try_from(options.run_log_limit).unwrap_or(i64::MAX),
             process: Uuid::now_v7(),
             claimer: OnceLock::new(),
             condition: Condition::default(),

@@ -16,6 +16,7 @@ use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_engine::assignment::{Adopted, Assignment, Materials};
 use trainyard_engine::clock::{self, Clock};
+use trainyard_engine::layers::Layers;
 use trainyard_engine::supervisor::{Line, Surroundings, supervise};
 use trainyard_executor::{Executor, Handle, InputKind, InputSpec, Limits, Listed, Status};
 use uuid::Uuid;
@@ -187,6 +188,7 @@ impl Daemon {
             limits: Limits::default(),
             grace: GRACE,
             output_limit: 1 << 20,
+            layers: Layers::new(0),
             scratch: self.scratch.clone(),
         };
         let ledger = SimulatedLedger {

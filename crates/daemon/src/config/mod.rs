@@ -186,6 +186,12 @@ pub struct Limits {
     pub log: Size,
     /// Largest output.
     pub artifact: Size,
+    /// Log kept of all attempts of a run.
+    pub logs_of_a_run: Size,
+    /// All outputs of a run.
+    pub artifacts_of_a_run: Size,
+    /// What the container of a stage writes; 0 is no bound.
+    pub layer: Size,
     /// Largest webhook.
     pub webhook: Size,
 }
@@ -346,6 +352,15 @@ impl Config {
             limits: Limits {
                 log: settings.limits.log.unwrap_or(Size::mebibytes(16)),
                 artifact: settings.limits.artifact.unwrap_or(Size::mebibytes(8192)),
+                logs_of_a_run: settings
+                    .limits
+                    .logs_of_a_run
+                    .unwrap_or(Size::mebibytes(1024)),
+                artifacts_of_a_run: settings
+                    .limits
+                    .artifacts_of_a_run
+                    .unwrap_or(Size::mebibytes(32 * 1024)),
+                layer: settings.limits.layer.unwrap_or(Size::mebibytes(32 * 1024)),
                 webhook: settings.limits.webhook.unwrap_or(Size::mebibytes(5)),
             },
             metrics: Metrics {

@@ -215,6 +215,34 @@ pub struct LimitSettings {
     )]
     pub artifact: Option<Size>,
 
+    /// Most log kept of all attempts of one run together: of what comes after that, little. Default: 1GiB
+    #[arg(
+        id = "limits.logs_of_a_run",
+        long = "limits-logs-of-a-run",
+        env = "TRAINYARD_LIMITS_LOGS_OF_A_RUN",
+        value_name = "SIZE"
+    )]
+    pub logs_of_a_run: Option<Size>,
+
+    /// Most that the outputs of one run take together; a stage fails whose outputs do not fit. Default: 32GiB
+    #[arg(
+        id = "limits.artifacts_of_a_run",
+        long = "limits-artifacts-of-a-run",
+        env = "TRAINYARD_LIMITS_ARTIFACTS_OF_A_RUN",
+        value_name = "SIZE"
+    )]
+    pub artifacts_of_a_run: Option<Size>,
+
+    /// Most that the container of a stage writes to Docker's disk while it runs; one that has written more
+    /// is stopped, and its stage fails. 0B is no bound. Default: 32GiB
+    #[arg(
+        id = "limits.layer",
+        long = "limits-layer",
+        env = "TRAINYARD_LIMITS_LAYER",
+        value_name = "SIZE"
+    )]
+    pub layer: Option<Size>,
+
     /// Largest webhook that is read. Default: 5MiB
     #[arg(
         id = "limits.webhook",
@@ -230,6 +258,9 @@ impl LimitSettings {
         Self {
             log: self.log.or(below.log),
             artifact: self.artifact.or(below.artifact),
+            logs_of_a_run: self.logs_of_a_run.or(below.logs_of_a_run),
+            artifacts_of_a_run: self.artifacts_of_a_run.or(below.artifacts_of_a_run),
+            layer: self.layer.or(below.layer),
             webhook: self.webhook.or(below.webhook),
         }
     }

@@ -44,7 +44,7 @@ impl Default for Line {
 }
 
 /// Waits for a stop request.
-pub(super) async fn asked(stop: &mut watch::Receiver<Option<Reason>>) {
+pub(super) async fn asked<T>(stop: &mut watch::Receiver<Option<T>>) {
     if stop.wait_for(Option::is_some).await.is_err() {
         std::future::pending::<()>().await;
     }

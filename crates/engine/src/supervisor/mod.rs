@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use trainyard_core::Timestamp;
@@ -27,9 +28,11 @@ use trainyard_executor::{
 
 use self::endings::{ended, ending_of, fault_of, mask_ending, reason_of};
 pub use self::line::Line;
+use crate::allowance::Allowance;
 use crate::assignment::Assignment;
 use crate::clock;
 use crate::collect::{self, Results};
+use crate::layers::Layers;
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_pump::LogPump;
 use crate::mask::Masker;
@@ -52,6 +55,8 @@ pub struct Surroundings<E = AnyExecutor> {
     pub grace: Duration,
     /// The largest output that is kept, in bytes.
     pub output_limit: u64,
+    /// What containers write while they run.
+    pub layers: Layers,
     /// A folder for outputs on their way into the artifact store, on the same file system.
     pub scratch: PathBuf,
 }
@@ -65,6 +70,7 @@ impl<E> Surroundings<E> {
             limits: self.limits,
             grace: self.grace,
             output_limit: self.output_limit,
+            layers: self.layers.clone(),
             scratch: self.scratch.clone(),
         }
     }
@@ -97,6 +103,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
         line,
         masker: supplies.masker(),
         begun: OnceLock::new(),
+        wrote_too_much: Sender::new(None),
     };
     match attempt.run(supplies).await {
         Ok(()) => Supervised::Finished,
@@ -116,6 +123,8 @@ struct Attempt<'a, E, L> {
     /// When this supervisor asked for a start that may have happened. From then on, a container that the
     /// engine calls `created` is no proof that its program never ran.
     begun: OnceLock<Instant>,
+    /// How the attempt ends once its container is stopped for what it wrote.
+    wrote_too_much: Sender<Option<Ending>>,
 }
 
 /// Where an attempt stands once it has a container.
@@ -271,9 +280,20 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         mut pump: LogPump,
     ) -> Result<(), FencedOff> {
         let mut results = Results::default();
+        let mut allowance = Allowance::unlimited();
         if let (Some(handle), Ending::Exited { code: 0, .. }) = (&handle, &end.ending) {
             let stage = self.assignment.stage();
-            match collect::collect(self.surroundings, stage, handle, self.ledger).await {
+            if !stage.outputs.is_empty() {
+                allowance = self.ledger.allowance().await?;
+            }
+            let collected = collect::collect(
+                self.surroundings,
+                stage,
+                handle,
+                self.ledger,
+                &mut allowance,
+            );
+            match collected.await {
                 Ok(collected) => results = collected,
                 Err(ending) => end.ending = ending,
             }
@@ -285,7 +305,11 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
         pump.flush(self.ledger).await?;
         let fault = fault_of(&end.ending);
+        let is_kept = !results.outputs.is_empty();
         self.ledger.finished(end, results.outputs).await?;
+        if is_kept {
+            allowance.recorded();
+        }
         if let Some((outcome, Reason { code, message })) = fault {
             warn!(
                 %outcome,

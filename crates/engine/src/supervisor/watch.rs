@@ -35,6 +35,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// When it is looked at after a wait has failed: what is waited for once more tells of nothing until it ends.
 const LOOK_SOON: Duration = AWAY;
 
+/// Waits for one of two.
+async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = one => {}
+        () = other => {}
+    }
+}
+
 /// How long an engine that answers may take to show a start that it did not confirm.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
@@ -71,15 +80,32 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
         };
         let logs = pump.follow(executor, handle, self.ledger, gone.subscribe(), LOG_DRAIN);
+        let measured = async {
+            let mut gone = gone.subscribe();
+            tokio::select! {
+                biased;
+                ending = self.surroundings.layers.until_too_much(executor, handle) => {
+                    self.wrote_too_much.send_replace(Some(ending));
+                }
+                _ = gone.wait_for(|gone| *gone) => {}
+            }
+            Ok(())
+        };
         // Who is fenced off stops at once, not when the program ends.
-        let (end, (), logs) = tokio::try_join!(end, told, logs)?;
+        let (end, (), logs, ()) = tokio::try_join!(end, told, logs, measured)?;
         if logs == LogEnd::CutShort
             && matches!(end.ending, Ending::Exited { .. } | Ending::Stopped { .. })
         {
             let message = "the rest of the log could not be read from the engine and is left out";
             pump.say(clock::now(), message);
         }
-        Ok(self.prove(handle, end).await)
+        let mut end = self.prove(handle, end).await;
+        if let Some(ending) = self.wrote_too_much.borrow().clone()
+            && matches!(end.ending, Ending::Stopped { .. })
+        {
+            end.ending = ending;
+        }
+        Ok(end)
     }
 
     /// Holds what the engine saw of an end against what is proved of it.
@@ -148,6 +174,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     ) -> Result<AttemptEnd, FencedOff> {
         let executor = &self.surroundings.executor;
         let mut stop = self.line.stop.subscribe();
+        let mut wrote_too_much = self.wrote_too_much.subscribe();
         let mut times_out = self.times_out(since);
         let mut stopping = false;
         let mut ask_again = Instant::now();
@@ -181,7 +208,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             let status = tokio::select! {
                 biased;
                 status = &mut waiting => status,
-                () = asked(&mut stop), if !stopping => {
+                () = either(asked(&mut stop), asked(&mut wrote_too_much)), if !stopping => {
                     stopping = true;
                     ran_when_asked |= match executor.inspect(handle).await {
                         Ok(Some(Status::Running { .. })) | Err(_) => true,

@@ -10,6 +10,7 @@ use trainyard_core::name::DagName;
 use trainyard_core::run::{AttemptRef, Run, RunFacts};
 use trainyard_core::stage::StageIndex;
 use trainyard_engine::assignment::Assignment;
+use trainyard_engine::layers::Layers;
 use trainyard_engine::supervisor::Surroundings;
 use trainyard_executor::Limits;
 use trainyard_executor::fake::Fake;
@@ -49,6 +50,7 @@ pub(crate) fn surroundings() -> Surroundings<Fake> {
         limits: Limits::default(),
         grace: Duration::from_secs(10),
         output_limit: 1 << 20,
+        layers: Layers::new(0),
         scratch: std::env::temp_dir(),
     }
 }

@@ -6,8 +6,7 @@
 //! part of it: an image is built again when its content changes, not when its base moves.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -16,6 +15,7 @@ use trainyard_core::stage::RelativePath;
 
 use super::dockerignore::DockerIgnore;
 use crate::contract::{Error, ErrorKind};
+use crate::source::{self, Source};
 
 /// The largest `.dockerignore` that is read, in bytes.
 const IGNORE_LIMIT: u64 = 1024 * 1024;
@@ -109,7 +109,7 @@ impl Context {
     /// Calls for each file, folder and link that the build sees, with its path in the context.
     fn each_member(
         &self,
-        mut call: impl FnMut(&str, &mut Entry<'_, BufReader<File>>) -> io::Result<()>,
+        mut call: impl FnMut(&str, &mut Entry<'_, Source>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut archive = self.recipe.open()?;
         for entry in archive.entries()? {
@@ -141,9 +141,8 @@ impl Context {
 }
 
 impl Recipe {
-    fn open(&self) -> io::Result<Archive<BufReader<File>>> {
-        let file = File::open(&self.source)?;
-        Ok(Archive::new(BufReader::with_capacity(128 * 1024, file)))
+    fn open(&self) -> io::Result<Archive<Source>> {
+        Ok(Archive::new(source::open(&self.source)?))
     }
 
     /// A member's path within the context; `None` where it lies outside.
@@ -209,7 +208,7 @@ impl Recipe {
 }
 
 /// A digest over a member's kind, mode, link and content.
-fn digest(entry: &mut Entry<'_, BufReader<File>>) -> io::Result<[u8; 32]> {
+fn digest(entry: &mut Entry<'_, Source>) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     hasher.update([entry.header().entry_type().as_byte()]);
     let mode = entry.header().mode().unwrap_or_default() & 0o777;
@@ -228,6 +227,8 @@ fn digest(entry: &mut Entry<'_, BufReader<File>>) -> io::Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn tree(folder: &Path, name: &str, files: &[(&str, &str, u64)]) -> PathBuf {

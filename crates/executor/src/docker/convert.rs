@@ -28,6 +28,19 @@ use super::layout::{INPUTS, OUTPUTS, WORKSPACE};
 use crate::contract::{Error, ErrorKind};
 use crate::spec::{AttemptSpec, Limits};
 
+/// What a container may read and not write: the engine's own list, and the files that it keeps for each container
+/// outside of its layer, where nobody counts what is written.
+const READ_ONLY: [&str; 8] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+];
+
 /// The name of an attempt's container.
 pub(super) fn name(attempt: AttemptId) -> String {
     format!("trainyard-{attempt}")
@@ -148,6 +161,7 @@ fn host(limits: &Limits, config: &DockerConfig) -> HostConfig {
             maximum_retry_count: None,
         }),
         init: Some(false),
+        readonly_paths: Some(READ_ONLY.map(str::to_owned).to_vec()),
         network_mode: config.network.clone(),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),

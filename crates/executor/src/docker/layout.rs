@@ -19,6 +19,7 @@ use super::init;
 use super::labels::FirstProcess;
 use crate::contract::{Error, ErrorKind};
 use crate::pipe;
+use crate::source;
 use crate::spec::{AttemptSpec, InputKind, InputSpec};
 use trainyard_failpoint::{Effect as _, Point};
 
@@ -98,6 +99,7 @@ impl Layout {
         let mut archive = Builder::new(to);
         folder(&mut archive, Path::new("workspace"), 0o777)?;
         if let Some(source) = &self.source {
+            let source = source::open(source)?;
             transplant(&mut archive, source, Path::new("workspace"), writable)?;
         }
         let is_under_init = self.first != FirstProcess::Program;
@@ -132,7 +134,8 @@ impl Layout {
                 }
                 InputKind::Folder => {
                     folder(&mut archive, &to, 0o555)?;
-                    transplant(&mut archive, &input.path, &to, read_only)?;
+                    let folder = BufReader::with_capacity(128 * 1024, File::open(&input.path)?);
+                    transplant(&mut archive, folder, &to, read_only)?;
                 }
             }
         }
@@ -169,14 +172,14 @@ fn read_only(is_folder: bool, executable: bool) -> u32 {
     }
 }
 
-/// Copies the members of the archive at `from` below `to`.
+/// Copies the members of the archive `from` below `to`.
 fn transplant(
     archive: &mut Builder<impl Write>,
-    from: &Path,
+    from: impl Read,
     to: &Path,
     mode: fn(bool, bool) -> u32,
 ) -> io::Result<()> {
-    let mut source = Archive::new(BufReader::with_capacity(128 * 1024, File::open(from)?));
+    let mut source = Archive::new(from);
     for entry in source.entries()? {
         let mut entry = entry?;
         let kind = entry.header().entry_type();
@@ -335,7 +338,7 @@ mod tests {
         archive.into_inner().unwrap();
         let refused = transplant(
             &mut Builder::new(Vec::new()),
-            &path,
+            File::open(&path).unwrap(),
             Path::new("workspace"),
             writable,
         );

@@ -30,6 +30,7 @@ mod layout;
 mod logs;
 mod proof;
 mod status;
+mod written;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -215,6 +216,10 @@ impl Executor for Docker {
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
         status::inspect(&self.engine.client, &handle.container).await
+    }
+
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
+        written::written(&self.engine.client, &handle.container).await
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {

@@ -182,6 +182,13 @@ impl Executor for Fake {
         Ok(container.map(|container| container.status()))
     }
 
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
+        self.answering()?;
+        let mut state = self.state();
+        let container = state.reach(Call::Inspect, handle.attempt)?;
+        Ok(container.and_then(|container| container.program.written))
+    }
+
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
         let attempt = handle.attempt;
         let mut waiting = None;

@@ -18,6 +18,7 @@
 //! | `oom`                | is killed by the kernel for its use of memory                            |
 //! | `hang`               | never ends by itself                                                     |
 //! | `stubborn`           | does not end on SIGTERM                                                  |
+//! | `writes=SIZE`        | has written that many bytes to the engine's disk                         |
 //! | `lost`               | its container vanishes when it would have ended                          |
 //! | `unknown`            | ends in a way that the engine cannot tell                                |
 //!
@@ -92,6 +93,7 @@ pub(super) struct Program {
     pub(super) length: Option<Duration>,
     pub(super) end: End,
     pub(super) stubborn: bool,
+    pub(super) written: Option<u64>,
     pub(super) outputs: BTreeMap<String, Vec<u8>>,
     pub(super) image_missing: bool,
     pub(super) start_error: Option<String>,
@@ -108,6 +110,7 @@ impl Default for Program {
                 out_of_memory: false,
             },
             stubborn: false,
+            written: None,
             outputs: BTreeMap::new(),
             image_missing: false,
             start_error: None,
@@ -172,6 +175,13 @@ impl Program {
             }
             "hang" => self.length = None,
             "stubborn" => self.stubborn = true,
+            "writes" => {
+                let bytes = needed()?;
+                let bytes = bytes
+                    .parse()
+                    .map_err(|_| format!("`{bytes}` is no number"))?;
+                self.written = Some(bytes);
+            }
             "lost" => self.end = End::Vanish,
             "unknown" => self.end = End::Unknown,
             "image_missing" => self.image_missing = true,

@@ -5,6 +5,7 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::source;
 use crate::spec::{AttemptSpec, InputKind};
 
 /// Lays out what a spec asks for below `to`.
@@ -12,7 +13,7 @@ pub(super) fn lay_out(to: &Path, spec: &AttemptSpec) -> io::Result<()> {
     let workspace = to.join("workspace");
     fs::create_dir(&workspace)?;
     if let Some(source) = &spec.source {
-        unpack(source, &workspace)?;
+        tar::Archive::new(source::open(source)?).unpack(&workspace)?;
     }
     let inputs = to.join("inputs");
     fs::create_dir(&inputs)?;

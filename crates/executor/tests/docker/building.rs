@@ -186,7 +186,7 @@ async fn a_build_that_is_given_up_ends_and_has_said_what_it_did_so_far() {
                 tokio::task::yield_now().await;
             }
         };
-        let patience = tokio::time::timeout(std::time::Duration::from_secs(60), ended);
+        let patience = tokio::time::timeout(std::time::Duration::from_secs(300), ended);
         patience.await.expect("the container of the build is gone");
         kit
     })

@@ -1,5 +1,6 @@
 //! What a program cannot do, and what it cannot have more of.
 
+use trainyard_executor::Executor;
 use trainyard_executor::conformance::{Subject, check};
 
 use crate::place::{Containers, script};
@@ -88,6 +89,45 @@ async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
                 .unwrap();
         }
         crate::building::remove(&image).await;
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_program_has_written_is_told_while_it_runs() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "dd if=/dev/zero of=/fill bs=1M count=20 2>/dev/null; echo done; sleep 600";
+        let spec = kit.spec_of(script(text));
+        let handle = kit.start(&executor, &spec).await;
+        let patience = std::time::Duration::from_secs(120);
+        let written = tokio::time::timeout(patience, async {
+            loop {
+                match executor.written(&handle).await.unwrap() {
+                    Some(bytes) if bytes >= 20 << 20 => break bytes,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        });
+        assert!(written.await.unwrap() < 30 << 20);
+        executor.remove(&handle).await.unwrap();
+        assert_eq!(executor.written(&handle).await.unwrap(), None);
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_cannot_write_what_the_engine_keeps_outside_of_its_container() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "for file in /etc/hosts /etc/hostname /etc/resolv.conf; do\n\
+                    cat $file >/dev/null && (echo x >> $file) 2>/dev/null && echo wrote $file\n\
+                    done; echo tried";
+        let (handle, _) = kit.run(&executor, &kit.spec_of(script(text))).await;
+        let printed = kit.printed(&executor, &handle).await.stdout;
+        assert_eq!(printed, "tried\n");
         kit
     })
     .await;

@@ -14,7 +14,7 @@ use trainyard_core::id::RepoId;
 
 use super::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits,
-    Heads, Mirror, Mirrors, UrlRules,
+    Heads, Mirror, Mirrors, TreeSha, UrlRules,
 };
 
 /// What the child may use.
@@ -51,6 +51,7 @@ pub(super) enum Job {
     DagFiles(CommitSha),
     Changed(Option<CommitSha>, CommitSha),
     IsAncestor(CommitSha, CommitSha),
+    TreeOf(CommitSha),
     SourceTar(CommitSha, PathBuf),
     Look(LookAt),
 }
@@ -86,6 +87,7 @@ pub(super) enum Answer {
     DagFiles(Lengths),
     Changed(ChangedPaths),
     Yes(bool),
+    Tree(TreeSha),
     Done,
     Seen(CommitInfo, Lengths, ChangedPaths),
 }
@@ -153,6 +155,7 @@ impl Request {
                 Answer::Changed(mirror.changed_paths(before.as_ref(), &after)?)
             }
             Job::IsAncestor(older, newer) => Answer::Yes(mirror.is_ancestor(&older, &newer)?),
+            Job::TreeOf(commit) => Answer::Tree(mirror.tree_of(&commit)?),
             Job::SourceTar(commit, to) => {
                 mirror.write_source_tar(&commit, &to, &cancel)?;
                 Answer::Done

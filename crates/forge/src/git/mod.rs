@@ -33,6 +33,7 @@ mod session;
 mod settings;
 mod source_tar;
 mod transport;
+mod tree_of;
 mod url;
 mod worker;
 
@@ -51,4 +52,5 @@ pub use limits::FetchLimits;
 pub use mirror::{Mirror, Mirrors};
 pub use offload::Git;
 pub use reference::CommitInfo;
+pub use tree_of::TreeSha;
 pub use worker::{USUAL_MEMORY, Worker};

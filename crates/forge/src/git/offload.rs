@@ -15,7 +15,7 @@ use super::job::{self, Answer, Job, LookAt, Seen};
 use super::lanes::Lanes;
 use super::{
     ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, Heads, Mirror, Mirrors,
-    RemoteUrl, Worker, source_tar,
+    RemoteUrl, TreeSha, Worker, source_tar,
 };
 
 /// Reads at one time: they unpack objects, which is work for a core.
@@ -172,6 +172,17 @@ impl Git {
     ) -> Result<bool, Error> {
         match self.read(repo, Job::IsAncestor(older, newer)).await? {
             (Answer::Yes(is), _) => Ok(is),
+            other => Err(odd(&other.0)),
+        }
+    }
+
+    /// [`Mirror::tree_of`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn tree_of(&self, repo: RepoId, commit: CommitSha) -> Result<TreeSha, Error> {
+        match self.read(repo, Job::TreeOf(commit)).await? {
+            (Answer::Tree(tree), _) => Ok(tree),
             other => Err(odd(&other.0)),
         }
     }

@@ -27,7 +27,8 @@ fn write(remote: &Remote, commit: &CommitSha, name: &str) -> Result<PathBuf, Err
 }
 
 fn read(path: &PathBuf) -> BTreeMap<String, Entry> {
-    let mut archive = tar::Archive::new(File::open(path).unwrap());
+    let packed = File::open(path).unwrap();
+    let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
     let mut entries = BTreeMap::new();
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -229,4 +230,26 @@ fn a_cancelled_or_impossible_archive_leaves_nothing() {
         .write_source_tar(&commit, &below_a_file, &Cancel::default())
         .unwrap_err();
     assert!(matches!(error, Error::Disk { .. }), "{error}");
+}
+
+#[test]
+fn commits_of_one_tree_have_the_same_tree_and_others_another() {
+    let remote = Remote::new();
+    let first = remote.push("main", &[("a", "1")]);
+    let same = remote.push("main", &[("a", "1")]);
+    let other = remote.push("main", &[("a", "2")]);
+    let mirror = remote.fetched();
+    let tree = |commit| mirror.tree_of(commit).unwrap().to_string();
+    assert_ne!(first, same);
+    assert_eq!(tree(&first), tree(&same));
+    assert_ne!(tree(&first), tree(&other));
+}
+
+#[test]
+fn what_git_packs_into_little_takes_little_as_an_archive() {
+    let remote = Remote::new();
+    let commit = remote.push("main", &[("zeros", &"\0".repeat(64 << 20))]);
+    let path = write(&remote, &commit, "zeros.tar").unwrap();
+    assert!(fs::metadata(&path).unwrap().len() < 1 << 20);
+    assert_eq!(read(&path)["zeros"].text.len(), 64 << 20);
 }

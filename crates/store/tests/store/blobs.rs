@@ -126,3 +126,22 @@ async fn content_that_comes_again_is_young_again() {
     );
     assert!(blobs.path_of(&sha256).is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_left_on_its_way_in_goes_when_its_successor_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    let other = blobs
+        .incoming_of("other:/data")
+        .await
+        .unwrap()
+        .join("output");
+    let own = blobs.incoming_of("here:/data").await.unwrap();
+    for file in [&other, &own.join("output")] {
+        std::fs::write(file, "cut off").unwrap();
+    }
+    let again = blobs.incoming_of("here:/data").await.unwrap();
+    assert_eq!(again, own);
+    assert!(std::fs::read_dir(&own).unwrap().next().is_none());
+    assert!(other.exists(), "another process may be at it");
+}

@@ -185,3 +185,34 @@ async fn a_log_of_very_many_small_pieces_is_read_in_pages_without_a_gap() {
     }
     assert_eq!(read, lines(0, 1_200));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn little_is_kept_of_a_log_once_the_run_has_logged_as_much_as_it_may() {
+    const MIB: usize = 1 << 20;
+    let place = Place::with(|options| {
+        options.log_limit = 4 << 20;
+        options.run_log_limit = 3 << 20;
+    })
+    .await;
+    place.start(place.dag(&wide("a", 2)).await).await;
+    let claims = place.claim(2).await;
+    let mebibyte = lines(0, MIB / 45 + 1);
+    for cursor in 0..3 {
+        append(&place.store, &claims[0], &mebibyte, cursor).await;
+    }
+    let kept = |slice: &LogSlice| slice.next_offset - slice.start;
+    let first = place.store.read_log(claims[0].attempt, 0, 64 << 20).await;
+    let first = first.unwrap();
+    assert_eq!(
+        (first.dropped, kept(&first)),
+        (0, 3 * mebibyte.len() as u64)
+    );
+    for cursor in 0..2 {
+        append(&place.store, &claims[1], &mebibyte, cursor).await;
+    }
+    let stored = place
+        .count("select coalesce(sum(length), 0)::bigint from log_chunk")
+        .await;
+    let of_second = stored - i64::try_from(3 * mebibyte.len()).unwrap();
+    assert!((1..512 * 1024).contains(&of_second), "{of_second}");
+}

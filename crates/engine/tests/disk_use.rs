@@ -1,0 +1,199 @@
+//! What attempts may take of disks: what their containers write, and what is kept of them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+mod kit;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::id::RunId;
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_engine::allowance::{Allowance, Allowances};
+use trainyard_engine::assignment::Materials;
+use trainyard_engine::layers::Layers;
+use trainyard_engine::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_engine::log_lines::Batch;
+use trainyard_engine::space::{Floor, Look, Room};
+use trainyard_engine::supervisor::{Line, supervise};
+use trainyard_executor::{Collected, Handle, SpecHash};
+
+use crate::kit::{assignment, surroundings};
+
+const GIB: u64 = 1 << 30;
+
+/// A ledger of a run that has kept something already.
+struct Keeps {
+    allowances: Allowances,
+    recorded: u64,
+    kept: AtomicU32,
+    ended: Mutex<Option<AttemptEnd>>,
+}
+
+impl Keeps {
+    fn of_a_run(limit: u64, recorded: u64) -> Self {
+        Self {
+            allowances: Allowances::new(limit),
+            recorded,
+            kept: AtomicU32::new(0),
+            ended: Mutex::default(),
+        }
+    }
+}
+
+impl Ledger for Keeps {
+    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn started(&self, _: Option<&str>) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn append_log(&self, _: Batch) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn timeout_passed(&self) {}
+
+    async fn allowance(&self) -> Result<Allowance, FencedOff> {
+        let recorded = async { Ok(self.recorded) };
+        self.allowances.of(RunId(1), recorded).await
+    }
+
+    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+        self.kept.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn finished(&self, end: AttemptEnd, _: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        *self.ended.lock().await = Some(end);
+        Ok(())
+    }
+
+    async fn removed(&self) {}
+}
+
+/// How a stage of this script ends, and the ledger of it.
+async fn run(stage: &str, layers: Layers, ledger: &Keeps) -> Ending {
+    let assignment = assignment(&format!(
+        "stages: {{s: {{image: i, checkout: false, {stage}}}}}"
+    ));
+    let surroundings = trainyard_engine::supervisor::Surroundings {
+        layers,
+        ..surroundings()
+    };
+    let materials = assignment
+        .render()
+        .map(|rendered| (rendered, Materials::default()));
+    supervise(&surroundings, &assignment, materials, ledger, &Line::new()).await;
+    ledger.ended.lock().await.take().unwrap().ending
+}
+
+fn storage(ending: &Ending) -> &str {
+    match ending {
+        Ending::Rejected(Reason {
+            code: ReasonCode::Storage,
+            message,
+        })
+        | Ending::Errored(Reason {
+            code: ReasonCode::Storage,
+            message,
+        }) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_writes_more_than_it_may_is_stopped_and_its_stage_fails() {
+    for run_script in [
+        "fake\\nwrites=2147483648\\nhang",
+        "fake\\nwrites=2147483648\\nstubborn\\nhang",
+    ] {
+        let ledger = Keeps::of_a_run(GIB, 0);
+        let begun = Instant::now();
+        let ending = run(&format!("run: \"{run_script}\""), Layers::new(GIB), &ledger).await;
+        assert!(matches!(ending, Ending::Rejected(_)), "{ending:?}");
+        let words = storage(&ending);
+        assert!(
+            words.contains("written 2 GiB") && words.contains("limits.layer"),
+            "{words}"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_writes_less_runs_to_its_end() {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let ending = run(
+        "run: \"fake\\nwrites=1000\\nsleep=10m\"",
+        Layers::new(GIB),
+        &ledger,
+    )
+    .await;
+    assert!(
+        matches!(ending, Ending::Exited { code: 0, .. }),
+        "{ending:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_full_disk_the_container_that_wrote_most_is_stopped_and_a_small_one_is_not() {
+    let full = || {
+        let look = Look::new(|_| {
+            Ok(Room {
+                free: GIB,
+                total: 1000 * GIB,
+            })
+        });
+        Layers::on_disk(0, "/".into(), Floor::Usual, look)
+    };
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let large = run("run: \"fake\\nwrites=3221225472\\nhang\"", full(), &ledger).await;
+    assert!(matches!(large, Ending::Errored(_)), "{large:?}");
+    assert!(storage(&large).contains("has 1 GiB free"), "{large:?}");
+    let small = run("run: \"fake\\nwrites=1000\\nsleep=10m\"", full(), &ledger).await;
+    assert!(matches!(small, Ending::Exited { code: 0, .. }), "{small:?}");
+}
+
+#[tokio::test]
+async fn outputs_that_do_not_fit_into_what_a_run_may_keep_are_refused_and_none_is_kept() {
+    let outputs = "outputs: {a: a, b: b}, run: \"fake\\noutput=a:12345\\noutput=b:12345\"";
+    let fits = Keeps::of_a_run(30, 20);
+    let ending = run(outputs, Layers::new(0), &fits).await;
+    assert!(
+        matches!(ending, Ending::Exited { code: 0, .. }),
+        "{ending:?}"
+    );
+    assert_eq!(fits.kept.load(Ordering::Relaxed), 2);
+    for recorded in [21, 29, 30, 1_000] {
+        let full = Keeps::of_a_run(30, recorded);
+        let ending = run(outputs, Layers::new(0), &full).await;
+        assert!(
+            storage(&ending).contains("limits.artifacts_of_a_run"),
+            "{ending:?}"
+        );
+        assert_eq!(full.kept.load(Ordering::Relaxed), 0, "{recorded}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_an_attempt_whose_other_output_is_missing() {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let stage = "outputs: {a: a, b: b}, run: \"fake\\noutput=a:12345\"";
+    let ending = run(stage, Layers::new(0), &ledger).await;
+    assert!(matches!(ending, Ending::Rejected(_)), "{ending:?}");
+    assert_eq!(ledger.kept.load(Ordering::Relaxed), 0);
+}
