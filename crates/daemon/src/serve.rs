@@ -300,6 +300,7 @@ fn from_this_machine(address: SocketAddr) -> SocketAddr {
 /// This daemon among those on the database.
 struct Registered {
     id: DaemonId,
+    host: String,
     leased_at: Instant,
 }
 
@@ -308,11 +309,12 @@ async fn register(
     data: &DataDir,
     store: &Store,
 ) -> Result<Registered, ServeError> {
+    // Whoever holds the lock of a data folder is the only daemon on it: the ones before it are gone, and
+    // what they held can be taken over at once.
     let host = nix::unistd::gethostname().unwrap_or_default();
+    let host = format!("{}:{}", host.to_string_lossy(), data.path().display());
     let info = DaemonInfo {
-        // Whoever holds the lock of a data folder is the only daemon on it: the ones before it are
-        // gone, and what they held can be taken over at once.
-        host: format!("{}:{}", host.to_string_lossy(), data.path().display()),
+        host: host.clone(),
         pid: std::process::id(),
         version: version().to_owned(),
         alone_on_host: true,
@@ -320,7 +322,11 @@ async fn register(
     // Counted from before it is asked for: the lease may have begun any time since.
     let leased_at = Instant::now();
     let id = store.register_daemon(&info, config.lease.0).await?;
-    Ok(Registered { id, leased_at })
+    Ok(Registered {
+        id,
+        host,
+        leased_at,
+    })
 }
 
 /// Everything that makes things happen.
@@ -359,7 +365,7 @@ async fn engine(
             output_limit: config.limits.artifact.0,
             layers,
             // Of the data folder's only daemon.
-            scratch: blobs.incoming_of(&info.host).await?,
+            scratch: blobs.incoming_of(&daemon.host).await?,
         },
         capacity: ClaimCapacity {
             slots_total: config.parallelism,
