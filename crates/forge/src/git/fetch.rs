@@ -63,11 +63,11 @@ impl Mirror {
             watch: &watch,
             repository: &repository,
         };
-        let advertised = match url.path() {
+        let (advertised, refused) = match url.path() {
             Some(path) => {
                 let advertised = fetch.on_disk(&path)?;
-                fetch.bring(&advertised, || None)?;
-                advertised
+                let refused = fetch.bring(&advertised, || None)?;
+                (advertised, refused)
             }
             None => {
                 let watch = Arc::clone(&watch);
@@ -75,13 +75,13 @@ impl Mirror {
                 let session = Arc::new(session);
                 let list = session.list()?;
                 let advertised = Advertised::read(&url, &list, self.limits.refs)?;
-                transport::with(&session, list, || {
+                let refused = transport::with(&session, list, || {
                     fetch.bring(&advertised, || session.failure())
                 })?;
-                advertised
+                (advertised, refused)
             }
         };
-        heads(&repository, advertised)
+        heads(&repository, advertised, refused)
     }
 }
 
@@ -135,15 +135,16 @@ impl Fetch<'_> {
         Ok(advertised)
     }
 
-    /// Brings the objects, and moves the refs. `failure` is what is known better than libgit2 does.
+    /// Brings the objects, and moves the refs. `failure` is what is known better than libgit2 does. Returns
+    /// the branches that are not taken, with the reason.
     fn bring(
         &self,
         advertised: &Advertised,
         failure: impl Fn() -> Option<Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<BTreeMap<String, String>, Error> {
         let ours = local(self.repository)?;
         if ours == advertised.refs {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let mut options = self.options();
         let mut remote = self
@@ -155,7 +156,32 @@ impl Fetch<'_> {
             .map_err(|error| {
                 failure().unwrap_or_else(|| Error::of_remote(self.url, self.watch, &error))
             })?;
-        self.take_over(&ours, &advertised.refs)
+        let (taken, refused) = self.weigh(&advertised.refs)?;
+        self.take_over(&ours, &taken)?;
+        Ok(refused)
+    }
+
+    /// Leaves out what is too large to be read. It has no ref in the mirror either: libgit2 begins there, at
+    /// the next fetch, to say what is here already.
+    fn weigh(&self, advertised: &Refs) -> Result<(Refs, BTreeMap<String, String>), Error> {
+        let objects = Objects::of(self.repository)?;
+        let (mut taken, mut refused) = (Refs::new(), BTreeMap::new());
+        for (name, id) in advertised {
+            match (objects.peel(*id), name.strip_prefix(BRANCHES)) {
+                (Err(Error::TooLarge { what, why }), Some(branch)) => {
+                    let error = Error::TooLarge { what, why };
+                    refused.insert(branch.to_owned(), error.to_string());
+                }
+                (Err(Error::TooLarge { .. }), None) => {
+                    debug!(name, "a tag that is too large is left out");
+                }
+                (Err(error), _) => return Err(error),
+                (Ok(_), _) => {
+                    taken.insert(name.clone(), *id);
+                }
+            }
+        }
+        Ok((taken, refused))
     }
 
     fn take_over(&self, ours: &Refs, advertised: &Refs) -> Result<(), Error> {
@@ -217,30 +243,25 @@ fn local(repository: &Repository) -> Result<Refs, Error> {
     Ok(refs)
 }
 
-fn heads(repository: &Repository, advertised: Advertised) -> Result<Heads, Error> {
+fn heads(
+    repository: &Repository,
+    advertised: Advertised,
+    refused: BTreeMap<String, String>,
+) -> Result<Heads, Error> {
     let objects = Objects::of(repository)?;
     let mut heads = Heads {
         left_out: advertised.left_out,
+        refused,
         ..Heads::default()
     };
     for (name, id) in local(repository)? {
-        let branch = name.strip_prefix(BRANCHES);
-        let commit = match (objects.peel(id), branch) {
-            (Ok(Some(commit)), _) => CommitSha::of(commit),
-            (Err(Error::Exhausted { what, why }), _) => {
-                return Err(Error::Exhausted { what, why });
-            }
-            (Err(error), Some(branch)) => {
-                heads.refused.insert(branch.to_owned(), error.to_string());
-                continue;
-            }
-            // A tag may lead to a file or a tree, and then names nothing that could be run.
-            (Ok(None) | Err(_), _) => {
-                debug!(name, "a ref that leads to no commit is left out");
-                continue;
-            }
+        // A tag may lead to a file or a tree, and then names nothing that could be run.
+        let Some(commit) = objects.peel(id)? else {
+            debug!(name, "a ref that leads to no commit is left out");
+            continue;
         };
-        if let Some(branch) = branch {
+        let commit = CommitSha::of(commit);
+        if let Some(branch) = name.strip_prefix(BRANCHES) {
             heads.branches.insert(branch.to_owned(), commit);
         } else if let Some(tag) = name.strip_prefix(TAGS) {
             heads.tags.insert(tag.to_owned(), commit);

@@ -320,7 +320,7 @@ fn a_remote_that_sends_too_much_is_stopped() {
     let error = mirror
         .fetch(&remote.url(), None, &Cancel::default())
         .unwrap_err();
-    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    assert!(matches!(error, Error::Exhausted { .. }), "{error}");
     assert!(remote.fetch().is_ok(), "with room for it, it comes");
 }
 
