@@ -338,6 +338,7 @@ fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
     });
     Assignment {
         instance,
+        repo: Some(claim.pinned.repo),
         attempt: claim.attempt,
         fence: claim.fence,
         reference: claim.reference,

@@ -11,8 +11,8 @@ use trainyard_core::run::{AttemptRef, Run, RunFacts};
 use trainyard_core::stage::StageIndex;
 use trainyard_engine::assignment::Assignment;
 use trainyard_engine::supervisor::Surroundings;
-use trainyard_executor::Limits;
 use trainyard_executor::fake::Fake;
+use trainyard_executor::{Ceilings, Limits};
 use uuid::Uuid;
 
 /// The first attempt of the one stage of a file.
@@ -30,6 +30,7 @@ pub(crate) fn assignment(text: &str) -> Assignment {
     };
     Assignment {
         instance: InstanceId(Uuid::nil()),
+        repo: None,
         attempt: AttemptId(Uuid::nil()),
         fence: Fence(1),
         reference: AttemptRef {
@@ -47,6 +48,7 @@ pub(crate) fn surroundings() -> Surroundings<Fake> {
     Surroundings {
         executor: Fake::new(),
         limits: Limits::default(),
+        ceilings: Ceilings::default(),
         grace: Duration::from_secs(10),
         output_limit: 1 << 20,
         scratch: std::env::temp_dir(),

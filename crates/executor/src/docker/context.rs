@@ -141,13 +141,13 @@ impl Context {
 }
 
 impl Recipe {
-    fn open(&self) -> io::Result<Archive<BufReader<File>>> {
+    pub(super) fn open(&self) -> io::Result<Archive<BufReader<File>>> {
         let file = File::open(&self.source)?;
         Ok(Archive::new(BufReader::with_capacity(128 * 1024, file)))
     }
 
     /// A member's path within the context; `None` where it lies outside.
-    fn within(&self, path: &Path) -> Option<PathBuf> {
+    pub(super) fn within(&self, path: &Path) -> Option<PathBuf> {
         let path: PathBuf = path
             .strip_prefix("./")
             .unwrap_or(path)

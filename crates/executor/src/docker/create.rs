@@ -36,7 +36,8 @@ impl Engine {
         } else {
             None
         };
-        let body = convert::container(spec, &self.config, under_init)?;
+        let network = self.network(spec.repo).await?;
+        let body = convert::container(spec, &self.config, network, under_init)?;
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let layout = Layout::of(
             spec,
@@ -110,13 +111,16 @@ impl Engine {
                 }
             }
         }
-        let started = within(
-            LONG,
-            self.client
-                .start_container(container, None)
-                .at(Point::StartContainer),
-        )
-        .await;
+        let start = || {
+            let start = self.client.start_container(container, None);
+            within(LONG, start.at(Point::StartContainer))
+        };
+        let mut started = start().await;
+        if let Err(trouble) = &started
+            && self.mend_network(trouble).await?
+        {
+            started = start().await;
+        }
         match started {
             Ok(()) => Ok(()),
             Err(trouble) if self.config.init && trouble.text().contains(init::PATH) => {

@@ -16,6 +16,8 @@ pub(super) const SPEC: &str = "io.trainyard.spec";
 pub(super) const BUILD_INSTANCE: &str = "io.trainyard.build.instance";
 /// Which containers run under the init, and the version of what it writes.
 pub(super) const INIT: &str = "io.trainyard.init";
+/// The repo that an image was built for.
+pub(super) const BUILD_REPO: &str = "io.trainyard.build.repo";
 pub(super) const BUILD_CONTENT: &str = "io.trainyard.build.content";
 
 /// The labels of an attempt's container. Never a secret: whoever lists containers sees them.

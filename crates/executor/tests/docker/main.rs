@@ -15,6 +15,7 @@ mod init;
 mod isolation;
 mod layout;
 mod logs;
+mod networks;
 mod place;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
