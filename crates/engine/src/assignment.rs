@@ -8,12 +8,15 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_core::Timestamp;
 use trainyard_core::dag::Dag;
-use trainyard_core::id::{AttemptId, Fence, InstanceId};
-use trainyard_core::outcome::Reason;
+use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId};
+use trainyard_core::measure::{in_units, in_words};
+use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::{RenderedImage, RenderedStage, render};
 use trainyard_core::run::{AttemptRef, Run};
 use trainyard_core::stage::Stage;
-use trainyard_executor::{AttemptSpec, Handle, ImageRequest, InputSpec, Limits, LogCursor};
+use trainyard_executor::{
+    AttemptSpec, Ceilings, Handle, ImageRequest, InputSpec, Limits, LogCursor,
+};
 
 use crate::mask::Masker;
 
@@ -22,6 +25,8 @@ use crate::mask::Masker;
 pub struct Assignment {
     /// The installation.
     pub instance: InstanceId,
+    /// The repo of its DAG; `None` for a file run by hand.
+    pub repo: Option<RepoId>,
     /// The attempt.
     pub attempt: AttemptId,
     /// The claim's fence.
@@ -89,10 +94,17 @@ impl Assignment {
 
     /// The request for the stage's image.
     #[must_use]
-    pub fn image_request(&self, rendered: &RenderedStage, materials: &Materials) -> ImageRequest {
+    pub fn image_request(
+        &self,
+        rendered: &RenderedStage,
+        materials: &Materials,
+        defaults: &Limits,
+    ) -> ImageRequest {
         ImageRequest {
             image: rendered.image.clone(),
             source: materials.source.clone(),
+            repo: self.repo,
+            limits: self.limits(defaults),
         }
     }
 
@@ -106,10 +118,10 @@ impl Assignment {
         defaults: &Limits,
     ) -> AttemptSpec {
         let stage = self.stage();
-        let resources = &stage.resources;
         AttemptSpec {
             attempt: self.attempt,
             instance: self.instance,
+            repo: self.repo,
             run: self.run.facts.id,
             dag: self.run.facts.dag.clone(),
             stage: stage.name.clone(),
@@ -122,13 +134,52 @@ impl Assignment {
             source: materials.source.clone().filter(|_| stage.checkout),
             inputs: materials.inputs.clone(),
             outputs: !stage.outputs.is_empty() || stage.metrics.is_some(),
-            limits: Limits {
-                cpus: resources.cpus.or(defaults.cpus),
-                memory: resources.memory.or(defaults.memory),
-                shm: resources.shm.or(defaults.shm),
-                pids: resources.pids.or(defaults.pids),
-            },
+            limits: self.limits(defaults),
         }
+    }
+
+    /// The stage's limits: its own, and the operator's for what it does not say.
+    fn limits(&self, defaults: &Limits) -> Limits {
+        let resources = &self.stage().resources;
+        Limits {
+            cpus: resources.cpus.or(defaults.cpus),
+            memory: resources.memory.or(defaults.memory),
+            shm: resources.shm.or(defaults.shm),
+            pids: resources.pids.or(defaults.pids),
+        }
+    }
+
+    /// Why the stage may not have what it asks for; `None` where it may.
+    #[must_use]
+    pub fn beyond(&self, ceilings: &Ceilings) -> Option<Reason> {
+        let stage = self.stage();
+        let (asked, most) = (&stage.resources, &ceilings.limits);
+        let size = |name: &'static str, asked: Option<u64>, most: Option<u64>| {
+            let (asked, most) = asked.zip(most).filter(|(asked, most)| asked > most)?;
+            Some((name, in_units(asked), in_units(most)))
+        };
+        let cpus = asked.cpus.zip(most.cpus);
+        let pids = asked.pids.zip(most.pids);
+        let timeout = stage.timeout.zip(ceilings.timeout);
+        let (name, asked, most) = size("memory", asked.memory, most.memory)
+            .or_else(|| size("shm", asked.shm, most.shm))
+            .or_else(|| {
+                let (asked, most) = cpus.filter(|(asked, most)| asked > most)?;
+                Some(("cpus", asked.to_string(), most.to_string()))
+            })
+            .or_else(|| {
+                let (asked, most) = pids.filter(|(asked, most)| asked > most)?;
+                Some(("pids", asked.to_string(), most.to_string()))
+            })
+            .or_else(|| {
+                let (asked, most) = timeout.filter(|(asked, most)| asked > most)?;
+                Some(("timeout", in_words(asked), in_words(most)))
+            })?;
+        let message = format!(
+            "the stage asks for {name}: {asked}, and the operator's ceiling is {most}; ask for less, or raise \
+             stage.{name}_at_most in the daemon's configuration"
+        );
+        Some(Reason::new(ReasonCode::ContainerStart, message))
     }
 }
 

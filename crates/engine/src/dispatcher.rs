@@ -350,6 +350,7 @@ fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
     });
     Assignment {
         instance,
+        repo: Some(claim.pinned.repo),
         attempt: claim.attempt,
         fence: claim.fence,
         reference: claim.reference,

@@ -180,6 +180,7 @@ impl Local {
         self.take_in(&[Event::AttemptClaimed(reference)]);
         let assignment = Assignment {
             instance: self.options.instance,
+            repo: None,
             attempt: AttemptId(uuid::Uuid::now_v7()),
             fence: Fence(1),
             reference,

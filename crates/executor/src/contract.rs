@@ -25,12 +25,12 @@ use bytes::Bytes;
 use futures_util::Stream as FutureStream;
 use thiserror::Error as ThisError;
 use trainyard_core::Timestamp;
-use trainyard_core::id::{AttemptId, Fence};
+use trainyard_core::id::{AttemptId, Fence, RepoId};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 
-use crate::spec::{AttemptSpec, SpecHash};
+use crate::spec::{AttemptSpec, Limits, SpecHash};
 
 /// What runs attempts.
 pub trait Executor: Send + Sync {
@@ -169,12 +169,16 @@ pub struct Handle {
 }
 
 /// An image to make ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ImageRequest {
     /// By reference, or built.
     pub image: RenderedImage,
     /// A tar archive of the source tree, compressed by zstd or not; needed to build.
     pub source: Option<PathBuf>,
+    /// The repo that it is for: what is built belongs to it alone. `None` for a file run by hand.
+    pub repo: Option<RepoId>,
+    /// Limits of what a build runs.
+    pub limits: Limits,
 }
 
 /// An image that is ready.

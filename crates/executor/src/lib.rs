@@ -27,4 +27,4 @@ pub use contract::{
     Collected, CollectedKind, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
     LogCursor, LogFrame, LogStream, PreparedImage, Proof, Status, Stream,
 };
-pub use spec::{AttemptSpec, InputKind, InputSpec, Limits, SpecHash};
+pub use spec::{AttemptSpec, Ceilings, InputKind, InputSpec, Limits, SpecHash};

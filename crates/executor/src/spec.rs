@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
-use trainyard_core::id::{AttemptId, Fence, InstanceId, RunId};
+use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId, RunId};
 use trainyard_core::name::{DagName, InputName, StageName};
 use trainyard_core::render::RenderedCommand;
 
@@ -17,6 +18,9 @@ pub struct AttemptSpec {
     pub attempt: AttemptId,
     /// The installation that the container is labelled with.
     pub instance: InstanceId,
+    /// Its repo, whose network it is in; `None` for a file run by hand. No part of the [hash](Self::hash):
+    /// containers that an earlier version made are adopted.
+    pub repo: Option<RepoId>,
     /// Its run.
     pub run: RunId,
     /// Its DAG.
@@ -80,6 +84,15 @@ pub struct Limits {
     pub pids: Option<u32>,
 }
 
+/// The most that a stage may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ceilings {
+    /// Of its container; `None` is no ceiling.
+    pub limits: Limits,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+}
+
 /// A hash over what an attempt runs, to tell whether a container found is the one meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SpecHash(pub String);
@@ -140,6 +153,7 @@ pub(crate) mod tests {
         AttemptSpec {
             attempt: AttemptId(Uuid::from_u128(1)),
             instance: InstanceId(Uuid::from_u128(2)),
+            repo: Some(RepoId(Uuid::from_u128(4))),
             run: RunId(7),
             dag: DagName::new("churn").unwrap(),
             stage: StageName::new("train").unwrap(),

@@ -169,6 +169,8 @@ async fn memory_images_and_an_engine_without_answers_are_scripted_too() {
             pull: PullPolicy::IfMissing,
         },
         source: None,
+        repo: None,
+        limits: Default::default(),
     };
     let error = executor.prepare(&request, &|_| {}).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ImagePull);

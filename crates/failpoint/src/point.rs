@@ -171,6 +171,14 @@ points! {
     RemoveIdle = "docker.remove_idle",
     /// Containers are listed.
     ListContainers = "docker.list_containers",
+    /// A repo's network is looked for.
+    InspectNetwork = "docker.inspect_network",
+    /// A repo's network is made.
+    CreateNetwork = "docker.create_network",
+    /// Networks are listed.
+    ListNetworks = "docker.list_networks",
+    /// A network that nobody needs is removed.
+    RemoveNetwork = "docker.remove_network",
     /// The database beside `trainyard dev` is created.
     CreateCompanion = "docker.create_companion",
     /// It is started.

@@ -18,7 +18,9 @@ use trainyard_engine::assignment::{Adopted, Assignment, Materials};
 use trainyard_engine::clock::{self, Clock};
 use trainyard_engine::layers::Layers;
 use trainyard_engine::supervisor::{Line, Surroundings, supervise};
-use trainyard_executor::{Executor, Handle, InputKind, InputSpec, Limits, Listed, Status};
+use trainyard_executor::{
+    Ceilings, Executor, Handle, InputKind, InputSpec, Limits, Listed, Status,
+};
 use uuid::Uuid;
 
 use crate::docker::{Claim, Docker};
@@ -186,6 +188,7 @@ impl Daemon {
         let surroundings = Surroundings {
             executor: self.docker.under(Arc::clone(&claim)),
             limits: Limits::default(),
+            ceilings: Ceilings::default(),
             grace: GRACE,
             output_limit: 1 << 20,
             layers: Layers::new(0),
@@ -374,6 +377,7 @@ fn assignment(claimed: &Claimed) -> Assignment {
         log_cursor: left.cursor,
     });
     Assignment {
+        repo: None,
         instance: InstanceId(Uuid::from_u128(1)),
         attempt: claimed.attempt,
         fence: claimed.fence,

@@ -119,10 +119,11 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
             if !matches!(attempt.state, AttemptState::Running { .. }) || attempt.stop.is_some() {
                 return refuse("but it does not run, or is stopping");
             }
-            let Some(timeout) = timeout else {
-                return refuse("but its stage has no timeout");
+            let message = match timeout {
+                Some(timeout) => format!("it ran longer than its timeout of {}", in_words(timeout)),
+                // The operator has one for all, which is no part of the DAG.
+                None => "it ran longer than a stage may here (stage.timeout_at_most)".to_owned(),
             };
-            let message = format!("it ran longer than its timeout of {}", in_words(timeout));
             attempt.stop = Some((now, Reason::new(ReasonCode::StageTimeout, message)));
         }
         Event::AttemptFinished {

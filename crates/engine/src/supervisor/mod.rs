@@ -23,7 +23,8 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::{
-    AnyExecutor, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage, Status,
+    AnyExecutor, Ceilings, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage,
+    Status,
 };
 
 use self::endings::{ended, ending_of, fault_of, mask_ending, reason_of};
@@ -51,6 +52,8 @@ pub struct Surroundings<E = AnyExecutor> {
     pub executor: E,
     /// Limits for stages that set none.
     pub limits: Limits,
+    /// The most that stages may ask for.
+    pub ceilings: Ceilings,
     /// How long a program has between SIGTERM and SIGKILL.
     pub grace: Duration,
     /// The largest output that is kept, in bytes.
@@ -68,6 +71,7 @@ impl<E> Surroundings<E> {
         Surroundings {
             executor,
             limits: self.limits,
+            ceilings: self.ceilings,
             grace: self.grace,
             output_limit: self.output_limit,
             layers: self.layers.clone(),
@@ -218,15 +222,19 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             Ok(supplied) => supplied,
             Err(reason) => return Ok(self.without_supplies(reason).await),
         };
+        if let Some(reason) = self.assignment.beyond(&self.surroundings.ceilings) {
+            return Ok(Entry::Ended(ended(Ending::Rejected(reason))));
+        }
         let executor = &self.surroundings.executor;
-        let request = self.assignment.image_request(&rendered, &materials);
+        let limits = &self.surroundings.limits;
+        let request = self.assignment.image_request(&rendered, &materials, limits);
         let image = match self.prepare(&request, pump).await? {
             Ok(image) => image,
             Err(end) => return Ok(Entry::Ended(end)),
         };
-        let spec =
-            self.assignment
-                .spec(&rendered, &materials, &image.id, &self.surroundings.limits);
+        let spec = self
+            .assignment
+            .spec(&rendered, &materials, &image.id, limits);
         let handle = match self.patiently(|| executor.create(&spec)).await {
             Ok(handle) => handle,
             Err(end) => return Ok(Entry::Ended(end)),

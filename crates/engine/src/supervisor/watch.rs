@@ -372,7 +372,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     /// daemon's and the database's: where they do not agree, one of them was set, and the shorter time
     /// counts.
     fn times_out(&self, since: Option<Timestamp>) -> Option<Instant> {
-        let timeout = self.assignment.stage().timeout?;
+        let own = self.assignment.stage().timeout;
+        let timeout = own.or(self.surroundings.ceilings.timeout)?;
         let here = since.map(|since| (clock::now() - since).to_std().unwrap_or_default());
         let there = self
             .assignment

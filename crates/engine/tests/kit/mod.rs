@@ -12,8 +12,8 @@ use trainyard_core::stage::StageIndex;
 use trainyard_engine::assignment::Assignment;
 use trainyard_engine::layers::Layers;
 use trainyard_engine::supervisor::Surroundings;
-use trainyard_executor::Limits;
 use trainyard_executor::fake::Fake;
+use trainyard_executor::{Ceilings, Limits};
 use uuid::Uuid;
 
 /// The first attempt of the one stage of a file.
@@ -31,6 +31,7 @@ pub(crate) fn assignment(text: &str) -> Assignment {
     };
     Assignment {
         instance: InstanceId(Uuid::nil()),
+        repo: None,
         attempt: AttemptId(Uuid::nil()),
         fence: Fence(1),
         reference: AttemptRef {
@@ -48,6 +49,7 @@ pub(crate) fn surroundings() -> Surroundings<Fake> {
     Surroundings {
         executor: Fake::new(),
         limits: Limits::default(),
+        ceilings: Ceilings::default(),
         grace: Duration::from_secs(10),
         output_limit: 1 << 20,
         layers: Layers::new(0),

@@ -70,6 +70,7 @@ impl<S: Subject> Kit<S> {
         AttemptSpec {
             attempt: AttemptId(Uuid::now_v7()),
             instance: self.subject.instance(),
+            repo: None,
             run: RunId(1),
             dag: DagName::new("suite").expect("a valid name"),
             stage: StageName::new("stage").expect("a valid name"),

@@ -10,6 +10,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use super::errors::{SHORT, Trouble, within};
 use super::init;
+use super::networks::Subnets;
 use crate::contract::{Error, ErrorKind};
 
 /// The oldest API version of engines that are supported: Docker 20.10.
@@ -29,8 +30,13 @@ pub struct DockerConfig {
     pub host: Option<String>,
     /// The installation; containers and built images are labelled with it.
     pub instance: InstanceId,
-    /// The network of containers; the engine's default without it.
+    /// The network of all stages and builds. Without it each repo has one of its own, and what is run by
+    /// hand is in Docker's default one.
     pub network: Option<String>,
+    /// Whether the networks of repos have no way out.
+    pub internal: bool,
+    /// Addresses for the networks of repos where Docker has none left.
+    pub subnets: Subnets,
     /// Whether Trainyard's own init runs as the first process of each container: with it a container
     /// that is started twice runs its program once, and an end counts by the init's record of it. A
     /// missing program is then told by exit code 127 instead of an error at the start.
@@ -56,6 +62,8 @@ impl DockerConfig {
             host: None,
             instance,
             network: None,
+            internal: false,
+            subnets: Subnets::default(),
             init: !trainyard_init::PROGRAM.is_empty(),
             init_volume: init::usual_name(),
             log_size: 128 * 1024 * 1024,

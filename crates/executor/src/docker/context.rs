@@ -141,12 +141,12 @@ impl Context {
 }
 
 impl Recipe {
-    fn open(&self) -> io::Result<Archive<Source>> {
+    pub(super) fn open(&self) -> io::Result<Archive<Source>> {
         Ok(Archive::new(source::open(&self.source)?))
     }
 
     /// A member's path within the context; `None` where it lies outside.
-    fn within(&self, path: &Path) -> Option<PathBuf> {
+    pub(super) fn within(&self, path: &Path) -> Option<PathBuf> {
         let path: PathBuf = path
             .strip_prefix("./")
             .unwrap_or(path)

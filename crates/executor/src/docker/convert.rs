@@ -61,9 +61,10 @@ pub(super) struct UnderInit<'a> {
 pub(super) fn container(
     spec: &AttemptSpec,
     config: &DockerConfig,
+    network: Option<String>,
     under_init: Option<UnderInit<'_>>,
 ) -> Result<ContainerCreateBody, Error> {
-    let mut host = host(&spec.limits, config);
+    let mut host = host(&Bounds::of(&spec.limits, network), config);
     let mut first = FirstProcess::Program;
     let (entrypoint, cmd) = match under_init {
         None => program(spec.command.as_ref())?,
@@ -144,14 +145,62 @@ fn environment(spec: &AttemptSpec) -> Vec<String> {
         .collect()
 }
 
-fn host(limits: &Limits, config: &DockerConfig) -> HostConfig {
-    let bytes = |size: Option<u64>| size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+/// What holds for all that runs for a stage: its container, and the build of its image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bounds {
+    nano_cpus: Option<i64>,
+    memory: Option<i64>,
+    shm: Option<i64>,
+    pids: Option<i64>,
+    network: Option<String>,
+}
+
+impl Bounds {
+    pub(super) fn of(limits: &Limits, network: Option<String>) -> Self {
+        let bytes = |size: Option<u64>| size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+        Self {
+            nano_cpus: limits.cpus.map(nano_cpus),
+            memory: bytes(limits.memory),
+            shm: bytes(limits.shm),
+            pids: limits.pids.map(i64::from),
+            network,
+        }
+    }
+
+    /// As a part of the query of a build. Docker's API has no words there for a number of processes,
+    /// capabilities and new privileges: these are Docker's defaults.
+    pub(super) fn query(&self) -> String {
+        /// Docker's period of accounting, in microseconds.
+        const PERIOD: i64 = 100_000;
+        // The builder that the rules for Dockerfiles are made for.
+        let mut query = "version=1".to_owned();
+        let mut add = |name: &str, value: Option<i64>| {
+            if let Some(value) = value {
+                query.push_str(&format!("&{name}={value}"));
+            }
+        };
+        add("memory", self.memory);
+        add("memswap", self.memory);
+        add("shmsize", self.shm);
+        let quota = self.nano_cpus.map(|cpus| cpus / (1_000_000_000 / PERIOD));
+        add("cpuperiod", quota.map(|_| PERIOD));
+        add("cpuquota", quota.map(|quota| quota.max(1000)));
+        query
+    }
+
+    pub(super) fn network(&self) -> Option<&str> {
+        self.network.as_deref()
+    }
+}
+
+fn host(bounds: &Bounds, config: &DockerConfig) -> HostConfig {
+    let bounds = bounds.clone();
     HostConfig {
-        nano_cpus: limits.cpus.map(nano_cpus),
-        memory: bytes(limits.memory),
-        memory_swap: bytes(limits.memory),
-        shm_size: bytes(limits.shm),
-        pids_limit: limits.pids.map(i64::from),
+        nano_cpus: bounds.nano_cpus,
+        memory: bounds.memory,
+        memory_swap: bounds.memory,
+        shm_size: bounds.shm,
+        pids_limit: bounds.pids,
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
@@ -162,7 +211,7 @@ fn host(limits: &Limits, config: &DockerConfig) -> HostConfig {
         }),
         init: Some(false),
         readonly_paths: Some(READ_ONLY.map(str::to_owned).to_vec()),
-        network_mode: config.network.clone(),
+        network_mode: bounds.network,
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([
@@ -210,14 +259,13 @@ mod tests {
     fn created(command: Option<RenderedCommand>) -> ContainerCreateBody {
         let mut spec = spec();
         spec.command = command;
-        let mut config = DockerConfig::new(spec.instance);
-        config.network = Some("stages".to_owned());
+        let config = DockerConfig::new(spec.instance);
         let under_init = UnderInit {
             volume: "init",
             nonce: Nonce::new([0; 32]),
             default: vec!["/serve".to_owned()],
         };
-        container(&spec, &config, Some(under_init)).unwrap()
+        container(&spec, &config, Some("stages".to_owned()), Some(under_init)).unwrap()
     }
 
     #[test]
@@ -239,7 +287,9 @@ mod tests {
     #[test]
     fn no_limit_is_no_limit() {
         let spec = spec();
-        let host = host(&Limits::default(), &DockerConfig::new(spec.instance));
+        let bounds = Bounds::of(&Limits::default(), None);
+        assert_eq!(bounds.query(), "version=1");
+        let host = host(&bounds, &DockerConfig::new(spec.instance));
         assert_eq!(
             (
                 host.memory,
@@ -249,6 +299,16 @@ mod tests {
             ),
             (None, None, None, None)
         );
+    }
+
+    #[test]
+    fn class_15_a_build_has_the_limits_of_its_stage() {
+        let bounds = Bounds::of(&spec().limits, Some("stages".to_owned()));
+        assert_eq!(
+            bounds.query(),
+            "version=1&memory=67108864&memswap=67108864&shmsize=16777216&cpuperiod=100000&cpuquota=150000"
+        );
+        assert_eq!(bounds.network(), Some("stages"));
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl Engine {
         } else {
             None
         };
-        let body = convert::container(spec, &self.config, under_init)?;
+        let network = self.network(spec.repo).await?;
+        let body = convert::container(spec, &self.config, network, under_init)?;
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let as_root = self.images.runs_as_root(&spec.image);
         let created = within(
@@ -121,13 +122,16 @@ impl Engine {
                 }
             }
         }
-        let started = within(
-            LONG,
-            self.client
-                .start_container(container, None)
-                .at(Point::StartContainer),
-        )
-        .await;
+        let start = || {
+            let start = self.client.start_container(container, None);
+            within(LONG, start.at(Point::StartContainer))
+        };
+        let mut started = start().await;
+        if let Err(trouble) = &started
+            && self.mend_network(trouble).await?
+        {
+            started = start().await;
+        }
         match started {
             Ok(()) => Ok(()),
             Err(trouble) if self.config.init && trouble.text().contains(init::PATH) => {

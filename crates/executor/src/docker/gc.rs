@@ -65,6 +65,7 @@ impl Engine {
         wanted: &BTreeSet<String>,
     ) -> Result<Vec<BuildImage>, Error> {
         init::remove_old(&self.client, &self.config.init_volume, before).await?;
+        self.remove_idle_networks().await?;
         let mut removed = Vec::new();
         for image in self.build_images().await? {
             if image.created >= before || wanted.contains(&image.id) {

@@ -115,6 +115,11 @@ impl Images {
         self.known().of_late.retain(|_, (_, image)| image.id != id);
     }
 
+    /// What a name stands for is to be looked up again.
+    pub(super) fn forget_name(&self, reference: &str) {
+        self.known().of_late.remove(reference);
+    }
+
     /// What was seen of an image within the last moment.
     fn seen(&self, reference: &str) -> Option<PreparedImage> {
         let known = self.known();
@@ -153,12 +158,10 @@ impl Images {
 
     /// What an image runs in builds that start from it, as the last look at it said; `None` where that was
     /// long ago.
-    pub(super) fn triggers(&self, id: &str) -> Vec<String> {
+    pub(super) fn triggers(&self, id: &str) -> Option<Vec<String>> {
         let known = self.known();
         let facts = known.facts.get(id);
-        facts
-            .map(|facts| facts.on_build.clone())
-            .unwrap_or_default()
+        facts.map(|facts| facts.on_build.clone())
     }
 
     /// Makes the image of an earlier stage ready, as that stage was recorded to have used it.

@@ -20,6 +20,7 @@ mod context;
 mod convert;
 mod create;
 mod departed;
+mod dockerfile;
 mod dockerignore;
 mod errors;
 mod gc;
@@ -28,6 +29,7 @@ mod init;
 mod labels;
 mod layout;
 mod logs;
+mod networks;
 mod proof;
 mod status;
 mod written;
@@ -47,6 +49,7 @@ use trainyard_failpoint::{Effect as _, Point};
 pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
 pub use self::gc::BuildImage;
+pub use self::networks::Subnets;
 
 use self::build::Builds;
 use self::context::Recipe;
@@ -54,6 +57,7 @@ use self::departed::Departed;
 use self::errors::{SHORT, within};
 use self::image::Images;
 use self::init::InitVolume;
+use self::networks::Networks;
 use self::proof::Ends;
 use crate::contract::{
     Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
@@ -75,6 +79,7 @@ struct Engine {
     departed: Departed,
     images: Images,
     builds: Builds,
+    networks: Networks,
     init: InitVolume,
     ends: Arc<Ends>,
 }
@@ -110,6 +115,7 @@ impl Docker {
             departed: Departed::default(),
             images: Images::default(),
             builds: Builds::default(),
+            networks: Networks::default(),
             init,
             ends: Arc::default(),
         };
@@ -193,7 +199,7 @@ impl Executor for Docker {
                     args: args.clone(),
                     target: target.clone(),
                 };
-                engine.build(recipe, progress).await
+                engine.build(recipe, request, progress).await
             }
         }
     }

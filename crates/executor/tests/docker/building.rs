@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use trainyard_core::id::RepoId;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
-use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, PreparedImage};
+use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, Limits, PreparedImage};
 use uuid::Uuid;
 
 use crate::place::{Containers, client, script, tree};
@@ -37,7 +38,17 @@ async fn build_told(
     args: &BTreeMap<String, String>,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<PreparedImage, Error> {
-    let request = ImageRequest {
+    let request = request(kit, files, args);
+    executor.prepare(&request, progress).await
+}
+
+/// A request to build the root of a tree of files, for nobody in particular and without limits.
+pub(crate) fn request(
+    kit: &Kit<Containers>,
+    files: &[(&str, &str)],
+    args: &BTreeMap<String, String>,
+) -> ImageRequest {
+    ImageRequest {
         image: RenderedImage::Build {
             context: RelativePath::new(".").unwrap(),
             dockerfile: RelativePath::new("Dockerfile").unwrap(),
@@ -45,8 +56,9 @@ async fn build_told(
             target: None,
         },
         source: Some(tree(&kit.place(&Uuid::now_v7().to_string()), files)),
-    };
-    executor.prepare(&request, progress).await
+        repo: None,
+        limits: Limits::default(),
+    }
 }
 
 /// A Dockerfile that no other test has, so that nothing is cached.
@@ -195,7 +207,8 @@ async fn a_build_that_is_given_up_ends_and_has_said_what_it_did_so_far() {
 
 #[tokio::test]
 async fn a_wrong_dockerfile_and_an_unknown_base_are_told_in_words() {
-    check(Containers::new().await, |kit| async move {
+    let containers = Containers::with_registries("public,localhost:1").await;
+    check(containers, |kit| async move {
         let executor = kit.subject.make().await;
         let error = build(&executor, &kit, &[("Dockerfile", "FROMM x\n")])
             .await
@@ -265,6 +278,149 @@ async fn built_images_are_listed_and_removed_unless_a_container_uses_them() {
             .unwrap();
         assert_eq!(ids(&removed), [used.id]);
         assert_eq!(executor.build_images().await, Ok(vec![]));
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_14_a_build_does_not_make_docker_ask_an_address_for_it() {
+    check(Containers::new().await, |kit| async move {
+        let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = service.local_addr().unwrap().port();
+        service.set_nonblocking(true).unwrap();
+        let executor = kit.subject.make().await;
+        let trigger = dockerfile(&format!("ONBUILD RUN true\n# {port}\n"));
+        let with_trigger = build(&executor, &kit, &[("Dockerfile", &trigger)]).await;
+        // A base that says it for the build is made behind our back.
+        let evil = made_with_trigger(&format!("ADD http://127.0.0.1:{port}/x /y")).await;
+        for dockerfile in [
+            dockerfile(&format!("ADD http://127.0.0.1:{port}/x /y")),
+            dockerfile(&format!("ARG U=http://127.0.0.1:{port}/x\nADD $U /y")),
+            dockerfile(&format!("ONBUILD ADD http://127.0.0.1:{port}/x /y")),
+            format!("FROM 127.0.0.1:{port}/x"),
+            dockerfile(&format!("COPY --from=127.0.0.1:{port}/x /a /b")),
+            format!("FROM {evil}"),
+        ] {
+            let error = build(&executor, &kit, &[("Dockerfile", &dockerfile)])
+                .await
+                .unwrap_err();
+            assert!(!error.is_transient(), "{dockerfile}: {error}");
+        }
+        let asked = service.accept().unwrap_err();
+        assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock);
+        remove(&with_trigger.unwrap()).await;
+        let options = bollard::query_parameters::RemoveImageOptionsBuilder::default().build();
+        client()
+            .remove_image(&evil, Some(options), None)
+            .await
+            .unwrap();
+        kit
+    })
+    .await;
+}
+
+/// An image that somebody else made, with a trigger for builds that start from it.
+async fn made_with_trigger(trigger: &str) -> String {
+    let name = format!("trainyard-test/trigger:{}", Uuid::now_v7());
+    let (repo, tag) = name.split_once(':').unwrap();
+    let body = bollard::models::ContainerCreateBody {
+        image: Some(crate::place::IMAGE.to_owned()),
+        cmd: Some(vec!["true".to_owned()]),
+        ..Default::default()
+    };
+    let none = None::<bollard::query_parameters::CreateContainerOptions>;
+    let made = client().create_container(none, body).await.unwrap();
+    let options = bollard::query_parameters::CommitContainerOptionsBuilder::default()
+        .container(&made.id)
+        .repo(repo)
+        .tag(tag)
+        .changes(&format!("ONBUILD {trigger}"))
+        .build();
+    let config = bollard::models::ContainerConfig::default();
+    client().commit_container(options, config).await.unwrap();
+    let options = bollard::query_parameters::RemoveContainerOptionsBuilder::default().build();
+    client()
+        .remove_container(&made.id, Some(options))
+        .await
+        .unwrap();
+    name
+}
+
+#[tokio::test]
+async fn class_17_a_build_starts_from_no_image_by_the_beginning_of_its_id() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let secret = build(
+            &executor,
+            &kit,
+            &[("Dockerfile", &dockerfile("")), ("a", "1")],
+        )
+        .await
+        .unwrap();
+        let hex = secret.id.strip_prefix("sha256:").unwrap();
+        for name in [&hex[..4], &hex[..12], hex, &secret.id] {
+            for text in [
+                format!("FROM {name}"),
+                dockerfile(&format!("COPY --from={name} / /x")),
+            ] {
+                let built = build(&executor, &kit, &[("Dockerfile", &text)]).await;
+                // A short one may be a number, which is a stage that there is not.
+                let error = built.unwrap_err();
+                assert_eq!(error.kind, ErrorKind::ImageBuild, "{text}: {error}");
+            }
+        }
+        remove(&secret).await;
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_17_equal_content_of_two_repos_is_two_images() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let dockerfile = dockerfile("");
+        let files = [("Dockerfile", &*dockerfile)];
+        let mut images = Vec::new();
+        for _ in 0..2 {
+            let mut request = request(&kit, &files, &BTreeMap::new());
+            request.repo = Some(RepoId(Uuid::now_v7()));
+            images.push(executor.prepare(&request, &|_| {}).await.unwrap());
+        }
+        assert_ne!(images[0].id, images[1].id);
+        for image in &images {
+            remove(image).await;
+        }
+        crate::networks::remove_all(&kit).await;
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_15_a_build_is_under_the_limits_of_its_stage() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let ask = "RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; \
+                   df -k /dev/shm | tail -1; true\n";
+        // tail keeps a line without an end in memory.
+        let eat = "RUN tail /dev/zero\n";
+        let said = Mutex::new(Vec::new());
+        let say = |line: String| said.lock().unwrap().push(line);
+        let mut wanted = request(&kit, &[("Dockerfile", &dockerfile(ask))], &BTreeMap::new());
+        wanted.limits.memory = Some(3 << 30);
+        wanted.limits.shm = Some(8 << 20);
+        let image = executor.prepare(&wanted, &say).await.unwrap();
+        let said = said.into_inner().unwrap();
+        assert!(said.contains(&(3u64 << 30).to_string()), "beyond 2 GiB: {said:?}");
+        assert!(said.iter().any(|line| line.contains(" 8192 ")), "{said:?}");
+        let mut wanted = request(&kit, &[("Dockerfile", &dockerfile(eat))], &BTreeMap::new());
+        wanted.limits.memory = Some(32 << 20);
+        let error = executor.prepare(&wanted, &|_| {}).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ImageBuild);
+        assert!(error.message.contains("137"), "it was killed: {error}");
+        remove(&image).await;
         kit
     })
     .await;

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::PullPolicy;
 use trainyard_executor::conformance::Subject;
-use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, PreparedImage};
+use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, Limits, PreparedImage};
 
 use crate::place::{Containers, IMAGE};
 
@@ -23,6 +23,8 @@ async fn prepare_with(
             pull,
         },
         source: None,
+        repo: None,
+        limits: Limits::default(),
     };
     let executor = containers.make().await;
     executor.prepare(&request, &|_| {}).await
@@ -142,6 +144,8 @@ async fn a_stage_may_use_the_image_of_an_earlier_one_by_its_id() {
             pull: PullPolicy::Always,
         },
         source: None,
+        repo: None,
+        limits: Limits::default(),
     };
     let found = executor.prepare(&request(&id), &|_| {}).await.unwrap();
     assert_eq!(found.id, id);

@@ -16,6 +16,7 @@ mod init;
 mod isolation;
 mod layout;
 mod logs;
+mod networks;
 mod place;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

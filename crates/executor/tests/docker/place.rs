@@ -47,6 +47,13 @@ impl Containers {
         containers
     }
 
+    /// Where all stages and builds are in a given network.
+    pub(crate) async fn with_network(network: &str) -> Self {
+        let mut containers = Self::new().await;
+        containers.0.network = Some(network.to_owned());
+        containers
+    }
+
     /// Where images may come from these registries only.
     pub(crate) async fn with_registries(registries: &str) -> Self {
         let mut containers = Self::new().await;

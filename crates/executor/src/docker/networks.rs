@@ -1,0 +1,366 @@
+//! A network of its own for each repo: its stages and builds reach each other and the outside, and those
+//! of other repos do not reach them, nor they these.
+//!
+//! A network is made when it is first needed, found again by its name, and removed once no container has
+//! needed it for a while. Docker gives each an address range of its own while it has any left, and Trainyard
+//! one of the operator's ranges after that.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::{
+    InspectNetworkOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+};
+use sha2::{Digest, Sha256};
+use tracing::{debug, info};
+use trainyard_core::id::RepoId;
+use trainyard_failpoint::{Effect as _, Point};
+
+use super::Engine;
+use super::errors::{LONG, SHORT, Trouble, within};
+use crate::contract::{Error, ErrorKind};
+
+/// The labels of networks.
+const INSTANCE: &str = "io.trainyard.network.instance";
+const REPO: &str = "io.trainyard.network.repo";
+
+/// How the bridges of all networks of Trainyard begin, so that a rule of the host's firewall can name them.
+const BRIDGE: &str = "ty-";
+
+/// The size of a range of the operator's that a network gets: 1,022 containers.
+const PREFIX: u8 = 22;
+
+/// A network that was needed so lately is not removed.
+const LATELY: Duration = Duration::from_secs(10 * 60);
+
+/// Networks that this process has seen, with when they were needed last.
+#[derive(Debug, Default)]
+pub(super) struct Networks {
+    needed: Mutex<HashMap<String, (RepoId, Instant)>>,
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Networks {
+    fn with<T>(&self, act: impl FnOnce(&mut HashMap<String, (RepoId, Instant)>) -> T) -> T {
+        act(&mut self.needed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a network is known to be there; then it is needed now.
+    fn is_there(&self, name: &str) -> bool {
+        self.with(|needed| {
+            needed
+                .get_mut(name)
+                .map(|(_, at)| *at = Instant::now())
+                .is_some()
+        })
+    }
+
+    fn is_needed(&self, name: &str) -> bool {
+        self.with(|needed| {
+            needed
+                .get(name)
+                .is_some_and(|(_, at)| at.elapsed() < LATELY)
+        })
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        self.with(|needed| {
+            needed.remove(name);
+        });
+    }
+}
+
+/// Addresses that networks are made from where Docker has no more of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subnets {
+    first: Ipv4Addr,
+    prefix: u8,
+}
+
+impl Default for Subnets {
+    fn default() -> Self {
+        Self {
+            first: Ipv4Addr::new(10, 201, 0, 0),
+            prefix: 16,
+        }
+    }
+}
+
+impl FromStr for Subnets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = || {
+            format!(
+                "`{text}` is not a range of addresses: write it as 10.201.0.0/16, between /8 and /{PREFIX}"
+            )
+        };
+        let (first, prefix) = text.trim().split_once('/').ok_or_else(fault)?;
+        let first: Ipv4Addr = first.parse().map_err(|_| fault())?;
+        let prefix: u8 = prefix.parse().map_err(|_| fault())?;
+        if !(8..=PREFIX).contains(&prefix) || first.to_bits() << prefix != 0 {
+            return Err(fault());
+        }
+        Ok(Self { first, prefix })
+    }
+}
+
+impl std::fmt::Display for Subnets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.first, self.prefix)
+    }
+}
+
+impl Subnets {
+    /// The parts of the range, each of the size of one network.
+    fn each(self) -> impl Iterator<Item = String> {
+        let count = 1u32 << (PREFIX - self.prefix);
+        (0..count).map(move |place| {
+            let first = self.first.to_bits() + (place << (32 - PREFIX));
+            format!("{}/{PREFIX}", Ipv4Addr::from_bits(first))
+        })
+    }
+}
+
+impl Engine {
+    /// The network of a repo's stages and builds; `None` is Docker's default one.
+    pub(super) async fn network(&self, repo: Option<RepoId>) -> Result<Option<String>, Error> {
+        if let Some(given) = &self.config.network {
+            return Ok(Some(given.clone()));
+        }
+        let Some(repo) = repo else {
+            return Ok(None);
+        };
+        let name = self.network_name(repo);
+        if self.networks.is_there(&name) {
+            return Ok(Some(name));
+        }
+        let _turn = self.networks.making.lock().await;
+        if !self.networks.is_there(&name) {
+            if !self.has_network(&name).await? {
+                self.make_network(&name, repo).await?;
+            }
+            self.networks
+                .with(|needed| needed.insert(name.clone(), (repo, Instant::now())));
+        }
+        Ok(Some(name))
+    }
+
+    fn network_name(&self, repo: RepoId) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.config.instance.0.as_bytes());
+        hasher.update(repo.0.as_bytes());
+        hasher.update([u8::from(self.config.internal)]);
+        let hash = hex::encode(hasher.finalize());
+        format!("trainyard-{}", &hash[..16])
+    }
+
+    /// Whether Docker has the network. One of this name that is somebody else's is not used.
+    async fn has_network(&self, name: &str) -> Result<bool, Error> {
+        let options = InspectNetworkOptionsBuilder::default().build();
+        let found = within(
+            SHORT,
+            self.client
+                .inspect_network(name, Some(options))
+                .at(Point::InspectNetwork),
+        )
+        .await;
+        match found {
+            Ok(found) => {
+                let labels = found.labels.unwrap_or_default();
+                if labels.get(INSTANCE) == Some(&self.config.instance.to_string()) {
+                    return Ok(true);
+                }
+                let message = format!(
+                    "a Docker network named {name} exists that this installation did not make; remove it with \
+                     `docker network rm {name}`"
+                );
+                Err(Error::new(ErrorKind::Engine, message))
+            }
+            Err(trouble) if trouble.status() == Some(404) => Ok(false),
+            Err(trouble) => Err(trouble.into_error("look for a network")),
+        }
+    }
+
+    /// Makes the network again that Docker did not find when it started a container; whether it was one of
+    /// ours. Another daemon may have removed it just before the container was created.
+    pub(super) async fn mend_network(&self, trouble: &Trouble) -> Result<bool, Error> {
+        if trouble.status() != Some(404) || !trouble.text().contains("network ") {
+            return Ok(false);
+        }
+        let known = self.networks.with(|needed| {
+            let found = needed
+                .iter()
+                .find(|(name, _)| trouble.text().contains(*name));
+            found.map(|(name, (repo, _))| (name.clone(), *repo))
+        });
+        let Some((name, repo)) = known else {
+            return Ok(false);
+        };
+        let _turn = self.networks.making.lock().await;
+        if !self.has_network(&name).await? {
+            self.make_network(&name, repo).await?;
+        }
+        Ok(true)
+    }
+
+    async fn make_network(&self, name: &str, repo: RepoId) -> Result<(), Error> {
+        let trouble = match self.try_network(name, repo, None).await {
+            Ok(()) => return Ok(()),
+            Err(trouble) => trouble,
+        };
+        if !is_exhausted(&trouble) {
+            // Another daemon may have made it meanwhile: the name of its bridge is taken then.
+            return match self.has_network(name).await {
+                Ok(true) => Ok(()),
+                _ => Err(trouble.into_error("make a network")),
+            };
+        }
+        if self.remove_idle_networks().await? > 0
+            && self.try_network(name, repo, None).await.is_ok()
+        {
+            return Ok(());
+        }
+        for subnet in self.config.subnets.each() {
+            match self.try_network(name, repo, Some(subnet)).await {
+                Ok(()) => return Ok(()),
+                Err(trouble) if trouble.text().contains("overlaps") => {}
+                Err(trouble) => return Err(trouble.into_error("make a network")),
+            }
+        }
+        let message = format!(
+            "Docker has no addresses left for another repo's network, and {} has none either; remove networks \
+             that are not used (`docker network prune`), or set docker.subnets to a larger range",
+            self.config.subnets
+        );
+        Err(Error::new(ErrorKind::Engine, message))
+    }
+
+    async fn try_network(
+        &self,
+        name: &str,
+        repo: RepoId,
+        subnet: Option<String>,
+    ) -> Result<(), Trouble> {
+        let hash = name.rsplit('-').next().unwrap_or(name);
+        // An interface's name has at most 15 characters.
+        let bridge = format!("{BRIDGE}{}", hash.get(..12).unwrap_or(hash));
+        let text = |name: &str, value: String| (name.to_owned(), value);
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            internal: Some(self.config.internal),
+            attachable: Some(false),
+            ipam: subnet.map(|subnet| Ipam {
+                config: Some(vec![IpamConfig {
+                    subnet: Some(subnet),
+                    ..IpamConfig::default()
+                }]),
+                ..Ipam::default()
+            }),
+            options: Some(HashMap::from([text(
+                "com.docker.network.bridge.name",
+                bridge,
+            )])),
+            labels: Some(HashMap::from([
+                text(INSTANCE, self.config.instance.to_string()),
+                text(REPO, repo.to_string()),
+            ])),
+            ..NetworkCreateRequest::default()
+        };
+        let made = self.client.create_network(request).at(Point::CreateNetwork);
+        within(LONG, made).await?;
+        info!(network = name, repo = %repo, "made the network of a repo");
+        Ok(())
+    }
+
+    /// Removes the networks of this installation that no container is in and that were not needed lately;
+    /// how many.
+    pub(super) async fn remove_idle_networks(&self) -> Result<usize, Error> {
+        let label = format!("{INSTANCE}={}", self.config.instance);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListNetworksOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let listed = within(
+            LONG,
+            self.client
+                .list_networks(Some(options))
+                .at(Point::ListNetworks),
+        )
+        .await
+        .map_err(|trouble| trouble.into_error("list networks"))?;
+        let mut removed = 0;
+        for name in listed.into_iter().filter_map(|network| network.name) {
+            if self.networks.is_needed(&name) || self.is_used(&name).await? {
+                continue;
+            }
+            self.networks.forget(&name);
+            let gone = within(
+                LONG,
+                self.client.remove_network(&name).at(Point::RemoveNetwork),
+            );
+            match gone.await {
+                Ok(()) => removed += 1,
+                Err(trouble) if trouble.status() == Some(404) => {}
+                // A container came in between.
+                Err(trouble) if trouble.status() == Some(403) => {
+                    debug!(
+                        network = name,
+                        trouble = trouble.text(),
+                        "a network is in use"
+                    );
+                }
+                Err(trouble) => return Err(trouble.into_error("remove a network")),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Whether a container is in the network, running or not.
+    async fn is_used(&self, network: &str) -> Result<bool, Error> {
+        let filters = HashMap::from([("network".to_owned(), vec![network.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .limit(1)
+            .filters(&filters)
+            .build();
+        let listed = self.client.list_containers(Some(options));
+        let listed = within(SHORT, listed.at(Point::ListContainers)).await;
+        let listed = listed.map_err(|trouble| trouble.into_error("list containers"))?;
+        Ok(!listed.is_empty())
+    }
+}
+
+/// Whether Docker has no more ranges of addresses of its own.
+fn is_exhausted(trouble: &Trouble) -> bool {
+    trouble.text().contains("non-overlapping")
+        || trouble.text().contains("predefined address pools")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_into_networks() {
+        let subnets: Subnets = "10.201.0.0/16".parse().unwrap();
+        let all: Vec<String> = subnets.each().collect();
+        assert_eq!(all.len(), 64);
+        assert_eq!((&*all[1], &*all[63]), ("10.201.4.0/22", "10.201.252.0/22"));
+        assert_eq!(subnets, Subnets::default());
+        for wrong in [
+            "10.201.0.0",
+            "10.201.0.1/16",
+            "10.0.0.0/4",
+            "10.0.0.0/24",
+            "x/16",
+        ] {
+            assert!(wrong.parse::<Subnets>().is_err(), "{wrong}");
+        }
+    }
+}
