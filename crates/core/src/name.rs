@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::text::without_nul;
+use crate::text::{shortened, without_nul};
 
 /// Why a text is not a name of the wanted kind. `Display` says the rule that it broke.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a valid {kind}: {rule}", without_nul(.text))]
+#[error("`{}` is not a valid {kind}: {rule}", without_nul(shortened(.text).to_string()))]
 pub struct NameError {
     /// What kind of name was wanted, in words: `stage name`.
     pub kind: &'static str,

@@ -6,6 +6,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::name::ParamName;
+use crate::text::{listed, shortened};
 
 /// The longest text that a parameter may hold, in bytes: stages get it in their environment, which
 /// the kernel bounds.
@@ -83,16 +84,16 @@ impl ParamKind {
             Self::String { .. } => ParamValue::String(text.to_owned()),
             Self::Integer { .. } => ParamValue::Integer(
                 text.parse()
-                    .map_err(|_| format!("must be an integer, not `{text}`"))?,
+                    .map_err(|_| format!("must be an integer, not `{}`", shortened(text)))?,
             ),
             Self::Number { .. } => ParamValue::Number(
                 text.parse()
-                    .map_err(|_| format!("must be a number, not `{text}`"))?,
+                    .map_err(|_| format!("must be a number, not `{}`", shortened(text)))?,
             ),
             Self::Boolean => match text {
                 "true" => ParamValue::Boolean(true),
                 "false" => ParamValue::Boolean(false),
-                _ => return Err(format!("must be true or false, not `{text}`")),
+                _ => return Err(format!("must be true or false, not `{}`", shortened(text))),
             },
         };
         self.check(value)
@@ -116,8 +117,9 @@ impl ParamKind {
                     Ok(ParamValue::String(text))
                 } else {
                     Err(format!(
-                        "must be one of {}, not `{text}`",
-                        choices.join(", ")
+                        "must be one of {}, not `{}`",
+                        listed(choices.iter().map(String::as_str)),
+                        shortened(&text)
                     ))
                 }
             }
@@ -136,7 +138,11 @@ impl ParamKind {
                 within(number as f64, *minimum, *maximum).map(ParamValue::Number)
             }
             (Self::Boolean, ParamValue::Boolean(truth)) => Ok(ParamValue::Boolean(truth)),
-            (kind, other) => Err(format!("must be of type {}, not `{other}`", kind.word())),
+            (kind, other) => Err(format!(
+                "must be of type {}, not `{}`",
+                kind.word(),
+                shortened(&other.to_string())
+            )),
         }
     }
 }
@@ -202,14 +208,14 @@ pub fn resolve(
         .keys()
         .filter(|name| !declared.contains_key(name.as_str()))
     {
-        let known: Vec<&str> = declared.keys().map(ParamName::as_str).collect();
-        let problem = if known.is_empty() {
+        let problem = if declared.is_empty() {
             "is not declared; the DAG has no parameters".to_owned()
         } else {
-            format!("is not declared; the DAG has {}", known.join(", "))
+            let known = listed(declared.keys().map(ParamName::as_str));
+            format!("is not declared; the DAG has {known}")
         };
         faults.push(ParamFault {
-            name: name.clone(),
+            name: shortened(name).to_string(),
             problem,
         });
     }

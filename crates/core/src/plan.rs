@@ -195,7 +195,7 @@ impl Planner<'_> {
         }
         if let Some(condition) = &self.dag.stage(index).condition {
             let ended = |stage: StageIndex| self.ends[stage.0].as_ref().map(|end| end.outcome);
-            match condition.holds(&self.run.facts_before(self.dag, index, ended)) {
+            match condition.holds(&self.run.facts_for(self.dag, index, condition, ended)) {
                 Ok(true) => {}
                 Ok(false) => {
                     let message = format!("its condition does not hold: {}", condition.source());

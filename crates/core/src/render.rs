@@ -126,20 +126,8 @@ pub fn render(
 
 /// The image of an earlier stage, where a template is that and nothing else.
 fn image_of_stage<'a>(template: &Template, facts: &'a Facts) -> Option<&'a str> {
-    let expression: String = template
-        .sole_expression()?
-        .chars()
-        .filter(|c| !c.is_ascii_whitespace())
-        .collect();
-    let is_of = |name: &str| {
-        [
-            format!("stages.{name}.image"),
-            format!("stages['{name}'].image"),
-            format!("stages[\"{name}\"].image"),
-        ]
-        .contains(&expression)
-    };
-    let (_, stage) = facts.stages.iter().find(|(name, _)| is_of(name.as_str()))?;
+    let named = template.stage_of_image()?;
+    let (_, stage) = (facts.stages.iter()).find(|(name, _)| name.as_str() == named)?;
     stage.image.as_deref()
 }
 

@@ -1,12 +1,12 @@
 //! The state of one run: plain data, changed only by [`crate::transition::apply`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::Timestamp;
 use crate::cause::Again;
 use crate::dag::Dag;
-use crate::expression::{Facts, StageFacts};
+use crate::expression::{Condition, Facts, StageFacts};
 use crate::id::RunId;
 use crate::name::{DagName, MetricName, ParamName, RepoName, StageName};
 use crate::outcome::{Outcome, Reason, ReasonCode};
@@ -290,38 +290,43 @@ impl Run {
         self.stages.get(attempt.stage.0)?.attempts.get(place)
     }
 
-    /// What expressions are evaluated over: the run's facts and the stages that ended.
-    #[must_use]
-    pub fn expression_facts(&self, dag: &Dag) -> Facts {
-        self.facts_with(dag, dag.indices(), |index| self.stages[index.0].outcome())
-    }
-
-    /// The same for the expressions of one stage: of the stages only those before it, which have
-    /// ended when it is its turn. So an answer never hangs on what else happened to end.
+    /// What the templates of one stage are evaluated over.
     #[must_use]
     pub fn expression_facts_of(&self, dag: &Dag, stage: StageIndex) -> Facts {
-        self.facts_before(dag, stage, |index| self.stages[index.0].outcome())
+        let mut wanted = BTreeSet::new();
+        for template in dag.stage(stage).templates() {
+            template.add_stages(&mut wanted);
+        }
+        self.facts_with(dag, stage, &wanted, |index| self.stages[index.0].outcome())
     }
 
-    /// As [`Run::expression_facts_of`], with outcomes that are decided but not applied yet.
-    pub(crate) fn facts_before(
+    /// What the condition of one stage is evaluated over, with outcomes that are decided but not applied yet.
+    pub(crate) fn facts_for(
         &self,
         dag: &Dag,
         stage: StageIndex,
+        condition: &Condition,
         outcome: impl Fn(StageIndex) -> Option<Outcome>,
     ) -> Facts {
-        let mut before = dag.with_ancestors(stage);
-        before.remove(&stage);
-        self.facts_with(dag, before, outcome)
+        let mut wanted = BTreeSet::new();
+        condition.add_stages(&mut wanted);
+        self.facts_with(dag, stage, &wanted, outcome)
     }
 
+    /// Of the stages only those that are asked for and come before this one, which have ended when it is its
+    /// turn. So an answer never hangs on what else happened to end, and costs no more than what it is about.
     fn facts_with(
         &self,
         dag: &Dag,
-        stages: impl IntoIterator<Item = StageIndex>,
+        stage: StageIndex,
+        wanted: &BTreeSet<&str>,
         outcome: impl Fn(StageIndex) -> Option<Outcome>,
     ) -> Facts {
-        let stages = stages.into_iter().filter_map(|index| {
+        let before = wanted
+            .iter()
+            .filter_map(|name| dag.index_of(name))
+            .filter(|index| dag.comes_before(*index, stage));
+        let stages = before.filter_map(|index| {
             let stage = &self.stages[index.0];
             let facts = StageFacts {
                 outcome: outcome(index)?,

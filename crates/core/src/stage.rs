@@ -52,6 +52,25 @@ pub struct Stage {
     pub pools: BTreeMap<PoolName, u32>,
 }
 
+impl Stage {
+    /// All its texts that may hold expressions.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        let (image, args) = match &self.image {
+            ImageSource::Reference { image, .. } => (Some(image), None),
+            ImageSource::Build(build) => (None, Some(build.args.values())),
+        };
+        let items = match &self.command {
+            Some(Command::Exec(items)) => items.as_slice(),
+            Some(Command::Script(_)) | None => &[],
+        };
+        self.env
+            .values()
+            .chain(image)
+            .chain(args.into_iter().flatten())
+            .chain(items)
+    }
+}
+
 /// When a stage runs, seen from how the stages that it needs ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunOn {

@@ -1,5 +1,7 @@
 //! Text from outside, on its way into a message.
 
+use std::fmt;
+
 /// The text with each NUL written as `\0`: Postgres keeps no NUL, so what quotes one could not be
 /// recorded. Other control characters stay, for whoever shows the text to deal with.
 #[must_use]
@@ -10,6 +12,45 @@ pub fn without_nul(text: impl Into<String>) -> String {
     } else {
         text
     }
+}
+
+/// The longest part of a text from outside that a message quotes, in characters.
+const QUOTED_AT_MOST: usize = 80;
+
+/// The beginning of a text from outside, to be quoted in a message: as much as names anything that people
+/// name. Whatever its length, it costs no more than that.
+#[must_use]
+pub fn shortened(text: &str) -> Shortened<'_> {
+    Shortened(text)
+}
+
+/// See [`shortened`].
+#[derive(Debug, Clone, Copy)]
+pub struct Shortened<'a>(&'a str);
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(QUOTED_AT_MOST) {
+            None => f.write_str(self.0),
+            Some((end, _)) => write!(f, "{}…", &self.0[..end]),
+        }
+    }
+}
+
+/// The first few of many names, each of them shortened.
+#[must_use]
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const AT_MOST: usize = 20;
+    let mut names = names.into_iter();
+    let mut list: Vec<String> = names
+        .by_ref()
+        .take(AT_MOST)
+        .map(|name| shortened(name).to_string())
+        .collect();
+    if names.next().is_some() {
+        list.push("…".to_owned());
+    }
+    list.join(", ")
 }
 
 #[cfg(test)]

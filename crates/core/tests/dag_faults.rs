@@ -125,8 +125,8 @@ fn expressions_refer_to_what_exists() {
     insta::assert_snapshot!(
         faults_of(vec![named("train"), after("report", &["train"]), serve]),
         @r#"
-    Env(StageIndex(2), "LEVEL"): `params.level` refers to an undeclared parameter `level`
-    Env(StageIndex(2), "LEVEL"): `stages.report.outcome` refers to a stage that this one does not need: `report` (there is train)
+    Env(StageIndex(2), "LEVEL"): there is no parameter `level` (declare it under `params`)
+    Env(StageIndex(2), "LEVEL"): stage `report` need not have ended before this one (add `report` to the needs of this stage)
     "#
     );
 }

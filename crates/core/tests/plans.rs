@@ -102,6 +102,13 @@ fn when(stage: Stage, condition: &str) -> Stage {
     }
 }
 
+fn measured(name: &str) -> Stage {
+    Stage {
+        metrics: Some(RelativePath::new("metrics.json").expect("a path")),
+        ..named(name)
+    }
+}
+
 fn gated(name: &str) -> Stage {
     Stage {
         metrics: Some(RelativePath::new("metrics.json").expect("a path")),
@@ -120,7 +127,7 @@ fn a_condition_sees_the_outcome_that_was_decided_just_before() {
         after("report", &["train"]),
         "stages.train.metrics.auc > 0.9",
     );
-    let mut world = world(vec![named("train"), report]);
+    let mut world = world(vec![measured("train"), report]);
     end(&mut world, "train", exited(0), Some(0.95));
     assert_eq!(last(&world, "report").number, 1);
 }
@@ -131,7 +138,7 @@ fn a_condition_that_does_not_hold_skips_its_stage_and_all_after_it() {
         after("report", &["train"]),
         "stages.train.metrics.auc > 0.9",
     );
-    let mut world = world(vec![named("train"), report, after("mail", &["report"])]);
+    let mut world = world(vec![measured("train"), report, after("mail", &["report"])]);
     end(&mut world, "train", exited(0), Some(0.8));
     check(
         &world,
@@ -148,12 +155,12 @@ fn a_condition_on_a_metric_that_was_not_reported_is_an_error_and_not_a_no() {
         after("report", &["train"]),
         "stages.train.metrics.auc > 0.9",
     );
-    let mut world = world(vec![named("train"), report]);
+    let mut world = world(vec![measured("train"), report]);
     end(&mut world, "train", exited(0), None);
     check(
         &world,
         "report",
-        "errored: `stages.train.metrics.auc > 0.9` cannot be evaluated: it refers to a value that does not exist",
+        "errored: `stages.train.metrics.auc > 0.9` cannot be evaluated: stage `train` did not report the metric `auc`",
     );
 }
 
@@ -529,4 +536,50 @@ fn events_about_stages_that_do_not_exist_are_refused() {
             Ok(())
         })
         .expect("the planner does as it may");
+}
+
+#[test]
+fn a_recorded_condition_that_is_no_expression_any_more_ends_its_stage_and_nothing_else() {
+    let deploy = Stage {
+        condition: Some(Condition::stored("cause.branch == 'main' and params.force")),
+        ..after("deploy", &["train"])
+    };
+    let draft = crate::generate::draft::draft_of(vec![named("train"), deploy, named("lint")]);
+    assert!(Dag::new(draft.clone()).is_err());
+    let dag = Dag::stored(draft).expect("what was recorded stays readable");
+    let mut world = World::new(Rc::new(dag), 42);
+    tell(&mut world, &[Event::RunStarted]);
+    end(&mut world, "train", exited(0), None);
+    check(
+        &world,
+        "deploy",
+        "errored: `cause.branch == 'main' and params.force` cannot be evaluated: `and` is not an operator \
+         here (write `&&`); mend it in the DAG file and push it again",
+    );
+    end(&mut world, "lint", exited(0), None);
+    check(&world, "lint", "succeeded");
+    assert_eq!(world.run.outcome(), Some(Outcome::Errored));
+}
+
+#[test]
+fn what_a_condition_sees_of_a_run_is_no_more_than_what_it_asks_for() {
+    let mut stages = vec![measured("first")];
+    stages.extend((0..50).map(|n| after(&format!("s{n}"), &["first"])));
+    let names: Vec<String> = (0..50).map(|n| format!("s{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut last = after("last", &names);
+    let text = "${{ stages.s7.outcome }}";
+    let template = trainyard_core::expression::Template::parse(text).expect("a template");
+    last.env.insert("A".parse().expect("a name"), template);
+    stages.push(last);
+    let mut world = world(stages);
+    end(&mut world, "first", exited(0), Some(0.5));
+    for name in &names {
+        end(&mut world, name, exited(0), None);
+    }
+    let facts = world
+        .run
+        .expression_facts_of(&world.dag, index(&world.dag, "last"));
+    let seen: Vec<&str> = facts.stages.keys().map(|name| name.as_str()).collect();
+    assert_eq!(seen, ["s7"]);
 }

@@ -261,10 +261,12 @@ fn bad_names(dice: &mut Dice) -> Vec<u8> {
 
 fn bad_expressions(dice: &mut Dice) -> Vec<u8> {
     let depth = many(dice, 10, 20_000);
-    let expression = match dice.below(4) {
+    let expression = match dice.below(6) {
         0 => format!("{}1{}", "(".repeat(depth), ")".repeat(depth)),
-        1 => format!("{}true", "not ".repeat(depth)),
-        2 => format!("1{} +", " + 1".repeat(depth)),
+        1 => format!("{}true", "!".repeat(depth)),
+        2 => "[[[1]*9999]*9999]*9999 == [[[1]*9999]*9999]*9999".to_owned(),
+        3 => format!("{}true{}", "(true == ".repeat(depth), ")".repeat(depth)),
+        4 => format!("1{} +", " + 1".repeat(depth)),
         _ => format!("nowhere{}", ".a".repeat(depth)),
     };
     let text = GOOD.replace("run:", &format!("if: \"{expression} +\", run:"));

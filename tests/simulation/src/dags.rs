@@ -94,7 +94,15 @@ fn stage(random: &mut Random, at: u64, before: &[Stage]) -> Stage {
     let condition = needs
         .first()
         .filter(|_| random.chance(60))
-        .and_then(|need| Condition::parse(&format!("stages.{need}.outcome == 'succeeded'")).ok());
+        .and_then(|need| {
+            // One that can never hold is refused: what runs on failures only does not see a success.
+            let outcome = if run_on == [RunOn::Failed] {
+                "!= 'failed'"
+            } else {
+                "== 'succeeded'"
+            };
+            Condition::parse(&format!("stages[\"{need}\"].outcome {outcome}")).ok()
+        });
     let pools = if random.chance(250) {
         let slots = u32::try_from(random.between(1, 2)).unwrap_or(1);
         BTreeMap::from([(gpu(), slots)])

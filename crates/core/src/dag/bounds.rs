@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::dag::{ATTEMPTS_AT_MOST, DagDraft, DagFault, LONGEST_DURATION, Place, STAGES_AT_MOST};
+use crate::dag::{
+    ATTEMPTS_AT_MOST, DagDraft, DagFault, Faults, LONGEST_DURATION, Place, STAGES_AT_MOST,
+};
 use crate::measure::in_words;
 use crate::param::{ParamKind, ParamSpec};
 use crate::retry::Retry;
@@ -22,15 +24,17 @@ pub(super) fn check_size(draft: &DagDraft) -> Option<DagFault> {
         return None;
     };
     Some(DagFault {
+        part: None,
         place: Place::Dag,
         message,
         help: None,
     })
 }
 
-pub(super) fn check_bounds(draft: &DagDraft, faults: &mut Vec<DagFault>) {
+pub(super) fn check_bounds(draft: &DagDraft, faults: &mut Faults) {
     let mut fault = |place: &Place, message: String| {
         faults.push(DagFault {
+            part: None,
             place: place.clone(),
             message,
             help: None,

@@ -12,6 +12,7 @@ mod references;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::name::{DagName, InputName, ParamName, VariableName};
@@ -20,7 +21,7 @@ use crate::param::ParamSpec;
 use crate::stage::{Stage, StageIndex};
 use crate::trigger::Triggers;
 
-pub use self::nearest::nearest;
+pub use self::nearest::{Guesses, nearest};
 
 /// The most stages in one DAG.
 pub const STAGES_AT_MOST: usize = 2_000;
@@ -82,6 +83,8 @@ pub enum Place {
 pub struct DagFault {
     /// Where it is.
     pub place: Place,
+    /// The part at fault of the expression or text there, in bytes of its source; `None` for all of it.
+    pub part: Option<Range<usize>>,
     /// What is wrong, as a sentence without a final stop.
     pub message: String,
     /// What to do about it.
@@ -94,6 +97,36 @@ impl fmt::Display for DagFault {
     }
 }
 
+/// The most faults that are told of one draft: nobody reads more, and a hostile one has millions.
+const FAULTS_AT_MOST: usize = 1_000;
+
+/// The faults that were found, and what finding them may still cost.
+#[derive(Debug, Default)]
+struct Faults {
+    found: Vec<DagFault>,
+    guesses: Guesses,
+}
+
+impl Faults {
+    fn push(&mut self, fault: DagFault) {
+        if self.found.len() < FAULTS_AT_MOST {
+            self.found.push(fault);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.found.len() >= FAULTS_AT_MOST
+    }
+}
+
+impl Extend<DagFault> for Faults {
+    fn extend<T: IntoIterator<Item = DagFault>>(&mut self, faults: T) {
+        for fault in faults {
+            self.push(fault);
+        }
+    }
+}
+
 /// A checked DAG.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dag {
@@ -101,28 +134,57 @@ pub struct Dag {
     needs: Vec<Vec<StageIndex>>,
     dependents: Vec<Vec<StageIndex>>,
     order: Vec<StageIndex>,
+    index: order::IndexByName,
+    upstream: references::Upstream,
 }
 
 impl Dag {
     /// Checks a draft.
     ///
     /// # Errors
-    /// Every fault at once: first those of the whole and of the order of stages, then those within
-    /// each stage. Only a DAG of far too many stages is not looked at any further.
+    /// Every fault at once, up to a bound: first those of the whole and of the order of stages, then those
+    /// within each stage. Only a DAG of far too many stages is not looked at any further.
     pub fn new(draft: DagDraft) -> Result<Self, Vec<DagFault>> {
+        Self::checked(draft, true)
+    }
+
+    /// Takes a draft that was checked when it was recorded, maybe by another version. Its expressions are not
+    /// held against its declarations again, since rules for them may have become stricter: one that has no
+    /// value ends its stage as errored, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Dag::new`].
+    pub fn stored(draft: DagDraft) -> Result<Self, Vec<DagFault>> {
+        Self::checked(draft, false)
+    }
+
+    fn checked(draft: DagDraft, expressions: bool) -> Result<Self, Vec<DagFault>> {
         if let Some(fault) = bounds::check_size(&draft) {
             return Err(vec![fault]);
         }
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         let index = order::index_by_name(&draft.stages, &mut faults);
         let needs = order::resolve_needs(&draft.stages, &index, &mut faults);
         let order = order::topological_order(&draft.stages, &needs, &mut faults);
         bounds::check_bounds(&draft, &mut faults);
-        references::check_references(&draft, &index, &needs, order.as_deref(), &mut faults);
+        let upstream = order
+            .as_deref()
+            .map(|order| references::Upstream::new(&needs, order));
+        let graph = references::Graph {
+            draft: &draft,
+            index: &index,
+            needs: &needs,
+            upstream: upstream.as_ref(),
+        };
+        references::check_references(&graph, &mut faults);
+        if expressions {
+            references::check_expressions(&graph, &mut faults);
+        }
         references::check_schedules(&draft, &mut faults);
         // Where there is no order, a cycle is among the faults.
-        let Some(order) = order.filter(|_| faults.is_empty()) else {
-            return Err(faults);
+        let Some((order, upstream)) = order.zip(upstream).filter(|_| faults.found.is_empty())
+        else {
+            return Err(faults.found);
         };
         let mut dependents = vec![Vec::new(); needs.len()];
         for (stage, needed) in needs.iter().enumerate() {
@@ -135,6 +197,8 @@ impl Dag {
             needs,
             dependents,
             order,
+            index,
+            upstream,
         })
     }
 
@@ -176,17 +240,19 @@ impl Dag {
     /// The index of a stage by its name.
     #[must_use]
     pub fn index_of(&self, name: &str) -> Option<StageIndex> {
-        self.draft
-            .stages
-            .iter()
-            .position(|stage| stage.name.as_str() == name)
-            .map(StageIndex)
+        self.index.get(name).copied()
     }
 
     /// What a stage needs, directly.
     #[must_use]
     pub fn needs(&self, index: StageIndex) -> &[StageIndex] {
         &self.needs[index.0]
+    }
+
+    /// Whether a stage has ended before another one starts, since that needs it, directly or not.
+    #[must_use]
+    pub fn comes_before(&self, earlier: StageIndex, later: StageIndex) -> bool {
+        self.upstream.contains(later, earlier)
     }
 
     /// The stages that need this one, directly.
@@ -199,12 +265,6 @@ impl Dag {
     #[must_use]
     pub fn with_descendants(&self, from: StageIndex) -> BTreeSet<StageIndex> {
         closure(from, &self.dependents)
-    }
-
-    /// A stage and all that come before it, directly or not.
-    #[must_use]
-    pub fn with_ancestors(&self, from: StageIndex) -> BTreeSet<StageIndex> {
-        closure(from, &self.needs)
     }
 }
 

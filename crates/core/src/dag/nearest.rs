@@ -1,26 +1,75 @@
 //! What somebody may have meant who wrote a name that does not exist.
 
-/// The candidate nearest to what was written, if one is near enough to be meant.
+use std::cell::Cell;
+
+/// What is longer than this was not a slip of the finger.
+const LONGEST: usize = 128;
+
+/// The work that one file's guesses may take, in characters held against each other. A second of a file's
+/// faults is worth less than a second of everybody's.
+const WORK_AT_MOST: usize = 2_000_000;
+
+/// Guesses at what was meant, with a bound on the work for all of them together: each one is held against
+/// every name there is, and a hostile file has many of both. Where it is spent, no more guesses are made.
+#[derive(Debug)]
+pub struct Guesses {
+    left: Cell<usize>,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self {
+            left: Cell::new(WORK_AT_MOST),
+        }
+    }
+}
+
+impl Guesses {
+    /// The candidate nearest to what was written, if one is near enough to be meant.
+    #[must_use]
+    pub fn nearest<'a>(
+        &self,
+        written: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        let length = written.chars().take(LONGEST + 1).count();
+        if length > LONGEST {
+            return None;
+        }
+        candidates
+            .into_iter()
+            .map_while(|candidate| self.spend(1 + candidate.len() / 8).then_some(candidate))
+            .filter_map(|candidate| {
+                let other = candidate.chars().take(LONGEST + 1).count();
+                let tolerated = 1.max(other.min(length) / 3);
+                // Cheap, and sorts out most of them: no fewer edits than the lengths differ by.
+                if other > LONGEST
+                    || other.abs_diff(length) > tolerated
+                    || !self.spend((other + 1) * (length + 1))
+                {
+                    return None;
+                }
+                let distance = strsim::osa_distance(written, candidate);
+                (distance <= tolerated).then_some((distance, candidate))
+            })
+            .min()
+            .map(|(_, candidate)| candidate)
+    }
+
+    fn spend(&self, work: usize) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(work));
+        left >= work
+    }
+}
+
+/// One guess among a few names.
 #[must_use]
 pub fn nearest<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let length = written.chars().count();
-    candidates
-        .into_iter()
-        .filter_map(|candidate| {
-            let other = candidate.chars().count();
-            let tolerated = 1.max(other.min(length) / 3);
-            // Cheap, and sorts out most of them: no fewer edits than the lengths differ by.
-            if other.abs_diff(length) > tolerated {
-                return None;
-            }
-            let distance = strsim::damerau_levenshtein(written, candidate);
-            (distance <= tolerated).then_some((distance, candidate))
-        })
-        .min()
-        .map(|(_, candidate)| candidate)
+    Guesses::default().nearest(written, candidates)
 }
 
 #[cfg(test)]
@@ -35,5 +84,22 @@ mod tests {
         assert_eq!(nearest("report", names), None);
         assert_eq!(nearest("x", ["y"]), Some("y"));
         assert_eq!(nearest("x", ["yes"]), None);
+        assert_eq!(nearest(&"x".repeat(10_000), ["x"]), None);
+    }
+
+    #[test]
+    fn guesses_end_once_their_work_is_spent() {
+        let guesses = Guesses::default();
+        let names: Vec<String> = (0..2_000)
+            .map(|n| format!("a-rather-long-stage-{n}"))
+            .collect();
+        let names = || names.iter().map(String::as_str);
+        let wrong = "a-rather-long-stage-x";
+        assert!(guesses.nearest(wrong, names()).is_some());
+        let mut made = 0;
+        while guesses.nearest(wrong, names()).is_some() {
+            made += 1;
+            assert!(made < 10_000, "they go on without end");
+        }
     }
 }

@@ -2,12 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::dag::{DagFault, Place, nearest};
+use crate::dag::{DagFault, Faults, Place};
 use crate::name::StageName;
 use crate::stage::{Stage, StageIndex};
-
-/// Looking for what was meant costs time for each candidate; a hostile file gets no more of it.
-const SUGGESTIONS_AT_MOST: usize = 20;
 
 /// The most cycles that are told of at once.
 const CYCLES_AT_MOST: usize = 10;
@@ -17,11 +14,12 @@ const NAMED_AT_MOST: usize = 12;
 
 pub(super) type IndexByName = HashMap<StageName, StageIndex>;
 
-pub(super) fn index_by_name(stages: &[Stage], faults: &mut Vec<DagFault>) -> IndexByName {
+pub(super) fn index_by_name(stages: &[Stage], faults: &mut Faults) -> IndexByName {
     let mut index = HashMap::with_capacity(stages.len());
     for (at, stage) in stages.iter().enumerate() {
         if index.contains_key(&stage.name) {
             faults.push(DagFault {
+                part: None,
                 place: Place::Stage(StageIndex(at)),
                 message: format!("there are two stages named `{}`", stage.name),
                 help: Some("give one of them another name".to_owned()),
@@ -38,13 +36,12 @@ pub(super) fn unknown_stage(
     place: Place,
     name: &StageName,
     stages: &[Stage],
-    faults: &[DagFault],
+    faults: &Faults,
 ) -> DagFault {
     let names = stages.iter().map(|stage| stage.name.as_str());
-    let meant = (faults.len() < SUGGESTIONS_AT_MOST)
-        .then(|| nearest(name.as_str(), names))
-        .flatten();
+    let meant = faults.guesses.nearest(name.as_str(), names);
     DagFault {
+        part: None,
         place,
         message: format!("there is no stage named `{name}`"),
         help: meant.map(|name| format!("did you mean `{name}`?")),
@@ -54,7 +51,7 @@ pub(super) fn unknown_stage(
 pub(super) fn resolve_needs(
     stages: &[Stage],
     index: &IndexByName,
-    faults: &mut Vec<DagFault>,
+    faults: &mut Faults,
 ) -> Vec<Vec<StageIndex>> {
     let resolve = |(at, stage): (usize, &Stage)| {
         let mut resolved = Vec::with_capacity(stage.needs.len());
@@ -67,11 +64,13 @@ pub(super) fn resolve_needs(
                     faults.push(fault);
                 }
                 Some(need) if need.0 == at => faults.push(DagFault {
+                    part: None,
                     place,
                     message: format!("stage `{name}` needs itself"),
                     help: Some("remove it from its own needs".to_owned()),
                 }),
                 Some(need) if !seen.insert(*need) => faults.push(DagFault {
+                    part: None,
                     place,
                     message: format!("`{name}` is needed twice"),
                     help: Some("remove one of them".to_owned()),
@@ -89,7 +88,7 @@ pub(super) fn resolve_needs(
 pub(super) fn topological_order(
     stages: &[Stage],
     needs: &[Vec<StageIndex>],
-    faults: &mut Vec<DagFault>,
+    faults: &mut Faults,
 ) -> Option<Vec<StageIndex>> {
     let mut cycle = match sort(needs) {
         Ok(order) => return Some(order),
@@ -166,6 +165,7 @@ fn cycle_fault(stages: &[Stage], cycle: &[StageIndex]) -> DagFault {
         .position(|need| need.as_str() == name(next))
         .unwrap_or(0);
     DagFault {
+        part: None,
         place: Place::Need(cycle[0], item),
         message: format!(
             "stages need each other in a circle: {}",

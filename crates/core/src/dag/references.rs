@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 
 use crate::dag::order::{IndexByName, unknown_stage};
-use crate::dag::{DagDraft, DagFault, Place, nearest};
-use crate::expression::{Scope, Template};
-use crate::name::{OutputName, ParamName, StageName};
+use crate::dag::{DagDraft, DagFault, Faults, Place};
+use crate::expression::{Known, Scope, StageScope, Stages, Template, Work};
+use crate::name::OutputName;
+use crate::outcome::Outcome;
 use crate::param::GivenValue;
-use crate::stage::{Command, ImageSource, Stage, StageIndex};
+use crate::stage::{Command, ImageSource, RunOn, Stage, StageIndex};
 
 /// For each stage, the stages that come before it, directly or not: a bit each.
-struct Upstream {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Upstream {
     words: usize,
     bits: Vec<u64>,
 }
 
 impl Upstream {
-    fn new(needs: &[Vec<StageIndex>], order: &[StageIndex]) -> Self {
+    pub(super) fn new(needs: &[Vec<StageIndex>], order: &[StageIndex]) -> Self {
         let words = needs.len().div_ceil(64);
         let mut bits = vec![0_u64; words * needs.len()];
         for stage in order {
@@ -30,50 +32,139 @@ impl Upstream {
         Self { words, bits }
     }
 
-    fn contains(&self, stage: StageIndex, other: StageIndex) -> bool {
+    pub(super) fn contains(&self, stage: StageIndex, other: StageIndex) -> bool {
         self.bits[stage.0 * self.words + other.0 / 64] & (1 << (other.0 % 64)) != 0
     }
 }
 
-/// Checks what stages refer to. Where stages have no order, since they need each other in a circle,
-/// anything that exists may be referred to: what comes before what shows once the circle is mended.
-pub(super) fn check_references(
-    draft: &DagDraft,
-    index: &IndexByName,
-    needs: &[Vec<StageIndex>],
-    order: Option<&[StageIndex]>,
-    faults: &mut Vec<DagFault>,
-) {
-    let upstream = order.map(|order| Upstream::new(needs, order));
-    let comes_before = |stage: StageIndex, other: StageIndex| {
+/// A draft with what was found out about the order of its stages.
+pub(super) struct Graph<'a> {
+    pub(super) draft: &'a DagDraft,
+    pub(super) index: &'a IndexByName,
+    pub(super) needs: &'a [Vec<StageIndex>],
+    pub(super) upstream: Option<&'a Upstream>,
+}
+
+impl Graph<'_> {
+    /// Where stages have no order, since they need each other in a circle, anything that exists may be
+    /// referred to: what comes before what shows once the circle is mended.
+    fn comes_before(&self, stage: StageIndex, other: StageIndex) -> bool {
         stage != other
-            && upstream
-                .as_ref()
+            && self
+                .upstream
                 .is_none_or(|upstream| upstream.contains(stage, other))
-    };
-    let params: BTreeSet<ParamName> = draft.params.keys().cloned().collect();
-    for (at, stage) in draft.stages.iter().enumerate() {
-        let at = StageIndex(at);
-        if uses_expressions(stage) {
-            let before = (0..draft.stages.len())
-                .map(StageIndex)
-                .filter(|other| comes_before(at, *other));
-            let scope = Scope {
-                params: params.clone(),
-                stages: before
-                    .map(|other| draft.stages[other.0].name.clone())
-                    .collect::<BTreeSet<StageName>>(),
-            };
-            check_expressions(at, stage, &scope, faults);
+    }
+
+    /// How `other` may have ended when it is the turn of `stage`, which says on which ends it runs.
+    fn outcomes(&self, stage: StageIndex, other: StageIndex) -> Vec<Outcome> {
+        let run_on = &self.draft.stages[stage.0].run_on;
+        let needs = &self.needs[stage.0];
+        // A need that did not resolve could be any: then nothing is known of the others.
+        let is_sure = needs.len() == self.draft.stages[stage.0].needs.len();
+        let all = |test: fn(Outcome) -> bool| Outcome::ALL.into_iter().filter(move |o| test(*o));
+        if !is_sure || !needs.contains(&other) || run_on.contains(&RunOn::Always) {
+            return Outcome::ALL.to_vec();
         }
-        check_inputs(draft, at, stage, index, &comes_before, faults);
+        let (success, failed) = (
+            run_on.contains(&RunOn::Success),
+            run_on.contains(&RunOn::Failed),
+        );
+        match (success, failed) {
+            (true, false) => vec![Outcome::Succeeded],
+            // It runs where one of them failed; with a second one, that may be the other.
+            (false, true) if needs.len() == 1 => all(Outcome::is_failure).collect(),
+            (true, true) if needs.len() == 1 => all(|o| o != Outcome::Skipped).collect(),
+            _ => Outcome::ALL.to_vec(),
+        }
+    }
+}
+
+/// Checks inputs and gates.
+pub(super) fn check_references(graph: &Graph<'_>, faults: &mut Faults) {
+    for (at, stage) in graph.draft.stages.iter().enumerate() {
+        let at = StageIndex(at);
+        check_inputs(graph, at, stage, faults);
         if !stage.gate.is_empty() && stage.metrics.is_none() {
             faults.push(DagFault {
+                part: None,
                 place: Place::Gate(at, 0),
                 message: format!("stage `{}` has a gate but reports no metrics", stage.name),
                 help: Some("add `metrics: metrics.json`".to_owned()),
             });
         }
+    }
+}
+
+/// The stages of a DAG, as the expressions of one of them see them.
+struct Seen<'a> {
+    graph: &'a Graph<'a>,
+    from: StageIndex,
+}
+
+impl Stages for Seen<'_> {
+    fn known(&self, name: &str) -> Known {
+        let Some(other) = self.graph.index.get(name) else {
+            return Known::Nowhere;
+        };
+        if !self.graph.comes_before(self.from, *other) {
+            return Known::NotBefore;
+        }
+        Known::Before(StageScope {
+            has_metrics: self.graph.draft.stages[other.0].metrics.is_some(),
+            outcomes: self.graph.outcomes(self.from, *other),
+        })
+    }
+
+    fn before(&self) -> Vec<&str> {
+        (0..self.graph.draft.stages.len())
+            .map(StageIndex)
+            .filter(|other| self.graph.comes_before(self.from, *other))
+            .map(|other| self.graph.draft.stages[other.0].name.as_str())
+            .collect()
+    }
+}
+
+/// Checks expressions: what they refer to, their types, and that conditions can hold.
+pub(super) fn check_expressions(graph: &Graph<'_>, faults: &mut Faults) {
+    let work = Work::default();
+    for (at, stage) in graph.draft.stages.iter().enumerate() {
+        if faults.is_full() {
+            return;
+        }
+        let at = StageIndex(at);
+        let seen = Seen { graph, from: at };
+        let mut found = Vec::new();
+        {
+            let scope = Scope {
+                params: &graph.draft.params,
+                stages: &seen,
+                guesses: &faults.guesses,
+                work: &work,
+            };
+            for (place, template) in templates(at, stage) {
+                found.extend(
+                    template
+                        .faults(&scope)
+                        .into_iter()
+                        .map(|f| (place.clone(), f)),
+                );
+            }
+            if let Some(condition) = &stage.condition {
+                let place = Place::Condition(at);
+                found.extend(
+                    condition
+                        .faults(&scope)
+                        .into_iter()
+                        .map(|f| (place.clone(), f)),
+                );
+            }
+        }
+        faults.extend(found.into_iter().map(|(place, fault)| DagFault {
+            part: Some(fault.range),
+            place,
+            message: fault.message,
+            help: fault.help,
+        }));
     }
 }
 
@@ -104,40 +195,11 @@ fn templates(at: StageIndex, stage: &Stage) -> Vec<(Place, &Template)> {
     templates
 }
 
-fn uses_expressions(stage: &Stage) -> bool {
-    stage.condition.is_some()
-        || templates(StageIndex(0), stage)
-            .iter()
-            .any(|(_, template)| !template.is_literal())
-}
-
-fn check_expressions(at: StageIndex, stage: &Stage, scope: &Scope, faults: &mut Vec<DagFault>) {
-    let mut add = |place: &Place, found: Vec<(String, Option<String>)>| {
-        faults.extend(found.into_iter().map(|(message, help)| DagFault {
-            place: place.clone(),
-            message,
-            help,
-        }));
-    };
-    for (place, template) in templates(at, stage) {
-        add(&place, template.faults(scope));
-    }
-    if let Some(condition) = &stage.condition {
-        add(&Place::Condition(at), condition.faults(scope));
-    }
-}
-
-fn check_inputs(
-    draft: &DagDraft,
-    at: StageIndex,
-    stage: &Stage,
-    index: &IndexByName,
-    comes_before: &dyn Fn(StageIndex, StageIndex) -> bool,
-    faults: &mut Vec<DagFault>,
-) {
+fn check_inputs(graph: &Graph<'_>, at: StageIndex, stage: &Stage, faults: &mut Faults) {
+    let draft = graph.draft;
     for (name, source) in &stage.inputs {
         let place = Place::Input(at, name.clone());
-        let Some(from) = index.get(&source.stage) else {
+        let Some(from) = graph.index.get(&source.stage) else {
             let fault = unknown_stage(place, &source.stage, &draft.stages, faults);
             faults.push(fault);
             continue;
@@ -146,22 +208,27 @@ fn check_inputs(
         if !outputs.contains_key(&source.output) {
             let known = outputs.keys().map(OutputName::as_str);
             faults.push(DagFault {
+                part: None,
                 place,
                 message: format!(
                     "stage `{}` has no output named `{}`",
                     source.stage, source.output
                 ),
-                help: nearest(source.output.as_str(), known)
+                help: faults
+                    .guesses
+                    .nearest(source.output.as_str(), known)
                     .map(|name| format!("did you mean `{}.{name}`?", source.stage)),
             });
         } else if *from == at {
             faults.push(DagFault {
+                part: None,
                 place,
                 message: format!("stage `{}` takes its own output as an input", stage.name),
                 help: Some("take it from a stage that it needs".to_owned()),
             });
-        } else if !comes_before(at, *from) {
+        } else if !graph.comes_before(at, *from) {
             faults.push(DagFault {
+                part: None,
                 place,
                 message: format!(
                     "`{}` does not run after `{}`, whose output it takes",
@@ -176,12 +243,13 @@ fn check_inputs(
     }
 }
 
-pub(super) fn check_schedules(draft: &DagDraft, faults: &mut Vec<DagFault>) {
+pub(super) fn check_schedules(draft: &DagDraft, faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (item, schedule) in draft.triggers.schedule.iter().enumerate() {
         // Ticks are told apart by these two; a second run for the same tick would never come.
         if !seen.insert((schedule.cron.as_str(), schedule.timezone.name())) {
             faults.push(DagFault {
+                part: None,
                 place: Place::Schedule(item),
                 message: format!(
                     "there are two schedules `{}` in {}",
@@ -197,6 +265,7 @@ pub(super) fn check_schedules(draft: &DagDraft, faults: &mut Vec<DagFault>) {
             .collect();
         if let Err(problems) = crate::param::resolve(&draft.params, &given) {
             faults.extend(problems.into_iter().map(|problem| DagFault {
+                part: None,
                 place: Place::Schedule(item),
                 message: problem.to_string(),
                 help: None,

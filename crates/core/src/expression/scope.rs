@@ -1,159 +1,132 @@
-//! What the expressions of one stage may refer to, checked before anything runs.
+//! What the expressions of one stage may refer to, as the DAG declares it.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 
-use crate::dag::nearest;
-use crate::expression::machine;
-use crate::name::{ParamName, StageName};
+use super::syntax::{CauseField, Variable};
+use crate::dag::Guesses;
+use crate::name::ParamName;
+use crate::outcome::Outcome;
+use crate::param::{ParamKind, ParamSpec};
 
-/// What `cause` holds, beside `params` and `stages`.
-const CAUSE_FIELDS: [&str; 4] = ["kind", "branch", "commit", "logical_time"];
+/// The work that finding out what can never hold may take, for all expressions of one DAG.
+const WORK_AT_MOST: usize = 2_000_000;
 
-/// What each of `stages` holds.
-const STAGE_FIELDS: [&str; 3] = ["outcome", "metrics", "image"];
+/// What started a run, by its words.
+const CAUSE_KINDS: [&str; 4] = ["schedule", "push", "manual", "retry"];
 
-/// The names that there are at the top.
-const ROOTS: [&str; 3] = ["params", "cause", "stages"];
+/// What may be said of a stage's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// No stage has it.
+    Nowhere,
+    /// A stage has it that need not have ended when the expression is evaluated.
+    NotBefore,
+    /// The stage has ended by then.
+    Before(StageScope),
+}
 
-/// The names that an expression of one stage may use.
-#[derive(Debug, Clone, Default)]
-pub struct Scope {
+/// What is declared of a stage that comes before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageScope {
+    /// Whether it reports metrics.
+    pub has_metrics: bool,
+    /// How it may have ended where the expression is evaluated.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// The stages of a DAG, seen from one of them.
+pub trait Stages {
+    /// What is known of a stage by its name.
+    fn known(&self, name: &str) -> Known;
+
+    /// The names of those that have ended before, to say which one was meant.
+    fn before(&self) -> Vec<&str>;
+}
+
+/// The names that an expression of one stage may use, and their types.
+pub struct Scope<'a> {
     /// The DAG's parameters.
-    pub params: BTreeSet<ParamName>,
-    /// The stages that the stage needs, directly or not.
-    pub stages: BTreeSet<StageName>,
+    pub params: &'a BTreeMap<ParamName, ParamSpec>,
+    /// The DAG's stages.
+    pub stages: &'a dyn Stages,
+    /// What may be spent on saying what was meant.
+    pub guesses: &'a Guesses,
+    /// What may be spent on finding out what can never hold.
+    pub work: &'a Work,
 }
 
-impl Scope {
-    /// References of an expression to what does not exist: message and help, each.
-    pub(super) fn faults(&self, source: &str) -> Vec<(String, Option<String>)> {
-        let dotted = machine::references(source);
-        let subscripted = subscripted(source);
-        let paths: BTreeSet<(String, Vec<String>)> = dotted
-            .into_iter()
-            .map(|path| {
-                let parts = path.split('.').map(ToOwned::to_owned).collect();
-                (path, parts)
-            })
-            .chain(subscripted)
-            .collect();
-        paths
-            .iter()
-            .filter_map(|(path, parts)| self.fault(path, parts))
-            .collect()
-    }
+/// A budget of steps that is shared by all expressions of a DAG. Where it is spent, no more conditions
+/// are said to never hold: they still are checked for everything else.
+#[derive(Debug)]
+pub struct Work(Cell<usize>);
 
-    fn fault(&self, path: &str, parts: &[String]) -> Option<(String, Option<String>)> {
-        let part = |place: usize| parts.get(place).map(String::as_str);
-        let among = |written: &str, known: Vec<&str>, what: &str| {
-            let help = nearest(written, known.iter().copied())
-                .map(|name| format!("did you mean `{name}`?"))
-                .or_else(|| (!known.is_empty()).then(|| format!("there is {}", known.join(", "))));
-            Some((format!("`{path}` refers to {what} `{written}`"), help))
-        };
-        match (part(0)?, part(1)) {
-            ("params", Some(name)) if !self.params.contains(name) => {
-                let known = self.params.iter().map(ParamName::as_str).collect();
-                among(name, known, "an undeclared parameter")
-            }
-            ("stages", Some(name)) if !self.stages.contains(name) => {
-                let what = "a stage that this one does not need:";
-                if let Some(meant) = self.dashed(name) {
-                    let help = format!("`-` means minus here; write `stages['{meant}']`");
-                    return Some((format!("`{path}` refers to {what} `{name}`"), Some(help)));
-                }
-                let known = self.stages.iter().map(StageName::as_str).collect();
-                among(name, known, what)
-            }
-            ("stages", Some(_)) => {
-                let field = part(2).filter(|field| !STAGE_FIELDS.contains(field))?;
-                among(field, STAGE_FIELDS.to_vec(), "an unknown field of a stage:")
-            }
-            ("cause", Some(name)) if !CAUSE_FIELDS.contains(&name) => among(
-                name,
-                CAUSE_FIELDS.to_vec(),
-                "an unknown field of the cause:",
-            ),
-            (root, _) if ROOTS.contains(&root) => None,
-            (root, _) => among(root, ROOTS.to_vec(), "an unknown name"),
+impl Default for Work {
+    fn default() -> Self {
+        Self(Cell::new(WORK_AT_MOST))
+    }
+}
+
+impl Work {
+    /// Takes so many steps; false where they are not there.
+    pub(super) fn spend(&self, steps: usize) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(steps));
+        left >= steps
+    }
+}
+
+/// A value's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Type {
+    Boolean,
+    Integer,
+    Double,
+    Text,
+}
+
+impl Type {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Boolean => "a boolean",
+            Self::Integer => "an integer",
+            Self::Double => "a number",
+            Self::Text => "a text",
         }
     }
 
-    /// The stage that `stages.train-2` means, of which only `train` is read as its name.
-    fn dashed(&self, beginning: &str) -> Option<&StageName> {
-        self.stages.iter().find(|stage| {
-            stage
-                .as_str()
-                .strip_prefix(beginning)
-                .is_some_and(|rest| rest.starts_with('-'))
-        })
+    pub(super) const fn is_number(self) -> bool {
+        matches!(self, Self::Integer | Self::Double)
     }
 }
 
-/// Paths that hold a subscript with a literal, such as `stages['train-2'].outcome`: as written, and
-/// their parts. The machine tells of paths with dots only.
-fn subscripted(source: &str) -> Vec<(String, Vec<String>)> {
-    let mut found = Vec::new();
-    let mut rest = source;
-    while let Some(first) = rest.chars().next() {
-        if let Some((_, after)) = string_literal(rest) {
-            rest = after;
-        } else if let Some((root, mut after)) = word(rest) {
-            let mut parts = vec![root.to_owned()];
-            let mut has_subscript = false;
-            loop {
-                let open = after.trim_start();
-                if let Some((name, next)) = open
-                    .strip_prefix('.')
-                    .and_then(|dotted| word(dotted.trim_start()))
-                {
-                    parts.push(name.to_owned());
-                    after = next;
-                } else if let Some((name, next)) = subscript(open) {
-                    parts.push(name.to_owned());
-                    has_subscript = true;
-                    after = next;
-                } else {
-                    break;
-                }
-            }
-            if has_subscript && ROOTS.contains(&root) {
-                let path = rest[..rest.len() - after.len()].to_owned();
-                found.push((path, parts));
-            }
-            rest = after;
-        } else {
-            rest = &rest[first.len_utf8()..];
+impl Scope<'_> {
+    /// The type of a value of the run; a text where it is not declared, which is a fault of its own.
+    pub(super) fn type_of(&self, variable: &Variable) -> Type {
+        match variable {
+            Variable::Param(name) => match self.params.get(&**name).map(|spec| &spec.kind) {
+                Some(ParamKind::Boolean) => Type::Boolean,
+                Some(ParamKind::Integer { .. }) => Type::Integer,
+                Some(ParamKind::Number { .. }) => Type::Double,
+                Some(ParamKind::String { .. }) | None => Type::Text,
+            },
+            Variable::Cause(_) | Variable::Outcome(_) | Variable::Image(_) => Type::Text,
+            Variable::Metric(..) => Type::Double,
         }
     }
-    found
-}
 
-fn word(text: &str) -> Option<(&str, &str)> {
-    let starts = text
-        .chars()
-        .next()
-        .is_some_and(|first| first.is_alphabetic() || first == '_');
-    let end = text
-        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .unwrap_or(text.len());
-    starts.then(|| text.split_at(end))
-}
-
-/// `['name']`: the name, and what follows.
-fn subscript(text: &str) -> Option<(&str, &str)> {
-    let (name, after) = string_literal(text.strip_prefix('[')?.trim_start())?;
-    Some((name, after.trim_start().strip_prefix(']')?))
-}
-
-/// A literal at the beginning: what is between its quotes, and what follows.
-fn string_literal(text: &str) -> Option<(&str, &str)> {
-    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-    let mut escaped = false;
-    let (end, _) = text[1..].char_indices().find(|(_, c)| {
-        let closes = *c == quote && !escaped;
-        escaped = *c == '\\' && !escaped;
-        closes
-    })?;
-    Some((&text[1..=end], &text[end + 2..]))
+    /// The texts that a value may be, where they are declared.
+    pub(super) fn choices(&self, variable: &Variable) -> Option<Vec<&str>> {
+        match variable {
+            Variable::Param(name) => match self.params.get(&**name).map(|spec| &spec.kind) {
+                Some(ParamKind::String { choices }) if !choices.is_empty() => {
+                    Some(choices.iter().map(String::as_str).collect())
+                }
+                _ => None,
+            },
+            Variable::Cause(CauseField::Kind) => Some(CAUSE_KINDS.to_vec()),
+            Variable::Outcome(_) => Some(Outcome::ALL.map(Outcome::as_str).to_vec()),
+            Variable::Cause(_) | Variable::Image(_) | Variable::Metric(..) => None,
+        }
+    }
 }

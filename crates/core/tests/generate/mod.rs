@@ -138,8 +138,8 @@ impl Traits {
         }
         stage.retry = self.retry.clone();
         stage.timeout = self.timeout;
+        stage.metrics = Some(RelativePath::new("metrics.json").expect("a path"));
         if self.gate {
-            stage.metrics = Some(RelativePath::new("metrics.json").expect("a path"));
             stage.gate = vec![GateRule {
                 metric: auc(),
                 min: Some(0.5),
@@ -148,7 +148,12 @@ impl Traits {
         }
         stage.condition = self.condition.map(|test| {
             let text = match (test, needed.first()) {
-                (Test::Constant(truth), _) => truth.to_string(),
+                (Test::Constant(true), _) => "true".to_owned(),
+                // What never holds is refused, so this only never does.
+                (Test::Constant(false), _) => "cause.branch == 'no such branch'".to_owned(),
+                (Test::Outcome, Some(at)) if stage.run_on == BTreeSet::from([RunOn::Failed]) => {
+                    format!("stages.s{at}.outcome != 'failed'")
+                }
                 (Test::Outcome, Some(at)) => format!("stages.s{at}.outcome == 'succeeded'"),
                 (Test::Metric, Some(at)) => format!("stages.s{at}.metrics.auc > 0.5"),
                 (Test::Outcome | Test::Metric, None) => "cause.branch == 'main'".to_owned(),

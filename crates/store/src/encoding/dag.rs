@@ -147,7 +147,7 @@ impl TryFrom<DagDoc> for Dag {
                 .map(Stage::try_from)
                 .collect::<Result<_, _>>()?,
         };
-        Self::new(draft).map_err(|faults| {
+        Self::stored(draft).map_err(|faults| {
             faults
                 .iter()
                 .map(ToString::to_string)

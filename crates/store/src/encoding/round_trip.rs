@@ -372,3 +372,43 @@ fn every_outcome_that_a_retry_rule_may_name_reads_back() {
     );
     assert_eq!(Outcome::from_word("exploded"), None);
 }
+
+#[test]
+fn a_recorded_dag_stays_readable_where_an_expression_of_it_is_none_any_more() {
+    let form = |condition: &str, value: &str| {
+        serde_json::json!({
+            "format": 1, "name": "a", "overlap": "queue",
+            "stages": [{
+                "name": "deploy", "run_on": ["success"], "if": condition, "checkout": true,
+                "image": {"reference": {"image": {"literal": "alpine:3"}, "pull": "if_missing"}},
+                "env": {"A": {"template": value}},
+                "retry": {"attempts": 1, "on": [], "lost": 0, "backoff_ns": 0, "factor": "1", "max_ns": 0},
+                "resources": {},
+            }],
+        })
+    };
+    for (condition, value) in [
+        (
+            "cause.branch == 'main' and cause.kind == 'push'",
+            "${{ cause.branch|upper }}",
+        ),
+        (
+            "[[[1]*9999]*9999]*9999 == [[[1]*9999]*9999]*9999",
+            "${{ [[1]*9999]*9999 }}",
+        ),
+        ("params.gone == 3", "${{ stages.gone.outcome }}"),
+        ("cause.kind == 'manuall'", "${{"),
+    ] {
+        let doc: DagDoc = serde_json::from_value(form(condition, value)).unwrap();
+        let dag = Dag::try_from(doc).unwrap();
+        let stage = &dag.stages()[0];
+        assert_eq!(stage.condition.as_ref().unwrap().source(), condition);
+        let facts = trainyard_core::expression::Facts::default();
+        let rendered = stage.env.values().next().unwrap().render(&facts);
+        assert!(rendered.is_err(), "{value} is rendered");
+        // And it is written back as it was.
+        let again = serde_json::to_value(DagDoc::from(&dag)).unwrap();
+        assert_eq!(again["stages"][0]["if"], condition);
+        assert_eq!(again["stages"][0]["env"]["A"]["template"], value);
+    }
+}

@@ -131,7 +131,7 @@ impl TryFrom<TextDoc> for Template {
     fn try_from(doc: TextDoc) -> Result<Self, String> {
         match doc {
             TextDoc::Literal(text) => Ok(Self::literal(text)),
-            TextDoc::Template(text) => Self::parse(&text).map_err(|fault| fault.to_string()),
+            TextDoc::Template(text) => Ok(Self::stored(&text)),
         }
     }
 }
@@ -244,10 +244,8 @@ impl TryFrom<StageDoc> for Stage {
                 .iter()
                 .map(|on| word(on, RunOn::ALL, RunOn::as_str))
                 .collect::<Result<_, _>>()?,
-            condition: doc
-                .condition
-                .map(|text| Condition::parse(&text).map_err(|fault| fault.to_string()))
-                .transpose()?,
+            // One that is no expression any more ends its stage with that as its reason, and spoils nothing else.
+            condition: doc.condition.as_deref().map(Condition::stored),
             image,
             command: doc.command.map(Command::try_from).transpose()?,
             checkout: doc.checkout,

@@ -1,0 +1,418 @@
+//! Sets of values: at least those that a value can be.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use super::evaluate::{Value, order_mixed, whole};
+use super::syntax::{Arithmetic, Compare};
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Domain<'a> {
+    /// Whether it may be false, and whether it may be true.
+    Boolean([bool; 2]),
+    Number(Interval),
+    Text(Texts<'a>),
+    Anything,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Texts<'a> {
+    Only(BTreeSet<Cow<'a, str>>),
+    AllBut(BTreeSet<Cow<'a, str>>),
+}
+
+/// Numbers from one to another, both included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Interval {
+    pub(super) low: Number,
+    pub(super) high: Number,
+    /// Whether it is of integers, and both ends are.
+    pub(super) is_whole: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Number {
+    Integer(i64),
+    /// Never "not a number".
+    Double(f64),
+}
+
+impl Number {
+    fn order(self, other: Self) -> Ordering {
+        match (self, other) {
+            (Self::Integer(one), Self::Integer(other)) => one.cmp(&other),
+            (Self::Double(one), Self::Double(other)) => {
+                one.partial_cmp(&other).unwrap_or(Ordering::Equal)
+            }
+            (Self::Integer(one), Self::Double(other)) => {
+                order_mixed(one, other).unwrap_or(Ordering::Equal)
+            }
+            (Self::Double(_), Self::Integer(_)) => other.order(self).reverse(),
+        }
+    }
+}
+
+impl<'a> From<Value<'a>> for Domain<'a> {
+    fn from(value: Value<'a>) -> Self {
+        match value {
+            Value::Boolean(truth) => Self::Boolean([!truth, truth]),
+            Value::Integer(number) => Self::Number(Interval::one(Number::Integer(number))),
+            Value::Double(number) if number.is_nan() => Self::Anything,
+            Value::Double(number) => Self::Number(Interval::one(Number::Double(number))),
+            Value::Text(text) => Self::Text(Texts::Only(BTreeSet::from([text]))),
+        }
+    }
+}
+
+impl<'a> Domain<'a> {
+    /// How much there is to go through.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Text(Texts::Only(texts) | Texts::AllBut(texts)) => 1 + texts.len(),
+            Self::Boolean(_) | Self::Number(_) | Self::Anything => 1,
+        }
+    }
+
+    /// What is left of two where they lie so to each other; `None` where they never do.
+    pub(super) fn relate(compare: Compare, one: Self, other: Self) -> Option<(Self, Self)> {
+        match (one, other) {
+            (Self::Number(one), Self::Number(other)) => {
+                let (one, other) = Interval::relate(compare, one, other)?;
+                Some((Self::Number(one), Self::Number(other)))
+            }
+            (Self::Text(one), Self::Text(other)) => {
+                let (one, other) = Texts::relate(compare, one, other)?;
+                Some((Self::Text(one), Self::Text(other)))
+            }
+            unknown => Some(unknown),
+        }
+    }
+
+    /// What is in one or the other.
+    pub(super) fn union(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Boolean(one), Self::Boolean(other)) => {
+                Self::Boolean([one[0] || other[0], one[1] || other[1]])
+            }
+            (Self::Number(one), Self::Number(other)) if one.is_whole == other.is_whole => {
+                let less = |one: Number, other: Number| one.order(other).is_lt();
+                Self::Number(Interval {
+                    low: if less(other.low, one.low) {
+                        other.low
+                    } else {
+                        one.low
+                    },
+                    high: if less(one.high, other.high) {
+                        other.high
+                    } else {
+                        one.high
+                    },
+                    is_whole: one.is_whole,
+                })
+            }
+            (Self::Text(one), Self::Text(other)) => Self::Text(one.union(other)),
+            _ => Self::Anything,
+        }
+    }
+}
+
+impl<'a> Texts<'a> {
+    pub(super) fn anything() -> Self {
+        Self::AllBut(BTreeSet::new())
+    }
+
+    pub(super) fn only(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::Only(texts.into_iter().map(Cow::Borrowed).collect())
+    }
+
+    fn one(&self) -> Option<&Cow<'a, str>> {
+        match self {
+            Self::Only(texts) if texts.len() == 1 => texts.first(),
+            Self::Only(_) | Self::AllBut(_) => None,
+        }
+    }
+
+    fn relate(compare: Compare, one: Self, other: Self) -> Option<(Self, Self)> {
+        match compare {
+            Compare::Equal => {
+                let both = one.intersection(other);
+                match &both {
+                    Self::Only(texts) if texts.is_empty() => None,
+                    _ => Some((both.clone(), both)),
+                }
+            }
+            Compare::Unequal => {
+                let (left, right) = (one.clone().without(&other), other.without(&one));
+                Some((left?, right?))
+            }
+            Compare::Less | Compare::LessOrEqual | Compare::Greater | Compare::GreaterOrEqual => {
+                if let (Some(left), Some(right)) = (one.one(), other.one())
+                    && !compare.holds(Some(left.cmp(right)))
+                {
+                    return None;
+                }
+                Some((one, other))
+            }
+        }
+    }
+
+    fn intersection(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Only(one), Self::Only(other)) => Self::Only(
+                one.into_iter()
+                    .filter(|text| other.contains(text))
+                    .collect(),
+            ),
+            (Self::Only(only), Self::AllBut(out)) | (Self::AllBut(out), Self::Only(only)) => {
+                Self::Only(
+                    only.into_iter()
+                        .filter(|text| !out.contains(text))
+                        .collect(),
+                )
+            }
+            (Self::AllBut(mut one), Self::AllBut(other)) => {
+                one.extend(other);
+                Self::AllBut(one)
+            }
+        }
+    }
+
+    fn union(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Only(mut one), Self::Only(other)) => {
+                one.extend(other);
+                Self::Only(one)
+            }
+            (Self::Only(only), Self::AllBut(out)) | (Self::AllBut(out), Self::Only(only)) => {
+                Self::AllBut(
+                    out.into_iter()
+                        .filter(|text| !only.contains(text))
+                        .collect(),
+                )
+            }
+            (Self::AllBut(one), Self::AllBut(other)) => Self::AllBut(
+                one.into_iter()
+                    .filter(|text| other.contains(text))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// What is left where it is unequal to the other: all, unless that can be one text only.
+    fn without(self, other: &Self) -> Option<Self> {
+        let Some(out) = other.one() else {
+            return Some(self);
+        };
+        match self {
+            Self::Only(mut texts) => {
+                texts.remove(out);
+                (!texts.is_empty()).then_some(Self::Only(texts))
+            }
+            Self::AllBut(mut texts) => {
+                texts.insert(out.clone());
+                Some(Self::AllBut(texts))
+            }
+        }
+    }
+}
+
+impl Interval {
+    fn one(number: Number) -> Self {
+        Self {
+            low: number,
+            high: number,
+            is_whole: matches!(number, Number::Integer(_)),
+        }
+    }
+
+    fn is_one(&self) -> bool {
+        self.low.order(self.high).is_eq()
+    }
+
+    fn relate(compare: Compare, one: Self, other: Self) -> Option<(Self, Self)> {
+        let (mut left, mut right) = (one, other);
+        let is_left = match compare {
+            Compare::Equal => {
+                left.at_least(other.low, false)
+                    && left.at_most(other.high, false)
+                    && right.at_least(one.low, false)
+                    && right.at_most(one.high, false)
+            }
+            Compare::Unequal => {
+                (!other.is_one() || left.without(other.low))
+                    && (!one.is_one() || right.without(one.low))
+            }
+            Compare::Less | Compare::LessOrEqual => {
+                let strict = compare == Compare::Less;
+                left.at_most(other.high, strict) && right.at_least(one.low, strict)
+            }
+            Compare::Greater | Compare::GreaterOrEqual => {
+                let strict = compare == Compare::Greater;
+                left.at_least(other.low, strict) && right.at_most(one.high, strict)
+            }
+        };
+        is_left.then_some((left, right))
+    }
+
+    /// Takes away what is above a bound, and the bound itself where it is `strict`. Whether any is left.
+    fn at_most(&mut self, bound: Number, strict: bool) -> bool {
+        let bound = if self.is_whole {
+            match below(bound, strict) {
+                Some(bound) => Number::Integer(bound),
+                None => return false,
+            }
+        } else {
+            let exact = match bound {
+                Number::Double(bound) if strict => bound.next_down(),
+                Number::Double(bound) => bound,
+                #[expect(clippy::cast_precision_loss, reason = "mended just after")]
+                Number::Integer(bound) => {
+                    let mut double = bound as f64;
+                    // The nearest double lies a step too high at most.
+                    for _ in 0..2 {
+                        let order = order_mixed(bound, double);
+                        if order == Some(Ordering::Less) || strict && order == Some(Ordering::Equal)
+                        {
+                            double = double.next_down();
+                        }
+                    }
+                    double
+                }
+            };
+            Number::Double(exact)
+        };
+        if bound.order(self.high).is_lt() {
+            self.high = bound;
+        }
+        self.low.order(self.high).is_le()
+    }
+
+    fn at_least(&mut self, bound: Number, strict: bool) -> bool {
+        let bound = if self.is_whole {
+            match above(bound, strict) {
+                Some(bound) => Number::Integer(bound),
+                None => return false,
+            }
+        } else {
+            let exact = match bound {
+                Number::Double(bound) if strict => bound.next_up(),
+                Number::Double(bound) => bound,
+                #[expect(clippy::cast_precision_loss, reason = "mended just after")]
+                Number::Integer(bound) => {
+                    let mut double = bound as f64;
+                    for _ in 0..2 {
+                        let order = order_mixed(bound, double);
+                        if order == Some(Ordering::Greater)
+                            || strict && order == Some(Ordering::Equal)
+                        {
+                            double = double.next_up();
+                        }
+                    }
+                    double
+                }
+            };
+            Number::Double(exact)
+        };
+        if bound.order(self.low).is_gt() {
+            self.low = bound;
+        }
+        self.low.order(self.high).is_le()
+    }
+
+    /// Takes one number away, as far as it lies at an end. Whether any is left.
+    fn without(&mut self, number: Number) -> bool {
+        let (at_low, at_high) = (
+            self.low.order(number).is_eq(),
+            self.high.order(number).is_eq(),
+        );
+        (!at_low || self.at_least(number, true)) && (!at_high || self.at_most(number, true))
+    }
+
+    pub(super) fn negated(self) -> Option<Self> {
+        let (low, high) = match (self.low, self.high) {
+            // The smallest integer has no positive twin.
+            (Number::Integer(low), Number::Integer(high)) => (
+                Number::Integer(high.checked_neg()?),
+                Number::Integer(low.checked_neg().unwrap_or(i64::MAX)),
+            ),
+            (Number::Double(low), Number::Double(high)) => {
+                (Number::Double(-high), Number::Double(-low))
+            }
+            _ => return Some(self),
+        };
+        Some(Self { low, high, ..self })
+    }
+
+    /// Sums, differences and products of integers. `None` where it is not known, and `Some(None)` where
+    /// every result is too large, so that there is no value.
+    pub(super) fn combine(self, operator: Arithmetic, other: &Self) -> Option<Option<Self>> {
+        let (
+            Number::Integer(low),
+            Number::Integer(high),
+            Number::Integer(other_low),
+            Number::Integer(other_high),
+        ) = (self.low, self.high, other.low, other.high)
+        else {
+            return None;
+        };
+        let calculate = |one: i64, other: i64| {
+            let (one, other) = (i128::from(one), i128::from(other));
+            match operator {
+                Arithmetic::Add => Some(one + other),
+                Arithmetic::Subtract => Some(one - other),
+                Arithmetic::Multiply => Some(one * other),
+                Arithmetic::Divide | Arithmetic::Remainder => None,
+            }
+        };
+        let corners = [
+            calculate(low, other_low)?,
+            calculate(low, other_high)?,
+            calculate(high, other_low)?,
+            calculate(high, other_high)?,
+        ];
+        let bounds = (i128::from(i64::MIN), i128::from(i64::MAX));
+        let low = corners.into_iter().min()?.max(bounds.0);
+        let high = corners.into_iter().max()?.min(bounds.1);
+        if low > high {
+            return Some(None);
+        }
+        Some(Some(Self {
+            low: Number::Integer(i64::try_from(low).ok()?),
+            high: Number::Integer(i64::try_from(high).ok()?),
+            is_whole: true,
+        }))
+    }
+}
+
+/// The largest integer that is at most a bound, or below it.
+fn below(bound: Number, strict: bool) -> Option<i64> {
+    match bound {
+        Number::Integer(bound) => bound.checked_sub(i64::from(strict)),
+        Number::Double(bound) => {
+            let floor = bound.floor();
+            match whole(floor) {
+                Some(integer) if strict && floor == bound => integer.checked_sub(1),
+                Some(integer) => Some(integer),
+                None if bound > 0.0 => Some(i64::MAX),
+                None => None,
+            }
+        }
+    }
+}
+
+/// The smallest integer that is at least a bound, or above it.
+fn above(bound: Number, strict: bool) -> Option<i64> {
+    match bound {
+        Number::Integer(bound) => bound.checked_add(i64::from(strict)),
+        Number::Double(bound) => {
+            let ceiling = bound.ceil();
+            match whole(ceiling) {
+                Some(integer) if strict && ceiling == bound => integer.checked_add(1),
+                Some(integer) => Some(integer),
+                None if bound < 0.0 => Some(i64::MIN),
+                None => None,
+            }
+        }
+    }
+}
