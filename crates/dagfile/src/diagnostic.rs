@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use serde_json::{Value, json};
+use trainyard_core::dag::Guesses;
 use trainyard_core::text::without_nul;
 
-use crate::limits::DIAGNOSTICS_AT_MOST;
+use crate::limits::{DIAGNOSTICS_AT_MOST, DIAGNOSTICS_KEPT};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,11 +117,13 @@ pub fn to_json(file_name: &str, diagnostics: &[Diagnostic]) -> Value {
         .collect()
 }
 
-/// Takes diagnostics while a file is read.
+/// Takes diagnostics while a file is read: the first of them, and the number of all.
 #[derive(Debug)]
 pub(crate) struct Sink<'a> {
     text: &'a str,
     taken: Vec<Taken>,
+    beyond: Option<(usize, Taken)>,
+    guesses: Guesses,
 }
 
 /// A diagnostic without its line and column.
@@ -149,7 +152,27 @@ impl<'a> Sink<'a> {
         Self {
             text,
             taken: Vec::new(),
+            beyond: None,
+            guesses: Guesses::default(),
         }
+    }
+
+    /// The text of the file.
+    pub(crate) fn source(&self) -> &'a str {
+        self.text
+    }
+
+    /// The name that was meant, while the work of guessing is not spent and there still is room for what is
+    /// said of it.
+    pub(crate) fn nearest<'n>(
+        &self,
+        written: &str,
+        candidates: impl IntoIterator<Item = &'n str>,
+    ) -> Option<&'n str> {
+        let has_room = self.taken.len() < DIAGNOSTICS_KEPT;
+        has_room
+            .then(|| self.guesses.nearest(written, candidates))
+            .flatten()
     }
 
     /// Takes an error. What it quotes of the file may hold a NUL, which no row keeps.
@@ -160,12 +183,17 @@ impl<'a> Sink<'a> {
         message: impl Into<String>,
     ) -> &mut Taken {
         let span = self.within(span);
-        self.taken.push(Taken {
+        let taken = Taken {
             code,
             message: without_nul(message),
             help: None,
             span,
-        });
+        };
+        if self.taken.len() >= DIAGNOSTICS_KEPT {
+            let count = self.beyond.as_ref().map_or(0, |(count, _)| *count);
+            return &mut self.beyond.insert((count + 1, taken)).1;
+        }
+        self.taken.push(taken);
         let last = self.taken.len() - 1;
         &mut self.taken[last]
     }
@@ -176,7 +204,8 @@ impl<'a> Sink<'a> {
             .sort_by_key(|taken| (taken.span.start, taken.span.end));
         self.taken
             .dedup_by(|a, b| a.span == b.span && a.message == b.message);
-        let surplus = self.taken.len().saturating_sub(DIAGNOSTICS_AT_MOST);
+        let beyond = self.beyond.take().map_or(0, |(count, _)| count);
+        let surplus = self.taken.len().saturating_sub(DIAGNOSTICS_AT_MOST) + beyond;
         self.taken.truncate(DIAGNOSTICS_AT_MOST);
         if surplus > 0 {
             let end = self.text.len();

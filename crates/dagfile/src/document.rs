@@ -169,7 +169,7 @@ forms! {
         needs: Option<OneOrMany<String>>,
         /// On which ends of those it runs: success (if left out), failed, always.
         run_on: Option<OneOrMany<RunOn>>,
-        /// An expression over params, cause and stages.
+        /// A condition in CEL over params, cause and stages, as in params.epochs > 3 && cause.branch == "main".
         r#if: Option<Scalar>,
         /// An image by reference.
         image: Option<String>,

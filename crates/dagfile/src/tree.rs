@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+use trainyard_core::text::shortened;
 
 use crate::diagnostic::{DiagnosticCode, Sink};
-use crate::limits::{DEEPEST, FILE_LARGEST, NODES_AT_MOST};
+use crate::limits::{DEEPEST, FILE_LARGEST, NODES_AT_MOST, TEXT_AT_MOST};
 
-/// A value and where it is.
+/// A value and where it is. Copies share the value: an alias costs what its name costs.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) span: Range<usize>,
@@ -21,17 +24,17 @@ pub(crate) enum Value {
     /// Nothing, `~` or `null`.
     Null,
     /// A text, with whether it was written without quotes.
-    Scalar { text: String, plain: bool },
+    Scalar { text: Rc<str>, plain: bool },
     /// A list.
-    List(Vec<Node>),
+    List(Rc<[Node]>),
     /// Keys and values in the order of the text; keys may stand twice.
-    Map(Vec<(Key, Node)>),
+    Map(Rc<[(Key, Node)]>),
 }
 
 /// A key and where it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
-    pub(crate) text: String,
+    pub(crate) text: Rc<str>,
     pub(crate) span: Range<usize>,
 }
 
@@ -62,17 +65,30 @@ pub(crate) fn load(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
         sink,
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
-        nodes: 0,
+        size: Size::default(),
     };
     loader.document()
 }
+
+/// How far before a value its tag is looked for, in bytes.
+const TAG_LONGEST: usize = 100;
 
 struct Loader<'a, 's, 't> {
     text: &'a str,
     sink: &'s mut Sink<'t>,
     parser: Parser<'a, granit_parser::StrInput<'a>>,
-    anchors: HashMap<usize, (Node, usize)>,
+    anchors: HashMap<usize, (Node, Size)>,
+    /// Of what was read so far.
+    size: Size,
+}
+
+/// How much there is, with aliases in place.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
     nodes: usize,
+    text: usize,
+    /// How deep it is nested; 0 for a text.
+    depth: usize,
 }
 
 /// Reading cannot go on; why has been said.
@@ -96,7 +112,7 @@ impl<'a> Loader<'a, '_, '_> {
                     break;
                 }
                 Ok((event, span)) if event.is_node() => match self.node(event, span, 0) {
-                    Ok(node) => root = Some(node),
+                    Ok((node, _)) => root = Some(node),
                     Err(Stop) => return None,
                 },
                 Ok(_) => {}
@@ -148,27 +164,69 @@ impl<'a> Loader<'a, '_, '_> {
             .help("take it out: Postgres cannot keep it, and no argument or environment variable of a program can hold it");
     }
 
-    fn count(&mut self, more: usize, span: &Range<usize>) -> Result<(), Stop> {
-        self.nodes += more;
-        if self.nodes <= NODES_AT_MOST {
+    fn count(&mut self, more: Size, span: &Range<usize>) -> Result<(), Stop> {
+        self.size.nodes += more.nodes;
+        self.size.text += more.text;
+        let message = if self.size.nodes > NODES_AT_MOST {
+            format!("the file has more than {NODES_AT_MOST} values, aliases counted")
+        } else if self.size.text > TEXT_AT_MOST {
+            format!("the file has more than {TEXT_AT_MOST} bytes of text, aliases counted")
+        } else {
             return Ok(());
-        }
-        let message = format!("the file has more than {NODES_AT_MOST} values, aliases counted");
+        };
         self.sink
             .error(DiagnosticCode::TooLarge, span.clone(), message);
         Err(Stop)
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Stop> {
-        let mut range = bytes(self.text, &span);
-        if depth > DEEPEST {
-            let message = format!("lists and maps are nested deeper than {DEEPEST}");
-            self.sink.error(DiagnosticCode::TooLarge, range, message);
-            return Err(Stop);
+    fn check_depth(&mut self, depth: usize, span: &Range<usize>) -> Result<(), Stop> {
+        if depth <= DEEPEST {
+            return Ok(());
         }
-        self.count(1, &range)?;
-        let before = self.nodes;
+        let message = format!("lists and maps are nested deeper than {DEEPEST}");
+        self.sink
+            .error(DiagnosticCode::TooLarge, span.clone(), message);
+        Err(Stop)
+    }
+
+    /// A tag changes how a value is read, which nothing here asks for; and an expression that begins with `!`
+    /// is one by accident, and would lose it.
+    fn say_tag(&mut self, tag: &Tag, range: &Range<usize>) {
+        // It stands before the value; looking for it goes no further than a tag that anybody writes.
+        let near = self
+            .text
+            .ceil_char_boundary(range.start.saturating_sub(TAG_LONGEST));
+        let start = self.text[near..range.start]
+            .rfind(" !")
+            .map_or(range.start, |at| near + at + 1);
+        let shown = format!("{}{}", tag.original_handle(), tag.suffix());
+        let message = format!(
+            "`{}` is a tag of YAML, and tags are not supported",
+            shortened(&shown)
+        );
+        self.sink
+            .error(DiagnosticCode::InvalidValue, start..range.end, message)
+            .help("a value that begins with `!` goes into quotes, as in `if: \"!params.verbose\"`");
+    }
+
+    /// Reads a node that is so deep already. Gives it with how deep it is below.
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<(Node, usize), Stop> {
+        let mut range = bytes(self.text, &span);
+        self.check_depth(depth, &range)?;
+        let before = self.size;
+        let one = Size {
+            nodes: 1,
+            ..Size::default()
+        };
+        self.count(one, &range)?;
         let anchor = event.anchor_id();
+        if let Event::Scalar(.., Some(tag))
+        | Event::SequenceStart(.., Some(tag))
+        | Event::MappingStart(.., Some(tag)) = &event
+        {
+            self.say_tag(tag, &range);
+        }
+        let mut below = 0;
         let value = match event {
             Event::Alias(id) => {
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
@@ -177,21 +235,25 @@ impl<'a> Loader<'a, '_, '_> {
                     return Err(Stop);
                 };
                 self.count(size, &range)?;
-                return Ok(Node {
-                    span: range,
-                    value: node.value,
-                });
+                self.check_depth(depth + size.depth, &range)?;
+                let value = node.value;
+                return Ok((Node { span: range, value }, size.depth));
             }
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
                 if text.contains('\0') {
                     self.say_nul(&range);
                 }
+                let size = Size {
+                    text: text.len(),
+                    ..Size::default()
+                };
+                self.count(size, &range)?;
                 if plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
                     Value::Null
                 } else {
                     Value::Scalar {
-                        text: text.into_owned(),
+                        text: text.into(),
                         plain,
                     }
                 }
@@ -204,28 +266,42 @@ impl<'a> Loader<'a, '_, '_> {
                             range.end = range.end.max(bytes(self.text, &end).end);
                             break;
                         }
-                        (event, span) => items.push(self.node(event, span, depth + 1)?),
+                        (event, span) => {
+                            let (item, deep) = self.node(event, span, depth + 1)?;
+                            below = below.max(deep + 1);
+                            items.push(item);
+                        }
                     }
                 }
                 if let Some(last) = items.last() {
                     range.end = range.end.max(last.span.end);
                 }
-                Value::List(items)
+                Value::List(items.into())
             }
             Event::MappingStart(..) => {
-                let fields = self.fields(&mut range, depth)?;
-                Value::Map(fields)
+                let fields = self.fields(&mut range, depth, &mut below)?;
+                Value::Map(fields.into())
             }
             _ => return Err(Stop),
         };
         let node = Node { span: range, value };
         if let Some(id) = anchor.filter(|id| *id > 0) {
-            self.anchors.insert(id, (node.clone(), self.nodes - before));
+            let size = Size {
+                nodes: self.size.nodes - before.nodes,
+                text: self.size.text - before.text,
+                depth: below,
+            };
+            self.anchors.insert(id, (node.clone(), size));
         }
-        Ok(node)
+        Ok((node, below))
     }
 
-    fn fields(&mut self, range: &mut Range<usize>, depth: usize) -> Result<Vec<(Key, Node)>, Stop> {
+    fn fields(
+        &mut self,
+        range: &mut Range<usize>,
+        depth: usize,
+        below: &mut usize,
+    ) -> Result<Vec<(Key, Node)>, Stop> {
         let mut fields = Vec::new();
         loop {
             let (event, span) = self.next()?;
@@ -233,12 +309,13 @@ impl<'a> Loader<'a, '_, '_> {
                 range.end = range.end.max(bytes(self.text, &span).end);
                 break;
             }
-            let key = self.node(event, span, depth + 1)?;
+            let (key, of_key) = self.node(event, span, depth + 1)?;
             let (event, span) = self.next()?;
-            let value = self.node(event, span, depth + 1)?;
+            let (value, of_value) = self.node(event, span, depth + 1)?;
+            *below = (*below).max(of_key + 1).max(of_value + 1);
             range.end = range.end.max(value.span.end);
             match key.value {
-                Value::Scalar { text, .. } if text == "<<" => {
+                Value::Scalar { text, .. } if &*text == "<<" => {
                     self.sink
                         .error(
                             DiagnosticCode::UnknownKey,

@@ -56,6 +56,12 @@ impl Guesses {
             .map(|(_, candidate)| candidate)
     }
 
+    /// Whether no more guesses are made, so that no names need be gathered for one.
+    #[must_use]
+    pub fn are_spent(&self) -> bool {
+        self.left.get() == 0
+    }
+
     fn spend(&self, work: usize) -> bool {
         let left = self.left.get();
         self.left.set(left.saturating_sub(work));

@@ -343,7 +343,10 @@ impl Check<'_> {
             }
             Known::Nowhere => {
                 let message = format!("there is no stage `{shown}` before this one");
-                let before = self.scope.stages.before();
+                let before = match self.scope.guesses.are_spent() {
+                    true => Vec::new(),
+                    false => self.scope.stages.before(),
+                };
                 let meant = self.scope.guesses.nearest(name, before.iter().copied());
                 let help = match meant {
                     Some(meant) => Some(format!("did you mean `{meant}`?")),

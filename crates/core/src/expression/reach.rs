@@ -368,7 +368,7 @@ impl<'a> Reach<'a> {
                         .map(|outcome| outcome.as_str())
                         .collect();
                     Some(format!(
-                        "by `run_on`, this stage runs only where `{stage}` is {}; say `run_on: [always]` to run after any outcome",
+                        "by `run_on`, this stage runs only where `{stage}` ended as {}; say `run_on: [always]` to run after any outcome",
                         outcomes.join(" or ")
                     ))
                 }

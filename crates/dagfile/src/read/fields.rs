@@ -1,15 +1,17 @@
 //! Reading values by what is wanted of them. What does not fit is said, and reading goes on.
 
+use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 use std::time::Duration;
 
-use trainyard_core::dag::nearest;
 use trainyard_core::measure::{in_units, in_words};
 use trainyard_core::name::NameError;
+use trainyard_core::text::shortened;
 
 use super::synonyms;
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
+use crate::limits::ENTRIES_AT_MOST;
 use crate::quantity;
 use crate::tree::{Key, Node, Value};
 
@@ -27,20 +29,17 @@ impl<'n> Fields<'n> {
         keys: &[&'static str],
         sink: &mut Sink<'_>,
     ) -> Option<Self> {
-        let fields = map(node, what, sink)?;
+        let fields = all(node, what, sink)?;
         for (key, _) in fields {
-            if !keys.contains(&key.text.as_str()) {
+            if !keys.contains(&&*key.text) {
                 let help = synonyms::right_word(&key.text, keys)
+                    .or_else(|| sink.nearest(&key.text, keys.iter().copied()))
                     .map(|word| format!("did you mean `{word}`?"))
-                    .or_else(|| {
-                        nearest(&key.text, keys.iter().copied())
-                            .map(|k| format!("did you mean `{k}`?"))
-                    })
                     .unwrap_or_else(|| format!("there is {}", keys.join(", ")));
                 sink.error(
                     Code::UnknownKey,
                     key.span.clone(),
-                    format!("{what} has no key `{}`", key.text),
+                    format!("{what} has no key `{}`", shortened(&key.text)),
                 )
                 .help(help);
             }
@@ -51,20 +50,20 @@ impl<'n> Fields<'n> {
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
         self.fields
             .iter()
-            .find(|(found, _)| found.text == key)
+            .find(|(found, _)| &*found.text == key)
             .map(|(_, node)| node)
     }
 
     pub(super) fn key(&self, key: &str) -> Option<&'n Key> {
         self.fields
             .iter()
-            .find(|(found, _)| found.text == key)
+            .find(|(found, _)| &*found.text == key)
             .map(|(found, _)| found)
     }
 }
 
-/// The fields of a map, each key once.
-pub(super) fn map<'n>(
+/// The fields of a map. Of a key that stands twice, each one after the first is a fault.
+pub(super) fn all<'n>(
     node: &'n Node,
     what: &str,
     sink: &mut Sink<'_>,
@@ -73,20 +72,41 @@ pub(super) fn map<'n>(
         wrong_type(node, what, "a map of keys and values", sink);
         return None;
     };
-    for (at, (key, _)) in fields.iter().enumerate() {
-        if fields[..at]
-            .iter()
-            .any(|(earlier, _)| earlier.text == key.text)
-        {
+    let mut seen = HashSet::with_capacity(fields.len());
+    for (key, _) in &**fields {
+        if !seen.insert(&*key.text) {
             sink.error(
                 Code::DuplicateKey,
                 key.span.clone(),
-                format!("`{}` stands here twice", key.text),
+                format!("`{}` stands here twice", shortened(&key.text)),
             )
             .help("remove one of them");
         }
     }
     Some(fields)
+}
+
+/// As [`all`], up to a bound on their number.
+pub(super) fn map<'n>(
+    node: &'n Node,
+    what: &str,
+    sink: &mut Sink<'_>,
+) -> Option<&'n [(Key, Node)]> {
+    let fields = all(node, what, sink)?;
+    Some(bounded(fields, node, what, sink))
+}
+
+/// The first of too many entries, so that no more work is done for the others than to count them.
+fn bounded<'n, T>(entries: &'n [T], node: &Node, what: &str, sink: &mut Sink<'_>) -> &'n [T] {
+    if entries.len() <= ENTRIES_AT_MOST {
+        return entries;
+    }
+    let message = format!(
+        "{what} has {} entries, and may have {ENTRIES_AT_MOST}",
+        entries.len()
+    );
+    sink.error(Code::TooLarge, node.span.clone(), message);
+    &entries[..ENTRIES_AT_MOST]
 }
 
 pub(super) fn wrong_type(node: &Node, what: &str, wanted: &str, sink: &mut Sink<'_>) {
@@ -138,8 +158,8 @@ pub(super) fn checked_name<T: FromStr<Err = NameError>>(
 /// `true` or `false`, unquoted.
 pub(super) fn boolean(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<bool> {
     match &node.value {
-        Value::Scalar { text, plain: true } if text == "true" => Some(true),
-        Value::Scalar { text, plain: true } if text == "false" => Some(false),
+        Value::Scalar { text, plain: true } if &**text == "true" => Some(true),
+        Value::Scalar { text, plain: true } if &**text == "false" => Some(false),
         _ => {
             wrong_type(node, what, "true or false", sink);
             None
@@ -172,7 +192,7 @@ pub(super) fn integer(
         Err(_) => {
             invalid(
                 &node.span,
-                format!("{what} has to be a whole number, not `{text}`"),
+                format!("{what} has to be a whole number, not `{}`", shortened(text)),
                 sink,
             );
             None
@@ -191,7 +211,7 @@ pub(super) fn number(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<f64
         _ => {
             invalid(
                 &node.span,
-                format!("{what} has to be a number, not `{text}`"),
+                format!("{what} has to be a number, not `{}`", shortened(text)),
                 sink,
             );
             None
@@ -211,7 +231,7 @@ pub(super) fn duration(
         sink.error(
             Code::InvalidValue,
             node.span.clone(),
-            format!("{what} is not a duration: `{text}`"),
+            format!("{what} is not a duration: `{}`", shortened(text)),
         )
         .help("write it with its unit, as in 90s, 30m, 6h, 1h30m or 2d");
         return None;
@@ -240,7 +260,7 @@ pub(super) fn size(
         sink.error(
             Code::InvalidValue,
             node.span.clone(),
-            format!("{what} is not a size: `{text}`"),
+            format!("{what} is not a size: `{}`", shortened(text)),
         )
         .help("write it with its unit, as in 512MiB or 8GiB");
         return None;
@@ -269,10 +289,12 @@ pub(super) fn one_of<T: Copy>(
         return Some(*choice);
     }
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-    let help =
-        nearest(written, words.iter().copied()).map(|word| format!("did you mean `{word}`?"));
+    let help = sink
+        .nearest(written, words.iter().copied())
+        .map(|word| format!("did you mean `{word}`?"));
     let message = format!(
-        "{what} cannot be `{written}`; it is one of {}",
+        "{what} cannot be `{}`; it is one of {}",
+        shortened(written),
         words.join(", ")
     );
     sink.error(Code::InvalidValue, node.span.clone(), message)
@@ -283,7 +305,7 @@ pub(super) fn one_of<T: Copy>(
 /// The items of a list.
 pub(super) fn list<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -> Option<&'n [Node]> {
     match &node.value {
-        Value::List(items) => Some(items),
+        Value::List(items) => Some(bounded(items, node, what, sink)),
         Value::Null | Value::Scalar { .. } | Value::Map(_) => {
             wrong_type(node, what, "a list", sink);
             None
@@ -294,7 +316,7 @@ pub(super) fn list<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -> Optio
 /// The items of a list, or a single text for a list of one.
 pub(super) fn list_or_one<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -> Vec<&'n Node> {
     match &node.value {
-        Value::List(items) => items.iter().collect(),
+        Value::List(items) => bounded(items, node, what, sink).iter().collect(),
         Value::Scalar { .. } => vec![node],
         Value::Null | Value::Map(_) => {
             wrong_type(node, what, "a list", sink);
@@ -303,16 +325,27 @@ pub(super) fn list_or_one<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -
     }
 }
 
-/// A nested part of a scalar's text, where that stands in the file as it is.
-pub(super) fn part(node: &Node, part: &Range<usize>) -> Range<usize> {
-    let Value::Scalar { text, plain } = &node.value else {
-        return node.span.clone();
+/// A nested part of a scalar's text: its place in the file, as exactly as that can be said.
+pub(super) fn part(node: &Node, part: &Range<usize>, sink: &Sink<'_>) -> Range<usize> {
+    let whole = node.span.clone();
+    let (Value::Scalar { text, plain }, Some(raw)) =
+        (&node.value, sink.source().get(whole.clone()))
+    else {
+        return whole;
     };
     let quotes = usize::from(!plain);
-    let is_literal = node.span.len() == text.len() + 2 * quotes;
-    if is_literal && part.end <= text.len() {
-        node.span.start + quotes + part.start..node.span.start + quotes + part.end
-    } else {
-        node.span.clone()
+    if whole.len() == text.len() + 2 * quotes && part.end <= text.len() {
+        // It stands in the file as it is.
+        let start = whole.start + quotes;
+        return start + part.start..start + part.end;
+    }
+    // Over several lines, or with escapes: where the part's own text is found once, that is it.
+    let Some(wanted) = text.get(part.clone()).filter(|wanted| !wanted.is_empty()) else {
+        return whole;
+    };
+    let mut found = raw.match_indices(wanted);
+    match (found.next(), found.next()) {
+        (Some((at, _)), None) => whole.start + at..whole.start + at + wanted.len(),
+        _ => whole,
     }
 }

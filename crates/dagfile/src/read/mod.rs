@@ -11,18 +11,20 @@ mod synonyms;
 mod triggers;
 mod unsupported;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use trainyard_core::dag::{Dag, DagDraft};
+use trainyard_core::dag::{Dag, DagDraft, STAGES_AT_MOST};
 use trainyard_core::expression::Template;
 use trainyard_core::name::{DagName, VariableName};
 use trainyard_core::overlap::{Concurrency, Overlap};
+use trainyard_core::text::shortened;
 
 use self::fields::Fields;
 use self::places::Places;
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
+use crate::limits::{VARIABLES_AT_MOST, VARIABLES_LARGEST};
 use crate::tree::{Node, Value};
 
 /// The shortest and the longest timeout.
@@ -96,12 +98,24 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         }
         Some(node) => {
             places.root = fields.key("stages").map_or(0..0, |key| key.span.clone());
-            let entries = fields::map(node, "stages", sink)?;
-            for (at, (key, value)) in entries.iter().enumerate() {
-                if entries[..at]
-                    .iter()
-                    .any(|(earlier, _)| earlier.text == key.text)
-                {
+            let entries = fields::all(node, "stages", sink)?;
+            if entries.len() > STAGES_AT_MOST {
+                let message = format!(
+                    "a DAG may have at most {STAGES_AT_MOST} stages, this one has {}",
+                    entries.len()
+                );
+                sink.error(Code::Graph, places.root.clone(), message);
+                return None;
+            }
+            if let Some(message) = too_many_variables(&env, entries.len()) {
+                let span = fields.key("env").map_or(0..0, |key| key.span.clone());
+                sink.error(Code::TooLarge, span, message)
+                    .help("put them into the `env` of those stages that need them");
+                return None;
+            }
+            let mut seen = HashSet::with_capacity(entries.len());
+            for (key, value) in entries {
+                if !seen.insert(&*key.text) {
                     continue; // Said already: the key stands twice.
                 }
                 let (stage, stage_places) = stage::read(key, value, &env, &defaults, sink);
@@ -132,7 +146,7 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         Ok(dag) => named.then_some(dag),
         Err(faults) => {
             for fault in faults {
-                let span = places.of(&fault.place);
+                let span = places.of(&fault, sink);
                 sink.error(Code::Graph, span, fault.message)
                     .maybe_help(fault.help);
             }
@@ -185,7 +199,27 @@ fn concurrency(node: &Node, sink: &mut Sink<'_>) -> Option<Concurrency> {
 }
 
 type Env = BTreeMap<VariableName, Template>;
-type EnvPlaces = BTreeMap<VariableName, std::ops::Range<usize>>;
+type EnvPlaces = BTreeMap<VariableName, Node>;
+
+/// Each stage has all variables of the DAG, so a few of either make many of both.
+fn too_many_variables(env: &Env, stages: usize) -> Option<String> {
+    let bytes: usize = env
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.source().len())
+        .sum();
+    if env.len().saturating_mul(stages) > VARIABLES_AT_MOST {
+        let count = env.len();
+        Some(format!(
+            "{count} variables in each of {stages} stages are more than {VARIABLES_AT_MOST} together"
+        ))
+    } else if bytes.saturating_mul(stages) > VARIABLES_LARGEST {
+        Some(format!(
+            "variables of {bytes} bytes in each of {stages} stages are more than {VARIABLES_LARGEST} bytes together"
+        ))
+    } else {
+        None
+    }
+}
 
 /// Variables that Trainyard sets itself.
 fn is_ours(name: &str) -> bool {
@@ -198,18 +232,18 @@ fn env(node: &Node, sink: &mut Sink<'_>) -> (Env, EnvPlaces) {
     for (key, value) in fields::map(node, "env", sink).unwrap_or_default() {
         let name = fields::checked_name::<VariableName>(&key.text, &key.span, sink);
         if is_ours(&key.text) {
-            let message = format!("`{}` is set by Trainyard itself", key.text);
+            let message = format!("`{}` is set by Trainyard itself", shortened(&key.text));
             sink.error(Code::InvalidValue, key.span.clone(), message)
                 .help("choose another name");
         }
-        let what = format!("the variable `{}`", key.text);
+        let what = format!("the variable `{}`", shortened(&key.text));
         let template = match &value.value {
             // An empty variable is one.
             Value::Null => Some(Template::literal("")),
             _ => expressions::template(value, &what, sink),
         };
         if let (Some(name), Some(template)) = (name, template) {
-            places.insert(name.clone(), value.span.clone());
+            places.insert(name.clone(), value.clone());
             env.insert(name, template);
         }
     }

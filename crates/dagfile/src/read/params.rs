@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use trainyard_core::name::ParamName;
 use trainyard_core::param::{ParamKind, ParamSpec, ParamValue};
+use trainyard_core::text::shortened;
 
 use super::fields::{self, Fields};
 use super::keys;
@@ -32,7 +33,7 @@ enum Kind {
 }
 
 fn spec(name: &str, node: &Node, sink: &mut Sink<'_>) -> Option<ParamSpec> {
-    let what = format!("parameter `{name}`");
+    let what = format!("parameter `{}`", shortened(name));
     let fields = Fields::of(node, &what, keys::PARAM, sink)?;
     let description = fields
         .get("description")
@@ -132,8 +133,9 @@ pub(super) fn value(
             Value::Scalar { text, plain: false },
             ParamKind::Integer { .. } | ParamKind::Number { .. } | ParamKind::Boolean,
         ) => Err(format!(
-            "must be of type {}, without quotes: `{text}`",
-            kind.word()
+            "must be of type {}, without quotes: `{}`",
+            kind.word(),
+            shortened(text)
         )),
         (Value::Scalar { text, .. }, _) => kind.read(text),
     };

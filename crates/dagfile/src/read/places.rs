@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use trainyard_core::dag::Place;
+use trainyard_core::dag::{DagFault, Place};
+use trainyard_core::expression::Condition;
 use trainyard_core::name::{InputName, VariableName};
+
+use super::fields;
+use crate::diagnostic::Sink;
+use crate::tree::{Node, Value};
 
 /// Places of a DAG.
 #[derive(Debug, Default)]
@@ -12,7 +17,7 @@ pub(super) struct Places {
     pub(super) root: Range<usize>,
     pub(super) schedules: Vec<Range<usize>>,
     /// Of the DAG's own variables.
-    pub(super) env: BTreeMap<VariableName, Range<usize>>,
+    pub(super) env: BTreeMap<VariableName, Node>,
     pub(super) stages: Vec<StagePlaces>,
 }
 
@@ -21,42 +26,70 @@ pub(super) struct Places {
 pub(super) struct StagePlaces {
     pub(super) key: Range<usize>,
     pub(super) needs: Vec<Range<usize>>,
-    pub(super) condition: Range<usize>,
-    pub(super) image: Range<usize>,
-    pub(super) build_args: BTreeMap<VariableName, Range<usize>>,
-    pub(super) command: Vec<Range<usize>>,
-    pub(super) env: BTreeMap<VariableName, Range<usize>>,
+    pub(super) condition: Option<Node>,
+    pub(super) image: Option<Node>,
+    pub(super) build_args: BTreeMap<VariableName, Node>,
+    pub(super) command: Vec<Node>,
+    pub(super) env: BTreeMap<VariableName, Node>,
     pub(super) inputs: BTreeMap<InputName, Range<usize>>,
     pub(super) gate: Vec<Range<usize>>,
 }
 
 impl Places {
-    pub(super) fn of(&self, place: &Place) -> Range<usize> {
-        let stage = |index: usize| self.stages.get(index);
-        let key = |index: usize| stage(index).map_or(self.root.clone(), |stage| stage.key.clone());
-        let found = match place {
+    /// Where a fault is.
+    pub(super) fn of(&self, fault: &DagFault, sink: &Sink<'_>) -> Range<usize> {
+        let key = |index: usize| self.stages.get(index).map(|stage| stage.key.clone());
+        let spans = |index: usize| self.stages.get(index);
+        let found = match &fault.place {
             Place::Dag => None,
             Place::Schedule(at) => self.schedules.get(*at).cloned(),
-            Place::Stage(index) => return key(index.0),
-            Place::Need(index, at) => stage(index.0)
+            Place::Stage(index) => key(index.0),
+            Place::Need(index, at) => spans(index.0)
                 .and_then(|stage| stage.needs.get(*at).cloned())
-                .or_else(|| Some(key(index.0))),
-            Place::Condition(index) => stage(index.0).map(|stage| stage.condition.clone()),
-            Place::Image(index) => stage(index.0).map(|stage| stage.image.clone()),
-            Place::BuildArg(index, name) => {
-                stage(index.0).and_then(|stage| stage.build_args.get(name).cloned())
-            }
-            Place::CommandItem(index, at) => {
-                stage(index.0).and_then(|stage| stage.command.get(*at).cloned())
-            }
-            Place::Env(index, name) => stage(index.0)
-                .and_then(|stage| stage.env.get(name).cloned())
-                .or_else(|| self.env.get(name).cloned()),
+                .or_else(|| key(index.0)),
             Place::Input(index, name) => {
-                stage(index.0).and_then(|stage| stage.inputs.get(name).cloned())
+                spans(index.0).and_then(|stage| stage.inputs.get(name).cloned())
             }
-            Place::Gate(index, at) => stage(index.0).and_then(|stage| stage.gate.get(*at).cloned()),
+            Place::Gate(index, at) => spans(index.0).and_then(|stage| stage.gate.get(*at).cloned()),
+            Place::Condition(_)
+            | Place::Image(_)
+            | Place::BuildArg(..)
+            | Place::CommandItem(..)
+            | Place::Env(..) => self.text(&fault.place).map(|node| match &fault.part {
+                None => node.span.clone(),
+                Some(part) => {
+                    // A condition is kept without what is around it.
+                    let before = match (&fault.place, &node.value) {
+                        (Place::Condition(_), Value::Scalar { text, .. }) => {
+                            Condition::within(text).start
+                        }
+                        _ => 0,
+                    };
+                    fields::part(node, &(part.start + before..part.end + before), sink)
+                }
+            }),
         };
         found.unwrap_or_else(|| self.root.clone())
+    }
+
+    /// The text at a place that holds expressions.
+    fn text(&self, place: &Place) -> Option<&Node> {
+        let stage = |index: usize| self.stages.get(index);
+        match place {
+            Place::Condition(index) => stage(index.0)?.condition.as_ref(),
+            Place::Image(index) => stage(index.0)?.image.as_ref(),
+            Place::BuildArg(index, name) => stage(index.0)?.build_args.get(name),
+            Place::CommandItem(index, at) => stage(index.0)?.command.get(*at),
+            Place::Env(index, name) => {
+                let own = stage(index.0).and_then(|stage| stage.env.get(name));
+                own.or_else(|| self.env.get(name))
+            }
+            Place::Dag
+            | Place::Schedule(_)
+            | Place::Stage(_)
+            | Place::Need(..)
+            | Place::Input(..)
+            | Place::Gate(..) => None,
+        }
     }
 }

@@ -15,6 +15,7 @@ use trainyard_core::stage::{
     BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
     Stage,
 };
+use trainyard_core::text::shortened;
 
 use super::fields::{self, Fields};
 use super::places::StagePlaces;
@@ -79,14 +80,14 @@ pub(super) fn read(
         ..StagePlaces::default()
     };
     let name = fields::checked_name::<StageName>(&key.text, &key.span, sink);
-    let what = format!("stage `{}`", key.text);
+    let what = format!("stage `{}`", shortened(&key.text));
     let Some(fields) = Fields::of(node, &what, keys::STAGE, sink) else {
         return (None, places);
     };
     let needs = needs(&fields, &mut places, sink);
     let run_on = run_on(&fields, sink);
     let condition = fields.get("if").and_then(|node| {
-        places.condition = node.span.clone();
+        places.condition = Some(node.clone());
         expressions::condition(node, sink)
     });
     let image = image(&what, key, &fields, defaults, &mut places, sink);
@@ -188,7 +189,7 @@ fn image(
     let own_pull = pull(fields, sink);
     match (fields.get("image"), fields.get("build")) {
         (Some(node), None) => {
-            places.image = node.span.clone();
+            places.image = Some(node.clone());
             let image = expressions::template(node, "the image", sink)?;
             if image.is_literal()
                 && let Err(fault) = ImageReference::requested(image.source())
@@ -204,7 +205,7 @@ fn image(
             })
         }
         (None, Some(node)) => {
-            places.image = node.span.clone();
+            places.image = Some(node.clone());
             if let Some(key) = fields.key("pull") {
                 sink.error(
                     Code::Conflict,
@@ -268,7 +269,7 @@ fn build(node: &Node, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Option<B
             let name = fields::checked_name::<VariableName>(&key.text, &key.span, sink);
             let value_template = expressions::template(value, "a build argument", sink);
             if let (Some(name), Some(template)) = (name, value_template) {
-                places.build_args.insert(name.clone(), value.span.clone());
+                places.build_args.insert(name.clone(), value.clone());
                 args.insert(name, template);
             }
         }
@@ -322,10 +323,10 @@ fn command(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -
         fields::invalid(&node.span, "the command is empty".to_owned(), sink);
     }
     let mut templates: Vec<Template> = Vec::new();
-    for item in items {
+    for item in fields::list(node, "`command`", sink).unwrap_or_default() {
         if let Some(template) = expressions::template(item, "the command", sink) {
             templates.push(template);
-            places.command.push(item.span.clone());
+            places.command.push(item.clone());
         }
     }
     Some(Command::Exec(templates))
@@ -340,11 +341,7 @@ fn secrets(fields: &Fields<'_>, env: &Env, sink: &mut Sink<'_>) -> BTreeSet<Secr
         let Some(name) = fields::name::<SecretName>(item, "a secret's name", sink) else {
             continue;
         };
-        if is_ours(name.as_str())
-            || env
-                .keys()
-                .any(|variable| variable.as_str() == name.as_str())
-        {
+        if is_ours(name.as_str()) || env.contains_key(name.as_str()) {
             let message = format!("`{name}` is a variable of the stage already");
             sink.error(Code::Conflict, item.span.clone(), message)
                 .help("choose another name");
@@ -401,14 +398,15 @@ fn input_source(node: &Node, sink: &mut Sink<'_>) -> Option<InputSource> {
         sink.error(
             Code::InvalidValue,
             node.span.clone(),
-            format!("`{text}` does not name an output"),
+            format!("`{}` does not name an output", shortened(text)),
         )
         .help("write STAGE.OUTPUT, as in train.model");
         return None;
     };
-    let stage_name = fields::checked_name(stage, &fields::part(node, &(0..stage.len())), sink);
+    let stage_name =
+        fields::checked_name(stage, &fields::part(node, &(0..stage.len()), sink), sink);
     let rest = stage.len() + 1..text.len();
-    let output_name = fields::checked_name(output, &fields::part(node, &rest), sink);
+    let output_name = fields::checked_name(output, &fields::part(node, &rest, sink), sink);
     Some(InputSource {
         stage: stage_name?,
         output: output_name?,
@@ -422,7 +420,7 @@ fn outputs(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<OutputName, Rel
     };
     for (key, value) in fields::map(node, "`outputs`", sink).unwrap_or_default() {
         let name = fields::checked_name::<OutputName>(&key.text, &key.span, sink);
-        let path = path(value, &format!("output `{}`", key.text), sink);
+        let path = path(value, &format!("output `{}`", shortened(&key.text)), sink);
         if let (Some(name), Some(path)) = (name, path) {
             outputs.insert(name, path);
         }
@@ -437,7 +435,7 @@ fn path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativePath> {
         Err(problem) => {
             fields::invalid(
                 &node.span,
-                format!("{what}: the path `{text}` {problem}"),
+                format!("{what}: the path `{}` {problem}", shortened(text)),
                 sink,
             );
             None
@@ -498,8 +496,8 @@ fn pools(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<PoolName, u32> {
         }
     };
     match &node.value {
-        Value::Map(entries) => {
-            for (key, value) in entries {
+        Value::Map(_) => {
+            for (key, value) in fields::map(node, "`pools`", sink).unwrap_or_default() {
                 let slots = fields::integer(value, "a pool's slots", 1..=10_000, sink);
                 if let Some(slots) = slots.and_then(|slots| u32::try_from(slots).ok()) {
                     take(&key.text, &key.span, slots, sink);

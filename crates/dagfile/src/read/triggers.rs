@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use chrono_tz::Tz;
 use trainyard_core::cron::Cron;
-use trainyard_core::dag::nearest;
 use trainyard_core::name::ParamName;
 use trainyard_core::param::{ParamSpec, ParamValue};
 use trainyard_core::schedule::Missed;
+use trainyard_core::text::shortened;
 use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
 
 use super::fields::{self, Fields};
@@ -18,6 +18,9 @@ use crate::tree::{Node, Value};
 
 /// The most schedules of one DAG.
 const SCHEDULES_AT_MOST: usize = 50;
+
+/// The most patterns of one list; each is held against every branch or changed file of a push.
+const PATTERNS_AT_MOST: usize = 100;
 
 /// Reads `triggers`, with the places of its schedules.
 pub(super) fn read(
@@ -42,7 +45,7 @@ pub(super) fn read(
             let message = format!("a DAG may have at most {SCHEDULES_AT_MOST} schedules");
             fields::invalid(&node.span, message, sink);
         }
-        for item in items {
+        for item in items.into_iter().take(SCHEDULES_AT_MOST) {
             if let Some(trigger) = one_schedule(item, declared, sink) {
                 schedule.push(trigger);
                 places.push(item.span.clone());
@@ -71,7 +74,7 @@ fn one_schedule(
             node.span.clone(),
             "a schedule has to be a map",
         )
-        .help(format!("write `- cron: \"{text}\"`"));
+        .help(format!("write `- cron: \"{}\"`", shortened(text)));
         return None;
     }
     let fields = Fields::of(node, "a schedule", keys::SCHEDULE, sink)?;
@@ -107,7 +110,7 @@ fn cron(node: &Node, sink: &mut Sink<'_>) -> Option<Cron> {
     match Cron::parse(text) {
         Ok(cron) => Some(cron),
         Err(fault) => {
-            let span = fields::part(node, &fault.range);
+            let span = fields::part(node, &fault.range, sink);
             sink.error(Code::InvalidValue, span, fault.message);
             None
         }
@@ -122,11 +125,13 @@ fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
     let names = chrono_tz::TZ_VARIANTS
         .iter()
         .map(|timezone| timezone.name());
-    let help = nearest(text, names).map(|name| format!("did you mean `{name}`?"));
+    let help = sink
+        .nearest(text, names)
+        .map(|name| format!("did you mean `{name}`?"));
     sink.error(
         Code::InvalidValue,
         node.span.clone(),
-        format!("there is no time zone `{text}`"),
+        format!("there is no time zone `{}`", shortened(text)),
     )
     .help(help.unwrap_or_else(|| "use a name of the tz database, as in Europe/Berlin".to_owned()));
     None
@@ -139,10 +144,12 @@ fn given(
 ) -> BTreeMap<ParamName, ParamValue> {
     let mut values = BTreeMap::new();
     for (key, value) in fields::map(node, "params", sink).unwrap_or_default() {
-        let Some((name, spec)) = declared.get_key_value(key.text.as_str()) else {
+        let Some((name, spec)) = declared.get_key_value(&*key.text) else {
             let known = declared.keys().map(ParamName::as_str);
-            let help = nearest(&key.text, known).map(|name| format!("did you mean `{name}`?"));
-            let message = format!("the DAG declares no parameter `{}`", key.text);
+            let help = sink
+                .nearest(&key.text, known)
+                .map(|name| format!("did you mean `{name}`?"));
+            let message = format!("the DAG declares no parameter `{}`", shortened(&key.text));
             sink.error(Code::InvalidValue, key.span.clone(), message)
                 .maybe_help(help);
             continue;
@@ -182,15 +189,23 @@ pub(super) fn patterns(node: &Node, what: &str, sink: &mut Sink<'_>) -> Vec<Patt
             sink,
         );
     }
+    if items.len() > PATTERNS_AT_MOST {
+        let message = format!("a list may have at most {PATTERNS_AT_MOST} patterns");
+        fields::invalid(&node.span, message, sink);
+    }
     let mut patterns = Vec::new();
-    for item in items {
+    for item in items.into_iter().take(PATTERNS_AT_MOST) {
         let Some(text) = fields::text(item, what, sink) else {
             continue;
         };
         match Pattern::new(text) {
             Ok(pattern) => patterns.push(pattern),
             Err(problem) => {
-                fields::invalid(&item.span, format!("the pattern `{text}` {problem}"), sink);
+                fields::invalid(
+                    &item.span,
+                    format!("the pattern `{}` {problem}", shortened(text)),
+                    sink,
+                );
             }
         }
     }

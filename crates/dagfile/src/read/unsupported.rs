@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use trainyard_core::text::shortened;
+
 use super::fields::{self, Fields};
 use super::{keys, triggers};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
@@ -11,7 +13,7 @@ use crate::tree::{Key, Node, Value};
 const ANY: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
 
 fn refuse(key: &Key, sink: &mut Sink<'_>) {
-    let message = format!("`{}` is not supported yet", key.text);
+    let message = format!("`{}` is not supported yet", shortened(&key.text));
     sink.error(Code::NotSupportedYet, key.span.clone(), message)
         .help("leave it out for now");
 }

@@ -75,7 +75,7 @@ fn an_outcome_that_run_on_rules_out_never_holds() {
     let faults = after_success.check(|scope| condition.faults(scope));
     assert_eq!(
         faults[0].help.as_deref().unwrap(),
-        "by `run_on`, this stage runs only where `train` is succeeded; say `run_on: [always]` to run after any outcome"
+        "by `run_on`, this stage runs only where `train` ended as succeeded; say `run_on: [always]` to run after any outcome"
     );
     assert_eq!(declared().check(|scope| condition.faults(scope)), []);
 }
