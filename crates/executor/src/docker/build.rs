@@ -15,7 +15,7 @@ use bollard::query_parameters::BuildImageOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 
 use super::Engine;
-use super::context::{Context, Recipe};
+use super::context::{Context, Recipe, Wanted};
 use super::errors::{Trouble, is_disk_full};
 use super::labels;
 use crate::contract::{Error, ErrorKind, PreparedImage};
@@ -52,9 +52,11 @@ impl Engine {
         recipe: Recipe,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
+        // Until this call ends, or is given up.
+        let wanted = Wanted::default();
         let scanning = {
-            let recipe = recipe.clone();
-            tokio::task::spawn_blocking(move || Context::scan(recipe))
+            let (recipe, given_up) = (recipe.clone(), wanted.given_up());
+            tokio::task::spawn_blocking(move || Context::scan(recipe, given_up))
         };
         let context = scanning
             .await

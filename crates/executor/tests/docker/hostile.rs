@@ -345,3 +345,17 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn variables_and_scripts_that_the_kernel_does_not_pass_are_refused_in_words() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let mut spec = kit.spec_of(script("true"));
+        Kit::<Containers>::add_secret(&mut spec, "KEY", &"k".repeat(200_000));
+        let error = executor.create(&spec).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Start);
+        assert!(error.message.contains("its variable `KEY` is"), "{error}");
+        kit
+    })
+    .await;
+}
