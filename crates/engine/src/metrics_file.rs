@@ -10,6 +10,9 @@ pub const LARGEST: u64 = 1024 * 1024;
 /// The most metrics of one attempt.
 pub const METRICS_AT_MOST: usize = 1_000;
 
+/// The most characters of a wrong value that are shown.
+const SHOWN_AT_MOST: usize = 100;
+
 /// Reads a metrics file.
 ///
 /// # Errors
@@ -31,10 +34,25 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<MetricName, f64>, String> {
         let number = value
             .as_f64()
             .filter(|number| number.is_finite())
-            .ok_or_else(|| format!("holds `{name}`, which is {value} and not a number"))?;
+            .ok_or_else(|| {
+                format!(
+                    "holds `{name}`, which is {} and not a number",
+                    short(&value)
+                )
+            })?;
         Ok((metric, number))
     };
     fields.into_iter().map(read).collect()
+}
+
+/// A value as it is shown: it can be as large as the file.
+fn short(value: &serde_json::Value) -> String {
+    let mut text = value.to_string();
+    if let Some((end, _)) = text.char_indices().nth(SHOWN_AT_MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -55,6 +73,9 @@ mod tests {
         assert!(problem("[1]").contains("not a JSON object"));
         assert!(problem(r#"{"auc": "good"}"#).contains("`auc`"));
         assert!(problem(r#"{"auc": {"x": 1}}"#).contains("`auc`"));
+        let large = problem(&format!(r#"{{"auc": "{}"}}"#, "ä".repeat(100_000)));
+        assert!(large.len() < 300 && large.contains("`auc`"), "{large}");
+        assert!(problem(&"[".repeat(100_000)).starts_with("is not JSON"));
         assert!(problem(r#"{"": 1}"#).contains("metric name"));
         assert!(problem(r#"{"a\u0000b": 1}"#).starts_with(r"`a\0b` is not"));
     }

@@ -22,7 +22,7 @@ use trainyard_core::image::{BUILT, ImageReference};
 use trainyard_core::stage::PullPolicy;
 
 use super::Engine;
-use super::context::{Context, Recipe};
+use super::context::{Context, GivenUp, Recipe, Wanted};
 use super::convert::Bounds;
 use super::dockerfile::{self, DockerfileFault};
 use super::errors::{LONG, Trouble, is_disk_full, within};
@@ -63,11 +63,13 @@ impl Engine {
         request: &ImageRequest,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
+        // Until this call ends, or is given up.
+        let wanted = Wanted::default();
         let scanning = {
-            let recipe = recipe.clone();
+            let (recipe, given_up) = (recipe.clone(), wanted.given_up());
             tokio::task::spawn_blocking(move || {
-                let context = Context::scan(recipe.clone())?;
-                let text = dockerfile_of(&recipe)?;
+                let context = Context::scan(recipe.clone(), given_up.clone())?;
+                let text = dockerfile_of(&recipe, &given_up)?;
                 let images = dockerfile::read(&text, &recipe.args)
                     .map_err(|fault| unfit(&recipe.dockerfile.to_string(), &fault))?;
                 Ok((context, images))
@@ -254,7 +256,7 @@ fn key(repo: Option<RepoId>, content: &str) -> String {
 }
 
 /// The Dockerfile of a source tree. Blocking.
-fn dockerfile_of(recipe: &Recipe) -> Result<Vec<u8>, Error> {
+fn dockerfile_of(recipe: &Recipe, given_up: &GivenUp) -> Result<Vec<u8>, Error> {
     let unreadable = |error: io::Error| {
         Error::new(
             ErrorKind::Storage,
@@ -266,7 +268,7 @@ fn dockerfile_of(recipe: &Recipe) -> Result<Vec<u8>, Error> {
         Err(Error::new(ErrorKind::ImageBuild, message))
     };
     let mut found = None;
-    let mut archive = recipe.open().map_err(unreadable)?;
+    let mut archive = recipe.open(given_up).map_err(unreadable)?;
     for entry in archive.entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let path = entry.path().map_err(unreadable)?.into_owned();

@@ -4,21 +4,67 @@
 //! and links, the Dockerfile's path, arguments and target. Times and owners are left out, so the
 //! same commit has the same key wherever it is checked out. What a `FROM` tag means today is not
 //! part of it: an image is built again when its content changes, not when its base moves.
+//!
+//! The tree is of whoever pushed it. So no name of it is kept in memory, the work on it ends soon after nobody
+//! waits for it any more, and what it is left out by may take a bounded time.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, Entry, EntryType, Header};
 use trainyard_core::stage::RelativePath;
 
-use super::dockerignore::DockerIgnore;
+use super::dockerignore::{self, DockerIgnore};
 use crate::contract::{Error, ErrorKind};
 use crate::source::{self, Source};
 
-/// The largest `.dockerignore` that is read, in bytes.
-const IGNORE_LIMIT: u64 = 1024 * 1024;
+/// How long a `.dockerignore` may take to be held against all files.
+const IGNORING_AT_MOST: Duration = Duration::from_secs(20);
+
+/// Whether anybody waits for the work on a context. Dropping it tells the threads that are at it.
+#[derive(Debug, Default)]
+pub(super) struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Wanted {
+    /// What the threads look at.
+    pub(super) fn given_up(&self) -> GivenUp {
+        GivenUp(Arc::clone(&self.0))
+    }
+}
+
+/// Whether work is of no use any more.
+#[derive(Debug, Clone)]
+pub(super) struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    fn check(&self) -> io::Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
+        Ok(())
+    }
+}
+
+/// A source tree that is read no further once that is of no use.
+pub(super) struct Watched(Source, GivenUp);
+
+impl Read for Watched {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.1.check()?;
+        self.0.read(into)
+    }
+}
 
 /// What to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +81,7 @@ pub(super) struct Recipe {
 pub(super) struct Context {
     recipe: Recipe,
     ignore: DockerIgnore,
+    given_up: GivenUp,
     /// SHA-256 over all that can change the image, in lower-case hex.
     pub(super) key: String,
 }
@@ -44,9 +91,9 @@ impl Context {
     ///
     /// # Errors
     /// `ImageBuild` where the context or the Dockerfile is missing, `Storage`.
-    pub(super) fn scan(recipe: Recipe) -> Result<Self, Error> {
+    pub(super) fn scan(recipe: Recipe, given_up: GivenUp) -> Result<Self, Error> {
         let (ignore, exists) = recipe
-            .find_ignore()
+            .find_ignore(&given_up)
             .map_err(|error| recipe.unreadable(&error))?;
         let wrong = |message| Err(Error::new(ErrorKind::ImageBuild, message));
         if !exists {
@@ -55,24 +102,37 @@ impl Context {
                 recipe.context
             ));
         }
+        let ignore = match DockerIgnore::parse(&ignore) {
+            Ok(ignore) => ignore,
+            Err(why) => {
+                return wrong(format!(
+                    "the `.dockerignore` in the folder `{}` of the source tree {why}",
+                    recipe.context
+                ));
+            }
+        };
         let mut context = Self {
             recipe,
             ignore,
+            given_up,
             key: String::new(),
         };
-        let mut members = BTreeMap::new();
+        let mut members = Vec::new();
+        let mut has_dockerfile = false;
         let scanned = context.each_member(|path, entry| {
-            let digest = digest(entry)?;
-            members.insert(path.to_owned(), digest);
+            has_dockerfile |= path == context.recipe.dockerfile.as_str();
+            members.push(digest(path, entry)?);
             Ok(())
         });
         scanned.map_err(|error| context.recipe.unreadable(&error))?;
-        if !members.contains_key(context.recipe.dockerfile.as_str()) {
+        if !has_dockerfile {
             return wrong(format!(
                 "there is no `{}` in the folder `{}` of the source tree",
                 context.recipe.dockerfile, context.recipe.context
             ));
         }
+        // In whatever order they came.
+        members.sort_unstable();
         context.key = context.recipe.key(&members);
         Ok(context)
     }
@@ -109,10 +169,12 @@ impl Context {
     /// Calls for each file, folder and link that the build sees, with its path in the context.
     fn each_member(
         &self,
-        mut call: impl FnMut(&str, &mut Entry<'_, Source>) -> io::Result<()>,
+        mut call: impl FnMut(&str, &mut Entry<'_, Watched>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut archive = self.recipe.open()?;
+        let mut archive = self.recipe.open(&self.given_up)?;
+        let mut ignoring = Duration::ZERO;
         for entry in archive.entries()? {
+            self.given_up.check()?;
             let mut entry = entry?;
             let kind = entry.header().entry_type();
             if !matches!(
@@ -131,7 +193,16 @@ impl Context {
             };
             let path = path.to_string_lossy();
             let needed = path == self.recipe.dockerfile.as_str() || path == ".dockerignore";
-            if path.is_empty() || (!needed && self.ignore.ignores(&path)) {
+            if path.is_empty() {
+                continue;
+            }
+            let begun = Instant::now();
+            let is_ignored = !needed && self.ignore.ignores(&path);
+            ignoring += begun.elapsed();
+            if ignoring > IGNORING_AT_MOST {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if is_ignored {
                 continue;
             }
             call(&path, &mut entry)?;
@@ -141,8 +212,9 @@ impl Context {
 }
 
 impl Recipe {
-    pub(super) fn open(&self) -> io::Result<Archive<Source>> {
-        Ok(Archive::new(source::open(&self.source)?))
+    pub(super) fn open(&self, given_up: &GivenUp) -> io::Result<Archive<Watched>> {
+        let source = source::open(&self.source)?;
+        Ok(Archive::new(Watched(source, given_up.clone())))
     }
 
     /// A member's path within the context; `None` where it lies outside.
@@ -160,31 +232,35 @@ impl Recipe {
             .map(Path::to_owned)
     }
 
-    /// The patterns of the context's `.dockerignore`, and whether there is a context at all.
-    fn find_ignore(&self) -> io::Result<(DockerIgnore, bool)> {
+    /// The context's `.dockerignore`, and whether there is a context at all.
+    fn find_ignore(&self, given_up: &GivenUp) -> io::Result<(String, bool)> {
         let mut exists = false;
-        let mut text = String::new();
-        for entry in self.open()?.entries()? {
+        let mut bytes = Vec::new();
+        for entry in self.open(given_up)?.entries()? {
             let entry = entry?;
             let Some(path) = self.within(&entry.path()?) else {
                 continue;
             };
             exists = true;
             if path == Path::new(".dockerignore") {
-                entry.take(IGNORE_LIMIT).read_to_string(&mut text)?;
+                bytes.clear();
+                // One byte too many shows that it is too large.
+                entry
+                    .take(dockerignore::LARGEST + 1)
+                    .read_to_end(&mut bytes)?;
             }
         }
-        Ok((DockerIgnore::parse(&text), exists))
+        Ok((String::from_utf8_lossy(&bytes).into_owned(), exists))
     }
 
-    fn key(&self, members: &BTreeMap<String, [u8; 32]>) -> String {
+    fn key(&self, members: &[[u8; 32]]) -> String {
         let mut hasher = Sha256::new();
         let mut add = |text: &[u8]| {
             hasher.update((text.len() as u64).to_le_bytes());
             hasher.update(text);
         };
         // To be changed when the same content is built in another way.
-        add(b"trainyard build 1");
+        add(b"trainyard build 2");
         add(self.dockerfile.as_str().as_bytes());
         add(self.target.as_deref().unwrap_or_default().as_bytes());
         add(&(self.args.len() as u64).to_le_bytes());
@@ -192,14 +268,20 @@ impl Recipe {
             add(name.as_bytes());
             add(value.as_bytes());
         }
-        for (path, digest) in members {
-            add(path.as_bytes());
-            add(digest);
-        }
+        members.iter().for_each(|digest| add(digest));
         hex::encode(hasher.finalize())
     }
 
     fn unreadable(&self, error: &io::Error) -> Error {
+        if error.kind() == io::ErrorKind::TimedOut {
+            let message = format!(
+                "the `.dockerignore` in the folder `{}` of the source tree takes more than {} s to be held \
+                 against all files; make its rules simpler",
+                self.context,
+                IGNORING_AT_MOST.as_secs()
+            );
+            return Error::new(ErrorKind::ImageBuild, message);
+        }
         Error::new(
             ErrorKind::Storage,
             format!("the source tree could not be read from the daemon's disk: {error}"),
@@ -207,15 +289,17 @@ impl Recipe {
     }
 }
 
-/// A digest over a member's kind, mode, link and content.
-fn digest(entry: &mut Entry<'_, Source>) -> io::Result<[u8; 32]> {
+/// A digest over a member's path, kind, mode, link and content.
+fn digest(path: &str, entry: &mut Entry<'_, Watched>) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
+    hasher.update((path.len() as u64).to_le_bytes());
+    hasher.update(path);
     hasher.update([entry.header().entry_type().as_byte()]);
     let mode = entry.header().mode().unwrap_or_default() & 0o777;
     hasher.update(mode.to_le_bytes());
-    if let Some(target) = entry.link_name_bytes() {
-        hasher.update(&target);
-    }
+    let target = entry.link_name_bytes().unwrap_or_default();
+    hasher.update((target.len() as u64).to_le_bytes());
+    hasher.update(&target);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match entry.read(&mut buffer)? {
@@ -257,6 +341,14 @@ mod tests {
         }
     }
 
+    fn scan(recipe: Recipe) -> Result<Context, Error> {
+        let wanted = Wanted::default();
+        let scanned = Context::scan(recipe, wanted.given_up());
+        // What was scanned is still wanted.
+        std::mem::forget(wanted);
+        scanned
+    }
+
     fn names(context: &Context) -> Vec<String> {
         let mut bytes = Vec::new();
         context.write(&mut bytes).unwrap();
@@ -278,7 +370,7 @@ mod tests {
             ("train/src/a.py", "a", 1),
         ];
         let source = tree(folder.path(), "a", &files);
-        let context = Context::scan(recipe(source, "train")).unwrap();
+        let context = scan(recipe(source, "train")).unwrap();
         assert_eq!(names(&context), ["Dockerfile", ".dockerignore", "src/a.py"]);
     }
 
@@ -286,7 +378,7 @@ mod tests {
     fn the_key_follows_the_content_and_not_times_order_or_ignored_files() {
         let folder = tempfile::tempdir().unwrap();
         let key = |name: &str, files: &[(&str, &str, u64)]| {
-            Context::scan(recipe(tree(folder.path(), name, files), "."))
+            scan(recipe(tree(folder.path(), name, files), "."))
                 .unwrap()
                 .key
         };
@@ -308,14 +400,14 @@ mod tests {
         assert_ne!(key("changed", &changed), first);
         let mut other = recipe(tree(folder.path(), "args", &base), ".");
         other.args.insert("V".to_owned(), "1".to_owned());
-        assert_ne!(Context::scan(other).unwrap().key, first);
+        assert_ne!(scan(other).unwrap().key, first);
     }
 
     #[test]
     fn a_missing_dockerfile_or_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let source = tree(folder.path(), "a", &[("src/a.py", "a", 1)]);
-        let error = Context::scan(recipe(source.clone(), "src")).unwrap_err();
+        let error = scan(recipe(source.clone(), "src")).unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageBuild);
         assert!(
             error
@@ -323,7 +415,34 @@ mod tests {
                 .contains("no `Dockerfile` in the folder `src`"),
             "{error}"
         );
-        let error = Context::scan(recipe(source, "nowhere")).unwrap_err();
+        let error = scan(recipe(source, "nowhere")).unwrap_err();
         assert!(error.message.contains("no folder `nowhere`"), "{error}");
+    }
+
+    #[test]
+    fn class_12_work_on_a_tree_ends_once_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = tree(folder.path(), "a", &[("Dockerfile", "FROM x", 1)]);
+        let wanted = Wanted::default();
+        let context = Context::scan(recipe(source.clone(), "."), wanted.given_up()).unwrap();
+        let given_up = wanted.given_up();
+        drop(wanted);
+        assert!(context.write(&mut Vec::new()).is_err());
+        assert!(Context::scan(recipe(source, "."), given_up).is_err());
+    }
+
+    #[test]
+    fn class_12_a_dockerignore_beyond_its_bounds_is_told_as_the_repo_s_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("rule", "?".repeat(60_000)),
+            ("file", "#\n".repeat(500_000)),
+        ] {
+            let files = [("Dockerfile", "FROM x", 1), (".dockerignore", &*text, 1)];
+            let error = scan(recipe(tree(folder.path(), name, &files), ".")).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::ImageBuild, "{error}");
+            assert!(error.message.contains("the `.dockerignore` in"), "{error}");
+            assert!(error.message.contains("permitted"), "{error}");
+        }
     }
 }

@@ -21,6 +21,7 @@ use trainyard_core::id::AttemptId;
 use trainyard_core::render::RenderedCommand;
 use trainyard_init::Nonce;
 
+use super::arguments;
 use super::connect::DockerConfig;
 use super::init;
 use super::labels::{self, FirstProcess};
@@ -89,11 +90,17 @@ pub(super) fn container(
             (Some(init), Some(program))
         }
     };
+    let environment = environment(spec);
+    let words = [&entrypoint, &cmd].into_iter().flatten().flatten();
+    arguments::check(
+        words.map(String::as_str),
+        environment.iter().map(String::as_str),
+    )?;
     Ok(ContainerCreateBody {
         image: Some(spec.image.clone()),
         entrypoint,
         cmd,
-        env: Some(environment(spec)),
+        env: Some(environment),
         working_dir: Some(WORKSPACE.to_owned()),
         labels: Some(labels::of(spec, &first)),
         attach_stdin: Some(false),

@@ -10,6 +10,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOp
 use tracing::warn;
 
 use super::Engine;
+use super::arguments;
 use super::convert::{self, UnderInit};
 use super::errors::{LONG, SHORT, Trouble, gone, within};
 use super::init;
@@ -273,6 +274,7 @@ fn not_started(trouble: Trouble, container: &str) -> Error {
     let text = trouble.text();
     match trouble.status() {
         Some(404) if text.contains("No such container") => gone(container),
+        Some(_) if arguments::is_refusal(text) => arguments::refused_by_kernel(),
         Some(400..500) => Error::new(ErrorKind::Start, in_words(text)),
         _ => trouble.into_error("start a container"),
     }

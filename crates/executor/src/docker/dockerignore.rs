@@ -3,17 +3,36 @@
 //! The rules are Docker's: one pattern a line, `#` comments, `!` brings back, the last match wins;
 //! `*` and `?` stay within a name, `**` crosses folders; a pattern that matches a folder matches all
 //! in it.
+//!
+//! The file is of whoever pushed it. So its rules are bounded, all of them become one automaton, and a path is
+//! held against it once, in time that grows with the path and not with what the rules look like.
+
+use std::fmt::Write as _;
+
+use regex::{RegexSet, RegexSetBuilder};
+use trainyard_core::measure::in_units;
+
+/// The largest file, in bytes.
+pub(super) const LARGEST: u64 = 64 * 1024;
+
+/// The most rules.
+const RULES_AT_MOST: usize = 1_000;
+
+/// The longest rule, in bytes.
+const RULE_AT_MOST: usize = 1024;
+
+/// The most of all rules together, in bytes: what a path costs at worst grows with it.
+const RULES_TOGETHER_AT_MOST: usize = 16 * 1024;
+
+/// The most memory of the automaton, in bytes.
+const MEMORY_AT_MOST: usize = 32 * 1024 * 1024;
 
 /// The patterns of one file.
-#[derive(Debug, Clone, Default)]
-pub(super) struct DockerIgnore {
-    rules: Vec<Rule>,
-}
-
 #[derive(Debug, Clone)]
-struct Rule {
-    brings_back: bool,
-    pattern: Vec<Token>,
+pub(super) struct DockerIgnore {
+    patterns: RegexSet,
+    /// Whether each of them brings back.
+    brings_back: Vec<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,48 +55,68 @@ enum Token {
 
 impl DockerIgnore {
     /// Reads the file. Lines that make no sense match nothing.
-    pub(super) fn parse(text: &str) -> Self {
-        let rules = text
-            .lines()
-            .map(|line| line.trim_start_matches('\u{feff}'))
-            .filter(|line| !line.starts_with('#'))
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .filter_map(|line| {
-                let (brings_back, pattern) = match line.strip_prefix('!') {
-                    Some(rest) => (true, rest.trim()),
-                    None => (false, line),
-                };
-                let pattern = clean(pattern);
-                (!pattern.is_empty()).then(|| Rule {
-                    brings_back,
-                    pattern: tokens(&pattern),
-                })
-            })
-            .collect();
-        Self { rules }
+    ///
+    /// # Errors
+    /// What is too much about it, as the end of a sentence.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() as u64 > LARGEST {
+            let (size, limit) = (in_units(text.len() as u64), in_units(LARGEST));
+            return Err(format!(
+                "is at least {size} large, and {limit} are permitted"
+            ));
+        }
+        let mut patterns = Vec::new();
+        let mut brings_back = Vec::new();
+        let mut together = 0;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start_matches('\u{feff}');
+            if line.starts_with('#') {
+                continue;
+            }
+            let line = line.trim();
+            if line.len() > RULE_AT_MOST {
+                return Err(format!(
+                    "has a rule of {} bytes in line {}, and {RULE_AT_MOST} are permitted",
+                    line.len(),
+                    number + 1
+                ));
+            }
+            let (back, pattern) = match line.strip_prefix('!') {
+                Some(rest) => (true, rest.trim()),
+                None => (false, line),
+            };
+            let pattern = clean(pattern);
+            if pattern.is_empty() {
+                continue;
+            }
+            together += pattern.len();
+            if together > RULES_TOGETHER_AT_MOST {
+                let limit = in_units(RULES_TOGETHER_AT_MOST as u64);
+                return Err(format!(
+                    "has more than {limit} of rules, without its comments"
+                ));
+            }
+            if patterns.len() == RULES_AT_MOST {
+                return Err(format!("has more than {RULES_AT_MOST} rules"));
+            }
+            patterns.push(expression(&tokens(&pattern)));
+            brings_back.push(back);
+        }
+        let patterns = RegexSetBuilder::new(patterns)
+            .size_limit(MEMORY_AT_MOST)
+            .build()
+            .map_err(|_| "has rules that take too much memory together".to_owned())?;
+        Ok(Self {
+            patterns,
+            brings_back,
+        })
     }
 
     /// Whether a path within the context is left out.
     pub(super) fn ignores(&self, path: &str) -> bool {
-        let mut ignored = false;
-        for rule in &self.rules {
-            if rule.brings_back == ignored && rule.matches(path) {
-                ignored = !rule.brings_back;
-            }
-        }
-        ignored
-    }
-}
-
-impl Rule {
-    /// Whether the pattern matches the path or a folder that it is in.
-    fn matches(&self, path: &str) -> bool {
-        let folders = path.match_indices('/').map(|(end, _)| &path[..end]);
-        folders.chain([path]).any(|path| {
-            let text: Vec<char> = path.chars().collect();
-            matches(&self.pattern, &text)
-        })
+        // A rule that changes nothing at its place is none: the last one that matches decides.
+        let last = self.patterns.matches(path).iter().last();
+        last.is_some_and(|rule| !self.brings_back[rule])
     }
 }
 
@@ -138,51 +177,43 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Token {
     Token::Class { negated, ranges }
 }
 
-/// Whether a pattern matches all of a text. Each token looks at each place of the text at most once
-/// a step, so a hostile pattern costs the product of both lengths and no more.
-fn matches(pattern: &[Token], text: &[char]) -> bool {
-    // reached[i]: the pattern so far matches the first i characters.
-    let mut reached = vec![false; text.len() + 1];
-    reached[0] = true;
+/// The regular expression of a pattern: for the path itself, and for all that is in it.
+fn expression(pattern: &[Token]) -> String {
+    let mut text = "(?s)^".to_owned();
+    let mut before = None;
     for token in pattern {
-        let mut next = vec![false; text.len() + 1];
-        let mut open = false;
-        for at in 0..=text.len() {
-            match token {
-                Token::Literal(_) | Token::One | Token::Class { .. } => {
-                    if at > 0 && reached[at - 1] && is_one(token, text[at - 1]) {
-                        next[at] = true;
-                    }
+        // Twice in a row is as good as once, and costs more.
+        let is_repeated = matches!(token, Token::Some | Token::Deep | Token::Folders);
+        if is_repeated && before.replace(token) == Some(token) {
+            continue;
+        }
+        before = Some(token);
+        match token {
+            Token::Literal(c) => text.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+            Token::One => text.push_str("[^/]"),
+            Token::Some => text.push_str("[^/]*"),
+            Token::Deep => text.push_str(".*"),
+            Token::Folders => text.push_str("(?:.*/)?"),
+            Token::Class { negated, ranges } => {
+                text.push_str(if *negated { "[^/" } else { "[[" });
+                let sound = ranges.iter().filter(|(low, high)| low <= high);
+                let mut any = false;
+                for (low, high) in sound {
+                    any = true;
+                    // Writing to a text does not fail.
+                    let _ = write!(text, r"\x{{{:x}}}-\x{{{:x}}}", *low as u32, *high as u32);
                 }
-                Token::Some => {
-                    open = reached[at] || (open && at > 0 && text[at - 1] != '/');
-                    next[at] = open;
-                }
-                Token::Deep => {
-                    open |= reached[at];
-                    next[at] = open;
-                }
-                Token::Folders => {
-                    next[at] = reached[at] || (open && at > 0 && text[at - 1] == '/');
-                    open |= reached[at];
+                match (negated, any) {
+                    (true, _) => text.push(']'),
+                    (false, true) => text.push_str("]&&[^/]]"),
+                    // A class of nothing, which nothing matches.
+                    (false, false) => text.push_str("a]&&b]"),
                 }
             }
         }
-        reached = next;
     }
-    reached[text.len()]
-}
-
-fn is_one(token: &Token, c: char) -> bool {
-    match token {
-        Token::Literal(literal) => *literal == c,
-        Token::One => c != '/',
-        Token::Class { negated, ranges } => {
-            let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
-            c != '/' && inside != *negated
-        }
-        Token::Some | Token::Deep | Token::Folders => false,
-    }
+    text.push_str("(?:/.*)?$");
+    text
 }
 
 #[cfg(test)]
@@ -217,26 +248,68 @@ mod tests {
             (".git", ".gitignore", false),
         ];
         for (pattern, path, expected) in cases {
-            let ignored = DockerIgnore::parse(pattern).ignores(path);
+            let ignored = DockerIgnore::parse(pattern).unwrap().ignores(path);
             assert_eq!(ignored, expected, "{pattern} against {path}");
         }
     }
 
     #[test]
     fn the_last_match_wins_and_comments_are_none() {
-        let rules = DockerIgnore::parse("# all notes\n*.md\n!README.md\nREADME-secret.md\n");
+        let rules =
+            DockerIgnore::parse("# all notes\n*.md\n!README.md\nREADME-secret.md\n").unwrap();
         assert!(rules.ignores("notes.md"));
         assert!(!rules.ignores("README.md"));
         assert!(rules.ignores("README-secret.md"));
-        let rules = DockerIgnore::parse("data\n!data/keep.csv\n");
+        let rules = DockerIgnore::parse("data\n!data/keep.csv\n").unwrap();
         assert!(rules.ignores("data/big.csv"));
         assert!(!rules.ignores("data/keep.csv"));
     }
 
     #[test]
-    fn a_hostile_pattern_is_not_slow() {
-        let pattern = "*a".repeat(200);
-        let path = "a".repeat(1000) + "b";
-        assert!(!DockerIgnore::parse(&pattern).ignores(&path));
+    fn classes_that_are_odd_match_what_is_left_of_them() {
+        for (pattern, path, expected) in [
+            ("[z-a]x", "zx", false),
+            ("[^z-a]x", "zx", true),
+            ("[/-:]x", "/x", false),
+            ("a[^b]c", "a/c", false),
+            ("[]]x", "]x", true),
+            ("[a&&b]x", "&x", true),
+            ("[\\]]x", "]x", true),
+            ("[a", "a", true),
+            ("a.c", "abc", false),
+            ("(a|b)+", "a", false),
+            ("(a|b)+", "(a|b)+", true),
+            ("\u{e4}?", "\u{e4}\u{f6}", true),
+        ] {
+            let ignored = DockerIgnore::parse(pattern).unwrap().ignores(path);
+            assert_eq!(ignored, expected, "{pattern} against {path}");
+        }
+    }
+
+    #[test]
+    fn class_12_hostile_rules_are_refused_or_cost_little() {
+        let refused = |text: &str| DockerIgnore::parse(text).unwrap_err();
+        assert!(refused(&"?".repeat(50_000)).contains("50000 bytes in line 1"));
+        assert!(refused(&"a\n".repeat(1_001)).contains("more than 1000 rules"));
+        assert!(refused(&format!("{}\n", "ab".repeat(400)).repeat(30)).contains("16 KiB of rules"));
+        assert!(refused(&"#\n".repeat(100_000)).contains("64 KiB are permitted"));
+        let path = "a/".repeat(500) + "b";
+        for rule in [
+            "*a".repeat(500),
+            "?".repeat(1_000),
+            "**/".repeat(300) + "c",
+            "**/?".repeat(250),
+            "*?".repeat(500),
+            "[^b]*".repeat(200),
+        ] {
+            let text = format!("{rule}\n").repeat(RULES_TOGETHER_AT_MOST / rule.len());
+            let begun = std::time::Instant::now();
+            match DockerIgnore::parse(&text) {
+                Ok(rules) => drop(rules.ignores(&path)),
+                Err(why) => assert!(why.contains("memory"), "{why}"),
+            }
+            let took = begun.elapsed();
+            assert!(took.as_secs() < 20, "{took:?} for {}", &rule[..20]);
+        }
     }
 }

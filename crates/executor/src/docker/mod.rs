@@ -12,6 +12,7 @@
 //! What it does not do: it never looks into registries by itself, takes no credentials for them, and
 //! does not watch the engine's events (they are a ring of 256 that skips slow readers).
 
+mod arguments;
 mod build;
 mod collect;
 mod companion;

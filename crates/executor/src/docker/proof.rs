@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::Docker as Client;
-use trainyard_init::{End, Nonce, REFUSED, Record};
+use trainyard_init::{End, REFUSED, Record};
 
 use super::Engine;
 use super::errors::gone;
@@ -24,6 +24,9 @@ use crate::contract::{Error, Exit, Proof, Status};
 
 /// More than a record has, in bytes.
 const RECORD_AT_MOST: usize = 1024;
+
+/// Exit code of a container whose first process could not even be executed.
+const NOT_EXECUTED: i32 = 1;
 
 /// Exit code of what was killed by SIGKILL.
 const KILLED: i32 = 128 + 9;
@@ -115,10 +118,20 @@ impl Engine {
         };
         match record {
             Some(Record::Ended(_) | Record::Never { .. }) => return Ok(proof(record, seen)),
-            None if is_missing && seen.code == REFUSED => {
-                return self.refused(container, nonce.as_ref()).await;
-            }
             None | Some(Record::Begun) => {}
+        }
+        if [REFUSED, NOT_EXECUTED].contains(&seen.code) {
+            // The file of the start goes before the program runs, and no program can make it again.
+            let never_ran = match &nonce {
+                Some(nonce) => {
+                    let laid_out = Found::File(nonce.start_half().as_bytes().to_vec());
+                    self.fetch(container, START).await? == laid_out
+                }
+                None => is_missing && seen.code == REFUSED,
+            };
+            if never_ran {
+                return Ok(Proof::NeverRan(never_ran_because(seen.code)));
+            }
         }
         // Nobody was left to write a record; what the kernel killed for its use of memory is known to
         // the engine alone then.
@@ -146,27 +159,6 @@ impl Engine {
         Ok(proof(record, &seen))
     }
 
-    /// What an init means that refused to run the program and has left nothing.
-    async fn refused(&self, container: &str, nonce: Option<&Nonce>) -> Result<Proof, Error> {
-        // The file of the start goes before the program runs, and no program can make it again.
-        let never_started = match nonce {
-            Some(nonce) => {
-                let expected = Found::File(nonce.start_half().as_bytes().to_vec());
-                self.fetch(container, START).await? == expected
-            }
-            None => true,
-        };
-        if !never_started {
-            return Ok(Proof::Unproved);
-        }
-        // Nor could it write a word into its log: most often both are on a full disk.
-        Ok(Proof::NeverRan(
-            "its program was not run, and its container cannot say why; look whether the disk of \
-             the Docker engine is full"
-                .to_owned(),
-        ))
-    }
-
     async fn fetch(&self, container: &str, path: &str) -> Result<Found, Error> {
         let found = init::file(&self.client, container, path, RECORD_AT_MOST).await;
         found.map_err(|trouble| {
@@ -177,6 +169,18 @@ impl Engine {
             }
         })
     }
+}
+
+/// Why a program was not run of which there is no other word.
+fn never_ran_because(code: i32) -> String {
+    let why = if code == REFUSED {
+        // Nor could the init write a word into its log: most often both are on a full disk.
+        "and its container cannot say why; look whether the disk of the Docker engine is full"
+    } else {
+        "since its container could not be: most often, the variables of its image are more than the kernel \
+         passes to a program (128 KiB in one, usually 2 MiB in all); its log says more"
+    };
+    format!("its program was not run, {why}")
 }
 
 /// What a record, or its absence, means beside what the engine saw.

@@ -3,7 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::{KillContainerOptionsBuilder, RestartContainerOptionsBuilder};
+use bollard::models::ContainerConfig;
+use bollard::query_parameters::{
+    CommitContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveImageOptionsBuilder,
+    RestartContainerOptionsBuilder,
+};
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
 use trainyard_executor::{ErrorKind, Executor, Exit, Handle, Proof};
@@ -341,6 +345,43 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
             assert!(error.message.contains(says), "{output}: {error}");
             assert!(since.elapsed() < SOON, "{output}: {:?}", since.elapsed());
         }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn variables_and_scripts_that_the_kernel_does_not_pass_are_refused_in_words() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let mut spec = kit.spec_of(script("true"));
+        Kit::<Containers>::add_secret(&mut spec, "KEY", &"k".repeat(200_000));
+        let error = executor.create(&spec).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Start);
+        assert!(error.message.contains("its variable `KEY` is"), "{error}");
+        // What comes with the image shows only when it is started.
+        let (base, _) = kit.run(&executor, &kit.spec_of(script("true"))).await;
+        let options = CommitContainerOptionsBuilder::default()
+            .container(&base.container)
+            .build();
+        let config = ContainerConfig {
+            env: Some(vec![format!("V={}", "v".repeat(200_000))]),
+            ..ContainerConfig::default()
+        };
+        let image = client().commit_container(options, config).await.unwrap();
+        let mut spec = kit.spec_of(script("echo ran"));
+        spec.image = image.id.clone();
+        let handle = kit.start(&executor, &spec).await;
+        let Proof::NeverRan(why) = proof(&kit, &executor, &handle).await else {
+            panic!("it did run");
+        };
+        assert!(why.contains("the variables of its image"), "{why}");
+        executor.remove(&handle).await.unwrap();
+        let options = RemoveImageOptionsBuilder::default().force(true).build();
+        client()
+            .remove_image(&image.id, Some(options), None)
+            .await
+            .unwrap();
         kit
     })
     .await;

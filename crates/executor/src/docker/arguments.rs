@@ -1,0 +1,104 @@
+//! What the kernel passes to a program: variables and arguments of bounded size.
+//!
+//! More than that is found out only when the program is executed, by a number of the kernel's that nobody can
+//! do anything with. So it is looked at before a container is created.
+
+use trainyard_core::measure::in_units;
+
+use crate::contract::{Error, ErrorKind};
+
+/// The most of one argument, or of one variable with its name, in bytes, the zero at its end included.
+const ONE: usize = 128 * 1024;
+
+/// The most of all together: a quarter of the usual stack of 8 MiB, but for what the image brings along.
+const ALL: usize = 2 * 1024 * 1024 - 128 * 1024;
+
+/// What each costs beside its bytes: the zero at its end, and a pointer.
+const BESIDE: usize = 1 + 8;
+
+/// Looks whether the kernel will pass these to a program. Values are not told: they may be secrets.
+pub(super) fn check<'a>(
+    program: impl IntoIterator<Item = &'a str>,
+    variables: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Error> {
+    let mut all = 0;
+    for (index, argument) in program.into_iter().enumerate() {
+        all += argument.len() + BESIDE;
+        if argument.len() >= ONE {
+            let size = in_units(argument.len() as u64);
+            return Err(too_large(format!(
+                "its script or argument {index} is {size} large, and the kernel passes at most 128 KiB in one; \
+                 put it into a file of the repo and run that"
+            )));
+        }
+    }
+    for variable in variables {
+        all += variable.len() + BESIDE;
+        if variable.len() >= ONE {
+            let name = variable.split('=').next().unwrap_or_default();
+            let size = in_units(variable.len() as u64);
+            return Err(too_large(format!(
+                "its variable `{name}` is {size} large, and the kernel passes at most 128 KiB in one; \
+                 put the value into a file, for example an output of an earlier stage"
+            )));
+        }
+    }
+    if all > ALL {
+        let (size, limit) = (in_units(all as u64), in_units(ALL as u64));
+        return Err(too_large(format!(
+            "its variables and its command are {size} large, and the kernel passes at most {limit} of the \
+             stage's own; put large values into files, for example outputs of an earlier stage"
+        )));
+    }
+    Ok(())
+}
+
+/// The error for what only the kernel could know.
+pub(super) fn refused_by_kernel() -> Error {
+    too_large(
+        "its variables and its command, with those of its image, are more than the kernel passes (usually 2 MiB \
+         in all, 128 KiB in one)"
+            .to_owned(),
+    )
+}
+
+/// Whether the text of an error says that the kernel refused.
+pub(super) fn is_refusal(text: &str) -> bool {
+    text.contains("argument list too long")
+}
+
+fn too_large(what: String) -> Error {
+    Error::new(
+        ErrorKind::Start,
+        format!("the program cannot be started: {what}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_does_not_pass_is_told_by_name_and_size_and_without_its_value() {
+        let large = format!("TOKEN={}", "s3cret".repeat(40_000));
+        let error = check(["sh"], ["CI=true", &large]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Start);
+        assert!(error.message.contains("`TOKEN`"), "{error}");
+        assert!(error.message.contains("128 KiB"), "{error}");
+        assert!(!error.message.contains("s3cret"), "{error}");
+        let script = "x".repeat(200_000);
+        let error = check(["sh", "-eu", "-c", &script], []).unwrap_err();
+        assert!(error.message.contains("script"), "{error}");
+        let some = format!("V={}", "x".repeat(100_000));
+        let error = check(["sh"], vec![&*some; 20]).unwrap_err();
+        assert!(
+            error.message.contains("variables and its command"),
+            "{error}"
+        );
+        assert_eq!(check(["sh"], vec![&*some; 19]), Ok(()));
+        let most = format!("V={}", "x".repeat(ONE - 3));
+        assert_eq!(check(["sh"], [&*most]), Ok(()));
+        let more = format!("V={}", "x".repeat(ONE - 2));
+        assert!(check(["sh"], [&*more]).is_err());
+    }
+}
