@@ -18,7 +18,7 @@ use trainyard_engine::layers::Layers;
 use trainyard_engine::local::{LocalOptions, facts, run_locally};
 use trainyard_engine::supervisor::Surroundings;
 use trainyard_engine::working_tree;
-use trainyard_executor::{AnyExecutor, Limits};
+use trainyard_executor::{AnyExecutor, Ceilings, Limits};
 
 pub use trainyard_engine::local::Witness;
 
@@ -170,7 +170,7 @@ impl Exec {
         cancel: mpsc::Receiver<String>,
     ) -> Result<Run, ExecError> {
         let instance = InstanceId(uuid::Uuid::now_v7());
-        let docker = crate::executor::docker(docker_host, instance, None, None).await?;
+        let docker = crate::executor::docker(docker_host, instance).await?;
         let folder = tempfile::Builder::new()
             .prefix("trainyard-exec-")
             .tempdir()?;
@@ -178,6 +178,7 @@ impl Exec {
         let surroundings = Surroundings {
             executor: AnyExecutor::Docker(docker),
             limits: Limits::default(),
+            ceilings: Ceilings::default(),
             grace: GRACE,
             output_limit: OUTPUT_LIMIT,
             // Whoever runs a file by hand sees what it writes.

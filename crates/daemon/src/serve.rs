@@ -349,18 +349,27 @@ async fn engine(
         }
         None => Layers::new(config.limits.layer.0),
     };
+    let ceilings = executor::ceilings(config, &executor).await?;
     let stage = &config.stage;
+    let most = &ceilings.limits;
     let options = EngineOptions {
         instance,
         daemon: daemon.id,
         surroundings: Surroundings {
             executor,
             limits: Limits {
-                cpus: stage.cpus,
-                memory: Some(stage.memory.0),
+                // Nobody asked for the defaults: a smaller machine has less.
+                cpus: stage
+                    .cpus
+                    .map(|cpus| most.cpus.map_or(cpus, |most| cpus.min(most))),
+                memory: Some(
+                    most.memory
+                        .map_or(stage.memory.0, |most| most.min(stage.memory.0)),
+                ),
                 shm: stage.shm.map(|size| size.0),
                 pids: Some(stage.pids),
             },
+            ceilings,
             grace: stage.grace.0,
             output_limit: config.limits.artifact.0,
             layers,

@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use trainyard_core::image::Registries;
 use trainyard_engine::space::Floor;
+use trainyard_executor::docker::Subnets;
 
 pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
@@ -136,8 +138,16 @@ pub struct Log {
 pub struct Docker {
     /// Its address; `None` is the engine's usual socket.
     pub host: Option<String>,
-    /// The stages' network; `None` is the engine's default.
+    /// The network of all stages and builds; `None` is one for each repo.
     pub network: Option<String>,
+    /// Whether the networks of repos have no way out.
+    pub internal: bool,
+    /// Addresses for these once Docker has none left.
+    #[serde(serialize_with = "shown")]
+    pub subnets: Subnets,
+    /// Registries that images may come from.
+    #[serde(serialize_with = "listed")]
+    pub registries: Registries,
     /// How long a pull may bring nothing new.
     pub pull_idle: Span,
 }
@@ -175,6 +185,16 @@ pub struct Stage {
     pub shm: Option<Size>,
     /// Processes and threads.
     pub pids: u32,
+    /// The most memory that one may ask for; `None` is all of the engine's machine.
+    pub memory_at_most: Option<Size>,
+    /// The most CPUs; `None` is all of the engine's machine.
+    pub cpus_at_most: Option<f64>,
+    /// The largest `/dev/shm`; `None` is half of the memory.
+    pub shm_at_most: Option<Size>,
+    /// The most processes and threads.
+    pub pids_at_most: u32,
+    /// The longest timeout.
+    pub timeout_at_most: Span,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Span,
 }
@@ -327,6 +347,16 @@ impl Config {
             docker: Docker {
                 host,
                 network: settings.docker.network,
+                internal: settings.docker.internal.unwrap_or(false),
+                subnets: read(settings.docker.subnets, "docker.subnets", refused, |text| {
+                    text.parse()
+                }),
+                registries: read(
+                    settings.docker.registries,
+                    "docker.registries",
+                    refused,
+                    Registries::new,
+                ),
                 pull_idle: settings.docker.pull_idle.unwrap_or(Span::seconds(120)),
             },
             git: Git {
@@ -347,6 +377,11 @@ impl Config {
                 memory: settings.stage.memory.unwrap_or(Size::mebibytes(4096)),
                 shm: settings.stage.shm,
                 pids: settings.stage.pids.unwrap_or(4096),
+                memory_at_most: settings.stage.memory_at_most,
+                cpus_at_most: settings.stage.cpus_at_most,
+                shm_at_most: settings.stage.shm_at_most,
+                pids_at_most: settings.stage.pids_at_most.unwrap_or(32768),
+                timeout_at_most: settings.stage.timeout_at_most.unwrap_or(Span::days(30)),
                 grace: settings.stage.grace.unwrap_or(Span::seconds(10)),
             },
             limits: Limits {
@@ -441,6 +476,25 @@ impl Config {
                 self.limits.webhook
             ),
         );
+        let stage = &self.stage;
+        require(
+            stage.memory_at_most.is_none_or(|most| most >= stage.memory),
+            "stage.memory_at_most must be at least stage.memory".to_owned(),
+        );
+        require(
+            stage.pids_at_most >= stage.pids,
+            "stage.pids_at_most must be at least stage.pids".to_owned(),
+        );
+        require(
+            stage
+                .cpus_at_most
+                .is_none_or(|most| most >= 0.01 && most.is_finite()),
+            "stage.cpus_at_most must be at least 0.01".to_owned(),
+        );
+        require(
+            stage.timeout_at_most >= Span::seconds(1),
+            "stage.timeout_at_most must be at least 1s".to_owned(),
+        );
         if let Err(problem) = EnvFilter::try_new(&self.log.level) {
             require(
                 false,
@@ -452,6 +506,21 @@ impl Config {
             );
         }
     }
+}
+
+/// A key whose text means something; what does not is refused, and the default taken to look on.
+fn read<T, V: Default>(
+    given: Option<T>,
+    key: &str,
+    refused: &mut Vec<String>,
+    parse: impl FnOnce(T) -> Result<V, String>,
+) -> V {
+    given.map_or_else(V::default, |given| {
+        parse(given).unwrap_or_else(|problem| {
+            refused.push(format!("{key}: {problem}"));
+            V::default()
+        })
+    })
 }
 
 fn database(url: Option<SecretString>, start: Start, refused: &mut Vec<String>) -> Database {
@@ -497,6 +566,18 @@ fn cpus() -> u32 {
         .ok()
         .and_then(|count| u32::try_from(count.get()).ok())
         .unwrap_or(1)
+}
+
+fn shown<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn listed<S: serde::Serializer>(registries: &Registries, serializer: S) -> Result<S::Ok, S::Error> {
+    let all = registries.to_string();
+    serializer.collect_seq(all.split(',').filter(|one| !one.is_empty()))
 }
 
 fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

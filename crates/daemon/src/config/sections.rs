@@ -102,7 +102,8 @@ pub struct DockerSettings {
     )]
     pub host: Option<String>,
 
-    /// Network that stages are in. Default: the engine's own, which reaches the internet
+    /// Network that all stages and builds are in: bridge, none, or one that you made. Default: a network for
+    /// each repo, which other repos do not reach
     #[arg(
         id = "docker.network",
         long = "docker-network",
@@ -110,6 +111,35 @@ pub struct DockerSettings {
         value_name = "NAME"
     )]
     pub network: Option<String>,
+
+    /// Give the networks of repos no way out: stages and builds reach only their own repo's. Default: false
+    #[arg(
+        id = "docker.internal", long = "docker-internal", env = "TRAINYARD_DOCKER_INTERNAL", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub internal: Option<bool>,
+
+    /// Addresses for the networks of repos once Docker has none of its own left (after some 30 networks).
+    /// Default: 10.201.0.0/16
+    #[arg(
+        id = "docker.subnets",
+        long = "docker-subnets",
+        env = "TRAINYARD_DOCKER_SUBNETS",
+        value_name = "RANGE"
+    )]
+    pub subnets: Option<String>,
+
+    /// Registries that images may come from, such as docker.io,registry.internal:5000; `public` is all that
+    /// are neither on this machine nor in a private network. Default: public
+    #[arg(
+        id = "docker.registries",
+        long = "docker-registries",
+        env = "TRAINYARD_DOCKER_REGISTRIES",
+        value_name = "HOST,...",
+        value_delimiter = ','
+    )]
+    pub registries: Option<Vec<String>>,
 
     /// How long fetching an image may bring nothing new before it is given up. Default: 2m
     #[arg(
@@ -126,6 +156,9 @@ impl DockerSettings {
         Self {
             host: self.host.or(below.host),
             network: self.network.or(below.network),
+            internal: self.internal.or(below.internal),
+            subnets: self.subnets.or(below.subnets),
+            registries: self.registries.or(below.registries),
             pull_idle: self.pull_idle.or(below.pull_idle),
         }
     }
@@ -171,6 +204,51 @@ pub struct StageSettings {
     )]
     pub pids: Option<u32>,
 
+    /// Most memory that a stage may ask for. Default: all of the Docker engine's machine
+    #[arg(
+        id = "stage.memory_at_most",
+        long = "stage-memory-at-most",
+        env = "TRAINYARD_STAGE_MEMORY_AT_MOST",
+        value_name = "SIZE"
+    )]
+    pub memory_at_most: Option<Size>,
+
+    /// Most CPUs that a stage may ask for. Default: all of the Docker engine's machine
+    #[arg(
+        id = "stage.cpus_at_most",
+        long = "stage-cpus-at-most",
+        env = "TRAINYARD_STAGE_CPUS_AT_MOST",
+        value_name = "CPUS"
+    )]
+    pub cpus_at_most: Option<f64>,
+
+    /// Largest /dev/shm that a stage may ask for. Default: half of stage.memory_at_most
+    #[arg(
+        id = "stage.shm_at_most",
+        long = "stage-shm-at-most",
+        env = "TRAINYARD_STAGE_SHM_AT_MOST",
+        value_name = "SIZE"
+    )]
+    pub shm_at_most: Option<Size>,
+
+    /// Most processes and threads that a stage may ask for. Default: 32768
+    #[arg(
+        id = "stage.pids_at_most",
+        long = "stage-pids-at-most",
+        env = "TRAINYARD_STAGE_PIDS_AT_MOST",
+        value_name = "COUNT"
+    )]
+    pub pids_at_most: Option<u32>,
+
+    /// Longest timeout that a stage may ask for; one without a timeout is stopped after it. Default: 30d
+    #[arg(
+        id = "stage.timeout_at_most",
+        long = "stage-timeout-at-most",
+        env = "TRAINYARD_STAGE_TIMEOUT_AT_MOST",
+        value_name = "DURATION"
+    )]
+    pub timeout_at_most: Option<Span>,
+
     /// How long a stage that is stopped has between SIGTERM and SIGKILL. Default: 10s
     #[arg(
         id = "stage.grace",
@@ -188,6 +266,11 @@ impl StageSettings {
             memory: self.memory.or(below.memory),
             shm: self.shm.or(below.shm),
             pids: self.pids.or(below.pids),
+            memory_at_most: self.memory_at_most.or(below.memory_at_most),
+            cpus_at_most: self.cpus_at_most.or(below.cpus_at_most),
+            shm_at_most: self.shm_at_most.or(below.shm_at_most),
+            pids_at_most: self.pids_at_most.or(below.pids_at_most),
+            timeout_at_most: self.timeout_at_most.or(below.timeout_at_most),
             grace: self.grace.or(below.grace),
         }
     }

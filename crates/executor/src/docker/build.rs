@@ -1,6 +1,6 @@
 //! Building images from a commit's tree, once for the same content.
 //!
-//! The image's tag is the key of its [`Context`]. Where the engine has the tag, nothing is built;
+//! The image's tag is made from its repo and the key of its [`Context`]. Where the engine has the tag, nothing is built;
 //! stages that want the same content at the same time wait for one build. The classic builder is
 //! used through the engine's API: it is there from 20.10 on, needs no session, and leaves no
 //! container behind (`forcerm`).

@@ -308,6 +308,60 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(256))]
+
+        #[test]
+        fn class_15_whatever_a_stage_says_its_container_has_no_powers(
+            text in "(\\PC|privileged|--privileged|/var/run/docker.sock:/x){0,8}",
+            cpus in proptest::option::of(0.01..64.0),
+            memory in proptest::option::of(0_u64..=u64::MAX),
+            pids in proptest::option::of(1_u32..),
+            exec in proptest::bool::ANY,
+        ) {
+            let mut spec = spec();
+            spec.command = Some(if exec {
+                RenderedCommand::Exec(vec![text.clone()])
+            } else {
+                RenderedCommand::Script(text.clone())
+            });
+            spec.env.insert("TEXT".to_owned(), text);
+            spec.limits = Limits { cpus, memory, shm: memory, pids };
+            let config = DockerConfig::new(spec.instance);
+            let under_init = UnderInit { volume: "init", default: Vec::new() };
+            let network = Some("of-repo".to_owned());
+            let body = container(&spec, &config, network, Some(under_init)).unwrap();
+            let mut host = body.host_config.unwrap();
+            // What may differ is taken out; all the rest is as it always is.
+            host.nano_cpus = None;
+            host.memory = None;
+            host.memory_swap = None;
+            host.shm_size = None;
+            host.pids_limit = None;
+            proptest::prop_assert_eq!(host, HostConfig {
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                privileged: Some(false),
+                auto_remove: Some(false),
+                restart_policy: Some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::NO),
+                    maximum_retry_count: None,
+                }),
+                init: Some(false),
+                network_mode: Some("of-repo".to_owned()),
+                mounts: Some(vec![mount("init")]),
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("json-file".to_owned()),
+                    config: Some(HashMap::from([
+                        ("max-size".to_owned(), (64 << 20).to_string()),
+                        ("max-file".to_owned(), "2".to_owned()),
+                    ])),
+                }),
+                ..HostConfig::default()
+            });
+        }
+    }
+
     #[test]
     fn class_15_a_build_has_the_limits_of_its_stage() {
         let bounds = Bounds::of(&spec().limits, Some("stages".to_owned()));
