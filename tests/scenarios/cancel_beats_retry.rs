@@ -9,7 +9,7 @@ use trainyard_tests::remote::Remote;
 use trainyard_tests::wait::{until, until_true};
 use trainyard_tests::witness::Witness;
 
-const BOUND: Duration = Duration::from_secs(90);
+const BOUND: Duration = Duration::from_secs(600);
 
 fn triggered(place: &Place, text: &str) -> (Daemon, i64) {
     let remote = Remote::new(place, "model");

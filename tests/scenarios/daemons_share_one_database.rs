@@ -10,7 +10,7 @@ use trainyard_tests::remote::Remote;
 use trainyard_tests::wait::{until, until_true};
 use trainyard_tests::witness::Witness;
 
-const BOUND: Duration = Duration::from_secs(120);
+const BOUND: Duration = Duration::from_secs(600);
 
 /// Two daemons, of which the first one started alone and leads.
 struct Pair {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use trainyard_tests::cli::call;
 use trainyard_tests::scene::Scene;
 
-const BOUND: Duration = Duration::from_secs(180);
+const BOUND: Duration = Duration::from_secs(600);
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

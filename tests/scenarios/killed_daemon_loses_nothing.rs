@@ -10,7 +10,7 @@ use trainyard_tests::remote::Remote;
 use trainyard_tests::wait::until_true;
 use trainyard_tests::witness::Witness;
 
-const BOUND: Duration = Duration::from_secs(120);
+const BOUND: Duration = Duration::from_secs(600);
 
 /// Three stages side by side that count up while a gate is closed, and one after them.
 fn dag(witness: &Witness) -> String {

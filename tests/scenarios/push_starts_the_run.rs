@@ -9,7 +9,7 @@ use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
 use trainyard_tests::webhook::Delivery;
 
-const BOUND: Duration = Duration::from_secs(90);
+const BOUND: Duration = Duration::from_secs(600);
 const SECRET: &str = "a-webhook-secret-of-32-characters";
 
 fn dag(triggers: &str, text: &str) -> String {

@@ -14,10 +14,10 @@ pub use crate::shown::{items, stage};
 use crate::wait::until;
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(300);
 
 /// How long a clean stop may take.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(300);
 
 /// The stack of a daemon's threads, in bytes: half of what they have by themselves. Its futures lie within one
 /// another, so one that grew could overflow a stack on another machine; here it fails first.

@@ -9,7 +9,7 @@ use crate::place::Place;
 use crate::remote::Remote;
 
 /// How long a run of a few stages may take on a busy machine.
-pub const BOUND: Duration = Duration::from_secs(120);
+pub const BOUND: Duration = Duration::from_secs(600);
 
 /// A daemon and the remote that it follows.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// How long a gate is waited for at the most.
-const GATE_AT_MOST: Duration = Duration::from_secs(120);
+const GATE_AT_MOST: Duration = Duration::from_secs(900);
 
 /// Hears what stages say.
 #[derive(Debug, Clone)]

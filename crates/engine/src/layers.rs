@@ -32,6 +32,9 @@ const LOOK_AT_MOST: Duration = Duration::from_secs(90);
 /// How long the disk may take to say how much room there is.
 const DISK_AT_MOST: Duration = Duration::from_secs(5);
 
+/// How long a container that was stopped to make room may take to be gone, before another one is.
+const GONE_AFTER: Duration = Duration::from_secs(60);
+
 /// The containers of one engine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Layers {
@@ -46,6 +49,8 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
     /// What each has written when it was looked at last; nothing where that took too long.
     written: Mutex<HashMap<AttemptId, Option<u64>>>,
+    /// When one was stopped last to make room.
+    stopped: Mutex<Option<Instant>>,
 }
 
 /// The disk of an engine on this machine.
@@ -75,6 +80,7 @@ impl Layers {
             disk,
             turn: tokio::sync::Mutex::default(),
             written: Mutex::default(),
+            stopped: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -98,7 +104,8 @@ impl Layers {
             tokio::time::sleep(pause).await;
             let turn = shared.turn.lock().await;
             let begun = Instant::now();
-            let written = match tokio::time::timeout(LOOK_AT_MOST, executor.written(handle)).await {
+            let looked = tokio::time::timeout(LOOK_AT_MOST, executor.written(handle)).await;
+            let written = match looked {
                 Ok(Ok(Some(bytes))) => Some(bytes),
                 // It ended, or this engine cannot tell.
                 Ok(Ok(None)) => {
@@ -111,6 +118,11 @@ impl Layers {
                 }
                 Err(_) => None,
             };
+            // One that answers nothing says nothing about this container.
+            if written.is_none() && executor.ping().await.is_err() {
+                pause = EVERY.max(begun.elapsed() * PART);
+                continue;
+            }
             drop(turn);
             pause = EVERY.max(begun.elapsed() * PART);
             shared.lock().insert(attempt, written);
@@ -136,7 +148,7 @@ impl Shared {
         }
         let (room, floor) = self.low_disk().await?;
         let frees = written.is_none_or(|written| written >= floor);
-        if !frees || !self.is_largest(attempt) {
+        if !frees || !self.is_largest(attempt) || !self.may_stop_for_room() {
             return None;
         }
         let what = written.map_or_else(
@@ -162,6 +174,17 @@ impl Shared {
         let room = room.ok()?.ok()?.ok()?;
         let floor = disk.floor.of(room);
         (room.free < floor).then_some((room, floor))
+    }
+
+    /// Whether it is time to stop one for the room that it takes: what was stopped before has to be gone first. Then
+    /// it is noted that one is.
+    fn may_stop_for_room(&self) -> bool {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if stopped.is_some_and(|at| at.elapsed() < GONE_AFTER) {
+            return false;
+        }
+        *stopped = Some(Instant::now());
+        true
     }
 
     /// Whether no other has written more. What could not be counted counts as most.

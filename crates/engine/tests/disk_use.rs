@@ -29,6 +29,9 @@ use crate::kit::{assignment, surroundings};
 
 const GIB: u64 = 1 << 30;
 
+/// A stage that writes 3 GiB and does not end.
+const LARGE: &str = "run: \"fake\\nwrites=3221225472\\nhang\"";
+
 /// A ledger of a run that has kept something already.
 struct Keeps {
     allowances: Allowances,
@@ -161,9 +164,20 @@ async fn on_a_full_disk_the_container_that_wrote_most_is_stopped_and_a_small_one
         Layers::on_disk(0, "/".into(), Floor::Usual, look)
     };
     let ledger = Keeps::of_a_run(GIB, 0);
-    let large = run("run: \"fake\\nwrites=3221225472\\nhang\"", full(), &ledger).await;
+    let large = run(LARGE, full(), &ledger).await;
     assert!(matches!(large, Ending::Errored(_)), "{large:?}");
     assert!(storage(&large).contains("has 1 GiB free"), "{large:?}");
+    // That one is on its way out: no second one is stopped for the same lack of room.
+    let on_disk = full();
+    let _ = run(LARGE, on_disk.clone(), &ledger).await;
+    let begun = Instant::now();
+    let next = run(LARGE, on_disk, &ledger).await;
+    assert!(matches!(next, Ending::Errored(_)), "{next:?}");
+    assert!(
+        begun.elapsed() >= Duration::from_secs(50),
+        "{:?}",
+        begun.elapsed()
+    );
     let small = run("run: \"fake\\nwrites=1000\\nsleep=10m\"", full(), &ledger).await;
     assert!(matches!(small, Ending::Exited { code: 0, .. }), "{small:?}");
 }

@@ -18,7 +18,7 @@ use trainyard_store::Condition;
 use uuid::Uuid;
 
 /// How long what has to happen may take on a busy machine.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(300);
 
 const ARTIFACTS: &str = "/nowhere/artifacts";
 const DATA: &str = "/nowhere/data";

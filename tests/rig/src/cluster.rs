@@ -22,7 +22,7 @@ pub const DATABASE: &str = "trainyard";
 const PORT: u16 = 5432;
 
 /// How long a start may take: a killed cluster recovers first, and its processes have to end.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(300);
 
 /// How Postgres is restarted or stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,10 +22,10 @@ use crate::disk::LoopDisk;
 use crate::processes;
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(300);
 
 /// How long an orderly stop may take: it stops containers first.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(300);
 
 /// How an engine is set up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use crate::daemon::RiggedDaemon;
 use crate::disk::{Disks, LoopDisk};
 use crate::engine::{EngineOptions, PrivateEngine, Seen};
 use crate::panics::caught;
+use crate::programme::within;
 use crate::witness::Witness;
 
 /// The name of the repo that daemons follow.
@@ -24,6 +25,9 @@ pub const REPO: &str = "model";
 
 /// What its webhooks are signed with.
 pub const WEBHOOK_SECRET: &str = "a-webhook-secret-of-32-characters";
+
+/// When the container of an attempt that ended is gone, and noted to be, at the latest.
+const REMOVED: Duration = Duration::from_secs(30);
 
 /// How a fleet is set up.
 #[derive(Debug, Clone)]
@@ -271,11 +275,11 @@ impl Fleet {
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut found: Vec<String> = self
-            .orphans(Duration::from_secs(30))
+            .orphans(within(REMOVED))
             .into_iter()
             .map(|seen| format!("orphan: {seen:?}"))
             .collect();
-        let unnoted = self.unnoted(Duration::from_secs(30));
+        let unnoted = self.unnoted(within(REMOVED));
         if !unnoted.is_empty() {
             found.push(format!("removed, and not noted as removed: {unnoted}"));
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use trainyard_tests::wait::until_true;
 
 /// How long a process may take to be gone after SIGKILL.
-const GONE: Duration = Duration::from_secs(20);
+const GONE: Duration = Duration::from_secs(120);
 
 /// Where the control groups of this machine are.
 const CGROUPS: &str = "/sys/fs/cgroup";

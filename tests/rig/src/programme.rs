@@ -19,6 +19,7 @@
 
 use std::panic::Location;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// An argument that has another value in the long programme than in the gate.
 ///
@@ -33,6 +34,22 @@ pub fn argument(name: &str, gate: u64, long: u64) -> u64 {
 #[must_use]
 pub fn is_long() -> bool {
     std::env::var_os("RIG_LONG").is_some_and(|value| !value.is_empty())
+}
+
+/// When the gate gives up waiting for what is promised sooner.
+const GIVEN_UP: Duration = Duration::from_secs(600);
+
+/// The time in which something has to come that is promised within `promised`.
+///
+/// How long it takes is measured by the long programme, which has the machine for itself. The gate runs beside other
+/// work, and says only that it comes.
+#[must_use]
+pub fn within(promised: Duration) -> Duration {
+    if is_long() {
+        promised
+    } else {
+        promised.max(GIVEN_UP)
+    }
 }
 
 /// How often a fault is tried, by its name, whose first word is its identity: `F2 daemon killed`.

@@ -8,7 +8,7 @@ use trainyard_core::id::InstanceId;
 use trainyard_core::image::Registries;
 use trainyard_failpoint::{Effect as _, Point};
 
-use super::errors::{SHORT, Trouble, within};
+use super::errors::{LONG, SHORT, Trouble, within};
 use super::init;
 use super::networks::Subnets;
 use crate::contract::{Error, ErrorKind};
@@ -139,10 +139,10 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
 /// Asks the engine about itself.
 pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
     let doing = "describe itself";
-    let version = within(SHORT, client.version().at(Point::Version))
+    let version = within(LONG, client.version().at(Point::Version))
         .await
         .map_err(|trouble| trouble.into_error(doing))?;
-    let info = within(SHORT, client.info().at(Point::Info))
+    let info = within(LONG, client.info().at(Point::Info))
         .await
         .map_err(|trouble| trouble.into_error(doing))?;
     let number = |value: Option<i64>| {

@@ -1,12 +1,14 @@
 //! How much a container has written: into its own layer, and into the volumes that its image declares.
 //!
 //! The engine counts its layer by walking through the files, so this takes as long as there are many. It counts
-//! lengths: a file with holes counts in full. It does not count volumes; they are looked at where they are on this
-//! machine and the daemon may read them.
+//! lengths: a file with holes counts in full. It counts neither volumes nor files that were removed while a program
+//! has them open, which take their place all the same. These are looked at where the engine is on this machine and
+//! the daemon may: as root.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bollard::Docker as Client;
@@ -17,7 +19,10 @@ use trainyard_failpoint::{Effect as _, Point};
 use super::errors::{LONG, within};
 use crate::contract::{Error, ErrorKind};
 
-/// How long the daemon looks through volumes.
+/// The unit in which the system tells how much a file takes.
+const BLOCK: u64 = 512;
+
+/// How long the daemon looks through volumes and open files.
 const LOOKS_FOR: Duration = Duration::from_secs(20);
 
 /// What is written by now; `None` where there is no such container, or the engine does not say.
@@ -39,10 +44,12 @@ pub(super) async fn written(client: &Client, container: &str) -> Result<Option<u
         return Ok(None);
     };
     let volumes = volumes(&found);
-    if volumes.is_empty() {
-        return Ok(Some(layer));
-    }
-    let sizes = tokio::task::spawn_blocking(move || size_of(volumes, Instant::now() + LOOKS_FOR));
+    let process = found.state.and_then(|state| state.pid).unwrap_or_default();
+    let sizes = tokio::task::spawn_blocking(move || {
+        let until = Instant::now() + LOOKS_FOR;
+        let removed = size_of_removed(container_processes(process), &volumes, until)?;
+        Some(size_of(volumes, until)?.saturating_add(removed))
+    });
     match sizes.await {
         Ok(Some(size)) => Ok(Some(layer.saturating_add(size))),
         Ok(None) | Err(_) => {
@@ -66,7 +73,6 @@ fn volumes(found: &ContainerInspectResponse) -> Vec<PathBuf> {
 /// What the files in these folders take on the disk; `None` where time ran out. What may not be read counts as
 /// nothing.
 fn size_of(mut folders: Vec<PathBuf>, until: Instant) -> Option<u64> {
-    const BLOCK: u64 = 512;
     let mut size: u64 = 0;
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -80,6 +86,58 @@ fn size_of(mut folders: Vec<PathBuf>, until: Instant) -> Option<u64> {
             size = size.saturating_add(about.blocks().saturating_mul(BLOCK));
             if about.is_dir() {
                 folders.push(entry.path());
+            }
+        }
+    }
+    Some(size)
+}
+
+/// The processes of the container whose first process this is, on this machine; none where they cannot be told.
+fn container_processes(first: i64) -> Vec<i64> {
+    let Ok(groups) = fs::read_to_string(format!("/proc/{first}/cgroup")) else {
+        return Vec::new();
+    };
+    // `9:memory:/docker/ID`, or `0::/system.slice/docker-ID.scope` where there is one hierarchy only.
+    let lists = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controller, path) = (parts.next()?, parts.next()?);
+        let is_own = path.len() > 1 && !path.contains("..");
+        let list = Path::new("/sys/fs/cgroup")
+            .join(controller)
+            .join(path.trim_start_matches('/'))
+            .join("cgroup.procs");
+        is_own.then_some(list)
+    });
+    lists
+        .filter_map(|list| fs::read_to_string(list).ok())
+        .map(|list| list.lines().filter_map(|line| line.parse().ok()).collect())
+        .max_by_key(Vec::len)
+        .unwrap_or_default()
+}
+
+/// What files take that these processes have open and that are in no folder any more; `None` where time ran out.
+/// Those in memory are left out: only what is on the disk of a container's root or of its volumes counts.
+fn size_of_removed(processes: Vec<i64>, volumes: &[PathBuf], until: Instant) -> Option<u64> {
+    let disk = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
+    let mut disks: HashSet<u64> = volumes.iter().filter_map(|path| disk(path)).collect();
+    let mut seen = HashSet::new();
+    let mut size: u64 = 0;
+    for process in processes {
+        let own = PathBuf::from(format!("/proc/{process}"));
+        disks.extend(disk(&own.join("root")));
+        for open in ["fd", "map_files"] {
+            for entry in fs::read_dir(own.join(open)).into_iter().flatten().flatten() {
+                if Instant::now() > until {
+                    return None;
+                }
+                // Of what is open, wherever its name leads.
+                let Ok(about) = fs::metadata(entry.path()) else {
+                    continue;
+                };
+                let counts = about.is_file() && about.nlink() == 0 && disks.contains(&about.dev());
+                if counts && seen.insert((about.dev(), about.ino())) {
+                    size = size.saturating_add(about.blocks().saturating_mul(BLOCK));
+                }
             }
         }
     }
@@ -105,6 +163,20 @@ mod tests {
         let later = Instant::now() + Duration::from_secs(600);
         let size = size_of(vec![folder.path().join("a")], later).unwrap();
         assert!((1 << 20..2 << 20).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_while_it_is_open_counts() {
+        use std::io::Write;
+
+        // On the disk of the root, as a container's files are; a temporary folder may be in memory.
+        let mut removed = tempfile::tempfile_in("/").unwrap();
+        removed.write_all(&vec![1; 1 << 20]).unwrap();
+        removed.sync_all().unwrap();
+        let own = vec![i64::from(std::process::id())];
+        let later = Instant::now() + Duration::from_secs(600);
+        let size = size_of_removed(own, &[], later).unwrap();
+        assert!(size >= 1 << 20, "{size}");
     }
 
     #[test]

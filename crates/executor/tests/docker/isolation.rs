@@ -98,7 +98,9 @@ async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
 async fn what_a_program_has_written_is_told_while_it_runs() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
-        let text = "dd if=/dev/zero of=/fill bs=1M count=20 2>/dev/null; echo done; sleep 600";
+        // Half of it into a file that is in no folder any more.
+        let text = "dd if=/dev/zero of=/fill bs=1M count=10 2>/dev/null; exec 3>/gone; rm /gone\n\
+                    dd if=/dev/zero bs=1M count=10 >&3 2>/dev/null; sleep 600";
         let spec = kit.spec_of(script(text));
         let handle = kit.start(&executor, &spec).await;
         let patience = std::time::Duration::from_secs(120);

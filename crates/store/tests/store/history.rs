@@ -50,7 +50,7 @@ async fn a_new_run_wakes_the_dispatcher() {
     let ids = place.dag(&chain("a", 1)).await;
     let mut woken = place.store.wakes().dispatch.subscribe();
     place.start(ids).await;
-    tokio::time::timeout(Duration::from_secs(10), woken.woken())
+    tokio::time::timeout(Duration::from_secs(300), woken.woken())
         .await
         .expect("it is woken");
 }
@@ -70,11 +70,11 @@ async fn another_process_is_woken_over_postgres() {
     let telling = tokio::spawn(async move { teller.listen(std::future::pending()).await });
     let mut woken = other.wakes().dispatch.subscribe();
     // The first wake says that listening has begun.
-    tokio::time::timeout(Duration::from_secs(10), woken.woken())
+    tokio::time::timeout(Duration::from_secs(300), woken.woken())
         .await
         .expect("listening begins");
     place.start(ids).await;
-    tokio::time::timeout(Duration::from_secs(10), woken.woken())
+    tokio::time::timeout(Duration::from_secs(300), woken.woken())
         .await
         .expect("it is woken");
     listening.abort();

@@ -189,7 +189,14 @@ async fn no_listing_and_no_loop_reads_a_whole_table() {
 async fn whoever_looks_does_not_wait_until_the_work_is_done() {
     let place = Place::with(|options| {
         options.max_connections = 2;
-        options.acquire_timeout = Duration::from_secs(60);
+        // Whoever waits does so for longer than the test.
+        for timeout in [
+            &mut options.acquire_timeout,
+            &mut options.statement_timeout,
+            &mut options.lock_timeout,
+        ] {
+            *timeout = Duration::from_secs(3_600);
+        }
     })
     .await;
     let (dag, version) = place.dag(&chain("train", 1)).await;
@@ -208,10 +215,10 @@ async fn whoever_looks_does_not_wait_until_the_work_is_done() {
     let waiting = "select count(*) from pg_stat_activity where datname = current_database()
         and wait_event_type = 'Lock'";
     let all_wait = async { while place.count(waiting).await < 2 {} };
-    tokio::time::timeout(Duration::from_secs(10), all_wait)
+    tokio::time::timeout(Duration::from_secs(300), all_wait)
         .await
         .unwrap();
-    let looked = tokio::time::timeout(Duration::from_secs(10), place.store.list_dags(None)).await;
+    let looked = tokio::time::timeout(Duration::from_secs(300), place.store.list_dags(None)).await;
     assert_eq!(looked.unwrap().unwrap().len(), 1);
     held.rollback().await.unwrap();
     for started in starting {

@@ -47,7 +47,7 @@ async fn progress_that_is_refused_takes_no_other_along() {
     let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
         and datname = current_database()";
     let waits = async { while place.count(blocked).await == 0 {} };
-    tokio::time::timeout(Duration::from_secs(10), waits)
+    tokio::time::timeout(Duration::from_secs(300), waits)
         .await
         .expect("the first note waits for the lock");
     let (good, refused, released) =

@@ -217,7 +217,7 @@ async fn a_failed_stage_backs_off_and_the_run_is_due_when_that_ends() {
         .expect("the back-off ends");
     assert!(wait <= Duration::from_millis(300));
     let due = async { while place.store.due_runs(10).await.unwrap() != [run] {} };
-    tokio::time::timeout(Duration::from_secs(10), due)
+    tokio::time::timeout(Duration::from_secs(300), due)
         .await
         .expect("the run comes due");
     place.store.plan(run).await.unwrap();

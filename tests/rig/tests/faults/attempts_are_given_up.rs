@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::proxy::{Action, Matcher, Pattern, Rule};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::wait::{until, until_true};
@@ -82,7 +83,7 @@ fn what_never_ends_is_lost_once_somebody_says_so() {
                     }
                 });
             });
-            if recovery > GONE {
+            if recovery > within(GONE) {
                 violations.push(format!("its container was there for {recovery:?}"));
             }
             violations.extend(fleet.violations());

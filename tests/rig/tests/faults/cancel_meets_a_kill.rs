@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
@@ -180,7 +181,7 @@ fn it_ends_cancelled_once_and_leaves_no_container() {
             if !again.is_empty() {
                 violations.push(format!("attempt {again} ended more than once"));
             }
-            if recovery > GRACE + OVER {
+            if recovery > within(GRACE + OVER) {
                 violations.push(format!(
                     "cancelled while {state:?}, over after {recovery:?}"
                 ));

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use trainyard_rig::clock::Clocks;
 use trainyard_rig::dice::Dice;
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::Trials;
 use trainyard_rig::witness::Witness;
 use trainyard_tests::engine::IMAGE;
@@ -260,7 +261,7 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
             if clockwork.lapsed() > 0 {
                 verdict.violations.push("a lease was lost".to_owned());
             }
-            if recovery > WELL {
+            if recovery > within(WELL) {
                 verdict.violations.push(format!("well after {recovery:?}"));
             }
             tell(&format!(
@@ -307,7 +308,7 @@ fn what_a_dead_daemon_held_is_not_its_own_for_another_day() {
             clockwork.fleet.daemons[dead].start();
             let mut verdict = judge(&clockwork.fleet, run, Some(recovery));
             verdict.violations.extend(clockwork.misfired());
-            if recovery > LEASE + Duration::from_secs(10) {
+            if recovery > within(LEASE + Duration::from_secs(10)) {
                 verdict
                     .violations
                     .push(format!("taken over after {recovery:?}"));

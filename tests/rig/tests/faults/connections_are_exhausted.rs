@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use trainyard_rig::crowd::Crowd;
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_rig::witness::Witness;
 use trainyard_tests::wait::until_true;
@@ -31,7 +32,10 @@ fn fleet(seed: u64, work: impl FnOnce(&Witness) -> String) -> Fleet {
 }
 
 fn in_time(mut verdict: Verdict) -> Verdict {
-    if let Some(late) = verdict.recovery.filter(|recovery| *recovery > RECOVERED) {
+    if let Some(late) = verdict
+        .recovery
+        .filter(|recovery| *recovery > within(RECOVERED))
+    {
         verdict.violations.push(format!("recovered after {late:?}"));
     }
     verdict

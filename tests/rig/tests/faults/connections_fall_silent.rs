@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::proxy::{Action, Matcher, Rule};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
@@ -68,7 +69,7 @@ fn nothing_waits_for_good() {
                     then '' else 'no run of the push, ' end
                     || (select count(*) from run where phase <> 'finished') || ' runs to end'"
             );
-            until("all runs and the push", GOES_ON, || {
+            until("all runs and the push", within(GOES_ON), || {
                 match fleet.cluster.sql(&unended) {
                     left if left == "0 runs to end" => Ok(()),
                     left => Err(left),

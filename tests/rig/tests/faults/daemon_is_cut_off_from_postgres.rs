@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
+use trainyard_rig::programme::within;
 use trainyard_rig::proxy::{Action, Direction, FaultProxy, Matcher, Rule};
 use trainyard_rig::registry::{Fault, Part, Registry};
 use trainyard_rig::trials::{Trial, Trials};
@@ -206,7 +207,7 @@ fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
             ));
             cut_off.docker.clear();
             assert!(other.is_up(), "{ended}");
-            if recovery > TAKEOVER {
+            if recovery > within(TAKEOVER) {
                 violations.push(format!("taken over after {recovery:?}"));
             }
             let mut verdict = judge(fleet, run, Some(recovery));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trial, Trials, Verdict};
 use trainyard_rig::versions;
 use trainyard_rig::witness::Witness;
@@ -175,7 +176,7 @@ fn stages_outlive_an_upgrade_and_the_way_back() {
                 violations.push(format!("versions: {before}, then {after}, then {again}"));
             }
             let recovery = forth.max(back);
-            if recovery > IN_HAND {
+            if recovery > within(IN_HAND) {
                 violations.push(format!("in hand after {recovery:?}"));
             }
             Verdict {

@@ -9,6 +9,7 @@ use trainyard_rig::artifacts::spoilt;
 use trainyard_rig::disk::{Disks, LoopDisk};
 use trainyard_rig::engine::EngineOptions;
 use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::daemon::stage;
 use trainyard_tests::engine::IMAGE;
@@ -49,7 +50,7 @@ fn verdict(fleet: &mut Fleet, mut violations: Vec<String>, recovery: Duration) -
     }
     violations.extend(fleet.violations());
     violations.extend(spoilt(&fleet.artifacts()));
-    if recovery > RESUMED {
+    if recovery > within(RESUMED) {
         violations.push(format!("resumed after {recovery:?}"));
     }
     Verdict {

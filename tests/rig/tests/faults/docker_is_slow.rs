@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::proxy::{Action, Direction, Matcher, Pattern, Rule};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::wait::until;
@@ -102,7 +103,7 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
             docker.clear();
             let (_, recovery) = timed(|| fleet.finished(run, BOUND));
             let mut verdict = with_lapses(judge(fleet, run, Some(recovery)), before, fleet);
-            if slowest > ANSWER {
+            if slowest > within(ANSWER) {
                 verdict
                     .violations
                     .push(format!("the API answered after {slowest:?}"));
@@ -111,7 +112,7 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
                 tell(&format!(
                     "F10: an engine slower by {by:?} was told of after {told:.1?}"
                 ));
-                if told > SLOW_IS_TOLD {
+                if told > within(SLOW_IS_TOLD) {
                     verdict.violations.push(format!("told of after {told:?}"));
                 }
             }
@@ -206,7 +207,7 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
                 ),
                 ("healed after", recovery, HEALED),
             ] {
-                if time > bound {
+                if time > within(bound) {
                     verdict.violations.push(format!("{what} {time:?}"));
                 }
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use trainyard_rig::engine::{EngineOptions, Killed};
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until_true;
@@ -83,7 +84,7 @@ fn without_live_restore_what_was_killed_is_never_a_success() {
             });
             let _ = fleet.finished(run, BOUND);
             let mut violations = fleet.violations();
-            if recovery > Duration::from_secs(10) {
+            if recovery > within(Duration::from_secs(10)) {
                 violations.push(format!("detected after {recovery:?}"));
             }
             Verdict {

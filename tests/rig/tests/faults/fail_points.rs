@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use trainyard_rig::dice::Dice;
 use trainyard_rig::fleet::Fleet;
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trial, Trials, Verdict};
 use trainyard_tests::cli;
 use trainyard_tests::place::Place;
@@ -198,7 +199,7 @@ impl Theatre {
             violations.push("it did not end".to_owned());
         }
         let recovery = player.recovery;
-        if recovery > IN_HAND {
+        if recovery > within(IN_HAND) {
             violations.push(format!("in hand {recovery:?} after a start"));
         }
         if !violations.is_empty() {

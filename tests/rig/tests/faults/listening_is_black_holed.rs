@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::proxy::{Action, Matcher, Pattern, Rule};
 use trainyard_rig::trials::Trials;
 use trainyard_tests::engine::IMAGE;
@@ -86,7 +87,7 @@ fn starts_are_late_by_no_more_than_a_poll() {
                 fleet.attempts().values().all(|outcome| !outcome.is_empty())
             });
             let mut verdict = judge(fleet, runs[0], Some(slowest));
-            if slowest > LATE {
+            if slowest > within(LATE) {
                 verdict
                     .violations
                     .push(format!("a start was {slowest:?} late"));

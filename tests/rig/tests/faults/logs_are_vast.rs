@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
-use trainyard_rig::programme::argument;
+use trainyard_rig::programme::{argument, within};
 use trainyard_rig::trials::{Trial, Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::viewers::Viewers;
@@ -165,7 +165,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
                     violations.push(format!("{what} {figure} bytes"));
                 }
             }
-            if slowest > BESIDE + 4 * quiet {
+            if slowest > within(BESIDE + 4 * quiet) {
                 violations.push(format!("a run beside took {slowest:?}"));
             }
             violations.extend(judge_log(fleet, run, PREFACE + mebibytes));

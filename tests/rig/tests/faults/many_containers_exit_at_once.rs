@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::moment;
-use trainyard_rig::programme::argument;
+use trainyard_rig::programme::{argument, within};
 use trainyard_rig::trials::Trials;
 use trainyard_rig::witness::Witness;
 use trainyard_tests::wait::until_true;
@@ -84,7 +84,7 @@ fn every_end_is_seen_though_streams_are_cut() {
             ));
             assert!(first > 0.0, "the first ended {first} s after they were let go");
             let mut verdict = judge(fleet, run, Some(recovery));
-            if recovery > bound {
+            if recovery > within(bound) {
                 verdict
                     .violations
                     .push(format!("all terminal after {recovery:?}"));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use trainyard_rig::failover::Past;
 use trainyard_rig::fleet::{Fleet, FleetOptions};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trial, Trials, Verdict};
 use trainyard_tests::wait::{until, until_true};
 
@@ -171,7 +172,7 @@ fn what_the_database_has_forgotten_is_stopped_and_reported() {
             });
             past.restore(&fleet.cluster);
             let (_, recovery) = timed(|| {
-                until("the stop of all", REPORTED, || {
+                until("the stop of all", within(REPORTED), || {
                     let seen = fleet.engine.containers_of(&instance);
                     if seen.iter().all(|seen| seen.state == "exited") {
                         Ok(())

@@ -7,6 +7,7 @@ mod corruptions;
 use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_rig::witness::Witness;
 use trainyard_tests::daemon::items;
@@ -151,7 +152,7 @@ fn is_cancelled(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
     let begun = Instant::now();
     let has_ended = format!("select phase = 'finished' from run where id = {run}");
     // One that is not passed on is no reason not to look at all else.
-    while fleet.cluster.sql(&has_ended) != "t" && begun.elapsed() < GOES_ON * 2 {
+    while fleet.cluster.sql(&has_ended) != "t" && begun.elapsed() < within(GOES_ON * 2) {
         std::thread::sleep(Duration::from_millis(100));
     }
     let took = begun.elapsed();
@@ -227,7 +228,7 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
         left.map(|tried| tried.sql.clone()).collect()
     };
     let begun = Instant::now();
-    while !missing(&held(fleet)).is_empty() && begun.elapsed() < HELD_BACK {
+    while !missing(&held(fleet)).is_empty() && begun.elapsed() < within(HELD_BACK) {
         std::thread::sleep(Duration::from_millis(200));
     }
     let held = held(fleet);
@@ -326,7 +327,7 @@ fn what_cannot_be_read_concerns_nobody_else() {
                 ("took", again),
                 ("was cancelled, and took", cancelled),
             ] {
-                if took > GOES_ON {
+                if took > within(GOES_ON) {
                     violations.push(format!("a good run {what} {took:?}"));
                 }
             }

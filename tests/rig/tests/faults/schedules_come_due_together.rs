@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::prober::{Answers, Prober};
-use trainyard_rig::programme::argument;
+use trainyard_rig::programme::{argument, within};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
@@ -183,10 +183,10 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
             if later != count.to_string() {
                 violations.push(format!("{later} of {count} schedules tick on"));
             }
-            if herd.there > ALL_THERE {
+            if herd.there > within(ALL_THERE) {
                 violations.push(format!("all runs were there after {:?}", herd.there));
             }
-            if slow > ANSWERED || slowest > ANSWERED_AT_MOST || herd.answered.bad > 0 {
+            if slow > within(ANSWERED) || slowest > within(ANSWERED_AT_MOST) || herd.answered.bad > 0 {
                 violations.push(format!(
                     "the API answered in {slow:?} (p99), {slowest:?} at most, and {} times not",
                     herd.answered.bad

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::moment;
-use trainyard_rig::programme::is_long;
+use trainyard_rig::programme::within;
 use trainyard_rig::trials::Trials;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
@@ -15,9 +15,8 @@ use crate::{BOUND, judge};
 /// How often the remote is looked at.
 const POLL: Duration = Duration::from_secs(3);
 
-/// How long a look may take; in the gate, where other faults are tried on the same machine, longer.
+/// How long a look may take.
 const LOOK: Duration = Duration::from_secs(2);
-const GATE_LOOK: Duration = Duration::from_secs(10);
 
 #[test]
 fn pushes_are_found_within_the_poll_interval() {
@@ -60,8 +59,7 @@ stages: {{only: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n"
             });
             let late = Duration::from_micros(at.saturating_sub(pushed).unsigned_abs());
             let mut verdict = judge(fleet, run, Some(late));
-            let look = if is_long() { LOOK } else { GATE_LOOK };
-            if late > POLL + look {
+            if late > within(POLL + LOOK) {
                 let late = format!("a push was found after {late:?}");
                 verdict.violations.push(late);
             }

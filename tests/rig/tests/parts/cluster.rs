@@ -61,7 +61,7 @@ fn a_commit_is_applied_and_its_answer_is_dropped() {
     let lost = psql(&url, &["begin", "insert into t values (1)", "COMMIT"]);
     assert!(lost.is_err(), "{lost:?}");
     assert_eq!(cluster.sql("select count(*) from t"), "1");
-    proxy.until_fired("lost-commit", 1, Duration::from_secs(5));
+    proxy.until_fired("lost-commit", 1, Duration::from_secs(300));
     psql(&url, &["begin", "insert into t values (2)", "COMMIT"]).unwrap();
 
     proxy.add(Rule::once(

@@ -8,7 +8,7 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::wait::until_true;
 
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(300);
 
 fn state(engine: &PrivateEngine, container: &str) -> String {
     engine.docker(&["inspect", "-f", "{{.State.Status}}", container])

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use trainyard_failpoint::{PLAN, REACHED};
 use trainyard_rig::fleet::Fleet;
+use trainyard_rig::programme::within;
 use trainyard_tests::cli::{self, Answer};
 use trainyard_tests::wait::until;
 
@@ -194,7 +195,7 @@ impl<'a> Player<'a> {
         what: &str,
         mut look: impl FnMut(&Fleet) -> Result<T, String>,
     ) -> T {
-        until(what, PATIENCE, || {
+        until(what, within(PATIENCE), || {
             self.see_to_it();
             look(self.fleet)
         })
@@ -203,7 +204,7 @@ impl<'a> Player<'a> {
     /// Looks until the daemon came to a place, or died over it.
     #[track_caller]
     pub(super) fn until_reached(&mut self, place: &str) {
-        until(place, PATIENCE, || {
+        until(place, within(PATIENCE), || {
             self.see_to_it();
             if self.reached().contains_key(place) || !self.falls.is_empty() {
                 Ok(())
