@@ -25,7 +25,7 @@ use trainyard_executor::{
     AnyExecutor, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage, Status,
 };
 
-use self::endings::{ended, ending_of, fault_of, mask_ending, reason_of};
+use self::endings::{ended, ending_of, fault_of, mask_ending, mask_names, reason_of};
 pub use self::line::Line;
 use crate::assignment::Assignment;
 use crate::clock;
@@ -278,7 +278,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 Err(ending) => end.ending = ending,
             }
         }
-        end.metrics = std::mem::take(&mut results.metrics);
+        let metrics = std::mem::take(&mut results.metrics);
+        end.metrics = mask_names(metrics, self.assignment.stage(), &self.masker);
         mask_ending(&mut end.ending, &self.masker);
         if let Some(reason) = reason_of(&end.ending) {
             pump.say(clock::now(), &reason.message);
