@@ -1,4 +1,5 @@
-//! Secrets reach the stages that name them, and nothing else: not logs, not the API, not the database.
+//! Secrets reach the stages that name them, on branches that they belong to, and nothing else: not logs at any level,
+//! not the API, not the database.
 
 use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::Daemon;
@@ -8,6 +9,9 @@ use trainyard_tests::remote::Remote;
 use trainyard_tests::scene::BOUND;
 
 const SECRET: &str = "canary-4f9a-do-not-show";
+
+/// A webhook secret.
+const HOOK: &str = "canary-hook-51c7-do-not-show";
 
 #[test]
 fn a_secret_is_used_masked_and_never_stored_in_the_clear() {
@@ -30,11 +34,20 @@ fn a_secret_is_used_masked_and_never_stored_in_the_clear() {
     );
     remote.push("main", &[("dags/dag.yaml", &text)]);
     let configuration = format!(
-        "database_url = {:?}\nallow_file_urls = true\n",
+        "database_url = {:?}\nallow_file_urls = true\n[log]\nlevel = \"trace,bollard=trace\"\n",
         cluster.url("trainyard")
     );
     let daemon = Daemon::production(&place, &configuration);
-    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
+    let add = [
+        "repo",
+        "add",
+        "model",
+        &remote.url(),
+        "--webhook-secret",
+        "-",
+    ];
+    let _ = daemon.cli_with_input(&add, HOOK).good();
+    let token = daemon.cli(&["token", "create", "ci"]).good().stdout;
     let _ = daemon.cli(&["repo", "sync", "model"]).good();
     let _ = daemon
         .cli_with_input(&["secret", "set", "DSN", "--repo", "model"], SECRET)
@@ -69,5 +82,58 @@ fn a_secret_is_used_masked_and_never_stored_in_the_clear() {
             !text.contains("Y2FuYXJ5LTRmOWEtZG8tbm90LXNob3c"),
             "{what} shows it in base64"
         );
+        for other in [HOOK, token.trim(), daemon.token()] {
+            assert!(!text.contains(other), "{what} shows {other}");
+        }
     }
+}
+
+#[test]
+fn class_09_a_branch_that_anybody_may_push_gets_no_secret() {
+    let place = Place::new();
+    let remote = Remote::new(&place, "model");
+    let stage = |on: &str| {
+        format!(
+            "triggers: {{push: {{branches: [{on:?}]}}}}\nstages:\n  use:\n    image: \"{IMAGE}\"\n    secrets: [DSN]\n    retry:              {{attempts: 2}}\n    run: echo \"${{#DSN}} bytes\"\n"
+        )
+    };
+    remote.push("main", &[("dags/good.yaml", &stage("main"))]);
+    let daemon = Daemon::dev(&place, &[]);
+    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
+    let set = ["secret", "set", "DSN", "--repo", "model"];
+    let _ = daemon.cli_with_input(&set, SECRET).good();
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    remote.push("intern/feature", &[("dags/evil.yaml", &stage("intern/**"))]);
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+
+    let evil = daemon.runs(1, BOUND).into_iter().max().unwrap();
+    let run = daemon.finished_run(evil, BOUND);
+    assert_eq!(run["branch"], "intern/feature", "{run}");
+    assert_eq!(run["state"], "errored", "{run}");
+    let told = run.to_string();
+    assert!(
+        told.contains("secret DSN is not available on branch intern/feature (allowed: main)"),
+        "{told}"
+    );
+    let log = daemon
+        .cli(&["run", "logs", &evil.to_string()])
+        .good()
+        .stdout;
+    assert!(!log.contains("bytes"), "{log}");
+
+    // Nor by hand: the branch decides, not who asks.
+    let good = daemon.json(&["dag", "trigger", "good"])["id"].as_i64().unwrap();
+    assert_eq!(daemon.finished_run(good, BOUND)["state"], "succeeded");
+    let by_hand = daemon.json(&["dag", "trigger", "good", "--ref", "intern/feature"])["id"]
+        .as_i64()
+        .unwrap();
+    assert_eq!(daemon.finished_run(by_hand, BOUND)["state"], "errored");
+
+    // With a pattern it gets it; a retry of the run, too.
+    let more = [&set[..], &["--branch", "main", "--branch", "intern/*"]].concat();
+    let _ = daemon.cli_with_input(&more, SECRET).good();
+    let again = daemon.json(&["run", "retry", &evil.to_string()])["id"]
+        .as_i64()
+        .unwrap();
+    assert_eq!(daemon.finished_run(again, BOUND)["state"], "succeeded");
 }

@@ -122,6 +122,9 @@ pub struct Secret {
     pub repo: String,
     /// Its name.
     pub name: String,
+    /// Patterns of the branches whose runs may have it, as in a push trigger; none is the followed branch.
+    #[serde(default)]
+    pub branches: Vec<String>,
     /// When it was set.
     pub updated_at: DateTime<Utc>,
 }
@@ -132,6 +135,10 @@ pub struct Secret {
 pub struct SecretValue {
     /// The value.
     pub value: String,
+    /// Patterns of the branches whose runs may have it, as in a push trigger: none of them is the followed branch.
+    /// Without this field it keeps those that it has; a new secret belongs to the followed branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branches: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for SecretValue {

@@ -33,6 +33,7 @@ pub mod render;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod stage;
 pub mod text;
 pub mod transition;

@@ -325,9 +325,10 @@ impl Planner<'_> {
 }
 
 /// Whether an outcome is for good, whatever the retry rule says: trying again is for faults. A refused gate is
-/// a verdict on the data; an image that is not there, or not for us, does not come of asking again.
+/// a verdict on the data; an image or a secret that is not there, or not for us, does not come of asking again.
 fn is_verdict(reason: Option<&Reason>) -> bool {
-    is_refused_gate(reason) || reason.is_some_and(|reason| reason.code == ReasonCode::ImageNotFound)
+    let not_to_be_had = [ReasonCode::ImageNotFound, ReasonCode::MissingSecret];
+    is_refused_gate(reason) || reason.is_some_and(|reason| not_to_be_had.contains(&reason.code))
 }
 
 fn is_refused_gate(reason: Option<&Reason>) -> bool {

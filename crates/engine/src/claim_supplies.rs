@@ -14,7 +14,7 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
 use trainyard_executor::{InputKind, InputSpec};
 use trainyard_forge::CommitSha;
-use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, Error, Store};
+use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, Error, Store, StoredSecrets};
 
 use crate::assignment::{Assignment, Materials};
 use crate::mask::Masker;
@@ -40,6 +40,8 @@ pub(crate) struct ClaimSupplies<'a> {
     secrets: BTreeMap<String, SecretString>,
     /// Why not all are.
     missing: Option<Reason>,
+    /// Which of them a run of this branch may not have.
+    denied: Option<Reason>,
 }
 
 impl<'a> ClaimSupplies<'a> {
@@ -55,7 +57,9 @@ impl<'a> ClaimSupplies<'a> {
         let wanted = &assignment.stage().secrets;
         let (secrets, missing) = match secrets(store, claim.pinned.repo, wanted).await {
             Ok(found) => {
-                let missing = wanted.iter().find(|name| !found.contains_key(*name));
+                let missing = wanted
+                    .iter()
+                    .find(|name| !found.by_name.contains_key(*name));
                 let missing = missing.map(|name| {
                     let message =
                         format!("secret {name} is not set; `trainyard secret set {name}` sets it");
@@ -66,9 +70,11 @@ impl<'a> ClaimSupplies<'a> {
             Err(error) => {
                 let message = format!("secrets could not be read: {error}");
                 let reason = Reason::new(ReasonCode::MissingSecret, message);
-                (BTreeMap::new(), Some(reason))
+                (StoredSecrets::default(), Some(reason))
             }
         };
+        // What was started has its secrets already; they are masked, whoever may have them by now.
+        let denied = denied(&secrets, claim.run.facts.branch.as_deref());
         if let (Some(reason), Some(_)) = (&missing, &assignment.adopted) {
             warn!(
                 reason = reason.message,
@@ -82,10 +88,12 @@ impl<'a> ClaimSupplies<'a> {
             claim,
             assignment,
             secrets: secrets
+                .by_name
                 .into_iter()
-                .map(|(name, value)| (name.to_string(), value))
+                .map(|(name, secret)| (name.to_string(), secret.value))
                 .collect(),
             missing,
+            denied,
         }
     }
 
@@ -140,7 +148,7 @@ impl Supplies for ClaimSupplies<'_> {
     }
 
     async fn fetch(mut self) -> Result<(RenderedStage, Materials), Reason> {
-        if let Some(reason) = self.missing.take() {
+        if let Some(reason) = self.missing.take().or_else(|| self.denied.take()) {
             return Err(reason);
         }
         let rendered = self.assignment.render()?;
@@ -158,15 +166,38 @@ impl Supplies for ClaimSupplies<'_> {
     }
 }
 
+/// Why a run of `branch` may not have one of these secrets.
+fn denied(secrets: &StoredSecrets, branch: Option<&str>) -> Option<Reason> {
+    let followed = secrets.followed.as_deref();
+    let (name, secret) = secrets
+        .by_name
+        .iter()
+        .find(|(_, secret)| !secret.branches.admit(branch, followed))?;
+    let allowed = if secret.branches.patterns().next().is_none() {
+        followed.map_or_else(|| secret.branches.to_string(), str::to_owned)
+    } else {
+        secret.branches.to_string()
+    };
+    let whose = branch.filter(|branch| !branch.is_empty()).map_or_else(
+        || "for a run of no branch, as of a tag or a commit".to_owned(),
+        |branch| format!("on branch {branch}"),
+    );
+    let message = format!(
+        "secret {name} is not available {whose} (allowed: {allowed}); `trainyard secret set {name} --branch PATTERN` \
+         gives it to other branches"
+    );
+    Some(Reason::new(ReasonCode::MissingSecret, message))
+}
+
 /// The secrets that are set, of those that are wanted. A database that does not answer is waited for: it says
 /// nothing about any secret.
 async fn secrets(
     store: &Store,
     repo: RepoId,
     wanted: &BTreeSet<SecretName>,
-) -> Result<BTreeMap<SecretName, SecretString>, Error> {
+) -> Result<StoredSecrets, Error> {
     if wanted.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(StoredSecrets::default());
     }
     let mut wait = WAIT_AT_FIRST;
     loop {

@@ -1,22 +1,25 @@
 //! Masking: keeps the values of secrets out of logs and messages.
 //!
-//! A net, not a boundary: a stage that wants to leak a secret can. It catches the value itself and
-//! the forms in which programs print it by accident: base64 at each of the three offsets, hex, and
-//! escaped for URLs and JSON. Secrets of several lines are caught line by line, so no pattern holds a
-//! line break and a line can be masked by itself.
+//! A net, not a boundary: a stage that wants to leak a secret can. It catches the value itself and the forms in which
+//! tools print it ([`forms`] and [`views`]; docs/security.md lists them). Secrets of several lines are caught line by
+//! line, so no pattern holds a line break and a line can be masked by itself.
+
+mod forms;
+mod views;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, MatchKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+
+use self::forms::{Forms, Run};
 
 /// What stands in a log in place of a secret.
 pub const MASK: &str = "***";
 
-/// Shorter values are not masked: they would blot out ordinary text and hide nothing.
-pub const SHORTEST: usize = 4;
+/// Of a run that goes on to the end of a text, so much is held back at least: what follows may go on with it.
+const HELD_OF_A_RUN: usize = 64;
 
 /// Replaces the secrets of one attempt. Cheap to clone.
 #[derive(Clone, Default)]
@@ -28,36 +31,56 @@ pub struct Masker {
 struct Patterns {
     /// Nothing is shown: not all secrets are known.
     everything: bool,
-    automaton: Option<AhoCorasick>,
-    /// Longest first, for the tail check.
+    whole: Option<AhoCorasick>,
+    /// Pieces of the runs, and of which each is, and where.
+    pieces: Option<AhoCorasick>,
+    places: Vec<(usize, usize)>,
+    runs: Vec<Run>,
+    /// All texts in order, for the tail check, and the length of the longest.
     texts: Vec<Vec<u8>>,
+    longest: usize,
 }
 
 impl Masker {
     /// A masker of these secret values.
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut texts: Vec<Vec<u8>> = Vec::new();
-        for secret in secrets {
-            for line in secret.lines().map(str::trim_end) {
-                if line.len() >= SHORTEST {
-                    texts.extend(forms(line));
-                }
-            }
-        }
-        texts.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        texts.dedup();
-        if texts.is_empty() {
+        let Forms { whole, runs, .. } = Forms::of(secrets);
+        let runs: Vec<Run> = runs.into_iter().collect();
+        if whole.is_empty() {
             return Self::default();
         }
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&texts)
-            .ok();
+        let mut pieces: Vec<&[u8]> = Vec::new();
+        let mut places = Vec::new();
+        for (number, run) in runs.iter().enumerate() {
+            for (at, piece) in run.pieces() {
+                pieces.push(piece);
+                places.push((number, at));
+            }
+        }
+        // One that cannot be built would let everything pass.
+        let (Ok(whole_automaton), Ok(pieces)) = (
+            AhoCorasick::builder()
+                .match_kind(MatchKind::Standard)
+                .build(&whole),
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostFirst)
+                .build(pieces),
+        ) else {
+            return Self::of_everything();
+        };
+        let mut texts: Vec<Vec<u8>> = whole.into_iter().collect();
+        texts.extend(runs.iter().map(|run| run.text.clone()));
+        texts.sort();
+        texts.dedup();
         Self {
             patterns: Arc::new(Patterns {
                 everything: false,
-                automaton,
+                whole: Some(whole_automaton),
+                pieces: Some(pieces),
+                places,
+                runs,
+                longest: texts.iter().map(Vec::len).max().unwrap_or_default(),
                 texts,
             }),
         }
@@ -80,18 +103,16 @@ impl Masker {
         if self.patterns.everything && !bytes.is_empty() {
             return Cow::Borrowed(MASK.as_bytes());
         }
-        let Some(automaton) = &self.patterns.automaton else {
+        let found = self.patterns.find(bytes);
+        if found.is_empty() {
             return Cow::Borrowed(bytes);
-        };
+        }
         let mut masked = Vec::new();
         let mut copied = 0;
-        for found in automaton.find_iter(bytes) {
-            masked.extend_from_slice(&bytes[copied..found.start()]);
+        for range in found {
+            masked.extend_from_slice(&bytes[copied..range.start]);
             masked.extend_from_slice(MASK.as_bytes());
-            copied = found.end();
-        }
-        if copied == 0 {
-            return Cow::Borrowed(bytes);
+            copied = range.end;
         }
         masked.extend_from_slice(&bytes[copied..]);
         Cow::Owned(masked)
@@ -106,18 +127,116 @@ impl Masker {
     /// How many bytes at the end may be the beginning of a secret that goes on later.
     #[must_use]
     pub fn open_tail(&self, bytes: &[u8]) -> usize {
-        let longest = self.patterns.texts.first().map_or(0, |text| text.len() - 1);
-        (1..=longest.min(bytes.len()))
-            .rev()
-            .find(|length| {
-                let tail = &bytes[bytes.len() - length..];
-                self.patterns
-                    .texts
-                    .iter()
-                    .any(|text| text.len() > *length && text.starts_with(tail))
-            })
-            .unwrap_or(0)
+        if self.patterns.texts.is_empty() {
+            return 0;
+        }
+        let mut from = self.patterns.open_from(bytes);
+        for view in views::of(bytes) {
+            let open = self.patterns.open_from(&view.bytes);
+            let begins = view.place_of(open, open).0;
+            from = from.min(begins).min(view.open_from);
+        }
+        // A run that is cut here goes on, maybe by too little to be known as one.
+        let mut runs = Vec::new();
+        self.patterns.find_runs(bytes, &mut runs);
+        if let Some(last) = runs.iter().find(|run| run.end == bytes.len()) {
+            let held = last.len().min(HELD_OF_A_RUN);
+            from = from.min(bytes.len() - held);
+        }
+        // What would be masked as a whole is not cut in two.
+        let mut whole = Vec::new();
+        self.patterns.find_whole(bytes, &mut whole);
+        let whole = merged(whole);
+        if let Some(cut) = whole
+            .iter()
+            .find(|found| found.start < from && from < found.end)
+        {
+            from = cut.start;
+        }
+        // One that repeats itself has no end: then some of it has to go.
+        let most = 2 * self.patterns.longest + HELD_OF_A_RUN;
+        (bytes.len() - from).min(most)
     }
+}
+
+impl Patterns {
+    /// Where secrets are, in order, not overlapping.
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        self.find_whole(bytes, &mut found);
+        self.find_runs(bytes, &mut found);
+        merged(found)
+    }
+
+    /// Where texts are as a whole, as they are or escaped.
+    fn find_whole(&self, bytes: &[u8], found: &mut Vec<Range<usize>>) {
+        let Some(whole) = &self.whole else {
+            return;
+        };
+        let mut look = |text: &[u8], place: &dyn Fn(usize, usize) -> (usize, usize)| {
+            for hit in whole.find_overlapping_iter(text) {
+                let (from, to) = place(hit.start(), hit.end());
+                found.push(from..to);
+            }
+        };
+        look(bytes, &|from, to| (from, to));
+        for view in views::of(bytes) {
+            look(&view.bytes, &|from, to| view.place_of(from, to));
+        }
+    }
+
+    /// Where runs of texts are: a piece, as far as the text agrees before and after it.
+    fn find_runs(&self, bytes: &[u8], found: &mut Vec<Range<usize>>) {
+        let Some(pieces) = &self.pieces else {
+            return;
+        };
+        let mut at = 0;
+        while let Some(hit) = pieces.find(Input::new(bytes).span(at..bytes.len())) {
+            let (number, place) = self.places[hit.pattern().as_usize()];
+            let text = &self.runs[number].text;
+            let before = agree(
+                bytes[..hit.start()].iter().rev(),
+                text[..place].iter().rev(),
+            );
+            let after = agree(bytes[hit.end()..].iter(), text[place + hit.len()..].iter());
+            found.push(hit.start() - before..hit.end() + after);
+            at = hit.end() + after;
+        }
+    }
+
+    /// Where the longest end of a text begins that a pattern begins with.
+    fn open_from(&self, bytes: &[u8]) -> usize {
+        let first = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        (first..bytes.len())
+            .find(|from| {
+                let tail = &bytes[*from..];
+                let next = self.texts.partition_point(|text| text.as_slice() <= tail);
+                self.texts
+                    .get(next)
+                    .is_some_and(|text| text.starts_with(tail))
+            })
+            .unwrap_or(bytes.len())
+    }
+}
+
+/// The ranges in order, those that overlap as one.
+fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    found.sort_by_key(|range| (range.start, range.end));
+    found.dedup_by(|next, last| {
+        let overlaps = next.start < last.end;
+        if overlaps {
+            last.end = last.end.max(next.end);
+        }
+        overlaps
+    });
+    found
+}
+
+/// How many bytes are the same, from the beginning on.
+fn agree<'a>(one: impl Iterator<Item = &'a u8>, other: impl Iterator<Item = &'a u8>) -> usize {
+    one.zip(other)
+        .take_while(|(one, other)| one == other)
+        .count()
 }
 
 impl std::fmt::Debug for Masker {
@@ -126,108 +245,5 @@ impl std::fmt::Debug for Masker {
     }
 }
 
-fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let bytes = secret.as_bytes();
-    let mut forms = vec![
-        bytes.to_vec(),
-        STANDARD.encode(bytes).into_bytes(),
-        hex::encode(bytes).into_bytes(),
-        hex::encode_upper(bytes).into_bytes(),
-        percent_encoded(bytes),
-        json_escaped(secret),
-    ];
-    // Within a longer base64 text the value starts at one of three offsets; the characters that it
-    // shares with its neighbours are left out.
-    for offset in 0..3 {
-        for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-            let mut padded = vec![0; offset];
-            padded.extend_from_slice(bytes);
-            let encoded = engine.encode(&padded).into_bytes();
-            let first = [0, 2, 3][offset];
-            let last = encoded.len() - usize::from(padded.len() % 3 != 0);
-            if last > first {
-                forms.push(encoded[first..last].to_vec());
-            }
-        }
-    }
-    forms.retain(|form| form.len() >= SHORTEST);
-    forms
-}
-
-fn percent_encoded(bytes: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(bytes.len());
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(byte) {
-            encoded.push(*byte);
-        } else {
-            encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
-        }
-    }
-    encoded
-}
-
-fn json_escaped(text: &str) -> Vec<u8> {
-    let quoted = serde_json::Value::from(text).to_string();
-    quoted.as_bytes()[1..quoted.len() - 1].to_vec()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECRET: &str = "hunter2/pa ss\"w";
-
-    fn masker() -> Masker {
-        Masker::new([SECRET])
-    }
-
-    #[test]
-    fn where_secrets_are_not_known_nothing_is_shown() {
-        let masker = Masker::of_everything();
-        assert_eq!(masker.mask_text("anything at all"), MASK);
-        assert_eq!(masker.mask_text(""), "");
-        assert_eq!(masker.open_tail(b"anything"), 0);
-    }
-
-    #[track_caller]
-    fn hides(printed: &str) {
-        let masked = masker().mask_text(printed);
-        assert!(masked.contains(MASK), "{printed} came out as {masked}");
-        assert!(!masked.contains("hunter2"), "{masked}");
-    }
-
-    #[test]
-    fn the_value_and_its_usual_forms_are_replaced() {
-        hides(&format!("dsn={SECRET};"));
-        hides(&hex::encode(SECRET));
-        hides("q=hunter2%2Fpa%20ss%22w&x=1");
-        hides(&serde_json::json!({ "password": SECRET }).to_string());
-        for prefix in ["", "u", "us", "user:"] {
-            let printed = STANDARD.encode(format!("{prefix}{SECRET} and more"));
-            let masked = masker().mask_text(&printed);
-            assert!(
-                masked.contains(MASK),
-                "{prefix}: {printed} came out as {masked}"
-            );
-        }
-    }
-
-    #[test]
-    fn each_line_of_a_long_secret_is_a_secret() {
-        let masker = Masker::new(["-----BEGIN KEY-----\nMIIEabcdef\n-----END KEY-----\n"]);
-        assert_eq!(masker.mask_text("got MIIEabcdef"), "got ***");
-    }
-
-    #[test]
-    fn very_short_values_are_left_alone() {
-        assert_eq!(Masker::new(["abc", ""]).mask_text("abcabc"), "abcabc");
-    }
-
-    #[test]
-    fn a_tail_that_may_become_a_secret_is_held_back() {
-        assert_eq!(masker().open_tail(b"password is hunt"), 4);
-        assert_eq!(masker().open_tail(b"password is h"), 1);
-        assert_eq!(masker().open_tail(b"nothing"), 0);
-        assert_eq!(masker().open_tail(SECRET.as_bytes()), 0);
-    }
-}
+mod tests;

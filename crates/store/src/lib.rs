@@ -75,7 +75,7 @@ pub use runs::due::NextWake;
 pub use runs::start::{NewRun, Recorded};
 pub use schedules::FireReport;
 pub use seal::SecretKey;
-pub use secrets::{SECRET_AT_MOST, SecretInfo};
+pub use secrets::{SECRET_AT_MOST, SecretInfo, StoredSecret, StoredSecrets};
 pub use store::Store;
 pub use syncs::SyncOutcome;
 pub use tokens::{Scope, TokenInfo};

@@ -1,4 +1,5 @@
-//! Secrets: sealed values, by repo and name. They are written and used, never shown.
+//! Secrets: sealed values, by repo and name, and the branches whose runs may have them. Values are written and used,
+//! never shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::SecretName;
+use trainyard_core::secret::SecretBranches;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result};
@@ -19,12 +21,33 @@ pub const SECRET_AT_MOST: usize = 64 * 1024;
 pub struct SecretInfo {
     /// Its name.
     pub name: String,
+    /// Whose runs may have it: patterns of branches; none is the followed branch.
+    pub branches: Vec<String>,
     /// When it was set last.
     pub updated_at: Timestamp,
 }
 
+/// A secret as a stage is to get it.
+#[derive(Debug, Clone)]
+pub struct StoredSecret {
+    /// Its value.
+    pub value: SecretString,
+    /// Whose runs may have it.
+    pub branches: SecretBranches,
+}
+
+/// Secrets of a repo, and the branch that it follows at this moment.
+#[derive(Debug, Clone, Default)]
+pub struct StoredSecrets {
+    /// The followed branch, where it is known.
+    pub followed: Option<String>,
+    /// Those that are set.
+    pub by_name: BTreeMap<SecretName, StoredSecret>,
+}
+
 impl Store {
-    /// Sets a secret of a repo, over an earlier value.
+    /// Sets a secret of a repo, over an earlier value. Without `branches` it keeps those that it has; a new one
+    /// belongs to the followed branch.
     ///
     /// # Errors
     /// `NotFound` for an unknown repo, `Conflict` for a value that is empty or too long,
@@ -34,7 +57,10 @@ impl Store {
         repo: RepoId,
         name: &SecretName,
         value: &SecretString,
+        branches: Option<&SecretBranches>,
     ) -> Result<()> {
+        let branches: Option<Vec<String>> =
+            branches.map(|branches| branches.patterns().map(str::to_owned).collect());
         let plain = value.expose_secret().as_bytes();
         if plain.is_empty() || plain.len() > SECRET_AT_MOST {
             return Err(Error::conflict(format!(
@@ -46,12 +72,14 @@ impl Store {
             .secret_key()?
             .seal(&context(repo, name.as_str()), plain)?;
         let done = sqlx::query!(
-            "insert into secret (repo, name, sealed, updated_at)
-             select id, $2, $3, clock_timestamp() from repo where id = $1
-             on conflict (repo, name) do update set sealed = excluded.sealed, updated_at = excluded.updated_at",
+            "insert into secret (repo, name, sealed, updated_at, branches)
+             select id, $2, $3, clock_timestamp(), coalesce($4::text[], '{}'::text[]) from repo where id = $1
+             on conflict (repo, name) do update set sealed = excluded.sealed, updated_at = excluded.updated_at,
+                branches = coalesce($4::text[], secret.branches)",
             repo.0,
             name.as_str(),
-            sealed
+            sealed,
+            branches.as_deref()
         )
         .execute(&self.core.pool).at(Point::SetSecret)
         .await?;
@@ -68,7 +96,7 @@ impl Store {
     pub async fn list_secrets(&self, repo: RepoId) -> Result<Vec<SecretInfo>> {
         let secrets = sqlx::query_as!(
             SecretInfo,
-            "select name, updated_at from secret where repo = $1 order by name",
+            "select name, branches, updated_at from secret where repo = $1 order by name",
             repo.0
         )
         .fetch_all(&self.core.pool)
@@ -95,7 +123,7 @@ impl Store {
         Ok(())
     }
 
-    /// The values of these secrets of a repo; what is not set is absent.
+    /// These secrets of a repo, whoever may have them; what is not set is absent.
     ///
     /// # Errors
     /// `NoSecretKey`, `WrongSecretKey`, `Corrupt`.
@@ -103,26 +131,33 @@ impl Store {
         &self,
         repo: RepoId,
         names: &BTreeSet<SecretName>,
-    ) -> Result<BTreeMap<SecretName, SecretString>> {
+    ) -> Result<StoredSecrets> {
         if names.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(StoredSecrets::default());
         }
         let wanted: Vec<String> = names.iter().map(ToString::to_string).collect();
         let rows = sqlx::query!(
-            "select name, sealed from secret where repo = $1 and name = any($2)",
+            r#"select s.name, s.sealed, s.branches, coalesce(r.current_branch, r.followed_branch) as followed
+               from secret s join repo r on r.id = s.repo
+               where s.repo = $1 and s.name = any($2)"#,
             repo.0,
             &wanted
         )
         .fetch_all(&self.core.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let value = open_text(&self.core, &context(repo, &row.name), &row.sealed)?;
-                let name =
-                    SecretName::new(row.name).map_err(|fault| Error::corrupt("a secret", fault))?;
-                Ok((name, value))
-            })
-            .collect()
+        let mut secrets = StoredSecrets::default();
+        for row in rows {
+            let value = open_text(&self.core, &context(repo, &row.name), &row.sealed)?;
+            let branches = SecretBranches::new(row.branches)
+                .map_err(|fault| Error::corrupt(format!("secret {}", row.name), fault))?;
+            let name =
+                SecretName::new(row.name).map_err(|fault| Error::corrupt("a secret", fault))?;
+            secrets.followed = row.followed;
+            secrets
+                .by_name
+                .insert(name, StoredSecret { value, branches });
+        }
+        Ok(secrets)
     }
 }
 

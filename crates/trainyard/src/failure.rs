@@ -10,6 +10,7 @@ use owo_colors::OwoColorize;
 use trainyard_api::ClientError;
 
 use crate::output;
+use crate::view::plain;
 
 /// What a command returns.
 pub(crate) type Done = Result<(), Failure>;
@@ -88,9 +89,11 @@ impl Failure {
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
             }
         };
-        output::complain(&format!("{} {}", "error:".red().bold(), problem.message));
+        // It may quote a server, a file or a name from outside.
+        let message = harmless(&problem.message);
+        output::complain(&format!("{} {message}", "error:".red().bold()));
         if let Some(help) = problem.help {
-            output::complain(&format!("{} {help}", "help:".cyan().bold()));
+            output::complain(&format!("{} {}", "help:".cyan().bold(), harmless(&help)));
         }
         ExitCode::from(code)
     }
@@ -120,6 +123,12 @@ impl From<ClientError> for Failure {
         };
         Self::Refused(Problem { message, help })
     }
+}
+
+/// Text of several lines with nothing in it that a terminal would obey.
+fn harmless(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(plain).collect();
+    lines.join("\n")
 }
 
 /// An error with all that is behind it, said once each.

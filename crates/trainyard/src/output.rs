@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::Done;
+use crate::view::visible;
 
 /// How listings and single things are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -40,10 +41,11 @@ impl OutputArgs {
     }
 }
 
-/// Prints text as it is, and a line break after it where it has none.
+/// Prints text, in which nothing is hidden, and a line break after it where it has none.
 pub(crate) fn text(text: &str) -> Done {
     let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    // In JSON too: there `\u202e` is the same letter.
+    out.write_all(visible(text).as_bytes())?;
     if !text.is_empty() && !text.ends_with('\n') {
         out.write_all(b"\n")?;
     }
@@ -70,7 +72,7 @@ pub(crate) fn note(text: &str) {
 
 /// A line on standard error. Where that is closed, there is nobody to tell.
 pub(crate) fn complain(line: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{line}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", visible(line));
 }
 
 /// Whether standard output is a terminal.

@@ -25,6 +25,7 @@ async fn names_from_outside_stay_one_part_of_the_path() {
     client.remove_repo("../tokens/x?y#z").await.unwrap();
     let value = SecretValue {
         value: "v".to_owned(),
+        branches: None,
     };
     client.set_secret("a b", "ö", &value).await.unwrap();
     assert_eq!(

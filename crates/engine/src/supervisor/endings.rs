@@ -1,7 +1,12 @@
 //! How attempts end, in the core's words.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::name::MetricName;
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
+use trainyard_core::stage::Stage;
 use trainyard_executor::{Error, ErrorKind, Exit, Proof};
 
 use crate::clock;
@@ -80,6 +85,28 @@ pub(super) fn fault_of(ending: &Ending) -> Option<(Outcome, Reason)> {
         | Ending::Stopped { .. }
         | Ending::Withdrawn => None,
     }
+}
+
+/// The metrics, where no name holds a secret: the stage chose the names. Those that the file's own gate asks for are
+/// in the open already.
+pub(super) fn mask_names(
+    metrics: BTreeMap<MetricName, f64>,
+    stage: &Stage,
+    masker: &Masker,
+) -> BTreeMap<MetricName, f64> {
+    let is_open = |name: &MetricName| {
+        let is_asked_for = stage.gate.iter().any(|rule| rule.metric == *name);
+        is_asked_for || matches!(masker.mask(name.as_str().as_bytes()), Cow::Borrowed(_))
+    };
+    let (mut open, hidden): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        metrics.into_iter().partition(|(name, _)| is_open(name));
+    let free = (1..).filter_map(|number| MetricName::new(format!("redacted-{number}")).ok());
+    let free: Vec<MetricName> = free
+        .filter(|name| !open.contains_key(name))
+        .take(hidden.len())
+        .collect();
+    open.extend(free.into_iter().zip(hidden.into_values()));
+    open
 }
 
 pub(super) fn mask_ending(ending: &mut Ending, masker: &Masker) {

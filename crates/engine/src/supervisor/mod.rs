@@ -27,7 +27,7 @@ use trainyard_executor::{
     Status,
 };
 
-use self::endings::{ended, ending_of, fault_of, mask_ending, reason_of};
+use self::endings::{ended, ending_of, fault_of, mask_ending, mask_names, reason_of};
 pub use self::line::Line;
 use crate::allowance::Allowance;
 use crate::assignment::Assignment;
@@ -306,7 +306,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 Err(ending) => end.ending = ending,
             }
         }
-        end.metrics = std::mem::take(&mut results.metrics);
+        let metrics = std::mem::take(&mut results.metrics);
+        end.metrics = mask_names(metrics, self.assignment.stage(), &self.masker);
         mask_ending(&mut end.ending, &self.masker);
         if let Some(reason) = reason_of(&end.ending) {
             pump.say(clock::now(), &reason.message);

@@ -87,6 +87,10 @@ const SAMPLES: &[(i64, &str)] = &[
          insert into attempt (id, run, stage, number, state, pools, queued_at)
             values ('00000000-0000-7000-8000-000000000009', 1, 1, 1, 'queued', '{\"gpu\": 1}', now());",
     ),
+    (
+        20_261_128_000_002,
+        "update secret set branches = '{main,release/*}';",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

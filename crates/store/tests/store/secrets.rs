@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_core::name::SecretName;
+use trainyard_core::secret::SecretBranches;
 use trainyard_store::{Error, Scope, SecretKey, Store, StoreOptions};
 
 use crate::kit::*;
@@ -19,13 +20,13 @@ async fn a_secret_comes_back_for_its_repo_only_and_is_unreadable_in_the_database
     let place = Place::new().await;
     place
         .store
-        .set_secret(place.repo, &dsn(), &CANARY.into())
+        .set_secret(place.repo, &dsn(), &CANARY.into(), None)
         .await
         .unwrap();
     let names = BTreeSet::from([dsn(), SecretName::new("OTHER").unwrap()]);
     let values = place.store.secrets_for(place.repo, &names).await.unwrap();
-    assert_eq!(values.len(), 1);
-    assert_eq!(values[&dsn()].expose_secret(), CANARY);
+    assert_eq!(values.by_name.len(), 1);
+    assert_eq!(values.by_name[&dsn()].value.expose_secret(), CANARY);
     let dump = place
         .text("select string_agg(encode(sealed, 'escape'), ' ') || (select string_agg(r::text, ' ') from repo r) from secret")
         .await;
@@ -46,11 +47,57 @@ async fn a_secret_comes_back_for_its_repo_only_and_is_unreadable_in_the_database
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn class_09_a_secret_keeps_its_branches_when_its_value_is_set_again() {
+    let place = Place::new().await;
+    let set = async |branches: Option<&[&str]>| {
+        let branches = branches.map(|list| SecretBranches::new(list.iter().copied()).unwrap());
+        place
+            .store
+            .set_secret(place.repo, &dsn(), &CANARY.into(), branches.as_ref())
+            .await
+            .unwrap();
+        place.store.list_secrets(place.repo).await.unwrap()[0]
+            .branches
+            .clone()
+    };
+    assert!(set(None).await.is_empty());
+    assert_eq!(
+        set(Some(&["main", "release/*"])).await,
+        ["main", "release/*"]
+    );
+    assert_eq!(set(None).await, ["main", "release/*"]);
+    assert!(set(Some(&[])).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_09_the_followed_branch_is_told_as_it_is_at_the_moment() {
+    let place = Place::new().await;
+    place
+        .store
+        .set_secret(place.repo, &dsn(), &CANARY.into(), None)
+        .await
+        .unwrap();
+    let names = BTreeSet::from([dsn()]);
+    let may = async |branch: &str| {
+        let found = place.store.secrets_for(place.repo, &names).await.unwrap();
+        let secret = &found.by_name[&dsn()];
+        secret
+            .branches
+            .admit(Some(branch), found.followed.as_deref())
+    };
+    assert!(!may("main").await, "nothing was looked at yet");
+    place.sql("update repo set current_branch = 'main'").await;
+    assert!(may("main").await && !may("trunk").await);
+    place.sql("update repo set current_branch = 'trunk'").await;
+    assert!(!may("main").await && may("trunk").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_value_moved_to_another_name_does_not_open() {
     let place = Place::new().await;
     place
         .store
-        .set_secret(place.repo, &dsn(), &CANARY.into())
+        .set_secret(place.repo, &dsn(), &CANARY.into(), None)
         .await
         .unwrap();
     place.sql("update secret set name = 'STOLEN'").await;

@@ -21,7 +21,18 @@ pub(crate) struct Command {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Set one; its value comes from standard input, or is asked for
-    Set(One),
+    ///
+    /// Only runs of the branches that it belongs to get it, by the branch that a commit was found on: a run of
+    /// another branch, of a tag or of a bare commit does not.
+    Set {
+        #[command(flatten)]
+        one: One,
+
+        /// A branch whose runs get it, or a pattern as in a push trigger, such as release/*. May be repeated.
+        /// Without it, the branches stay as they are; at first it is the followed branch
+        #[arg(long = "branch", value_name = "PATTERN")]
+        branches: Vec<String>,
+    },
     /// List their names. Values are never shown
     List {
         /// Only those of this repo
@@ -48,12 +59,20 @@ impl Command {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {
-            Verb::Set(One { name, repo }) => {
+            Verb::Set {
+                one: One { name, repo },
+                branches,
+            } => {
                 let value = input::secret(&format!("the value of {name}"))?;
+                let warning = unredacted(value.expose_secret());
                 let value = SecretValue {
                     value: value.expose_secret().to_owned(),
+                    branches: (!branches.is_empty()).then_some(branches),
                 };
                 client.set_secret(&repo, &name, &value).await?;
+                if let Some(warning) = warning {
+                    output::note(&format!("{name}: {warning}"));
+                }
                 output::text(&format!("{name} of {repo} is set"))
             }
             Verb::List { repo, output } => {
@@ -79,4 +98,21 @@ impl Command {
             }
         }
     }
+}
+
+/// What of a value logs will show, where that is anything.
+fn unredacted(value: &str) -> Option<String> {
+    let shortest = trainyard_core::secret::SHORTEST_REDACTED;
+    let is_short = |line: &str| line.trim().len() < shortest;
+    if value.lines().all(is_short) {
+        return Some(format!(
+            "shorter than {shortest} characters: it cannot be redacted, and logs show it where a stage prints it"
+        ));
+    }
+    let some = value
+        .lines()
+        .any(|line| !line.trim().is_empty() && is_short(line));
+    some.then(|| {
+        format!("its lines of fewer than {shortest} characters cannot be redacted, and logs show them where a stage prints them")
+    })
 }

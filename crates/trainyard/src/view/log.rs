@@ -7,6 +7,7 @@ use owo_colors::{AnsiColors, OwoColorize};
 use trainyard_api::{LogLine, LogPage};
 
 use crate::view::quantity::size;
+use crate::view::visible;
 
 const COLOURS: [AnsiColors; 6] = [
     AnsiColors::Cyan,
@@ -166,7 +167,7 @@ fn harmless(text: &str) -> String {
             letter => shown.push(letter),
         }
     }
-    shown
+    visible(&shown).into_owned()
 }
 
 #[cfg(test)]

@@ -87,7 +87,8 @@ fn a_checkout_does_not_say_where_secrets_and_tokens_go() {
     let both = [mine[0], relative[0]];
     let set = ["secret", "set", "KEY", "--repo", "churn"];
     let list = ["repo", "list"];
-    let calls: [(&[(&str, &str)], &[&str]); 6] = [
+    type Call<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let calls: [Call<'_>; 6] = [
         (&[], &set),
         (&mine, &list),
         (&relative, &set),

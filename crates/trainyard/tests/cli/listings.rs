@@ -256,7 +256,9 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
             "commit": "0123456789abcdef", "at": T[0]})
     };
     let metrics = items(&[metric("accuracy", 0.625_730_99), metric("rows", 569.0)]);
-    let secret = json!({"repo": "model", "name": "DSN", "updated_at": T[0]});
+    let secret = json!({
+        "repo": "model", "name": "DSN", "updated_at": T[0], "branches": ["main", "release/*"],
+    });
     let token = json!({"id": "01a2", "name": "ci", "created_at": T[0], "last_used_at": null,
         "revoked_at": T[1]});
     let daemon = |host: &str, state: &str, leads: Value| {

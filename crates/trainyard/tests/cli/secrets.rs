@@ -44,6 +44,45 @@ fn a_secret_is_read_from_standard_input_without_its_last_line_break() {
 }
 
 #[test]
+fn the_branches_of_a_secret_are_sent_only_where_they_are_given() {
+    let daemon = Daemon::new(|_, _, _| (204, String::new()));
+    let set = ["secret", "set", "DSN", "--repo", "model"];
+    let answer = daemon.call_with("s3cret", &set);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let with = [&set[..], &["--branch", "main", "--branch", "release/*"]].concat();
+    let answer = daemon.call_with("s3cret", &with);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let bodies: Vec<Value> = daemon
+        .asked()
+        .iter()
+        .map(|asked| serde_json::from_str(&asked.body).unwrap())
+        .collect();
+    assert_eq!(bodies[0].get("branches"), None);
+    assert_eq!(bodies[1]["branches"], json!(["main", "release/*"]));
+}
+
+#[test]
+fn what_cannot_be_redacted_is_told_when_it_is_set() {
+    let daemon = Daemon::new(|_, _, _| (204, String::new()));
+    for (value, told) in [
+        ("q7z", true),
+        (" ab ", true),
+        ("long enough\nabc\n", true),
+        ("q7zx", false),
+        ("long enough\n\nand more\n", false),
+    ] {
+        let answer = daemon.call_with(value, &["secret", "set", "PIN", "--repo", "model"]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert_eq!(
+            answer.stderr.contains("cannot be redacted"),
+            told,
+            "{value:?}: {answer:?}"
+        );
+        assert!(!answer.whole().contains(value.trim()), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_secret_cannot_be_given_on_the_command_line() {
     let daemon = Daemon::new(|_, _, _| (204, String::new()));
     let answer = daemon.call(&["secret", "set", "DSN", "s3cret", "--repo", "model"]);

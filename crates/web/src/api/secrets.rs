@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, Secret, SecretValue};
 use trainyard_core::name::SecretName;
+use trainyard_core::secret::SecretBranches;
 
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
@@ -24,6 +25,7 @@ pub(crate) async fn list(
     let named = |secret: trainyard_store::SecretInfo| Secret {
         repo: repo.clone(),
         name: secret.name,
+        branches: secret.branches,
         updated_at: secret.updated_at,
     };
     Ok(Json(Listing::whole(
@@ -51,10 +53,16 @@ pub(crate) async fn set(
         ))
         .help("encode it, as base64 does, and have the stage decode it"));
     }
+    let branches = secret
+        .branches
+        .map(SecretBranches::new)
+        .transpose()
+        .map_err(ApiError::invalid)?;
     let id = state.store().resolve_repo(&repo).await?;
+    let value = SecretString::from(secret.value);
     state
         .store()
-        .set_secret(id, &name, &SecretString::from(secret.value))
+        .set_secret(id, &name, &value, branches.as_ref())
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

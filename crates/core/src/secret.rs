@@ -1,0 +1,136 @@
+//! Which runs may have a secret: those of the branches that it belongs to.
+//!
+//! Whoever may push a branch writes the DAG file on it, so a file that names a secret proves nothing. The branch that a
+//! commit was found on does: who may push to it is decided at the forge.
+
+use std::fmt;
+
+use crate::trigger::Pattern;
+
+/// Shorter values, in bytes, are not redacted in logs: they would blot out ordinary text and hide nothing.
+pub const SHORTEST_REDACTED: usize = 4;
+
+/// The branches that a secret belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretBranches(Vec<Pattern>);
+
+impl SecretBranches {
+    /// Most patterns of one secret.
+    pub const MOST: usize = 64;
+
+    /// Takes patterns of branch names; none is the repo's followed branch, whichever that is at the time.
+    ///
+    /// # Errors
+    /// What is wrong with them, as a sentence.
+    pub fn new<T: Into<String>>(patterns: impl IntoIterator<Item = T>) -> Result<Self, String> {
+        let patterns = patterns
+            .into_iter()
+            .map(|text| {
+                let text = text.into();
+                Pattern::new(text.as_str())
+                    .map_err(|fault| format!("the branch pattern {text:?} {fault}"))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if patterns.len() > Self::MOST {
+            return Err(format!(
+                "a secret has at most {} branch patterns",
+                Self::MOST
+            ));
+        }
+        Ok(Self(patterns))
+    }
+
+    /// Whether a run of `branch` may have the secret. A run of a tag or of a bare commit has no branch: anybody who
+    /// may push any branch could have brought that commit.
+    #[must_use]
+    pub fn admit(&self, branch: Option<&str>, followed: Option<&str>) -> bool {
+        let Some(branch) = branch.filter(|branch| !branch.is_empty()) else {
+            return false;
+        };
+        if self.0.is_empty() {
+            return followed == Some(branch);
+        }
+        self.0.iter().any(|pattern| pattern.matches(branch))
+    }
+
+    /// The patterns.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(Pattern::as_str)
+    }
+}
+
+impl fmt::Display for SecretBranches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.pad("the followed branch");
+        }
+        let patterns: Vec<&str> = self.patterns().collect();
+        f.pad(&patterns.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn branches(patterns: &[&str]) -> SecretBranches {
+        SecretBranches::new(patterns.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn class_09_by_itself_a_secret_is_for_the_followed_branch_alone() {
+        let secret = branches(&[]);
+        assert!(secret.admit(Some("main"), Some("main")));
+        for other in [
+            "intern/feature",
+            "Main",
+            "main ",
+            "mаin",
+            "main\n",
+            "refs/heads/main",
+            "heads/main",
+            "origin/main",
+            "main/x",
+            "",
+        ] {
+            assert!(!secret.admit(Some(other), Some("main")), "{other:?}");
+        }
+        assert!(!secret.admit(None, Some("main")), "a tag or a bare commit");
+        assert!(!secret.admit(Some("main"), None), "nothing is followed yet");
+        assert!(!secret.admit(None, None));
+        assert!(!secret.admit(Some(""), Some("")));
+        // It moves along with what is followed.
+        assert!(secret.admit(Some("trunk"), Some("trunk")));
+        assert!(!secret.admit(Some("main"), Some("trunk")));
+    }
+
+    #[test]
+    fn class_09_patterns_are_those_of_triggers_and_match_whole_names() {
+        let secret = branches(&["main", "release/*"]);
+        for good in ["main", "release/1"] {
+            assert!(secret.admit(Some(good), Some("other")), "{good}");
+        }
+        for bad in [
+            "release/1/2",
+            "xmain",
+            "mainx",
+            "release",
+            "RELEASE/1",
+            "x/release/1",
+        ] {
+            assert!(!secret.admit(Some(bad), Some("other")), "{bad}");
+        }
+        assert!(!secret.admit(None, None));
+        assert!(!branches(&["**"]).admit(None, None), "no branch is none");
+        assert!(!branches(&["main"]).admit(Some("trunk"), Some("trunk")));
+    }
+
+    #[test]
+    fn patterns_that_are_none_are_refused_in_words() {
+        for text in ["", "[", "!main", &"x".repeat(300)] {
+            let error = SecretBranches::new([text]).unwrap_err();
+            assert!(error.contains("branch pattern"), "{error}");
+        }
+        assert!(SecretBranches::new(vec!["a"; 65]).is_err());
+    }
+}
