@@ -15,7 +15,7 @@ pub const FEW: u64 = 256;
 const CONNECTIONS_USUAL: u64 = 1024;
 
 /// The fewest connections: with fewer the command line and a page that follows a log are in each other's way.
-const CONNECTIONS_LEAST: u64 = 16;
+pub const CONNECTIONS_LEAST: u64 = 16;
 
 /// Raises the limit of this process to what it may have, and says what that is.
 #[must_use]

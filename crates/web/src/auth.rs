@@ -104,7 +104,7 @@ async fn authenticate(
 ) -> Result<Option<TokenInfo>, ApiError> {
     let strangers = state.strangers();
     let address = peer
-        .map(Peer::address)
+        .map(Peer::source)
         .filter(|_| !strangers.was_good(presented));
     if let Some(address) = address {
         strangers.take(address)?;

@@ -120,7 +120,7 @@ async fn take(
             "a delivery is application/json, or application/x-www-form-urlencoded",
         ));
     }
-    let peer = head.extensions.get::<Peer>().map(Peer::address);
+    let peer = head.extensions.get::<Peer>().map(Peer::source);
     if let Some(peer) = peer {
         state.strangers().take(peer)?;
     }

@@ -24,6 +24,8 @@ use trainyard_core::image::Registries;
 use trainyard_engine::space::Floor;
 use trainyard_executor::docker::Subnets;
 
+use crate::descriptors::CONNECTIONS_LEAST;
+
 pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
 pub use self::error::{ConfigError, Fault};
@@ -468,6 +470,16 @@ impl Config {
         require(
             self.stage.pids >= 1,
             "stage.pids must be at least 1".to_owned(),
+        );
+        require(
+            self.http
+                .connections
+                .is_none_or(|count| u64::from(count) >= CONNECTIONS_LEAST),
+            format!("http.connections must be at least {CONNECTIONS_LEAST}"),
+        );
+        require(
+            self.http.connections_per_address != Some(0),
+            "http.connections_per_address must be at least 1".to_owned(),
         );
         require(
             self.http.bodies >= self.limits.webhook && self.http.bodies >= LEAST_BODIES,

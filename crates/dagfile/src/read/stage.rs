@@ -195,7 +195,7 @@ fn image(
                 && let Err(fault) = ImageReference::requested(image.source())
             {
                 let end = image.source().len();
-                let span = fields::part(node, &(fault.at..end.max(fault.at + 1)));
+                let span = fields::part(node, &(fault.at..end.max(fault.at + 1)), sink);
                 fields::invalid(&span, fault.to_string(), sink);
                 return None;
             }

@@ -48,10 +48,9 @@ pub(super) fn describe(document: &mut OpenApi) {
         if let Some(reading) = &mut item.get {
             describe_operation(reading, false);
         }
-        for changing in [&mut item.put, &mut item.post, &mut item.delete] {
-            if let Some(changing) = changing {
-                describe_operation(changing, true);
-            }
+        let changing = [&mut item.put, &mut item.post, &mut item.delete];
+        for operation in changing.into_iter().flatten() {
+            describe_operation(operation, true);
         }
     }
 }

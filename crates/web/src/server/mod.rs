@@ -13,7 +13,7 @@ mod table;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,6 +91,17 @@ impl Peer {
     #[must_use]
     pub const fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// What counts as one address: of IPv6 the network of 64 bits, which one customer has alone.
+    pub(crate) fn source(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V6(address) if !address.is_loopback() => {
+                let network = address.to_bits() & !u128::from(u64::MAX);
+                IpAddr::V6(Ipv6Addr::from_bits(network))
+            }
+            other => other,
+        }
     }
 
     /// Its token is good: the connection is kept where others have to make room.

@@ -5,7 +5,7 @@
 //! itself before anybody else, and can never keep a token's holder out.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ impl Table {
 
     /// Takes in a connection, for which another may have to go. `None`: there is no room.
     fn admit(&mut self, peer: &Peer, pulse: &Arc<Pulse>) -> Option<(u64, CancellationToken)> {
-        let source = source(peer.address());
+        let source = peer.source();
         if !source.is_loopback() {
             let of_it = self.of(source).count();
             if of_it >= self.bounds.per_address {
@@ -64,10 +64,10 @@ impl Table {
         Some((number, evicted))
     }
 
-    fn of(&self, source_asked: IpAddr) -> impl Iterator<Item = (&u64, &Held)> {
+    fn of(&self, source: IpAddr) -> impl Iterator<Item = (&u64, &Held)> {
         self.entries
             .iter()
-            .filter(move |(_, held)| source(held.peer.address()) == source_asked)
+            .filter(move |(_, held)| held.peer.source() == source)
     }
 
     /// The connection to close where one has to go, of one source or of all.
@@ -82,7 +82,7 @@ impl Table {
             None => {
                 let mut counts: HashMap<IpAddr, usize> = HashMap::new();
                 for (_, held) in strangers() {
-                    *counts.entry(source(held.peer.address())).or_default() += 1;
+                    *counts.entry(held.peer.source()).or_default() += 1;
                 }
                 // Of equals the same each time, whatever the map's order.
                 counts
@@ -92,7 +92,7 @@ impl Table {
             }
         };
         strangers()
-            .filter(|(_, held)| source(held.peer.address()) == from)
+            .filter(|(_, held)| held.peer.source() == from)
             .min_by_key(|(number, held)| (held.pulse.is_busy(), **number))
             .map(|(number, _)| *number)
     }
@@ -101,17 +101,6 @@ impl Table {
         if let Some(held) = self.entries.remove(&number) {
             held.evicted.cancel();
         }
-    }
-}
-
-/// What counts as one address: of IPv6 the network of 64 bits, which one customer has alone.
-fn source(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            let bits = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(bits))
-        }
-        other => other,
     }
 }
 
