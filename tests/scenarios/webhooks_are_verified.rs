@@ -46,7 +46,7 @@ fn scene(more: &[&str]) -> Scene {
 }
 
 #[test]
-fn a_replayed_delivery_starts_one_run() {
+fn class_02_a_replayed_delivery_starts_one_run() {
     let scene = scene(&[]);
     let delivery = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
     std::thread::scope(|scope| {
@@ -100,7 +100,7 @@ fn a_delivery_beyond_the_configured_size_is_refused_in_words_and_one_within_is_t
 }
 
 #[test]
-fn a_forged_signature_starts_nothing_and_tells_nothing() {
+fn class_01_a_forged_signature_starts_nothing_and_tells_nothing() {
     let scene = scene(&[]);
     let good = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
     let forged = [

@@ -141,6 +141,7 @@ pub struct Trigger {
 
 /// Whether triggers are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Paused {
     /// Whether they are.
     pub paused: bool,

@@ -44,8 +44,12 @@
 //! With `wait_seconds`, an answer waits that long (50 at the most) for something to tell, so a caller
 //! that asks again and again follows without loss: [`Client::watch_run`], [`Client::follow_log`].
 //!
-//! Errors are [`ErrorBody`], with the status that fits: 401 no good token, 404 no such thing, 409 not
-//! now or not so, 422 not valid, 503 not available. Sets, removals and revocations are answered 204,
+//! A key of a query or a body that is not known is refused, so that a slip of the pen is not passed over: a request
+//! for a dry run that is misspelt would collect for real.
+//!
+//! Errors are [`ErrorBody`], with the status that fits: 400 not readable, 401 no good token, 403 a token that may
+//! only read, 404 no such thing, 409 not now or not so, 413 too large, 422 not valid, 429 too many without a good
+//! token, 503 not available, 504 not in time. Sets, removals and revocations are answered 204,
 //! things that were made 201, else it is 200.
 
 mod client;
@@ -68,7 +72,8 @@ pub use run::{
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,
-    Lead, Listing, NewToken, Quarantined, Readiness, ReadyState, Token, TokenMade, Violation,
+    Lead, Listing, NewToken, Quarantined, Readiness, ReadyState, Token, TokenMade, TokenScope,
+    Violation,
 };
 
 /// What every path of the API begins with.

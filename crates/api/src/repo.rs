@@ -128,6 +128,7 @@ pub struct Secret {
 
 /// A secret's value. Write-only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SecretValue {
     /// The value.
     pub value: String,

@@ -10,7 +10,7 @@ use crate::{
     Artifact, Client, ClientError, DaemonInfo, DaemonSummary, Dag, DagDetail, GcReport, GcRequest,
     Listing, LogPage, Metric, NewRepo, NewToken, Paused, Quarantined, Repo, RepoAdded, RepoDetail,
     Retry, Run, RunDetail, RunEvent, RunStarted, Secret, SecretValue, Tick, Token, TokenMade,
-    Trigger, Violation,
+    TokenScope, Trigger, Violation,
 };
 
 impl Client {
@@ -337,12 +337,17 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn create_token(&self, name: &str) -> Result<TokenMade, ClientError> {
+    pub async fn create_token(
+        &self,
+        name: &str,
+        scope: TokenScope,
+    ) -> Result<TokenMade, ClientError> {
         self.send(
             Method::POST,
             "/tokens",
             &NewToken {
                 name: name.to_owned(),
+                scope,
             },
         )
         .await

@@ -173,11 +173,26 @@ pub enum ReadyState {
     Unready,
 }
 
+/// What a token permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenScope {
+    /// To look at everything but secrets.
+    Read,
+    /// Everything.
+    #[default]
+    Admin,
+}
+
 /// A token to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Whose it is: shown as who did what.
     pub name: String,
+    /// What it permits.
+    #[serde(default)]
+    pub scope: TokenScope,
 }
 
 /// A token, without its text.
@@ -187,6 +202,9 @@ pub struct Token {
     pub id: String,
     /// Whose it is.
     pub name: String,
+    /// What it permits.
+    #[serde(default)]
+    pub scope: TokenScope,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last used, to the minute.
@@ -215,6 +233,7 @@ impl std::fmt::Debug for TokenMade {
 
 /// A request to remove what retention does not keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GcRequest {
     /// Only count.
     #[serde(default)]

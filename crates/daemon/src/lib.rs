@@ -8,6 +8,7 @@
 pub mod config;
 pub mod crypto;
 pub mod data_dir;
+pub mod descriptors;
 pub mod doctor;
 pub mod endpoint;
 pub mod exec;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use trainyard_core::id::DaemonId;
 use trainyard_core::name::RepoName;
 use trainyard_engine::space::{Place, PlaceRole};
 use trainyard_engine::supervisor::Surroundings;
@@ -20,9 +21,10 @@ use trainyard_engine::{Engine, EngineOptions, LoopEnded};
 use trainyard_executor::Limits;
 use trainyard_forge::{Git, Mirrors, RemoteUrl, UrlRules};
 use trainyard_store::{
-    Blobs, ClaimCapacity, DaemonInfo, NewRepo, Retention, SecretKey, Store, StoreOptions,
+    Blobs, ClaimCapacity, DaemonInfo, NewRepo, Retention, Scope, SecretKey, Store, StoreOptions,
+    TokenInfo,
 };
-use trainyard_web::{Render, WebSettings, WebState};
+use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
 
 use crate::config::{Config, ConfigError, DaemonArgs, Database, DevArgs};
 use crate::data_dir::{DataDir, DataDirError};
@@ -30,7 +32,7 @@ use crate::endpoint;
 use crate::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
 use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
-use crate::{crypto, executor, shutdown, telemetry};
+use crate::{crypto, descriptors, executor, shutdown, telemetry};
 
 /// The name of the token that every start leaves for the command line.
 const ADMIN_TOKEN: &str = "admin";
@@ -113,6 +115,8 @@ pub async fn dev(args: &DevArgs) -> Result<(), ServeError> {
 async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     crypto::install_provider();
     telemetry::install(&config.log)?;
+    // Before anything holds one.
+    let _ = descriptors::raise();
     let figures = telemetry::record_figures()?;
     let shutdown = shutdown::on_signals()?;
     let data = DataDir::open(&config.data_dir)?;
@@ -182,16 +186,13 @@ async fn on_database(
     };
     let git = Git::new(Mirrors::new(data.folder("mirrors")?).with_rules(rules));
     follow(&store, repos, &rules, config.poll_every.0).await?;
-    let engine = engine(config, data, &store, &blobs, &git).await?;
-    let state = WebState::new(
-        store.clone(),
-        blobs,
-        git,
-        web_settings(config, &public_url, figures),
-    );
-    let router = trainyard_web::router(state);
+    let daemon = register(config, data, &store).await?;
+    let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
+    let settings = web_settings(config, &public_url, figures);
+    let strangers = settings.strangers.clone();
+    let router = trainyard_web::router(WebState::new(store.clone(), blobs, git, settings));
 
-    let token = admin_token(&store, data).await?;
+    let token = admin_token(&store, data, daemon.id).await?;
     let published = endpoint::publish(
         data,
         &public_url,
@@ -200,7 +201,14 @@ async fn on_database(
     )?;
     say_where(&public_url, &published.token)?;
     let loops = tokio::spawn(engine.run(shutdown.clone()));
-    let server = serve_http(listener, router, shutdown.clone());
+    let server = trainyard_web::serve(
+        listener,
+        router,
+        allowed_connections(config),
+        strangers,
+        shutdown.clone(),
+        LAST_REQUESTS,
+    );
     let (ended, served) = tokio::join!(loops, server);
     published.retract()?;
     // What is still being written is waited for; what hangs is not.
@@ -217,15 +225,17 @@ async fn on_database(
     }
 }
 
-/// Everything that makes things happen.
-async fn engine(
+/// This daemon among those on the database.
+struct Registered {
+    id: DaemonId,
+    leased_at: Instant,
+}
+
+async fn register(
     config: &Config,
     data: &DataDir,
     store: &Store,
-    blobs: &Blobs,
-    git: &Git,
-) -> Result<Engine, ServeError> {
-    let instance = store.instance().await?;
+) -> Result<Registered, ServeError> {
     let host = nix::unistd::gethostname().unwrap_or_default();
     let info = DaemonInfo {
         // Whoever holds the lock of a data folder is the only daemon on it: the ones before it are
@@ -237,14 +247,27 @@ async fn engine(
     };
     // Counted from before it is asked for: the lease may have begun any time since.
     let leased_at = Instant::now();
-    let daemon = store.register_daemon(&info, config.lease.0).await?;
+    let id = store.register_daemon(&info, config.lease.0).await?;
+    Ok(Registered { id, leased_at })
+}
+
+/// Everything that makes things happen.
+async fn engine(
+    config: &Config,
+    data: &DataDir,
+    store: &Store,
+    blobs: &Blobs,
+    git: &Git,
+    daemon: &Registered,
+) -> Result<Engine, ServeError> {
+    let instance = store.instance().await?;
     let executor = executor::configured(config, instance, data.folder("processes")?).await?;
     let engine_id = executor.engine_id().await?;
     let root = executor::local_root(&executor, config.docker.host.as_deref()).await?;
     let stage = &config.stage;
     let options = EngineOptions {
         instance,
-        daemon,
+        daemon: daemon.id,
         surroundings: Surroundings {
             executor,
             limits: Limits {
@@ -262,7 +285,7 @@ async fn engine(
             pools_total: config.pools.0.clone(),
         },
         lease: config.lease.0,
-        leased_at,
+        leased_at: daemon.leased_at,
         engine_id,
         sources: data.folder("sources")?,
         retention: retention(config),
@@ -314,16 +337,25 @@ fn web_settings(config: &Config, public_url: &str, figures: Render) -> WebSettin
         retention: retention(config),
         poll_every: config.poll_every.0,
         webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),
+        bodies: BodyBudget::new(usize::try_from(config.http.bodies.0).unwrap_or(usize::MAX)),
+        strangers: Strangers::default(),
         figures,
         figures_are_public: config.metrics.public,
     }
 }
 
-/// The token for the command line: the one that an earlier start left, if it still is good.
-async fn admin_token(store: &Store, data: &DataDir) -> Result<SecretString, ServeError> {
+/// The token for the command line: the one that an earlier start left, if it still is good. As long as this daemon
+/// lives, nobody revokes it.
+async fn admin_token(
+    store: &Store,
+    data: &DataDir,
+    daemon: DaemonId,
+) -> Result<SecretString, ServeError> {
     if let Some(token) = endpoint::read_token(data)?
-        && store.authenticate(&token).await?.is_some()
+        && let Some(info) = store.authenticate(&token).await?
+        && info.scope == Scope::Admin
     {
+        store.keep_token(info.id, daemon).await?;
         return Ok(token);
     }
     // Another daemon on this database may have its own, and a data folder that is gone had one.
@@ -333,15 +365,24 @@ async fn admin_token(store: &Store, data: &DataDir) -> Result<SecretString, Serv
         host.to_string_lossy(),
         data.path().display()
     );
-    for name in [ADMIN_TOKEN, &own] {
-        match store.create_token(name).await {
+    let (info, token) = make_token(store, &own).await?;
+    store.keep_token(info.id, daemon).await?;
+    Ok(token)
+}
+
+async fn make_token(
+    store: &Store,
+    own: &str,
+) -> Result<(TokenInfo, SecretString), trainyard_store::Error> {
+    for name in [ADMIN_TOKEN, own] {
+        match store.create_token(name, Scope::Admin).await {
             Err(trainyard_store::Error::Conflict { .. }) => {}
-            made => return Ok(made?.1),
+            made => return made,
         }
     }
     // Its text is lost, so nobody can use it any more.
-    store.revoke_token(&own).await?;
-    Ok(store.create_token(&own).await?.1)
+    store.revoke_token(own).await?;
+    store.create_token(own, Scope::Admin).await
 }
 
 /// Follows the repos that were named at the start, unless they are followed already.
@@ -408,21 +449,22 @@ fn name_of(url: &str) -> String {
         .collect()
 }
 
-async fn serve_http(
-    listener: TcpListener,
-    router: axum::Router,
-    shutdown: CancellationToken,
-) -> Result<(), std::io::Error> {
-    let asked = shutdown.clone();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { asked.cancelled().await });
-    tokio::select! {
-        served = server.into_future() => served,
-        () = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(LAST_REQUESTS).await;
-        } => Ok(()),
+/// How many connections there may be, of the descriptors that this process may have.
+fn allowed_connections(config: &Config) -> Connections {
+    let descriptors = descriptors::raise();
+    if descriptors < descriptors::FEW {
+        warn!(
+            "this process may have only {descriptors} file descriptors, which is few for a daemon; raise the hard \
+             limit (`ulimit -Hn`, LimitNOFILE= of systemd) to {} or more",
+            descriptors::FEW
+        );
     }
+    let allowed = descriptors::connections(&config.http, descriptors);
+    info!(
+        "{descriptors} file descriptors; connections: {} at the most, {} from one address",
+        allowed.in_all, allowed.per_address
+    );
+    allowed
 }
 
 /// Tells people where it is.

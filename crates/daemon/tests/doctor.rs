@@ -40,6 +40,7 @@ async fn a_machine_that_has_everything_is_told_so() {
         (place.path().to_str().unwrap(), "[place]"),
         (r"Docker [\d.+a-z~-]+ \(API [\d.]+\) at \S+, \d+ CPUs, [\d.]+ .iB of memory, cgroup v\d, \w+", "[engine]"),
         (r"Postgres \d+ in [^,]+", "Postgres [major] in [folder]"),
+        (r"\d+, of which connections take \d+", "[count], of which connections take [part]"),
     ]}, {
         insta::assert_snapshot!(shown.join("\n"), @r"
         Ok Docker engine: [engine]
@@ -47,6 +48,7 @@ async fn a_machine_that_has_everything_is_told_so() {
         Ok Data folder: [place]/data will be made at the first start
         Ok Key for secrets: [place]/data/secret.key will be made at the first start
         Ok Address: 127.0.0.1:0 is free
+        Ok File descriptors: [count], of which connections take [part] at the most
         ");
     });
     for disk in ["Docker disk", "Disk"] {

@@ -110,6 +110,8 @@ points! {
     RemoveSecret = "store.remove_secret",
     /// A token is made.
     CreateToken = "store.create_token",
+    /// A daemon takes a token for its own.
+    KeepToken = "store.keep_token",
     /// A token is revoked.
     RevokeToken = "store.revoke_token",
     /// A token was used.

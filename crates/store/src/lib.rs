@@ -78,7 +78,7 @@ pub use seal::SecretKey;
 pub use secrets::{SECRET_AT_MOST, SecretInfo};
 pub use store::Store;
 pub use syncs::SyncOutcome;
-pub use tokens::TokenInfo;
+pub use tokens::{Scope, TokenInfo};
 pub use views::artifacts::ArtifactView;
 pub use views::dags::{DagDetail, DagSummary, FaultView, LastRun, ScheduleView};
 pub use views::held::HeldAttempt;

@@ -251,7 +251,7 @@ impl Store {
     /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
     pub async fn webhook_secret(&self, repo: &str) -> Result<Option<(RepoId, SecretString)>> {
         let row = sqlx::query!("select id, webhook_secret from repo where name = $1", repo)
-            .fetch_optional(&self.core.pool)
+            .fetch_optional(&self.core.reading)
             .await?;
         let Some((id, sealed)) = row.and_then(|row| Some((RepoId(row.id), row.webhook_secret?)))
         else {

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use trainyard_core::Timestamp;
-use trainyard_core::id::TokenId;
+use trainyard_core::id::{DaemonId, TokenId};
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
@@ -14,6 +14,39 @@ use crate::store::Store;
 /// What every token begins with, so that people and scanners recognise one.
 const PREFIX: &str = "trainyard_";
 
+/// What a token permits. Each scope permits what is before it, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// To look at everything but secrets.
+    Read,
+    /// Everything.
+    Admin,
+}
+
+impl Scope {
+    /// Whether who has this scope may do what needs `needed`.
+    #[must_use]
+    pub fn permits(self, needed: Self) -> bool {
+        self >= needed
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// A scope of a newer version permits nothing here.
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "read" => Some(Self::Read),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
+}
+
 /// A token without the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
@@ -21,6 +54,8 @@ pub struct TokenInfo {
     pub id: TokenId,
     /// What it was called when it was made; shown as the actor of what is done with it.
     pub name: String,
+    /// What it permits.
+    pub scope: Scope,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was used last, to the minute.
@@ -34,7 +69,11 @@ impl Store {
     ///
     /// # Errors
     /// `Conflict` where a token of this name is in use.
-    pub async fn create_token(&self, name: &str) -> Result<(TokenInfo, SecretString)> {
+    pub async fn create_token(
+        &self,
+        name: &str,
+        scope: Scope,
+    ) -> Result<(TokenInfo, SecretString)> {
         let bytes: [u8; 32] = random().map_err(|source| Error::Storage {
             path: "/dev/urandom".into(),
             source,
@@ -42,11 +81,12 @@ impl Store {
         let token = SecretString::from(format!("{PREFIX}{}", hex::encode(bytes)));
         let id = Uuid::now_v7();
         let row = sqlx::query!(
-            "insert into token (id, name, digest, created_at) values ($1, $2, $3, clock_timestamp())
+            "insert into token (id, name, digest, scope, created_at) values ($1, $2, $3, $4, clock_timestamp())
              on conflict (name) where revoked_at is null do nothing returning created_at",
             id,
             name,
-            digest(token.expose_secret())
+            digest(token.expose_secret()),
+            scope.word()
         )
         .fetch_optional(&self.core.pool)
         .at(Point::CreateToken)
@@ -59,6 +99,7 @@ impl Store {
         let info = TokenInfo {
             id: TokenId(id),
             name: name.to_owned(),
+            scope,
             created_at: row.created_at,
             last_used_at: None,
             revoked_at: None,
@@ -72,41 +113,75 @@ impl Store {
     /// Trouble with the database.
     pub async fn list_tokens(&self) -> Result<Vec<TokenInfo>> {
         let rows = sqlx::query!(
-            "select id, name, created_at, last_used_at, revoked_at from token order by created_at desc"
+            "select id, name, scope, created_at, last_used_at, revoked_at from token order by created_at desc"
         )
         .fetch_all(&self.core.reading)
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| TokenInfo {
-                id: TokenId(row.id),
-                name: row.name,
-                created_at: row.created_at,
-                last_used_at: row.last_used_at,
-                revoked_at: row.revoked_at,
+            .filter_map(|row| {
+                Some(TokenInfo {
+                    id: TokenId(row.id),
+                    name: row.name,
+                    scope: Scope::from_word(&row.scope)?,
+                    created_at: row.created_at,
+                    last_used_at: row.last_used_at,
+                    revoked_at: row.revoked_at,
+                })
             })
             .collect())
+    }
+
+    /// Notes that a daemon uses a token as its own: as long as it lives, nobody revokes it, so that the command line
+    /// beside it is not locked out.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn keep_token(&self, token: TokenId, daemon: DaemonId) -> Result<()> {
+        sqlx::query!(
+            "update token set kept_by = $2 where id = $1",
+            token.0,
+            daemon.0
+        )
+        .execute(&self.core.pool)
+        .at(Point::KeepToken)
+        .await?;
+        Ok(())
     }
 
     /// Revokes the token in use under a name, or by its id.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Conflict` where a daemon that lives uses it as its own.
     pub async fn revoke_token(&self, name_or_id: &str) -> Result<()> {
         let id = name_or_id.parse::<Uuid>().ok();
-        let done = sqlx::query!(
-            "update token set revoked_at = clock_timestamp()
-             where revoked_at is null and (name = $1 or id = $2)",
+        let row = sqlx::query!(
+            r#"with asked as (
+                select token.id, token.name,
+                    -- A lease that ran out: nobody answers there.
+                    (select daemon.host from daemon where daemon.id = token.kept_by
+                        and daemon.stopped_at is null and daemon.lease_until > clock_timestamp()) as kept_at
+                from token where revoked_at is null and (name = $1 or id = $2)
+            ), done as (
+                update token set revoked_at = clock_timestamp()
+                from asked where token.id = asked.id and asked.kept_at is null
+            )
+            select name, kept_at from asked order by kept_at nulls last"#,
             name_or_id,
             id
         )
-        .execute(&self.core.pool)
+        .fetch_optional(&self.core.pool)
         .at(Point::RevokeToken)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::not_found(format!("token `{name_or_id}` in use")));
+        .await?
+        .ok_or_else(|| Error::not_found(format!("token `{name_or_id}` in use")))?;
+        match row.kept_at {
+            None => Ok(()),
+            Some(host) => Err(Error::conflict(format!(
+                "`{}` is the own token of the daemon at {host}, which its command line uses; to replace it, stop that \
+                 daemon, remove the file `token` from its data folder, start it again, and revoke this one",
+                row.name
+            ))),
         }
-        Ok(())
     }
 
     /// Whose token this is; `None` where it is not one, or was revoked.
@@ -117,7 +192,7 @@ impl Store {
     /// Trouble with the database.
     pub async fn authenticate(&self, presented: &SecretString) -> Result<Option<TokenInfo>> {
         let row = sqlx::query!(
-            r#"select id, name, created_at, last_used_at, revoked_at,
+            r#"select id, name, scope, created_at, last_used_at, revoked_at,
                 -- In the future where the clock went back.
                 coalesce(last_used_at not between clock_timestamp() - interval '1 minute' and clock_timestamp(),
                     true) as "stale!"
@@ -127,6 +202,9 @@ impl Store {
         .fetch_optional(&self.core.reading)
         .await?;
         let Some(row) = row else { return Ok(None) };
+        let Some(scope) = Scope::from_word(&row.scope) else {
+            return Ok(None);
+        };
         if row.stale {
             sqlx::query!(
                 "update token set last_used_at = clock_timestamp() where id = $1",
@@ -139,6 +217,7 @@ impl Store {
         Ok(Some(TokenInfo {
             id: TokenId(row.id),
             name: row.name,
+            scope,
             created_at: row.created_at,
             last_used_at: row.last_used_at,
             revoked_at: row.revoked_at,

@@ -1,16 +1,20 @@
-//! Who may call: a bearer token on every route but the few that name themselves open.
+//! Who may call, and for what: a bearer token on every route but the few that name themselves open.
 //!
 //! The check is a layer over the whole router, so a new route is closed until somebody opens it in
-//! [`OPEN`]; paths are compared as they were routed, never as text with tricks in it.
+//! [`OPEN`]; paths are compared as they were routed, never as text with tricks in it. What a token needs
+//! follows from the method alone, so a new route cannot be forgotten either: [`needed`].
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
+use trainyard_store::{Scope, TokenInfo};
 
 use crate::error::ApiError;
 use crate::figures;
+use crate::server::Peer;
 use crate::state::WebState;
 
 /// Routes that need no token: health, and webhooks, which carry a signature instead. Whether figures are
@@ -38,7 +42,9 @@ pub(crate) async fn require_token(
         return next.run(request).await;
     }
     let presented = bearer(&request);
-    match caller(&state, presented).await {
+    let peer = request.extensions().get::<Peer>().cloned();
+    let needed = needed(request.method());
+    match caller(&state, presented, peer, needed).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -47,17 +53,67 @@ pub(crate) async fn require_token(
     }
 }
 
-fn bearer(request: &Request) -> Option<SecretString> {
-    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-    Some(SecretString::from(value.strip_prefix("Bearer ")?.trim()))
+/// What a token must permit for a method: reading changes nothing, all else needs the right to.
+fn needed(method: &Method) -> Scope {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        Scope::Read
+    } else {
+        Scope::Admin
+    }
 }
 
-async fn caller(state: &WebState, presented: Option<SecretString>) -> Result<Caller, ApiError> {
-    let presented = presented.ok_or_else(|| ApiError::unauthorized("this needs a token"))?;
-    match state.store().authenticate(&presented).await? {
-        Some(token) => Ok(Caller(token.name)),
-        None => Err(ApiError::unauthorized(
-            "the token is not known, or was revoked",
-        )),
+fn bearer(request: &Request) -> Option<SecretString> {
+    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
     }
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| SecretString::from(token.trim()))
+}
+
+async fn caller(
+    state: &WebState,
+    presented: Option<SecretString>,
+    peer: Option<Peer>,
+    needed: Scope,
+) -> Result<Caller, ApiError> {
+    let presented = presented.ok_or_else(|| ApiError::unauthorized("this needs a token"))?;
+    let token = authenticate(state, &presented, peer.as_ref())
+        .await?
+        .ok_or_else(|| ApiError::unauthorized("the token is not known, or was revoked"))?;
+    if let Some(peer) = peer {
+        peer.set_known();
+    }
+    if !token.scope.permits(needed) {
+        return Err(
+            ApiError::forbidden(format!("the token `{}` may only read", token.name))
+                .help("use one that was made without --read-only"),
+        );
+    }
+    Ok(Caller(token.name))
+}
+
+/// Looks a token up. A peer whose tokens were not good may do that only so often.
+async fn authenticate(
+    state: &WebState,
+    presented: &SecretString,
+    peer: Option<&Peer>,
+) -> Result<Option<TokenInfo>, ApiError> {
+    let strangers = state.strangers();
+    let address = peer
+        .map(Peer::source)
+        .filter(|_| !strangers.was_good(presented));
+    if let Some(address) = address {
+        strangers.take(address)?;
+    }
+    let found = state.store().authenticate(presented).await;
+    if let (Some(address), Ok(Some(_)) | Err(_)) = (address, &found) {
+        strangers.give_back(address);
+    }
+    let found = found?;
+    strangers.note_token(presented, found.is_some());
+    Ok(found)
 }

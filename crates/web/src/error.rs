@@ -1,11 +1,15 @@
 //! Errors of the API: one mapping from what went wrong to a status, a code, and words.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use trainyard_api::ErrorBody;
 use trainyard_store::Error as StoreError;
+
+use crate::strangers::TooMany;
 
 /// An error as it is answered.
 #[derive(Debug)]
@@ -14,6 +18,7 @@ pub(crate) struct ApiError {
     code: &'static str,
     message: String,
     help: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -23,7 +28,14 @@ impl ApiError {
             code,
             message: message.into(),
             help: None,
+            retry_after: None,
         }
+    }
+
+    /// It may be asked again so much later.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -35,6 +47,10 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).help(
             "send `Authorization: Bearer TOKEN`; `trainyard token create` makes a token, and `trainyard dev` writes one to DATA_DIR/token",
         )
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
@@ -91,6 +107,17 @@ impl From<trainyard_forge::Error> for ApiError {
     }
 }
 
+impl From<TooMany> for ApiError {
+    fn from(TooMany(wait): TooMany) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "too many requests without a good token or signature came from this address",
+        )
+        .retry_after(wait)
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = ErrorBody {
@@ -100,10 +127,15 @@ impl IntoResponse for ApiError {
         };
         let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(
-                WWW_AUTHENTICATE,
-                axum::http::HeaderValue::from_static("Bearer"),
-            );
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::state::WebState;
 
@@ -20,6 +22,26 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How long the database may take to count.
 const COUNT_AT_MOST: Duration = Duration::from_secs(2);
+
+/// How long a count stands: where figures are public anybody may ask, and must not load the database.
+const STANDS_FOR: Duration = Duration::from_secs(1);
+
+/// When the database was asked to count. One asks at a time, for all who wait meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(Mutex<Option<Instant>>);
+
+impl Counted {
+    async fn renew(&self, state: &WebState) {
+        let mut last = self.0.lock().await;
+        if last.is_some_and(|at| at.elapsed() < STANDS_FOR) {
+            return;
+        }
+        let counting = state.store().count_for_figures();
+        // Whether it answered is one of the figures.
+        drop(tokio::time::timeout(COUNT_AT_MOST, counting).await);
+        *last = Some(Instant::now());
+    }
+}
 
 /// What renders the figures that were recorded; whoever installed the recorder has it.
 #[derive(Clone)]
@@ -48,8 +70,6 @@ impl fmt::Debug for Render {
 pub(crate) async fn show(
     State(state): State<WebState>,
 ) -> ([(HeaderName, &'static str); 1], String) {
-    let counting = state.store().count_for_figures();
-    // Whether it answered is one of the figures.
-    drop(tokio::time::timeout(COUNT_AT_MOST, counting).await);
+    state.inner.counted.renew(&state).await;
     ([(CONTENT_TYPE, FORMAT)], state.settings().figures.call())
 }

@@ -5,12 +5,36 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use trainyard_api::{Health, Readiness, ReadyState};
 
 use crate::state::WebState;
 
 /// How long the database may take to say that it is there.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// How long an answer of the database counts: anybody may ask, and must not load it.
+const COUNTS_FOR: Duration = Duration::from_secs(1);
+
+/// Whether the database answered, and when it was asked. One asks at a time, for all who wait meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(Mutex<Option<(Instant, bool)>>);
+
+impl Asked {
+    async fn has_database(&self, state: &WebState) -> bool {
+        let mut last = self.0.lock().await;
+        if let Some((at, answered)) = *last
+            && at.elapsed() < COUNTS_FOR
+        {
+            return answered;
+        }
+        let ping = tokio::time::timeout(ANSWER, state.store().ping()).await;
+        let answered = matches!(ping, Ok(Ok(())));
+        *last = Some((Instant::now(), answered));
+        answered
+    }
+}
 
 /// `GET /healthz`: the process answers.
 pub(crate) async fn alive() -> Json<Health> {
@@ -23,8 +47,7 @@ pub(crate) async fn alive() -> Json<Health> {
 /// do all of it is still to be asked and still to be routed to: only without its database is it of no use.
 pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
-    let answered = tokio::time::timeout(ANSWER, state.store().ping()).await;
-    let has_database = matches!(answered, Ok(Ok(())));
+    let has_database = state.inner.asked.has_database(&state).await;
     if !has_database {
         reasons.push("the database does not answer".to_owned());
     }

@@ -1,89 +1,144 @@
 //! Webhooks: verify the raw body, store the delivery, and only then answer.
 //!
-//! Nothing is parsed before its signature holds, and nothing is answered 2xx that a crash could lose.
-//! An unknown repo, a repo without a secret and a wrong signature get one and the same answer.
+//! 1. What no body can make good is refused before one is read: another forge, no signature or two, a type that no
+//!    forge sends, a length beyond the limit, a peer that has failed too often.
+//! 2. The rest is hashed as it comes, within the budget and the time of all bodies. Nothing is parsed before its
+//!    signature holds, and nothing is answered 2xx that a crash could lose.
+//! 3. An unknown repo, a repo without a secret and a wrong signature are one case: all of them read the body, take the
+//!    same share of the budget, hash with some secret, and get the same answer. So nobody learns which repos there are.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
-use tracing::{info, warn};
-use trainyard_forge::webhook::{Event, Provider, Pushed};
+use tracing::info;
+use trainyard_core::id::RepoId;
+use trainyard_core::name::RepoName;
+use trainyard_forge::webhook::{Event, Provider, Pushed, Signed};
 use trainyard_store::figures::WEBHOOK_DELIVERIES;
 use trainyard_store::{DeliveryRecorded, NewDelivery, ToldPush};
 
+use crate::body::{self, Sink, Unread};
 use crate::error::ApiError;
+use crate::extract::Path;
+use crate::server::Peer;
 use crate::state::WebState;
 
 /// `POST /hooks/{provider}/{repo}`
 pub(crate) async fn receive(
     State(state): State<WebState>,
     Path((provider, repo)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Response {
-    let taken = match body {
-        Ok(body) => take(&state, &provider, &repo, &headers, &body).await,
-        Err(unread) => Err(unreadable(&state, &repo, &unread)),
-    };
-    match taken {
+    let (head, body) = request.into_parts();
+    match take(&state, &provider, &repo, &head, body).await {
         Ok(answer) => answer.into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-/// A body that is larger than is read, or that broke off. Whose it is nobody knows: it is not verified.
-fn unreadable(state: &WebState, repo: &str, unread: &BytesRejection) -> ApiError {
-    if unread.status() != StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::new(unread.status(), "malformed", unread.body_text());
+impl Sink for Signed {
+    fn take(&mut self, piece: &[u8]) -> usize {
+        if self.capacity() - self.len() < piece.len() {
+            self.reserve(body::step(self.len()).max(piece.len()));
+        }
+        Signed::take(self, piece);
+        self.capacity()
+    }
+}
+
+/// The one answer for all that is not signed rightly.
+fn refused(state: &WebState, repo: &str) -> ApiError {
+    WEBHOOK_DELIVERIES.add_for("refused", 1);
+    state.strangers().log_refused_delivery(repo);
+    ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "the delivery is not signed with the webhook secret of a repo that is followed here",
+    )
+}
+
+fn unread(state: &WebState, repo: &str, unread: Unread) -> ApiError {
+    let at_most = state.settings().webhook_at_most;
+    let answer = unread.answer(at_most);
+    if unread != Unread::TooLarge {
+        return answer;
     }
     WEBHOOK_DELIVERIES.add_for("too_large", 1);
-    let bound = state.settings().webhook_at_most;
-    warn!(
-        repo,
-        "a webhook delivery was refused: it is larger than limits.webhook, which is {bound} bytes"
-    );
-    ApiError::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too_large",
-        format!("the delivery is larger than {bound} bytes"),
-    )
-    .help(
+    state.strangers().log_large_delivery(repo, at_most);
+    answer.help(
         "raise limits.webhook of the daemon; a push that no delivery tells of is found by polling",
     )
+}
+
+/// JSON, or a form with JSON in it; forges can be set to either.
+fn is_a_delivery(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let kind = kind.to_str().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["application/json", "application/x-www-form-urlencoded"]
+        .iter()
+        .any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// The repo of a name and its secret. For a name that no repo has, one that nobody knows.
+async fn secret_of(
+    state: &WebState,
+    repo: &str,
+) -> Result<(Option<RepoId>, SecretString), ApiError> {
+    // A text that cannot be a name is not looked for.
+    let known = match RepoName::new(repo) {
+        Ok(_) => state.store().webhook_secret(repo).await?,
+        Err(_) => None,
+    };
+    Ok(match known {
+        Some((id, secret)) => (Some(id), secret),
+        None => (None, unguessable()),
+    })
 }
 
 async fn take(
     state: &WebState,
     provider: &str,
     repo: &str,
-    headers: &HeaderMap,
-    body: &Bytes,
+    head: &Parts,
+    body: Body,
 ) -> Result<(StatusCode, &'static str), ApiError> {
-    let refused = || {
-        ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "the delivery is not signed with the webhook secret of a repo that is followed here",
-        )
+    let headers = &head.headers;
+    let claim = Provider::from_path(provider)
+        .and_then(|provider| Some((provider, provider.claim(headers)?)));
+    let (provider, claim) = claim.ok_or_else(|| refused(state, repo))?;
+    if !is_a_delivery(headers) {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "a delivery is application/json, or application/x-www-form-urlencoded",
+        ));
+    }
+    let peer = head.extensions.get::<Peer>().map(Peer::source);
+    if let Some(peer) = peer {
+        state.strangers().take(peer)?;
+    }
+    let give_back = || {
+        if let Some(peer) = peer {
+            state.strangers().give_back(peer);
+        }
     };
-    let provider = Provider::from_path(provider).ok_or_else(refused)?;
-    let known = state.store().webhook_secret(repo).await?;
-    // An unknown repo is checked against a secret that nobody knows, so that it takes as long.
-    let secret = known
-        .as_ref()
-        .map_or_else(unguessable, |(_, secret)| secret.clone());
-    let verified = provider.verify(&secret, headers, body);
-    let (Some((id, _)), Ok(verified)) = (known, verified) else {
-        WEBHOOK_DELIVERIES.add_for("refused", 1);
-        warn!(
-            repo,
-            "a webhook delivery was refused: its signature does not hold"
-        );
-        return Err(refused());
+    let (known, secret) = secret_of(state, repo).await.inspect_err(|_| give_back())?;
+    let mut signed = claim.signed_with(&secret);
+    let at_most = state.settings().webhook_at_most;
+    let _share = body::read(state.bodies(), body, at_most, &mut signed)
+        .await
+        .map_err(|why| unread(state, repo, why))?;
+    let (Some(id), Ok(verified)) = (known, signed.verify(headers)) else {
+        return Err(refused(state, repo));
     };
+    give_back();
     let delivery = verified.parse().map_err(|problem| {
         WEBHOOK_DELIVERIES.add_for("malformed", 1);
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", problem.to_string())
@@ -109,7 +164,7 @@ async fn take(
         repo: id,
         delivery_id: delivery.id,
         event,
-        body: body.to_vec(),
+        body: signed.body().to_vec(),
         push,
     };
     match state.store().record_delivery(&new).await? {

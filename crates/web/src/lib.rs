@@ -10,30 +10,35 @@
 )]
 mod api;
 pub mod auth;
+mod body;
 mod error;
+mod extract;
 mod figures;
 mod health;
 mod hooks;
 mod mirrored;
+mod server;
 mod state;
+mod strangers;
 
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::TimeoutLayer;
 
 pub use api::openapi;
+pub use body::BodyBudget;
 pub use figures::Render;
+pub use server::{Connections, Peer, serve};
 pub use state::{WebSettings, WebState};
-
-/// The largest body of a request to the API, in bytes: a secret of 64 KiB with its quoting, and more.
-const API_BODY_AT_MOST: usize = 1 << 20;
+pub use strangers::Strangers;
 
 /// How long a request may take; long waits of the API end before.
 const REQUEST_AT_MOST: Duration = Duration::from_secs(120);
@@ -45,21 +50,22 @@ pub fn router(state: WebState) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route(figures::ROUTE, get(figures::show))
-        .route(
-            "/hooks/{provider}/{repo}",
-            post(hooks::receive).layer(DefaultBodyLimit::max(state.settings().webhook_at_most)),
-        );
+        .route("/hooks/{provider}/{repo}", post(hooks::receive));
     let described = get(move || async move { axum::Json(document) });
     Router::new()
-        .nest(
-            trainyard_api::PREFIX,
-            api.layer(DefaultBodyLimit::max(API_BODY_AT_MOST)),
-        )
+        .nest(trainyard_api::PREFIX, api)
         .route(
             &format!("{}/openapi.json", trainyard_api::PREFIX),
             described,
         )
         .merge(beside)
+        .method_not_allowed_fallback(|| async {
+            error::ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this route does not have that method",
+            )
+        })
         .route_layer(axum::middleware::from_fn_with_state(
             state.clone(),
             auth::require_token,
@@ -73,10 +79,28 @@ pub fn router(state: WebState) -> Router {
             X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::GATEWAY_TIMEOUT,
-            REQUEST_AT_MOST,
-        ))
-        .layer(CatchPanicLayer::new())
+        .layer(from_fn(within_time))
+        .layer(CatchPanicLayer::custom(|_| {
+            // The panic hook has logged what happened.
+            error::ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the request met a bug of Trainyard; the daemon's log has it",
+            )
+            .into_response()
+        }))
         .with_state(state)
+}
+
+async fn within_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(REQUEST_AT_MOST, next.run(request))
+        .await
+        .unwrap_or_else(|_| {
+            error::ApiError::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout",
+                format!("there was no answer within {} s", REQUEST_AT_MOST.as_secs()),
+            )
+            .into_response()
+        })
 }

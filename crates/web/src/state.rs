@@ -7,7 +7,10 @@ use trainyard_core::name::PoolName;
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, Retention, Store};
 
-use crate::figures::Render;
+use crate::body::BodyBudget;
+use crate::figures::{Counted, Render};
+use crate::health::Asked;
+use crate::strangers::Strangers;
 
 /// What every handler can reach. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub(crate) struct Inner {
     pub(crate) blobs: Blobs,
     pub(crate) git: Git,
     pub(crate) settings: WebSettings,
+    pub(crate) asked: Asked,
+    pub(crate) counted: Counted,
 }
 
 /// What handlers tell of the daemon and its rules.
@@ -42,6 +47,10 @@ pub struct WebSettings {
     pub poll_every: std::time::Duration,
     /// The largest webhook delivery that is read, in bytes.
     pub webhook_at_most: usize,
+    /// The bytes that bodies of requests may have in memory together.
+    pub bodies: BodyBudget,
+    /// What peers without a good token may cause.
+    pub strangers: Strangers,
     /// What renders `/metrics`.
     pub figures: Render,
     /// Whether `/metrics` needs no token.
@@ -58,6 +67,8 @@ impl WebState {
                 blobs,
                 git,
                 settings,
+                asked: Asked::default(),
+                counted: Counted::default(),
             }),
         }
     }
@@ -72,6 +83,14 @@ impl WebState {
 
     pub(crate) fn git(&self) -> &Git {
         &self.inner.git
+    }
+
+    pub(crate) fn bodies(&self) -> &BodyBudget {
+        &self.inner.settings.bodies
+    }
+
+    pub(crate) fn strangers(&self) -> &Strangers {
+        &self.inner.settings.strangers
     }
 
     pub(crate) fn settings(&self) -> &WebSettings {

@@ -21,14 +21,16 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use trainyard_engine::space::Floor;
 
+use crate::descriptors::CONNECTIONS_LEAST;
+
 pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
 pub use self::error::{ConfigError, Fault};
 pub use self::pools::Pools;
 pub use self::quantity::{NotAQuantity, Size, Span};
 pub use self::sections::{
-    DockerSettings, ExecutorKind, LimitSettings, LogFormat, LogSettings, MetricsSettings,
-    RetentionSettings, StageSettings,
+    DockerSettings, ExecutorKind, HttpSettings, LimitSettings, LogFormat, LogSettings,
+    MetricsSettings, RetentionSettings, StageSettings,
 };
 pub use self::settings::Settings;
 
@@ -40,6 +42,9 @@ const SHORTEST_POLL: Span = Span::seconds(1);
 
 /// Docker refuses less.
 const LEAST_MEMORY: Size = Size::mebibytes(6);
+
+/// A request to the API has as much.
+const LEAST_BODIES: Size = Size::mebibytes(2);
 
 /// Registries need a moment for every answer.
 const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
@@ -77,6 +82,8 @@ pub struct Config {
     pub lease: Span,
     /// Room that must be free on disks; `None` is what is usual.
     pub free_space: Option<Size>,
+    /// What peers may take of the daemon.
+    pub http: Http,
     /// What is logged.
     pub log: Log,
     /// The Docker engine.
@@ -91,6 +98,17 @@ pub struct Config {
     pub retention: Retention,
     /// Named capacity.
     pub pools: Pools,
+}
+
+/// What peers may take of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Http {
+    /// Connections at the same time; `None` is what is usual.
+    pub connections: Option<u32>,
+    /// The same, from one address that is not loopback.
+    pub connections_per_address: Option<u32>,
+    /// Memory of all bodies of requests together.
+    pub bodies: Size,
 }
 
 /// What is logged, and how.
@@ -253,6 +271,11 @@ impl Config {
             allow_file_urls: settings.allow_file_urls.unwrap_or(is_dev),
             lease: settings.lease.unwrap_or(Span::seconds(15)),
             free_space: settings.free_space,
+            http: Http {
+                connections: settings.http.connections,
+                connections_per_address: settings.http.connections_per_address,
+                bodies: settings.http.bodies.unwrap_or(Size::mebibytes(64)),
+            },
             log: Log {
                 format: settings.log.format.unwrap_or(LogFormat::Text),
                 level: settings.log.level.unwrap_or_else(|| "info".to_owned()),
@@ -339,6 +362,23 @@ impl Config {
         require(
             self.stage.pids >= 1,
             "stage.pids must be at least 1".to_owned(),
+        );
+        require(
+            self.http
+                .connections
+                .is_none_or(|count| u64::from(count) >= CONNECTIONS_LEAST),
+            format!("http.connections must be at least {CONNECTIONS_LEAST}"),
+        );
+        require(
+            self.http.connections_per_address != Some(0),
+            "http.connections_per_address must be at least 1".to_owned(),
+        );
+        require(
+            self.http.bodies >= self.limits.webhook && self.http.bodies >= LEAST_BODIES,
+            format!(
+                "http.bodies must be at least {LEAST_BODIES}, and at least limits.webhook, which is {}",
+                self.limits.webhook
+            ),
         );
         if let Err(problem) = EnvFilter::try_new(&self.log.level) {
             require(

@@ -6,6 +6,53 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity::{Size, Span};
 
+/// `[http]`
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpSettings {
+    /// Most connections to the API and the webhooks at the same time. Default: a quarter of the file
+    /// descriptors that the daemon may have, and 1024 at the most
+    #[arg(
+        id = "http.connections",
+        long = "http-connections",
+        env = "TRAINYARD_HTTP_CONNECTIONS",
+        value_name = "COUNT"
+    )]
+    pub connections: Option<u32>,
+
+    /// The same from one address; loopback is exempt. Raise it where a reverse proxy on another machine
+    /// speaks for many. Default: a quarter of http.connections
+    #[arg(
+        id = "http.connections_per_address",
+        long = "http-connections-per-address",
+        env = "TRAINYARD_HTTP_CONNECTIONS_PER_ADDRESS",
+        value_name = "COUNT"
+    )]
+    pub connections_per_address: Option<u32>,
+
+    /// Memory that the bodies of all requests may have together; more are asked to come again later.
+    /// Default: 64MiB
+    #[arg(
+        id = "http.bodies",
+        long = "http-bodies",
+        env = "TRAINYARD_HTTP_BODIES",
+        value_name = "SIZE"
+    )]
+    pub bodies: Option<Size>,
+}
+
+impl HttpSettings {
+    pub(super) fn over(self, below: Self) -> Self {
+        Self {
+            connections: self.connections.or(below.connections),
+            connections_per_address: self
+                .connections_per_address
+                .or(below.connections_per_address),
+            bodies: self.bodies.or(below.bodies),
+        }
+    }
+}
+
 /// `[log]`
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -18,8 +18,8 @@ use serde::{Deserialize, Deserializer};
 use super::pools::Pools;
 use super::quantity::{Size, Span};
 use super::sections::{
-    DockerSettings, ExecutorKind, LimitSettings, LogSettings, MetricsSettings, RetentionSettings,
-    StageSettings,
+    DockerSettings, ExecutorKind, HttpSettings, LimitSettings, LogSettings, MetricsSettings,
+    RetentionSettings, StageSettings,
 };
 
 /// One layer of the configuration.
@@ -164,6 +164,10 @@ pub struct Settings {
     )]
     pub pools: Option<Pools>,
 
+    /// What peers may take of the daemon.
+    #[command(flatten)]
+    pub http: HttpSettings,
+
     /// What the daemon prints.
     #[command(flatten)]
     pub log: LogSettings,
@@ -208,6 +212,7 @@ impl Settings {
             lease: self.lease.or(below.lease),
             free_space: self.free_space.or(below.free_space),
             pools: self.pools.or(below.pools),
+            http: self.http.over(below.http),
             log: self.log.over(below.log),
             docker: self.docker.over(below.docker),
             stage: self.stage.over(below.stage),

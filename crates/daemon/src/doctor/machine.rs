@@ -10,6 +10,7 @@ use trainyard_engine::space::{Floor, look};
 
 use super::Check;
 use crate::config::Config;
+use crate::descriptors;
 use crate::secret_key::{self, KeyError};
 
 /// Less free space deserves a look: a stage's artifacts may need more.
@@ -27,7 +28,26 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         ));
     }
     checks.extend([key(&config.secret_key_file), address(config)]);
+    checks.push(file_descriptors(config));
     checks
+}
+
+fn file_descriptors(config: &Config) -> Check {
+    const NAME: &str = "File descriptors";
+    let available = descriptors::available();
+    let connections = descriptors::connections(&config.http, available).in_all;
+    let detail = format!("{available}, of which connections take {connections} at the most");
+    if available < descriptors::FEW {
+        return Check::warning(
+            NAME,
+            detail,
+            format!(
+                "raise the hard limit (`ulimit -Hn`, LimitNOFILE= of systemd) to {} or more",
+                descriptors::FEW
+            ),
+        );
+    }
+    Check::ok(NAME, detail)
 }
 
 fn folder(data: &Path) -> Check {

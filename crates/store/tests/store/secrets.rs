@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_core::name::SecretName;
-use trainyard_store::{Error, SecretKey, Store, StoreOptions};
+use trainyard_store::{Error, Scope, SecretKey, Store, StoreOptions};
 
 use crate::kit::*;
 
@@ -88,7 +88,11 @@ async fn the_webhook_secret_is_had_by_the_repos_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
     let place = Place::new().await;
-    let (info, token) = place.store.create_token("laptop").await.unwrap();
+    let (info, token) = place
+        .store
+        .create_token("laptop", Scope::Admin)
+        .await
+        .unwrap();
     let who = place.store.authenticate(&token).await.unwrap().unwrap();
     assert_eq!((who.id, who.name.as_str()), (info.id, "laptop"));
     assert!(
@@ -102,11 +106,19 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
     let rows = place.text("select t::text from token t").await;
     assert!(!rows.contains(token.expose_secret().trim_start_matches("trainyard_")));
 
-    let taken = place.store.create_token("laptop").await.unwrap_err();
+    let taken = place
+        .store
+        .create_token("laptop", Scope::Admin)
+        .await
+        .unwrap_err();
     assert!(matches!(taken, Error::Conflict { .. }));
     place.store.revoke_token("laptop").await.unwrap();
     assert!(place.store.authenticate(&token).await.unwrap().is_none());
-    let (_, second) = place.store.create_token("laptop").await.unwrap();
+    let (_, second) = place
+        .store
+        .create_token("laptop", Scope::Admin)
+        .await
+        .unwrap();
     assert!(place.store.authenticate(&second).await.unwrap().is_some());
     assert!(matches!(
         place.store.revoke_token("nobody").await,
@@ -118,7 +130,11 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_of_a_token_is_told_after_the_clock_went_back() {
     let place = Place::new().await;
-    let (_, token) = place.store.create_token("laptop").await.unwrap();
+    let (_, token) = place
+        .store
+        .create_token("laptop", Scope::Admin)
+        .await
+        .unwrap();
     place
         .sql("update token set last_used_at = now() + interval '1 day'")
         .await;

@@ -1,6 +1,7 @@
 //! `trainyard token`
 
 use clap::{Args, Subcommand};
+use trainyard_api::TokenScope;
 
 use crate::connection::Connection;
 use crate::failure::Done;
@@ -22,6 +23,9 @@ enum Verb {
     Create {
         /// Whose it is: shown as who did what
         name: String,
+        /// It may look at everything but secrets, and change nothing
+        #[arg(long)]
+        read_only: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -38,8 +42,17 @@ impl Command {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {
-            Verb::Create { name, output } => {
-                let made = client.create_token(&name).await?;
+            Verb::Create {
+                name,
+                read_only,
+                output,
+            } => {
+                let scope = if read_only {
+                    TokenScope::Read
+                } else {
+                    TokenScope::Admin
+                };
+                let made = client.create_token(&name, scope).await?;
                 if output.output == Format::Table {
                     // Apart from the token, so that `TOKEN=$(trainyard token create ci)` works.
                     output::note(&format!("the token of {name}; it is not shown again:"));

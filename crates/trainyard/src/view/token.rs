@@ -1,6 +1,6 @@
 //! Tokens: whose they are, never their text.
 
-use trainyard_api::Token;
+use trainyard_api::{Token, TokenScope};
 
 use crate::view::quantity::{moment, moment_or_dash};
 use crate::view::table::{Rows, cell};
@@ -9,6 +9,7 @@ use crate::view::table::{Rows, cell};
 pub(crate) fn list(tokens: &[Token], width: Option<u16>) -> String {
     let heads = [
         "NAME",
+        "SCOPE",
         "MADE (UTC)",
         "LAST USED (UTC)",
         "REVOKED (UTC)",
@@ -18,6 +19,10 @@ pub(crate) fn list(tokens: &[Token], width: Option<u16>) -> String {
     for token in tokens {
         rows.add(vec![
             cell(&token.name),
+            cell(match token.scope {
+                TokenScope::Read => "read",
+                TokenScope::Admin => "admin",
+            }),
             cell(moment(token.created_at)),
             cell(moment_or_dash(token.last_used_at)),
             cell(moment_or_dash(token.revoked_at)),

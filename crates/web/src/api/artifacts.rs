@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
 use tokio_util::io::ReaderStream;
@@ -12,6 +12,7 @@ use trainyard_store::ArtifactKind;
 
 use super::convert;
 use crate::error::ApiError;
+use crate::extract::Path;
 use crate::state::WebState;
 
 #[utoipa::path(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 use super::convert;
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::extract::{Object, Path, Query};
 use crate::mirrored;
 use crate::state::WebState;
 
@@ -25,6 +26,7 @@ use crate::state::WebState;
 const TICKS_AT_MOST: u32 = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct OfRepo {
     repo: Option<String>,
 }
@@ -67,7 +69,7 @@ pub(crate) async fn trigger(
     State(state): State<WebState>,
     Extension(Caller(caller)): Extension<Caller>,
     Path((repo, dag)): Path<(String, String)>,
-    Json(trigger): Json<Trigger>,
+    Object(trigger): Object<Trigger>,
 ) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
     let id = find(&state, &repo, &dag).await?;
     let asked = match &trigger.reference {
@@ -233,7 +235,7 @@ fn given(value: Value) -> Result<GivenValue, ApiError> {
 pub(crate) async fn pause(
     State(state): State<WebState>,
     Path((repo, dag)): Path<(String, String)>,
-    Json(paused): Json<Paused>,
+    Object(paused): Object<Paused>,
 ) -> Result<Json<Dag>, ApiError> {
     let id = find(&state, &repo, &dag).await?;
     state.store().pause_dag(id, paused.paused).await?;
@@ -243,6 +245,7 @@ pub(crate) async fn pause(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Count {
     count: Option<u32>,
 }

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use trainyard_api::{ErrorBody, LogLine, LogPage};
 use trainyard_core::id::{AttemptId, RunId};
 use utoipa::IntoParams;
 
 use crate::error::ApiError;
+use crate::extract::{Path, Query};
 use crate::state::WebState;
 
 /// The most bytes of one piece. A piece waits in memory until its reader takes it, several times as large where it is
@@ -21,6 +22,7 @@ const PIECE_AT_MOST: u64 = 256 << 10;
 const WAIT_AT_MOST: u64 = 50;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LogQuery {
     /// The attempt's number; the last one without it.
     attempt: Option<u32>,

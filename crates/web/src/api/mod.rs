@@ -5,6 +5,7 @@ mod convert;
 mod dags;
 mod logs;
 mod quarantine;
+mod refusals;
 mod repos;
 mod runs;
 mod secrets;
@@ -21,6 +22,7 @@ use crate::state::WebState;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Trainyard", description = "Runs, DAGs and repos of one Trainyard installation."),
+    servers((url = "/api/v1")),
     security(("token" = [])),
     modifiers(&Security)
 )]
@@ -41,7 +43,7 @@ impl utoipa::Modify for Security {
 
 /// The routes and the document that describes them.
 pub(crate) fn router() -> (Router<WebState>, Document) {
-    OpenApiRouter::with_openapi(Description::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(system::daemon))
         .routes(routes!(system::list_daemons))
         .routes(routes!(system::list_violations))
@@ -70,7 +72,9 @@ pub(crate) fn router() -> (Router<WebState>, Document) {
         .routes(routes!(artifacts::list))
         .routes(routes!(artifacts::download))
         .routes(routes!(runs::metrics))
-        .split_for_parts()
+        .split_for_parts();
+    refusals::describe(&mut document);
+    (router, document)
 }
 
 /// The OpenAPI document.

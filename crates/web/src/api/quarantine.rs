@@ -1,7 +1,7 @@
 //! What is held back in quarantine: listed, released, and shown where it is in the way.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use trainyard_api::{ErrorBody, Listing, Quarantined};
 use trainyard_core::id::RunId;
@@ -9,6 +9,7 @@ use trainyard_store as store;
 use trainyard_store::Error;
 
 use crate::error::ApiError;
+use crate::extract::Path;
 use crate::state::WebState;
 
 #[utoipa::path(get, path = "/quarantine", responses((status = 200, body = Listing<Quarantined>)))]

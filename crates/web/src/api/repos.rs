@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, NewRepo, Repo, RepoAdded, RepoDetail};
@@ -13,6 +13,7 @@ use trainyard_store::{NewRepo as StoredRepo, RepoCredentials};
 
 use super::convert;
 use crate::error::ApiError;
+use crate::extract::{Object, Path};
 use crate::state::WebState;
 
 /// How long a sync is waited for.
@@ -35,7 +36,7 @@ pub(crate) async fn list(State(state): State<WebState>) -> Result<Json<Listing<R
 )]
 pub(crate) async fn add(
     State(state): State<WebState>,
-    Json(new): Json<NewRepo>,
+    Object(new): Object<NewRepo>,
 ) -> Result<(StatusCode, Json<RepoAdded>), ApiError> {
     let name = RepoName::new(new.name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
     let url = RemoteUrl::parse(&new.url, &state.git().mirrors().rules())?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use utoipa::IntoParams;
 use super::{convert, dags, quarantine};
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::extract::{Object, Path, Query};
 use crate::state::WebState;
 
 /// The most runs or events in one answer.
@@ -31,6 +32,7 @@ const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 const WAIT_AT_MOST: u64 = 50;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RunQuery {
     /// Of this DAG: `REPO/NAME` or `NAME`.
     dag: Option<String>,
@@ -196,7 +198,7 @@ pub(crate) async fn retry(
     State(state): State<WebState>,
     Extension(Caller(caller)): Extension<Caller>,
     Path(run): Path<i64>,
-    Json(retry): Json<Retry>,
+    Object(retry): Object<Retry>,
 ) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
     let of = RunId(run);
     let (earlier, pinned) = state.store().run_state(of).await?;
@@ -242,6 +244,7 @@ pub(crate) async fn retry(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct EventQuery {
     /// After this event; 0 for all.
     after: Option<i64>,
@@ -280,6 +283,7 @@ pub(crate) async fn events(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct MetricQuery {
     /// Of this run.
     run: Option<i64>,

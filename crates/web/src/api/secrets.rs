@@ -1,13 +1,14 @@
 //! Secrets: set, named, removed; never read.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, Secret, SecretValue};
 use trainyard_core::name::SecretName;
 
 use crate::error::ApiError;
+use crate::extract::{Object, Path};
 use crate::state::WebState;
 
 #[utoipa::path(
@@ -38,7 +39,7 @@ pub(crate) async fn list(
 pub(crate) async fn set(
     State(state): State<WebState>,
     Path((repo, name)): Path<(String, String)>,
-    Json(secret): Json<SecretValue>,
+    Object(secret): Object<SecretValue>,
 ) -> Result<StatusCode, ApiError> {
     let name = SecretName::new(name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
     if secret.value.is_empty() {

@@ -1,16 +1,17 @@
 //! The daemon itself: what it is, tokens, garbage collection.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::ExposeSecret;
 use trainyard_api::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, HeldAttempt, Lead,
-    Listing, NewToken, Token, TokenMade, Violation,
+    Listing, NewToken, Token, TokenMade, TokenScope, Violation,
 };
-use trainyard_store::{DaemonView, TokenInfo};
+use trainyard_store::{DaemonView, Scope, TokenInfo};
 
 use crate::error::ApiError;
+use crate::extract::{Object, Path};
 use crate::state::WebState;
 
 /// The longest name of a token, in characters.
@@ -106,7 +107,7 @@ pub(crate) async fn list_tokens(
 )]
 pub(crate) async fn create_token(
     State(state): State<WebState>,
-    Json(new): Json<NewToken>,
+    Object(new): Object<NewToken>,
 ) -> Result<(StatusCode, Json<TokenMade>), ApiError> {
     let name = new.name.trim();
     if name.is_empty()
@@ -117,7 +118,11 @@ pub(crate) async fn create_token(
             "a token's name has 1 to {TOKEN_NAME_LONGEST} characters, none of them control characters"
         )));
     }
-    let (info, secret) = state.store().create_token(name).await?;
+    let scope = match new.scope {
+        TokenScope::Read => Scope::Read,
+        TokenScope::Admin => Scope::Admin,
+    };
+    let (info, secret) = state.store().create_token(name, scope).await?;
     let made = TokenMade {
         token: token(info),
         secret: secret.expose_secret().to_owned(),
@@ -140,7 +145,7 @@ pub(crate) async fn revoke_token(
 #[utoipa::path(post, path = "/gc", request_body = GcRequest, responses((status = 200, body = GcReport)))]
 pub(crate) async fn gc(
     State(state): State<WebState>,
-    Json(request): Json<GcRequest>,
+    Object(request): Object<GcRequest>,
 ) -> Result<Json<GcReport>, ApiError> {
     let dry_run = request.dry_run;
     let pruned = state
@@ -167,6 +172,10 @@ fn token(info: TokenInfo) -> Token {
     Token {
         id: info.id.to_string(),
         name: info.name,
+        scope: match info.scope {
+            Scope::Read => TokenScope::Read,
+            Scope::Admin => TokenScope::Admin,
+        },
         created_at: info.created_at,
         last_used_at: info.last_used_at,
         revoked_at: info.revoked_at,

@@ -1,0 +1,25 @@
+//! Secrets are compared in constant time or not at all: their types have no `==`, so that none can slip in.
+
+use secrecy::SecretString;
+use trainyard_forge::webhook::{Claim, Signed};
+use trainyard_store::{RepoCredentials, SecretKey};
+
+/// Does not compile for a type that has `==`: which of the two the call means could not be told then.
+macro_rules! has_no_equals {
+    ($($kind:ty),* $(,)?) => {
+        $({
+            trait EitherWay<A> {
+                fn told() {}
+            }
+            struct WithEquals;
+            impl<T: ?Sized> EitherWay<()> for T {}
+            impl<T: ?Sized + PartialEq> EitherWay<WithEquals> for T {}
+            <$kind as EitherWay<_>>::told();
+        })*
+    };
+}
+
+#[test]
+fn class_03_types_of_secrets_have_no_equals() {
+    has_no_equals!(SecretString, Claim, Signed, RepoCredentials, SecretKey);
+}

@@ -1,0 +1,89 @@
+//! What a token may do is held at the router's root, for every route there is.
+
+use crate::kit::{CANARIES, Place, filled, routes};
+
+#[tokio::test]
+async fn class_07_a_token_that_may_read_changes_nothing_on_any_route() {
+    let place = Place::new().await;
+    let before = place.everything().await;
+    for (method, path) in routes() {
+        let answer = place
+            .call(&method, &filled(&path), &place.reader, "{}")
+            .await;
+        if method == "GET" {
+            assert!(
+                ![401, 403].contains(&answer.status.as_u16()),
+                "{method} {path}"
+            );
+        } else {
+            assert_eq!(answer.status, 403, "{method} {path}");
+        }
+    }
+    assert_eq!(before, place.everything().await);
+}
+
+#[tokio::test]
+async fn class_07_a_scope_that_this_version_does_not_know_permits_nothing() {
+    let place = Place::new().await;
+    sqlx::raw_sql("update token set scope = 'galaxy' where name = 'reader'")
+        .execute(&place.raw)
+        .await
+        .unwrap();
+    let answer = place.call("GET", "/api/v1/runs", &place.reader, "").await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn class_07_no_answer_shows_a_secret() {
+    let place = Place::new().await;
+    for (method, path) in routes() {
+        if method != "GET" {
+            continue;
+        }
+        let answer = place.call("GET", &filled(&path), &place.admin, "").await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        for canary in CANARIES
+            .into_iter()
+            .chain([place.admin.as_str(), place.reader.as_str()])
+        {
+            assert!(!text.contains(canary), "{path} shows {canary}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn class_07_the_command_lines_own_token_is_not_revoked_while_its_daemon_lives() {
+    let place = Place::new().await;
+    let answer = place
+        .call("DELETE", "/api/v1/tokens/admin", &place.admin, "")
+        .await;
+    assert_eq!(answer.status, 409);
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("own token of the daemon at here"),
+        "{message}"
+    );
+    assert_eq!(
+        place
+            .call("GET", "/api/v1/runs", &place.admin, "")
+            .await
+            .status,
+        200
+    );
+    // Once that daemon is gone, it is a token like others.
+    sqlx::raw_sql("update daemon set stopped_at = now()")
+        .execute(&place.raw)
+        .await
+        .unwrap();
+    let answer = place
+        .call("DELETE", "/api/v1/tokens/admin", &place.admin, "")
+        .await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(
+        place
+            .call("GET", "/api/v1/runs", &place.admin, "")
+            .await
+            .status,
+        401
+    );
+}

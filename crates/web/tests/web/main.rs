@@ -1,0 +1,16 @@
+//! The HTTP server on a real Postgres, through its router or through a socket.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails, with the place and the error"
+)]
+
+mod class_01_forged_webhooks;
+mod class_03_secrets_are_not_compared_with_equals;
+mod class_04_unauthenticated_bodies;
+mod class_05_closed_by_default;
+mod class_07_scopes;
+mod class_22_no_change_by_get;
+mod contract;
+mod kit;
+mod schema;
