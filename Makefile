@@ -38,8 +38,9 @@ bench: setup ## Trainyard against a bare Docker loop, as ratios measured in the 
 	$(CARGO) build --release --locked --package trainyard --package trainyard-tests --bins
 	$(or $(CARGO_TARGET_DIR),target)/release/bench
 
-chaos: setup ## the fault programme's gate: faults by the rig, histories by the simulation
+chaos: setup ## the fault programme's gate: a minute of each fuzz target, faults by the rig, histories by the simulation
 	$(CARGO) build --locked --package trainyard --features fail-points
+	$(CARGO) run --release --locked --package trainyard-fuzz -- --seconds 60
 	$(CARGO) test --locked --package trainyard-simulation --package trainyard-rig -- --test-threads 3
 
 chaos-long: setup ## all of it: HOURS=8 SEED=7 RIG_TRIALS_F2=3000; the head of deploy/chaos-long.sh lists the rest

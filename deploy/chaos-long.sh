@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The long fault programme: simulated histories for some hours, then every fault on real parts, then the
-# table. Goes on where it was interrupted, as long as its folder is there and it is the same build: another
-# one's histories and trials begin anew, and the former's are moved aside, to FILE.before-BUILD. Ends with 1
-# when anything was violated.
+# The long fault programme: inputs of strangers, simulated histories for some hours, then every fault on real
+# parts, then the table. Goes on where it was interrupted, as long as its folder is there and it is the same
+# build: another one's histories and trials begin anew, and the former's are moved aside, to FILE.before-BUILD.
+# Ends with 1 when anything was violated.
 #
 # usage: [HOURS=1] [SEED=7] [RIG_TRIALS_F2=3000] [RIG_FOLDER=…] chaos-long.sh [FAULT_FILTER...]
 #
@@ -14,6 +14,7 @@
 #
 # The counts are those of the long programme, and each is an argument. The table counts against the
 # programme's own, however many are asked for: 60 of 500.
+#   FUZZ_SECONDS              each fuzz target, two at a time
 #   RIG_TRIALS                trials of every fault, so of soaks of an hour as well
 #   RIG_TRIALS_F2             trials of one fault, here F2
 #   RIG_PLACE                 F1: only places with this in their name
@@ -40,6 +41,7 @@ mkdir -p "$RIG_FOLDER"
 # As people run it; the gate is what tries a debug build, whose assertions are compiled in.
 cargo build --release --locked --package trainyard --features fail-points
 ended=0
+cargo run --locked --release --package trainyard-fuzz -- --seconds "${FUZZ_SECONDS:-600}" ${SEED:+--seed "$SEED"} || ended=1
 cargo run --locked --release --package trainyard-simulation --bin simulate -- \
     --seconds $((${HOURS:-1} * 3600)) --seed "${SEED:-$(date +%s)00000}" \
     --journal "$RIG_FOLDER/histories" --keep-going || ended=1
