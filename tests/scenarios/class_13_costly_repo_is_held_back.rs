@@ -28,12 +28,7 @@ fn a_repo_that_exhausts_git_is_held_back_and_the_others_and_the_daemon_go_on() {
 
     let bounded = ["--git-memory", "128MiB", "--poll-every", "1h"];
     let daemon = Daemon::dev(&place, &bounded);
-    for remote in [&good, &sick] {
-        let name = if std::ptr::eq(remote, &good) {
-            "good"
-        } else {
-            "sick"
-        };
+    for (name, remote) in [("good", &good), ("sick", &sick)] {
         let _ = daemon.cli(&["repo", "add", name, &remote.url()]).good();
     }
     let held = |daemon: &Daemon| {
@@ -48,10 +43,8 @@ fn a_repo_that_exhausts_git_is_held_back_and_the_others_and_the_daemon_go_on() {
         assert!(refused.stderr.contains("`git.memory`"), "{refused:#?}");
     }
     let held_back = held(&daemon).unwrap();
-    assert_eq!(
-        (&held_back["kind"], &held_back["name"]),
-        (&"repo".into(), &"sick".into())
-    );
+    assert_eq!(held_back["kind"], "repo", "{held_back}");
+    assert_eq!(held_back["name"], "sick", "{held_back}");
     let refused = daemon.cli(&["repo", "sync", "sick"]);
     assert!(refused.stderr.contains("held back"), "{refused:#?}");
     assert!(
