@@ -45,7 +45,7 @@ impl UrlRules {
     /// permits it.
     pub(super) fn admit(&self, host: &str, ip: IpAddr) -> Result<(), String> {
         let is_named = self.hosts.iter().any(|named| plain(named) == plain(host));
-        let shown = if plain(host) == ip.to_string() {
+        let shown = if plain(host).parse() == Ok(ip) {
             format!("{ip} is")
         } else {
             format!("{host} leads to {ip}, which is")

@@ -1,6 +1,6 @@
 //! Whose turn it is to fetch.
 //!
-//! One fetch of a host at a time. Beyond that there are two lanes: a short one for those that are over
+//! One fetch of a host, on one of its ports, at a time. Beyond that there are two lanes: a short one for those that are over
 //! soon, as nearly all are, and a long one. Who takes longer than usual goes over to the long lane, and
 //! begins there the next time; so remotes that are slow, on purpose or not, wait for one another, and
 //! for nobody else.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use trainyard_core::id::RepoId;
@@ -21,6 +21,9 @@ use super::{
 /// Reads at one time: they unpack objects, which is work for a core.
 const READS: usize = 4;
 
+/// Commits that are remembered; each has some hundred bytes.
+const KNOWN: usize = 1_000;
+
 /// The mirrors, for asynchronous callers. Cheap to clone; clones share the bounds.
 #[derive(Debug, Clone)]
 pub struct Git {
@@ -33,6 +36,8 @@ struct Shared {
     worker: Worker,
     lanes: Lanes,
     reads: Semaphore,
+    /// Commits that were read lately: a run by hand need not wait for a process.
+    known: Mutex<HashMap<(RepoId, CommitSha), CommitInfo>>,
     /// Whose turn it is at each mirror; entries go when nobody waits.
     turns: Mutex<HashMap<RepoId, Arc<AsyncMutex<()>>>>,
 }
@@ -47,6 +52,7 @@ impl Git {
                 worker,
                 lanes: Lanes::new(),
                 reads: Semaphore::new(READS),
+                known: Mutex::default(),
                 turns: Mutex::default(),
             }),
         }
@@ -73,7 +79,8 @@ impl Git {
         let _turn = self.turn(repo).await;
         let mirror = self.shared.mirrors.mirror(repo);
         let work = self.call(&mirror, remote.as_str(), job);
-        let answer = self.shared.lanes.hold(repo, remote.host(), work).await;
+        let server = remote.server();
+        let answer = self.shared.lanes.hold(repo, server.as_deref(), work).await;
         if answer.as_ref().is_err_and(Error::is_costly) {
             // A pack that was not finished may fill the disk.
             let _ = tokio::task::spawn_blocking(move || mirror.tidy()).await;
@@ -101,7 +108,10 @@ impl Git {
     /// As there.
     pub async fn describe(&self, repo: RepoId, reference: String) -> Result<CommitInfo, Error> {
         match self.read(repo, Job::Describe(reference)).await? {
-            (Answer::Commit(commit), _) => Ok(commit),
+            (Answer::Commit(commit), _) => {
+                self.remember(repo, &commit);
+                Ok(commit)
+            }
             other => Err(odd(&other.0)),
         }
     }
@@ -111,7 +121,11 @@ impl Git {
     /// # Errors
     /// As there.
     pub async fn commit(&self, repo: RepoId, commit: CommitSha) -> Result<CommitInfo, Error> {
-        self.describe(repo, commit.to_string()).await
+        let known = self.known().get(&(repo, commit.clone())).cloned();
+        match known {
+            Some(known) => Ok(known),
+            None => self.describe(repo, commit.to_string()).await,
+        }
     }
 
     /// Everything about a commit that a branch points to now.
@@ -120,11 +134,14 @@ impl Git {
     /// Those of [`Mirror::commit`], [`Mirror::dag_files`] and [`Mirror::changed_paths`].
     pub async fn look(&self, repo: RepoId, look: LookAt) -> Result<Seen, Error> {
         match self.read(repo, Job::Look(look)).await? {
-            (Answer::Seen(commit, lengths, changed), texts) => Ok(Seen {
-                commit,
-                dag_files: job::dag_files(lengths, &texts).ok_or_else(cut)?,
-                changed,
-            }),
+            (Answer::Seen(commit, lengths, changed), texts) => {
+                self.remember(repo, &commit);
+                Ok(Seen {
+                    commit,
+                    dag_files: job::dag_files(lengths, &texts).ok_or_else(cut)?,
+                    changed,
+                })
+            }
             other => Err(odd(&other.0)),
         }
     }
@@ -212,6 +229,7 @@ impl Git {
     pub async fn remove(&self, repo: RepoId) -> Result<(), Error> {
         let turn = self.turn(repo).await;
         self.shared.lanes.forget(repo);
+        self.known().retain(|(other, _), _| *other != repo);
         let mirror = self.shared.mirrors.mirror(repo);
         let removal = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -219,6 +237,21 @@ impl Git {
         });
         // Else the runtime is going down.
         removal.await.unwrap_or(Err(Error::Cancelled))
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<(RepoId, CommitSha), CommitInfo>> {
+        self.shared
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, repo: RepoId, commit: &CommitInfo) {
+        let mut known = self.known();
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert((repo, commit.sha.clone()), commit.clone());
     }
 
     async fn read(&self, repo: RepoId, job: Job) -> Result<(Answer, Vec<u8>), Error> {

@@ -368,6 +368,8 @@ async fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
             )
         })?
         .map_err(|error| format!("the name {name} cannot be looked up: {error}"))?;
+    // Without a port that of the request counts, which a redirect to https changes.
+    let found = found.map(|address| SocketAddr::new(address.ip(), 0));
     let found: Vec<SocketAddr> = found.collect();
     if found.is_empty() {
         return Err(format!("the name {name} has no address"));

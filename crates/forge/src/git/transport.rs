@@ -9,9 +9,12 @@ use git2::{ErrorClass, ErrorCode};
 
 use super::session::Session;
 
+/// A session, and the list that the remote has sent already.
+type Conversation = (Arc<Session>, Arc<Vec<u8>>);
+
 thread_local! {
-    /// The conversation that libgit2 has on this thread, and the list that the remote has sent already.
-    static CURRENT: RefCell<Option<(Arc<Session>, Arc<Vec<u8>>)>> = const { RefCell::new(None) };
+    /// The conversation that libgit2 has on this thread.
+    static CURRENT: RefCell<Option<Conversation>> = const { RefCell::new(None) };
 }
 
 /// Gives `call`, and libgit2 within it, this conversation.

@@ -91,9 +91,10 @@ impl RemoteUrl {
         })
     }
 
-    /// The host that has it; `None` for this machine's disk.
-    pub(super) fn host(&self) -> Option<&str> {
-        self.url.host_str()
+    /// The server that has it, as `host:port`; `None` for this machine's disk.
+    pub(super) fn server(&self) -> Option<String> {
+        let port = self.url.port_or_known_default()?;
+        Some(format!("{}:{port}", self.url.host_str()?))
     }
 
     pub(super) fn url(&self) -> &Url {
