@@ -25,6 +25,7 @@ mod killed_daemon_loses_nothing;
 mod logs_outlast_the_database;
 mod poison_is_isolated;
 mod postgres_restart_is_survived;
+mod programs_do_not_decide_their_end;
 mod push_starts_the_run;
 mod refused_values_stop_nothing_else;
 mod retry_takes_over_what_stands;

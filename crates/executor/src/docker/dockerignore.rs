@@ -115,7 +115,7 @@ impl DockerIgnore {
     /// Whether a path within the context is left out.
     pub(super) fn ignores(&self, path: &str) -> bool {
         // A rule that changes nothing at its place is none: the last one that matches decides.
-        let last = self.patterns.matches(path).iter().last();
+        let last = self.patterns.matches(path).iter().next_back();
         last.is_some_and(|rule| !self.brings_back[rule])
     }
 }
@@ -292,7 +292,7 @@ mod tests {
         assert!(refused(&"?".repeat(50_000)).contains("50000 bytes in line 1"));
         assert!(refused(&"a\n".repeat(1_001)).contains("more than 1000 rules"));
         assert!(refused(&format!("{}\n", "ab".repeat(400)).repeat(30)).contains("16 KiB of rules"));
-        assert!(refused(&"#\n".repeat(100_000)).contains("64 KiB are permitted"));
+        assert!(refused(&"#\n".repeat(100_000)).contains("64 KiB that are permitted"));
         let path = "a/".repeat(500) + "b";
         for rule in [
             "*a".repeat(500),
