@@ -124,11 +124,11 @@ fn the_archive_unpacks_to_what_git_archive_unpacks_to() {
         .unwrap();
     assert!(made.success());
     let mut folders = Vec::new();
+    let ours: Box<dyn Read> = Box::new(zstd::Decoder::new(File::open(ours).unwrap()).unwrap());
+    let theirs: Box<dyn Read> = Box::new(File::open(theirs).unwrap());
     for (name, archive) in [("ours", ours), ("theirs", theirs)] {
         let folder = remote.folder().join(name);
-        tar::Archive::new(File::open(archive).unwrap())
-            .unpack(&folder)
-            .unwrap();
+        tar::Archive::new(archive).unpack(&folder).unwrap();
         folders.push(folder);
     }
     let same = std::process::Command::new("diff")
