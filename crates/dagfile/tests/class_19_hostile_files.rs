@@ -363,7 +363,7 @@ fn every_hostile_file_is_answered_in_time_and_memory_in_proportion_to_its_size()
         let text = text.get(..text.len().min(FILE_LARGEST)).unwrap_or(&text);
         let begun = used();
         let parsed = parse("dags/x.yaml", text);
-        let read = (used() - begun);
+        let read = used() - begun;
         assert!(
             parsed.dag.is_some() || !parsed.diagnostics.is_empty(),
             "{name}"
@@ -395,7 +395,7 @@ fn every_hostile_file_is_answered_in_time_and_memory_in_proportion_to_its_size()
         assert!(
             (used() - begun) < LONGEST,
             "{name} took {:?} to show",
-            (used() - begun)
+            used() - begun
         );
         assert!(shown < 500_000, "{name} is told of in {shown} bytes");
     }
@@ -414,7 +414,7 @@ fn work_grows_with_the_number_of_keys_and_not_with_its_square() {
         let best = (0..3).map(|_| {
             let begun = used();
             let _ = parse("dags/x.yaml", &text);
-            (used() - begun)
+            used() - begun
         });
         best.min().unwrap_or_default()
     };

@@ -97,7 +97,7 @@ impl fmt::Display for DagFault {
     }
 }
 
-/// The most faults that are told of one draft: nobody reads more, and a hostile one has millions.
+/// The most faults that are reported of one draft; a hostile one has millions.
 const FAULTS_AT_MOST: usize = 1_000;
 
 /// The faults that were found, and what finding them may still cost.

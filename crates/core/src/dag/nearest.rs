@@ -2,15 +2,15 @@
 
 use std::cell::Cell;
 
-/// What is longer than this was not a slip of the finger.
+/// The longest name that a guess is made for, in characters.
 const LONGEST: usize = 128;
 
-/// The work that one file's guesses may take, in characters held against each other. A second of a file's
-/// faults is worth less than a second of everybody's.
+/// The work that the guesses for one file may take, in characters compared with each other: some milliseconds.
 const WORK_AT_MOST: usize = 2_000_000;
 
-/// Guesses at what was meant, with a bound on the work for all of them together: each one is held against
-/// every name there is, and a hostile file has many of both. Where it is spent, no more guesses are made.
+/// Guesses at the name that was meant, with a bound on the work for all of them together: each written name is
+/// compared with every known one, and a hostile file has many of both. Once the work is spent, there are no
+/// more guesses.
 #[derive(Debug)]
 pub struct Guesses {
     left: Cell<usize>,
@@ -56,7 +56,7 @@ impl Guesses {
             .map(|(_, candidate)| candidate)
     }
 
-    /// Whether no more guesses are made, so that no names need be gathered for one.
+    /// Whether the work is spent, so that no names need be collected for a guess.
     #[must_use]
     pub fn are_spent(&self) -> bool {
         self.left.get() == 0

@@ -14,7 +14,8 @@
 //!
 //! Why not the crate `cel`: its parser is ANTLR's with some twenty crates behind it, its errors name tokens of a
 //! grammar instead of what to write, it takes comprehensions, and its trees have no positions for the faults of
-//! types. It is the second opinion in the tests instead: what is taken here, it takes, to the same value.
+//! types. It is the second opinion in the tests instead: what is taken here, it takes, to the same value. (But for
+//! `has`, which takes names in brackets here, since names of metrics have slashes.)
 
 mod check;
 mod dialect;

@@ -54,7 +54,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn advance(&mut self) {
-        // The last token is the end, and nobody goes past it.
+        // The last token is the end; the parser never goes past it.
         self.at = (self.at + 1).min(self.tokens.len() - 1);
     }
 

@@ -129,10 +129,15 @@ fn number(text: &str, at: usize, before: Option<&Token>) -> Result<(Kind, usize)
             format!("the number {} is too large", &text[..length]),
         );
     };
+    // `stages.2train`: a name that begins with a digit.
+    let is_name = text.starts_with('.')
+        && before.is_some_and(|token| {
+            token.span.end == at && matches!(token.kind, Kind::Word(_) | Kind::Mark("]"))
+        });
     let attached = text[length..]
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .unwrap_or(text.len() - length);
-    if attached > 0 {
+    if attached > 0 || is_name {
         let whole = &text[..length + attached];
         if matches!(&text[length..length + attached], "u" | "U") {
             let message = format!("`{whole}` is an unsigned number, which is not supported");
@@ -144,9 +149,7 @@ fn number(text: &str, at: usize, before: Option<&Token>) -> Result<(Kind, usize)
             at..at + whole.len(),
             format!("`{whole}` is neither a number nor a name"),
         );
-        // `stages.2train`: a name that begins with a digit.
-        let after_dot = before.is_some_and(|token| token.kind == Kind::Mark("."));
-        fault.help = after_dot.then(|| format!("write it in brackets: `[\"{whole}\"]`"));
+        fault.help = is_name.then(|| format!("write it in brackets: `[\"{}\"]`", &whole[1..]));
         return Err(fault);
     }
     Ok((kind, length))

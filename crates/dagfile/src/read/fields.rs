@@ -334,8 +334,10 @@ pub(super) fn part(node: &Node, part: &Range<usize>, sink: &Sink<'_>) -> Range<u
         return whole;
     };
     let quotes = usize::from(!plain);
-    if whole.len() == text.len() + 2 * quotes && part.end <= text.len() {
-        // It stands in the file as it is.
+    let as_it_is = raw
+        .get(quotes..)
+        .is_some_and(|raw| raw.starts_with(&**text));
+    if as_it_is && part.end <= text.len() {
         let start = whole.start + quotes;
         return start + part.start..start + part.end;
     }

@@ -39,6 +39,8 @@ fn conditions_see_params_cause_and_stages() {
         "has(stages.train.image) && !has(stages['train-2'].image)",
         "r'\\d' == '\\\\d' && '''a'b''' == \"a'b\" && '\\u00e4' == 'ä' && 0x10 == 16 && 1e3 == 1000",
         "params.n == 1 || params.n == 2 || params.n == 3",
+        "has(stages.train.metrics['val/auc'])",
+        "params.rate>.2 && .2<params.rate",
         "!params.force || true",
     ] {
         assert!(holds(text), "{text}");

@@ -100,6 +100,8 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
         "stages.train.result == 'failed'",
         "stages.train.auc > 0.5",
         "stages.train-2.outcome == 'failed'",
+        "stages.2nd.outcome == 'failed'",
+        "stages.2.outcome == 'failed'",
         "stages.train.metrics.val/auc > 0.5",
         "stages.train.metrics.val-auc > 0.5",
         "stages['train-2'].metrics.auc > 0.5",
