@@ -29,7 +29,7 @@ impl Engine {
         }
         let name = convert::name(spec.attempt);
         let under_init = if self.config.init {
-            let default = self.images.command(&self.client, spec).await?;
+            let default = self.images.command(spec).await?;
             let volume = self.init.ready(&self.client, &spec.image).await;
             let volume = volume.inspect_err(|_| self.images.forget(&spec.image))?;
             Some(UnderInit { volume, default })
