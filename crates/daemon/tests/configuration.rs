@@ -107,6 +107,12 @@ fn the_values_of_the_example_are_the_defaults() {
     );
 }
 
+/// A list as it is written on the command line.
+fn listed(values: &[toml::Value]) -> String {
+    let texts: Vec<&str> = values.iter().filter_map(toml::Value::as_str).collect();
+    texts.join(",")
+}
+
 #[test]
 fn the_help_names_the_defaults_of_the_example() {
     let example: toml::Table = EXAMPLE.parse().unwrap();
@@ -119,6 +125,7 @@ fn the_help_names_the_defaults_of_the_example() {
         let Some(value) = value
             .as_str()
             .map(str::to_owned)
+            .or_else(|| value.as_array().map(|values| listed(values)))
             .or_else(|| (!value.is_table()).then(|| value.to_string()))
         else {
             continue;

@@ -86,8 +86,10 @@ impl RiggedDaemon {
             Protocol::Http,
             seed.rotate_left(32),
         );
+        // A network of a repo's own would stay on this machine when its engine is killed.
         let configuration = format!(
-            "database_url = {:?}\nallow_file_urls = true\nsecret_key_file = {:?}\ndocker.host = {:?}\n{more}\n",
+            "database_url = {:?}\nallow_file_urls = true\nsecret_key_file = {:?}\ndocker.host = {:?}\n\
+             docker.network = \"bridge\"\n{more}\n",
             cluster.url_at(postgres.address()),
             key.display().to_string(),
             format!("unix://{}", place.join("docker.sock").display()),

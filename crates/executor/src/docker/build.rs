@@ -80,12 +80,12 @@ impl Engine {
             .unwrap_or_else(|error| Err(Error::new(ErrorKind::Engine, error.to_string())))?;
         let key = key(request.repo, &context.key);
         let tag = format!("{REPOSITORY}:{key}");
-        if let Some(image) = self.images.look(&self.client, &tag).await? {
+        if let Some(image) = self.images.look(&tag).await? {
             return Ok(image);
         }
         let build = self.builds.lock(&key);
         let _turn = build.lock().await;
-        if let Some(image) = self.images.look(&self.client, &tag).await? {
+        if let Some(image) = self.images.look(&tag).await? {
             return Ok(image);
         }
         let bases = self.prepare_bases(&images, progress).await?;
@@ -98,7 +98,7 @@ impl Engine {
         let built = self.run_build(context, &recipe, &tag, request.repo, &bounds, progress);
         built.await?;
         self.recheck_bases(&bases, &tag).await?;
-        self.images.look(&self.client, &tag).await?.ok_or_else(|| {
+        self.images.look(&tag).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ImageBuild,
                 "the build went through, but left no image; is its last stage empty?",
@@ -350,7 +350,7 @@ impl Engine {
         built: &str,
     ) -> Result<(), Error> {
         for (image, id) in bases {
-            let now = self.images.look(&self.client, &image.exact()).await?;
+            let now = self.images.look(&image.exact()).await?;
             if now.as_ref().map(|now| &now.id) == Some(id) {
                 continue;
             }

@@ -8,6 +8,7 @@ use trainyard_core::id::InstanceId;
 use trainyard_core::image::Registries;
 use trainyard_failpoint::{Effect as _, Point};
 
+use super::answers;
 use super::errors::{LONG, SHORT, Trouble, within};
 use super::init;
 use super::networks::Subnets;
@@ -21,7 +22,7 @@ pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 /// bollard's own limit on the head of an answer, in seconds. Every call here has its own deadline,
 /// which is shorter; uploads may take longer than any fixed time.
-const NO_LIMIT: u64 = 30 * 24 * 3600;
+pub(super) const NO_LIMIT: u64 = 30 * 24 * 3600;
 
 /// How containers are run on an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +135,12 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
     within(SHORT, client.negotiate_version().at(Point::Negotiate))
         .await
         .map_err(|trouble| unreachable(host, &trouble))
+}
+
+/// A client for answers whose length others decide.
+pub(super) fn answers(config: &DockerConfig) -> Result<Client, Error> {
+    let host = config.host();
+    answers::client(host).map_err(|error| unreachable(host, &Trouble::from(error)))
 }
 
 /// Asks the engine about itself.

@@ -34,7 +34,7 @@ impl Engine {
         let under_init = if self.config.init {
             let nonce = draw_nonce()?;
             first = FirstProcess::Init(nonce.clone());
-            let default = self.images.command(&self.client, spec).await?;
+            let default = self.images.command(spec).await?;
             let volume = self.init.ready(&self.client, &spec.image).await;
             let volume = volume.inspect_err(|_| self.images.forget(&spec.image))?;
             Some(UnderInit {

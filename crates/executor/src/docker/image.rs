@@ -26,8 +26,12 @@ const REMEMBERED: usize = 4096;
 const HOLDS: Duration = Duration::from_secs(1);
 
 /// What is known of images that were made ready.
-#[derive(Debug, Default)]
-pub(super) struct Images(Mutex<Known>);
+#[derive(Debug)]
+pub(super) struct Images {
+    known: Mutex<Known>,
+    /// Whoever made an image decides how long its description is.
+    answers: Client,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -67,6 +71,13 @@ impl Facts {
 }
 
 impl Images {
+    pub(super) fn asking(answers: Client) -> Self {
+        Self {
+            known: Mutex::default(),
+            answers,
+        }
+    }
+
     /// Whether the image is known to run as root.
     pub(super) fn runs_as_root(&self, id: &str) -> bool {
         let known = self.known();
@@ -74,11 +85,7 @@ impl Images {
     }
 
     /// What a stage's image runs by itself; empty where the stage says what to run, or nobody does.
-    pub(super) async fn command(
-        &self,
-        client: &Client,
-        spec: &AttemptSpec,
-    ) -> Result<Vec<String>, Error> {
+    pub(super) async fn command(&self, spec: &AttemptSpec) -> Result<Vec<String>, Error> {
         if spec.command.is_some() {
             return Ok(Vec::new());
         }
@@ -91,12 +98,12 @@ impl Images {
         if let Some(command) = known(&spec.image) {
             return Ok(command);
         }
-        self.look(client, &spec.image).await?;
+        self.look(&spec.image).await?;
         Ok(known(&spec.image).unwrap_or_default())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, reference: &str, image: &PreparedImage, inspect: &ImageInspect) {
@@ -128,15 +135,13 @@ impl Images {
     }
 
     /// Looks for an image by a reference or its id; `None` where the engine has none.
-    pub(super) async fn look(
-        &self,
-        client: &Client,
-        reference: &str,
-    ) -> Result<Option<PreparedImage>, Error> {
+    pub(super) async fn look(&self, reference: &str) -> Result<Option<PreparedImage>, Error> {
         let name = Name::read(reference)?;
         match within(
             SHORT,
-            client.inspect_image(&name.sent()).at(Point::InspectImage),
+            self.answers
+                .inspect_image(&name.sent())
+                .at(Point::InspectImage),
         )
         .await
         {
@@ -173,7 +178,7 @@ impl Images {
         policy: PullPolicy,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        if let Some(image) = self.look(client, recorded).await? {
+        if let Some(image) = self.look(recorded).await? {
             return Ok(image);
         }
         match ImageReference::parse(recorded) {
@@ -203,13 +208,13 @@ impl Images {
                 if let Some(image) = self.seen(reference) {
                     return Ok(image);
                 }
-                if let Some(image) = self.look(client, reference).await? {
+                if let Some(image) = self.look(reference).await? {
                     return Ok(image);
                 }
             }
             PullPolicy::Always => {}
             PullPolicy::Never => {
-                let found = self.look(client, reference).await?;
+                let found = self.look(reference).await?;
                 return found.ok_or_else(|| {
                     Error::new(
                         ErrorKind::ImageNotFound,
@@ -223,7 +228,7 @@ impl Images {
         reachable(config, image).await?;
         progress(format!("pulling {shown}"));
         pull(client, config, image, progress).await?;
-        self.look(client, reference).await?.ok_or_else(|| {
+        self.look(reference).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ImagePull,
                 format!("image `{shown}` was pulled, but disappeared before it could be used"),
@@ -310,13 +315,14 @@ pub(super) fn not_pulled(reference: &str, trouble: &Trouble) -> Error {
         || has(&["manifest unknown", "not found: manifest", "no such image"])
         || (has(&["manifest for"]) && has(&["not found"]))
     {
-        let message = format!("its registry has no image `{reference}`");
+        let message = format!("there is no image `{reference}` in its registry");
         (ErrorKind::ImageNotFound, message)
     } else if matches!(trouble, Trouble::Silent(_)) {
         return trouble.clone().into_error("fetch an image");
     } else {
         let cause = cause_of(&lower);
-        let message = format!("image `{reference}` could not be pulled: {cause}");
+        let message =
+            format!("image `{reference}` could not be fetched from its registry: {cause}");
         (ErrorKind::ImagePull, message)
     };
     Error::new(kind, message)
@@ -561,7 +567,8 @@ mod tests {
             let error = not_pulled("10.0.0.1/admin:latest", &trouble);
             assert_eq!(
                 error.message,
-                "image `10.0.0.1/admin:latest` could not be pulled: its registry answered with HTTP status 404"
+                "image `10.0.0.1/admin:latest` could not be fetched from its registry: its registry answered with \
+                 HTTP status 404"
             );
         }
         let odd = Trouble::InStream("canary-7f3a".to_owned());

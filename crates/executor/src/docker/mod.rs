@@ -12,6 +12,7 @@
 //! What it does not do: it never looks into registries by itself, takes no credentials for them, and
 //! does not watch the engine's events (they are a ring of 256 that skips slow readers).
 
+mod answers;
 mod arguments;
 mod build;
 mod collect;
@@ -108,13 +109,14 @@ impl Docker {
     /// `Unreachable`; `Engine` where it is too old or the address makes no sense.
     pub async fn connect(config: DockerConfig) -> Result<Self, Error> {
         let client = connect::client(&config).await?;
+        let answers = connect::answers(&config)?;
         let init = InitVolume::named(&config.init_volume);
         let engine = Engine {
             client,
             config,
             fresh: Fresh::default(),
             departed: Departed::default(),
-            images: Images::default(),
+            images: Images::asking(answers),
             builds: Builds::default(),
             networks: Networks::default(),
             init,
