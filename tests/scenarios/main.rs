@@ -23,6 +23,7 @@ mod health_is_told;
 mod images_are_built_from_the_commit;
 mod killed_daemon_loses_nothing;
 mod logs_outlast_the_database;
+mod paths_lead_nowhere;
 mod poison_is_isolated;
 mod postgres_restart_is_survived;
 mod programs_do_not_decide_their_end;

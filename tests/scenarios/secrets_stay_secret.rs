@@ -122,7 +122,9 @@ fn class_09_a_branch_that_anybody_may_push_gets_no_secret() {
     assert!(!log.contains("bytes"), "{log}");
 
     // Nor by hand: the branch decides, not who asks.
-    let good = daemon.json(&["dag", "trigger", "good"])["id"].as_i64().unwrap();
+    let good = daemon.json(&["dag", "trigger", "good"])["id"]
+        .as_i64()
+        .unwrap();
     assert_eq!(daemon.finished_run(good, BOUND)["state"], "succeeded");
     let by_hand = daemon.json(&["dag", "trigger", "good", "--ref", "intern/feature"])["id"]
         .as_i64()

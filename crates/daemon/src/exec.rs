@@ -2,6 +2,7 @@
 //! database.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl Exec {
     /// What is wrong with the file or the parameters.
     pub fn read(options: ExecOptions) -> Result<Self, ExecError> {
         let path = &options.file;
-        let bytes = std::fs::read(path).map_err(|source| ExecError::Unreadable {
+        let bytes = read_dag_file(path).map_err(|source| ExecError::Unreadable {
             path: path.clone(),
             source,
         })?;
@@ -225,6 +226,21 @@ impl Exec {
             })
             .collect()
     }
+}
+
+/// The text of a DAG file. More than a DAG file may have is not read: a link in a checkout may lead to a device that
+/// never ends.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_dag_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    /// Enough to be told as too large.
+    const AT_MOST: u64 = (1 << 20) + 1;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?
+        .take(AT_MOST)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A DAG of one stage of another one.

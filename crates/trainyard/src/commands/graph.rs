@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use trainyard_core::dag::Dag;
 use trainyard_core::stage::{ImageSource, Stage};
+use trainyard_daemon::exec::read_dag_file;
 
 use crate::failure::{Done, Failure};
 use crate::output;
@@ -39,7 +40,7 @@ impl Graph {
     pub(crate) fn call(self) -> Done {
         let name = self.file.display().to_string();
         let bytes =
-            std::fs::read(&self.file).map_err(|error| Failure::file(&self.file, "read", &error))?;
+            read_dag_file(&self.file).map_err(|error| Failure::file(&self.file, "read", &error))?;
         let parsed = trainyard_dagfile::parse_bytes(&name, &bytes);
         let Some(dag) = parsed.dag else {
             let text = String::from_utf8_lossy(&bytes);

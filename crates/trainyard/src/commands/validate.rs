@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use trainyard_daemon::exec::read_dag_file;
 
 use crate::failure::{Done, Failure};
 use crate::output::{self, Format, OutputArgs};
@@ -26,7 +27,7 @@ impl Validate {
         let mut wrong = 0_u64;
         for file in files(&self.paths)? {
             let bytes =
-                std::fs::read(&file).map_err(|error| Failure::file(&file, "read", &error))?;
+                read_dag_file(&file).map_err(|error| Failure::file(&file, "read", &error))?;
             let name = file.display().to_string();
             let parsed = trainyard_dagfile::parse_bytes(&name, &bytes);
             let diagnostics = &parsed.diagnostics;

@@ -32,3 +32,14 @@ fn nothing_that_is_there_is_overwritten() {
     let kept = std::fs::read_to_string(place.path("dags/hello.yaml")).unwrap();
     assert_eq!(kept, "mine");
 }
+
+#[test]
+fn a_folder_that_is_a_link_is_not_written_through() {
+    let place = Place::new();
+    place.write("elsewhere/keep", "");
+    std::os::unix::fs::symlink(place.path("elsewhere"), place.path("dags")).unwrap();
+    let answer = place.call(&["init", "hello"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert!(answer.stderr.contains("symbolic link"), "{answer:?}");
+    assert!(!place.path("elsewhere/hello.yaml").exists());
+}

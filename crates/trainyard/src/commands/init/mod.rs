@@ -38,6 +38,18 @@ impl Init {
             let problem = Problem::new(format!("{} is there already", taken.join(", ")));
             return Err(Failure::Usage(problem.help("name another folder")));
         }
+        // A folder that is a link leads out of the one that was named.
+        let folders = files
+            .iter()
+            .flat_map(|(path, _)| Path::new(path).ancestors());
+        let link = folders
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map(|folder| self.folder.join(folder))
+            .find(|folder| folder.is_symlink());
+        if let Some(link) = link {
+            let problem = Problem::new(format!("{} is a symbolic link", link.display()));
+            return Err(Failure::Usage(problem.help("name another folder")));
+        }
         for (path, text) in files {
             let path = place(path);
             write(&path, text).map_err(|error| Failure::file(&path, "written", &error))?;

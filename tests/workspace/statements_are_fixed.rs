@@ -1,0 +1,60 @@
+//! Class 8: the text of each SQL statement stands in the source. What comes from outside is bound to it and never
+//! becomes a part of it.
+//!
+//! The database library takes only `&'static str` and what is wrapped in `AssertSqlSafe`, so it is enough to look for
+//! the ways around that.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails, with the place and the error"
+)]
+
+use std::path::Path;
+
+/// The one place that puts a statement together: from constants that stand beside it.
+const KNOWN: (&str, usize) = ("store/src/invariants.rs", 2);
+
+fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path.display().to_string(), text));
+        }
+    }
+}
+
+#[test]
+fn class_08_no_statement_is_put_together_from_text() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(crates.join("crates")).unwrap() {
+        let src = entry.unwrap().path().join("src");
+        if src.is_dir() {
+            sources(&src, &mut files);
+        }
+    }
+    assert!(files.len() > 200, "the sources are somewhere else");
+    let mut wrapped = 0;
+    for (path, text) in &files {
+        for way in ["AssertSqlSafe", "QueryBuilder", "leak()"] {
+            let count = text.matches(way).count();
+            if way == "AssertSqlSafe" && path.ends_with(KNOWN.0) {
+                wrapped = count;
+                continue;
+            }
+            assert_eq!(count, 0, "{path} has {way}: bind values instead");
+        }
+        assert!(
+            path.contains("/store/") || !text.contains("sqlx::query"),
+            "{path} has SQL, which only the store has"
+        );
+    }
+    assert_eq!(
+        wrapped, KNOWN.1,
+        "{} puts together another statement",
+        KNOWN.0
+    );
+}
