@@ -19,6 +19,8 @@ pub mod docker;
 pub mod fake;
 mod pipe;
 pub mod process;
+#[cfg(feature = "readers")]
+pub mod readers;
 mod source;
 pub mod spec;
 

@@ -5,10 +5,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use trainyard_core::cron::Cron;
 use trainyard_core::expression::{Condition, Template};
+use trainyard_core::image::ImageReference;
 use trainyard_core::trigger::Pattern;
+use trainyard_executor::readers;
 use trainyard_forge::webhook::Provider;
 use trainyard_forge::{CommitSha, RemoteUrl, UrlRules};
-use trainyard_init::Record;
+use trainyard_init::{Nonce, Record};
 
 /// Something that reads bytes.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +70,11 @@ pub const ALL: &[Target] = &[
     Target {
         name: "init_record",
         call: |input| {
-            let _ = Record::parse(input);
-            let _ = Record::find(input);
+            let nonce = Nonce::new([7; 32]);
+            for nonce in [None, Some(&nonce)] {
+                let _ = Record::parse(input, nonce);
+                let _ = Record::find(input, nonce);
+            }
         },
         samples: &[b"\x1etrainyard-init 1 ended code=000 signal=00 asked=0 oom=0 errno=0\n"],
         words: &["\x1e", "code=", "signal=", "errno=", "ended ", "\n", "000", "="],
@@ -79,7 +84,11 @@ pub const ALL: &[Target] = &[
         call: |input| {
             let text = String::from_utf8_lossy(input);
             drop(CommitSha::new(&text));
-            drop(RemoteUrl::parse(&text, &UrlRules { allow_file_urls: true }));
+            let rules = UrlRules {
+                allow_file_urls: true,
+                ..UrlRules::default()
+            };
+            drop(RemoteUrl::parse(&text, &rules));
             if let Ok(pattern) = Pattern::new(text.as_ref()) {
                 let _ = pattern.matches(&text);
             }
@@ -93,6 +102,48 @@ pub const ALL: &[Target] = &[
             "https://", "file://", "ssh://", "ext::", "@", ":", "..", "refs/heads/", "**", "*", "?", "{a,b}", "[!a]", "%2f",
             "[::1]", "--upload-pack=",
         ],
+    },
+    Target {
+        name: "image_reference",
+        call: |input| {
+            let text = String::from_utf8_lossy(input);
+            drop(ImageReference::parse(&text));
+            drop(ImageReference::requested(&text));
+        },
+        samples: &[
+            b"registry.example.org:5000/team/train:1.2",
+            b"python@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            b"alpine",
+        ],
+        words: &["docker.io/", "localhost", "127.0.0.1:", "[::1]", "sha256:", "@", ":", "/", "..", "?x=", "__", "-", "10be"],
+    },
+    Target {
+        name: "dockerfile_head",
+        call: readers::dockerfile,
+        samples: &[
+            b"ARG BASE=alpine:3\nFROM ${BASE} AS build\nCOPY --from=build a b\nADD x /x\nONBUILD RUN true\n",
+            b"# escape=`\nFROM alpine:3\nRUN [\"a\", \"b\"]\n",
+        ],
+        words: &[
+            "FROM ", "ARG ", "ENV ", "ADD ", "COPY ", "--from=", "ONBUILD ", "# syntax=", "# escape=`", "\\\n", "<<EOF\n",
+            "${X:-", "${X:+", "}", "$X", "[\"", "http://", "git@", " AS ", "--platform=", "--mount=",
+        ],
+    },
+    Target {
+        name: "dockerignore",
+        call: |input| {
+            let text = String::from_utf8_lossy(input);
+            let path: String = text.chars().rev().take(200).collect();
+            readers::dockerignore(&text, &path);
+        },
+        samples: &[b"*.pyc\n!keep.pyc\n**/data/**\n# comment\n", b"a/b/?[a-z]*\n"],
+        words: &["*", "**/", "/**", "?", "[a-z]", "[^", "!", "\\", "#", "..", "\n", "\u{feff}"],
+    },
+    Target {
+        name: "archive",
+        call: readers::output,
+        samples: &[&[0; 1024], include_bytes!("../samples/folder.tar")],
+        words: &["ustar\0", "0000644\0", "./", "../", "/", "5", "2", "1", "x", "g", "L", "S", "30 path=", "77777777777\0"],
     },
     Target {
         name: "cron",

@@ -17,7 +17,7 @@ use super::errors::{IDLE, OfContent, Trouble, gone};
 use super::layout::OUTPUTS;
 use crate::archive::{FolderArchive, HashingFile, unfit};
 use crate::contract::{Collected, CollectedKind, Error, ErrorKind};
-use crate::pipe::{self, PipeReader};
+use crate::pipe;
 
 /// Copies an output to the file `to`; `None` where there is none.
 pub(super) async fn collect(
@@ -85,8 +85,8 @@ pub(super) async fn collect(
 }
 
 /// Takes the engine's archive apart. Its first member is the output itself.
-fn keep(
-    reader: PipeReader,
+pub(crate) fn keep(
+    reader: impl Read,
     output: &RelativePath,
     to: &Path,
     limit: u64,

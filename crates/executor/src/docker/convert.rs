@@ -328,7 +328,7 @@ mod tests {
             spec.env.insert("TEXT".to_owned(), text);
             spec.limits = Limits { cpus, memory, shm: memory, pids };
             let config = DockerConfig::new(spec.instance);
-            let under_init = UnderInit { volume: "init", default: Vec::new() };
+            let under_init = UnderInit { volume: "init", nonce: Nonce::new([0; 32]), default: Vec::new() };
             let network = Some("of-repo".to_owned());
             let body = container(&spec, &config, network, Some(under_init)).unwrap();
             let mut host = body.host_config.unwrap();

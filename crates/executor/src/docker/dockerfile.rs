@@ -56,7 +56,7 @@ const REMOTE: [&str; 6] = [
 
 /// What is wrong with a Dockerfile, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DockerfileFault {
+pub(crate) struct DockerfileFault {
     /// From 1.
     pub(super) line: usize,
     /// From 1.
@@ -72,7 +72,7 @@ impl fmt::Display for DockerfileFault {
 
 /// The images that a build takes from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Images {
+pub(crate) struct Images {
     /// Those that stages start from; what they run in such builds counts as part of the Dockerfile.
     pub(super) bases: Vec<Base>,
     /// Those that files are copied from.
@@ -83,14 +83,14 @@ pub(super) struct Images {
 
 /// An image that a stage of a build starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Base {
+pub(crate) struct Base {
     pub(super) image: ImageReference,
     /// The names of the stages before it.
     stages: Vec<Option<String>>,
 }
 
 /// Reads a Dockerfile, with the values of build arguments.
-pub(super) fn read(
+pub(crate) fn read(
     text: &[u8],
     args: &BTreeMap<String, String>,
 ) -> Result<Images, DockerfileFault> {

@@ -29,7 +29,7 @@ const MEMORY_AT_MOST: usize = 32 * 1024 * 1024;
 
 /// The patterns of one file.
 #[derive(Debug, Clone)]
-pub(super) struct DockerIgnore {
+pub(crate) struct DockerIgnore {
     patterns: RegexSet,
     /// Whether each of them brings back.
     brings_back: Vec<bool>,
@@ -58,7 +58,7 @@ impl DockerIgnore {
     ///
     /// # Errors
     /// What is too much about it, as the end of a sentence.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.len() as u64 > LARGEST {
             let (size, limit) = (in_units(text.len() as u64), in_units(LARGEST));
             return Err(format!(
@@ -113,7 +113,7 @@ impl DockerIgnore {
     }
 
     /// Whether a path within the context is left out.
-    pub(super) fn ignores(&self, path: &str) -> bool {
+    pub(crate) fn ignores(&self, path: &str) -> bool {
         // A rule that changes nothing at its place is none: the last one that matches decides.
         let last = self.patterns.matches(path).iter().next_back();
         last.is_some_and(|rule| !self.brings_back[rule])

@@ -15,15 +15,15 @@
 mod answers;
 mod arguments;
 mod build;
-mod collect;
+pub(crate) mod collect;
 mod companion;
 mod connect;
 mod context;
 mod convert;
 mod create;
 mod departed;
-mod dockerfile;
-mod dockerignore;
+pub(crate) mod dockerfile;
+pub(crate) mod dockerignore;
 mod errors;
 mod gc;
 mod image;

@@ -84,9 +84,7 @@ async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
             spec.image = image.id.clone();
             let (handle, _) = kit.run(&executor, &spec).await;
             assert_eq!(kit.printed(&executor, &handle).await.stdout, expected);
-            trainyard_executor::Executor::remove(&executor, &handle)
-                .await
-                .unwrap();
+            Executor::remove(&executor, &handle).await.unwrap();
         }
         crate::building::remove(&image).await;
         kit

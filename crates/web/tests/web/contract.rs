@@ -155,8 +155,8 @@ fn asked(document: &Value) -> impl Strategy<Value = Asked> + use<> {
         // A sync waits for a watcher, which is not here; and the repo is needed to the end.
         .prop_filter("it waits for others, or removes the scene", |asked| {
             let path = asked.path.split('?').next().unwrap();
-            !path.ends_with("/shop/sync")
-                && !(asked.method == "DELETE" && path.ends_with("/repos/shop"))
+            let removes = asked.method == "DELETE" && path.ends_with("/repos/shop");
+            !(removes || path.ends_with("/shop/sync"))
         })
 }
 

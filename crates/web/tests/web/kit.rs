@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::id::RunId;
 use trainyard_core::name::{RepoName, SecretName};
-use trainyard_forge::{Git, Mirrors, UrlRules};
+use trainyard_forge::{Git, Mirrors, UrlRules, Worker};
 use trainyard_store::{
     Blobs, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention, Scope, SecretKey,
     Store, StoreOptions,
@@ -45,7 +45,6 @@ const COMMIT: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 /// A server with one repo, `shop`, with one DAG, `train`, and one run of it.
 pub(crate) struct Place {
     pub(crate) router: Router,
-    pub(crate) store: Store,
     pub(crate) raw: PgPool,
     pub(crate) admin: String,
     pub(crate) reader: String,
@@ -91,7 +90,7 @@ impl Place {
             .unwrap();
         let secret = SecretName::new("API_KEY".to_owned()).unwrap();
         let value = SecretString::from(CANARIES[1]);
-        store.set_secret(repo, &secret, &value).await.unwrap();
+        store.set_secret(repo, &secret, &value, None).await.unwrap();
         let text = "params: {lr: {type: number, default: 0.1}}\n\
                     stages: {a: {image: \"alpine:3\", run: \"true\", secrets: [API_KEY]}}\n";
         let dag = trainyard_dagfile::parse("dags/train.yaml", text)
@@ -136,8 +135,12 @@ impl Place {
         let blobs = Blobs::open(&folder.path().join("artifacts")).await.unwrap();
         let rules = UrlRules {
             allow_file_urls: true,
+            ..UrlRules::default()
         };
-        let git = Git::new(Mirrors::new(folder.path().join("mirrors")).with_rules(rules));
+        // Nothing is fetched here, so no child is ever asked.
+        let no_worker = Worker::new("/bin/false".into(), Vec::new());
+        let mirrors = Mirrors::new(folder.path().join("mirrors")).with_rules(rules);
+        let git = Git::new(mirrors, no_worker);
         let strangers = Strangers::default();
         let settings = WebSettings {
             version: "0".to_owned(),
@@ -153,11 +156,10 @@ impl Place {
             figures: Render::new(String::new),
             figures_are_public: false,
         };
-        let router = router(WebState::new(store.clone(), blobs, git, settings));
+        let router = router(WebState::new(store, blobs, git, settings));
         let raw = PgPool::connect(&url).await.unwrap();
         Self {
             router,
-            store,
             raw,
             admin: admin.expose_secret().to_owned(),
             reader: reader.expose_secret().to_owned(),

@@ -1,0 +1,32 @@
+//! The readers of what a pusher or a stage's program wrote, for the fuzz targets: each takes any bytes, and
+//! drops what it makes of them.
+
+use std::collections::BTreeMap;
+
+use trainyard_core::stage::RelativePath;
+
+use crate::docker;
+
+/// The largest output that [`output`] keeps, in bytes.
+const LARGEST_OUTPUT: u64 = 1 << 20;
+
+/// Reads a Dockerfile.
+pub fn dockerfile(bytes: &[u8]) {
+    drop(docker::dockerfile::read(bytes, &BTreeMap::new()));
+}
+
+/// Reads a `.dockerignore`, and holds a path against it.
+pub fn dockerignore(text: &str, path: &str) {
+    if let Ok(rules) = docker::dockerignore::DockerIgnore::parse(text) {
+        let _ = rules.ignores(path);
+    }
+}
+
+/// Takes the archive apart in which Docker sends an output.
+pub fn output(archive: &[u8]) {
+    let (Ok(output), Ok(folder)) = (RelativePath::new("model"), tempfile::tempdir()) else {
+        return;
+    };
+    let to = folder.path().join("kept");
+    drop(docker::collect::keep(archive, &output, &to, LARGEST_OUTPUT));
+}
