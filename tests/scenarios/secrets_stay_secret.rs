@@ -14,7 +14,7 @@ const SECRET: &str = "canary-4f9a-do-not-show";
 const HOOK: &str = "canary-hook-51c7-do-not-show";
 
 #[test]
-fn a_secret_is_used_masked_and_never_stored_in_the_clear() {
+fn class_23_a_secret_is_used_masked_and_never_stored_in_the_clear() {
     let place = Place::new();
     let cluster = Cluster::start(&place);
     let remote = Remote::new(&place, "model");

@@ -4,7 +4,9 @@
 //! format by changing, repeating and nesting them (`mutate`), which is what finds costs out of proportion. An input that
 //! breaks a bound is written to `found/TARGET/`, and a test tries all that are there from then on.
 //!
-//!     cargo run --release -p trainyard-fuzz -- --seconds 60 [TARGET...]
+//! ```text
+//! cargo run --release -p trainyard-fuzz -- --seconds 60 [TARGET...]
+//! ```
 //!
 //! A target is a function on bytes, a line in [`targets::ALL`], and some samples.
 

@@ -377,6 +377,35 @@ mod tests {
         assert!(fault(&"1,".repeat(200)).0.contains("128"));
     }
 
+    /// Each of these took some other scheduler down, or kept it busy for ever.
+    #[test]
+    fn class_20_expressions_that_were_attacks_elsewhere_are_refused() {
+        let many_fields = "* ".repeat(60);
+        let many_values = "1,".repeat(60);
+        for text in [
+            "0 0 30 2 *",
+            "0 0 31 2,4,6,9,11 *",
+            "*/0 * * * *",
+            "0-59/0 * * * *",
+            "*/99999999999999999999 * * * *",
+            "-1 * * * *",
+            "99999999999 * * * *",
+            "59-0 * * * *",
+            "TZ=",
+            "TZ=UTC",
+            "CRON_TZ=../../etc/passwd 0 0 * * *",
+            "${jndi:ldap://x} 0 0 * *",
+            "@every 1ns",
+            "@",
+            "",
+            "\0 0 0 * *",
+            &many_fields,
+            &many_values,
+        ] {
+            assert!(Cron::parse(text).is_err(), "{text:?} is taken");
+        }
+    }
+
     #[test]
     fn nicknames_are_their_expressions() {
         next(

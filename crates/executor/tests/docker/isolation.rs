@@ -23,7 +23,7 @@ async fn a_program_has_no_capabilities_and_can_gain_no_privileges() {
 }
 
 #[tokio::test]
-async fn a_program_sees_neither_the_engine_nor_the_host() {
+async fn class_16_a_program_sees_neither_the_engine_nor_the_host() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "ls /var/run/docker.sock /run/docker.sock 2>/dev/null || echo none\n\
