@@ -5,6 +5,7 @@
 //! folder against a second daemon, [`PrivateCluster`] is Postgres where none is given, [`endpoint`]
 //! is how the command line finds a running daemon, [`doctor`] says what stands in the way of a start.
 
+mod admin_token;
 pub mod config;
 pub mod crypto;
 pub mod data_dir;
@@ -14,8 +15,10 @@ pub mod endpoint;
 pub mod exec;
 mod executor;
 pub mod known_folders;
+mod loops;
 pub mod postgres;
 mod private_file;
+mod remotes;
 pub mod secret_key;
 mod serve;
 pub mod shutdown;
@@ -24,6 +27,7 @@ pub mod telemetry;
 pub use config::{Config, ConfigError, DaemonArgs, DevArgs};
 pub use data_dir::DataDir;
 pub use postgres::PrivateCluster;
-pub use serve::{GIT_WORKER, ServeError, daemon, dev};
+pub use remotes::GIT_WORKER;
+pub use serve::{ServeError, daemon, dev};
 /// Git's process: what the hidden command [`GIT_WORKER`] does.
 pub use trainyard_forge::git::serve_one_request as git_worker;

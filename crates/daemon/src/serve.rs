@@ -5,42 +5,26 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use trainyard_core::id::DaemonId;
-use trainyard_core::name::RepoName;
-use trainyard_engine::layers::Layers;
-use trainyard_engine::space::{Look, Place, PlaceRole};
-use trainyard_engine::supervisor::Surroundings;
-use trainyard_engine::{Engine, EngineOptions, LoopEnded};
-use trainyard_executor::Limits;
-use trainyard_forge::{FetchLimits, Git, Mirrors, RemoteUrl, UrlRules, Worker};
-use trainyard_store::{
-    Blobs, ClaimCapacity, DaemonInfo, NewRepo, Retention, Scope, SecretKey, Store, StoreOptions,
-    TokenInfo,
-};
+use trainyard_engine::LoopEnded;
+use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions};
 use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
 
+use crate::admin_token::admin_token;
 use crate::config::{Config, ConfigError, DaemonArgs, Database, DevArgs};
 use crate::data_dir::{DataDir, DataDirError, Said};
-use crate::endpoint;
 use crate::known_folders::KnownFolders;
+use crate::loops::{engine, register};
 use crate::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
+use crate::remotes::{follow, git, url_rules};
 use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
-use crate::{crypto, descriptors, executor, shutdown, telemetry};
-
-/// The name of the token that every start leaves for the command line.
-const ADMIN_TOKEN: &str = "admin";
-
-/// The hidden command of this program that is git's process.
-pub const GIT_WORKER: &str = "git-worker";
+use crate::{crypto, descriptors, endpoint, shutdown, telemetry};
 
 /// How long requests that are under way may take once the daemon is asked to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -261,32 +245,6 @@ async fn on_database(
     }
 }
 
-/// Which addresses may be followed.
-fn url_rules(config: &Config) -> UrlRules {
-    UrlRules {
-        allow_file_urls: config.allow_file_urls,
-        allow_loopback: config.git.loopback,
-        allow_private: config.git.private_addresses,
-        hosts: config.git.hosts.0.clone(),
-        allow_open_passwords: config.git.open_passwords,
-    }
-}
-
-/// The mirrors, and git's processes.
-fn git(config: &Config, data: &DataDir, rules: &UrlRules) -> Result<Git, ServeError> {
-    let limits = FetchLimits {
-        time: config.git.fetch_time.0,
-        bytes: usize::try_from(config.git.fetch_size.0).unwrap_or(usize::MAX),
-        slowest: config.git.slowest.0,
-        ..FetchLimits::default()
-    };
-    let mirrors = Mirrors::new(data.folder("mirrors")?)
-        .with_rules(rules.clone())
-        .with_limits(limits);
-    let worker = Worker::this_program(GIT_WORKER).with_memory(config.git.memory.0);
-    Ok(Git::new(mirrors, worker))
-}
-
 /// Where commands on this machine reach an address that the daemon listens on.
 fn from_this_machine(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -297,118 +255,7 @@ fn from_this_machine(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// This daemon among those on the database.
-struct Registered {
-    id: DaemonId,
-    host: String,
-    leased_at: Instant,
-}
-
-async fn register(
-    config: &Config,
-    data: &DataDir,
-    store: &Store,
-) -> Result<Registered, ServeError> {
-    // Whoever holds the lock of a data folder is the only daemon on it: the ones before it are gone, and
-    // what they held can be taken over at once.
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    let host = format!("{}:{}", host.to_string_lossy(), data.path().display());
-    let info = DaemonInfo {
-        host: host.clone(),
-        pid: std::process::id(),
-        version: version().to_owned(),
-        alone_on_host: true,
-    };
-    // Counted from before it is asked for: the lease may have begun any time since.
-    let leased_at = Instant::now();
-    let id = store.register_daemon(&info, config.lease.0).await?;
-    Ok(Registered {
-        id,
-        host,
-        leased_at,
-    })
-}
-
-/// Everything that makes things happen.
-async fn engine(
-    config: &Config,
-    data: &DataDir,
-    store: &Store,
-    blobs: &Blobs,
-    git: &Git,
-    daemon: &Registered,
-) -> Result<Engine, ServeError> {
-    let instance = store.instance().await?;
-    let executor = executor::configured(config, instance, data.folder("processes")?).await?;
-    let engine_id = executor.engine_id().await?;
-    let root = executor::local_root(&executor, config.docker.host.as_deref()).await?;
-    let layers = match &root {
-        Some(root) => {
-            let look = Look::default();
-            Layers::on_disk(config.limits.layer.0, root.clone(), config.floor(), look)
-        }
-        None => Layers::new(config.limits.layer.0),
-    };
-    let ceilings = executor::ceilings(config, &executor).await?;
-    let stage = &config.stage;
-    let most = &ceilings.limits;
-    let options = EngineOptions {
-        instance,
-        daemon: daemon.id,
-        surroundings: Surroundings {
-            executor,
-            limits: Limits {
-                // Nobody asked for the defaults: a smaller machine has less.
-                cpus: stage
-                    .cpus
-                    .map(|cpus| most.cpus.map_or(cpus, |most| cpus.min(most))),
-                memory: Some(
-                    most.memory
-                        .map_or(stage.memory.0, |most| most.min(stage.memory.0)),
-                ),
-                shm: stage.shm.map(|size| size.0),
-                pids: Some(stage.pids),
-            },
-            ceilings,
-            grace: stage.grace.0,
-            output_limit: config.limits.artifact.0,
-            layers,
-            // Of the data folder's only daemon.
-            scratch: blobs.incoming_of(&daemon.host).await?,
-        },
-        capacity: ClaimCapacity {
-            slots_total: config.parallelism,
-            pools_total: config.pools.0.clone(),
-        },
-        lease: config.lease.0,
-        leased_at: daemon.leased_at,
-        engine_id,
-        sources: data.folder("sources")?,
-        retention: retention(config),
-        artifacts_of_a_run: config.limits.artifacts_of_a_run.0,
-        places: places(config, data, root),
-        floor: config.floor(),
-    };
-    Ok(Engine::new(
-        store.clone(),
-        blobs.clone(),
-        git.clone(),
-        options,
-    ))
-}
-
-/// The folders whose disks are guarded.
-fn places(config: &Config, data: &DataDir, engine: Option<PathBuf>) -> Vec<Place> {
-    let place = |role, path| Place { role, path };
-    let own = [
-        place(PlaceRole::Data, data.path().to_owned()),
-        place(PlaceRole::Artifacts, config.artifacts_dir.clone()),
-    ];
-    let engine = engine.map(|root| place(PlaceRole::Engine, root));
-    own.into_iter().chain(engine).collect()
-}
-
-fn retention(config: &Config) -> Retention {
+pub(crate) fn retention(config: &Config) -> Retention {
     Retention {
         runs_for: config.retention.runs_for.0,
         runs_of_each_dag: config.retention.runs_of_each_dag,
@@ -420,7 +267,7 @@ fn retention(config: &Config) -> Retention {
 
 /// This program's version. It is read from where the compiler put it, not built into instructions: the fault
 /// programme makes another version by changing those bytes.
-fn version() -> &'static str {
+pub(crate) fn version() -> &'static str {
     std::hint::black_box(env!("CARGO_PKG_VERSION"))
 }
 
@@ -439,111 +286,6 @@ fn web_settings(config: &Config, public_url: &str, figures: Render) -> WebSettin
         figures,
         figures_are_public: config.metrics.public,
     }
-}
-
-/// The token for the command line: the one that an earlier start left, if it still is good. As long as this daemon
-/// lives, nobody revokes it.
-async fn admin_token(
-    store: &Store,
-    data: &DataDir,
-    daemon: DaemonId,
-) -> Result<SecretString, ServeError> {
-    if let Some(token) = endpoint::read_token(data)?
-        && let Some(info) = store.authenticate(&token).await?
-        && info.scope == Scope::Admin
-    {
-        store.keep_token(info.id, daemon).await?;
-        return Ok(token);
-    }
-    // Another daemon on this database may have its own, and a data folder that is gone had one.
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    let own = format!(
-        "{ADMIN_TOKEN}@{}:{}",
-        host.to_string_lossy(),
-        data.path().display()
-    );
-    let (info, token) = make_token(store, &own).await?;
-    store.keep_token(info.id, daemon).await?;
-    Ok(token)
-}
-
-async fn make_token(
-    store: &Store,
-    own: &str,
-) -> Result<(TokenInfo, SecretString), trainyard_store::Error> {
-    for name in [ADMIN_TOKEN, own] {
-        match store.create_token(name, Scope::Admin).await {
-            Err(trainyard_store::Error::Conflict { .. }) => {}
-            made => return made,
-        }
-    }
-    // Its text is lost, so nobody can use it any more.
-    store.revoke_token(own).await?;
-    store.create_token(own, Scope::Admin).await
-}
-
-/// Follows the repos that were named at the start, unless they are followed already.
-async fn follow(
-    store: &Store,
-    repos: &[String],
-    rules: &UrlRules,
-    poll_every: Duration,
-) -> Result<(), ServeError> {
-    if repos.is_empty() {
-        return Ok(());
-    }
-    let known: Vec<String> = store
-        .list_repos()
-        .await?
-        .into_iter()
-        .map(|repo| repo.url)
-        .collect();
-    for repo in repos {
-        let fault = |problem: String| ServeError::Repo {
-            repo: repo.clone(),
-            problem,
-        };
-        let text = match std::path::Path::new(repo).canonicalize() {
-            Ok(path) => path.display().to_string(),
-            Err(_) => repo.clone(),
-        };
-        let url = RemoteUrl::parse(&text, rules).map_err(|error| fault(error.to_string()))?;
-        if known.iter().any(|known| known == url.as_str()) {
-            continue;
-        }
-        let name =
-            RepoName::new(name_of(url.as_str())).map_err(|error| fault(error.to_string()))?;
-        let new = NewRepo {
-            name,
-            url: url.as_str().to_owned(),
-            followed_branch: None,
-            poll_every,
-            webhook_secret: None,
-            credentials: None,
-        };
-        store.add_repo(&new).await?;
-    }
-    Ok(())
-}
-
-/// The last part of a URL, as a name.
-fn name_of(url: &str) -> String {
-    let last = url
-        .trim_end_matches('/')
-        .rsplit('/')
-        .find(|part| *part != ".git")
-        .unwrap_or(url);
-    last.trim_end_matches(".git")
-        .to_ascii_lowercase()
-        .chars()
-        .map(|letter| {
-            if letter.is_ascii_alphanumeric() || "-_".contains(letter) {
-                letter
-            } else {
-                '-'
-            }
-        })
-        .collect()
 }
 
 /// How many connections there may be, of the descriptors that this process may have.

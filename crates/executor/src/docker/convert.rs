@@ -339,6 +339,7 @@ mod tests {
             host.shm_size = None;
             host.pids_limit = None;
             proptest::prop_assert_eq!(host, HostConfig {
+                readonly_paths: Some(READ_ONLY.map(str::to_owned).to_vec()),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 privileged: Some(false),

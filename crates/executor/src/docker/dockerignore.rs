@@ -292,7 +292,7 @@ mod tests {
         assert!(refused(&"?".repeat(50_000)).contains("50000 bytes in line 1"));
         assert!(refused(&"a\n".repeat(1_001)).contains("more than 1000 rules"));
         assert!(refused(&format!("{}\n", "ab".repeat(400)).repeat(30)).contains("16 KiB of rules"));
-        assert!(refused(&"#\n".repeat(100_000)).contains("64 KiB that are permitted"));
+        assert!(refused(&"#\n".repeat(100_000)).contains("64 KiB are permitted"));
         let path = "a/".repeat(500) + "b";
         for rule in [
             "*a".repeat(500),

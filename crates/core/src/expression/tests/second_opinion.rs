@@ -93,11 +93,22 @@ fn both_take_the_same_texts_and_numbers() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+/// A stack on which the other parser, which is compiled without optimisation here, recurses as deep as it needs to.
+const STACK: usize = 256 << 20;
 
-    #[test]
-    fn both_come_to_the_same_answer(seed in any::<u64>()) {
-        compare(&boolean(&mut Dice::new(seed), 3));
-    }
+#[test]
+fn both_come_to_the_same_answer() {
+    let compares = || {
+        let cases = ProptestConfig {
+            cases: 2_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        proptest!(cases, |(seed in any::<u64>())| compare(&boolean(&mut Dice::new(seed), 3)));
+    };
+    let thread = std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(compares)
+        .unwrap();
+    thread.join().unwrap();
 }
