@@ -152,17 +152,17 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             None => Box::pin(self.create(supplies, &mut pump)).await?,
         };
         let (handle, since, image) = match entry {
-            Entry::Ended(end) => return self.end(end, None, pump).await,
+            Entry::Ended(end) => return Box::pin(self.end(end, None, pump)).await,
             Entry::Started(handle, since) => (handle, since, None),
             Entry::Fresh(handle, image) => {
-                if let Err(end) = self.start(&handle).await {
-                    return self.end(end, Some(handle), pump).await;
+                if let Err(end) = Box::pin(self.start(&handle)).await {
+                    return Box::pin(self.end(end, Some(handle), pump)).await;
                 }
                 (handle, None, Some(image))
             }
         };
-        let end = self.watch(&handle, since, image, &mut pump).await?;
-        self.end(end, Some(handle), pump).await
+        let end = Box::pin(self.watch(&handle, since, image, &mut pump)).await?;
+        Box::pin(self.end(end, Some(handle), pump)).await
     }
 
     /// Finds the container that an earlier claim wrote down.

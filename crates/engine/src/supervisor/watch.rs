@@ -62,11 +62,11 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     ) -> Result<AttemptEnd, FencedOff> {
         let executor = &self.surroundings.executor;
         let gone = watch::Sender::new(false);
-        let end = async {
+        let end = Box::pin(async {
             let end = self.wait_for_end(handle, since).await?;
             gone.send_replace(true);
             Ok(end)
-        };
+        });
         let told = async {
             match &image {
                 // What was started now.
@@ -80,7 +80,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
         };
         let logs = pump.follow(executor, handle, self.ledger, gone.subscribe(), LOG_DRAIN);
-        let measured = async {
+        let logs = Box::pin(logs);
+        let measured = Box::pin(async {
             let mut gone = gone.subscribe();
             tokio::select! {
                 biased;
@@ -90,7 +91,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 _ = gone.wait_for(|gone| *gone) => {}
             }
             Ok(())
-        };
+        });
         // Who is fenced off stops at once, not when the program ends.
         let (end, (), logs, ()) = tokio::try_join!(end, told, logs, measured)?;
         if logs == LogEnd::CutShort

@@ -136,7 +136,8 @@ pub(super) async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, Bollard>>,
 ) -> Result<T, Trouble> {
-    match tokio::time::timeout(limit, call).await {
+    // On the heap: a call is large, and would be part of every future around it.
+    match tokio::time::timeout(limit, Box::pin(call)).await {
         Ok(result) => result.map_err(Trouble::from),
         Err(_) => Err(Trouble::Silent(format!(
             "no answer within {} s",
