@@ -57,6 +57,12 @@ pub enum PushRecorded {
     Stale,
 }
 
+/// The most runs that one push starts.
+const RUNS_OF_A_PUSH: usize = 500;
+
+/// The most stages that these have together: some seconds of one transaction.
+const STAGES_OF_A_PUSH: usize = 10_000;
+
 impl Store {
     /// Records that a branch moved: its DAG versions and the faults of its files; on the followed
     /// branch also the repo's DAGs and schedules; and a run for each DAG whose trigger matched, but
@@ -162,21 +168,24 @@ async fn record_push_in(
     }
     let mut runs = Vec::new();
     let mut progresses = Vec::new();
+    let mut started = Started::default();
     for name in seen.matches.iter().collect::<BTreeSet<_>>() {
         let Some((id, version, dag)) = versions.get(name) else {
             continue;
         };
-        let params = match param::resolve(&dag.declared().params, &BTreeMap::new()) {
+        let params = param::resolve(&dag.declared().params, &BTreeMap::new()).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            problems.join("; ")
+        });
+        let params = match params.and_then(|params| started.take(dag).map(|()| params)) {
             Ok(params) => params,
-            Err(problems) => {
-                let file = good
-                    .iter()
-                    .find(|(_, good)| good.name() == name)
-                    .map(|(file, _)| *file);
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                let message = format!("a push cannot start it: {}", problems.join("; "));
-                faults
-                    .extend(file.map(|file| (file.path.clone(), diagnostic(&file.path, &message))));
+            Err(why) => {
+                let file = good.iter().find(|(_, good)| good.name() == name);
+                let message = format!("a push cannot start it: {why}");
+                faults.extend(file.map(|(file, _)| {
+                    let path = &file.path;
+                    (path.clone(), diagnostic(path, &message))
+                }));
                 continue;
             }
         };
@@ -201,6 +210,28 @@ async fn record_push_in(
         },
         progresses,
     ))
+}
+
+/// What one push has started. All of it is one transaction, which has to stay short.
+#[derive(Debug, Default)]
+struct Started {
+    runs: usize,
+    stages: usize,
+}
+
+impl Started {
+    fn take(&mut self, dag: &Dag) -> Result<(), String> {
+        let stages = self.stages + dag.stages().len();
+        if self.runs == RUNS_OF_A_PUSH || stages > STAGES_OF_A_PUSH {
+            return Err(format!(
+                "one push starts at most {RUNS_OF_A_PUSH} runs with {STAGES_OF_A_PUSH} stages together; narrow the \
+                 `paths` or `branches` of push triggers, or start this DAG with `trainyard dag trigger`"
+            ));
+        }
+        self.runs += 1;
+        self.stages = stages;
+        Ok(())
+    }
 }
 
 fn cause(seen: &PushSeen, generation: i64) -> Cause {

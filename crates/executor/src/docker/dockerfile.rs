@@ -522,6 +522,10 @@ fn flags(instruction: &Instruction) -> Result<(Vec<&str>, &str), DockerfileFault
         if flag.contains(['"', '\'', '\\']) {
             return instruction.fault("quotes and backslashes in options are not supported");
         }
+        // Docker looks for the end of an option byte by byte: the second byte of `à` is a blank to it.
+        if !flag.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return instruction.fault("options may have ASCII letters, digits and signs only");
+        }
         flags.push(flag);
     }
     Ok((flags, rest))

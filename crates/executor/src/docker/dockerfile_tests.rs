@@ -83,6 +83,10 @@ fn class_17_a_dockerfile_that_reaches_beyond_its_repo_is_refused() {
         "from\t10be",
         "FROM alpine:3\nCOPY --from=10be /a /b",
         "FROM alpine:3\ncopy --chown=0 --from=10be a b",
+        // The second byte of `à` is a blank to Docker, and ends the option.
+        "FROM alpine:3\nCOPY --chown=0:à--from=10be /a /b",
+        "FROM alpine:3\nONBUILD COPY --chown=0:à--from=10be /a /b",
+        "FROM alpine:3\nADD --chown=0:\u{c5}--from=10be /a /b",
         "FROM alpine:3\nCOPY --from=1 /a /b",
         "FROM alpine:3\nCOPY --from=0 /a /b",
         "FROM alpine:3\nARG X=10be\nCOPY --from=$X /a /b",
