@@ -26,6 +26,9 @@ pub use trainyard_engine::local::Witness;
 /// How long a program has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The most processes and threads of a stage that does not say, as in a daemon.
+const PIDS: u32 = 4096;
+
 /// The largest output that is kept.
 const OUTPUT_LIMIT: u64 = 10 << 30;
 
@@ -178,7 +181,10 @@ impl Exec {
         let source = self.source(folder.path()).await?;
         let surroundings = Surroundings {
             executor: AnyExecutor::Docker(docker),
-            limits: Limits::default(),
+            limits: Limits {
+                pids: Some(PIDS),
+                ..Limits::default()
+            },
             ceilings: Ceilings::default(),
             grace: GRACE,
             output_limit: OUTPUT_LIMIT,

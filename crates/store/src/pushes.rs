@@ -58,7 +58,7 @@ pub enum PushRecorded {
 }
 
 /// The most runs that one push starts.
-const RUNS_OF_A_PUSH: usize = 500;
+const RUNS_OF_A_PUSH: usize = 100;
 
 /// The most stages that these have together: some seconds of one transaction.
 const STAGES_OF_A_PUSH: usize = 10_000;

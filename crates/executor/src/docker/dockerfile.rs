@@ -163,6 +163,32 @@ impl Instruction {
     }
 }
 
+/// The words of a text: blanks within quotes, and behind a backslash, do not end one.
+fn quoted_words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut begun = None;
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if is_blank(c) && quote.is_none() && !escaped {
+            words.extend(begun.take().map(|from| &text[from..at]));
+            continue;
+        }
+        begun.get_or_insert(at);
+        if escaped {
+            escaped = false;
+        } else if c == '\\' && quote != Some('\'') {
+            escaped = true;
+        } else if quote == Some(c) {
+            quote = None;
+        } else if quote.is_none() && matches!(c, '"' | '\'') {
+            quote = Some(c);
+        }
+    }
+    words.extend(begun.map(|from| &text[from..]));
+    words
+}
+
 /// What separates words within an instruction.
 fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{b}' | '\u{c}' | '\r')
@@ -338,7 +364,8 @@ impl Reading<'_> {
             self.stages.push(name);
         }
         let (_, rest) = flags(instruction)?;
-        let words: Vec<&str> = rest.split_whitespace().collect();
+        let words = rest.split(is_blank).filter(|word| !word.is_empty());
+        let words: Vec<&str> = words.collect();
         let (image, name) = match words.as_slice() {
             [image] => (*image, None),
             [image, r#as, name] if r#as.eq_ignore_ascii_case("as") => (*image, Some(*name)),
@@ -372,7 +399,7 @@ impl Reading<'_> {
     }
 
     fn meta_arg(&mut self, instruction: &Instruction) -> Result<(), DockerfileFault> {
-        for word in instruction.rest.split_whitespace() {
+        for word in quoted_words(&instruction.rest) {
             let (name, default) = match word.split_once('=') {
                 None => (word, None),
                 Some((name, default)) => (name, Some(default)),
@@ -514,8 +541,8 @@ fn flags(instruction: &Instruction) -> Result<(Vec<&str>, &str), DockerfileFault
     let mut flags = Vec::new();
     let mut rest = instruction.rest.as_str();
     while rest.starts_with("--") {
-        let (flag, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        rest = after.trim_start();
+        let (flag, after) = rest.split_once(is_blank).unwrap_or((rest, ""));
+        rest = after.trim_start_matches(is_blank);
         if flag == "--" {
             break;
         }
@@ -527,6 +554,12 @@ fn flags(instruction: &Instruction) -> Result<(Vec<&str>, &str), DockerfileFault
             return instruction.fault("options may have ASCII letters, digits and signs only");
         }
         flags.push(flag);
+    }
+    // A second net, should Docker see an end of an option where none is seen here.
+    let begins_anew = |word: &str| word.starts_with("--") && word.len() > 2;
+    if !matches!(instruction.word.as_str(), "run") && rest.split(is_blank).any(begins_anew) {
+        return instruction
+            .fault("options come before all else; write a file's name as `./--NAME`");
     }
     Ok((flags, rest))
 }
@@ -554,8 +587,9 @@ fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault>
             .map(ToOwned::to_owned)
             .collect()
     };
-    let Some((_, sources)) = words.split_last() else {
-        return instruction.fault("expected ADD SOURCE… TARGET");
+    let sources = match words.split_last() {
+        Some((_, sources)) if !sources.is_empty() => sources,
+        _ => return instruction.fault("expected ADD SOURCE… TARGET"),
     };
     for source in sources {
         let undecided = || {

@@ -58,6 +58,10 @@ fn class_17_the_images_of_a_dockerfile_are_found_as_docker_finds_them() {
             &["alpine:3"],
         ),
         (
+            "ARG DESC=\"two words\" MORE='a  b' B=alpine:3\nFROM ${B}",
+            &["alpine:3"],
+        ),
+        (
             "FROM alpine:3\nRUN cat <<< x; echo $((1<<2))",
             &["alpine:3"],
         ),
@@ -87,6 +91,11 @@ fn class_17_a_dockerfile_that_reaches_beyond_its_repo_is_refused() {
         "FROM alpine:3\nCOPY --chown=0:à--from=10be /a /b",
         "FROM alpine:3\nONBUILD COPY --chown=0:à--from=10be /a /b",
         "FROM alpine:3\nADD --chown=0:\u{c5}--from=10be /a /b",
+        // A blank of Unicode ends no option for Docker.
+        "FROM alpine:3\nCOPY --chown=${X:+\u{2003}a} --from=10be /a /b",
+        "FROM alpine:3\nCOPY --chown=0\u{2003}--from=10be /a /b",
+        "FROM alpine:3\nCOPY a --from=10be /b",
+        "FROM alpine:3\nADD /b",
         "FROM alpine:3\nCOPY --from=1 /a /b",
         "FROM alpine:3\nCOPY --from=0 /a /b",
         "FROM alpine:3\nARG X=10be\nCOPY --from=$X /a /b",

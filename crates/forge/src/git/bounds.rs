@@ -6,7 +6,7 @@
 
 use std::io;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::job::Bounds;
 
@@ -26,16 +26,23 @@ impl Bounds {
             (Resource::RLIMIT_AS, self.memory.saturating_add(MAPPINGS)),
             (Resource::RLIMIT_FSIZE, self.file),
         ] {
-            setrlimit(resource, limit, limit)?;
+            bound(resource, limit, limit)?;
         }
         // At the first limit the signal says what it was.
-        setrlimit(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(5))?;
+        bound(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(5))?;
         // Every fetch leaves a pack, and all of them are opened.
-        if let Ok((_, most)) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE) {
+        if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
         // Not everywhere may be written; then the kernel chooses by itself.
         let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
         Ok(())
     }
+}
+
+/// Sets a limit, or leaves a lower one that this process was started under: it cannot be raised.
+fn bound(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let (_, most) = getrlimit(resource)?;
+    setrlimit(resource, soft.min(most), hard.min(most))?;
+    Ok(())
 }

@@ -89,9 +89,9 @@ async fn a_push_starts_a_run_of_the_dag_at_its_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_push_starts_a_bounded_number_of_runs_and_names_the_dags_left_out() {
     let place = Place::new().await;
-    let dags = (0..502).map(|number| file(&chain(&format!("d{number}"), 1)));
+    let dags = (0..102).map(|number| file(&chain(&format!("d{number}"), 1)));
     let seen = push(None, '1', dags.collect());
-    assert_eq!(recorded(&place, seen).await, (500, 2));
+    assert_eq!(recorded(&place, seen).await, (100, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

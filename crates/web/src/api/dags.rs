@@ -155,8 +155,10 @@ impl Asked {
                     .record_dag_version(repo, commit.as_str(), &path, &text, &dag)
                     .await?;
                 let branches = state.store().refs(repo).await?;
+                // A branch of this name that was recorded meanwhile is another commit's: it gives no secrets to this one.
                 let branch = branches
-                    .contains_key(reference)
+                    .get(reference)
+                    .is_some_and(|sha| sha == commit.as_str())
                     .then(|| reference.to_owned());
                 return Ok(Self {
                     version,

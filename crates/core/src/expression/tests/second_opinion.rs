@@ -68,6 +68,8 @@ fn compare(text: &str) {
     match (condition.holds(&facts()), theirs) {
         (Ok(ours), Ok(Value::Bool(theirs))) => assert_eq!(ours, theirs, "{text}"),
         (Err(_), Err(_)) => {}
+        // What is no number compares as false here, as the language says; they refuse to compare it.
+        (Ok(_), Err(error)) if format!("{error:?}").contains(r#"["double", "double"]"#) => {}
         (ours, theirs) => panic!("{text}: {ours:?}, and they say {theirs:?}"),
     }
 }
