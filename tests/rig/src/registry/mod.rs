@@ -104,6 +104,12 @@ impl Registry {
         format!("{}/{name}:{TAG}", self.address)
     }
 
+    /// The line of a daemon's configuration that lets it ask this registry, which is on this machine.
+    #[must_use]
+    pub fn permission(&self) -> String {
+        format!("docker.registries = [\"{}\"]\n", self.address)
+    }
+
     /// From now on requests for this part of an image go wrong.
     pub fn misbehave(&self, name: &str, part: Part, fault: Fault) {
         let mut state = self.shared.state();

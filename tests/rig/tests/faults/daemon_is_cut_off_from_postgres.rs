@@ -52,7 +52,11 @@ fn fleet(seed: u64, registry: &Registry) -> Fleet {
         daemons: 2,
         // Not all at once: there is always one to be started next.
         parallelism: 3,
-        more: format!("lease = \"{}s\"\n", LEASE.as_secs()),
+        more: format!(
+            "lease = \"{}s\"\n{}",
+            LEASE.as_secs(),
+            registry.permission()
+        ),
         ..FleetOptions::new(seed)
     };
     Fleet::start(&options, |witness| {

@@ -121,20 +121,10 @@ const SILENCES: [Case; 3] = [
     ),
 ];
 
-/// The registry's host with its port, which is one of this machine and has to be allowed.
-fn host_of(registry: &Registry) -> String {
-    let reference = registry.reference("any");
-    let (host, _) = reference.split_once('/').expect("a registry's host");
-    host.to_owned()
-}
-
 /// A fleet with a stage for each case, and another DAG beside it.
 fn fleet(seed: u64, registry: &Registry, cases: &[Case]) -> Fleet {
     let options = FleetOptions {
-        more: format!(
-            "docker.pull_idle = \"{IDLE}s\"\ndocker.registries = [{:?}]",
-            host_of(registry)
-        ),
+        more: format!("docker.pull_idle = \"{IDLE}s\"\n{}", registry.permission()),
         engine: EngineOptions {
             download_attempts: Some(1),
             ..EngineOptions::default()

@@ -37,7 +37,7 @@ pub(super) fn fleet(seed: u64) -> Fleet {
     let image = registry.publish("base", seed);
     let options = FleetOptions {
         parallelism: 8,
-        more: CONFIGURATION.to_owned(),
+        more: registry.permission() + CONFIGURATION,
         ..FleetOptions::new(seed)
     };
     let mut fleet = Fleet::start(&options, |witness| files(witness, &image));
