@@ -29,11 +29,11 @@ pub(super) fn client(host: &str) -> Result<Client, bollard::errors::Error> {
         None => Connector::Tcp(host.rsplit("://").next().unwrap_or(host).to_owned()),
     };
     // As with bollard's own clients, each request has a connection of its own: it ends with its answer.
-    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build(connector);
     let send = move |request: BollardRequest| {
-        let sent = client.request(request);
+        let sent = http.request(request);
         async move { sent.await.map_err(bollard::errors::Error::from) }
     };
     Client::connect_with_custom_transport(

@@ -124,8 +124,11 @@ impl Engine {
             }
         }
         let start = || {
-            let start = self.client.start_container(container, None);
-            within(LONG, start.at(Point::StartContainer))
+            let client = &self.client;
+            let start = client
+                .start_container(container, None)
+                .at(Point::StartContainer);
+            within(LONG, start)
         };
         let mut started = start().await;
         if let Err(trouble) = &started

@@ -329,8 +329,11 @@ impl Engine {
             .limit(1)
             .filters(&filters)
             .build();
-        let listed = self.client.list_containers(Some(options));
-        let listed = within(SHORT, listed.at(Point::ListContainers)).await;
+        let listed = self
+            .client
+            .list_containers(Some(options))
+            .at(Point::ListContainers);
+        let listed = within(SHORT, listed).await;
         let listed = listed.map_err(|trouble| trouble.into_error("list containers"))?;
         Ok(!listed.is_empty())
     }

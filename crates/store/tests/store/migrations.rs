@@ -91,6 +91,10 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_128_000_002,
         "update secret set branches = '{main,release/*}';",
     ),
+    (
+        20_261_128_000_020,
+        "update token set scope = 'read', kept_by = '00000000-0000-7000-8000-000000000001';",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
