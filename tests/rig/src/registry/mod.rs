@@ -104,10 +104,10 @@ impl Registry {
         format!("{}/{name}:{TAG}", self.address)
     }
 
-    /// The line of a daemon's configuration that lets it ask this registry, which is on this machine.
+    /// The line of a daemon's configuration that lets it ask this registry, which is on this machine, beside others.
     #[must_use]
     pub fn permission(&self) -> String {
-        format!("docker.registries = [\"{}\"]\n", self.address)
+        format!("docker.registries = [\"public\", \"{}\"]\n", self.address)
     }
 
     /// From now on requests for this part of an image go wrong.
