@@ -14,6 +14,7 @@
 //! | which ticks of a schedule are due              | waking up in time (`engine`)              |
 //! | does a gate hold                               | collecting the metrics (`engine`)         |
 
+pub mod address;
 pub mod admit;
 pub mod cause;
 pub mod cron;

@@ -5,14 +5,12 @@
 //! repository, and a tag or digest. Nothing else is ever sent to Docker on behalf of a DAG file or a
 //! Dockerfile.
 
-mod host;
 mod registries;
 
 use std::fmt;
 
 use thiserror::Error;
 
-pub use self::host::{is_public, numeric_address};
 pub use self::registries::{Registries, RegistryFault};
 
 /// The registry of references that name none.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use super::ImageReference;
-use super::host::{is_public, numeric_address};
+use crate::address::{AddressKind, numeric_address};
 
 /// The word for all registries of the public internet.
 const PUBLIC: &str = "public";
@@ -92,7 +92,8 @@ impl Registries {
         }
         let is_here = host == "localhost" || host.ends_with(".localhost");
         let address = numeric_address(host).map(IpAddr::from);
-        if is_here || address.is_some_and(|address| !is_public(address)) {
+        if is_here || address.is_some_and(|address| AddressKind::of(address) != AddressKind::Public)
+        {
             return Err(RegistryFault::Private(registry.to_owned()));
         }
         Ok(())
@@ -113,7 +114,9 @@ impl Registries {
         reference: &ImageReference,
         addresses: impl IntoIterator<Item = IpAddr>,
     ) -> Result<(), RegistryFault> {
-        let all_public = addresses.into_iter().all(is_public);
+        let all_public = addresses
+            .into_iter()
+            .all(|address| AddressKind::of(address) == AddressKind::Public);
         if all_public || !self.minds_addresses(reference) {
             return Ok(());
         }
