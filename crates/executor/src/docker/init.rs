@@ -117,17 +117,16 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
                 let message = format!("the volume {name} does not keep what is put into it");
                 return Err(Error::new(ErrorKind::Engine, message));
             }
-            // Somebody else was done, and removed the loader, or is about to: then its mounts are gone.
-            Err(trouble)
-                if tries < TRIES
-                    && ["No such container", "Could not find the file"]
-                        .iter()
-                        .any(|words| trouble.text().contains(words)) =>
-            {
-                debug!(trouble = trouble.text(), "the loader of the init is gone");
-            }
             Err(trouble) if trouble.text().contains("No such image") => {
                 return Err(image_gone(image));
+            }
+            // Somebody else was done and removed the loader, or is about to: the engine has a
+            // different answer for each of its parts that is gone already.
+            Err(trouble) if tries < TRIES && trouble.status().is_some() => {
+                debug!(
+                    trouble = trouble.text(),
+                    "the init's loader could not be used; trying again"
+                );
             }
             Err(trouble) => return Err(trouble.into_error("take the init of containers")),
         }
