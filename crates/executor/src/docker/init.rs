@@ -16,8 +16,9 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, ListVolumesOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptions, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder,
+    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -44,7 +45,7 @@ pub(super) const LATCH: &str = "/trainyard/run/latch";
 /// The file that is there until the container is started; see [`super::layout`].
 pub(super) const START: &str = "/trainyard/run/start";
 
-/// The label of the volumes.
+/// The label of the volumes, and of the containers that they are filled through.
 const LABEL: &str = "io.trainyard.init.volume";
 
 /// How often filling is tried: somebody else may be at it.
@@ -134,52 +135,54 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
     }
 }
 
-/// Fills the volume through a container; whether it holds the init now.
+/// Fills the volume through a container of its own; whether it holds the init now.
 async fn fill_by_loader(client: &Client, name: &str, image: &str) -> Result<bool, Trouble> {
-    let options = CreateContainerOptionsBuilder::default().name(name).build();
-    match within(
+    let made = within(
         LONG,
         client
-            .create_container(Some(options), loader(name, image))
+            .create_container(None::<CreateContainerOptions>, loader(name, image))
             .at(Point::CreateLoader),
     )
-    .await
-    {
-        Ok(_) => {}
-        // One of this name is there: left over, or somebody else's at work. It serves as well.
-        Err(trouble) if trouble.status() == Some(409) => {}
-        Err(trouble) => return Err(trouble),
+    .await?;
+    let held = fill_through(client, &made.id).await;
+    // What is left of it here, and after a crash, is removed by the housekeeping.
+    if let Err(trouble) = remove_loader(client, &made.id).await {
+        warn!(trouble = trouble.text(), "the loader of the init was left");
     }
-    let mut holds = content(client, name).await?.as_deref() == Some(PROGRAM);
-    if !holds {
-        let options = UploadToContainerOptionsBuilder::default()
-            .path(FOLDER)
-            .build();
-        let body = bollard::body_full(Bytes::from(archive()));
-        within(
-            LONG,
-            client
-                .upload_to_container(name, Some(options), body)
-                .at(Point::FillVolume),
-        )
-        .await?;
-        holds = content(client, name).await?.as_deref() == Some(PROGRAM);
+    held
+}
+
+async fn fill_through(client: &Client, loader: &str) -> Result<bool, Trouble> {
+    if content(client, loader).await?.as_deref() == Some(PROGRAM) {
+        return Ok(true);
     }
-    let options = RemoveContainerOptionsBuilder::default().force(true).build();
-    match within(
+    let options = UploadToContainerOptionsBuilder::default()
+        .path(FOLDER)
+        .build();
+    let body = bollard::body_full(Bytes::from(archive()));
+    within(
         LONG,
         client
-            .remove_container(name, Some(options))
+            .upload_to_container(loader, Some(options), body)
+            .at(Point::FillVolume),
+    )
+    .await?;
+    Ok(content(client, loader).await?.as_deref() == Some(PROGRAM))
+}
+
+async fn remove_loader(client: &Client, loader: &str) -> Result<(), Trouble> {
+    let options = RemoveContainerOptionsBuilder::default().force(true).build();
+    let removed = within(
+        LONG,
+        client
+            .remove_container(loader, Some(options))
             .at(Point::RemoveLoader),
     )
-    .await
-    {
-        Ok(()) => {}
-        Err(trouble) if matches!(trouble.status(), Some(404 | 409)) => {}
-        // The next daemon uses and removes it.
-        Err(trouble) => warn!(trouble = trouble.text(), "the loader of the init was left"),
+    .await;
+    match removed {
+        Err(trouble) if !matches!(trouble.status(), Some(404 | 409)) => Err(trouble),
+        _ => Ok(()),
     }
-    Ok(holds)
 }
 
 /// A container that is never started.
@@ -187,6 +190,7 @@ fn loader(name: &str, image: &str) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(image.to_owned()),
         entrypoint: Some(vec![PATH.to_owned()]),
+        labels: Some(HashMap::from([(LABEL.to_owned(), name.to_owned())])),
         host_config: Some(HostConfig {
             mounts: Some(vec![Mount {
                 typ: Some(MountType::VOLUME),
@@ -289,12 +293,42 @@ fn archive() -> Vec<u8> {
     archive.into_inner().unwrap_or_default()
 }
 
-/// Removes volumes but for `ours`, of other versions, from before a moment that no container uses.
+/// Removes what is from before a moment: loaders that were left, and, but for `ours`, volumes of other
+/// versions that no container uses.
 pub(super) async fn remove_old(
     client: &Client,
     ours: &str,
     before: Timestamp,
 ) -> Result<(), Error> {
+    remove_old_loaders(client, before)
+        .await
+        .map_err(|trouble| trouble.into_error("remove the loaders of the init"))?;
+    remove_old_volumes(client, ours, before).await
+}
+
+async fn remove_old_loaders(client: &Client, before: Timestamp) -> Result<(), Trouble> {
+    let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let listed = within(
+        LONG,
+        client
+            .list_containers(Some(options))
+            .at(Point::ListContainers),
+    )
+    .await?;
+    for left in listed {
+        let is_old = left.created.is_some_and(|made| made < before.timestamp());
+        if let (true, Some(id)) = (is_old, left.id) {
+            remove_loader(client, &id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn remove_old_volumes(client: &Client, ours: &str, before: Timestamp) -> Result<(), Error> {
     let filters = HashMap::from([
         ("label".to_owned(), vec![LABEL.to_owned()]),
         ("dangling".to_owned(), vec!["true".to_owned()]),

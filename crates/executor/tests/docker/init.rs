@@ -1,12 +1,12 @@
 //! The init: a container that is started twice runs its program once, and an end counts by its record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use bollard::models::VolumeCreateRequest;
+use bollard::models::{ContainerCreateBody, HostConfig, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, KillContainerOptionsBuilder, RemoveImageOptionsBuilder,
-    RemoveVolumeOptionsBuilder,
+    CreateContainerOptions, CreateImageOptionsBuilder, InspectContainerOptions,
+    KillContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 use futures_util::TryStreamExt;
 use trainyard_core::render::RenderedCommand;
@@ -16,7 +16,7 @@ use trainyard_executor::docker::Docker;
 use trainyard_executor::{Executor, Exit, Handle, Proof, Status};
 use uuid::Uuid;
 
-use crate::place::{Containers, client, script};
+use crate::place::{Containers, IMAGE, client, script};
 
 /// Waits for the end, reads the log, and says what is proved then: the order of a supervisor.
 pub(crate) async fn proof(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Proof {
@@ -190,25 +190,43 @@ async fn an_image_with_nothing_but_a_program_runs_under_any_user() {
 }
 
 #[tokio::test]
-async fn the_volume_of_another_version_is_removed_once_it_is_old() {
+async fn the_volume_of_another_version_and_the_loader_that_a_crash_left_go_once_they_are_old() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
+        let client = client();
+        let labels = HashMap::from([("io.trainyard.init.volume".to_owned(), String::new())]);
         let name = format!("trainyard-init-{}", Uuid::now_v7().simple());
         let volume = VolumeCreateRequest {
             name: Some(name.clone()),
-            labels: Some([("io.trainyard.init.volume".to_owned(), String::new())].into()),
+            labels: Some(labels.clone()),
             ..VolumeCreateRequest::default()
         };
-        let made = client().create_volume(volume).await.unwrap();
-        let made = made.created_at.unwrap();
+        client.create_volume(volume).await.unwrap();
+        let loader = ContainerCreateBody {
+            image: Some(IMAGE.to_owned()),
+            cmd: Some(vec!["true".to_owned()]),
+            labels: Some(labels),
+            host_config: Some(HostConfig {
+                binds: Some(vec![format!("{name}:/init")]),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let loader = client
+            .create_container(None::<CreateContainerOptions>, loader)
+            .await
+            .unwrap();
+        let inspect = || client.inspect_container(&loader.id, None::<InspectContainerOptions>);
+        let made = inspect().await.unwrap().created.unwrap();
         let nothing = BTreeSet::new();
-        let removed = executor.remove_unused_build_images(made, &nothing).await;
-        assert_eq!(removed, Ok(vec![]));
-        client().inspect_volume(&name).await.expect("too young");
-        let later = made + Duration::from_secs(1);
-        let removed = executor.remove_unused_build_images(later, &nothing).await;
-        assert_eq!(removed, Ok(vec![]));
-        client().inspect_volume(&name).await.expect_err("it is old");
+        let remove = |before| executor.remove_unused_build_images(before, &nothing);
+        let young = made - Duration::from_mins(1);
+        assert_eq!(remove(young).await, Ok(vec![]));
+        client.inspect_volume(&name).await.expect("too young");
+        inspect().await.expect("too young");
+        assert_eq!(remove(made + Duration::from_secs(1)).await, Ok(vec![]));
+        client.inspect_volume(&name).await.expect_err("it is old");
+        inspect().await.expect_err("it is old");
         kit
     })
     .await;
@@ -246,6 +264,29 @@ async fn the_volume_that_somebody_removed_is_filled_again_for_the_container_that
     })
     .await;
     remove().await.unwrap();
+}
+
+#[tokio::test]
+async fn daemons_that_fill_the_volume_of_an_engine_at_the_same_time_do_no_harm() {
+    let name = format!("trainyard-test-init-{}", Uuid::now_v7().simple());
+    let containers = Containers::with_init_volume(&name).await;
+    check(containers, |kit| async {
+        let mut daemons = Vec::new();
+        for _ in 0..8 {
+            daemons.push((kit.subject.make().await, kit.spec_of(script("true"))));
+        }
+        let made = daemons
+            .iter()
+            .map(|(executor, spec)| async { executor.create(spec).await });
+        let made = futures_util::future::join_all(made).await;
+        for ((executor, _), handle) in daemons.iter().zip(made) {
+            executor.remove(&handle.unwrap()).await.unwrap();
+        }
+        kit
+    })
+    .await;
+    let options = RemoveVolumeOptionsBuilder::default().build();
+    client().remove_volume(&name, Some(options)).await.unwrap();
 }
 
 /// An image with one static program in it: no shell by name, no /tmp, no /etc.
