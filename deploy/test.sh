@@ -12,11 +12,12 @@ read -r TRAINYARD_TEST_POSTGRES <&"${POSTGRES[0]}"
 export TRAINYARD_TEST_POSTGRES
 
 # How long the simulation looks for histories that break something.
-export TRAINYARD_SIMULATION_SECONDS=${TRAINYARD_SIMULATION_SECONDS:-120}
+export TRAINYARD_SIMULATION_SECONDS=${TRAINYARD_SIMULATION_SECONDS:-60}
 
 cargo test --workspace --doc --locked --quiet
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --locked --no-fail-fast "$@"
+    # Most of the time of most tests is a wait for something real: one more of them than there are cores.
+    cargo nextest run --workspace --locked --no-fail-fast --test-threads "$(($(nproc) + 1))" "$@"
 else
     cargo test --workspace --all-targets --locked --no-fail-fast "$@"
 fi
