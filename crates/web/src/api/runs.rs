@@ -94,7 +94,7 @@ pub(crate) async fn show(
     };
     let queue = state
         .store()
-        .queue(&detail, state.settings().slots, &state.settings().pools)
+        .queue(&detail, &state.settings().capacity)
         .await?;
     let held = state.store().quarantine_of(id).await?;
     let mut shown = convert::run_detail(detail, &queue);
