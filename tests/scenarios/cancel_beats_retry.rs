@@ -50,6 +50,40 @@ fn a_stage_that_waits_for_its_next_attempt_gets_none() {
 }
 
 #[test]
+fn a_repo_whose_runs_have_not_ended_says_how_to_cancel_them_and_goes_then() {
+    let place = Place::new();
+    let text = format!(
+        "concurrency: {{limit: 1}}\nstages: {{work: {{image: \"{IMAGE}\", run: exec sleep 3600}}}}\n"
+    );
+    let (daemon, first) = triggered(&place, &text);
+    for _ in 0..4 {
+        let _ = daemon.cli(&["dag", "trigger", "try"]).good();
+    }
+    let refused = daemon.cli(&["repo", "remove", "model"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("5 runs of this repo have not ended")
+            && refused
+                .stderr
+                .contains("`trainyard run cancel --repo model`"),
+        "{refused:?}"
+    );
+    let cancelled = daemon.cli(&["run", "cancel", "--repo", "model"]).good();
+    assert_eq!(cancelled.stdout, "cancelled 5 runs of model\n");
+    for run in daemon.runs(5, BOUND) {
+        let run = daemon.finished_run(run, BOUND);
+        assert_eq!(run["state"], "cancelled", "{run}");
+        // None that waited was started since the first made room.
+        assert_eq!(run["started_at"].is_null(), run["id"] != first, "{run}");
+    }
+    let again = daemon.cli(&["run", "cancel", "--repo", "model"]).good();
+    assert_eq!(again.stdout, "all runs of model have ended\n");
+    let _ = daemon.cli(&["repo", "remove", "model"]).good();
+}
+
+#[test]
 fn a_running_stage_is_stopped_and_clean_up_still_runs() {
     let (place, witness) = (Place::new(), Witness::new());
     let text = format!(

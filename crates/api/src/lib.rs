@@ -14,6 +14,7 @@
 //! | GET `/repos/{repo}` | | [`RepoDetail`] |
 //! | DELETE `/repos/{repo}` | | |
 //! | POST `/repos/{repo}/sync` | | [`Repo`], once it was synced |
+//! | POST `/repos/{repo}/cancel` | [`CancelRuns`] | [`RunsCancelled`]: up to 500 |
 //! | GET `/repos/{repo}/secrets` | | [`Listing`] of [`Secret`] |
 //! | PUT, DELETE `/repos/{repo}/secrets/{name}` | [`SecretValue`] | |
 //! | GET `/dags` | `repo` | [`Listing`] of [`Dag`] |
@@ -68,7 +69,8 @@ pub use dag::{
 pub use log::{LogLine, LogPage};
 pub use repo::{Branch, NewRepo, Repo, RepoAdded, RepoDetail, Secret, SecretValue};
 pub use run::{
-    Artifact, Attempt, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent, RunStarted, Stage,
+    Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,
+    RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,

@@ -7,10 +7,10 @@ use reqwest::Method;
 
 use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
-    Artifact, Client, ClientError, DaemonInfo, DaemonSummary, Dag, DagDetail, GcReport, GcRequest,
-    Listing, LogPage, Metric, NewRepo, NewToken, Paused, Quarantined, Repo, RepoAdded, RepoDetail,
-    Retry, Run, RunDetail, RunEvent, RunStarted, Secret, SecretValue, Tick, Token, TokenMade,
-    TokenScope, Trigger, Violation,
+    Artifact, CancelRuns, Client, ClientError, DaemonInfo, DaemonSummary, Dag, DagDetail, GcReport,
+    GcRequest, Listing, LogPage, Metric, NewRepo, NewToken, Paused, Quarantined, Repo, RepoAdded,
+    RepoDetail, Retry, Run, RunDetail, RunEvent, RunStarted, RunsCancelled, Secret, SecretValue,
+    Tick, Token, TokenMade, TokenScope, Trigger, Violation,
 };
 
 impl Client {
@@ -184,6 +184,24 @@ impl Client {
     pub async fn cancel(&self, id: i64) -> Result<Run, ClientError> {
         self.send(Method::POST, &format!("/runs/{id}/cancel"), &())
             .await
+    }
+
+    /// Asks for the newest runs of a repo that have not ended to be cancelled; asked again, also for their
+    /// clean-up.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cancel_runs(
+        &self,
+        repo: &str,
+        which: &CancelRuns,
+    ) -> Result<RunsCancelled, ClientError> {
+        self.send(
+            Method::POST,
+            &format!("/repos/{}/cancel", part(repo)),
+            which,
+        )
+        .await
     }
 
     /// Counts as lost what a run waits for though nobody tells of its end: stages that were asked to stop

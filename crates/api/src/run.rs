@@ -216,6 +216,27 @@ pub struct RunStarted {
     pub existed: bool,
 }
 
+/// A request to cancel the runs of a repo that have not ended, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRuns {
+    /// Only those of this DAG, by its name in the repo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dag: Option<String>,
+    /// Only those older than this run: to go on after an answer that has `more`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<i64>,
+}
+
+/// The runs that were asked to be cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct RunsCancelled {
+    /// Their numbers, the newest first.
+    pub runs: Vec<i64>,
+    /// Whether older ones are left: ask again, with the last number as `before`.
+    pub more: bool,
+}
+
 /// A request for an earlier run again. Without either, all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

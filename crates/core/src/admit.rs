@@ -1,19 +1,26 @@
 //! `admit`: shares capacity among the attempts of all runs that wait for it.
 //!
-//! Fair between runs: the next grant goes to the run that holds the least, then to whoever waited
-//! longest. An attempt whose pool is full does not block others that can go; nor does one that wants
+//! Fair between repos, and within a repo between its runs: the next grant goes to the repo that holds the
+//! fewest slots, there to the run that holds the fewest, then to the attempt that waited longest. A repo
+//! that starts a hundred runs at once so gets no more than another that starts one. Nothing that runs is
+//! stopped for it: a repo that held all slots keeps them until its stages end, unless the operator set a
+//! bound for each repo.
+//!
+//! An attempt whose pool is full does not block others that can go; nor does one that wants
 //! many slots of a pool at once keep them free by waiting, so it may wait as long as others keep
 //! coming that want fewer.
 
 use std::collections::BTreeMap;
 
 use crate::Timestamp;
-use crate::id::RunId;
+use crate::id::{RepoId, RunId};
 use crate::name::PoolName;
 
 /// An attempt that waits for capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
+    /// The repo of its run.
+    pub repo: RepoId,
     /// Its run.
     pub run: RunId,
     /// Since when it waits.
@@ -31,6 +38,10 @@ pub struct Capacity {
     pub pools: BTreeMap<PoolName, u32>,
     /// How many attempts each run holds already.
     pub held: BTreeMap<RunId, u32>,
+    /// How many attempts the runs of each repo hold already.
+    pub held_by_repo: BTreeMap<RepoId, u32>,
+    /// How many attempts of one repo may run at the same time; `None` is no bound.
+    pub stages_of_a_repo: Option<u32>,
 }
 
 /// Why an attempt does not get capacity now.
@@ -38,6 +49,8 @@ pub struct Capacity {
 pub enum Blocked {
     /// As many attempts as permitted are running.
     NoSlot,
+    /// As many attempts of its repo as permitted are running.
+    RepoFull,
     /// The pool has not enough free slots.
     PoolFull(PoolName),
     /// The pool is not configured on the daemon.
@@ -55,12 +68,30 @@ impl Capacity {
                 Some(_) => {}
             }
         }
-        (self.slots == 0).then_some(Blocked::NoSlot)
+        if self.slots == 0 {
+            return Some(Blocked::NoSlot);
+        }
+        self.is_full(waiting.repo).then_some(Blocked::RepoFull)
+    }
+
+    /// Whether a repo has as many attempts running as it may.
+    #[must_use]
+    pub fn is_full(&self, repo: RepoId) -> bool {
+        let held = self.held_by_repo.get(&repo).copied().unwrap_or(0);
+        self.stages_of_a_repo.is_some_and(|most| held >= most)
+    }
+
+    /// What the repo and the run of an attempt hold: who holds less goes first.
+    fn share(&self, waiting: &Waiting) -> (u32, u32) {
+        let repo = self.held_by_repo.get(&waiting.repo).copied();
+        let run = self.held.get(&waiting.run).copied();
+        (repo.unwrap_or(0), run.unwrap_or(0))
     }
 
     fn take(&mut self, waiting: &Waiting) {
         self.slots -= 1;
         *self.held.entry(waiting.run).or_default() += 1;
+        *self.held_by_repo.entry(waiting.repo).or_default() += 1;
         for (pool, wanted) in &waiting.pools {
             if let Some(free) = self.pools.get_mut(pool) {
                 *free -= wanted;
@@ -80,16 +111,7 @@ pub fn admit(waiting: &[Waiting], mut capacity: Capacity) -> Vec<usize> {
             .iter()
             .enumerate()
             .filter(|(_, place)| capacity.blocks(&waiting[**place]).is_none())
-            .min_by_key(|(at, place)| {
-                (
-                    capacity
-                        .held
-                        .get(&waiting[**place].run)
-                        .copied()
-                        .unwrap_or(0),
-                    *at,
-                )
-            })
+            .min_by_key(|(at, place)| (capacity.share(&waiting[**place]), *at))
             .map(|(at, _)| at);
         let Some(at) = next else { break };
         let place = open.remove(at);
@@ -101,10 +123,13 @@ pub fn admit(waiting: &[Waiting], mut capacity: Capacity) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn waiting(run: i64, second: i64, pool: Option<&str>) -> Waiting {
         Waiting {
+            repo: RepoId(Uuid::nil()),
             run: RunId(run),
             since: Timestamp::from_timestamp(second, 0).unwrap(),
             pools: pool
@@ -119,7 +144,14 @@ mod tests {
         Capacity {
             slots,
             pools,
-            held: BTreeMap::new(),
+            ..Capacity::default()
+        }
+    }
+
+    fn of_repo(repo: u128, waiting: Waiting) -> Waiting {
+        Waiting {
+            repo: RepoId(Uuid::from_u128(repo)),
+            ..waiting
         }
     }
 
@@ -134,6 +166,30 @@ mod tests {
         let mut queue: Vec<Waiting> = (0..10).map(|_| waiting(1, 0, None)).collect();
         queue.push(waiting(2, 9, None));
         assert_eq!(admit(&queue, capacity(2, 0)), [0, 10]);
+    }
+
+    #[test]
+    fn many_runs_of_one_repo_do_not_starve_the_only_run_of_another() {
+        let mut queue: Vec<Waiting> = (0..100)
+            .map(|run| of_repo(1, waiting(run, run, None)))
+            .collect();
+        queue.push(of_repo(2, waiting(100, 100, None)));
+        assert_eq!(admit(&queue, capacity(3, 0)), [0, 100, 1]);
+        let mut held = capacity(1, 0);
+        held.held_by_repo.insert(queue[0].repo, 3);
+        assert_eq!(admit(&queue, held), [100]);
+    }
+
+    #[test]
+    fn a_repo_gets_no_more_than_its_bound_though_slots_are_free() {
+        let queue: Vec<Waiting> = (0..5)
+            .map(|run| of_repo(1, waiting(run, run, None)))
+            .collect();
+        let mut bounded = capacity(5, 0);
+        bounded.stages_of_a_repo = Some(2);
+        assert_eq!(admit(&queue, bounded.clone()), [0, 1]);
+        bounded.held_by_repo.insert(queue[0].repo, 2);
+        assert_eq!(bounded.blocks(&queue[0]), Some(Blocked::RepoFull));
     }
 
     #[test]

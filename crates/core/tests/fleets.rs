@@ -11,7 +11,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::admit::{Capacity, Waiting, admit};
 use trainyard_core::dag::Dag;
 use trainyard_core::event::Event;
-use trainyard_core::id::RunId;
+use trainyard_core::id::{RepoId, RunId};
 use trainyard_core::outcome::Outcome;
 use trainyard_core::overlap::{Concurrency, Overlap, Verdict, judge};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, RunPhase};
@@ -20,6 +20,8 @@ use crate::generate::draft::{dag_of, noon};
 use crate::generate::{dags, gpu};
 use crate::world::{How, World, attempts_at_most, cases, held_by, hows, started};
 
+/// All are of one repo; how repos share is told in `admission`.
+const REPO: RepoId = RepoId(uuid::Uuid::nil());
 const SLOTS: usize = 3;
 const GPUS: u32 = 2;
 
@@ -228,6 +230,7 @@ impl Fleet {
             _ => self.now,
         };
         Waiting {
+            repo: REPO,
             run: world.run.facts.id,
             since,
             pools: self.dag.stage(attempt.stage).pools.clone(),
@@ -244,6 +247,7 @@ impl Fleet {
             slots: u32::try_from(SLOTS - slots).unwrap_or(0),
             pools: BTreeMap::from([(gpu(), GPUS - pools.get(&gpu()).copied().unwrap_or(0))]),
             held: held.collect(),
+            ..Capacity::default()
         }
     }
 

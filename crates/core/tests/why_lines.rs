@@ -31,6 +31,8 @@ fn scene(stages: Vec<Stage>) -> Scene {
             now: noon(),
             slots: 4,
             slots_used: 0,
+            repo_used: 0,
+            stages_of_a_repo: None,
             pools: BTreeMap::new(),
             ahead: Vec::new(),
             paused: Vec::new(),
@@ -219,6 +221,20 @@ fn an_attempt_waits_for_a_free_slot_or_for_a_daemon() {
     scene.says("train", "waits for a free slot: 4 of 4 in use");
     (scene.queue.slots, scene.queue.slots_used) = (0, 0);
     scene.says("train", "waits for a daemon: none is running");
+}
+
+#[test]
+fn an_attempt_waits_for_another_of_its_repo_where_there_is_a_bound() {
+    let mut scene = scene(vec![named("train")]).start();
+    (scene.queue.slots_used, scene.queue.repo_used) = (3, 2);
+    scene.says("train", "is about to be started");
+    scene.queue.stages_of_a_repo = Some(2);
+    scene.says(
+        "train",
+        "waits for another stage of its repo to end: 2 of at most 2 run (stages_of_a_repo)",
+    );
+    scene.queue.slots_used = 4;
+    scene.says("train", "waits for a free slot: 4 of 4 in use");
 }
 
 #[test]

@@ -96,10 +96,7 @@ pub(crate) async fn engine(
             // Of the data folder's only daemon.
             scratch: blobs.incoming_of(&daemon.host).await?,
         },
-        capacity: ClaimCapacity {
-            slots_total: config.parallelism,
-            pools_total: config.pools.0.clone(),
-        },
+        capacity: capacity(config),
         lease: config.lease.0,
         leased_at: daemon.leased_at,
         engine_id,
@@ -115,6 +112,15 @@ pub(crate) async fn engine(
         git.clone(),
         options,
     ))
+}
+
+/// What the stages of this daemon share.
+pub(crate) fn capacity(config: &Config) -> ClaimCapacity {
+    ClaimCapacity {
+        slots_total: config.parallelism,
+        pools_total: config.pools.0.clone(),
+        stages_of_a_repo: config.stages_of_a_repo,
+    }
 }
 
 /// The folders whose disks are guarded.

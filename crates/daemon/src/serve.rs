@@ -19,7 +19,7 @@ use crate::admin_token::admin_token;
 use crate::config::{Config, ConfigError, DaemonArgs, Database, DevArgs};
 use crate::data_dir::{DataDir, DataDirError, Said};
 use crate::known_folders::KnownFolders;
-use crate::loops::{engine, register};
+use crate::loops::{capacity, engine, register};
 use crate::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
 use crate::remotes::{follow, git, url_rules};
 use crate::secret_key::{self, KeyError};
@@ -275,9 +275,8 @@ fn web_settings(config: &Config, public_url: &str, figures: Render) -> WebSettin
     WebSettings {
         version: version().to_owned(),
         public_url: public_url.to_owned(),
-        slots: config.parallelism,
+        capacity: capacity(config),
         grace: config.stage.grace.0,
-        pools: config.pools.0.clone(),
         retention: retention(config),
         poll_every: config.poll_every.0,
         webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),

@@ -278,10 +278,11 @@ fn an_address_that_others_reach_needs_permission_because_there_is_no_tls() {
 
 #[test]
 fn all_that_does_not_fit_is_said_at_once() {
-    let text = "parallelism = 0\nlease = \"5s\"\npoll_every = \"1ms\"\n[log]\nlevel = \"a=b=c\"\n[stage]\ncpus = 0\nmemory = \"1B\"\n";
+    let text = "parallelism = 0\nstages_of_a_repo = 0\nlease = \"5s\"\npoll_every = \"1ms\"\n[log]\nlevel = \"a=b=c\"\n[stage]\ncpus = 0\nmemory = \"1B\"\n";
     let error = with_file(text, &[]).unwrap_err();
     for key in [
         "parallelism",
+        "stages_of_a_repo",
         "lease",
         "poll_every",
         "log.level",

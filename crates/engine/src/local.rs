@@ -13,12 +13,13 @@ use tokio::task::JoinSet;
 use trainyard_core::admit::{Capacity, Waiting, admit};
 use trainyard_core::dag::Dag;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
-use trainyard_core::id::{AttemptId, Fence, InstanceId, RunId};
+use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId, RunId};
 use trainyard_core::name::{OutputName, PoolName, StageName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunFacts};
 use trainyard_core::transition::{Step, step};
 use trainyard_executor::{Collected, CollectedKind, Handle, InputKind, InputSpec, SpecHash};
+use uuid::Uuid;
 
 use crate::assignment::{Assignment, Materials};
 use crate::clock;
@@ -28,6 +29,9 @@ use crate::supervisor::{Line, Surroundings, supervise};
 
 /// How many facts may wait to be taken in: a few for each attempt that runs.
 const FACTS_AT_MOST: usize = 256;
+
+/// What stands for the repo, of which a file by itself has none.
+const NO_REPO: RepoId = RepoId(Uuid::nil());
 
 /// What is told of a local run as it happens.
 pub trait Witness: Send + Sync {
@@ -154,6 +158,7 @@ impl Local {
                     pools.extend(needed.keys().map(|pool| (pool.clone(), u32::MAX)));
                     references.push(AttemptRef { stage, number });
                     waiting.push(Waiting {
+                        repo: NO_REPO,
                         run: self.run.facts.id,
                         since: *since,
                         pools: needed,
@@ -169,7 +174,7 @@ impl Local {
             Capacity {
                 slots,
                 pools,
-                held: BTreeMap::new(),
+                ..Capacity::default()
             },
         ) {
             self.start(references[place]);
@@ -181,7 +186,7 @@ impl Local {
         let assignment = Assignment {
             instance: self.options.instance,
             repo: None,
-            attempt: AttemptId(uuid::Uuid::now_v7()),
+            attempt: AttemptId(Uuid::now_v7()),
             fence: Fence(1),
             reference,
             dag: Arc::clone(&self.dag),

@@ -71,6 +71,7 @@ pub use quarantine::{Quarantined, Subject, Weight};
 pub use repos::{NewRepo, RepoCredentials, RepoToSync};
 pub use retention::{KeptImages, Pruned, Retention};
 pub use runs::advance::Advanced;
+pub use runs::cancel::{CancelFilter, CancelledRuns};
 pub use runs::due::NextWake;
 pub use runs::start::{NewRun, Recorded};
 pub use schedules::FireReport;

@@ -128,16 +128,18 @@ impl Store {
         let mut transaction = self.core.begin().await?;
         crate::dags::lock_repo(&mut transaction, repo).await?;
         let live = sqlx::query!(
-            r#"select count(*) as "count!" from run r join dag d on d.id = r.dag
-            where d.repo = $1 and r.phase <> 'finished'"#,
+            r#"select count(*) as "count!", (select name from repo where id = $1) as "name?"
+            from run r join dag d on d.id = r.dag where d.repo = $1 and r.phase <> 'finished'"#,
             repo.0
         )
         .fetch_one(&mut *transaction)
-        .await?
-        .count;
-        if live > 0 {
+        .await?;
+        if live.count > 0 {
             return Err(Error::conflict(format!(
-                "{live} runs of this repo have not ended; cancel them or wait, then remove it"
+                "{} runs of this repo have not ended; wait, or cancel them with \
+                 `trainyard run cancel --repo {}`, then remove it",
+                live.count,
+                live.name.unwrap_or_default()
             )));
         }
         // From the leaves up: runs pin versions and causes, which cascades alone would meet first.

@@ -1,11 +1,9 @@
 //! What every handler can reach.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trainyard_core::name::PoolName;
 use trainyard_forge::Git;
-use trainyard_store::{Blobs, Retention, Store};
+use trainyard_store::{Blobs, ClaimCapacity, Retention, Store};
 
 use crate::body::BodyBudget;
 use crate::figures::{Counted, Render};
@@ -35,12 +33,10 @@ pub struct WebSettings {
     pub version: String,
     /// The address that forges and people reach this daemon at: `http://host:port`.
     pub public_url: String,
-    /// How many attempts run at the same time.
-    pub slots: u32,
+    /// What the daemon's stages share.
+    pub capacity: ClaimCapacity,
     /// How long a program has between SIGTERM and SIGKILL.
     pub grace: std::time::Duration,
-    /// The slots of each pool.
-    pub pools: BTreeMap<PoolName, u32>,
     /// What garbage collection keeps.
     pub retention: Retention,
     /// The time between two looks at a repo that sets none.

@@ -39,6 +39,10 @@ impl fmt::Display for Wait {
             Self::Slot { used, slots } => {
                 write!(f, "waits for a free slot: {used} of {slots} in use")
             }
+            Self::Repo { used, most } => write!(
+                f,
+                "waits for another stage of its repo to end: {used} of at most {most} run (stages_of_a_repo)"
+            ),
             Self::Pool {
                 pool,
                 wanted,

@@ -7,14 +7,19 @@ mod line;
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use crate::Timestamp;
 use crate::admit::{Blocked, Capacity, Waiting};
 use crate::dag::Dag;
-use crate::id::RunId;
+use crate::id::{RepoId, RunId};
 use crate::name::{PoolName, StageName};
 use crate::outcome::{Outcome, Reason};
 use crate::run::{AttemptRef, AttemptState, Run, RunPhase, StageState};
 use crate::stage::StageIndex;
+
+/// The repo of the run that is asked about: a [`Queue`] knows no other.
+const THE_REPO: RepoId = RepoId(Uuid::nil());
 
 /// What stands between a run and its turn, seen from outside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,10 @@ pub struct Queue {
     pub slots: u32,
     /// How many are.
     pub slots_used: u32,
+    /// How many are of the run's repo.
+    pub repo_used: u32,
+    /// How many of one repo may run at the same time; `None` is no bound.
+    pub stages_of_a_repo: Option<u32>,
     /// The pools that are configured.
     pub pools: BTreeMap<PoolName, PoolUse>,
     /// Where the run has not started: the runs of its DAG that count against the concurrency limit
@@ -97,6 +106,13 @@ pub enum Wait {
         used: u32,
         /// Of how many; 0 where no daemon is running.
         slots: u32,
+    },
+    /// As many stages of its repo run as may.
+    Repo {
+        /// How many do.
+        used: u32,
+        /// How many may.
+        most: u32,
     },
     /// A pool has not enough free slots.
     Pool {
@@ -301,6 +317,7 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
     let wait = match (&last.state, &last.stop) {
         (AttemptState::Queued { since }, _) => {
             let waiting = Waiting {
+                repo: THE_REPO,
                 run: run.facts.id,
                 since: *since,
                 pools: dag.stage(stage).pools.clone(),
@@ -353,12 +370,18 @@ fn capacity_wait(waiting: &Waiting, queue: &Queue) -> Wait {
             .map(|(name, pool)| (name.clone(), pool.slots.saturating_sub(pool.used())))
             .collect(),
         held: BTreeMap::new(),
+        held_by_repo: BTreeMap::from([(THE_REPO, queue.repo_used)]),
+        stages_of_a_repo: queue.stages_of_a_repo,
     };
     match free.blocks(waiting) {
         None => Wait::Turn,
         Some(Blocked::NoSlot) => Wait::Slot {
             used: queue.slots_used,
             slots: queue.slots,
+        },
+        Some(Blocked::RepoFull) => Wait::Repo {
+            used: queue.repo_used,
+            most: queue.stages_of_a_repo.unwrap_or_default(),
         },
         Some(Blocked::UnknownPool(pool)) => Wait::UnknownPool(pool),
         Some(Blocked::PoolFull(pool)) => {

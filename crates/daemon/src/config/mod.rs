@@ -87,6 +87,8 @@ pub struct Config {
     pub executor: ExecutorKind,
     /// Most attempts at the same time.
     pub parallelism: u32,
+    /// Most attempts of one repo at the same time, on all daemons; `None` is no bound.
+    pub stages_of_a_repo: Option<u32>,
     /// How often repos are looked at.
     pub poll_every: Span,
     /// Whether repos may be on this machine's disk.
@@ -333,6 +335,7 @@ impl Config {
             database_connections: settings.database_connections.unwrap_or(8),
             executor: settings.executor.unwrap_or(ExecutorKind::Docker),
             parallelism: settings.parallelism.unwrap_or_else(|| 2 * cpus()),
+            stages_of_a_repo: settings.stages_of_a_repo,
             poll_every: settings.poll_every.unwrap_or(Span::seconds(60)),
             allow_file_urls: settings.allow_file_urls.unwrap_or(is_dev),
             lease: settings.lease.unwrap_or(Span::seconds(15)),
@@ -436,6 +439,10 @@ impl Config {
         require(
             self.parallelism >= 1,
             "parallelism must be at least 1".to_owned(),
+        );
+        require(
+            self.stages_of_a_repo != Some(0),
+            "stages_of_a_repo must be at least 1; without it there is no bound".to_owned(),
         );
         require(
             self.poll_every >= SHORTEST_POLL,

@@ -116,6 +116,16 @@ pub struct Settings {
     )]
     pub parallelism: Option<u32>,
 
+    /// Most stages of one repo that run at the same time, on all daemons together. Default: as many as there
+    /// is room for
+    #[arg(
+        id = "stages_of_a_repo",
+        long = "stages-of-a-repo",
+        env = "TRAINYARD_STAGES_OF_A_REPO",
+        value_name = "COUNT"
+    )]
+    pub stages_of_a_repo: Option<u32>,
+
     /// How often repos are looked at without a webhook. Default: 1m
     #[arg(
         id = "poll_every",
@@ -211,6 +221,7 @@ impl Settings {
             secret_key_file: self.secret_key_file.or(below.secret_key_file),
             executor: self.executor.or(below.executor),
             parallelism: self.parallelism.or(below.parallelism),
+            stages_of_a_repo: self.stages_of_a_repo.or(below.stages_of_a_repo),
             poll_every: self.poll_every.or(below.poll_every),
             allow_file_urls: self.allow_file_urls.or(below.allow_file_urls),
             lease: self.lease.or(below.lease),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
-use trainyard_core::admit::{Capacity, Waiting, admit};
-use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
+use trainyard_core::admit::{Blocked, Capacity, Waiting, admit};
+use trainyard_core::id::{AttemptId, DaemonId, Fence, RepoId, RunId};
 use trainyard_core::name::PoolName;
 use trainyard_core::run::AttemptRef;
 use trainyard_failpoint::{Effect as _, Point};
@@ -25,8 +25,9 @@ use crate::store::{Core, Store};
 /// The advisory lock of admission: `trainyar` in ASCII.
 const ADMISSION: i64 = 0x7472_6169_6e79_6172;
 
-/// The most runs that one admission looks at of those whose attempts take the same of pools, the oldest
-/// first. More than there are slots, so only runs that would not get a turn anyway are out of sight.
+/// How many runs one admission looks at of those whose attempts take the same of pools, the oldest of each
+/// repo first. The repos share them evenly, so a repo hides nothing of another; but each has at least as many
+/// in sight as hold a slot or could get one, so only runs that would not get a turn anyway are out of sight.
 const RUNS_AT_MOST: i64 = 512;
 
 /// How many started runs' claims may wait for the claimer. It only has to start a task for each; who
@@ -40,6 +41,8 @@ pub struct ClaimCapacity {
     pub slots_total: u32,
     /// The slots of each pool, shared by all daemons.
     pub pools_total: BTreeMap<PoolName, u32>,
+    /// How many attempts of one repo all daemons together may hold at the same time; `None` is no bound.
+    pub stages_of_a_repo: Option<u32>,
 }
 
 /// A request for attempts.
@@ -145,7 +148,7 @@ pub(crate) async fn claim_in(
         may_fit,
         mut some_wait,
     } = look(connection, request).await?;
-    let (ids, waiting) = candidates(connection, &may_fit, free.slots).await?;
+    let (ids, waiting) = candidates(connection, &may_fit, &free).await?;
     let granted: Vec<Uuid> = admit(&waiting, free)
         .into_iter()
         .filter_map(|place| ids.get(place).copied())
@@ -215,22 +218,22 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
     let rows = sqlx::query!(
         r#"with recursive
         held as materialized (
-            select run, owner = $1 as own, pools from attempt where state in ('claimed', 'running')
+            select repo, run, owner = $1 as own, pools from attempt where state in ('claimed', 'running')
         ),
         alike as (
-            select '-9223372036854775808'::bigint as key, 0::bigint as run, null::timestamptz as queued_at,
-                null::jsonb as pools
+            select '-9223372036854775808'::bigint as key, null::uuid as repo, 0::bigint as run,
+                null::timestamptz as queued_at, null::jsonb as pools
             where (select count(*) from held where own) < $2
             union all
             select next.* from alike cross join lateral (
-                select coalesce(jsonb_hash_extended(a.pools, 0), 0) as key, a.run, a.queued_at, a.pools
+                select coalesce(jsonb_hash_extended(a.pools, 0), 0) as key, a.repo, a.run, a.queued_at, a.pools
                 from attempt a where a.state = 'queued' and coalesce(jsonb_hash_extended(a.pools, 0), 0) > alike.key
                 order by 1 limit 1
             ) next
         )
-        select null::bigint as key, null::timestamptz as queued_at, run as "run!", own, pools from held
+        select null::bigint as key, null::timestamptz as queued_at, repo as "repo!", run as "run!", own, pools from held
         union all
-        select key, queued_at, run, null, pools from alike where queued_at is not null"#,
+        select key, queued_at, repo, run, null, pools from alike where queued_at is not null"#,
         request.daemon.0,
         i64::from(request.capacity.slots_total)
     )
@@ -240,18 +243,27 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
         slots: request.capacity.slots_total,
         pools: request.capacity.pools_total.clone(),
         held: BTreeMap::new(),
+        held_by_repo: BTreeMap::new(),
+        stages_of_a_repo: request.capacity.stages_of_a_repo,
     };
     let mut alike = Vec::new();
     for row in rows {
-        let run = RunId(row.run);
+        let (repo, run) = (RepoId(row.repo), RunId(row.run));
         let taken = pools(row.pools);
         if let (Some(key), Some(since)) = (row.key, row.queued_at) {
-            alike.push((key, taken.map(|pools| Waiting { run, since, pools })));
+            let waiting = |pools| Waiting {
+                repo,
+                run,
+                since,
+                pools,
+            };
+            alike.push((key, taken.map(waiting)));
             continue;
         }
         // What it takes of pools is known to nobody any more; its slot counts.
         let pools = taken.unwrap_or_default();
         *free.held.entry(run).or_default() += 1;
+        *free.held_by_repo.entry(repo).or_default() += 1;
         if row.own == Some(true) {
             free.slots = free.slots.saturating_sub(1);
         }
@@ -261,8 +273,12 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
             }
         }
     }
-    // Those that cannot be read are looked at one by one, and held back.
-    let fits = |one: &Result<Waiting>| !matches!(one, Ok(one) if free.blocks(one).is_some());
+    // Those that cannot be read are looked at one by one, and held back. One that only its repo's bound
+    // blocks stands for others of other repos as well.
+    let fits = |one: &Result<Waiting>| match one {
+        Ok(one) => matches!(free.blocks(one), None | Some(Blocked::RepoFull)),
+        Err(_) => true,
+    };
     let may_fit: Vec<i64> = alike
         .iter()
         .filter(|(_, one)| fits(one))
@@ -280,17 +296,35 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
 async fn candidates(
     connection: &mut PgConnection,
     may_fit: &[i64],
-    slots: u32,
+    free: &Capacity,
 ) -> Result<(Vec<Uuid>, Vec<Waiting>)> {
     let (mut ids, mut waiting, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     if may_fit.is_empty() {
         return Ok((ids, waiting));
     }
-    // The recursion steps from run to run over the index, so a run with thousands of waiting
-    // attempts costs no more than one with a few.
+    let slots = i64::from(free.slots);
+    let holding = i64::try_from(free.held.len()).unwrap_or(i64::MAX);
+    let full = free.held_by_repo.keys().filter(|repo| free.is_full(**repo));
+    let full: Vec<Uuid> = full.map(|repo| repo.0).collect();
+    // The recursions step from repo to repo and from run to run over the index, so a run with thousands of
+    // waiting attempts costs no more than one with a few, and a repo with thousands of runs neither.
     let rows = sqlx::query!(
-        r#"select a.id, a.run, a.queued_at, a.pools
+        r#"select a.id, a.repo as "repo!", a.run, a.queued_at, a.pools
         from unnest($1::bigint[]) as alike (key)
+        cross join lateral (
+            with recursive waiting_repo as (
+                select '00000000-0000-0000-0000-000000000000'::uuid as repo
+                union all
+                select next.repo from waiting_repo w cross join lateral (
+                    select a.repo from attempt a
+                    where a.state = 'queued' and coalesce(jsonb_hash_extended(a.pools, 0), 0) = alike.key
+                        and a.repo > w.repo
+                    order by a.repo limit 1
+                ) next
+            )
+            select repo, greatest($2 / count(*) over (), $3) as runs from waiting_repo
+            where repo <> '00000000-0000-0000-0000-000000000000' and repo <> all($4)
+        ) of_repo
         cross join lateral (
             with recursive waiting_run as (
                 select 0::bigint as run
@@ -298,23 +332,26 @@ async fn candidates(
                 select next.run from waiting_run w cross join lateral (
                     select a.run from attempt a
                     where a.state = 'queued' and coalesce(jsonb_hash_extended(a.pools, 0), 0) = alike.key
-                        and a.run > w.run
+                        and a.repo = of_repo.repo and a.run > w.run
                     order by a.run limit 1
                 ) next
             )
             select run from waiting_run w where run > 0
                 and not exists (select from quarantine q where q.run = w.run and q.held_at is not null)
-            limit $2
+            limit of_repo.runs
         ) w
         cross join lateral (
-            select id, run, queued_at, stage, pools from attempt
-            where state = 'queued' and coalesce(jsonb_hash_extended(pools, 0), 0) = alike.key and run = w.run
-            order by queued_at, stage limit $3
+            select id, repo, run, queued_at, stage, pools from attempt
+            where state = 'queued' and coalesce(jsonb_hash_extended(pools, 0), 0) = alike.key
+                and repo = of_repo.repo and run = w.run
+            order by queued_at, stage limit $5
         ) a
         order by a.run, a.queued_at, a.stage"#,
         may_fit,
         RUNS_AT_MOST,
-        i64::from(slots)
+        holding.saturating_add(slots),
+        &full,
+        slots
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -324,6 +361,7 @@ async fn candidates(
             Ok(pools) => {
                 ids.push(row.id);
                 waiting.push(Waiting {
+                    repo: RepoId(row.repo),
                     run,
                     since: row.queued_at,
                     pools,

@@ -4,7 +4,7 @@
 //! know, let the core apply and plan, write the difference. Several runs can be advanced at once;
 //! their locks are taken in the order of their ids.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,7 +178,8 @@ impl Progress {
         if self.runs.values().any(Result::is_ok) {
             wakes.runs.wake();
         }
-        for dag in self.judge {
+        // Once each: of one whose runs were cancelled together all have ended at once.
+        for dag in self.judge.into_iter().collect::<BTreeSet<_>>() {
             // A failure here costs time, not correctness: waiting runs are looked at again.
             if let Err(error) = Box::pin(crate::runs::overlap::judge_dag(core, dag)).await {
                 tracing::warn!(%error, dag.id = %dag, "waiting runs could not be judged");

@@ -40,6 +40,7 @@ pub(crate) struct AttemptColumns {
 #[derive(Debug, Default)]
 pub(crate) struct QueuedColumns {
     pub(crate) id: Vec<Uuid>,
+    pub(crate) repo: Vec<Uuid>,
     pub(crate) run: Vec<i64>,
     pub(crate) stage: Vec<i32>,
     pub(crate) number: Vec<i32>,

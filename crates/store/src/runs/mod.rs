@@ -1,6 +1,7 @@
 //! Runs: starting, advancing, and finding those that are due.
 
 pub(crate) mod advance;
+pub(crate) mod cancel;
 pub(crate) mod change;
 pub(crate) mod columns;
 pub(crate) mod due;

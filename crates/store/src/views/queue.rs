@@ -8,7 +8,7 @@ use trainyard_core::name::{PoolName, StageName};
 use trainyard_core::why::{Holder, Paused, PoolUse, Queue};
 
 use crate::attempts::abandon::unattended;
-use crate::attempts::claim::pools;
+use crate::attempts::claim::{ClaimCapacity, pools};
 use crate::error::Result;
 use crate::store::Store;
 use crate::views::run::RunDetail;
@@ -17,25 +17,23 @@ use crate::views::run::RunDetail;
 const GONE_AFTER: Duration = Duration::from_secs(30);
 
 impl Store {
-    /// What other runs hold, as far as it can stand in the way of this one. `slots` and the sizes of
-    /// the pools are the configuration's.
+    /// What other runs hold, as far as it can stand in the way of this one. What there is of slots and
+    /// pools is the configuration's.
     ///
     /// # Errors
     /// Trouble with the database.
-    pub async fn queue(
-        &self,
-        detail: &RunDetail,
-        slots: u32,
-        sizes: &BTreeMap<PoolName, u32>,
-    ) -> Result<Queue> {
+    pub async fn queue(&self, detail: &RunDetail, capacity: &ClaimCapacity) -> Result<Queue> {
         let held = sqlx::query!(
-            "select a.run, a.pools, s.name from attempt a
-             join stage_run s on s.run = a.run and s.position = a.stage
-             where a.state in ('claimed', 'running') order by a.run, a.stage"
+            r#"select a.run, a.pools, s.name,
+                a.repo = (select d.repo from dag d where d.id = $1) as "is_of_the_repo!"
+             from attempt a join stage_run s on s.run = a.run and s.position = a.stage
+             where a.state in ('claimed', 'running') order by a.run, a.stage"#,
+            detail.summary.dag_id.0
         )
         .fetch_all(&self.core.reading)
         .await?;
-        let mut uses: BTreeMap<PoolName, PoolUse> = sizes
+        let mut uses: BTreeMap<PoolName, PoolUse> = capacity
+            .pools_total
             .iter()
             .map(|(name, slots)| {
                 (
@@ -48,6 +46,7 @@ impl Store {
             })
             .collect();
         let slots_used = u32::try_from(held.len()).unwrap_or(u32::MAX);
+        let of_the_repo = held.iter().filter(|row| row.is_of_the_repo).count();
         for row in held {
             // Another run's row that cannot be read is not what this one is asked about.
             let (Ok(stage), Ok(taken)) = (StageName::new(row.name), pools(row.pools)) else {
@@ -94,8 +93,10 @@ impl Store {
                 .map(|claim| (claim.reference, claim.since))
                 .collect(),
             paused: paused.collect(),
-            slots,
+            slots: capacity.slots_total,
             slots_used,
+            repo_used: u32::try_from(of_the_repo).unwrap_or(u32::MAX),
+            stages_of_a_repo: capacity.stages_of_a_repo,
             pools: uses,
             ahead,
         })

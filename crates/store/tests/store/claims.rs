@@ -190,6 +190,90 @@ async fn a_younger_run_is_claimed_though_many_older_ones_wait_for_a_pool_that_no
     );
 }
 
+/// How many of the claims are of runs of a DAG's name.
+fn of_dag(claims: &[Claim], name: &str) -> usize {
+    let of = |claim: &&Claim| claim.run.facts.dag.as_str() == name;
+    claims.iter().filter(of).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_15_a_repos_first_run_is_claimed_though_another_repo_has_hundreds_waiting() {
+    let place = Place::new().await;
+    many(&place, &wide("greedy", 1)).await;
+    // The greedy repo holds a slot already; what comes free is not its turn.
+    assert_eq!(place.claim(1).await.len(), 1);
+    let modest = add_repo(&place.store, "modest").await;
+    let run = place
+        .start(place.dag_of(modest, &wide("modest", 1)).await)
+        .await;
+    assert_eq!(stages(&place.claim(2).await), BTreeSet::from([(run, 0)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_15_two_repos_share_the_slots_however_many_runs_each_has() {
+    let place = Place::new().await;
+    many(&place, &wide("greedy", 3)).await;
+    let modest = add_repo(&place.store, "modest").await;
+    place
+        .start(place.dag_of(modest, &wide("modest", 20)).await)
+        .await;
+    let mut held = place.claim(8).await;
+    assert_eq!((of_dag(&held, "greedy"), of_dag(&held, "modest")), (4, 4));
+    // Each of the greedy repo's is of another run.
+    let runs: BTreeSet<_> = held.iter().map(|claim| claim.run.facts.id).collect();
+    assert_eq!(runs.len(), 5);
+    for name in ["greedy", "modest", "greedy", "greedy"] {
+        let at = held
+            .iter()
+            .position(|claim| claim.run.facts.dag.as_str() == name);
+        let ended = held.swap_remove(at.unwrap());
+        let end = finished(&ended, good());
+        let done = place.store.finish_attempt(end, Some(place.request(8)));
+        held.extend(done.await.unwrap().claims);
+        assert_eq!((of_dag(&held, "greedy"), of_dag(&held, "modest")), (4, 4));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_15_all_daemons_together_hold_no_more_of_a_repo_than_the_operator_permits() {
+    let place = Place::new().await;
+    let greedy = place.start(place.dag(&wide("greedy", 30)).await).await;
+    let other = register(&place.store, "there").await;
+    let bounded = |daemon| {
+        let mut request = request(daemon, 8);
+        request.capacity.stages_of_a_repo = Some(3);
+        request
+    };
+    assert_eq!(
+        place
+            .store
+            .claim(&bounded(place.daemon))
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+    let modest = add_repo(&place.store, "modest").await;
+    place
+        .start(place.dag_of(modest, &wide("modest", 2)).await)
+        .await;
+    let claims = place.store.claim(&bounded(other)).await.unwrap();
+    assert_eq!(
+        (of_dag(&claims, "greedy"), of_dag(&claims, "modest")),
+        (0, 2)
+    );
+    let detail = place.store.run_detail(greedy).await.unwrap();
+    let queue = place
+        .store
+        .queue(&detail, &bounded(other).capacity)
+        .await
+        .unwrap();
+    assert_eq!(
+        (queue.slots_used, queue.repo_used, queue.stages_of_a_repo),
+        (5, 3, Some(3))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_writer_is_fenced_off_everywhere() {
     let place = Place::new().await;

@@ -1,7 +1,5 @@
 //! A daemon that is not well claims nothing, on no way, and the others can tell why.
 
-use std::collections::BTreeMap;
-
 use trainyard_core::Timestamp;
 use trainyard_store::TroubleKind;
 
@@ -40,7 +38,7 @@ async fn what_waits_is_told_to_be_paused_only_where_no_daemon_could_start_it() {
     let other = register(&place.store, "there").await;
     let paused = async || {
         let detail = place.store.run_detail(run).await.unwrap();
-        let queue = place.store.queue(&detail, 4, &BTreeMap::new()).await;
+        let queue = place.store.queue(&detail, &place.request(4).capacity).await;
         let paused = queue.unwrap().paused;
         paused.into_iter().map(|p| p.what).collect::<Vec<_>>()
     };

@@ -181,15 +181,7 @@ impl Place {
         change(&mut options);
         let store = Store::connect(&options).await.unwrap();
         store.migrate().await.unwrap();
-        let new = NewRepo {
-            name: RepoName::new("shop").unwrap(),
-            url: "https://example.org/shop.git".into(),
-            followed_branch: None,
-            poll_every: Duration::from_secs(60),
-            webhook_secret: Some("hook-secret".into()),
-            credentials: None,
-        };
-        let repo = store.add_repo(&new).await.unwrap();
+        let repo = add_repo(&store, "shop").await;
         let daemon = register(&store, "here").await;
         let raw = PgPool::connect(&url).await.unwrap();
         Self {
@@ -209,9 +201,13 @@ impl Place {
     }
 
     pub(crate) async fn dag(&self, dag: &Dag) -> (DagId, DagVersionId) {
+        self.dag_of(self.repo, dag).await
+    }
+
+    pub(crate) async fn dag_of(&self, repo: RepoId, dag: &Dag) -> (DagId, DagVersionId) {
         let path = format!("dags/{}.yaml", dag.name());
         self.store
-            .record_dag_version(self.repo, COMMIT, &path, "stages: {}", dag)
+            .record_dag_version(repo, COMMIT, &path, "stages: {}", dag)
             .await
             .unwrap()
     }
@@ -266,9 +262,21 @@ pub(crate) fn request(daemon: DaemonId, slots: u32) -> ClaimRequest {
         engine: None,
         capacity: ClaimCapacity {
             slots_total: slots,
-            pools_total: Default::default(),
+            ..ClaimCapacity::default()
         },
     }
+}
+
+pub(crate) async fn add_repo(store: &Store, name: &str) -> RepoId {
+    let new = NewRepo {
+        name: RepoName::new(name).unwrap(),
+        url: format!("https://example.org/{name}.git"),
+        followed_branch: None,
+        poll_every: Duration::from_secs(60),
+        webhook_secret: Some("hook-secret".into()),
+        credentials: None,
+    };
+    store.add_repo(&new).await.unwrap()
 }
 
 pub(crate) async fn register(store: &Store, host: &str) -> DaemonId {

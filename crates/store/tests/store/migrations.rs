@@ -95,6 +95,12 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_128_000_020,
         "update token set scope = 'read', kept_by = '00000000-0000-7000-8000-000000000001';",
     ),
+    (
+        20_261_128_201_800,
+        "insert into stage_run (run, position, name, state) values (1, 2, 'of an earlier daemon', 'active');
+         insert into attempt (id, run, stage, number, state, queued_at)
+            values ('00000000-0000-7000-8000-00000000000a', 1, 2, 1, 'queued', now());",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +122,12 @@ async fn migrations_apply_one_by_one_over_a_database_in_use() {
         .migrate()
         .await
         .unwrap();
+    let repos = "select count(distinct repo) || ' of ' || count(repo) from attempt";
+    let repos: String = sqlx::query_scalar(repos).fetch_one(&pool).await.unwrap();
+    assert_eq!(
+        repos, "1 of 3",
+        "each attempt has its repo, whoever wrote it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -376,7 +376,12 @@ async fn a_removed_repo_leaves_nothing_but_not_while_it_runs() {
     )
     .await;
     let refused = place.store.remove_repo(place.repo).await.unwrap_err();
-    assert!(refused.to_string().contains("1 runs"), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.contains("1 runs"), "{refused}");
+    assert!(
+        refused.contains("`trainyard run cancel --repo shop`"),
+        "{refused}"
+    );
     let claim = place.claim_one().await;
     finish(&place.store, &claim, good()).await.unwrap();
     place.store.remove_repo(place.repo).await.unwrap();

@@ -6,9 +6,12 @@ use trainyard_core::cause::{Again, CauseKind};
 use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::Outcome;
+use trainyard_core::overlap::Overlap;
 use trainyard_core::retry::Retry;
 use trainyard_core::run::{CancelledBy, StageState};
-use trainyard_store::{ArtifactContent, ArtifactKind, Error, NewArtifact, Recorded, RunState};
+use trainyard_store::{
+    ArtifactContent, ArtifactKind, CancelFilter, Error, NewArtifact, Recorded, RunState,
+};
 
 use crate::kit::*;
 
@@ -290,6 +293,65 @@ async fn cancelling_withdraws_what_waits_and_asks_what_runs_to_stop() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_runs_of_a_repo_or_a_dag_are_cancelled_at_once_and_no_others() {
+    let place = Place::new().await;
+    let (waiting, queued) = (
+        place.dag(&wide("waiting", 2)).await,
+        place.dag(&limited("queued", Overlap::Queue)).await,
+    );
+    let held = place.start(waiting).await;
+    assert_eq!(place.claim(1).await.len(), 1);
+    for _ in 0..30 {
+        place.start(waiting).await;
+        place.start(queued).await;
+    }
+    let other = add_repo(&place.store, "other").await;
+    let others = place
+        .start(place.dag_of(other, &wide("waiting", 1)).await)
+        .await;
+    place
+        .sql(
+            "insert into quarantine (run, place, reason, failures, first_at, last_at, held_at)
+            values (2, 'planning', 'why', 1, now(), now(), now())",
+        )
+        .await;
+    let of = |dag, before, limit| CancelFilter {
+        repo: place.repo,
+        dag,
+        before,
+        limit,
+    };
+    let cancel =
+        async |filter: CancelFilter| place.store.cancel_runs(&filter, "ada").await.unwrap();
+
+    let first = cancel(of(Some(queued.0), None, 25)).await;
+    assert!(first.runs.len() == 25 && first.more, "{first:?}");
+    let second = cancel(of(Some(queued.0), first.runs.last().copied(), 25)).await;
+    assert!(second.runs.len() == 5 && !second.more, "{second:?}");
+    assert!(
+        first
+            .runs
+            .iter()
+            .chain(&second.runs)
+            .is_sorted_by(|a, b| a > b)
+    );
+    // The newest first: none was started since the oldest made room.
+    let started =
+        "select count(started_at) from run where dag = (select id from dag where name = 'queued')";
+    assert_eq!(place.count(started).await, 1);
+
+    assert_eq!(cancel(of(None, None, 500)).await.runs.len(), 31);
+    let left = "select string_agg(id || ' ' || (cancel_at is not null), ', ' order by id) from run
+        where phase <> 'finished'";
+    assert_eq!(
+        place.text(left).await,
+        format!("{held} true, {others} false")
+    );
+    let ends = "select string_agg(distinct outcome, ', ' order by outcome) from run";
+    assert_eq!(place.text(ends).await, "cancelled, errored");
 }
 
 #[tokio::test(flavor = "multi_thread")]

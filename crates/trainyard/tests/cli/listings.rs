@@ -12,7 +12,7 @@ const T: [&str; 4] = [
     "2026-11-23T18:00:00Z",
 ];
 
-fn run(id: i64, state: &str) -> Value {
+pub(crate) fn run(id: i64, state: &str) -> Value {
     json!({
         "id": id, "dag": "model/churn", "state": state, "reason": null, "cancelling": false,
         "cause": {"kind": "push", "summary": "push to main by ada", "actor": "ada"},

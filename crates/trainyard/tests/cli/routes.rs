@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 
-const CALLS: [(&[&str], &str); 35] = [
+const CALLS: [(&[&str], &str); 36] = [
     (&["repo", "add", "m", "https://x"], "POST /repos"),
     (&["repo", "list"], "GET /repos"),
     (&["repo", "show", "m"], "GET /repos/m"),
@@ -20,6 +20,7 @@ const CALLS: [(&[&str], &str); 35] = [
     (&["run", "logs", "7", "-f"], "GET /runs/7/events"),
     (&["run", "watch", "7"], "GET /runs/7/events"),
     (&["run", "cancel", "#7"], "POST /runs/7/cancel"),
+    (&["run", "cancel", "--repo", "m"], "POST /repos/m/cancel"),
     (&["run", "abandon", "7"], "POST /runs/7/abandon"),
     (&["run", "retry", "7", "--from", "a"], "POST /runs/7/retry"),
     (&["run", "why", "7"], "GET /runs/7"),
@@ -64,6 +65,47 @@ fn every_verb_asks_one_thing_and_a_refusal_of_it_is_exit_code_3() {
         );
         assert_eq!(daemon.asked().len(), place + 1, "{arguments:?} asked once");
     }
+}
+
+#[test]
+fn of_several_runs_each_is_cancelled_whatever_another_says() {
+    let daemon = Daemon::new(|_, what, _| match what {
+        "POST /runs/7/cancel" => (
+            409,
+            r#"{"code":"conflict","message":"run 7 has ended already: failed"}"#.to_owned(),
+        ),
+        _ => (200, crate::listings::run(8, "cancelled").to_string()),
+    });
+    let answer = daemon.call(&["run", "cancel", "7", "8"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(
+        answer.stdout.starts_with("run 8 of model/churn: cancelled"),
+        "{answer:?}"
+    );
+    assert_eq!(
+        answer.stderr,
+        "run 7 has ended already: failed\nerror: 1 of 2 runs were not cancelled\n"
+    );
+}
+
+#[test]
+fn the_runs_of_a_repo_are_cancelled_page_by_page_and_counted() {
+    let daemon = Daemon::new(|place, _, _| {
+        let page = [
+            r#"{"runs":[9,8],"more":true}"#,
+            r#"{"runs":[3],"more":false}"#,
+        ];
+        (200, page[place].to_owned())
+    });
+    let answer = daemon.call(&["run", "cancel", "--repo", "m", "--dag", "d"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(answer.stdout, "cancelled 3 runs of m/d\n");
+    let bodies: Vec<String> = daemon.asked().into_iter().map(|asked| asked.body).collect();
+    assert_eq!(bodies, [r#"{"dag":"d"}"#, r#"{"dag":"d","before":8}"#]);
+    let wrong = daemon.call(&["run", "cancel"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    let wrong = daemon.call(&["run", "cancel", "7", "--repo", "m"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
 }
 
 #[test]

@@ -55,6 +55,7 @@ pub(crate) fn router() -> (Router<WebState>, Document) {
         .routes(routes!(repos::list, repos::add))
         .routes(routes!(repos::show, repos::remove))
         .routes(routes!(repos::sync))
+        .routes(routes!(runs::cancel_all))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
         .routes(routes!(dags::list))

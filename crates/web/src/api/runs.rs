@@ -6,14 +6,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
-use trainyard_api::{ErrorBody, Listing, Metric, Retry, Run, RunDetail, RunEvent, RunStarted};
+use trainyard_api::{
+    CancelRuns, ErrorBody, Listing, Metric, Retry, Run, RunDetail, RunEvent, RunStarted,
+    RunsCancelled,
+};
 use trainyard_core::cause::{Again, Cause, CauseKind};
-use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
 use trainyard_core::name::StageName;
-use trainyard_core::run::CancelledBy;
 use trainyard_core::transition::TOLD_WITHIN;
-use trainyard_store::{Abandoned, GivingUp, MetricFilter, NewRun, RunFilter, RunState};
+use trainyard_store::{
+    Abandoned, CancelFilter, GivingUp, MetricFilter, NewRun, RunFilter, RunState,
+};
 use utoipa::IntoParams;
 
 use super::{convert, dags, quarantine};
@@ -24,6 +27,9 @@ use crate::state::WebState;
 
 /// The most runs or events in one answer.
 const ROWS_AT_MOST: u32 = 1_000;
+
+/// The most runs that one request cancels, for which it takes a second or two.
+const CANCELLED_AT_MOST: u32 = 500;
 
 /// How long a daemon that lives takes at most to renew its lease, once the database answers: twice the usual time.
 const RENEWED_WITHIN: Duration = Duration::from_secs(10);
@@ -94,7 +100,7 @@ pub(crate) async fn show(
     };
     let queue = state
         .store()
-        .queue(&detail, state.settings().slots, &state.settings().pools)
+        .queue(&detail, &state.settings().capacity)
         .await?;
     let held = state.store().quarantine_of(id).await?;
     let mut shown = convert::run_detail(detail, &queue);
@@ -118,25 +124,46 @@ pub(crate) async fn cancel(
     Path(run): Path<i64>,
 ) -> Result<Json<Run>, ApiError> {
     let id = RunId(run);
-    if state.store().end_quarantined(id, &caller).await? {
-        let summary = state.store().run_summary(id).await?;
-        return Ok(Json(convert::run(summary)));
-    }
-    let event = Event::CancelRequested {
-        by: CancelledBy::Actor(caller),
-    };
-    let advanced = state.store().advance(id, &[event]).await;
+    let cancelled = state.store().cancel_run(id, &caller).await;
     let summary = state.store().run_summary(id).await?;
-    let is_refused = match advanced {
-        Ok(advanced) => !advanced.refused.is_empty(),
+    let is_cancelled = match cancelled {
+        Ok(is_cancelled) => is_cancelled,
         // One that cannot be read and was given up has ended all the same.
-        Err(_) if summary.finished_at.is_some() => true,
+        Err(_) if summary.finished_at.is_some() => false,
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
-    if is_refused {
+    if !is_cancelled {
         return Err(has_ended(run, summary.state));
     }
     Ok(Json(convert::run(summary)))
+}
+
+/// Cancels the newest runs of a repo that have not ended; what is left is told by `more`.
+#[utoipa::path(
+    post, path = "/repos/{repo}/cancel", params(("repo" = String, Path)), request_body = CancelRuns,
+    responses((status = 200, body = RunsCancelled), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn cancel_all(
+    State(state): State<WebState>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(repo): Path<String>,
+    Object(asked): Object<CancelRuns>,
+) -> Result<Json<RunsCancelled>, ApiError> {
+    let store = state.store();
+    let filter = CancelFilter {
+        repo: store.resolve_repo(&repo).await?,
+        dag: match &asked.dag {
+            Some(dag) => Some(store.resolve_dag(&format!("{repo}/{dag}")).await?),
+            None => None,
+        },
+        before: asked.before.map(RunId),
+        limit: CANCELLED_AT_MOST,
+    };
+    let cancelled = store.cancel_runs(&filter, &caller).await?;
+    Ok(Json(RunsCancelled {
+        runs: cancelled.runs.into_iter().map(|run| run.0).collect(),
+        more: cancelled.more,
+    }))
 }
 
 fn nothing_given_up(run: i64, abandoned: &Abandoned) -> ApiError {

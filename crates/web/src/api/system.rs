@@ -24,7 +24,7 @@ pub(crate) async fn daemon(State(state): State<WebState>) -> Result<Json<DaemonI
         version: settings.version.clone(),
         instance: state.store().instance().await?.to_string(),
         url: settings.public_url.clone(),
-        slots: settings.slots,
+        slots: settings.capacity.slots_total,
     }))
 }
 

@@ -24,8 +24,8 @@ use trainyard_core::id::RunId;
 use trainyard_core::name::{RepoName, SecretName};
 use trainyard_forge::{Git, Mirrors, UrlRules, Worker};
 use trainyard_store::{
-    Blobs, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention, Scope, SecretKey,
-    Store, StoreOptions,
+    Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention, Scope,
+    SecretKey, Store, StoreOptions,
 };
 use trainyard_web::{
     BodyBudget, Connections, Render, Strangers, WebSettings, WebState, router, serve,
@@ -145,9 +145,11 @@ impl Place {
         let settings = WebSettings {
             version: "0".to_owned(),
             public_url: "http://127.0.0.1".to_owned(),
-            slots: 1,
+            capacity: ClaimCapacity {
+                slots_total: 1,
+                ..ClaimCapacity::default()
+            },
             grace: Duration::from_secs(1),
-            pools: Default::default(),
             retention: Retention::default(),
             poll_every: Duration::from_secs(60),
             webhook_at_most: LIMIT,

@@ -7,13 +7,14 @@ use std::time::Duration;
 use trainyard_core::admit::{Capacity, Waiting, admit};
 use trainyard_core::dag::Dag;
 use trainyard_core::event::Event;
-use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
+use trainyard_core::id::{AttemptId, DaemonId, Fence, RepoId, RunId};
 use trainyard_core::name::PoolName;
 use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::run::{AttemptRef, AttemptState, Run};
 use trainyard_core::stage::{RunOn, StageIndex};
 use trainyard_core::{Timestamp, transition::apply};
 use trainyard_executor::LogCursor;
+use uuid::Uuid;
 
 use super::{AttemptRow, SLOTS, Store};
 use crate::engine::short;
@@ -70,6 +71,7 @@ impl Store {
                 return None;
             };
             let waiting = Waiting {
+                repo: self.repo_of(row.run),
                 run: row.run,
                 since: *since,
                 pools: self.pools_of(row),
@@ -83,10 +85,11 @@ impl Store {
         let mut free = Capacity {
             slots: SLOTS.saturating_sub(self.held_by(daemon)),
             pools: self.pools.clone(),
-            held: BTreeMap::new(),
+            ..Capacity::default()
         };
         for row in self.held_rows() {
             *free.held.entry(row.run).or_default() += 1;
+            *free.held_by_repo.entry(self.repo_of(row.run)).or_default() += 1;
             if self.world.has(Mutation::ForgetsPools) {
                 continue;
             }
@@ -108,6 +111,12 @@ impl Store {
     fn held_by(&self, daemon: DaemonId) -> u32 {
         let own = |row: &&AttemptRow| row.owner == Some(daemon);
         u32::try_from(self.held_rows().filter(own).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Each DAG is of a repo of its own.
+    fn repo_of(&self, run: RunId) -> RepoId {
+        let place = self.runs.get(&run).map_or(0, |run| run.dag_place);
+        RepoId(Uuid::from_u128(place as u128))
     }
 
     fn pools_of(&self, row: &AttemptRow) -> BTreeMap<PoolName, u32> {

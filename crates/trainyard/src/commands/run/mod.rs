@@ -7,14 +7,15 @@ mod watch;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
-use trainyard_api::Retry;
+use trainyard_api::{CancelRuns, Client, ClientError, Listing, Retry, RunsCancelled};
 use trainyard_core::id::RunId;
 
 use crate::commands::dag::started_line;
 use crate::connection::Connection;
-use crate::failure::Done;
+use crate::failure::{Done, Failure};
 use crate::output::{self, OutputArgs};
 use crate::view::log::Look;
+use crate::view::plain;
 use crate::{clock, view};
 
 /// The states that runs can be listed by.
@@ -46,8 +47,7 @@ enum Verb {
     Show(One),
     Logs(logs::Logs),
     Watch(watch::Watch),
-    /// Stop one. Stages with `run_on: [always]` still run; asked once more, they are stopped, too
-    Cancel(One),
+    Cancel(Cancel),
     Abandon(Abandon),
     Retry(RetryArgs),
     /// Say in a line a stage what it waits for, or why it is as it is
@@ -82,6 +82,29 @@ struct List {
 struct One {
     /// The run's number
     run: RunId,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Stop runs. Stages with `run_on: [always]` still run; asked once more, they are stopped, too
+#[derive(Debug, Args)]
+struct Cancel {
+    /// The runs' numbers
+    #[arg(
+        value_name = "RUN",
+        required_unless_present = "repo",
+        conflicts_with = "repo"
+    )]
+    runs: Vec<RunId>,
+
+    /// All of this repo that have not ended
+    #[arg(long)]
+    repo: Option<String>,
+
+    /// Only those of this DAG of the repo
+    #[arg(long, requires = "repo")]
+    dag: Option<String>,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -149,10 +172,7 @@ impl Command {
             }
             Verb::Logs(logs) => logs.call(&client).await,
             Verb::Watch(watch) => watch.call(&client).await,
-            Verb::Cancel(One { run, output }) => {
-                let run = client.cancel(run.0).await?;
-                output.show(&run, || view::run::title(&run, clock::now()))
-            }
+            Verb::Cancel(cancel) => cancel.call(&client).await,
             Verb::Abandon(Abandon {
                 one: One { run, output },
             }) => {
@@ -175,6 +195,74 @@ impl Command {
             Verb::Events(events) => events.call(&client).await,
         }
     }
+}
+
+impl Cancel {
+    async fn call(self, client: &Client) -> Done {
+        match (self.repo, self.runs.as_slice()) {
+            (Some(repo), _) => cancel_all(client, &repo, self.dag, self.output).await,
+            (None, [run]) => {
+                let run = client.cancel(run.0).await?;
+                let title = || view::run::title(&run, clock::now());
+                self.output.show(&run, title)
+            }
+            (None, runs) => cancel_each(client, runs, self.output).await,
+        }
+    }
+}
+
+/// Cancels several runs. One that is refused, since it has ended, keeps no other from being cancelled.
+async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Done {
+    let (mut cancelled, mut refused) = (Vec::new(), 0);
+    for run in runs {
+        match client.cancel(run.0).await {
+            Ok(run) => cancelled.push(run),
+            Err(ClientError::Refused {
+                status: 404 | 409,
+                body,
+            }) => {
+                output::complain(&body.message);
+                refused += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let cancelled = Listing::whole(cancelled);
+    output.show(&cancelled, || {
+        let titles = cancelled.items.iter();
+        let titles = titles.map(|run| view::run::title(run, clock::now()));
+        titles.collect::<Vec<_>>().join("\n")
+    })?;
+    if refused > 0 {
+        let all = runs.len();
+        return Err(Failure::refused(format!(
+            "{refused} of {all} runs were not cancelled"
+        )));
+    }
+    Ok(())
+}
+
+/// Cancels all runs of a repo that have not ended.
+async fn cancel_all(client: &Client, repo: &str, dag: Option<String>, output: OutputArgs) -> Done {
+    let what = match &dag {
+        Some(dag) => format!("{repo}/{dag}"),
+        None => repo.to_owned(),
+    };
+    let mut which = CancelRuns { dag, before: None };
+    let mut cancelled = RunsCancelled::default();
+    loop {
+        let some = client.cancel_runs(repo, &which).await?;
+        which.before = some.runs.last().copied();
+        cancelled.runs.extend(some.runs);
+        if !some.more || which.before.is_none() {
+            break;
+        }
+    }
+    output.show(&cancelled, || match cancelled.runs.len() {
+        0 => format!("all runs of {} have ended", plain(&what)),
+        1 => format!("cancelled 1 run of {}", plain(&what)),
+        count => format!("cancelled {count} runs of {}", plain(&what)),
+    })
 }
 
 /// How logs look where they are printed now.
