@@ -10,6 +10,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use super::answers;
 use super::errors::{LONG, SHORT, Trouble, within};
+use super::fixes::{self, Unfixed};
 use super::init;
 use super::networks::Subnets;
 use crate::contract::{Error, ErrorKind};
@@ -100,6 +101,8 @@ pub struct EngineInfo {
     pub cpus: u64,
     /// Memory of its host, in bytes.
     pub memory: u64,
+    /// Its parts that are older than fixes of known faults.
+    pub unfixed: Vec<Unfixed>,
 }
 
 /// A client for the engine, with the version of the API agreed on.
@@ -158,6 +161,7 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
             .unwrap_or_default()
     };
     Ok(EngineInfo {
+        unfixed: fixes::lacking(&version),
         id: info.id.unwrap_or_default(),
         version: version.version.unwrap_or_default(),
         api_version: version.api_version.unwrap_or_default(),

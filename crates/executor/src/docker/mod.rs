@@ -25,6 +25,7 @@ mod departed;
 pub(crate) mod dockerfile;
 pub(crate) mod dockerignore;
 mod errors;
+mod fixes;
 mod gc;
 mod image;
 mod init;
@@ -50,6 +51,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
+pub use self::fixes::Unfixed;
 pub use self::gc::BuildImage;
 pub use self::networks::Subnets;
 
