@@ -52,7 +52,20 @@ pub(super) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{b}' | '\u{c}' | '\r')
 }
 
-pub(super) fn instructions(text: &[u8]) -> Result<Vec<Instruction>, DockerfileFault> {
+/// How comments are read that are indented and within an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IndentedComments {
+    /// As comments, which Docker 20.10 and newer do.
+    Comments,
+    /// As text of the instruction.
+    Text,
+}
+
+/// The instructions of a text; and why another reading of indented comments could find others, if so.
+pub(super) fn instructions(
+    text: &[u8],
+    indented: IndentedComments,
+) -> Result<(Vec<Instruction>, Option<DockerfileFault>), DockerfileFault> {
     let at = |line: usize, column: usize, message: &str| DockerfileFault {
         line,
         column,
@@ -68,11 +81,12 @@ pub(super) fn instructions(text: &[u8]) -> Result<Vec<Instruction>, DockerfileFa
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Vec::new();
+    let mut ambiguous = None;
     let mut lines = text.split('\n').enumerate();
     let mut in_head = true;
     while let Some((index, raw)) = lines.next() {
         let number = index + 1;
-        let raw = raw.strip_suffix('\r').unwrap_or(raw);
+        let raw = without_return(raw).map_err(|text| at(number, 1, text))?;
         let line = raw.trim_start();
         let column = raw.chars().count() - line.chars().count() + 1;
         if line.contains('\0') {
@@ -92,14 +106,14 @@ pub(super) fn instructions(text: &[u8]) -> Result<Vec<Instruction>, DockerfileFa
                 break;
             };
             let number = index + 1;
-            let raw = raw.strip_suffix('\r').unwrap_or(raw);
+            let raw = without_return(raw).map_err(|text| at(number, 1, text))?;
             if raw.contains('\0') {
                 return Err(at(number, 1, "the line has a NUL"));
             }
             if raw.starts_with('#') {
                 continue;
             }
-            if raw.trim_start().starts_with('#') {
+            if indented == IndentedComments::Comments && raw.trim_start().starts_with('#') {
                 after_indented_comment = true;
                 continue;
             }
@@ -111,7 +125,7 @@ pub(super) fn instructions(text: &[u8]) -> Result<Vec<Instruction>, DockerfileFa
                 let message = "this line begins like an instruction, and follows an indented comment within \
                                another: versions of Docker read that in different ways. Remove the comment, \
                                or its indentation";
-                return Err(at(number, 1, message));
+                ambiguous.get_or_insert_with(|| at(number, 1, message));
             }
             after_indented_comment = false;
             let (more, more_to_come) = continued(raw).map_err(|text| at(number, 1, text))?;
@@ -136,11 +150,22 @@ pub(super) fn instructions(text: &[u8]) -> Result<Vec<Instruction>, DockerfileFa
         }
         found.push(instruction);
     }
-    Ok(found)
+    Ok((found, ambiguous))
 }
 
 pub(super) fn is_instruction(word: &str) -> bool {
     INSTRUCTIONS.contains(&word.to_ascii_lowercase().as_str())
+}
+
+/// A line without the carriage return at its end.
+fn without_return(line: &str) -> Result<&str, &'static str> {
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.ends_with('\r') {
+        return Err(
+            "the line ends with two carriage returns: versions of Docker read that in different ways. Remove one",
+        );
+    }
+    Ok(line)
 }
 
 /// A line without the mark that the next one belongs to it, and whether it had one.
@@ -203,11 +228,35 @@ pub(super) fn flags(instruction: &Instruction) -> Result<(Vec<&str>, &str), Dock
     Ok((flags, rest))
 }
 
-/// Whether a word begins a here-document for builders that know these.
-pub(super) fn is_here_document(word: &str) -> bool {
-    let word = word.trim_start_matches(|c: char| c.is_ascii_digit());
-    word.strip_prefix("<<").is_some_and(|rest| {
-        let rest = rest.trim_start_matches(['-', '"', '\'']);
-        rest.starts_with(|c: char| c.is_alphabetic() || c == '_')
+/// Whether a builder that knows here-documents could find the beginning of one: `<<` at the beginning of a
+/// word that is not within quotes. The lines after it are no instructions to such a builder.
+pub(super) fn has_here_document(text: &str) -> bool {
+    let mut quote = None;
+    // Behind an escape or a substitution, which both may hold quotes, no quote counts as one.
+    let mut quotes_are_sure = true;
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        let in_quotes = quotes_are_sure && quote.is_some();
+        if before.is_whitespace() && !in_quotes && begins_here_document(&text[at..]) {
+            return true;
+        }
+        if quote != Some('\'') && (c == '\\' || (before == '$' && c == '{')) {
+            quotes_are_sure = false;
+        }
+        if quote == Some(c) {
+            quote = None;
+        } else if quote.is_none() && matches!(c, '"' | '\'') {
+            quote = Some(c);
+        }
+        before = c;
+    }
+    false
+}
+
+fn begins_here_document(text: &str) -> bool {
+    let text = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    text.strip_prefix("<<").is_some_and(|rest| {
+        let rest = rest.strip_prefix('-').unwrap_or(rest);
+        rest.starts_with(|c: char| !c.is_whitespace() && c != '<')
     })
 }

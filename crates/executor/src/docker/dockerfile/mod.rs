@@ -14,7 +14,7 @@ use std::fmt;
 use trainyard_core::image::ImageReference;
 
 use self::instruction::{
-    Instruction, flags, instructions, is_blank, is_here_document, is_instruction,
+    IndentedComments, Instruction, flags, has_here_document, instructions, is_blank, is_instruction,
 };
 use self::word::{expand, quoted_words};
 
@@ -67,6 +67,21 @@ pub(crate) struct Images {
     pub(super) mentioned: Vec<ImageReference>,
 }
 
+impl Images {
+    fn merge(&mut self, other: Self) {
+        fn add<T: PartialEq>(to: &mut Vec<T>, more: Vec<T>) {
+            for one in more {
+                if !to.contains(&one) {
+                    to.push(one);
+                }
+            }
+        }
+        add(&mut self.bases, other.bases);
+        add(&mut self.copied_from, other.copied_from);
+        add(&mut self.mentioned, other.mentioned);
+    }
+}
+
 /// An image that a stage of a build starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Base {
@@ -80,20 +95,16 @@ pub(crate) fn read(
     text: &[u8],
     args: &BTreeMap<String, String>,
 ) -> Result<Images, DockerfileFault> {
-    let instructions = instructions(text)?;
-    let mut reading = Reading {
-        args,
-        meta: BTreeMap::new(),
-        sizes: BTreeMap::new(),
-        expanded: 0,
-        stages: Vec::new(),
-        current: None,
-        images: Images::default(),
-    };
-    for instruction in &instructions {
-        reading.instruction(instruction)?;
+    let (found, ambiguous) = instructions(text, IndentedComments::Comments)?;
+    let mut images = Reading::new(args).all(&found)?;
+    if let Some(fault) = ambiguous {
+        // Whatever the other reading makes Docker do has to be right as well.
+        let other = instructions(text, IndentedComments::Text)
+            .and_then(|(found, _)| Reading::new(args).all(&found))
+            .map_err(|_| fault)?;
+        images.merge(other);
     }
-    Ok(reading.images)
+    Ok(images)
 }
 
 /// Reads what a base image runs in builds that start from it, one instruction in each; the images that it
@@ -105,23 +116,21 @@ pub(super) fn read_triggers(
     let none = BTreeMap::new();
     let mut copied_from = Vec::new();
     for trigger in triggers {
-        let instructions = instructions(trigger.as_bytes())?;
-        let mut reading = Reading {
-            args: &none,
-            meta: BTreeMap::new(),
-            sizes: BTreeMap::new(),
-            expanded: 0,
-            stages: base.stages.clone(),
-            current: Some(None),
-            images: Images::default(),
-        };
-        for instruction in &instructions {
+        let (found, ambiguous) = instructions(trigger.as_bytes(), IndentedComments::Comments)?;
+        if let Some(fault) = ambiguous {
+            return Err(fault);
+        }
+        for instruction in &found {
             if matches!(instruction.word.as_str(), "from" | "onbuild" | "maintainer") {
                 return instruction.fault("a trigger cannot be this instruction");
             }
-            reading.instruction(instruction)?;
         }
-        copied_from.append(&mut reading.images.copied_from);
+        let reading = Reading {
+            stages: base.stages.clone(),
+            current: Some(None),
+            ..Reading::new(&none)
+        };
+        copied_from.append(&mut reading.all(&found)?.copied_from);
     }
     Ok(copied_from)
 }
@@ -140,7 +149,26 @@ struct Reading<'a> {
     images: Images,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(args: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            args,
+            meta: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            expanded: 0,
+            stages: Vec::new(),
+            current: None,
+            images: Images::default(),
+        }
+    }
+
+    fn all(mut self, instructions: &[Instruction]) -> Result<Images, DockerfileFault> {
+        for instruction in instructions {
+            self.instruction(instruction)?;
+        }
+        Ok(self.images)
+    }
+
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), DockerfileFault> {
         let word = instruction.word.as_str();
         if self.current.is_none() && !matches!(word, "from" | "arg") {
@@ -256,9 +284,12 @@ impl Reading<'_> {
     /// What brings files into the image: the image that they come from, if it is none of the build's own.
     fn files(&self, instruction: &Instruction) -> Result<Option<ImageReference>, DockerfileFault> {
         let (flags, rest) = flags(instruction)?;
-        if instruction.rest.split_whitespace().any(is_here_document) {
-            return instruction
-                .fault("here-documents are not supported by Docker's classic builder");
+        if has_here_document(&instruction.rest) {
+            return instruction.fault(
+                "here-documents are not supported by Docker's classic builder: commit the text as a file and \
+                 COPY it, or write it with printf; put `<<` that begins none in quotes, before any backslash \
+                 and `${`",
+            );
         }
         match instruction.word.as_str() {
             "run" if !flags.is_empty() => instruction.fault(
@@ -364,16 +395,15 @@ fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault>
         _ => return instruction.fault("expected ADD SOURCE… TARGET"),
     };
     for source in sources {
-        let undecided = || {
+        let undecided = |instead: &str| {
             let shown: String = source.chars().take(80).collect();
             instruction.fault(format!(
-                "ADD `{}`: it cannot be told whether this is an address; use COPY, which only takes files of \
-                 the source tree",
+                "ADD `{}`: it cannot be told whether this is an address, which Docker would fetch. {instead}",
                 shown.escape_debug()
             ))
         };
         if source.contains('\\') {
-            return undecided();
+            return undecided("Write it without the backslash, or use COPY");
         }
         let plain = source.replace(['"', '\''], "").trim().to_ascii_lowercase();
         if plain.contains("://") || REMOTE.iter().any(|remote| plain.starts_with(remote)) {
@@ -385,7 +415,9 @@ fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault>
         if let Some((before, _)) = plain.split_once('$')
             && REMOTE.iter().any(|remote| remote.starts_with(before))
         {
-            return undecided();
+            return undecided(
+                "Write `./` before it, or use COPY: both take files of the source tree only",
+            );
         }
     }
     Ok(())

@@ -65,7 +65,26 @@ fn class_17_the_images_of_a_dockerfile_are_found_as_docker_finds_them() {
             &["alpine:3"],
         ),
         (
-            "FROM alpine:3\nRUN cat <<< x; echo $((1<<2))",
+            "FROM alpine:3\nRUN cat <<< x; echo $((1<<2)) $((1 << 2))",
+            &["alpine:3"],
+        ),
+        // `<<` in quotes begins no here-document for any builder.
+        (
+            "FROM alpine:3\nRUN sh -c \"cat <<EOF > $HOME/x\"\nRUN echo '${X} \\n <<EOF' && y\n\
+             RUN [\"sh\", \"-c\", \"cat <<EOF\"]",
+            &["alpine:3"],
+        ),
+        // Whether the comment ends the instruction or not, nothing is fetched.
+        (
+            "FROM alpine:3\nRUN x && \\\n    # why\n    env A=1 make && \\\n\t# why\n\tadd y /z",
+            &["alpine:3"],
+        ),
+        (
+            "FROM alpine:3\nRUN x \\\n # c\nCOPY --from=b/y:2 /p /q",
+            &["alpine:3", "b/y:2"],
+        ),
+        (
+            "FROM alpine:3\nARG S=a\nADD ./$S ./${T:-b} /dst",
             &["alpine:3"],
         ),
     ] {
