@@ -8,7 +8,7 @@ use trainyard_core::id::InstanceId;
 use trainyard_core::image::Registries;
 use trainyard_failpoint::{Effect as _, Point};
 
-use super::answers;
+use super::answers::{self, Bound, Exceeded};
 use super::errors::{LONG, SHORT, Trouble, within};
 use super::fixes::{self, Unfixed};
 use super::init;
@@ -140,10 +140,10 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
         .map_err(|trouble| unreachable(host, &trouble))
 }
 
-/// A client for answers whose length others decide.
-pub(super) fn answers(config: &DockerConfig) -> Result<Client, Error> {
+/// A client for answers whose length others decide, and whether one was too long.
+pub(super) fn bounded(config: &DockerConfig, bound: Bound) -> Result<(Client, Exceeded), Error> {
     let host = config.host();
-    answers::client(host).map_err(|error| unreachable(host, &Trouble::from(error)))
+    answers::client(host, bound).map_err(|error| unreachable(host, &Trouble::from(error)))
 }
 
 /// Asks the engine about itself.

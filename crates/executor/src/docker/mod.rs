@@ -111,7 +111,7 @@ impl Docker {
     /// `Unreachable`; `Engine` where it is too old or the address makes no sense.
     pub async fn connect(config: DockerConfig) -> Result<Self, Error> {
         let client = connect::client(&config).await?;
-        let answers = connect::answers(&config)?;
+        let (answers, _) = connect::bounded(&config, answers::DESCRIPTION)?;
         let init = InitVolume::named(&config.init_volume);
         let engine = Engine {
             client,
@@ -172,17 +172,15 @@ impl Executor for Docker {
         let engine = &self.engine;
         match &request.image {
             RenderedImage::Reference { image, pull } => {
-                let Engine { client, config, .. } = &**engine;
                 engine
                     .images
-                    .prepare(client, config, image, *pull, progress)
+                    .prepare(&engine.config, image, *pull, progress)
                     .await
             }
             RenderedImage::OfStage { image, pull } => {
-                let Engine { client, config, .. } = &**engine;
                 engine
                     .images
-                    .prepare_used(client, config, image, *pull, progress)
+                    .prepare_used(&engine.config, image, *pull, progress)
                     .await
             }
             RenderedImage::Build {

@@ -15,8 +15,9 @@ use trainyard_failpoint::{Effect as _, Point};
 
 pub(super) use self::pull::cause_of;
 
-use self::name::{Name, bounded, prepared};
+use self::name::{Name, bounded, prepared, too_large};
 use self::pull::{not_a_reference, pull};
+use super::answers::TOO_LONG;
 use super::connect::DockerConfig;
 use super::create::image_gone;
 use super::errors::{SHORT, within};
@@ -158,6 +159,7 @@ impl Images {
                 self.remember(reference, &image, &inspect);
                 Ok(Some(image))
             }
+            Err(trouble) if trouble.text().contains(TOO_LONG) => Err(too_large(reference)),
             Err(trouble) => match trouble.status() {
                 Some(404) => Ok(None),
                 Some(400) => Err(not_a_reference(reference)),
@@ -177,7 +179,6 @@ impl Images {
     /// Makes the image of an earlier stage ready, as that stage was recorded to have used it.
     pub(super) async fn prepare_used(
         &self,
-        client: &Client,
         config: &DockerConfig,
         recorded: &str,
         policy: PullPolicy,
@@ -188,7 +189,7 @@ impl Images {
         }
         match ImageReference::parse(recorded) {
             Ok(reference) => {
-                let prepared = self.prepare(client, config, &reference, policy, progress);
+                let prepared = self.prepare(config, &reference, policy, progress);
                 prepared.await
             }
             Err(_) => Err(image_gone(recorded)),
@@ -198,7 +199,6 @@ impl Images {
     /// Makes an image ready as the policy says.
     pub(super) async fn prepare(
         &self,
-        client: &Client,
         config: &DockerConfig,
         image: &ImageReference,
         policy: PullPolicy,
@@ -232,7 +232,7 @@ impl Images {
         }
         reachable(config, image).await?;
         progress(format!("pulling {shown}"));
-        pull(client, config, image, progress).await?;
+        pull(config, image, progress).await?;
         self.look(reference).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ImagePull,

@@ -76,6 +76,15 @@ pub(super) fn bounded(reference: &str, inspect: &ImageInspect) -> Result<(), Err
     Err(Error::new(ErrorKind::Start, message))
 }
 
+/// The description of an image is longer than it is read.
+pub(super) fn too_large(reference: &str) -> Error {
+    let message = format!(
+        "image `{reference}` cannot be used: its description is too long, and its labels, variables and command \
+         may take {CONFIGURED_AT_MOST} bytes"
+    );
+    Error::new(ErrorKind::Start, message)
+}
+
 pub(super) fn prepared(name: &Name, inspect: &ImageInspect) -> PreparedImage {
     let id = inspect.id.clone().unwrap_or_else(|| name.sent());
     let digests = inspect.repo_digests.as_deref().unwrap_or_default();

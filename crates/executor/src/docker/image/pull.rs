@@ -1,6 +1,5 @@
 //! Fetching an image by reference, and why it could not be fetched.
 
-use bollard::Docker as Client;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
@@ -8,16 +7,17 @@ use trainyard_core::image::ImageReference;
 use trainyard_failpoint::{Flow as _, Point};
 
 use crate::contract::{Error, ErrorKind};
-use crate::docker::connect::DockerConfig;
+use crate::docker::answers::PROGRESS;
+use crate::docker::connect::{self, DockerConfig};
 use crate::docker::errors::{Trouble, is_disk_full};
 
 pub(super) async fn pull(
-    client: &Client,
     config: &DockerConfig,
     image: &ImageReference,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<(), Error> {
     let reference = &image.to_string();
+    let (client, exceeded) = connect::bounded(config, PROGRESS)?;
     let options = CreateImageOptionsBuilder::default().from_image(&image.exact());
     let mut stream = std::pin::pin!(
         client
@@ -31,6 +31,16 @@ pub(super) async fn pull(
                 if let Some(line) = line(&info) {
                     progress(line);
                 }
+            }
+            // Not the engine's silence, which it looks like: a stranger must not have that counted.
+            Ok(Some(Err(_))) if exceeded.is_so() => {
+                return Err(Error::new(
+                    ErrorKind::ImagePull,
+                    format!(
+                        "image `{reference}` could not be fetched from its registry: it answered with a text that \
+                         is too long"
+                    ),
+                ));
             }
             Ok(Some(Err(error))) => return Err(not_pulled(reference, &Trouble::from(error))),
             Err(_) => {
