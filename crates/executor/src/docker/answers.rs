@@ -283,8 +283,8 @@ mod tests {
             exceeded: Exceeded::default(),
         };
         for _ in 0..1000 {
-            assert!(bounded.spend(10 * PROGRESS.per_second));
-            bounded.since -= Duration::from_secs(10);
+            assert!(bounded.spend(5 * PROGRESS.per_second));
+            bounded.since -= Duration::from_secs(5);
         }
         assert!(!bounded.spend(PROGRESS.burst + 1));
     }
