@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The long fault programme: inputs of strangers, simulated histories for some hours, then every fault on real
-# parts, then the table. Goes on where it was interrupted, as long as its folder is there and it is the same
-# build: another one's histories and trials begin anew, and the former's are moved aside, to FILE.before-BUILD.
-# Ends with 1 when anything was violated.
+# The long fault programme: inputs of strangers, the time that signatures take, simulated histories for some
+# hours, then every fault on real parts, then the table. Goes on where it was interrupted, as long as its folder
+# is there and it is the same build: another one's histories and trials begin anew, and the former's are moved
+# aside, to FILE.before-BUILD. Ends with 1 when anything was violated.
 #
 # usage: [HOURS=1] [SEED=7] [RIG_TRIALS_F2=3000] [RIG_FOLDER=…] chaos-long.sh [FAULT_FILTER...]
 #
@@ -42,6 +42,7 @@ mkdir -p "$RIG_FOLDER"
 cargo build --release --locked --package trainyard --features fail-points
 ended=0
 cargo run --locked --release --package trainyard-fuzz -- --seconds "${FUZZ_SECONDS:-600}" ${SEED:+--seed "$SEED"} || ended=1
+cargo test --release --locked --package trainyard-forge --test forge -- --ignored class_03 || ended=1
 cargo run --locked --release --package trainyard-simulation --bin simulate -- \
     --seconds $((${HOURS:-1} * 3600)) --seed "${SEED:-$(date +%s)00000}" \
     --journal "$RIG_FOLDER/histories" --keep-going || ended=1

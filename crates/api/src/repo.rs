@@ -34,7 +34,7 @@ pub struct Repo {
 }
 
 /// A repo to be followed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRepo {
     /// Its name here.
@@ -69,7 +69,7 @@ impl std::fmt::Debug for NewRepo {
 }
 
 /// A repo that was just added.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct RepoAdded {
     /// As listings show it.
     pub repo: Repo,
@@ -130,7 +130,7 @@ pub struct Secret {
 }
 
 /// A secret's value. Write-only.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretValue {
     /// The value.

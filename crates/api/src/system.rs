@@ -214,7 +214,7 @@ pub struct Token {
 }
 
 /// A token that was just made.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenMade {
     /// As listings show it.
     #[serde(flatten)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use trainyard_core::id::InstanceId;
-use trainyard_executor::docker::{DEFAULT_HOST, Docker, DockerConfig};
+use trainyard_executor::docker::{DEFAULT_HOST, Docker, DockerConfig, EngineInfo};
 use trainyard_executor::fake::Fake;
 use trainyard_executor::process::{Process, ProcessConfig};
-use trainyard_executor::{AnyExecutor, Ceilings, Error, Limits};
+use trainyard_executor::{AnyExecutor, Ceilings, Error, ErrorKind, Limits};
 
 use crate::config::{Config, ExecutorKind};
 
@@ -70,10 +70,28 @@ pub(crate) async fn local_root(
     Ok(root.is_dir().then_some(root))
 }
 
+/// Logs which fixes an engine lacks, or refuses it for them.
+fn check_fixes(engine: &EngineInfo, required: bool) -> Result<(), Error> {
+    if required && let Some(unfixed) = engine.unfixed.first() {
+        let message = format!(
+            "{unfixed}. docker.require_fixes = true refuses this engine: update Docker, or remove the key"
+        );
+        return Err(Error::new(ErrorKind::Engine, message));
+    }
+    for unfixed in &engine.unfixed {
+        if unfixed.from_distribution {
+            tracing::info!("{unfixed}");
+        } else {
+            tracing::warn!("{unfixed}: what runs in a container may get out of it; update Docker");
+        }
+    }
+    Ok(())
+}
+
 /// Makes the executor that the configuration names.
 ///
 /// # Errors
-/// The engine does not answer or is too old, or the data folder cannot be used.
+/// The engine does not answer, is too old or lacks required fixes, or the data folder cannot be used.
 pub(crate) async fn configured(
     config: &Config,
     instance: InstanceId,
@@ -91,7 +109,9 @@ pub(crate) async fn configured(
                 pull_idle: docker.pull_idle.0,
                 ..DockerConfig::new(instance)
             };
-            Ok(AnyExecutor::Docker(Docker::connect(config).await?))
+            let executor = Docker::connect(config).await?;
+            check_fixes(&executor.info().await?, docker.require_fixes)?;
+            Ok(AnyExecutor::Docker(executor))
         }
         ExecutorKind::Process => {
             tracing::warn!("stages run as processes of this host, without any isolation");
@@ -108,5 +128,80 @@ pub(crate) async fn configured(
             tracing::warn!("no stage runs: the executor is `fake`, for tests and measurements");
             Ok(AnyExecutor::Fake(Fake::new()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::DevArgs;
+
+    #[derive(Parser)]
+    struct Dev {
+        #[command(flatten)]
+        args: DevArgs,
+    }
+
+    /// What comes of a start on an engine that has this version of runc.
+    async fn start(runc: &str, arguments: &[&str]) -> Result<(), Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let version = format!(
+            r#"{{"Version":"28.2.2","ApiVersion":"1.41","Components":[{{"Name":"Engine","Version":"28.2.2"}},
+                {{"Name":"runc","Version":"{runc}","Details":{{"GitCommit":"v{runc}-0-g4bccb38"}}}}]}}"#
+        );
+        let engine = async {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let count = connection.read(&mut request).await.unwrap();
+                let request = String::from_utf8_lossy(&request[..count]);
+                let path = request.split(' ').nth(1).unwrap_or_default();
+                let body = if path.ends_with("/version") {
+                    &version
+                } else {
+                    "{}"
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+                     Connection: close\r\n\r\n{body}"
+                );
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let host = format!("unix://{}", socket.display());
+        let fixed = ["dev", "--docker-host", &host];
+        let args = Dev::try_parse_from(fixed.iter().chain(arguments))
+            .unwrap()
+            .args;
+        let config = Config::for_dev(&args).unwrap();
+        let started = configured(&config, InstanceId(Uuid::nil()), folder.path().to_owned());
+        tokio::select! {
+            started = started => started.map(drop),
+            () = engine => unreachable!("the engine answers for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn class_17_an_engine_without_fixes_is_refused_where_they_are_required() {
+        let required = ["--docker-require-fixes"];
+        let error = start("1.1.11", &required).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Engine);
+        let expected = "runc 1.1.11 is older than the fixes of CVE-2024-21626 (1.1.12)";
+        assert!(error.message.starts_with(expected), "{error}");
+        assert!(error.message.contains("docker.require_fixes"), "{error}");
+        // Whether a distribution added the fixes cannot be seen.
+        assert!(start("1.1.5+ds1", &required).await.is_err());
+
+        start("1.3.3", &required).await.unwrap();
+        start("1.1.11", &[]).await.unwrap();
+        start("1.1.5+ds1", &[]).await.unwrap();
     }
 }

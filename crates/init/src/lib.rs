@@ -113,6 +113,7 @@ impl Record {
         let asked = number("asked")? != 0;
         let out_of_memory = number("oom")? != 0;
         let errno = number("errno")?;
+        // Compared with `==`: a program cannot see how long that takes.
         let has_nonce = match nonce {
             Some(nonce) => value("nonce")? == nonce.end_half(),
             None => true,

@@ -255,69 +255,33 @@ impl Interval {
         is_left.then_some((left, right))
     }
 
-    /// Takes away what is above a bound, and the bound itself where it is `strict`. Whether any is left.
-    fn at_most(&mut self, bound: Number, strict: bool) -> bool {
+    /// Takes away what lies beyond a bound at one end, and the bound itself where it is `strict`. Whether any is
+    /// left.
+    fn cut(&mut self, end: End, bound: Number, strict: bool) -> bool {
         let bound = if self.is_whole {
-            match below(bound, strict) {
+            match end.integer(bound, strict) {
                 Some(bound) => Number::Integer(bound),
                 None => return false,
             }
         } else {
-            let exact = match bound {
-                Number::Double(bound) if strict => bound.next_down(),
-                Number::Double(bound) => bound,
-                #[expect(clippy::cast_precision_loss, reason = "mended just after")]
-                Number::Integer(bound) => {
-                    let mut double = bound as f64;
-                    // The nearest double lies a step too high at most.
-                    for _ in 0..2 {
-                        let order = order_mixed(bound, double);
-                        if order == Some(Ordering::Less) || strict && order == Some(Ordering::Equal)
-                        {
-                            double = double.next_down();
-                        }
-                    }
-                    double
-                }
-            };
-            Number::Double(exact)
+            Number::Double(end.double(bound, strict))
         };
-        if bound.order(self.high).is_lt() {
-            self.high = bound;
+        let old = match end {
+            End::Low => &mut self.low,
+            End::High => &mut self.high,
+        };
+        if bound.order(*old) == end.inwards() {
+            *old = bound;
         }
         self.low.order(self.high).is_le()
     }
 
+    fn at_most(&mut self, bound: Number, strict: bool) -> bool {
+        self.cut(End::High, bound, strict)
+    }
+
     fn at_least(&mut self, bound: Number, strict: bool) -> bool {
-        let bound = if self.is_whole {
-            match above(bound, strict) {
-                Some(bound) => Number::Integer(bound),
-                None => return false,
-            }
-        } else {
-            let exact = match bound {
-                Number::Double(bound) if strict => bound.next_up(),
-                Number::Double(bound) => bound,
-                #[expect(clippy::cast_precision_loss, reason = "mended just after")]
-                Number::Integer(bound) => {
-                    let mut double = bound as f64;
-                    for _ in 0..2 {
-                        let order = order_mixed(bound, double);
-                        if order == Some(Ordering::Greater)
-                            || strict && order == Some(Ordering::Equal)
-                        {
-                            double = double.next_up();
-                        }
-                    }
-                    double
-                }
-            };
-            Number::Double(exact)
-        };
-        if bound.order(self.low).is_gt() {
-            self.low = bound;
-        }
-        self.low.order(self.high).is_le()
+        self.cut(End::Low, bound, strict)
     }
 
     /// Takes one number away, as far as it lies at an end. Whether any is left.
@@ -385,33 +349,67 @@ impl Interval {
     }
 }
 
-/// The largest integer that is at most a bound, or below it.
-fn below(bound: Number, strict: bool) -> Option<i64> {
-    match bound {
-        Number::Integer(bound) => bound.checked_sub(i64::from(strict)),
-        Number::Double(bound) => {
-            let floor = bound.floor();
-            match whole(floor) {
-                Some(integer) if strict && floor == bound => integer.checked_sub(1),
-                Some(integer) => Some(integer),
-                None if bound > 0.0 => Some(i64::MAX),
-                None => None,
+/// An end of an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Low,
+    High,
+}
+
+impl End {
+    /// How what is inside lies to what is at this end.
+    fn inwards(self) -> Ordering {
+        match self {
+            Self::Low => Ordering::Greater,
+            Self::High => Ordering::Less,
+        }
+    }
+
+    /// The outermost integer that is not beyond a bound, nor the bound where it is `strict`.
+    fn integer(self, bound: Number, strict: bool) -> Option<i64> {
+        let (step, outermost) = match self {
+            Self::Low => (1, i64::MIN),
+            Self::High => (-1, i64::MAX),
+        };
+        let step = if strict { step } else { 0 };
+        match bound {
+            Number::Integer(bound) => bound.checked_add(step),
+            Number::Double(bound) => {
+                let rounded = match self {
+                    Self::Low => bound.ceil(),
+                    Self::High => bound.floor(),
+                };
+                match whole(rounded) {
+                    Some(integer) if rounded == bound => integer.checked_add(step),
+                    Some(integer) => Some(integer),
+                    // All integers lie on one side of it.
+                    None if (bound > 0.0) == (self == Self::High) => Some(outermost),
+                    None => None,
+                }
             }
         }
     }
-}
 
-/// The smallest integer that is at least a bound, or above it.
-fn above(bound: Number, strict: bool) -> Option<i64> {
-    match bound {
-        Number::Integer(bound) => bound.checked_add(i64::from(strict)),
-        Number::Double(bound) => {
-            let ceiling = bound.ceil();
-            match whole(ceiling) {
-                Some(integer) if strict && ceiling == bound => integer.checked_add(1),
-                Some(integer) => Some(integer),
-                None if bound < 0.0 => Some(i64::MIN),
-                None => None,
+    /// The outermost double that is not beyond a bound, nor the bound where it is `strict`.
+    fn double(self, bound: Number, strict: bool) -> f64 {
+        let step = |double: f64| match self {
+            Self::Low => double.next_up(),
+            Self::High => double.next_down(),
+        };
+        match bound {
+            Number::Double(bound) if strict => step(bound),
+            Number::Double(bound) => bound,
+            #[expect(clippy::cast_precision_loss, reason = "mended just after")]
+            Number::Integer(bound) => {
+                let mut double = bound as f64;
+                // The nearest double lies a step too far out at most.
+                for _ in 0..2 {
+                    let order = order_mixed(bound, double);
+                    if order == Some(self.inwards()) || strict && order == Some(Ordering::Equal) {
+                        double = step(double);
+                    }
+                }
+                double
             }
         }
     }

@@ -154,6 +154,8 @@ pub struct Docker {
     pub registries: Registries,
     /// How long a pull may bring nothing new.
     pub pull_idle: Span,
+    /// Whether an engine without fixes of known faults is refused.
+    pub require_fixes: bool,
 }
 
 /// Remotes of repos.
@@ -363,6 +365,7 @@ impl Config {
                     Registries::new,
                 ),
                 pull_idle: settings.docker.pull_idle.unwrap_or(Span::seconds(120)),
+                require_fixes: settings.docker.require_fixes.unwrap_or(false),
             },
             git: Git {
                 memory: settings.git.memory.unwrap_or(Size::mebibytes(1024)),

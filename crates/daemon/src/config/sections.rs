@@ -149,6 +149,15 @@ pub struct DockerSettings {
         value_name = "DURATION"
     )]
     pub pull_idle: Option<Span>,
+
+    /// Refuse to start on a Docker engine or runc whose version number is older than the fixes of known ways
+    /// out of a container, a distribution's build too. Without it the log says what is missing. Default: false
+    #[arg(
+        id = "docker.require_fixes", long = "docker-require-fixes", env = "TRAINYARD_DOCKER_REQUIRE_FIXES",
+        value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub require_fixes: Option<bool>,
 }
 
 impl DockerSettings {
@@ -160,6 +169,7 @@ impl DockerSettings {
             subnets: self.subnets.or(below.subnets),
             registries: self.registries.or(below.registries),
             pull_idle: self.pull_idle.or(below.pull_idle),
+            require_fixes: self.require_fixes.or(below.require_fixes),
         }
     }
 }

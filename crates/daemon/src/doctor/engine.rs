@@ -29,6 +29,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
             "start Docker 20.10 or newer (Debian: `apt install docker.io`), or say where it is with --docker-host",
         )],
         Ok(info) => std::iter::once(engine(&host, &info))
+            .chain(fixes(&info, config.docker.require_fixes))
             .chain(disk(&host, &info, config.floor()))
             .collect(),
     }
@@ -43,6 +44,29 @@ fn engine(host: &str, info: &EngineInfo) -> Check {
         info.storage_driver
     );
     Check::ok(ENGINE, detail)
+}
+
+/// The fixes that its versions may lack.
+fn fixes(info: &EngineInfo, required: bool) -> impl Iterator<Item = Check> {
+    const NAME: &str = "Docker fixes";
+    info.unfixed.iter().map(move |unfixed| {
+        let detail = unfixed.to_string();
+        if required {
+            Check::failed(
+                NAME,
+                detail,
+                "update Docker, or remove docker.require_fixes",
+            )
+        } else if unfixed.from_distribution {
+            Check::ok(NAME, detail)
+        } else {
+            Check::warning(
+                NAME,
+                detail,
+                "update Docker: what runs in a container may get out of it",
+            )
+        }
+    })
 }
 
 /// Room for images and containers; unknown where the engine is on another machine.

@@ -1,13 +1,17 @@
-//! A client of Docker for answers that are read whole, which are bounded here.
+//! A client of Docker for answers whose length strangers decide, which is bounded here.
 //!
-//! An image's description is as long as whoever made the image wants it, and bollard reads an answer into
-//! memory before anybody sees its size.
+//! An image's description is as long as whoever made the image wants it, and Docker repeats whatever a registry
+//! sent in place of an image. bollard reads an answer, and each line of one that goes on, into memory before
+//! anybody sees its size.
 
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client};
 use http::Uri;
@@ -19,14 +23,56 @@ use tower_service::Service;
 
 use super::connect::NO_LIMIT;
 
-/// The largest answer, in bytes.
-pub(super) const AT_MOST: usize = 4 << 20;
+/// How long an answer may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    /// In bytes, at once.
+    pub(super) burst: usize,
+    /// And for each second that it goes on.
+    pub(super) per_second: usize,
+}
 
-/// A client for the engine at an address, whose answers are at most [`AT_MOST`] long.
-pub(super) fn client(host: &str) -> Result<Client, bollard::errors::Error> {
-    let connector = match host.strip_prefix("unix://") {
-        Some(path) => Connector::Unix(PathBuf::from(path)),
-        None => Connector::Tcp(host.rsplit("://").next().unwrap_or(host).to_owned()),
+/// A description that is read whole.
+pub(super) const DESCRIPTION: Bound = Bound {
+    burst: 4 << 20,
+    per_second: 0,
+};
+
+/// The progress of a pull, for hours: Docker writes ten lines of 200 bytes in a second for each layer that it works
+/// on, of which there are 127 at most. bollard reads a line again with each piece that comes, so a long one costs
+/// more than memory.
+pub(super) const PROGRESS: Bound = Bound {
+    burst: 512 << 10,
+    per_second: 64 << 10,
+};
+
+/// How the error begins where an answer is too long, as far as bollard passes it on.
+pub(super) const TOO_LONG: &str = "the answer is longer than";
+
+/// Whether an answer was too long: bollard does not tell why a stream broke off.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Exceeded(Arc<AtomicBool>);
+
+impl Exceeded {
+    pub(super) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A client for the engine at an address, whose answers are bounded; and whether one was too long.
+pub(super) fn client(
+    host: &str,
+    bound: Bound,
+) -> Result<(Client, Exceeded), bollard::errors::Error> {
+    let to = match host.strip_prefix("unix://") {
+        Some(path) => Address::Unix(PathBuf::from(path)),
+        None => Address::Tcp(host.rsplit("://").next().unwrap_or(host).to_owned()),
+    };
+    let exceeded = Exceeded::default();
+    let connector = Connector {
+        to,
+        bound,
+        exceeded: exceeded.clone(),
     };
     // As with bollard's own clients, each request has a connection of its own: it ends with its answer.
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
@@ -36,16 +82,24 @@ pub(super) fn client(host: &str) -> Result<Client, bollard::errors::Error> {
         let sent = http.request(request);
         async move { sent.await.map_err(bollard::errors::Error::from) }
     };
-    Client::connect_with_custom_transport(
+    let client = Client::connect_with_custom_transport(
         send,
         Some("http://docker"),
         NO_LIMIT,
         API_DEFAULT_VERSION,
-    )
+    )?;
+    Ok((client, exceeded))
 }
 
 #[derive(Debug, Clone)]
-enum Connector {
+struct Connector {
+    to: Address,
+    bound: Bound,
+    exceeded: Exceeded,
+}
+
+#[derive(Debug, Clone)]
+enum Address {
     Unix(PathBuf),
     Tcp(String),
 }
@@ -60,13 +114,23 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let to = self.clone();
+        let Self {
+            to,
+            bound,
+            exceeded,
+        } = self.clone();
         Box::pin(async move {
             let stream: Box<dyn Stream> = match to {
-                Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
-                Self::Tcp(host) => Box::new(TcpStream::connect(host).await?),
+                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+                Address::Tcp(host) => Box::new(TcpStream::connect(host).await?),
             };
-            Ok(TokioIo::new(Bounded { stream, read: 0 }))
+            Ok(TokioIo::new(Bounded {
+                stream,
+                bound,
+                left: bound.burst,
+                since: Instant::now(),
+                exceeded,
+            }))
         })
     }
 }
@@ -75,10 +139,30 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection that ends with an error once too much was read from it.
+/// A connection that ends with an error once too much was read from it: a bucket that fills up again.
 struct Bounded {
     stream: Box<dyn Stream>,
-    read: usize,
+    bound: Bound,
+    /// What may still be read at once.
+    left: usize,
+    /// Up to when the bucket was filled.
+    since: Instant,
+    exceeded: Exceeded,
+}
+
+impl Bounded {
+    /// Counts what was read; whether there was as much.
+    fn spend(&mut self, read: usize) -> bool {
+        let seconds = self.since.elapsed().as_secs();
+        self.since += Duration::from_secs(seconds);
+        let more = usize::try_from(seconds)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(self.bound.per_second);
+        self.left = self.left.saturating_add(more).min(self.bound.burst);
+        let enough = read <= self.left;
+        self.left = self.left.saturating_sub(read);
+        enough
+    }
 }
 
 impl Connection for Bounded {
@@ -95,9 +179,10 @@ impl AsyncRead for Bounded {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.read = self.read.saturating_add(buffer.filled().len() - before);
-        if self.read > AT_MOST {
-            let message = format!("the answer is longer than {AT_MOST} bytes");
+        let read = buffer.filled().len() - before;
+        if !self.spend(read) {
+            self.exceeded.0.store(true, Ordering::Relaxed);
+            let message = format!("{TOO_LONG} {} bytes", self.bound.burst);
             return Poll::Ready(Err(io::Error::other(message)));
         }
         polled
@@ -124,31 +209,83 @@ impl AsyncWrite for Bounded {
 
 #[cfg(test)]
 mod tests {
+    use bollard::query_parameters::CreateImageOptions;
+    use futures_util::StreamExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
     use super::*;
+    use crate::docker::errors::Trouble;
+
+    /// Sends a head and then a text without an end, and tells how much of it was taken.
+    async fn endless(listener: UnixListener, head: &str) -> usize {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let _ = connection.read(&mut request).await;
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let mut sent = 0;
+        while let Ok(count) = connection.write(&[b'x'; 65536]).await {
+            sent += count;
+        }
+        sent
+    }
 
     #[tokio::test]
     async fn class_17_an_image_of_a_huge_description_is_not_read_into_memory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("docker.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let endless = async {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let mut request = [0; 4096];
-            let _ = connection.read(&mut request).await;
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"Id\":\"";
-            connection.write_all(head.as_bytes()).await.unwrap();
-            let mut sent = 0;
-            while let Ok(count) = connection.write(&[b'x'; 65536]).await {
-                sent += count;
-            }
-            sent
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"Id\":\"";
+        let (client, exceeded) =
+            client(&format!("unix://{}", path.display()), DESCRIPTION).unwrap();
+        let (sent, answer) =
+            tokio::join!(endless(listener, head), client.inspect_image("alpine:3"));
+        let trouble = Trouble::from(answer.unwrap_err());
+        assert!(
+            trouble.text().contains(TOO_LONG) && exceeded.is_so(),
+            "{trouble:?}"
+        );
+        assert!(sent < 2 * DESCRIPTION.burst, "{sent}");
+    }
+
+    #[tokio::test]
+    async fn class_17_what_a_registry_sends_for_an_image_is_not_read_into_memory() {
+        // Docker repeats it in the answer or, where the pull has begun, in a line of the progress.
+        for head in [
+            "HTTP/1.1 500 Error\r\n\r\n{\"message\":\"",
+            "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"Pulling\"}\r\n{\"errorDetail\":{\"message\":\"",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("docker.sock");
+            let listener = UnixListener::bind(&path).unwrap();
+            let (client, exceeded) =
+                client(&format!("unix://{}", path.display()), PROGRESS).unwrap();
+            let pulled = client
+                .create_image(None::<CreateImageOptions>, None, None)
+                .collect::<Vec<_>>();
+            let (sent, lines) = tokio::join!(endless(listener, head), pulled);
+            assert!(
+                lines.last().unwrap().is_err() && exceeded.is_so(),
+                "{lines:?}"
+            );
+            assert!(sent < 2 * PROGRESS.burst, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_pull_may_go_on_for_hours() {
+        let (stream, _) = tokio::io::duplex(1);
+        let mut bounded = Bounded {
+            stream: Box::new(stream),
+            bound: PROGRESS,
+            left: PROGRESS.burst,
+            since: Instant::now(),
+            exceeded: Exceeded::default(),
         };
-        let client = client(&format!("unix://{}", path.display())).unwrap();
-        let (sent, answer) = tokio::join!(endless, client.inspect_image("alpine:3"));
-        assert!(answer.is_err(), "{answer:?}");
-        assert!(sent < 2 * AT_MOST, "{sent}");
+        for _ in 0..1000 {
+            assert!(bounded.spend(5 * PROGRESS.per_second));
+            bounded.since -= Duration::from_secs(5);
+        }
+        assert!(!bounded.spend(PROGRESS.burst + 1));
     }
 }

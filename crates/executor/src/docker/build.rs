@@ -305,9 +305,7 @@ impl Engine {
     ) -> Result<Vec<(ImageReference, String)>, Error> {
         let prepare = |image: ImageReference| async move {
             let policy = PullPolicy::IfMissing;
-            let prepared =
-                self.images
-                    .prepare(&self.client, &self.config, &image, policy, progress);
+            let prepared = self.images.prepare(&self.config, &image, policy, progress);
             let id = prepared.await?.id;
             Ok::<_, Error>((image, id))
         };

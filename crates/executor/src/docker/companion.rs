@@ -134,13 +134,7 @@ impl Engine {
             .map_err(|fault| Error::new(ErrorKind::ImageNotFound, fault.to_string()))?;
         let image = self
             .images
-            .prepare(
-                &self.client,
-                &self.config,
-                &reference,
-                PullPolicy::IfMissing,
-                progress,
-            )
+            .prepare(&self.config, &reference, PullPolicy::IfMissing, progress)
             .await?;
         let options = CreateContainerOptionsBuilder::default()
             .name(&companion.name)

@@ -8,8 +8,9 @@ use trainyard_core::id::InstanceId;
 use trainyard_core::image::Registries;
 use trainyard_failpoint::{Effect as _, Point};
 
-use super::answers;
+use super::answers::{self, Bound, Exceeded};
 use super::errors::{LONG, SHORT, Trouble, within};
+use super::fixes::{self, Unfixed};
 use super::init;
 use super::networks::Subnets;
 use crate::contract::{Error, ErrorKind};
@@ -100,6 +101,8 @@ pub struct EngineInfo {
     pub cpus: u64,
     /// Memory of its host, in bytes.
     pub memory: u64,
+    /// Its parts that are older than fixes of known faults.
+    pub unfixed: Vec<Unfixed>,
 }
 
 /// A client for the engine, with the version of the API agreed on.
@@ -137,10 +140,10 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
         .map_err(|trouble| unreachable(host, &trouble))
 }
 
-/// A client for answers whose length others decide.
-pub(super) fn answers(config: &DockerConfig) -> Result<Client, Error> {
+/// A client for answers whose length others decide, and whether one was too long.
+pub(super) fn bounded(config: &DockerConfig, bound: Bound) -> Result<(Client, Exceeded), Error> {
     let host = config.host();
-    answers::client(host).map_err(|error| unreachable(host, &Trouble::from(error)))
+    answers::client(host, bound).map_err(|error| unreachable(host, &Trouble::from(error)))
 }
 
 /// Asks the engine about itself.
@@ -158,6 +161,7 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
             .unwrap_or_default()
     };
     Ok(EngineInfo {
+        unfixed: fixes::lacking(&version),
         id: info.id.unwrap_or_default(),
         version: version.version.unwrap_or_default(),
         api_version: version.api_version.unwrap_or_default(),

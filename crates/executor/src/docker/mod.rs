@@ -25,6 +25,7 @@ mod departed;
 pub(crate) mod dockerfile;
 pub(crate) mod dockerignore;
 mod errors;
+mod fixes;
 mod gc;
 mod image;
 mod init;
@@ -50,6 +51,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
+pub use self::fixes::Unfixed;
 pub use self::gc::BuildImage;
 pub use self::networks::Subnets;
 
@@ -109,7 +111,7 @@ impl Docker {
     /// `Unreachable`; `Engine` where it is too old or the address makes no sense.
     pub async fn connect(config: DockerConfig) -> Result<Self, Error> {
         let client = connect::client(&config).await?;
-        let answers = connect::answers(&config)?;
+        let (answers, _) = connect::bounded(&config, answers::DESCRIPTION)?;
         let init = InitVolume::named(&config.init_volume);
         let engine = Engine {
             client,
@@ -170,17 +172,15 @@ impl Executor for Docker {
         let engine = &self.engine;
         match &request.image {
             RenderedImage::Reference { image, pull } => {
-                let Engine { client, config, .. } = &**engine;
                 engine
                     .images
-                    .prepare(client, config, image, *pull, progress)
+                    .prepare(&engine.config, image, *pull, progress)
                     .await
             }
             RenderedImage::OfStage { image, pull } => {
-                let Engine { client, config, .. } = &**engine;
                 engine
                     .images
-                    .prepare_used(client, config, image, *pull, progress)
+                    .prepare_used(&engine.config, image, *pull, progress)
                     .await
             }
             RenderedImage::Build {

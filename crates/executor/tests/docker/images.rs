@@ -119,6 +119,35 @@ async fn class_14_what_a_service_answers_is_not_shown_even_where_it_may_be_asked
 }
 
 #[tokio::test]
+async fn class_17_a_registry_that_sends_a_huge_error_is_not_listened_to() {
+    let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = service.local_addr().unwrap().port();
+    let answering = async {
+        let body = "<".repeat(16 << 20);
+        loop {
+            let (mut connection, _) = service.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await;
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 404 Not Found\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = connection.write_all(head.as_bytes()).await;
+            let _ = connection.write_all(body.as_bytes()).await;
+        }
+    };
+    let registry = format!("127.0.0.1:{port}");
+    let containers = Containers::with_registries(&registry).await;
+    let image = format!("{registry}/team/image:1");
+    let error = tokio::select! {
+        prepared = prepare_with(&containers, &image, PullPolicy::Always) => prepared.unwrap_err(),
+        () = answering => unreachable!("it answers for ever"),
+    };
+    assert_eq!(error.kind, ErrorKind::ImagePull, "{error}");
+    assert!(error.message.contains("too long"), "{error}");
+}
+
+#[tokio::test]
 async fn class_17_the_beginning_of_an_id_is_the_name_of_no_image() {
     let id = prepare(IMAGE, PullPolicy::Never).await.unwrap().id;
     let hex = id.strip_prefix("sha256:").unwrap();

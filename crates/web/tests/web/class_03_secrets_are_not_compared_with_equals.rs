@@ -1,6 +1,7 @@
 //! Secrets are compared in constant time or not at all: their types have no `==`, so that none can slip in.
 
 use secrecy::SecretString;
+use trainyard_api::{NewRepo, RepoAdded, SecretValue, TokenMade};
 use trainyard_forge::webhook::{Claim, Signed};
 use trainyard_store::{RepoCredentials, SecretKey};
 
@@ -21,5 +22,15 @@ macro_rules! has_no_equals {
 
 #[test]
 fn class_03_types_of_secrets_have_no_equals() {
-    has_no_equals!(SecretString, Claim, Signed, RepoCredentials, SecretKey);
+    has_no_equals!(
+        SecretString,
+        Claim,
+        Signed,
+        RepoCredentials,
+        SecretKey,
+        NewRepo,
+        RepoAdded,
+        SecretValue,
+        TokenMade,
+    );
 }

@@ -5,10 +5,18 @@
 //! and what cannot be told for certain is refused instead of being passed on. The reading follows Docker's
 //! classic builder; where versions of that differ in what is an instruction, the file is refused.
 
+mod instruction;
+mod word;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use trainyard_core::image::ImageReference;
+
+use self::instruction::{
+    IndentedComments, Instruction, flags, has_here_document, instructions, is_blank, is_instruction,
+};
+use self::word::{expand, quoted_words};
 
 /// The largest Dockerfile that is read, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
@@ -21,28 +29,6 @@ const EXPANDED_AT_MOST: usize = 1 << 20;
 
 /// What a variable of a base image is counted as, in bytes.
 const INHERITED: usize = 4096;
-
-/// The instructions that there are.
-const INSTRUCTIONS: [&str; 18] = [
-    "add",
-    "arg",
-    "cmd",
-    "copy",
-    "entrypoint",
-    "env",
-    "expose",
-    "from",
-    "healthcheck",
-    "label",
-    "maintainer",
-    "onbuild",
-    "run",
-    "shell",
-    "stopsignal",
-    "user",
-    "volume",
-    "workdir",
-];
 
 /// How an address that `ADD` fetches begins.
 const REMOTE: [&str; 6] = [
@@ -81,6 +67,21 @@ pub(crate) struct Images {
     pub(super) mentioned: Vec<ImageReference>,
 }
 
+impl Images {
+    fn merge(&mut self, other: Self) {
+        fn add<T: PartialEq>(to: &mut Vec<T>, more: Vec<T>) {
+            for one in more {
+                if !to.contains(&one) {
+                    to.push(one);
+                }
+            }
+        }
+        add(&mut self.bases, other.bases);
+        add(&mut self.copied_from, other.copied_from);
+        add(&mut self.mentioned, other.mentioned);
+    }
+}
+
 /// An image that a stage of a build starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Base {
@@ -94,20 +95,16 @@ pub(crate) fn read(
     text: &[u8],
     args: &BTreeMap<String, String>,
 ) -> Result<Images, DockerfileFault> {
-    let instructions = instructions(text)?;
-    let mut reading = Reading {
-        args,
-        meta: BTreeMap::new(),
-        sizes: BTreeMap::new(),
-        expanded: 0,
-        stages: Vec::new(),
-        current: None,
-        images: Images::default(),
-    };
-    for instruction in &instructions {
-        reading.instruction(instruction)?;
+    let (found, ambiguous) = instructions(text, IndentedComments::Comments)?;
+    let mut images = Reading::new(args).all(&found)?;
+    if let Some(fault) = ambiguous {
+        // Whatever the other reading makes Docker do has to be right as well.
+        let other = instructions(text, IndentedComments::Text)
+            .and_then(|(found, _)| Reading::new(args).all(&found))
+            .map_err(|_| fault)?;
+        images.merge(other);
     }
-    Ok(reading.images)
+    Ok(images)
 }
 
 /// Reads what a base image runs in builds that start from it, one instruction in each; the images that it
@@ -119,202 +116,23 @@ pub(super) fn read_triggers(
     let none = BTreeMap::new();
     let mut copied_from = Vec::new();
     for trigger in triggers {
-        let instructions = instructions(trigger.as_bytes())?;
-        let mut reading = Reading {
-            args: &none,
-            meta: BTreeMap::new(),
-            sizes: BTreeMap::new(),
-            expanded: 0,
-            stages: base.stages.clone(),
-            current: Some(None),
-            images: Images::default(),
-        };
-        for instruction in &instructions {
+        let (found, ambiguous) = instructions(trigger.as_bytes(), IndentedComments::Comments)?;
+        if let Some(fault) = ambiguous {
+            return Err(fault);
+        }
+        for instruction in &found {
             if matches!(instruction.word.as_str(), "from" | "onbuild" | "maintainer") {
                 return instruction.fault("a trigger cannot be this instruction");
             }
-            reading.instruction(instruction)?;
         }
-        copied_from.append(&mut reading.images.copied_from);
+        let reading = Reading {
+            stages: base.stages.clone(),
+            current: Some(None),
+            ..Reading::new(&none)
+        };
+        copied_from.append(&mut reading.all(&found)?.copied_from);
     }
     Ok(copied_from)
-}
-
-/// One instruction, its lines joined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Instruction {
-    /// The line that it begins in, from 1.
-    line: usize,
-    /// The column that it begins in, from 1.
-    column: usize,
-    /// Its word, in lower case.
-    word: String,
-    /// What follows the word.
-    rest: String,
-}
-
-impl Instruction {
-    fn fault<T>(&self, message: impl Into<String>) -> Result<T, DockerfileFault> {
-        Err(DockerfileFault {
-            line: self.line,
-            column: self.column,
-            message: message.into(),
-        })
-    }
-}
-
-/// The words of a text: blanks within quotes, and behind a backslash, do not end one.
-fn quoted_words(text: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut begun = None;
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if is_blank(c) && quote.is_none() && !escaped {
-            words.extend(begun.take().map(|from| &text[from..at]));
-            continue;
-        }
-        begun.get_or_insert(at);
-        if escaped {
-            escaped = false;
-        } else if c == '\\' && quote != Some('\'') {
-            escaped = true;
-        } else if quote == Some(c) {
-            quote = None;
-        } else if quote.is_none() && matches!(c, '"' | '\'') {
-            quote = Some(c);
-        }
-    }
-    words.extend(begun.map(|from| &text[from..]));
-    words
-}
-
-/// What separates words within an instruction.
-fn is_blank(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\u{b}' | '\u{c}' | '\r')
-}
-
-fn instructions(text: &[u8]) -> Result<Vec<Instruction>, DockerfileFault> {
-    let at = |line: usize, column: usize, message: &str| DockerfileFault {
-        line,
-        column,
-        message: message.to_owned(),
-    };
-    if text.len() > LARGEST {
-        return Err(at(1, 1, "the file is larger than 1 MiB"));
-    }
-    let text = std::str::from_utf8(text).map_err(|error| {
-        let before = &text[..error.valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        at(line, 1, "the file is not UTF-8")
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut found = Vec::new();
-    let mut lines = text.split('\n').enumerate();
-    let mut in_head = true;
-    while let Some((index, raw)) = lines.next() {
-        let number = index + 1;
-        let raw = raw.strip_suffix('\r').unwrap_or(raw);
-        let line = raw.trim_start();
-        let column = raw.chars().count() - line.chars().count() + 1;
-        if line.contains('\0') {
-            return Err(at(number, column, "the line has a NUL"));
-        }
-        if let Some(comment) = line.strip_prefix('#') {
-            if in_head {
-                directive(comment).map_err(|message| at(number, column, &message))?;
-            }
-            continue;
-        }
-        in_head = false;
-        let (mut joined, mut goes_on) = continued(line).map_err(|text| at(number, column, text))?;
-        let mut after_indented_comment = false;
-        while goes_on {
-            let Some((index, raw)) = lines.next() else {
-                break;
-            };
-            let number = index + 1;
-            let raw = raw.strip_suffix('\r').unwrap_or(raw);
-            if raw.contains('\0') {
-                return Err(at(number, 1, "the line has a NUL"));
-            }
-            if raw.starts_with('#') {
-                continue;
-            }
-            if raw.trim_start().starts_with('#') {
-                after_indented_comment = true;
-                continue;
-            }
-            if raw.trim().is_empty() {
-                continue;
-            }
-            let first = raw.split_whitespace().next().unwrap_or_default();
-            if after_indented_comment && is_instruction(first) {
-                let message = "this line begins like an instruction, and follows an indented comment within \
-                               another: versions of Docker read that in different ways. Remove the comment, \
-                               or its indentation";
-                return Err(at(number, 1, message));
-            }
-            after_indented_comment = false;
-            let (more, more_to_come) = continued(raw).map_err(|text| at(number, 1, text))?;
-            joined.push_str(&more);
-            goes_on = more_to_come;
-        }
-        let joined = joined.trim();
-        if joined.is_empty() {
-            continue;
-        }
-        let (word, rest) = joined.split_once(is_blank).unwrap_or((joined, ""));
-        let instruction = Instruction {
-            line: number,
-            column,
-            word: word.to_ascii_lowercase(),
-            rest: rest.trim().to_owned(),
-        };
-        if !is_instruction(word) {
-            let shown: String = word.chars().take(40).collect();
-            let shown = shown.escape_debug();
-            return instruction.fault(format!("unknown instruction `{shown}`"));
-        }
-        found.push(instruction);
-    }
-    Ok(found)
-}
-
-fn is_instruction(word: &str) -> bool {
-    INSTRUCTIONS.contains(&word.to_ascii_lowercase().as_str())
-}
-
-/// A line without the mark that the next one belongs to it, and whether it had one.
-fn continued(line: &str) -> Result<(String, bool), &'static str> {
-    let trimmed = line.trim_end_matches([' ', '\t']);
-    match trimmed.strip_suffix('\\') {
-        None => Ok((line.to_owned(), false)),
-        Some(before) if before.ends_with('\\') => Err(
-            "the line ends with two backslashes: versions of Docker read that in different ways. Put something \
-             behind them",
-        ),
-        Some(before) => Ok((before.to_owned(), true)),
-    }
-}
-
-/// The comments at the top of a file may direct how it is read.
-fn directive(comment: &str) -> Result<(), String> {
-    let Some((name, value)) = comment.split_once('=') else {
-        return Ok(());
-    };
-    let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
-    match name.as_str() {
-        "escape" if value != "\\" => {
-            Err("the escape character cannot be changed: only the backslash is supported".to_owned())
-        }
-        // Docker's own, which its classic builder does not need and does not fetch.
-        "syntax" if value == "docker/dockerfile" || value.starts_with("docker/dockerfile:") => Ok(()),
-        "syntax" => Err(
-            "other frontends than docker/dockerfile are not supported: remove the line `# syntax=…`".to_owned(),
-        ),
-        _ => Ok(()),
-    }
 }
 
 struct Reading<'a> {
@@ -331,7 +149,26 @@ struct Reading<'a> {
     images: Images,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(args: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            args,
+            meta: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            expanded: 0,
+            stages: Vec::new(),
+            current: None,
+            images: Images::default(),
+        }
+    }
+
+    fn all(mut self, instructions: &[Instruction]) -> Result<Images, DockerfileFault> {
+        for instruction in instructions {
+            self.instruction(instruction)?;
+        }
+        Ok(self.images)
+    }
+
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), DockerfileFault> {
         let word = instruction.word.as_str();
         if self.current.is_none() && !matches!(word, "from" | "arg") {
@@ -447,9 +284,12 @@ impl Reading<'_> {
     /// What brings files into the image: the image that they come from, if it is none of the build's own.
     fn files(&self, instruction: &Instruction) -> Result<Option<ImageReference>, DockerfileFault> {
         let (flags, rest) = flags(instruction)?;
-        if instruction.rest.split_whitespace().any(is_here_document) {
-            return instruction
-                .fault("here-documents are not supported by Docker's classic builder");
+        if has_here_document(&instruction.rest) {
+            return instruction.fault(
+                "here-documents are not supported by Docker's classic builder: commit the text as a file and \
+                 COPY it, or write it with printf; put `<<` that begins none in quotes, before any backslash \
+                 and `${`",
+            );
         }
         match instruction.word.as_str() {
             "run" if !flags.is_empty() => instruction.fault(
@@ -536,43 +376,6 @@ fn reference(instruction: &Instruction, text: &str) -> Result<ImageReference, Do
     ImageReference::requested(text).or_else(|fault| instruction.fault(fault.to_string()))
 }
 
-/// The options before the arguments of an instruction, and the arguments.
-fn flags(instruction: &Instruction) -> Result<(Vec<&str>, &str), DockerfileFault> {
-    let mut flags = Vec::new();
-    let mut rest = instruction.rest.as_str();
-    while rest.starts_with("--") {
-        let (flag, after) = rest.split_once(is_blank).unwrap_or((rest, ""));
-        rest = after.trim_start_matches(is_blank);
-        if flag == "--" {
-            break;
-        }
-        if flag.contains(['"', '\'', '\\']) {
-            return instruction.fault("quotes and backslashes in options are not supported");
-        }
-        // Docker looks for the end of an option byte by byte: the second byte of `à` is a blank to it.
-        if !flag.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return instruction.fault("options may have ASCII letters, digits and signs only");
-        }
-        flags.push(flag);
-    }
-    // A second net, should Docker see an end of an option where none is seen here.
-    let begins_anew = |word: &str| word.starts_with("--") && word.len() > 2;
-    if !matches!(instruction.word.as_str(), "run") && rest.split(is_blank).any(begins_anew) {
-        return instruction
-            .fault("options come before all else; write a file's name as `./--NAME`");
-    }
-    Ok((flags, rest))
-}
-
-/// Whether a word begins a here-document for builders that know these.
-fn is_here_document(word: &str) -> bool {
-    let word = word.trim_start_matches(|c: char| c.is_ascii_digit());
-    word.strip_prefix("<<").is_some_and(|rest| {
-        let rest = rest.trim_start_matches(['-', '"', '\'']);
-        rest.starts_with(|c: char| c.is_alphabetic() || c == '_')
-    })
-}
-
 /// Checks that `ADD` takes files of the source tree only.
 fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault> {
     let words: Vec<String> = if rest.starts_with('[') {
@@ -592,16 +395,15 @@ fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault>
         _ => return instruction.fault("expected ADD SOURCE… TARGET"),
     };
     for source in sources {
-        let undecided = || {
+        let undecided = |instead: &str| {
             let shown: String = source.chars().take(80).collect();
             instruction.fault(format!(
-                "ADD `{}`: it cannot be told whether this is an address; use COPY, which only takes files of \
-                 the source tree",
+                "ADD `{}`: it cannot be told whether this is an address, which Docker would fetch. {instead}",
                 shown.escape_debug()
             ))
         };
         if source.contains('\\') {
-            return undecided();
+            return undecided("Write it without the backslash, or use COPY");
         }
         let plain = source.replace(['"', '\''], "").trim().to_ascii_lowercase();
         if plain.contains("://") || REMOTE.iter().any(|remote| plain.starts_with(remote)) {
@@ -613,88 +415,13 @@ fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault>
         if let Some((before, _)) = plain.split_once('$')
             && REMOTE.iter().any(|remote| remote.starts_with(before))
         {
-            return undecided();
+            return undecided(
+                "Write `./` before it, or use COPY: both take files of the source tree only",
+            );
         }
     }
     Ok(())
 }
 
-/// A word with its variables replaced and its quotes removed, as far as that can be told for certain.
-fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, &'static str> {
-    let mut expanded = String::new();
-    let mut rest = text;
-    let mut quoted = false;
-    while let Some(c) = rest.chars().next() {
-        let after = &rest[c.len_utf8()..];
-        rest = match c {
-            '\\' => return Err("backslashes are not supported here"),
-            '"' => {
-                quoted = !quoted;
-                after
-            }
-            '\'' if !quoted => {
-                let (literal, after) = after.split_once('\'').ok_or("a quote is not closed")?;
-                expanded.push_str(literal);
-                after
-            }
-            '$' => {
-                let (value, after) = variable(after, values)?;
-                expanded.push_str(&value);
-                if expanded.len() > LARGEST {
-                    return Err("it is too long");
-                }
-                after
-            }
-            c => {
-                expanded.push(c);
-                after
-            }
-        };
-    }
-    if quoted {
-        return Err("a quote is not closed");
-    }
-    Ok(expanded)
-}
-
-/// The variable after a `$`: its value, and what follows.
-fn variable<'t>(
-    text: &'t str,
-    values: &BTreeMap<String, String>,
-) -> Result<(String, &'t str), &'static str> {
-    let unknown = "expected a variable as $NAME, ${NAME}, ${NAME:-VALUE} or ${NAME:+VALUE}";
-    let name_end = |text: &str| {
-        text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .unwrap_or(text.len())
-    };
-    let is_name = |name: &str| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let Some(inner) = text.strip_prefix('{') else {
-        let (name, after) = text.split_at(name_end(text));
-        let value = values.get(name).cloned().unwrap_or_default();
-        return if is_name(name) {
-            Ok((value, after))
-        } else {
-            Err(unknown)
-        };
-    };
-    let (inner, after) = inner.split_once('}').ok_or(unknown)?;
-    let (name, rule) = inner.split_at(name_end(inner));
-    if !is_name(name) || rule.contains(['$', '{', '"', '\'', '\\']) {
-        return Err(unknown);
-    }
-    let value = values.get(name).filter(|value| !value.is_empty());
-    let value = if rule.is_empty() {
-        value.cloned().unwrap_or_default()
-    } else if let Some(default) = rule.strip_prefix(":-") {
-        value.map_or_else(|| default.to_owned(), Clone::clone)
-    } else if let Some(instead) = rule.strip_prefix(":+") {
-        value.map(|_| instead.to_owned()).unwrap_or_default()
-    } else {
-        return Err(unknown);
-    };
-    Ok((value, after))
-}
-
 #[cfg(test)]
-#[path = "dockerfile_tests.rs"]
 mod tests;

@@ -1,3 +1,6 @@
+mod hostile;
+
+use self::hostile::HOSTILE;
 use super::*;
 
 fn images(text: &str) -> Result<Images, DockerfileFault> {
@@ -62,7 +65,26 @@ fn class_17_the_images_of_a_dockerfile_are_found_as_docker_finds_them() {
             &["alpine:3"],
         ),
         (
-            "FROM alpine:3\nRUN cat <<< x; echo $((1<<2))",
+            "FROM alpine:3\nRUN cat <<< x; echo $((1<<2)) $((1 << 2))",
+            &["alpine:3"],
+        ),
+        // `<<` in quotes begins no here-document for any builder.
+        (
+            "FROM alpine:3\nRUN sh -c \"cat <<EOF > $HOME/x\"\nRUN echo '${X} \\n <<EOF' && y\n\
+             RUN [\"sh\", \"-c\", \"cat <<EOF\"]",
+            &["alpine:3"],
+        ),
+        // Whether the comment ends the instruction or not, nothing is fetched.
+        (
+            "FROM alpine:3\nRUN x && \\\n    # why\n    env A=1 make && \\\n\t# why\n\tadd y /z",
+            &["alpine:3"],
+        ),
+        (
+            "FROM alpine:3\nRUN x \\\n # c\nCOPY --from=b/y:2 /p /q",
+            &["alpine:3", "b/y:2"],
+        ),
+        (
+            "FROM alpine:3\nARG S=a\nADD ./$S ./${T:-b} /dst",
             &["alpine:3"],
         ),
     ] {
@@ -75,92 +97,7 @@ fn class_17_the_images_of_a_dockerfile_are_found_as_docker_finds_them() {
 
 #[test]
 fn class_17_a_dockerfile_that_reaches_beyond_its_repo_is_refused() {
-    for text in [
-        // Ids of images, in every place.
-        "FROM 10be",
-        "FROM sha256:10be",
-        "FROM trainyard/build:00ff",
-        "ARG X=10be\nFROM $X",
-        "ARG X=1\nFROM ${X}0be",
-        "FROM '10be'",
-        "FROM \"10be\" AS x",
-        "from\t10be",
-        "FROM alpine:3\nCOPY --from=10be /a /b",
-        "FROM alpine:3\ncopy --chown=0 --from=10be a b",
-        // The second byte of `à` is a blank to Docker, and ends the option.
-        "FROM alpine:3\nCOPY --chown=0:à--from=10be /a /b",
-        "FROM alpine:3\nONBUILD COPY --chown=0:à--from=10be /a /b",
-        "FROM alpine:3\nADD --chown=0:\u{c5}--from=10be /a /b",
-        // A blank of Unicode ends no option for Docker.
-        "FROM alpine:3\nCOPY --chown=${X:+\u{2003}a} --from=10be /a /b",
-        "FROM alpine:3\nCOPY --chown=0\u{2003}--from=10be /a /b",
-        "FROM alpine:3\nCOPY a --from=10be /b",
-        "FROM alpine:3\nADD /b",
-        "FROM alpine:3\nCOPY --from=1 /a /b",
-        "FROM alpine:3\nCOPY --from=0 /a /b",
-        "FROM alpine:3\nARG X=10be\nCOPY --from=$X /a /b",
-        "FROM alpine:3\nCOPY --from=\"10be\" a b",
-        "FROM alpine:3\nCOPY --from a b",
-        "FROM alpine:3\nCOPY --from= a b",
-        "FROM alpine:3\nONBUILD COPY --from=10be a b",
-        "FROM alpine:3 AS 10be\nFROM 10be",
-        "FROM alpine:3\nRUN --mount=type=bind,from=10be,target=/x true",
-        // Addresses, in every spelling.
-        "FROM alpine:3\nADD http://127.0.0.1/x /y",
-        "FROM alpine:3\nadd HTTPS://x /y",
-        "FROM alpine:3\nADD --chown=1 http://x /y",
-        "FROM alpine:3\nADD a http://x /y",
-        "FROM alpine:3\nADD [\"http://x\", \"/y\"]",
-        "FROM alpine:3\nADD [\"http:\\u002f\\u002fx\", \"/y\"]",
-        "FROM alpine:3\nADD [\"http:\\u002f\\u002fx\", \"/y\"] z",
-        "FROM alpine:3\nADD [\"\\ud800\", \"/y\"]",
-        "FROM alpine:3\nADD \"http://x\" /y",
-        "FROM alpine:3\nADD ht\"tp:/\"/x /y",
-        "FROM alpine:3\nADD ht\\tp://x /y",
-        "FROM alpine:3\nADD ht\\\ntp://x /y",
-        "FROM alpine:3\nARG U=http://x\nADD $U /y",
-        "FROM alpine:3\nENV U=ttp://x\nADD h${U} /y",
-        "FROM alpine:3\nADD [\"$U\", \"/y\"]",
-        "FROM alpine:3\nADD git@github.com:a/b.git /y",
-        "FROM alpine:3\nADD github.com/a/b /y",
-        "FROM alpine:3\nADD git://x/y /y",
-        "FROM alpine:3\nADD --checksum=sha256:00 http://x /y",
-        "FROM alpine:3\nONBUILD ADD http://x /y",
-        "FROM alpine:3\nonbuild\tadd http://x /y",
-        "FROM alpine:3\nADD \\\n  # c\n http://x /y",
-        "FROM alpine:3\nADD \\\n\n\n http://x /y",
-        "FROM alpine:3\n   ADD http://x /y",
-        "FROM alpine:3\n\u{a0}ADD http://x /y",
-        // What versions of Docker read in different ways.
-        "# escape=`\nFROM alpine:3",
-        "#ESCAPE = `\nFROM alpine:3",
-        "# a=b\n# escape=`\nFROM alpine:3",
-        "# syntax=127.0.0.1:5000/x\nFROM alpine:3",
-        "#syntax=evil/frontend\nFROM alpine:3",
-        "FROM alpine:3\nRUN x \\\\\nADD y /z",
-        "FROM alpine:3\nRUN x \\\n  # c\nADD y /z",
-        "FROM alpine:3\nRUN <<EOF\nADD y /z\nEOF",
-        "FROM alpine:3\nCOPY <<-'EOF' /x\nx\nEOF",
-        // What is not a Dockerfile.
-        "RUN x\nFROM alpine:3",
-        "FROM",
-        "FROM a b",
-        "FROM a AS b c",
-        "HELLO x",
-        "FROM alpine:3\nONBUİLD x",
-        "FROM alpine:3\nONBUILD ONBUILD ADD x y",
-        "FROM alpine:3\nONBUILD FROM x",
-        "FROM alpine:3\nONBUILD",
-        "FROM ${X",
-        "FROM ${X:?y}",
-        "FROM $1",
-        "FROM \"a",
-        "FROM a\\b",
-        "FROM alpine:3\nRUN \0",
-        "FROM http://x/y",
-        "FROM ../../x",
-        "FROM $UNSET",
-    ] {
+    for text in HOSTILE {
         assert!(images(text).is_err(), "{text:?}: {:?}", images(text));
     }
     assert!(read(b"FROM alpine:3\n# \xff", &BTreeMap::new()).is_err());
