@@ -27,6 +27,9 @@ use crate::sweeper::Sweeper;
 use crate::watcher::Watcher;
 use crate::{planner, scheduler};
 
+/// How long Docker may take over the networks that a stop removes.
+const LAST_REMOVALS: Duration = Duration::from_secs(3);
+
 /// What a daemon's loops need to know.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -179,6 +182,11 @@ impl Engine {
                 unasked = Some(LoopEnded(name));
                 shutdown.cancel();
             }
+        }
+        // The next start makes those it needs again: Docker has addresses for some thirty networks.
+        let removed = tokio::time::timeout(LAST_REMOVALS, executor.remove_networks());
+        if !matches!(removed.await, Ok(Ok(()))) {
+            info!("Docker did not remove the networks of repos; the next daemon uses them");
         }
         if let Err(problem) = store.stop_daemon(options.daemon).await {
             info!(error = %problem, "the daemon's leave was not recorded; its leases run out instead");

@@ -78,6 +78,17 @@ impl AnyExecutor {
             Self::Process(_) | Self::Fake(_) => Ok((0, 0)),
         }
     }
+
+    /// Removes the networks of repos that no container is in: for a daemon that stops.
+    ///
+    /// # Errors
+    /// Docker did not answer, or refused.
+    pub async fn remove_networks(&self) -> Result<(), Error> {
+        match self {
+            Self::Docker(docker) => Box::pin(docker.remove_networks()).await,
+            Self::Process(_) | Self::Fake(_) => Ok(()),
+        }
+    }
 }
 
 /// Calls the same method of whichever executor it is. What takes time is on the heap: a call to Docker would be

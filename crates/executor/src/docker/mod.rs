@@ -157,6 +157,15 @@ impl Docker {
     ) -> Result<Vec<BuildImage>, Error> {
         self.engine.remove_build_images(before, wanted).await
     }
+
+    /// Removes the networks of repos that no container is in, however lately they were needed.
+    ///
+    /// # Errors
+    /// Docker did not answer, or refused.
+    pub async fn remove_networks(&self) -> Result<(), Error> {
+        self.engine.networks.forget_all();
+        self.engine.remove_idle_networks().await.map(drop)
+    }
 }
 
 impl Executor for Docker {

@@ -67,6 +67,10 @@ impl Networks {
         })
     }
 
+    pub(super) fn forget_all(&self) {
+        self.with(HashMap::clear);
+    }
+
     pub(super) fn forget(&self, name: &str) {
         self.with(|needed| {
             needed.remove(name);

@@ -137,6 +137,27 @@ async fn a_network_without_containers_goes_once_no_daemon_needs_it() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_stops_removes_the_networks_that_no_container_needs() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let mut handles = Vec::new();
+        for _ in 0..2 {
+            let mut spec = kit.spec_of(script("true"));
+            spec.repo = Some(RepoId(Uuid::now_v7()));
+            handles.push(executor.create(&spec).await.unwrap());
+        }
+        executor.remove(&handles[0]).await.unwrap();
+        executor.remove_networks().await.unwrap();
+        assert_eq!(all(&kit).await.len(), 1);
+        executor.remove(&handles[1]).await.unwrap();
+        executor.remove_networks().await.unwrap();
+        assert_eq!(all(&kit).await, [""; 0]);
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn class_15_a_build_is_in_the_network_of_its_stage() {
     check(Containers::with_network("none").await, |kit| async move {
         let executor = kit.subject.make().await;
