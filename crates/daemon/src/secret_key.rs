@@ -120,7 +120,7 @@ pub fn read(path: &Path) -> Result<SecretBox<[u8; LENGTH]>, KeyError> {
     }
 }
 
-/// What shows that a key was not drawn at random. One in 10^15 that were looks like this, or fewer.
+/// What shows that a key was not drawn at random. One in 10^13 that were looks like this, or fewer.
 fn pattern_of(key: &[u8; LENGTH]) -> Option<&'static str> {
     let step = key[1].wrapping_sub(key[0]);
     let (first, second) = key.split_at(LENGTH / 2);
@@ -136,6 +136,8 @@ fn pattern_of(key: &[u8; LENGTH]) -> Option<&'static str> {
         Some("its halves are the same")
     } else if distinct.len() < 12 {
         Some("it has hardly any different bytes")
+    } else if key.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        Some("it is text that somebody wrote")
     } else {
         None
     }
@@ -226,6 +228,8 @@ mod tests {
             "0123456789abcdef".repeat(4),
             "00112233445566778899aabbccddeeff".repeat(2),
             BASE64.encode("changemechangemechangemechangeme"),
+            BASE64.encode("correct horse battery staple 123"),
+            hex::encode("This is Our Very Secret Key 2026"),
         ];
         for text in weak {
             write_key(&path, &text, 0o600);

@@ -1,10 +1,10 @@
-//! DAG files of a commit, read: on threads of their own, and for so long only.
+//! DAG files of a commit, read and held against a push: on threads of their own, and for so long only.
 //!
 //! What somebody has pushed may be made to take long. Nobody else waits for it: neither the tasks of the
 //! runtime nor, for more than moments, other repos. A file that takes too long has a fault that says so,
 //! as one has that panics its parser, and is not read again until a commit changes it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::error;
+use trainyard_core::dag::Dag;
+use trainyard_core::name::DagName;
 use trainyard_core::text::without_nul;
 use trainyard_forge::DagFileText;
 use trainyard_store::DagAtCommit;
@@ -30,6 +32,28 @@ const FILE_AT_MOST: Duration = Duration::from_secs(10);
 
 /// How long the files of one commit may take.
 const COMMIT: Duration = Duration::from_secs(30);
+
+/// How long the push triggers of one commit may take on a processor: thousands of patterns against thousands of
+/// paths. Looked at between two files.
+const TRIGGERS: Duration = Duration::from_secs(5);
+
+/// A branch that moved, as push triggers see it.
+#[derive(Debug)]
+pub(crate) struct Push {
+    pub(crate) branch: String,
+    /// Whether it is the repo's followed branch.
+    pub(crate) is_followed: bool,
+    /// The paths that changed, where they are known.
+    pub(crate) changed: Option<Vec<String>>,
+}
+
+impl Push {
+    fn starts(&self, dag: &Dag) -> bool {
+        let followed = if self.is_followed { &self.branch } else { "" };
+        let push = dag.declared().triggers.push.as_ref();
+        push.is_some_and(|push| push.matches(&self.branch, followed, self.changed.as_deref()))
+    }
+}
 
 /// Reads DAG files. Clones share the threads.
 #[derive(Debug, Clone)]
@@ -63,6 +87,50 @@ impl DagReader {
             read.push(self.read_one(file, end, read_file).await?);
         }
         Ok(read)
+    }
+
+    /// Which of the DAGs a push starts; the files are given back.
+    pub(crate) async fn started_by(
+        &self,
+        push: Push,
+        files: Vec<DagAtCommit>,
+    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchTrouble> {
+        self.started_within(TRIGGERS, push, files).await
+    }
+
+    async fn started_within(
+        &self,
+        limit: Duration,
+        push: Push,
+        files: Vec<DagAtCommit>,
+    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchTrouble> {
+        let thread = Arc::clone(&self.threads).acquire_owned().await;
+        let matching = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            let begun = processor_time();
+            let mut started = Vec::new();
+            for dag in files.iter().filter_map(|file| file.dag.as_ref().ok()) {
+                if processor_time().saturating_sub(begun) >= limit {
+                    return None;
+                }
+                if push.starts(dag) {
+                    started.push(dag.name().clone());
+                }
+            }
+            Some((files, started))
+        });
+        let matched = match matching.await {
+            Ok(matched) => matched,
+            Err(problem) if problem.is_panic() => resume_unwind(problem.into_panic()),
+            Err(_) => return Err(BranchTrouble::Passing("the daemon is stopping".to_owned())),
+        };
+        matched.ok_or_else(|| {
+            BranchTrouble::Costly(format!(
+                "its push triggers take longer than {} s to be held against what changed; make their patterns \
+                 fewer or simpler",
+                limit.as_secs()
+            ))
+        })
     }
 
     async fn read_one(
@@ -185,6 +253,27 @@ mod tests {
         assert!(fault.contains("longer than 1 s"), "{fault}");
         let read = reader.read(vec![file("dags/good.yaml")]).await.unwrap();
         assert!(read[0].dag.is_ok(), "the next file is read");
+    }
+
+    #[tokio::test]
+    async fn class_19_push_triggers_that_take_too_long_are_the_branch_s_trouble() {
+        let text =
+            "triggers: {push: {paths: ['src/**']}}\nstages: {a: {image: 'x:1', run: 'true'}}";
+        let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned()))];
+        let push = |changed: &str| Push {
+            branch: "main".to_owned(),
+            is_followed: true,
+            changed: Some(vec![changed.to_owned()]),
+        };
+        let reader = DagReader::new();
+        let (read, started) = reader.started_by(push("src/a"), files()).await.unwrap();
+        assert_eq!((read.len(), started[0].as_str()), (1, "a"));
+        let (_, started) = reader.started_by(push("docs/a"), files()).await.unwrap();
+        assert_eq!(started, []);
+        let late = reader
+            .started_within(Duration::ZERO, push("src/a"), files())
+            .await;
+        assert!(matches!(late, Err(BranchTrouble::Costly(_))), "{late:?}");
     }
 
     #[tokio::test]

@@ -23,16 +23,15 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use trainyard_core::dag::Dag;
 use trainyard_core::id::RepoId;
-use trainyard_core::name::{DagName, RepoName};
+use trainyard_core::name::RepoName;
 use trainyard_forge::{CommitSha, Credentials, Git, Heads, LookAt};
 use trainyard_store::{
     PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject, SyncOutcome, Weight,
 };
 
 use crate::branch_trouble::{self, BranchTrouble, BranchTroubles};
-use crate::dag_reading::DagReader;
+use crate::dag_reading::{DagReader, Push};
 use crate::leadership::Leadership;
 use crate::panics::panic_text;
 
@@ -343,15 +342,15 @@ impl Watcher {
             changed_since: (!first_look).then_some(before_sha),
         };
         let seen = self.git.look(repo.id, look).await?;
-        let dags = self.reader.read(seen.dag_files).await?;
+        let mut dags = self.reader.read(seen.dag_files).await?;
         let mut matches = Vec::new();
         if !first_look {
-            matches = dags
-                .iter()
-                .filter_map(|file| file.dag.as_ref().ok())
-                .filter(|dag| starts(dag, branch, is_followed, seen.changed.as_deref()))
-                .map(|dag| dag.name().clone())
-                .collect::<Vec<DagName>>();
+            let push = Push {
+                branch: branch.to_owned(),
+                is_followed,
+                changed: seen.changed,
+            };
+            (dags, matches) = self.reader.started_by(push, dags).await?;
         }
         Ok(PushSeen {
             branch: branch.to_owned(),
@@ -448,15 +447,6 @@ impl Synced {
             SyncOutcome::Failed(words)
         }
     }
-}
-
-fn starts(dag: &Dag, branch: &str, is_followed: bool, changed: Option<&[String]>) -> bool {
-    let followed = if is_followed { branch } else { "" };
-    dag.declared()
-        .triggers
-        .push
-        .as_ref()
-        .is_some_and(|push| push.matches(branch, followed, changed))
 }
 
 /// The branch that schedules come from.
