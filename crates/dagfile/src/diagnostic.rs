@@ -1,5 +1,6 @@
 //! Diagnostics: what is to be said about a file, and where.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde_json::{Value, json};
@@ -124,6 +125,8 @@ pub(crate) struct Sink<'a> {
     taken: Vec<Taken>,
     beyond: Option<(usize, Taken)>,
     guesses: Guesses,
+    /// Whether a merge key could not be read, so that keys may be missing anywhere.
+    pub(crate) has_wrong_merge: bool,
 }
 
 /// A diagnostic without its line and column.
@@ -154,6 +157,7 @@ impl<'a> Sink<'a> {
             taken: Vec::new(),
             beyond: None,
             guesses: Guesses::default(),
+            has_wrong_merge: false,
         }
     }
 
@@ -202,8 +206,10 @@ impl<'a> Sink<'a> {
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         self.taken
             .sort_by_key(|taken| (taken.span.start, taken.span.end));
+        // Stages that share a value share its faults.
+        let mut seen = HashSet::new();
         self.taken
-            .dedup_by(|a, b| a.span == b.span && a.message == b.message);
+            .retain(|taken| seen.insert((taken.span.clone(), taken.message.clone())));
         let beyond = self.beyond.take().map_or(0, |(count, _)| count);
         let surplus = self.taken.len().saturating_sub(DIAGNOSTICS_AT_MOST) + beyond;
         self.taken.truncate(DIAGNOSTICS_AT_MOST);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::syntax::{CauseField, Variable};
-use crate::dag::Guesses;
+use crate::dag::{Guesses, Names};
 use crate::name::ParamName;
 use crate::outcome::Outcome;
 use crate::param::{ParamKind, ParamSpec};
@@ -48,6 +48,8 @@ pub trait Stages {
 pub struct Scope<'a> {
     /// The DAG's parameters.
     pub params: &'a BTreeMap<ParamName, ParamSpec>,
+    /// Parameters whose declaration is wrong: they may have any type.
+    pub unread_params: &'a Names,
     /// The DAG's stages.
     pub stages: &'a dyn Stages,
     /// What may be spent on saying what was meant.
