@@ -45,6 +45,15 @@ pub struct PushTrigger {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(String);
 
+/// Why a pattern matches nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatternFault {
+    /// What is wrong with it, as a sentence part.
+    pub problem: &'static str,
+    /// The pattern that was meant, where that is known.
+    pub meant: Option<String>,
+}
+
 impl Pattern {
     /// The longest pattern, in bytes.
     pub const LONGEST: usize = 256;
@@ -82,10 +91,9 @@ impl Pattern {
         self.matcher().is_some_and(|matcher| matcher.is_match(text))
     }
 
-    /// Why no changed file can match it, as paths are compared: relative to the repo's root, with `/`. With
-    /// it, what was meant, where that is known.
+    /// Why no changed file can match it, as paths are compared: relative to the repo's root, with `/`.
     #[must_use]
-    pub fn path_fault(&self) -> Option<(String, Option<String>)> {
+    pub fn path_fault(&self) -> Option<PatternFault> {
         self.alternatives().iter().find_map(|text| {
             let parts: Vec<&str> = text.split('/').collect();
             let problem = if text.starts_with('/') {
@@ -103,13 +111,16 @@ impl Pattern {
             } else {
                 return None;
             };
-            Some((problem.to_owned(), meant_path(text)))
+            Some(PatternFault {
+                problem,
+                meant: meant_path(text),
+            })
         })
     }
 
-    /// Why no branch can match it, by git's rules for names. With it, what was meant, where that is known.
+    /// Why no branch can match it, by git's rules for names.
     #[must_use]
-    pub fn branch_fault(&self) -> Option<(String, Option<String>)> {
+    pub fn branch_fault(&self) -> Option<PatternFault> {
         self.alternatives().iter().find_map(|text| {
             let parts: Vec<&str> = text.split('/').collect();
             let mut meant = None;
@@ -136,7 +147,10 @@ impl Pattern {
             } else {
                 return None;
             };
-            Some((problem.to_owned(), meant.filter(|meant| !meant.is_empty())))
+            Some(PatternFault {
+                problem,
+                meant: meant.filter(|meant| !meant.is_empty()),
+            })
         })
     }
 
@@ -250,9 +264,8 @@ mod tests {
     #[test]
     fn a_path_that_no_commit_lists_is_named_with_what_was_meant() {
         let meant = |text: &str| {
-            let (problem, meant) = Pattern::new(text).unwrap().path_fault()?;
-            assert!(!problem.is_empty());
-            Some(meant.unwrap_or_default())
+            let fault = Pattern::new(text).unwrap().path_fault()?;
+            Some(fault.meant.unwrap_or_default())
         };
         for (written, right) in [
             ("/src/**", "src/**"),
@@ -303,8 +316,8 @@ mod tests {
         ] {
             assert!(fault(wrong).is_some(), "{wrong}");
         }
-        let (_, meant) = fault("refs/heads/rel*").unwrap();
-        assert_eq!(meant.as_deref(), Some("rel*"));
+        let fault_of_ref = fault("refs/heads/rel*").unwrap();
+        assert_eq!(fault_of_ref.meant.as_deref(), Some("rel*"));
         for right in [
             "main",
             "release/*",

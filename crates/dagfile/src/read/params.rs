@@ -120,10 +120,9 @@ fn spec(name: &str, node: &Node, sink: &mut Sink<'_>) -> Option<ParamSpec> {
         sink.error(Code::Conflict, key.span.clone(), message);
         return None;
     }
-    let default = match fields.get("default") {
-        None => None,
-        Some(node) => Some(value(&what, &kind, node, sink).unwrap_or_else(|| any(&kind))),
-    };
+    let default = fields
+        .get("default")
+        .map(|node| value(&what, &kind, node, sink).unwrap_or_else(|| any(&kind)));
     Some(ParamSpec {
         kind,
         default,

@@ -410,6 +410,8 @@ fn build(node: &Node, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Option<B
     if let Value::Scalar { .. } = &node.value {
         let context = path(node, "the context", sink)?;
         let (dockerfile, args) = (default_file, BTreeMap::new());
+        let at = node.span.clone();
+        sink.outside.add_build((&context, at), (&dockerfile, None));
         return Some(BuildSource {
             context,
             dockerfile,
@@ -419,6 +421,7 @@ fn build(node: &Node, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Option<B
     }
     let fields = Fields::of(node, "`build`", keys::BUILD, sink)?;
     let context = match fields.get("context") {
+        None if fields.is_meant("context") => None,
         None => RelativePath::new(".").ok(),
         Some(node) => path(node, "the context", sink),
     };
@@ -441,9 +444,14 @@ fn build(node: &Node, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Option<B
         .get("target")
         .and_then(|node| expressions::plain(node, "the target", sink))
         .map(ToOwned::to_owned);
+    let (context, dockerfile) = (context?, dockerfile?);
+    let at = |key| fields.get(key).map(|node: &Node| node.span.clone());
+    let context_at = at("context").unwrap_or_else(|| node.span.clone());
+    sink.outside
+        .add_build((&context, context_at), (&dockerfile, at("dockerfile")));
     Some(BuildSource {
-        context: context?,
-        dockerfile: dockerfile?,
+        context,
+        dockerfile,
         args,
         target,
     })
@@ -713,6 +721,7 @@ fn pools(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<PoolName, u32> {
     };
     let mut take = |name: &str, span: &Range<usize>, slots: u32, sink: &mut Sink<'_>| {
         if let Some(name) = fields::checked_name(name, span, sink) {
+            sink.outside.add_pool(&name, span.clone());
             pools.insert(name, slots);
         }
     };

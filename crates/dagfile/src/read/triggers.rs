@@ -9,7 +9,7 @@ use trainyard_core::name::ParamName;
 use trainyard_core::param::{ParamSpec, ParamValue};
 use trainyard_core::schedule::Missed;
 use trainyard_core::text::shortened;
-use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
+use trainyard_core::trigger::{Pattern, PatternFault, PushTrigger, ScheduleTrigger, Triggers};
 
 use super::fields::{self, Fields};
 use super::places::Places;
@@ -209,7 +209,7 @@ fn push(node: &Node, sink: &mut Sink<'_>) -> Option<PushTrigger> {
 pub(super) fn patterns(
     node: &Node,
     what: &str,
-    fault: fn(&Pattern) -> Option<(String, Option<String>)>,
+    fault: fn(&Pattern) -> Option<PatternFault>,
     sink: &mut Sink<'_>,
 ) -> Vec<Pattern> {
     let items = fields::list_or_one(node, what, sink);
@@ -231,7 +231,10 @@ pub(super) fn patterns(
         };
         match Pattern::new(text) {
             Ok(pattern) => {
-                if let Some((problem, meant)) = fault(&pattern) {
+                if what == "a path" {
+                    sink.outside.add_filter(text, item.span.clone());
+                }
+                if let Some(PatternFault { problem, meant }) = fault(&pattern) {
                     let message = format!(
                         "the pattern `{}` matches nothing: it {problem}",
                         shortened(text)

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use trainyard_core::text::shortened;
-use trainyard_core::trigger::Pattern;
+use trainyard_core::trigger::{Pattern, PatternFault};
 
 use super::fields::{self, Fields};
 use super::{keys, triggers};
@@ -36,7 +36,7 @@ fn refuse(key: &Key, sink: &mut Sink<'_>) {
 }
 
 /// What says why a pattern matches nothing.
-type Fault = fn(&Pattern) -> Option<(String, Option<String>)>;
+type Fault = fn(&Pattern) -> Option<PatternFault>;
 
 /// `pull_request`, `tag`, `after`.
 pub(super) fn triggers(fields: &Fields<'_>, sink: &mut Sink<'_>) {
