@@ -293,6 +293,30 @@ mod tests {
         assert!(read[0].file.dag.is_ok(), "the next file is read");
     }
 
+    #[test]
+    fn a_file_that_asks_for_what_its_commit_lacks_has_faults_besides_its_own() {
+        let read = |image: &str| {
+            let text = format!("stages: {{a: {{build: image}}, b: {{image: {image}}}}}");
+            read_file("dags/a.yaml", Ok(text))
+        };
+        let is_there = |path: &str| match path {
+            "image" => Entry::Folder,
+            _ => Entry::File,
+        };
+        assert!(read("x").hold_against(is_there).dag.is_ok());
+        assert!(read("x").hold_against(|_| Entry::Unknown).dag.is_ok());
+        let faults = |image| {
+            let faults = read(image)
+                .hold_against(|_| Entry::Missing)
+                .dag
+                .unwrap_err();
+            faults.as_array().unwrap().clone()
+        };
+        let message = faults("x")[0]["message"].to_string();
+        assert!(message.contains("no folder `image`"), "{message}");
+        assert_eq!(faults("X").len(), 2, "its own fault is kept");
+    }
+
     #[tokio::test]
     async fn class_19_push_triggers_that_take_too_long_are_the_branch_s_trouble() {
         let text =

@@ -133,6 +133,11 @@ stages:
         .map(|fault| format!("{} ({})", fault["message"], fault["help"]).replace('"', ""))
         .collect();
     insta::assert_snapshot!(said.join("\n"), @"
+    the pattern `src` matches nothing: it names a folder, and only files are compared with it (write `src/**`)
+    the repo has no folder `nowhere` to build from (a context is relative to the root of the repo, and what git ignores is not in it)
+    the repo has no file `empty/Dockerfile` to build from (add it, or name another one: `build: {dockerfile: …}`)
+    the repo has no file `image/image/Dockerfile.gpu` to build from (`dockerfile` is relative to the context, `image`)
+    `src/train.py` is a file, and the context of a build is a folder (write `build: {context: FOLDER, dockerfile: FILE}`, the file relative to the folder)
     ");
 }
 
