@@ -217,6 +217,14 @@ fn expressions_of_other_systems_get_ours() {
 }
 
 #[test]
+fn an_expression_of_a_stage_cannot_refer_to_the_stage_itself() {
+    check(&[(
+        "stages: {a: {image: x, metrics: m.json, if: stages.a.metrics.auc > 0.5}}",
+        &["refer to a stage that it needs"],
+    )]);
+}
+
+#[test]
 fn text_that_yaml_takes_for_something_else_gets_its_quotes() {
     check(&[
         (

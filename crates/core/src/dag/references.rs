@@ -137,6 +137,9 @@ impl Stages for Seen<'_> {
                 Known::Nowhere
             };
         };
+        if *other == self.from {
+            return Known::Itself;
+        }
         if !self.graph.comes_before(self.from, *other) {
             return Known::NotBefore;
         }

@@ -343,6 +343,16 @@ impl Check<'_> {
                 false
             }
             Known::Before(_) => true,
+            Known::Itself => {
+                let message =
+                    format!("stage `{shown}` has not ended when its own expressions are evaluated");
+                self.fault(
+                    at,
+                    message,
+                    Some("refer to a stage that it needs".to_owned()),
+                );
+                false
+            }
             Known::NotBefore => {
                 let message = format!("stage `{shown}` need not have ended before this one");
                 let help = format!("add `{shown}` to the needs of this stage");

@@ -20,6 +20,8 @@ const CAUSE_KINDS: [&str; 4] = ["schedule", "push", "manual", "retry"];
 pub enum Known {
     /// No stage has it.
     Nowhere,
+    /// It is the stage that the expression belongs to.
+    Itself,
     /// A stage has it that need not have ended when the expression is evaluated.
     NotBefore,
     /// The stage has ended by then.

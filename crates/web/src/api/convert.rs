@@ -228,7 +228,9 @@ pub(super) fn run_detail(detail: store::RunDetail, queue: &Queue) -> RunDetail {
         .zip(whys)
         .map(|(view, why)| stage(view, why))
         .collect();
+    let concurrency = &detail.pinned.dag.declared().concurrency;
     RunDetail {
+        group: concurrency.group_of(&detail.run.facts_of_cause()),
         summary: run(detail.summary),
         params: detail
             .params
