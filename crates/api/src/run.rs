@@ -83,6 +83,9 @@ pub struct RunDetail {
     /// Its parameters.
     #[schema(value_type = BTreeMap<String, Object>)]
     pub params: BTreeMap<String, Value>,
+    /// Its group, where its DAG has groups: the runs that it waits for and takes the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Its stages, in the order of the file.
     pub stages: Vec<Stage>,
 }

@@ -11,6 +11,9 @@ use serde_json::Value;
 pub fn json_schema() -> Value {
     let mut schema = schemars::schema_for!(Dag).to_value();
     schema["title"] = "Trainyard DAG file".into();
+    schema["patternProperties"] = serde_json::json!({
+        "^x-": {"description": "Anything: a place for anchors, `&name`, that merge keys, `<<: *name`, refer to."},
+    });
     schema
 }
 
@@ -143,24 +146,35 @@ forms! {
 
     /// How many runs may be active.
     Concurrency {
-        /// The most.
+        /// The most; of each group, where there is a `group`, and then 1 if left out.
         limit: Option<u32>,
         /// What happens to one too many: queue, skip or cancel_running.
         overlap: Option<Overlap>,
+        /// An expression over params and cause, as in cause.branch: runs for which it has the same value are a
+        /// group, and count, wait and are cancelled among themselves. `branch` is short for cause.branch.
+        group: Option<String>,
     }
 
     /// What holds for stages that say nothing themselves.
     Defaults {
-        /// When stages are tried again.
-        retry: Option<Retry>,
-        /// Limits of containers.
-        resources: Option<Resources>,
-        /// How long an attempt may run.
-        timeout: Option<String>,
-        /// Whether the source tree is laid out.
-        checkout: Option<bool>,
+        /// An image by reference, for stages with neither `image` nor `build`.
+        image: Option<String>,
         /// When images are fetched.
         pull: Option<Pull>,
+        /// An image built from the commit's tree, for stages with neither `image` nor `build`.
+        build: Option<BuildOrContext>,
+        /// Whether the source tree is laid out.
+        checkout: Option<bool>,
+        /// Environment variables, over those of the DAG and below those of a stage.
+        env: Option<BTreeMap<String, Scalar>>,
+        /// Secrets that each stage gets besides its own.
+        secrets: Option<OneOrMany<String>>,
+        /// When stages are tried again; a stage's `retry` changes single keys of it.
+        retry: Option<Retry>,
+        /// How long an attempt may run.
+        timeout: Option<String>,
+        /// Limits of containers; a stage's `resources` change single keys of them.
+        resources: Option<Resources>,
     }
 
     /// A stage: one container.

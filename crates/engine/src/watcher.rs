@@ -13,7 +13,7 @@
 //! Each sync is a task of its own: how long a remote takes, or what it sends, is nobody else's matter. A
 //! repo whose sync panics, or exhausts what git may take for it, is counted against and held back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,16 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use trainyard_core::id::RepoId;
-use trainyard_core::name::RepoName;
+use trainyard_core::name::{PoolName, RepoName};
+use trainyard_dagfile::Entry;
 use trainyard_forge::{CommitSha, Credentials, Git, Heads, LookAt};
 use trainyard_store::{
-    PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject, SyncOutcome, Weight,
+    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject,
+    SyncOutcome, Weight,
 };
 
 use crate::branch_trouble::{self, BranchTrouble, BranchTroubles};
-use crate::dag_reading::{DagReader, Push};
+use crate::dag_reading::{DagRead, DagReader, Push};
 use crate::leadership::Leadership;
 use crate::panics::panic_text;
 
@@ -54,6 +56,8 @@ pub struct Watcher {
     git: Git,
     reader: DagReader,
     commits: Arc<Semaphore>,
+    /// The pools that are defined.
+    pools: Arc<BTreeSet<PoolName>>,
 }
 
 /// The syncs that are going on.
@@ -86,14 +90,15 @@ impl Syncs {
 }
 
 impl Watcher {
-    /// A watcher over the mirrors of `git`.
+    /// A watcher over the mirrors of `git`, of a daemon that defines these pools.
     #[must_use]
-    pub fn new(store: Store, git: Git) -> Self {
+    pub fn new(store: Store, git: Git, pools: impl IntoIterator<Item = PoolName>) -> Self {
         Self {
             store,
             git,
             reader: DagReader::new(),
             commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE)),
+            pools: Arc::new(pools.into_iter().collect()),
         }
     }
 
@@ -322,6 +327,53 @@ impl Watcher {
         ))
     }
 
+    /// Logs pools that DAGs take of and nobody defines. `dag show` says so for as long as it is so.
+    fn warn_of_pools(&self, repo: &RepoToSync, branch: &str, dags: &[DagAtCommit]) {
+        for dag in dags.iter().filter_map(|file| file.dag.as_ref().ok()) {
+            let taken: BTreeSet<&PoolName> = dag
+                .stages()
+                .iter()
+                .flat_map(|stage| stage.pools.keys())
+                .filter(|pool| !self.pools.contains(*pool))
+                .collect();
+            for pool in taken {
+                warn!(
+                    repo = %repo.name, branch, dag = %dag.name(), %pool,
+                    "stages wait for a pool that is not defined; add it to `[pools]` in the configuration"
+                );
+            }
+        }
+    }
+
+    /// Holds DAG files against the tree of their commit.
+    async fn held_against_commit(
+        &self,
+        repo: &RepoToSync,
+        commit: &CommitSha,
+        read: Vec<DagRead>,
+    ) -> Result<Vec<DagAtCommit>, BranchTrouble> {
+        let all: BTreeSet<&str> = read.iter().flat_map(|read| read.outside.paths()).collect();
+        let paths: Vec<String> = all
+            .into_iter()
+            .take(PATHS_AT_MOST)
+            .map(ToOwned::to_owned)
+            .collect();
+        let mut known: HashMap<String, Entry> = HashMap::new();
+        if !paths.is_empty() {
+            let found = self.git.entries(repo.id, commit.clone(), paths.clone());
+            known.extend(paths.into_iter().zip(found.await?.into_iter().map(entry)));
+        }
+        // Files of strangers: off the runtime's threads.
+        let held = tokio::task::spawn_blocking(move || {
+            let entry = |path: &str| known.get(path).copied().unwrap_or(Entry::Unknown);
+            read.into_iter()
+                .map(|read| read.hold_against(entry))
+                .collect()
+        });
+        held.await
+            .map_err(|_| BranchTrouble::Passing("the daemon is stopping".to_owned()))
+    }
+
     /// Reads what a commit holds and which of its DAGs the push starts.
     async fn look_at(
         &self,
@@ -342,7 +394,9 @@ impl Watcher {
             changed_since: (!first_look).then_some(before_sha),
         };
         let seen = self.git.look(repo.id, look).await?;
-        let mut dags = self.reader.read(seen.dag_files).await?;
+        let read = self.reader.read(seen.dag_files).await?;
+        let mut dags = self.held_against_commit(repo, after, read).await?;
+        self.warn_of_pools(repo, branch, &dags);
         let mut matches = Vec::new();
         if !first_look {
             let push = Push {
@@ -364,6 +418,9 @@ impl Watcher {
         })
     }
 }
+
+/// The most paths of one commit that are looked up; of the others nothing is said.
+const PATHS_AT_MOST: usize = 5_000;
 
 /// Why a sync failed as a whole.
 #[derive(Debug)]
@@ -446,6 +503,15 @@ impl Synced {
         } else {
             SyncOutcome::Failed(words)
         }
+    }
+}
+
+fn entry(found: trainyard_forge::Entry) -> Entry {
+    match found {
+        trainyard_forge::Entry::Missing => Entry::Missing,
+        trainyard_forge::Entry::Folder => Entry::Folder,
+        trainyard_forge::Entry::File => Entry::File,
+        trainyard_forge::Entry::Unknown => Entry::Unknown,
     }
 }
 

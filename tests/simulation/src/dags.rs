@@ -49,6 +49,7 @@ pub(crate) fn dag(random: &mut Random, place: usize) -> Dag {
         triggers: Triggers::default(),
         params: BTreeMap::new(),
         concurrency: Concurrency {
+            group: None,
             limit,
             overlap: random.pick(&Overlap::ALL),
         },

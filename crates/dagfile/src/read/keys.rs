@@ -24,8 +24,18 @@ pub(crate) const PARAM: &[&str] = &[
     "choices",
     "description",
 ];
-pub(crate) const CONCURRENCY: &[&str] = &["limit", "overlap"];
-pub(crate) const DEFAULTS: &[&str] = &["retry", "resources", "timeout", "checkout", "pull"];
+pub(crate) const CONCURRENCY: &[&str] = &["limit", "overlap", "group"];
+pub(crate) const DEFAULTS: &[&str] = &[
+    "image",
+    "pull",
+    "build",
+    "checkout",
+    "env",
+    "secrets",
+    "retry",
+    "timeout",
+    "resources",
+];
 pub(crate) const STAGE: &[&str] = &[
     "needs",
     "run_on",

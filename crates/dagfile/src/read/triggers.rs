@@ -1,17 +1,18 @@
 //! `triggers`: what may start a run.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use chrono_tz::Tz;
 use trainyard_core::cron::Cron;
+use trainyard_core::dag::Names;
 use trainyard_core::name::ParamName;
 use trainyard_core::param::{ParamSpec, ParamValue};
 use trainyard_core::schedule::Missed;
 use trainyard_core::text::shortened;
-use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
+use trainyard_core::trigger::{Pattern, PatternFault, PushTrigger, ScheduleTrigger, Triggers};
 
 use super::fields::{self, Fields};
+use super::places::Places;
 use super::{keys, params, unsupported};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Node, Value};
@@ -22,16 +23,17 @@ const SCHEDULES_AT_MOST: usize = 50;
 /// The most patterns of one list; each is held against every branch or changed file of a push.
 const PATTERNS_AT_MOST: usize = 100;
 
-/// Reads `triggers`, with the places of its schedules.
+/// Reads `triggers`.
 pub(super) fn read(
     node: &Node,
     declared: &BTreeMap<ParamName, ParamSpec>,
+    unread: &Names,
+    places: &mut Places,
     sink: &mut Sink<'_>,
-) -> (Triggers, Vec<Range<usize>>) {
+) -> Triggers {
     let Some(fields) = Fields::of(node, "triggers", keys::TRIGGERS, sink) else {
-        return (Triggers::default(), Vec::new());
+        return Triggers::default();
     };
-    let mut places = Vec::new();
     let mut schedule = Vec::new();
     if let Some(node) = fields.get("schedule") {
         let items = match &node.value {
@@ -46,9 +48,9 @@ pub(super) fn read(
             fields::invalid(&node.span, message, sink);
         }
         for item in items.into_iter().take(SCHEDULES_AT_MOST) {
-            if let Some(trigger) = one_schedule(item, declared, sink) {
+            if let Some(trigger) = one_schedule(item, declared, unread, sink) {
                 schedule.push(trigger);
-                places.push(item.span.clone());
+                places.schedules.push(item.span.clone());
             }
         }
     }
@@ -59,13 +61,15 @@ pub(super) fn read(
             Fields::of(node, "`manual`", &[], sink);
         }
     }
+    places.push = fields.key("push").map(|key| key.span.clone());
     unsupported::triggers(&fields, sink);
-    (Triggers { schedule, push }, places)
+    Triggers { schedule, push }
 }
 
 fn one_schedule(
     node: &Node,
     declared: &BTreeMap<ParamName, ParamSpec>,
+    unread: &Names,
     sink: &mut Sink<'_>,
 ) -> Option<ScheduleTrigger> {
     if let Value::Scalar { text, .. } = &node.value {
@@ -80,7 +84,9 @@ fn one_schedule(
     let fields = Fields::of(node, "a schedule", keys::SCHEDULE, sink)?;
     let cron = match fields.get("cron") {
         None => {
-            sink.error(Code::Missing, node.span.clone(), "a schedule needs `cron`");
+            if fields.lacks("cron") {
+                sink.error(Code::Missing, node.span.clone(), "a schedule needs `cron`");
+            }
             None
         }
         Some(node) => cron(node, sink),
@@ -93,10 +99,13 @@ fn one_schedule(
     let missed = fields
         .get("missed")
         .and_then(|node| fields::one_of(node, "`missed`", &choices, sink));
-    let params = fields
+    let mut params = fields
         .get("params")
-        .map(|node| given(node, declared, sink))
+        .map(|node| given(node, declared, unread, sink))
         .unwrap_or_default();
+    if fields.is_meant("params") {
+        params = anything(declared);
+    }
     Some(ScheduleTrigger {
         cron: cron?,
         timezone: timezone?,
@@ -140,11 +149,18 @@ fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
 fn given(
     node: &Node,
     declared: &BTreeMap<ParamName, ParamSpec>,
+    unread: &Names,
     sink: &mut Sink<'_>,
 ) -> BTreeMap<ParamName, ParamValue> {
     let mut values = BTreeMap::new();
-    for (key, value) in fields::map(node, "params", sink).unwrap_or_default() {
+    let Some(entries) = fields::map(node, "the schedule's params", sink) else {
+        return anything(declared);
+    };
+    for (key, value) in entries {
         let Some((name, spec)) = declared.get_key_value(&*key.text) else {
+            if unread.contain(&key.text) {
+                continue;
+            }
             let known = declared.keys().map(ParamName::as_str);
             let help = sink
                 .nearest(&key.text, known)
@@ -155,11 +171,21 @@ fn given(
             continue;
         };
         let what = format!("parameter `{name}`");
-        if let Some(value) = params::value(&what, &spec.kind, value, sink) {
-            values.insert(name.clone(), value);
-        }
+        let value = params::value(&what, &spec.kind, value, sink);
+        values.insert(
+            name.clone(),
+            value.unwrap_or_else(|| params::any(&spec.kind)),
+        );
     }
     values
+}
+
+/// A value for each parameter, where those that are given cannot be read.
+fn anything(declared: &BTreeMap<ParamName, ParamSpec>) -> BTreeMap<ParamName, ParamValue> {
+    declared
+        .iter()
+        .map(|(name, spec)| (name.clone(), params::any(&spec.kind)))
+        .collect()
 }
 
 fn push(node: &Node, sink: &mut Sink<'_>) -> Option<PushTrigger> {
@@ -169,18 +195,23 @@ fn push(node: &Node, sink: &mut Sink<'_>) -> Option<PushTrigger> {
     let fields = Fields::of(node, "`push`", keys::PUSH, sink)?;
     let branches = fields
         .get("branches")
-        .map(|node| patterns(node, "a branch", sink));
+        .map(|node| patterns(node, "a branch", Pattern::branch_fault, sink));
     let paths = fields
         .get("paths")
-        .map(|node| patterns(node, "a path", sink));
+        .map(|node| patterns(node, "a path", Pattern::path_fault, sink));
     Some(PushTrigger {
         branches: branches.unwrap_or_default(),
         paths: paths.unwrap_or_default(),
     })
 }
 
-/// A list of patterns.
-pub(super) fn patterns(node: &Node, what: &str, sink: &mut Sink<'_>) -> Vec<Pattern> {
+/// A list of patterns, with what says why one of them matches nothing.
+pub(super) fn patterns(
+    node: &Node,
+    what: &str,
+    fault: fn(&Pattern) -> Option<PatternFault>,
+    sink: &mut Sink<'_>,
+) -> Vec<Pattern> {
     let items = fields::list_or_one(node, what, sink);
     if items.is_empty() && matches!(&node.value, Value::List(_)) {
         fields::invalid(
@@ -199,7 +230,20 @@ pub(super) fn patterns(node: &Node, what: &str, sink: &mut Sink<'_>) -> Vec<Patt
             continue;
         };
         match Pattern::new(text) {
-            Ok(pattern) => patterns.push(pattern),
+            Ok(pattern) => {
+                if what == "a path" {
+                    sink.outside.add_filter(text, item.span.clone());
+                }
+                if let Some(PatternFault { problem, meant }) = fault(&pattern) {
+                    let message = format!(
+                        "the pattern `{}` matches nothing: it {problem}",
+                        shortened(text)
+                    );
+                    sink.error(Code::InvalidValue, item.span.clone(), message)
+                        .maybe_help(meant.map(|meant| format!("write `{}`", shortened(&meant))));
+                }
+                patterns.push(pattern);
+            }
             Err(problem) => {
                 fields::invalid(
                     &item.span,

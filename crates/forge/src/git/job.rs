@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use trainyard_core::id::RepoId;
 
 use super::{
-    Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits,
-    Heads, Mirror, Mirrors, TreeSha, UrlRules,
+    Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Entry, Error,
+    FetchLimits, Heads, Mirror, Mirrors, TreeSha, UrlRules,
 };
 
 /// What the child may use.
@@ -54,6 +54,7 @@ pub(super) enum Job {
     TreeOf(CommitSha),
     SourceTar(CommitSha, PathBuf),
     Look(LookAt),
+    Entries(CommitSha, Vec<String>),
 }
 
 /// What is asked about a commit that a branch points to now.
@@ -90,6 +91,7 @@ pub(super) enum Answer {
     Tree(TreeSha),
     Done,
     Seen(CommitInfo, Lengths, ChangedPaths),
+    Entries(Vec<Entry>),
 }
 
 /// Paths of DAG files, and how long their texts are, or why there is none.
@@ -160,6 +162,7 @@ impl Request {
                 mirror.write_source_tar(&commit, &to, &cancel)?;
                 Answer::Done
             }
+            Job::Entries(commit, paths) => Answer::Entries(mirror.entries(&commit, &paths)?),
             Job::Look(look) => {
                 let commit = mirror.commit(&look.after)?;
                 let files = match look.dag_files {

@@ -14,8 +14,8 @@ use trainyard_core::id::RepoId;
 use super::job::{self, Answer, Job, LookAt, Seen};
 use super::lanes::Lanes;
 use super::{
-    ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, Heads, Mirror, Mirrors,
-    RemoteUrl, TreeSha, Worker, source_tar,
+    ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Entry, Error, Heads, Mirror,
+    Mirrors, RemoteUrl, TreeSha, Worker, source_tar,
 };
 
 /// Reads at one time: they unpack objects, which is work for a core.
@@ -157,6 +157,22 @@ impl Git {
     ) -> Result<Vec<DagFileText>, Error> {
         match self.read(repo, Job::DagFiles(commit)).await? {
             (Answer::DagFiles(lengths), texts) => job::dag_files(lengths, &texts).ok_or_else(cut),
+            other => Err(odd(&other.0)),
+        }
+    }
+
+    /// [`Mirror::entries`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn entries(
+        &self,
+        repo: RepoId,
+        commit: CommitSha,
+        paths: Vec<String>,
+    ) -> Result<Vec<Entry>, Error> {
+        match self.read(repo, Job::Entries(commit, paths)).await? {
+            (Answer::Entries(entries), _) => Ok(entries),
             other => Err(odd(&other.0)),
         }
     }

@@ -269,8 +269,18 @@ fn params() -> impl Strategy<Value = BTreeMap<ParamName, ParamSpec>> {
 }
 
 fn draft() -> impl Strategy<Value = DagDraft> {
-    let concurrency = (option::of(1..9u32), select(Overlap::ALL.to_vec()))
-        .prop_map(|(limit, overlap)| Concurrency { limit, overlap });
+    let group =
+        select(vec!["${{ cause.branch }}", "${{ params.rate }}/x"]).prop_map(Template::stored);
+    let concurrency = (
+        option::of(1..9u32),
+        select(Overlap::ALL.to_vec()),
+        option::of(group),
+    )
+        .prop_map(|(limit, overlap, group)| Concurrency {
+            limit,
+            overlap,
+            group,
+        });
     let head = (
         option::of(text()),
         triggers(),

@@ -377,6 +377,7 @@ pub(crate) fn limited(text: &str, overlap: Overlap) -> Dag {
     let concurrency = Concurrency {
         limit: Some(1),
         overlap,
+        group: None,
     };
     Dag::new(DagDraft {
         concurrency,

@@ -63,6 +63,7 @@ pub(crate) async fn show(
     let id = find(&state, &repo, &dag).await?;
     Ok(Json(convert::dag_detail(
         state.store().dag_detail(id).await?,
+        &state.settings().capacity.pools_total,
     )))
 }
 
