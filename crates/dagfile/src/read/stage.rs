@@ -12,8 +12,8 @@ use trainyard_core::name::{
 };
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
-    Stage,
+    BuildSource, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy, RelativePath,
+    Resources, RunOn, Stage,
 };
 use trainyard_core::text::shortened;
 
@@ -413,19 +413,43 @@ fn input_source(node: &Node, sink: &mut Sink<'_>) -> Option<InputSource> {
     })
 }
 
-fn outputs(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<OutputName, RelativePath> {
+fn outputs(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<OutputName, DeclaredOutput> {
     let mut outputs = BTreeMap::new();
     let Some(node) = fields.get("outputs") else {
         return outputs;
     };
     for (key, value) in fields::map(node, "`outputs`", sink).unwrap_or_default() {
         let name = fields::checked_name::<OutputName>(&key.text, &key.span, sink);
-        let path = path(value, &format!("output `{}`", shortened(&key.text)), sink);
-        if let (Some(name), Some(path)) = (name, path) {
-            outputs.insert(name, path);
+        let what = format!("output `{}`", shortened(&key.text));
+        if let (Some(name), Some(output)) = (name, output(value, &what, sink)) {
+            outputs.insert(name, output);
         }
     }
     outputs
+}
+
+fn output(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<DeclaredOutput> {
+    if !matches!(node.value, Value::Map(_)) {
+        return path(node, what, sink).map(DeclaredOutput::from);
+    }
+    let fields = Fields::of(node, what, keys::OUTPUT, sink)?;
+    let choices = Keep::ALL.map(|keep| (keep.as_str(), keep));
+    let keep = fields
+        .get("keep")
+        .and_then(|node| fields::one_of(node, "`keep`", &choices, sink));
+    let Some(node) = fields.get("path") else {
+        sink.error(
+            Code::Missing,
+            node.span.clone(),
+            format!("{what} needs a `path`"),
+        )
+        .help("add `path:`, the file or folder below $OUTPUTS");
+        return None;
+    };
+    Some(DeclaredOutput {
+        path: path(node, what, sink)?,
+        keep: keep.unwrap_or_default(),
+    })
 }
 
 fn path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativePath> {
