@@ -132,10 +132,10 @@ impl Local {
         let Step {
             effects, wake_at, ..
         } = step(&self.dag, &mut self.run, events, clock::now());
-        for effect in &effects {
-            if let Effect::RequestStop { attempt, why } = effect
-                && let Some(line) = self.lines.get(attempt)
-            {
+        // By the state, not by the effects: a stage's timeout is a fact that sets the stop itself.
+        for (reference, line) in &self.lines {
+            let attempt = self.run.attempt(*reference);
+            if let Some((_, why)) = attempt.and_then(|attempt| attempt.stop.as_ref()) {
                 line.stop(why.clone());
             }
         }
