@@ -37,6 +37,7 @@ pub mod leadership;
 pub mod lease;
 pub mod ledger;
 pub mod local;
+pub mod local_outputs;
 pub mod log_lines;
 pub mod log_pump;
 pub mod mask;

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::assignment::{Assignment, Materials};
 use crate::clock;
 use crate::ledger::{FencedOff, KeptOutput, Ledger};
+use crate::local_outputs::LocalOutputs;
 use crate::log_lines::Batch;
 use crate::supervisor::{Line, Surroundings, supervise};
 
@@ -37,6 +38,9 @@ const NO_REPO: RepoId = RepoId(Uuid::nil());
 pub trait Witness: Send + Sync {
     /// Log records of a stage; see [`crate::log_lines`] for their form.
     fn log(&self, stage: &StageName, records: &[u8]);
+
+    /// Something about the run as a whole.
+    fn note(&self, text: &str);
 
     /// The state changed. `effects` is what was decided.
     fn changed(&self, dag: &Dag, run: &Run, effects: &[Effect]);
@@ -60,11 +64,11 @@ pub struct LocalOptions {
 /// Artifacts and facts of one local run.
 struct Shared {
     facts: mpsc::Sender<Event>,
-    artifacts: Mutex<HashMap<(StageName, OutputName), Collected>>,
+    artifacts: Mutex<BTreeMap<(StageName, OutputName), Collected>>,
     folder: PathBuf,
 }
 
-/// Runs a DAG to its end and returns the run as it ended.
+/// Runs a DAG to its end and returns the run as it ended, and what it kept.
 ///
 /// `cancel` may send a name at any time: who asks for the run to be cancelled.
 pub async fn run_locally(
@@ -74,11 +78,11 @@ pub async fn run_locally(
     surroundings: Surroundings,
     witness: Arc<dyn Witness>,
     mut cancel: mpsc::Receiver<String>,
-) -> Run {
+) -> (Run, LocalOutputs) {
     let (sender, mut received) = mpsc::channel(FACTS_AT_MOST);
     let shared = Arc::new(Shared {
         facts: sender,
-        artifacts: Mutex::new(HashMap::new()),
+        artifacts: Mutex::default(),
         folder: options.folder.clone(),
     });
     let mut local = Local {
@@ -106,7 +110,12 @@ pub async fn run_locally(
     }
     // Removing the last containers is part of the work.
     while local.supervisors.join_next().await.is_some() {}
-    local.run
+    let kept = local.shared.artifacts.lock();
+    let outputs = LocalOutputs {
+        from: local.options.folder,
+        kept: kept.map(|kept| kept.clone()).unwrap_or_default(),
+    };
+    (local.run, outputs)
 }
 
 async fn sleep(wait: Option<std::time::Duration>) {
