@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::Docker as Client;
-use trainyard_init::{End, REFUSED, Record};
+use trainyard_init::{End, REFUSED, Record, Unfit};
 
 use super::Engine;
 use super::errors::gone;
@@ -117,7 +117,9 @@ impl Engine {
             Found::Nothing | Found::Unfit => None,
         };
         match record {
-            Some(Record::Ended(_) | Record::Never { .. }) => return Ok(proof(record, seen)),
+            Some(Record::Ended(_) | Record::Never { .. } | Record::Unrun(_)) => {
+                return Ok(proof(record, seen));
+            }
             None | Some(Record::Begun) => {}
         }
         if [REFUSED, NOT_EXECUTED].contains(&seen.code) {
@@ -177,10 +179,37 @@ fn never_ran_because(code: i32) -> String {
         // Nor could the init write a word into its log: most often both are on a full disk.
         "and its container cannot say why; look whether the disk of the Docker engine is full"
     } else {
-        "since its container could not be: most often, the variables of its image are more than the kernel \
-         passes to a program (128 KiB in one, usually 2 MiB in all); its log says more"
+        "since its container could not be: most often, the variables of its image are too long for the \
+         kernel (128 KiB in one, usually 2 MiB in all); its log says more"
     };
     format!("its program was not run, {why}")
+}
+
+/// Why the kernel did not execute a program.
+fn unfit_because(why: Unfit) -> String {
+    let why = match why {
+        Unfit::Missing => "the image has no such program",
+        Unfit::WithoutInterpreter => {
+            "the file is there, but its interpreter or its loader is not in the image"
+        }
+        Unfit::CarriageReturn => {
+            "its first line ends with a carriage return, as on Windows (CRLF); save it with LF line ends"
+        }
+        Unfit::Permission => {
+            "it is not executable; `git update-index --chmod=+x FILE` makes it in the repo"
+        }
+        Unfit::Format => {
+            "exec format error: it was built for another architecture, or has no `#!` line"
+        }
+        Unfit::TooLong => {
+            "its arguments and variables, with those of its image, are too long for the kernel (128 KiB in one, \
+             usually 2 MiB in all)"
+        }
+        Unfit::Other(errno) => {
+            return std::io::Error::from_raw_os_error(errno).to_string();
+        }
+    };
+    why.to_owned()
 }
 
 /// What a record, or its absence, means beside what the engine saw.
@@ -200,6 +229,10 @@ fn proof(record: Option<Record>, seen: &Exit) -> Proof {
         Some(Record::Never { errno }) => Proof::NeverRan(format!(
             "its program was not run, since its start could not be recorded in the container: {}",
             std::io::Error::from_raw_os_error(errno)
+        )),
+        Some(Record::Unrun(why)) => Proof::Unfit(format!(
+            "its program was not run: {}; the log has its name",
+            unfit_because(why)
         )),
         Some(Record::Begun) | None if seen.out_of_memory => Proof::by_engine(seen),
         // In its container nobody can kill the init: that came from outside.
