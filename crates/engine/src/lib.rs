@@ -31,6 +31,7 @@ pub mod disks;
 pub mod dispatcher;
 pub mod engine_watch;
 pub mod guard;
+mod hints;
 pub mod keeper;
 pub mod layers;
 pub mod leadership;
