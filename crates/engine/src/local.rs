@@ -18,7 +18,9 @@ use trainyard_core::name::{OutputName, PoolName, StageName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunFacts};
 use trainyard_core::transition::{Step, step};
-use trainyard_executor::{Collected, CollectedKind, Handle, InputKind, InputSpec, SpecHash};
+use trainyard_executor::{
+    Collected, CollectedKind, Executor, Handle, InputKind, InputSpec, SpecHash,
+};
 use uuid::Uuid;
 
 use crate::assignment::{Assignment, Materials};
@@ -110,6 +112,7 @@ pub async fn run_locally(
     }
     // Removing the last containers is part of the work.
     while local.supervisors.join_next().await.is_some() {}
+    local.remove_left().await;
     let kept = local.shared.artifacts.lock();
     let outputs = LocalOutputs {
         from: local.options.folder,
@@ -137,6 +140,19 @@ struct Local {
 }
 
 impl Local {
+    /// Removes containers whose making was given up and came about all the same: no later run would find them.
+    async fn remove_left(&self) {
+        let executor = &self.surroundings.executor;
+        for left in executor.list().await.unwrap_or_default() {
+            if let Err(error) = executor.remove(&left.handle).await {
+                self.witness.note(&format!(
+                    "container {} is left: {error}",
+                    left.handle.container
+                ));
+            }
+        }
+    }
+
     fn take_in(&mut self, events: &[Event]) -> Option<trainyard_core::Timestamp> {
         let Step {
             effects, wake_at, ..
