@@ -102,7 +102,7 @@ impl Ends {
 impl Engine {
     pub(super) async fn prove(&self, container: &str, seen: &Exit) -> Result<Proof, Error> {
         if let Some(record) = self.ends.record(container) {
-            return Ok(proof(Some(record), seen));
+            return self.proof_of(container, record, seen).await;
         }
         let nonce = match self.ends.first_process(&self.client, container).await? {
             FirstProcess::Program => return Ok(Proof::by_engine(seen)),
@@ -117,8 +117,8 @@ impl Engine {
             Found::Nothing | Found::Unfit => None,
         };
         match record {
-            Some(Record::Ended(_) | Record::Never { .. } | Record::Unrun(_)) => {
-                return Ok(proof(record, seen));
+            Some(record @ (Record::Ended(_) | Record::Never { .. } | Record::Unrun(_))) => {
+                return self.proof_of(container, record, seen).await;
             }
             None | Some(Record::Begun) => {}
         }
@@ -159,6 +159,21 @@ impl Engine {
             Status::Created | Status::Running { .. } | Status::Unknown => *seen,
         };
         Ok(proof(record, &seen))
+    }
+
+    /// What a record proves, with the name of a program that was not run.
+    async fn proof_of(&self, container: &str, record: Record, seen: &Exit) -> Result<Proof, Error> {
+        match proof(Some(record), seen) {
+            Proof::Unfit(why) => {
+                let found = status::look(&self.client, container).await?;
+                let config = found.and_then(|found| found.config);
+                let program = config.and_then(|config| config.cmd?.into_iter().next());
+                let program =
+                    program.map_or_else(|| "its program".to_owned(), |name| format!("`{name}`"));
+                Ok(Proof::Unfit(format!("{program} was not run: {why}")))
+            }
+            other => Ok(other),
+        }
     }
 
     async fn fetch(&self, container: &str, path: &str) -> Result<Found, Error> {
@@ -230,10 +245,7 @@ fn proof(record: Option<Record>, seen: &Exit) -> Proof {
             "its program was not run, since its start could not be recorded in the container: {}",
             std::io::Error::from_raw_os_error(errno)
         )),
-        Some(Record::Unrun(why)) => Proof::Unfit(format!(
-            "its program was not run: {}; the log has its name",
-            unfit_because(why)
-        )),
+        Some(Record::Unrun(why)) => Proof::Unfit(unfit_because(why)),
         Some(Record::Begun) | None if seen.out_of_memory => Proof::by_engine(seen),
         // In its container nobody can kill the init: that came from outside.
         Some(Record::Begun) if seen.code == KILLED => Proof::Killed,

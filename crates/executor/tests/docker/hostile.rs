@@ -383,7 +383,10 @@ async fn variables_and_scripts_that_the_kernel_does_not_pass_are_refused_in_word
         Kit::<Containers>::add_secret(&mut spec, "KEY", &"k".repeat(200_000));
         let error = executor.create(&spec).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Start);
-        assert!(error.message.contains("its variable `KEY` is"), "{error}");
+        assert!(
+            error.message.contains("its variable `KEY` is too long"),
+            "{error}"
+        );
         // What comes with the image shows only when it is started.
         let (base, _) = kit.run(&executor, &kit.spec_of(script("true"))).await;
         let options = CommitContainerOptionsBuilder::default()

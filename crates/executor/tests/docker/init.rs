@@ -192,7 +192,8 @@ async fn a_program_that_the_kernel_does_not_execute_is_known_as_such() {
             let Proof::Unfit(why) = proof(&kit, &executor, &handle).await else {
                 panic!("{program} did run");
             };
-            assert!(why.contains(words), "{why}");
+            let expected = format!("`{program}` was not run: ");
+            assert!(why.starts_with(&expected) && why.contains(words), "{why}");
             let said = kit.printed(&executor, &handle).await.stderr;
             assert!(
                 said.starts_with(&format!("trainyard: `{program}`: ")),
