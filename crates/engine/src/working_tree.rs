@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ignore::WalkBuilder;
 use tar::{Builder, EntryType, Header};
+use trainyard_core::measure::in_units;
 use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, WorkTree};
 
 /// What is never a part of a source tree.
@@ -123,20 +124,32 @@ impl WorkingTree {
                 add_folder(&mut archive, path, &mut written)?;
                 continue;
             }
-            bytes += add(&mut archive, &self.root, path).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            let room = MAX_BYTES as u64 - bytes;
+            let added = add(&mut archive, &self.root, path, room);
+            bytes += added.map_err(|error| match error.kind() {
+                io::ErrorKind::FileTooLarge => self.too_large(),
+                kind => io::Error::new(kind, format!("{}: {error}", path.display())),
             })?;
-            if bytes > MAX_BYTES as u64 {
-                return Err(self.too_large());
-            }
         }
         archive.into_inner()?.flush()
     }
 
     fn too_large(&self) -> io::Error {
+        let size = |path: &&PathBuf| {
+            let found = self.root.join(path).symlink_metadata();
+            found.map_or(0, |found| found.len())
+        };
+        let largest = self.files.iter().max_by_key(size);
+        let largest = largest.map_or_else(String::new, |path| {
+            format!(
+                "; the largest is {} with {}",
+                path.display(),
+                in_units(size(&path))
+            )
+        });
         io::Error::other(format!(
-            "the source tree in {} is larger than {MAX_NAMES} files or {} GiB; name what is not source in its \
-             `.gitignore`, or set `checkout: false` in stages that need no source",
+            "the source tree in {} has more than {MAX_NAMES} files and folders or {} GiB{largest}. Name what is not \
+             source in its `.gitignore`, or set `checkout: false` in stages that need no source",
             self.root.display(),
             MAX_BYTES >> 30
         ))
@@ -176,8 +189,9 @@ fn add_folder(
     archive.append_data(&mut header, folder, io::empty())
 }
 
-/// Adds a file or a link as it stands now: its bytes. A file that is gone, or something else by now, is left out.
-fn add(archive: &mut Builder<impl Write>, root: &Path, path: &Path) -> io::Result<u64> {
+/// Adds a file of at most `room` bytes, or a link, as it stands now: its bytes. A file that is gone, or something else
+/// by now, is left out.
+fn add(archive: &mut Builder<impl Write>, root: &Path, path: &Path, room: u64) -> io::Result<u64> {
     use std::os::unix::fs::PermissionsExt;
     let from = root.join(path);
     let found = match from.symlink_metadata() {
@@ -196,6 +210,9 @@ fn add(archive: &mut Builder<impl Write>, root: &Path, path: &Path) -> io::Resul
     // Of the file that was opened. As many bytes are read, holes as zeros: one that grows is cut there.
     let found = file.metadata()?;
     let size = found.len();
+    if size > room {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let mode = if found.permissions().mode() & 0o100 == 0 {
         0o644
     } else {
@@ -320,6 +337,42 @@ mod tests {
         let pipe = folder.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(names(&folder.path().join("a.yaml")), ["a.yaml", "link"]);
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_packed_leaves_the_archive_whole() {
+        let folder = place(&[("a.yaml", ""), ("log", "0"), ("z", "last")]);
+        let log = folder.path().join("log");
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut file = File::options().append(true).open(&log).unwrap();
+                while !is_done.load(Ordering::Relaxed) {
+                    file.write_all(&[b'x'; 512]).unwrap();
+                    std::thread::yield_now();
+                }
+            });
+            for _ in 0..20 {
+                let packed = packed(&folder.path().join("a.yaml"));
+                assert_eq!(packed.len(), 3);
+                assert_eq!(packed[2], ("z".to_owned(), b"last".to_vec()));
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_tree_beyond_what_a_commit_may_have_is_refused_at_once_by_its_largest_file() {
+        let folder = place(&[("a.yaml", "")]);
+        let disk = File::create(folder.path().join("disk.img")).unwrap();
+        disk.set_len(9 << 30).unwrap();
+        let tree = WorkingTree::of(&folder.path().join("a.yaml")).unwrap();
+        let refused = tree.write_tar(&folder.path().join("tree.tar"), &AtomicBool::new(false));
+        let message = refused.unwrap_err().to_string();
+        assert!(
+            message.contains("the largest is disk.img with 9"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -257,8 +257,14 @@ fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
         else {
             continue;
         };
-        if outcome.is_failure() && *outcome != Outcome::UpstreamFailed {
-            failed.push(stage.name.as_str());
+        match outcome {
+            Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost => {
+                failed.push(stage.name.as_str());
+            }
+            Outcome::Succeeded
+            | Outcome::Cancelled
+            | Outcome::Skipped
+            | Outcome::UpstreamFailed => {}
         }
         let took = seen.began.map(|began| duration(between(began, *at)));
         let mut notes: Vec<String> = reason.iter().map(|reason| reason.message.clone()).collect();
