@@ -11,7 +11,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use git2::{Delta, DiffOptions, ErrorCode, Repository, RepositoryOpenFlags};
+use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+use ignore::WalkBuilder;
 
 use super::objects::Kind;
 use super::settings;
@@ -48,12 +49,13 @@ impl WorkTree {
             files: BTreeSet::new(),
             submodules: BTreeSet::new(),
         };
-        tree.list(&repository)
+        tree.add_tracked(&repository)
             .map_err(|error| unreadable(folder, &error))?;
+        tree.add_others()?;
         Ok(Some(tree))
     }
 
-    fn list(&mut self, repository: &Repository) -> Result<(), git2::Error> {
+    fn add_tracked(&mut self, repository: &Repository) -> Result<(), git2::Error> {
         let index = repository.index()?;
         let mut folders = Folders::of(&self.root);
         for entry in index.iter() {
@@ -68,25 +70,41 @@ impl WorkTree {
                 self.files.insert(path);
             }
         }
-        let mut options = DiffOptions::new();
-        options
-            .include_untracked(true)
-            .recurse_untracked_dirs(true)
-            .ignore_submodules(true)
-            .skip_binary_check(true);
-        let changes = repository.diff_index_to_workdir(Some(&index), Some(&mut options))?;
-        let untracked = changes
-            .deltas()
-            .filter(|delta| delta.status() == Delta::Untracked);
-        for delta in untracked {
-            // A repository of its own has a slash at its end.
-            let name = delta.new_file().path_bytes().unwrap_or_default();
-            if !name.is_empty() && !name.ends_with(b"/") {
-                self.files.insert(PathBuf::from(OsStr::from_bytes(name)));
+        Ok(())
+    }
+
+    /// Adds what is neither tracked nor ignored. libgit2 reads some patterns in a way of its own, such as `*/`.
+    fn add_others(&mut self) -> io::Result<()> {
+        let walk = WalkBuilder::new(&self.root)
+            .hidden(false)
+            .parents(false)
+            .ignore(false)
+            .filter_entry(|entry| {
+                let is_own = entry.depth() == 0;
+                entry.file_name() != ".git" && (is_own || !entry.path().join(".git").exists())
+            })
+            .build();
+        for entry in walk {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A database's folder, say: git passes by what it may not open, too.
+                Err(error) if may_not_open(&error) => continue,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            let is_file = entry
+                .file_type()
+                .is_some_and(|kind| kind.is_file() || kind.is_symlink());
+            if is_file && let Ok(path) = entry.path().strip_prefix(&self.root) {
+                self.files.insert(path.to_owned());
             }
         }
         Ok(())
     }
+}
+
+fn may_not_open(error: &ignore::Error) -> bool {
+    let error = error.io_error();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn unreadable(folder: &Path, error: &git2::Error) -> io::Error {
@@ -245,6 +263,46 @@ mod tests {
         let tree = WorkTree::around(&place.root()).unwrap().unwrap();
         assert_eq!(place.files(), ["a"]);
         assert_eq!(tree.submodules, BTreeSet::from([PathBuf::from("inner")]));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+        #[test]
+        fn it_has_what_git_itself_lists(
+            files in proptest::collection::btree_set("[ab]{1,2}(/[ab]{1,2}){0,2}(\\.c)?", 1..12),
+            rules in proptest::collection::vec("!?/?(\\*\\*/)?[ab*]{1,2}(/[ab*]{1,2})?(\\.c|/)?", 0..5),
+            inner in proptest::collection::vec("!?/?[ab*]{1,2}(\\.c|/)?", 0..3),
+            tracked in 0..12_usize,
+        ) {
+            let place = Place::tracking(&[]);
+            let write = |name: &str, text: &str| {
+                let path = place.root().join(name);
+                // A name may be a file's already where a folder is wanted.
+                let made = fs::create_dir_all(path.parent().unwrap()).is_ok() && !path.is_dir();
+                if made { fs::write(path, text).unwrap(); }
+                made
+            };
+            let mut index = place.repository.index().unwrap();
+            for (number, name) in files.iter().enumerate() {
+                if write(name, "") && number % 12 < tracked {
+                    index.add_path(Path::new(name)).unwrap();
+                }
+            }
+            index.write().unwrap();
+            write(".gitignore", &rules.join("\n"));
+            write("a/.gitignore", &inner.join("\n"));
+            let listed = std::process::Command::new("git")
+                .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+                .current_dir(place.root())
+                .output()
+                .unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            let listed: BTreeSet<PathBuf> =
+                listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
+            let tree = WorkTree::around(&place.root()).unwrap().unwrap();
+            proptest::prop_assert_eq!(tree.files, listed);
+        }
     }
 
     #[test]
