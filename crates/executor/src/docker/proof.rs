@@ -25,9 +25,6 @@ use crate::contract::{Error, Exit, Proof, Status};
 /// More than a record has, in bytes.
 const RECORD_AT_MOST: usize = 1024;
 
-/// Exit code of a container whose first process could not even be executed.
-const NOT_EXECUTED: i32 = 1;
-
 /// Exit code of what was killed by SIGKILL.
 const KILLED: i32 = 128 + 9;
 
@@ -122,7 +119,8 @@ impl Engine {
             }
             None | Some(Record::Begun) => {}
         }
-        if [REFUSED, NOT_EXECUTED].contains(&seen.code) {
+        // Engines have exit codes of their own for an init that could not be executed.
+        if record.is_none() || seen.code == REFUSED {
             // The file of the start goes before the program runs, and no program can make it again.
             let never_ran = match &nonce {
                 Some(nonce) => {
