@@ -214,8 +214,8 @@ fn what_keeps_a_program_from_being_run_is_told_and_costs_one_attempt() {
         assert!(answer.stderr.contains(words), "{words}: {answer:#?}");
     }
     for words in [
-        "shell   | exit code 127 is",
-        "refused | an operation was refused",
+        "shell   | exit code 127 means",
+        "refused | the kernel refused an operation",
     ] {
         assert!(answer.stdout.contains(words), "{words}: {answer:#?}");
     }
@@ -236,7 +236,7 @@ fn a_daemon_s_data_and_a_home_folder_are_no_source_tree() {
         let answer = call(place.path(), &home, &["exec", file]).good();
         let files: Vec<&str> = answer.stdout.lines().collect();
         assert_eq!(files, ["./dag.yaml"], "{answer:#?}");
-        let is_said = answer.stderr.contains("stages get the DAG file alone");
+        let is_said = answer.stderr.contains("stages get only the DAG file");
         assert_eq!(is_said, file == "home/dag.yaml", "{answer:#?}");
     }
 }

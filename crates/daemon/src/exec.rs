@@ -295,8 +295,8 @@ impl Exec {
         .map_err(std::io::Error::other)??;
         if is_file_alone {
             witness.note(
-                "stages get the DAG file alone: the folder around it is in no git repository and not a project's. \
-                 For more, move the file into a folder of its own",
+                "stages get only the DAG file: the folder around it is not in a git repository, and is a home folder, \
+                 `/tmp`, or above these. To give stages more files, move the DAG file into a folder of its own",
             );
         }
         Ok(Some(archive))

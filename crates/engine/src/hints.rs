@@ -35,18 +35,17 @@ pub(crate) fn hint(code: i32, refused: bool) -> Option<&'static str> {
     match code {
         0 => None,
         _ if refused => Some(
-            "an operation was refused. As root, a stage has the capabilities of docker.capabilities only (usually CHOWN, \
-             DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID), and it never gains privileges; the operator of the daemon \
-             can set others",
+            "the kernel refused an operation. A stage that runs as root has only the capabilities of \
+             `docker.capabilities` (usually CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID); the operator can add \
+             others in the daemon's configuration",
         ),
         126 => Some(
-            "exit code 126 is a shell's for a file that it cannot execute: `git update-index --chmod=+x FILE` makes it \
-             executable, unless it was built for another architecture",
+            "exit code 126 means that a shell found a file and could not execute it: `git update-index --chmod=+x FILE` \
+             makes it executable, unless it was built for another architecture",
         ),
         127 => Some(
-            "exit code 127 is a shell's for a program that it did not find: the image lacks the program or the \
-             interpreter in its first line. A script that was saved with CRLF line ends asks for an interpreter whose \
-             name ends with a carriage return",
+            "exit code 127 means that a shell did not find a program: the image lacks the program, or the interpreter \
+             that its first line names. A script with CRLF line ends names one that ends with a carriage return",
         ),
         _ => None,
     }
