@@ -25,6 +25,9 @@ use crate::contract::{Error, Exit, Proof, Status};
 /// More than a record has, in bytes.
 const RECORD_AT_MOST: usize = 1024;
 
+/// How much of a program's name is shown, in characters: a stage can give it any.
+const NAME_SHOWN: usize = 200;
+
 /// Exit code of what was killed by SIGKILL.
 const KILLED: i32 = 128 + 9;
 
@@ -166,8 +169,10 @@ impl Engine {
                 let found = status::look(&self.client, container).await?;
                 let config = found.and_then(|found| found.config);
                 let program = config.and_then(|config| config.cmd?.into_iter().next());
-                let program =
-                    program.map_or_else(|| "its program".to_owned(), |name| format!("`{name}`"));
+                let program = program.map_or_else(
+                    || "its program".to_owned(),
+                    |name| format!("`{}`", name.chars().take(NAME_SHOWN).collect::<String>()),
+                );
                 Ok(Proof::Unfit(format!("{program} was not run: {why}")))
             }
             other => Ok(other),
