@@ -249,6 +249,8 @@ pub enum Proof {
     Killed,
     /// It was never run; why, for people.
     NeverRan(String),
+    /// The kernel did not execute it, which is the fault of the stage or its image; why, for people.
+    Unfit(String),
     /// Nothing shows how, or whether, it ended.
     Unproved,
 }

@@ -236,7 +236,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let spec = self
             .assignment
             .spec(&rendered, &materials, &image.id, limits);
-        let handle = match self.patiently(|| executor.create(&spec)).await {
+        let creating = self.patiently_ending(patience::MADE, || executor.create(&spec));
+        let handle = match creating.await {
             Ok(handle) => handle,
             Err(end) => return Ok(Entry::Ended(end)),
         };

@@ -15,6 +15,7 @@
 mod answers;
 mod arguments;
 mod build;
+mod capabilities;
 pub(crate) mod collect;
 mod companion;
 mod connect;
@@ -49,6 +50,7 @@ use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Effect as _, Point};
 
+pub use self::capabilities::Capabilities;
 pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
 pub use self::fixes::Unfixed;

@@ -49,7 +49,6 @@ async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
         let mut with_files = kit.spec_of(script(&format!("{text}\necho y >>note\ncat note")));
         with_files.source = Some(tree(&kit.place("source.tar"), &[("note", "n\n")]));
         let bare = kit.spec_of(script("id -u\ntouch new"));
-        with_files.outputs = true;
         for (mut spec, expected) in [(with_files, "1000\nn\ny\n"), (bare, "1000\n")] {
             spec.image = image.id.clone();
             let (handle, code) = kit.run(&executor, &spec).await;
@@ -65,7 +64,8 @@ async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
 
 #[tokio::test]
 async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
-    check(Containers::new().await, |kit| async move {
+    // Root's capabilities include writing what is read-only.
+    check(Containers::with_capabilities(&[]).await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "cat \"$INPUTS/set/sub/b\"\nls -l \"$INPUTS/set/sub/b\" | cut -c 1-10\n\
                     if echo z >\"$INPUTS/set/new\"; then exit 9; fi";
@@ -85,6 +85,34 @@ async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
             (0, "2\n-r--r--r--\n"),
             "{printed:?}"
         );
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_that_is_laid_out_is_dated_before_1980() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text =
+            "[ -d \"$OUTPUTS\" ]\nfind . \"$INPUTS\" \"$OUTPUTS\" -exec stat -c '%Y %n' {} +";
+        let mut spec = kit.spec_of(script(text));
+        // Archives of tests have the time 0.
+        spec.source = Some(tree(&kit.place("source.tar"), &[("a/b", "1")]));
+        spec.inputs.push(InputSpec {
+            name: "set".parse().unwrap(),
+            path: tree(&kit.place("set.tar"), &[("sub/b", "2\n")]),
+            kind: InputKind::Folder,
+            sha256: "00".to_owned(),
+        });
+        let (handle, code) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!(code, 0, "{printed:?}");
+        for line in printed.stdout.lines() {
+            let (time, _) = line.split_once(' ').unwrap();
+            assert!(time.parse::<u64>().unwrap() > 315_532_800, "{line}");
+        }
+        assert!(printed.stdout.contains("/trainyard/inputs/set/sub/b"));
         kit
     })
     .await;

@@ -36,6 +36,7 @@ mod source_tar;
 mod transport;
 mod tree_of;
 mod url;
+mod work_tree;
 mod worker;
 
 pub use self::url::{RemoteUrl, UrlRules};
@@ -54,5 +55,7 @@ pub use limits::FetchLimits;
 pub use mirror::{Mirror, Mirrors};
 pub use offload::Git;
 pub use reference::CommitInfo;
+pub use source_tar::{MAX_BYTES, MAX_NAMES};
 pub use tree_of::TreeSha;
+pub use work_tree::WorkTree;
 pub use worker::{USUAL_MEMORY, Worker};

@@ -28,13 +28,13 @@ use super::{Cancel, CommitSha, Error, Mirror};
 use crate::one_line::one_line;
 
 /// The most names in one archive.
-const MAX_NAMES: usize = 300_000;
+pub const MAX_NAMES: usize = 300_000;
 
 /// The largest file, in bytes: libgit2 holds one file at a time in memory.
 const MAX_FILE_BYTES: usize = 512 << 20;
 
 /// The most bytes of files in one archive.
-const MAX_BYTES: usize = 8 << 30;
+pub const MAX_BYTES: usize = 8 << 30;
 
 /// How deep folders may be nested, and how long a path may be, in bytes.
 const MAX_DEPTH: usize = 200;
