@@ -6,7 +6,8 @@ use std::time::Duration;
 use trainyard_tests::daemon::{Daemon, stage};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
+use trainyard_tests::remote::{Remote, git};
+use trainyard_tests::shown::items;
 use trainyard_tests::webhook::Delivery;
 
 const BOUND: Duration = Duration::from_secs(600);
@@ -128,4 +129,90 @@ fn the_source_tree_of_the_commit_is_the_working_directory() {
         log.contains("from the commit") && log.contains("/workspace"),
         "{log}"
     );
+}
+
+/// The repo's followed branch, and its DAGs that have schedules now.
+fn followed(daemon: &Daemon) -> (String, Vec<String>) {
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let branch = daemon.json(&["repo", "show", "model"])["branch"].clone();
+    let dags = daemon.json(&["dag", "list"]);
+    let current = items(&dags)
+        .iter()
+        .filter(|dag| !dag["next_tick"].is_null());
+    let names = current.map(|dag| dag["name"].as_str().unwrap_or_default().to_owned());
+    (
+        branch.as_str().unwrap_or_default().to_owned(),
+        names.collect(),
+    )
+}
+
+const MONTHLY: &str = "schedule: [{cron: \"@monthly\"}], push: {branches: [\"*\"]}";
+
+#[test]
+fn the_followed_branch_moves_with_the_remotes_default_at_the_next_look() {
+    let place = Place::new();
+    let file = dag(MONTHLY, "one");
+    let (daemon, remote, _) =
+        following(&place, &["--poll-every", "1h"], &[("dags/one.yaml", &file)]);
+    std::fs::remove_file(remote.tree().join("dags/one.yaml")).unwrap();
+    remote.push("trunk", &[("dags/two.yaml", &dag(MONTHLY, "two"))]);
+    assert_eq!(
+        followed(&daemon),
+        ("main".to_owned(), vec!["one".to_owned()])
+    );
+    let runs = daemon.run_ids();
+
+    for (branch, dag) in [("trunk", "two"), ("main", "one"), ("trunk", "two")] {
+        remote.make_default(branch);
+        let expected = (branch.to_owned(), vec![dag.to_owned()]);
+        assert_eq!(followed(&daemon), expected);
+    }
+    assert_eq!(
+        daemon.run_ids(),
+        runs,
+        "nothing was pushed, so nothing starts"
+    );
+    remote.delete("main");
+    assert_eq!(
+        followed(&daemon),
+        ("trunk".to_owned(), vec!["two".to_owned()])
+    );
+}
+
+#[test]
+fn the_branch_that_a_work_tree_has_checked_out_is_followed_but_no_detached_head() {
+    let place = Place::new();
+    let tree = place.join("work");
+    git(place.path(), &["init", "-q", "-b", "main", "work"]);
+    let commit = |file: &str| {
+        place.write(&format!("work/dags/{file}.yaml"), &dag(MONTHLY, file));
+        git(&tree, &["add", "-A"]);
+        git(&tree, &["commit", "-q", "-m", file]);
+    };
+    commit("one");
+    let daemon = Daemon::dev(&place, &["--poll-every", "1h"]);
+    let url = tree.display().to_string();
+    let _ = daemon.cli(&["repo", "add", "model", &url]).good();
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(followed(&daemon), ("main".to_owned(), names(&["one"])));
+
+    git(&tree, &["switch", "-q", "-c", "topic"]);
+    commit("two");
+    assert_eq!(
+        followed(&daemon),
+        ("topic".to_owned(), names(&["one", "two"]))
+    );
+    // As in the middle of a rebase.
+    git(&tree, &["switch", "-q", "--detach", "main"]);
+    assert_eq!(
+        followed(&daemon),
+        ("topic".to_owned(), names(&["one", "two"]))
+    );
+    git(&tree, &["switch", "-q", "main"]);
+    assert_eq!(followed(&daemon), ("main".to_owned(), names(&["one"])));
 }

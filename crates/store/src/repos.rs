@@ -56,6 +56,8 @@ pub struct RepoToSync {
     pub url: String,
     /// The branch that schedules come from; `None` follows the remote's default branch.
     pub followed_branch: Option<String>,
+    /// The branch that its schedules come from now; `None` before the first look.
+    pub current_branch: Option<String>,
     /// What to fetch with.
     pub credentials: Option<RepoCredentials>,
     /// Whether it was ever synced: the first time only takes stock.
@@ -177,7 +179,7 @@ impl Store {
     /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
     pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
         let rows = sqlx::query!(
-            "select id, name, url, followed_branch, credentials, last_sync_at, syncs_asked from repo
+            "select id, name, url, followed_branch, current_branch, credentials, last_sync_at, syncs_asked from repo
              where (next_sync_at <= clock_timestamp()
                     -- Further off than ever: the clock went back.
                     or next_sync_at > clock_timestamp() + make_interval(secs => poll_seconds))
@@ -196,6 +198,7 @@ impl Store {
                         .map_err(|fault| Error::corrupt(format!("repo {id}"), fault))?,
                     url: row.url,
                     followed_branch: row.followed_branch,
+                    current_branch: row.current_branch,
                     credentials: row
                         .credentials
                         .map(|sealed| open_credentials(&self.core, id, &sealed))

@@ -26,6 +26,8 @@ pub struct Heads {
     /// The branch that the remote calls its default; where it names none that exists, the only
     /// branch, else `main` or `master`.
     pub default_branch: Option<String>,
+    /// Whether the remote names that branch itself.
+    pub names_default: bool,
     /// The branches, by name without `refs/heads/`.
     pub branches: BTreeMap<String, CommitSha>,
     /// The tags that lead to a commit, by name without `refs/tags/`.
@@ -270,6 +272,7 @@ fn heads(
     let names: BTreeSet<&str> = heads.branches.keys().map(String::as_str).collect();
     let named = advertised.default_branch.as_deref();
     heads.default_branch = default_branch(named, &names).map(ToOwned::to_owned);
+    heads.names_default = named.is_some() && named == heads.default_branch.as_deref();
     Ok(heads)
 }
 
