@@ -216,3 +216,36 @@ fn the_branch_that_a_work_tree_has_checked_out_is_followed_but_no_detached_head(
     git(&tree, &["switch", "-q", "main"]);
     assert_eq!(followed(&daemon), ("main".to_owned(), names(&["one"])));
 }
+
+#[test]
+fn a_stage_is_told_of_large_files_and_submodules_that_its_tree_does_not_have() {
+    let place = Place::new();
+    let text = dag("push: {}", "trained");
+    let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);
+    std::fs::create_dir_all(remote.tree().join("vendor/library")).unwrap();
+    let link = format!("160000,{},vendor/library", "1".repeat(40));
+    git(
+        remote.tree(),
+        &["update-index", "--add", "--cacheinfo", &link],
+    );
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 9\n",
+        "0".repeat(64)
+    );
+    remote.push(
+        "main",
+        &[("dags/say.yaml", &text), ("data/rows.bin", &pointer)],
+    );
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let id = daemon.runs(1, BOUND)[0];
+    assert_eq!(daemon.finished_run(id, BOUND)["state"], "succeeded");
+    for command in ["logs", "show"] {
+        let said = daemon.cli(&["run", command, &id.to_string()]).good().stdout;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            said.contains("data/rows.bin is a pointer of Git LFS")
+                && said.contains("vendor/library is a git submodule"),
+            "{command}: {said}"
+        );
+    }
+}

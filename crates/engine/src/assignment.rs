@@ -59,6 +59,8 @@ pub struct Adopted {
 pub struct Materials {
     /// A tar archive of the commit's source tree, compressed by zstd or not.
     pub source: Option<PathBuf>,
+    /// What is not in it, in words.
+    pub notes: Vec<String>,
     /// Artifacts of earlier stages.
     pub inputs: Vec<InputSpec>,
     /// Values of the secrets that the stage names.

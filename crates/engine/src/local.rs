@@ -254,6 +254,7 @@ impl Local {
             rendered,
             Materials {
                 source: self.options.source.clone(),
+                notes: Vec::new(),
                 inputs,
                 secrets,
             },
@@ -277,7 +278,7 @@ impl LocalLedger {
 }
 
 impl Ledger for LocalLedger {
-    async fn created(&self, _handle: &Handle, _spec: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

@@ -52,6 +52,8 @@ struct Use {
     users: usize,
     /// How often nobody used it any more.
     idle: u64,
+    /// What the archive leaves out, in words; `None` before it is written.
+    notes: Option<Vec<String>>,
     /// Who has it writes the archive, or removes it.
     turn: Arc<AsyncMutex<()>>,
 }
@@ -60,6 +62,7 @@ struct Use {
 #[derive(Debug)]
 pub struct Archive {
     path: PathBuf,
+    notes: Vec<String>,
     uses: Arc<Mutex<HashMap<PathBuf, Use>>>,
     runtime: Runtime,
 }
@@ -74,6 +77,7 @@ impl Archive {
         drop(all);
         let archive = Self {
             path,
+            notes: Vec::new(),
             uses: Arc::clone(uses),
             runtime: Runtime::current(),
         };
@@ -84,6 +88,12 @@ impl Archive {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the tree has only stand-ins for, in words.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
 
@@ -159,13 +169,21 @@ impl Sources {
     async fn written(&self, repo: RepoId, commit: &CommitSha) -> Result<Archive, Error> {
         let tree = self.tree_of(repo, commit).await?;
         let path = self.folder.join(format!("{repo}-{tree}.tar.zst"));
-        let (archive, turn) = Archive::of(path.clone(), &self.uses);
+        let (mut archive, turn) = Archive::of(path.clone(), &self.uses);
         let _turn = turn.lock().await;
-        if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
-            self.git
-                .write_source_tar(repo, commit.clone(), path)
-                .await?;
-        }
+        let written = lock(&self.uses).get(&path).and_then(|it| it.notes.clone());
+        archive.notes = match written {
+            Some(notes) if tokio::fs::try_exists(&path).await.unwrap_or(false) => notes,
+            _ => {
+                let commit = commit.clone();
+                let stand_ins = self.git.write_source_tar(repo, commit, path.clone());
+                let notes = stand_ins.await?.notes();
+                if let Some(this) = lock(&self.uses).get_mut(&path) {
+                    this.notes = Some(notes.clone());
+                }
+                notes
+            }
+        };
         Ok(archive)
     }
 

@@ -15,6 +15,6 @@ pub mod webhook;
 
 pub use git::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits, Git,
-    Heads, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, TreeSha, UrlRules, Worker,
+    Heads, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, StandIns, TreeSha, UrlRules, Worker,
 };
 pub use tracked::is_tracked;

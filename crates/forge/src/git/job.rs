@@ -14,7 +14,7 @@ use trainyard_core::id::RepoId;
 
 use super::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits,
-    Heads, Mirror, Mirrors, TreeSha, UrlRules,
+    Heads, Mirror, Mirrors, StandIns, TreeSha, UrlRules,
 };
 
 /// What the child may use.
@@ -88,7 +88,7 @@ pub(super) enum Answer {
     Changed(ChangedPaths),
     Yes(bool),
     Tree(TreeSha),
-    Done,
+    Archived(StandIns),
     Seen(CommitInfo, Lengths, ChangedPaths),
 }
 
@@ -157,8 +157,7 @@ impl Request {
             Job::IsAncestor(older, newer) => Answer::Yes(mirror.is_ancestor(&older, &newer)?),
             Job::TreeOf(commit) => Answer::Tree(mirror.tree_of(&commit)?),
             Job::SourceTar(commit, to) => {
-                mirror.write_source_tar(&commit, &to, &cancel)?;
-                Answer::Done
+                Answer::Archived(mirror.write_source_tar(&commit, &to, &cancel)?)
             }
             Job::Look(look) => {
                 let commit = mirror.commit(&look.after)?;

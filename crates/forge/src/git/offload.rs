@@ -15,7 +15,7 @@ use super::job::{self, Answer, Job, LookAt, Seen};
 use super::lanes::Lanes;
 use super::{
     ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, Heads, Mirror, Mirrors,
-    RemoteUrl, TreeSha, Worker, source_tar,
+    RemoteUrl, StandIns, TreeSha, Worker, source_tar,
 };
 
 /// Reads at one time: they unpack objects, which is work for a core.
@@ -213,11 +213,11 @@ impl Git {
         repo: RepoId,
         commit: CommitSha,
         to: PathBuf,
-    ) -> Result<(), Error> {
+    ) -> Result<StandIns, Error> {
         // A child that is ended leaves what it wrote.
         let _leftover = Leftover(&to);
         match self.read(repo, Job::SourceTar(commit, to.clone())).await? {
-            (Answer::Done, _) => Ok(()),
+            (Answer::Archived(stand_ins), _) => Ok(stand_ins),
             other => Err(odd(&other.0)),
         }
     }

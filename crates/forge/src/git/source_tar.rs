@@ -4,7 +4,7 @@
 //!
 //! Two archives of one commit are equal byte for byte: names in git's order, times those of the
 //! commit, no owners. As with `git archive`, files keep only their executable bit, a submodule is an
-//! empty folder, and what stands in for a large file (Git LFS) stays as it is.
+//! empty folder, and what stands in for a large file (Git LFS) stays as it is; both are reported.
 //!
 //! git holds any bytes as a name, a remote may send any object, and the archive is unpacked as files.
 //! So a name that would lead out of the tree, or into a repository's own `.git`, ends the writing, and
@@ -24,6 +24,7 @@ use tempfile::NamedTempFile;
 use zstd::Encoder;
 
 use super::objects::{Kind, Objects, find_commit};
+use super::stand_ins::{self, StandIns};
 use super::{Cancel, CommitSha, Error, Mirror};
 use crate::one_line::one_line;
 
@@ -60,7 +61,7 @@ impl Mirror {
         commit: &CommitSha,
         to: &Path,
         cancel: &Cancel,
-    ) -> Result<(), Error> {
+    ) -> Result<StandIns, Error> {
         let repository = self.open()?;
         let found = find_commit(&repository, commit)?;
         let folder = to.parent().unwrap_or(Path::new("."));
@@ -80,9 +81,11 @@ impl Mirror {
                 .min(LATEST),
             names: 0,
             bytes: 0,
+            stand_ins: StandIns::default(),
             cancel,
         };
         archive.folder(found.tree_id(), &mut Vec::new(), 0)?;
+        let stand_ins = std::mem::take(&mut archive.stand_ins);
         archive
             .finish()
             .and_then(|file| file.persist(to).map_err(|error| error.error))
@@ -90,7 +93,8 @@ impl Mirror {
         // The name as well must outlast a power cut: an archive that is there counts as whole.
         File::open(folder)
             .and_then(|folder| folder.sync_all())
-            .map_err(|error| cannot_write(&error))
+            .map_err(|error| cannot_write(&error))?;
+        Ok(stand_ins)
     }
 }
 
@@ -127,6 +131,7 @@ struct Archive<'a> {
     time: u64,
     names: usize,
     bytes: usize,
+    stand_ins: StandIns,
     cancel: &'a Cancel,
 }
 
@@ -175,6 +180,7 @@ impl Archive<'_> {
             }
             Kind::Link => self.link(id, path),
             Kind::Submodule => {
+                self.stand_ins.submodules.add(&shown(path));
                 path.push(b'/');
                 self.append(EntryType::Directory, 0o755, path, &[])
             }
@@ -202,6 +208,9 @@ impl Archive<'_> {
         let mut header = self.header(EntryType::Regular, mode);
         header.set_size(size as u64);
         let file = self.objects.file(id)?;
+        if stand_ins::is_pointer(file.data()) {
+            self.stand_ins.pointers.add(&shown(path));
+        }
         self.tar
             .append_data(&mut header, OsStr::from_bytes(path), file.data())
             .map_err(|error| cannot_write(&error))

@@ -100,6 +100,39 @@ fn files_links_and_submodules_are_archived_as_git_holds_them() {
 }
 
 #[test]
+fn what_the_tree_has_only_stand_ins_for_is_reported() {
+    let remote = Remote::new();
+    let module = Oid::from_str(&"1".repeat(40)).unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    let commit = remote.push_entries(
+        "main",
+        &[
+            (
+                "data/rows.bin",
+                FileMode::Blob,
+                remote.blob(pointer.as_bytes()),
+            ),
+            (
+                "notes.md",
+                FileMode::Blob,
+                remote.blob(b"version https://example.org"),
+            ),
+            ("vendor/module", FileMode::Commit, module),
+        ],
+    );
+    let path = remote.folder().join("sources/a.tar");
+    let mirror = remote.fetched();
+    let stand_ins = mirror.write_source_tar(&commit, &path, &Cancel::default());
+    assert_eq!(
+        stand_ins.unwrap().notes(),
+        [
+            "data/rows.bin is a pointer of Git LFS: its content is not in the source tree",
+            "vendor/module is a git submodule: its folder in the source tree is empty",
+        ]
+    );
+}
+
+#[test]
 fn the_archive_unpacks_to_what_git_archive_unpacks_to() {
     let remote = Remote::new();
     let long = format!("{}/{}", "folder".repeat(20), "file".repeat(40));
