@@ -13,8 +13,8 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{CommitSha, Credentials, Error, Git, TreeSha};
-use trainyard_store::Store;
+use trainyard_forge::{CommitSha, Credentials, Error, Git, Login, SshKey, TreeSha};
+use trainyard_store::{RepoCredentials, Store};
 
 /// How long an archive is kept that nobody uses.
 const LINGERS: Duration = Duration::from_secs(10);
@@ -202,12 +202,8 @@ impl Sources {
     }
 
     async fn fetch(&self, repo: RepoId) -> Result<(), SourceError> {
-        let (url, credentials) = self.store.repo_remote(repo).await?;
-        let credentials = credentials.map(|credentials| Credentials {
-            username: credentials.username,
-            password: credentials.password,
-        });
-        self.git.fetch(repo, url, credentials).await?;
+        let (url, stored) = self.store.repo_remote(repo).await?;
+        self.git.fetch(repo, url, stored.map(credentials)).await?;
         Ok(())
     }
 
@@ -249,6 +245,18 @@ impl Sources {
             }
         }
         Ok(removed)
+    }
+}
+
+/// What a repo is fetched with, as git takes it.
+pub(crate) fn credentials(stored: RepoCredentials) -> Credentials {
+    match stored {
+        RepoCredentials::Login { username, password } => {
+            Credentials::Login(Login { username, password })
+        }
+        RepoCredentials::SshKey { key, known_hosts } => {
+            Credentials::SshKey(SshKey { key, known_hosts })
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
-use trainyard_forge::{CommitSha, Credentials, Git, Heads, LookAt};
+use trainyard_forge::{CommitSha, Git, Heads, LookAt};
 use trainyard_store::{
     PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject, SyncOutcome, Weight,
 };
@@ -34,6 +34,7 @@ use crate::branch_trouble::{self, BranchTrouble, BranchTroubles};
 use crate::dag_reading::{DagReader, Push};
 use crate::leadership::Leadership;
 use crate::panics::panic_text;
+use crate::sources::credentials;
 
 /// The longest time between two looks at which repos are due.
 const TICK: Duration = Duration::from_secs(5);
@@ -199,10 +200,7 @@ impl Watcher {
     /// Fetches one repo and records what moved.
     async fn sync(&self, repo: &RepoToSync) -> Result<Synced, SyncFailure> {
         let deliveries = self.store.pending_pushes(repo.id).await?;
-        let credentials = repo.credentials.as_ref().map(|credentials| Credentials {
-            username: credentials.username.clone(),
-            password: credentials.password.clone(),
-        });
+        let credentials = repo.credentials.clone().map(credentials);
         let heads = self
             .git
             .fetch(repo.id, repo.url.clone(), credentials)

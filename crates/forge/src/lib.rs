@@ -15,6 +15,7 @@ pub mod webhook;
 
 pub use git::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits, Git,
-    Heads, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, StandIns, TreeSha, UrlRules, Worker,
+    Heads, Login, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, SshKey, StandIns, TreeSha,
+    UrlRules, Worker,
 };
 pub use tracked::is_tracked;

@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use trainyard_core::id::RepoId;
 
+use super::credentials::Shown;
 use super::{
     Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits,
     Heads, Mirror, Mirrors, StandIns, TreeSha, UrlRules,
@@ -44,7 +44,7 @@ pub(super) struct Request {
 pub(super) enum Job {
     Fetch {
         url: String,
-        login: Option<(String, String)>,
+        credentials: Option<Shown>,
     },
     Resolve(String),
     Describe(String),
@@ -97,11 +97,8 @@ pub(super) type Lengths = Vec<(String, Result<usize, String>)>;
 
 impl Job {
     pub(super) fn fetch(url: String, credentials: Option<&Credentials>) -> Self {
-        let login = credentials.map(|credentials| {
-            let password = credentials.password.expose_secret().to_owned();
-            (credentials.username.clone(), password)
-        });
-        Self::Fetch { url, login }
+        let credentials = credentials.map(Shown::from);
+        Self::Fetch { url, credentials }
     }
 }
 
@@ -138,11 +135,8 @@ impl Request {
         // Whoever gives up ends this process.
         let cancel = Cancel::default();
         Ok(match self.job {
-            Job::Fetch { url, login } => {
-                let credentials = login.map(|(username, password)| Credentials {
-                    username,
-                    password: SecretString::from(password),
-                });
+            Job::Fetch { url, credentials } => {
+                let credentials = credentials.map(Credentials::from);
                 Answer::Heads(mirror.fetch(&url, credentials.as_ref(), &cancel)?)
             }
             Job::Resolve(reference) => Answer::Sha(mirror.resolve(&reference)?),

@@ -9,5 +9,7 @@ mod references;
 mod remote;
 mod server;
 mod source_archives;
+mod ssh;
+mod sshd;
 mod trees;
 mod webhooks;
