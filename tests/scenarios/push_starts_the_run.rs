@@ -249,3 +249,31 @@ fn a_stage_is_told_of_large_files_and_submodules_that_its_tree_does_not_have() {
         );
     }
 }
+
+#[test]
+fn a_stage_that_wants_them_gets_the_contents_of_git_lfs() {
+    let place = Place::new();
+    let text = format!(
+        "triggers: {{push: {{}}}}\nstages:\n  look:\n    image: \"{IMAGE}\"\n    checkout: {{lfs: true}}\n    run: cat data/rows.bin\n"
+    );
+    let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);
+    // The SHA-256 of `rows of data\n`, in the folder that `git lfs` keeps its contents in.
+    let oid = "aaf75339006990f48b39b4840907ae391d311719b32cba99a792cdf1c11f27cc";
+    let kept = format!("model.git/lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]);
+    place.write(&kept, "rows of data\n");
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 13\n");
+    remote.push(
+        "main",
+        &[("dags/look.yaml", &text), ("data/rows.bin", &pointer)],
+    );
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let id = daemon.runs(1, BOUND)[0];
+    let run = daemon.finished_run(id, BOUND);
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let log = daemon.cli(&["run", "logs", &id.to_string()]).good().stdout;
+    assert!(
+        log.contains("rows of data") && !log.contains("pointer"),
+        "{log}"
+    );
+}

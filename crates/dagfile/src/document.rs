@@ -157,10 +157,16 @@ forms! {
         resources: Option<Resources>,
         /// How long an attempt may run.
         timeout: Option<String>,
-        /// Whether the source tree is laid out.
-        checkout: Option<bool>,
+        /// What of the commit is laid out.
+        checkout: Option<CheckoutOrNot>,
         /// When images are fetched.
         pull: Option<Pull>,
+    }
+
+    /// What the commit's tree is laid out with.
+    Checkout {
+        /// Whether files of Git LFS have their contents, and not their pointers; false if left out.
+        lfs: Option<bool>,
     }
 
     /// A stage: one container.
@@ -181,8 +187,8 @@ forms! {
         run: Option<String>,
         /// A program and its arguments.
         command: Option<Vec<Scalar>>,
-        /// Whether the commit's tree is laid out in /workspace; true if left out.
-        checkout: Option<bool>,
+        /// Whether the commit's tree is laid out in /workspace, and with what; true if left out.
+        checkout: Option<CheckoutOrNot>,
         /// Environment variables; values may hold ${{ … }}.
         env: Option<BTreeMap<String, Scalar>>,
         /// Secrets that it gets as environment variables.
@@ -361,6 +367,8 @@ macro_rules! either {
 }
 
 either! {
+    /// Whether the tree is laid out, or what it is laid out with.
+    CheckoutOrNot { Not(bool), Checkout(Checkout), }
     /// An image to build, or just its context.
     BuildOrContext { Context(String), Build(Build), }
     /// An input, or just STAGE.OUTPUT.
@@ -385,7 +393,7 @@ mod tests {
                 .map(|map| map.keys().cloned().collect())
                 .unwrap_or_default()
         };
-        let pairs: [(&str, &[&str]); 19] = [
+        let pairs: [(&str, &[&str]); 20] = [
             ("Triggers", keys::TRIGGERS),
             ("Schedule", keys::SCHEDULE),
             ("Push", keys::PUSH),
@@ -395,6 +403,7 @@ mod tests {
             ("Concurrency", keys::CONCURRENCY),
             ("Defaults", keys::DEFAULTS),
             ("Stage", keys::STAGE),
+            ("Checkout", keys::CHECKOUT),
             ("Build", keys::BUILD),
             ("Input", keys::INPUT),
             ("Gate", keys::GATE),

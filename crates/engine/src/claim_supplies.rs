@@ -132,7 +132,11 @@ impl<'a> ClaimSupplies<'a> {
         };
         let commit =
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
-        let archive = self.sources.archive(self.claim.pinned.repo, &commit).await;
+        let checkout = self.assignment.stage().checkout;
+        let archive = self
+            .sources
+            .archive(self.claim.pinned.repo, &commit, checkout);
+        let archive = archive.await;
         let archive = archive.map_err(|error| fault(error.to_string()))?;
         Ok(Some(self.held.get_or_init(|| archive)))
     }

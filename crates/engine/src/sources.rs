@@ -13,7 +13,8 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{CommitSha, Credentials, Error, Git, Login, SshKey, TreeSha};
+use trainyard_core::stage::Checkout;
+use trainyard_forge::{CommitSha, Contents, Credentials, Error, Git, Login, SshKey, TreeSha};
 use trainyard_store::{RepoCredentials, Store};
 
 /// How long an archive is kept that nobody uses.
@@ -156,19 +157,45 @@ impl Sources {
     ///
     /// # Errors
     /// Nor does the remote have the commit, or it cannot be reached; or the disk fails.
-    pub async fn archive(&self, repo: RepoId, commit: &CommitSha) -> Result<Archive, SourceError> {
-        match self.written(repo, commit).await {
+    pub async fn archive(
+        &self,
+        repo: RepoId,
+        commit: &CommitSha,
+        checkout: Checkout,
+    ) -> Result<Archive, SourceError> {
+        let contents = match checkout.lfs {
+            false => None,
+            true => {
+                let (url, stored) = self.store.repo_remote(repo).await?;
+                Some(Contents {
+                    url,
+                    credentials: stored.map(credentials),
+                    lfs: checkout.lfs,
+                })
+            }
+        };
+        let contents = contents.as_ref();
+        match self.written(repo, commit, contents).await {
             Err(Error::NotFetched { .. } | Error::UnknownReference { .. }) => {
                 self.fetch(repo).await?;
-                Ok(self.written(repo, commit).await?)
+                Ok(self.written(repo, commit, contents).await?)
             }
             written => Ok(written?),
         }
     }
 
-    async fn written(&self, repo: RepoId, commit: &CommitSha) -> Result<Archive, Error> {
+    async fn written(
+        &self,
+        repo: RepoId,
+        commit: &CommitSha,
+        contents: Option<&Contents>,
+    ) -> Result<Archive, Error> {
         let tree = self.tree_of(repo, commit).await?;
-        let path = self.folder.join(format!("{repo}-{tree}.tar.zst"));
+        let with = match contents {
+            Some(contents) if contents.lfs => "-lfs",
+            _ => "",
+        };
+        let path = self.folder.join(format!("{repo}-{tree}{with}.tar.zst"));
         let (mut archive, turn) = Archive::of(path.clone(), &self.uses);
         let _turn = turn.lock().await;
         let written = lock(&self.uses).get(&path).and_then(|it| it.notes.clone());
@@ -176,7 +203,8 @@ impl Sources {
             Some(notes) if tokio::fs::try_exists(&path).await.unwrap_or(false) => notes,
             _ => {
                 let commit = commit.clone();
-                let stand_ins = self.git.write_source_tar(repo, commit, path.clone());
+                let to = path.clone();
+                let stand_ins = self.git.write_source_tar(repo, commit, to, contents);
                 let notes = stand_ins.await?.notes();
                 if let Some(this) = lock(&self.uses).get_mut(&path) {
                     this.notes = Some(notes.clone());

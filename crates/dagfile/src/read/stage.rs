@@ -12,8 +12,8 @@ use trainyard_core::name::{
 };
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
-    Stage,
+    BuildSource, Checkout, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources,
+    RunOn, Stage,
 };
 use trainyard_core::text::shortened;
 
@@ -32,7 +32,7 @@ pub(super) struct Defaults {
     retry: Retry,
     resources: Resources,
     timeout: Option<Duration>,
-    checkout: Option<bool>,
+    checkout: Option<Checkout>,
     pull: Option<PullPolicy>,
 }
 
@@ -58,8 +58,23 @@ fn timeout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Duration> {
     fields::duration(fields.get("timeout")?, "the timeout", TIMEOUTS, sink)
 }
 
-fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<bool> {
-    fields::boolean(fields.get("checkout")?, "`checkout`", sink)
+fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Checkout> {
+    let node = fields.get("checkout")?;
+    let Value::Map(_) = &node.value else {
+        return match fields::boolean(node, "`checkout`", sink)? {
+            true => Some(Checkout::TREE),
+            false => Some(Checkout::NONE),
+        };
+    };
+    let fields = Fields::of(node, "`checkout`", keys::CHECKOUT, sink)?;
+    let mut set = |key: &str| match fields.get(key) {
+        Some(node) => fields::boolean(node, &format!("`{key}`"), sink) == Some(true),
+        None => false,
+    };
+    Some(Checkout {
+        tree: true,
+        lfs: set("lfs"),
+    })
 }
 
 fn pull(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<PullPolicy> {
@@ -94,7 +109,7 @@ pub(super) fn read(
     let command = command(&fields, &mut places, sink);
     let checkout = checkout(&fields, sink)
         .or(defaults.checkout)
-        .unwrap_or(true);
+        .unwrap_or(Checkout::TREE);
     let mut all_env = dag_env.clone();
     if let Some(node) = fields.get("env") {
         let (own, own_places) = env(node, sink);

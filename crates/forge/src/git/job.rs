@@ -13,8 +13,8 @@ use trainyard_core::id::RepoId;
 
 use super::credentials::Shown;
 use super::{
-    Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits,
-    Heads, Mirror, Mirrors, StandIns, TreeSha, UrlRules,
+    Cancel, ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Error,
+    FetchLimits, Heads, Mirror, Mirrors, StandIns, TreeSha, UrlRules,
 };
 
 /// What the child may use.
@@ -52,8 +52,36 @@ pub(super) enum Job {
     Changed(Option<CommitSha>, CommitSha),
     IsAncestor(CommitSha, CommitSha),
     TreeOf(CommitSha),
-    SourceTar(CommitSha, PathBuf),
+    SourceTar(CommitSha, PathBuf, Option<ShownContents>),
     Look(LookAt),
+}
+
+/// What is to be fetched for a source tree, in the clear.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ShownContents {
+    url: String,
+    credentials: Option<Shown>,
+    lfs: bool,
+}
+
+impl From<&Contents> for ShownContents {
+    fn from(contents: &Contents) -> Self {
+        Self {
+            url: contents.url.clone(),
+            credentials: contents.credentials.as_ref().map(Shown::from),
+            lfs: contents.lfs,
+        }
+    }
+}
+
+impl From<ShownContents> for Contents {
+    fn from(shown: ShownContents) -> Self {
+        Self {
+            url: shown.url,
+            credentials: shown.credentials.map(Credentials::from),
+            lfs: shown.lfs,
+        }
+    }
 }
 
 /// What is asked about a commit that a branch points to now.
@@ -150,8 +178,14 @@ impl Request {
             }
             Job::IsAncestor(older, newer) => Answer::Yes(mirror.is_ancestor(&older, &newer)?),
             Job::TreeOf(commit) => Answer::Tree(mirror.tree_of(&commit)?),
-            Job::SourceTar(commit, to) => {
-                Answer::Archived(mirror.write_source_tar(&commit, &to, &cancel)?)
+            Job::SourceTar(commit, to, contents) => {
+                let contents = contents.map(Contents::from);
+                Answer::Archived(mirror.write_source_tar(
+                    &commit,
+                    &to,
+                    contents.as_ref(),
+                    &cancel,
+                )?)
             }
             Job::Look(look) => {
                 let commit = mirror.commit(&look.after)?;

@@ -32,6 +32,10 @@ const REDIRECTS: usize = 5;
 /// What a server takes for git; some serve nobody else.
 const AGENT: &str = concat!("git/2.0 (trainyard ", env!("CARGO_PKG_VERSION"), ")");
 
+/// The type of what is said to servers of Git LFS, and the longest answer, in bytes.
+const LFS: &str = "application/vnd.git-lfs+json";
+const LFS_ANSWER: usize = 256 << 10;
+
 const SERVICE: &str = "git-upload-pack";
 
 /// A conversation with one remote.
@@ -171,6 +175,56 @@ impl Session {
             return Err(self.elsewhere(&response));
         }
         self.answer(response, "result")
+    }
+
+    /// Asks a server of Git LFS, whose answers are short.
+    pub(super) fn ask_lfs(
+        &self,
+        target: &Url,
+        headers: &HeaderMap,
+        question: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let response = self.ask(|| {
+            self.client
+                .request(Method::POST, target.clone())
+                .headers(headers.clone())
+                .header(CONTENT_TYPE, LFS)
+                .header(ACCEPT, LFS)
+                .body(question.to_vec())
+        })?;
+        let mut response = self.good(response)?;
+        let mut answer = Vec::new();
+        while let Some(bytes) = self.next(&mut response)? {
+            answer.extend_from_slice(&bytes);
+            if answer.len() > LFS_ANSWER {
+                return Err(Error::TooLarge {
+                    what: self.url.to_string(),
+                    why: format!("an answer of Git LFS may have {} KiB", LFS_ANSWER >> 10),
+                });
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Asks for a content. The answer is read with [`Self::next`].
+    pub(super) fn get(&self, target: &Url, headers: &HeaderMap) -> Result<Response, Error> {
+        let response = self.ask(|| {
+            self.client
+                .request(Method::GET, target.clone())
+                .headers(headers.clone())
+        })?;
+        self.good(response)
+    }
+
+    fn good(&self, response: Response) -> Result<Response, Error> {
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(self.elsewhere(&response));
+        }
+        if !status.is_success() {
+            return Err(Error::of_status(self.url.to_string(), status.as_u16()));
+        }
+        Ok(response)
     }
 
     /// The next piece of an answer; `None` is its end.

@@ -4,7 +4,8 @@
 //!
 //! Two archives of one commit are equal byte for byte: names in git's order, times those of the
 //! commit, no owners. As with `git archive`, files keep only their executable bit, a submodule is an
-//! empty folder, and what stands in for a large file (Git LFS) stays as it is; both are reported.
+//! empty folder, and what stands in for a large file (Git LFS) stays as it is, unless its content is wanted; both are
+//! reported.
 //!
 //! git holds any bytes as a name, a remote may send any object, and the archive is unpacked as files.
 //! So a name that would lead out of the tree, or into a repository's own `.git`, ends the writing, and
@@ -17,15 +18,18 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use git2::Oid;
 use tar::{EntryType, Header};
 use tempfile::NamedTempFile;
 use zstd::Encoder;
 
+use super::lfs::{self, Lfs, Pointer};
+use super::limits::Watch;
 use super::objects::{Kind, Objects, find_commit};
-use super::stand_ins::{self, StandIns};
-use super::{Cancel, CommitSha, Error, Mirror};
+use super::stand_ins::StandIns;
+use super::{Cancel, CommitSha, Contents, Error, Mirror, RemoteUrl};
 use crate::one_line::one_line;
 
 /// The most names in one archive.
@@ -35,7 +39,7 @@ const MAX_NAMES: usize = 300_000;
 const MAX_FILE_BYTES: usize = 512 << 20;
 
 /// The most bytes of files in one archive.
-const MAX_BYTES: usize = 8 << 30;
+const MAX_BYTES: u64 = 8 << 30;
 
 /// How deep folders may be nested, and how long a path may be, in bytes.
 const MAX_DEPTH: usize = 200;
@@ -51,17 +55,27 @@ const LEVEL: i32 = 1;
 const LATEST: u64 = 0o77_777_777_777;
 
 impl Mirror {
-    /// Writes the tree of a commit to the file `to`, which appears only when it is whole.
+    /// Writes the tree of a commit to the file `to`, which appears only when it is whole. Returns what it has only
+    /// stand-ins for.
     ///
     /// # Errors
     /// [`Error::UnsafeTree`], [`Error::TooLarge`], [`Error::Disk`], [`Error::UnknownReference`],
-    /// [`Error::NotFetched`].
+    /// [`Error::NotFetched`]; as [`Mirror::fetch`], where contents are to be fetched.
     pub fn write_source_tar(
         &self,
         commit: &CommitSha,
         to: &Path,
+        contents: Option<&Contents>,
         cancel: &Cancel,
     ) -> Result<StandIns, Error> {
+        let watch = Arc::new(Watch::start(self.limits, cancel.clone()));
+        let url = contents.map(|it| RemoteUrl::parse(&it.url, &self.rules));
+        let url = url.transpose()?;
+        let mut lfs = contents.zip(url.as_ref()).and_then(|(contents, url)| {
+            let credentials = contents.credentials.as_ref();
+            let lfs = || Lfs::new(&self.path(), url, credentials, &self.rules, &watch);
+            contents.lfs.then(lfs)
+        });
         let repository = self.open()?;
         let found = find_commit(&repository, commit)?;
         let folder = to.parent().unwrap_or(Path::new("."));
@@ -82,10 +96,14 @@ impl Mirror {
             names: 0,
             bytes: 0,
             stand_ins: StandIns::default(),
+            lfs: lfs.as_mut(),
             cancel,
         };
         archive.folder(found.tree_id(), &mut Vec::new(), 0)?;
         let stand_ins = std::mem::take(&mut archive.stand_ins);
+        if let Some(lfs) = &archive.lfs {
+            lfs.trim();
+        }
         archive
             .finish()
             .and_then(|file| file.persist(to).map_err(|error| error.error))
@@ -130,8 +148,9 @@ struct Archive<'a> {
     tar: tar::Builder<Encoder<'static, BufWriter<NamedTempFile>>>,
     time: u64,
     names: usize,
-    bytes: usize,
+    bytes: u64,
     stand_ins: StandIns,
+    lfs: Option<&'a mut Lfs<'a>>,
     cancel: &'a Cancel,
 }
 
@@ -194,26 +213,38 @@ impl Archive<'_> {
 
     fn file(&mut self, id: Oid, path: &[u8], mode: u32) -> Result<(), Error> {
         let size = self.objects.file_size(id)?;
-        self.bytes = self.bytes.saturating_add(size);
         if size > MAX_FILE_BYTES {
             let limit = MAX_FILE_BYTES >> 20;
             return Err(too_large(format!("{:?} may have {limit} MiB", shown(path))));
         }
-        if self.bytes > MAX_BYTES {
-            return Err(too_large(format!(
-                "its files may have {} GiB",
-                MAX_BYTES >> 30
-            )));
-        }
+        self.count(size as u64)?;
         let mut header = self.header(EntryType::Regular, mode);
         header.set_size(size as u64);
         let file = self.objects.file(id)?;
-        if stand_ins::is_pointer(file.data()) {
+        if lfs::is_pointer(file.data()) {
+            let pointer = Pointer::read(file.data());
+            if let Some((lfs, pointer)) = self.lfs.as_deref_mut().zip(pointer) {
+                drop(file);
+                // Before anything is fetched.
+                self.bytes = self.bytes.saturating_add(pointer.size);
+                refuse_bytes(self.bytes)?;
+                header.set_size(pointer.size);
+                let content = lfs.content(&pointer)?;
+                return self
+                    .tar
+                    .append_data(&mut header, OsStr::from_bytes(path), content)
+                    .map_err(|error| cannot_write(&error));
+            }
             self.stand_ins.pointers.add(&shown(path));
         }
         self.tar
             .append_data(&mut header, OsStr::from_bytes(path), file.data())
             .map_err(|error| cannot_write(&error))
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), Error> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        refuse_bytes(self.bytes)
     }
 
     fn link(&mut self, id: Oid, path: &[u8]) -> Result<(), Error> {
@@ -285,6 +316,14 @@ fn refuse_unsafe(name: &[u8], path: &[u8]) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(unsafe_name(path, why))
+}
+
+fn refuse_bytes(bytes: u64) -> Result<(), Error> {
+    if bytes > MAX_BYTES {
+        let limit = MAX_BYTES >> 30;
+        return Err(too_large(format!("its files may have {limit} GiB")));
+    }
+    Ok(())
 }
 
 fn unsafe_name(path: &[u8], why: &str) -> Error {

@@ -35,6 +35,9 @@ use crate::one_line::one_line;
 /// How much of what `ssh` says about a failure is read.
 const SAID_BYTES: u64 = 8 << 10;
 
+/// How much of a short answer is read.
+const ANSWER_BYTES: usize = 64 << 10;
+
 /// How long `ssh` may take to end once the remote has hung up.
 const ENDS: Duration = Duration::from_secs(2);
 
@@ -61,13 +64,38 @@ struct Talk {
 }
 
 impl SshSession {
-    /// Looks the host up, refuses it where it is in a place that is not followed, and asks what the remote has. The
-    /// list is as it came.
+    /// Asks what the remote has. The list is as it came.
     pub(super) fn open(
         url: &RemoteUrl,
         key: Option<&SshKey>,
         rules: &UrlRules,
         watch: &Arc<Watch>,
+    ) -> Result<(Self, Vec<u8>), Error> {
+        let command = format!("git-upload-pack {}", quoted(&url.ssh_path()));
+        Self::begin(url, key, rules, watch, &command, Self::list)
+    }
+
+    /// Asks where the remote's server of Git LFS is. The answer is as it came.
+    pub(super) fn lfs_place(
+        url: &RemoteUrl,
+        key: Option<&SshKey>,
+        rules: &UrlRules,
+        watch: &Arc<Watch>,
+    ) -> Result<Vec<u8>, Error> {
+        let command = format!("git-lfs-authenticate {} download", quoted(&url.ssh_path()));
+        let begun = Self::begin(url, key, rules, watch, &command, Self::short_answer);
+        begun.map(|(_, answer)| answer)
+    }
+
+    /// Looks the host up, refuses it where it is in a place that is not followed, has it run a command, and reads what
+    /// it says first.
+    fn begin(
+        url: &RemoteUrl,
+        key: Option<&SshKey>,
+        rules: &UrlRules,
+        watch: &Arc<Watch>,
+        command: &str,
+        first: impl Fn(&Self) -> Result<Vec<u8>, Error>,
     ) -> Result<(Self, Vec<u8>), Error> {
         let failed = |why: String| Error::Unreachable {
             url: url.to_string(),
@@ -102,7 +130,7 @@ impl SshSession {
             let Some(runtime_now) = runtime.take() else {
                 break;
             };
-            let (talk, runtime_now) = start(url, key, address, runtime_now)?;
+            let (talk, runtime_now) = start(url, key, address, command, runtime_now)?;
             let session = Self {
                 runtime: runtime_now,
                 url: url.clone(),
@@ -111,8 +139,8 @@ impl SshSession {
                 received: AtomicUsize::new(0),
                 failure: Mutex::default(),
             };
-            match session.list() {
-                Ok(list) => return Ok((session, list)),
+            match first(&session) {
+                Ok(said) => return Ok((session, said)),
                 Err(error @ Error::Unreachable { .. }) => last = error,
                 Err(error) => return Err(error),
             }
@@ -173,6 +201,21 @@ impl SshSession {
                 return Err(session::list_too_long(&self.url));
             }
         }
+    }
+
+    /// All that the remote says, of which there is little.
+    fn short_answer(&self) -> Result<Vec<u8>, Error> {
+        let mut answer = vec![0; ANSWER_BYTES];
+        let mut at = 0;
+        while at < answer.len() {
+            match self.receive(&mut answer[at..])? {
+                0 if at == 0 => return Err(self.ended(&mut locked(&self.talk))),
+                0 => break,
+                more => at += more,
+            }
+        }
+        answer.truncate(at);
+        Ok(answer)
     }
 
     fn exactly(&self, count: usize) -> Result<Vec<u8>, Error> {
@@ -238,6 +281,7 @@ fn start(
     url: &RemoteUrl,
     key: &SshKey,
     address: IpAddr,
+    remote_command: &str,
     runtime: tokio::runtime::Runtime,
 ) -> Result<(Talk, tokio::runtime::Runtime), Error> {
     let failed = |error: &io::Error| match error.kind() {
@@ -259,7 +303,7 @@ fn start(
     }
     command
         .args(["--", "remote"])
-        .arg(format!("git-upload-pack {}", quoted(&url.ssh_path())))
+        .arg(remote_command)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())

@@ -5,15 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How the text begins that git has in place of a file of Git LFS.
-const POINTERS: [&[u8]; 2] = [
-    b"version https://git-lfs.github.com/spec/v1\n",
-    b"version https://hawser.github.com/spec/v1\n",
-];
-
-/// The longest pointer, in bytes, by the specification of Git LFS.
-const LONGEST: usize = 1024;
-
 /// How many names are said.
 const NAMED: usize = 3;
 
@@ -49,8 +40,8 @@ impl StandIns {
         let kinds = [
             (
                 &self.pointers,
-                "is a pointer of Git LFS: its content is not in the source tree",
-                "files are pointers of Git LFS: their contents are not in the source tree",
+                "is a pointer of Git LFS: its content is not in the source tree (`checkout: {lfs: true}` fetches it)",
+                "files are pointers of Git LFS: their contents are not in the source tree (`checkout: {lfs: true}` fetches them)",
             ),
             (
                 &self.submodules,
@@ -64,16 +55,11 @@ impl StandIns {
                 [name] => format!("{name} {is}"),
                 names => {
                     let rest = if named.count > NAMED { ", …" } else { "" };
-                    format!("{} {are} ({}{rest})", named.count, names.join(", "))
+                    format!("{} {are}: {}{rest}", named.count, names.join(", "))
                 }
             })
             .collect()
     }
-}
-
-/// Whether a file is a pointer of Git LFS.
-pub(super) fn is_pointer(content: &[u8]) -> bool {
-    content.len() <= LONGEST && POINTERS.iter().any(|start| content.starts_with(start))
 }
 
 #[cfg(test)]
@@ -91,7 +77,8 @@ mod tests {
         assert_eq!(
             stand_ins.notes(),
             [
-                "4 files are pointers of Git LFS: their contents are not in the source tree (a.bin, b.bin, c.bin, …)",
+                "4 files are pointers of Git LFS: their contents are not in the source tree (`checkout: {lfs: true}` fetches \
+                 them): a.bin, b.bin, c.bin, …",
                 "vendor/library is a git submodule: its folder in the source tree is empty",
             ]
         );

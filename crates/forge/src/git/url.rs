@@ -131,6 +131,42 @@ impl RemoteUrl {
         })
     }
 
+    /// Where a server of Git LFS says that contents are, without what of it may be secret. It is as open or as closed
+    /// to readers on the way as that server is.
+    pub(super) fn of_content(
+        place: &Url,
+        as_open_as: &str,
+        rules: &UrlRules,
+    ) -> Result<Self, Error> {
+        let mut url = place.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        let checked = match url.scheme() {
+            "https" => Ok(()),
+            "http" if as_open_as == "http" => Ok(()),
+            other => Err(format!("contents of Git LFS are not fetched over {other}")),
+        };
+        checked
+            .and_then(|()| rules.admit_host(&url.host().ok_or("it names no host")?))
+            .map_err(|why| Error::InvalidUrl {
+                url: redacted(url.as_str()),
+                why,
+            })?;
+        // Neither fails for a URL with a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Ok(Self { url, login: None })
+    }
+
+    /// Where contents of Git LFS are asked for, of a remote over http.
+    pub(super) fn lfs_batch(&self) -> Url {
+        let mut url = self.url.clone();
+        let path = url.path().trim_end_matches('/');
+        let path = path.strip_suffix(".git").unwrap_or(path);
+        url.set_path(&format!("{path}.git/info/lfs/objects/batch"));
+        url
+    }
+
     /// The server that has it, as `host:port`; `None` for this machine's disk.
     pub(super) fn server(&self) -> Option<String> {
         let port = match self.is_ssh() {

@@ -5,6 +5,7 @@ mod class_03_signatures_take_equal_time;
 mod class_13_costly_remotes;
 mod fetching;
 mod http;
+mod lfs;
 mod references;
 mod remote;
 mod server;

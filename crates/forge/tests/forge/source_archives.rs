@@ -22,7 +22,7 @@ fn write(remote: &Remote, commit: &CommitSha, name: &str) -> Result<PathBuf, Err
     let path = remote.folder().join("sources").join(name);
     remote
         .fetched()
-        .write_source_tar(commit, &path, &Cancel::default())?;
+        .write_source_tar(commit, &path, None, &Cancel::default())?;
     Ok(path)
 }
 
@@ -122,11 +122,11 @@ fn what_the_tree_has_only_stand_ins_for_is_reported() {
     );
     let path = remote.folder().join("sources/a.tar");
     let mirror = remote.fetched();
-    let stand_ins = mirror.write_source_tar(&commit, &path, &Cancel::default());
+    let stand_ins = mirror.write_source_tar(&commit, &path, None, &Cancel::default());
     assert_eq!(
         stand_ins.unwrap().notes(),
         [
-            "data/rows.bin is a pointer of Git LFS: its content is not in the source tree",
+            "data/rows.bin is a pointer of Git LFS: its content is not in the source tree (`checkout: {lfs: true}` fetches it)",
             "vendor/module is a git submodule: its folder in the source tree is empty",
         ]
     );
@@ -248,19 +248,19 @@ fn a_cancelled_or_impossible_archive_leaves_nothing() {
     cancel.cancel();
     let to = remote.folder().join("sources/a.tar");
     assert_eq!(
-        mirror.write_source_tar(&commit, &to, &cancel),
+        mirror.write_source_tar(&commit, &to, None, &cancel),
         Err(Error::Cancelled)
     );
     let unknown = CommitSha::new(&"a".repeat(40)).unwrap();
     assert!(
         mirror
-            .write_source_tar(&unknown, &to, &Cancel::default())
+            .write_source_tar(&unknown, &to, None, &Cancel::default())
             .is_err()
     );
     assert!(!to.exists());
     let below_a_file = remote.folder().join("model.git/HEAD/a.tar");
     let error = mirror
-        .write_source_tar(&commit, &below_a_file, &Cancel::default())
+        .write_source_tar(&commit, &below_a_file, None, &Cancel::default())
         .unwrap_err();
     assert!(matches!(error, Error::Disk { .. }), "{error}");
 }
