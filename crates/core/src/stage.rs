@@ -19,6 +19,8 @@ pub struct Checkout {
     pub tree: bool,
     /// With the contents of its files of Git LFS, and not their pointers.
     pub lfs: bool,
+    /// With its submodules, and not empty folders.
+    pub submodules: bool,
 }
 
 impl Checkout {
@@ -26,12 +28,14 @@ impl Checkout {
     pub const TREE: Self = Self {
         tree: true,
         lfs: false,
+        submodules: false,
     };
 
     /// Nothing.
     pub const NONE: Self = Self {
         tree: false,
         lfs: false,
+        submodules: false,
     };
 }
 

@@ -167,6 +167,8 @@ forms! {
     Checkout {
         /// Whether files of Git LFS have their contents, and not their pointers; false if left out.
         lfs: Option<bool>,
+        /// Whether submodules are there, and not empty folders; false if left out. They are fetched without credentials.
+        submodules: Option<bool>,
     }
 
     /// A stage: one container.

@@ -163,7 +163,7 @@ impl Sources {
         commit: &CommitSha,
         checkout: Checkout,
     ) -> Result<Archive, SourceError> {
-        let contents = match checkout.lfs {
+        let contents = match checkout.lfs || checkout.submodules {
             false => None,
             true => {
                 let (url, stored) = self.store.repo_remote(repo).await?;
@@ -171,6 +171,7 @@ impl Sources {
                     url,
                     credentials: stored.map(credentials),
                     lfs: checkout.lfs,
+                    submodules: checkout.submodules,
                 })
             }
         };
@@ -191,9 +192,11 @@ impl Sources {
         contents: Option<&Contents>,
     ) -> Result<Archive, Error> {
         let tree = self.tree_of(repo, commit).await?;
-        let with = match contents {
-            Some(contents) if contents.lfs => "-lfs",
-            _ => "",
+        let with = match contents.map(|it| (it.lfs, it.submodules)) {
+            Some((true, true)) => "-lfs-submodules",
+            Some((true, false)) => "-lfs",
+            Some((false, true)) => "-submodules",
+            Some((false, false)) | None => "",
         };
         let path = self.folder.join(format!("{repo}-{tree}{with}.tar.zst"));
         let (mut archive, turn) = Archive::of(path.clone(), &self.uses);

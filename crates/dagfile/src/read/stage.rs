@@ -74,6 +74,7 @@ fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Checkout> {
     Some(Checkout {
         tree: true,
         lfs: set("lfs"),
+        submodules: set("submodules"),
     })
 }
 

@@ -11,4 +11,6 @@ pub struct Contents {
     pub credentials: Option<Credentials>,
     /// Whether files of Git LFS have their contents.
     pub lfs: bool,
+    /// Whether submodules have theirs.
+    pub submodules: bool,
 }

@@ -62,6 +62,7 @@ pub(super) struct ShownContents {
     url: String,
     credentials: Option<Shown>,
     lfs: bool,
+    submodules: bool,
 }
 
 impl From<&Contents> for ShownContents {
@@ -70,6 +71,7 @@ impl From<&Contents> for ShownContents {
             url: contents.url.clone(),
             credentials: contents.credentials.as_ref().map(Shown::from),
             lfs: contents.lfs,
+            submodules: contents.submodules,
         }
     }
 }
@@ -80,6 +82,7 @@ impl From<ShownContents> for Contents {
             url: shown.url,
             credentials: shown.credentials.map(Credentials::from),
             lfs: shown.lfs,
+            submodules: shown.submodules,
         }
     }
 }

@@ -28,6 +28,7 @@ mod lanes;
 mod lfs;
 mod limits;
 mod mirror;
+mod modules;
 mod objects;
 mod offload;
 mod reference;

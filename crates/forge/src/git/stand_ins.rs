@@ -45,8 +45,8 @@ impl StandIns {
             ),
             (
                 &self.submodules,
-                "is a git submodule: its folder in the source tree is empty",
-                "folders are git submodules: they are empty in the source tree",
+                "is a git submodule: its folder in the source tree is empty (`checkout: {submodules: true}` fetches it)",
+                "folders are git submodules: they are empty in the source tree (`checkout: {submodules: true}` fetches them)",
             ),
         ];
         let found = kinds.into_iter().filter(|(named, ..)| named.count > 0);
@@ -79,7 +79,8 @@ mod tests {
             [
                 "4 files are pointers of Git LFS: their contents are not in the source tree (`checkout: {lfs: true}` fetches \
                  them): a.bin, b.bin, c.bin, …",
-                "vendor/library is a git submodule: its folder in the source tree is empty",
+                "vendor/library is a git submodule: its folder in the source tree is empty (`checkout: {submodules: true}` \
+                 fetches it)",
             ]
         );
     }

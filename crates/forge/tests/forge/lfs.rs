@@ -44,6 +44,7 @@ fn archive(
             })
         }),
         lfs: true,
+        submodules: false,
     };
     let path = remote.folder().join("sources/a.tar.zst");
     let mirror = remote.fetched();

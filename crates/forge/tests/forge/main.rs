@@ -12,5 +12,6 @@ mod server;
 mod source_archives;
 mod ssh;
 mod sshd;
+mod submodules;
 mod trees;
 mod webhooks;

@@ -127,7 +127,8 @@ fn what_the_tree_has_only_stand_ins_for_is_reported() {
         stand_ins.unwrap().notes(),
         [
             "data/rows.bin is a pointer of Git LFS: its content is not in the source tree (`checkout: {lfs: true}` fetches it)",
-            "vendor/module is a git submodule: its folder in the source tree is empty",
+            "vendor/module is a git submodule: its folder in the source tree is empty (`checkout: {submodules: true}` \
+             fetches it)",
         ]
     );
 }

@@ -33,6 +33,8 @@ pub(crate) struct StageDoc {
     checkout: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     lfs: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    submodules: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     env: BTreeMap<String, TextDoc>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -188,6 +190,7 @@ impl From<&Stage> for StageDoc {
             command: stage.command.as_ref().map(CommandDoc::from),
             checkout: stage.checkout.tree,
             lfs: stage.checkout.lfs,
+            submodules: stage.checkout.submodules,
             env: texts(&stage.env),
             secrets: stage.secrets.iter().map(ToString::to_string).collect(),
             inputs: stage
@@ -259,6 +262,7 @@ impl TryFrom<StageDoc> for Stage {
             checkout: Checkout {
                 tree: doc.checkout,
                 lfs: doc.lfs,
+                submodules: doc.submodules,
             },
             env: texts(doc.env)?,
             secrets: all(doc.secrets, SecretName::new)?,
