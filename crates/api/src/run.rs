@@ -124,6 +124,9 @@ pub struct Stage {
 /// One try of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
+    /// What there is to know about what it was given: that its source tree has pointers of Git LFS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Its number, from 1.
     pub number: u32,
     /// Its id.

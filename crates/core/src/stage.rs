@@ -12,6 +12,33 @@ use crate::retry::Retry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageIndex(pub usize);
 
+/// What of the commit a stage gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkout {
+    /// Its source tree.
+    pub tree: bool,
+    /// With the contents of its files of Git LFS, and not their pointers.
+    pub lfs: bool,
+    /// With its submodules, and not empty folders.
+    pub submodules: bool,
+}
+
+impl Checkout {
+    /// The tree as git has it.
+    pub const TREE: Self = Self {
+        tree: true,
+        lfs: false,
+        submodules: false,
+    };
+
+    /// Nothing.
+    pub const NONE: Self = Self {
+        tree: false,
+        lfs: false,
+        submodules: false,
+    };
+}
+
 /// One stage as declared, with the DAG's defaults already applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
@@ -27,8 +54,8 @@ pub struct Stage {
     pub image: ImageSource,
     /// What it runs; `None` runs the image's own command.
     pub command: Option<Command>,
-    /// Whether the commit's source tree is laid out in `/workspace`.
-    pub checkout: bool,
+    /// What of the commit is laid out in `/workspace`.
+    pub checkout: Checkout,
     /// Environment variables, over the DAG's.
     pub env: BTreeMap<VariableName, Template>,
     /// Secrets that it gets as environment variables of the same name.

@@ -277,7 +277,7 @@ impl Exec {
             .dag
             .stages()
             .iter()
-            .any(|stage| stage.checkout || matches!(stage.image, ImageSource::Build(_)));
+            .any(|stage| stage.checkout.tree || matches!(stage.image, ImageSource::Build(_)));
         if !needed {
             return Ok(None);
         }

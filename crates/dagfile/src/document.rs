@@ -163,8 +163,8 @@ forms! {
         pull: Option<Pull>,
         /// An image built from the commit's tree, for stages with neither `image` nor `build`.
         build: Option<BuildOrContext>,
-        /// Whether the source tree is laid out.
-        checkout: Option<bool>,
+        /// What of the commit is laid out.
+        checkout: Option<CheckoutOrNot>,
         /// Environment variables, over those of the DAG and below those of a stage.
         env: Option<BTreeMap<String, Scalar>>,
         /// Secrets that each stage gets besides its own.
@@ -175,6 +175,14 @@ forms! {
         timeout: Option<String>,
         /// Limits of containers; a stage's `resources` change single keys of them.
         resources: Option<Resources>,
+    }
+
+    /// What the commit's tree is laid out with.
+    Checkout {
+        /// Whether files of Git LFS have their contents, and not their pointers; false if left out.
+        lfs: Option<bool>,
+        /// Whether submodules are there, and not empty folders; false if left out. They are fetched without credentials.
+        submodules: Option<bool>,
     }
 
     /// A stage: one container.
@@ -195,8 +203,8 @@ forms! {
         run: Option<String>,
         /// A program and its arguments.
         command: Option<Vec<Scalar>>,
-        /// Whether the commit's tree is laid out in /workspace; true if left out.
-        checkout: Option<bool>,
+        /// Whether the commit's tree is laid out in /workspace, and with what; true if left out.
+        checkout: Option<CheckoutOrNot>,
         /// Environment variables; values may hold ${{ … }}.
         env: Option<BTreeMap<String, Scalar>>,
         /// Secrets that it gets as environment variables.
@@ -385,6 +393,8 @@ macro_rules! either {
 }
 
 either! {
+    /// Whether the tree is laid out, or what it is laid out with.
+    CheckoutOrNot { Not(bool), Checkout(Checkout), }
     /// An image to build, or just its context.
     BuildOrContext { Context(String), Build(Build), }
     /// An input, or just STAGE.OUTPUT.
@@ -411,7 +421,7 @@ mod tests {
                 .map(|map| map.keys().cloned().collect())
                 .unwrap_or_default()
         };
-        let pairs: [(&str, &[&str]); 20] = [
+        let pairs: [(&str, &[&str]); 21] = [
             ("Triggers", keys::TRIGGERS),
             ("Schedule", keys::SCHEDULE),
             ("Push", keys::PUSH),
@@ -421,6 +431,7 @@ mod tests {
             ("Concurrency", keys::CONCURRENCY),
             ("Defaults", keys::DEFAULTS),
             ("Stage", keys::STAGE),
+            ("Checkout", keys::CHECKOUT),
             ("Build", keys::BUILD),
             ("Input", keys::INPUT),
             ("Output", keys::OUTPUT),

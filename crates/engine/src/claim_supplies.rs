@@ -1,7 +1,6 @@
 //! The supplies of a claimed attempt: from the repo's mirror, the artifact folder and the database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -123,7 +122,7 @@ impl<'a> ClaimSupplies<'a> {
         })
     }
 
-    async fn source(&self, rendered: &RenderedStage) -> Result<Option<PathBuf>, Reason> {
+    async fn source(&self, rendered: &RenderedStage) -> Result<Option<&'a Archive>, Reason> {
         if !self.assignment.needs_source(rendered) {
             return Ok(None);
         }
@@ -133,9 +132,13 @@ impl<'a> ClaimSupplies<'a> {
         };
         let commit =
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
-        let archive = self.sources.archive(self.claim.pinned.repo, &commit).await;
+        let checkout = self.assignment.stage().checkout;
+        let archive = self
+            .sources
+            .archive(self.claim.pinned.repo, &commit, checkout);
+        let archive = archive.await;
         let archive = archive.map_err(|error| fault(error.to_string()))?;
-        Ok(Some(self.held.get_or_init(|| archive).path().to_owned()))
+        Ok(Some(self.held.get_or_init(|| archive)))
     }
 }
 
@@ -158,7 +161,8 @@ impl Supplies for ClaimSupplies<'_> {
             .map(|(name, content)| self.input(name, content.as_ref()))
             .collect::<Result<_, _>>()?;
         let materials = Materials {
-            source,
+            source: source.map(|archive| archive.path().to_owned()),
+            notes: source.map_or_else(Vec::new, |archive| archive.notes().to_vec()),
             inputs,
             secrets: self.secrets,
         };

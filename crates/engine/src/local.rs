@@ -279,6 +279,7 @@ impl Local {
             rendered,
             Materials {
                 source: self.options.source.clone(),
+                notes: Vec::new(),
                 inputs,
                 secrets,
             },
@@ -302,7 +303,7 @@ impl LocalLedger {
 }
 
 impl Ledger for LocalLedger {
-    async fn created(&self, _handle: &Handle, _spec: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

@@ -26,7 +26,7 @@ use tracing::{debug, error, info, warn};
 use trainyard_core::id::RepoId;
 use trainyard_core::name::{PoolName, RepoName};
 use trainyard_dagfile::Entry;
-use trainyard_forge::{CommitSha, Credentials, Git, Heads, LookAt};
+use trainyard_forge::{CommitSha, Git, Heads, LookAt};
 use trainyard_store::{
     DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject,
     SyncOutcome, Weight,
@@ -36,6 +36,7 @@ use crate::branch_trouble::{self, BranchTrouble, BranchTroubles};
 use crate::dag_reading::{DagRead, DagReader, Push};
 use crate::leadership::Leadership;
 use crate::panics::panic_text;
+use crate::sources::credentials;
 
 /// The longest time between two looks at which repos are due.
 const TICK: Duration = Duration::from_secs(5);
@@ -204,10 +205,7 @@ impl Watcher {
     /// Fetches one repo and records what moved.
     async fn sync(&self, repo: &RepoToSync) -> Result<Synced, SyncFailure> {
         let deliveries = self.store.pending_pushes(repo.id).await?;
-        let credentials = repo.credentials.as_ref().map(|credentials| Credentials {
-            username: credentials.username.clone(),
-            password: credentials.password.clone(),
-        });
+        let credentials = repo.credentials.clone().map(credentials);
         let heads = self
             .git
             .fetch(repo.id, repo.url.clone(), credentials)
@@ -219,6 +217,11 @@ impl Watcher {
             );
         }
         let followed = followed_branch(repo, &heads);
+        if let (Some(current), Some(followed)) = (&repo.current_branch, &followed)
+            && current != followed
+        {
+            info!(repo = %repo.name, current, followed, "the followed branch is another one now");
+        }
         let mut refs = self.store.refs(repo.id).await?;
         let mut synced = Synced::default();
         for (branch, why) in &heads.refused {
@@ -290,7 +293,8 @@ impl Watcher {
             .await
     }
 
-    /// Records that a branch points to `after` now, with the runs that this starts.
+    /// Records that a branch points to `after` now, with the runs that this starts. One that has become the followed
+    /// one is recorded where it is, and starts nothing.
     async fn move_branch(
         &self,
         repo: &RepoToSync,
@@ -302,10 +306,12 @@ impl Watcher {
     ) -> Result<usize, BranchTrouble> {
         for _ in 0..STALE_TRIES {
             let before = refs.get(branch).cloned();
-            if before.as_deref() == Some(after.as_str()) {
+            let is_followed = followed == Some(branch);
+            let has_moved = before.as_deref() != Some(after.as_str());
+            let becomes_followed = is_followed && repo.current_branch.as_deref() != Some(branch);
+            if !has_moved && !becomes_followed {
                 return Ok(0);
             }
-            let is_followed = followed == Some(branch);
             // Until it is recorded. Never closed.
             let _commit = self.commits.acquire().await;
             let seen = self
@@ -315,7 +321,7 @@ impl Watcher {
                 PushRecorded::Recorded { runs, faults } => {
                     debug!(repo = %repo.name, branch, commit = %after, runs = runs.len(), faults, "a branch moved");
                     refs.insert(branch.to_owned(), after.to_string());
-                    return Ok(1);
+                    return Ok(usize::from(has_moved));
                 }
                 PushRecorded::Stale => {
                     *refs = self.store.refs(repo.id).await?;
@@ -387,18 +393,19 @@ impl Watcher {
         // The first look at a repo only takes stock: nothing was pushed, and only the followed
         // branch has schedules to set up.
         let first_look = !repo.synced_before;
+        let has_moved = before.as_deref() != Some(after.as_str());
         let before_sha = before.as_deref().and_then(|sha| CommitSha::new(sha).ok());
         let look = LookAt {
             after: after.clone(),
             dag_files: is_followed || !first_look,
-            changed_since: (!first_look).then_some(before_sha),
+            changed_since: (!first_look && has_moved).then_some(before_sha),
         };
         let seen = self.git.look(repo.id, look).await?;
         let read = self.reader.read(seen.dag_files).await?;
         let mut dags = self.held_against_commit(repo, after, read).await?;
         self.warn_of_pools(repo, branch, &dags);
         let mut matches = Vec::new();
-        if !first_look {
+        if !first_look && has_moved {
             let push = Push {
                 branch: branch.to_owned(),
                 is_followed,
@@ -515,9 +522,16 @@ fn entry(found: trainyard_forge::Entry) -> Entry {
     }
 }
 
-/// The branch that schedules come from.
+/// The branch that schedules come from. A remote that names no default branch, such as a work tree in the middle of a
+/// rebase, moves it nowhere.
 fn followed_branch(repo: &RepoToSync, heads: &Heads) -> Option<String> {
+    let current = || {
+        let current = repo.current_branch.as_ref()?;
+        (!heads.names_default && heads.branches.contains_key(current)).then_some(current)
+    };
     repo.followed_branch
-        .clone()
-        .or_else(|| heads.default_branch.clone())
+        .as_ref()
+        .or_else(current)
+        .or(heads.default_branch.as_ref())
+        .cloned()
 }

@@ -124,7 +124,7 @@ impl WorkingTree {
                 add_folder(&mut archive, path, &mut written)?;
                 continue;
             }
-            let room = MAX_BYTES as u64 - bytes;
+            let room = MAX_BYTES - bytes;
             let added = add(&mut archive, &self.root, path, room);
             bytes += added.map_err(|error| match error.kind() {
                 io::ErrorKind::FileTooLarge => self.too_large(),

@@ -54,7 +54,7 @@ impl Keeps {
 }
 
 impl Ledger for Keeps {
-    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

@@ -124,7 +124,7 @@ fn stage(random: &mut Random, at: u64, before: &[Stage]) -> Stage {
             pull: PullPolicy::IfMissing,
         },
         command: Some(Command::Script("work".to_owned())),
-        checkout: false,
+        checkout: trainyard_core::stage::Checkout::NONE,
         env: BTreeMap::new(),
         secrets: BTreeSet::new(),
         outputs,

@@ -61,6 +61,7 @@ pub(crate) const STAGE: &[&str] = &[
     "approval",
     "service",
 ];
+pub(crate) const CHECKOUT: &[&str] = &["lfs", "submodules"];
 pub(crate) const BUILD: &[&str] = &["context", "dockerfile", "args", "target"];
 pub(crate) const INPUT: &[&str] = &["from", "best_by"];
 pub(crate) const OUTPUT: &[&str] = &["path", "keep"];

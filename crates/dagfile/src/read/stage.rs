@@ -12,8 +12,8 @@ use trainyard_core::name::{
 };
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    BuildSource, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy, RelativePath,
-    Resources, RunOn, Stage,
+    BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
+    RelativePath, Resources, RunOn, Stage,
 };
 use trainyard_core::text::shortened;
 
@@ -31,7 +31,7 @@ const SCRIPT_LONGEST: usize = 100_000;
 pub(super) struct Defaults {
     pub(super) image: DefaultImage,
     pull: Option<PullPolicy>,
-    checkout: Option<bool>,
+    checkout: Option<Checkout>,
     /// Over those of the DAG, and below those of a stage.
     pub(super) env: Env,
     pub(super) env_places: EnvPlaces,
@@ -95,8 +95,24 @@ fn timeout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Duration> {
     fields::duration(fields.get("timeout")?, "the timeout", TIMEOUTS, sink)
 }
 
-fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<bool> {
-    fields::boolean(fields.get("checkout")?, "`checkout`", sink)
+fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Checkout> {
+    let node = fields.get("checkout")?;
+    let Value::Map(_) = &node.value else {
+        return match fields::boolean(node, "`checkout`", sink)? {
+            true => Some(Checkout::TREE),
+            false => Some(Checkout::NONE),
+        };
+    };
+    let fields = Fields::of(node, "`checkout`", keys::CHECKOUT, sink)?;
+    let mut set = |key: &str| match fields.get(key) {
+        Some(node) => fields::boolean(node, &format!("`{key}`"), sink) == Some(true),
+        None => false,
+    };
+    Some(Checkout {
+        tree: true,
+        lfs: set("lfs"),
+        submodules: set("submodules"),
+    })
 }
 
 fn pull(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<PullPolicy> {
@@ -152,7 +168,7 @@ pub(super) fn read(
     let command = command(&fields, &mut places, sink);
     let checkout = checkout(&fields, sink)
         .or(defaults.checkout)
-        .unwrap_or(true);
+        .unwrap_or(Checkout::TREE);
     let mut all_env = common.env.clone();
     if let Some(node) = fields.get("env") {
         let (own, own_places) = env(node, sink);
@@ -221,7 +237,7 @@ fn unreadable(name: StageName) -> Stage {
         condition: None,
         image: some_image(),
         command: None,
-        checkout: true,
+        checkout: Checkout::TREE,
         env: Env::new(),
         secrets: BTreeSet::new(),
         inputs: BTreeMap::new(),

@@ -118,9 +118,12 @@ fn cron(node: &Node, sink: &mut Sink<'_>) -> Option<Cron> {
     let text = fields::text(node, "`cron`", sink)?;
     match Cron::parse(text) {
         Ok(cron) => Some(cron),
-        Err(fault) => {
-            let span = fields::part(node, &fault.range, sink);
-            sink.error(Code::InvalidValue, span, fault.message);
+        Err(faults) => {
+            for fault in faults {
+                let span = fields::part(node, &fault.range, sink);
+                sink.error(Code::InvalidValue, span, fault.message)
+                    .maybe_help(fault.help);
+            }
             None
         }
     }
@@ -131,12 +134,16 @@ fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
     if let Ok(timezone) = text.parse() {
         return Some(timezone);
     }
-    let names = chrono_tz::TZ_VARIANTS
-        .iter()
-        .map(|timezone| timezone.name());
-    let help = sink
-        .nearest(text, names)
-        .map(|name| format!("did you mean `{name}`?"));
+    let help = zone_of_offset(text).or_else(|| {
+        let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+        // `Berlin` alone.
+        let city = |name: &&str| {
+            let (_, city) = name.rsplit_once('/').unwrap_or_default();
+            city.eq_ignore_ascii_case(text)
+        };
+        let name = names().find(city).or_else(|| sink.nearest(text, names()))?;
+        Some(format!("did you mean `{name}`?"))
+    });
     sink.error(
         Code::InvalidValue,
         node.span.clone(),
@@ -144,6 +151,26 @@ fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
     )
     .help(help.unwrap_or_else(|| "use a name of the tz database, as in Europe/Berlin".to_owned()));
     None
+}
+
+/// The zone that is a whole number of hours from UTC, for one that is written as `UTC+2`. The nearest name would
+/// be another offset.
+fn zone_of_offset(text: &str) -> Option<String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let offset = upper.trim_start_matches("UTC").trim_start_matches("GMT");
+    let (sign, hours, east) = match offset.split_at_checked(1)? {
+        ("+", hours) => ('-', hours, true),
+        ("-", hours) => ('+', hours, false),
+        _ => return None,
+    };
+    let hours = hours.trim_end_matches("00").trim_end_matches(':');
+    let hours: u8 = hours.parse().ok().filter(|hours| *hours > 0)?;
+    let zone: Tz = format!("Etc/GMT{sign}{hours}").parse().ok()?;
+    let way = if east { "ahead of" } else { "behind" };
+    Some(format!(
+        "`{}` is {hours} h {way} UTC (its sign is reversed); a name as Europe/Berlin knows daylight saving time",
+        zone.name()
+    ))
 }
 
 fn given(

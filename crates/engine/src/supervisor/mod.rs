@@ -226,6 +226,14 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         if let Some(reason) = self.assignment.beyond(&self.surroundings.ceilings) {
             return Ok(Entry::Ended(ended(Ending::Rejected(reason))));
         }
+        let notes: Vec<String> = materials
+            .notes
+            .iter()
+            .map(|note| self.masker.mask_text(note))
+            .collect();
+        for note in &notes {
+            pump.say(clock::now(), note);
+        }
         let executor = &self.surroundings.executor;
         let limits = &self.surroundings.limits;
         let request = self.assignment.image_request(&rendered, &materials, limits);
@@ -241,7 +249,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             Ok(handle) => handle,
             Err(end) => return Ok(Entry::Ended(end)),
         };
-        self.ledger.created(&handle, &spec.hash()).await?;
+        self.ledger.created(&handle, &spec.hash(), &notes).await?;
         if self.assignment.adopted.is_some() {
             // Adopted by name: an earlier claim may have started it before it could say so.
             match self.look_until_sure(&handle).await {

@@ -171,7 +171,8 @@ impl TryFrom<ScheduleDoc> for ScheduleTrigger {
 
     fn try_from(doc: ScheduleDoc) -> Result<Self, String> {
         Ok(Self {
-            cron: Cron::parse(&doc.cron).map_err(|fault| fault.to_string())?,
+            cron: Cron::stored(&doc.cron)
+                .ok_or_else(|| format!("`{}` is not a cron expression", doc.cron))?,
             timezone: doc
                 .timezone
                 .parse()

@@ -12,8 +12,8 @@ use trainyard_core::name::{
 use trainyard_core::outcome::Outcome;
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    BuildSource, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy, RelativePath,
-    Resources, RunOn, Stage,
+    BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
+    RelativePath, Resources, RunOn, Stage,
 };
 
 use super::{float, float_text, nanos};
@@ -31,6 +31,10 @@ pub(crate) struct StageDoc {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<CommandDoc>,
     checkout: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    lfs: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    submodules: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     env: BTreeMap<String, TextDoc>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -52,6 +56,11 @@ pub(crate) struct StageDoc {
     resources: ResourcesDoc,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pools: BTreeMap<String, u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A text that may hold expressions. A literal one keeps its `${{` as it is.
@@ -182,7 +191,9 @@ impl From<&Stage> for StageDoc {
                 .map(|condition| condition.source().to_owned()),
             image,
             command: stage.command.as_ref().map(CommandDoc::from),
-            checkout: stage.checkout,
+            checkout: stage.checkout.tree,
+            lfs: stage.checkout.lfs,
+            submodules: stage.checkout.submodules,
             env: texts(&stage.env),
             secrets: stage.secrets.iter().map(ToString::to_string).collect(),
             inputs: stage
@@ -255,7 +266,11 @@ impl TryFrom<StageDoc> for Stage {
             condition: doc.condition.as_deref().map(Condition::stored),
             image,
             command: doc.command.map(Command::try_from).transpose()?,
-            checkout: doc.checkout,
+            checkout: Checkout {
+                tree: doc.checkout,
+                lfs: doc.lfs,
+                submodules: doc.submodules,
+            },
             env: texts(doc.env)?,
             secrets: all(doc.secrets, SecretName::new)?,
             inputs: pairs(doc.inputs, InputName::new, InputSource::try_from)?,

@@ -102,6 +102,10 @@ const SAMPLES: &[(i64, &str)] = &[
             values ('00000000-0000-7000-8000-00000000000a', 1, 2, 1, 'queued', now());",
     ),
     (
+        20_261_128_205_631,
+        "update attempt set notes = 'a note' where id = '00000000-0000-7000-8000-000000000008';",
+    ),
+    (
         20_261_128_205_700,
         "update run set concurrency_group = 'main' where id = 1;",
     ),

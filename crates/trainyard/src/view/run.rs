@@ -120,6 +120,9 @@ fn notes(stage: &Stage) -> Vec<String> {
             .map(|artifact| format!("{} ({})", artifact.output, size(artifact.size_bytes)));
         notes.push(format!("kept {}", kept.collect::<Vec<_>>().join(", ")));
     }
+    if let Some(last) = stage.attempts.last() {
+        notes.extend(last.notes.iter().cloned());
+    }
     if stage.attempts.len() > 1 {
         notes.extend(stage.attempts.iter().map(attempt));
     }

@@ -286,6 +286,7 @@ fn attempt(view: store::AttemptView) -> Attempt {
         host: view.host,
         container: view.handle,
         log_bytes: view.log_length,
+        notes: view.notes,
     }
 }
 
