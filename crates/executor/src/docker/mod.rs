@@ -65,7 +65,7 @@ use self::networks::Networks;
 use self::proof::Ends;
 use crate::contract::{
     Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, Status,
+    LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -264,6 +264,10 @@ impl Executor for Docker {
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
         collect::collect(&self.engine.client, &handle.container, output, to, limit).await
+    }
+
+    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
+        collect::files(&self.engine.client, &handle.container, folder).await
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {

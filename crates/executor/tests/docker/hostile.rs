@@ -295,7 +295,8 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script(
-            "cd \"$OUTPUTS\"; mkfifo pipe; ln -s loop loop; ln -s /etc/passwd link\n\
+            "cd \"$OUTPUTS\"; mkfifo pipe; ln -s loop loop; ln -s /etc/passwd link; ln -s gone dangles\n\
+             mkdir in; ln -s ../../inputs/raw in/link\n\
              mkdir up; ln -s .. up/out; mkdir pipes; mkfifo pipes/p; truncate -s 1099511627776 sparse\n\
              mkdir -p chain/x/a; ln -s ../.. chain/x/a/y; ln -s x/a/y/../evil chain/z\n\
              mkdir s; truncate -s 1099511627776 s/sparse",
@@ -307,9 +308,9 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
             (
                 "pipe",
                 ErrorKind::OutputUnfit,
-                "it is neither a file nor a folder",
+                "it is a named pipe",
             ),
-            ("loop", ErrorKind::OutputUnfit, "it is"),
+            ("loop", ErrorKind::OutputUnfit, "in a circle"),
             (
                 "loop/x",
                 ErrorKind::OutputUnfit,
@@ -318,7 +319,17 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
             (
                 "link",
                 ErrorKind::OutputUnfit,
-                "it is a symbolic link itself",
+                "it is a symbolic link to `/etc/passwd`, which is outside of $OUTPUTS",
+            ),
+            (
+                "in/link",
+                ErrorKind::OutputUnfit,
+                "it is a symbolic link to `../../inputs/raw`, which is outside of $OUTPUTS",
+            ),
+            (
+                "dangles",
+                ErrorKind::OutputUnfit,
+                "it is a symbolic link to `gone` in $OUTPUTS, which does not exist",
             ),
             (
                 "up",
@@ -328,7 +339,7 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
             (
                 "pipes",
                 ErrorKind::OutputUnfit,
-                "`p` in it is a device, a pipe or a socket",
+                "`p` in it is a named pipe",
             ),
             (
                 "chain",

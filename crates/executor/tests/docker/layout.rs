@@ -6,7 +6,9 @@ use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::conformance::{Subject, check};
-use trainyard_executor::{AttemptSpec, CollectedKind, ErrorKind, Executor, InputKind, InputSpec};
+use trainyard_executor::{
+    AttemptSpec, CollectedKind, ErrorKind, Executor, InputKind, InputSpec, StageFolder,
+};
 
 use crate::place::{Containers, client, script, tree};
 
@@ -182,7 +184,7 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             members.iter().any(|member| member.starts_with("1 644")),
             "{members:?}"
         );
-        for (output, culprit) in [("bad", "pipe"), ("out", "users"), ("link", "symbolic link")] {
+        for (output, culprit) in [("bad", "pipe"), ("out", "users")] {
             let error = kit
                 .collect(&executor, &handle, output, 1 << 20)
                 .await
@@ -190,6 +192,55 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             assert_eq!(error.kind, ErrorKind::OutputUnfit, "{output}: {error}");
             assert!(error.message.contains(culprit), "{error}");
         }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_output_may_be_a_link_to_something_in_the_outputs_folder() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "cd \"$OUTPUTS\"\nmkdir c\necho 9 >c/epoch9.ckpt\nln -s epoch9.ckpt c/last.ckpt\n\
+                    ln -s c/last.ckpt best\nln -s \"$OUTPUTS/c/epoch9.ckpt\" whole\nln -s c folder\n\
+                    ln -s \"$OUTPUTS/c/epoch9.ckpt\" c/whole";
+        let mut spec = kit.spec_of(script(text));
+        spec.outputs = true;
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0);
+        for output in ["c/last.ckpt", "best", "whole", "folder/last.ckpt"] {
+            let file = kit.collect(&executor, &handle, output, 1 << 20).await;
+            let (told, bytes) = file.unwrap().unwrap();
+            assert_eq!((told.kind, &bytes[..]), (CollectedKind::File, &b"9\n"[..]));
+        }
+        let folder = kit.collect(&executor, &handle, "folder", 1 << 20).await;
+        let (told, bytes) = folder.unwrap().unwrap();
+        assert_eq!(told.kind, CollectedKind::Folder);
+        let mut members = tar::Archive::new(&bytes[..]);
+        let links: Vec<String> = members
+            .entries()
+            .unwrap()
+            .filter_map(|entry| Some(entry.unwrap().link_name().unwrap()?.display().to_string()))
+            .collect();
+        assert_eq!(links, ["epoch9.ckpt", "epoch9.ckpt"]);
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_that_were_left_are_named_where_one_is_missing() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "mkdir \"$OUTPUTS/run\"; echo 1 >\"$OUTPUTS/run/models.bin\"; echo 2 >model.bin";
+        let mut spec = kit.spec_of(script(text));
+        spec.outputs = true;
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0);
+        let outputs = executor.files(&handle, StageFolder::Outputs).await;
+        assert_eq!(outputs.unwrap(), ["run", "run/models.bin"]);
+        let working = executor.files(&handle, StageFolder::Working).await;
+        assert_eq!(working.unwrap(), ["model.bin"]);
         kit
     })
     .await;
