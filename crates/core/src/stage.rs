@@ -36,7 +36,7 @@ pub struct Stage {
     /// Artifacts of earlier stages, laid out in `/trainyard/inputs/NAME`.
     pub inputs: BTreeMap<InputName, InputSource>,
     /// Files or folders below `/trainyard/outputs` that are kept as artifacts.
-    pub outputs: BTreeMap<OutputName, RelativePath>,
+    pub outputs: BTreeMap<OutputName, DeclaredOutput>,
     /// A flat JSON object of numbers below `/trainyard/outputs`.
     pub metrics: Option<RelativePath>,
     /// Conditions on its own metrics, all of which must hold.
@@ -167,6 +167,46 @@ pub struct InputSource {
     pub stage: StageName,
     /// Its name there.
     pub output: OutputName,
+}
+
+/// A file or folder that a stage leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredOutput {
+    /// Where, below `/trainyard/outputs`.
+    pub path: RelativePath,
+    /// Of which attempts it is kept.
+    pub keep: Keep,
+}
+
+impl From<RelativePath> for DeclaredOutput {
+    fn from(path: RelativePath) -> Self {
+        let keep = Keep::default();
+        Self { path, keep }
+    }
+}
+
+/// Of which attempts an output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Keep {
+    /// Those whose program succeeded.
+    #[default]
+    Success,
+    /// Those that failed, timed out or were cancelled as well.
+    Always,
+}
+
+impl Keep {
+    /// All choices.
+    pub const ALL: [Self; 2] = [Self::Success, Self::Always];
+
+    /// The word in DAG files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Always => "always",
+        }
+    }
 }
 
 /// Limits of a stage's container.

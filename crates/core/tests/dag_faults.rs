@@ -94,7 +94,9 @@ fn inputs_come_from_outputs_of_stages_before() {
     };
     let mut extract = named("extract");
     let raw = RelativePath::new("raw.parquet").expect("a path");
-    extract.outputs.insert("raw".parse().expect("a name"), raw);
+    extract
+        .outputs
+        .insert("raw".parse().expect("a name"), raw.into());
     let own = take(extract.clone(), "own", "extract", "raw");
     let good = take(after("train", &["extract"]), "data", "extract", "raw");
     let far = take(after("serve", &["train"]), "data", "extract", "raw");

@@ -204,7 +204,7 @@ forms! {
         /// Outputs of earlier stages, laid out in /trainyard/inputs.
         inputs: Option<BTreeMap<String, InputOrName>>,
         /// Files or folders below /trainyard/outputs that are kept.
-        outputs: Option<BTreeMap<String, String>>,
+        outputs: Option<BTreeMap<String, OutputOrPath>>,
         /// A flat JSON file of numbers below /trainyard/outputs.
         metrics: Option<String>,
         /// Conditions on its metrics.
@@ -245,6 +245,14 @@ forms! {
         from: String,
         /// Not supported yet.
         best_by: Option<String>,
+    }
+
+    /// An output.
+    Output {
+        /// The file or folder, below /trainyard/outputs.
+        path: String,
+        /// Of which attempts it is kept: success (if left out), always.
+        keep: Option<Keep>,
     }
 
     /// A condition on a metric.
@@ -358,6 +366,8 @@ words! {
     Pull { IfMissing = "if_missing", Always = "always", Never = "never", }
     /// On which ends a stage runs.
     RunOn { Success = "success", Failed = "failed", Always = "always", }
+    /// Of which attempts an output is kept.
+    Keep { Success = "success", Always = "always", }
     /// On which outcomes a stage is tried again.
     RetryOn { Failed = "failed", Errored = "errored", TimedOut = "timed_out", }
 }
@@ -379,6 +389,8 @@ either! {
     BuildOrContext { Context(String), Build(Build), }
     /// An input, or just STAGE.OUTPUT.
     InputOrName { Name(String), Input(Input), }
+    /// An output, or just its path.
+    OutputOrPath { Path(String), Output(Output), }
     /// Pools with slots, or just their names.
     PoolsOrNames { Slots(BTreeMap<String, u32>), Names(OneOrMany<String>), }
 }
@@ -399,7 +411,7 @@ mod tests {
                 .map(|map| map.keys().cloned().collect())
                 .unwrap_or_default()
         };
-        let pairs: [(&str, &[&str]); 19] = [
+        let pairs: [(&str, &[&str]); 20] = [
             ("Triggers", keys::TRIGGERS),
             ("Schedule", keys::SCHEDULE),
             ("Push", keys::PUSH),
@@ -411,6 +423,7 @@ mod tests {
             ("Stage", keys::STAGE),
             ("Build", keys::BUILD),
             ("Input", keys::INPUT),
+            ("Output", keys::OUTPUT),
             ("Gate", keys::GATE),
             ("Retry", keys::RETRY),
             ("Resources", keys::RESOURCES),

@@ -41,6 +41,7 @@ pub mod log_lines;
 pub mod log_pump;
 pub mod mask;
 pub mod metrics_file;
+mod near_misses;
 pub mod neighbours;
 pub mod planner;
 pub mod pruner;

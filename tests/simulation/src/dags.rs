@@ -87,7 +87,7 @@ fn stage(random: &mut Random, at: u64, before: &[Stage]) -> Stage {
     }
     let metrics = random.chance(150);
     let outputs = if random.chance(250) {
-        let path = path("model.bin");
+        let path = path("model.bin").into();
         BTreeMap::from([(name("model", OutputName::new), path)])
     } else {
         BTreeMap::new()

@@ -63,6 +63,7 @@ pub(crate) const STAGE: &[&str] = &[
 ];
 pub(crate) const BUILD: &[&str] = &["context", "dockerfile", "args", "target"];
 pub(crate) const INPUT: &[&str] = &["from", "best_by"];
+pub(crate) const OUTPUT: &[&str] = &["path", "keep"];
 pub(crate) const GATE: &[&str] = &["metric", "min", "max", "against", "max_drop"];
 pub(crate) const RETRY: &[&str] = &["attempts", "on", "lost", "backoff", "factor", "max"];
 pub(crate) const RESOURCES: &[&str] = &["cpus", "memory", "shm", "pids", "gpus"];

@@ -12,8 +12,8 @@ use trainyard_core::name::{
 };
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
-    Stage,
+    BuildSource, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy, RelativePath,
+    Resources, RunOn, Stage,
 };
 use trainyard_core::text::shortened;
 
@@ -596,7 +596,10 @@ fn input_source(node: &Node, unread: &HashSet<&str>, sink: &mut Sink<'_>) -> Opt
 }
 
 /// The outputs, and whether there are more that could not be read.
-fn outputs(fields: &Fields<'_>, sink: &mut Sink<'_>) -> (BTreeMap<OutputName, RelativePath>, bool) {
+fn outputs(
+    fields: &Fields<'_>,
+    sink: &mut Sink<'_>,
+) -> (BTreeMap<OutputName, DeclaredOutput>, bool) {
     let mut outputs = BTreeMap::new();
     let Some(node) = fields.get("outputs") else {
         return (outputs, fields.is_meant("outputs"));
@@ -609,10 +612,10 @@ fn outputs(fields: &Fields<'_>, sink: &mut Sink<'_>) -> (BTreeMap<OutputName, Re
         let name = fields::checked_name::<OutputName>(&key.text, &key.span, sink);
         let what = format!("output `{}`", shortened(&key.text));
         // One whose path is wrong is one: inputs do not lack it.
-        let path = output_path(value, &what, sink).or_else(some_path);
+        let output = output(value, &what, sink).or_else(|| some_path().map(DeclaredOutput::from));
         has_unread |= name.is_none();
-        if let (Some(name), Some(path)) = (name, path) {
-            outputs.insert(name, path);
+        if let (Some(name), Some(output)) = (name, output) {
+            outputs.insert(name, output);
         }
     }
     (outputs, has_unread)
@@ -653,6 +656,30 @@ fn output_path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativeP
         return None;
     }
     path(node, what, sink)
+}
+
+fn output(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<DeclaredOutput> {
+    if !matches!(node.value, Value::Map(_)) {
+        return output_path(node, what, sink).map(DeclaredOutput::from);
+    }
+    let fields = Fields::of(node, what, keys::OUTPUT, sink)?;
+    let choices = Keep::ALL.map(|keep| (keep.as_str(), keep));
+    let keep = fields
+        .get("keep")
+        .and_then(|node| fields::one_of(node, "`keep`", &choices, sink));
+    let Some(node) = fields.get("path") else {
+        sink.error(
+            Code::Missing,
+            node.span.clone(),
+            format!("{what} needs a `path`"),
+        )
+        .help("add `path:`, the file or folder below $OUTPUTS");
+        return None;
+    };
+    Some(DeclaredOutput {
+        path: output_path(node, what, sink)?,
+        keep: keep.unwrap_or_default(),
+    })
 }
 
 fn path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativePath> {

@@ -18,8 +18,8 @@ use trainyard_core::param::{ParamKind, ParamSpec, ParamValue};
 use trainyard_core::retry::Retry;
 use trainyard_core::schedule::Missed;
 use trainyard_core::stage::{
-    BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
-    Stage,
+    BuildSource, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy, RelativePath,
+    Resources, RunOn, Stage,
 };
 use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
 
@@ -164,7 +164,14 @@ fn stage() -> impl Strategy<Value = (Stage, Vec<Index>, bool)> {
                 inputs: BTreeMap::new(),
                 outputs: BTreeMap::from([(
                     "out".parse().unwrap(),
-                    RelativePath::new("o").unwrap(),
+                    DeclaredOutput {
+                        path: RelativePath::new("o").unwrap(),
+                        keep: if takes_input {
+                            Keep::Always
+                        } else {
+                            Keep::Success
+                        },
+                    },
                 )]),
                 gate: if metrics.is_some() { gate } else { Vec::new() },
                 metrics,

@@ -390,7 +390,9 @@ async fn a_retry_takes_over_results_metrics_and_artifacts() {
     let mut make = stage("make", &[]);
     make.outputs.insert(
         "model".parse().unwrap(),
-        trainyard_core::stage::RelativePath::new("m").unwrap(),
+        trainyard_core::stage::RelativePath::new("m")
+            .unwrap()
+            .into(),
     );
     let mut take = stage("take", &["make"]);
     let source = trainyard_core::stage::InputSource {
