@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use trainyard_core::Timestamp;
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId};
@@ -185,8 +185,7 @@ impl Assignment {
 
 impl Materials {
     /// Masks these secrets.
-    #[must_use]
-    pub fn masker(&self) -> Masker {
-        Masker::new(self.secrets.values().map(ExposeSecret::expose_secret))
+    pub async fn masker(&self) -> Masker {
+        Masker::of(self.secrets.values().cloned().collect()).await
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::warn;
 use trainyard_core::id::RepoId;
@@ -140,11 +140,11 @@ impl<'a> ClaimSupplies<'a> {
 }
 
 impl Supplies for ClaimSupplies<'_> {
-    fn masker(&self) -> Masker {
+    async fn masker(&self) -> Masker {
         if self.missing.is_some() && self.assignment.adopted.is_some() {
             return Masker::of_everything();
         }
-        Masker::new(self.secrets.values().map(ExposeSecret::expose_secret))
+        Masker::of(self.secrets.values().cloned().collect()).await
     }
 
     async fn fetch(mut self) -> Result<(RenderedStage, Materials), Reason> {

@@ -106,7 +106,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
         assignment,
         ledger,
         line,
-        masker: supplies.masker(),
+        masker: supplies.masker().await,
         begun: OnceLock::new(),
         wrote_too_much: Sender::new(None),
     };
