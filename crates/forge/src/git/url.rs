@@ -114,13 +114,7 @@ impl RemoteUrl {
     /// # Errors
     /// [`Error::InvalidUrl`], saying what to do.
     pub fn refuse_open_password(&self, rules: &UrlRules) -> Result<(), Error> {
-        let is_here = match self.url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            None => true,
-        };
-        if self.url.scheme() != "http" || is_here || rules.allow_open_passwords {
+        if self.url.scheme() != "http" || is_here(&self.url) || rules.allow_open_passwords {
             return Ok(());
         }
         Err(Error::InvalidUrl {
@@ -132,7 +126,7 @@ impl RemoteUrl {
     }
 
     /// Where a server of Git LFS says that contents are, without what of it may be secret. It is as open or as closed
-    /// to readers on the way as that server is.
+    /// to readers on the way as that server is, but for this machine.
     pub(super) fn of_content(
         place: &Url,
         as_open_as: &str,
@@ -143,7 +137,7 @@ impl RemoteUrl {
         url.set_fragment(None);
         let checked = match url.scheme() {
             "https" => Ok(()),
-            "http" if as_open_as == "http" => Ok(()),
+            "http" if as_open_as == "http" || is_here(&url) => Ok(()),
             other => Err(format!("contents of Git LFS are not fetched over {other}")),
         };
         checked
@@ -247,6 +241,16 @@ fn read(text: &str, rules: &UrlRules) -> Result<RemoteUrl, String> {
         "git+ssh" | "ssh+git" => Err("write `ssh://`".to_owned()),
         "git" => Err("git:// is neither encrypted nor authenticated; use its https URL".to_owned()),
         other => Err(format!("{other:?} is not supported; use an https URL")),
+    }
+}
+
+/// Whether a URL leads to this very machine, as far as its host tells.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => true,
     }
 }
 

@@ -9,6 +9,7 @@ use trainyard_forge::{Cancel, Contents, Credentials, Error, Login, StandIns};
 
 use crate::remote::Remote;
 use crate::server::{Server, response};
+use crate::sshd::Sshd;
 
 const LOGIN: &str = "Basic YWRhOmdlaGVpbQ==";
 
@@ -35,14 +36,24 @@ fn archive(
     commit: &trainyard_forge::CommitSha,
     url: &str,
 ) -> Result<(StandIns, Vec<u8>), Error> {
+    let login = (!url.starts_with("file:")).then(|| {
+        Credentials::Login(Login {
+            username: "ada".to_owned(),
+            password: SecretString::from("geheim"),
+        })
+    });
+    archive_with(remote, commit, url, login)
+}
+
+fn archive_with(
+    remote: &Remote,
+    commit: &trainyard_forge::CommitSha,
+    url: &str,
+    credentials: Option<Credentials>,
+) -> Result<(StandIns, Vec<u8>), Error> {
     let contents = Contents {
         url: url.to_owned(),
-        credentials: (!url.starts_with("file:")).then(|| {
-            Credentials::Login(Login {
-                username: "ada".to_owned(),
-                password: SecretString::from("geheim"),
-            })
-        }),
+        credentials,
         lfs: true,
         submodules: false,
     };
@@ -170,4 +181,29 @@ fn a_repository_on_this_disk_gives_what_git_lfs_has_fetched_there() {
     std::fs::write(folder.join(&oid), CONTENT).unwrap();
     let (_, text) = archive(&remote, &commit, &remote.url()).unwrap();
     assert_eq!(text, CONTENT);
+}
+
+#[test]
+fn a_repo_over_ssh_asks_its_host_where_contents_are() {
+    let (remote, commit) = remote_with(CONTENT);
+    let sshd = Sshd::start(remote.folder());
+    let store = Server::answering(|_| response("200 OK", "", CONTENT));
+    let place = store.url("objects/1");
+    let server = Server::answering(move |request| match request.header("x-pass") {
+        Some("42") => batch(CONTENT, &place),
+        _ => response("403 Forbidden", "", b""),
+    });
+    let answer = serde_json::json!({"href": server.url("info/lfs"), "header": {"X-Pass": "42"}});
+    let asked = remote.folder().join("asked");
+    let script = format!("echo \"$*\" > '{}'\necho '{answer}'", asked.display());
+    sshd.program("git-lfs-authenticate", &script);
+    let (url, key) = (sshd.url(&remote.path()), sshd.key("client", "host"));
+    let (_, text) = archive_with(&remote, &commit, &url, Some(key)).unwrap();
+    assert_eq!(text, CONTENT);
+    assert_eq!(server.seen()[0].path, "/info/lfs/objects/batch");
+    let asked = std::fs::read_to_string(asked).unwrap();
+    assert_eq!(
+        asked.trim(),
+        format!("{} download", remote.path().display())
+    );
 }

@@ -1,6 +1,8 @@
 //! A real `sshd` on a free port of this machine, that lets one key in as the user of the tests.
 
+use std::fs::Permissions;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,7 +49,12 @@ impl Sshd {
             "UsePAM no".to_owned(),
             "PermitRootLogin prohibit-password".to_owned(),
             "PasswordAuthentication no".to_owned(),
-            format!("SetEnv PATH={}", std::env::var("PATH").unwrap()),
+            // Programs that a test puts there, and git's.
+            format!(
+                "SetEnv PATH={}:{}",
+                folder.display(),
+                std::env::var("PATH").unwrap()
+            ),
         ];
         std::fs::write(folder.join("config"), config.join("\n") + "\n").unwrap();
         let process = Command::new("/usr/sbin/sshd")
@@ -89,6 +96,13 @@ impl Sshd {
             key: SecretString::from(read(client.to_owned())),
             known_hosts: format!("[127.0.0.1]:{} {host}", self.port),
         })
+    }
+
+    /// Has the host answer to a command with the output of this script.
+    pub(crate) fn program(&self, name: &str, script: &str) {
+        let path = self.folder.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
 
     pub(crate) fn log(&self) -> String {
