@@ -19,6 +19,7 @@ use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle, 
 use crate::allowance::Allowance;
 use crate::lasting_trouble::LastingTrouble;
 use crate::ledger::{KeptOutput, Ledger};
+use crate::mask::Masker;
 use crate::metrics_file::{self, MetricsRead};
 use crate::near_misses;
 use crate::supervisor::Surroundings;
@@ -54,6 +55,7 @@ pub(crate) struct Collector<'a, E, L> {
     pub(crate) stage: &'a Stage,
     pub(crate) handle: &'a Handle,
     pub(crate) ledger: &'a L,
+    pub(crate) masker: &'a Masker,
 }
 
 impl<E: Executor, L: Ledger> Collector<'_, E, L> {
@@ -201,7 +203,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
             })) => {
                 // Small, and written just now: not worth a thread.
                 let bytes = std::fs::read(file.path()).map_err(|error| storage(&error))?;
-                Some(Ok(metrics_file::read(&bytes)))
+                Some(Ok(metrics_file::read(&bytes, self.masker)))
             }
             Err(fault) => Some(Err(Reason::new(ReasonCode::InvalidMetrics, fault.message))),
         })

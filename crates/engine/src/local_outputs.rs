@@ -27,7 +27,10 @@ impl LocalOutputs {
         for stage in dag.stages() {
             for (name, path) in &stage.outputs {
                 if let Some(content) = self.kept.get(&(stage.name.clone(), name.clone())) {
-                    all.push((to.join(stage.name.as_str()).join(path.path.as_str()), content));
+                    all.push((
+                        to.join(stage.name.as_str()).join(path.path.as_str()),
+                        content,
+                    ));
                 }
             }
         }

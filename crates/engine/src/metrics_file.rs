@@ -4,6 +4,7 @@
 //! They are read here to be named. Everything that is wrong with a file is reported at once, and the numbers that are
 //! right are kept.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -11,6 +12,8 @@ use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::Value;
 use trainyard_core::name::MetricName;
 use trainyard_core::text::shortened;
+
+use crate::mask::Masker;
 
 /// The largest metrics file, in bytes.
 pub const LARGEST: u64 = 1024 * 1024;
@@ -33,9 +36,9 @@ pub struct MetricsRead {
     pub fault: Option<String>,
 }
 
-/// Reads a metrics file.
+/// Reads a metrics file. Texts of it are redacted before they are shortened: half a secret is not known for one.
 #[must_use]
-pub fn read(bytes: &[u8]) -> MetricsRead {
+pub fn read(bytes: &[u8], masker: &Masker) -> MetricsRead {
     let fields = match fields(bytes) {
         Ok(fields) => fields,
         Err(fault) => {
@@ -48,7 +51,7 @@ pub fn read(bytes: &[u8]) -> MetricsRead {
     let mut metrics = BTreeMap::new();
     let mut faults = Vec::new();
     for (name, value) in fields {
-        match metric(&name, &value) {
+        match metric(&name, &value, masker) {
             Ok((metric, number)) => {
                 if metrics.insert(metric, number).is_some() {
                     faults.push(format!("has metric `{name}` twice"));
@@ -72,25 +75,31 @@ fn all_of(mut faults: Vec<String>) -> Option<String> {
     (!faults.is_empty()).then(|| faults.join(", "))
 }
 
-fn metric(name: &str, value: &Value) -> Result<(MetricName, f64), String> {
+fn metric(name: &str, value: &Value, masker: &Masker) -> Result<(MetricName, f64), String> {
     if name.is_empty() {
         return Err("has a metric with an empty name".to_owned());
     }
-    let metric = MetricName::new(name).map_err(|error| format!("has an invalid name: {error}"))?;
+    let metric = MetricName::new(name).map_err(|error| match masker.mask(name.as_bytes()) {
+        Cow::Borrowed(_) => format!("has an invalid name: {error}"),
+        Cow::Owned(_) => "has an invalid name, with a secret in it".to_owned(),
+    })?;
     if let Some(number) = value.as_f64() {
         return Ok((metric, number));
     }
     let is = match value {
         Value::String(text) => match text.strip_prefix(NOT_FINITE) {
             Some(word) => format!("{word}, not a finite number"),
-            None => format!("the text {:?}, not a number", shortened(text).to_string()),
+            None => format!(
+                "the text {:?}, not a number",
+                shortened(&masker.mask_text(text)).to_string()
+            ),
         },
         Value::Array(_) => "a list, not a number".to_owned(),
         Value::Object(inner) => {
             let example = inner.keys().next().map_or("name", String::as_str);
             format!(
                 "an object, not a number (write its numbers as metrics of their own, such as `{name}/{}`)",
-                shortened(example)
+                shortened(&masker.mask_text(example))
             )
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => format!("{value}, not a number"),
@@ -195,7 +204,7 @@ mod tests {
     use super::*;
 
     fn numbers(text: &str) -> Vec<(String, f64)> {
-        let read = read(text.as_bytes());
+        let read = read(text.as_bytes(), &Masker::new([]));
         let metrics = read.metrics.iter();
         metrics
             .map(|(name, value)| (name.to_string(), *value))
@@ -204,12 +213,15 @@ mod tests {
 
     #[track_caller]
     fn fault(text: &str) -> String {
-        read(text.as_bytes()).fault.expect("a fault")
+        read(text.as_bytes(), &Masker::new([]))
+            .fault
+            .expect("a fault")
     }
 
     #[test]
     fn a_flat_object_of_numbers_is_read() {
-        let read = read(b"\xef\xbb\xbf{\"auc\": 0.93, \"val/rows\": 569, \"small\": 1e-400}\r\n");
+        let text = "\u{feff}{\"auc\": 0.93, \"val/rows\": 569, \"small\": 1e-400}\r\n";
+        let read = read(text.as_bytes(), &Masker::new([]));
         assert_eq!(read.fault, None);
         assert_eq!(read.metrics[&MetricName::new("auc").unwrap()], 0.93);
         assert_eq!(read.metrics[&MetricName::new("val/rows").unwrap()], 569.0);
@@ -262,7 +274,12 @@ mod tests {
         assert_eq!(fault(" \n"), "is empty");
         assert!(fault(&"[".repeat(100_000)).contains("not a JSON object"));
         assert!(fault(&format!("{{\"a\":{}", "[".repeat(100_000))).starts_with("is not JSON"));
-        assert!(read(b"\xff\xfe{\0").fault.unwrap().contains("not UTF-8"));
+        assert!(
+            read(b"\xff\xfe{\0", &Masker::new([]))
+                .fault
+                .unwrap()
+                .contains("not UTF-8")
+        );
     }
 
     #[test]
@@ -270,6 +287,19 @@ mod tests {
         assert!(fault(r#"{"": 1}"#).contains("empty name"));
         assert!(fault(r#"{"a\u0000b": 1}"#).contains(r"`a\0b` is not a valid metric name"));
         assert!(fault(r#"{"macro avg": 1}"#).contains("`macro avg` is not a valid metric name"));
+    }
+
+    #[test]
+    fn class_10_a_secret_too_long_to_be_shown_whole_is_not_shown_in_part() {
+        let secret = "s3cret-".repeat(40);
+        let file =
+            format!(r#"{{"text": "it is {secret}", "{secret}": 1, "object": {{"{secret}": 1}}}}"#);
+        let fault = read(file.as_bytes(), &Masker::new([secret.as_str()])).fault;
+        let fault = fault.expect("a fault");
+        assert!(
+            fault.contains("***") && !fault.contains("s3cret"),
+            "{fault}"
+        );
     }
 
     #[test]

@@ -362,6 +362,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             stage,
             handle,
             ledger: self.ledger,
+            masker: &self.masker,
         };
         if succeeded {
             let collected = collector.all(allowance).await;
