@@ -120,8 +120,8 @@ pub struct DockerSettings {
     )]
     pub internal: Option<bool>,
 
-    /// Addresses for the networks of repos once Docker has none of its own left (after some 30 networks).
-    /// Default: 10.201.0.0/16
+    /// Addresses for the networks of repos once Docker has none of its own left (after some 30 networks); each
+    /// takes a /24 of it. Default: 10.201.0.0/16
     #[arg(
         id = "docker.subnets",
         long = "docker-subnets",
