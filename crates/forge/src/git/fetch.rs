@@ -16,7 +16,7 @@ use super::advertised::{Advertised, BRANCHES, Refs, TAGS};
 use super::limits::Watch;
 use super::objects::Objects;
 use super::session::Session;
-use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, transport};
+use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, transport};
 
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
@@ -50,7 +50,7 @@ impl Mirror {
         cancel: &Cancel,
     ) -> Result<Heads, Error> {
         let url = RemoteUrl::parse(url, &self.rules)?;
-        refuse_missing_folder(&url)?;
+        refuse_bad_folder(&url)?;
         let credentials = credentials.or(url.credentials());
         if credentials.is_some() {
             url.refuse_open_password(&self.rules)?;
@@ -85,12 +85,15 @@ impl Mirror {
     }
 }
 
-fn refuse_missing_folder(url: &RemoteUrl) -> Result<(), Error> {
+fn refuse_bad_folder(url: &RemoteUrl) -> Result<(), Error> {
     let Some(path) = url.path() else {
         return Ok(());
     };
     let why = match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(metadata) if metadata.is_dir() => match odd_files::find(&path) {
+            None => return Ok(()),
+            Some(file) => format!("{} is not a regular file", file.display()),
+        },
         Ok(_) => "that is a file".to_owned(),
         Err(error) => error.to_string(),
     };

@@ -27,6 +27,7 @@ mod lanes;
 mod limits;
 mod mirror;
 mod objects;
+mod odd_files;
 mod offload;
 mod reference;
 mod session;
