@@ -38,8 +38,9 @@ const DAGS_AT_ONCE: i64 = 200;
 /// disk.
 const FIRES_TOGETHER: usize = 16;
 
-/// After how many runs, and how many stages of them, the rest of what is due waits for the next transaction: a
-/// DAG may have many schedules, all due in the same minute, and thousands of stages.
+/// After how many runs of a repo, and how many stages of them, the rest of what is due there waits for the next
+/// transaction: a DAG may have many schedules, all due in the same minute, and thousands of stages. Other repos' DAGs
+/// in the same transaction do not wait for it.
 const RUNS_TOGETHER: usize = 100;
 const STAGES_TOGETHER: usize = 10_000;
 
@@ -214,7 +215,7 @@ async fn fire_in(
     let mut next_ticks = NextTicks::default();
     let mut room = core.room();
     let mut refusals = BTreeMap::new();
-    let mut stages = 0;
+    let mut spent = HashMap::new();
     for row in &rows {
         let Due {
             fire,
@@ -230,8 +231,9 @@ async fn fire_in(
         let pinned = pinned
             .get(&row.version)
             .ok_or_else(|| Error::not_found("such DAG version"))?;
+        let (runs, stages) = spent.entry(pinned.repo).or_insert((0, 0));
         for tick in fire {
-            if report.fired == RUNS_TOGETHER || stages >= STAGES_TOGETHER {
+            if *runs == RUNS_TOGETHER || *stages >= STAGES_TOGETHER {
                 report.is_more_due = true;
                 next = Some(tick);
                 break;
@@ -244,7 +246,8 @@ async fn fire_in(
             match recorded {
                 Recorded::Started(_) => {
                     report.fired += 1;
-                    stages += pinned.dag.stages().len();
+                    *runs += 1;
+                    *stages += pinned.dag.stages().len();
                 }
                 Recorded::Duplicate(_) => report.duplicates += 1,
                 Recorded::Paused => report.passed_over += 1,
