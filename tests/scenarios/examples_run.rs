@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use trainyard_tests::cli::call;
+use trainyard_tests::place::Place;
 use trainyard_tests::scene::Scene;
 
 const BOUND: Duration = Duration::from_secs(600);
@@ -34,6 +35,22 @@ fn every_example_is_valid_and_says_what_it_teaches() {
         assert!(text.starts_with("# "), "{} has no header", file.display());
         let shown = file.display().to_string();
         let _ = call(Path::new("/"), &[], &["validate", &shown]).good();
+    }
+}
+
+#[test]
+fn every_example_runs_without_a_daemon() {
+    let files = examples();
+    let place = Place::new();
+    for file in &files {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let text = std::fs::read_to_string(file).unwrap();
+        place.write(&format!("dags/{name}"), &text);
+    }
+    for file in &files {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let home = [("HOME", "/nowhere")];
+        let _ = call(place.path(), &home, &["exec", &format!("dags/{name}")]).good();
     }
 }
 

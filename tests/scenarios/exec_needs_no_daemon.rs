@@ -1,7 +1,24 @@
 //! `trainyard exec` runs one file here and now, with neither daemon nor database.
 
-use trainyard_tests::cli::call;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use trainyard_tests::cli::{Answer, call, command};
+use trainyard_tests::engine::docker;
 use trainyard_tests::place::Place;
+use trainyard_tests::wait::until_true;
+
+const BOUND: Duration = Duration::from_secs(300);
+
+/// `trainyard exec` in a folder that is not the user's home.
+fn exec(place: &Place, arguments: &[&str]) -> Answer {
+    let home = place.join("home");
+    let variables = [("HOME", home.to_str().unwrap())];
+    call(place.path(), &variables, &[&["exec"], arguments].concat())
+}
 
 #[test]
 fn the_smallest_file_runs() {
@@ -10,7 +27,7 @@ fn the_smallest_file_runs() {
         "hello.yaml",
         "stages: {hello: {image: alpine:3, run: echo hi}}\n",
     );
-    let answer = call(place.path(), &[], &["exec", "hello.yaml"]).good();
+    let answer = exec(&place, &["hello.yaml"]).good();
     assert!(answer.stdout.contains("hi"), "{answer:#?}");
 }
 
@@ -21,7 +38,7 @@ fn a_failed_stage_gives_exit_code_1_and_its_reason() {
         "fail.yaml",
         "stages: {hello: {image: alpine:3, run: exit 3}}\n",
     );
-    let answer = call(place.path(), &[], &["exec", "fail.yaml"]);
+    let answer = exec(&place, &["fail.yaml"]);
     assert_eq!(answer.code, Some(1), "{answer:#?}");
     assert!(
         format!("{}{}", answer.stdout, answer.stderr).contains("exit code 3"),
@@ -37,7 +54,7 @@ fn the_working_tree_is_taken_as_it_stands() {
         "stages: {look: {image: alpine:3, run: cat data.txt}}\n",
     );
     place.write("data.txt", "not committed\n");
-    let answer = call(place.path(), &[], &["exec", "dags/look.yaml"]).good();
+    let answer = exec(&place, &["dags/look.yaml"]).good();
     assert!(answer.stdout.contains("not committed"), "{answer:#?}");
 }
 
@@ -48,7 +65,7 @@ fn a_wrong_file_gives_exit_code_2_and_where() {
         "wrong.yaml",
         "stages: {hello: {imag: alpine:3, run: echo hi}}\n",
     );
-    let answer = call(place.path(), &[], &["exec", "wrong.yaml"]);
+    let answer = exec(&place, &["wrong.yaml"]);
     assert_eq!(answer.code, Some(2), "{answer:#?}");
     assert!(answer.stderr.contains("wrong.yaml:1:18"), "{answer:#?}");
 }
@@ -58,9 +75,168 @@ fn one_stage_alone_can_be_run() {
     let place = Place::new();
     let text = "stages:\n  a: {image: alpine:3, run: echo first}\n  b: {needs: [a], image: alpine:3, run: echo second}\n";
     place.write("two.yaml", text);
-    let answer = call(place.path(), &[], &["exec", "two.yaml", "--stage", "b"]).good();
+    let answer = exec(&place, &["two.yaml", "--stage", "b"]).good();
     assert!(
         answer.stdout.contains("second") && !answer.stdout.contains("first"),
         "{answer:#?}"
     );
+}
+
+#[test]
+fn a_stage_is_stopped_at_its_timeout() {
+    let place = Place::new();
+    let text = "stages: {slow: {image: alpine:3, timeout: 1s, run: sleep 600}}\n";
+    place.write("slow.yaml", text);
+    let begun = Instant::now();
+    let answer = exec(&place, &["slow.yaml"]);
+    assert_eq!(answer.code, Some(1), "{answer:#?}");
+    assert!(answer.stderr.contains("run timed_out: slow"), "{answer:#?}");
+    assert!(begun.elapsed() < BOUND);
+}
+
+#[test]
+fn every_signal_that_asks_it_to_end_leaves_no_container() {
+    let place = Place::new();
+    for (number, signal) in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .enumerate()
+    {
+        let dag = format!("stop-{}-{number}", std::process::id());
+        let text = "stages: {hang: {image: alpine:3, run: sleep 600}}\n";
+        let file = format!("{dag}.yaml");
+        place.write(&file, text);
+        let mut child = command(place.path(), &[], &["exec", &file])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let filter = format!("label=io.trainyard.dag={dag}");
+        let containers = || docker(&["ps", "--all", "--quiet", "--filter", &filter]);
+        until_true("its container is there", BOUND, || {
+            !containers().trim().is_empty()
+        });
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(1), "{signal}");
+        assert_eq!(containers().trim(), "", "{signal}");
+    }
+}
+
+#[test]
+fn it_ends_with_a_table_and_names_each_stage_that_failed() {
+    let place = Place::new();
+    let text = "stages:\n  \
+                good: {image: alpine:3, run: 'echo ''{\"auc\": 0.5}'' > \"$OUTPUTS/metrics.json\"', metrics: metrics.json, gate: [{metric: auc, min: 0.4}]}\n  \
+                bad: {image: alpine:3, run: exit 3}\n  \
+                worse: {image: alpine:3, run: exit 4}\n  \
+                after: {image: alpine:3, needs: [bad], run: echo never}\n";
+    place.write("dag.yaml", text);
+    let answer = exec(&place, &["dag.yaml"]);
+    assert_eq!(answer.code, Some(1), "{answer:#?}");
+    let (_, table) = answer.stderr.split_once("STAGE").unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[1][..2], ["good", "succeeded"], "{table}");
+    assert_eq!(rows[1][3..], ["auc", "0.5"], "{table}");
+    assert_eq!(rows[2], ["gate", "passed"], "{table}");
+    assert_eq!(rows[3][..2], ["bad", "failed"], "{table}");
+    assert_eq!(rows[4][..2], ["worse", "failed"], "{table}");
+    assert_eq!(rows[5][..2], ["after", "upstream_failed"], "{table}");
+    assert!(
+        table.trim_end().ends_with("run failed: stages bad, worse"),
+        "{table}"
+    );
+}
+
+#[test]
+fn outputs_are_copied_to_the_folder_that_is_asked_for() {
+    let place = Place::new();
+    let text = "stages: {make: {image: alpine:3, run: 'mkdir $OUTPUTS/d; echo 1 > $OUTPUTS/d/a; echo 2 > $OUTPUTS/b', outputs: {d: d, b: b}}}\n";
+    place.write("dag.yaml", text);
+    for _ in ["first", "again"] {
+        let answer = exec(&place, &["dag.yaml", "--outputs", "out"]).good();
+        assert!(
+            answer.stderr.contains("2 outputs are in out"),
+            "{answer:#?}"
+        );
+    }
+    let read = |path| std::fs::read_to_string(place.join(path)).unwrap();
+    assert_eq!(
+        (read("out/make/d/a"), read("out/make/b")),
+        ("1\n".into(), "2\n".into())
+    );
+}
+
+#[test]
+fn a_file_with_holes_reaches_the_stage() {
+    let place = Place::new();
+    let text = "stages: {look: {image: alpine:3, run: wc -c < index.db}}\n";
+    place.write("dag.yaml", text);
+    let file = std::fs::File::create(place.join("index.db")).unwrap();
+    file.set_len(4 << 20).unwrap();
+    let answer = exec(&place, &["dag.yaml"]).good();
+    assert!(answer.stdout.contains("4194304"), "{answer:#?}");
+}
+
+#[test]
+fn an_image_without_a_run_runs_its_own_command_in_its_own_folder() {
+    let place = Place::new();
+    place.write("dag.yaml", "stages: {own: {build: {context: image}}}\n");
+    place.write(
+        "image/Dockerfile",
+        "FROM alpine:3\nWORKDIR /app\nRUN echo 'pwd; ls -d $INPUTS $OUTPUTS' > go\nCMD [\"sh\", \"./go\"]\n",
+    );
+    let answer = exec(&place, &["dag.yaml"]).good();
+    for line in ["/app\n", "/trainyard/inputs\n", "/trainyard/outputs\n"] {
+        assert!(answer.stdout.contains(line), "{line}: {answer:#?}");
+    }
+}
+
+#[test]
+fn what_keeps_a_program_from_being_run_is_told_and_costs_one_attempt() {
+    let place = Place::new();
+    let text = "stages:\n  \
+                crlf: {image: alpine:3, command: [./crlf.sh]}\n  \
+                shell: {image: alpine:3, run: ./crlf.sh}\n  \
+                long: {image: alpine:3, run: 'true', env: {LARGE: LONG}}\n  \
+                refused: {image: alpine:3, run: mknod x b 8 0}\n";
+    place.write("dag.yaml", &text.replace("LONG", &"x".repeat(200_000)));
+    let script = place.write("crlf.sh", "#!/bin/sh\r\ntrue\r\n");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(script, executable).unwrap();
+    let answer = exec(&place, &["dag.yaml"]);
+    assert_eq!(answer.code, Some(1), "{answer:#?}");
+    for words in [
+        "crlf: failed: `./crlf.sh` was not run: its first line ends with a carriage return",
+        "long: failed: the program cannot be started: its variable `LARGE` is too long",
+    ] {
+        assert!(answer.stderr.contains(words), "{words}: {answer:#?}");
+    }
+    for words in [
+        "shell   | exit code 127 means",
+        "refused | the kernel refused an operation",
+    ] {
+        assert!(answer.stdout.contains(words), "{words}: {answer:#?}");
+    }
+    assert!(!answer.stderr.contains("attempt"), "{answer:#?}");
+}
+
+#[test]
+fn a_daemon_s_data_and_a_home_folder_are_no_source_tree() {
+    let place = Place::new();
+    place.write("home/notes.txt", "private\n");
+    place.write("home/project/.trainyard/token", "secret\n");
+    let text = "stages: {look: {image: alpine:3, run: find . -type f}}\n";
+    place.write("home/dag.yaml", text);
+    place.write("home/project/dag.yaml", text);
+    let home = place.join("home");
+    let home = [("HOME", home.to_str().unwrap())];
+    for file in ["home/dag.yaml", "home/project/dag.yaml"] {
+        let answer = call(place.path(), &home, &["exec", file]).good();
+        let files: Vec<&str> = answer.stdout.lines().collect();
+        assert_eq!(files, ["./dag.yaml"], "{answer:#?}");
+        let is_said = answer.stderr.contains("stages get only the DAG file");
+        assert_eq!(is_said, file == "home/dag.yaml", "{answer:#?}");
+    }
 }

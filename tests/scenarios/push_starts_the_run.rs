@@ -6,7 +6,8 @@ use std::time::Duration;
 use trainyard_tests::daemon::{Daemon, stage};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
+use trainyard_tests::remote::{Remote, git};
+use trainyard_tests::shown::items;
 use trainyard_tests::webhook::Delivery;
 
 const BOUND: Duration = Duration::from_secs(600);
@@ -126,6 +127,153 @@ fn the_source_tree_of_the_commit_is_the_working_directory() {
     let log = daemon.cli(&["run", "logs", &id.to_string()]).good().stdout;
     assert!(
         log.contains("from the commit") && log.contains("/workspace"),
+        "{log}"
+    );
+}
+
+/// The repo's followed branch, and its DAGs that have schedules now.
+fn followed(daemon: &Daemon) -> (String, Vec<String>) {
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let branch = daemon.json(&["repo", "show", "model"])["branch"].clone();
+    let dags = daemon.json(&["dag", "list"]);
+    let current = items(&dags)
+        .iter()
+        .filter(|dag| !dag["next_tick"].is_null());
+    let names = current.map(|dag| dag["name"].as_str().unwrap_or_default().to_owned());
+    (
+        branch.as_str().unwrap_or_default().to_owned(),
+        names.collect(),
+    )
+}
+
+const MONTHLY: &str = "schedule: [{cron: \"@monthly\"}], push: {branches: [\"*\"]}";
+
+#[test]
+fn the_followed_branch_moves_with_the_remotes_default_at_the_next_look() {
+    let place = Place::new();
+    let file = dag(MONTHLY, "one");
+    let (daemon, remote, _) =
+        following(&place, &["--poll-every", "1h"], &[("dags/one.yaml", &file)]);
+    std::fs::remove_file(remote.tree().join("dags/one.yaml")).unwrap();
+    remote.push("trunk", &[("dags/two.yaml", &dag(MONTHLY, "two"))]);
+    assert_eq!(
+        followed(&daemon),
+        ("main".to_owned(), vec!["one".to_owned()])
+    );
+    let runs = daemon.run_ids();
+
+    for (branch, dag) in [("trunk", "two"), ("main", "one"), ("trunk", "two")] {
+        remote.make_default(branch);
+        let expected = (branch.to_owned(), vec![dag.to_owned()]);
+        assert_eq!(followed(&daemon), expected);
+    }
+    assert_eq!(
+        daemon.run_ids(),
+        runs,
+        "nothing was pushed, so nothing starts"
+    );
+    remote.delete("main");
+    assert_eq!(
+        followed(&daemon),
+        ("trunk".to_owned(), vec!["two".to_owned()])
+    );
+}
+
+#[test]
+fn the_branch_that_a_work_tree_has_checked_out_is_followed_but_no_detached_head() {
+    let place = Place::new();
+    let tree = place.join("work");
+    git(place.path(), &["init", "-q", "-b", "main", "work"]);
+    let commit = |file: &str| {
+        place.write(&format!("work/dags/{file}.yaml"), &dag(MONTHLY, file));
+        git(&tree, &["add", "-A"]);
+        git(&tree, &["commit", "-q", "-m", file]);
+    };
+    commit("one");
+    let daemon = Daemon::dev(&place, &["--poll-every", "1h"]);
+    let url = tree.display().to_string();
+    let _ = daemon.cli(&["repo", "add", "model", &url]).good();
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(followed(&daemon), ("main".to_owned(), names(&["one"])));
+
+    git(&tree, &["switch", "-q", "-c", "topic"]);
+    commit("two");
+    assert_eq!(
+        followed(&daemon),
+        ("topic".to_owned(), names(&["one", "two"]))
+    );
+    // As in the middle of a rebase.
+    git(&tree, &["switch", "-q", "--detach", "main"]);
+    assert_eq!(
+        followed(&daemon),
+        ("topic".to_owned(), names(&["one", "two"]))
+    );
+    git(&tree, &["switch", "-q", "main"]);
+    assert_eq!(followed(&daemon), ("main".to_owned(), names(&["one"])));
+}
+
+#[test]
+fn a_stage_is_told_of_large_files_and_submodules_that_its_tree_does_not_have() {
+    let place = Place::new();
+    let text = dag("push: {}", "trained");
+    let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);
+    std::fs::create_dir_all(remote.tree().join("vendor/library")).unwrap();
+    let link = format!("160000,{},vendor/library", "1".repeat(40));
+    git(
+        remote.tree(),
+        &["update-index", "--add", "--cacheinfo", &link],
+    );
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 9\n",
+        "0".repeat(64)
+    );
+    remote.push(
+        "main",
+        &[("dags/say.yaml", &text), ("data/rows.bin", &pointer)],
+    );
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let id = daemon.runs(1, BOUND)[0];
+    assert_eq!(daemon.finished_run(id, BOUND)["state"], "succeeded");
+    for command in ["logs", "show"] {
+        let said = daemon.cli(&["run", command, &id.to_string()]).good().stdout;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            said.contains("data/rows.bin is a pointer of Git LFS")
+                && said.contains("vendor/library is a git submodule"),
+            "{command}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_stage_that_wants_them_gets_the_contents_of_git_lfs() {
+    let place = Place::new();
+    let text = format!(
+        "triggers: {{push: {{}}}}\nstages:\n  look:\n    image: \"{IMAGE}\"\n    checkout: {{lfs: true}}\n    run: cat data/rows.bin\n"
+    );
+    let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);
+    // The SHA-256 of `rows of data\n`, in the folder that `git lfs` keeps its contents in.
+    let oid = "aaf75339006990f48b39b4840907ae391d311719b32cba99a792cdf1c11f27cc";
+    let kept = format!("model.git/lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]);
+    place.write(&kept, "rows of data\n");
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 13\n");
+    remote.push(
+        "main",
+        &[("dags/look.yaml", &text), ("data/rows.bin", &pointer)],
+    );
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let id = daemon.runs(1, BOUND)[0];
+    let run = daemon.finished_run(id, BOUND);
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let log = daemon.cli(&["run", "logs", &id.to_string()]).good().stdout;
+    assert!(
+        log.contains("rows of data") && !log.contains("pointer"),
         "{log}"
     );
 }

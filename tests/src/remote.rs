@@ -91,6 +91,17 @@ impl Remote {
         git(&self.tree, &["push", "-q", "origin", "--delete", branch]);
     }
 
+    /// Makes a branch the default one, as in a forge's settings.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn make_default(&self, branch: &str) {
+        git(
+            &self.bare,
+            &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")],
+        );
+    }
+
     /// The work tree's commit.
     ///
     /// # Panics

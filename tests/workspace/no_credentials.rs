@@ -49,7 +49,8 @@ fn root() -> &'static Path {
 
 /// What of a line looks like a credential.
 fn credential(line: &str, is_copied: bool) -> Option<&str> {
-    if line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----") {
+    let whole = line.trim();
+    if whole.starts_with("-----BEGIN ") && whole.ends_with("PRIVATE KEY-----") {
         return Some(line);
     }
     for (beginning, more) in BEGINNINGS {

@@ -64,6 +64,9 @@ pub struct DagDetail {
     pub starts_on_push: bool,
     /// Faults of its file at heads of branches.
     pub faults: Vec<Fault>,
+    /// Pools that its stages take slots of and that this daemon does not define: these stages wait for ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undefined_pools: Vec<String>,
     /// The text of its current version.
     pub source: Option<String>,
 }

@@ -56,6 +56,12 @@ pub struct NewRepo {
     /// The password or token to fetch with. Write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// The private key to fetch with over ssh. Write-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<String>,
+    /// The keys of the hosts that the key may be shown to, as a file of known hosts has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_hosts: Option<String>,
 }
 
 impl std::fmt::Debug for NewRepo {

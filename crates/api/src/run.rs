@@ -83,6 +83,9 @@ pub struct RunDetail {
     /// Its parameters.
     #[schema(value_type = BTreeMap<String, Object>)]
     pub params: BTreeMap<String, Value>,
+    /// Its group, where its DAG has groups: the runs that it waits for and takes the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Its stages, in the order of the file.
     pub stages: Vec<Stage>,
 }
@@ -121,6 +124,9 @@ pub struct Stage {
 /// One try of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
+    /// What there is to know about what it was given: that its source tree has pointers of Git LFS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Its number, from 1.
     pub number: u32,
     /// Its id.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
 /// An error.
@@ -46,6 +48,9 @@ pub struct DaemonInfo {
     pub url: String,
     /// How many attempts run at the same time.
     pub slots: u32,
+    /// The pools that its configuration defines, with their slots; not told by older daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pools: Option<BTreeMap<String, u32>>,
 }
 
 /// One of the daemons on a database.

@@ -1,14 +1,18 @@
 //! How many runs of one DAG may be active, and what happens to one too many.
 
+use crate::expression::{Facts, Template};
 use crate::id::RunId;
+use crate::text::without_nul;
 
 /// The concurrency rule of a DAG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concurrency {
-    /// The most active runs; `None` sets no limit.
+    /// The most active runs, of each group where there are groups; `None` sets no limit.
     pub limit: Option<u32>,
     /// What happens to a run beyond the limit.
     pub overlap: Overlap,
+    /// What makes the groups: runs for which it has the same value are one. `None` has all runs in one.
+    pub group: Option<Template>,
 }
 
 impl Default for Concurrency {
@@ -17,7 +21,17 @@ impl Default for Concurrency {
         Self {
             limit: None,
             overlap: Overlap::Queue,
+            group: None,
         }
+    }
+}
+
+impl Concurrency {
+    /// The group that a run belongs to. Runs for which the expression has no value are one group.
+    #[must_use]
+    pub fn group_of(&self, facts: &Facts) -> Option<String> {
+        let value = self.group.as_ref()?.render(facts).ok()?;
+        Some(without_nul(value))
     }
 }
 
@@ -69,14 +83,14 @@ pub enum Verdict {
     },
 }
 
-/// Decides about the waiting runs of one DAG.
+/// Decides about the waiting runs of one DAG, or of one group of its runs.
 ///
 /// `active` and `waiting` are in the order in which the runs were made, oldest first; `active`
 /// includes runs that are being cancelled but have not ended, which `cancelling` lists as well.
 /// Called again after its verdicts were carried out, it returns none.
 #[must_use]
 pub fn judge(
-    rule: Concurrency,
+    rule: &Concurrency,
     active: &[RunId],
     cancelling: &[RunId],
     waiting: &[RunId],
@@ -134,6 +148,7 @@ mod tests {
         Concurrency {
             limit: Some(1),
             overlap,
+            group: None,
         }
     }
 
@@ -143,15 +158,15 @@ mod tests {
 
     #[test]
     fn without_a_limit_all_start() {
-        let verdicts = judge(Concurrency::default(), &[A], &[], &[B, C]);
+        let verdicts = judge(&Concurrency::default(), &[A], &[], &[B, C]);
         assert_eq!(verdicts, [Verdict::Start(B), Verdict::Start(C)]);
     }
 
     #[test]
     fn queue_starts_the_oldest_when_there_is_room() {
-        assert_eq!(judge(rule(Overlap::Queue), &[A], &[], &[B, C]), []);
+        assert_eq!(judge(&rule(Overlap::Queue), &[A], &[], &[B, C]), []);
         assert_eq!(
-            judge(rule(Overlap::Queue), &[], &[], &[B, C]),
+            judge(&rule(Overlap::Queue), &[], &[], &[B, C]),
             [Verdict::Start(B)]
         );
     }
@@ -159,14 +174,14 @@ mod tests {
     #[test]
     fn skip_ends_what_finds_another_active() {
         assert_eq!(
-            judge(rule(Overlap::Skip), &[A], &[], &[B]),
+            judge(&rule(Overlap::Skip), &[A], &[], &[B]),
             [Verdict::Skip {
                 run: B,
                 because_of: A
             }]
         );
         assert_eq!(
-            judge(rule(Overlap::Skip), &[], &[], &[B, C]),
+            judge(&rule(Overlap::Skip), &[], &[], &[B, C]),
             [
                 Verdict::Start(B),
                 Verdict::Skip {
@@ -180,7 +195,7 @@ mod tests {
     #[test]
     fn cancel_running_makes_room_for_the_newest_and_skips_the_ones_between() {
         assert_eq!(
-            judge(rule(Overlap::CancelRunning), &[A], &[], &[B, C]),
+            judge(&rule(Overlap::CancelRunning), &[A], &[], &[B, C]),
             [
                 Verdict::Skip {
                     run: B,
@@ -189,9 +204,9 @@ mod tests {
                 Verdict::Cancel { run: A, newer: C }
             ]
         );
-        assert_eq!(judge(rule(Overlap::CancelRunning), &[A], &[A], &[C]), []);
+        assert_eq!(judge(&rule(Overlap::CancelRunning), &[A], &[A], &[C]), []);
         assert_eq!(
-            judge(rule(Overlap::CancelRunning), &[], &[], &[C]),
+            judge(&rule(Overlap::CancelRunning), &[], &[], &[C]),
             [Verdict::Start(C)]
         );
     }
@@ -201,10 +216,11 @@ mod tests {
         let rule = Concurrency {
             limit: Some(2),
             overlap: Overlap::CancelRunning,
+            group: None,
         };
         let d = RunId(4);
         assert_eq!(
-            judge(rule, &[A, B], &[A], &[C, d]),
+            judge(&rule, &[A, B], &[A], &[C, d]),
             [Verdict::Cancel { run: B, newer: d }]
         );
     }

@@ -268,6 +268,19 @@ impl Run {
         run
     }
 
+    /// What the group of the run is evaluated over: nothing of its stages.
+    #[must_use]
+    pub fn facts_of_cause(&self) -> Facts {
+        Facts {
+            params: self.facts.params.clone(),
+            cause: self.facts.cause.clone(),
+            branch: self.facts.branch.clone().unwrap_or_default(),
+            commit: self.facts.commit.clone(),
+            logical_time: rfc3339(self.facts.logical_time),
+            stages: BTreeMap::new(),
+        }
+    }
+
     /// Whether it ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -336,12 +349,8 @@ impl Run {
             Some((dag.stage(index).name.clone(), facts))
         });
         Facts {
-            params: self.facts.params.clone(),
-            cause: self.facts.cause.clone(),
-            branch: self.facts.branch.clone().unwrap_or_default(),
-            commit: self.facts.commit.clone(),
-            logical_time: rfc3339(self.facts.logical_time),
             stages: stages.collect::<BTreeMap<StageName, StageFacts>>(),
+            ..self.facts_of_cause()
         }
     }
 

@@ -10,6 +10,35 @@ use crate::trigger::Pattern;
 /// Shorter values, in bytes, are not redacted in logs: they would blot out ordinary text and hide nothing.
 pub const SHORTEST_REDACTED: usize = 4;
 
+/// So many bytes of an attempt's secrets are redacted in their encoded forms (base64, hex), too. A value of several
+/// lines counts three times: line by line, as a file, and in one line. The values themselves are always redacted.
+pub const MOST_ENCODED: usize = 43_690;
+
+/// Shorter parts of a value are redacted by themselves only where they do not look like ordinary words or numbers.
+const SHORTEST_WORD: usize = 8;
+
+/// Names whose values are secrets.
+const TELLING: [&str; 7] = ["pass", "pwd", "token", "secret", "key", "sig", "credential"];
+
+/// Whether a name says that its value is a secret.
+#[must_use]
+pub fn is_telling(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    TELLING.iter().any(|word| name.contains(word))
+}
+
+/// Whether a text within a secret, such as a value in JSON, is redacted where it is printed by itself.
+#[must_use]
+pub fn is_redacted_part(name: &str, text: &str) -> bool {
+    let is_ordinary = text.chars().all(char::is_alphabetic) || text.chars().all(char::is_numeric);
+    let shortest = if is_ordinary && !is_telling(name) {
+        SHORTEST_WORD
+    } else {
+        SHORTEST_REDACTED
+    };
+    text.len() >= shortest
+}
+
 /// The branches that a secret belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SecretBranches(Vec<Pattern>);
@@ -75,6 +104,26 @@ mod tests {
 
     fn branches(patterns: &[&str]) -> SecretBranches {
         SecretBranches::new(patterns.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn a_part_of_a_secret_is_redacted_unless_it_is_a_short_word_or_number() {
+        for (name, text) in [
+            ("password", "fast"),
+            ("a", "b3ta"),
+            ("a", "pa-s"),
+            ("a", "elephant"),
+        ] {
+            assert!(is_redacted_part(name, text), "{name}: {text}");
+        }
+        for (name, text) in [
+            ("mode", "fast"),
+            ("port", "5432"),
+            ("key", "abc"),
+            ("a", ""),
+        ] {
+            assert!(!is_redacted_part(name, text), "{name}: {text}");
+        }
     }
 
     #[test]

@@ -12,6 +12,33 @@ use crate::retry::Retry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageIndex(pub usize);
 
+/// What of the commit a stage gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkout {
+    /// Its source tree.
+    pub tree: bool,
+    /// With the contents of its files of Git LFS, and not their pointers.
+    pub lfs: bool,
+    /// With its submodules, and not empty folders.
+    pub submodules: bool,
+}
+
+impl Checkout {
+    /// The tree as git has it.
+    pub const TREE: Self = Self {
+        tree: true,
+        lfs: false,
+        submodules: false,
+    };
+
+    /// Nothing.
+    pub const NONE: Self = Self {
+        tree: false,
+        lfs: false,
+        submodules: false,
+    };
+}
+
 /// One stage as declared, with the DAG's defaults already applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
@@ -27,8 +54,8 @@ pub struct Stage {
     pub image: ImageSource,
     /// What it runs; `None` runs the image's own command.
     pub command: Option<Command>,
-    /// Whether the commit's source tree is laid out in `/workspace`.
-    pub checkout: bool,
+    /// What of the commit is laid out in `/workspace`.
+    pub checkout: Checkout,
     /// Environment variables, over the DAG's.
     pub env: BTreeMap<VariableName, Template>,
     /// Secrets that it gets as environment variables of the same name.
@@ -36,7 +63,7 @@ pub struct Stage {
     /// Artifacts of earlier stages, laid out in `/trainyard/inputs/NAME`.
     pub inputs: BTreeMap<InputName, InputSource>,
     /// Files or folders below `/trainyard/outputs` that are kept as artifacts.
-    pub outputs: BTreeMap<OutputName, RelativePath>,
+    pub outputs: BTreeMap<OutputName, DeclaredOutput>,
     /// A flat JSON object of numbers below `/trainyard/outputs`.
     pub metrics: Option<RelativePath>,
     /// Conditions on its own metrics, all of which must hold.
@@ -167,6 +194,46 @@ pub struct InputSource {
     pub stage: StageName,
     /// Its name there.
     pub output: OutputName,
+}
+
+/// A file or folder that a stage leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredOutput {
+    /// Where, below `/trainyard/outputs`.
+    pub path: RelativePath,
+    /// Of which attempts it is kept.
+    pub keep: Keep,
+}
+
+impl From<RelativePath> for DeclaredOutput {
+    fn from(path: RelativePath) -> Self {
+        let keep = Keep::default();
+        Self { path, keep }
+    }
+}
+
+/// Of which attempts an output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Keep {
+    /// Those whose program succeeded.
+    #[default]
+    Success,
+    /// Those that failed, timed out or were cancelled as well.
+    Always,
+}
+
+impl Keep {
+    /// All choices.
+    pub const ALL: [Self; 2] = [Self::Success, Self::Always];
+
+    /// The word in DAG files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Always => "always",
+        }
+    }
 }
 
 /// Limits of a stage's container.

@@ -45,6 +45,15 @@ pub struct PushTrigger {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(String);
 
+/// Why a pattern matches nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatternFault {
+    /// What is wrong with it, as a sentence part.
+    pub problem: &'static str,
+    /// The pattern that was meant, where that is known.
+    pub meant: Option<String>,
+}
+
 impl Pattern {
     /// The longest pattern, in bytes.
     pub const LONGEST: usize = 256;
@@ -82,10 +91,116 @@ impl Pattern {
         self.matcher().is_some_and(|matcher| matcher.is_match(text))
     }
 
+    /// Why no changed file can match it, as paths are compared: relative to the repo's root, with `/`.
+    #[must_use]
+    pub fn path_fault(&self) -> Option<PatternFault> {
+        self.alternatives().iter().find_map(|text| {
+            let parts: Vec<&str> = text.split('/').collect();
+            let problem = if text.starts_with('/') {
+                "starts with `/`, and paths are relative to the root of the repo"
+            } else if text.ends_with('/') {
+                "ends with `/`, and only files are compared with it"
+            } else if text.contains('\\') {
+                "has a `\\` in it, and paths are written with `/`"
+            } else if parts.iter().any(|part| matches!(*part, "." | "..")) {
+                "has a part `.` or `..`, and paths are compared as git lists them"
+            } else if parts.contains(&"") {
+                "has an empty part, `//`"
+            } else if parts[0] == ".git" {
+                "is below `.git`, which is no part of a commit"
+            } else {
+                return None;
+            };
+            Some(PatternFault {
+                problem,
+                meant: meant_path(text),
+            })
+        })
+    }
+
+    /// Why no branch can match it, by git's rules for names.
+    #[must_use]
+    pub fn branch_fault(&self) -> Option<PatternFault> {
+        self.alternatives().iter().find_map(|text| {
+            let parts: Vec<&str> = text.split('/').collect();
+            let mut meant = None;
+            let problem = if let Some(branch) = text.strip_prefix("refs/heads/") {
+                meant = Some(branch.to_owned());
+                "starts with `refs/heads/`, and branches are named without it"
+            } else if text.starts_with("refs/") {
+                "starts with `refs/`, and only branches are pushed to here, named without that"
+            } else if text.starts_with('/') || text.ends_with('/') {
+                meant = Some(text.trim_matches('/').to_owned());
+                "starts or ends with `/`, as no branch does"
+            } else if parts.contains(&"") {
+                "has an empty part, `//`, as no branch does"
+            } else if text.contains("..") || text.contains("@{") {
+                "has `..` or `@{` in it, as no branch does"
+            } else if text.contains(|c: char| c.is_control() || " ~^:\\".contains(c)) {
+                "has a character in it that no branch has"
+            } else if text.ends_with('.')
+                || parts
+                    .iter()
+                    .any(|part| part.starts_with('.') || part.ends_with(".lock"))
+            {
+                "has a part that starts with `.` or ends with `.lock`, as no branch does"
+            } else {
+                return None;
+            };
+            Some(PatternFault {
+                problem,
+                meant: meant.filter(|meant| !meant.is_empty()),
+            })
+        })
+    }
+
+    /// The patterns that its braces stand for; itself where they are nested or too many.
+    fn alternatives(&self) -> Vec<String> {
+        let mut open = vec![self.0.clone()];
+        let mut done = Vec::new();
+        while let Some(text) = open.pop() {
+            let Some(start) = text.find('{') else {
+                done.push(text);
+                continue;
+            };
+            let inner = &text[start + 1..];
+            let is_plain = |end: usize| !inner[..end].contains(['{', '[', '\\']);
+            match inner.find('}').filter(|end| is_plain(*end)) {
+                Some(end) if !text[..start].contains(['[', '\\']) => {
+                    let (before, after) = (&text[..start], &inner[end + 1..]);
+                    let each = inner[..end].split(',');
+                    open.extend(each.map(|one| format!("{before}{one}{after}")));
+                }
+                _ => done.push(text),
+            }
+            if open.len() + done.len() > ALTERNATIVES_AT_MOST {
+                return vec![self.0.clone()];
+            }
+        }
+        done
+    }
+
     /// Made anew where it is needed: patterns are compared and stored as text.
     fn matcher(&self) -> Option<globset::GlobMatcher> {
         glob(&self.0).ok().map(|glob| glob.compile_matcher())
     }
+}
+
+/// The most patterns that one with braces is taken apart into.
+const ALTERNATIVES_AT_MOST: usize = 100;
+
+/// A path as git lists it, from one as people write it: `./src/` is `src/**`.
+fn meant_path(text: &str) -> Option<String> {
+    let slashes = text.replace('\\', "/");
+    let parts: Vec<&str> = slashes
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
+    if parts.is_empty() || parts.contains(&"..") || parts[0] == ".git" {
+        return None;
+    }
+    let end = if slashes.ends_with('/') { "/**" } else { "" };
+    Some(format!("{}{end}", parts.join("/")))
 }
 
 fn glob(text: &str) -> Result<globset::Glob, globset::Error> {
@@ -144,6 +259,77 @@ mod tests {
         check("**/*.py", &["a.py", "x/y/a.py"], &["a.pyc"]);
         check("a/**/b", &["a/b", "a/x/b", "a/x/y/b"], &["ab", "a/xb"]);
         check("v?.*", &["v1.0"], &["v10.0", "v/.0"]);
+    }
+
+    #[test]
+    fn a_path_that_no_commit_lists_is_named_with_what_was_meant() {
+        let meant = |text: &str| {
+            let fault = Pattern::new(text).unwrap().path_fault()?;
+            Some(fault.meant.unwrap_or_default())
+        };
+        for (written, right) in [
+            ("/src/**", "src/**"),
+            ("src/", "src/**"),
+            ("./a", "a"),
+            ("a/./b", "a/b"),
+            ("a//b", "a/b"),
+            ("../a", ""),
+            ("{src,/lib}/**", "lib/**"),
+            (r"src\**", "src/**"),
+            ("/", ""),
+            (".git/HEAD", ""),
+        ] {
+            assert_eq!(meant(written).as_deref(), Some(right), "{written}");
+        }
+        for right in [
+            "src/**",
+            "**",
+            "*.py",
+            "a.b/c",
+            ".github/**",
+            "...",
+            "[.]/x",
+            "{a,b}/*",
+            "{{a,b},c}",
+        ] {
+            assert_eq!(meant(right), None, "{right}");
+        }
+    }
+
+    #[test]
+    fn a_branch_that_git_cannot_have_is_named() {
+        let fault = |text: &str| Pattern::new(text).unwrap().branch_fault();
+        for wrong in [
+            "refs/heads/main",
+            "refs/tags/v1",
+            "/main",
+            "release/",
+            "a//b",
+            "my branch",
+            "a..b",
+            "a:b",
+            "main~1",
+            ".a",
+            "a/.b",
+            "a.lock",
+            "{main,refs/heads/dev}",
+        ] {
+            assert!(fault(wrong).is_some(), "{wrong}");
+        }
+        let fault_of_ref = fault("refs/heads/rel*").unwrap();
+        assert_eq!(fault_of_ref.meant.as_deref(), Some("rel*"));
+        for right in [
+            "main",
+            "release/*",
+            "**",
+            "v1.2",
+            "feature/[a-z]*",
+            "{main,dev}",
+            "@",
+            "ü",
+        ] {
+            assert_eq!(fault(right), None, "{right}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Another crate's reading of the same expressions, in UTC, where both mean the same.
 //!
-//! It has six fields, wants at most one of day-of-month and day-of-week, and numbers Sunday 1; so
-//! weekdays are given by name.
+//! It has six fields, always wants both day-of-month and day-of-week to match, and numbers Sunday 1; so both are
+//! given only where one begins with `*`, and weekdays are given by name.
 
 use std::str::FromStr;
 
@@ -19,8 +19,8 @@ fn field(least: u32, most: u32) -> impl Strategy<Value = String> {
         3 => number().prop_map(|n| n.to_string()),
         2 => (2_u32..=12).prop_map(|step| format!("*/{step}")),
         2 => (number(), number()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
-        1 => (number(), number(), 2_u32..=7)
-            .prop_map(|(a, b, step)| format!("{}-{}/{step}", a.min(b), a.max(b))),
+        1 => (number(), number(), 1_u32..=7)
+            .prop_map(|(a, b, step)| format!("{}-{}/{}", a.min(b), a.max(b), step.min(a.abs_diff(b) + 1))),
         2 => prop::collection::btree_set(number(), 1..5)
             .prop_map(|set| set.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
     ]
@@ -35,6 +35,7 @@ fn expressions() -> impl Strategy<Value = String> {
     let days = prop_oneof![
         field(1, 28).prop_map(|day| (day, "*".to_owned())),
         weekdays().prop_map(|weekdays| ("*".to_owned(), weekdays)),
+        (2_u32..=12, weekdays()).prop_map(|(step, weekdays)| (format!("*/{step}"), weekdays)),
         Just(("*".to_owned(), "*".to_owned())),
     ];
     (field(0, 59), field(0, 23), days, field(1, 12)).prop_map(

@@ -94,7 +94,9 @@ fn inputs_come_from_outputs_of_stages_before() {
     };
     let mut extract = named("extract");
     let raw = RelativePath::new("raw.parquet").expect("a path");
-    extract.outputs.insert("raw".parse().expect("a name"), raw);
+    extract
+        .outputs
+        .insert("raw".parse().expect("a name"), raw.into());
     let own = take(extract.clone(), "own", "extract", "raw");
     let good = take(after("train", &["extract"]), "data", "extract", "raw");
     let far = take(after("serve", &["train"]), "data", "extract", "raw");
@@ -235,8 +237,8 @@ fn schedules_give_every_parameter_and_differ() {
         schedule(Tz::UTC, given),
     ];
     insta::assert_snapshot!(faults(draft), @r#"
-    Schedule(1): parameter `target` has no default and was not given
     Schedule(2): there are two schedules `0 3 * * *` in UTC (remove one of them; a tick starts one run)
+    Schedule(1): this schedule gives no value to parameter `target`, which has no default (add a `default` to parameter `target`, or `params: {target: …}` to the schedule)
     "#);
 }
 

@@ -66,7 +66,11 @@ fn stories() -> impl Strategy<Value = (Dag, Vec<Happening>)> {
         prop::option::weighted(0.8, 1_u32..=3),
         prop::sample::select(Overlap::ALL.to_vec()),
     )
-        .prop_map(|(limit, overlap)| Concurrency { limit, overlap });
+        .prop_map(|(limit, overlap)| Concurrency {
+            limit,
+            overlap,
+            group: None,
+        });
     (dags(), rule, prop::collection::vec(happenings(), 0..60)).prop_map(
         |(dag, concurrency, happenings)| {
             let stages = dag.stages().to_vec();
@@ -163,7 +167,7 @@ impl Fleet {
         let running = |world: &World| matches!(world.run.phase, RunPhase::Running { .. });
         let cancelled = |world: &World| world.run.cancel.is_some();
         judge(
-            self.dag.declared().concurrency,
+            &self.dag.declared().concurrency,
             &ids(&running),
             &ids(&|world| running(world) && cancelled(world)),
             &ids(&|world| world.run.phase == RunPhase::Queued && !cancelled(world)),

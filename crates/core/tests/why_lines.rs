@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use trainyard_core::cause::Again;
 use trainyard_core::event::{AttemptEnd, Ending, Event};
-use trainyard_core::expression::Condition;
+use trainyard_core::expression::{Condition, Template};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{CancelledBy, Run};
@@ -135,6 +135,21 @@ fn a_run_waits_for_the_runs_before_it() {
     scene.says(
         "train",
         "runs 37, 38, 39 and 2 more of the same DAG have to end first (concurrency limit 1)",
+    );
+}
+
+#[test]
+fn a_run_waits_for_the_runs_of_its_group() {
+    let mut scene = scene(vec![named("train")]);
+    let dag = dag_of(vec![named("train")], |draft| {
+        draft.concurrency.limit = Some(1);
+        draft.concurrency.group = Template::parse("${{ cause.branch }}").ok();
+    });
+    scene.world.dag = Rc::new(dag);
+    scene.queue.ahead = vec![RunId(41)];
+    scene.says(
+        "train",
+        "run 41 of the same DAG and group `main` has to end first (concurrency limit 1)",
     );
 }
 

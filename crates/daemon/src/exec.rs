@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -18,7 +19,7 @@ use trainyard_dagfile::Diagnostic;
 use trainyard_engine::layers::Layers;
 use trainyard_engine::local::{LocalOptions, facts, run_locally};
 use trainyard_engine::supervisor::Surroundings;
-use trainyard_engine::working_tree;
+use trainyard_engine::working_tree::WorkingTree;
 use trainyard_executor::{AnyExecutor, Ceilings, Limits};
 
 pub use trainyard_engine::local::Witness;
@@ -43,6 +44,8 @@ pub struct ExecOptions {
     pub stage: Option<String>,
     /// How many stages run at the same time.
     pub slots: u32,
+    /// Where outputs are copied to at the end.
+    pub outputs: Option<PathBuf>,
 }
 
 /// Why a file was not run.
@@ -92,6 +95,37 @@ pub enum ExecError {
     /// The disk fails.
     #[error("the source tree could not be laid ready")]
     Storage(#[from] std::io::Error),
+    /// The folder for outputs cannot be written.
+    #[error("the outputs cannot be put into {}", path.display())]
+    Outputs {
+        /// Which folder.
+        path: PathBuf,
+        /// The system's own words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It was cancelled before its first stage.
+    #[error("cancelled by {0} before the first stage")]
+    Cancelled(String),
+}
+
+impl ExecError {
+    fn outputs(path: &Path, source: std::io::Error) -> Self {
+        Self::Outputs {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Tells the thread that packs the source tree, once it is dropped, that nobody waits for the tree.
+#[derive(Default)]
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn list(faults: &[ParamFault]) -> String {
@@ -171,14 +205,20 @@ impl Exec {
         self,
         docker_host: Option<String>,
         witness: Arc<dyn Witness>,
-        cancel: mpsc::Receiver<String>,
+        mut cancel: mpsc::Receiver<String>,
     ) -> Result<Run, ExecError> {
         let instance = InstanceId(uuid::Uuid::now_v7());
-        let docker = crate::executor::docker(docker_host, instance).await?;
+        let docker = tokio::select! {
+            docker = crate::executor::docker(docker_host, instance) => docker?,
+            Some(by) = cancel.recv() => return Err(ExecError::Cancelled(by)),
+        };
         let folder = tempfile::Builder::new()
             .prefix("trainyard-exec-")
             .tempdir()?;
-        let source = self.source(folder.path()).await?;
+        let source = tokio::select! {
+            source = self.source(folder.path(), &*witness) => source?,
+            Some(by) = cancel.recv() => return Err(ExecError::Cancelled(by)),
+        };
         let surroundings = Surroundings {
             executor: AnyExecutor::Docker(docker),
             limits: Limits {
@@ -200,25 +240,65 @@ impl Exec {
             instance,
         };
         let facts = facts(&self.dag, self.params, String::new(), None);
-        Ok(run_locally(self.dag, facts, options, surroundings, witness, cancel).await)
+        let dag = Arc::clone(&self.dag);
+        let to = self.options.outputs;
+        if let Some(to) = &to {
+            // Before hours of work, not behind them.
+            std::fs::create_dir_all(to).map_err(|source| ExecError::outputs(to, source))?;
+        }
+        let running = run_locally(
+            self.dag,
+            facts,
+            options,
+            surroundings,
+            Arc::clone(&witness),
+            cancel,
+        );
+        let (run, outputs) = running.await;
+        if let Some(to) = to {
+            let copied = tokio::task::spawn_blocking({
+                let to = to.clone();
+                move || outputs.copy(&dag, &to)
+            });
+            let copied = copied.await.map_err(std::io::Error::other).flatten();
+            let count = copied.map_err(|source| ExecError::outputs(&to, source))?;
+            witness.note(&format!("{count} outputs are in {}", to.display()));
+        }
+        Ok(run)
     }
 
     /// The working tree as an archive, where a stage needs it.
-    async fn source(&self, folder: &Path) -> Result<Option<PathBuf>, std::io::Error> {
+    async fn source(
+        &self,
+        folder: &Path,
+        witness: &dyn Witness,
+    ) -> Result<Option<PathBuf>, std::io::Error> {
         let needed = self
             .dag
             .stages()
             .iter()
-            .any(|stage| stage.checkout || matches!(stage.image, ImageSource::Build(_)));
+            .any(|stage| stage.checkout.tree || matches!(stage.image, ImageSource::Build(_)));
         if !needed {
             return Ok(None);
         }
-        let root = root_of(&self.options.file)?;
         let archive = folder.join("source.tar");
-        let to = archive.clone();
-        tokio::task::spawn_blocking(move || working_tree::write_tar(&root, &to))
-            .await
-            .map_err(std::io::Error::other)??;
+        let (file, to) = (self.options.file.clone(), archive.clone());
+        // Dropped with this future, where the run is cancelled before it began.
+        let wanted = Wanted::default();
+        let given_up = Arc::clone(&wanted.0);
+        let is_file_alone = tokio::task::spawn_blocking(move || {
+            let tree = WorkingTree::of(&file)?;
+            tree.write_tar(&to, &given_up)?;
+            Ok::<_, std::io::Error>(tree.is_file_alone)
+        })
+        .await
+        .map_err(std::io::Error::other)??;
+        if is_file_alone {
+            witness.note(
+                "stages get only the DAG file: the folder around it is not in a git repository, and is a home folder, \
+                 `/tmp`, or above these. To give stages more files, move the DAG file into a folder of its own",
+            );
+        }
         Ok(Some(archive))
     }
 
@@ -270,23 +350,4 @@ fn alone(dag: &Dag, name: &str) -> Result<Dag, ExecError> {
         name: name.to_owned(),
         faults,
     })
-}
-
-/// The source tree that a file belongs to: its git work tree; else the folder that holds `dags/`;
-/// else the file's own folder.
-fn root_of(file: &Path) -> std::io::Result<PathBuf> {
-    let file = file.canonicalize()?;
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    if let Some(root) = folder
-        .ancestors()
-        .find(|folder| folder.join(".git").exists())
-    {
-        return Ok(root.to_owned());
-    }
-    let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
-    Ok(folder
-        .parent()
-        .filter(|_| holds_dags)
-        .unwrap_or(folder)
-        .to_owned())
 }

@@ -106,6 +106,7 @@ pub(crate) async fn configured(
                 internal: docker.internal,
                 subnets: docker.subnets,
                 registries: docker.registries.clone(),
+                capabilities: docker.capabilities.clone(),
                 pull_idle: docker.pull_idle.0,
                 ..DockerConfig::new(instance)
             };

@@ -253,6 +253,24 @@ fn what_is_printed_can_be_read_as_a_file() {
 }
 
 #[test]
+fn capabilities_of_stages_are_taken_by_their_names() {
+    let config = |list: &str| with_file(&format!("[docker]\ncapabilities = {list}\n"), &[]);
+    let usual = with_file("", &[]).unwrap().docker.capabilities;
+    assert_eq!(
+        usual.to_string(),
+        "CHOWN,DAC_OVERRIDE,FOWNER,KILL,SETGID,SETUID"
+    );
+    let own = config("[\"CAP_SYS_NICE\"]").unwrap().docker.capabilities;
+    assert_eq!(own.to_string(), "SYS_NICE");
+    assert_eq!(config("[]").unwrap().docker.capabilities.to_string(), "");
+    let error = config("[\"SUPER\"]").unwrap_err();
+    assert!(
+        error.contains("docker.capabilities") && error.contains("invalid capability `SUPER`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_file_that_is_missing_is_named() {
     let error = daemon(&["--config", "/nonexistent/config.toml"]).unwrap_err();
     assert!(

@@ -1,5 +1,6 @@
 //! Diagnostics: what is to be said about a file, and where.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde_json::{Value, json};
@@ -7,6 +8,7 @@ use trainyard_core::dag::Guesses;
 use trainyard_core::text::without_nul;
 
 use crate::limits::{DIAGNOSTICS_AT_MOST, DIAGNOSTICS_KEPT};
+use crate::outside::Outside;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +97,14 @@ pub struct Diagnostic {
     pub end_column: usize,
 }
 
+impl Diagnostic {
+    /// Whether the file is not used because of it.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
 /// Diagnostics as JSON: a list of objects with `file`, `severity`, `code`, `message`, `help`, `line`,
 /// `column`, `end_line`, `end_column`.
 #[must_use]
@@ -124,11 +134,16 @@ pub(crate) struct Sink<'a> {
     taken: Vec<Taken>,
     beyond: Option<(usize, Taken)>,
     guesses: Guesses,
+    /// Whether a merge key could not be read, so that keys may be missing anywhere.
+    pub(crate) has_wrong_merge: bool,
+    /// What the file says of things that are not in it.
+    pub(crate) outside: Outside,
 }
 
 /// A diagnostic without its line and column.
 #[derive(Debug)]
 pub(crate) struct Taken {
+    severity: Severity,
     code: DiagnosticCode,
     message: String,
     help: Option<String>,
@@ -154,6 +169,8 @@ impl<'a> Sink<'a> {
             taken: Vec::new(),
             beyond: None,
             guesses: Guesses::default(),
+            has_wrong_merge: false,
+            outside: Outside::default(),
         }
     }
 
@@ -175,6 +192,18 @@ impl<'a> Sink<'a> {
             .flatten()
     }
 
+    /// Takes a warning.
+    pub(crate) fn warning(
+        &mut self,
+        code: DiagnosticCode,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Taken {
+        let taken = self.error(code, span, message);
+        taken.severity = Severity::Warning;
+        taken
+    }
+
     /// Takes an error. What it quotes of the file may hold a NUL, which no row keeps.
     pub(crate) fn error(
         &mut self,
@@ -184,6 +213,7 @@ impl<'a> Sink<'a> {
     ) -> &mut Taken {
         let span = self.within(span);
         let taken = Taken {
+            severity: Severity::Error,
             code,
             message: without_nul(message),
             help: None,
@@ -202,8 +232,10 @@ impl<'a> Sink<'a> {
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         self.taken
             .sort_by_key(|taken| (taken.span.start, taken.span.end));
+        // Stages that share a value share its faults.
+        let mut seen = HashSet::new();
         self.taken
-            .dedup_by(|a, b| a.span == b.span && a.message == b.message);
+            .retain(|taken| seen.insert((taken.span.clone(), taken.message.clone())));
         let beyond = self.beyond.take().map_or(0, |(count, _)| count);
         let surplus = self.taken.len().saturating_sub(DIAGNOSTICS_AT_MOST) + beyond;
         self.taken.truncate(DIAGNOSTICS_AT_MOST);
@@ -222,7 +254,7 @@ impl<'a> Sink<'a> {
                 let (line, column) = lines.place(self.text, taken.span.start);
                 let (end_line, end_column) = lines.place(self.text, taken.span.end);
                 Diagnostic {
-                    severity: Severity::Error,
+                    severity: taken.severity,
                     code: taken.code,
                     message: taken.message,
                     help: taken.help,

@@ -11,6 +11,9 @@ use serde_json::Value;
 pub fn json_schema() -> Value {
     let mut schema = schemars::schema_for!(Dag).to_value();
     schema["title"] = "Trainyard DAG file".into();
+    schema["patternProperties"] = serde_json::json!({
+        "^x-": {"description": "Anything: a place for anchors, `&name`, that merge keys, `<<: *name`, refer to."},
+    });
     schema
 }
 
@@ -143,24 +146,43 @@ forms! {
 
     /// How many runs may be active.
     Concurrency {
-        /// The most.
+        /// The most; of each group, where there is a `group`, and then 1 if left out.
         limit: Option<u32>,
         /// What happens to one too many: queue, skip or cancel_running.
         overlap: Option<Overlap>,
+        /// An expression over params and cause, as in cause.branch: runs for which it has the same value are a
+        /// group, and count, wait and are cancelled among themselves. `branch` is short for cause.branch.
+        group: Option<String>,
     }
 
     /// What holds for stages that say nothing themselves.
     Defaults {
-        /// When stages are tried again.
-        retry: Option<Retry>,
-        /// Limits of containers.
-        resources: Option<Resources>,
-        /// How long an attempt may run.
-        timeout: Option<String>,
-        /// Whether the source tree is laid out.
-        checkout: Option<bool>,
+        /// An image by reference, for stages with neither `image` nor `build`.
+        image: Option<String>,
         /// When images are fetched.
         pull: Option<Pull>,
+        /// An image built from the commit's tree, for stages with neither `image` nor `build`.
+        build: Option<BuildOrContext>,
+        /// What of the commit is laid out.
+        checkout: Option<CheckoutOrNot>,
+        /// Environment variables, over those of the DAG and below those of a stage.
+        env: Option<BTreeMap<String, Scalar>>,
+        /// Secrets that each stage gets besides its own.
+        secrets: Option<OneOrMany<String>>,
+        /// When stages are tried again; a stage's `retry` changes single keys of it.
+        retry: Option<Retry>,
+        /// How long an attempt may run.
+        timeout: Option<String>,
+        /// Limits of containers; a stage's `resources` change single keys of them.
+        resources: Option<Resources>,
+    }
+
+    /// What the commit's tree is laid out with.
+    Checkout {
+        /// Whether files of Git LFS have their contents, and not their pointers; false if left out.
+        lfs: Option<bool>,
+        /// Whether submodules are there, and not empty folders; false if left out. They are fetched without credentials.
+        submodules: Option<bool>,
     }
 
     /// A stage: one container.
@@ -181,8 +203,8 @@ forms! {
         run: Option<String>,
         /// A program and its arguments.
         command: Option<Vec<Scalar>>,
-        /// Whether the commit's tree is laid out in /workspace; true if left out.
-        checkout: Option<bool>,
+        /// Whether the commit's tree is laid out in /workspace, and with what; true if left out.
+        checkout: Option<CheckoutOrNot>,
         /// Environment variables; values may hold ${{ … }}.
         env: Option<BTreeMap<String, Scalar>>,
         /// Secrets that it gets as environment variables.
@@ -190,7 +212,7 @@ forms! {
         /// Outputs of earlier stages, laid out in /trainyard/inputs.
         inputs: Option<BTreeMap<String, InputOrName>>,
         /// Files or folders below /trainyard/outputs that are kept.
-        outputs: Option<BTreeMap<String, String>>,
+        outputs: Option<BTreeMap<String, OutputOrPath>>,
         /// A flat JSON file of numbers below /trainyard/outputs.
         metrics: Option<String>,
         /// Conditions on its metrics.
@@ -231,6 +253,14 @@ forms! {
         from: String,
         /// Not supported yet.
         best_by: Option<String>,
+    }
+
+    /// An output.
+    Output {
+        /// The file or folder, below /trainyard/outputs.
+        path: String,
+        /// Of which attempts it is kept: success (if left out), always.
+        keep: Option<Keep>,
     }
 
     /// A condition on a metric.
@@ -344,6 +374,8 @@ words! {
     Pull { IfMissing = "if_missing", Always = "always", Never = "never", }
     /// On which ends a stage runs.
     RunOn { Success = "success", Failed = "failed", Always = "always", }
+    /// Of which attempts an output is kept.
+    Keep { Success = "success", Always = "always", }
     /// On which outcomes a stage is tried again.
     RetryOn { Failed = "failed", Errored = "errored", TimedOut = "timed_out", }
 }
@@ -361,10 +393,14 @@ macro_rules! either {
 }
 
 either! {
+    /// Whether the tree is laid out, or what it is laid out with.
+    CheckoutOrNot { Not(bool), Checkout(Checkout), }
     /// An image to build, or just its context.
     BuildOrContext { Context(String), Build(Build), }
     /// An input, or just STAGE.OUTPUT.
     InputOrName { Name(String), Input(Input), }
+    /// An output, or just its path.
+    OutputOrPath { Path(String), Output(Output), }
     /// Pools with slots, or just their names.
     PoolsOrNames { Slots(BTreeMap<String, u32>), Names(OneOrMany<String>), }
 }
@@ -385,7 +421,7 @@ mod tests {
                 .map(|map| map.keys().cloned().collect())
                 .unwrap_or_default()
         };
-        let pairs: [(&str, &[&str]); 19] = [
+        let pairs: [(&str, &[&str]); 21] = [
             ("Triggers", keys::TRIGGERS),
             ("Schedule", keys::SCHEDULE),
             ("Push", keys::PUSH),
@@ -395,8 +431,10 @@ mod tests {
             ("Concurrency", keys::CONCURRENCY),
             ("Defaults", keys::DEFAULTS),
             ("Stage", keys::STAGE),
+            ("Checkout", keys::CHECKOUT),
             ("Build", keys::BUILD),
             ("Input", keys::INPUT),
+            ("Output", keys::OUTPUT),
             ("Gate", keys::GATE),
             ("Retry", keys::RETRY),
             ("Resources", keys::RESOURCES),

@@ -11,6 +11,7 @@
 mod diagnostic;
 pub mod document;
 pub mod limits;
+mod outside;
 mod quantity;
 mod read;
 mod render;
@@ -18,6 +19,7 @@ mod tree;
 
 pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, to_json};
 pub use document::json_schema;
+pub use outside::{Entry, Outside};
 pub use render::render;
 use trainyard_core::dag::Dag;
 
@@ -30,6 +32,8 @@ pub struct Parsed {
     pub dag: Option<Dag>,
     /// What is to be said about the file, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
+    /// What it says of its repo and of pools.
+    pub outside: Outside,
 }
 
 /// Reads a DAG file. The stem of `file_name` is the DAG's name where the file gives none.
@@ -37,6 +41,7 @@ pub struct Parsed {
 pub fn parse(file_name: &str, text: &str) -> Parsed {
     let mut sink = Sink::new(text);
     let dag = tree::load(text, &mut sink).and_then(|root| read::dag(file_name, &root, &mut sink));
+    let outside = std::mem::take(&mut sink.outside);
     let diagnostics = sink.finish();
     let is_good = diagnostics
         .iter()
@@ -44,6 +49,7 @@ pub fn parse(file_name: &str, text: &str) -> Parsed {
     Parsed {
         dag: dag.filter(|_| is_good),
         diagnostics,
+        outside,
     }
 }
 
@@ -65,6 +71,7 @@ pub fn parse_bytes(file_name: &str, bytes: &[u8]) -> Parsed {
             Parsed {
                 dag: None,
                 diagnostics: sink.finish(),
+                outside: Outside::default(),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The text as a tree in which every key and value knows its bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -41,8 +41,12 @@ pub(crate) struct Key {
 impl Node {
     /// What it is, for messages: `a list`.
     pub(crate) fn kind(&self) -> &'static str {
-        match self.value {
+        match &self.value {
             Value::Null => "empty",
+            Value::Scalar { text, plain: true } if text.parse::<f64>().is_ok() => "a number",
+            Value::Scalar { text, plain: true } if matches!(&**text, "true" | "false") => {
+                "a boolean"
+            }
             Value::Scalar { .. } => "a text",
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
@@ -153,6 +157,8 @@ impl<'a> Loader<'a, '_, '_> {
             .error(DiagnosticCode::Syntax, at..at + rest, message);
         if has_tab {
             taken.help("YAML is indented with spaces; there is a tab in this line");
+        } else {
+            taken.maybe_help(syntax_help(line, after, problem));
         }
     }
 
@@ -303,6 +309,7 @@ impl<'a> Loader<'a, '_, '_> {
         below: &mut usize,
     ) -> Result<Vec<(Key, Node)>, Stop> {
         let mut fields = Vec::new();
+        let mut merged = None;
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
@@ -315,14 +322,18 @@ impl<'a> Loader<'a, '_, '_> {
             *below = (*below).max(of_key + 1).max(of_value + 1);
             range.end = range.end.max(value.span.end);
             match key.value {
-                Value::Scalar { text, .. } if &*text == "<<" => {
-                    self.sink
-                        .error(
-                            DiagnosticCode::UnknownKey,
-                            key.span,
-                            "merge keys are not supported",
-                        )
-                        .help("write the fields out, or use `defaults`");
+                Value::Scalar { text, plain: true } if &*text == "<<" => {
+                    if merged.is_some() {
+                        self.sink
+                            .error(
+                                DiagnosticCode::DuplicateKey,
+                                key.span,
+                                "`<<` stands here twice",
+                            )
+                            .help("merge several maps by a list: `<<: [*one, *other]`");
+                    } else {
+                        merged = Some(value);
+                    }
                 }
                 Value::Scalar { text, .. } => {
                     fields.push((
@@ -340,8 +351,65 @@ impl<'a> Loader<'a, '_, '_> {
                 }
             }
         }
+        if let Some(merged) = merged {
+            self.merge(&merged, &mut fields);
+        }
         Ok(fields)
     }
+
+    /// Adds the fields of a merge key's maps, but for those that the map has itself; of two maps, the first
+    /// counts. They were counted where the alias stands, so this costs nothing more.
+    fn merge(&mut self, merged: &Node, fields: &mut Vec<(Key, Node)>) {
+        let maps = match &merged.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(merged),
+        };
+        let mut known: HashSet<Rc<str>> =
+            fields.iter().map(|(key, _)| Rc::clone(&key.text)).collect();
+        for map in maps {
+            let Value::Map(more) = &map.value else {
+                self.sink.has_wrong_merge = true;
+                let message = format!("`<<` takes a map, or a list of maps, not {}", map.kind());
+                self.sink
+                    .error(DiagnosticCode::WrongType, map.span.clone(), message)
+                    .help("name a map by `&name` first, and write `<<: *name`");
+                continue;
+            };
+            // Of a key that stands twice in one map, both stay, so that it is reported.
+            let new: Vec<_> = more
+                .iter()
+                .filter(|(key, _)| !known.contains(&key.text))
+                .cloned()
+                .collect();
+            known.extend(new.iter().map(|(key, _)| Rc::clone(&key.text)));
+            fields.extend(new);
+        }
+    }
+}
+
+/// What was meant by a line that is not YAML, where that is known.
+fn syntax_help(before: &str, after: &str, problem: &str) -> Option<String> {
+    if problem.contains("mapping values are not allowed") {
+        let key = before.trim_start().trim_start_matches("- ");
+        let (key, value) = key.split_once(": ")?;
+        return Some(match (key, value.trim_start().chars().next()) {
+            ("run", _) => {
+                "a text with `: ` in it goes into quotes, or on lines of its own below `run: |`"
+                    .to_owned()
+            }
+            _ => format!(
+                "a text with `: ` in it goes into quotes, as in `{}: \"…\"`",
+                shortened(key)
+            ),
+        });
+    }
+    let mark = after
+        .chars()
+        .next()
+        .filter(|mark| "*&@`%".contains(*mark))?;
+    Some(format!(
+        "a value that begins with `{mark}` goes into quotes"
+    ))
 }
 
 /// The bytes of a span; block values lose the white space that follows them.

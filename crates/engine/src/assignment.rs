@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use trainyard_core::Timestamp;
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId};
@@ -59,6 +59,8 @@ pub struct Adopted {
 pub struct Materials {
     /// A tar archive of the commit's source tree, compressed by zstd or not.
     pub source: Option<PathBuf>,
+    /// What is not in it, in words.
+    pub notes: Vec<String>,
     /// Artifacts of earlier stages.
     pub inputs: Vec<InputSpec>,
     /// Values of the secrets that the stage names.
@@ -89,7 +91,7 @@ impl Assignment {
     #[must_use]
     pub fn needs_source(&self, rendered: &RenderedStage) -> bool {
         !self.run.facts.commit.is_empty()
-            && (self.stage().checkout || matches!(rendered.image, RenderedImage::Build { .. }))
+            && (self.stage().checkout.tree || matches!(rendered.image, RenderedImage::Build { .. }))
     }
 
     /// The request for the stage's image.
@@ -131,7 +133,7 @@ impl Assignment {
             command: rendered.command.clone(),
             env: rendered.env.clone(),
             secrets: materials.secrets.clone(),
-            source: materials.source.clone().filter(|_| stage.checkout),
+            source: materials.source.clone().filter(|_| stage.checkout.tree),
             inputs: materials.inputs.clone(),
             outputs: !stage.outputs.is_empty() || stage.metrics.is_some(),
             limits: self.limits(defaults),
@@ -185,8 +187,7 @@ impl Assignment {
 
 impl Materials {
     /// Masks these secrets.
-    #[must_use]
-    pub fn masker(&self) -> Masker {
-        Masker::new(self.secrets.values().map(ExposeSecret::expose_secret))
+    pub async fn masker(&self) -> Masker {
+        Masker::of(self.secrets.values().cloned().collect()).await
     }
 }

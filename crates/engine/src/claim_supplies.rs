@@ -1,11 +1,10 @@
 //! The supplies of a claimed attempt: from the repo's mirror, the artifact folder and the database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::warn;
 use trainyard_core::id::RepoId;
@@ -123,7 +122,7 @@ impl<'a> ClaimSupplies<'a> {
         })
     }
 
-    async fn source(&self, rendered: &RenderedStage) -> Result<Option<PathBuf>, Reason> {
+    async fn source(&self, rendered: &RenderedStage) -> Result<Option<&'a Archive>, Reason> {
         if !self.assignment.needs_source(rendered) {
             return Ok(None);
         }
@@ -133,18 +132,22 @@ impl<'a> ClaimSupplies<'a> {
         };
         let commit =
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
-        let archive = self.sources.archive(self.claim.pinned.repo, &commit).await;
+        let checkout = self.assignment.stage().checkout;
+        let archive = self
+            .sources
+            .archive(self.claim.pinned.repo, &commit, checkout);
+        let archive = archive.await;
         let archive = archive.map_err(|error| fault(error.to_string()))?;
-        Ok(Some(self.held.get_or_init(|| archive).path().to_owned()))
+        Ok(Some(self.held.get_or_init(|| archive)))
     }
 }
 
 impl Supplies for ClaimSupplies<'_> {
-    fn masker(&self) -> Masker {
+    async fn masker(&self) -> Masker {
         if self.missing.is_some() && self.assignment.adopted.is_some() {
             return Masker::of_everything();
         }
-        Masker::new(self.secrets.values().map(ExposeSecret::expose_secret))
+        Masker::of(self.secrets.values().cloned().collect()).await
     }
 
     async fn fetch(mut self) -> Result<(RenderedStage, Materials), Reason> {
@@ -158,7 +161,8 @@ impl Supplies for ClaimSupplies<'_> {
             .map(|(name, content)| self.input(name, content.as_ref()))
             .collect::<Result<_, _>>()?;
         let materials = Materials {
-            source,
+            source: source.map(|archive| archive.path().to_owned()),
+            notes: source.map_or_else(Vec::new, |archive| archive.notes().to_vec()),
             inputs,
             secrets: self.secrets,
         };

@@ -15,6 +15,7 @@ use tracing::error;
 use trainyard_core::dag::Dag;
 use trainyard_core::name::DagName;
 use trainyard_core::text::without_nul;
+use trainyard_dagfile::{Entry, Outside};
 use trainyard_forge::DagFileText;
 use trainyard_store::DagAtCommit;
 
@@ -80,7 +81,7 @@ impl DagReader {
     pub(crate) async fn read(
         &self,
         files: Vec<DagFileText>,
-    ) -> Result<Vec<DagAtCommit>, BranchTrouble> {
+    ) -> Result<Vec<DagRead>, BranchTrouble> {
         let end = Instant::now() + COMMIT;
         let mut read = Vec::with_capacity(files.len());
         for file in files {
@@ -137,15 +138,18 @@ impl DagReader {
         &self,
         file: DagFileText,
         end: Instant,
-        parse: fn(&str, Result<String, String>) -> DagAtCommit,
-    ) -> Result<DagAtCommit, BranchTrouble> {
+        parse: fn(&str, Result<String, String>) -> DagRead,
+    ) -> Result<DagRead, BranchTrouble> {
         let path = file.path.clone();
         let too_long = |why: String| {
             error!(path, why, "a DAG file was given up");
-            DagAtCommit {
-                path: path.clone(),
-                source: String::new(),
-                dag: Err(unreadable(&path, &why)),
+            DagRead {
+                file: DagAtCommit {
+                    path: path.clone(),
+                    source: String::new(),
+                    dag: Err(unreadable(&path, &why)),
+                },
+                outside: Outside::default(),
             }
         };
         if Instant::now() >= end {
@@ -184,15 +188,42 @@ fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
+/// A DAG file of a commit, and what it says of the commit and of pools.
+#[derive(Debug)]
+pub(crate) struct DagRead {
+    pub(crate) file: DagAtCommit,
+    pub(crate) outside: Outside,
+}
+
+impl DagRead {
+    /// Holds a file against what stands in its commit: one that asks for what is not there has faults.
+    pub(crate) fn hold_against(self, entry: impl Fn(&str) -> Entry) -> DagAtCommit {
+        let mut file = self.file;
+        let faults = self.outside.faults_in_repo(&file.source, entry);
+        if faults.is_empty() {
+            return file;
+        }
+        let mut all = match file.dag {
+            Ok(_) => Vec::new(),
+            Err(serde_json::Value::Array(faults)) => faults,
+            Err(other) => vec![other],
+        };
+        if let serde_json::Value::Array(more) = trainyard_dagfile::to_json(&file.path, &faults) {
+            all.extend(more);
+        }
+        file.dag = Err(all.into());
+        file
+    }
+}
+
 /// Parses one DAG file of a commit.
-#[must_use]
-pub fn read_file(path: &str, text: Result<String, String>) -> DagAtCommit {
-    let (source, dag) = match text {
+fn read_file(path: &str, text: Result<String, String>) -> DagRead {
+    let (source, dag, outside) = match text {
         Ok(text) => {
-            let dag = catch_unwind(AssertUnwindSafe(|| {
+            let parsed = catch_unwind(AssertUnwindSafe(|| {
                 let parsed = trainyard_dagfile::parse(path, &text);
                 let faults = trainyard_dagfile::to_json(path, &parsed.diagnostics);
-                parsed.dag.ok_or(faults)
+                (parsed.dag.ok_or(faults), parsed.outside)
             }))
             // A fault of ours; the other files go on.
             .unwrap_or_else(|panic| {
@@ -201,16 +232,23 @@ pub fn read_file(path: &str, text: Result<String, String>) -> DagAtCommit {
                     panic_text(&*panic)
                 );
                 error!(path, "{why}");
-                Err(unreadable(path, &why))
+                (Err(unreadable(path, &why)), Outside::default())
             });
-            (text, dag)
+            (text, parsed.0, parsed.1)
         }
-        Err(why) => (String::new(), Err(unreadable(path, &why))),
+        Err(why) => (
+            String::new(),
+            Err(unreadable(path, &why)),
+            Outside::default(),
+        ),
     };
-    DagAtCommit {
-        path: path.to_owned(),
-        source,
-        dag,
+    DagRead {
+        file: DagAtCommit {
+            path: path.to_owned(),
+            source,
+            dag,
+        },
+        outside,
     }
 }
 
@@ -235,7 +273,7 @@ mod tests {
         }
     }
 
-    fn spin(path: &str, _: Result<String, String>) -> DagAtCommit {
+    fn spin(path: &str, _: Result<String, String>) -> DagRead {
         let begun = processor_time();
         while processor_time().saturating_sub(begun) < FILE + Duration::from_millis(100) {}
         read_file(path, Err("never told".to_owned()))
@@ -249,17 +287,41 @@ mod tests {
             .read_one(file("dags/slow.yaml"), end, spin)
             .await
             .unwrap();
-        let fault = read.dag.unwrap_err().to_string();
+        let fault = read.file.dag.unwrap_err().to_string();
         assert!(fault.contains("longer than 1 s"), "{fault}");
         let read = reader.read(vec![file("dags/good.yaml")]).await.unwrap();
-        assert!(read[0].dag.is_ok(), "the next file is read");
+        assert!(read[0].file.dag.is_ok(), "the next file is read");
+    }
+
+    #[test]
+    fn a_file_that_asks_for_what_its_commit_lacks_has_faults_besides_its_own() {
+        let read = |image: &str| {
+            let text = format!("stages: {{a: {{build: image}}, b: {{image: {image}}}}}");
+            read_file("dags/a.yaml", Ok(text))
+        };
+        let is_there = |path: &str| match path {
+            "image" => Entry::Folder,
+            _ => Entry::File,
+        };
+        assert!(read("x").hold_against(is_there).dag.is_ok());
+        assert!(read("x").hold_against(|_| Entry::Unknown).dag.is_ok());
+        let faults = |image| {
+            let faults = read(image)
+                .hold_against(|_| Entry::Missing)
+                .dag
+                .unwrap_err();
+            faults.as_array().unwrap().clone()
+        };
+        let message = faults("x")[0]["message"].to_string();
+        assert!(message.contains("no folder `image`"), "{message}");
+        assert_eq!(faults("X").len(), 2, "its own fault is kept");
     }
 
     #[tokio::test]
     async fn class_19_push_triggers_that_take_too_long_are_the_branch_s_trouble() {
         let text =
             "triggers: {push: {paths: ['src/**']}}\nstages: {a: {image: 'x:1', run: 'true'}}";
-        let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned()))];
+        let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned())).file];
         let push = |changed: &str| Push {
             branch: "main".to_owned(),
             is_followed: true,
@@ -283,7 +345,7 @@ mod tests {
             .read_one(file("dags/late.yaml"), Instant::now(), read_file)
             .await
             .unwrap();
-        let fault = read.dag.unwrap_err().to_string();
+        let fault = read.file.dag.unwrap_err().to_string();
         assert!(fault.contains("before this one took 30 s"), "{fault}");
     }
 }

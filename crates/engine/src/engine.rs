@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use trainyard_core::id::{DaemonId, InstanceId};
+use trainyard_core::name::PoolName;
 use trainyard_executor::{AnyExecutor, Executor};
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
@@ -118,6 +119,7 @@ impl Engine {
             options.floor,
             options.places,
         );
+        let pools: Vec<PoolName> = options.capacity.pools_total.keys().cloned().collect();
         let request = ClaimRequest {
             daemon: options.daemon,
             executor: executor.kind().to_owned(),
@@ -152,7 +154,7 @@ impl Engine {
             leadership.clone(),
         );
         let sweeper = Sweeper::new(store.clone(), watched, dispatcher.clone(), lease);
-        let watcher = Watcher::new(store.clone(), git);
+        let watcher = Watcher::new(store.clone(), git, pools);
         let mut loops: JoinSet<&'static str> = JoinSet::new();
         let stop = || shutdown.clone();
         let listener = store.clone();

@@ -14,7 +14,7 @@ use trainyard_core::id::DaemonId;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
     AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogStream, PreparedImage, Proof, Status,
+    LogCursor, LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 use trainyard_store::figures::{BREAKER_STATE, BREAKER_TRIPS};
 use trainyard_store::{Store, TroubleKind};
@@ -206,6 +206,10 @@ impl<E: Executor> Executor for Watched<E> {
             self.executor.collect(handle, output, to, limit),
         )
         .await
+    }
+
+    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
+        self.executor.files(handle, folder).await
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {

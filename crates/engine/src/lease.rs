@@ -18,7 +18,7 @@ use trainyard_core::stage::RelativePath;
 use trainyard_executor::AttemptSpec;
 use trainyard_executor::{
     Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Proof, Status,
+    PreparedImage, Proof, StageFolder, Status,
 };
 
 /// The part of a lease at its end in which its holder does not act any more.
@@ -191,6 +191,10 @@ impl<E: Executor> Executor for Leased<E> {
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
         self.executor.collect(handle, output, to, limit).await
+    }
+
+    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
+        self.executor.files(handle, folder).await
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {

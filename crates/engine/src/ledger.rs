@@ -26,11 +26,12 @@ pub struct KeptOutput {
 /// The record of one attempt. Every call is durable when it returns, and may be repeated; what can
 /// pass (a database that restarts) is waited for inside, so that an attempt outlives it.
 pub trait Ledger: Send + Sync {
-    /// The container was created, not started.
+    /// The container was created, not started. `notes` are for whoever looks at the attempt.
     fn created(
         &self,
         handle: &Handle,
         spec: &SpecHash,
+        notes: &[String],
     ) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
     /// The container runs. `image` is none where it was found so, and what from is not known.

@@ -18,12 +18,15 @@ use trainyard_core::name::{OutputName, PoolName, StageName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunFacts};
 use trainyard_core::transition::{Step, step};
-use trainyard_executor::{Collected, CollectedKind, Handle, InputKind, InputSpec, SpecHash};
+use trainyard_executor::{
+    Collected, CollectedKind, Executor, Handle, InputKind, InputSpec, SpecHash,
+};
 use uuid::Uuid;
 
 use crate::assignment::{Assignment, Materials};
 use crate::clock;
 use crate::ledger::{FencedOff, KeptOutput, Ledger};
+use crate::local_outputs::LocalOutputs;
 use crate::log_lines::Batch;
 use crate::supervisor::{Line, Surroundings, supervise};
 
@@ -37,6 +40,9 @@ const NO_REPO: RepoId = RepoId(Uuid::nil());
 pub trait Witness: Send + Sync {
     /// Log records of a stage; see [`crate::log_lines`] for their form.
     fn log(&self, stage: &StageName, records: &[u8]);
+
+    /// Something about the run as a whole.
+    fn note(&self, text: &str);
 
     /// The state changed. `effects` is what was decided.
     fn changed(&self, dag: &Dag, run: &Run, effects: &[Effect]);
@@ -60,11 +66,11 @@ pub struct LocalOptions {
 /// Artifacts and facts of one local run.
 struct Shared {
     facts: mpsc::Sender<Event>,
-    artifacts: Mutex<HashMap<(StageName, OutputName), Collected>>,
+    artifacts: Mutex<BTreeMap<(StageName, OutputName), Collected>>,
     folder: PathBuf,
 }
 
-/// Runs a DAG to its end and returns the run as it ended.
+/// Runs a DAG to its end and returns the run as it ended, and what it kept.
 ///
 /// `cancel` may send a name at any time: who asks for the run to be cancelled.
 pub async fn run_locally(
@@ -74,11 +80,11 @@ pub async fn run_locally(
     surroundings: Surroundings,
     witness: Arc<dyn Witness>,
     mut cancel: mpsc::Receiver<String>,
-) -> Run {
+) -> (Run, LocalOutputs) {
     let (sender, mut received) = mpsc::channel(FACTS_AT_MOST);
     let shared = Arc::new(Shared {
         facts: sender,
-        artifacts: Mutex::new(HashMap::new()),
+        artifacts: Mutex::default(),
         folder: options.folder.clone(),
     });
     let mut local = Local {
@@ -106,7 +112,13 @@ pub async fn run_locally(
     }
     // Removing the last containers is part of the work.
     while local.supervisors.join_next().await.is_some() {}
-    local.run
+    local.remove_left().await;
+    let kept = local.shared.artifacts.lock();
+    let outputs = LocalOutputs {
+        from: local.options.folder,
+        kept: kept.map(|kept| kept.clone()).unwrap_or_default(),
+    };
+    (local.run, outputs)
 }
 
 async fn sleep(wait: Option<std::time::Duration>) {
@@ -128,14 +140,27 @@ struct Local {
 }
 
 impl Local {
+    /// Removes containers whose making was given up and came about all the same: no later run would find them.
+    async fn remove_left(&self) {
+        let executor = &self.surroundings.executor;
+        for left in executor.list().await.unwrap_or_default() {
+            if let Err(error) = executor.remove(&left.handle).await {
+                self.witness.note(&format!(
+                    "container {} is left: {error}",
+                    left.handle.container
+                ));
+            }
+        }
+    }
+
     fn take_in(&mut self, events: &[Event]) -> Option<trainyard_core::Timestamp> {
         let Step {
             effects, wake_at, ..
         } = step(&self.dag, &mut self.run, events, clock::now());
-        for effect in &effects {
-            if let Effect::RequestStop { attempt, why } = effect
-                && let Some(line) = self.lines.get(attempt)
-            {
+        // By the state, not by the effects: a stage's timeout is a fact that sets the stop itself.
+        for (reference, line) in &self.lines {
+            let attempt = self.run.attempt(*reference);
+            if let Some((_, why)) = attempt.and_then(|attempt| attempt.stop.as_ref()) {
                 line.stop(why.clone());
             }
         }
@@ -254,6 +279,7 @@ impl Local {
             rendered,
             Materials {
                 source: self.options.source.clone(),
+                notes: Vec::new(),
                 inputs,
                 secrets,
             },
@@ -277,7 +303,7 @@ impl LocalLedger {
 }
 
 impl Ledger for LocalLedger {
-    async fn created(&self, _handle: &Handle, _spec: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

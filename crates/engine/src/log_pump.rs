@@ -13,6 +13,7 @@ use trainyard_core::Timestamp;
 use trainyard_executor::{Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
 
 use crate::clock;
+use crate::hints::Refusals;
 use crate::lasting_trouble::LastingTrouble;
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_lines::LogLines;
@@ -64,6 +65,7 @@ pub struct LogPump {
     read: Option<LogCursor>,
     changed: Option<Instant>,
     opened: Option<Instant>,
+    refusals: Refusals,
 }
 
 impl LogPump {
@@ -76,7 +78,13 @@ impl LogPump {
             read: cursor,
             changed: None,
             opened: None,
+            refusals: Refusals::default(),
         }
+    }
+
+    /// Whether the program's last words were of an operation that the kernel refused.
+    pub(crate) fn ends_with_refusal(&self) -> bool {
+        self.refusals.are_last()
     }
 
     /// Adds a line of Trainyard's own; written with the next batch.
@@ -221,6 +229,7 @@ impl LogPump {
 
     async fn take<L: Ledger>(&mut self, frame: &LogFrame, ledger: &L) -> Result<(), FencedOff> {
         self.lines.push(frame);
+        self.refusals.push(&frame.bytes);
         self.read = Some(frame.cursor);
         let now = Instant::now();
         if self.lines.ready() > 0 {

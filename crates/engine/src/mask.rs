@@ -3,15 +3,20 @@
 //! A net, not a boundary: a stage that wants to leak a secret can. It catches the value itself and the forms in which
 //! tools print it ([`forms`] and [`views`]; docs/security.md lists them). Secrets of several lines are caught line by
 //! line, so no pattern holds a line break and a line can be masked by itself.
+//!
+//! Secrets may have many bytes, and their forms many more. An automaton of all forms takes half a second and 150 MB to
+//! build. So it has only the beginnings of what is looked for as a whole, and the pieces of runs are in a hash table.
 
 mod forms;
 mod views;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, MatchKind};
+use secrecy::{ExposeSecret, SecretString};
 
 use self::forms::{Forms, Run};
 
@@ -20,6 +25,19 @@ pub const MASK: &str = "***";
 
 /// Of a run that goes on to the end of a text, so much is held back at least: what follows may go on with it.
 const HELD_OF_A_RUN: usize = 64;
+
+/// The longest piece of a run, and how long a part of a run is that has a piece in it for sure.
+const LONGEST_PIECE: usize = 24;
+const SURE_TO_BE_KNOWN: usize = 2 * LONGEST_PIECE;
+
+/// Of a text that is looked for as a whole, so many bytes are in the automaton.
+const HEAD: usize = 64;
+
+/// The first bytes of a piece of a run, by which it is found. No piece is shorter.
+const KEY: usize = 8;
+
+/// Secrets of at most so many bytes are prepared at once: it takes a few milliseconds.
+const SMALL: usize = 8 * 1024;
 
 /// Replaces the secrets of one attempt. Cheap to clone.
 #[derive(Clone, Default)]
@@ -31,10 +49,11 @@ pub struct Masker {
 struct Patterns {
     /// Nothing is shown: not all secrets are known.
     everything: bool,
-    whole: Option<AhoCorasick>,
-    /// Pieces of the runs, and of which each is, and where.
-    pieces: Option<AhoCorasick>,
-    places: Vec<(usize, usize)>,
+    /// How the texts begin that are looked for as a whole, and which begin so.
+    heads: Option<AhoCorasick>,
+    by_head: Vec<Vec<Vec<u8>>>,
+    /// Pieces of the runs by their first bytes: of which run each is, and where.
+    pieces: HashMap<[u8; KEY], Vec<(usize, usize)>>,
     runs: Vec<Run>,
     /// All texts in order, for the tail check, and the length of the longest.
     texts: Vec<Vec<u8>>,
@@ -50,40 +69,58 @@ impl Masker {
         if whole.is_empty() {
             return Self::default();
         }
-        let mut pieces: Vec<&[u8]> = Vec::new();
-        let mut places = Vec::new();
+        let mut pieces: HashMap<[u8; KEY], Vec<(usize, usize)>> = HashMap::new();
+        let mut seen = HashSet::new();
         for (number, run) in runs.iter().enumerate() {
             for (at, piece) in run.pieces() {
-                pieces.push(piece);
-                places.push((number, at));
+                if let Some(key) = piece.first_chunk()
+                    && seen.insert(piece)
+                {
+                    pieces.entry(*key).or_default().push((number, at));
+                }
             }
         }
+        let mut texts: Vec<Vec<u8>> = whole.iter().cloned().collect();
+        texts.extend(runs.iter().map(|run| run.text.clone()));
+        let mut by_head: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        for text in whole {
+            let head = text[..text.len().min(HEAD)].to_vec();
+            by_head.entry(head).or_default().push(text);
+        }
+        let heads = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            .build(by_head.keys());
         // One that cannot be built would let everything pass.
-        let (Ok(whole_automaton), Ok(pieces)) = (
-            AhoCorasick::builder()
-                .match_kind(MatchKind::Standard)
-                .build(&whole),
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostFirst)
-                .build(pieces),
-        ) else {
+        let Ok(heads) = heads else {
             return Self::of_everything();
         };
-        let mut texts: Vec<Vec<u8>> = whole.into_iter().collect();
-        texts.extend(runs.iter().map(|run| run.text.clone()));
         texts.sort();
         texts.dedup();
         Self {
             patterns: Arc::new(Patterns {
                 everything: false,
-                whole: Some(whole_automaton),
-                pieces: Some(pieces),
-                places,
+                heads: Some(heads),
+                by_head: by_head.into_values().collect(),
+                pieces,
                 runs,
                 longest: texts.iter().map(Vec::len).max().unwrap_or_default(),
                 texts,
             }),
         }
+    }
+
+    /// A masker of these secret values, built beside the runtime's threads where that takes long.
+    pub async fn of(secrets: Vec<SecretString>) -> Self {
+        let size: usize = secrets
+            .iter()
+            .map(|secret| secret.expose_secret().len())
+            .sum();
+        let build = move || Self::new(secrets.iter().map(ExposeSecret::expose_secret));
+        if size <= SMALL {
+            return build();
+        }
+        let built = tokio::task::spawn_blocking(build).await;
+        built.unwrap_or_else(|_| Self::of_everything())
     }
 
     /// A masker for secrets that are not known any more: nothing passes it.
@@ -136,21 +173,28 @@ impl Masker {
             let begins = view.place_of(open, open).0;
             from = from.min(begins).min(view.open_from);
         }
+        from = from.min(self.patterns.open_from(&forms::as_standard(bytes)));
         // A run that is cut here goes on, maybe by too little to be known as one.
         let mut runs = Vec::new();
         self.patterns.find_runs(bytes, &mut runs);
+        let runs = merged(runs);
         if let Some(last) = runs.iter().find(|run| run.end == bytes.len()) {
             let held = last.len().min(HELD_OF_A_RUN);
             from = from.min(bytes.len() - held);
         }
-        // What would be masked as a whole is not cut in two.
+        // What would be masked as a whole is not cut in two, nor is a run where a part of it would be too short to be
+        // known as one.
         let mut whole = Vec::new();
         self.patterns.find_whole(bytes, &mut whole);
         let whole = merged(whole);
-        if let Some(cut) = whole
-            .iter()
-            .find(|found| found.start < from && from < found.end)
-        {
+        loop {
+            let is_cut = |found: &&Range<usize>| found.start < from && from < found.end;
+            let is_short =
+                |run: &&Range<usize>| run.end < bytes.len() || from - run.start < SURE_TO_BE_KNOWN;
+            let cut_runs = runs.iter().filter(is_cut).filter(is_short);
+            let Some(cut) = whole.iter().filter(is_cut).chain(cut_runs).next() else {
+                break;
+            };
             from = cut.start;
         }
         // One that repeats itself has no end: then some of it has to go.
@@ -170,13 +214,17 @@ impl Patterns {
 
     /// Where texts are as a whole, as they are or escaped.
     fn find_whole(&self, bytes: &[u8], found: &mut Vec<Range<usize>>) {
-        let Some(whole) = &self.whole else {
+        let Some(heads) = &self.heads else {
             return;
         };
         let mut look = |text: &[u8], place: &dyn Fn(usize, usize) -> (usize, usize)| {
-            for hit in whole.find_overlapping_iter(text) {
-                let (from, to) = place(hit.start(), hit.end());
-                found.push(from..to);
+            for hit in heads.find_overlapping_iter(text) {
+                let rest = &text[hit.start()..];
+                let whole = self.by_head[hit.pattern().as_usize()].iter();
+                for whole in whole.filter(|whole| rest.starts_with(whole)) {
+                    let (from, to) = place(hit.start(), hit.start() + whole.len());
+                    found.push(from..to);
+                }
             }
         };
         look(bytes, &|from, to| (from, to));
@@ -187,20 +235,27 @@ impl Patterns {
 
     /// Where runs of texts are: a piece, as far as the text agrees before and after it.
     fn find_runs(&self, bytes: &[u8], found: &mut Vec<Range<usize>>) {
-        let Some(pieces) = &self.pieces else {
+        if self.pieces.is_empty() {
             return;
-        };
+        }
+        let bytes = &forms::as_standard(bytes);
         let mut at = 0;
-        while let Some(hit) = pieces.find(Input::new(bytes).span(at..bytes.len())) {
-            let (number, place) = self.places[hit.pattern().as_usize()];
+        while let Some(key) = bytes[at..].first_chunk() {
+            let pieces = self.pieces.get(key).into_iter().flatten();
+            let hit = pieces.copied().find(|(number, place)| {
+                let run = &self.runs[*number];
+                bytes[at..].starts_with(run.piece_at(*place))
+            });
+            let Some((number, place)) = hit else {
+                at += 1;
+                continue;
+            };
             let text = &self.runs[number].text;
-            let before = agree(
-                bytes[..hit.start()].iter().rev(),
-                text[..place].iter().rev(),
-            );
-            let after = agree(bytes[hit.end()..].iter(), text[place + hit.len()..].iter());
-            found.push(hit.start() - before..hit.end() + after);
-            at = hit.end() + after;
+            let before = agree(bytes[..at].iter().rev(), text[..place].iter().rev());
+            let after = agree(bytes[at..].iter(), text[place..].iter());
+            found.push(at - before..at + after);
+            // Another text may go on where this one ends, with a piece that both have a part of.
+            at = (at + after).saturating_sub(LONGEST_PIECE).max(at + 1);
         }
     }
 

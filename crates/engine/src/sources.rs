@@ -13,8 +13,9 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{CommitSha, Credentials, Error, Git, TreeSha};
-use trainyard_store::Store;
+use trainyard_core::stage::Checkout;
+use trainyard_forge::{CommitSha, Contents, Credentials, Error, Git, Login, SshKey, TreeSha};
+use trainyard_store::{RepoCredentials, Store};
 
 /// How long an archive is kept that nobody uses.
 const LINGERS: Duration = Duration::from_secs(10);
@@ -52,6 +53,8 @@ struct Use {
     users: usize,
     /// How often nobody used it any more.
     idle: u64,
+    /// What the archive leaves out, in words; `None` before it is written.
+    notes: Option<Vec<String>>,
     /// Who has it writes the archive, or removes it.
     turn: Arc<AsyncMutex<()>>,
 }
@@ -60,6 +63,7 @@ struct Use {
 #[derive(Debug)]
 pub struct Archive {
     path: PathBuf,
+    notes: Vec<String>,
     uses: Arc<Mutex<HashMap<PathBuf, Use>>>,
     runtime: Runtime,
 }
@@ -74,6 +78,7 @@ impl Archive {
         drop(all);
         let archive = Self {
             path,
+            notes: Vec::new(),
             uses: Arc::clone(uses),
             runtime: Runtime::current(),
         };
@@ -84,6 +89,12 @@ impl Archive {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the tree has only stand-ins for, in words.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
 
@@ -146,26 +157,64 @@ impl Sources {
     ///
     /// # Errors
     /// Nor does the remote have the commit, or it cannot be reached; or the disk fails.
-    pub async fn archive(&self, repo: RepoId, commit: &CommitSha) -> Result<Archive, SourceError> {
-        match self.written(repo, commit).await {
+    pub async fn archive(
+        &self,
+        repo: RepoId,
+        commit: &CommitSha,
+        checkout: Checkout,
+    ) -> Result<Archive, SourceError> {
+        let contents = match checkout.lfs || checkout.submodules {
+            false => None,
+            true => {
+                let (url, stored) = self.store.repo_remote(repo).await?;
+                Some(Contents {
+                    url,
+                    credentials: stored.map(credentials),
+                    lfs: checkout.lfs,
+                    submodules: checkout.submodules,
+                })
+            }
+        };
+        let contents = contents.as_ref();
+        match self.written(repo, commit, contents).await {
             Err(Error::NotFetched { .. } | Error::UnknownReference { .. }) => {
                 self.fetch(repo).await?;
-                Ok(self.written(repo, commit).await?)
+                Ok(self.written(repo, commit, contents).await?)
             }
             written => Ok(written?),
         }
     }
 
-    async fn written(&self, repo: RepoId, commit: &CommitSha) -> Result<Archive, Error> {
+    async fn written(
+        &self,
+        repo: RepoId,
+        commit: &CommitSha,
+        contents: Option<&Contents>,
+    ) -> Result<Archive, Error> {
         let tree = self.tree_of(repo, commit).await?;
-        let path = self.folder.join(format!("{repo}-{tree}.tar.zst"));
-        let (archive, turn) = Archive::of(path.clone(), &self.uses);
+        let with = match contents.map(|it| (it.lfs, it.submodules)) {
+            Some((true, true)) => "-lfs-submodules",
+            Some((true, false)) => "-lfs",
+            Some((false, true)) => "-submodules",
+            Some((false, false)) | None => "",
+        };
+        let path = self.folder.join(format!("{repo}-{tree}{with}.tar.zst"));
+        let (mut archive, turn) = Archive::of(path.clone(), &self.uses);
         let _turn = turn.lock().await;
-        if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
-            self.git
-                .write_source_tar(repo, commit.clone(), path)
-                .await?;
-        }
+        let written = lock(&self.uses).get(&path).and_then(|it| it.notes.clone());
+        archive.notes = match written {
+            Some(notes) if tokio::fs::try_exists(&path).await.unwrap_or(false) => notes,
+            _ => {
+                let commit = commit.clone();
+                let to = path.clone();
+                let stand_ins = self.git.write_source_tar(repo, commit, to, contents);
+                let notes = stand_ins.await?.notes();
+                if let Some(this) = lock(&self.uses).get_mut(&path) {
+                    this.notes = Some(notes.clone());
+                }
+                notes
+            }
+        };
         Ok(archive)
     }
 
@@ -184,12 +233,8 @@ impl Sources {
     }
 
     async fn fetch(&self, repo: RepoId) -> Result<(), SourceError> {
-        let (url, credentials) = self.store.repo_remote(repo).await?;
-        let credentials = credentials.map(|credentials| Credentials {
-            username: credentials.username,
-            password: credentials.password,
-        });
-        self.git.fetch(repo, url, credentials).await?;
+        let (url, stored) = self.store.repo_remote(repo).await?;
+        self.git.fetch(repo, url, stored.map(credentials)).await?;
         Ok(())
     }
 
@@ -231,6 +276,18 @@ impl Sources {
             }
         }
         Ok(removed)
+    }
+}
+
+/// What a repo is fetched with, as git takes it.
+pub(crate) fn credentials(stored: RepoCredentials) -> Credentials {
+    match stored {
+        RepoCredentials::Login { username, password } => {
+            Credentials::Login(Login { username, password })
+        }
+        RepoCredentials::SshKey { key, known_hosts } => {
+            Credentials::SshKey(SshKey { key, known_hosts })
+        }
     }
 }
 

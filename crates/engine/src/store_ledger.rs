@@ -196,10 +196,15 @@ fn refused(what: &str, code: &str) -> String {
 }
 
 impl Ledger for StoreLedger {
-    async fn created(&self, handle: &Handle, spec: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(
+        &self,
+        handle: &Handle,
+        spec: &SpecHash,
+        notes: &[String],
+    ) -> Result<(), FencedOff> {
         self.durably("a container's handle", || {
             self.store
-                .save_handle(self.attempt, self.fence, &handle.container, &spec.0)
+                .save_handle(self.attempt, self.fence, &handle.container, &spec.0, notes)
         })
         .await
     }

@@ -14,7 +14,7 @@ use crate::mask::Masker;
 /// What can be had for one attempt.
 pub trait Supplies: Send {
     /// What hides the attempt's secrets in all that it prints.
-    fn masker(&self) -> Masker;
+    fn masker(&self) -> impl Future<Output = Masker> + Send;
 
     /// Fetches all that a container is made with.
     ///
@@ -25,10 +25,11 @@ pub trait Supplies: Send {
 
 /// What is there already, or known not to be.
 impl Supplies for Result<(RenderedStage, Materials), Reason> {
-    fn masker(&self) -> Masker {
-        self.as_ref()
-            .map(|(_, materials)| materials.masker())
-            .unwrap_or_default()
+    async fn masker(&self) -> Masker {
+        match self {
+            Ok((_, materials)) => materials.masker().await,
+            Err(_) => Masker::default(),
+        }
     }
 
     async fn fetch(self) -> Self {

@@ -13,7 +13,7 @@
 //! Each sync is a task of its own: how long a remote takes, or what it sends, is nobody else's matter. A
 //! repo whose sync panics, or exhausts what git may take for it, is counted against and held back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +24,19 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use trainyard_core::id::RepoId;
-use trainyard_core::name::RepoName;
-use trainyard_forge::{CommitSha, Credentials, Git, Heads, LookAt};
+use trainyard_core::name::{PoolName, RepoName};
+use trainyard_dagfile::Entry;
+use trainyard_forge::{CommitSha, Git, Heads, LookAt};
 use trainyard_store::{
-    PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject, SyncOutcome, Weight,
+    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject,
+    SyncOutcome, Weight,
 };
 
 use crate::branch_trouble::{self, BranchTrouble, BranchTroubles};
-use crate::dag_reading::{DagReader, Push};
+use crate::dag_reading::{DagRead, DagReader, Push};
 use crate::leadership::Leadership;
 use crate::panics::panic_text;
+use crate::sources::credentials;
 
 /// The longest time between two looks at which repos are due.
 const TICK: Duration = Duration::from_secs(5);
@@ -54,6 +57,8 @@ pub struct Watcher {
     git: Git,
     reader: DagReader,
     commits: Arc<Semaphore>,
+    /// The pools that are defined.
+    pools: Arc<BTreeSet<PoolName>>,
 }
 
 /// The syncs that are going on.
@@ -86,14 +91,15 @@ impl Syncs {
 }
 
 impl Watcher {
-    /// A watcher over the mirrors of `git`.
+    /// A watcher over the mirrors of `git`, of a daemon that defines these pools.
     #[must_use]
-    pub fn new(store: Store, git: Git) -> Self {
+    pub fn new(store: Store, git: Git, pools: impl IntoIterator<Item = PoolName>) -> Self {
         Self {
             store,
             git,
             reader: DagReader::new(),
             commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE)),
+            pools: Arc::new(pools.into_iter().collect()),
         }
     }
 
@@ -199,10 +205,7 @@ impl Watcher {
     /// Fetches one repo and records what moved.
     async fn sync(&self, repo: &RepoToSync) -> Result<Synced, SyncFailure> {
         let deliveries = self.store.pending_pushes(repo.id).await?;
-        let credentials = repo.credentials.as_ref().map(|credentials| Credentials {
-            username: credentials.username.clone(),
-            password: credentials.password.clone(),
-        });
+        let credentials = repo.credentials.clone().map(credentials);
         let heads = self
             .git
             .fetch(repo.id, repo.url.clone(), credentials)
@@ -214,6 +217,11 @@ impl Watcher {
             );
         }
         let followed = followed_branch(repo, &heads);
+        if let (Some(current), Some(followed)) = (&repo.current_branch, &followed)
+            && current != followed
+        {
+            info!(repo = %repo.name, current, followed, "the followed branch is another one now");
+        }
         let mut refs = self.store.refs(repo.id).await?;
         let mut synced = Synced::default();
         for (branch, why) in &heads.refused {
@@ -285,7 +293,8 @@ impl Watcher {
             .await
     }
 
-    /// Records that a branch points to `after` now, with the runs that this starts.
+    /// Records that a branch points to `after` now, with the runs that this starts. One that has become the followed
+    /// one is recorded where it is, and starts nothing.
     async fn move_branch(
         &self,
         repo: &RepoToSync,
@@ -297,10 +306,12 @@ impl Watcher {
     ) -> Result<usize, BranchTrouble> {
         for _ in 0..STALE_TRIES {
             let before = refs.get(branch).cloned();
-            if before.as_deref() == Some(after.as_str()) {
+            let is_followed = followed == Some(branch);
+            let has_moved = before.as_deref() != Some(after.as_str());
+            let becomes_followed = is_followed && repo.current_branch.as_deref() != Some(branch);
+            if !has_moved && !becomes_followed {
                 return Ok(0);
             }
-            let is_followed = followed == Some(branch);
             // Until it is recorded. Never closed.
             let _commit = self.commits.acquire().await;
             let seen = self
@@ -310,7 +321,7 @@ impl Watcher {
                 PushRecorded::Recorded { runs, faults } => {
                     debug!(repo = %repo.name, branch, commit = %after, runs = runs.len(), faults, "a branch moved");
                     refs.insert(branch.to_owned(), after.to_string());
-                    return Ok(1);
+                    return Ok(usize::from(has_moved));
                 }
                 PushRecorded::Stale => {
                     *refs = self.store.refs(repo.id).await?;
@@ -320,6 +331,53 @@ impl Watcher {
         Err(BranchTrouble::Passing(
             "it moved too often while it was looked at".to_owned(),
         ))
+    }
+
+    /// Logs pools that DAGs take of and nobody defines. `dag show` says so for as long as it is so.
+    fn warn_of_pools(&self, repo: &RepoToSync, branch: &str, dags: &[DagAtCommit]) {
+        for dag in dags.iter().filter_map(|file| file.dag.as_ref().ok()) {
+            let taken: BTreeSet<&PoolName> = dag
+                .stages()
+                .iter()
+                .flat_map(|stage| stage.pools.keys())
+                .filter(|pool| !self.pools.contains(*pool))
+                .collect();
+            for pool in taken {
+                warn!(
+                    repo = %repo.name, branch, dag = %dag.name(), %pool,
+                    "stages wait for a pool that is not defined; add it to `[pools]` in the configuration"
+                );
+            }
+        }
+    }
+
+    /// Holds DAG files against the tree of their commit.
+    async fn held_against_commit(
+        &self,
+        repo: &RepoToSync,
+        commit: &CommitSha,
+        read: Vec<DagRead>,
+    ) -> Result<Vec<DagAtCommit>, BranchTrouble> {
+        let all: BTreeSet<&str> = read.iter().flat_map(|read| read.outside.paths()).collect();
+        let paths: Vec<String> = all
+            .into_iter()
+            .take(PATHS_AT_MOST)
+            .map(ToOwned::to_owned)
+            .collect();
+        let mut known: HashMap<String, Entry> = HashMap::new();
+        if !paths.is_empty() {
+            let found = self.git.entries(repo.id, commit.clone(), paths.clone());
+            known.extend(paths.into_iter().zip(found.await?.into_iter().map(entry)));
+        }
+        // Files of strangers: off the runtime's threads.
+        let held = tokio::task::spawn_blocking(move || {
+            let entry = |path: &str| known.get(path).copied().unwrap_or(Entry::Unknown);
+            read.into_iter()
+                .map(|read| read.hold_against(entry))
+                .collect()
+        });
+        held.await
+            .map_err(|_| BranchTrouble::Passing("the daemon is stopping".to_owned()))
     }
 
     /// Reads what a commit holds and which of its DAGs the push starts.
@@ -335,16 +393,19 @@ impl Watcher {
         // The first look at a repo only takes stock: nothing was pushed, and only the followed
         // branch has schedules to set up.
         let first_look = !repo.synced_before;
+        let has_moved = before.as_deref() != Some(after.as_str());
         let before_sha = before.as_deref().and_then(|sha| CommitSha::new(sha).ok());
         let look = LookAt {
             after: after.clone(),
             dag_files: is_followed || !first_look,
-            changed_since: (!first_look).then_some(before_sha),
+            changed_since: (!first_look && has_moved).then_some(before_sha),
         };
         let seen = self.git.look(repo.id, look).await?;
-        let mut dags = self.reader.read(seen.dag_files).await?;
+        let read = self.reader.read(seen.dag_files).await?;
+        let mut dags = self.held_against_commit(repo, after, read).await?;
+        self.warn_of_pools(repo, branch, &dags);
         let mut matches = Vec::new();
-        if !first_look {
+        if !first_look && has_moved {
             let push = Push {
                 branch: branch.to_owned(),
                 is_followed,
@@ -364,6 +425,9 @@ impl Watcher {
         })
     }
 }
+
+/// The most paths of one commit that are looked up; of the others nothing is said.
+const PATHS_AT_MOST: usize = 5_000;
 
 /// Why a sync failed as a whole.
 #[derive(Debug)]
@@ -449,9 +513,25 @@ impl Synced {
     }
 }
 
-/// The branch that schedules come from.
+fn entry(found: trainyard_forge::Entry) -> Entry {
+    match found {
+        trainyard_forge::Entry::Missing => Entry::Missing,
+        trainyard_forge::Entry::Folder => Entry::Folder,
+        trainyard_forge::Entry::File => Entry::File,
+        trainyard_forge::Entry::Unknown => Entry::Unknown,
+    }
+}
+
+/// The branch that schedules come from. A remote that names no default branch, such as a work tree in the middle of a
+/// rebase, moves it nowhere.
 fn followed_branch(repo: &RepoToSync, heads: &Heads) -> Option<String> {
+    let current = || {
+        let current = repo.current_branch.as_ref()?;
+        (!heads.names_default && heads.branches.contains_key(current)).then_some(current)
+    };
     repo.followed_branch
-        .clone()
-        .or_else(|| heads.default_branch.clone())
+        .as_ref()
+        .or_else(current)
+        .or(heads.default_branch.as_ref())
+        .cloned()
 }

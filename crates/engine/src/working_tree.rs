@@ -1,77 +1,393 @@
-//! The source tree for a file run by hand: the working tree as it stands, without ignored files.
+//! The source tree for a file run by hand: in a repository, what git would check out, with the files as they stand
+//! on the disk, and files that are new and not ignored; else the folder's files but what a `.gitignore` in it names.
+//!
+//! A folder named `.trainyard`, where `trainyard dev` keeps its data, is never a part of it. Outside of a repository,
+//! a home folder and those above it are no source tree: stages get the DAG file alone.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ignore::WalkBuilder;
+use tar::{Builder, EntryType, Header};
+use trainyard_core::measure::in_units;
+use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, WorkTree};
 
-/// Writes the files of `root` that git would not ignore as a tar archive, `.git` left out.
-/// Blocking. Times and owners are left out, so that equal trees make equal archives.
-///
-/// # Errors
-/// A file that cannot be read, by name.
-pub fn write_tar(root: &Path, to: &Path) -> io::Result<()> {
-    let mut archive = tar::Builder::new(BufWriter::new(File::create(to)?));
-    archive.follow_symlinks(false);
-    archive.mode(tar::HeaderMode::Deterministic);
-    for path in tracked(root)? {
-        let name = path.strip_prefix(root).unwrap_or(&path);
-        archive
-            .append_path_with_name(&path, name)
-            .map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            })?;
-    }
-    archive.into_inner()?.flush()
+/// What is never a part of a source tree.
+const LEFT_OUT: [&str; 2] = [".git", ".trainyard"];
+
+/// The time of all files: one that zip, make and time zones can live with, so that equal trees make equal archives.
+const DATED: u64 = 1_000_000_000;
+
+/// A source tree that was looked through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkingTree {
+    root: PathBuf,
+    /// Files and symbolic links, relative to the root.
+    files: BTreeSet<PathBuf>,
+    /// Folders, relative to the root; those of files need not be among them.
+    folders: BTreeSet<PathBuf>,
+    /// Whether it is the DAG file alone, since the folder around it is no source tree.
+    pub is_file_alone: bool,
 }
 
-fn tracked(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let walk = WalkBuilder::new(root)
-        .hidden(false)
-        .require_git(false)
-        .sort_by_file_path(Path::cmp)
-        .filter_entry(|entry| entry.file_name() != ".git")
-        .build();
-    let mut paths = Vec::new();
-    for entry in walk {
-        let entry = entry.map_err(io::Error::other)?;
-        let is_kept = entry
-            .file_type()
-            .is_some_and(|kind| kind.is_file() || kind.is_symlink() || kind.is_dir());
-        if entry.depth() > 0 && is_kept {
-            paths.push(entry.into_path());
+impl WorkingTree {
+    /// The source tree that a DAG file belongs to: its git work tree; else the folder that holds `dags/`; else the
+    /// file's own folder. Blocking.
+    ///
+    /// # Errors
+    /// The file is not there, or a folder or repository cannot be read.
+    pub fn of(file: &Path) -> io::Result<Self> {
+        let file = file.canonicalize()?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        if let Some(tree) = WorkTree::around(folder)? {
+            let is_kept = |path: &PathBuf| !path.iter().any(is_left_out);
+            return Ok(Self {
+                root: tree.root,
+                files: tree.files.into_iter().filter(is_kept).collect(),
+                folders: tree.submodules.into_iter().filter(is_kept).collect(),
+                is_file_alone: false,
+            });
         }
+        let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
+        let root = folder.parent().filter(|_| holds_dags).unwrap_or(folder);
+        let mut tree = Self {
+            root: root.to_owned(),
+            files: BTreeSet::new(),
+            folders: BTreeSet::new(),
+            is_file_alone: is_above_work(root),
+        };
+        if tree.is_file_alone {
+            tree.files
+                .extend(file.strip_prefix(root).ok().map(Path::to_owned));
+        } else {
+            tree.walk()?;
+        }
+        Ok(tree)
     }
-    Ok(paths)
+
+    fn walk(&mut self) -> io::Result<()> {
+        let walk = WalkBuilder::new(&self.root)
+            .hidden(false)
+            .parents(false)
+            .ignore(false)
+            .git_global(false)
+            .git_exclude(false)
+            .require_git(false)
+            .filter_entry(|entry| !is_left_out(entry.file_name()))
+            .build();
+        for entry in walk {
+            let entry = entry.map_err(io::Error::other)?;
+            let Ok(path) = entry.path().strip_prefix(&self.root) else {
+                continue;
+            };
+            match entry.file_type() {
+                Some(kind) if kind.is_dir() && entry.depth() > 0 => {
+                    self.folders.insert(path.to_owned());
+                }
+                Some(kind) if kind.is_file() || kind.is_symlink() => {
+                    self.files.insert(path.to_owned());
+                }
+                // Sockets, pipes and devices; git has none of them either.
+                _ => {}
+            }
+            if self.files.len() + self.folders.len() > MAX_NAMES {
+                return Err(self.too_large());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes it as a tar archive, until `given_up` turns true. Blocking.
+    ///
+    /// # Errors
+    /// A file that cannot be read, by name; the tree is larger than one of a commit may be; it was given up.
+    pub fn write_tar(&self, to: &Path, given_up: &AtomicBool) -> io::Result<()> {
+        if self.files.len() > MAX_NAMES {
+            return Err(self.too_large());
+        }
+        let mut archive = Builder::new(BufWriter::new(File::create(to)?));
+        let mut written = BTreeSet::new();
+        let mut bytes = 0;
+        for path in self.folders.union(&self.files) {
+            if given_up.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let parents: Vec<&Path> = path.ancestors().skip(1).collect();
+            for folder in parents.into_iter().rev() {
+                add_folder(&mut archive, folder, &mut written)?;
+            }
+            if self.folders.contains(path) {
+                add_folder(&mut archive, path, &mut written)?;
+                continue;
+            }
+            let room = MAX_BYTES - bytes;
+            let added = add(&mut archive, &self.root, path, room);
+            bytes += added.map_err(|error| match error.kind() {
+                io::ErrorKind::FileTooLarge => self.too_large(),
+                kind => io::Error::new(kind, format!("{}: {error}", path.display())),
+            })?;
+        }
+        archive.into_inner()?.flush()
+    }
+
+    fn too_large(&self) -> io::Error {
+        let size = |path: &&PathBuf| {
+            let found = self.root.join(path).symlink_metadata();
+            found.map_or(0, |found| found.len())
+        };
+        let largest = self.files.iter().max_by_key(size);
+        let largest = largest.map_or_else(String::new, |path| {
+            format!(
+                "; the largest is {} with {}",
+                path.display(),
+                in_units(size(&path))
+            )
+        });
+        io::Error::other(format!(
+            "the source tree in {} has more than {MAX_NAMES} files and folders or {} GiB{largest}. Name what is not \
+             source in its `.gitignore`, or set `checkout: false` in stages that need no source",
+            self.root.display(),
+            MAX_BYTES >> 30
+        ))
+    }
+}
+
+fn is_left_out(name: &OsStr) -> bool {
+    LEFT_OUT.iter().any(|left_out| name == *left_out)
+}
+
+/// Whether a folder is where people keep all their work, and more.
+fn is_above_work(folder: &Path) -> bool {
+    let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
+    let is_above_home = home.is_some_and(|home| home.starts_with(folder));
+    let temporary = std::env::temp_dir().canonicalize();
+    is_above_home || folder.parent().is_none() || temporary.is_ok_and(|place| place == folder)
+}
+
+fn header(kind: EntryType, mode: u32, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(DATED);
+    header
+}
+
+fn add_folder(
+    archive: &mut Builder<impl Write>,
+    folder: &Path,
+    written: &mut BTreeSet<PathBuf>,
+) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || !written.insert(folder.to_owned()) {
+        return Ok(());
+    }
+    let mut header = header(EntryType::Directory, 0o755, 0);
+    archive.append_data(&mut header, folder, io::empty())
+}
+
+/// Adds a file of at most `room` bytes, or a link, as it stands now: its bytes. A file that is gone, or something else
+/// by now, is left out.
+fn add(archive: &mut Builder<impl Write>, root: &Path, path: &Path, room: u64) -> io::Result<u64> {
+    use std::os::unix::fs::PermissionsExt;
+    let from = root.join(path);
+    let found = match from.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    if found.is_symlink() {
+        let mut header = header(EntryType::Symlink, 0o777, 0);
+        archive.append_link(&mut header, path, from.read_link()?)?;
+    }
+    if !found.is_file() {
+        return Ok(0);
+    }
+    let file = File::open(&from)?;
+    // Of the file that was opened. As many bytes are read, holes as zeros: one that grows is cut there.
+    let found = file.metadata()?;
+    let size = found.len();
+    if size > room {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mode = if found.permissions().mode() & 0o100 == 0 {
+        0o644
+    } else {
+        0o755
+    };
+    let mut content = Counted {
+        inner: file.take(size),
+        count: 0,
+    };
+    archive.append_data(
+        &mut header(EntryType::Regular, mode, size),
+        path,
+        &mut content,
+    )?;
+    if content.count != size {
+        let message = "it became shorter while it was read; try again once no program writes to it";
+        return Err(io::Error::other(message));
+    }
+    Ok(size)
+}
+
+struct Counted<R> {
+    inner: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.count += count as u64;
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
-    #[test]
-    fn ignored_files_and_git_itself_are_left_out() {
+    /// A folder, outside of any repository, with these files.
+    fn place(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("tree");
-        std::fs::create_dir_all(root.join(".git")).unwrap();
-        std::fs::create_dir_all(root.join("src")).unwrap();
-        for (name, text) in [
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    /// What the tree around a file has: names, kinds, sizes and content, in order.
+    fn packed(file: &Path) -> Vec<(String, Vec<u8>)> {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("tree.tar");
+        let tree = WorkingTree::of(file).unwrap();
+        tree.write_tar(&to, &AtomicBool::new(false)).unwrap();
+        let mut archive = tar::Archive::new(File::open(&to).unwrap());
+        let entries = archive.entries().unwrap();
+        let read = entries.map(|entry| {
+            let mut entry = entry.unwrap();
+            assert!(entry.header().mtime().unwrap() > 315_532_800);
+            let kind = entry.header().entry_type();
+            assert!(
+                kind.is_file() || kind.is_dir() || kind.is_symlink(),
+                "{kind:?}"
+            );
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            (entry.path().unwrap().display().to_string(), content)
+        });
+        read.collect()
+    }
+
+    fn names(file: &Path) -> Vec<String> {
+        packed(file).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn ignored_files_git_s_own_and_a_daemon_s_data_are_left_out() {
+        let folder = place(&[
             (".gitignore", "data\n"),
+            (".ignore", "notes\n"),
             ("data", "big"),
+            ("notes", ""),
             ("src/a.py", "1"),
             (".git/HEAD", "x"),
-        ] {
-            std::fs::write(root.join(name), text).unwrap();
-        }
-        let tar = folder.path().join("tree.tar");
-        write_tar(&root, &tar).unwrap();
-        let mut archive = tar::Archive::new(File::open(&tar).unwrap());
-        let names: Vec<String> = archive
-            .entries()
-            .unwrap()
-            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
-            .collect();
-        assert_eq!(names, [".gitignore", "src", "src/a.py"]);
+            (".trainyard/token", "secret"),
+            ("src/.trainyard/token", "secret"),
+            ("dags/a.yaml", ""),
+        ]);
+        assert_eq!(
+            names(&folder.path().join("dags/a.yaml")),
+            [
+                ".gitignore",
+                ".ignore",
+                "dags",
+                "dags/a.yaml",
+                "notes",
+                "src",
+                "src/a.py"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_with_holes_is_packed_as_an_ordinary_one() {
+        let folder = place(&[("a.yaml", "")]);
+        let file = File::create(folder.path().join("index.db")).unwrap();
+        file.set_len(4 << 20).unwrap();
+        (&file).write_all(b"head").unwrap();
+        let packed = packed(&folder.path().join("a.yaml"));
+        let (name, content) = &packed[1];
+        assert_eq!((&**name, content.len()), ("index.db", 4 << 20));
+        assert!(content.starts_with(b"head\0"));
+    }
+
+    #[test]
+    fn links_come_as_they_are_and_pipes_not_at_all() {
+        let folder = place(&[("a.yaml", "")]);
+        symlink("/nowhere", folder.path().join("link")).unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(names(&folder.path().join("a.yaml")), ["a.yaml", "link"]);
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_packed_leaves_the_archive_whole() {
+        let folder = place(&[("a.yaml", ""), ("log", "0"), ("z", "last")]);
+        let log = folder.path().join("log");
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut file = File::options().append(true).open(&log).unwrap();
+                while !is_done.load(Ordering::Relaxed) {
+                    file.write_all(&[b'x'; 512]).unwrap();
+                    std::thread::yield_now();
+                }
+            });
+            for _ in 0..20 {
+                let packed = packed(&folder.path().join("a.yaml"));
+                assert_eq!(packed.len(), 3);
+                assert_eq!(packed[2], ("z".to_owned(), b"last".to_vec()));
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_tree_beyond_what_a_commit_may_have_is_refused_at_once_by_its_largest_file() {
+        let folder = place(&[("a.yaml", "")]);
+        let disk = File::create(folder.path().join("disk.img")).unwrap();
+        disk.set_len(9 << 30).unwrap();
+        let tree = WorkingTree::of(&folder.path().join("a.yaml")).unwrap();
+        let refused = tree.write_tar(&folder.path().join("tree.tar"), &AtomicBool::new(false));
+        let message = refused.unwrap_err().to_string();
+        assert!(
+            message.contains("the largest is disk.img with 9"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_folder_of_all_temporary_files_is_no_source_tree() {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        let tree = WorkingTree::of(file.path()).unwrap();
+        assert!(tree.is_file_alone);
+        assert_eq!(tree.files.len(), 1);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_packed() {
+        let folder = place(&[("a.yaml", "")]);
+        let tree = WorkingTree::of(&folder.path().join("a.yaml")).unwrap();
+        let stopped = tree.write_tar(&folder.path().join("tree.tar"), &AtomicBool::new(true));
+        assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::Interrupted);
     }
 }

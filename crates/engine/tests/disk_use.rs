@@ -37,6 +37,7 @@ struct Keeps {
     allowances: Allowances,
     recorded: u64,
     kept: AtomicU32,
+    recorded_outputs: Mutex<Vec<String>>,
     ended: Mutex<Option<AttemptEnd>>,
 }
 
@@ -46,13 +47,14 @@ impl Keeps {
             allowances: Allowances::new(limit),
             recorded,
             kept: AtomicU32::new(0),
+            recorded_outputs: Mutex::default(),
             ended: Mutex::default(),
         }
     }
 }
 
 impl Ledger for Keeps {
-    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 
@@ -76,7 +78,9 @@ impl Ledger for Keeps {
         Ok(())
     }
 
-    async fn finished(&self, end: AttemptEnd, _: Vec<KeptOutput>) -> Result<(), FencedOff> {
+    async fn finished(&self, end: AttemptEnd, outputs: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        let names = outputs.iter().map(|output| output.name.to_string());
+        *self.recorded_outputs.lock().await = names.collect();
         *self.ended.lock().await = Some(end);
         Ok(())
     }
@@ -183,7 +187,7 @@ async fn on_a_full_disk_the_container_that_wrote_most_is_stopped_and_a_small_one
 }
 
 #[tokio::test]
-async fn outputs_that_do_not_fit_into_what_a_run_may_keep_are_refused_and_none_is_kept() {
+async fn outputs_that_do_not_fit_into_what_a_run_may_keep_are_refused() {
     let outputs = "outputs: {a: a, b: b}, run: \"fake\\noutput=a:12345\\noutput=b:12345\"";
     let fits = Keeps::of_a_run(30, 20);
     let ending = run(outputs, Layers::new(0), &fits).await;
@@ -192,22 +196,75 @@ async fn outputs_that_do_not_fit_into_what_a_run_may_keep_are_refused_and_none_i
         "{ending:?}"
     );
     assert_eq!(fits.kept.load(Ordering::Relaxed), 2);
-    for recorded in [21, 29, 30, 1_000] {
+    for (recorded, kept) in [(21, 1), (29, 0), (30, 0), (1_000, 0)] {
         let full = Keeps::of_a_run(30, recorded);
         let ending = run(outputs, Layers::new(0), &full).await;
         assert!(
             storage(&ending).contains("limits.artifacts_of_a_run"),
             "{ending:?}"
         );
-        assert_eq!(full.kept.load(Ordering::Relaxed), 0, "{recorded}");
+        assert_eq!(full.kept.load(Ordering::Relaxed), kept, "{recorded}");
+    }
+}
+
+/// The outputs that are recorded of a stage of this script, and how it ends.
+async fn kept_of(stage: &str) -> (Vec<String>, Ending) {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let ending = run(stage, Layers::new(0), &ledger).await;
+    let outputs = std::mem::take(&mut *ledger.recorded_outputs.lock().await);
+    (outputs, ending)
+}
+
+#[tokio::test]
+async fn an_output_that_is_missing_fails_its_stage_and_costs_the_others_nothing() {
+    let stage = "outputs: {a: a, b: b, c: sub/c}, metrics: metrics.json, \
+                 run: \"fake\\noutput=a:1\\noutput=bb:2\\nmetrics={}x\"";
+    let (kept, ending) = kept_of(stage).await;
+    assert_eq!(kept, ["a"]);
+    let Ending::Rejected(reason) = ending else {
+        panic!("{ending:?}");
+    };
+    assert_eq!(reason.code, ReasonCode::MissingOutput);
+    insta::assert_snapshot!(reason.message, @"declared output missing: `b` (outputs/b); $OUTPUTS has `bb`; declared output missing: `c` (outputs/sub/c); metrics file outputs/metrics.json is not one JSON object: something follows it at line 1");
+}
+
+#[tokio::test]
+async fn metrics_that_are_not_numbers_cost_neither_outputs_nor_the_other_metrics() {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let stage = "outputs: {a: a}, metrics: metrics.json, \
+                 run: \"fake\\noutput=a:1\\noutput=metrics.json:{\\\"auc\\\":0.9,\\\"loss\\\":NaN}\"";
+    let ending = run(stage, Layers::new(0), &ledger).await;
+    let Ending::Rejected(reason) = ending else {
+        panic!("{ending:?}");
+    };
+    assert_eq!(reason.code, ReasonCode::InvalidMetrics);
+    insta::assert_snapshot!(reason.message, @"metrics file outputs/metrics.json has metric `loss`, which is NaN, not a finite number");
+    assert_eq!(*ledger.recorded_outputs.lock().await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_is_always_kept_is_kept_however_its_stage_ends() {
+    let outputs =
+        "outputs: {log: {path: log, keep: always}, gone: {path: gone, keep: always}, model: model}";
+    let left = "fake\\noutput=log:1\\noutput=model:2";
+    for end in ["exit=1", "oom", "writes=2147483648\\nhang"] {
+        let ledger = Keeps::of_a_run(GIB, 0);
+        let stage = format!("{outputs}, run: \"{left}\\n{end}\"");
+        let ending = run(&stage, Layers::new(GIB), &ledger).await;
+        assert_eq!(*ledger.recorded_outputs.lock().await, ["log"], "{end}");
+        assert!(
+            !matches!(ending, Ending::Exited { code: 0, .. }),
+            "{end}: {ending:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_an_attempt_whose_other_output_is_missing() {
-    let ledger = Keeps::of_a_run(GIB, 0);
-    let stage = "outputs: {a: a, b: b}, run: \"fake\\noutput=a:12345\"";
-    let ending = run(stage, Layers::new(0), &ledger).await;
-    assert!(matches!(ending, Ending::Rejected(_)), "{ending:?}");
-    assert_eq!(ledger.kept.load(Ordering::Relaxed), 0);
+async fn of_a_failed_stage_nothing_is_kept_that_is_not_to_be_kept_always() {
+    let (kept, ending) = kept_of("outputs: {a: a}, run: \"fake\\noutput=a:1\\nexit=1\"").await;
+    assert_eq!(kept, Vec::<String>::new());
+    assert!(
+        matches!(ending, Ending::Exited { code: 1, .. }),
+        "{ending:?}"
+    );
 }

@@ -140,7 +140,7 @@ impl Ledger for Slow {
         Ok(())
     }
 
-    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         unreachable!("only the log is written")
     }
 

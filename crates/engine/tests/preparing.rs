@@ -41,7 +41,7 @@ struct Record {
 }
 
 impl Ledger for Record {
-    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

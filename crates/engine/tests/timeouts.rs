@@ -32,7 +32,7 @@ struct Forgetful {
 }
 
 impl Ledger for Forgetful {
-    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

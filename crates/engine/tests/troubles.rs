@@ -44,7 +44,7 @@ impl Record {
 }
 
 impl Ledger for Record {
-    async fn created(&self, _: &Handle, _: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

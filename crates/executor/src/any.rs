@@ -9,7 +9,7 @@ use trainyard_core::stage::RelativePath;
 
 use crate::contract::{
     Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Proof, Status,
+    PreparedImage, Proof, StageFolder, Status,
 };
 use crate::docker::Docker;
 use crate::fake::Fake;
@@ -163,6 +163,10 @@ impl Executor for AnyExecutor {
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
         dispatch!(self, executor => executor.collect(handle, output, to, limit), awaited)
+    }
+
+    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
+        dispatch!(self, executor => executor.files(handle, folder), awaited)
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
@@ -129,12 +129,15 @@ pub(crate) struct FolderArchive {
     /// What the names of files hash to, which nobody can foresee: what hard links may lead to.
     files: HashSet<u64>,
     hasher: RandomState,
+    /// Where the folder is for the program that made it.
+    root: PathBuf,
 }
 
 impl FolderArchive {
-    /// An empty archive in `file`.
-    pub(crate) fn new(file: HashingFile) -> Self {
+    /// An empty archive in `file`, of the folder that is at `root` for the program that made it.
+    pub(crate) fn new(file: HashingFile, root: &Path) -> Self {
         Self {
+            root: root.to_owned(),
             builder: tar::Builder::new(file),
             entries: 0,
             names: 0,
@@ -181,6 +184,9 @@ impl FolderArchive {
     /// Adds a symbolic link.
     pub(crate) fn symlink(&mut self, path: &Path, target: &Path) -> Result<(), Error> {
         self.check(path)?;
+        // Whole paths of files in the folder are as good as relative ones, but not where the folder is read.
+        let within = target.strip_prefix(&self.root).ok();
+        let target = &within.map_or_else(|| target.to_owned(), |rest| relative_to(path, rest));
         if leads_up_behind_a_name(target) {
             let what =
                 "a symbolic link with `..` behind a name in its target, which may be a link, too";
@@ -276,6 +282,13 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     header
 }
 
+/// The target of a symbolic link at `path` that leads to `target`, both from the same folder.
+fn relative_to(path: &Path, target: &Path) -> PathBuf {
+    let depth = path.components().count().saturating_sub(1);
+    let up = std::iter::repeat_n(Component::ParentDir, depth);
+    up.chain(target.components()).collect()
+}
+
 /// Whether a symbolic link at `path` leads to somewhere inside of the folder that holds both, by its words.
 pub(crate) fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count() as i64 - 1;
@@ -355,13 +368,12 @@ pub(crate) fn storage(error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     fn archive(to: &Path, limit: u64) -> FolderArchive {
         let output = RelativePath::new("model").unwrap();
-        FolderArchive::new(HashingFile::create(to, &output, limit).unwrap())
+        let file = HashingFile::create(to, &output, limit).unwrap();
+        FolderArchive::new(file, Path::new("/trainyard/outputs/model"))
     }
 
     #[test]
@@ -414,6 +426,7 @@ mod tests {
             ("x/z", "./a/.."),
             ("x/z", "../x/a/y/../../.."),
             ("z", "/etc/passwd"),
+            ("z", "/trainyard/outputs/model/../other"),
             ("z", ".."),
         ] {
             assert!(link(path, target).is_err(), "{path} -> {target}");
@@ -424,6 +437,7 @@ mod tests {
             ("latest", "./snapshots/1"),
             ("gone", "nowhere"),
             ("circle", "circle"),
+            ("c/last", "/trainyard/outputs/model/c/epoch9"),
         ] {
             assert_eq!(link(path, target), Ok(()), "{path} -> {target}");
         }
@@ -459,17 +473,17 @@ mod tests {
     #[test]
     fn what_is_wrong_with_an_output_is_said_in_a_sentence() {
         let output = RelativePath::new("o").unwrap();
-        let error = unfit(
-            &output,
-            None,
-            "a symbolic link itself; declare what it leads to",
+        assert_eq!(
+            unfit(&output, None, "a socket").message,
+            "output `o` cannot be kept: it is a socket; outputs hold files, folders and links among them"
         );
-        assert!(
-            error.message.starts_with(
-                "output `o` cannot be kept: it is a symbolic link itself; declare what it leads to; "
-            ),
-            "{error}"
-        );
+    }
+
+    #[test]
+    fn a_link_by_a_whole_path_into_its_folder_becomes_relative() {
+        let (link, file) = (Path::new("c/last"), Path::new("c/epoch9"));
+        assert_eq!(relative_to(link, file), Path::new("../c/epoch9"));
+        assert_eq!(relative_to(Path::new("last"), file), file);
     }
 
     #[test]

@@ -118,6 +118,19 @@ pub trait Executor: Send + Sync {
         limit: u64,
     ) -> impl Future<Output = Result<Option<Collected>, Error>> + Send;
 
+    /// The names of files below a folder of an exited container, for a hint about one that is missing: as many as are
+    /// found in a few seconds, maybe none.
+    ///
+    /// # Errors
+    /// The engine's trouble.
+    fn files(
+        &self,
+        _handle: &Handle,
+        _folder: StageFolder,
+    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// How much a container has written to its engine's disk so far, in bytes: `None` where the engine
     /// cannot tell. Counting may take long, and the length of what is sparse may count in full.
     ///
@@ -236,6 +249,8 @@ pub enum Proof {
     Killed,
     /// It was never run; why, for people.
     NeverRan(String),
+    /// The kernel did not execute it, which is the fault of the stage or its image; why, for people.
+    Unfit(String),
     /// Nothing shows how, or whether, it ended.
     Unproved,
 }
@@ -299,6 +314,15 @@ pub struct LogFrame {
 
 /// Frames in the order in which the engine took them.
 pub type LogStream = Pin<Box<dyn FutureStream<Item = Result<LogFrame, Error>> + Send>>;
+
+/// A folder that a program writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageFolder {
+    /// That of the outputs.
+    Outputs,
+    /// The one in which it began.
+    Working,
+}
 
 /// An output that was copied.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! drops what it makes of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use trainyard_core::stage::RelativePath;
 
@@ -28,5 +29,12 @@ pub fn output(archive: &[u8]) {
         return;
     };
     let to = folder.path().join("kept");
-    drop(docker::collect::keep(archive, &output, &to, LARGEST_OUTPUT));
+    let path = Path::new("/trainyard/outputs/model");
+    drop(docker::collect::keep(
+        archive,
+        &output,
+        path,
+        &to,
+        LARGEST_OUTPUT,
+    ));
 }

@@ -14,7 +14,8 @@ mod tracked;
 pub mod webhook;
 
 pub use git::{
-    Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits, Git,
-    Heads, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, TreeSha, UrlRules, Worker,
+    Cancel, ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Entry, Error,
+    FetchLimits, Git, Heads, Login, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, SshKey,
+    StandIns, TreeSha, UrlRules, Worker,
 };
 pub use tracked::is_tracked;

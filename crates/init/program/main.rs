@@ -4,6 +4,10 @@
 //! the program has ended writes how over the latch and, marked, to standard error, where the daemon reads it
 //! in passing. It ends with the program's exit code, 128 + n after signal n.
 //!
+//! A request to stop that comes from outside of the container goes to every process in it: the trainer is a child of
+//! the stage's shell, which would die of the signal and leave it to be killed. Then all of them have the grace that
+//! the engine gives, not the program alone.
+//!
 //! The program may be hostile, and runs as the same user. So two things are proved by a nonce that it never
 //! sees: 64 hexadecimal digits, which the daemon drew for this container and finds again in its labels.
 //!
@@ -27,14 +31,15 @@ mod line;
 mod memory;
 mod search;
 mod system;
+mod unfit;
 
 use core::arch::global_asm;
 
-use crate::format::{BEGUN, ENDED, HALF, LINE, MARK, NEVER, REFUSED};
+use crate::format::{BEGUN, ENDED, HALF, LINE, MARK, NEVER, REFUSED, UNRUN};
 use crate::line::{Facts, NO_NONCE, line};
 use crate::system::{
-    ENOENT, Errno, O_CLOEXEC, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, SIGCHLD, SIGINT,
-    SIGQUIT, SIGTERM, Text,
+    ENOENT, Errno, O_CLOEXEC, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, Reaped, SIGCHLD,
+    SIGCONT, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Text,
 };
 
 const STDERR: i32 = 2;
@@ -112,15 +117,18 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     // All are blocked before the program is there, so that none gets lost.
     let signals = !OWN;
     let before = system::block(signals);
-    let child = match system::fork() {
-        Ok(0) => {
+    let forked = system::pipe().and_then(|pipe| Ok((pipe, system::fork()?)));
+    let (pipe, child) = match forked {
+        Ok(((_, to), 0)) => {
             system::block(before);
             // SAFETY: the lists are the kernel's own.
-            let errno = unsafe { search::become_program(program, environment) };
+            let failure = unsafe { search::become_program(program, environment) };
             // SAFETY: an argument ends with a zero byte.
-            not_run(unsafe { search::bytes(*program) }, errno)
+            let (code, number) = unfit::say(STDERR, unsafe { search::bytes(*program) }, &failure);
+            system::write(to, &number.to_ne_bytes());
+            system::exit(code)
         }
-        Ok(child) => child,
+        Ok(forked) => forked,
         Err(errno) => {
             let said = never(errno);
             let _ = system::write_at_start(latch, &said);
@@ -128,6 +136,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
             system::exit(REFUSED)
         }
     };
+    let unrun = why_not_run(pipe);
     let (status, asked) = attend(child, signals);
     let signal = status & 0x7f;
     let code = if signal == 0 {
@@ -140,13 +149,16 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         signal,
         asked,
         out_of_memory: killed_for_memory(),
-        errno: 0,
+        errno: unrun.unwrap_or(0),
     };
-    // What is left in the container would end with this process anyway. It may not see the nonce.
+    // What is left in the container would end with this process anyway. It may not see the nonce: it has to be gone,
+    // not only killed, before that is written.
     if system::is_first() {
-        system::kill_all_others();
+        system::send_to_all_others(SIGKILL);
+        while !matches!(system::reap(true), Reaped::NoChildren) {}
     }
-    let said = line(ENDED, &facts, &end_half);
+    let word = if unrun.is_some() { UNRUN } else { ENDED };
+    let said = line(word, &facts, &end_half);
     let _ = system::write_at_start(latch, &said);
     tell(&said);
     system::exit(code)
@@ -206,42 +218,52 @@ fn take(latch: Text, start: Text) -> Result<i32, Errno> {
     Ok(made)
 }
 
-/// Passes signals on and reaps until the program has ended: its status, and whether it was asked to.
+/// Waits until the program is executed; the number that says why it is not.
+fn why_not_run((from, to): (i32, i32)) -> Option<Errno> {
+    system::close(to);
+    let mut number = [0_u8; 4];
+    // The other end is closed as the program is executed, or as the process dies before it could be.
+    let length = system::read(from, &mut number);
+    system::close(from);
+    (length == Ok(number.len())).then(|| Errno::from_ne_bytes(number))
+}
+
+/// Passes signals on and reaps until the program has ended and, where it was asked to stop, all that it started: its
+/// status, and whether it was asked.
 fn attend(child: i32, signals: u64) -> (i32, bool) {
     let mut asked = false;
+    let mut ended = None;
     let is_first = system::is_first();
     loop {
         let signal = system::next_signal(signals);
         match signal.number {
             0 => {}
-            SIGCHLD => {
-                while let Some((pid, status)) = system::reap() {
-                    if pid == child {
-                        return (status, asked);
-                    }
+            SIGCHLD => loop {
+                match system::reap(false) {
+                    Reaped::Ended(pid, status) if pid == child => ended = Some(status),
+                    Reaped::Ended(..) => {}
+                    Reaped::None if asked && is_first => break,
+                    Reaped::None | Reaped::NoChildren => match ended {
+                        Some(status) => return (status, asked),
+                        None => break,
+                    },
                 }
-            }
+            },
             number => {
                 // The program, which may signal this process too, does not ask itself to end.
                 let counts = signal.from_outside || !is_first;
-                asked |= counts && matches!(number, SIGTERM | SIGINT | SIGQUIT);
-                system::send(child, number);
+                let asks = counts && matches!(number, SIGTERM | SIGINT | SIGQUIT);
+                asked |= asks;
+                if asks && is_first {
+                    system::send_to_all_others(number);
+                    // What is stopped would not notice before it is killed.
+                    system::send_to_all_others(SIGCONT);
+                } else {
+                    system::send(child, number);
+                }
             }
         }
     }
-}
-
-/// Says that the program cannot be run, in the words of shells, and ends with their exit codes.
-fn not_run(program: &[u8], errno: Errno) -> ! {
-    let (why, code): (&[u8], i32) = match errno {
-        ENOENT => (b"`: the image has no such program\n", 127),
-        system::EACCES => (b"`: it is not executable\n", 126),
-        _ => (b"`: it cannot be executed\n", 126),
-    };
-    system::write(STDERR, b"trainyard: `");
-    system::write(STDERR, program);
-    system::write(STDERR, why);
-    system::exit(code)
 }
 
 /// Writes a line to the log, marked.

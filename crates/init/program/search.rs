@@ -1,9 +1,12 @@
 //! Becoming the stage's program: the search of `PATH`, as shells do it.
 
-use crate::system::{self, EACCES, ENOENT, ENOTDIR, Errno, Text};
+use crate::system::{self, EACCES, ENOENT, ENOTDIR, Errno, O_CLOEXEC, O_NONBLOCK, O_RDONLY, Text};
 
 /// The longest path that the kernel takes, in bytes, its end included.
 const LONGEST: usize = 4096;
+
+/// How much of a file's beginning is looked at: as much as the kernel does.
+const HEAD: usize = 256;
 
 /// Where to search without a `PATH`.
 const DEFAULT: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -23,17 +26,49 @@ pub unsafe fn bytes<'a>(text: Text) -> &'a [u8] {
     }
 }
 
+/// Why a program was not executed.
+pub struct Failure {
+    pub errno: Errno,
+    /// What the file begins with; empty where there is none, or it cannot be read.
+    pub head: [u8; HEAD],
+    pub length: usize,
+}
+
+impl Failure {
+    fn of(path: Text, errno: Errno) -> Self {
+        let mut head = [0; HEAD];
+        let mut length = 0;
+        if let Ok(fd) = system::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0) {
+            length = system::read(fd, &mut head).unwrap_or(0).min(HEAD);
+            system::close(fd);
+        }
+        Self {
+            errno,
+            head,
+            length,
+        }
+    }
+
+    pub fn head(&self) -> &[u8] {
+        &self.head[..self.length]
+    }
+}
+
 /// Becomes the program that the first argument names; returns why not.
 ///
 /// # Safety
 /// Both lists end with a null.
-pub unsafe fn become_program(arguments: *const Text, environment: *const Text) -> Errno {
+pub unsafe fn become_program(arguments: *const Text, environment: *const Text) -> Failure {
     // SAFETY: the caller's promise.
     let (program, name) = unsafe { (*arguments, bytes(*arguments)) };
     if name.contains(&b'/') {
-        return system::execute(program, arguments, environment);
+        return Failure::of(program, system::execute(program, arguments, environment));
     }
-    let mut reason = ENOENT;
+    let mut reason = Failure {
+        errno: ENOENT,
+        head: [0; HEAD],
+        length: 0,
+    };
     // SAFETY: the caller's promise.
     let path = unsafe { value(environment, b"PATH=") }.unwrap_or(DEFAULT);
     for folder in path.split(|byte| *byte == b':') {
@@ -48,10 +83,14 @@ pub unsafe fn become_program(arguments: *const Text, environment: *const Text) -
         for (place, byte) in whole.iter_mut().zip(parts) {
             *place = *byte;
         }
-        match system::execute(whole.as_ptr(), arguments, environment) {
-            ENOENT | ENOTDIR => {}
-            EACCES => reason = EACCES,
-            other => return other,
+        let errno = system::execute(whole.as_ptr(), arguments, environment);
+        let failure = Failure::of(whole.as_ptr(), errno);
+        match errno {
+            // A file that is there, without what should run it, says more than none.
+            ENOENT if failure.length == 0 => {}
+            ENOTDIR => {}
+            ENOENT | EACCES => reason = failure,
+            _ => return failure,
         }
     }
     reason

@@ -6,6 +6,9 @@ use core::arch::asm;
 pub type Errno = i32;
 
 pub const ENOENT: Errno = 2;
+pub const E2BIG: Errno = 7;
+pub const ENOEXEC: Errno = 8;
+const ECHILD: Errno = 10;
 pub const EACCES: Errno = 13;
 pub const ENOTDIR: Errno = 20;
 
@@ -14,6 +17,7 @@ pub const SIGQUIT: i32 = 3;
 pub const SIGKILL: i32 = 9;
 pub const SIGTERM: i32 = 15;
 pub const SIGCHLD: i32 = 17;
+pub const SIGCONT: i32 = 18;
 
 pub const O_RDONLY: usize = 0;
 pub const O_WRONLY: usize = 1;
@@ -49,6 +53,7 @@ mod number {
     pub const OPENAT: usize = 257;
     pub const UNLINKAT: usize = 263;
     pub const GETPID: usize = 39;
+    pub const PIPE2: usize = 293;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -68,6 +73,7 @@ mod number {
     pub const OPENAT: usize = 56;
     pub const UNLINKAT: usize = 35;
     pub const GETPID: usize = 172;
+    pub const PIPE2: usize = 59;
 }
 
 /// Calls the kernel.
@@ -248,20 +254,45 @@ pub fn execute(path: Text, arguments: *const Text, environment: *const Text) -> 
     answer.err().unwrap_or_default()
 }
 
-/// Takes the status of a child that has ended: its id and status; `None` where none has.
-pub fn reap() -> Option<(i32, i32)> {
+/// What a wait for a child brought.
+pub enum Reaped {
+    /// One has ended: its id and status.
+    Ended(i32, i32),
+    /// None has ended; there are some.
+    None,
+    /// There are none.
+    NoChildren,
+}
+
+/// Takes the status of a child that has ended. `wait` until there is one.
+pub fn reap(wait: bool) -> Reaped {
     let mut status = 0_i32;
+    let options = if wait { 0 } else { WNOHANG };
     // SAFETY: writes one status.
     let pid = unsafe {
         call(
             number::WAIT4,
-            [usize::MAX, &raw mut status as usize, WNOHANG, 0, 0],
+            [usize::MAX, &raw mut status as usize, options, 0, 0],
         )
     };
     match pid {
-        Ok(0) | Err(_) => None,
-        Ok(pid) => Some((pid as i32, status)),
+        Err(ECHILD) => Reaped::NoChildren,
+        Ok(0) | Err(_) => Reaped::None,
+        Ok(pid) => Reaped::Ended(pid as i32, status),
     }
+}
+
+/// A pipe that no program inherits: the end to read from, and the end to write to.
+pub fn pipe() -> Result<(i32, i32), Errno> {
+    let mut ends = [0_i32; 2];
+    // SAFETY: writes two descriptors.
+    unsafe {
+        call(
+            number::PIPE2,
+            [ends.as_mut_ptr() as usize, O_CLOEXEC, 0, 0, 0],
+        )
+    }?;
+    Ok((ends[0], ends[1]))
 }
 
 pub fn send(pid: i32, signal: i32) {
@@ -276,9 +307,9 @@ pub fn is_first() -> bool {
     id == Ok(1)
 }
 
-/// Kills all other processes that this one sees; to be used by the first process of a container alone.
-pub fn kill_all_others() {
-    send(-1, SIGKILL);
+/// Sends a signal to all other processes that this one sees; to be used by the first process of a container alone.
+pub fn send_to_all_others(signal: i32) {
+    send(-1, signal);
 }
 
 /// No process of the same user may look into this one: trace it, read its memory, environment or files.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `asked`: the program was sent SIGTERM, SIGINT or SIGQUIT from outside of its container. `oom`: the kernel
-//! killed a process of the container for its use of memory. `errno`: why the program was never run (`never`).
+//! killed a process of the container for its use of memory. `errno`: why the program was never run (`never`,
+//! `unrun`).
 //! `nonce`: what makes the line a proof, the end half of the container's nonce; zeros in `begun`, which the
 //! program can read.
 
@@ -32,6 +33,15 @@ pub(crate) const ENDED: &[u8] = b"ended";
 
 /// When it cannot be run: the latch could not be made.
 pub(crate) const NEVER: &[u8] = b"never";
+
+/// When the kernel does not execute it.
+pub(crate) const UNRUN: &[u8] = b"unrun";
+
+/// Stands for ENOENT where the file is there, and what its first line or its loader asks for is not: ELIBACC.
+pub(crate) const NO_INTERPRETER: i32 = 79;
+
+/// Stands for ENOENT where the first line of a script ends with a carriage return: EILSEQ.
+pub(crate) const CARRIAGE_RETURN: i32 = 84;
 
 /// Exit code of an init that does not run the program: the latch was there, or could not be made.
 pub const REFUSED: i32 = 125;

@@ -23,7 +23,9 @@ pub const ARCHITECTURE: &str = std::env::consts::ARCH;
 
 pub use self::format::REFUSED;
 
-use self::format::{BEGUN, ENDED, HALF, LINE, MARK, NEVER, PREFIX};
+use self::format::{
+    BEGUN, CARRIAGE_RETURN, ENDED, HALF, LINE, MARK, NEVER, NO_INTERPRETER, PREFIX, UNRUN,
+};
 
 /// What lines of daemons before the nonce begin with. Their containers are still there after an upgrade.
 const OLDER_PREFIX: &[u8] = b"trainyard-init 1 ";
@@ -81,6 +83,41 @@ pub enum Record {
         /// The number of the error.
         errno: i32,
     },
+    /// The kernel did not execute it.
+    Unrun(Unfit),
+}
+
+/// Why the kernel did not execute a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// There is no such file.
+    Missing,
+    /// The file is there; its interpreter or loader is not.
+    WithoutInterpreter,
+    /// It is a script with Windows line ends.
+    CarriageReturn,
+    /// It is not executable.
+    Permission,
+    /// It is not a program, or one for another machine.
+    Format,
+    /// Its arguments and variables are too long.
+    TooLong,
+    /// For another error of the kernel.
+    Other(i32),
+}
+
+impl Unfit {
+    fn of(errno: i32) -> Self {
+        match errno {
+            2 => Self::Missing,
+            NO_INTERPRETER => Self::WithoutInterpreter,
+            CARRIAGE_RETURN => Self::CarriageReturn,
+            13 => Self::Permission,
+            8 => Self::Format,
+            7 => Self::TooLong,
+            other => Self::Other(other),
+        }
+    }
 }
 
 /// How a program ended.
@@ -128,6 +165,7 @@ impl Record {
                 out_of_memory,
             })),
             word if word == NEVER => Some(Self::Never { errno }),
+            word if word == UNRUN => Some(Self::Unrun(Unfit::of(errno))),
             _ => None,
         }
     }

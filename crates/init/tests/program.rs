@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use trainyard_init::{End, Nonce, PROGRAM, REFUSED, Record};
+use trainyard_init::{End, Nonce, PROGRAM, REFUSED, Record, Unfit};
 
 /// How long anything here may take on a busy machine.
 const BOUND: Duration = Duration::from_secs(300);
@@ -219,6 +219,7 @@ fn a_program_is_searched_in_the_path_and_named_where_it_is_missing() {
         said.contains("`no-such-program`: the image has no such program"),
         "{said}"
     );
+    assert_eq!(place.record(), Some(Record::Unrun(Unfit::Missing)));
 
     let place = Place::new();
     let mut command = place.command(&["true"]);
@@ -227,12 +228,64 @@ fn a_program_is_searched_in_the_path_and_named_where_it_is_missing() {
 }
 
 #[test]
-fn what_is_no_program_is_told_by_126() {
-    let place = Place::new();
-    let file = place.folder.path().join("notes.txt");
-    fs::write(&file, "not a program").unwrap();
-    let output = place.command(&[file.to_str().unwrap()]).output().unwrap();
-    assert_eq!(output.status.code(), Some(126));
+fn a_file_that_the_kernel_does_not_execute_is_told_with_what_is_wrong_with_it() {
+    let elf_of_no_machine = b"\x7fELF\x02\x01\x01".as_slice();
+    for (content, mode, code, words, why) in [
+        (
+            &b"not a program"[..],
+            0o755,
+            126,
+            "exec format error: it is neither",
+            Unfit::Format,
+        ),
+        (
+            elf_of_no_machine,
+            0o755,
+            126,
+            "another architecture",
+            Unfit::Format,
+        ),
+        (
+            b"#!/bin/sh\ntrue",
+            0o644,
+            126,
+            "`chmod +x`",
+            Unfit::Permission,
+        ),
+        (
+            b"#! /usr/bin/python9 -u\n",
+            0o755,
+            127,
+            "interpreter `/usr/bin/python9` is not in the image",
+            Unfit::WithoutInterpreter,
+        ),
+        (
+            b"#!/bin/sh\r\ntrue\r\n",
+            0o755,
+            127,
+            "(CRLF)",
+            Unfit::CarriageReturn,
+        ),
+    ] {
+        let place = Place::new();
+        let file = place.folder.path().join("train");
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let output = place.command(&[file.to_str().unwrap()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(words), "{said}");
+        assert_eq!(place.record(), Some(Record::Unrun(why)), "{words}");
+        // In the search of the path as well.
+        let place = Place::new();
+        let mut command = place.command(&["train"]);
+        let output = command
+            .env("PATH", file.parent().unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 #[test]

@@ -27,7 +27,8 @@ use crate::store::{Core, Store};
 pub struct PushSeen {
     /// The branch, without `refs/heads/`.
     pub branch: String,
-    /// Where it was recorded to point; `None` for a branch that was not there.
+    /// Where it was recorded to point; `None` for a branch that was not there. The same as `after` where the branch
+    /// has become the followed one without moving.
     pub before: Option<String>,
     /// Where it points now, as a full hash.
     pub after: String,
@@ -258,7 +259,10 @@ async fn move_ref(
          select $1, $2, $3, 1, $5 where $4::text is null
             or exists (select from repo_ref where repo = $1 and branch = $2)
          on conflict (repo, branch) do update
-         set sha = excluded.sha, generation = repo_ref.generation + 1, moved_at = excluded.moved_at
+         set sha = excluded.sha,
+             generation = repo_ref.generation + (repo_ref.sha is distinct from excluded.sha)::int,
+             moved_at = case when repo_ref.sha is distinct from excluded.sha
+                 then excluded.moved_at else repo_ref.moved_at end
          where repo_ref.sha is not distinct from $4
          returning generation",
         repo.0,

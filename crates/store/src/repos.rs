@@ -36,13 +36,23 @@ pub struct NewRepo {
     pub credentials: Option<RepoCredentials>,
 }
 
-/// A user and a password or token.
+/// What a repo is fetched with.
 #[derive(Debug, Clone)]
-pub struct RepoCredentials {
-    /// The user.
-    pub username: String,
-    /// The password or token.
-    pub password: SecretString,
+pub enum RepoCredentials {
+    /// Over http.
+    Login {
+        /// The user.
+        username: String,
+        /// The password or token.
+        password: SecretString,
+    },
+    /// Over ssh.
+    SshKey {
+        /// The private key.
+        key: SecretString,
+        /// The hosts that it may be shown to, as a file of known hosts has them.
+        known_hosts: String,
+    },
 }
 
 /// A repo whose remote should be looked at now.
@@ -56,6 +66,8 @@ pub struct RepoToSync {
     pub url: String,
     /// The branch that schedules come from; `None` follows the remote's default branch.
     pub followed_branch: Option<String>,
+    /// The branch that its schedules come from now; `None` before the first look.
+    pub current_branch: Option<String>,
     /// What to fetch with.
     pub credentials: Option<RepoCredentials>,
     /// Whether it was ever synced: the first time only takes stock.
@@ -65,9 +77,16 @@ pub struct RepoToSync {
 }
 
 #[derive(Serialize, Deserialize)]
-struct CredentialsDoc {
-    username: String,
-    password: String,
+#[serde(untagged)]
+enum CredentialsDoc {
+    Login {
+        username: String,
+        password: String,
+    },
+    SshKey {
+        ssh_key: String,
+        known_hosts: String,
+    },
 }
 
 impl Store {
@@ -177,7 +196,7 @@ impl Store {
     /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
     pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
         let rows = sqlx::query!(
-            "select id, name, url, followed_branch, credentials, last_sync_at, syncs_asked from repo
+            "select id, name, url, followed_branch, current_branch, credentials, last_sync_at, syncs_asked from repo
              where (next_sync_at <= clock_timestamp()
                     -- Further off than ever: the clock went back.
                     or next_sync_at > clock_timestamp() + make_interval(secs => poll_seconds))
@@ -196,6 +215,7 @@ impl Store {
                         .map_err(|fault| Error::corrupt(format!("repo {id}"), fault))?,
                     url: row.url,
                     followed_branch: row.followed_branch,
+                    current_branch: row.current_branch,
                     credentials: row
                         .credentials
                         .map(|sealed| open_credentials(&self.core, id, &sealed))
@@ -322,9 +342,15 @@ fn seal_credentials(
     let Some(credentials) = credentials else {
         return Ok(None);
     };
-    let doc = encoding::write(&CredentialsDoc {
-        username: credentials.username.clone(),
-        password: credentials.password.expose_secret().to_owned(),
+    let doc = encoding::write(&match credentials {
+        RepoCredentials::Login { username, password } => CredentialsDoc::Login {
+            username: username.clone(),
+            password: password.expose_secret().to_owned(),
+        },
+        RepoCredentials::SshKey { key, known_hosts } => CredentialsDoc::SshKey {
+            ssh_key: key.expose_secret().to_owned(),
+            known_hosts: known_hosts.clone(),
+        },
     });
     core.secret_key()?
         .seal(&credentials_context(repo), doc.to_string().as_bytes())
@@ -339,8 +365,17 @@ fn open_credentials(core: &Core, repo: RepoId, sealed: &[u8]) -> Result<RepoCred
             "they are not as they were written",
         )
     })?;
-    Ok(RepoCredentials {
-        username: doc.username,
-        password: SecretString::from(doc.password),
+    Ok(match doc {
+        CredentialsDoc::Login { username, password } => RepoCredentials::Login {
+            username,
+            password: SecretString::from(password),
+        },
+        CredentialsDoc::SshKey {
+            ssh_key,
+            known_hosts,
+        } => RepoCredentials::SshKey {
+            key: SecretString::from(ssh_key),
+            known_hosts,
+        },
     })
 }

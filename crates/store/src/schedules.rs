@@ -385,7 +385,8 @@ async fn due_rows(
         Some((|| {
             Ok(ScheduleRow {
                 dag,
-                cron: Cron::parse(&row.cron).map_err(|fault| corrupt(fault.to_string()))?,
+                cron: Cron::stored(&row.cron)
+                    .ok_or_else(|| corrupt(format!("`{}` is not a cron expression", row.cron)))?,
                 timezone: timezone(&row.timezone).map_err(corrupt)?,
                 missed: encoding::dag::missed(&row.missed).map_err(corrupt)?,
                 params: values(encoding::read::<ValuesDoc>(row.params, what)?).map_err(corrupt)?,

@@ -67,7 +67,7 @@ pub(crate) fn call() -> Done {
         Command::Dev(command) => wait(command.call()),
         Command::Daemon(command) => wait(command.call()),
         Command::Exec(command) => wait(command.call()),
-        Command::Validate(command) => command.call(),
+        Command::Validate(command) => wait(command.call()),
         Command::Graph(command) => command.call(),
         Command::Schema(command) => command.call(),
         Command::Doctor(command) => wait(command.call()),

@@ -1,11 +1,34 @@
-//! What is read from standard input: things that must not stand on a command line, where every user
+//! What is read from standard input and from files of keys: things that must not stand on a command line, where every user
 //! of the machine could read them.
 
+use std::fs::File;
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 
 use secrecy::SecretString;
 
 use crate::failure::{Failure, Problem};
+
+/// The most that is read of a key, in bytes.
+const FILE_BYTES: u64 = 64 << 10;
+
+/// Reads a file that is known to be small, such as a key.
+pub(crate) fn small_file(path: &Path) -> Result<String, Failure> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("{} cannot be read: {why}", path.display()))
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    let read = file.take(FILE_BYTES + 1).read_to_string(&mut text);
+    let count = read.map_err(|error| unreadable(&error))?;
+    if count as u64 > FILE_BYTES {
+        return Err(unreadable(&format!(
+            "it has more than {} KiB",
+            FILE_BYTES >> 10
+        )));
+    }
+    Ok(text)
+}
 
 /// Reads something secret: from standard input, or from the terminal without showing it.
 ///

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::Done;
-use crate::view::visible;
+use crate::view::{tame, visible};
 
 /// How listings and single things are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -41,11 +41,11 @@ impl OutputArgs {
     }
 }
 
-/// Prints text, in which nothing is hidden, and a line break after it where it has none.
+/// Prints text, in which nothing is hidden and nothing but colours steers a terminal, and a line break after it where it
+/// has none.
 pub(crate) fn text(text: &str) -> Done {
     let mut out = anstream::stdout().lock();
-    // In JSON too: there `\u202e` is the same letter.
-    out.write_all(visible(text).as_bytes())?;
+    out.write_all(fit(text).as_bytes())?;
     if !text.is_empty() && !text.ends_with('\n') {
         out.write_all(b"\n")?;
     }
@@ -72,7 +72,12 @@ pub(crate) fn note(text: &str) {
 
 /// A line on standard error. Where that is closed, there is nobody to tell.
 pub(crate) fn complain(line: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{}", visible(line));
+    let _ = writeln!(anstream::stderr().lock(), "{}", fit(line));
+}
+
+/// Text that may quote anything: names, authors, reasons. In JSON too: there `\u202e` is the same letter.
+fn fit(text: &str) -> String {
+    tame(&visible(text), &['\t', '\n'])
 }
 
 /// Whether standard output is a terminal.

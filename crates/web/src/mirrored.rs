@@ -2,7 +2,8 @@
 //! its last use: what it does not have is fetched.
 
 use trainyard_core::id::RepoId;
-use trainyard_forge::{CommitInfo, CommitSha, Credentials, Error};
+use trainyard_forge::{CommitInfo, CommitSha, Credentials, Error, Login, SshKey};
+use trainyard_store::RepoCredentials;
 
 use crate::error::ApiError;
 use crate::state::WebState;
@@ -31,11 +32,22 @@ pub(crate) async fn find(
 }
 
 async fn fetch(state: &WebState, repo: RepoId) -> Result<(), ApiError> {
-    let (url, credentials) = state.store().repo_remote(repo).await?;
-    let credentials = credentials.map(|credentials| Credentials {
-        username: credentials.username,
-        password: credentials.password,
-    });
-    state.git().fetch(repo, url, credentials).await?;
+    let (url, stored) = state.store().repo_remote(repo).await?;
+    state
+        .git()
+        .fetch(repo, url, stored.map(credentials))
+        .await?;
     Ok(())
+}
+
+/// What a repo is fetched with, as git takes it.
+fn credentials(stored: RepoCredentials) -> Credentials {
+    match stored {
+        RepoCredentials::Login { username, password } => {
+            Credentials::Login(Login { username, password })
+        }
+        RepoCredentials::SshKey { key, known_hosts } => {
+            Credentials::SshKey(SshKey { key, known_hosts })
+        }
+    }
 }

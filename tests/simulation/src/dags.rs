@@ -49,6 +49,7 @@ pub(crate) fn dag(random: &mut Random, place: usize) -> Dag {
         triggers: Triggers::default(),
         params: BTreeMap::new(),
         concurrency: Concurrency {
+            group: None,
             limit,
             overlap: random.pick(&Overlap::ALL),
         },
@@ -86,7 +87,7 @@ fn stage(random: &mut Random, at: u64, before: &[Stage]) -> Stage {
     }
     let metrics = random.chance(150);
     let outputs = if random.chance(250) {
-        let path = path("model.bin");
+        let path = path("model.bin").into();
         BTreeMap::from([(name("model", OutputName::new), path)])
     } else {
         BTreeMap::new()
@@ -123,7 +124,7 @@ fn stage(random: &mut Random, at: u64, before: &[Stage]) -> Stage {
             pull: PullPolicy::IfMissing,
         },
         command: Some(Command::Script("work".to_owned())),
-        checkout: false,
+        checkout: trainyard_core::stage::Checkout::NONE,
         env: BTreeMap::new(),
         secrets: BTreeSet::new(),
         outputs,

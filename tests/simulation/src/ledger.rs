@@ -55,7 +55,7 @@ impl SimulatedLedger {
 }
 
 impl Ledger for SimulatedLedger {
-    async fn created(&self, handle: &Handle, _spec: &SpecHash) -> Result<(), FencedOff> {
+    async fn created(&self, handle: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         let (attempt, fence) = (self.claim.attempt, self.claim.fence);
         let container = handle.container.clone();
         let taken = self.durably(move |store| store.created(attempt, fence, &container));

@@ -1,6 +1,7 @@
 //! Cron expressions: crontab(5) with five fields, names and `@daily` and the like.
 //!
-//! Day-of-month and day-of-week are OR-ed when both are given, as crontab(5) says. The rule for
+//! Day-of-month and day-of-week are OR-ed when both are given and neither begins with `*`, else AND-ed, as
+//! crontab(5) says: `0 3 */2 * 1` is 03:00 on odd days that are Mondays. The rule for
 //! changes of the clock is ours and holds in every time zone: a fixed time that a change skips fires
 //! at the first valid minute after it, one that is repeated fires once (on the first pass), and
 //! wildcard minutes and hours fire whenever the clock shows them, so in both passes.
@@ -10,11 +11,11 @@
 //! Beyond crontab(5) the days take `L` (the last), `15W` (the weekday nearest to the 15th), `5#2`
 //! (the second Friday) and `5L` (the last Friday).
 
+mod fields;
 mod ticks;
 
 use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 use self::ticks::Civil;
 use crate::Timestamp;
+use crate::dag::nearest;
 
 /// The longest cron expression, in bytes.
 pub const LONGEST: usize = 128;
@@ -38,14 +40,14 @@ const NICKNAMES: [(&str, &str); 8] = [
     ("@every_minute", "* * * * *"),
 ];
 
-const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
-
-/// Why a text is not a cron expression that ever ticks.
+/// A fault of a cron expression.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct CronFault {
     /// What is wrong, as a sentence without a final stop.
     pub message: String,
+    /// What was probably meant, or how to write it.
+    pub help: Option<String>,
     /// The part at fault, in bytes of the text.
     pub range: Range<usize>,
 }
@@ -55,73 +57,85 @@ pub struct CronFault {
 pub struct Cron {
     source: String,
     /// Parsed once and never changed; schedules are copied with the DAG that they are of.
-    parsed: Arc<Parsed>,
-}
-
-struct Parsed {
-    pattern: croner::Cron,
-    civil: Civil,
+    civil: Arc<Civil>,
 }
 
 impl Cron {
-    /// Checks a cron expression. One that can never tick (`0 0 30 2 *`) is refused.
+    /// Checks a cron expression. One that can never tick (`0 0 30 2 *`) is refused, and so is one that ticks at
+    /// other times than it seems to (`*/90 * * * *`).
     ///
     /// # Errors
-    /// What is wrong and which of the fields is at fault.
-    pub fn parse(text: &str) -> Result<Self, CronFault> {
+    /// Every fault, each with its place in the text.
+    pub fn parse(text: &str) -> Result<Self, Vec<CronFault>> {
         let whole = 0..text.len();
-        let fault = |message: String, range| Err(CronFault { message, range });
+        let fault = |message: String, help: Option<String>| {
+            let range = whole.clone();
+            vec![CronFault {
+                message,
+                help,
+                range,
+            }]
+        };
         if text.len() > LONGEST {
-            return fault(
-                format!("a cron expression has at most {LONGEST} bytes"),
-                whole,
-            );
+            let message = format!("a cron expression has at most {LONGEST} bytes");
+            return Err(fault(message, None));
         }
         let trimmed = text.trim();
-        let expression = if trimmed.starts_with('@') {
-            match NICKNAMES.iter().find(|(name, _)| *name == trimmed) {
-                Some((_, expression)) => *expression,
-                None => {
-                    let names: Vec<&str> = NICKNAMES.iter().map(|(name, _)| *name).collect();
-                    return fault(
-                        format!("`{trimmed}` is not known; there is {}", names.join(", ")),
-                        whole,
-                    );
-                }
-            }
-        } else {
-            trimmed
-        };
+        if trimmed.starts_with('@') && expanded(trimmed).is_none() {
+            let names = NICKNAMES.map(|(name, _)| name);
+            let message = format!("`{trimmed}` is not known; there is {}", names.join(", "));
+            let help = nearest(trimmed, names).map(|name| format!("did you mean `{name}`?"));
+            return Err(fault(message, help));
+        }
+        // Nicknames have no faults, so that no place within them is asked for.
+        let expression = expanded(trimmed).unwrap_or(trimmed);
         let fields: Vec<&str> = expression.split_ascii_whitespace().collect();
-        if fields.len() != FIELDS.len() {
-            return fault(
-                format!(
-                    "a cron expression has five fields (minute, hour, day of month, month, day of week), this one has {}",
-                    fields.len()
-                ),
-                whole,
+        let Ok(fields) = <[&str; 5]>::try_from(fields.as_slice()) else {
+            let message = format!(
+                "a cron expression has five fields (minute, hour, day of month, month, day of week), this one has {}",
+                fields.len()
             );
+            let help = match fields.as_slice() {
+                ["0", rest @ ..] if rest.len() == 5 => Some(format!(
+                    "cron has no seconds; did you mean `{}`?",
+                    rest.join(" ")
+                )),
+                _ => None,
+            };
+            return Err(fault(message, help));
+        };
+        let read = if trimmed.starts_with('@') {
+            fields.map(ToOwned::to_owned)
+        } else {
+            fields::read(text, &fields)?
+        };
+        let civil = civil(&read.each_ref().map(String::as_str))
+            .ok_or_else(|| fault(format!("`{trimmed}` is not a valid cron expression"), None))?;
+        let cron = Self {
+            source: trimmed.to_owned(),
+            civil: Arc::new(civil),
+        };
+        // 2024 is a leap year: what does not tick from then on never will.
+        let from = Timestamp::from_timestamp(1_704_067_200, 0).unwrap_or_default();
+        if cron.next_after(from, Tz::UTC).is_none() {
+            let message = "this never happens: no such day exists".to_owned();
+            return Err(fault(message, None));
         }
-        match parser().parse(expression) {
-            Ok(pattern) => {
-                let civil = Civil::new(pattern.pattern.clone());
-                let cron = Self {
-                    source: trimmed.to_owned(),
-                    parsed: Arc::new(Parsed { pattern, civil }),
-                };
-                // 2024 is a leap year: what does not tick from then on never will.
-                let from = Timestamp::from_timestamp(1_704_067_200, 0).unwrap_or_default();
-                if cron.next_after(from, Tz::UTC).is_none() {
-                    return fault("this never happens: no such day exists".to_owned(), whole);
-                }
-                Ok(cron)
-            }
-            Err(_) => {
-                let (message, range) = field_at_fault(text, &fields)
-                    .unwrap_or_else(|| ("this is not a cron expression".to_owned(), whole));
-                fault(message, range)
-            }
-        }
+        Ok(cron)
+    }
+
+    /// Takes what was recorded, which [`Cron::parse`] took once: its rules may have become stricter.
+    #[must_use]
+    pub fn stored(text: &str) -> Option<Self> {
+        let fields: Vec<&str> = expanded(text)
+            .unwrap_or(text)
+            .split_ascii_whitespace()
+            .collect();
+        let civil = civil(&<[&str; 5]>::try_from(fields.as_slice()).ok()?)?;
+        Some(Self {
+            source: text.to_owned(),
+            civil: Arc::new(civil),
+        })
     }
 
     /// The expression as written.
@@ -133,56 +147,29 @@ impl Cron {
     /// The first tick after `moment` by the clock of `timezone`; `None` if there is none any more.
     #[must_use]
     pub fn next_after(&self, moment: Timestamp, timezone: Tz) -> Option<Timestamp> {
-        self.parsed.civil.next_after(moment, timezone)
-    }
-
-    /// The expression in English.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        self.parsed.pattern.describe()
+        self.civil.next_after(moment, timezone)
     }
 }
 
-fn parser() -> CronParser {
-    CronParser::builder()
+/// The expression that a nickname stands for.
+fn expanded(text: &str) -> Option<&'static str> {
+    let found = NICKNAMES.iter().find(|(name, _)| *name == text);
+    found.map(|(_, expression)| *expression)
+}
+
+fn civil([minute, hour, day, month, weekday]: &[&str; 5]) -> Option<Civil> {
+    // croner counts a field as not given only where it is `*` and nothing else; its `+` means both days.
+    let both = if day.starts_with('*') || weekday.starts_with('*') {
+        "+"
+    } else {
+        ""
+    };
+    let expression = format!("{minute} {hour} {day} {month} {both}{weekday}");
+    let parser = CronParser::builder()
         .seconds(Seconds::Disallowed)
         .year(Year::Disallowed)
-        .build()
-}
-
-/// The parser's errors have no position: the field that still fails alone is the culprit.
-fn field_at_fault(text: &str, fields: &[&str]) -> Option<(String, Range<usize>)> {
-    fields.iter().enumerate().find_map(|(at, field)| {
-        let mut alone = ["*"; 5];
-        alone[at] = field;
-        parser().parse(&alone.join(" ")).err().map(|error| {
-            let start = field.as_ptr() as usize - text.as_ptr() as usize;
-            // Nicknames are not part of the text, but they have no faults either.
-            let range = start..start + field.len();
-            let detail = error.to_string();
-            let detail = detail
-                .rsplit(": ")
-                .next()
-                .unwrap_or(&detail)
-                .trim_end_matches('.');
-            (
-                format!(
-                    "`{field}` is not a valid {}: {}",
-                    FIELDS[at],
-                    detail.to_lowercase()
-                ),
-                range,
-            )
-        })
-    })
-}
-
-impl FromStr for Cron {
-    type Err = CronFault;
-
-    fn from_str(text: &str) -> Result<Self, CronFault> {
-        Self::parse(text)
-    }
+        .build();
+    Some(Civil::new(parser.parse(&expression).ok()?.pattern))
 }
 
 impl fmt::Display for Cron {
@@ -358,8 +345,141 @@ mod tests {
 
     #[track_caller]
     fn fault(text: &str) -> (String, &str) {
-        let fault = Cron::parse(text).unwrap_err();
+        let fault = Cron::parse(text).unwrap_err().remove(0);
         (fault.message.clone(), &text[fault.range])
+    }
+
+    #[test]
+    fn a_day_field_that_begins_with_a_star_is_met_together_with_the_other() {
+        // Odd days that are Mondays: the 7th of December 2026 is the first after the 23rd of November.
+        next(
+            "0 3 */2 * 1",
+            Tz::UTC,
+            "2026-11-23T03:00:00Z",
+            "2026-12-07T03:00:00Z",
+        );
+        // The 15th, if it is a Sunday, Wednesday or Saturday.
+        next(
+            "0 3 15 * */3",
+            Tz::UTC,
+            "2026-11-23T03:00:00Z",
+            "2027-05-15T03:00:00Z",
+        );
+        next(
+            "0 3 * * 1",
+            Tz::UTC,
+            "2026-11-23T03:00:00Z",
+            "2026-11-30T03:00:00Z",
+        );
+        // A star further on in the list does not count, as in crontab(5).
+        next(
+            "0 3 1,*/30 * 1",
+            Tz::UTC,
+            "2026-11-30T03:00:00Z",
+            "2026-12-01T03:00:00Z",
+        );
+    }
+
+    #[test]
+    fn names_stand_for_their_numbers_in_any_case_and_sunday_ends_a_range() {
+        for (named, plain) in [
+            ("0 3 * * Sat-Sun", "0 3 * * 0,6"),
+            ("0 3 * * fri-7", "0 3 * * 0,5,6"),
+            ("0 3 1 jan,Dec *", "0 3 1 1,12 *"),
+            ("0 3 * * MON#2", "0 3 * * 1#2"),
+            ("0 3 * * SUNl", "0 3 * * 7L"),
+            ("0 3 lw * *", "0 3 LW * *"),
+        ] {
+            let ticks = |expression: &str| {
+                let cron = Cron::parse(expression).unwrap();
+                let mut moment = Some(at("2026-01-01T00:00:00Z"));
+                [(); 12].map(|()| {
+                    moment = moment.and_then(|moment| cron.next_after(moment, Tz::UTC));
+                    moment
+                })
+            };
+            assert_eq!(ticks(named), ticks(plain), "{named}");
+        }
+    }
+
+    #[test]
+    fn what_would_run_at_other_times_than_it_says_is_refused_with_what_was_meant() {
+        let faults = |text: &str| -> Vec<String> {
+            let faults = Cron::parse(text).expect_err(text);
+            faults
+                .iter()
+                .map(|fault| {
+                    let help = fault.help.as_deref().unwrap_or("-");
+                    format!(
+                        "{:?}: {}; {help}",
+                        &text[fault.range.clone()],
+                        fault.message
+                    )
+                })
+                .collect()
+        };
+        let all: Vec<String> = [
+            "*/90 * * * *",
+            "0 */48 * * *",
+            "0 0 */45 * *",
+            "0 0 1 */13 *",
+            "0 0 * * */8",
+            "0 9-17/12 * * *",
+            "5/15 * * * *",
+            "/15 * * * *",
+            "0 0 1 MON *",
+            "0 0 * * JAN",
+            "0 MON * * *",
+            "0 0 * * Monday",
+            "0 0 1 Sept *",
+            "0 0 * * MONTUE",
+            "1,,5 0 * * *",
+            "0 0 * * ,",
+            "*,5 0 * * *",
+            "0 22-6 * * *",
+            "0 22-6/2 * * *",
+            "0 0 * * FRI-MON",
+            "0 0 * NOV-FEB *",
+            "0 0 * * 7-3",
+            "H 3 * * *",
+            "0 3 ? * MON",
+            "60 24 * * *",
+            "0 0 0 13 8",
+            "+5 0 * * *",
+            "0 0 * * +1",
+            "0 0 * * L",
+            "0 0 * * 5#6",
+            "0 L * * *",
+            "0 0 30 2 MON",
+            "0 0 31 2,4,6 *",
+            "0 0 3 * * *",
+            "@Dayly",
+        ]
+        .into_iter()
+        .flat_map(faults)
+        .collect();
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn a_step_may_be_as_wide_as_its_field() {
+        for text in [
+            "*/60 * * * *",
+            "0 */24 * * *",
+            "0 0 */31 * *",
+            "0 0 1 */12 *",
+            "0 0 * * */7",
+        ] {
+            assert!(Cron::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expression_that_was_taken_once_can_still_be_read() {
+        assert!(Cron::parse("*/90 * * * *").is_err());
+        assert!(Cron::stored("*/90 * * * *").is_some());
+        assert!(Cron::stored("@daily").is_some());
+        assert!(Cron::stored("daily").is_none());
     }
 
     #[test]
@@ -369,7 +489,7 @@ mod tests {
         assert_eq!(part, "25");
         assert_eq!(
             fault("0 0 30 2 *").0,
-            "this never happens: no such day exists"
+            "this never happens: FEB has no day 30"
         );
         assert!(fault("0 0 0 * * *").0.contains("has 6"));
         assert!(fault("@often").0.contains("@daily"));

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::dag::{
-    ATTEMPTS_AT_MOST, DagDraft, DagFault, Faults, LONGEST_DURATION, Place, STAGES_AT_MOST,
+    ATTEMPTS_AT_MOST, DagDraft, DagFault, Faults, LONGEST_DURATION, Place, STAGES_AT_MOST, Unread,
 };
 use crate::measure::in_words;
 use crate::param::{ParamKind, ParamSpec};
@@ -31,7 +31,7 @@ pub(super) fn check_size(draft: &DagDraft) -> Option<DagFault> {
     })
 }
 
-pub(super) fn check_bounds(draft: &DagDraft, faults: &mut Faults) {
+pub(super) fn check_bounds(draft: &DagDraft, unread: &Unread, faults: &mut Faults) {
     let mut fault = |place: &Place, message: String| {
         faults.push(DagFault {
             part: None,
@@ -56,7 +56,8 @@ pub(super) fn check_bounds(draft: &DagDraft, faults: &mut Faults) {
     }
     for (at, stage) in draft.stages.iter().enumerate() {
         let place = Place::Stage(StageIndex(at));
-        for problem in stage_problems(stage) {
+        let needs_nothing = stage.needs.is_empty() && !unread.needs.contains(&StageIndex(at));
+        for problem in stage_problems(stage, needs_nothing) {
             fault(&place, format!("stage `{}`: {problem}", stage.name));
         }
         for (item, rule) in stage.gate.iter().enumerate() {
@@ -80,12 +81,12 @@ pub(super) fn check_bounds(draft: &DagDraft, faults: &mut Faults) {
     }
 }
 
-fn stage_problems(stage: &Stage) -> Vec<String> {
+fn stage_problems(stage: &Stage, needs_nothing: bool) -> Vec<String> {
     let mut problems = Vec::new();
     if stage.run_on.is_empty() {
         problems.push("`run_on` is empty, so it never runs".to_owned());
     }
-    if stage.needs.is_empty() && stage.run_on == BTreeSet::from([RunOn::Failed]) {
+    if needs_nothing && stage.run_on == BTreeSet::from([RunOn::Failed]) {
         problems.push("it runs only after a failure, but needs nothing that could fail".to_owned());
     }
     if let Some(problem) = stage.timeout.and_then(timeout_problem) {

@@ -9,6 +9,7 @@ mod bounds;
 mod nearest;
 mod order;
 mod references;
+mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::stage::{Stage, StageIndex};
 use crate::trigger::Triggers;
 
 pub use self::nearest::{Guesses, nearest};
+pub use self::unread::{Names, Unread};
 
 /// The most stages in one DAG.
 pub const STAGES_AT_MOST: usize = 2_000;
@@ -58,6 +60,10 @@ pub enum Place {
     Dag,
     /// A schedule, by its place in the list.
     Schedule(usize),
+    /// The push trigger.
+    Push,
+    /// The expression that makes groups of runs.
+    Group,
     /// A whole stage.
     Stage(StageIndex),
     /// An item of a stage's `needs`.
@@ -76,6 +82,25 @@ pub enum Place {
     Input(StageIndex, InputName),
     /// A rule of a stage's gate.
     Gate(StageIndex, usize),
+}
+
+impl Place {
+    /// The stage that it is in.
+    #[must_use]
+    pub fn stage(&self) -> Option<StageIndex> {
+        match self {
+            Self::Dag | Self::Schedule(_) | Self::Push | Self::Group => None,
+            Self::Stage(stage)
+            | Self::Need(stage, _)
+            | Self::Condition(stage)
+            | Self::Image(stage)
+            | Self::BuildArg(stage, _)
+            | Self::CommandItem(stage, _)
+            | Self::Env(stage, _)
+            | Self::Input(stage, _)
+            | Self::Gate(stage, _) => Some(*stage),
+        }
+    }
 }
 
 /// One fault of a draft.
@@ -145,7 +170,16 @@ impl Dag {
     /// Every fault at once, up to a bound: first those of the whole and of the order of stages, then those
     /// within each stage. Only a DAG of far too many stages is not looked at any further.
     pub fn new(draft: DagDraft) -> Result<Self, Vec<DagFault>> {
-        Self::checked(draft, true)
+        Self::checked(draft, &Unread::default(), true)
+    }
+
+    /// As [`Dag::new`], for a draft of which not everything could be read: that reports no fault which only
+    /// follows from what is missing.
+    ///
+    /// # Errors
+    /// As [`Dag::new`].
+    pub fn read(draft: DagDraft, unread: &Unread) -> Result<Self, Vec<DagFault>> {
+        Self::checked(draft, unread, true)
     }
 
     /// Takes a draft that was checked when it was recorded, maybe by another version. Its expressions are not
@@ -155,18 +189,18 @@ impl Dag {
     /// # Errors
     /// As [`Dag::new`].
     pub fn stored(draft: DagDraft) -> Result<Self, Vec<DagFault>> {
-        Self::checked(draft, false)
+        Self::checked(draft, &Unread::default(), false)
     }
 
-    fn checked(draft: DagDraft, expressions: bool) -> Result<Self, Vec<DagFault>> {
+    fn checked(draft: DagDraft, unread: &Unread, is_new: bool) -> Result<Self, Vec<DagFault>> {
         if let Some(fault) = bounds::check_size(&draft) {
             return Err(vec![fault]);
         }
         let mut faults = Faults::default();
         let index = order::index_by_name(&draft.stages, &mut faults);
-        let needs = order::resolve_needs(&draft.stages, &index, &mut faults);
+        let needs = order::resolve_needs(&draft.stages, &index, unread, &mut faults);
         let order = order::topological_order(&draft.stages, &needs, &mut faults);
-        bounds::check_bounds(&draft, &mut faults);
+        bounds::check_bounds(&draft, unread, &mut faults);
         let upstream = order
             .as_deref()
             .map(|order| references::Upstream::new(&needs, order));
@@ -175,12 +209,15 @@ impl Dag {
             index: &index,
             needs: &needs,
             upstream: upstream.as_ref(),
+            unread,
+            is_doubtful: references::doubtful(&draft, &needs, order.as_deref(), unread),
         };
         references::check_references(&graph, &mut faults);
-        if expressions {
+        if is_new {
             references::check_expressions(&graph, &mut faults);
         }
-        references::check_schedules(&draft, &mut faults);
+        references::check_schedules(&draft, unread, &mut faults);
+        references::check_missing_params(&draft, unread, is_new, &mut faults);
         // Where there is no order, a cycle is among the faults.
         let Some((order, upstream)) = order.zip(upstream).filter(|_| faults.found.is_empty())
         else {

@@ -25,7 +25,7 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// The candidate nearest to what was written, if one is near enough to be meant.
+    /// The candidate nearest to what was written, if one is near enough to be meant. Capital letters do not count.
     #[must_use]
     pub fn nearest<'a>(
         &self,
@@ -36,6 +36,7 @@ impl Guesses {
         if length > LONGEST {
             return None;
         }
+        let written = written.to_ascii_lowercase();
         candidates
             .into_iter()
             .map_while(|candidate| self.spend(1 + candidate.len() / 8).then_some(candidate))
@@ -49,7 +50,7 @@ impl Guesses {
                 {
                     return None;
                 }
-                let distance = strsim::osa_distance(written, candidate);
+                let distance = strsim::osa_distance(&written, &candidate.to_ascii_lowercase());
                 (distance <= tolerated).then_some((distance, candidate))
             })
             .min()
@@ -91,6 +92,7 @@ mod tests {
         assert_eq!(nearest("x", ["y"]), Some("y"));
         assert_eq!(nearest("x", ["yes"]), None);
         assert_eq!(nearest(&"x".repeat(10_000), ["x"]), None);
+        assert_eq!(nearest("TRIAN", names), Some("train"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::dag::{DagFault, Faults, Place};
+use crate::dag::{DagFault, Faults, Place, Unread};
 use crate::name::StageName;
 use crate::stage::{Stage, StageIndex};
 
@@ -51,6 +51,7 @@ pub(super) fn unknown_stage(
 pub(super) fn resolve_needs(
     stages: &[Stage],
     index: &IndexByName,
+    unread: &Unread,
     faults: &mut Faults,
 ) -> Vec<Vec<StageIndex>> {
     let resolve = |(at, stage): (usize, &Stage)| {
@@ -59,6 +60,7 @@ pub(super) fn resolve_needs(
         for (item, name) in stage.needs.iter().enumerate() {
             let place = Place::Need(StageIndex(at), item);
             match index.get(name) {
+                None if unread.stages.contain(name.as_str()) => {}
                 None => {
                     let fault = unknown_stage(place, name, stages, faults);
                     faults.push(fault);

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::dag::order::{IndexByName, unknown_stage};
-use crate::dag::{DagDraft, DagFault, Faults, Place};
+use crate::dag::{DagDraft, DagFault, Faults, Place, Unread};
 use crate::expression::{Known, Scope, StageScope, Stages, Template, Work};
-use crate::name::OutputName;
+use crate::name::{OutputName, ParamName};
 use crate::outcome::Outcome;
-use crate::param::GivenValue;
 use crate::stage::{Command, ImageSource, RunOn, Stage, StageIndex};
 
 /// For each stage, the stages that come before it, directly or not: a bit each.
@@ -43,26 +42,51 @@ pub(super) struct Graph<'a> {
     pub(super) index: &'a IndexByName,
     pub(super) needs: &'a [Vec<StageIndex>],
     pub(super) upstream: Option<&'a Upstream>,
+    pub(super) unread: &'a Unread,
+    /// Of each stage, whether it or one before it may need more than is known.
+    pub(super) is_doubtful: Vec<bool>,
+}
+
+/// Which stages may need more than is known, since it is wrong what they or those before them need.
+pub(super) fn doubtful(
+    draft: &DagDraft,
+    needs: &[Vec<StageIndex>],
+    order: Option<&[StageIndex]>,
+    unread: &Unread,
+) -> Vec<bool> {
+    let mut is_doubtful: Vec<bool> = needs
+        .iter()
+        .zip(&draft.stages)
+        .enumerate()
+        .map(|(at, (known, stage))| {
+            known.len() != stage.needs.len() || unread.needs.contains(&StageIndex(at))
+        })
+        .collect();
+    for stage in order.unwrap_or_default() {
+        is_doubtful[stage.0] |= needs[stage.0].iter().any(|need| is_doubtful[need.0]);
+    }
+    is_doubtful
 }
 
 impl Graph<'_> {
     /// Where stages have no order, since they need each other in a circle, anything that exists may be
-    /// referred to: what comes before what shows once the circle is mended.
+    /// referred to: what comes before what shows once the circle is mended. So it is where a stage, or one
+    /// before it, needs something that is wrong.
     fn comes_before(&self, stage: StageIndex, other: StageIndex) -> bool {
         stage != other
-            && self
-                .upstream
-                .is_none_or(|upstream| upstream.contains(stage, other))
+            && (self.is_doubtful[stage.0]
+                || self
+                    .upstream
+                    .is_none_or(|upstream| upstream.contains(stage, other)))
     }
 
     /// How `other` may have ended when it is the turn of `stage`, which says on which ends it runs.
     fn outcomes(&self, stage: StageIndex, other: StageIndex) -> Vec<Outcome> {
         let run_on = &self.draft.stages[stage.0].run_on;
         let needs = &self.needs[stage.0];
-        // A need that did not resolve could be any: then nothing is known of the others.
-        let is_sure = needs.len() == self.draft.stages[stage.0].needs.len();
         let all = |test: fn(Outcome) -> bool| Outcome::ALL.into_iter().filter(move |o| test(*o));
-        if !is_sure || !needs.contains(&other) || run_on.contains(&RunOn::Always) {
+        // A need that is wrong could be any: then nothing is known of the others.
+        if self.is_doubtful[stage.0] || !needs.contains(&other) || run_on.contains(&RunOn::Always) {
             return Outcome::ALL.to_vec();
         }
         let (success, failed) = (
@@ -104,8 +128,18 @@ struct Seen<'a> {
 impl Stages for Seen<'_> {
     fn known(&self, name: &str) -> Known {
         let Some(other) = self.graph.index.get(name) else {
-            return Known::Nowhere;
+            return if self.graph.unread.stages.contain(name) {
+                Known::Before(StageScope {
+                    has_metrics: true,
+                    outcomes: Outcome::ALL.to_vec(),
+                })
+            } else {
+                Known::Nowhere
+            };
         };
+        if *other == self.from {
+            return Known::Itself;
+        }
         if !self.graph.comes_before(self.from, *other) {
             return Known::NotBefore;
         }
@@ -127,6 +161,7 @@ impl Stages for Seen<'_> {
 /// Checks expressions: what they refer to, their types, and that conditions can hold.
 pub(super) fn check_expressions(graph: &Graph<'_>, faults: &mut Faults) {
     let work = Work::default();
+    check_group(graph, &work, faults);
     for (at, stage) in graph.draft.stages.iter().enumerate() {
         if faults.is_full() {
             return;
@@ -137,6 +172,7 @@ pub(super) fn check_expressions(graph: &Graph<'_>, faults: &mut Faults) {
         {
             let scope = Scope {
                 params: &graph.draft.params,
+                unread_params: &graph.unread.params,
                 stages: &seen,
                 guesses: &faults.guesses,
                 work: &work,
@@ -166,6 +202,39 @@ pub(super) fn check_expressions(graph: &Graph<'_>, faults: &mut Faults) {
             help: fault.help,
         }));
     }
+}
+
+/// What a run's group follows from: nothing of a stage, as none has run then.
+struct NoStages;
+
+impl Stages for NoStages {
+    fn known(&self, _: &str) -> Known {
+        Known::Nowhere
+    }
+
+    fn before(&self) -> Vec<&str> {
+        Vec::new()
+    }
+}
+
+fn check_group(graph: &Graph<'_>, work: &Work, faults: &mut Faults) {
+    let Some(group) = &graph.draft.concurrency.group else {
+        return;
+    };
+    let scope = Scope {
+        params: &graph.draft.params,
+        unread_params: &graph.unread.params,
+        stages: &NoStages,
+        guesses: &faults.guesses,
+        work,
+    };
+    let found = group.faults(&scope);
+    faults.extend(found.into_iter().map(|fault| DagFault {
+        part: Some(fault.range),
+        place: Place::Group,
+        message: fault.message,
+        help: fault.help,
+    }));
 }
 
 /// A stage's templates, each with its place.
@@ -200,12 +269,16 @@ fn check_inputs(graph: &Graph<'_>, at: StageIndex, stage: &Stage, faults: &mut F
     for (name, source) in &stage.inputs {
         let place = Place::Input(at, name.clone());
         let Some(from) = graph.index.get(&source.stage) else {
+            if graph.unread.stages.contain(source.stage.as_str()) {
+                continue;
+            }
             let fault = unknown_stage(place, &source.stage, &draft.stages, faults);
             faults.push(fault);
             continue;
         };
         let outputs = &draft.stages[from.0].outputs;
-        if !outputs.contains_key(&source.output) {
+        let is_known = outputs.contains_key(&source.output) || graph.unread.outputs.contains(from);
+        if !is_known {
             let known = outputs.keys().map(OutputName::as_str);
             faults.push(DagFault {
                 part: None,
@@ -243,7 +316,7 @@ fn check_inputs(graph: &Graph<'_>, at: StageIndex, stage: &Stage, faults: &mut F
     }
 }
 
-pub(super) fn check_schedules(draft: &DagDraft, faults: &mut Faults) {
+pub(super) fn check_schedules(draft: &DagDraft, unread: &Unread, faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (item, schedule) in draft.triggers.schedule.iter().enumerate() {
         // Ticks are told apart by these two; a second run for the same tick would never come.
@@ -258,18 +331,57 @@ pub(super) fn check_schedules(draft: &DagDraft, faults: &mut Faults) {
                 help: Some("remove one of them; a tick starts one run".to_owned()),
             });
         }
-        let given = schedule
-            .params
-            .iter()
-            .map(|(name, value)| (name.to_string(), GivenValue::Typed(value.clone())))
-            .collect();
-        if let Err(problems) = crate::param::resolve(&draft.params, &given) {
-            faults.extend(problems.into_iter().map(|problem| DagFault {
+        for (name, value) in &schedule.params {
+            let problem = match draft.params.get(name) {
+                Some(spec) => spec.kind.check(value.clone()).err(),
+                None if unread.params.contain(name.as_str()) => None,
+                None => Some("is not declared".to_owned()),
+            };
+            faults.extend(problem.map(|problem| DagFault {
                 part: None,
                 place: Place::Schedule(item),
-                message: problem.to_string(),
+                message: format!("parameter `{name}` {problem}"),
                 help: None,
             }));
         }
+    }
+}
+
+/// A parameter that no trigger can leave out: one fault for it, however many triggers there are.
+pub(super) fn check_missing_params(
+    draft: &DagDraft,
+    unread: &Unread,
+    is_new: bool,
+    faults: &mut Faults,
+) {
+    // What was recorded before pushes were held against parameters stays readable.
+    let has_push = draft.triggers.push.is_some() && is_new;
+    let is_missing = |name: &ParamName| !unread.params.contain(name.as_str());
+    let without_default = draft
+        .params
+        .iter()
+        .filter(|(_, spec)| spec.default.is_none());
+    for (name, _) in without_default.filter(|(name, _)| is_missing(name)) {
+        let schedules = draft.triggers.schedule.iter().enumerate();
+        let lacking: Vec<usize> = schedules
+            .filter(|(_, schedule)| !schedule.params.contains_key(name))
+            .map(|(item, _)| item)
+            .collect();
+        let (place, by) = match (lacking.as_slice(), has_push) {
+            ([], false) => continue,
+            ([], true) => (Place::Push, "a push"),
+            ([first], false) => (Place::Schedule(*first), "this schedule"),
+            ([first, ..], false) => (Place::Schedule(*first), "a schedule"),
+            ([first, ..], true) => (Place::Schedule(*first), "a schedule or a push"),
+        };
+        faults.push(DagFault {
+            part: None,
+            place,
+            message: format!("{by} gives no value to parameter `{name}`, which has no default"),
+            help: Some(match lacking.is_empty() {
+                true => format!("add a `default` to parameter `{name}`, or start the DAG by hand only"),
+                false => format!("add a `default` to parameter `{name}`, or `params: {{{name}: …}}` to the schedule"),
+            }),
+        });
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn condition(expr: &Expr, scope: &Scope<'_>) -> Vec<ExpressionFault> 
             check.fault(expr, message, Some(help.to_owned()));
         }
     }
-    if check.faults.is_empty() {
+    // With a parameter of which nothing is known, nothing is known of what can hold.
+    if check.faults.is_empty() && scope.unread_params.is_empty() {
         check.faults.extend(reach::never_holds(expr, scope));
     }
     check.faults
@@ -59,9 +60,11 @@ impl Check<'_> {
             Node::Integer(_) => Some(Type::Integer),
             Node::Double(_) => Some(Type::Double),
             Node::Text(_) => Some(Type::Text),
-            Node::Variable(variable) => self
-                .is_declared(expr, variable)
-                .then(|| self.scope.type_of(variable)),
+            Node::Variable(variable) => {
+                let is_declared = self.is_declared(expr, variable);
+                let is_unread = matches!(variable, Variable::Param(name) if self.scope.unread_params.contain(name));
+                (is_declared && !is_unread).then(|| self.scope.type_of(variable))
+            }
             Node::Has(variable) => {
                 self.is_declared(expr, variable);
                 Some(Type::Boolean)
@@ -309,7 +312,12 @@ impl Check<'_> {
             Variable::Cause(_) => true,
             Variable::Outcome(stage) | Variable::Image(stage) => self.stage(at, stage, false),
             Variable::Metric(stage, _) => self.stage(at, stage, true),
-            Variable::Param(name) if self.scope.params.contains_key(&**name) => true,
+            Variable::Param(name)
+                if self.scope.params.contains_key(&**name)
+                    || self.scope.unread_params.contain(name) =>
+            {
+                true
+            }
             Variable::Param(name) => {
                 let known: Vec<&str> = self.scope.params.keys().map(ParamName::as_str).collect();
                 let message = format!("there is no parameter `{}`", super::shown(name));
@@ -335,6 +343,16 @@ impl Check<'_> {
                 false
             }
             Known::Before(_) => true,
+            Known::Itself => {
+                let message =
+                    format!("stage `{shown}` has not ended when its own expressions are evaluated");
+                self.fault(
+                    at,
+                    message,
+                    Some("refer to a stage that it needs".to_owned()),
+                );
+                false
+            }
             Known::NotBefore => {
                 let message = format!("stage `{shown}` need not have ended before this one");
                 let help = format!("add `{shown}` to the needs of this stage");

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::ExpressionFault;
+use super::{ExpressionFault, shown};
 
 /// Marks of other languages at the beginning of `rest`: mark, and what to write.
 const MARKS: [(&str, &str); 18] = [
@@ -182,22 +182,72 @@ pub(super) fn constant(word: &str, range: Range<usize>) -> Option<ExpressionFaul
     Some(fault)
 }
 
-/// Names at the top that other services have.
-pub(super) fn root(word: &str) -> Option<&'static str> {
-    Some(match word {
-        "github" | "gitlab" | "git" | "event" | "trigger" => {
-            "what started the run is in `cause`: kind, branch, commit, logical_time"
+/// Names at the top that other services have; `rest` is what follows it.
+pub(super) fn root(word: &str, rest: &str) -> Option<String> {
+    let field = rest.strip_prefix('.').map_or("", |rest| {
+        let end = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(rest.len());
+        &rest[..end]
+    });
+    let help = match (word, field) {
+        ("secrets", "") => {
+            "`secrets: [NAME]` in the stage makes a secret an environment variable of it".to_owned()
         }
-        "needs" | "steps" | "jobs" | "tasks" | "stage" => "earlier stages are in `stages`",
-        "inputs" | "vars" | "parameters" | "param" => "parameters are in `params`",
-        "env" | "secrets" | "matrix" => {
-            "environment variables and secrets are there in the stage only, not in expressions"
+        ("secrets", name) => {
+            let name = shown(name);
+            format!(
+                "remove it, and write `secrets: [{name}]` in the stage: `${name}` is then an environment variable"
+            )
         }
-        "branch" | "commit" | "kind" | "logical_time" => "it is in `cause`, as in cause.branch",
-        "outcome" | "metrics" | "image" => "it belongs to a stage, as in stages.train.outcome",
+        ("env", "") => "environment variables are the shell's: write `$NAME` in `run`".to_owned(),
+        ("env", name) => {
+            let name = shown(name);
+            format!("environment variables are the shell's: write `${name}` in `run`")
+        }
+        ("github" | "gitlab" | "git" | "event" | "trigger", field) => {
+            match CONTEXT.iter().find(|(known, ..)| known.contains(&field)) {
+                Some((_, "", variable)) => format!("`{variable}` in `run` has it"),
+                Some((_, value, variable)) => {
+                    format!("write `{value}`, or `{variable}` in `run`")
+                }
+                None => "what started the run is in `cause`: kind, branch, commit, logical_time"
+                    .to_owned(),
+            }
+        }
+        ("matrix", _) => "a stage runs once; write one stage for each value".to_owned(),
+        ("needs" | "steps" | "jobs" | "tasks" | "stage", _) => {
+            "earlier stages are in `stages`, as in stages.train.outcome".to_owned()
+        }
+        ("inputs" | "vars" | "parameters" | "param", _) => "parameters are in `params`".to_owned(),
+        ("branch" | "commit" | "kind" | "logical_time", _) => {
+            format!("it is in `cause`: write `cause.{word}`")
+        }
+        ("outcome" | "metrics" | "image", _) => {
+            "it belongs to a stage, as in stages.train.outcome".to_owned()
+        }
         _ => return None,
-    })
+    };
+    Some(help)
 }
+
+/// What other services tell of a run: their words, our value in expressions, and our variable in scripts.
+const CONTEXT: [(&[&str], &str, &str); 6] = [
+    (
+        &["sha", "commit", "commit_sha", "after", "head_sha"],
+        "cause.commit",
+        "$TRAINYARD_COMMIT",
+    ),
+    (
+        &["ref", "ref_name", "head_ref", "branch", "commit_branch"],
+        "cause.branch",
+        "$TRAINYARD_BRANCH",
+    ),
+    (&["event_name", "event"], "cause.kind", "$TRAINYARD_CAUSE"),
+    (&["run_id", "run_number"], "", "$TRAINYARD_RUN_ID"),
+    (&["run_attempt"], "", "$TRAINYARD_ATTEMPT"),
+    (&["workspace"], "", "$PWD"),
+];
 
 /// Functions that people look for.
 pub(super) fn function(name: &str) -> Option<&'static str> {

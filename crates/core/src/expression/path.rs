@@ -184,8 +184,8 @@ fn unknown_root(parser: &Parser<'_>, root: &str, span: Range<usize>) -> Expressi
     fault.help = Some(if joined {
         "a name with `-` or `/` in it goes into brackets, as in stages.train.metrics[\"val/auc\"]"
             .to_owned()
-    } else if let Some(help) = dialect::root(root) {
-        help.to_owned()
+    } else if let Some(help) = dialect::root(root, &parser.source[span.end..]) {
+        help
     } else {
         match nearest(root, ROOTS) {
             Some(name) => format!("did you mean `{name}`?"),

@@ -319,7 +319,7 @@ impl<'a> Reach<'a> {
                 Known::Before(stage) => Domain::Text(Texts::only(
                     stage.outcomes.iter().map(|outcome| outcome.as_str()),
                 )),
-                Known::Nowhere | Known::NotBefore => any_text(),
+                Known::Nowhere | Known::Itself | Known::NotBefore => any_text(),
             },
             Variable::Cause(_) | Variable::Image(_) => any_text(),
             Variable::Metric(..) => Domain::Number(Interval {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::syntax::{CauseField, Variable};
-use crate::dag::Guesses;
+use crate::dag::{Guesses, Names};
 use crate::name::ParamName;
 use crate::outcome::Outcome;
 use crate::param::{ParamKind, ParamSpec};
@@ -20,6 +20,8 @@ const CAUSE_KINDS: [&str; 4] = ["schedule", "push", "manual", "retry"];
 pub enum Known {
     /// No stage has it.
     Nowhere,
+    /// It is the stage that the expression belongs to.
+    Itself,
     /// A stage has it that need not have ended when the expression is evaluated.
     NotBefore,
     /// The stage has ended by then.
@@ -48,6 +50,8 @@ pub trait Stages {
 pub struct Scope<'a> {
     /// The DAG's parameters.
     pub params: &'a BTreeMap<ParamName, ParamSpec>,
+    /// Parameters whose declaration is wrong: they may have any type.
+    pub unread_params: &'a Names,
     /// The DAG's stages.
     pub stages: &'a dyn Stages,
     /// What may be spent on saying what was meant.

@@ -144,7 +144,7 @@ mod tests {
                 pull: PullPolicy::IfMissing,
             },
             command: None,
-            checkout: false,
+            checkout: crate::stage::Checkout::NONE,
             env: Default::default(),
             secrets: Default::default(),
             inputs: Default::default(),

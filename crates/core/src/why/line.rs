@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::outcome::Outcome;
+use crate::text::shortened;
 use crate::transition::TOLD_WITHIN;
 use crate::why::{Holder, Moment, Need, NeedState, Wait};
 
@@ -23,13 +24,21 @@ impl fmt::Display for Moment {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Runs { ahead, limit } => {
+            Self::Runs {
+                ahead,
+                limit,
+                group,
+            } => {
                 let plural = if ahead.len() == 1 { "run" } else { "runs" };
                 let verb = if ahead.len() == 1 { "has" } else { "have" };
                 let runs = list(ahead);
+                let group = group
+                    .as_deref()
+                    .map(|group| format!(" and group `{}`", shortened(group)))
+                    .unwrap_or_default();
                 write!(
                     f,
-                    "{plural} {runs} of the same DAG {verb} to end first (concurrency limit {limit})"
+                    "{plural} {runs} of the same DAG{group} {verb} to end first (concurrency limit {limit})"
                 )
             }
             Self::RunStart => f.write_str("the run is about to start"),

@@ -36,7 +36,7 @@ pub struct Queue {
     pub stages_of_a_repo: Option<u32>,
     /// The pools that are configured.
     pub pools: BTreeMap<PoolName, PoolUse>,
-    /// Where the run has not started: the runs of its DAG that count against the concurrency limit
+    /// Where the run has not started: the runs of its DAG, and group, that count against the concurrency limit
     /// or come before it, the oldest first.
     pub ahead: Vec<RunId>,
     /// Why no daemon starts anything new, where none does.
@@ -91,8 +91,10 @@ pub enum Wait {
     Runs {
         /// Which, the oldest first.
         ahead: Vec<RunId>,
-        /// How many runs of the DAG may be active.
+        /// How many runs of the DAG, or of the group, may be active.
         limit: u32,
+        /// The group that they are in, where the DAG has groups.
+        group: Option<String>,
     },
     /// Its run has not started, and nothing is in the way: the next look at it starts it.
     RunStart,
@@ -288,6 +290,7 @@ pub fn wait(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
                 Some(limit) if queue.ahead.len() >= limit as usize => Wait::Runs {
                     ahead: queue.ahead.clone(),
                     limit,
+                    group: dag.declared().concurrency.group_of(&run.facts_of_cause()),
                 },
                 Some(_) | None => Wait::RunStart,
             }

@@ -36,7 +36,7 @@ pub(crate) fn named(name: &str) -> Stage {
             pull: PullPolicy::IfMissing,
         },
         command: Some(Command::Script("true".to_owned())),
-        checkout: false,
+        checkout: trainyard_core::stage::Checkout::NONE,
         env: BTreeMap::new(),
         secrets: BTreeSet::new(),
         inputs: BTreeMap::new(),

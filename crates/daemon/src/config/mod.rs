@@ -22,7 +22,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use trainyard_core::image::Registries;
 use trainyard_engine::space::Floor;
-use trainyard_executor::docker::Subnets;
+use trainyard_executor::docker::{Capabilities, Subnets};
 use trainyard_store::UnfinishedLimits;
 
 use crate::descriptors::CONNECTIONS_LEAST;
@@ -153,6 +153,9 @@ pub struct Docker {
     /// Registries that images may come from.
     #[serde(serialize_with = "listed")]
     pub registries: Registries,
+    /// What root may do in stages.
+    #[serde(serialize_with = "named")]
+    pub capabilities: Capabilities,
     /// How long a pull may bring nothing new.
     pub pull_idle: Span,
     /// Whether an engine without fixes of known faults is refused.
@@ -369,6 +372,12 @@ impl Config {
                     "docker.registries",
                     refused,
                     Registries::new,
+                ),
+                capabilities: read(
+                    settings.docker.capabilities,
+                    "docker.capabilities",
+                    refused,
+                    Capabilities::new,
                 ),
                 pull_idle: settings.docker.pull_idle.unwrap_or(Span::seconds(120)),
                 require_fixes: settings.docker.require_fixes.unwrap_or(false),
@@ -622,6 +631,13 @@ fn shown<T: std::fmt::Display, S: serde::Serializer>(
 fn listed<S: serde::Serializer>(registries: &Registries, serializer: S) -> Result<S::Ok, S::Error> {
     let all = registries.to_string();
     serializer.collect_seq(all.split(',').filter(|one| !one.is_empty()))
+}
+
+fn named<S: serde::Serializer>(
+    capabilities: &Capabilities,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(capabilities.names())
 }
 
 fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -141,6 +141,17 @@ pub struct DockerSettings {
     )]
     pub registries: Option<Vec<String>>,
 
+    /// Linux capabilities of stages whose image runs as root; all others are dropped. Default:
+    /// CHOWN,DAC_OVERRIDE,FOWNER,KILL,SETGID,SETUID
+    #[arg(
+        id = "docker.capabilities",
+        long = "docker-capabilities",
+        env = "TRAINYARD_DOCKER_CAPABILITIES",
+        value_name = "NAME,...",
+        value_delimiter = ','
+    )]
+    pub capabilities: Option<Vec<String>>,
+
     /// How long fetching an image may bring nothing new before it is given up. Default: 2m
     #[arg(
         id = "docker.pull_idle",
@@ -168,6 +179,7 @@ impl DockerSettings {
             internal: self.internal.or(below.internal),
             subnets: self.subnets.or(below.subnets),
             registries: self.registries.or(below.registries),
+            capabilities: self.capabilities.or(below.capabilities),
             pull_idle: self.pull_idle.or(below.pull_idle),
             require_fixes: self.require_fixes.or(below.require_fixes),
         }

@@ -22,7 +22,7 @@ pub(super) fn condition(node: &Node, sink: &mut Sink<'_>) -> Option<Condition> {
         .ok()
 }
 
-fn say(node: &Node, what: &str, fault: ExpressionFault, sink: &mut Sink<'_>) {
+pub(super) fn say(node: &Node, what: &str, fault: ExpressionFault, sink: &mut Sink<'_>) {
     let span = fields::part(node, &fault.range, sink);
     let message = format!("in {what}: {}", fault.message);
     sink.error(Code::InvalidValue, span, message)

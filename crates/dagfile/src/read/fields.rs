@@ -9,16 +9,18 @@ use trainyard_core::measure::{in_units, in_words};
 use trainyard_core::name::NameError;
 use trainyard_core::text::shortened;
 
-use super::synonyms;
+use super::{forms, synonyms};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::limits::ENTRIES_AT_MOST;
 use crate::quantity;
 use crate::tree::{Key, Node, Value};
 
 /// A map whose keys were checked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Fields<'n> {
     fields: &'n [(Key, Node)],
+    /// The keys that unknown ones seem to stand for: their absence is no further fault.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -30,21 +32,53 @@ impl<'n> Fields<'n> {
         sink: &mut Sink<'_>,
     ) -> Option<Self> {
         let fields = all(node, what, sink)?;
+        let mut meant = if sink.has_wrong_merge {
+            keys.to_vec()
+        } else {
+            Vec::new()
+        };
         for (key, _) in fields {
-            if !keys.contains(&&*key.text) {
-                let help = synonyms::right_word(&key.text, keys)
-                    .or_else(|| sink.nearest(&key.text, keys.iter().copied()))
-                    .map(|word| format!("did you mean `{word}`?"))
-                    .unwrap_or_else(|| format!("there is {}", keys.join(", ")));
-                sink.error(
-                    Code::UnknownKey,
-                    key.span.clone(),
-                    format!("{what} has no key `{}`", shortened(&key.text)),
-                )
-                .help(help);
+            if keys.contains(&&*key.text) {
+                continue;
             }
+            let right = synonyms::right_word(&key.text, keys)
+                .or_else(|| sink.nearest(&key.text, synonyms::working(keys)));
+            let foreign = synonyms::foreign(&key.text, keys);
+            let help = match (foreign, right) {
+                (Some(help), _) => help.to_owned(),
+                (None, Some(word)) => format!("did you mean `{word}`?"),
+                (None, None) => {
+                    let working: Vec<&str> = synonyms::working(keys).collect();
+                    // Only the file itself has `stages`.
+                    let more = if keys.contains(&"stages") {
+                        "; a key that begins with `x-` may hold anything"
+                    } else {
+                        ""
+                    };
+                    format!("there is {}{more}", working.join(", "))
+                }
+            };
+            if foreign.is_none() {
+                meant.extend(right);
+            }
+            sink.error(
+                Code::UnknownKey,
+                key.span.clone(),
+                format!("{what} has no key `{}`", shortened(&key.text)),
+            )
+            .help(help);
         }
-        Some(Self { fields })
+        Some(Self { fields, meant })
+    }
+
+    /// Whether a key is missing, and no unknown one seems to stand for it.
+    pub(super) fn lacks(&self, key: &str) -> bool {
+        self.get(key).is_none() && !self.is_meant(key)
+    }
+
+    /// Whether an unknown key seems to stand for this one.
+    pub(super) fn is_meant(&self, key: &str) -> bool {
+        self.meant.contains(&key)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
@@ -114,7 +148,8 @@ pub(super) fn wrong_type(node: &Node, what: &str, wanted: &str, sink: &mut Sink<
         Value::Null => format!("{what} is empty; it has to be {wanted}"),
         _ => format!("{what} has to be {wanted}, not {}", node.kind()),
     };
-    sink.error(Code::WrongType, node.span.clone(), message);
+    sink.error(Code::WrongType, node.span.clone(), message)
+        .maybe_help(forms::right_form(what, node));
 }
 
 pub(super) fn invalid(span: &Range<usize>, message: String, sink: &mut Sink<'_>) {

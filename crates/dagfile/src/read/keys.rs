@@ -24,8 +24,18 @@ pub(crate) const PARAM: &[&str] = &[
     "choices",
     "description",
 ];
-pub(crate) const CONCURRENCY: &[&str] = &["limit", "overlap"];
-pub(crate) const DEFAULTS: &[&str] = &["retry", "resources", "timeout", "checkout", "pull"];
+pub(crate) const CONCURRENCY: &[&str] = &["limit", "overlap", "group"];
+pub(crate) const DEFAULTS: &[&str] = &[
+    "image",
+    "pull",
+    "build",
+    "checkout",
+    "env",
+    "secrets",
+    "retry",
+    "timeout",
+    "resources",
+];
 pub(crate) const STAGE: &[&str] = &[
     "needs",
     "run_on",
@@ -51,8 +61,10 @@ pub(crate) const STAGE: &[&str] = &[
     "approval",
     "service",
 ];
+pub(crate) const CHECKOUT: &[&str] = &["lfs", "submodules"];
 pub(crate) const BUILD: &[&str] = &["context", "dockerfile", "args", "target"];
 pub(crate) const INPUT: &[&str] = &["from", "best_by"];
+pub(crate) const OUTPUT: &[&str] = &["path", "keep"];
 pub(crate) const GATE: &[&str] = &["metric", "min", "max", "against", "max_drop"];
 pub(crate) const RETRY: &[&str] = &["attempts", "on", "lost", "backoff", "factor", "max"];
 pub(crate) const RESOURCES: &[&str] = &["cpus", "memory", "shm", "pids", "gpus"];

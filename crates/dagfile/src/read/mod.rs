@@ -2,6 +2,7 @@
 
 mod expressions;
 mod fields;
+mod forms;
 pub(crate) mod keys;
 mod params;
 mod places;
@@ -12,13 +13,15 @@ mod triggers;
 mod unsupported;
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use trainyard_core::dag::{Dag, DagDraft, STAGES_AT_MOST};
+use trainyard_core::dag::{Dag, DagDraft, Names, STAGES_AT_MOST, Unread};
 use trainyard_core::expression::Template;
-use trainyard_core::name::{DagName, VariableName};
+use trainyard_core::name::{DagName, StageName, VariableName};
 use trainyard_core::overlap::{Concurrency, Overlap};
+use trainyard_core::stage::StageIndex;
 use trainyard_core::text::shortened;
 
 use self::fields::Fields;
@@ -39,7 +42,13 @@ const DESCRIPTION_LONGEST: usize = 1_000;
 
 /// Reads a DAG. `None` where too much is wrong for the stages to be held against each other.
 pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<Dag> {
+    let root = &without_extensions(root);
     let fields = Fields::of(root, "a DAG file", keys::DAG, sink)?;
+    let mut unread = Unread::default();
+    let mut places = Places {
+        root: 0..root.span.start,
+        ..Places::default()
+    };
     let name = match fields.get("name") {
         Some(node) => fields::name::<DagName>(node, "the name", sink),
         None => name_of_file(file_name, sink),
@@ -53,47 +62,53 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         }
         Some(text.to_owned())
     });
+    if fields.is_meant("params") {
+        unread.params = Names::Any;
+    }
     let params = fields
         .get("params")
-        .map(|node| params::read(node, sink))
+        .map(|node| params::read(node, &mut unread.params, sink))
         .unwrap_or_default();
-    let (triggers, schedule_places) = fields
+    let triggers = fields
         .get("triggers")
-        .map(|node| triggers::read(node, &params, sink))
+        .map(|node| triggers::read(node, &params, &unread.params, &mut places, sink))
         .unwrap_or_default();
     let concurrency = fields
         .get("concurrency")
-        .and_then(|node| concurrency(node, sink))
+        .and_then(|node| concurrency(node, &mut places, sink))
         .unwrap_or_default();
     let timeout = fields
         .get("timeout")
         .and_then(|node| fields::duration(node, "the timeout", TIMEOUTS, sink));
-    let (env, env_places) = fields
+    let (mut env_of_all, env_places) = fields
         .get("env")
         .map(|node| env(node, sink))
         .unwrap_or_default();
-    let defaults = fields
+    places.env = env_places;
+    let mut defaults = fields
         .get("defaults")
         .map(|node| stage::defaults(node, sink))
         .unwrap_or_default();
+    if fields.is_meant("defaults") {
+        defaults.image = stage::DefaultImage::Wrong;
+    }
+    env_of_all.append(&mut defaults.env);
+    places.env.append(&mut defaults.env_places);
     if let Some(key) = fields.key("notify") {
         unsupported::notify(key, fields.get("notify"), sink);
     }
-    let mut places = Places {
-        root: 0..root.span.start,
-        schedules: schedule_places,
-        env: env_places,
-        stages: Vec::new(),
-    };
     let mut stages = Vec::new();
+    let mut written = BTreeMap::new();
     match fields.get("stages") {
         None => {
-            sink.error(
-                Code::Missing,
-                root.span.start..root.span.start,
-                "a DAG needs `stages`",
-            )
-            .help("the smallest DAG is `stages: {hello: {image: alpine:3, run: echo hi}}`");
+            if fields.lacks("stages") {
+                sink.error(
+                    Code::Missing,
+                    root.span.start..root.span.start,
+                    "a DAG needs `stages`",
+                )
+                .help("the smallest DAG is `stages: {hello: {image: alpine:3, run: echo hi}}`");
+            }
             return None;
         }
         Some(node) => {
@@ -107,28 +122,45 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
                 sink.error(Code::Graph, places.root.clone(), message);
                 return None;
             }
-            if let Some(message) = too_many_variables(&env, entries.len()) {
-                let span = fields.key("env").map_or(0..0, |key| key.span.clone());
+            let in_each = defaults.secrets.len() + defaults.image.args();
+            if let Some(message) = too_many_variables(&env_of_all, in_each, entries.len()) {
+                let key = fields.key("env").or_else(|| fields.key("defaults"));
+                let span = key.map_or(0..0, |key| key.span.clone());
                 sink.error(Code::TooLarge, span, message)
                     .help("put them into the `env` of those stages that need them");
                 return None;
             }
+            let mut names = StageNames::of(entries.iter().map(|(key, _)| &*key.text));
             let mut seen = HashSet::with_capacity(entries.len());
             for (key, value) in entries {
+                let name = names.name(&key.text, &key.span, &mut unread.stages, sink);
+                let common = stage::Common {
+                    env: &env_of_all,
+                    defaults: &defaults,
+                    unread_stages: &names.invalid,
+                };
+                let read = stage::read(name, key, value, &common, sink);
+                // Its key stands twice, which is reported already; what is in it is read all the same.
                 if !seen.insert(&*key.text) {
-                    continue; // Said already: the key stands twice.
+                    continue;
                 }
-                let (stage, stage_places) = stage::read(key, value, &env, &defaults, sink);
-                stages.push(stage);
-                places.stages.push(stage_places);
+                let at = StageIndex(stages.len());
+                if read.stage.name.as_str() != &*key.text {
+                    let name = format!("`{}`", read.stage.name);
+                    written.insert(at, (name, shortened(&key.text)));
+                }
+                if read.has_unread_needs {
+                    unread.needs.insert(at);
+                }
+                if read.has_unread_outputs {
+                    unread.outputs.insert(at);
+                }
+                stages.push(read.stage);
+                places.stages.push(read.places);
             }
         }
     }
-    // Stages that are wrong in themselves still count by their names, so that what refers to them
-    // is not called wrong as well.
-    let incomplete = stages.iter().any(Option::is_none);
-    let stages: Vec<_> = stages.into_iter().flatten().collect();
-    // Nor does a wrong name keep the stages from being held against each other.
+    // A wrong name does not keep the stages from being held against each other.
     let named = name.is_some();
     let draft = DagDraft {
         name: name.or_else(|| DagName::new("unnamed").ok())?,
@@ -139,16 +171,19 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         timeout,
         stages,
     };
-    if incomplete {
-        return None;
-    }
-    match Dag::new(draft) {
+    match Dag::read(draft, &unread) {
         Ok(dag) => named.then_some(dag),
         Err(faults) => {
             for fault in faults {
                 let span = places.of(&fault, sink);
-                sink.error(Code::Graph, span, fault.message)
-                    .maybe_help(fault.help);
+                // People know a stage by the name that they wrote.
+                let stage = fault.place.stage().and_then(|stage| written.get(&stage));
+                let named = |text: String| match stage {
+                    Some((name, written)) => text.replace(name, &format!("`{written}`")),
+                    None => text,
+                };
+                sink.error(Code::Graph, span, named(fault.message))
+                    .maybe_help(fault.help.map(named));
             }
             None
         }
@@ -174,7 +209,64 @@ fn name_of_file(file_name: &str, sink: &mut Sink<'_>) -> Option<DagName> {
     }
 }
 
-fn concurrency(node: &Node, sink: &mut Sink<'_>) -> Option<Concurrency> {
+/// The names of stages, with others in place of those that are not valid.
+struct StageNames<'n> {
+    taken: HashSet<&'n str>,
+    /// Those that are not valid, as written.
+    invalid: HashSet<&'n str>,
+    count: usize,
+}
+
+impl<'n> StageNames<'n> {
+    fn of(names: impl Iterator<Item = &'n str>) -> Self {
+        let (taken, invalid) = names.partition(|name| StageName::new(*name).is_ok());
+        Self {
+            taken,
+            invalid,
+            count: 0,
+        }
+    }
+
+    /// The name of a stage. One that is not valid is reported, and gets a valid one, to go on with.
+    fn name(
+        &mut self,
+        text: &str,
+        span: &Range<usize>,
+        unread: &mut Names,
+        sink: &mut Sink<'_>,
+    ) -> StageName {
+        if let Some(name) = fields::checked_name(text, span, sink) {
+            return name;
+        }
+        unread.add(text);
+        loop {
+            self.count += 1;
+            let name = format!("stage-{}", self.count);
+            if let (false, Ok(name)) = (self.taken.contains(&*name), StageName::new(name.clone())) {
+                return name;
+            }
+        }
+    }
+}
+
+/// The file without its `x-` keys, which are there for what merge keys refer to.
+fn without_extensions(root: &Node) -> Node {
+    match &root.value {
+        Value::Map(fields) => Node {
+            span: root.span.clone(),
+            value: Value::Map(
+                fields
+                    .iter()
+                    .filter(|(key, _)| !key.text.starts_with("x-"))
+                    .cloned()
+                    .collect(),
+            ),
+        },
+        _ => root.clone(),
+    }
+}
+
+fn concurrency(node: &Node, places: &mut Places, sink: &mut Sink<'_>) -> Option<Concurrency> {
     let fields = Fields::of(node, "concurrency", keys::CONCURRENCY, sink)?;
     let limit = fields
         .get("limit")
@@ -184,31 +276,62 @@ fn concurrency(node: &Node, sink: &mut Sink<'_>) -> Option<Concurrency> {
     let overlap = fields
         .get("overlap")
         .and_then(|node| fields::one_of(node, "overlap", &choices, sink));
-    if let (Some(key), None) = (fields.key("overlap"), fields.get("limit")) {
+    let is_without_limit = fields.lacks("limit") && fields.lacks("group");
+    if let Some(key) = fields.key("overlap").filter(|_| is_without_limit) {
         sink.error(
             Code::Missing,
             key.span.clone(),
-            "`overlap` says nothing without a `limit`",
+            "`overlap` has no effect without `limit`",
         )
-        .help("add `limit: 1`");
+        .help("add `limit: 1`, or a `group`");
     }
+    let group = fields
+        .get("group")
+        .and_then(|node| group(node, places, sink));
     Some(Concurrency {
-        limit,
+        limit: limit.or(group.is_some().then_some(1)),
         overlap: overlap.unwrap_or_default(),
+        group,
     })
+}
+
+/// What goes around an expression to make it a text's only part.
+const OPEN: &str = "${{ ";
+
+/// The expression that makes groups of runs, with or without `${{ … }}`.
+fn group(node: &Node, places: &mut Places, sink: &mut Sink<'_>) -> Option<Template> {
+    let text = fields::text(node, "`group`", sink)?;
+    if text.contains("${{") {
+        places.group = Some((node.clone(), 0));
+        return expressions::template(node, "`group`", sink);
+    }
+    places.group = Some((node.clone(), OPEN.len()));
+    let expression = if text.trim() == "branch" {
+        "cause.branch"
+    } else {
+        text
+    };
+    Template::parse(&format!("{OPEN}{expression} }}}}"))
+        .map_err(|mut fault| {
+            let moved = |at: usize| at.saturating_sub(OPEN.len()).min(text.len());
+            fault.range = moved(fault.range.start)..moved(fault.range.end);
+            expressions::say(node, "`group`", fault, sink);
+        })
+        .ok()
 }
 
 type Env = BTreeMap<VariableName, Template>;
 type EnvPlaces = BTreeMap<VariableName, Node>;
 
-/// Each stage has all variables of the DAG, so a few of either make many of both.
-fn too_many_variables(env: &Env, stages: usize) -> Option<String> {
+/// Each stage has all variables of the DAG, and all secrets and build arguments of `defaults`, so a few of
+/// either make many of both.
+fn too_many_variables(env: &Env, others: usize, stages: usize) -> Option<String> {
     let bytes: usize = env
         .iter()
         .map(|(name, value)| name.as_str().len() + value.source().len())
         .sum();
-    if env.len().saturating_mul(stages) > VARIABLES_AT_MOST {
-        let count = env.len();
+    let count = env.len() + others;
+    if count.saturating_mul(stages) > VARIABLES_AT_MOST {
         Some(format!(
             "{count} variables in each of {stages} stages are more than {VARIABLES_AT_MOST} together"
         ))

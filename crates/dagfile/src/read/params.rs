@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use trainyard_core::dag::Names;
 use trainyard_core::name::ParamName;
 use trainyard_core::param::{ParamKind, ParamSpec, ParamValue};
 use trainyard_core::text::shortened;
@@ -12,13 +13,24 @@ use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Node, Value};
 
 /// Reads `params`.
-pub(super) fn read(node: &Node, sink: &mut Sink<'_>) -> BTreeMap<ParamName, ParamSpec> {
+/// Those that are declared in a wrong way are `unread`.
+pub(super) fn read(
+    node: &Node,
+    unread: &mut Names,
+    sink: &mut Sink<'_>,
+) -> BTreeMap<ParamName, ParamSpec> {
     let mut params = BTreeMap::new();
+    if !matches!(&node.value, Value::Map(_)) {
+        *unread = Names::Any;
+    }
     for (key, value) in fields::map(node, "params", sink).unwrap_or_default() {
         let name = fields::checked_name::<ParamName>(&key.text, &key.span, sink);
         let spec = spec(&key.text, value, sink);
-        if let (Some(name), Some(spec)) = (name, spec) {
-            params.insert(name, spec);
+        match (name, spec) {
+            (Some(name), Some(spec)) => {
+                params.insert(name, spec);
+            }
+            _ => unread.add(&key.text),
         }
     }
     params
@@ -40,12 +52,14 @@ fn spec(name: &str, node: &Node, sink: &mut Sink<'_>) -> Option<ParamSpec> {
         .and_then(|node| fields::text(node, "the description", sink))
         .map(ToOwned::to_owned);
     let Some(kind) = fields.get("type") else {
-        sink.error(
-            Code::Missing,
-            node.span.clone(),
-            format!("{what} needs a `type`"),
-        )
-        .help("string, integer, number or boolean");
+        if fields.lacks("type") {
+            sink.error(
+                Code::Missing,
+                node.span.clone(),
+                format!("{what} needs a `type`"),
+            )
+            .help("string, integer, number or boolean");
+        }
         return None;
     };
     let choices = [
@@ -106,15 +120,30 @@ fn spec(name: &str, node: &Node, sink: &mut Sink<'_>) -> Option<ParamSpec> {
         sink.error(Code::Conflict, key.span.clone(), message);
         return None;
     }
-    let default = match fields.get("default") {
-        None => None,
-        Some(node) => value(&what, &kind, node, sink),
-    };
+    let default = fields
+        .get("default")
+        .map(|node| value(&what, &kind, node, sink).unwrap_or_else(|| any(&kind)));
     Some(ParamSpec {
         kind,
         default,
         description,
     })
+}
+
+/// A value that a parameter may have, in place of one that is wrong: so it does not seem to be missing.
+pub(super) fn any(kind: &ParamKind) -> ParamValue {
+    match kind {
+        ParamKind::Boolean => ParamValue::Boolean(false),
+        ParamKind::Integer { minimum, maximum } => {
+            ParamValue::Integer(minimum.or(*maximum).unwrap_or(0))
+        }
+        ParamKind::Number { minimum, maximum } => {
+            ParamValue::Number(minimum.or(*maximum).unwrap_or(0.0))
+        }
+        ParamKind::String { choices } => {
+            ParamValue::String(choices.first().cloned().unwrap_or_default())
+        }
+    }
 }
 
 /// Reads a value of a parameter, as a default or as a schedule gives it.

@@ -16,6 +16,10 @@ use crate::tree::{Node, Value};
 pub(super) struct Places {
     pub(super) root: Range<usize>,
     pub(super) schedules: Vec<Range<usize>>,
+    /// The key of the push trigger.
+    pub(super) push: Option<Range<usize>>,
+    /// The expression of `group`, and how many bytes its source has before what is written.
+    pub(super) group: Option<(Node, usize)>,
     /// Of the DAG's own variables.
     pub(super) env: BTreeMap<VariableName, Node>,
     pub(super) stages: Vec<StagePlaces>,
@@ -27,12 +31,18 @@ pub(super) struct StagePlaces {
     pub(super) key: Range<usize>,
     pub(super) needs: Vec<Range<usize>>,
     pub(super) condition: Option<Node>,
-    pub(super) image: Option<Node>,
-    pub(super) build_args: BTreeMap<VariableName, Node>,
+    pub(super) image: ImagePlaces,
     pub(super) command: Vec<Node>,
     pub(super) env: BTreeMap<VariableName, Node>,
     pub(super) inputs: BTreeMap<InputName, Range<usize>>,
     pub(super) gate: Vec<Range<usize>>,
+}
+
+/// Places of a stage's image.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ImagePlaces {
+    pub(super) image: Option<Node>,
+    pub(super) build_args: BTreeMap<VariableName, Node>,
 }
 
 impl Places {
@@ -43,6 +53,12 @@ impl Places {
         let found = match &fault.place {
             Place::Dag => None,
             Place::Schedule(at) => self.schedules.get(*at).cloned(),
+            Place::Push => self.push.clone(),
+            Place::Group => self.group.as_ref().map(|(node, before)| {
+                let part = fault.part.clone().unwrap_or_default();
+                let moved = |at: usize| at.saturating_sub(*before);
+                fields::part(node, &(moved(part.start)..moved(part.end)), sink)
+            }),
             Place::Stage(index) => key(index.0),
             Place::Need(index, at) => spans(index.0)
                 .and_then(|stage| stage.needs.get(*at).cloned())
@@ -77,8 +93,8 @@ impl Places {
         let stage = |index: usize| self.stages.get(index);
         match place {
             Place::Condition(index) => stage(index.0)?.condition.as_ref(),
-            Place::Image(index) => stage(index.0)?.image.as_ref(),
-            Place::BuildArg(index, name) => stage(index.0)?.build_args.get(name),
+            Place::Image(index) => stage(index.0)?.image.image.as_ref(),
+            Place::BuildArg(index, name) => stage(index.0)?.image.build_args.get(name),
             Place::CommandItem(index, at) => stage(index.0)?.command.get(*at),
             Place::Env(index, name) => {
                 let own = stage(index.0).and_then(|stage| stage.env.get(name));
@@ -86,6 +102,8 @@ impl Places {
             }
             Place::Dag
             | Place::Schedule(_)
+            | Place::Push
+            | Place::Group
             | Place::Stage(_)
             | Place::Need(..)
             | Place::Input(..)

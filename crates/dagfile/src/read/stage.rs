@@ -1,6 +1,6 @@
 //! `stages` and `defaults`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use trainyard_core::name::{
 };
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
-    Stage,
+    BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
+    RelativePath, Resources, RunOn, Stage,
 };
 use trainyard_core::text::shortened;
 
 use super::fields::{self, Fields};
-use super::places::StagePlaces;
-use super::{Env, TIMEOUTS, env, expressions, is_ours, keys, retry, unsupported};
+use super::places::{ImagePlaces, StagePlaces};
+use super::{Env, EnvPlaces, TIMEOUTS, env, expressions, is_ours, keys, retry, unsupported};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Key, Node, Value};
 
@@ -29,28 +29,65 @@ const SCRIPT_LONGEST: usize = 100_000;
 /// What holds for stages that say nothing themselves.
 #[derive(Debug, Default)]
 pub(super) struct Defaults {
-    retry: Retry,
-    resources: Resources,
-    timeout: Option<Duration>,
-    checkout: Option<bool>,
+    pub(super) image: DefaultImage,
     pull: Option<PullPolicy>,
+    checkout: Option<Checkout>,
+    /// Over those of the DAG, and below those of a stage.
+    pub(super) env: Env,
+    pub(super) env_places: EnvPlaces,
+    /// Each stage has them besides its own.
+    pub(super) secrets: BTreeMap<SecretName, Range<usize>>,
+    retry: Retry,
+    timeout: Option<Duration>,
+    resources: Resources,
+}
+
+/// The image of stages with neither `image` nor `build`.
+#[derive(Debug, Default)]
+pub(super) enum DefaultImage {
+    #[default]
+    None,
+    /// There is one, which is wrong: stages without one do not lack it.
+    Wrong,
+    One(ImageSource, ImagePlaces),
+}
+
+impl DefaultImage {
+    /// How many build arguments it has.
+    pub(super) fn args(&self) -> usize {
+        match self {
+            Self::One(ImageSource::Build(build), _) => build.args.len(),
+            Self::One(ImageSource::Reference { .. }, _) | Self::None | Self::Wrong => 0,
+        }
+    }
 }
 
 /// Reads `defaults`.
 pub(super) fn defaults(node: &Node, sink: &mut Sink<'_>) -> Defaults {
     let mut defaults = Defaults::default();
     let Some(fields) = Fields::of(node, "`defaults`", keys::DEFAULTS, sink) else {
+        defaults.image = DefaultImage::Wrong;
         return defaults;
     };
+    defaults.pull = pull(&fields, sink);
+    let mut places = ImagePlaces::default();
+    defaults.image = match image(&fields, "`defaults`", &mut places, sink) {
+        Image::None => DefaultImage::None,
+        Image::Wrong => DefaultImage::Wrong,
+        Image::One(image) => DefaultImage::One(image, places),
+    };
+    defaults.checkout = checkout(&fields, sink);
+    if let Some(node) = fields.get("env") {
+        (defaults.env, defaults.env_places) = env(node, sink);
+    }
+    defaults.secrets = secrets(&fields, sink);
     if let Some(node) = fields.get("retry") {
         defaults.retry = retry::retry(node, &defaults.retry, sink);
     }
+    defaults.timeout = timeout(&fields, sink);
     if let Some(node) = fields.get("resources") {
         defaults.resources = retry::resources(node, &defaults.resources, sink);
     }
-    defaults.timeout = timeout(&fields, sink);
-    defaults.checkout = checkout(&fields, sink);
-    defaults.pull = pull(&fields, sink);
     defaults
 }
 
@@ -58,8 +95,24 @@ fn timeout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Duration> {
     fields::duration(fields.get("timeout")?, "the timeout", TIMEOUTS, sink)
 }
 
-fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<bool> {
-    fields::boolean(fields.get("checkout")?, "`checkout`", sink)
+fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Checkout> {
+    let node = fields.get("checkout")?;
+    let Value::Map(_) = &node.value else {
+        return match fields::boolean(node, "`checkout`", sink)? {
+            true => Some(Checkout::TREE),
+            false => Some(Checkout::NONE),
+        };
+    };
+    let fields = Fields::of(node, "`checkout`", keys::CHECKOUT, sink)?;
+    let mut set = |key: &str| match fields.get(key) {
+        Some(node) => fields::boolean(node, &format!("`{key}`"), sink) == Some(true),
+        None => false,
+    };
+    Some(Checkout {
+        tree: true,
+        lfs: set("lfs"),
+        submodules: set("submodules"),
+    })
 }
 
 fn pull(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<PullPolicy> {
@@ -67,46 +120,75 @@ fn pull(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<PullPolicy> {
     fields::one_of(fields.get("pull")?, "`pull`", &choices, sink)
 }
 
-/// Reads one stage. `None` where it cannot be one; its places are there in any case.
+/// What stages have in common.
+pub(super) struct Common<'a> {
+    pub(super) env: &'a Env,
+    pub(super) defaults: &'a Defaults,
+    /// Names of stages that are not valid, as written: what refers to them is no further fault.
+    pub(super) unread_stages: &'a HashSet<&'a str>,
+}
+
+/// A stage, as far as it could be read: what is wrong in it is reported, and left out or replaced.
+pub(super) struct Read {
+    pub(super) stage: Stage,
+    pub(super) places: StagePlaces,
+    pub(super) has_unread_needs: bool,
+    pub(super) has_unread_outputs: bool,
+}
+
+/// Reads one stage.
 pub(super) fn read(
+    name: StageName,
     key: &Key,
     node: &Node,
-    dag_env: &Env,
-    defaults: &Defaults,
+    common: &Common<'_>,
     sink: &mut Sink<'_>,
-) -> (Option<Stage>, StagePlaces) {
+) -> Read {
     let mut places = StagePlaces {
         key: key.span.clone(),
         ..StagePlaces::default()
     };
-    let name = fields::checked_name::<StageName>(&key.text, &key.span, sink);
     let what = format!("stage `{}`", shortened(&key.text));
     let Some(fields) = Fields::of(node, &what, keys::STAGE, sink) else {
-        return (None, places);
+        return Read {
+            stage: unreadable(name),
+            places,
+            has_unread_needs: true,
+            has_unread_outputs: true,
+        };
     };
-    let needs = needs(&fields, &mut places, sink);
+    let defaults = common.defaults;
+    let (needs, has_unread_needs) = needs(&fields, common.unread_stages, &mut places, sink);
     let run_on = run_on(&fields, sink);
     let condition = fields.get("if").and_then(|node| {
         places.condition = Some(node.clone());
         expressions::condition(node, sink)
     });
-    let image = image(&what, key, &fields, defaults, &mut places, sink);
+    let image = stage_image(&what, key, &fields, defaults, &mut places.image, sink);
     let command = command(&fields, &mut places, sink);
     let checkout = checkout(&fields, sink)
         .or(defaults.checkout)
-        .unwrap_or(true);
-    let mut all_env = dag_env.clone();
+        .unwrap_or(Checkout::TREE);
+    let mut all_env = common.env.clone();
     if let Some(node) = fields.get("env") {
         let (own, own_places) = env(node, sink);
         all_env.extend(own);
         places.env = own_places;
     }
-    let secrets = secrets(&fields, &all_env, sink);
-    let inputs = inputs(&fields, &mut places, sink);
-    let outputs = outputs(&fields, sink);
-    let metrics = fields
-        .get("metrics")
-        .and_then(|node| path(node, "`metrics`", sink));
+    let mut all_secrets = secrets(&fields, sink);
+    for (name, span) in &defaults.secrets {
+        let span = || span.clone();
+        all_secrets.entry(name.clone()).or_insert_with(span);
+    }
+    check_secrets(&all_secrets, &all_env, sink);
+    let inputs = inputs(&fields, common.unread_stages, &mut places, sink);
+    let (outputs, has_unread_outputs) = outputs(&fields, sink);
+    let metrics = match fields.get("metrics") {
+        // One that is wrong is one: gates and expressions do not lack it.
+        Some(node) => output_path(node, "`metrics`", sink).or_else(some_path),
+        None if fields.is_meant("metrics") => some_path(),
+        None => None,
+    };
     let gate = gate(&fields, &mut places, sink);
     let retry = match fields.get("retry") {
         None => defaults.retry.clone(),
@@ -119,7 +201,7 @@ pub(super) fn read(
     let timeout = timeout(&fields, sink).or(defaults.timeout);
     let pools = pools(&fields, sink);
     unsupported::stage(&fields, sink);
-    let stage = name.zip(image).map(|(name, image)| Stage {
+    let stage = Stage {
         name,
         needs,
         run_on,
@@ -128,7 +210,7 @@ pub(super) fn read(
         command,
         checkout,
         env: all_env,
-        secrets,
+        secrets: all_secrets.into_keys().collect(),
         inputs,
         outputs,
         metrics,
@@ -137,28 +219,89 @@ pub(super) fn read(
         timeout,
         resources,
         pools,
-    });
-    (stage, places)
+    };
+    Read {
+        stage,
+        places,
+        has_unread_needs,
+        has_unread_outputs,
+    }
 }
 
-fn needs(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Vec<StageName> {
+/// A stage of which only the name is known.
+fn unreadable(name: StageName) -> Stage {
+    Stage {
+        name,
+        needs: Vec::new(),
+        run_on: RunOn::ALL.into(),
+        condition: None,
+        image: some_image(),
+        command: None,
+        checkout: Checkout::TREE,
+        env: Env::new(),
+        secrets: BTreeSet::new(),
+        inputs: BTreeMap::new(),
+        outputs: BTreeMap::new(),
+        metrics: some_path(),
+        gate: Vec::new(),
+        retry: Retry::default(),
+        timeout: None,
+        resources: Resources::default(),
+        pools: BTreeMap::new(),
+    }
+}
+
+/// In place of an image that is wrong.
+fn some_image() -> ImageSource {
+    ImageSource::Reference {
+        image: Template::literal("alpine:3"),
+        pull: PullPolicy::default(),
+    }
+}
+
+/// In place of a path that is wrong.
+fn some_path() -> Option<RelativePath> {
+    RelativePath::new("unread").ok()
+}
+
+/// The stages that are needed, and whether there are more that could not be read.
+fn needs(
+    fields: &Fields<'_>,
+    unread: &HashSet<&str>,
+    places: &mut StagePlaces,
+    sink: &mut Sink<'_>,
+) -> (Vec<StageName>, bool) {
     let mut needs = Vec::new();
     let Some(node) = fields.get("needs") else {
-        return needs;
+        return (needs, fields.is_meant("needs"));
     };
-    for item in fields::list_or_one(node, "`needs`", sink) {
-        if let Some(name) = fields::name(item, "a stage's name", sink) {
+    let items = fields::list_or_one(node, "`needs`", sink);
+    let count = items.len();
+    for item in items {
+        let Some(text) = fields::text(item, "a stage's name", sink) else {
+            continue;
+        };
+        if unread.contains(text) {
+            continue;
+        }
+        if let Some(name) = fields::checked_name(text, &item.span, sink) {
             needs.push(name);
             places.needs.push(item.span.clone());
         }
     }
-    needs
+    let is_list = matches!(&node.value, Value::List(_) | Value::Scalar { .. });
+    let is_unread = !is_list || needs.len() < count;
+    (needs, is_unread)
 }
 
 fn run_on(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeSet<RunOn> {
     let choices = RunOn::ALL.map(|on| (on.as_str(), on));
     let Some(node) = fields.get("run_on") else {
-        return BTreeSet::from([RunOn::Success]);
+        return if fields.is_meant("run_on") {
+            RunOn::ALL.into()
+        } else {
+            BTreeSet::from([RunOn::Success])
+        };
     };
     let items = fields::list_or_one(node, "`run_on`", sink);
     let found: BTreeSet<RunOn> = items
@@ -173,61 +316,83 @@ fn run_on(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeSet<RunOn> {
                 sink,
             );
         }
-        return BTreeSet::from([RunOn::Success]);
+        // It could be any of them: nothing follows from it.
+        return RunOn::ALL.into();
     }
     found
 }
 
-fn image(
-    what: &str,
-    key: &Key,
-    fields: &Fields<'_>,
-    defaults: &Defaults,
-    places: &mut StagePlaces,
-    sink: &mut Sink<'_>,
-) -> Option<ImageSource> {
-    let own_pull = pull(fields, sink);
-    match (fields.get("image"), fields.get("build")) {
+/// What `image` and `build` of a stage or of `defaults` say.
+enum Image {
+    None,
+    Wrong,
+    One(ImageSource),
+}
+
+fn image(fields: &Fields<'_>, what: &str, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Image {
+    let found = match (fields.get("image"), fields.get("build")) {
         (Some(node), None) => {
             places.image = Some(node.clone());
-            let image = expressions::template(node, "the image", sink)?;
-            if image.is_literal()
-                && let Err(fault) = ImageReference::requested(image.source())
-            {
-                let end = image.source().len();
-                let span = fields::part(node, &(fault.at..end.max(fault.at + 1)), sink);
-                fields::invalid(&span, fault.to_string(), sink);
-                return None;
-            }
-            Some(ImageSource::Reference {
-                image,
-                pull: own_pull.or(defaults.pull).unwrap_or_default(),
-            })
+            reference(node, sink)
         }
         (None, Some(node)) => {
             places.image = Some(node.clone());
-            if let Some(key) = fields.key("pull") {
-                sink.error(
-                    Code::Conflict,
-                    key.span.clone(),
-                    "`pull` does not go with `build`",
-                );
-            }
             build(node, places, sink).map(ImageSource::Build)
         }
-        (Some(_), Some(_)) => {
+        (Some(image), Some(node)) => {
             let span = fields
                 .key("build")
-                .map_or(key.span.clone(), |key| key.span.clone());
+                .map_or(node.span.clone(), |key| key.span.clone());
             sink.error(
                 Code::Conflict,
                 span,
                 format!("{what} has both `image` and `build`"),
             )
             .help("keep one: an image by reference, or one built from the commit");
+            reference(image, sink);
+            build(node, places, sink);
             None
         }
-        (None, None) => {
+        (None, None) if fields.lacks("image") && fields.lacks("build") => return Image::None,
+        (None, None) => None,
+    };
+    found.map_or(Image::Wrong, Image::One)
+}
+
+fn reference(node: &Node, sink: &mut Sink<'_>) -> Option<ImageSource> {
+    let image = expressions::template(node, "the image", sink)?;
+    if image.is_literal()
+        && let Err(fault) = ImageReference::requested(image.source())
+    {
+        let end = image.source().len();
+        let span = fields::part(node, &(fault.at..end.max(fault.at + 1)), sink);
+        fields::invalid(&span, fault.to_string(), sink);
+        return None;
+    }
+    Some(ImageSource::Reference {
+        image,
+        pull: PullPolicy::default(),
+    })
+}
+
+/// The image of a stage: its own, or that of `defaults`.
+fn stage_image(
+    what: &str,
+    key: &Key,
+    fields: &Fields<'_>,
+    defaults: &Defaults,
+    places: &mut ImagePlaces,
+    sink: &mut Sink<'_>,
+) -> ImageSource {
+    let own_pull = pull(fields, sink);
+    let mut source = match (image(fields, what, places, sink), &defaults.image) {
+        (Image::One(source), _) => source,
+        (Image::None, DefaultImage::One(source, default_places)) => {
+            *places = default_places.clone();
+            source.clone()
+        }
+        (Image::Wrong, _) | (Image::None, DefaultImage::Wrong) => return some_image(),
+        (Image::None, DefaultImage::None) => {
             // An approval, once supported, needs none; it is refused by itself.
             if fields.get("approval").is_none() {
                 sink.error(
@@ -237,16 +402,32 @@ fn image(
                 )
                 .help("add `image: alpine:3`, or `build: .` to build one from the commit");
             }
-            None
+            return some_image();
         }
+    };
+    match (&mut source, fields.key("pull")) {
+        (ImageSource::Reference { pull, .. }, _) => {
+            *pull = own_pull.or(defaults.pull).unwrap_or_default();
+        }
+        (ImageSource::Build(_), Some(key)) => {
+            sink.error(
+                Code::Conflict,
+                key.span.clone(),
+                "`pull` does not go with `build`",
+            );
+        }
+        (ImageSource::Build(_), None) => {}
     }
+    source
 }
 
-fn build(node: &Node, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Option<BuildSource> {
+fn build(node: &Node, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Option<BuildSource> {
     let default_file = RelativePath::new("Dockerfile").ok()?;
     if let Value::Scalar { .. } = &node.value {
         let context = path(node, "the context", sink)?;
         let (dockerfile, args) = (default_file, BTreeMap::new());
+        let at = node.span.clone();
+        sink.outside.add_build((&context, at), (&dockerfile, None));
         return Some(BuildSource {
             context,
             dockerfile,
@@ -256,6 +437,7 @@ fn build(node: &Node, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Option<B
     }
     let fields = Fields::of(node, "`build`", keys::BUILD, sink)?;
     let context = match fields.get("context") {
+        None if fields.is_meant("context") => None,
         None => RelativePath::new(".").ok(),
         Some(node) => path(node, "the context", sink),
     };
@@ -278,9 +460,14 @@ fn build(node: &Node, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Option<B
         .get("target")
         .and_then(|node| expressions::plain(node, "the target", sink))
         .map(ToOwned::to_owned);
+    let (context, dockerfile) = (context?, dockerfile?);
+    let at = |key| fields.get(key).map(|node: &Node| node.span.clone());
+    let context_at = at("context").unwrap_or_else(|| node.span.clone());
+    sink.outside
+        .add_build((&context, context_at), (&dockerfile, at("dockerfile")));
     Some(BuildSource {
-        context: context?,
-        dockerfile: dockerfile?,
+        context,
+        dockerfile,
         args,
         target,
     })
@@ -332,8 +519,8 @@ fn command(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -
     Some(Command::Exec(templates))
 }
 
-fn secrets(fields: &Fields<'_>, env: &Env, sink: &mut Sink<'_>) -> BTreeSet<SecretName> {
-    let mut secrets = BTreeSet::new();
+fn secrets(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<SecretName, Range<usize>> {
+    let mut secrets = BTreeMap::new();
     let Some(node) = fields.get("secrets") else {
         return secrets;
     };
@@ -341,12 +528,7 @@ fn secrets(fields: &Fields<'_>, env: &Env, sink: &mut Sink<'_>) -> BTreeSet<Secr
         let Some(name) = fields::name::<SecretName>(item, "a secret's name", sink) else {
             continue;
         };
-        if is_ours(name.as_str()) || env.contains_key(name.as_str()) {
-            let message = format!("`{name}` is a variable of the stage already");
-            sink.error(Code::Conflict, item.span.clone(), message)
-                .help("choose another name");
-        }
-        if !secrets.insert(name.clone()) {
+        if secrets.insert(name.clone(), item.span.clone()).is_some() {
             sink.error(
                 Code::DuplicateKey,
                 item.span.clone(),
@@ -357,8 +539,19 @@ fn secrets(fields: &Fields<'_>, env: &Env, sink: &mut Sink<'_>) -> BTreeSet<Secr
     secrets
 }
 
+fn check_secrets(secrets: &BTreeMap<SecretName, Range<usize>>, env: &Env, sink: &mut Sink<'_>) {
+    for (name, span) in secrets {
+        if is_ours(name.as_str()) || env.contains_key(name.as_str()) {
+            let message = format!("`{name}` is a variable of the stage already");
+            sink.error(Code::Conflict, span.clone(), message)
+                .help("choose another name");
+        }
+    }
+}
+
 fn inputs(
     fields: &Fields<'_>,
+    unread: &HashSet<&str>,
     places: &mut StagePlaces,
     sink: &mut Sink<'_>,
 ) -> BTreeMap<InputName, InputSource> {
@@ -377,14 +570,16 @@ fn inputs(
                 match inner.get("from") {
                     Some(node) => node,
                     None => {
-                        sink.error(Code::Missing, value.span.clone(), "an input needs `from`");
+                        if inner.lacks("from") {
+                            sink.error(Code::Missing, value.span.clone(), "an input needs `from`");
+                        }
                         continue;
                     }
                 }
             }
             Value::Null | Value::Scalar { .. } | Value::List(_) => value,
         };
-        if let (Some(name), Some(source)) = (name, input_source(from, sink)) {
+        if let (Some(name), Some(source)) = (name, input_source(from, unread, sink)) {
             places.inputs.insert(name.clone(), from.span.clone());
             inputs.insert(name, source);
         }
@@ -392,7 +587,7 @@ fn inputs(
     inputs
 }
 
-fn input_source(node: &Node, sink: &mut Sink<'_>) -> Option<InputSource> {
+fn input_source(node: &Node, unread: &HashSet<&str>, sink: &mut Sink<'_>) -> Option<InputSource> {
     let text = fields::text(node, "an input", sink)?;
     let Some((stage, output)) = text.split_once('.') else {
         sink.error(
@@ -403,6 +598,9 @@ fn input_source(node: &Node, sink: &mut Sink<'_>) -> Option<InputSource> {
         .help("write STAGE.OUTPUT, as in train.model");
         return None;
     };
+    if unread.contains(stage) {
+        return None;
+    }
     let stage_name =
         fields::checked_name(stage, &fields::part(node, &(0..stage.len()), sink), sink);
     let rest = stage.len() + 1..text.len();
@@ -413,19 +611,91 @@ fn input_source(node: &Node, sink: &mut Sink<'_>) -> Option<InputSource> {
     })
 }
 
-fn outputs(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<OutputName, RelativePath> {
+/// The outputs, and whether there are more that could not be read.
+fn outputs(
+    fields: &Fields<'_>,
+    sink: &mut Sink<'_>,
+) -> (BTreeMap<OutputName, DeclaredOutput>, bool) {
     let mut outputs = BTreeMap::new();
     let Some(node) = fields.get("outputs") else {
-        return outputs;
+        return (outputs, fields.is_meant("outputs"));
     };
-    for (key, value) in fields::map(node, "`outputs`", sink).unwrap_or_default() {
+    let Some(entries) = fields::map(node, "`outputs`", sink) else {
+        return (outputs, true);
+    };
+    let mut has_unread = false;
+    for (key, value) in entries {
         let name = fields::checked_name::<OutputName>(&key.text, &key.span, sink);
-        let path = path(value, &format!("output `{}`", shortened(&key.text)), sink);
-        if let (Some(name), Some(path)) = (name, path) {
-            outputs.insert(name, path);
+        let what = format!("output `{}`", shortened(&key.text));
+        // One whose path is wrong is one: inputs do not lack it.
+        let output = output(value, &what, sink).or_else(|| some_path().map(DeclaredOutput::from));
+        has_unread |= name.is_none();
+        if let (Some(name), Some(output)) = (name, output) {
+            outputs.insert(name, output);
         }
     }
-    outputs
+    (outputs, has_unread)
+}
+
+/// What people write before a path below `$OUTPUTS`.
+const OUTPUTS: [&str; 3] = ["$OUTPUTS/", "${OUTPUTS}/", "/trainyard/outputs/"];
+
+/// A path below `$OUTPUTS` that names one file or folder.
+fn output_path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativePath> {
+    let text = expressions::plain(node, what, sink)?;
+    let below = OUTPUTS.iter().find_map(|start| text.strip_prefix(start));
+    if let Some(below) = below.filter(|below| !below.is_empty()) {
+        let message = format!(
+            "{what}: the path `{}` is relative to `$OUTPUTS`",
+            shortened(text)
+        );
+        sink.error(Code::InvalidValue, node.span.clone(), message)
+            .help(format!("write `{}`", shortened(below)));
+        return None;
+    }
+    if text.contains(['*', '?', '[', '{']) {
+        let message = format!(
+            "{what}: the path `{}` is a pattern, which no file is named by",
+            shortened(text)
+        );
+        sink.error(Code::InvalidValue, node.span.clone(), message)
+            .help("name one file, or a folder below `$OUTPUTS` that holds all of them");
+        return None;
+    }
+    if text.contains('$') || text.starts_with('~') {
+        let message = format!(
+            "{what}: the path `{}` is taken as it is, without variables",
+            shortened(text)
+        );
+        sink.error(Code::InvalidValue, node.span.clone(), message)
+            .help("name a file or folder below `$OUTPUTS`");
+        return None;
+    }
+    path(node, what, sink)
+}
+
+fn output(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<DeclaredOutput> {
+    if !matches!(node.value, Value::Map(_)) {
+        return output_path(node, what, sink).map(DeclaredOutput::from);
+    }
+    let fields = Fields::of(node, what, keys::OUTPUT, sink)?;
+    let choices = Keep::ALL.map(|keep| (keep.as_str(), keep));
+    let keep = fields
+        .get("keep")
+        .and_then(|node| fields::one_of(node, "`keep`", &choices, sink));
+    let Some(node) = fields.get("path") else {
+        sink.error(
+            Code::Missing,
+            node.span.clone(),
+            format!("{what} needs a `path`"),
+        )
+        .help("add `path:`, the file or folder below $OUTPUTS");
+        return None;
+    };
+    Some(DeclaredOutput {
+        path: output_path(node, what, sink)?,
+        keep: keep.unwrap_or_default(),
+    })
 }
 
 fn path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativePath> {
@@ -462,11 +732,13 @@ fn gate(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -> V
         let metric = match inner.get("metric") {
             Some(node) => fields::name::<MetricName>(node, "a metric's name", sink),
             None => {
-                sink.error(Code::Missing, item.span.clone(), "a gate needs a `metric`");
+                if inner.lacks("metric") {
+                    sink.error(Code::Missing, item.span.clone(), "a gate needs a `metric`");
+                }
                 None
             }
         };
-        let mut is_unread = false;
+        let mut is_unread = inner.is_meant("min") || inner.is_meant("max");
         let mut bound = |key, what| {
             let bound = fields::number(inner.get(key)?, what, sink);
             is_unread |= bound.is_none();
@@ -492,6 +764,7 @@ fn pools(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeMap<PoolName, u32> {
     };
     let mut take = |name: &str, span: &Range<usize>, slots: u32, sink: &mut Sink<'_>| {
         if let Some(name) = fields::checked_name(name, span, sink) {
+            sink.outside.add_pool(&name, span.clone());
             pools.insert(name, slots);
         }
     };

@@ -1,17 +1,18 @@
 //! `triggers`: what may start a run.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use chrono_tz::Tz;
 use trainyard_core::cron::Cron;
+use trainyard_core::dag::Names;
 use trainyard_core::name::ParamName;
 use trainyard_core::param::{ParamSpec, ParamValue};
 use trainyard_core::schedule::Missed;
 use trainyard_core::text::shortened;
-use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
+use trainyard_core::trigger::{Pattern, PatternFault, PushTrigger, ScheduleTrigger, Triggers};
 
 use super::fields::{self, Fields};
+use super::places::Places;
 use super::{keys, params, unsupported};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Node, Value};
@@ -22,16 +23,17 @@ const SCHEDULES_AT_MOST: usize = 50;
 /// The most patterns of one list; each is held against every branch or changed file of a push.
 const PATTERNS_AT_MOST: usize = 100;
 
-/// Reads `triggers`, with the places of its schedules.
+/// Reads `triggers`.
 pub(super) fn read(
     node: &Node,
     declared: &BTreeMap<ParamName, ParamSpec>,
+    unread: &Names,
+    places: &mut Places,
     sink: &mut Sink<'_>,
-) -> (Triggers, Vec<Range<usize>>) {
+) -> Triggers {
     let Some(fields) = Fields::of(node, "triggers", keys::TRIGGERS, sink) else {
-        return (Triggers::default(), Vec::new());
+        return Triggers::default();
     };
-    let mut places = Vec::new();
     let mut schedule = Vec::new();
     if let Some(node) = fields.get("schedule") {
         let items = match &node.value {
@@ -46,9 +48,9 @@ pub(super) fn read(
             fields::invalid(&node.span, message, sink);
         }
         for item in items.into_iter().take(SCHEDULES_AT_MOST) {
-            if let Some(trigger) = one_schedule(item, declared, sink) {
+            if let Some(trigger) = one_schedule(item, declared, unread, sink) {
                 schedule.push(trigger);
-                places.push(item.span.clone());
+                places.schedules.push(item.span.clone());
             }
         }
     }
@@ -59,13 +61,15 @@ pub(super) fn read(
             Fields::of(node, "`manual`", &[], sink);
         }
     }
+    places.push = fields.key("push").map(|key| key.span.clone());
     unsupported::triggers(&fields, sink);
-    (Triggers { schedule, push }, places)
+    Triggers { schedule, push }
 }
 
 fn one_schedule(
     node: &Node,
     declared: &BTreeMap<ParamName, ParamSpec>,
+    unread: &Names,
     sink: &mut Sink<'_>,
 ) -> Option<ScheduleTrigger> {
     if let Value::Scalar { text, .. } = &node.value {
@@ -80,7 +84,9 @@ fn one_schedule(
     let fields = Fields::of(node, "a schedule", keys::SCHEDULE, sink)?;
     let cron = match fields.get("cron") {
         None => {
-            sink.error(Code::Missing, node.span.clone(), "a schedule needs `cron`");
+            if fields.lacks("cron") {
+                sink.error(Code::Missing, node.span.clone(), "a schedule needs `cron`");
+            }
             None
         }
         Some(node) => cron(node, sink),
@@ -93,10 +99,13 @@ fn one_schedule(
     let missed = fields
         .get("missed")
         .and_then(|node| fields::one_of(node, "`missed`", &choices, sink));
-    let params = fields
+    let mut params = fields
         .get("params")
-        .map(|node| given(node, declared, sink))
+        .map(|node| given(node, declared, unread, sink))
         .unwrap_or_default();
+    if fields.is_meant("params") {
+        params = anything(declared);
+    }
     Some(ScheduleTrigger {
         cron: cron?,
         timezone: timezone?,
@@ -109,9 +118,12 @@ fn cron(node: &Node, sink: &mut Sink<'_>) -> Option<Cron> {
     let text = fields::text(node, "`cron`", sink)?;
     match Cron::parse(text) {
         Ok(cron) => Some(cron),
-        Err(fault) => {
-            let span = fields::part(node, &fault.range, sink);
-            sink.error(Code::InvalidValue, span, fault.message);
+        Err(faults) => {
+            for fault in faults {
+                let span = fields::part(node, &fault.range, sink);
+                sink.error(Code::InvalidValue, span, fault.message)
+                    .maybe_help(fault.help);
+            }
             None
         }
     }
@@ -122,12 +134,16 @@ fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
     if let Ok(timezone) = text.parse() {
         return Some(timezone);
     }
-    let names = chrono_tz::TZ_VARIANTS
-        .iter()
-        .map(|timezone| timezone.name());
-    let help = sink
-        .nearest(text, names)
-        .map(|name| format!("did you mean `{name}`?"));
+    let help = zone_of_offset(text).or_else(|| {
+        let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+        // `Berlin` alone.
+        let city = |name: &&str| {
+            let (_, city) = name.rsplit_once('/').unwrap_or_default();
+            city.eq_ignore_ascii_case(text)
+        };
+        let name = names().find(city).or_else(|| sink.nearest(text, names()))?;
+        Some(format!("did you mean `{name}`?"))
+    });
     sink.error(
         Code::InvalidValue,
         node.span.clone(),
@@ -137,14 +153,41 @@ fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
     None
 }
 
+/// The zone that is a whole number of hours from UTC, for one that is written as `UTC+2`. The nearest name would
+/// be another offset.
+fn zone_of_offset(text: &str) -> Option<String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let offset = upper.trim_start_matches("UTC").trim_start_matches("GMT");
+    let (sign, hours, east) = match offset.split_at_checked(1)? {
+        ("+", hours) => ('-', hours, true),
+        ("-", hours) => ('+', hours, false),
+        _ => return None,
+    };
+    let hours = hours.trim_end_matches("00").trim_end_matches(':');
+    let hours: u8 = hours.parse().ok().filter(|hours| *hours > 0)?;
+    let zone: Tz = format!("Etc/GMT{sign}{hours}").parse().ok()?;
+    let way = if east { "ahead of" } else { "behind" };
+    Some(format!(
+        "`{}` is {hours} h {way} UTC (its sign is reversed); a name as Europe/Berlin knows daylight saving time",
+        zone.name()
+    ))
+}
+
 fn given(
     node: &Node,
     declared: &BTreeMap<ParamName, ParamSpec>,
+    unread: &Names,
     sink: &mut Sink<'_>,
 ) -> BTreeMap<ParamName, ParamValue> {
     let mut values = BTreeMap::new();
-    for (key, value) in fields::map(node, "params", sink).unwrap_or_default() {
+    let Some(entries) = fields::map(node, "the schedule's params", sink) else {
+        return anything(declared);
+    };
+    for (key, value) in entries {
         let Some((name, spec)) = declared.get_key_value(&*key.text) else {
+            if unread.contain(&key.text) {
+                continue;
+            }
             let known = declared.keys().map(ParamName::as_str);
             let help = sink
                 .nearest(&key.text, known)
@@ -155,11 +198,21 @@ fn given(
             continue;
         };
         let what = format!("parameter `{name}`");
-        if let Some(value) = params::value(&what, &spec.kind, value, sink) {
-            values.insert(name.clone(), value);
-        }
+        let value = params::value(&what, &spec.kind, value, sink);
+        values.insert(
+            name.clone(),
+            value.unwrap_or_else(|| params::any(&spec.kind)),
+        );
     }
     values
+}
+
+/// A value for each parameter, where those that are given cannot be read.
+fn anything(declared: &BTreeMap<ParamName, ParamSpec>) -> BTreeMap<ParamName, ParamValue> {
+    declared
+        .iter()
+        .map(|(name, spec)| (name.clone(), params::any(&spec.kind)))
+        .collect()
 }
 
 fn push(node: &Node, sink: &mut Sink<'_>) -> Option<PushTrigger> {
@@ -169,18 +222,23 @@ fn push(node: &Node, sink: &mut Sink<'_>) -> Option<PushTrigger> {
     let fields = Fields::of(node, "`push`", keys::PUSH, sink)?;
     let branches = fields
         .get("branches")
-        .map(|node| patterns(node, "a branch", sink));
+        .map(|node| patterns(node, "a branch", Pattern::branch_fault, sink));
     let paths = fields
         .get("paths")
-        .map(|node| patterns(node, "a path", sink));
+        .map(|node| patterns(node, "a path", Pattern::path_fault, sink));
     Some(PushTrigger {
         branches: branches.unwrap_or_default(),
         paths: paths.unwrap_or_default(),
     })
 }
 
-/// A list of patterns.
-pub(super) fn patterns(node: &Node, what: &str, sink: &mut Sink<'_>) -> Vec<Pattern> {
+/// A list of patterns, with what says why one of them matches nothing.
+pub(super) fn patterns(
+    node: &Node,
+    what: &str,
+    fault: fn(&Pattern) -> Option<PatternFault>,
+    sink: &mut Sink<'_>,
+) -> Vec<Pattern> {
     let items = fields::list_or_one(node, what, sink);
     if items.is_empty() && matches!(&node.value, Value::List(_)) {
         fields::invalid(
@@ -199,7 +257,20 @@ pub(super) fn patterns(node: &Node, what: &str, sink: &mut Sink<'_>) -> Vec<Patt
             continue;
         };
         match Pattern::new(text) {
-            Ok(pattern) => patterns.push(pattern),
+            Ok(pattern) => {
+                if what == "a path" {
+                    sink.outside.add_filter(text, item.span.clone());
+                }
+                if let Some(PatternFault { problem, meant }) = fault(&pattern) {
+                    let message = format!(
+                        "the pattern `{}` matches nothing: it {problem}",
+                        shortened(text)
+                    );
+                    sink.error(Code::InvalidValue, item.span.clone(), message)
+                        .maybe_help(meant.map(|meant| format!("write `{}`", shortened(&meant))));
+                }
+                patterns.push(pattern);
+            }
             Err(problem) => {
                 fields::invalid(
                     &item.span,

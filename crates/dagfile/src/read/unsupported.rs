@@ -4,11 +4,28 @@
 use std::time::Duration;
 
 use trainyard_core::text::shortened;
+use trainyard_core::trigger::{Pattern, PatternFault};
 
 use super::fields::{self, Fields};
 use super::{keys, triggers};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Key, Node, Value};
+
+/// The keys of this module: a help that lists keys leaves them out.
+pub(super) const KEYS: [&str; 12] = [
+    "pull_request",
+    "tag",
+    "after",
+    "notify",
+    "gpus",
+    "matrix",
+    "cache",
+    "approval",
+    "service",
+    "best_by",
+    "against",
+    "max_drop",
+];
 
 const ANY: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
 
@@ -18,13 +35,19 @@ fn refuse(key: &Key, sink: &mut Sink<'_>) {
         .help("leave it out for now");
 }
 
+/// What says why a pattern matches nothing.
+type Fault = fn(&Pattern) -> Option<PatternFault>;
+
 /// `pull_request`, `tag`, `after`.
 pub(super) fn triggers(fields: &Fields<'_>, sink: &mut Sink<'_>) {
     if let (Some(key), Some(node)) = (fields.key("pull_request"), fields.get("pull_request")) {
         if let Some(inner) = optional(node, "`pull_request`", keys::PULL_REQUEST, sink) {
-            for (list, what) in [("branches", "a branch"), ("paths", "a path")] {
+            for (list, what, fault) in [
+                ("branches", "a branch", Pattern::branch_fault as Fault),
+                ("paths", "a path", Pattern::path_fault),
+            ] {
                 if let Some(node) = inner.get(list) {
-                    triggers::patterns(node, what, sink);
+                    triggers::patterns(node, what, fault, sink);
                 }
             }
         }
@@ -34,7 +57,7 @@ pub(super) fn triggers(fields: &Fields<'_>, sink: &mut Sink<'_>) {
         if let Some(names) =
             optional(node, "`tag`", keys::TAG, sink).and_then(|inner| inner.get("names"))
         {
-            triggers::patterns(names, "a tag", sink);
+            triggers::patterns(names, "a tag", |_| None, sink);
         }
         refuse(key, sink);
     }
@@ -64,7 +87,7 @@ pub(super) fn stage(fields: &Fields<'_>, sink: &mut Sink<'_>) {
         if let Some(files) =
             optional(node, "`cache`", keys::CACHE, sink).and_then(|inner| inner.get("files"))
         {
-            triggers::patterns(files, "a file", sink);
+            triggers::patterns(files, "a file", Pattern::path_fault, sink);
         }
         refuse(key, sink);
     }

@@ -6,17 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use trainyard_core::secret::SHORTEST_REDACTED as SHORTEST;
+use trainyard_core::secret::{
+    MOST_ENCODED, SHORTEST_REDACTED as SHORTEST, is_redacted_part, is_telling,
+};
 use url::Url;
 
-/// Parts of a value, such as a password within an address, are often words: shorter ones are left alone.
-const SHORTEST_PART: usize = 8;
-
-/// Most bytes of encoded forms. What is more than that is not looked for: the values themselves always are.
-const FORMS_AT_MOST: usize = 1 << 20;
-
-/// Names of parameters that hold something secret.
-const TELLING: [&str; 7] = ["pass", "pwd", "token", "secret", "key", "sig", "credential"];
+/// What a short value counts for: it has as many forms as a long one.
+const LEAST_COST: usize = 32;
 
 /// What is looked for.
 #[derive(Debug, Default)]
@@ -25,7 +21,8 @@ pub(super) struct Forms {
     pub(super) whole: BTreeSet<Vec<u8>>,
     /// Texts of which any run is looked for that is long enough: tools break them into lines.
     pub(super) runs: BTreeSet<Run>,
-    bytes: usize,
+    /// How many bytes were encoded, by [`MOST_ENCODED`].
+    encoded: usize,
 }
 
 /// A text of which parts are looked for.
@@ -41,7 +38,11 @@ impl Run {
     pub(super) fn pieces(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let last = self.text.len() - self.piece;
         let places = (0..last).step_by(self.piece).chain([last]);
-        places.map(|at| (at, &self.text[at..at + self.piece]))
+        places.map(|at| (at, self.piece_at(at)))
+    }
+
+    pub(super) fn piece_at(&self, at: usize) -> &[u8] {
+        &self.text[at..at + self.piece]
     }
 }
 
@@ -50,16 +51,20 @@ impl Forms {
         let mut forms = Self::default();
         let mut values = BTreeSet::new();
         for secret in secrets {
-            for line in secret.lines().map(str::trim) {
-                if line.len() >= SHORTEST {
-                    values.insert(line.to_owned());
-                }
-            }
-            let parts = parts(secret.trim());
-            for line in parts.iter().flat_map(|part| part.lines()).map(str::trim) {
-                if line.len() >= SHORTEST_PART {
-                    values.insert(line.to_owned());
-                }
+            // `echo $SECRET` without quotes prints its words, with one space between them.
+            let echoed = [secret]
+                .into_iter()
+                .chain(secret.lines())
+                .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+            let lines = secret.lines().map(str::trim).map(str::to_owned);
+            values.extend(lines.chain(echoed).filter(|text| text.len() >= SHORTEST));
+            for (name, part) in parts(secret.trim()) {
+                let lines = part.lines().map(str::trim);
+                values.extend(
+                    lines
+                        .filter(|line| is_redacted_part(&name, line))
+                        .map(str::to_owned),
+                );
             }
             // As a file with several lines is encoded.
             let whole = secret.trim_end();
@@ -70,6 +75,9 @@ impl Forms {
         for value in &values {
             forms.whole.insert(value.clone().into_bytes());
         }
+        // Passwords and keys before whole files.
+        let mut values: Vec<String> = values.into_iter().collect();
+        values.sort_by_key(String::len);
         for value in &values {
             forms.encode(value.as_bytes());
         }
@@ -77,10 +85,11 @@ impl Forms {
     }
 
     fn encode(&mut self, bytes: &[u8]) {
-        if self.bytes + 24 * bytes.len() > FORMS_AT_MOST {
+        let cost = bytes.len().max(LEAST_COST);
+        if self.encoded + cost > MOST_ENCODED {
             return;
         }
-        self.bytes += 24 * bytes.len();
+        self.encoded += cost;
         self.add(STANDARD.encode(bytes).into_bytes(), 8);
         // Within a longer base64 text the value starts at one of three offsets; the characters that it
         // shares with its neighbours are left out.
@@ -116,63 +125,69 @@ impl Forms {
             self.whole.insert(text);
             return;
         }
+        let text = as_standard(&text);
         self.runs.insert(Run { text, piece });
     }
 }
 
-/// What within a value is as secret as all of it: texts in JSON, the password in an address or in a list of
-/// parameters.
-fn parts(value: &str) -> BTreeSet<String> {
+/// The text with the signs of the one base64 alphabet for those of the other: what is looked for in runs is so, too.
+pub(super) fn as_standard(text: &[u8]) -> Vec<u8> {
+    let standard = text.iter().map(|sign| match sign {
+        b'-' => b'+',
+        b'_' => b'/',
+        sign => *sign,
+    });
+    standard.collect()
+}
+
+/// What within a value is as secret as all of it, each with its name there: texts in JSON, the password in an address or
+/// in a list of parameters.
+fn parts(value: &str) -> BTreeSet<(String, String)> {
     let mut parts = BTreeSet::new();
     if value.starts_with(['{', '[', '"'])
         && let Ok(json) = serde_json::from_str::<Value>(value)
     {
-        texts(&json, &mut parts);
+        texts("", &json, &mut parts);
     }
+    let mut password = |text: String| parts.insert(("password".to_owned(), text));
     if let Ok(url) = Url::parse(value) {
-        if let Some(password) = url.password() {
-            parts.insert(password.to_owned());
-            parts.insert(
-                percent_decode_str(password)
-                    .decode_utf8_lossy()
-                    .into_owned(),
-            );
+        if let Some(text) = url.password() {
+            password(text.to_owned());
+            password(percent_decode_str(text).decode_utf8_lossy().into_owned());
         }
         for (name, value) in url.query_pairs() {
             if is_telling(&name) {
-                parts.insert(value.into_owned());
+                password(value.into_owned());
             }
         }
     }
     // The parser of addresses encodes what stands in them as it is.
     if let Some((_, rest)) = value.split_once("://")
         && let Some((user, _)) = rest.rsplit_once('@')
-        && let Some((_, password)) = user.split_once(':')
+        && let Some((_, text)) = user.split_once(':')
     {
-        parts.insert(password.to_owned());
+        password(text.to_owned());
     }
     for word in value.split([' ', ';', '&', '\n', ',']) {
         if let Some((name, value)) = word.split_once('=')
             && is_telling(name)
         {
-            parts.insert(value.trim_matches(['\'', '"']).to_owned());
+            password(value.trim_matches(['\'', '"']).to_owned());
         }
     }
     parts
 }
 
-fn is_telling(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    TELLING.iter().any(|word| name.contains(word))
-}
-
-fn texts(json: &Value, into: &mut BTreeSet<String>) {
+/// All texts of a JSON value, each with its nearest name.
+fn texts(name: &str, json: &Value, into: &mut BTreeSet<(String, String)>) {
     match json {
         Value::String(text) => {
-            into.insert(text.clone());
+            into.insert((name.to_owned(), text.clone()));
         }
-        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| texts(field, into)),
+        Value::Array(items) => items.iter().for_each(|item| texts(name, item, into)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, item)| texts(name, item, into)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -199,6 +199,81 @@ fn class_10_what_is_secret_within_a_value_is_hidden_by_itself() {
         "fast mode",
         "short parts are words"
     );
+    let masker = Masker::new([r#"{"user":"svc","password":"hush","pin":"a1b2","note":"b-7x"}"#]);
+    assert_eq!(masker.mask_text("hush a1b2 b-7x svc"), "*** *** *** svc");
+}
+
+#[test]
+fn class_10_an_echo_without_quotes_hides_it() {
+    let secret = "-----BEGIN KEY-----\nMIIE  abcdef\nXY\n\tZ\n-----END KEY-----\n";
+    let echoed = "-----BEGIN KEY----- MIIE abcdef XY Z -----END KEY-----";
+    let masker = Masker::new([secret]);
+    assert_eq!(masker.mask_text(&format!("it is {echoed}.")), "it is ***.");
+    assert_eq!(masker.mask_text("MIIE abcdef"), "***");
+    let encoded = STANDARD.encode(format!("{echoed}\n"));
+    let shown: String = encoded
+        .as_bytes()
+        .chunks(76)
+        .map(|line| masker.mask_text(std::str::from_utf8(line).unwrap()))
+        .collect();
+    assert!(shown.replace(MASK, "").len() < 8, "{shown}");
+    assert_eq!(Masker::new(["two  words"]).mask_text("two words"), "***");
+}
+
+#[test]
+fn class_10_a_value_that_goes_on_after_the_beginning_of_another_is_hidden() {
+    let long = "x".repeat(200);
+    let (one, other) = (format!("{long}-one"), format!("{long}-other"));
+    let masker = Masker::new([one.as_str(), other.as_str()]);
+    assert_eq!(
+        masker.mask_text(&format!("a {other} b {one}")),
+        "a *** b ***"
+    );
+    assert!(!masker.mask_text(&format!("{long}-nothing")).contains("***"));
+}
+
+#[test]
+fn class_10_each_cut_of_a_secret_with_letters_of_several_bytes_hides_it() {
+    let before = " = a=";
+    for secret in [
+        "ß Aa😀a0 Aä😀AaA 0äA aä0ä00!",
+        "! !a00AA a !D😀 😀0 a ä ä aa !ß !a0😀0>ß0Aäa",
+    ] {
+        let masker = Masker::new([secret]);
+        for form in printed(secret) {
+            each_cut_hides(&masker, before, &form);
+        }
+    }
+}
+
+#[test]
+fn class_10_a_text_that_begins_as_another_one_is_hidden_to_its_end() {
+    let common = "common-beginning-of-two-long-secrets";
+    let (one, other) = (format!("{common}-ends-so"), format!("{common}-XY"));
+    let masker = Masker::new([one.as_str(), other.as_str()]);
+    for secret in [&one, &other] {
+        for form in printed(secret) {
+            each_cut_hides(&masker, "", &form);
+        }
+    }
+}
+
+#[track_caller]
+fn each_cut_hides(masker: &Masker, before: &str, form: &str) {
+    let line = format!("{before}{form} end");
+    for cut in 0..=line.len() {
+        let held = masker.open_tail(&line.as_bytes()[..cut]);
+        let (first, second) = line.as_bytes().split_at(cut - held);
+        let mut shown = masker.mask(first).into_owned();
+        shown.extend_from_slice(&masker.mask(second));
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        let rest = shown.replace(MASK, "");
+        // The quotes of the form itself, and what base64 shares with its neighbours, may stay.
+        assert!(
+            rest.len() <= before.len() + " end".len() + 8,
+            "{line:?} at {cut}: {shown:?}"
+        );
+    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
             ReasonCode::Killed,
             "its container was killed from outside (by the engine, its host, or a person); cause unknown",
         )),
+        Proof::Unfit(why) => Ending::Rejected(Reason::new(ReasonCode::ContainerStart, why)),
         Proof::NeverRan(why) => Ending::Errored(Reason::new(ReasonCode::ContainerStart, why)),
         Proof::Unproved => Ending::Lost(Reason::new(
             ReasonCode::Unproved,

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::stage::Keep;
 use trainyard_executor::{
     AnyExecutor, Ceilings, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage,
     Status,
@@ -32,7 +33,7 @@ pub use self::line::Line;
 use crate::allowance::Allowance;
 use crate::assignment::Assignment;
 use crate::clock;
-use crate::collect::{self, Results};
+use crate::collect::{Collector, Results};
 use crate::layers::Layers;
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_pump::LogPump;
@@ -105,7 +106,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
         assignment,
         ledger,
         line,
-        masker: supplies.masker(),
+        masker: supplies.masker().await,
         begun: OnceLock::new(),
         wrote_too_much: Sender::new(None),
     };
@@ -225,6 +226,14 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         if let Some(reason) = self.assignment.beyond(&self.surroundings.ceilings) {
             return Ok(Entry::Ended(ended(Ending::Rejected(reason))));
         }
+        let notes: Vec<String> = materials
+            .notes
+            .iter()
+            .map(|note| self.masker.mask_text(note))
+            .collect();
+        for note in &notes {
+            pump.say(clock::now(), note);
+        }
         let executor = &self.surroundings.executor;
         let limits = &self.surroundings.limits;
         let request = self.assignment.image_request(&rendered, &materials, limits);
@@ -235,11 +244,12 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let spec = self
             .assignment
             .spec(&rendered, &materials, &image.id, limits);
-        let handle = match self.patiently(|| executor.create(&spec)).await {
+        let creating = self.patiently_ending(patience::MADE, || executor.create(&spec));
+        let handle = match creating.await {
             Ok(handle) => handle,
             Err(end) => return Ok(Entry::Ended(end)),
         };
-        self.ledger.created(&handle, &spec.hash()).await?;
+        self.ledger.created(&handle, &spec.hash(), &notes).await?;
         if self.assignment.adopted.is_some() {
             // Adopted by name: an earlier claim may have started it before it could say so.
             match self.look_until_sure(&handle).await {
@@ -289,22 +299,10 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     ) -> Result<(), FencedOff> {
         let mut results = Results::default();
         let mut allowance = Allowance::unlimited();
-        if let (Some(handle), Ending::Exited { code: 0, .. }) = (&handle, &end.ending) {
-            let stage = self.assignment.stage();
-            if !stage.outputs.is_empty() {
-                allowance = self.ledger.allowance().await?;
-            }
-            let collected = collect::collect(
-                self.surroundings,
-                stage,
-                handle,
-                self.ledger,
-                &mut allowance,
-            );
-            match collected.await {
-                Ok(collected) => results = collected,
-                Err(ending) => end.ending = ending,
-            }
+        if let Some(handle) = &handle {
+            results = self
+                .collect(handle, &mut end.ending, &mut allowance, &mut pump)
+                .await?;
         }
         let metrics = std::mem::take(&mut results.metrics);
         end.metrics = mask_names(metrics, self.assignment.stage(), &self.masker);
@@ -337,6 +335,58 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
         }
         Ok(())
+    }
+
+    /// Collects what the container's end permits, which may change that end.
+    async fn collect(
+        &self,
+        handle: &Handle,
+        ending: &mut Ending,
+        allowance: &mut Allowance,
+        pump: &mut LogPump,
+    ) -> Result<Results, FencedOff> {
+        let stage = self.assignment.stage();
+        let mut outputs = stage.outputs.values();
+        let succeeded = match ending {
+            Ending::Exited { code: 0, .. } => true,
+            Ending::Exited { .. } | Ending::Stopped { .. } | Ending::Rejected(_) => false,
+            Ending::Errored(_) | Ending::Lost(_) | Ending::Withdrawn => {
+                return Ok(Results::default());
+            }
+        };
+        if outputs.any(|output| succeeded || output.keep == Keep::Always) {
+            *allowance = self.ledger.allowance().await?;
+        }
+        let collector = Collector {
+            surroundings: self.surroundings,
+            stage,
+            handle,
+            ledger: self.ledger,
+        };
+        if succeeded {
+            let collected = collector.all(allowance).await;
+            let rejection = collected
+                .as_ref()
+                .map_or_else(|ending| Some(ending.clone()), Results::rejection);
+            if let Some(rejection) = rejection {
+                *ending = rejection;
+            }
+            return Ok(collected.unwrap_or_default());
+        }
+        match collector.kept_always(allowance).await {
+            Ok(results) => {
+                for fault in &results.faults {
+                    pump.say(clock::now(), &fault.message);
+                }
+                Ok(results)
+            }
+            Err(problem) => {
+                if let Some(reason) = reason_of(&problem) {
+                    pump.say(clock::now(), &reason.message);
+                }
+                Ok(Results::default())
+            }
+        }
     }
 
     /// What went wrong with the engine, without secrets: it may quote what it was to run.

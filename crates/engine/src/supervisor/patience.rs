@@ -16,6 +16,9 @@ use crate::ledger::Ledger;
 /// up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long the making of a container may go on once its attempt is to stop.
+pub(super) const MADE: Duration = Duration::from_secs(5);
+
 /// How long an engine that answers others may not tell of a container that has ended, before that counts as all
 /// that there is to learn. What comes from a container keeps no attempt from ending.
 const ENDED: Duration = Duration::from_secs(5 * 60);
@@ -49,6 +52,19 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        self.patiently_ending(Duration::ZERO, call).await
+    }
+
+    /// As [`Self::patiently`]; where a stop is asked for, a call that goes on has `finish` to end: what it makes
+    /// would be left behind.
+    pub(super) async fn patiently_ending<T, F>(
+        &self,
+        finish: Duration,
+        call: impl Fn() -> F,
+    ) -> Result<T, AttemptEnd>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let give_up = Instant::now() + PATIENCE;
         let mut stop = self.line.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
@@ -57,11 +73,18 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             "the trouble with the engine is over",
         );
         loop {
+            if self.stop_requested() {
+                return Err(ended(Ending::Withdrawn));
+            }
             let called = Instant::now();
+            let mut calling = Box::pin(call());
             let result = tokio::select! {
                 biased;
-                () = asked(&mut stop) => return Err(ended(Ending::Withdrawn)),
-                result = call() => result,
+                () = asked(&mut stop) => {
+                    let last = tokio::time::timeout(finish, calling).await;
+                    return last.ok().and_then(Result::ok).ok_or_else(|| ended(Ending::Withdrawn));
+                }
+                result = &mut calling => result,
             };
             match result {
                 Ok(value) => {

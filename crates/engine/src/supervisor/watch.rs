@@ -15,6 +15,7 @@ use super::line::asked;
 use super::patience::{AfterEnd, PATIENCE};
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
 use crate::clock;
+use crate::hints;
 use crate::lasting_trouble::{AWAY, LastingTrouble};
 use crate::ledger::{FencedOff, Ledger};
 use crate::log_pump::{LogEnd, LogPump};
@@ -105,6 +106,11 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             && matches!(end.ending, Ending::Stopped { .. })
         {
             end.ending = ending;
+        }
+        if let Ending::Exited { code, .. } = end.ending
+            && let Some(hint) = hints::hint(code, pump.ends_with_refusal())
+        {
+            pump.say(clock::now(), hint);
         }
         Ok(end)
     }

@@ -215,6 +215,8 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
+    use trainyard_failpoint::{Flow as _, Point};
+
     use crate::docker::errors::Trouble;
 
     /// Sends a head and then a text without an end, and tells how much of it was taken.
@@ -262,6 +264,7 @@ mod tests {
                 client(&format!("unix://{}", path.display()), PROGRESS).unwrap();
             let pulled = client
                 .create_image(None::<CreateImageOptions>, None, None)
+                .at(Point::PullImage)
                 .collect::<Vec<_>>();
             let (sent, lines) = tokio::join!(endless(listener, head), pulled);
             assert!(

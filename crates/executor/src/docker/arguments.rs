@@ -27,8 +27,8 @@ pub(super) fn check<'a>(
         if argument.len() >= ONE {
             let size = in_units(argument.len() as u64);
             return Err(too_large(format!(
-                "its script or argument {index} is {size} large, and the kernel passes at most 128 KiB in one; \
-                 put it into a file of the repo and run that"
+                "its script or argument {index} is too long: it has {size}, and the kernel passes at most 128 KiB in \
+                 one; put it into a file of the repo and run that"
             )));
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn check<'a>(
             let name = variable.split('=').next().unwrap_or_default();
             let size = in_units(variable.len() as u64);
             return Err(too_large(format!(
-                "its variable `{name}` is {size} large, and the kernel passes at most 128 KiB in one; \
+                "its variable `{name}` is too long: it has {size}, and the kernel passes at most 128 KiB in one; \
                  put the value into a file, for example an output of an earlier stage"
             )));
         }
@@ -46,8 +46,8 @@ pub(super) fn check<'a>(
     if all > ALL {
         let (size, limit) = (in_units(all as u64), in_units(ALL as u64));
         return Err(too_large(format!(
-            "its variables and its command are {size} large, and the kernel passes at most {limit} of the \
-             stage's own; put large values into files, for example outputs of an earlier stage"
+            "its variables and its command are too long: they have {size}, and the kernel passes at most {limit} of \
+             the stage's own; put large values into files, for example outputs of an earlier stage"
         )));
     }
     Ok(())
@@ -56,8 +56,8 @@ pub(super) fn check<'a>(
 /// The error for what only the kernel could know.
 pub(super) fn refused_by_kernel() -> Error {
     too_large(
-        "its variables and its command, with those of its image, are more than the kernel passes (usually 2 MiB \
-         in all, 128 KiB in one)"
+        "its variables and its command, with those of its image, are too long for the kernel (usually 2 MiB in all, \
+         128 KiB in one)"
             .to_owned(),
     )
 }

@@ -5,21 +5,43 @@
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use bollard::Docker as Client;
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use tar::{Archive, EntryType};
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Flow as _, Point};
 
 use super::errors::{IDLE, OfContent, Trouble, gone};
 use super::layout::OUTPUTS;
+use super::status;
 use crate::archive::{FolderArchive, HashingFile, unfit};
-use crate::contract::{Collected, CollectedKind, Error, ErrorKind};
+use crate::contract::{Collected, CollectedKind, Error, ErrorKind, StageFolder};
 use crate::pipe;
 
-/// Copies an output to the file `to`; `None` where there is none.
+/// The most links from an output to the file or folder that they lead to.
+const LINKS_AT_MOST: usize = 8;
+
+/// How long names of files are looked for, the most that are found, and the longest of them, in bytes: they are for
+/// hints only, and Docker sends them with all content in between.
+const NAMES_WITHIN: Duration = Duration::from_secs(5);
+const NAMES_AT_MOST: usize = 20_000;
+const NAME_LONGEST: usize = 256;
+
+/// What an output turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// A file or folder, which was copied.
+    Copied(Collected),
+    /// A symbolic link, and what it leads to.
+    Link(PathBuf),
+}
+
+/// Copies an output to the file `to`; `None` where there is none. A symbolic link is followed as long as it leads to
+/// something in the outputs' folder.
 pub(super) async fn collect(
     client: &Client,
     container: &str,
@@ -27,23 +49,72 @@ pub(super) async fn collect(
     to: &Path,
     limit: u64,
 ) -> Result<Option<Collected>, Error> {
-    let path = if output.is_root() {
+    let mut at = output.clone();
+    for _ in 0..=LINKS_AT_MOST {
+        let target = match copy(client, container, output, &at, to, limit).await? {
+            Some(Kept::Copied(collected)) => return Ok(Some(collected)),
+            Some(Kept::Link(target)) => target,
+            None if at == *output => return Ok(None),
+            None => {
+                let what = format!("a symbolic link to `{at}` in $OUTPUTS, which does not exist");
+                return Err(unfit(output, None, &what));
+            }
+        };
+        at = led_to(&at, &target).ok_or_else(|| {
+            let what = format!(
+                "a symbolic link to `{}`, which is outside of $OUTPUTS",
+                target.display()
+            );
+            unfit(output, None, &what)
+        })?;
+    }
+    Err(unfit(
+        output,
+        None,
+        "a symbolic link that leads in a circle",
+    ))
+}
+
+/// Where a symbolic link in the outputs' folder leads to within it.
+fn led_to(link: &RelativePath, target: &Path) -> Option<RelativePath> {
+    let mut path: Vec<&str> = Vec::new();
+    let rest = match target.strip_prefix(OUTPUTS) {
+        Ok(rest) => rest,
+        Err(_) => {
+            path = link.as_str().split('/').collect();
+            path.pop();
+            target
+        }
+    };
+    for part in rest.components() {
+        match part {
+            Component::Normal(name) => path.push(name.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir => drop(path.pop()?),
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    RelativePath::new(&path.join("/")).ok()
+}
+
+async fn copy(
+    client: &Client,
+    container: &str,
+    output: &RelativePath,
+    at: &RelativePath,
+    to: &Path,
+    limit: u64,
+) -> Result<Option<Kept>, Error> {
+    let path = if at.is_root() {
         OUTPUTS.to_owned()
     } else {
-        format!("{OUTPUTS}/{output}")
+        format!("{OUTPUTS}/{at}")
     };
-    let options = DownloadFromContainerOptionsBuilder::default()
-        .path(&path)
-        .build();
-    let mut stream = std::pin::pin!(
-        client
-            .download_from_container(container, Some(options))
-            .at(Point::Collect)
-    );
+    let mut stream = std::pin::pin!(download(client, container, &path));
     let (sender, reader) = pipe::incoming();
     let keeping = {
         let (output, to) = (output.clone(), to.to_owned());
-        tokio::task::spawn_blocking(move || keep(reader, &output, &to, limit))
+        tokio::task::spawn_blocking(move || keep(reader, &output, Path::new(&path), &to, limit))
     };
     let mut trouble = None;
     loop {
@@ -84,13 +155,75 @@ pub(super) async fn collect(
     }
 }
 
+/// The archive in which the engine sends a file or folder.
+fn download(
+    client: &Client,
+    container: &str,
+    path: &str,
+) -> impl Stream<Item = Result<Bytes, bollard::errors::Error>> + use<> {
+    let options = DownloadFromContainerOptionsBuilder::default()
+        .path(path)
+        .build();
+    client
+        .download_from_container(container, Some(options))
+        .at(Point::Collect)
+}
+
+/// The names of files and folders below a folder, as many as are found in time.
+pub(super) async fn files(
+    client: &Client,
+    container: &str,
+    folder: StageFolder,
+) -> Result<Vec<String>, Error> {
+    let path = match folder {
+        StageFolder::Outputs => OUTPUTS.to_owned(),
+        StageFolder::Working => {
+            let found = status::look(client, container).await?;
+            let config = found.and_then(|found| found.config);
+            let working = config.and_then(|config| config.working_dir);
+            working.unwrap_or_else(|| "/".to_owned())
+        }
+    };
+    let stream = download(client, container, &path);
+    let (sender, reader) = pipe::incoming();
+    let naming = tokio::task::spawn_blocking(move || names(reader));
+    let sending = async move {
+        let mut stream = std::pin::pin!(stream);
+        while let Some(Ok(piece)) = stream.next().await {
+            if sender.send(Ok(piece)).await.is_err() {
+                break;
+            }
+        }
+    };
+    // Whatever became of it: the names up to there are good.
+    let _ = tokio::time::timeout(NAMES_WITHIN, sending).await;
+    naming
+        .await
+        .map_err(|error| Error::new(ErrorKind::Engine, error.to_string()))
+}
+
+/// The names in an archive that may break off.
+fn names(reader: impl Read) -> Vec<String> {
+    let mut archive = Archive::new(reader);
+    let members = archive.entries().into_iter().flatten();
+    let names = members.map_while(Result::ok).filter_map(|member| {
+        let path = without_first(&member.path().ok()?);
+        let name = path.to_str()?;
+        let is_plain = name.len() <= NAME_LONGEST && !name.contains(char::is_control);
+        (is_plain && !name.is_empty()).then(|| name.to_owned())
+    });
+    names.take(NAMES_AT_MOST).collect()
+}
+
 /// Takes the engine's archive apart. Its first member is the output itself.
+/// `path` is where it is in its container.
 pub(crate) fn keep(
     reader: impl Read,
     output: &RelativePath,
+    path: &Path,
     to: &Path,
     limit: u64,
-) -> Result<Collected, Error> {
+) -> Result<Kept, Error> {
     let broken = |error: std::io::Error| {
         Error::new(
             ErrorKind::Unreachable,
@@ -99,25 +232,26 @@ pub(crate) fn keep(
     };
     let mut archive = Archive::new(reader);
     let mut members = archive.entries().map_err(broken)?;
-    let mut first = members
-        .next()
-        .unwrap_or_else(|| Err(std::io::ErrorKind::UnexpectedEof.into()))
-        .map_err(broken)?;
+    let Some(first) = members.next() else {
+        // Docker leaves sockets out of its archives.
+        return Err(unfit(output, None, "a socket"));
+    };
+    let mut first = first.map_err(broken)?;
     let mut file = HashingFile::create(to, output, limit)?;
     match first.header().entry_type() {
         EntryType::Regular | EntryType::Continuous => {
             let size = first.size();
             file.copy(&mut first, size)?;
-            return file.finish(CollectedKind::File);
+            return file.finish(CollectedKind::File).map(Kept::Copied);
         }
         EntryType::Directory => {}
         EntryType::Symlink => {
-            let what = "a symbolic link itself; declare what it leads to";
-            return Err(unfit(output, None, what));
+            let target = first.link_name().map_err(broken)?.unwrap_or_default();
+            return Ok(Kept::Link(target.into_owned()));
         }
-        _ => return Err(unfit(output, None, "neither a file nor a folder")),
+        kind => return Err(unfit(output, None, odd(kind))),
     }
-    let mut folder = FolderArchive::new(file);
+    let mut folder = FolderArchive::new(file, path);
     for member in members {
         let mut member = member.map_err(broken)?;
         let path = without_first(&member.path().map_err(broken)?);
@@ -137,10 +271,19 @@ pub(crate) fn keep(
                 let target = member.link_name().map_err(broken)?.unwrap_or_default();
                 folder.hard_link(&path, &without_first(&target))?;
             }
-            _ => return Err(folder.unfit(&path, "a device, a pipe or a socket")),
+            kind => return Err(folder.unfit(&path, odd(kind))),
         }
     }
-    folder.finish()
+    folder.finish().map(Kept::Copied)
+}
+
+/// What a member is that cannot be kept.
+fn odd(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Fifo => "a named pipe",
+        EntryType::Block | EntryType::Char => "a device",
+        _ => "neither a file nor a folder",
+    }
 }
 
 /// A member's path below the output: the engine puts the output's own name in front.
@@ -149,4 +292,41 @@ fn without_first(path: &Path) -> PathBuf {
         .filter(|part| !matches!(part, Component::CurDir))
         .skip(1)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_sends_nothing_of_is_a_socket() {
+        let output = RelativePath::new("s").unwrap();
+        let nothing = [0; 1024];
+        let to = tempfile::NamedTempFile::new().unwrap();
+        let kept = keep(&nothing[..], &output, Path::new("/s"), to.path(), 10);
+        assert!(kept.unwrap_err().message.contains("it is a socket"));
+    }
+
+    #[test]
+    fn a_link_leads_to_something_in_the_outputs_or_to_nothing() {
+        for (link, target, to) in [
+            ("last.ckpt", "epoch9.ckpt", Some("epoch9.ckpt")),
+            ("c/last.ckpt", "./epoch9.ckpt", Some("c/epoch9.ckpt")),
+            ("c/last.ckpt", "../epoch9.ckpt", Some("epoch9.ckpt")),
+            ("last", "/trainyard/outputs/c/e9", Some("c/e9")),
+            ("c/last", "../../inputs/raw", None),
+            ("last", "/etc/passwd", None),
+            ("last", "/trainyard/outputs-of-others/x", None),
+            ("last", "/trainyard/outputs/../inputs/raw", None),
+            ("last", ".", None),
+        ] {
+            let path = RelativePath::new(link).unwrap();
+            let led = led_to(&path, Path::new(target));
+            assert_eq!(
+                led.as_ref().map(RelativePath::as_str),
+                to,
+                "{link} -> {target}"
+            );
+        }
+    }
 }

@@ -9,6 +9,7 @@ use trainyard_core::image::Registries;
 use trainyard_failpoint::{Effect as _, Point};
 
 use super::answers::{self, Bound, Exceeded};
+use super::capabilities::Capabilities;
 use super::errors::{LONG, SHORT, Trouble, within};
 use super::fixes::{self, Unfixed};
 use super::init;
@@ -41,11 +42,13 @@ pub struct DockerConfig {
     pub subnets: Subnets,
     /// Whether Trainyard's own init runs as the first process of each container: with it a container
     /// that is started twice runs its program once, and an end counts by the init's record of it. A
-    /// missing program is then told by exit code 127 instead of an error at the start.
+    /// program that the kernel does not execute then ends with exit code 126 or 127 instead of an error at the start.
     pub init: bool,
     /// The engine's volume that the init lies in; by default one for each version of it, which all
     /// installations on the engine share.
     pub init_volume: String,
+    /// What root may do in stages' containers.
+    pub capabilities: Capabilities,
     /// How much log the engine keeps of one container, in bytes; the oldest half goes first.
     pub log_size: u64,
     /// The registries that images may come from.
@@ -68,6 +71,7 @@ impl DockerConfig {
             subnets: Subnets::default(),
             init: !trainyard_init::PROGRAM.is_empty(),
             init_volume: init::usual_name(),
+            capabilities: Capabilities::default(),
             log_size: 128 * 1024 * 1024,
             registries: Registries::default(),
             pull_idle: Duration::from_secs(120),

@@ -20,6 +20,7 @@ use tar::{Archive, Builder, Entry, EntryType, Header};
 use trainyard_core::stage::RelativePath;
 
 use super::dockerignore::{self, DockerIgnore};
+use super::layout::dated;
 use crate::contract::{Error, ErrorKind};
 use crate::source::{self, Source};
 
@@ -145,7 +146,7 @@ impl Context {
             let mut header = Header::new_gnu();
             header.set_entry_type(kind);
             header.set_mode(entry.header().mode().unwrap_or(0o644) & 0o777);
-            header.set_mtime(entry.header().mtime().unwrap_or_default());
+            header.set_mtime(dated(entry.header().mtime().unwrap_or_default()));
             header.set_size(0);
             match kind {
                 EntryType::Symlink | EntryType::Link => {

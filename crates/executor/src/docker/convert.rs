@@ -1,8 +1,8 @@
 //! From an attempt's spec to what the engine is asked to create. Pure, and the only place where a
 //! container's powers are decided: a DAG file has no words for anything that is not set here.
 //!
-//! - No capabilities, no new privileges, no devices, no socket of the engine, no mounts but the init's
-//!   own (read-only), and never privileged. Root in the container owns the image's files and can do little else.
+//! - No capabilities but the few for files and users of the container itself (`capabilities`), no new privileges, no
+//!   devices, no socket of the engine, no mounts but the init's own (read-only), and never privileged.
 //! - Memory is limited without swap on top, so that a stage that outgrows its limit is killed
 //!   instead of slowing down its host.
 //! - Secrets are environment variables: whoever may talk to the engine can read them by inspecting
@@ -101,7 +101,10 @@ pub(super) fn container(
         entrypoint,
         cmd,
         env: Some(environment),
-        working_dir: Some(WORKSPACE.to_owned()),
+        // An image's own command runs where the image says.
+        working_dir: spec.command.as_ref().map(|_| WORKSPACE.to_owned()),
+        // Not the image's: see the init.
+        stop_signal: Some("SIGTERM".to_owned()),
         labels: Some(labels::of(spec, &first)),
         attach_stdin: Some(false),
         open_stdin: Some(false),
@@ -202,6 +205,7 @@ impl Bounds {
 
 fn host(bounds: &Bounds, config: &DockerConfig) -> HostConfig {
     let bounds = bounds.clone();
+    let capabilities = config.capabilities.names().iter();
     HostConfig {
         nano_cpus: bounds.nano_cpus,
         memory: bounds.memory,
@@ -209,6 +213,7 @@ fn host(bounds: &Bounds, config: &DockerConfig) -> HostConfig {
         shm_size: bounds.shm,
         pids_limit: bounds.pids,
         cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(capabilities.map(|name| (*name).to_owned()).collect()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
         auto_remove: Some(false),
@@ -276,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_gets_what_its_spec_says_and_no_powers() {
+    fn a_container_gets_what_its_spec_says_and_no_other_powers() {
         let created = created(Some(RenderedCommand::Script("echo hi".to_owned())));
         insta::assert_json_snapshot!(serde_json::to_value(created).unwrap());
     }
@@ -287,8 +292,13 @@ mod tests {
         let exec = created(Some(RenderedCommand::Exec(items.clone())));
         let entrypoint = exec.entrypoint.unwrap();
         assert_eq!((&*entrypoint[0], exec.cmd), (init::PATH, Some(items)));
+    }
+
+    #[test]
+    fn the_command_of_an_image_runs_in_the_working_directory_of_the_image() {
         let own = created(None);
         assert_eq!(own.cmd, Some(vec!["/serve".to_owned()]));
+        assert_eq!(own.working_dir, None);
     }
 
     #[test]
@@ -312,7 +322,7 @@ mod tests {
         #![proptest_config(proptest::test_runner::Config::with_cases(256))]
 
         #[test]
-        fn class_15_whatever_a_stage_says_its_container_has_no_powers(
+        fn class_15_whatever_a_stage_says_its_container_has_no_other_powers(
             text in "(\\PC|privileged|--privileged|/var/run/docker.sock:/x){0,8}",
             cpus in proptest::option::of(0.01..64.0),
             memory in proptest::option::of(0_u64..=u64::MAX),
@@ -341,6 +351,11 @@ mod tests {
             proptest::prop_assert_eq!(host, HostConfig {
                 readonly_paths: Some(READ_ONLY.map(str::to_owned).to_vec()),
                 cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(
+                    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"]
+                        .map(str::to_owned)
+                        .to_vec(),
+                ),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 privileged: Some(false),
                 auto_remove: Some(false),

@@ -48,7 +48,6 @@ impl Engine {
         let network = self.network(spec.repo).await?;
         let body = convert::container(spec, &self.config, network, under_init)?;
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let as_root = self.images.runs_as_root(&spec.image);
         let created = within(
             LONG,
             self.client
@@ -59,7 +58,7 @@ impl Engine {
         let container = match created {
             Ok(created) => created.id,
             Err(trouble) if may_exist(&trouble) => {
-                return self.adopt(spec, &name, as_root, trouble).await;
+                return self.adopt(spec, &name, trouble).await;
             }
             Err(trouble) => {
                 if trouble.status() == Some(404) {
@@ -73,9 +72,8 @@ impl Engine {
             container,
         };
         self.ends.knows(&handle.container, first.clone());
-        if let Some(layout) = Layout::of(spec, as_root, first)
-            && let Err(error) = layout.put(&self.client, &handle.container).await
-        {
+        let layout = Layout::of(spec, first);
+        if let Err(error) = layout.put(&self.client, &handle.container).await {
             // It never ran, so it may go: the next try starts from nothing. Unless this caller was slow,
             // and somebody else has adopted and started it meanwhile.
             if let Err(problem) = self.remove_idle(&handle.container).await {
@@ -91,7 +89,6 @@ impl Engine {
         &self,
         spec: &AttemptSpec,
         name: &str,
-        as_root: bool,
         trouble: Trouble,
     ) -> Result<Handle, Error> {
         let Some(found) = status::look(&self.client, name).await? else {
@@ -103,9 +100,8 @@ impl Engine {
         // What it was made with: another nonce than one drawn now.
         let first = FirstProcess::read(&labels.unwrap_or_default());
         self.ends.knows(&handle.container, first.clone());
-        if state == Some(Status::Created)
-            && let Some(layout) = Layout::of(spec, as_root, first)
-        {
+        if state == Some(Status::Created) {
+            let layout = Layout::of(spec, first);
             layout.put(&self.client, &handle.container).await?;
         }
         Ok(handle)

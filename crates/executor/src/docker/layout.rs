@@ -2,9 +2,11 @@
 //!
 //! One archive is written on the fly and put into the created container; neither it nor the files in
 //! it are ever in memory. Modes are widened so that a program that does not run as root can write
-//! its workspace and its outputs; inputs are readable for all and writable for nobody. Putting the
+//! its workspace and its outputs; inputs are readable for all, and writable for root alone. Putting the
 //! same files a second time gives the same result, which is what makes adoption safe after a crash
 //! in the middle.
+//!
+//! Nothing is dated before 1980 or after 2107, which a zip file cannot hold.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -32,6 +34,12 @@ pub(super) const INPUTS: &str = "/trainyard/inputs";
 /// Where outputs go.
 pub(super) const OUTPUTS: &str = "/trainyard/outputs";
 
+/// The second day of 1980: in each time zone it is 1980 by then.
+const OLDEST: u64 = 315_619_200;
+
+/// The last day but one of 2107.
+const NEWEST: u64 = 4_354_646_400;
+
 /// The folder of the init's files, below `/`.
 const RUN: &str = "trainyard/run";
 
@@ -40,24 +48,17 @@ const RUN: &str = "trainyard/run";
 pub(super) struct Layout {
     source: Option<PathBuf>,
     inputs: Vec<InputSpec>,
-    outputs: bool,
     first: FirstProcess,
 }
 
 impl Layout {
-    /// What has to be laid out; `None` where the container is right as it is created, which needs no init
-    /// with a nonce. The engine makes the working directory itself, which only root can write: `runs_as_root`
-    /// says whether the image is known to run as root. The same goes for the folder of the init's latch.
-    pub(super) fn of(spec: &AttemptSpec, runs_as_root: bool, first: FirstProcess) -> Option<Self> {
-        let is_first_start_shown = matches!(first, FirstProcess::Init(_));
-        let layout = Self {
+    /// What has to be laid out.
+    pub(super) fn of(spec: &AttemptSpec, first: FirstProcess) -> Self {
+        Self {
             source: spec.source.clone(),
             inputs: spec.inputs.clone(),
-            outputs: spec.outputs,
             first,
-        };
-        let empty = layout.source.is_none() && layout.inputs.is_empty() && !layout.outputs;
-        (is_first_start_shown || !(empty && runs_as_root)).then_some(layout)
+        }
     }
 
     /// Puts the files into a created container.
@@ -81,10 +82,13 @@ impl Layout {
             // The engine hung up first; it says why.
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe && uploaded.is_err() => {}
             Ok(Err(error)) => {
-                return Err(Error::new(
-                    ErrorKind::Storage,
-                    format!("the stage's files could not be read from the daemon's disk: {error}"),
-                ));
+                // A member that no container can have stays one, however often it is tried.
+                let kind = match error.kind() {
+                    io::ErrorKind::InvalidData => ErrorKind::Start,
+                    _ => ErrorKind::Storage,
+                };
+                let message = format!("the stage's files could not be laid out: {error}");
+                return Err(Error::new(kind, message));
             }
             Err(error) => return Err(Error::new(ErrorKind::Engine, error.to_string())),
             Ok(Ok(())) => {}
@@ -103,33 +107,27 @@ impl Layout {
             transplant(&mut archive, source, Path::new("workspace"), writable)?;
         }
         let is_under_init = self.first != FirstProcess::Program;
-        if !self.inputs.is_empty() || self.outputs || is_under_init {
-            folder(&mut archive, Path::new("trainyard"), 0o755)?;
-        }
+        folder(&mut archive, Path::new("trainyard"), 0o755)?;
+        folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
+        folder(&mut archive, Path::new("trainyard/outputs"), 0o777)?;
         if is_under_init {
             // The init is the image's user, who has to make and remove files here.
             folder(&mut archive, Path::new(RUN), 0o777)?;
         }
         if let FirstProcess::Init(nonce) = &self.first {
             let content = nonce.start_half().as_bytes();
-            let mut header = Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o444);
+            let mut header = header(EntryType::Regular, 0o444, content.len() as u64);
             let start = Path::new(init::START).strip_prefix("/");
             let start = start.map_err(io::Error::other)?;
             archive.append_data(&mut header, start, content)?;
-        }
-        if !self.inputs.is_empty() {
-            folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
         }
         for input in &self.inputs {
             let to = Path::new("trainyard/inputs").join(input.name.as_str());
             match input.kind {
                 InputKind::File => {
                     let mut file = File::open(&input.path)?;
-                    let mut header = Header::new_gnu();
-                    header.set_size(file.metadata()?.len());
-                    header.set_mode(0o444);
+                    let size = file.metadata()?.len();
+                    let mut header = header(EntryType::Regular, 0o444, size);
                     archive.append_data(&mut header, &to, &mut file)?;
                 }
                 InputKind::Folder => {
@@ -139,19 +137,27 @@ impl Layout {
                 }
             }
         }
-        if self.outputs {
-            folder(&mut archive, Path::new("trainyard/outputs"), 0o777)?;
-        }
         archive.into_inner()?.flush()
     }
 }
 
 fn folder(archive: &mut Builder<impl Write>, path: &Path, mode: u32) -> io::Result<()> {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(EntryType::Directory);
-    header.set_size(0);
-    header.set_mode(mode);
+    let mut header = header(EntryType::Directory, mode, 0);
     archive.append_data(&mut header, path, io::empty())
+}
+
+fn header(kind: EntryType, mode: u32, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(OLDEST);
+    header
+}
+
+/// The nearest time that a zip file can hold.
+pub(super) fn dated(seconds: u64) -> u64 {
+    seconds.clamp(OLDEST, NEWEST)
 }
 
 /// The mode for a file or folder that anybody may change.
@@ -186,16 +192,11 @@ fn transplant(
         let Some(path) = below(to, &entry.path()?)? else {
             continue;
         };
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mtime(entry.header().mtime().unwrap_or_default());
         let executable = entry.header().mode().unwrap_or_default() & 0o111 != 0;
-        header.set_mode(mode(kind.is_dir(), executable));
+        let mut header = header(kind, mode(kind.is_dir(), executable), 0);
+        header.set_mtime(dated(entry.header().mtime().unwrap_or_default()));
         match kind {
-            EntryType::Directory => {
-                header.set_size(0);
-                archive.append_data(&mut header, &path, io::empty())?;
-            }
+            EntryType::Directory => archive.append_data(&mut header, &path, io::empty())?,
             EntryType::Regular | EntryType::Continuous => {
                 header.set_size(entry.size());
                 archive.append_data(&mut header, &path, entry.by_ref())?;
@@ -208,7 +209,6 @@ fn transplant(
                     _ if kind == EntryType::Link => return Err(unsafe_member(&path)),
                     _ => target,
                 };
-                header.set_size(0);
                 archive.append_link(&mut header, &path, &target)?;
             }
             // Comments of git and of other tar programs.
@@ -255,6 +255,7 @@ mod tests {
     use super::*;
     use crate::spec::tests::spec;
 
+    /// Modes and contents by name; times are looked at.
     fn members(layout: &Layout) -> BTreeMap<String, (u32, String)> {
         let mut bytes = Vec::new();
         layout.write(&mut bytes).unwrap();
@@ -265,6 +266,8 @@ mod tests {
                 let mut entry = entry.unwrap();
                 let path = entry.path().unwrap().display().to_string();
                 let mode = entry.header().mode().unwrap();
+                let time = entry.header().mtime().unwrap();
+                assert!((OLDEST..=NEWEST).contains(&time), "{path}: {time}");
                 let mut content = String::new();
                 entry.read_to_string(&mut content).unwrap();
                 (path, (mode, content))
@@ -297,8 +300,7 @@ mod tests {
         let mut spec = spec();
         spec.source = Some(source(folder.path()));
         spec.inputs[0].path = input;
-        spec.outputs = true;
-        let members = members(&Layout::of(&spec, true, FirstProcess::Program).unwrap());
+        let members = members(&Layout::of(&spec, FirstProcess::Program));
         let mode = |path: &str| {
             members
                 .get(path)
@@ -314,15 +316,19 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_is_right_as_created_costs_no_upload() {
+    fn the_folders_for_inputs_and_outputs_are_there_without_any() {
         let mut spec = spec();
-        (spec.source, spec.outputs) = (None, false);
+        spec.source = None;
         spec.inputs.clear();
-        assert_eq!(Layout::of(&spec, true, FirstProcess::Program), None);
-        assert!(
-            Layout::of(&spec, false, FirstProcess::Program).is_some(),
-            "another user cannot write the folder"
-        );
+        let members = members(&Layout::of(&spec, FirstProcess::Program));
+        let names: Vec<&str> = members.keys().map(String::as_str).collect();
+        let expected = [
+            "trainyard",
+            "trainyard/inputs",
+            "trainyard/outputs",
+            "workspace",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -342,6 +348,6 @@ mod tests {
             Path::new("workspace"),
             writable,
         );
-        assert!(refused.is_err());
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

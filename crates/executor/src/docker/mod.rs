@@ -15,6 +15,7 @@
 mod answers;
 mod arguments;
 mod build;
+mod capabilities;
 pub(crate) mod collect;
 mod companion;
 mod connect;
@@ -49,6 +50,7 @@ use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Effect as _, Point};
 
+pub use self::capabilities::Capabilities;
 pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
 pub use self::fixes::Unfixed;
@@ -65,7 +67,7 @@ use self::networks::Networks;
 use self::proof::Ends;
 use crate::contract::{
     Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, Status,
+    LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -264,6 +266,10 @@ impl Executor for Docker {
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
         collect::collect(&self.engine.client, &handle.container, output, to, limit).await
+    }
+
+    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
+        collect::files(&self.engine.client, &handle.container, folder).await
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::Docker as Client;
-use trainyard_init::{End, REFUSED, Record};
+use trainyard_init::{End, REFUSED, Record, Unfit};
 
 use super::Engine;
 use super::errors::gone;
@@ -25,8 +25,8 @@ use crate::contract::{Error, Exit, Proof, Status};
 /// More than a record has, in bytes.
 const RECORD_AT_MOST: usize = 1024;
 
-/// Exit code of a container whose first process could not even be executed.
-const NOT_EXECUTED: i32 = 1;
+/// How much of a program's name is shown, in characters: a stage can give it any.
+const NAME_SHOWN: usize = 200;
 
 /// Exit code of what was killed by SIGKILL.
 const KILLED: i32 = 128 + 9;
@@ -102,7 +102,7 @@ impl Ends {
 impl Engine {
     pub(super) async fn prove(&self, container: &str, seen: &Exit) -> Result<Proof, Error> {
         if let Some(record) = self.ends.record(container) {
-            return Ok(proof(Some(record), seen));
+            return self.proof_of(container, record, seen).await;
         }
         let nonce = match self.ends.first_process(&self.client, container).await? {
             FirstProcess::Program => return Ok(Proof::by_engine(seen)),
@@ -117,10 +117,13 @@ impl Engine {
             Found::Nothing | Found::Unfit => None,
         };
         match record {
-            Some(Record::Ended(_) | Record::Never { .. }) => return Ok(proof(record, seen)),
+            Some(record @ (Record::Ended(_) | Record::Never { .. } | Record::Unrun(_))) => {
+                return self.proof_of(container, record, seen).await;
+            }
             None | Some(Record::Begun) => {}
         }
-        if [REFUSED, NOT_EXECUTED].contains(&seen.code) {
+        // Engines have exit codes of their own for an init that could not be executed.
+        if record.is_none() || seen.code == REFUSED {
             // The file of the start goes before the program runs, and no program can make it again.
             let never_ran = match &nonce {
                 Some(nonce) => {
@@ -159,6 +162,23 @@ impl Engine {
         Ok(proof(record, &seen))
     }
 
+    /// What a record proves, with the name of a program that was not run.
+    async fn proof_of(&self, container: &str, record: Record, seen: &Exit) -> Result<Proof, Error> {
+        match proof(Some(record), seen) {
+            Proof::Unfit(why) => {
+                let found = status::look(&self.client, container).await?;
+                let config = found.and_then(|found| found.config);
+                let program = config.and_then(|config| config.cmd?.into_iter().next());
+                let program = program.map_or_else(
+                    || "its program".to_owned(),
+                    |name| format!("`{}`", name.chars().take(NAME_SHOWN).collect::<String>()),
+                );
+                Ok(Proof::Unfit(format!("{program} was not run: {why}")))
+            }
+            other => Ok(other),
+        }
+    }
+
     async fn fetch(&self, container: &str, path: &str) -> Result<Found, Error> {
         let found = init::file(&self.client, container, path, RECORD_AT_MOST).await;
         found.map_err(|trouble| {
@@ -177,10 +197,37 @@ fn never_ran_because(code: i32) -> String {
         // Nor could the init write a word into its log: most often both are on a full disk.
         "and its container cannot say why; look whether the disk of the Docker engine is full"
     } else {
-        "since its container could not be: most often, the variables of its image are more than the kernel \
-         passes to a program (128 KiB in one, usually 2 MiB in all); its log says more"
+        "since its container could not be: most often, the variables of its image are too long for the \
+         kernel (128 KiB in one, usually 2 MiB in all); its log says more"
     };
     format!("its program was not run, {why}")
+}
+
+/// Why the kernel did not execute a program.
+fn unfit_because(why: Unfit) -> String {
+    let why = match why {
+        Unfit::Missing => "the image has no such program",
+        Unfit::WithoutInterpreter => {
+            "the file is there, but its interpreter or its loader is not in the image"
+        }
+        Unfit::CarriageReturn => {
+            "its first line ends with a carriage return, as on Windows (CRLF); save it with LF line ends"
+        }
+        Unfit::Permission => {
+            "it is not executable; `git update-index --chmod=+x FILE` makes it in the repo"
+        }
+        Unfit::Format => {
+            "exec format error: it was built for another architecture, or has no `#!` line"
+        }
+        Unfit::TooLong => {
+            "its arguments and variables, with those of its image, are too long for the kernel (128 KiB in one, \
+             usually 2 MiB in all)"
+        }
+        Unfit::Other(errno) => {
+            return std::io::Error::from_raw_os_error(errno).to_string();
+        }
+    };
+    why.to_owned()
 }
 
 /// What a record, or its absence, means beside what the engine saw.
@@ -201,6 +248,7 @@ fn proof(record: Option<Record>, seen: &Exit) -> Proof {
             "its program was not run, since its start could not be recorded in the container: {}",
             std::io::Error::from_raw_os_error(errno)
         )),
+        Some(Record::Unrun(why)) => Proof::Unfit(unfit_because(why)),
         Some(Record::Begun) | None if seen.out_of_memory => Proof::by_engine(seen),
         // In its container nobody can kill the init: that came from outside.
         Some(Record::Begun) if seen.code == KILLED => Proof::Killed,

@@ -34,7 +34,7 @@ pub(super) fn collect(
     if members.peek().is_none() {
         return Ok(None);
     }
-    let mut archive = FolderArchive::new(open()?);
+    let mut archive = FolderArchive::new(open()?, Path::new("/"));
     for (path, content) in members {
         archive.file(
             Path::new(path),

@@ -35,7 +35,7 @@ use self::script::Call;
 use self::state::{State, gone, no_answer};
 use crate::contract::{
     Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame,
-    LogStream, PreparedImage, Proof, Status,
+    LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -262,6 +262,17 @@ impl Executor for Fake {
             Arc::clone(&container.program)
         };
         collect::collect(&program, output, to, limit)
+    }
+
+    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
+        let mut state = self.state();
+        let container = state.reach(Call::Collect, handle.attempt)?;
+        Ok(match (container, folder) {
+            (Some(container), StageFolder::Outputs) => {
+                container.program.outputs.keys().cloned().collect()
+            }
+            (Some(_) | None, StageFolder::Working) | (None, StageFolder::Outputs) => Vec::new(),
+        })
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {

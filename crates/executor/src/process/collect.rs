@@ -1,7 +1,7 @@
 //! Copying outputs out of an attempt's folder.
 //!
-//! The program owned the folder, so nothing in it is trusted: links are never followed, not even on
-//! the way to the output.
+//! The program owned the folder, so nothing in it is trusted: links are followed to what is in it, and to
+//! nothing else.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -21,27 +21,28 @@ pub(super) fn collect(
     to: &Path,
     limit: u64,
 ) -> Result<Option<Collected>, Error> {
-    let mut path = outputs.to_owned();
-    let mut found = fs::symlink_metadata(&path).map_err(|error| storage(&error))?;
-    for name in output.as_str().split('/').filter(|name| *name != ".") {
-        path.push(name);
-        found = match fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(None);
+    let root = fs::canonicalize(outputs).map_err(|error| storage(&error))?;
+    let declared = root.join(output.as_str());
+    let path = match fs::canonicalize(&declared) {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if declared.is_symlink() {
+                let what = "a symbolic link to something that does not exist";
+                return Err(unfit(output, None, what));
             }
-            Err(error) => return Err(storage(&error)),
-        };
-        if found.is_symlink() {
-            let what = "a symbolic link itself; declare what it leads to";
-            return Err(unfit(output, None, what));
+            return Ok(None);
         }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+        Err(error) => {
+            let what = format!("reached in a way that cannot be followed ({error})");
+            return Err(unfit(output, None, &what));
+        }
+    };
+    if !path.starts_with(&root) {
+        let what = "a symbolic link to something outside of $OUTPUTS";
+        return Err(unfit(output, None, what));
     }
+    let found = fs::symlink_metadata(&path).map_err(|error| storage(&error))?;
     if !found.is_file() && !found.is_dir() {
         return Err(unfit(output, None, "neither a file nor a folder"));
     }
@@ -52,7 +53,7 @@ pub(super) fn collect(
         return file.finish(CollectedKind::File).map(Some);
     }
     let mut walk = Walk {
-        archive: FolderArchive::new(file),
+        archive: FolderArchive::new(file, &outputs.join(output.as_str())),
         linked: HashMap::new(),
     };
     walk.folder(&path, Path::new(""))?;

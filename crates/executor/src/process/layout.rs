@@ -41,7 +41,10 @@ pub(super) fn make_writable(path: &Path) -> io::Result<()> {
 /// Unpacks an archive; nothing in it can lead out of the folder.
 fn unpack(archive: &Path, to: &Path) -> io::Result<()> {
     let file = BufReader::with_capacity(128 * 1024, File::open(archive)?);
-    tar::Archive::new(file).unpack(to)
+    let mut archive = tar::Archive::new(file);
+    // Its times are zero, which a zip file cannot hold.
+    archive.set_preserve_mtime(false);
+    archive.unpack(to)
 }
 
 /// Changes the modes of a tree, its top included. Links are left alone.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bollard::models::ContainerConfig;
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveImageOptionsBuilder,
-    RestartContainerOptionsBuilder,
+    CommitContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    KillContainerOptionsBuilder, RemoveImageOptionsBuilder, RestartContainerOptionsBuilder,
 };
+use futures_util::TryStreamExt;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
 use trainyard_executor::{ErrorKind, Executor, Exit, Handle, Proof};
@@ -238,6 +239,30 @@ async fn a_record_that_the_engine_cuts_in_two_is_not_part_of_the_log() {
 }
 
 #[tokio::test]
+async fn class_15_what_changed_its_user_is_gone_before_the_record_is_written() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        // Were it there, it would find the nonce and print a record of its own behind the true one.
+        let waits = "trap \"\" TERM HUP; echo up; until grep -q \" ended \" /trainyard/run/latch; do :; done; cat /trainyard/run/latch";
+        let text = format!(
+            "su user -s /bin/sh -c 'setsid sh -c '\\''{waits}'\\'' >seen' &\n\
+             until grep -q up seen; do :; done; exit 3"
+        );
+        let handle = kit.start(&executor, &kit.spec_of(script(&format!("umask 0; {text}")))).await;
+        assert_eq!(proof(&kit, &executor, &handle).await, ended(3));
+        let seen = kit.place("seen");
+        let options = DownloadFromContainerOptionsBuilder::default().path("/workspace/seen").build();
+        let archive = client().download_from_container(&handle.container, Some(options));
+        let pieces: Vec<_> = archive.try_collect().await.unwrap();
+        std::fs::write(&seen, pieces.concat()).unwrap();
+        let text = String::from_utf8_lossy(&std::fs::read(&seen).unwrap()).into_owned();
+        assert!(text.contains("up") && !text.contains("nonce="), "{text}");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn class_15_an_image_that_brings_the_init_s_files_along_changes_nothing() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
@@ -329,7 +354,8 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script(
-            "cd \"$OUTPUTS\"; mkfifo pipe; ln -s loop loop; ln -s /etc/passwd link\n\
+            "cd \"$OUTPUTS\"; mkfifo pipe; ln -s loop loop; ln -s /etc/passwd link; ln -s gone dangles\n\
+             mkdir in; ln -s ../../inputs/raw in/link\n\
              mkdir up; ln -s .. up/out; mkdir pipes; mkfifo pipes/p; truncate -s 1099511627776 sparse\n\
              mkdir -p chain/x/a; ln -s ../.. chain/x/a/y; ln -s x/a/y/../evil chain/z\n\
              mkdir s; truncate -s 1099511627776 s/sparse",
@@ -341,9 +367,9 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
             (
                 "pipe",
                 ErrorKind::OutputUnfit,
-                "it is neither a file nor a folder",
+                "it is a named pipe",
             ),
-            ("loop", ErrorKind::OutputUnfit, "it is"),
+            ("loop", ErrorKind::OutputUnfit, "in a circle"),
             (
                 "loop/x",
                 ErrorKind::OutputUnfit,
@@ -352,7 +378,17 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
             (
                 "link",
                 ErrorKind::OutputUnfit,
-                "it is a symbolic link itself",
+                "it is a symbolic link to `/etc/passwd`, which is outside of $OUTPUTS",
+            ),
+            (
+                "in/link",
+                ErrorKind::OutputUnfit,
+                "it is a symbolic link to `../../inputs/raw`, which is outside of $OUTPUTS",
+            ),
+            (
+                "dangles",
+                ErrorKind::OutputUnfit,
+                "it is a symbolic link to `gone` in $OUTPUTS, which does not exist",
             ),
             (
                 "up",
@@ -362,7 +398,7 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
             (
                 "pipes",
                 ErrorKind::OutputUnfit,
-                "`p` in it is a device, a pipe or a socket",
+                "`p` in it is a named pipe",
             ),
             (
                 "chain",
@@ -392,7 +428,10 @@ async fn variables_and_scripts_that_the_kernel_does_not_pass_are_refused_in_word
         Kit::<Containers>::add_secret(&mut spec, "KEY", &"k".repeat(200_000));
         let error = executor.create(&spec).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Start);
-        assert!(error.message.contains("its variable `KEY` is"), "{error}");
+        assert!(
+            error.message.contains("its variable `KEY` is too long"),
+            "{error}"
+        );
         // What comes with the image shows only when it is started.
         let (base, _) = kit.run(&executor, &kit.spec_of(script("true"))).await;
         let options = CommitContainerOptionsBuilder::default()

@@ -148,6 +148,65 @@ async fn a_program_that_was_asked_to_stop_is_known_to_have_been() {
 }
 
 #[tokio::test]
+async fn every_process_is_asked_to_stop_and_has_the_grace_whatever_stands_before_it() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        // A daemon in a session of its own, a stopped program, and one that the stage's shell waits for.
+        let text = "\
+            setsid sh -c 'trap \"sleep 1; echo daemon; exit 0\" TERM; touch d; while :; do sleep 0.05; done' &\n\
+            sh -c 'trap \"echo stopped; exit 0\" TERM; touch s; kill -STOP $$; while :; do sleep 0.05; done' &\n\
+            sh -c 'trap \"echo child; exit 7\" TERM; until [ -e d ] && [ -e s ]; do sleep 0.05; done; echo up; \
+            while :; do sleep 0.05; done'\n\
+            echo behind";
+        let handle = kit.start(&executor, &kit.spec_of(script(text))).await;
+        kit.first_frame(&executor, &handle).await;
+        let grace = Duration::from_secs(60);
+        executor.stop(&handle, grace).await.unwrap();
+        let proved = proof(&kit, &executor, &handle).await;
+        let Proof::Ended { exit, asked: true } = proved else {
+            panic!("{proved:?}");
+        };
+        assert_eq!(exit.code, 143, "the shell has no trap");
+        let printed = kit.printed(&executor, &handle).await.stdout;
+        let said: BTreeSet<&str> = printed.lines().collect();
+        assert_eq!(said, BTreeSet::from(["up", "child", "stopped", "daemon"]));
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_that_the_kernel_does_not_execute_is_known_as_such() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let files = [("crlf", "#!/bin/sh\r\ntrue\r\n"), ("other", "#!/no/such\n")];
+        let source = crate::place::tree(&kit.place("source.tar"), &files);
+        for (program, words) in [
+            ("no-such", "the image has no such program"),
+            ("./crlf", "carriage return"),
+            ("./other", "its interpreter"),
+        ] {
+            let mut spec = kit.spec_of(RenderedCommand::Exec(vec![program.to_owned()]));
+            spec.source = Some(source.clone());
+            let handle = kit.start(&executor, &spec).await;
+            let Proof::Unfit(why) = proof(&kit, &executor, &handle).await else {
+                panic!("{program} did run");
+            };
+            let expected = format!("`{program}` was not run: ");
+            assert!(why.starts_with(&expected) && why.contains(words), "{why}");
+            let said = kit.printed(&executor, &handle).await.stderr;
+            assert!(
+                said.starts_with(&format!("trainyard: `{program}`: ")),
+                "{said}"
+            );
+            executor.remove(&handle).await.unwrap();
+        }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_container_of_a_daemon_without_an_init_counts_by_the_engine_s_word() {
     check(Containers::without_init().await, |kit| async move {
         let older = kit.subject.make().await;

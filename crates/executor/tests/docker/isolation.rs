@@ -6,17 +6,52 @@ use trainyard_executor::conformance::{Subject, check};
 use crate::place::{Containers, script};
 
 #[tokio::test]
-async fn a_program_has_no_capabilities_and_can_gain_no_privileges() {
+async fn class_15_a_program_has_the_usual_capabilities_and_can_gain_no_privileges() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("grep -E '^(Cap|NoNewPrivs)' /proc/self/status"));
         let (handle, _) = kit.run(&executor, &spec).await;
         let printed = kit.printed(&executor, &handle).await.stdout;
-        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            let line = format!("{set}:\t0000000000000000\n");
-            assert!(printed.contains(&line), "{set} is empty: {printed}");
+        // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID.
+        for (set, has) in [
+            ("CapPrm", 0xeb),
+            ("CapEff", 0xeb),
+            ("CapBnd", 0xeb),
+            ("CapAmb", 0),
+        ] {
+            let line = format!("{set}:\t{has:016x}\n");
+            assert!(printed.contains(&line), "{set}: {printed}");
         }
         assert!(printed.contains("NoNewPrivs:\t1\n"), "{printed}");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_15_without_capabilities_in_the_configuration_a_program_has_none() {
+    check(Containers::with_capabilities(&[]).await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let spec = kit.spec_of(script(
+            "grep '^CapBnd' /proc/self/status; chown 1 /workspace || echo refused",
+        ));
+        let (handle, _) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await.stdout;
+        assert_eq!(printed, "CapBnd:\t0000000000000000\nrefused\n");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn root_can_do_with_files_and_users_of_its_container_what_installers_do() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text =
+            "touch a && chown 1000:1000 a && chmod 400 a && cat a && su user -s /bin/sh -c 'id -u'";
+        let (handle, code) = kit.run(&executor, &kit.spec_of(script(text))).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!((code, &*printed.stdout), (0, "1000\n"), "{printed:?}");
         kit
     })
     .await;

@@ -6,7 +6,9 @@ use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::conformance::{Subject, check};
-use trainyard_executor::{AttemptSpec, CollectedKind, ErrorKind, Executor, InputKind, InputSpec};
+use trainyard_executor::{
+    AttemptSpec, CollectedKind, ErrorKind, Executor, InputKind, InputSpec, StageFolder,
+};
 
 use crate::place::{Containers, client, script, tree};
 
@@ -47,7 +49,6 @@ async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
         let mut with_files = kit.spec_of(script(&format!("{text}\necho y >>note\ncat note")));
         with_files.source = Some(tree(&kit.place("source.tar"), &[("note", "n\n")]));
         let bare = kit.spec_of(script("id -u\ntouch new"));
-        with_files.outputs = true;
         for (mut spec, expected) in [(with_files, "1000\nn\ny\n"), (bare, "1000\n")] {
             spec.image = image.id.clone();
             let (handle, code) = kit.run(&executor, &spec).await;
@@ -63,7 +64,8 @@ async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
 
 #[tokio::test]
 async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
-    check(Containers::new().await, |kit| async move {
+    // Root's capabilities include writing what is read-only.
+    check(Containers::with_capabilities(&[]).await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "cat \"$INPUTS/set/sub/b\"\nls -l \"$INPUTS/set/sub/b\" | cut -c 1-10\n\
                     if echo z >\"$INPUTS/set/new\"; then exit 9; fi";
@@ -83,6 +85,34 @@ async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
             (0, "2\n-r--r--r--\n"),
             "{printed:?}"
         );
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_that_is_laid_out_is_dated_before_1980() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text =
+            "[ -d \"$OUTPUTS\" ]\nfind . \"$INPUTS\" \"$OUTPUTS\" -exec stat -c '%Y %n' {} +";
+        let mut spec = kit.spec_of(script(text));
+        // Archives of tests have the time 0.
+        spec.source = Some(tree(&kit.place("source.tar"), &[("a/b", "1")]));
+        spec.inputs.push(InputSpec {
+            name: "set".parse().unwrap(),
+            path: tree(&kit.place("set.tar"), &[("sub/b", "2\n")]),
+            kind: InputKind::Folder,
+            sha256: "00".to_owned(),
+        });
+        let (handle, code) = kit.run(&executor, &spec).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!(code, 0, "{printed:?}");
+        for line in printed.stdout.lines() {
+            let (time, _) = line.split_once(' ').unwrap();
+            assert!(time.parse::<u64>().unwrap() > 315_532_800, "{line}");
+        }
+        assert!(printed.stdout.contains("/trainyard/inputs/set/sub/b"));
         kit
     })
     .await;
@@ -182,7 +212,7 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             members.iter().any(|member| member.starts_with("1 644")),
             "{members:?}"
         );
-        for (output, culprit) in [("bad", "pipe"), ("out", "users"), ("link", "symbolic link")] {
+        for (output, culprit) in [("bad", "pipe"), ("out", "users")] {
             let error = kit
                 .collect(&executor, &handle, output, 1 << 20)
                 .await
@@ -190,6 +220,55 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             assert_eq!(error.kind, ErrorKind::OutputUnfit, "{output}: {error}");
             assert!(error.message.contains(culprit), "{error}");
         }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_output_may_be_a_link_to_something_in_the_outputs_folder() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "cd \"$OUTPUTS\"\nmkdir c\necho 9 >c/epoch9.ckpt\nln -s epoch9.ckpt c/last.ckpt\n\
+                    ln -s c/last.ckpt best\nln -s \"$OUTPUTS/c/epoch9.ckpt\" whole\nln -s c folder\n\
+                    ln -s \"$OUTPUTS/c/epoch9.ckpt\" c/whole";
+        let mut spec = kit.spec_of(script(text));
+        spec.outputs = true;
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0);
+        for output in ["c/last.ckpt", "best", "whole", "folder/last.ckpt"] {
+            let file = kit.collect(&executor, &handle, output, 1 << 20).await;
+            let (told, bytes) = file.unwrap().unwrap();
+            assert_eq!((told.kind, &bytes[..]), (CollectedKind::File, &b"9\n"[..]));
+        }
+        let folder = kit.collect(&executor, &handle, "folder", 1 << 20).await;
+        let (told, bytes) = folder.unwrap().unwrap();
+        assert_eq!(told.kind, CollectedKind::Folder);
+        let mut members = tar::Archive::new(&bytes[..]);
+        let links: Vec<String> = members
+            .entries()
+            .unwrap()
+            .filter_map(|entry| Some(entry.unwrap().link_name().unwrap()?.display().to_string()))
+            .collect();
+        assert_eq!(links, ["epoch9.ckpt", "epoch9.ckpt"]);
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_that_were_left_are_named_where_one_is_missing() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "mkdir \"$OUTPUTS/run\"; echo 1 >\"$OUTPUTS/run/models.bin\"; echo 2 >model.bin";
+        let mut spec = kit.spec_of(script(text));
+        spec.outputs = true;
+        let (handle, code) = kit.run(&executor, &spec).await;
+        assert_eq!(code, 0);
+        let outputs = executor.files(&handle, StageFolder::Outputs).await;
+        assert_eq!(outputs.unwrap(), ["run", "run/models.bin"]);
+        let working = executor.files(&handle, StageFolder::Working).await;
+        assert_eq!(working.unwrap(), ["model.bin"]);
         kit
     })
     .await;

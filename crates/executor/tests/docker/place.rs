@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use trainyard_core::id::InstanceId;
 use trainyard_core::render::RenderedCommand;
 use trainyard_executor::conformance::{MissingProgram, Program, Subject, shell_program};
-use trainyard_executor::docker::{DEFAULT_HOST, Docker, DockerConfig};
+use trainyard_executor::docker::{Capabilities, DEFAULT_HOST, Docker, DockerConfig};
 use uuid::Uuid;
 
 /// The image that programs run in.
@@ -58,6 +58,13 @@ impl Containers {
     pub(crate) async fn with_registries(registries: &str) -> Self {
         let mut containers = Self::new().await;
         containers.0.registries = registries.parse().unwrap();
+        containers
+    }
+
+    /// Where stages have these capabilities.
+    pub(crate) async fn with_capabilities(names: &[&str]) -> Self {
+        let mut containers = Self::new().await;
+        containers.0.capabilities = Capabilities::new(names).unwrap();
         containers
     }
 

@@ -82,13 +82,13 @@ impl Advertised {
         Ok(())
     }
 
-    /// Reads the answer to `GET info/refs?service=git-upload-pack`.
+    /// Reads the answer to `GET info/refs?service=git-upload-pack`, or what `git-upload-pack` says first over ssh.
     pub(super) fn read(url: &RemoteUrl, answer: &[u8], at_most: usize) -> Result<Self, Error> {
         let mut advertised = Self::default();
         let mut lines = Lines { rest: answer };
         let mut is_first = true;
-        let mut flushes = 0;
-        // A service line and a flush, the refs and a flush.
+        // A service line and a flush, the refs and a flush; over ssh the refs and a flush alone.
+        let mut flushes = usize::from(url.is_ssh());
         while flushes < 2 {
             let Some(line) = lines.next().map_err(|()| no_git(url))? else {
                 flushes += 1;

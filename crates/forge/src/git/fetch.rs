@@ -16,6 +16,8 @@ use super::advertised::{Advertised, BRANCHES, Refs, TAGS};
 use super::limits::Watch;
 use super::objects::Objects;
 use super::session::Session;
+use super::ssh::SshSession;
+use super::transport::Remote;
 use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, transport};
 
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
@@ -26,6 +28,8 @@ pub struct Heads {
     /// The branch that the remote calls its default; where it names none that exists, the only
     /// branch, else `main` or `master`.
     pub default_branch: Option<String>,
+    /// Whether the remote names that branch itself.
+    pub names_default: bool,
     /// The branches, by name without `refs/heads/`.
     pub branches: BTreeMap<String, CommitSha>,
     /// The tags that lead to a commit, by name without `refs/tags/`.
@@ -51,10 +55,12 @@ impl Mirror {
     ) -> Result<Heads, Error> {
         let url = RemoteUrl::parse(url, &self.rules)?;
         refuse_bad_folder(&url)?;
-        let credentials = credentials.or(url.credentials());
-        if credentials.is_some() {
-            url.refuse_open_password(&self.rules)?;
-        }
+        let (login, key) = match credentials {
+            Some(Credentials::Login(login)) => (Some(login), None),
+            Some(Credentials::SshKey(key)) => (None, Some(key)),
+            None => (url.login(), None),
+        };
+        url.refuse_credentials(login.is_some(), key.is_some(), &self.rules)?;
         let watch = Arc::new(Watch::start(self.limits, cancel.clone()));
         let _lock = self.lock(&watch)?;
         let repository = self.open_or_create()?;
@@ -70,10 +76,15 @@ impl Mirror {
                 (advertised, refused)
             }
             None => {
-                let watch = Arc::clone(&watch);
-                let session = Session::open(&url, credentials, &self.rules, watch)?;
-                let session = Arc::new(session);
-                let list = session.list()?;
+                let (session, list) = if url.is_ssh() {
+                    let (session, list) = SshSession::open(&url, key, &self.rules, &watch)?;
+                    (Remote::Ssh(Arc::new(session)), list)
+                } else {
+                    let watch = Arc::clone(&watch);
+                    let session = Session::open(&url, login, &self.rules, watch)?;
+                    let list = session.list()?;
+                    (Remote::Http(Arc::new(session)), list)
+                };
                 let advertised = Advertised::read(&url, &list, self.limits.refs)?;
                 let refused = transport::with(&session, list, || {
                     fetch.bring(&advertised, || session.failure())
@@ -273,6 +284,7 @@ fn heads(
     let names: BTreeSet<&str> = heads.branches.keys().map(String::as_str).collect();
     let named = advertised.default_branch.as_deref();
     heads.default_branch = default_branch(named, &names).map(ToOwned::to_owned);
+    heads.names_default = named.is_some() && named == heads.default_branch.as_deref();
     Ok(heads)
 }
 

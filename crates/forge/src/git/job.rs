@@ -8,13 +8,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use trainyard_core::id::RepoId;
 
+use super::credentials::Shown;
 use super::{
-    Cancel, ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, FetchLimits,
-    Heads, Mirror, Mirrors, TreeSha, UrlRules,
+    Cancel, ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Entry, Error,
+    FetchLimits, Heads, Mirror, Mirrors, StandIns, TreeSha, UrlRules,
 };
 
 /// What the child may use.
@@ -44,7 +44,7 @@ pub(super) struct Request {
 pub(super) enum Job {
     Fetch {
         url: String,
-        login: Option<(String, String)>,
+        credentials: Option<Shown>,
     },
     Resolve(String),
     Describe(String),
@@ -52,8 +52,40 @@ pub(super) enum Job {
     Changed(Option<CommitSha>, CommitSha),
     IsAncestor(CommitSha, CommitSha),
     TreeOf(CommitSha),
-    SourceTar(CommitSha, PathBuf),
+    SourceTar(CommitSha, PathBuf, Option<ShownContents>),
     Look(LookAt),
+    Entries(CommitSha, Vec<String>),
+}
+
+/// What is to be fetched for a source tree, in the clear.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ShownContents {
+    url: String,
+    credentials: Option<Shown>,
+    lfs: bool,
+    submodules: bool,
+}
+
+impl From<&Contents> for ShownContents {
+    fn from(contents: &Contents) -> Self {
+        Self {
+            url: contents.url.clone(),
+            credentials: contents.credentials.as_ref().map(Shown::from),
+            lfs: contents.lfs,
+            submodules: contents.submodules,
+        }
+    }
+}
+
+impl From<ShownContents> for Contents {
+    fn from(shown: ShownContents) -> Self {
+        Self {
+            url: shown.url,
+            credentials: shown.credentials.map(Credentials::from),
+            lfs: shown.lfs,
+            submodules: shown.submodules,
+        }
+    }
 }
 
 /// What is asked about a commit that a branch points to now.
@@ -88,8 +120,9 @@ pub(super) enum Answer {
     Changed(ChangedPaths),
     Yes(bool),
     Tree(TreeSha),
-    Done,
+    Archived(StandIns),
     Seen(CommitInfo, Lengths, ChangedPaths),
+    Entries(Vec<Entry>),
 }
 
 /// Paths of DAG files, and how long their texts are, or why there is none.
@@ -97,11 +130,8 @@ pub(super) type Lengths = Vec<(String, Result<usize, String>)>;
 
 impl Job {
     pub(super) fn fetch(url: String, credentials: Option<&Credentials>) -> Self {
-        let login = credentials.map(|credentials| {
-            let password = credentials.password.expose_secret().to_owned();
-            (credentials.username.clone(), password)
-        });
-        Self::Fetch { url, login }
+        let credentials = credentials.map(Shown::from);
+        Self::Fetch { url, credentials }
     }
 }
 
@@ -138,11 +168,8 @@ impl Request {
         // Whoever gives up ends this process.
         let cancel = Cancel::default();
         Ok(match self.job {
-            Job::Fetch { url, login } => {
-                let credentials = login.map(|(username, password)| Credentials {
-                    username,
-                    password: SecretString::from(password),
-                });
+            Job::Fetch { url, credentials } => {
+                let credentials = credentials.map(Credentials::from);
                 Answer::Heads(mirror.fetch(&url, credentials.as_ref(), &cancel)?)
             }
             Job::Resolve(reference) => Answer::Sha(mirror.resolve(&reference)?),
@@ -156,10 +183,16 @@ impl Request {
             }
             Job::IsAncestor(older, newer) => Answer::Yes(mirror.is_ancestor(&older, &newer)?),
             Job::TreeOf(commit) => Answer::Tree(mirror.tree_of(&commit)?),
-            Job::SourceTar(commit, to) => {
-                mirror.write_source_tar(&commit, &to, &cancel)?;
-                Answer::Done
+            Job::SourceTar(commit, to, contents) => {
+                let contents = contents.map(Contents::from);
+                Answer::Archived(mirror.write_source_tar(
+                    &commit,
+                    &to,
+                    contents.as_ref(),
+                    &cancel,
+                )?)
             }
+            Job::Entries(commit, paths) => Answer::Entries(mirror.entries(&commit, &paths)?),
             Job::Look(look) => {
                 let commit = mirror.commit(&look.after)?;
                 let files = match look.dag_files {

@@ -1,11 +1,18 @@
 //! How much a remote may cost, and the watch that holds a running fetch to it.
 
+use std::pin::pin;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Cancel;
+use super::{Cancel, Error, RemoteUrl};
+
+/// How long a server may be silent.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the fetch still goes on.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Over how long the least rate is measured: a moment without data is nothing.
 const RATE_OVER: Duration = Duration::from_secs(60);
@@ -100,6 +107,37 @@ impl Watch {
             }
             *rate = Rate::default();
         }
+    }
+
+    /// Waits for the remote for as long as the fetch goes on.
+    pub(super) fn held<T>(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        url: &RemoteUrl,
+        received: impl Fn() -> usize,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        runtime.block_on(async {
+            let mut work = pin!(work);
+            let begun = Instant::now();
+            loop {
+                let since = Instant::now();
+                let done = tokio::time::timeout(LOOK, work.as_mut()).await;
+                self.waited(since.elapsed(), 0);
+                if let Ok(done) = done {
+                    return Ok(done);
+                }
+                if !self.goes_on(received()) {
+                    return Err(Error::of_watch(url, self).unwrap_or(Error::Cancelled));
+                }
+                if begun.elapsed() >= SILENCE {
+                    return Err(Error::TimedOut {
+                        url: url.to_string(),
+                        why: format!("it was silent for {} s", SILENCE.as_secs()),
+                    });
+                }
+            }
+        })
     }
 
     /// Why it does not go on.

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use trainyard_core::id::RepoId;
 
-use super::job::{self, Answer, Job, LookAt, Seen};
+use super::job::{self, Answer, Job, LookAt, Seen, ShownContents};
 use super::lanes::Lanes;
 use super::{
-    ChangedPaths, CommitInfo, CommitSha, Credentials, DagFileText, Error, Heads, Mirror, Mirrors,
-    RemoteUrl, TreeSha, Worker, source_tar,
+    ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Entry, Error, Heads,
+    Mirror, Mirrors, RemoteUrl, StandIns, TreeSha, Worker, source_tar,
 };
 
 /// Reads at one time: they unpack objects, which is work for a core.
@@ -161,6 +161,22 @@ impl Git {
         }
     }
 
+    /// [`Mirror::entries`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn entries(
+        &self,
+        repo: RepoId,
+        commit: CommitSha,
+        paths: Vec<String>,
+    ) -> Result<Vec<Entry>, Error> {
+        match self.read(repo, Job::Entries(commit, paths)).await? {
+            (Answer::Entries(entries), _) => Ok(entries),
+            other => Err(odd(&other.0)),
+        }
+    }
+
     /// [`Mirror::changed_paths`].
     ///
     /// # Errors
@@ -213,11 +229,29 @@ impl Git {
         repo: RepoId,
         commit: CommitSha,
         to: PathBuf,
-    ) -> Result<(), Error> {
+        contents: Option<&Contents>,
+    ) -> Result<StandIns, Error> {
         // A child that is ended leaves what it wrote.
         let _leftover = Leftover(&to);
-        match self.read(repo, Job::SourceTar(commit, to.clone())).await? {
-            (Answer::Done, _) => Ok(()),
+        let shown = contents.map(ShownContents::from);
+        let job = Job::SourceTar(commit, to.clone(), shown);
+        let answer = match contents {
+            None => self.read(repo, job).await?,
+            // What waits for a remote keeps nobody from reading.
+            Some(contents) => {
+                let remote = RemoteUrl::parse(&contents.url, self.shared.mirrors.rules())?;
+                let _turn = self.turn(repo).await;
+                let mirror = self.shared.mirrors.mirror(repo);
+                let work = self.call(&mirror, remote.as_str(), job);
+                let server = remote.server();
+                self.shared
+                    .lanes
+                    .hold(repo, server.as_deref(), work)
+                    .await?
+            }
+        };
+        match answer {
+            (Answer::Archived(stand_ins), _) => Ok(stand_ins),
             other => Err(odd(&other.0)),
         }
     }

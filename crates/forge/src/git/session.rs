@@ -6,37 +6,35 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
 use url::{Host, Url};
 
+use super::credentials::Login;
 use super::limits::Watch;
-use super::{Credentials, Error, RemoteUrl, UrlRules};
+use super::{Error, RemoteUrl, UrlRules};
 use crate::one_line::one_line;
 
 /// How long a connection may take to come about, and its name to be looked up.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long a server may be silent.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// How often it is looked whether the fetch still goes on.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// How many bytes the list of branches and tags may have. Forges list every pull request as well.
-const LIST_BYTES: usize = 64 << 20;
+pub(super) const LIST_BYTES: usize = 64 << 20;
 
 /// How many redirects are followed.
 const REDIRECTS: usize = 5;
 
 /// What a server takes for git; some serve nobody else.
 const AGENT: &str = concat!("git/2.0 (trainyard ", env!("CARGO_PKG_VERSION"), ")");
+
+/// The type of what is said to servers of Git LFS, and the longest answer, in bytes.
+const LFS: &str = "application/vnd.git-lfs+json";
+const LFS_ANSWER: usize = 256 << 10;
 
 const SERVICE: &str = "git-upload-pack";
 
@@ -47,7 +45,7 @@ pub(super) struct Session {
     client: Client,
     url: RemoteUrl,
     rules: UrlRules,
-    credentials: Option<Credentials>,
+    login: Option<Login>,
     watch: Arc<Watch>,
     state: Mutex<State>,
     received: AtomicUsize,
@@ -67,7 +65,7 @@ impl Session {
     /// Looks the host up, and refuses it where it is in a place that is not followed.
     pub(super) fn open(
         url: &RemoteUrl,
-        credentials: Option<&Credentials>,
+        login: Option<&Login>,
         rules: &UrlRules,
         watch: Arc<Watch>,
     ) -> Result<Self, Error> {
@@ -108,7 +106,7 @@ impl Session {
             client,
             url: url.clone(),
             rules: rules.clone(),
-            credentials: credentials.cloned(),
+            login: login.cloned(),
             watch,
             state: Mutex::new(State {
                 base,
@@ -155,13 +153,7 @@ impl Session {
         while let Some(bytes) = self.next(&mut response)? {
             list.extend_from_slice(&bytes);
             if list.len() > LIST_BYTES {
-                return Err(Error::TooLarge {
-                    what: self.url.to_string(),
-                    why: format!(
-                        "its list of branches and tags may have {} MiB",
-                        LIST_BYTES >> 20
-                    ),
-                });
+                return Err(list_too_long(&self.url));
             }
         }
         Ok(list)
@@ -183,6 +175,56 @@ impl Session {
             return Err(self.elsewhere(&response));
         }
         self.answer(response, "result")
+    }
+
+    /// Asks a server of Git LFS, whose answers are short.
+    pub(super) fn ask_lfs(
+        &self,
+        target: &Url,
+        headers: &HeaderMap,
+        question: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let response = self.ask(|| {
+            self.client
+                .request(Method::POST, target.clone())
+                .headers(headers.clone())
+                .header(CONTENT_TYPE, LFS)
+                .header(ACCEPT, LFS)
+                .body(question.to_vec())
+        })?;
+        let mut response = self.good(response)?;
+        let mut answer = Vec::new();
+        while let Some(bytes) = self.next(&mut response)? {
+            answer.extend_from_slice(&bytes);
+            if answer.len() > LFS_ANSWER {
+                return Err(Error::TooLarge {
+                    what: self.url.to_string(),
+                    why: format!("an answer of Git LFS may have {} KiB", LFS_ANSWER >> 10),
+                });
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Asks for a content. The answer is read with [`Self::next`].
+    pub(super) fn get(&self, target: &Url, headers: &HeaderMap) -> Result<Response, Error> {
+        let response = self.ask(|| {
+            self.client
+                .request(Method::GET, target.clone())
+                .headers(headers.clone())
+        })?;
+        self.good(response)
+    }
+
+    fn good(&self, response: Response) -> Result<Response, Error> {
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(self.elsewhere(&response));
+        }
+        if !status.is_success() {
+            return Err(Error::of_status(self.url.to_string(), status.as_u16()));
+        }
+        Ok(response)
     }
 
     /// The next piece of an answer; `None` is its end.
@@ -214,7 +256,7 @@ impl Session {
         if is_shown {
             return Err(refused("the user name or password is not accepted"));
         }
-        if self.credentials.is_none() {
+        if self.login.is_none() {
             return Err(refused(
                 "it asks for a user name and password, and none are set",
             ));
@@ -232,9 +274,9 @@ impl Session {
     }
 
     fn send(&self, mut request: RequestBuilder, with_password: bool) -> Result<Response, Error> {
-        if let Some(credentials) = self.credentials.as_ref().filter(|_| with_password) {
-            let password = credentials.password.expose_secret();
-            request = request.basic_auth(&credentials.username, Some(password));
+        if let Some(login) = self.login.as_ref().filter(|_| with_password) {
+            let password = login.password.expose_secret();
+            request = request.basic_auth(&login.username, Some(password));
         }
         self.held(request.send())?
             .map_err(|error| self.broken(&error))
@@ -306,29 +348,9 @@ impl Session {
         Ok(response)
     }
 
-    /// Waits for the remote for as long as the fetch goes on.
     fn held<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        self.runtime.block_on(async {
-            let mut work = pin!(work);
-            let begun = Instant::now();
-            loop {
-                let since = Instant::now();
-                let done = tokio::time::timeout(LOOK, work.as_mut()).await;
-                self.watch.waited(since.elapsed(), 0);
-                if let Ok(done) = done {
-                    return Ok(done);
-                }
-                if !self.watch.goes_on(self.received.load(Ordering::Relaxed)) {
-                    return Err(self.stopped());
-                }
-                if begun.elapsed() >= SILENCE {
-                    return Err(Error::TimedOut {
-                        url: self.url.to_string(),
-                        why: format!("it was silent for {} s", SILENCE.as_secs()),
-                    });
-                }
-            }
-        })
+        let received = || self.received.load(Ordering::Relaxed);
+        self.watch.held(&self.runtime, &self.url, received, work)
     }
 
     fn stopped(&self) -> Error {
@@ -351,14 +373,29 @@ impl Session {
     }
 }
 
-fn admit(url: &RemoteUrl, rules: &UrlRules, name: &str, ip: IpAddr) -> Result<(), Error> {
+pub(super) fn list_too_long(url: &RemoteUrl) -> Error {
+    Error::TooLarge {
+        what: url.to_string(),
+        why: format!(
+            "its list of branches and tags may have {} MiB",
+            LIST_BYTES >> 20
+        ),
+    }
+}
+
+pub(super) fn admit(
+    url: &RemoteUrl,
+    rules: &UrlRules,
+    name: &str,
+    ip: IpAddr,
+) -> Result<(), Error> {
     rules.admit(name, ip).map_err(|why| Error::InvalidUrl {
         url: url.to_string(),
         why,
     })
 }
 
-async fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+pub(super) async fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let found = tokio::time::timeout(CONNECT, tokio::net::lookup_host((name, port)))
         .await
         .map_err(|_| {

@@ -25,6 +25,22 @@ pub(super) fn apply() -> Result<(), String> {
         .clone()
 }
 
+/// Lets repositories of any owner be read, as [`apply`] does, and leaves the rest to the user's configuration, whose
+/// `core.excludesFile` says what git ignores. For a process that reads its user's work tree and has no mirror.
+pub(super) fn read_any_owner() -> Result<(), String> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    #[expect(
+        unsafe_code,
+        reason = "libgit2's globals have no safe setter; see the module's head"
+    )]
+    let write = || {
+        // SAFETY: it is called once, before this process uses libgit2.
+        unsafe { git2::opts::set_verify_owner_validation(false) }
+            .map_err(|error| error.message().to_owned())
+    };
+    DONE.get_or_init(write).clone()
+}
+
 #[expect(
     unsafe_code,
     reason = "libgit2's globals have no safe setter; see the module's head"

@@ -4,7 +4,8 @@
 //!
 //! Two archives of one commit are equal byte for byte: names in git's order, times those of the
 //! commit, no owners. As with `git archive`, files keep only their executable bit, a submodule is an
-//! empty folder, and what stands in for a large file (Git LFS) stays as it is.
+//! empty folder, and what stands in for a large file (Git LFS) stays as it is, unless its contents are wanted; both are
+//! reported.
 //!
 //! git holds any bytes as a name, a remote may send any object, and the archive is unpacked as files.
 //! So a name that would lead out of the tree, or into a repository's own `.git`, ends the writing, and
@@ -17,24 +18,29 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use git2::Oid;
+use git2::{Oid, Repository};
 use tar::{EntryType, Header};
 use tempfile::NamedTempFile;
 use zstd::Encoder;
 
+use super::lfs::{self, Lfs, Pointer};
+use super::limits::Watch;
+use super::modules::{self, Modules};
 use super::objects::{Kind, Objects, find_commit};
-use super::{Cancel, CommitSha, Error, Mirror};
+use super::stand_ins::StandIns;
+use super::{Cancel, CommitSha, Contents, Credentials, Error, Mirror, RemoteUrl};
 use crate::one_line::one_line;
 
 /// The most names in one archive.
-const MAX_NAMES: usize = 300_000;
+pub const MAX_NAMES: usize = 300_000;
 
 /// The largest file, in bytes: libgit2 holds one file at a time in memory.
 const MAX_FILE_BYTES: usize = 512 << 20;
 
 /// The most bytes of files in one archive.
-const MAX_BYTES: usize = 8 << 30;
+pub const MAX_BYTES: u64 = 8 << 30;
 
 /// How deep folders may be nested, and how long a path may be, in bytes.
 const MAX_DEPTH: usize = 200;
@@ -50,17 +56,22 @@ const LEVEL: i32 = 1;
 const LATEST: u64 = 0o77_777_777_777;
 
 impl Mirror {
-    /// Writes the tree of a commit to the file `to`, which appears only when it is whole.
+    /// Writes the tree of a commit to the file `to`, which appears only when it is whole. Returns what it has only
+    /// stand-ins for.
     ///
     /// # Errors
     /// [`Error::UnsafeTree`], [`Error::TooLarge`], [`Error::Disk`], [`Error::UnknownReference`],
-    /// [`Error::NotFetched`].
+    /// [`Error::NotFetched`]; as [`Mirror::fetch`], where contents are to be fetched.
     pub fn write_source_tar(
         &self,
         commit: &CommitSha,
         to: &Path,
+        contents: Option<&Contents>,
         cancel: &Cancel,
-    ) -> Result<(), Error> {
+    ) -> Result<StandIns, Error> {
+        let watch = Arc::new(Watch::start(self.limits, cancel.clone()));
+        let url = contents.map(|it| RemoteUrl::parse(&it.url, &self.rules));
+        let url = url.transpose()?;
         let repository = self.open()?;
         let found = find_commit(&repository, commit)?;
         let folder = to.parent().unwrap_or(Path::new("."));
@@ -72,17 +83,32 @@ impl Mirror {
             .map_err(|error| cannot_write(&error))?;
         let compressed = Encoder::new(BufWriter::new(file), LEVEL);
         let compressed = compressed.map_err(|error| cannot_write(&error))?;
-        let mut archive = Archive {
+        let mut level = Level {
+            mirror: self,
             objects: Objects::of(&repository)?,
+            url: url.as_ref(),
+            lfs: None,
+            modules: Modules::new(),
+            begins: 0,
+            nested: 0,
+        };
+        let credentials = contents.and_then(|contents| contents.credentials.as_ref());
+        level.begin(found.tree_id(), contents, credentials, &watch)?;
+        let mut archive = Archive {
+            contents,
+            watch: &watch,
+            submodules: 0,
             tar: tar::Builder::new(compressed),
             time: u64::try_from(found.time().seconds())
                 .unwrap_or(0)
                 .min(LATEST),
             names: 0,
             bytes: 0,
+            stand_ins: StandIns::default(),
             cancel,
         };
-        archive.folder(found.tree_id(), &mut Vec::new(), 0)?;
+        archive.folder(&mut level, found.tree_id(), &mut Vec::new(), 0)?;
+        let stand_ins = std::mem::take(&mut archive.stand_ins);
         archive
             .finish()
             .and_then(|file| file.persist(to).map_err(|error| error.error))
@@ -90,7 +116,8 @@ impl Mirror {
         // The name as well must outlast a power cut: an archive that is there counts as whole.
         File::open(folder)
             .and_then(|folder| folder.sync_all())
-            .map_err(|error| cannot_write(&error))
+            .map_err(|error| cannot_write(&error))?;
+        Ok(stand_ins)
     }
 }
 
@@ -121,22 +148,77 @@ fn cannot_write(error: &io::Error) -> Error {
     Error::disk("the source archive cannot be written", error)
 }
 
+/// One repository within the tree: the repo's own, or that of a submodule.
+struct Level<'l> {
+    mirror: &'l Mirror,
+    objects: Objects<'l>,
+    /// Where it is fetched from, if anything is.
+    url: Option<&'l RemoteUrl>,
+    lfs: Option<Lfs<'l>>,
+    modules: Modules,
+    /// Where its own paths begin in those of the tree.
+    begins: usize,
+    /// How many repositories it is within.
+    nested: usize,
+}
+
+impl<'l> Level<'l> {
+    /// Reads what is to be fetched for it.
+    fn begin(
+        &mut self,
+        tree: Oid,
+        contents: Option<&Contents>,
+        credentials: Option<&'l Credentials>,
+        watch: &'l Arc<Watch>,
+    ) -> Result<(), Error> {
+        let Some((contents, url)) = contents.zip(self.url) else {
+            return Ok(());
+        };
+        if contents.lfs {
+            let (path, rules) = (self.mirror.path(), &self.mirror.rules);
+            self.lfs = Some(Lfs::new(&path, url, credentials, rules, watch));
+        }
+        if contents.submodules {
+            self.modules = modules::list(&self.objects, &self.objects.tree(tree)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Level<'_> {
+    fn drop(&mut self) {
+        if let Some(lfs) = &self.lfs {
+            lfs.trim();
+        }
+    }
+}
+
 struct Archive<'a> {
-    objects: Objects<'a>,
+    contents: Option<&'a Contents>,
+    watch: &'a Arc<Watch>,
+    /// How many submodules were fetched.
+    submodules: usize,
     tar: tar::Builder<Encoder<'static, BufWriter<NamedTempFile>>>,
     time: u64,
     names: usize,
-    bytes: usize,
+    bytes: u64,
+    stand_ins: StandIns,
     cancel: &'a Cancel,
 }
 
 impl Archive<'_> {
     /// Adds what is in a folder. `path` is the folder's own, with a slash at the end but for the root.
-    fn folder(&mut self, id: Oid, path: &mut Vec<u8>, depth: usize) -> Result<(), Error> {
+    fn folder(
+        &mut self,
+        level: &mut Level<'_>,
+        id: Oid,
+        path: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(too_large(format!("folders may be nested {MAX_DEPTH} deep")));
         }
-        let tree = self.objects.tree(id)?;
+        let tree = level.objects.tree(id)?;
         let mut seen = BTreeSet::new();
         for entry in &tree {
             if self.cancel.is_cancelled() {
@@ -155,7 +237,7 @@ impl Archive<'_> {
                     "it may have {MAX_NAMES} files and folders"
                 )));
             }
-            self.entry(Kind::of(entry.filemode()), entry.id(), path, depth)?;
+            self.entry(level, Kind::of(entry.filemode()), entry.id(), path, depth)?;
             path.truncate(length);
         }
         Ok(())
@@ -163,6 +245,7 @@ impl Archive<'_> {
 
     fn entry(
         &mut self,
+        level: &mut Level<'_>,
         kind: Kind,
         id: Oid,
         path: &mut Vec<u8>,
@@ -171,50 +254,123 @@ impl Archive<'_> {
         match kind {
             Kind::File { executable } => {
                 let mode = if executable { 0o755 } else { 0o644 };
-                self.file(id, path, mode)
+                self.file(level, id, path, mode)
             }
-            Kind::Link => self.link(id, path),
+            Kind::Link => self.link(level, id, path),
             Kind::Submodule => {
                 path.push(b'/');
-                self.append(EntryType::Directory, 0o755, path, &[])
+                self.append(EntryType::Directory, 0o755, path, &[])?;
+                self.submodule(level, id, path, depth)
             }
             Kind::Folder => {
                 path.push(b'/');
                 self.append(EntryType::Directory, 0o755, path, &[])?;
-                self.folder(id, path, depth + 1)
+                self.folder(level, id, path, depth + 1)
             }
         }
     }
 
-    fn file(&mut self, id: Oid, path: &[u8], mode: u32) -> Result<(), Error> {
-        let size = self.objects.file_size(id)?;
-        self.bytes = self.bytes.saturating_add(size);
+    /// Adds what is in a submodule, if that is wanted. `path` has a slash at its end.
+    fn submodule(
+        &mut self,
+        level: &Level<'_>,
+        id: Oid,
+        path: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        let own = &path[..path.len() - 1];
+        let name = shown(own);
+        let known = level.modules.get(&own[level.begins..]);
+        let (Some(base), Some(url)) = (level.url, known) else {
+            self.stand_ins.submodules.add(&name);
+            return Ok(());
+        };
+        if level.nested == modules::DEEPEST {
+            let limit = modules::DEEPEST;
+            return Err(too_large(format!("submodules may be nested {limit} deep")));
+        }
+        self.submodules += 1;
+        if self.submodules > modules::MOST {
+            let limit = modules::MOST;
+            return Err(too_large(format!("it may have {limit} submodules")));
+        }
+        let url = modules::address(&name, url, base, &level.mirror.rules)?;
+        let mirror = modules::mirror(level.mirror, &url)?;
+        let commit = CommitSha::of(id);
+        let is_here = |repository: &Repository| find_commit(repository, &commit).is_ok();
+        if !mirror.open().is_ok_and(|repository| is_here(&repository)) {
+            let _ = mirror.fetch(url.as_str(), None, self.cancel)?;
+        }
+        let repository = mirror.open()?;
+        let found = find_commit(&repository, &commit).map_err(|_| Error::NotFound {
+            url: url.to_string(),
+            why: format!(
+                "the submodule {name} is at {commit}, which no branch and no tag has there"
+            ),
+        })?;
+        let mut inner = Level {
+            mirror: &mirror,
+            objects: Objects::of(&repository)?,
+            url: Some(&url),
+            lfs: None,
+            modules: Modules::new(),
+            begins: path.len(),
+            nested: level.nested + 1,
+        };
+        inner.begin(found.tree_id(), self.contents, None, self.watch)?;
+        self.folder(&mut inner, found.tree_id(), path, depth + 1)
+    }
+
+    fn file(
+        &mut self,
+        level: &mut Level<'_>,
+        id: Oid,
+        path: &[u8],
+        mode: u32,
+    ) -> Result<(), Error> {
+        let size = level.objects.file_size(id)?;
         if size > MAX_FILE_BYTES {
             let limit = MAX_FILE_BYTES >> 20;
             return Err(too_large(format!("{:?} may have {limit} MiB", shown(path))));
         }
-        if self.bytes > MAX_BYTES {
-            return Err(too_large(format!(
-                "its files may have {} GiB",
-                MAX_BYTES >> 30
-            )));
-        }
+        self.count(size as u64)?;
         let mut header = self.header(EntryType::Regular, mode);
         header.set_size(size as u64);
-        let file = self.objects.file(id)?;
+        let file = level.objects.file(id)?;
+        if lfs::is_pointer(file.data()) {
+            let pointer = Pointer::read(file.data());
+            if let Some((lfs, pointer)) = level.lfs.as_mut().zip(pointer) {
+                drop(file);
+                // Before anything is fetched.
+                self.bytes = self.bytes.saturating_add(pointer.size);
+                refuse_bytes(self.bytes)?;
+                header.set_size(pointer.size);
+                let content = lfs.content(&pointer)?;
+                return self
+                    .tar
+                    .append_data(&mut header, OsStr::from_bytes(path), content)
+                    .map_err(|error| cannot_write(&error));
+            }
+            self.stand_ins.pointers.add(&shown(path));
+        }
         self.tar
             .append_data(&mut header, OsStr::from_bytes(path), file.data())
             .map_err(|error| cannot_write(&error))
     }
 
-    fn link(&mut self, id: Oid, path: &[u8]) -> Result<(), Error> {
-        if self.objects.file_size(id)? > LONGEST_PATH {
+    fn count(&mut self, bytes: u64) -> Result<(), Error> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        refuse_bytes(self.bytes)
+    }
+
+    fn link(&mut self, level: &Level<'_>, id: Oid, path: &[u8]) -> Result<(), Error> {
+        if level.objects.file_size(id)? > LONGEST_PATH {
             return Err(unsafe_name(
                 path,
                 "its link points to a path that is too long",
             ));
         }
-        let target = self.objects.file(id)?.data().to_vec();
+        let target = level.objects.file(id)?.data().to_vec();
         if target.is_empty() || target.contains(&0) {
             return Err(unsafe_name(
                 path,
@@ -276,6 +432,14 @@ fn refuse_unsafe(name: &[u8], path: &[u8]) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(unsafe_name(path, why))
+}
+
+fn refuse_bytes(bytes: u64) -> Result<(), Error> {
+    if bytes > MAX_BYTES {
+        let limit = MAX_BYTES >> 30;
+        return Err(too_large(format!("its files may have {limit} GiB")));
+    }
+    Ok(())
 }
 
 fn unsafe_name(path: &[u8], why: &str) -> Error {

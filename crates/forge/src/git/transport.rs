@@ -1,4 +1,4 @@
-//! The way from libgit2 to a [`Session`]: libgit2 asks for "http", and gets ours.
+//! The way from libgit2 to a [`Session`] or [`SshSession`]: libgit2 asks for "http" or "ssh", and gets ours.
 
 use std::cell::RefCell;
 use std::io::{self, Cursor, Read, Write};
@@ -7,10 +7,29 @@ use std::sync::Arc;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 use git2::{ErrorClass, ErrorCode};
 
+use super::Error;
 use super::session::Session;
+use super::ssh::SshSession;
 
-/// A session, and the list that the remote has sent already.
-type Conversation = (Arc<Session>, Arc<Vec<u8>>);
+/// Whoever speaks to the remote.
+#[derive(Clone)]
+pub(super) enum Remote {
+    Http(Arc<Session>),
+    Ssh(Arc<SshSession>),
+}
+
+impl Remote {
+    /// What went wrong, where libgit2 only says that something did.
+    pub(super) fn failure(&self) -> Option<Error> {
+        match self {
+            Self::Http(session) => session.failure(),
+            Self::Ssh(session) => session.failure(),
+        }
+    }
+}
+
+/// Who speaks, and the list that the remote has sent already.
+type Conversation = (Remote, Arc<Vec<u8>>);
 
 thread_local! {
     /// The conversation that libgit2 has on this thread.
@@ -18,32 +37,34 @@ thread_local! {
 }
 
 /// Gives `call`, and libgit2 within it, this conversation.
-pub(super) fn with<T>(session: &Arc<Session>, list: Vec<u8>, call: impl FnOnce() -> T) -> T {
+pub(super) fn with<T>(session: &Remote, list: Vec<u8>, call: impl FnOnce() -> T) -> T {
     struct Forget;
     impl Drop for Forget {
         fn drop(&mut self) {
             CURRENT.take();
         }
     }
-    CURRENT.set(Some((Arc::clone(session), Arc::new(list))));
+    CURRENT.set(Some((session.clone(), Arc::new(list))));
     let _forget = Forget;
     call()
 }
 
-/// Makes libgit2 use this for http and https. Only before its first use; see [`super::settings`].
+/// Makes libgit2 use this for http, https and ssh. Only before its first use; see [`super::settings`].
 #[expect(
     unsafe_code,
     reason = "libgit2's list of transports has no lock; see the head of `settings`"
 )]
 pub(super) fn register() -> Result<(), git2::Error> {
-    for scheme in ["http", "https"] {
+    for scheme in ["http", "https", "ssh"] {
         // SAFETY: called once, before any other use of libgit2.
         unsafe {
             git2::transport::register(scheme, |remote| {
                 let (session, list) = CURRENT
                     .with_borrow(Clone::clone)
                     .ok_or_else(|| odd("no conversation has begun"))?;
-                Transport::smart(remote, true, Talk { session, list })
+                // Over http each request is one of its own, over ssh all is said in one stream.
+                let is_http = matches!(session, Remote::Http(_));
+                Transport::smart(remote, is_http, Talk { session, list })
             })?;
         }
     }
@@ -55,7 +76,7 @@ fn odd(why: &str) -> git2::Error {
 }
 
 struct Talk {
-    session: Arc<Session>,
+    session: Remote,
     list: Arc<Vec<u8>>,
 }
 
@@ -65,20 +86,61 @@ impl SmartSubtransport for Talk {
         _: &str,
         service: Service,
     ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        let list = || Cursor::new(Arc::clone(&self.list));
         let part = match service {
-            Service::UploadPackLs => Part::List(Cursor::new(Arc::clone(&self.list))),
+            Service::UploadPackLs => Part::List(list()),
             Service::UploadPack => Part::Request(Vec::new()),
             Service::ReceivePackLs | Service::ReceivePack => {
                 return Err(odd("nothing is ever pushed"));
             }
         };
-        Ok(Box::new(Exchange {
-            session: Arc::clone(&self.session),
-            part,
-        }))
+        Ok(match &self.session {
+            Remote::Http(session) => Box::new(Exchange {
+                session: Arc::clone(session),
+                part,
+            }),
+            Remote::Ssh(session) => Box::new(Stream {
+                session: Arc::clone(session),
+                list: list(),
+            }),
+        })
     }
 
     fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+fn read_list(list: &mut Cursor<Arc<Vec<u8>>>, to: &mut [u8]) -> io::Result<usize> {
+    let at = usize::try_from(list.position()).unwrap_or(usize::MAX);
+    let mut rest = list.get_ref().get(at..).unwrap_or_default();
+    let count = rest.read(to)?;
+    list.set_position((at + count) as u64);
+    Ok(count)
+}
+
+/// All that is said over ssh, after the list.
+struct Stream {
+    session: Arc<SshSession>,
+    list: Cursor<Arc<Vec<u8>>>,
+}
+
+impl Read for Stream {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match read_list(&mut self.list, to)? {
+            0 => self.session.read(to),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.session.write(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -103,13 +165,7 @@ impl Read for Exchange {
         let session = Arc::clone(&self.session);
         loop {
             match &mut self.part {
-                Part::List(list) => {
-                    let at = usize::try_from(list.position()).unwrap_or(usize::MAX);
-                    let mut rest = list.get_ref().get(at..).unwrap_or_default();
-                    let count = rest.read(to)?;
-                    list.set_position((at + count) as u64);
-                    return Ok(count);
-                }
+                Part::List(list) => return read_list(list, to),
                 Part::Request(request) => {
                     let response = session
                         .post(std::mem::take(request))

@@ -14,8 +14,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::{Credentials, Error};
+use super::{Error, Login};
 use crate::one_line::one_line;
+
+/// The port of ssh.
+const SSH_PORT: u16 = 22;
 
 /// The longest address, in bytes.
 const LONGEST: usize = 2048;
@@ -41,11 +44,11 @@ pub struct UrlRules {
 #[derive(Debug, Clone)]
 pub struct RemoteUrl {
     url: Url,
-    credentials: Option<Credentials>,
+    login: Option<Login>,
 }
 
 impl RemoteUrl {
-    /// Reads an `https://`, `http://` or `file://` URL, or an absolute path.
+    /// Reads an `https://`, `http://`, `ssh://` or `file://` URL, `git@host:path`, or an absolute path.
     ///
     /// # Errors
     /// [`Error::InvalidUrl`], saying what to write instead where that is known.
@@ -57,10 +60,47 @@ impl RemoteUrl {
         })
     }
 
-    /// The credentials that the address carried: they belong into a secret store, not a URL column.
+    /// The user and password that the address carried: they belong into a secret store, not a URL column.
     #[must_use]
-    pub fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    /// Whether it is fetched over ssh.
+    #[must_use]
+    pub fn is_ssh(&self) -> bool {
+        self.url.scheme() == "ssh"
+    }
+
+    /// Refuses a password where a key belongs, a key where a password belongs, and a password for this remote where
+    /// everybody on the way would read it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`], saying what to do.
+    pub fn refuse_credentials(
+        &self,
+        has_login: bool,
+        has_key: bool,
+        rules: &UrlRules,
+    ) -> Result<(), Error> {
+        let refused = |why: &str| {
+            Err(Error::InvalidUrl {
+                url: self.to_string(),
+                why: why.to_owned(),
+            })
+        };
+        if has_login && self.is_ssh() {
+            return refused("ssh takes a key, no password: use --ssh-key and --known-hosts");
+        }
+        if has_key && !self.is_ssh() {
+            return refused(
+                "an ssh key is for ssh:// addresses; use --username and --password-stdin",
+            );
+        }
+        if has_login {
+            self.refuse_open_password(rules)?;
+        }
+        Ok(())
     }
 
     /// The address without credentials.
@@ -74,13 +114,7 @@ impl RemoteUrl {
     /// # Errors
     /// [`Error::InvalidUrl`], saying what to do.
     pub fn refuse_open_password(&self, rules: &UrlRules) -> Result<(), Error> {
-        let is_here = match self.url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            None => true,
-        };
-        if self.url.scheme() != "http" || is_here || rules.allow_open_passwords {
+        if self.url.scheme() != "http" || is_here(&self.url) || rules.allow_open_passwords {
             return Ok(());
         }
         Err(Error::InvalidUrl {
@@ -91,10 +125,86 @@ impl RemoteUrl {
         })
     }
 
+    /// Where a server of Git LFS says that contents are, without what of it may be secret. It is as open or as closed
+    /// to readers on the way as that server is, but for this machine.
+    pub(super) fn of_content(
+        place: &Url,
+        as_open_as: &str,
+        rules: &UrlRules,
+    ) -> Result<Self, Error> {
+        let mut url = place.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        let checked = match url.scheme() {
+            "https" => Ok(()),
+            "http" if as_open_as == "http" || is_here(&url) => Ok(()),
+            other => Err(format!("contents of Git LFS are not fetched over {other}")),
+        };
+        checked
+            .and_then(|()| rules.admit_host(&url.host().ok_or("it names no host")?))
+            .map_err(|why| Error::InvalidUrl {
+                url: redacted(url.as_str()),
+                why,
+            })?;
+        // Neither fails for a URL with a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Ok(Self { url, login: None })
+    }
+
+    /// Where contents of Git LFS are asked for, of a remote over http.
+    pub(super) fn lfs_batch(&self) -> Url {
+        let mut url = self.url.clone();
+        let path = url.path().trim_end_matches('/');
+        let path = path.strip_suffix(".git").unwrap_or(path);
+        url.set_path(&format!("{path}.git/info/lfs/objects/batch"));
+        url
+    }
+
     /// The server that has it, as `host:port`; `None` for this machine's disk.
     pub(super) fn server(&self) -> Option<String> {
-        let port = self.url.port_or_known_default()?;
+        let port = match self.is_ssh() {
+            true => self.ssh_port(),
+            false => self.url.port_or_known_default()?,
+        };
         Some(format!("{}:{port}", self.url.host_str()?))
+    }
+
+    /// The host, an IP address known as one: for ssh the `url` crate has it as text.
+    #[must_use]
+    pub fn host(&self) -> Option<Host<String>> {
+        Host::parse(self.url.host_str()?).ok()
+    }
+
+    /// The host as files of known hosts have it.
+    #[must_use]
+    pub fn known_host(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match self.ssh_port() {
+            SSH_PORT => host.to_owned(),
+            port => format!("[{host}]:{port}"),
+        }
+    }
+
+    /// The port, of a remote over ssh.
+    #[must_use]
+    pub fn ssh_port(&self) -> u16 {
+        self.url.port().unwrap_or(SSH_PORT)
+    }
+
+    pub(super) fn ssh_user(&self) -> &str {
+        self.url.username()
+    }
+
+    /// The path as the remote is asked for it: below the user's home where it begins so.
+    pub(super) fn ssh_path(&self) -> String {
+        let path = percent_decode_str(self.url.path()).decode_utf8_lossy();
+        match path.strip_prefix("/~/") {
+            Some(below) => below.to_owned(),
+            None if path.starts_with("/~") => path[1..].to_owned(),
+            None => path.into_owned(),
+        }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -122,18 +232,27 @@ fn read(text: &str, rules: &UrlRules) -> Result<RemoteUrl, String> {
         return file(url, rules);
     }
     let Some((scheme, _)) = text.split_once("://") else {
-        return Err(without_scheme(text));
+        return without_scheme(text, rules);
     };
     match scheme.to_ascii_lowercase().as_str() {
         "https" | "http" => web(parse(text)?, rules),
         "file" => file(parse(text)?, rules),
-        "ssh" | "git+ssh" | "ssh+git" => Err(NO_SSH.to_owned()),
+        "ssh" => ssh(parse(text)?, rules),
+        "git+ssh" | "ssh+git" => Err("write `ssh://`".to_owned()),
         "git" => Err("git:// is neither encrypted nor authenticated; use its https URL".to_owned()),
         other => Err(format!("{other:?} is not supported; use an https URL")),
     }
 }
 
-const NO_SSH: &str = "ssh is not supported yet; use its https URL, with a token";
+/// Whether a URL leads to this very machine, as far as its host tells.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => true,
+    }
+}
 
 fn refuse_what_is_no_address(text: &str) -> Result<(), String> {
     if text.is_empty() {
@@ -157,12 +276,57 @@ fn refuse_what_is_no_address(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn without_scheme(text: &str) -> String {
+fn without_scheme(text: &str, rules: &UrlRules) -> Result<RemoteUrl, String> {
     match text.split_once(':') {
         // `git@host:team/model.git`, the scp form. A slash first makes it a path.
-        Some((host, _)) if !host.contains('/') => NO_SSH.to_owned(),
-        _ => "use an https URL or an absolute path".to_owned(),
+        Some((host, path)) if host.contains('@') && !host.contains('/') => {
+            // A relative path is below the home of the user, which ssh:// writes as `~`.
+            let home = if path.starts_with('/') { "" } else { "/~/" };
+            let url =
+                Url::parse(&format!("ssh://{host}{home}")).map_err(|error| error.to_string())?;
+            let mut url = url;
+            url.set_path(&format!("{home}{path}"));
+            ssh(url, rules)
+        }
+        _ => Err("use an https or ssh URL, `git@host:path`, or an absolute path".to_owned()),
     }
+}
+
+fn ssh(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
+    if url.path().trim_matches(['/', '~']).is_empty() {
+        return Err("it names a host, but no repository on it".to_owned());
+    }
+    if url.password().is_some() {
+        return Err("ssh takes a key, no password: use --ssh-key and --known-hosts".to_owned());
+    }
+    let path = percent_decode_str(url.path()).decode_utf8_lossy();
+    if path.chars().any(char::is_control) {
+        return Err("its path holds a control character".to_owned());
+    }
+    let user = match url.username() {
+        "" => "git",
+        user => user,
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !user.chars().all(is_plain) || user.starts_with('-') {
+        return Err("its user name may hold letters, digits, `.`, `_` and `-`".to_owned());
+    }
+    // The `url` crate leaves hosts of ssh as they are; these are read, and so refused, as those of https.
+    let host = Host::parse(url.host_str().ok_or("it names no host")?)
+        .map_err(|error| error.to_string())?;
+    let judged = match &host {
+        Host::Domain(name) => Host::Domain(name.as_str()),
+        Host::Ipv4(ip) => Host::Ipv4(*ip),
+        Host::Ipv6(ip) => Host::Ipv6(*ip),
+    };
+    rules.admit_host(&judged)?;
+    let port = match url.port() {
+        None | Some(SSH_PORT) => String::new(),
+        Some(port) => format!(":{port}"),
+    };
+    let written = format!("ssh://{user}@{host}{port}{}", url.path());
+    let url = Url::parse(&written).map_err(|error| error.to_string())?;
+    Ok(RemoteUrl { url, login: None })
 }
 
 fn parse(text: &str) -> Result<Url, String> {
@@ -178,15 +342,15 @@ fn web(mut url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
         return Err("it names a host, but no repository on it".to_owned());
     }
     rules.admit_host(&url.host().ok_or("it names no host")?)?;
-    let credentials = embedded(&url)?;
+    let login = embedded(&url)?;
     // Neither fails for a URL with a host, and http URLs have one.
     if url.set_username("").is_err() || url.set_password(None).is_err() {
         return Err("it names no host".to_owned());
     }
-    Ok(RemoteUrl { url, credentials })
+    Ok(RemoteUrl { url, login })
 }
 
-fn embedded(url: &Url) -> Result<Option<Credentials>, String> {
+fn embedded(url: &Url) -> Result<Option<Login>, String> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
     }
@@ -196,7 +360,7 @@ fn embedded(url: &Url) -> Result<Option<Credentials>, String> {
             .map(|text| text.into_owned())
             .map_err(|_| "its user name or password is not UTF-8".to_owned())
     };
-    Ok(Some(Credentials {
+    Ok(Some(Login {
         username: decoded(url.username())?,
         password: SecretString::from(decoded(url.password().unwrap_or_default())?),
     }))
@@ -213,10 +377,7 @@ fn file(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
     };
     // Written anew, so that `file://localhost/x` and `/x` are one address.
     let url = Url::from_file_path(path).map_err(|()| "not an absolute path".to_owned())?;
-    Ok(RemoteUrl {
-        url,
-        credentials: None,
-    })
+    Ok(RemoteUrl { url, login: None })
 }
 
 /// An address that did not parse, fit for an error: nothing that could be a password.
@@ -280,12 +441,49 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_ssh_are_written_in_one_form_and_say_the_path_as_git_does() {
+        let forms = [
+            (
+                "ssh://git@Example.org:22/team/model.git",
+                "ssh://git@example.org/team/model.git",
+                "/team/model.git",
+            ),
+            (
+                "ssh://example.org:2222/srv/a%20b",
+                "ssh://git@example.org:2222/srv/a%20b",
+                "/srv/a b",
+            ),
+            (
+                "git@example.org:team/model.git",
+                "ssh://git@example.org/~/team/model.git",
+                "team/model.git",
+            ),
+            (
+                "ada@10.0.0.1:/srv/model.git",
+                "ssh://ada@10.0.0.1/srv/model.git",
+                "/srv/model.git",
+            ),
+            (
+                "ssh://ada@example.org/~bob/x",
+                "ssh://ada@example.org/~bob/x",
+                "~bob/x",
+            ),
+        ];
+        for (text, form, path) in forms {
+            let url = RemoteUrl::parse(text, &ALL).unwrap();
+            assert_eq!((url.as_str(), url.ssh_path().as_str()), (form, path));
+        }
+        let url = RemoteUrl::parse("ssh://git@example.org:2222/x", &ALL).unwrap();
+        assert_eq!(url.known_host(), "[example.org]:2222");
+    }
+
+    #[test]
     fn credentials_are_moved_out_of_the_address() {
         let url = RemoteUrl::parse("https://ada:p%40ss@example.org/model", &ALL).unwrap();
         assert_eq!(url.as_str(), "https://example.org/model");
-        let credentials = url.credentials().unwrap();
-        assert_eq!(credentials.username, "ada");
-        assert_eq!(credentials.password.expose_secret(), "p@ss");
+        let login = url.login().unwrap();
+        assert_eq!(login.username, "ada");
+        assert_eq!(login.password.expose_secret(), "p@ss");
         assert!(!format!("{url} {url:?}").contains("p@ss"));
     }
 
@@ -300,8 +498,10 @@ mod tests {
 
     #[test]
     fn other_transports_are_refused_in_words() {
-        assert!(why("git@github.com:team/model.git").contains("ssh is not supported yet"));
-        assert!(why("ssh://git@github.com/team/model.git").contains("ssh is not supported yet"));
+        assert!(why("ssh://git:geheim@example.org/x").contains("a key, no password"));
+        assert!(why("ssh://-oProxyCommand=x@example.org/x").contains("user name"));
+        assert!(why("ssh://git@example.org").contains("no repository"));
+        assert!(why("ssh://git@example.org/a%0ab").contains("control"));
         assert!(why("git://example.org/model").contains("https"));
         assert!(why("ftp://example.org/model").contains("\"ftp\""));
         assert!(why("models/churn").contains("absolute path"));
@@ -363,6 +563,11 @@ mod tests {
             "http://\u{ff11}27.0.0.1/x",
             "http://0/x",
             "http://10.0.0.5/x",
+            "ssh://git@127.0.0.1/x",
+            "ssh://git@0x7f.1/x",
+            "ssh://git@[::1]/x",
+            "git@169.254.169.254:x",
+            "git@localhost:x",
             "https://192.168.1.1/x",
         ] {
             let error = RemoteUrl::parse(text, &UrlRules::default()).unwrap_err();
@@ -394,7 +599,7 @@ mod tests {
             if let Ok(url) = RemoteUrl::parse(&text, &ALL) {
                 let form = url.as_str();
                 prop_assert!(
-                    ["https://", "http://", "file:///"].iter().any(|start| form.starts_with(start))
+                    ["https://", "http://", "ssh://", "file:///"].iter().any(|start| form.starts_with(start))
                 );
                 let again = RemoteUrl::parse(form, &ALL).unwrap();
                 prop_assert_eq!(again.as_str(), form);

@@ -99,6 +99,7 @@ impl Worker {
     ) -> Result<(Answer, Vec<u8>), Error> {
         let time = match &job {
             Job::Fetch { .. } => mirror.limits.time.saturating_add(GRACE),
+            Job::SourceTar(_, _, Some(_)) => mirror.limits.time.saturating_add(ARCHIVE),
             Job::SourceTar(..) => ARCHIVE,
             _ => READ,
         };

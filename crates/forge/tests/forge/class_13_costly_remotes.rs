@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use git2::ObjectType;
 use secrecy::SecretString;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{Cancel, CommitSha, Credentials, Error, Git, LookAt};
+use trainyard_forge::{Cancel, CommitSha, Credentials, Error, Git, Login, LookAt};
 use uuid::Uuid;
 
 use crate::remote::{Remote, oid, worker};
@@ -277,10 +277,10 @@ async fn gits_process_is_told_nothing_of_its_surroundings_and_ends_with_whoever_
     let silent = Server::silent();
     let remote = Remote::new();
     let git = Git::new(remote.mirrors(), worker());
-    let login = Credentials {
+    let login = Credentials::Login(Login {
         username: "ada".to_owned(),
         password: SecretString::from("canary-password"),
-    };
+    });
     let fetch = git.fetch(repo(1), silent.url("x"), Some(login));
     let mut fetch = Box::pin(fetch);
     let begun = Instant::now();

@@ -423,7 +423,7 @@ async fn asynchronous_callers_get_the_same_answers() {
         .unwrap();
     assert_eq!(changed.unwrap(), ["b"]);
     let archive = remote.folder().join("sources/a.tar");
-    git.write_source_tar(repo, second.clone(), archive.clone())
+    git.write_source_tar(repo, second.clone(), archive.clone(), None)
         .await
         .unwrap();
     assert!(archive.exists());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{Cancel, Credentials, Error, Git, Heads};
+use trainyard_forge::{Cancel, Credentials, Error, Git, Heads, Login};
 use uuid::Uuid;
 
 use crate::remote::{Remote, limits, worker};
@@ -13,10 +13,10 @@ use crate::server::{Server, response};
 const LOGIN: &str = "ada:geheim+/?";
 
 fn credentials(password: &str) -> Credentials {
-    Credentials {
+    Credentials::Login(Login {
         username: "ada".to_owned(),
         password: SecretString::from(password.to_owned()),
-    }
+    })
 }
 
 fn fetch(remote: &Remote, url: &str, credentials: Option<&Credentials>) -> Result<Heads, Error> {

@@ -22,7 +22,7 @@ fn write(remote: &Remote, commit: &CommitSha, name: &str) -> Result<PathBuf, Err
     let path = remote.folder().join("sources").join(name);
     remote
         .fetched()
-        .write_source_tar(commit, &path, &Cancel::default())?;
+        .write_source_tar(commit, &path, None, &Cancel::default())?;
     Ok(path)
 }
 
@@ -97,6 +97,40 @@ fn files_links_and_submodules_are_archived_as_git_holds_them() {
         .map(|(name, entry)| (name.to_owned(), entry))
         .collect();
     assert_eq!(entries, expected);
+}
+
+#[test]
+fn what_the_tree_has_only_stand_ins_for_is_reported() {
+    let remote = Remote::new();
+    let module = Oid::from_str(&"1".repeat(40)).unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    let commit = remote.push_entries(
+        "main",
+        &[
+            (
+                "data/rows.bin",
+                FileMode::Blob,
+                remote.blob(pointer.as_bytes()),
+            ),
+            (
+                "notes.md",
+                FileMode::Blob,
+                remote.blob(b"version https://example.org"),
+            ),
+            ("vendor/module", FileMode::Commit, module),
+        ],
+    );
+    let path = remote.folder().join("sources/a.tar");
+    let mirror = remote.fetched();
+    let stand_ins = mirror.write_source_tar(&commit, &path, None, &Cancel::default());
+    assert_eq!(
+        stand_ins.unwrap().notes(),
+        [
+            "data/rows.bin is a pointer of Git LFS: its content is not in the source tree (`checkout: {lfs: true}` fetches it)",
+            "vendor/module is a git submodule: its folder in the source tree is empty (`checkout: {submodules: true}` \
+             fetches it)",
+        ]
+    );
 }
 
 #[test]
@@ -215,19 +249,19 @@ fn a_cancelled_or_impossible_archive_leaves_nothing() {
     cancel.cancel();
     let to = remote.folder().join("sources/a.tar");
     assert_eq!(
-        mirror.write_source_tar(&commit, &to, &cancel),
+        mirror.write_source_tar(&commit, &to, None, &cancel),
         Err(Error::Cancelled)
     );
     let unknown = CommitSha::new(&"a".repeat(40)).unwrap();
     assert!(
         mirror
-            .write_source_tar(&unknown, &to, &Cancel::default())
+            .write_source_tar(&unknown, &to, None, &Cancel::default())
             .is_err()
     );
     assert!(!to.exists());
     let below_a_file = remote.folder().join("model.git/HEAD/a.tar");
     let error = mirror
-        .write_source_tar(&commit, &below_a_file, &Cancel::default())
+        .write_source_tar(&commit, &below_a_file, None, &Cancel::default())
         .unwrap_err();
     assert!(matches!(error, Error::Disk { .. }), "{error}");
 }

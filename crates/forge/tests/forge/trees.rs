@@ -2,7 +2,7 @@
 
 use git2::FileMode;
 use trainyard_forge::git::{MAX_CHANGED_PATHS, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
-use trainyard_forge::{CommitSha, DagFileText};
+use trainyard_forge::{CommitSha, DagFileText, Entry};
 
 use crate::remote::{Remote, oid};
 
@@ -34,6 +34,48 @@ fn dag_files_are_those_directly_in_dags_at_that_commit() {
     assert_eq!(
         mirror.dag_files(&second).unwrap()[0].text.as_deref(),
         Ok("changed")
+    );
+}
+
+#[test]
+fn what_stands_at_a_path_is_told_and_what_is_below_a_link_is_not() {
+    let remote = Remote::new();
+    let first = remote.push("main", &[("image/Dockerfile", "FROM x"), ("a", "1")]);
+    let link = remote.blob(b"image");
+    let second = remote.push_entries("link", &[("link", FileMode::Link, link)]);
+    let mirror = remote.fetched();
+    let entries = |commit: &CommitSha, paths: &[&str]| {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        mirror.entries(commit, &paths).unwrap()
+    };
+    assert_eq!(
+        entries(
+            &first,
+            &[
+                ".",
+                "image",
+                "image/Dockerfile",
+                "a",
+                "b",
+                "b/c",
+                "a/x",
+                "image/x"
+            ]
+        ),
+        [
+            Entry::Folder,
+            Entry::Folder,
+            Entry::File,
+            Entry::File,
+            Entry::Missing,
+            Entry::Missing,
+            Entry::Missing,
+            Entry::Missing,
+        ]
+    );
+    assert_eq!(
+        entries(&second, &["link", "link/Dockerfile"]),
+        [Entry::Unknown, Entry::Unknown]
     );
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use trainyard_core::id::{AttemptId, Fence};
+use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ pub(crate) struct CreatedNote {
     fence: Fence,
     handle: String,
     spec_hash: String,
+    notes: Option<String>,
 }
 
 /// A container runs.
@@ -38,7 +40,7 @@ pub(crate) struct RemovedNote {
 }
 
 impl Store {
-    /// Records the handle of an attempt's container, before it is started.
+    /// Records the handle of an attempt's container, before it is started, and the notes for whoever looks at it.
     ///
     /// # Errors
     /// `Fenced`: another claim holds the attempt, or it has ended. Do not start the container.
@@ -48,12 +50,14 @@ impl Store {
         fence: Fence,
         handle: &str,
         spec_hash: &str,
+        notes: &[String],
     ) -> Result<()> {
         let note = CreatedNote {
             attempt,
             fence,
             handle: handle.to_owned(),
             spec_hash: spec_hash.to_owned(),
+            notes: (!notes.is_empty()).then(|| without_nul(notes.join("\n"))),
         };
         self.batchers.created.write(note).await
     }
@@ -91,25 +95,29 @@ pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> V
 }
 
 async fn created(core: &Core, notes: &[CreatedNote]) -> Vec<Result<()>> {
-    let (mut ids, mut fences, mut handles, mut hashes) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut fences) = (Vec::new(), Vec::new());
+    let (mut handles, mut hashes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
     for note in notes {
         ids.push(note.attempt.0);
         fences.push(note.fence.0);
         handles.push(note.handle.clone());
         hashes.push(note.spec_hash.clone());
+        texts.push(note.notes.clone());
     }
     let written = sqlx::query_scalar!(
-        "update attempt a set handle = u.handle, spec_hash = u.spec_hash
-         from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[]) as u (id, fence, handle, spec_hash)
+        "update attempt a set handle = u.handle, spec_hash = u.spec_hash, notes = u.notes
+         from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[])
+            as u (id, fence, handle, spec_hash, notes)
          where a.id = u.id and a.fence = u.fence and a.state in ('claimed', 'running')
          returning a.id",
         &ids,
         &fences,
         &handles,
-        &hashes
+        &hashes,
+        &texts as &[Option<String>]
     )
-    .fetch_all(&core.pool).at(Point::NoteCreated)
+    .fetch_all(&core.pool)
+    .at(Point::NoteCreated)
     .await;
     answers(&ids, written)
 }

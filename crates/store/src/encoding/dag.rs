@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use trainyard_core::cron::Cron;
 use trainyard_core::dag::{Dag, DagDraft};
+use trainyard_core::expression::Template;
 use trainyard_core::name::{DagName, ParamName};
 use trainyard_core::overlap::{Concurrency, Overlap};
 use trainyard_core::param::ParamSpec;
@@ -39,6 +40,8 @@ pub(crate) struct DagDoc {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
     overlap: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeout_ns: Option<u64>,
     stages: Vec<StageDoc>,
@@ -95,6 +98,11 @@ impl From<&Dag> for DagDoc {
                 .collect(),
             limit: draft.concurrency.limit,
             overlap: draft.concurrency.overlap.as_str().to_owned(),
+            group: draft
+                .concurrency
+                .group
+                .as_ref()
+                .map(|group| group.source().to_owned()),
             timeout_ns: draft.timeout.map(nanos),
             stages: draft.stages.iter().map(StageDoc::from).collect(),
         }
@@ -139,6 +147,7 @@ impl TryFrom<DagDoc> for Dag {
             concurrency: Concurrency {
                 limit: doc.limit,
                 overlap: word(&doc.overlap, Overlap::ALL, Overlap::as_str)?,
+                group: doc.group.as_deref().map(Template::stored),
             },
             timeout: doc.timeout_ns.map(Duration::from_nanos),
             stages: doc
@@ -162,7 +171,8 @@ impl TryFrom<ScheduleDoc> for ScheduleTrigger {
 
     fn try_from(doc: ScheduleDoc) -> Result<Self, String> {
         Ok(Self {
-            cron: Cron::parse(&doc.cron).map_err(|fault| fault.to_string())?,
+            cron: Cron::stored(&doc.cron)
+                .ok_or_else(|| format!("`{}` is not a cron expression", doc.cron))?,
             timezone: doc
                 .timezone
                 .parse()

@@ -18,8 +18,8 @@ use trainyard_core::param::{ParamKind, ParamSpec, ParamValue};
 use trainyard_core::retry::Retry;
 use trainyard_core::schedule::Missed;
 use trainyard_core::stage::{
-    BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
-    Stage,
+    BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
+    RelativePath, Resources, RunOn, Stage,
 };
 use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
 
@@ -134,7 +134,7 @@ fn stage() -> impl Strategy<Value = (Stage, Vec<Index>, bool)> {
     let what = (
         image(),
         command,
-        any::<bool>(),
+        any::<(bool, bool, bool)>(),
         btree_map("[a-zA-Z_]{1,8}", template(), 0..3),
     );
     let limits = (retry(), option::of(duration()), resources(), gate());
@@ -146,7 +146,12 @@ fn stage() -> impl Strategy<Value = (Stage, Vec<Index>, bool)> {
     let references = (vec(any::<Index>(), 0..3), any::<bool>());
     (what, limits, run_on, names, references, option::of(path())).prop_map(
         |(what, limits, run_on, (secrets, pools), (picks, takes_input), metrics)| {
-            let (image, command, checkout, env) = what;
+            let (image, command, (tree, lfs, submodules), env) = what;
+            let checkout = Checkout {
+                tree,
+                lfs: tree && lfs,
+                submodules: tree && submodules,
+            };
             let (retry, timeout, resources, gate) = limits;
             let stage = Stage {
                 name: StageName::new("unnamed").unwrap(),
@@ -164,7 +169,14 @@ fn stage() -> impl Strategy<Value = (Stage, Vec<Index>, bool)> {
                 inputs: BTreeMap::new(),
                 outputs: BTreeMap::from([(
                     "out".parse().unwrap(),
-                    RelativePath::new("o").unwrap(),
+                    DeclaredOutput {
+                        path: RelativePath::new("o").unwrap(),
+                        keep: if takes_input {
+                            Keep::Always
+                        } else {
+                            Keep::Success
+                        },
+                    },
                 )]),
                 gate: if metrics.is_some() { gate } else { Vec::new() },
                 metrics,
@@ -269,8 +281,18 @@ fn params() -> impl Strategy<Value = BTreeMap<ParamName, ParamSpec>> {
 }
 
 fn draft() -> impl Strategy<Value = DagDraft> {
-    let concurrency = (option::of(1..9u32), select(Overlap::ALL.to_vec()))
-        .prop_map(|(limit, overlap)| Concurrency { limit, overlap });
+    let group =
+        select(vec!["${{ cause.branch }}", "${{ params.rate }}/x"]).prop_map(Template::stored);
+    let concurrency = (
+        option::of(1..9u32),
+        select(Overlap::ALL.to_vec()),
+        option::of(group),
+    )
+        .prop_map(|(limit, overlap, group)| Concurrency {
+            limit,
+            overlap,
+            group,
+        });
     let head = (
         option::of(text()),
         triggers(),

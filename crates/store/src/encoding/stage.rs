@@ -1,6 +1,6 @@
 //! Stages within a DAG's canonical form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,8 @@ use trainyard_core::name::{
 use trainyard_core::outcome::Outcome;
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    BuildSource, Command, ImageSource, InputSource, PullPolicy, RelativePath, Resources, RunOn,
-    Stage,
+    BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
+    RelativePath, Resources, RunOn, Stage,
 };
 
 use super::{float, float_text, nanos};
@@ -31,6 +31,10 @@ pub(crate) struct StageDoc {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<CommandDoc>,
     checkout: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    lfs: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    submodules: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     env: BTreeMap<String, TextDoc>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -39,6 +43,9 @@ pub(crate) struct StageDoc {
     inputs: BTreeMap<String, InputDoc>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     outputs: BTreeMap<String, String>,
+    /// Those of the outputs that are kept of failed attempts, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    keep_always: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     metrics: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -49,6 +56,11 @@ pub(crate) struct StageDoc {
     resources: ResourcesDoc,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pools: BTreeMap<String, u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A text that may hold expressions. A literal one keeps its `${{` as it is.
@@ -179,7 +191,9 @@ impl From<&Stage> for StageDoc {
                 .map(|condition| condition.source().to_owned()),
             image,
             command: stage.command.as_ref().map(CommandDoc::from),
-            checkout: stage.checkout,
+            checkout: stage.checkout.tree,
+            lfs: stage.checkout.lfs,
+            submodules: stage.checkout.submodules,
             env: texts(&stage.env),
             secrets: stage.secrets.iter().map(ToString::to_string).collect(),
             inputs: stage
@@ -190,7 +204,13 @@ impl From<&Stage> for StageDoc {
             outputs: stage
                 .outputs
                 .iter()
-                .map(|(name, path)| (name.to_string(), path.to_string()))
+                .map(|(name, output)| (name.to_string(), output.path.to_string()))
+                .collect(),
+            keep_always: stage
+                .outputs
+                .iter()
+                .filter(|(_, output)| output.keep == Keep::Always)
+                .map(|(name, _)| name.to_string())
                 .collect(),
             metrics: stage.metrics.as_ref().map(ToString::to_string),
             gate: stage.gate.iter().map(GateDoc::from).collect(),
@@ -215,8 +235,6 @@ impl TryFrom<StageDoc> for Stage {
     type Error = String;
 
     fn try_from(doc: StageDoc) -> Result<Self, String> {
-        let path =
-            |text: String| RelativePath::new(&text).map_err(|fault| format!("`{text}` {fault}"));
         let texts =
             |texts: BTreeMap<String, TextDoc>| pairs(texts, VariableName::new, Template::try_from);
         let image = match doc.image {
@@ -248,11 +266,15 @@ impl TryFrom<StageDoc> for Stage {
             condition: doc.condition.as_deref().map(Condition::stored),
             image,
             command: doc.command.map(Command::try_from).transpose()?,
-            checkout: doc.checkout,
+            checkout: Checkout {
+                tree: doc.checkout,
+                lfs: doc.lfs,
+                submodules: doc.submodules,
+            },
             env: texts(doc.env)?,
             secrets: all(doc.secrets, SecretName::new)?,
             inputs: pairs(doc.inputs, InputName::new, InputSource::try_from)?,
-            outputs: pairs(doc.outputs, OutputName::new, path)?,
+            outputs: outputs(doc.outputs, &doc.keep_always)?,
             metrics: doc.metrics.map(path).transpose()?,
             gate: doc
                 .gate
@@ -270,6 +292,25 @@ impl TryFrom<StageDoc> for Stage {
             pools: pairs(doc.pools, PoolName::new, Ok)?,
         })
     }
+}
+
+fn path(text: String) -> Result<RelativePath, String> {
+    RelativePath::new(&text).map_err(|fault| format!("`{text}` {fault}"))
+}
+
+fn outputs(
+    paths: BTreeMap<String, String>,
+    keep_always: &BTreeSet<String>,
+) -> Result<BTreeMap<OutputName, DeclaredOutput>, String> {
+    let mut outputs = pairs(paths, OutputName::new, |text| {
+        path(text).map(DeclaredOutput::from)
+    })?;
+    for (name, output) in &mut outputs {
+        if keep_always.contains(name.as_str()) {
+            output.keep = Keep::Always;
+        }
+    }
+    Ok(outputs)
 }
 
 impl From<&Command> for CommandDoc {

@@ -1,4 +1,4 @@
-//! How many runs of one DAG may be active: the core's verdicts, carried out.
+//! How many runs of one DAG, or of one group of its runs, may be active: the core's verdicts, carried out.
 //!
 //! Under a lock on the DAG's row, so that two daemons cannot both find the last free place. Lock
 //! order: dag, then its runs.
@@ -50,6 +50,14 @@ pub(crate) async fn lock_dag(connection: &mut PgConnection, dag: DagId) -> Resul
     Ok(())
 }
 
+/// A run that has not ended.
+struct Unfinished {
+    id: RunId,
+    version: DagVersionId,
+    waits: bool,
+    is_cancelling: bool,
+}
+
 /// Judges within a transaction that holds the DAG's lock.
 pub(crate) async fn judge_in(
     core: &Core,
@@ -57,43 +65,49 @@ pub(crate) async fn judge_in(
     dag: DagId,
 ) -> Result<Progress> {
     let rows = sqlx::query!(
-        "select id, dag_version, phase, cancel_at is not null as \"cancelling!\"
+        "select id, dag_version, phase, cancel_at is not null as \"cancelling!\", concurrency_group
          from run where dag = $1 and phase <> 'finished' order by id",
         dag.0
     )
     .fetch_all(&mut *connection)
     .await?;
-    // The rule of the newest run that waits: it is the latest word of whoever wrote the file.
-    let Some(newest) = rows.iter().rev().find(|row| row.phase == "queued") else {
-        return Ok(Progress::default());
-    };
-    let rule = pinned(core, connection, DagVersionId(newest.dag_version))
-        .await?
-        .dag
-        .declared()
-        .concurrency;
-    let runs = |keep: &dyn Fn(&str, bool) -> bool| -> Vec<RunId> {
-        rows.iter()
-            .filter(|row| keep(&row.phase, row.cancelling))
-            .map(|row| RunId(row.id))
-            .collect()
-    };
-    let active = runs(&|phase, _| phase == "running");
-    let cancelling = runs(&|phase, cancelling| phase == "running" && cancelling);
-    let waiting = runs(&|phase, cancelling| phase == "queued" && !cancelling);
-    let mut work: BTreeMap<RunId, Facts> = BTreeMap::new();
-    for verdict in judge(rule, &active, &cancelling, &waiting) {
-        let (run, event) = match verdict {
-            Verdict::Start(run) => (run, Event::RunStarted),
-            Verdict::Skip { run, because_of } => (run, Event::RunSkipped { because_of }),
-            Verdict::Cancel { run, newer } => (
-                run,
-                Event::CancelRequested {
-                    by: CancelledBy::Newer(newer),
-                },
-            ),
+    let mut groups: BTreeMap<Option<String>, Vec<Unfinished>> = BTreeMap::new();
+    for row in rows {
+        let run = Unfinished {
+            id: RunId(row.id),
+            version: DagVersionId(row.dag_version),
+            waits: row.phase == "queued",
+            is_cancelling: row.cancelling,
         };
-        work.entry(run).or_default().events.push(event);
+        groups.entry(row.concurrency_group).or_default().push(run);
+    }
+    let mut work: BTreeMap<RunId, Facts> = BTreeMap::new();
+    for runs in groups.values() {
+        // The rule of the newest run that waits: it is the latest word of whoever wrote the file.
+        let Some(newest) = runs.iter().rev().find(|run| run.waits) else {
+            continue;
+        };
+        let pinned = pinned(core, connection, newest.version).await?;
+        let rule = &pinned.dag.declared().concurrency;
+        let those = |keep: fn(&&Unfinished) -> bool| -> Vec<RunId> {
+            runs.iter().filter(keep).map(|run| run.id).collect()
+        };
+        let active = those(|run| !run.waits);
+        let cancelling = those(|run| !run.waits && run.is_cancelling);
+        let waiting = those(|run| run.waits && !run.is_cancelling);
+        for verdict in judge(rule, &active, &cancelling, &waiting) {
+            let (run, event) = match verdict {
+                Verdict::Start(run) => (run, Event::RunStarted),
+                Verdict::Skip { run, because_of } => (run, Event::RunSkipped { because_of }),
+                Verdict::Cancel { run, newer } => (
+                    run,
+                    Event::CancelRequested {
+                        by: CancelledBy::Newer(newer),
+                    },
+                ),
+            };
+            work.entry(run).or_default().events.push(event);
+        }
     }
     advance_in(core, connection, work).await
 }

@@ -321,6 +321,8 @@ async fn insert_run(
             Some((*at, outcome.as_str(), reason.as_ref())),
         ),
     };
+    let concurrency = &pinned.dag.declared().concurrency;
+    let group = concurrency.group_of(&run.facts_of_cause());
     let (code, message) =
         encoding::reason_columns(finished.as_ref().and_then(|(.., reason)| *reason));
     let (stages_finished, stages_failed) = stage_counts(run);
@@ -328,8 +330,8 @@ async fn insert_run(
         "with run as (
             insert into run (id, dag, dag_version, cause, params, logical_time, phase, outcome, reason_code,
                 reason_message, stages_total, stages_finished, stages_failed, created_at, started_at,
-                finished_at, wake_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                finished_at, wake_at, concurrency_group)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $28)
         )
         insert into stage_run (run, position, name, state, until, outcome, reason_code, reason_message,
             finished_at, image, reused_from)
@@ -362,6 +364,7 @@ async fn insert_run(
         &stages.finished_at as &[Option<Timestamp>],
         &stages.image as &[Option<String>],
         &reused as &[Option<i64>],
+        group,
     )
     .execute(connection)
     .await?;

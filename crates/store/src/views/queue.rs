@@ -66,6 +66,7 @@ impl Store {
         let ahead = sqlx::query!(
             r#"select id, clock_timestamp() as "now!" from run
              where dag = $1 and phase <> 'finished' and (id < $2 or phase = 'running') and id <> $2
+                and concurrency_group is not distinct from (select concurrency_group from run where id = $2)
              order by id limit 100"#,
             detail.summary.dag_id.0,
             detail.summary.id.0

@@ -99,6 +99,8 @@ pub struct AttemptView {
     pub image: Option<String>,
     /// How many bytes of log it wrote.
     pub log_length: u64,
+    /// What there is to know about what it was given.
+    pub notes: Vec<String>,
 }
 
 /// Something that happened to a run.
@@ -243,7 +245,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select a.id, a.stage, a.number, a.state, a.queued_at, a.claimed_at, a.started_at, a.finished_at,
                 a.outcome, a.reason_code, a.reason_message, a.stop_code, a.stop_message, a.executor, a.handle,
-                a.image, d.host as "host?", l.length as "log_length?"
+                a.image, a.notes, d.host as "host?", l.length as "log_length?"
             from attempt a left join daemon d on d.id = a.owner left join attempt_log l on l.attempt = a.id
             where a.run = $1 order by a.stage, a.number"#,
             run.0
@@ -272,6 +274,11 @@ impl Store {
                 handle: row.handle,
                 image: row.image,
                 log_length: row.log_length.unwrap_or(0).unsigned_abs(),
+                notes: row
+                    .notes
+                    .iter()
+                    .flat_map(|notes| notes.lines().map(ToOwned::to_owned))
+                    .collect(),
             });
         }
         Ok(attempts)

@@ -22,7 +22,7 @@ use crate::pushes::{file, push, scheduled};
 async fn run_through(place: &Place, claim: &Claim, end: trainyard_core::event::AttemptEnd) {
     let store = &place.store;
     store
-        .save_handle(claim.attempt, claim.fence, "container", "hash")
+        .save_handle(claim.attempt, claim.fence, "container", "hash", &[])
         .await
         .unwrap();
     store
@@ -151,8 +151,8 @@ async fn whatever_the_store_does_breaks_no_invariant() {
 const BROKEN: &[(&str, &str)] = &[
     (
         "one-live-attempt",
-        "insert into attempt (id, run, stage, number, state, queued_at)
-            select gen_random_uuid(), run, position, 98 + n, 'queued', now()
+        "insert into attempt (id, run, stage, number, state, queued_at, repo)
+            select gen_random_uuid(), run, position, 98 + n, 'queued', now(), gen_random_uuid()
             from stage_run, generate_series(1, 2) as n",
     ),
     (

@@ -323,7 +323,7 @@ pub(crate) fn stage(text: &str, needs: &[&str]) -> Stage {
             pull: PullPolicy::IfMissing,
         },
         command: Some(StageCommand::Script("true".into())),
-        checkout: false,
+        checkout: trainyard_core::stage::Checkout::NONE,
         env: Default::default(),
         secrets: Default::default(),
         inputs: Default::default(),
@@ -377,6 +377,7 @@ pub(crate) fn limited(text: &str, overlap: Overlap) -> Dag {
     let concurrency = Concurrency {
         limit: Some(1),
         overlap,
+        group: None,
     };
     Dag::new(DagDraft {
         concurrency,

@@ -101,6 +101,14 @@ const SAMPLES: &[(i64, &str)] = &[
          insert into attempt (id, run, stage, number, state, queued_at)
             values ('00000000-0000-7000-8000-00000000000a', 1, 2, 1, 'queued', now());",
     ),
+    (
+        20_261_128_205_631,
+        "update attempt set notes = 'a note' where id = '00000000-0000-7000-8000-000000000008';",
+    ),
+    (
+        20_261_128_205_700,
+        "update run set concurrency_group = 'main' where id = 1;",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

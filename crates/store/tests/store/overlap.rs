@@ -1,6 +1,11 @@
 //! Concurrency rules of DAGs.
 
+use std::collections::BTreeMap;
+
+use trainyard_core::dag::Dag;
 use trainyard_core::event::Event;
+use trainyard_core::expression::Template;
+use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::outcome::Outcome;
 use trainyard_core::overlap::Overlap;
 use trainyard_core::run::CancelledBy;
@@ -138,4 +143,86 @@ async fn a_waiting_run_is_found_by_planning_when_its_wake_was_lost() {
     fresh.plan(second).await.unwrap();
     assert_eq!(place.claim_one().await.run.facts.id, second);
     assert_eq!(fresh.due_runs(10).await.unwrap(), []);
+}
+
+/// A DAG whose runs are limited to one for each branch.
+fn limited_by_branch(overlap: Overlap) -> Dag {
+    let mut draft = limited("a", overlap).declared().clone();
+    draft.concurrency.group = Template::parse("${{ cause.branch }}").ok();
+    Dag::new(draft).unwrap()
+}
+
+async fn start_on(place: &Place, ids: (DagId, DagVersionId), branch: Option<&str>) -> RunId {
+    let mut new = manual(ids.0, ids.1, None);
+    new.cause.branch = branch.map(ToOwned::to_owned);
+    match place.store.start_run(&new).await.unwrap() {
+        Recorded::Started(run) => run,
+        other => panic!("no run was started: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_running_leaves_the_runs_of_other_groups_alone() {
+    let place = Place::new().await;
+    let ids = place.dag(&limited_by_branch(Overlap::CancelRunning)).await;
+    let main = start_on(&place, ids, Some("main")).await;
+    let topic = start_on(&place, ids, Some("topic")).await;
+    let none = start_on(&place, ids, None).await;
+    let claims = place.claim(5).await;
+    let mut running: Vec<RunId> = claims.iter().map(|claim| claim.run.facts.id).collect();
+    running.sort();
+    assert_eq!(running, [main, topic, none]);
+    assert!(
+        place
+            .store
+            .stop_requests(place.daemon)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+
+    let newer = start_on(&place, ids, Some("topic")).await;
+    let stops = place.store.stop_requests(place.daemon).await.unwrap();
+    assert_eq!(stops.len(), 1);
+    assert_eq!(stops[0].2.message, format!("run {newer} took its place"));
+    let old = claims
+        .iter()
+        .find(|claim| claim.run.facts.id == topic)
+        .unwrap();
+    finish(&place.store, old, bad()).await.unwrap();
+    let state = place.store.run_summary(topic).await.unwrap().state;
+    assert_eq!(state, RunState::Ended(Outcome::Cancelled));
+    assert_eq!(place.claim(5).await[0].run.facts.id, newer);
+    for untouched in [main, none] {
+        let state = place.store.run_summary(untouched).await.unwrap().state;
+        assert_eq!(state, RunState::Running, "run {untouched}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_group_has_one_run_that_is_active_and_one_queue() {
+    let place = Place::new().await;
+    let ids = place.dag(&limited_by_branch(Overlap::Queue)).await;
+    let mut runs: BTreeMap<&str, Vec<RunId>> = BTreeMap::new();
+    for _ in 0..3 {
+        for branch in ["main", "topic"] {
+            let run = start_on(&place, ids, Some(branch)).await;
+            runs.entry(branch).or_default().push(run);
+        }
+    }
+    for (main, topic) in runs["main"].iter().zip(&runs["topic"]) {
+        assert_eq!(
+            place
+                .count("select count(*) from run where phase = 'running'")
+                .await,
+            2
+        );
+        let claims = place.claim(5).await;
+        let mut found: Vec<RunId> = claims.iter().map(|claim| claim.run.facts.id).collect();
+        found.sort();
+        assert_eq!(found, [*main, *topic]);
+        for claim in &claims {
+            finish(&place.store, claim, good()).await.unwrap();
+        }
+    }
 }

@@ -122,21 +122,46 @@ async fn credentials_come_back_for_the_fetch() {
         followed_branch: Some("trunk".into()),
         poll_every: Duration::from_secs(60),
         webhook_secret: None,
-        credentials: Some(RepoCredentials {
+        credentials: Some(RepoCredentials::Login {
             username: "bot".into(),
             password: "hush".into(),
         }),
     };
     let id = place.store.add_repo(&new).await.unwrap();
     let (url, credentials) = place.store.repo_remote(id).await.unwrap();
-    let credentials = credentials.unwrap();
+    let Some(RepoCredentials::Login { username, password }) = credentials else {
+        panic!("other credentials");
+    };
     assert_eq!(
-        (url.as_str(), credentials.username.as_str()),
+        (url.as_str(), username.as_str()),
         ("https://example.org/p.git", "bot")
     );
-    assert_eq!(credentials.password.expose_secret(), "hush");
+    assert_eq!(password.expose_secret(), "hush");
     let taken = place.store.add_repo(&new).await.unwrap_err();
     assert!(matches!(taken, Error::Conflict { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_comes_back_for_the_fetch_with_its_known_hosts() {
+    let place = Place::new().await;
+    let new = NewRepo {
+        name: RepoName::new("private").unwrap(),
+        url: "ssh://git@example.org/p.git".into(),
+        followed_branch: None,
+        poll_every: Duration::from_secs(60),
+        webhook_secret: None,
+        credentials: Some(RepoCredentials::SshKey {
+            key: "a key".into(),
+            known_hosts: "example.org ssh-ed25519 AAAA".into(),
+        }),
+    };
+    let id = place.store.add_repo(&new).await.unwrap();
+    let (_, credentials) = place.store.repo_remote(id).await.unwrap();
+    let Some(RepoCredentials::SshKey { key, known_hosts }) = credentials else {
+        panic!("other credentials");
+    };
+    assert_eq!(key.expose_secret(), "a key");
+    assert_eq!(known_hosts, "example.org ssh-ed25519 AAAA");
 }
 
 #[tokio::test(flavor = "multi_thread")]

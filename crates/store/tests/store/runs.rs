@@ -54,7 +54,7 @@ async fn a_chain_runs_to_its_end_in_order() {
         assert_eq!(claim.reference.stage.0, at);
         place
             .store
-            .save_handle(claim.attempt, claim.fence, "c", "h")
+            .save_handle(claim.attempt, claim.fence, "c", "h", &[])
             .await
             .unwrap();
         place
@@ -390,7 +390,9 @@ async fn a_retry_takes_over_results_metrics_and_artifacts() {
     let mut make = stage("make", &[]);
     make.outputs.insert(
         "model".parse().unwrap(),
-        trainyard_core::stage::RelativePath::new("m").unwrap(),
+        trainyard_core::stage::RelativePath::new("m")
+            .unwrap()
+            .into(),
     );
     let mut take = stage("take", &["make"]);
     let source = trainyard_core::stage::InputSource {

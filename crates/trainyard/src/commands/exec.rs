@@ -1,12 +1,14 @@
 //! `trainyard exec`
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use owo_colors::OwoColorize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use trainyard_api::{LogLine, LogPage};
+use trainyard_api::{LogLine, LogPage, Timestamp};
 use trainyard_core::dag::Dag;
 use trainyard_core::event::Effect;
 use trainyard_core::name::StageName;
@@ -18,7 +20,9 @@ use crate::commands::run::look;
 use crate::failure::{Done, Failure, Problem, in_full};
 use crate::output;
 use crate::view::log::Printer;
+use crate::view::quantity::{between, duration, number};
 use crate::view::state::Mood;
+use crate::view::table::{Rows, cell, lines, state};
 
 /// How many requests to stop may wait to be heard: the first one and the one that forces.
 const REQUESTS: usize = 2;
@@ -26,7 +30,7 @@ const REQUESTS: usize = 2;
 /// Run one DAG file here, against the local Docker engine, with no daemon and no database
 ///
 /// Stages get the working tree as it stands, without what git ignores. A secret is taken from the
-/// environment variable of its name. Ctrl-C cancels the run; twice, its clean-up too.
+/// environment variable of its name. Ctrl-C cancels the run; twice, its clean-up too. So do SIGTERM and SIGHUP.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
     /// The DAG file
@@ -43,6 +47,10 @@ pub(crate) struct Exec {
     /// Most stages at the same time
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     parallelism: u32,
+
+    /// Copy outputs to DIR/STAGE/PATH at the end, over those of an earlier run
+    #[arg(long, value_name = "DIR")]
+    outputs: Option<PathBuf>,
 
     /// Begin log lines with their time
     #[arg(short, long)]
@@ -65,6 +73,7 @@ impl Exec {
             params: self.params,
             stage: self.stage,
             slots: self.parallelism,
+            outputs: self.outputs,
         })
         .map_err(failure)?;
         let names: Vec<String> = prepared
@@ -73,28 +82,20 @@ impl Exec {
             .iter()
             .map(|stage| stage.name.to_string())
             .collect();
+        let dag = prepared.dag().clone();
         let witness = Arc::new(Teller {
             state: Mutex::new(Told {
                 printer: Printer::new(look(self.timestamps), &names),
-                states: vec![String::new(); names.len()],
+                stages: vec![Seen::default(); names.len()],
             }),
         });
+        let requests = requests_to_stop()?;
         let run = prepared
-            .run(self.docker_host, witness, requests_to_stop())
+            .run(self.docker_host, Arc::clone(&witness) as _, requests)
             .await
             .map_err(failure)?;
-        if let RunPhase::Finished {
-            outcome, reason, ..
-        } = &run.phase
-        {
-            let why = reason.as_ref().map(|reason| format!(": {reason}"));
-            let style = Mood::of(outcome.as_str()).style();
-            output::note(&format!(
-                "run {}{}",
-                outcome.style(style),
-                why.unwrap_or_default()
-            ));
-        }
+        let table = ended(&dag, &run, &witness.locked().stages);
+        output::note(table.trim_end());
         match run.outcome() {
             Some(Outcome::Succeeded | Outcome::Skipped) => Ok(()),
             Some(
@@ -110,18 +111,42 @@ impl Exec {
     }
 }
 
-/// Ctrl-C, as somebody who asks for the run to be cancelled.
-fn requests_to_stop() -> mpsc::Receiver<String> {
+/// Ctrl-C, SIGTERM and SIGHUP, as somebody who asks for the run to be cancelled. A SIGHUP that the caller ignores,
+/// as `nohup` does, stays ignored.
+fn requests_to_stop() -> io::Result<mpsc::Receiver<String>> {
     let (ask, asked) = mpsc::channel(REQUESTS);
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            output::note("stopping; Ctrl-C once more stops the clean-up, too");
-            if ask.send("Ctrl-C".to_owned()).await.is_err() {
-                return;
-            }
+    let signals = [
+        ("Ctrl-C", SignalKind::interrupt()),
+        ("SIGTERM", SignalKind::terminate()),
+        ("SIGHUP", SignalKind::hangup()),
+    ];
+    for (name, kind) in signals {
+        if kind == SignalKind::hangup() && is_ignored(kind) {
+            continue;
         }
-    });
-    asked
+        let mut signals = signal(kind)?;
+        let ask = ask.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                output::note("stopping; once more stops the clean-up, too");
+                if ask.send(name.to_owned()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(asked)
+}
+
+/// Whether this process was started with a signal ignored, as the kernel tells.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = kind.as_raw_value() - 1;
+    ignored.is_some_and(|mask| mask >> bit & 1 == 1)
 }
 
 fn failure(error: ExecError) -> Failure {
@@ -144,7 +169,11 @@ fn failure(error: ExecError) -> Failure {
             Problem::new(in_full(&error))
                 .help("`trainyard doctor` looks at the engine and at all else that is needed"),
         ),
-        ExecError::Storage(_) => Failure::refused(in_full(&error)),
+        ExecError::Storage(_) | ExecError::Outputs { .. } => Failure::refused(in_full(&error)),
+        ExecError::Cancelled(_) => {
+            output::complain(&in_full(&error));
+            Failure::Run
+        }
     }
 }
 
@@ -155,8 +184,22 @@ struct Teller {
 
 struct Told {
     printer: Printer,
-    /// What was told of each stage last.
-    states: Vec<String>,
+    stages: Vec<Seen>,
+}
+
+/// What was seen of a stage.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// What was printed of it last.
+    line: String,
+    /// When its first attempt began to run.
+    began: Option<Timestamp>,
+}
+
+impl Teller {
+    fn locked(&self) -> MutexGuard<'_, Told> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Witness for Teller {
@@ -169,26 +212,95 @@ impl Witness for Teller {
             next_offset: 0,
             complete: false,
         };
-        let mut told = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.locked();
         let text = told.printer.page(stage.as_str(), &page);
         // Who does not read on any more does not want to know; the run goes on to its end.
         let _ = output::raw(text.as_bytes());
     }
 
+    fn note(&self, text: &str) {
+        output::note(text);
+    }
+
     fn changed(&self, dag: &Dag, run: &Run, _: &[Effect]) {
-        let mut told = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((stage, state), last) in dag.stages().iter().zip(&run.stages).zip(&mut told.states) {
+        let mut told = self.locked();
+        for ((stage, state), seen) in dag.stages().iter().zip(&run.stages).zip(&mut told.stages) {
+            if let Some(AttemptState::Running { since }) =
+                state.attempts.last().map(|attempt| &attempt.state)
+            {
+                seen.began.get_or_insert(*since);
+            }
             let (word, line) = describe(state);
-            if line == *last {
+            if line == seen.line {
                 continue;
             }
             if !line.is_empty() {
                 let name = stage.name.as_str().bold().to_string();
                 output::note(&format!("{name}: {}", line.style(Mood::of(word).style())));
             }
-            *last = line;
+            seen.line = line;
         }
     }
+}
+
+/// How a run ended: a table of its stages, and the run in a line that names each stage that failed.
+fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
+    let heads = ["STAGE", "STATE", "TIME", "NOTE"];
+    let mut rows = Rows::new(&heads, output::width()).right(2);
+    let mut failed = Vec::new();
+    for ((stage, end), seen) in dag.stages().iter().zip(&run.stages).zip(seen) {
+        let StageState::Finished {
+            at,
+            outcome,
+            reason,
+        } = &end.state
+        else {
+            continue;
+        };
+        match outcome {
+            Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost => {
+                failed.push(stage.name.as_str());
+            }
+            Outcome::Succeeded
+            | Outcome::Cancelled
+            | Outcome::Skipped
+            | Outcome::UpstreamFailed => {}
+        }
+        let took = seen.began.map(|began| duration(between(began, *at)));
+        let mut notes: Vec<String> = reason.iter().map(|reason| reason.message.clone()).collect();
+        if !end.metrics.is_empty() {
+            let metrics = end.metrics.iter();
+            let metrics = metrics.map(|(name, value)| format!("{name} {}", number(*value)));
+            notes.push(metrics.collect::<Vec<_>>().join(", "));
+        }
+        if !stage.gate.is_empty() && *outcome == Outcome::Succeeded {
+            notes.push("gate passed".to_owned());
+        }
+        if end.attempts.len() > 1 {
+            notes.push(format!("{} attempts", end.attempts.len()));
+        }
+        rows.add(vec![
+            cell(stage.name.as_str()),
+            state(outcome.as_str()),
+            cell(took.unwrap_or_default()),
+            lines(&notes),
+        ]);
+    }
+    let mut text = rows.text("no stages");
+    if let RunPhase::Finished {
+        outcome, reason, ..
+    } = &run.phase
+    {
+        let why = match (&*failed, reason) {
+            ([], None) => String::new(),
+            ([], Some(reason)) | ([_], Some(reason)) => format!(": {reason}"),
+            ([name], None) => format!(": {name}"),
+            (names, _) => format!(": stages {}", names.join(", ")),
+        };
+        let style = Mood::of(outcome.as_str()).style();
+        text.push_str(&format!("run {}{why}", outcome.style(style)));
+    }
+    text
 }
 
 /// A stage's state: in a word, and with what there is to say of it. Waiting is not worth a word.

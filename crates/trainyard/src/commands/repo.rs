@@ -1,5 +1,7 @@
 //! `trainyard repo`
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use trainyard_api::NewRepo;
@@ -43,7 +45,7 @@ struct Add {
     /// What to call it
     name: String,
 
-    /// Where to fetch it from: https://, or file:// where the daemon allows that
+    /// Where to fetch it from: https://, ssh:// (or git@host:path), or file:// where the daemon allows that
     url: String,
 
     /// The branch whose schedules count; the remote's default branch without it
@@ -70,6 +72,14 @@ struct Add {
     /// Read the password or token to fetch with from standard input, or ask for it
     #[arg(long)]
     password_stdin: bool,
+
+    /// The private key to fetch with over ssh: a deploy key that may only read, without a passphrase
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "password_stdin"])]
+    ssh_key: Option<PathBuf>,
+
+    /// The keys of the ssh host, as `ssh-keyscan HOST` prints them; no other host gets to see the key
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "password_stdin"])]
+    known_hosts: Option<PathBuf>,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -141,7 +151,10 @@ impl Add {
             true => Some(input::secret("the password")?.expose_secret().to_owned()),
             false => None,
         };
+        let file = |path: Option<PathBuf>| path.as_deref().map(input::small_file).transpose();
         Ok(NewRepo {
+            ssh_key: file(self.ssh_key)?,
+            known_hosts: file(self.known_hosts)?,
             name: self.name,
             url: self.url,
             branch: self.branch,

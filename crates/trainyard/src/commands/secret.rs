@@ -1,8 +1,11 @@
 //! `trainyard secret`
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use trainyard_api::{Listing, SecretValue};
+use trainyard_core::secret::{MOST_ENCODED, SHORTEST_REDACTED, is_redacted_part};
 
 use crate::connection::Connection;
 use crate::failure::Done;
@@ -64,13 +67,13 @@ impl Command {
                 branches,
             } => {
                 let value = input::secret(&format!("the value of {name}"))?;
-                let warning = unredacted(value.expose_secret());
+                let warnings = unredacted(value.expose_secret());
                 let value = SecretValue {
                     value: value.expose_secret().to_owned(),
                     branches: (!branches.is_empty()).then_some(branches),
                 };
                 client.set_secret(&repo, &name, &value).await?;
-                if let Some(warning) = warning {
+                for warning in warnings {
                     output::note(&format!("{name}: {warning}"));
                 }
                 output::text(&format!("{name} of {repo} is set"))
@@ -100,19 +103,60 @@ impl Command {
     }
 }
 
-/// What of a value logs will show, where that is anything.
-fn unredacted(value: &str) -> Option<String> {
-    let shortest = trainyard_core::secret::SHORTEST_REDACTED;
+/// What of a value logs will show, in sentences.
+fn unredacted(value: &str) -> Vec<String> {
+    let shortest = SHORTEST_REDACTED;
     let is_short = |line: &str| line.trim().len() < shortest;
     if value.lines().all(is_short) {
-        return Some(format!(
+        return vec![format!(
             "shorter than {shortest} characters: it cannot be redacted, and logs show it where a stage prints it"
+        )];
+    }
+    let mut warnings = Vec::new();
+    if value
+        .lines()
+        .any(|line| !line.trim().is_empty() && is_short(line))
+    {
+        warnings.push(format!(
+            "its lines of fewer than {shortest} characters cannot be redacted, and logs show them where a stage prints them"
         ));
     }
-    let some = value
-        .lines()
-        .any(|line| !line.trim().is_empty() && is_short(line));
-    some.then(|| {
-        format!("its lines of fewer than {shortest} characters cannot be redacted, and logs show them where a stage prints them")
-    })
+    let mut names = BTreeSet::new();
+    if let Ok(json) = serde_json::from_str(value) {
+        ordinary("", &json, &mut names);
+    }
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        warnings.push(format!(
+            "its JSON values of {} are short or ordinary words, and are not redacted where a stage prints them by themselves",
+            names.join(", ")
+        ));
+    }
+    let forms = if value.contains('\n') { 3 } else { 1 };
+    if value.len() * forms > MOST_ENCODED {
+        warnings.push(
+            "it is so large that it is redacted as it is, but not all of it in base64 or hex"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+/// The names of texts in JSON that are not redacted by themselves.
+fn ordinary(name: &str, json: &serde_json::Value, names: &mut BTreeSet<String>) {
+    match json {
+        serde_json::Value::String(text) if !text.is_empty() && !is_redacted_part(name, text) => {
+            names.insert(name.to_owned());
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| ordinary(name, item, names));
+        }
+        serde_json::Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, item)| ordinary(name, item, names)),
+        serde_json::Value::String(_)
+        | serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_) => {}
+    }
 }

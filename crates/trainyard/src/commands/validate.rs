@@ -1,16 +1,28 @@
 //! `trainyard validate`
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use trainyard_api::{Client, DaemonInfo};
 use trainyard_daemon::exec::read_dag_file;
+use trainyard_dagfile::{Diagnostic, Entry, Parsed};
 
+use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::{self, Format, OutputArgs};
 use crate::view::quantity::count;
 
+/// How long a daemon is waited for that could say which pools it has.
+const DAEMON: Duration = Duration::from_secs(3);
+
 /// Check DAG files, and show all their faults
+///
+/// What a file says of its repo (folders to build from, paths) is checked where the file is in a git work tree or in
+/// a folder `dags`. Whether pools are defined is asked of the daemon that other commands talk to, if there is one.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// DAG files; folders with DAG files; or repositories, of which `dags/` is looked at
@@ -22,7 +34,8 @@ pub(crate) struct Validate {
 }
 
 impl Validate {
-    pub(crate) fn call(self) -> Done {
+    pub(crate) async fn call(self) -> Done {
+        let mut pools = Pools::NotAsked;
         let mut reports = Vec::new();
         let mut wrong = 0_u64;
         for file in files(&self.paths)? {
@@ -30,30 +43,40 @@ impl Validate {
                 read_dag_file(&file).map_err(|error| Failure::file(&file, "read", &error))?;
             let name = file.display().to_string();
             let parsed = trainyard_dagfile::parse_bytes(&name, &bytes);
-            let diagnostics = &parsed.diagnostics;
-            if parsed.dag.is_none() {
+            let text = String::from_utf8_lossy(&bytes);
+            let mut diagnostics = parsed.diagnostics.clone();
+            diagnostics.extend(faults_in_repo(&file, &text, &parsed));
+            let is_valid = !diagnostics.iter().any(Diagnostic::is_error);
+            diagnostics.extend(pools.warnings(&text, &parsed).await);
+            diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+            let dag = parsed.dag.as_ref().filter(|_| is_valid);
+            if !is_valid {
                 wrong += 1;
             }
             match self.output.output {
                 Format::Json => reports.push(json!({
                     "file": name,
-                    "dag": parsed.dag.as_ref().map(|dag| dag.name().as_str()),
-                    "valid": parsed.dag.is_some(),
-                    "diagnostics": trainyard_dagfile::to_json(&name, diagnostics),
+                    "dag": dag.map(|dag| dag.name().as_str()),
+                    "valid": is_valid,
+                    "diagnostics": trainyard_dagfile::to_json(&name, &diagnostics),
                 })),
                 Format::Table => {
                     if !diagnostics.is_empty() {
-                        let text = String::from_utf8_lossy(&bytes);
                         let colours = output::complains_in_colours();
-                        let shown = trainyard_dagfile::render(&name, &text, diagnostics, colours);
+                        let shown = trainyard_dagfile::render(&name, &text, &diagnostics, colours);
                         output::complain(shown.trim_end());
                     }
-                    if let Some(dag) = &parsed.dag {
+                    if let Some(dag) = dag {
                         let stages = count(dag.stages().len() as u64, "stage");
                         output::text(&format!("{name}: DAG {}, {stages}", dag.name()))?;
                     }
                 }
             }
+        }
+        if let Pools::Unknown = pools {
+            output::note(
+                "pools were not checked: no daemon answered that could say which it has (TRAINYARD_URL names one)",
+            );
         }
         if self.output.output == Format::Json {
             output::json(&json!({ "items": reports }))?;
@@ -66,6 +89,89 @@ impl Validate {
             Ok(())
         }
     }
+}
+
+/// The pools of the daemon that other commands talk to.
+enum Pools {
+    NotAsked,
+    Unknown,
+    /// Those of the daemon at this address.
+    Of(String, BTreeMap<String, u32>),
+}
+
+impl Pools {
+    /// What is to be said about the pools that a file names. The daemon is asked when the first one is.
+    async fn warnings(&mut self, text: &str, parsed: &Parsed) -> Vec<Diagnostic> {
+        if !parsed.outside.has_pools() {
+            return Vec::new();
+        }
+        if let Self::NotAsked = self {
+            *self = match ask().await {
+                Some((url, pools)) => Self::Of(url, pools),
+                None => Self::Unknown,
+            };
+        }
+        match self {
+            Self::Of(url, pools) => {
+                let whose = format!("the daemon at {url}");
+                let names = pools.keys().map(String::as_str);
+                parsed.outside.unknown_pools(text, &whose, names)
+            }
+            Self::NotAsked | Self::Unknown => Vec::new(),
+        }
+    }
+}
+
+async fn ask() -> Option<(String, BTreeMap<String, u32>)> {
+    let client: Client = Connection::beside(None).ok()?.client().ok()?;
+    let answer = tokio::time::timeout(DAEMON, client.daemon()).await.ok()?;
+    let DaemonInfo { url, pools, .. } = answer.ok()?;
+    Some((url, pools?))
+}
+
+/// The faults of a file in its repo, as that lies here.
+fn faults_in_repo(file: &Path, text: &str, parsed: &Parsed) -> Vec<Diagnostic> {
+    let Some(root) = root_of(file) else {
+        return Vec::new();
+    };
+    parsed.outside.faults_in_repo(text, |path| {
+        let mut at = root.clone();
+        for part in Path::new(path) {
+            at.push(part);
+            match at.symlink_metadata() {
+                Ok(found) if found.is_symlink() => return Entry::Unknown,
+                Ok(_) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                {
+                    return Entry::Missing;
+                }
+                Err(_) => return Entry::Unknown,
+            }
+        }
+        match at.metadata() {
+            Ok(found) if found.is_dir() => Entry::Folder,
+            Ok(found) if found.is_file() => Entry::File,
+            Ok(_) | Err(_) => Entry::Unknown,
+        }
+    })
+}
+
+/// The root of the repo that a file is in: of its git work tree, else the folder that holds `dags`.
+fn root_of(file: &Path) -> Option<PathBuf> {
+    let file = file.canonicalize().ok()?;
+    let folder = file.parent()?;
+    if let Some(root) = folder
+        .ancestors()
+        .find(|folder| folder.join(".git").exists())
+    {
+        return Some(root.to_owned());
+    }
+    let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
+    folder
+        .parent()
+        .filter(|_| holds_dags)
+        .map(ToOwned::to_owned)
 }
 
 /// The files that paths mean.

@@ -85,6 +85,11 @@ pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
     if summary.active_runs > 0 {
         detail.line("active runs", summary.active_runs.to_string());
     }
+    for pool in &dag.undefined_pools {
+        let warning =
+            format!("the daemon defines no pool `{pool}`: stages that take of it wait for ever");
+        detail.line("warning", warning);
+    }
     let mut text = detail.text(&plain(&summary.dag).bold().to_string());
     if !dag.schedules.is_empty() {
         let heads = ["SCHEDULE", "TIME ZONE", "MISSED", "NEXT TICK (UTC)"];

@@ -1,13 +1,14 @@
 //! Lines of logs, of one stage or of several at once.
 //!
-//! Elsewhere than on a terminal, what stages wrote is passed on as it is. On a terminal it may colour
-//! itself, and do nothing else: logs come from programs that nobody may have looked at.
+//! What stages wrote may colour itself and return to the beginning of its line, and steer a terminal in no other way:
+//! logs come from programs that nobody may have looked at. That holds for pipes and files, too, whose content comes to
+//! a terminal in the end. On a terminal, a line that a program wrote over is drawn over.
 
 use owo_colors::{AnsiColors, OwoColorize};
 use trainyard_api::{LogLine, LogPage};
 
 use crate::view::quantity::size;
-use crate::view::visible;
+use crate::view::{tame, visible};
 
 const COLOURS: [AnsiColors; 6] = [
     AnsiColors::Cyan,
@@ -17,6 +18,9 @@ const COLOURS: [AnsiColors; 6] = [
     AnsiColors::Blue,
     AnsiColors::BrightRed,
 ];
+
+/// Back to the beginning of the line, which is cleared.
+const LINE_AGAIN: &str = "\r\x1b[K";
 
 /// How lines are to look.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,8 +39,16 @@ pub(crate) struct Printer {
     look: Look,
     /// The stages, where lines say which they are of.
     stages: Vec<String>,
-    /// What the last line was of, where it goes on.
-    open: Option<(String, String)>,
+    /// The last line, where it goes on.
+    open: Option<OpenLine>,
+}
+
+#[derive(Debug)]
+struct OpenLine {
+    stage: String,
+    stream: String,
+    /// Whether what comes next is written over it.
+    is_over: bool,
 }
 
 impl Printer {
@@ -81,11 +93,20 @@ impl Printer {
     }
 
     fn line(&mut self, stage: &str, line: &LogLine) -> String {
-        let of = (stage.to_owned(), line.stream.clone());
-        let goes_on = self.open.as_ref() == Some(&of);
+        let is_open = |open: &OpenLine| open.stage == stage && open.stream == line.stream;
+        let goes_on = self.open.as_ref().is_some_and(is_open);
+        // Of what a progress bar wrote over itself, the last is left.
+        let written = line.text.trim_end_matches('\r');
+        let last = written.rsplit('\r').next().unwrap_or(written);
+        let was_over = goes_on && self.open.as_ref().is_some_and(|open| open.is_over);
+        let draws_over = self.look.terminal
+            && goes_on
+            && (last.len() < written.len() || was_over && !written.is_empty());
         let mut text = String::new();
-        if !goes_on {
-            if self.open.is_some() {
+        if !goes_on || draws_over {
+            if draws_over {
+                text.push_str(LINE_AGAIN);
+            } else if self.open.is_some() {
                 text.push('\n');
             }
             text.push_str(&self.prefix(stage));
@@ -95,9 +116,9 @@ impl Printer {
             }
         }
         let shown = if self.look.terminal {
-            harmless(&line.text)
+            visible(&tame(last, &['\t'])).into_owned()
         } else {
-            line.text.clone()
+            tame(&line.text, &['\t', '\r'])
         };
         match line.stream.as_str() {
             "trainyard" if self.look.colours => {
@@ -106,7 +127,12 @@ impl Printer {
             _ => text.push_str(&shown),
         }
         if line.continues {
-            self.open = Some(of);
+            let returns = written.len() < line.text.len();
+            self.open = Some(OpenLine {
+                stage: stage.to_owned(),
+                stream: line.stream.clone(),
+                is_over: returns || was_over && written.is_empty(),
+            });
         } else {
             self.open = None;
             if self.look.terminal && shown.contains('\x1b') {
@@ -130,44 +156,6 @@ impl Printer {
         let colour = COLOURS[place.unwrap_or_default() % COLOURS.len()];
         format!("{} ", name.color(colour))
     }
-}
-
-/// A line as a terminal may see it: colours, and nothing else that a terminal obeys. Of what a
-/// progress bar wrote over itself, the last is left.
-fn harmless(text: &str) -> String {
-    let text = text.trim_end_matches('\r');
-    let text = text.rsplit('\r').next().unwrap_or(text);
-    let mut shown = String::with_capacity(text.len());
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\x1b' => match letters.next() {
-                Some('[') => {
-                    let mut sequence = String::from("\x1b[");
-                    let last = letters.by_ref().find(|letter| {
-                        sequence.push(*letter);
-                        ('@'..='~').contains(letter)
-                    });
-                    if last == Some('m') {
-                        shown.push_str(&sequence);
-                    }
-                }
-                // Strings for the terminal, to their end: BEL, or ESC and a backslash.
-                Some(']' | 'P' | '^' | '_' | 'X') => {
-                    while let Some(letter) = letters.next() {
-                        if letter == '\x07' || (letter == '\x1b' && letters.next().is_some()) {
-                            break;
-                        }
-                    }
-                }
-                Some(_) | None => {}
-            },
-            '\t' => shown.push('\t'),
-            letter if letter.is_control() => {}
-            letter => shown.push(letter),
-        }
-    }
-    visible(&shown).into_owned()
 }
 
 #[cfg(test)]
@@ -242,19 +230,40 @@ mod tests {
         );
     }
 
-    #[test]
-    fn on_a_terminal_a_log_may_colour_itself_and_nothing_else() {
-        assert_eq!(harmless("\x1b[31mred\x1b[0m"), "\x1b[31mred\x1b[0m");
-        assert_eq!(harmless("a\x1b[2J\x1b[Hb"), "ab");
-        assert_eq!(harmless("a\x1b]52;c;c2VjcmV0\x07b"), "ab");
-        assert_eq!(harmless("a\x1b]0;title\x1b\\b"), "ab");
-        assert_eq!(harmless("a\x1bP1$r\x1b\\b\x1bcd"), "abd");
-        assert_eq!(harmless("a\x08\x07\tb\x1b["), "a\tb");
-        assert_eq!(harmless("10%\r20%\r30%\r"), "30%");
+    fn on_a_terminal() -> Printer {
+        let look = Look {
+            terminal: true,
+            ..Look::default()
+        };
+        Printer::new(look, &names(&["a", "b"]))
     }
 
     #[test]
-    fn elsewhere_a_log_is_passed_on_as_it_is() {
+    fn a_log_cannot_clear_or_retitle_the_terminal_wherever_it_goes() {
+        let text = "a\x1b[2J\x1b]0;title\x07\x1b[32mb\u{9b}H";
+        let lines = || page(vec![line("stdout", text, false)]);
+        let mut printer = on_a_terminal();
+        assert_eq!(printer.page("a", &lines()), "a | a\x1b[32mbH\x1b[0m\n");
+        let mut printer = Printer::new(Look::default(), &[]);
+        assert_eq!(printer.page("a", &lines()), "a\x1b[32mbH\n");
+    }
+
+    #[test]
+    fn on_a_terminal_a_progress_bar_is_drawn_over_itself() {
+        let mut printer = on_a_terminal();
+        let mut show = |text: &str, continues| {
+            let lines = vec![line("stderr", text, continues)];
+            printer.page("a", &page(lines))
+        };
+        assert_eq!(show("10%\r20%\r", true), "a | 20%");
+        assert_eq!(show("30%", true), "\r\x1b[Ka | 30%");
+        assert_eq!(show("0 of", true), "0 of");
+        assert_eq!(show("\r40%\r50%\r", true), "\r\x1b[Ka | 50%");
+        assert_eq!(show("done", false), "\r\x1b[Ka | done\n");
+    }
+
+    #[test]
+    fn elsewhere_a_progress_bar_and_its_colours_are_passed_on_as_they_are() {
         let mut printer = Printer::new(Look::default(), &[]);
         let text = "\x1b[31m10%\r20%\x1b[0m";
         let lines = vec![line("stdout", text, false)];

@@ -51,6 +51,7 @@ pub(crate) fn show(run: &RunDetail, now: Timestamp, width: Option<u16>) -> Strin
         format!("{}  {}", commit(&summary.commit), summary.commit_summary),
     );
     detail.line_if("branch", summary.branch.as_deref());
+    detail.line_if("group", run.group.as_deref());
     detail.line("made", format!("{} UTC", moment(summary.created_at)));
     if summary.logical_time != summary.created_at {
         detail.line("for", format!("{} UTC", moment(summary.logical_time)));
@@ -118,6 +119,9 @@ fn notes(stage: &Stage) -> Vec<String> {
         let kept = artifacts
             .map(|artifact| format!("{} ({})", artifact.output, size(artifact.size_bytes)));
         notes.push(format!("kept {}", kept.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(last) = stage.attempts.last() {
+        notes.extend(last.notes.iter().cloned());
     }
     if stage.attempts.len() > 1 {
         notes.extend(stage.attempts.iter().map(attempt));

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::Stdio;
 
 use crate::binary::Place;
+use crate::daemon::Daemon;
 
 const DIAMOND: &str = "\
 stages:
@@ -20,6 +21,7 @@ const WRONG: &str = "stages: {hello: {imag: alpine:3, run: echo hi}}\n";
 fn good_files_are_named_with_their_dags() {
     let place = Place::new();
     place.write("repo/dags/diamond.yaml", DIAMOND);
+    place.write("repo/tools/Dockerfile", "FROM alpine:3\n");
     place.write(
         "repo/dags/other.yml",
         "name: second\nstages: {a: {image: x}}\n",
@@ -101,6 +103,69 @@ fn a_file_that_is_no_text_is_a_fault_of_the_file() {
     let answer = place.call(&["validate", "x.yaml"]);
     assert_eq!(answer.code, Some(2));
     assert!(answer.stderr.contains("UTF-8"), "{}", answer.stderr);
+}
+
+#[test]
+fn what_a_file_asks_of_its_repo_has_to_be_there() {
+    let place = Place::new();
+    place.write("src/train.py", "");
+    place.write("image/Dockerfile.gpu", "FROM alpine:3\n");
+    place.write("empty/x", "");
+    place.write(
+        "dags/a.yaml",
+        "\
+triggers: {push: {paths: [src, src/train.py, gone, \"src/**\"]}}
+defaults: {build: nowhere}
+stages:
+  one: {run: echo}
+  two: {build: {context: empty}, run: echo}
+  three: {build: {context: image, dockerfile: Dockerfile.gpu}, run: echo}
+  four: {build: {context: image, dockerfile: image/Dockerfile.gpu}, run: echo}
+  five: {build: src/train.py, run: echo}
+",
+    );
+    let answer = place.call(&["validate", "dags/a.yaml", "--output", "json"]);
+    assert_eq!(answer.code, Some(2));
+    let report: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    let faults = report["items"][0]["diagnostics"].as_array().unwrap();
+    let said: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("{} ({})", fault["message"], fault["help"]).replace('"', ""))
+        .collect();
+    insta::assert_snapshot!(said.join("\n"), @"
+    the pattern `src` matches nothing: it names a folder, and only files are compared with it (write `src/**`)
+    the repo has no folder `nowhere` to build from (a context is relative to the root of the repo, and what git ignores is not in it)
+    the repo has no file `empty/Dockerfile` to build from (add it, or name another one: `build: {dockerfile: …}`)
+    the repo has no file `image/image/Dockerfile.gpu` to build from (`dockerfile` is relative to the context, `image`)
+    `src/train.py` is a file, and the context of a build is a folder (write `build: {context: FOLDER, dockerfile: FILE}`, the file relative to the folder)
+    ");
+}
+
+#[test]
+fn a_pool_that_the_daemon_does_not_define_is_a_warning() {
+    let daemon = Daemon::with(
+        "GET /daemon",
+        r#"{"version": "1", "instance": "i", "url": "http://t.example.org", "slots": 4, "pools": {"licence": 1, "gpu": 2}}"#,
+    );
+    let file = "stages: {a: {image: x, pools: [gup, licence]}}\n";
+    daemon.place().write("a.yaml", file);
+    let answer = daemon.call(&["validate", "a.yaml"]);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains(
+            "warning[invalid_value]: the daemon at http://t.example.org defines no pool `gup`"
+        ) && answer.stderr.contains("did you mean `gpu`?")
+            && !answer.stderr.contains("`licence`"),
+        "{}",
+        answer.stderr
+    );
+    let alone = daemon.place().call(&["validate", "a.yaml"]);
+    assert_eq!(alone.code, Some(0));
+    assert!(
+        alone.stderr.contains("pools were not checked"),
+        "{}",
+        alone.stderr
+    );
 }
 
 #[test]

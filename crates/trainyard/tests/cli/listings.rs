@@ -46,6 +46,9 @@ fn stage(name: &str, needs: &[&str], state: &str, more: Value) -> Value {
 fn run_detail() -> Value {
     let mut run = run(42, "failed");
     let exit = json!({"code": "exit_code", "message": "exit code 3"});
+    let mut second = attempt(2, "succeeded", Value::Null);
+    second["notes"] =
+        json!(["rows.bin is a pointer of Git LFS: its content is not in the source tree"]);
     let gate = json!({
         "code": "gate_refused",
         "message": "gate refused: auc = 0.71 is below the minimum 0.85",
@@ -68,7 +71,7 @@ fn run_detail() -> Value {
             "succeeded",
             json!({
                 "why": "succeeded at 15:00:02 UTC (2 attempts)",
-                "attempts": [attempt(1, "failed", exit), attempt(2, "succeeded", Value::Null)],
+                "attempts": [attempt(1, "failed", exit), second],
                 "artifacts": [{
                     "run": 42, "stage": "train", "output": "model", "kind": "file", "sha256": "ab",
                     "size_bytes": 848_486, "created_at": T[2],

@@ -83,6 +83,16 @@ fn what_cannot_be_redacted_is_told_when_it_is_set() {
 }
 
 #[test]
+fn parts_of_a_json_secret_that_are_not_redacted_are_named_when_it_is_set() {
+    let daemon = Daemon::new(|_, _, _| (204, String::new()));
+    let set = ["secret", "set", "KEY", "--repo", "model"];
+    let value = r#"{"user": "svc", "mode": "fast", "password": "hush", "id": "a1b2c3"}"#;
+    insta::assert_snapshot!(daemon.call_with(value, &set).stderr, @"KEY: its JSON values of `mode`, `user` are short or ordinary words, and are not redacted where a stage prints them by themselves");
+    let large = daemon.call_with(&"k".repeat(50_000), &set);
+    insta::assert_snapshot!(large.stderr, @"KEY: it is so large that it is redacted as it is, but not all of it in base64 or hex");
+}
+
+#[test]
 fn a_secret_cannot_be_given_on_the_command_line() {
     let daemon = Daemon::new(|_, _, _| (204, String::new()));
     let answer = daemon.call(&["secret", "set", "DSN", "s3cret", "--repo", "model"]);

@@ -1,5 +1,7 @@
 //! From what the store tells to what goes over the wire.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{Offset, TimeZone};
 use chrono_tz::Tz;
 use serde_json::Value;
@@ -10,6 +12,7 @@ use trainyard_api::{
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Again, CauseKind};
 use trainyard_core::cron::Cron;
+use trainyard_core::name::PoolName;
 use trainyard_core::param::ParamValue;
 use trainyard_core::stage::{ImageSource, StageIndex};
 use trainyard_core::why::{Queue, why};
@@ -77,11 +80,18 @@ pub(super) fn dag(dag: store::DagSummary) -> Dag {
     }
 }
 
-pub(super) fn dag_detail(detail: store::DagDetail) -> DagDetail {
+pub(super) fn dag_detail(detail: store::DagDetail, pools: &BTreeMap<PoolName, u32>) -> DagDetail {
     let declared = detail
         .pinned
         .as_ref()
         .map(|pinned| pinned.dag.declared().clone());
+    let undefined: BTreeSet<String> = declared
+        .iter()
+        .flat_map(|declared| &declared.stages)
+        .flat_map(|stage| stage.pools.keys())
+        .filter(|pool| !pools.contains_key(*pool))
+        .map(ToString::to_string)
+        .collect();
     let (description, stages, params, push) = match declared {
         None => (None, Vec::new(), Vec::new(), false),
         Some(core_dag::DagDraft {
@@ -121,6 +131,7 @@ pub(super) fn dag_detail(detail: store::DagDetail) -> DagDetail {
             .collect(),
         starts_on_push: push,
         faults: detail.faults.into_iter().map(fault).collect(),
+        undefined_pools: undefined.into_iter().collect(),
         source: detail.source,
     }
 }
@@ -217,7 +228,9 @@ pub(super) fn run_detail(detail: store::RunDetail, queue: &Queue) -> RunDetail {
         .zip(whys)
         .map(|(view, why)| stage(view, why))
         .collect();
+    let concurrency = &detail.pinned.dag.declared().concurrency;
     RunDetail {
+        group: concurrency.group_of(&detail.run.facts_of_cause()),
         summary: run(detail.summary),
         params: detail
             .params
@@ -273,6 +286,7 @@ fn attempt(view: store::AttemptView) -> Attempt {
         host: view.host,
         container: view.handle,
         log_bytes: view.log_length,
+        notes: view.notes,
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) async fn show(
     let id = find(&state, &repo, &dag).await?;
     Ok(Json(convert::dag_detail(
         state.store().dag_detail(id).await?,
+        &state.settings().capacity.pools_total,
     )))
 }
 
@@ -321,7 +322,7 @@ pub(crate) async fn ticks(
     let id = find(&state, &repo, &dag).await?;
     let mut ticks = Vec::new();
     for schedule in state.store().schedules(id).await? {
-        let (Ok(cron), Ok(timezone)) = (Cron::parse(&schedule.cron), schedule.timezone.parse())
+        let (Some(cron), Ok(timezone)) = (Cron::stored(&schedule.cron), schedule.timezone.parse())
         else {
             continue;
         };

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, NewRepo, Repo, RepoAdded, RepoDetail};
 use trainyard_core::name::RepoName;
-use trainyard_forge::RemoteUrl;
+use trainyard_forge::{RemoteUrl, SshKey, UrlRules};
 use trainyard_store::{NewRepo as StoredRepo, RepoCredentials};
 
 use super::convert;
@@ -41,21 +41,13 @@ pub(crate) async fn add(
     let name = RepoName::new(new.name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
     let rules = state.git().mirrors().rules();
     let url = RemoteUrl::parse(&new.url, rules)?;
-    let in_url = url.credentials().map(|credentials| RepoCredentials {
-        username: credentials.username.clone(),
-        password: credentials.password.clone(),
-    });
-    let credentials = match (new.username, new.password) {
-        (username, Some(password)) => Some(RepoCredentials {
-            username: username.unwrap_or_else(|| "git".to_owned()),
-            password: SecretString::from(password),
-        }),
-        (Some(_), None) => return Err(ApiError::invalid("a user name needs a password or token")),
-        (None, None) => in_url,
+    let given = Given {
+        username: new.username,
+        password: new.password,
+        ssh_key: new.ssh_key,
+        known_hosts: new.known_hosts,
     };
-    if credentials.is_some() {
-        url.refuse_open_password(rules)?;
-    }
+    let credentials = given.checked(&url, rules)?;
     let (secret, made) = match new.webhook_secret {
         Some(secret) if secret.chars().count() < SECRET_SHORTEST => {
             return Err(ApiError::invalid(format!(
@@ -88,6 +80,64 @@ pub(crate) async fn add(
         webhook_secret: made,
     };
     Ok((StatusCode::CREATED, Json(added)))
+}
+
+/// The credentials of a request.
+struct Given {
+    username: Option<String>,
+    password: Option<String>,
+    ssh_key: Option<String>,
+    known_hosts: Option<String>,
+}
+
+impl Given {
+    /// What the repo at `url` is to be fetched with; a login in the address counts where none is given.
+    fn checked(
+        self,
+        url: &RemoteUrl,
+        rules: &UrlRules,
+    ) -> Result<Option<RepoCredentials>, ApiError> {
+        if self.username.is_some() && self.password.is_none() {
+            return Err(ApiError::invalid("a user name needs a password or token"));
+        }
+        let login = match self.password {
+            Some(password) => Some(RepoCredentials::Login {
+                username: self.username.unwrap_or_else(|| "git".to_owned()),
+                password: SecretString::from(password),
+            }),
+            None => url.login().map(|login| RepoCredentials::Login {
+                username: login.username.clone(),
+                password: login.password.clone(),
+            }),
+        };
+        url.refuse_credentials(login.is_some(), self.ssh_key.is_some(), rules)?;
+        if !url.is_ssh() {
+            return Ok(login);
+        }
+        let Some(key) = self.ssh_key else {
+            return Err(ApiError::invalid("a repo over ssh needs a key").help(
+                "`ssh-keygen -t ed25519 -N '' -f deploy_key` makes one; give deploy_key.pub to the forge as a deploy \
+                 key that may only read, and add the repo with --ssh-key deploy_key",
+            ));
+        };
+        let Some(known_hosts) = self.known_hosts else {
+            let host = url.host().map(|host| host.to_string()).unwrap_or_default();
+            let port = url.ssh_port();
+            return Err(ApiError::invalid("a repo over ssh needs the keys of its host").help(format!(
+                "`ssh-keyscan -p {port} {host} > known_hosts` asks for them; compare them with those that the forge \
+                 publishes, and add the repo with --known-hosts known_hosts"
+            )));
+        };
+        let key = SshKey {
+            key: SecretString::from(key),
+            known_hosts,
+        };
+        key.check().map_err(ApiError::invalid)?;
+        Ok(Some(RepoCredentials::SshKey {
+            key: key.key,
+            known_hosts: key.known_hosts,
+        }))
+    }
 }
 
 #[utoipa::path(

@@ -25,6 +25,14 @@ pub(crate) async fn daemon(State(state): State<WebState>) -> Result<Json<DaemonI
         instance: state.store().instance().await?.to_string(),
         url: settings.public_url.clone(),
         slots: settings.capacity.slots_total,
+        pools: Some(
+            settings
+                .capacity
+                .pools_total
+                .iter()
+                .map(|(name, slots)| (name.to_string(), *slots))
+                .collect(),
+        ),
     }))
 }
 

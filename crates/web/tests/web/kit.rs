@@ -81,7 +81,7 @@ impl Place {
                 followed_branch: None,
                 poll_every: Duration::from_secs(60),
                 webhook_secret: Some(CANARIES[0].into()),
-                credentials: Some(RepoCredentials {
+                credentials: Some(RepoCredentials::Login {
                     username: "git".into(),
                     password: CANARIES[2].into(),
                 }),

@@ -14,3 +14,4 @@ mod class_22_no_change_by_get;
 mod contract;
 mod kit;
 mod schema;
+mod ssh_repos;

@@ -162,7 +162,7 @@ impl Store {
 
     /// Judges which runs of a DAG may start.
     fn judge(&mut self, dag: usize) {
-        let rule = self.dags[dag].declared().concurrency;
+        let rule = self.dags[dag].declared().concurrency.clone();
         let of = |keep: &dyn Fn(&super::RunRow) -> bool| -> Vec<RunId> {
             let rows = self.runs.iter().filter(|(_, row)| row.dag_place == dag);
             rows.filter(|(_, row)| keep(row))
@@ -172,7 +172,7 @@ impl Store {
         let running = |row: &super::RunRow| matches!(row.run.phase, RunPhase::Running { .. });
         let cancelling = of(&|row| running(row) && row.run.cancel.is_some());
         let waiting = of(&|row| row.run.phase == RunPhase::Queued && row.run.cancel.is_none());
-        for verdict in judge(rule, &of(&running), &cancelling, &waiting) {
+        for verdict in judge(&rule, &of(&running), &cancelling, &waiting) {
             let (run, event) = match verdict {
                 Verdict::Start(run) => (run, Event::RunStarted),
                 Verdict::Skip { run, because_of } => (run, Event::RunSkipped { because_of }),

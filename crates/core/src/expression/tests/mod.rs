@@ -10,7 +10,7 @@ mod wrong_words;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::dag::Guesses;
+use crate::dag::{Guesses, Names};
 use crate::name::{MetricName, ParamName, StageName};
 use crate::outcome::Outcome;
 use crate::param::{ParamKind, ParamSpec, ParamValue};
@@ -88,6 +88,7 @@ impl Declared {
     fn check<T>(&self, check: impl FnOnce(&Scope<'_>) -> T) -> T {
         check(&Scope {
             params: &self.params,
+            unread_params: &Names::default(),
             stages: self,
             guesses: &Guesses::default(),
             work: &Work::default(),

@@ -50,7 +50,6 @@ struct Known {
 /// What an image's configuration says of how it is run.
 #[derive(Debug, Clone)]
 struct Facts {
-    as_root: bool,
     /// Its entry point and command, one behind the other.
     command: Vec<String>,
     /// What it runs in builds that start from it.
@@ -60,14 +59,9 @@ struct Facts {
 impl Facts {
     fn of(inspect: &ImageInspect) -> Self {
         let config = inspect.config.as_ref();
-        let user = config
-            .and_then(|config| config.user.as_deref())
-            .unwrap_or_default();
-        let name = user.split(':').next().unwrap_or_default();
         let lists = config.map(|config| [&config.entrypoint, &config.cmd]);
         let lists = lists.into_iter().flatten();
         Self {
-            as_root: matches!(name, "" | "root" | "0"),
             command: lists.flatten().flatten().cloned().collect(),
             on_build: config
                 .and_then(|config| config.on_build.clone())
@@ -82,12 +76,6 @@ impl Images {
             known: Mutex::default(),
             answers,
         }
-    }
-
-    /// Whether the image is known to run as root.
-    pub(super) fn runs_as_root(&self, id: &str) -> bool {
-        let known = self.known();
-        known.facts.get(id).is_some_and(|facts| facts.as_root)
     }
 
     /// What a stage's image runs by itself; empty where the stage says what to run, or nobody does.

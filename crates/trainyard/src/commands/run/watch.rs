@@ -86,7 +86,9 @@ async fn drawn(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
             } else {
                 let text = first_lines(&text, fits);
                 lines = text.lines().count();
-                output::text(&format!("{UNWRAPPED}{}{WRAPPED}", text.trim_end()))?;
+                output::raw(UNWRAPPED.as_bytes())?;
+                output::text(text.trim_end())?;
+                output::raw(WRAPPED.as_bytes())?;
             }
         }
         if is_over {

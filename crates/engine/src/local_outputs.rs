@@ -1,0 +1,126 @@
+//! The outputs of a local run, put where the user wants them: `FOLDER/STAGE/PATH`, as they lay in `$OUTPUTS`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use trainyard_core::dag::Dag;
+use trainyard_core::name::{OutputName, StageName};
+use trainyard_executor::{Collected, CollectedKind};
+
+/// The outputs that a local run kept.
+#[derive(Debug, Default)]
+pub struct LocalOutputs {
+    /// Where their content lies, named by its hash.
+    pub(crate) from: PathBuf,
+    pub(crate) kept: BTreeMap<(StageName, OutputName), Collected>,
+}
+
+impl LocalOutputs {
+    /// Copies all of them to `to`, over those of an earlier run; how many there are. Blocking.
+    ///
+    /// # Errors
+    /// One cannot be written, by its path.
+    pub fn copy(&self, dag: &Dag, to: &Path) -> io::Result<usize> {
+        let mut all = Vec::new();
+        for stage in dag.stages() {
+            for (name, path) in &stage.outputs {
+                if let Some(content) = self.kept.get(&(stage.name.clone(), name.clone())) {
+                    all.push((to.join(stage.name.as_str()).join(path.path.as_str()), content));
+                }
+            }
+        }
+        // A folder before what else is declared in it.
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (path, content) in &all {
+            put(&self.from.join(&content.sha256), content.kind, path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
+        }
+        Ok(all.len())
+    }
+}
+
+fn put(from: &Path, kind: CollectedKind, to: &Path) -> io::Result<()> {
+    // Files that this run did not make would look like its own.
+    match to.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(to)?,
+        Ok(_) => fs::remove_file(to)?,
+        Err(_) => {}
+    }
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match kind {
+        CollectedKind::File => fs::copy(from, to).map(drop),
+        CollectedKind::Folder => {
+            fs::create_dir(to)?;
+            let mut archive = tar::Archive::new(File::open(from)?);
+            // The archive has no times.
+            archive.set_preserve_mtime(false);
+            archive.unpack(to)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trainyard_core::name::StageName;
+
+    use super::*;
+
+    #[test]
+    fn outputs_lie_as_in_their_stage_and_replace_those_of_an_earlier_run() {
+        let text =
+            "stages: {make: {image: i, run: x, outputs: {model: out/model.bin, days: days}}}";
+        let dag = trainyard_dagfile::parse("dag.yaml", text).dag.unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let from = place.path().join("kept");
+        let to = place.path().join("here");
+        fs::create_dir_all(&from).unwrap();
+        fs::create_dir_all(to.join("make/days")).unwrap();
+        fs::write(to.join("make/days/old.csv"), "").unwrap();
+        fs::write(from.join("file"), "weights").unwrap();
+        let mut archive = tar::Builder::new(File::create(from.join("folder")).unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        archive
+            .append_data(&mut header, "mon.csv", &b"1"[..])
+            .unwrap();
+        archive.into_inner().unwrap();
+        let kept = [
+            ("model", CollectedKind::File, "file"),
+            ("days", CollectedKind::Folder, "folder"),
+        ];
+        let kept = kept.map(|(name, kind, sha256)| {
+            let key = (
+                StageName::new("make").unwrap(),
+                OutputName::new(name).unwrap(),
+            );
+            (
+                key,
+                Collected {
+                    kind,
+                    size: 1,
+                    sha256: sha256.to_owned(),
+                },
+            )
+        });
+        let outputs = LocalOutputs {
+            from,
+            kept: kept.into_iter().collect(),
+        };
+        assert_eq!(outputs.copy(&dag, &to).unwrap(), 2);
+        assert_eq!(
+            fs::read_to_string(to.join("make/out/model.bin")).unwrap(),
+            "weights"
+        );
+        assert_eq!(
+            fs::read_to_string(to.join("make/days/mon.csv")).unwrap(),
+            "1"
+        );
+        assert!(!to.join("make/days/old.csv").exists());
+    }
+}

@@ -1,0 +1,127 @@
+//! Where a declared file that is not there may be instead: under another name in `$OUTPUTS`, or in the working directory.
+
+use std::fmt::Write as _;
+
+use trainyard_core::dag::nearest;
+use trainyard_core::stage::RelativePath;
+
+/// The most names that a message shows.
+const SHOWN_AT_MOST: usize = 3;
+
+/// What a message about the missing `path` adds, from the names of the files below both folders: a text that
+/// follows its name, or nothing.
+pub(crate) fn hint(path: &RelativePath, outputs: &[String], working: &[String]) -> String {
+    let wanted = path.as_str();
+    let mut hint = String::new();
+    let near = near(wanted, outputs);
+    if !near.is_empty() {
+        let _ = write!(hint, "; $OUTPUTS has {}", quoted(&near));
+    } else if outputs.is_empty() {
+        hint.push_str("; $OUTPUTS is empty");
+    }
+    let near = self::near(wanted, working);
+    if !near.is_empty() {
+        let _ = write!(
+            hint,
+            "; the working directory has {}: write {} to $OUTPUTS, such as \"$OUTPUTS/{wanted}\"",
+            quoted(&near),
+            if near.len() == 1 {
+                "it"
+            } else {
+                "the right one"
+            },
+        );
+    }
+    hint
+}
+
+/// The names that may be meant, the most likely ones first.
+fn near<'a>(wanted: &str, names: &'a [String]) -> Vec<&'a str> {
+    let file = last_of(wanted);
+    let stem = stem_of(file);
+    let names = || names.iter().map(String::as_str);
+    let mut found: Vec<&str> = Vec::new();
+    let mut add = |name: &'a str| {
+        if found.len() < SHOWN_AT_MOST && !found.contains(&name) {
+            found.push(name);
+        }
+    };
+    names().filter(|name| *name == wanted).for_each(&mut add);
+    names()
+        .filter(|name| last_of(name).eq_ignore_ascii_case(file))
+        .for_each(&mut add);
+    nearest(wanted, names()).into_iter().for_each(&mut add);
+    let files = names().map(last_of);
+    if let Some(slip) = nearest(file, files) {
+        names()
+            .filter(|name| last_of(name) == slip)
+            .for_each(&mut add);
+    }
+    names()
+        .filter(|name| stem_of(last_of(name)).eq_ignore_ascii_case(stem))
+        .for_each(&mut add);
+    found
+}
+
+fn last_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn stem_of(file: &str) -> &str {
+    match file.split_once('.') {
+        Some((stem, _)) if !stem.is_empty() => stem,
+        _ => file,
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint_for(path: &str, outputs: &[&str], working: &[&str]) -> String {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let (outputs, working): (Vec<String>, Vec<String>) = (owned(outputs), owned(working));
+        hint(&RelativePath::new(path).unwrap(), &outputs, &working)
+    }
+
+    #[test]
+    fn a_slip_in_the_name_is_found_in_the_outputs() {
+        for near in [
+            "models.bin",
+            "Model.bin",
+            "model.pt",
+            "run/model.bin",
+            "model",
+        ] {
+            assert_eq!(
+                hint_for("model.bin", &["report.html", near], &["train.py"]),
+                format!("; $OUTPUTS has `{near}`")
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_working_directory_is_named_with_where_it_belongs() {
+        assert_eq!(
+            hint_for("model.bin", &[], &["src/train.py", "outputs/model.bin"]),
+            "; $OUTPUTS is empty; the working directory has `outputs/model.bin`: \
+             write it to $OUTPUTS, such as \"$OUTPUTS/model.bin\""
+        );
+    }
+
+    #[test]
+    fn the_very_name_comes_first_and_few_are_shown() {
+        let many = ["a/m.bin", "b/m.bin", "c/m.bin", "m.bin"];
+        assert!(hint_for("m.bin", &["x"], &many).contains("has `m.bin`, `a/m.bin`, `b/m.bin`: "));
+    }
+
+    #[test]
+    fn other_files_are_not_named() {
+        assert_eq!(hint_for("model.bin", &["report.html"], &["train.py"]), "");
+    }
+}

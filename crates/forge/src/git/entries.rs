@@ -1,0 +1,94 @@
+//! What stands at given paths of a commit's tree.
+
+use std::collections::HashMap;
+
+use git2::Oid;
+use serde::{Deserialize, Serialize};
+
+use super::objects::{Kind, Objects};
+use super::{CommitSha, Error, Mirror};
+
+/// The most folders that one question may have read.
+const FOLDERS_AT_MOST: usize = 10_000;
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// Nothing.
+    Missing,
+    /// A folder.
+    Folder,
+    /// A file.
+    File,
+    /// A link or a submodule, or something below one; or it was not looked up, as there are too many.
+    Unknown,
+}
+
+impl Mirror {
+    /// What stands at each of these paths, relative to the root and with `/`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownReference`], [`Error::NotFetched`], [`Error::Corrupt`].
+    pub fn entries(&self, commit: &CommitSha, paths: &[String]) -> Result<Vec<Entry>, Error> {
+        let repository = self.open()?;
+        let objects = Objects::of(&repository)?;
+        let mut walk = Walk {
+            root: objects.root(commit)?,
+            objects,
+            known: HashMap::new(),
+            read: 0,
+        };
+        paths.iter().map(|path| walk.entry(path)).collect()
+    }
+}
+
+struct Walk<'r> {
+    objects: Objects<'r>,
+    root: Oid,
+    /// What stands at the paths that were passed, with the tree of a folder.
+    known: HashMap<String, (Entry, Option<Oid>)>,
+    read: usize,
+}
+
+impl Walk<'_> {
+    fn entry(&mut self, path: &str) -> Result<Entry, Error> {
+        let mut at = (Entry::Folder, Some(self.root));
+        let mut passed = String::new();
+        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            let (entry, Some(folder)) = at else {
+                // Nothing is below a file.
+                return Ok(match at.0 {
+                    Entry::Unknown => Entry::Unknown,
+                    _ => Entry::Missing,
+                });
+            };
+            debug_assert_eq!(entry, Entry::Folder);
+            if !passed.is_empty() {
+                passed.push('/');
+            }
+            passed.push_str(part);
+            at = match self.known.get(&passed) {
+                Some(known) => *known,
+                None => self.child(folder, part)?,
+            };
+            self.known.insert(passed.clone(), at);
+        }
+        Ok(at.0)
+    }
+
+    fn child(&mut self, folder: Oid, name: &str) -> Result<(Entry, Option<Oid>), Error> {
+        self.read += 1;
+        if self.read > FOLDERS_AT_MOST {
+            return Ok((Entry::Unknown, None));
+        }
+        let tree = self.objects.tree(folder)?;
+        let Some(entry) = tree.get_name(name) else {
+            return Ok((Entry::Missing, None));
+        };
+        Ok(match Kind::of(entry.filemode()) {
+            Kind::Folder => (Entry::Folder, Some(entry.id())),
+            Kind::File { .. } => (Entry::File, None),
+            Kind::Link | Kind::Submodule => (Entry::Unknown, None),
+        })
+    }
+}

@@ -1,0 +1,314 @@
+//! The files of a work tree on this machine: those that git tracks, as they stand on the disk, and those that it
+//! neither tracks nor ignores.
+//!
+//! That is `git ls-files --cached --others --exclude-standard` without files that are missing from the disk.
+//! A submodule, and a repository below that git does not track, is not looked into: a checkout has none of its
+//! files either.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+use ignore::WalkBuilder;
+
+use super::objects::Kind;
+use super::settings;
+
+/// A work tree and what a checkout of it would have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkTree {
+    /// Its folder.
+    pub root: PathBuf,
+    /// Files and symbolic links, relative to the root, in order.
+    pub files: BTreeSet<PathBuf>,
+    /// The folders of submodules, which a checkout leaves empty.
+    pub submodules: BTreeSet<PathBuf>,
+}
+
+impl WorkTree {
+    /// The work tree that a folder is in; `None` where it is in no repository. Blocking.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn around(folder: &Path) -> io::Result<Option<Self>> {
+        settings::read_any_owner().map_err(io::Error::other)?;
+        let flags = RepositoryOpenFlags::empty();
+        let repository = match Repository::open_ext(folder, flags, [] as [&OsStr; 0]) {
+            Ok(repository) => repository,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(folder, &error)),
+        };
+        let Some(root) = repository.workdir().map(Path::to_owned) else {
+            return Ok(None);
+        };
+        let mut tree = Self {
+            root,
+            files: BTreeSet::new(),
+            submodules: BTreeSet::new(),
+        };
+        tree.add_tracked(&repository)
+            .map_err(|error| unreadable(folder, &error))?;
+        tree.add_others()?;
+        Ok(Some(tree))
+    }
+
+    fn add_tracked(&mut self, repository: &Repository) -> Result<(), git2::Error> {
+        let index = repository.index()?;
+        let mut folders = Folders::of(&self.root);
+        for entry in index.iter() {
+            let path = PathBuf::from(OsStr::from_bytes(&entry.path));
+            let there = folders.holds(&path);
+            let is_folder = there.is_some_and(|kind| kind.is_dir());
+            let is_submodule =
+                Kind::of(i32::try_from(entry.mode).unwrap_or_default()) == Kind::Submodule;
+            if is_submodule && is_folder {
+                self.submodules.insert(path);
+            } else if there.is_some() && !is_folder {
+                self.files.insert(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what is neither tracked nor ignored. libgit2 reads some patterns in a way of its own, such as `*/`.
+    fn add_others(&mut self) -> io::Result<()> {
+        let walk = WalkBuilder::new(&self.root)
+            .hidden(false)
+            .parents(false)
+            .ignore(false)
+            .filter_entry(|entry| {
+                let is_own = entry.depth() == 0;
+                entry.file_name() != ".git" && (is_own || !entry.path().join(".git").exists())
+            })
+            .build();
+        for entry in walk {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A database's folder, say: git passes by what it may not open, too.
+                Err(error) if may_not_open(&error) => continue,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            let is_file = entry
+                .file_type()
+                .is_some_and(|kind| kind.is_file() || kind.is_symlink());
+            if is_file && let Ok(path) = entry.path().strip_prefix(&self.root) {
+                self.files.insert(path.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn may_not_open(error: &ignore::Error) -> bool {
+    let error = error.io_error();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn unreadable(folder: &Path, error: &git2::Error) -> io::Error {
+    let message = format!(
+        "the git repository around {} cannot be read: {}",
+        folder.display(),
+        error.message()
+    );
+    io::Error::other(message)
+}
+
+/// What is on the disk, folders being folders and no links to some.
+struct Folders<'a> {
+    root: &'a Path,
+    known: HashSet<PathBuf>,
+}
+
+impl<'a> Folders<'a> {
+    fn of(root: &'a Path) -> Self {
+        Self {
+            root,
+            known: HashSet::new(),
+        }
+    }
+
+    /// The kind of a path; `None` where nothing is there, or only by way of a symbolic link.
+    fn holds(&mut self, path: &Path) -> Option<std::fs::FileType> {
+        let folder = path.parent()?;
+        if !folder.as_os_str().is_empty() && !self.known.contains(folder) {
+            if !self.holds(folder)?.is_dir() {
+                return None;
+            }
+            self.known.insert(folder.to_owned());
+        }
+        let found = self.root.join(path).symlink_metadata().ok()?;
+        Some(found.file_type())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use git2::{IndexAddOption, Signature};
+
+    use super::*;
+
+    struct Place {
+        folder: tempfile::TempDir,
+        repository: Repository,
+    }
+
+    impl Place {
+        /// A repository that has these files tracked.
+        fn tracking(files: &[(&str, &str)]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let repository = Repository::init(folder.path().join("tree")).unwrap();
+            let place = Self { folder, repository };
+            for (name, text) in files {
+                place.write(name, text);
+            }
+            let mut index = place.repository.index().unwrap();
+            index.add_all(["*"], IndexAddOption::FORCE, None).unwrap();
+            index.write().unwrap();
+            place
+        }
+
+        fn root(&self) -> PathBuf {
+            self.folder.path().join("tree")
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.root().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn files(&self) -> Vec<String> {
+            let tree = WorkTree::around(&self.root()).unwrap().unwrap();
+            let files = tree.files.iter();
+            files.map(|path| path.display().to_string()).collect()
+        }
+    }
+
+    #[test]
+    fn tracked_files_come_whatever_is_ignored_and_untracked_ones_unless_they_are() {
+        let place = Place::tracking(&[
+            (".gitignore", "data/\n*.tmp\n"),
+            (".ignore", "notes.md\n"),
+            ("data/sample.csv", "forced"),
+            ("notes.md", ""),
+        ]);
+        place.write("data/big.bin", "");
+        place.write("src/new.py", "");
+        place.write("src/new.tmp", "");
+        assert_eq!(
+            place.files(),
+            [
+                ".gitignore",
+                ".ignore",
+                "data/sample.csv",
+                "notes.md",
+                "src/new.py"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_gitignore_above_the_repository_says_does_not_count() {
+        let place = Place::tracking(&[("a", "")]);
+        place.write("b", "");
+        fs::write(place.folder.path().join(".gitignore"), "*\n").unwrap();
+        assert_eq!(place.files(), ["a", "b"]);
+    }
+
+    #[test]
+    fn files_that_are_gone_from_the_disk_are_left_out() {
+        let place = Place::tracking(&[("a", ""), ("b/c", "")]);
+        fs::remove_file(place.root().join("a")).unwrap();
+        assert_eq!(place.files(), ["b/c"]);
+    }
+
+    #[test]
+    fn a_folder_that_became_a_link_comes_as_the_link_alone() {
+        let place = Place::tracking(&[("a", ""), ("b/c", "")]);
+        fs::rename(place.root().join("b"), place.folder.path().join("b")).unwrap();
+        symlink("../b", place.root().join("b")).unwrap();
+        assert_eq!(place.files(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_file_that_became_a_folder_comes_with_what_is_in_it() {
+        let place = Place::tracking(&[("a", "")]);
+        fs::remove_file(place.root().join("a")).unwrap();
+        place.write("a/b", "");
+        assert_eq!(place.files(), ["a/b"]);
+    }
+
+    #[test]
+    fn repositories_below_are_not_looked_into() {
+        let place = Place::tracking(&[("a", "")]);
+        let inner = Repository::init(place.root().join("inner")).unwrap();
+        place.write("inner/code.py", "");
+        assert_eq!(place.files(), ["a"]);
+        // As a submodule it is a folder without files.
+        let someone = Signature::now("Somebody", "somebody@example.org").unwrap();
+        let empty = inner.treebuilder(None).unwrap().write().unwrap();
+        let empty = inner.find_tree(empty).unwrap();
+        inner
+            .commit(Some("HEAD"), &someone, &someone, "first", &empty, &[])
+            .unwrap();
+        let mut index = place.repository.index().unwrap();
+        index.add_path(Path::new("inner")).unwrap();
+        index.write().unwrap();
+        let tree = WorkTree::around(&place.root()).unwrap().unwrap();
+        assert_eq!(place.files(), ["a"]);
+        assert_eq!(tree.submodules, BTreeSet::from([PathBuf::from("inner")]));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+        #[test]
+        fn it_has_what_git_itself_lists(
+            files in proptest::collection::btree_set("[ab]{1,2}(/[ab]{1,2}){0,2}(\\.c)?", 1..12),
+            rules in proptest::collection::vec("!?/?(\\*\\*/)?[ab*]{1,2}(/[ab*]{1,2})?(\\.c|/)?", 0..5),
+            inner in proptest::collection::vec("!?/?[ab*]{1,2}(\\.c|/)?", 0..3),
+            tracked in 0..12_usize,
+        ) {
+            let place = Place::tracking(&[]);
+            let write = |name: &str, text: &str| {
+                let path = place.root().join(name);
+                // A name may be a file's already where a folder is wanted.
+                let made = fs::create_dir_all(path.parent().unwrap()).is_ok() && !path.is_dir();
+                if made { fs::write(path, text).unwrap(); }
+                made
+            };
+            let mut index = place.repository.index().unwrap();
+            for (number, name) in files.iter().enumerate() {
+                if write(name, "") && number % 12 < tracked {
+                    index.add_path(Path::new(name)).unwrap();
+                }
+            }
+            index.write().unwrap();
+            write(".gitignore", &rules.join("\n"));
+            write("a/.gitignore", &inner.join("\n"));
+            let listed = std::process::Command::new("git")
+                .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+                .current_dir(place.root())
+                .output()
+                .unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            let listed: BTreeSet<PathBuf> =
+                listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
+            let tree = WorkTree::around(&place.root()).unwrap().unwrap();
+            proptest::prop_assert_eq!(tree.files, listed);
+        }
+    }
+
+    #[test]
+    fn a_folder_in_no_repository_has_no_work_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(".git")).unwrap();
+        assert_eq!(WorkTree::around(folder.path()).unwrap(), None);
+    }
+}
