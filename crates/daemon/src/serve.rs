@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_engine::LoopEnded;
-use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions};
+use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
 use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
 
 use crate::admin_token::admin_token;
@@ -193,6 +193,10 @@ async fn on_database(
         max_connections: config.database_connections,
         log_limit: config.limits.log.0,
         run_log_limit: config.limits.logs_of_a_run.0,
+        unfinished: UnfinishedLimits {
+            runs: config.limits.unfinished_runs_of_a_repo,
+            stages: config.limits.unfinished_stages_of_a_repo,
+        },
         ..StoreOptions::new(url.expose_secret())
     })
     .await?;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use trainyard_store::{Role, Store};
 
 use crate::leadership::Leadership;
@@ -48,6 +48,13 @@ pub async fn pass(store: &Store) -> Result<Option<Duration>, trainyard_store::Er
             fired = report.fired,
             passed_over = report.passed_over,
             "schedules ticked"
+        );
+    }
+    if report.refused > 0 {
+        warn!(
+            ticks = report.refused,
+            "ticks passed without runs, since their repos have too many unfinished runs; `trainyard repo show REPO` \
+             says which"
         );
     }
     Ok(report.next_in)

@@ -373,6 +373,8 @@ pub enum ErrorKind {
     TooLarge,
     /// An output is, or holds, something that cannot be kept: a device, a link that leads out.
     OutputUnfit,
+    /// No address is left for the network of its repo.
+    NoAddresses,
     /// A disk is full or fails.
     Storage,
     /// The engine does not answer, or not in time.
@@ -404,7 +406,8 @@ impl Error {
             | ErrorKind::Mismatch
             | ErrorKind::Gone
             | ErrorKind::TooLarge
-            | ErrorKind::OutputUnfit => false,
+            | ErrorKind::OutputUnfit
+            | ErrorKind::NoAddresses => false,
         }
     }
 
@@ -415,7 +418,7 @@ impl Error {
             ErrorKind::ImageNotFound => ReasonCode::ImageNotFound,
             ErrorKind::ImagePull => ReasonCode::ImagePull,
             ErrorKind::ImageBuild => ReasonCode::ImageBuild,
-            ErrorKind::Start => ReasonCode::ContainerStart,
+            ErrorKind::Start | ErrorKind::NoAddresses => ReasonCode::ContainerStart,
             ErrorKind::Mismatch | ErrorKind::Engine => ReasonCode::Internal,
             ErrorKind::Gone => ReasonCode::Unproved,
             ErrorKind::TooLarge | ErrorKind::Storage => ReasonCode::Storage,

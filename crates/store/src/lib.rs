@@ -73,6 +73,7 @@ pub use retention::{KeptImages, Pruned, Retention};
 pub use runs::advance::Advanced;
 pub use runs::cancel::{CancelFilter, CancelledRuns};
 pub use runs::due::NextWake;
+pub use runs::room::UnfinishedLimits;
 pub use runs::start::{NewRun, Recorded};
 pub use schedules::FireReport;
 pub use seal::SecretKey;

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::error::{Error, Result};
+use crate::runs::room::UnfinishedLimits;
 use crate::seal::SecretKey;
 
 /// How to connect, and within which limits.
@@ -30,6 +31,8 @@ pub struct StoreOptions {
     pub log_limit: u64,
     /// How much log is kept of all attempts of a run, in bytes.
     pub run_log_limit: u64,
+    /// How much a repo may have unfinished before no run of it is started.
+    pub unfinished: UnfinishedLimits,
 }
 
 impl StoreOptions {
@@ -46,6 +49,7 @@ impl StoreOptions {
             idle_in_transaction_timeout: Duration::from_secs(30),
             log_limit: 16 << 20,
             run_log_limit: 1 << 30,
+            unfinished: UnfinishedLimits::default(),
         }
     }
 

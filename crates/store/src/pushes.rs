@@ -170,6 +170,7 @@ async fn record_push_in(
     let mut runs = Vec::new();
     let mut progresses = Vec::new();
     let mut started = Started::default();
+    let mut room = core.room();
     for name in seen.matches.iter().collect::<BTreeSet<_>>() {
         let Some((id, version, dag)) = versions.get(name) else {
             continue;
@@ -181,12 +182,7 @@ async fn record_push_in(
         let params = match params.and_then(|params| started.take(dag).map(|()| params)) {
             Ok(params) => params,
             Err(why) => {
-                let file = good.iter().find(|(_, good)| good.name() == name);
-                let message = format!("a push cannot start it: {why}");
-                faults.extend(file.map(|(file, _)| {
-                    let path = &file.path;
-                    (path.clone(), diagnostic(path, &message))
-                }));
+                faults.extend(not_started(&good, name, &why));
                 continue;
             }
         };
@@ -197,13 +193,15 @@ async fn record_push_in(
             params,
             logical_time: None,
         };
-        let (recorded, progress) = start_run_in(core, connection, &new, true).await?;
+        let (recorded, progress) = start_run_in(core, connection, &new, true, &mut room).await?;
         progresses.push(progress);
-        if let Recorded::Started(run) = recorded {
-            runs.push(run);
+        match recorded {
+            Recorded::Started(run) => runs.push(run),
+            Recorded::Full(why) => faults.extend(not_started(&good, name, &why)),
+            Recorded::Duplicate(_) | Recorded::Paused => {}
         }
     }
-    record_faults(connection, repo, seen, &faults, now).await?;
+    record_faults(connection, repo, &seen.after, &seen.branch, &faults, now).await?;
     Ok((
         PushRecorded::Recorded {
             runs,
@@ -278,7 +276,17 @@ async fn move_ref(
     Ok(row.map(|row| row.generation))
 }
 
-type Faults = Vec<(String, serde_json::Value)>;
+/// The fault of a DAG that this push should have started.
+fn not_started(good: &[(&DagAtCommit, &Dag)], name: &DagName, why: &str) -> Option<Fault> {
+    let (file, _) = good.iter().find(|(_, dag)| dag.name() == name)?;
+    let message = format!("a push cannot start it: {why}");
+    Some((file.path.clone(), diagnostic(&file.path, &message)))
+}
+
+/// A file, and what is wrong with it.
+type Fault = (String, serde_json::Value);
+
+type Faults = Vec<Fault>;
 
 /// The good files, one for each name, and the faults of the others.
 fn sort_out(seen: &PushSeen) -> (Vec<(&DagAtCommit, &Dag)>, Faults) {
@@ -304,7 +312,7 @@ fn sort_out(seen: &PushSeen) -> (Vec<(&DagAtCommit, &Dag)>, Faults) {
 }
 
 /// A diagnostic about a whole file, in the form in which files' own diagnostics are stored.
-fn diagnostic(path: &str, message: &str) -> serde_json::Value {
+pub(crate) fn diagnostic(path: &str, message: &str) -> serde_json::Value {
     serde_json::json!([{
         "file": path, "severity": "error", "code": "refused", "message": message,
         "line": 1, "column": 1, "end_line": 1, "end_column": 1,
@@ -354,11 +362,12 @@ async fn drop_gone(
     Ok(())
 }
 
-async fn record_faults(
+pub(crate) async fn record_faults(
     connection: &mut PgConnection,
     repo: RepoId,
-    seen: &PushSeen,
-    faults: &Faults,
+    commit: &str,
+    branch: &str,
+    faults: &[Fault],
     now: Timestamp,
 ) -> Result<()> {
     for (path, diagnostics) in faults {
@@ -368,9 +377,9 @@ async fn record_faults(
              on conflict (repo, commit, path) do update
              set branch = excluded.branch, diagnostics = excluded.diagnostics, found_at = excluded.found_at",
             repo.0,
-            seen.after,
+            commit,
             path,
-            seen.branch,
+            branch,
             diagnostics,
             now
         )

@@ -25,6 +25,7 @@ use crate::dags::{PinnedDag, pinned_all};
 use crate::encoding;
 use crate::encoding::param::{ValuesDoc, values, values_doc};
 use crate::error::{Error, Result, repeated};
+use crate::pushes::{diagnostic, record_faults};
 use crate::quarantine::{Subject, Weight};
 use crate::runs::advance::Progress;
 use crate::runs::start::{NewRun, Recorded, start_run_in};
@@ -36,6 +37,12 @@ const DAGS_AT_ONCE: i64 = 200;
 /// How many DAGs fire in one transaction: at midnight there may be thousands, and each commit waits for the
 /// disk.
 const FIRES_TOGETHER: usize = 16;
+
+/// After how many runs of a repo, and how many stages of them, the rest of what is due there waits for the next
+/// transaction: a DAG may have many schedules, all due in the same minute, and thousands of stages. Other repos' DAGs
+/// in the same transaction do not wait for it.
+const RUNS_TOGETHER: usize = 100;
+const STAGES_TOGETHER: usize = 10_000;
 
 /// How many such transactions are under way at the same time. Half of the connections that there are by
 /// default; the others are for whoever asks or runs something meanwhile.
@@ -50,6 +57,10 @@ pub struct FireReport {
     pub duplicates: usize,
     /// Ticks that pass without a run: missed ones, by their rule, and those of paused DAGs.
     pub passed_over: usize,
+    /// Ticks that pass without a run since their repo has too many unfinished ones.
+    pub refused: usize,
+    /// Whether DAGs have more ticks that are due than one transaction fires.
+    pub is_more_due: bool,
     /// How long until the next tick; `None` where there is none.
     pub next_in: Option<Duration>,
 }
@@ -59,10 +70,12 @@ impl FireReport {
         self.fired += other.fired;
         self.duplicates += other.duplicates;
         self.passed_over += other.passed_over;
+        self.refused += other.refused;
+        self.is_more_due |= other.is_more_due;
     }
 
     fn moved(&self) -> bool {
-        self.fired + self.duplicates + self.passed_over > 0
+        self.fired + self.duplicates + self.passed_over + self.refused > 0
     }
 }
 
@@ -117,7 +130,7 @@ impl Store {
         .fetch_one(&self.core.pool)
         .await?;
         report.next_in = match next.seconds {
-            _ if more && report.moved() => Some(Duration::ZERO),
+            _ if (more || report.is_more_due) && report.moved() => Some(Duration::ZERO),
             Some(seconds) => Some(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
             None => None,
         };
@@ -200,34 +213,67 @@ async fn fire_in(
     let mut report = FireReport::default();
     let mut progresses = Vec::new();
     let mut next_ticks = NextTicks::default();
+    let mut room = core.room();
+    let mut refusals = BTreeMap::new();
+    let mut spent = HashMap::new();
     for row in &rows {
         let Due {
             fire,
             passed_over,
-            next,
+            mut next,
         } = due(&row.cron, row.timezone, row.missed, row.next_tick, now);
-        next_ticks.add(row, next);
         report.passed_over += passed_over;
         let Some(branch) = branches.get(&row.dag) else {
+            next_ticks.add(row, next);
             report.passed_over += fire.len();
             continue;
         };
         let pinned = pinned
             .get(&row.version)
             .ok_or_else(|| Error::not_found("such DAG version"))?;
+        let (runs, stages) = spent.entry(pinned.repo).or_insert((0, 0));
         for tick in fire {
+            if *runs == RUNS_TOGETHER || *stages >= STAGES_TOGETHER {
+                report.is_more_due = true;
+                next = Some(tick);
+                break;
+            }
             let new = new_run(row, pinned, tick, branch.clone())?;
             // Whether the DAG is paused was asked under its lock.
-            let (recorded, progress) = start_run_in(core, connection, &new, false).await?;
+            let (recorded, progress) =
+                start_run_in(core, connection, &new, false, &mut room).await?;
             progresses.push(progress);
             match recorded {
-                Recorded::Started(_) => report.fired += 1,
+                Recorded::Started(_) => {
+                    report.fired += 1;
+                    *runs += 1;
+                    *stages += pinned.dag.stages().len();
+                }
                 Recorded::Duplicate(_) => report.duplicates += 1,
                 Recorded::Paused => report.passed_over += 1,
+                Recorded::Full(why) => {
+                    report.refused += 1;
+                    let why = format!("its tick of {tick} passed without a run: {why}");
+                    refusals.insert(row.dag, (pinned, branch.as_deref(), why));
+                }
             }
         }
+        next_ticks.add(row, next);
     }
     next_ticks.write(connection).await?;
+    for (pinned, branch, why) in refusals.into_values() {
+        let fault = (pinned.path.clone(), diagnostic(&pinned.path, &why));
+        let branch = branch.unwrap_or_default();
+        record_faults(
+            connection,
+            pinned.repo,
+            &pinned.commit,
+            branch,
+            &[fault],
+            now,
+        )
+        .await?;
+    }
     Ok((report, progresses))
 }
 

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::options::{StoreOptions, address_of};
 use crate::pool::{self, Pool};
 use crate::recent::Recent;
+use crate::runs::room::{Room, UnfinishedLimits};
 use crate::runs::state::KnownRun;
 use crate::seal::SecretKey;
 use crate::wakes::Wakes;
@@ -71,6 +72,7 @@ pub(crate) struct Core {
     pub(crate) runs: Recent<RunId, KnownRun>,
     pub(crate) log_limit: i64,
     pub(crate) run_log_limit: i64,
+    pub(crate) unfinished: UnfinishedLimits,
     /// Tells this process' notifications from those of others.
     pub(crate) process: Uuid,
     /// Who gets what is claimed while runs are started, if anybody.
@@ -125,6 +127,7 @@ impl Store {
             runs: Recent::new(RUNS_IN_MEMORY),
             log_limit: i64::try_from(options.log_limit).unwrap_or(i64::MAX),
             run_log_limit: i64::try_from(options.run_log_limit).unwrap_or(i64::MAX),
+            unfinished: options.unfinished,
             process: Uuid::now_v7(),
             claimer: OnceLock::new(),
             condition: Condition::default(),
@@ -225,6 +228,11 @@ impl Store {
 impl Core {
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
         Ok(self.pool.begin().await?)
+    }
+
+    /// For the runs that one transaction starts.
+    pub(crate) fn room(&self) -> Room {
+        Room::new(self.unfinished)
     }
 
     /// Who claims while runs are started; nobody while claims are paused.

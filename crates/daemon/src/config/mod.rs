@@ -23,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use trainyard_core::image::Registries;
 use trainyard_engine::space::Floor;
 use trainyard_executor::docker::{Capabilities, Subnets};
+use trainyard_store::UnfinishedLimits;
 
 use crate::descriptors::CONNECTIONS_LEAST;
 
@@ -223,6 +224,10 @@ pub struct Limits {
     pub layer: Size,
     /// Largest webhook.
     pub webhook: Size,
+    /// Runs of one repo that have not ended.
+    pub unfinished_runs_of_a_repo: u32,
+    /// Stages that these have left together.
+    pub unfinished_stages_of_a_repo: u32,
 }
 
 /// Figures for a monitoring system.
@@ -321,6 +326,7 @@ impl Config {
         });
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         let host = settings.docker.host.or_else(docker_host);
+        let unfinished = UnfinishedLimits::default();
         // An engine elsewhere may have fewer CPUs, and refuses more than it has.
         let is_local = host.as_deref().is_none_or(|host| host.starts_with("unix:"));
         Self {
@@ -414,6 +420,14 @@ impl Config {
                     .unwrap_or(Size::mebibytes(32 * 1024)),
                 layer: settings.limits.layer.unwrap_or(Size::mebibytes(32 * 1024)),
                 webhook: settings.limits.webhook.unwrap_or(Size::mebibytes(5)),
+                unfinished_runs_of_a_repo: settings
+                    .limits
+                    .unfinished_runs_of_a_repo
+                    .unwrap_or(unfinished.runs),
+                unfinished_stages_of_a_repo: settings
+                    .limits
+                    .unfinished_stages_of_a_repo
+                    .unwrap_or(unfinished.stages),
             },
             metrics: Metrics {
                 public: settings.metrics.public.unwrap_or(false),
@@ -455,6 +469,14 @@ impl Config {
         require(
             self.stages_of_a_repo != Some(0),
             "stages_of_a_repo must be at least 1; without it there is no bound".to_owned(),
+        );
+        require(
+            self.limits.unfinished_runs_of_a_repo >= 1,
+            "limits.unfinished_runs_of_a_repo must be at least 1".to_owned(),
+        );
+        require(
+            self.limits.unfinished_stages_of_a_repo >= 1,
+            "limits.unfinished_stages_of_a_repo must be at least 1".to_owned(),
         );
         require(
             self.poll_every >= SHORTEST_POLL,

@@ -120,8 +120,8 @@ pub struct DockerSettings {
     )]
     pub internal: Option<bool>,
 
-    /// Addresses for the networks of repos once Docker has none of its own left (after some 30 networks).
-    /// Default: 10.201.0.0/16
+    /// Addresses for the networks of repos once Docker has none of its own left (after some 30 networks); each
+    /// takes a /24 of it. Default: 10.201.0.0/16
     #[arg(
         id = "docker.subnets",
         long = "docker-subnets",
@@ -356,6 +356,24 @@ pub struct LimitSettings {
         value_name = "SIZE"
     )]
     pub webhook: Option<Size>,
+
+    /// Most runs of one repo that have not ended: further ones are not started, and the fault says so. Default: 2000
+    #[arg(
+        id = "limits.unfinished_runs_of_a_repo",
+        long = "limits-unfinished-runs-of-a-repo",
+        env = "TRAINYARD_LIMITS_UNFINISHED_RUNS_OF_A_REPO",
+        value_name = "COUNT"
+    )]
+    pub unfinished_runs_of_a_repo: Option<u32>,
+
+    /// Most stages that these have left together. Default: 100000
+    #[arg(
+        id = "limits.unfinished_stages_of_a_repo",
+        long = "limits-unfinished-stages-of-a-repo",
+        env = "TRAINYARD_LIMITS_UNFINISHED_STAGES_OF_A_REPO",
+        value_name = "COUNT"
+    )]
+    pub unfinished_stages_of_a_repo: Option<u32>,
 }
 
 impl LimitSettings {
@@ -367,6 +385,12 @@ impl LimitSettings {
             artifacts_of_a_run: self.artifacts_of_a_run.or(below.artifacts_of_a_run),
             layer: self.layer.or(below.layer),
             webhook: self.webhook.or(below.webhook),
+            unfinished_runs_of_a_repo: self
+                .unfinished_runs_of_a_repo
+                .or(below.unfinished_runs_of_a_repo),
+            unfinished_stages_of_a_repo: self
+                .unfinished_stages_of_a_repo
+                .or(below.unfinished_stages_of_a_repo),
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn ending_of(error: &Error) -> Ending {
         | ErrorKind::Mismatch
         | ErrorKind::TooLarge
         | ErrorKind::OutputUnfit
+        | ErrorKind::NoAddresses
         | ErrorKind::Storage
         | ErrorKind::Unreachable
         | ErrorKind::Engine => Ending::Errored(reason),

@@ -92,7 +92,7 @@ impl Engine {
         trouble: Trouble,
     ) -> Result<Handle, Error> {
         let Some(found) = status::look(&self.client, name).await? else {
-            return Err(trouble.into_error("create a container"));
+            return Err(trouble.into_error_of_container("create a container"));
         };
         let handle = identify(&found, spec)?;
         let state = found.state.as_ref().map(status::status);
@@ -134,7 +134,12 @@ impl Engine {
         }
         match started {
             Ok(()) => Ok(()),
-            Err(trouble) if self.config.init && trouble.text().contains(init::PATH) => {
+            // Unless a volume of the image's own is to be there.
+            Err(trouble)
+                if self.config.init
+                    && trouble.text().contains(init::PATH)
+                    && !trouble.is_of_container() =>
+            {
                 Err(self.without_init(container, &trouble).await)
             }
             Err(trouble) => Err(not_started(trouble, container)),
@@ -259,7 +264,7 @@ fn refused(trouble: Trouble, spec: &AttemptSpec) -> Error {
                 trouble.text()
             ),
         ),
-        _ => trouble.into_error("create a container"),
+        _ => trouble.into_error_of_container("create a container"),
     }
 }
 
@@ -275,7 +280,7 @@ fn not_started(trouble: Trouble, container: &str) -> Error {
         Some(404) if text.contains("No such container") => gone(container),
         Some(_) if arguments::is_refusal(text) => arguments::refused_by_kernel(),
         Some(400..500) => Error::new(ErrorKind::Start, in_words(text)),
-        _ => trouble.into_error("start a container"),
+        _ => trouble.into_error_of_container("start a container"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
 
+use super::init::FOLDER as INIT_FOLDER;
 use crate::contract::{Error, ErrorKind};
 
 /// For calls that only look or change a row in the engine.
@@ -97,6 +98,43 @@ impl Trouble {
         is_odd.then_some(OfContent::Odd)
     }
 
+    /// Whether a container's own files, volumes or user are in the way. Its status does not tell, here either.
+    pub(super) fn is_of_container(&self) -> bool {
+        let text = self.text();
+        let words = [
+            "not a directory",
+            "is not directory",
+            "too many links",
+            "too many levels of symbolic links",
+            "file name too long",
+            "unable to find user",
+            "unable to find group",
+        ];
+        // The one volume of ours is at the init's folder, where nothing can be made.
+        let mounts_elsewhere = text
+            .split_once("to rootfs at \"")
+            .is_some_and(|(_, path)| !path.starts_with(&format!("{INIT_FOLDER}\"")));
+        let is_within_init =
+            text.contains("read-only file system") && text.contains(&format!("{INIT_FOLDER}/"));
+        !text.contains("No such container")
+            && !is_disk_full(text)
+            && (words.iter().any(|words| text.contains(words))
+                || mounts_elsewhere
+                || is_within_init)
+    }
+
+    /// The error of making a container and starting it, which what its image has in it may cause.
+    pub(super) fn into_error_of_container(self, doing: &str) -> Error {
+        if self.is_of_container() {
+            let message = format!(
+                "the image's own files, volumes or user keep its container from starting: {}",
+                self.text().trim()
+            );
+            return Error::new(ErrorKind::Start, message);
+        }
+        self.into_error(doing)
+    }
+
     /// The error for callers; `doing` completes "could not …".
     pub(super) fn into_error(self, doing: &str) -> Error {
         let text = self.text().trim();
@@ -174,6 +212,60 @@ mod tests {
         let error = trouble.into_error("create the container");
         assert_eq!(error.kind, ErrorKind::Storage);
         assert!(error.message.contains("disk is full"), "{error}");
+    }
+
+    #[test]
+    fn class_17_what_an_image_does_to_its_own_container_is_not_trouble_of_docker() {
+        let start = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start \
+                     container process: error during container init: error mounting";
+        for (text, kind) in [
+            (
+                "Cannot mkdir: /workspace is not a directory",
+                ErrorKind::Start,
+            ),
+            (
+                "source /d/merged/trainyard/init is not directory",
+                ErrorKind::Start,
+            ),
+            (
+                "evalSymlinksInScope: too many links in /d/merged/workspace",
+                ErrorKind::Start,
+            ),
+            (
+                "unable to find group nosuch: no matching entries in group file",
+                ErrorKind::Start,
+            ),
+            (
+                "mkdir /d/merged/trainyard/init/init: read-only file system",
+                ErrorKind::Start,
+            ),
+            (
+                &format!("{start} \"/v/_data\" to rootfs at \"/proc\": it is not of type proc"),
+                ErrorKind::Start,
+            ),
+            (
+                &format!("{start} \"/v/_data\" to rootfs at \"/trainyard/init\": no such file"),
+                ErrorKind::Engine,
+            ),
+            (
+                "mkdir /d/merged/workspace: read-only file system",
+                ErrorKind::Engine,
+            ),
+            (
+                "mkdir /d/merged/workspace: no space left on device",
+                ErrorKind::Storage,
+            ),
+        ] {
+            let trouble = Trouble::Answered {
+                status: 500,
+                message: text.to_owned(),
+            };
+            assert_eq!(
+                trouble.into_error_of_container("start it").kind,
+                kind,
+                "{text}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -129,7 +129,9 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
                     "the init's loader could not be used; trying again"
                 );
             }
-            Err(trouble) => return Err(trouble.into_error("take the init of containers")),
+            Err(trouble) => {
+                return Err(trouble.into_error_of_container("take the init of containers"));
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }

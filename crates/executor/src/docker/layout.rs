@@ -95,7 +95,7 @@ impl Layout {
         }
         uploaded.map_err(|trouble| match trouble.status() {
             Some(404) => gone(container),
-            _ => trouble.into_error("lay out the stage's files"),
+            _ => trouble.into_error_of_container("lay out the stage's files"),
         })
     }
 

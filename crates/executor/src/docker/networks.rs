@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::{
-    InspectNetworkOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+    InspectNetworkOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptions,
+    ListNetworksOptionsBuilder,
 };
 use sha2::{Digest, Sha256};
 use tracing::{debug, info};
@@ -31,8 +32,12 @@ const REPO: &str = "io.trainyard.network.repo";
 /// How the bridges of all networks of Trainyard begin, so that a rule of the host's firewall can name them.
 const BRIDGE: &str = "ty-";
 
-/// The size of a range of the operator's that a network gets: 1,022 containers.
-const PREFIX: u8 = 22;
+/// The size of a range of the operator's that a network gets: 253 containers that run at the same time, which is more
+/// than twice the CPUs of most machines.
+const PREFIX: u8 = 24;
+
+/// How many ranges are tried that no network of Docker's has: routes of the host may be in the way of some.
+const TRIES: usize = 8;
 
 /// A network that was needed so lately is not removed.
 const LATELY: Duration = Duration::from_secs(10 * 60);
@@ -120,13 +125,42 @@ impl std::fmt::Display for Subnets {
 }
 
 impl Subnets {
-    /// The parts of the range, each of the size of one network.
-    fn each(self) -> impl Iterator<Item = String> {
+    /// The parts of the range, each of the size of one network, that have no address in common with `taken`.
+    fn free(self, taken: &[Range]) -> impl Iterator<Item = String> {
         let count = 1u32 << (PREFIX - self.prefix);
-        (0..count).map(move |place| {
-            let first = self.first.to_bits() + (place << (32 - PREFIX));
-            format!("{}/{PREFIX}", Ipv4Addr::from_bits(first))
+        (0..count)
+            .map(move |place| Range {
+                first: self.first.to_bits() + (place << (32 - PREFIX)),
+                prefix: PREFIX,
+            })
+            .filter(|range| !taken.iter().any(|other| range.overlaps(*other)))
+            .map(|range| format!("{}/{PREFIX}", Ipv4Addr::from_bits(range.first)))
+    }
+}
+
+/// The addresses of one network.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    first: u32,
+    prefix: u8,
+}
+
+impl Range {
+    /// As Docker writes it; `None` for one of IPv6.
+    fn read(text: &str) -> Option<Self> {
+        let (first, prefix) = text.split_once('/')?;
+        let first: Ipv4Addr = first.parse().ok()?;
+        let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+        Some(Self {
+            first: first.to_bits(),
+            prefix,
         })
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        let shared = u32::from(self.prefix.min(other.prefix));
+        let differing = (self.first ^ other.first).leading_zeros();
+        differing >= shared
     }
 }
 
@@ -229,19 +263,32 @@ impl Engine {
         {
             return Ok(());
         }
-        for subnet in self.config.subnets.each() {
+        let taken = self.taken().await?;
+        for subnet in self.config.subnets.free(&taken).take(TRIES) {
             match self.try_network(name, repo, Some(subnet)).await {
                 Ok(()) => return Ok(()),
                 Err(trouble) if trouble.text().contains("overlaps") => {}
                 Err(trouble) => return Err(trouble.into_error("make a network")),
             }
         }
-        let message = format!(
-            "Docker has no addresses left for another repo's network, and {} has none either; remove networks \
-             that are not used (`docker network prune`), or set docker.subnets to a larger range",
-            self.config.subnets
-        );
-        Err(Error::new(ErrorKind::Engine, message))
+        Err(no_addresses(self.config.subnets))
+    }
+
+    /// The addresses that networks of Docker have, whosesoever they are.
+    async fn taken(&self) -> Result<Vec<Range>, Error> {
+        let listed = self
+            .client
+            .list_networks(None::<ListNetworksOptions>)
+            .at(Point::ListNetworks);
+        let listed = within(LONG, listed).await;
+        let listed = listed.map_err(|trouble| trouble.into_error("list networks"))?;
+        let pools = listed
+            .into_iter()
+            .filter_map(|network| network.ipam?.config)
+            .flatten();
+        Ok(pools
+            .filter_map(|pool| Range::read(&pool.subnet?))
+            .collect())
     }
 
     async fn try_network(
@@ -343,6 +390,16 @@ impl Engine {
     }
 }
 
+/// The error where no address is left. It is for good, so that the attempt gives its slot back: only people, and the
+/// end of other repos' work, make room, and `retry` waits without a slot.
+fn no_addresses(subnets: Subnets) -> Error {
+    let message = format!(
+        "Docker has no addresses left for another repo's network, and {subnets} has none either; remove networks \
+         that are not used (`docker network prune`), or set docker.subnets to a larger range"
+    );
+    Error::new(ErrorKind::NoAddresses, message)
+}
+
 /// Whether Docker has no more ranges of addresses of its own.
 fn is_exhausted(trouble: &Trouble) -> bool {
     trouble.text().contains("non-overlapping")
@@ -356,18 +413,43 @@ mod tests {
     #[test]
     fn a_range_is_cut_into_networks() {
         let subnets: Subnets = "10.201.0.0/16".parse().unwrap();
-        let all: Vec<String> = subnets.each().collect();
-        assert_eq!(all.len(), 64);
-        assert_eq!((&*all[1], &*all[63]), ("10.201.4.0/22", "10.201.252.0/22"));
+        let all: Vec<String> = subnets.free(&[]).collect();
+        assert_eq!(all.len(), 256);
+        assert_eq!((&*all[1], &*all[255]), ("10.201.1.0/24", "10.201.255.0/24"));
         assert_eq!(subnets, Subnets::default());
         for wrong in [
             "10.201.0.0",
             "10.201.0.1/16",
             "10.0.0.0/4",
-            "10.0.0.0/24",
+            "10.0.0.0/25",
             "x/16",
         ] {
             assert!(wrong.parse::<Subnets>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn ranges_that_networks_have_are_not_tried() {
+        let subnets: Subnets = "10.201.0.0/22".parse().unwrap();
+        let free = |taken: &[&str]| -> Vec<String> {
+            let taken: Vec<Range> = taken.iter().filter_map(|text| Range::read(text)).collect();
+            subnets.free(&taken).collect()
+        };
+        let others = ["172.17.0.0/16", "10.200.0.0/16", "fd00::/64", "odd"];
+        assert_eq!(free(&others).len(), 4);
+        assert_eq!(
+            free(&["10.201.1.0/24", "10.201.2.128/25"]),
+            ["10.201.0.0/24", "10.201.3.0/24"]
+        );
+        for all in ["10.201.0.0/22", "10.0.0.0/8", "0.0.0.0/0"] {
+            assert_eq!(free(&[all]), [""; 0], "{all}");
+        }
+    }
+
+    #[test]
+    fn class_16_an_attempt_without_an_address_does_not_wait_in_its_slot() {
+        let error = no_addresses(Subnets::default());
+        assert!(!error.is_transient());
+        assert!(error.message.contains("docker.subnets"), "{error}");
     }
 }

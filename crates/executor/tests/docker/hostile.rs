@@ -316,6 +316,40 @@ async fn class_15_an_image_that_brings_the_init_s_files_along_changes_nothing() 
 }
 
 #[tokio::test]
+async fn class_17_an_image_that_stands_in_its_own_container_s_way_is_refused_and_not_tried_again() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        for (dockerfile, names) in [
+            ("RUN touch /trainyard", "not a directory"),
+            ("RUN ln -s /workspace /workspace", "too many links"),
+            ("VOLUME /trainyard/init/init", "/trainyard/init/init"),
+            ("VOLUME /proc", "/proc"),
+            ("USER nosuch", "nosuch"),
+        ] {
+            let text = format!("FROM trainyard-test/busybox:1\n{dockerfile}\n");
+            let image = crate::building::build(&executor, &kit, &[("Dockerfile", &text)])
+                .await
+                .unwrap();
+            let mut spec = kit.spec_of(script("true"));
+            spec.image = image.id.clone();
+            let error = match executor.create(&spec).await {
+                Ok(handle) => {
+                    let error = executor.start(&handle).await.unwrap_err();
+                    executor.remove(&handle).await.unwrap();
+                    error
+                }
+                Err(error) => error,
+            };
+            assert_eq!(error.kind, ErrorKind::Start, "{dockerfile}: {error}");
+            assert!(error.message.contains(names), "{dockerfile}: {error}");
+            crate::building::remove(&image).await;
+        }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;

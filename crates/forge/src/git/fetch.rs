@@ -18,7 +18,7 @@ use super::objects::Objects;
 use super::session::Session;
 use super::ssh::SshSession;
 use super::transport::Remote;
-use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, transport};
+use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, transport};
 
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
@@ -54,7 +54,7 @@ impl Mirror {
         cancel: &Cancel,
     ) -> Result<Heads, Error> {
         let url = RemoteUrl::parse(url, &self.rules)?;
-        refuse_missing_folder(&url)?;
+        refuse_bad_folder(&url)?;
         let (login, key) = match credentials {
             Some(Credentials::Login(login)) => (Some(login), None),
             Some(Credentials::SshKey(key)) => (None, Some(key)),
@@ -96,12 +96,15 @@ impl Mirror {
     }
 }
 
-fn refuse_missing_folder(url: &RemoteUrl) -> Result<(), Error> {
+fn refuse_bad_folder(url: &RemoteUrl) -> Result<(), Error> {
     let Some(path) = url.path() else {
         return Ok(());
     };
     let why = match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(metadata) if metadata.is_dir() => match odd_files::find(&path) {
+            None => return Ok(()),
+            Some(file) => format!("{} is not a regular file", file.display()),
+        },
         Ok(_) => "that is a file".to_owned(),
         Err(error) => error.to_string(),
     };

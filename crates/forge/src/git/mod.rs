@@ -31,6 +31,7 @@ mod limits;
 mod mirror;
 mod modules;
 mod objects;
+mod odd_files;
 mod offload;
 mod reference;
 mod session;

@@ -50,6 +50,55 @@ fn delta_bomb(folder: &Path, mebibytes: u64) -> PathBuf {
     path
 }
 
+#[test]
+fn class_13_pipes_among_the_files_of_a_repository_on_disk_are_not_waited_for() {
+    let remote = Remote::new();
+    remote.push("main", &[("a", "1")]);
+    let checkout = remote.folder().join("checkout");
+    git(remote.folder(), &["clone", "-q", "model.git", "checkout"]);
+    git(&checkout, &["worktree", "add", "-q", "--detach", "../tree"]);
+    let url = |folder: &Path| folder.display().to_string();
+    let fetch = |folder: &Path| {
+        remote
+            .mirror()
+            .fetch(&url(folder), None, &Cancel::default())
+    };
+    let tree = remote.folder().join("tree");
+    for folder in [&checkout, &tree] {
+        fetch(folder).unwrap();
+    }
+    let begun = Instant::now();
+    for (file, seen_by) in [
+        (".git/config", [&checkout, &tree]),
+        (".git/HEAD", [&checkout, &checkout]),
+        (".git/index", [&checkout, &checkout]),
+        (".git/packed-refs", [&checkout, &tree]),
+        (".git/commondir", [&checkout, &checkout]),
+        (".git/objects/info/alternates", [&checkout, &tree]),
+    ] {
+        let (path, aside) = (checkout.join(file), remote.folder().join("aside"));
+        let was_there = std::fs::rename(&path, &aside).is_ok();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for folder in seen_by {
+            let error = fetch(folder).unwrap_err();
+            assert!(matches!(error, Error::NotFound { .. }), "{error}");
+            let named = error.to_string();
+            assert!(
+                named.contains(file) && named.contains("is not a regular file"),
+                "{named}"
+            );
+        }
+        std::fs::remove_file(&path).unwrap();
+        if was_there {
+            std::fs::rename(&aside, &path).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(checkout.join(".git")).unwrap();
+    nix::unistd::mkfifo(&checkout.join(".git"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fetch(&checkout).unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
 #[tokio::test]
 async fn a_file_that_unpacks_to_more_than_git_may_take_ends_its_process_alone() {
     let remote = Remote::new();

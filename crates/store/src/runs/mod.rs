@@ -8,6 +8,7 @@ pub(crate) mod due;
 pub(crate) mod lock;
 pub(crate) mod metrics;
 pub(crate) mod overlap;
+pub(crate) mod room;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod step;

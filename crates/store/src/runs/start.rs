@@ -26,6 +26,7 @@ use crate::runs::change::{Changes, stage_counts};
 use crate::runs::columns::StageColumns;
 use crate::runs::metrics::MetricColumns;
 use crate::runs::overlap::{judge_in, lock_dag};
+use crate::runs::room::Room;
 use crate::runs::state::{KnownRun, load_runs};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
@@ -46,7 +47,7 @@ pub struct NewRun {
 }
 
 /// What became of a cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
     /// A run was made for it.
     Started(RunId),
@@ -54,6 +55,9 @@ pub enum Recorded {
     Duplicate(RunId),
     /// No run is made for it, now or when it is told again, since its DAG is paused.
     Paused,
+    /// No run is made for it, and it is not recorded, since its repo has too many unfinished runs: the words
+    /// say how many, and what to do.
+    Full(String),
 }
 
 impl Store {
@@ -67,8 +71,9 @@ impl Store {
         let claimer = self.core.claimer();
         let (recorded, mut progress, granted) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
+            let mut room = self.core.room();
             let (recorded, progress) =
-                start_run_in(&self.core, &mut transaction, new, false).await?;
+                start_run_in(&self.core, &mut transaction, new, false, &mut room).await?;
             let granted = match claimer {
                 Some(claimer) if progress.queued > 0 => {
                     Some(claim_in(&mut transaction, &claimer.request).await?)
@@ -91,14 +96,20 @@ impl Store {
 }
 
 /// Starts a run within a transaction of the caller's. `heed_pause` records the cause as refused
-/// where the DAG is paused. The caller settles the progress after its commit.
+/// where the DAG is paused. The caller settles the progress after its commit; `room` is of its transaction.
 pub(crate) async fn start_run_in(
     core: &Core,
     connection: &mut PgConnection,
     new: &NewRun,
     heed_pause: bool,
+    room: &mut Room,
 ) -> Result<(Recorded, Progress)> {
     let pinned = pinned(core, connection, new.version).await?;
+    let key = CauseKey::of(&new.cause.kind, pinned.repo, new.dag);
+    if let Some(lack) = room.lacks(connection, &pinned).await? {
+        let before = told_before(connection, key.as_ref()).await?;
+        return Ok((before.unwrap_or(Recorded::Full(lack)), Progress::default()));
+    }
     let limited = pinned.dag.declared().concurrency.limit.is_some();
     if limited {
         // Before any lock on a run: judging locks in this order too.
@@ -109,12 +120,9 @@ pub(crate) async fn start_run_in(
             .fetch_one(&mut *connection)
             .await?
             .paused;
-    let key = CauseKey::of(&new.cause.kind, pinned.repo, new.dag);
     let Some(cause) = insert_cause(connection, new, key.as_ref(), paused).await? else {
-        return Ok((
-            told_before(connection, key.as_ref()).await?,
-            Progress::default(),
-        ));
+        let before = told_before(connection, key.as_ref()).await?;
+        return Ok((before.unwrap_or(Recorded::Paused), Progress::default()));
     };
     if paused {
         return Ok((Recorded::Paused, Progress::default()));
@@ -139,6 +147,7 @@ pub(crate) async fn start_run_in(
         changes.write(connection).await?;
     }
     take_over(connection, &run, reused).await?;
+    room.take(&pinned);
     let id = run.facts.id;
     progress.wake_set = wake_at.is_some();
     progress
@@ -206,17 +215,21 @@ async fn insert_cause(
     }))
 }
 
-async fn told_before(connection: &mut PgConnection, key: Option<&CauseKey>) -> Result<Recorded> {
+/// What became of a cause of this key; `None` where none is known.
+async fn told_before(
+    connection: &mut PgConnection,
+    key: Option<&CauseKey>,
+) -> Result<Option<Recorded>> {
     let row = sqlx::query!(
         "select r.id as \"run?\" from cause c left join run r on r.cause = c.id where c.key = $1",
         key.map(CauseKey::as_str)
     )
     .fetch_optional(connection)
     .await?;
-    Ok(match row.and_then(|row| row.run) {
+    Ok(row.map(|row| match row.run {
         Some(run) => Recorded::Duplicate(RunId(run)),
         None => Recorded::Paused,
-    })
+    }))
 }
 
 /// The run's first state, and the earlier run whose results it takes over.

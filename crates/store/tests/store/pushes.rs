@@ -400,3 +400,26 @@ async fn a_removed_repo_leaves_nothing_but_not_while_it_runs() {
         assert_eq!(place.count(query).await, 0, "{table}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_17_pushes_to_many_branches_start_no_more_runs_than_the_repo_may_have() {
+    let place = Place::with(|options| options.unfinished.runs = 5).await;
+    let mut started = 0;
+    for branch in ["a", "b", "c"] {
+        let dags = (0..3).map(|number| file(&chain(&format!("d{number}"), 1)));
+        let mut seen = push(None, '1', dags.collect());
+        seen.branch = branch.to_owned();
+        seen.is_followed = false;
+        started += recorded(&place, seen).await.0;
+    }
+    assert_eq!(started, 5);
+    assert_eq!(
+        place
+            .store
+            .list_faults(Some(place.repo))
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+}

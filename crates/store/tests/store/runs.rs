@@ -30,7 +30,7 @@ async fn a_cause_told_twice_makes_one_run() {
         match telling.await.unwrap() {
             Recorded::Started(run) => started.push(run),
             Recorded::Duplicate(run) => duplicates.push(run),
-            Recorded::Paused => panic!("nothing is paused"),
+            Recorded::Paused | Recorded::Full(_) => panic!("nothing stands in the way"),
         }
     }
     assert_eq!(started.len(), 1);
@@ -504,4 +504,35 @@ async fn an_unknown_run_is_told_by_its_number() {
         place.store.run_detail(RunId(42)).await,
         Err(Error::NotFound { .. })
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_17_a_repo_with_too_many_unfinished_stages_starts_no_run_until_some_ended() {
+    let place = Place::with(|options| options.unfinished.stages = 5).await;
+    let (dag, version) = place.dag(&chain("a", 2)).await;
+    let keyed = manual(dag, version, Some("once"));
+    let Recorded::Started(first) = place.store.start_run(&keyed).await.unwrap() else {
+        panic!("there is room");
+    };
+    place.start((dag, version)).await;
+    let Recorded::Full(why) = place
+        .store
+        .start_run(&manual(dag, version, None))
+        .await
+        .unwrap()
+    else {
+        panic!("there is no room");
+    };
+    assert!(
+        why.contains("2 unfinished runs with 4 unfinished stages"),
+        "{why}"
+    );
+    assert!(why.contains("trainyard run cancel --repo shop"), "{why}");
+    assert_eq!(
+        place.store.start_run(&keyed).await.unwrap(),
+        Recorded::Duplicate(first),
+        "what is told again has its run"
+    );
+    place.store.cancel_run(first, "ada").await.unwrap();
+    place.start((dag, version)).await;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use trainyard_core::cause::CauseKind;
+use trainyard_core::dag::Dag;
 use trainyard_store::{PushRecorded, RunFilter};
 
 use crate::kit::*;
@@ -173,4 +174,74 @@ async fn a_schedule_that_the_database_refuses_does_not_stop_the_others() {
     let mut started: Vec<_> = runs.iter().map(|run| run.dag.as_str()).collect();
     started.sort_unstable();
     assert_eq!(started, ["before", "well"]);
+}
+
+/// A DAG with schedules that tick once a day, each at another minute.
+fn daily(name: &str, schedules: usize) -> Dag {
+    let mut draft = draft(name, vec![stage("only", &[])]);
+    let minutes = (0..schedules).map(|number| format!("{} {} * * *", number % 60, number / 60));
+    draft.triggers.schedule = minutes
+        .map(|cron| scheduled(name, &cron).declared().triggers.schedule[0].clone())
+        .collect();
+    Dag::new(draft).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_17_ticks_of_a_repo_with_too_many_unfinished_runs_pass_and_are_its_fault() {
+    let place = Place::with(|options| options.unfinished.runs = 3).await;
+    let other = add_repo(&place.store, "other").await;
+    for (repo, dags) in [(place.repo, 5), (other, 1)] {
+        let dags = (0..dags).map(|number| file(&daily(&format!("d{number}"), 1)));
+        let mut seen = push(None, '1', dags.collect());
+        seen.matches.clear();
+        let _ = place.store.record_push(repo, seen).await.unwrap();
+    }
+    let due = "update schedule set next_tick = date_trunc('minute', now()) where next_tick > now()";
+    place.sql(due).await;
+    let report = place.store.fire_due_schedules().await.unwrap();
+    assert_eq!((report.fired, report.refused), (4, 2));
+    let faults = place.store.list_faults(Some(place.repo)).await.unwrap();
+    assert_eq!(faults.len(), 2);
+    let words = faults[0].diagnostics.to_string();
+    assert!(
+        words.contains("trainyard run cancel --repo shop"),
+        "{words}"
+    );
+    assert!(
+        place
+            .store
+            .list_faults(Some(other))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        place
+            .count("select count(*) from schedule where next_tick <= date_trunc('minute', now())")
+            .await,
+        0,
+        "none is tried again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_17_schedules_of_the_same_minute_fire_in_several_transactions() {
+    let place = Place::new().await;
+    let mut seen = push(None, '1', vec![file(&daily("night", 130))]);
+    seen.matches.clear();
+    let _ = place.store.record_push(place.repo, seen).await.unwrap();
+    place
+        .sql("update schedule set next_tick = date_trunc('minute', now())")
+        .await;
+    let report = place.store.fire_due_schedules().await.unwrap();
+    assert_eq!((report.fired, report.is_more_due), (100, true));
+    assert_eq!(report.next_in, Some(Duration::ZERO));
+    let report = place.store.fire_due_schedules().await.unwrap();
+    assert!(!report.is_more_due);
+    assert_eq!(
+        place
+            .count("select count(*) from schedule where next_tick <= now()")
+            .await,
+        0
+    );
 }

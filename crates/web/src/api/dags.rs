@@ -266,6 +266,7 @@ pub(super) fn started(recorded: Recorded) -> Result<RunStarted, ApiError> {
             existed: true,
         }),
         Recorded::Paused => Err(ApiError::conflict("the DAG is paused")),
+        Recorded::Full(why) => Err(ApiError::conflict(why)),
     }
 }
 

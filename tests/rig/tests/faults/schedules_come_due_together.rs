@@ -141,7 +141,8 @@ fn every_tick_of_a_herd_has_its_run() {
         |trial| {
             let options = FleetOptions {
                 parallelism: PARALLELISM,
-                more: "executor = \"fake\"\n".to_owned(),
+                // All runs are of one repo.
+                more: format!("executor = \"fake\"\nlimits.unfinished_runs_of_a_repo = {count}\n"),
                 ..FleetOptions::new(trial.seed)
             };
             let text = format!(

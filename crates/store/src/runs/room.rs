@@ -1,0 +1,102 @@
+//! How many more unfinished runs a repo may have.
+//!
+//! Whoever may push to a repo decides how many DAGs, schedules and stages it has, and so how many runs come of one
+//! push or one tick. The bound is asked for each run, whatever its cause, and counted once for each repo and
+//! transaction. Transactions that start runs of one repo at the same moment do not see each other's: the bound
+//! may be exceeded by what those start.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+use trainyard_core::id::RepoId;
+
+use crate::dags::PinnedDag;
+use crate::error::Result;
+
+/// The most that a repo may have unfinished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnfinishedLimits {
+    /// Runs, those included that wait for their DAG's concurrency rule.
+    pub runs: u32,
+    /// Stages of these runs.
+    pub stages: u32,
+}
+
+impl Default for UnfinishedLimits {
+    fn default() -> Self {
+        Self {
+            // As many as DAG files of a repo are read: all of them may tick at one moment.
+            runs: 2_000,
+            stages: 100_000,
+        }
+    }
+}
+
+/// What repos have unfinished, as one transaction sees it.
+#[derive(Debug)]
+pub(crate) struct Room {
+    limits: UnfinishedLimits,
+    unfinished: HashMap<RepoId, (u64, u64)>,
+}
+
+impl Room {
+    pub(crate) fn new(limits: UnfinishedLimits) -> Self {
+        Self {
+            limits,
+            unfinished: HashMap::new(),
+        }
+    }
+
+    /// Why no run of a DAG can be started now; `None` where there is room for one.
+    pub(crate) async fn lacks(
+        &mut self,
+        connection: &mut PgConnection,
+        pinned: &PinnedDag,
+    ) -> Result<Option<String>> {
+        let (runs, stages) = match self.unfinished.get(&pinned.repo) {
+            Some(counted) => *counted,
+            None => {
+                let counted = count(connection, pinned.repo).await?;
+                self.unfinished.insert(pinned.repo, counted);
+                counted
+            }
+        };
+        let of_it = pinned.dag.stages().len() as u64;
+        let most = self.limits;
+        if runs < u64::from(most.runs) && stages + of_it <= u64::from(most.stages) {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "repo `{repo}` has {runs} unfinished runs with {stages} unfinished stages, and this run has {of_it}; a \
+             repo may have {} unfinished runs (limits.unfinished_runs_of_a_repo) with {} stages \
+             (limits.unfinished_stages_of_a_repo). Wait until runs end, or cancel them with `trainyard run cancel \
+             --repo {repo}`",
+            most.runs,
+            most.stages,
+            repo = pinned.repo_name,
+        )))
+    }
+
+    /// Counts a run that was started.
+    pub(crate) fn take(&mut self, pinned: &PinnedDag) {
+        if let Some((runs, stages)) = self.unfinished.get_mut(&pinned.repo) {
+            *runs += 1;
+            *stages += pinned.dag.stages().len() as u64;
+        }
+    }
+}
+
+/// Unfinished runs of a repo and their unfinished stages: one look into the index of unfinished runs for each DAG.
+async fn count(connection: &mut PgConnection, repo: RepoId) -> Result<(u64, u64)> {
+    let row = sqlx::query!(
+        r#"select coalesce(sum(r.runs), 0)::bigint as "runs!", coalesce(sum(r.stages), 0)::bigint as "stages!"
+        from dag d cross join lateral (
+            select count(*) as runs, sum(stages_total - stages_finished) as stages
+            from run where dag = d.id and phase <> 'finished'
+        ) r where d.repo = $1"#,
+        repo.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((row.runs.unsigned_abs(), row.stages.unsigned_abs()))
+}
