@@ -1,4 +1,4 @@
-//! What an IP address is, for whoever must not be made to connect to it: git remotes and registries of images.
+//! What an IP address is, for connections that an outside text asks for: git remotes and registries of images.
 //! And the spellings of numeric addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,7 +10,7 @@ pub enum AddressKind {
     Public,
     /// This machine itself.
     Loopback,
-    /// A network of somebody's own.
+    /// A private network.
     Private,
     /// The link between neighbours, where clouds have their metadata, with credentials in it.
     Link,

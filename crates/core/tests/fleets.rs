@@ -20,7 +20,7 @@ use crate::generate::draft::{dag_of, noon};
 use crate::generate::{dags, gpu};
 use crate::world::{How, World, attempts_at_most, cases, held_by, hows, started};
 
-/// All are of one repo; how repos share is told in `admission`.
+/// All are of one repo; `admission` tests how repos share.
 const REPO: RepoId = RepoId(uuid::Uuid::nil());
 const SLOTS: usize = 3;
 const GPUS: u32 = 2;

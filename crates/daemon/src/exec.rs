@@ -118,7 +118,7 @@ impl ExecError {
     }
 }
 
-/// Tells the thread that packs the source tree, once it is dropped, that nobody waits for the tree.
+/// Tells the thread that packs the source tree, once it is dropped, that the tree is no longer needed.
 #[derive(Default)]
 struct Wanted(Arc<AtomicBool>);
 
