@@ -3,7 +3,9 @@
 mod expressions;
 mod fields;
 mod forms;
+mod image;
 pub(crate) mod keys;
+mod output;
 mod params;
 mod places;
 mod retry;
@@ -90,7 +92,7 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         .map(|node| stage::defaults(node, sink))
         .unwrap_or_default();
     if fields.is_meant("defaults") {
-        defaults.image = stage::DefaultImage::Wrong;
+        defaults.image = image::DefaultImage::Wrong;
     }
     env_of_all.append(&mut defaults.env);
     places.env.append(&mut defaults.env_places);

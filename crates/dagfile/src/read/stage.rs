@@ -6,18 +6,14 @@ use std::time::Duration;
 
 use trainyard_core::expression::Template;
 use trainyard_core::gate::GateRule;
-use trainyard_core::image::ImageReference;
-use trainyard_core::name::{
-    InputName, MetricName, OutputName, PoolName, SecretName, StageName, VariableName,
-};
+use trainyard_core::name::{InputName, MetricName, PoolName, SecretName, StageName};
 use trainyard_core::retry::Retry;
-use trainyard_core::stage::{
-    BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
-    RelativePath, Resources, RunOn, Stage,
-};
+use trainyard_core::stage::{Checkout, Command, InputSource, PullPolicy, Resources, RunOn, Stage};
 use trainyard_core::text::shortened;
 
 use super::fields::{self, Fields};
+use super::image::{DefaultImage, Image, image, pull, some_image, stage_image};
+use super::output::{output_path, outputs, some_path};
 use super::places::{ImagePlaces, StagePlaces};
 use super::{Env, EnvPlaces, TIMEOUTS, env, expressions, is_ours, keys, retry, unsupported};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
@@ -30,7 +26,7 @@ const SCRIPT_LONGEST: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Defaults {
     pub(super) image: DefaultImage,
-    pull: Option<PullPolicy>,
+    pub(super) pull: Option<PullPolicy>,
     checkout: Option<Checkout>,
     /// Over those of the DAG, and below those of a stage.
     pub(super) env: Env,
@@ -40,26 +36,6 @@ pub(super) struct Defaults {
     retry: Retry,
     timeout: Option<Duration>,
     resources: Resources,
-}
-
-/// The image of stages with neither `image` nor `build`.
-#[derive(Debug, Default)]
-pub(super) enum DefaultImage {
-    #[default]
-    None,
-    /// There is one, which is wrong: stages without one do not lack it.
-    Wrong,
-    One(ImageSource, ImagePlaces),
-}
-
-impl DefaultImage {
-    /// How many build arguments it has.
-    pub(super) fn args(&self) -> usize {
-        match self {
-            Self::One(ImageSource::Build(build), _) => build.args.len(),
-            Self::One(ImageSource::Reference { .. }, _) | Self::None | Self::Wrong => 0,
-        }
-    }
 }
 
 /// Reads `defaults`.
@@ -113,11 +89,6 @@ fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Checkout> {
         lfs: set("lfs"),
         submodules: set("submodules"),
     })
-}
-
-fn pull(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<PullPolicy> {
-    let choices = PullPolicy::ALL.map(|policy| (policy.as_str(), policy));
-    fields::one_of(fields.get("pull")?, "`pull`", &choices, sink)
 }
 
 /// What stages have in common.
@@ -251,19 +222,6 @@ fn unreadable(name: StageName) -> Stage {
     }
 }
 
-/// In place of an image that is wrong.
-fn some_image() -> ImageSource {
-    ImageSource::Reference {
-        image: Template::literal("alpine:3"),
-        pull: PullPolicy::default(),
-    }
-}
-
-/// In place of a path that is wrong.
-fn some_path() -> Option<RelativePath> {
-    RelativePath::new("unread").ok()
-}
-
 /// The stages that are needed, and whether there are more that could not be read.
 fn needs(
     fields: &Fields<'_>,
@@ -320,157 +278,6 @@ fn run_on(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeSet<RunOn> {
         return RunOn::ALL.into();
     }
     found
-}
-
-/// What `image` and `build` of a stage or of `defaults` say.
-enum Image {
-    None,
-    Wrong,
-    One(ImageSource),
-}
-
-fn image(fields: &Fields<'_>, what: &str, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Image {
-    let found = match (fields.get("image"), fields.get("build")) {
-        (Some(node), None) => {
-            places.image = Some(node.clone());
-            reference(node, sink)
-        }
-        (None, Some(node)) => {
-            places.image = Some(node.clone());
-            build(node, places, sink).map(ImageSource::Build)
-        }
-        (Some(image), Some(node)) => {
-            let span = fields
-                .key("build")
-                .map_or(node.span.clone(), |key| key.span.clone());
-            sink.error(
-                Code::Conflict,
-                span,
-                format!("{what} has both `image` and `build`"),
-            )
-            .help("keep one: an image by reference, or one built from the commit");
-            reference(image, sink);
-            build(node, places, sink);
-            None
-        }
-        (None, None) if fields.lacks("image") && fields.lacks("build") => return Image::None,
-        (None, None) => None,
-    };
-    found.map_or(Image::Wrong, Image::One)
-}
-
-fn reference(node: &Node, sink: &mut Sink<'_>) -> Option<ImageSource> {
-    let image = expressions::template(node, "the image", sink)?;
-    if image.is_literal()
-        && let Err(fault) = ImageReference::requested(image.source())
-    {
-        let end = image.source().len();
-        let span = fields::part(node, &(fault.at..end.max(fault.at + 1)), sink);
-        fields::invalid(&span, fault.to_string(), sink);
-        return None;
-    }
-    Some(ImageSource::Reference {
-        image,
-        pull: PullPolicy::default(),
-    })
-}
-
-/// The image of a stage: its own, or that of `defaults`.
-fn stage_image(
-    what: &str,
-    key: &Key,
-    fields: &Fields<'_>,
-    defaults: &Defaults,
-    places: &mut ImagePlaces,
-    sink: &mut Sink<'_>,
-) -> ImageSource {
-    let own_pull = pull(fields, sink);
-    let mut source = match (image(fields, what, places, sink), &defaults.image) {
-        (Image::One(source), _) => source,
-        (Image::None, DefaultImage::One(source, default_places)) => {
-            *places = default_places.clone();
-            source.clone()
-        }
-        (Image::Wrong, _) | (Image::None, DefaultImage::Wrong) => return some_image(),
-        (Image::None, DefaultImage::None) => {
-            // An approval, once supported, needs none; it is refused by itself.
-            if fields.get("approval").is_none() {
-                sink.error(
-                    Code::Missing,
-                    key.span.clone(),
-                    format!("{what} needs an `image`"),
-                )
-                .help("add `image: alpine:3`, or `build: .` to build one from the commit");
-            }
-            return some_image();
-        }
-    };
-    match (&mut source, fields.key("pull")) {
-        (ImageSource::Reference { pull, .. }, _) => {
-            *pull = own_pull.or(defaults.pull).unwrap_or_default();
-        }
-        (ImageSource::Build(_), Some(key)) => {
-            sink.error(
-                Code::Conflict,
-                key.span.clone(),
-                "`pull` does not go with `build`",
-            );
-        }
-        (ImageSource::Build(_), None) => {}
-    }
-    source
-}
-
-fn build(node: &Node, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Option<BuildSource> {
-    let default_file = RelativePath::new("Dockerfile").ok()?;
-    if let Value::Scalar { .. } = &node.value {
-        let context = path(node, "the context", sink)?;
-        let (dockerfile, args) = (default_file, BTreeMap::new());
-        let at = node.span.clone();
-        sink.outside.add_build((&context, at), (&dockerfile, None));
-        return Some(BuildSource {
-            context,
-            dockerfile,
-            args,
-            target: None,
-        });
-    }
-    let fields = Fields::of(node, "`build`", keys::BUILD, sink)?;
-    let context = match fields.get("context") {
-        None if fields.is_meant("context") => None,
-        None => RelativePath::new(".").ok(),
-        Some(node) => path(node, "the context", sink),
-    };
-    let dockerfile = match fields.get("dockerfile") {
-        None => Some(default_file),
-        Some(node) => path(node, "the Dockerfile", sink),
-    };
-    let mut args = BTreeMap::new();
-    if let Some(node) = fields.get("args") {
-        for (key, value) in fields::map(node, "build arguments", sink).unwrap_or_default() {
-            let name = fields::checked_name::<VariableName>(&key.text, &key.span, sink);
-            let value_template = expressions::template(value, "a build argument", sink);
-            if let (Some(name), Some(template)) = (name, value_template) {
-                places.build_args.insert(name.clone(), value.clone());
-                args.insert(name, template);
-            }
-        }
-    }
-    let target = fields
-        .get("target")
-        .and_then(|node| expressions::plain(node, "the target", sink))
-        .map(ToOwned::to_owned);
-    let (context, dockerfile) = (context?, dockerfile?);
-    let at = |key| fields.get(key).map(|node: &Node| node.span.clone());
-    let context_at = at("context").unwrap_or_else(|| node.span.clone());
-    sink.outside
-        .add_build((&context, context_at), (&dockerfile, at("dockerfile")));
-    Some(BuildSource {
-        context,
-        dockerfile,
-        args,
-        target,
-    })
 }
 
 fn command(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Option<Command> {
@@ -609,108 +416,6 @@ fn input_source(node: &Node, unread: &HashSet<&str>, sink: &mut Sink<'_>) -> Opt
         stage: stage_name?,
         output: output_name?,
     })
-}
-
-/// The outputs, and whether there are more that could not be read.
-fn outputs(
-    fields: &Fields<'_>,
-    sink: &mut Sink<'_>,
-) -> (BTreeMap<OutputName, DeclaredOutput>, bool) {
-    let mut outputs = BTreeMap::new();
-    let Some(node) = fields.get("outputs") else {
-        return (outputs, fields.is_meant("outputs"));
-    };
-    let Some(entries) = fields::map(node, "`outputs`", sink) else {
-        return (outputs, true);
-    };
-    let mut has_unread = false;
-    for (key, value) in entries {
-        let name = fields::checked_name::<OutputName>(&key.text, &key.span, sink);
-        let what = format!("output `{}`", shortened(&key.text));
-        // One whose path is wrong is one: inputs do not lack it.
-        let output = output(value, &what, sink).or_else(|| some_path().map(DeclaredOutput::from));
-        has_unread |= name.is_none();
-        if let (Some(name), Some(output)) = (name, output) {
-            outputs.insert(name, output);
-        }
-    }
-    (outputs, has_unread)
-}
-
-/// What people write before a path below `$OUTPUTS`.
-const OUTPUTS: [&str; 3] = ["$OUTPUTS/", "${OUTPUTS}/", "/trainyard/outputs/"];
-
-/// A path below `$OUTPUTS` that names one file or folder.
-fn output_path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativePath> {
-    let text = expressions::plain(node, what, sink)?;
-    let below = OUTPUTS.iter().find_map(|start| text.strip_prefix(start));
-    if let Some(below) = below.filter(|below| !below.is_empty()) {
-        let message = format!(
-            "{what}: the path `{}` is relative to `$OUTPUTS`",
-            shortened(text)
-        );
-        sink.error(Code::InvalidValue, node.span.clone(), message)
-            .help(format!("write `{}`", shortened(below)));
-        return None;
-    }
-    if text.contains(['*', '?', '[', '{']) {
-        let message = format!(
-            "{what}: the path `{}` is a pattern, which no file is named by",
-            shortened(text)
-        );
-        sink.error(Code::InvalidValue, node.span.clone(), message)
-            .help("name one file, or a folder below `$OUTPUTS` that holds all of them");
-        return None;
-    }
-    if text.contains('$') || text.starts_with('~') {
-        let message = format!(
-            "{what}: the path `{}` is taken as it is, without variables",
-            shortened(text)
-        );
-        sink.error(Code::InvalidValue, node.span.clone(), message)
-            .help("name a file or folder below `$OUTPUTS`");
-        return None;
-    }
-    path(node, what, sink)
-}
-
-fn output(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<DeclaredOutput> {
-    if !matches!(node.value, Value::Map(_)) {
-        return output_path(node, what, sink).map(DeclaredOutput::from);
-    }
-    let fields = Fields::of(node, what, keys::OUTPUT, sink)?;
-    let choices = Keep::ALL.map(|keep| (keep.as_str(), keep));
-    let keep = fields
-        .get("keep")
-        .and_then(|node| fields::one_of(node, "`keep`", &choices, sink));
-    let Some(node) = fields.get("path") else {
-        sink.error(
-            Code::Missing,
-            node.span.clone(),
-            format!("{what} needs a `path`"),
-        )
-        .help("add `path:`, the file or folder below $OUTPUTS");
-        return None;
-    };
-    Some(DeclaredOutput {
-        path: output_path(node, what, sink)?,
-        keep: keep.unwrap_or_default(),
-    })
-}
-
-fn path(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<RelativePath> {
-    let text = expressions::plain(node, what, sink)?;
-    match RelativePath::new(text) {
-        Ok(path) => Some(path),
-        Err(problem) => {
-            fields::invalid(
-                &node.span,
-                format!("{what}: the path `{}` {problem}", shortened(text)),
-                sink,
-            );
-            None
-        }
-    }
 }
 
 fn gate(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Vec<GateRule> {
