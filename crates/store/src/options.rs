@@ -81,6 +81,9 @@ impl StoreOptions {
                 // tables were new and small must not read them whole once they are large; every
                 // statement that runs often has its index.
                 ("enable_seqscan", "off".to_owned()),
+                // By itself Postgres plans a statement over a list anew each time, since it takes lists for
+                // longer than they are here; that costs more than the statement.
+                ("plan_cache_mode", "force_generic_plan".to_owned()),
             ]))
     }
 }
