@@ -1,7 +1,7 @@
 //! The bare loop: the same containers, with the same limits and restrictions, created, started, waited
-//! for and removed over the Docker API, and nothing else. What is the first process in them is asked
-//! for: nothing but the program, or the init of ours, whose volume an earlier run has left. The init needs a
-//! file that is put into each container, which Docker 20.10 takes some 50 ms for.
+//! for and removed over the Docker API, and nothing else. Two things that stages have can be left out, so that
+//! their price can be seen: the init of Trainyard, whose volume an earlier run has left and which needs a file that
+//! is put into each container, and a network of the repo's own in place of Docker's default one.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    NetworkCreateRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, ListVolumesOptionsBuilder, RemoveContainerOptions,
@@ -21,33 +22,69 @@ use trainyard_tests::engine::IMAGE;
 /// A nonce of the init's: anything of this length.
 const NONCE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// The first process of a container.
+/// What containers of the bare loop have in common with stages, beyond their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum First {
-    /// The program itself.
-    Program,
-    /// The init of Trainyard.
-    Init,
+pub(crate) struct Like {
+    /// The init stands before the program.
+    pub(crate) init: bool,
+    /// They are on a network of their own.
+    pub(crate) network: bool,
 }
 
+impl Like {
+    /// The program alone, on Docker's default network.
+    pub(crate) const PLAIN: Self = Self {
+        init: false,
+        network: false,
+    };
+
+    /// All that a stage has.
+    pub(crate) const STAGE: Self = Self {
+        init: true,
+        network: true,
+    };
+}
+
+/// The network of the bare loop.
+const NETWORK: &str = "trainyard-bench";
+
 /// Runs `count` containers of `true`, `at_once` at the same time. Returns how long that took.
-pub(crate) fn containers(count: usize, at_once: usize, first: First) -> Duration {
+pub(crate) fn containers(count: usize, at_once: usize, like: Like) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let docker = Docker::connect_with_local_defaults().unwrap();
-        let volume = match first {
-            First::Program => None,
-            First::Init => Some(init_volume(&docker).await),
+        let volume = if like.init {
+            Some(init_volume(&docker).await)
+        } else {
+            None
         };
+        if like.network {
+            make_network(&docker).await;
+        }
         let begun = Instant::now();
         stream::iter(0..count)
-            .for_each_concurrent(at_once, |_| one(&docker, volume.as_deref()))
+            .for_each_concurrent(at_once, |_| one(&docker, volume.as_deref(), like.network))
             .await;
-        begun.elapsed()
+        let taken = begun.elapsed();
+        if like.network {
+            docker.remove_network(NETWORK).await.unwrap();
+        }
+        taken
     })
+}
+
+async fn make_network(docker: &Docker) {
+    // One that an interrupted bench has left.
+    let _ = docker.remove_network(NETWORK).await;
+    let request = NetworkCreateRequest {
+        name: NETWORK.to_owned(),
+        driver: Some("bridge".to_owned()),
+        ..NetworkCreateRequest::default()
+    };
+    docker.create_network(request).await.unwrap();
 }
 
 async fn init_volume(docker: &Docker) -> String {
@@ -59,7 +96,7 @@ async fn init_volume(docker: &Docker) -> String {
     newest.max_by_key(|volume| volume.created_at).unwrap().name
 }
 
-async fn one(docker: &Docker, init: Option<&str>) {
+async fn one(docker: &Docker, init: Option<&str>, in_network: bool) {
     let command: &[&str] = match init {
         None => &["true"],
         Some(_) => &[
@@ -72,6 +109,7 @@ async fn one(docker: &Docker, init: Option<&str>) {
     };
     let mut host = host_config();
     host.mounts = init.map(|volume| vec![read_only(volume)]);
+    host.network_mode = in_network.then(|| NETWORK.to_owned());
     let body = ContainerCreateBody {
         image: Some(IMAGE.to_owned()),
         entrypoint: Some(command.iter().map(|word| (*word).to_owned()).collect()),

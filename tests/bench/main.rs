@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a chain of 10 stages of `true` in Docker | the same 10 containers in a bare loop over the Docker API |
 //! | 32 such stages side by side, 4 at a time | the bare loop, 4 at a time |
-//! | a container of `true` under the init | the same without it, both by the bare loop |
+//! | a container of `true` under the init; one on a network of its repo | one without, by the bare loop |
 //! | stages per second through the engine on Postgres, executor `fake` | the time of one commit of that Postgres |
 //! | from a trigger to the start of a process stage | a bare `fork` and `exec` |
 //! | idle memory and processor time, and the time from launch to healthy | nothing: they are sizes |
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let mut figures: Vec<Figure> = Vec::new();
     figures.push(product::chain(ROUNDS));
     figures.push(product::wide(ROUNDS));
-    figures.push(product::init(ROUNDS));
+    figures.extend(product::promises(ROUNDS));
     figures.extend(product::fake(ROUNDS));
     figures.push(product::trigger(20));
     figures.extend(idle::measure());

@@ -9,7 +9,7 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
 
-use crate::bare::{self, First};
+use crate::bare::{self, Like};
 use crate::figures::{Figure, median};
 
 const BOUND: Duration = Duration::from_secs(300);
@@ -87,12 +87,12 @@ fn stages(count: usize, chained: bool, command: &str) -> String {
 fn against_bare(what: &str, bench: &Bench, rounds: usize, count: usize, at_once: usize) -> Figure {
     let _ = (
         bench.seconds(),
-        bare::containers(count, at_once, First::Init),
+        bare::containers(count, at_once, Like::STAGE),
     );
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        // With the init, which is the price of what Trainyard promises, and told by itself.
-        let bare = bare::containers(count, at_once, First::Init);
+        // With the init and the network, which are the price of what Trainyard promises; see `promises`.
+        let bare = bare::containers(count, at_once, Like::STAGE);
         let own = bench.seconds_unobserved(bare);
         let bare = bare.as_secs_f64();
         ours.push(own);
@@ -118,27 +118,47 @@ pub(crate) fn wide(rounds: usize) -> Figure {
     against_bare("32 containers, 4 at a time", &bench, rounds, 32, 4)
 }
 
-/// What the init costs a container, between bare loops: Trainyard's other costs are not in it. Needs the
-/// volume that an earlier figure's daemon has made.
-pub(crate) fn init(rounds: usize) -> Figure {
+/// What the init and the network of a repo cost a container, between bare loops: Trainyard's other costs are not
+/// in it. Needs the volume that an earlier figure's daemon has made.
+pub(crate) fn promises(rounds: usize) -> Vec<Figure> {
     const CONTAINERS: usize = 10;
     let each =
-        |first| bare::containers(CONTAINERS, 1, first).as_secs_f64() * 1000.0 / CONTAINERS as f64;
-    let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let pair = (each(First::Init), each(First::Program));
-        with.push(pair.0);
-        without.push(pair.1);
-        ratios.push(pair.0 / pair.1);
-    }
-    let cost = median(&with) - median(&without);
-    Figure {
-        what: "a container with the init".to_owned(),
-        value: format!("{:.1} ms ({cost:+.1} ms)", median(&with)),
-        against: format!("without {:.1} ms", median(&without)),
-        ratio: Some(median(&ratios)),
-        aim: "at most what Docker takes to lay out a file, and 5 ms more",
-    }
+        |like| bare::containers(CONTAINERS, 1, like).as_secs_f64() * 1000.0 / CONTAINERS as f64;
+    let init = Like {
+        init: true,
+        ..Like::PLAIN
+    };
+    let network = Like {
+        network: true,
+        ..Like::PLAIN
+    };
+    let rounds: Vec<[f64; 3]> = (0..rounds)
+        .map(|_| [each(Like::PLAIN), each(init), each(network)])
+        .collect();
+    let column = |n: usize| rounds.iter().map(|round| round[n]).collect::<Vec<_>>();
+    let figure = |what: &str, n: usize, aim| {
+        let ratios: Vec<f64> = rounds.iter().map(|round| round[n] / round[0]).collect();
+        let (with, without) = (median(&column(n)), median(&column(0)));
+        Figure {
+            what: what.to_owned(),
+            value: format!("{with:.1} ms ({:+.1} ms)", with - without),
+            against: format!("without {without:.1} ms"),
+            ratio: Some(median(&ratios)),
+            aim,
+        }
+    };
+    vec![
+        figure(
+            "a container with the init",
+            1,
+            "at most what Docker takes to lay out a file, and 5 ms more",
+        ),
+        figure(
+            "a container on a network of its repo",
+            2,
+            "none: Docker's own price",
+        ),
+    ]
 }
 
 pub(crate) fn fake(rounds: usize) -> Vec<Figure> {
