@@ -206,7 +206,8 @@ forms! {
         r#if: Option<Expression>,
         /// An image by reference.
         image: Option<String>,
-        /// When the image is pulled. Not with `build`.
+        /// When the image is pulled: if Docker does not have it (if_missing), before each attempt (always), or not at all,
+        /// so that it must be there (never). Not with `build`.
         pull: Option<Pull>,
         /// An image built from the commit's tree.
         build: Option<BuildOrContext>,

@@ -153,6 +153,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "image", "", "image: 'python:3.12-slim'", "image: Python";
         "pull", "`if_missing`", "pull: always", "pull: sometimes";
         "build", "", "build: {context: image}", "build: /image";
+        "shell", "`[sh, -eu, -c]`, with `-o pipefail` where the image's `sh` has it", "shell: [bash, -euo, pipefail, -c]", "shell: bash";
         "checkout", "`true`", "checkout: {lfs: true}", "checkout: no";
         "env", "", "env: {PIP_NO_CACHE_DIR: '1'}", "env: {CI: '1'}";
         "secrets", "", "secrets: [WAREHOUSE_DSN]", "secrets: [warehouse-dsn]";
@@ -168,6 +169,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "pull", "that of `defaults`, else `if_missing`", "pull: always", "pull: sometimes";
         "build", "that of `defaults`", "build: {context: ., dockerfile: Dockerfile.train}", "build: [a]";
         "run", "the command of the image", "run: 'python src/train.py --out \"$OUTPUTS/model.bin\"'", "run: 'echo ${{ params.epochs }}'";
+        "shell", "that of `defaults`, else `[sh, -eu, -c]`, with `-o pipefail` where the image's `sh` has it", "run: make, shell: [bash, -euo, pipefail, -c]", "run: make, shell: bash";
         "command", "the command of the image", "command: [python, src/train.py]", "command: python src/train.py";
         "checkout", "that of `defaults`, else `true`", "checkout: false", "checkout: no";
         "env", "", "env: {RATE: '${{ params.rate * 2.0 }}'}", "env: {OUTPUTS: /tmp}";

@@ -81,10 +81,13 @@ fn kind(schema: &Value) -> String {
         "integer" => "whole number".to_owned(),
         "number" => "number".to_owned(),
         "boolean" => "`true` or `false`".to_owned(),
-        "array" => format!("list of: {}", kind(&schema["items"])),
+        "array" => match kind(&schema["items"]).as_str() {
+            "text" => "list of texts".to_owned(),
+            items => format!("list of {items}"),
+        },
         "object" => match &schema["additionalProperties"] {
             Value::Object(_) => {
-                format!("map of names to: {}", kind(&schema["additionalProperties"]))
+                format!("map of names to {}", kind(&schema["additionalProperties"]))
             }
             _ => "map without keys".to_owned(),
         },
@@ -251,10 +254,6 @@ fn every_key_has_an_example_that_is_right() {
             let shown = render("dags/retrain.yaml", &file, &parsed.diagnostics, false);
             assert!(parsed.dag.is_some(), "{shown}");
         }
-    }
-    for row in KEYS {
-        let is_there = described(row.map).iter().any(|(key, _)| *key == row.key);
-        assert!(is_there, "there is no such key any more: {row:?}");
     }
 }
 
