@@ -14,6 +14,8 @@ make_repository() {
     in_clone config user.email ada@example.com
     in_clone config commit.gpgsign false
     cp -R "$ROOT/dags/retrain/." "$STATE/retrain/"
+    # The demo has a warehouse.
+    sed --in-place --regexp-extended 's/^( +)# (secrets: \[WAREHOUSE_DSN\]).*/\1\2/' "$STATE/retrain/dags/retrain.yaml"
     in_clone add README.md
     in_clone commit --quiet --message "Start the project"
     in_clone push --quiet origin main

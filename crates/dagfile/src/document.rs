@@ -39,12 +39,20 @@ pub enum Scalar {
     Truth(bool),
 }
 
+/// A duration with its units, the larger ones first: 90s, 30m, 1h30m, 2d. The units are ms, s, m, h and d.
+#[derive(JsonSchema)]
+pub struct Duration(pub String);
+
+/// A size with its unit: 512MiB, 1.5GiB. The units are B, KiB, MiB, GiB, TiB, and kB, MB, GB, TB of 1000.
+#[derive(JsonSchema)]
+pub struct Size(pub String);
+
 macro_rules! forms {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {$(
         $(#[$doc])*
         #[derive(JsonSchema)]
         #[schemars(deny_unknown_fields)]
-                pub struct $name {
+        pub struct $name {
             $($(#[$field_doc])* pub $field: $type,)*
         }
     )*};
@@ -63,11 +71,11 @@ forms! {
         params: Option<BTreeMap<String, Param>>,
         /// How many runs may be active, and what happens to one too many.
         concurrency: Option<Concurrency>,
-        /// How long a run may take: 6h.
-        timeout: Option<String>,
+        /// How long a run may take, from its start. Then it is stopped, and its outcome is timed_out.
+        timeout: Option<Duration>,
         /// Environment variables of all stages; values may hold ${{ … }}.
         env: Option<BTreeMap<String, Scalar>>,
-        /// What holds for stages that say nothing themselves.
+        /// Values for stages that do not have the key themselves.
         defaults: Option<Defaults>,
         /// The stages, by name.
         stages: BTreeMap<String, Stage>,
@@ -91,7 +99,7 @@ forms! {
         manual: Option<Empty>,
     }
 
-    /// Nothing to say.
+    /// No keys.
     Empty {}
 
     /// A cron schedule.
@@ -100,7 +108,8 @@ forms! {
         cron: String,
         /// A name of the tz database; UTC if left out.
         timezone: Option<String>,
-        /// What to do about ticks missed while no daemon ran: none, last or all.
+        /// What happens to ticks that passed while no daemon ran: no run (none), one for the last of them (last), or
+        /// one for each of the newest 100 (all).
         missed: Option<Missed>,
         /// Parameters of its runs.
         params: Option<BTreeMap<String, Scalar>>,
@@ -134,11 +143,11 @@ forms! {
         r#type: ParamType,
         /// Its value where none is given.
         default: Option<Scalar>,
-        /// The smallest permitted number.
+        /// The smallest permitted number, of type integer or number.
         minimum: Option<f64>,
-        /// The largest permitted number.
+        /// The largest permitted number, of type integer or number.
         maximum: Option<f64>,
-        /// The permitted texts.
+        /// The permitted texts, of a parameter of type string.
         choices: Option<OneOrMany<String>>,
         /// For people.
         description: Option<String>,
@@ -148,18 +157,19 @@ forms! {
     Concurrency {
         /// The most; of each group, where there is a `group`, and then 1 if left out.
         limit: Option<u32>,
-        /// What happens to one too many: queue, skip or cancel_running.
+        /// What happens to a run beyond the limit: it waits (queue), it is skipped (skip), or the oldest active run is
+        /// cancelled for it (cancel_running).
         overlap: Option<Overlap>,
         /// An expression over params and cause, as in cause.branch: runs for which it has the same value are a
         /// group, and count, wait and are cancelled among themselves. `branch` is short for cause.branch.
-        group: Option<String>,
+        group: Option<Expression>,
     }
 
-    /// What holds for stages that say nothing themselves.
+    /// Values for stages that do not have the key themselves.
     Defaults {
         /// An image by reference, for stages with neither `image` nor `build`.
         image: Option<String>,
-        /// When images are fetched.
+        /// When images are pulled, for stages that do not say it.
         pull: Option<Pull>,
         /// An image built from the commit's tree, for stages with neither `image` nor `build`.
         build: Option<BuildOrContext>,
@@ -172,7 +182,7 @@ forms! {
         /// When stages are tried again; a stage's `retry` changes single keys of it.
         retry: Option<Retry>,
         /// How long an attempt may run.
-        timeout: Option<String>,
+        timeout: Option<Duration>,
         /// Limits of containers; a stage's `resources` change single keys of them.
         resources: Option<Resources>,
     }
@@ -187,15 +197,17 @@ forms! {
 
     /// A stage: one container.
     Stage {
-        /// The stages that must end before it.
+        /// The stages that must end before it. This is the only source of order.
         needs: Option<OneOrMany<String>>,
-        /// On which ends of those it runs: success (if left out), failed, always.
+        /// On which outcomes of those it runs: all succeeded (success), at least one failed (failed), or any, also when
+        /// the run is cancelled (always).
         run_on: Option<OneOrMany<RunOn>>,
         /// A condition in CEL over params, cause and stages, as in params.epochs > 3 && cause.branch == "main".
-        r#if: Option<Scalar>,
+        r#if: Option<Expression>,
         /// An image by reference.
         image: Option<String>,
-        /// When the image is fetched: if_missing (if left out), always, never.
+        /// When the image is pulled: if Docker does not have it (if_missing), before each attempt (always), or not at all,
+        /// so that it must be there (never). Not with `build`.
         pull: Option<Pull>,
         /// An image built from the commit's tree.
         build: Option<BuildOrContext>,
@@ -220,7 +232,7 @@ forms! {
         /// When it is tried again.
         retry: Option<Retry>,
         /// How long an attempt may run. Its image has as long before that to be ready: at least 10m; 6h if left out.
-        timeout: Option<String>,
+        timeout: Option<Duration>,
         /// Limits of its container.
         resources: Option<Resources>,
         /// Pools that it takes slots of while it runs.
@@ -237,9 +249,9 @@ forms! {
 
     /// An image built from the commit's tree.
     Build {
-        /// The folder that is sent; the whole tree if left out.
+        /// The folder that is sent to Docker; relative to the root of the repo.
         context: Option<String>,
-        /// The Dockerfile within it.
+        /// The Dockerfile, relative to the context.
         dockerfile: Option<String>,
         /// Build arguments; values may hold ${{ … }}.
         args: Option<BTreeMap<String, Scalar>>,
@@ -249,7 +261,7 @@ forms! {
 
     /// An input.
     Input {
-        /// STAGE.OUTPUT
+        /// The output, as STAGE.OUTPUT. The stage must be among those that this one needs, directly or not.
         from: String,
         /// Not supported yet.
         best_by: Option<String>,
@@ -259,7 +271,8 @@ forms! {
     Output {
         /// The file or folder, below /trainyard/outputs.
         path: String,
-        /// Of which attempts it is kept: success (if left out), always.
+        /// Of which attempts it is kept: those that succeeded (success), or also those that failed, timed out or were
+        /// cancelled (always).
         keep: Option<Keep>,
     }
 
@@ -279,18 +292,18 @@ forms! {
 
     /// When a stage is tried again.
     Retry {
-        /// How often it is tried, the first try included.
+        /// How many attempts there are, the first one included.
         attempts: Option<u32>,
-        /// On which outcomes: failed, errored, timed_out.
+        /// After which outcomes there is another attempt.
         on: Option<OneOrMany<RetryOn>>,
-        /// How often an attempt whose end cannot be proved is replaced.
+        /// How often a lost attempt, one whose end cannot be proved, is replaced. These do not count as `attempts`.
         lost: Option<u32>,
-        /// The wait before the second attempt.
-        backoff: Option<String>,
-        /// By what the wait grows.
+        /// The wait before the second attempt; at most 1d.
+        backoff: Option<Duration>,
+        /// By what the wait is multiplied for each further attempt.
         factor: Option<f64>,
         /// The longest wait.
-        max: Option<String>,
+        max: Option<Duration>,
     }
 
     /// Limits of a container.
@@ -298,9 +311,9 @@ forms! {
         /// CPUs, in whole and parts.
         cpus: Option<f64>,
         /// Memory: 4GiB.
-        memory: Option<String>,
+        memory: Option<Size>,
         /// Size of /dev/shm.
-        shm: Option<String>,
+        shm: Option<Size>,
         /// Processes and threads.
         pids: Option<u32>,
         /// Not supported yet.
@@ -316,7 +329,7 @@ forms! {
     /// Not supported yet.
     Approval {
         /// How long to wait.
-        timeout: Option<String>,
+        timeout: Option<Duration>,
     }
 
     /// Not supported yet.
@@ -328,7 +341,7 @@ forms! {
         /// How its health is told.
         health: Option<Health>,
         /// How long old requests may take.
-        drain: Option<String>,
+        drain: Option<Duration>,
         /// Versions kept.
         keep: Option<u32>,
     }
@@ -338,9 +351,9 @@ forms! {
         /// The path that is asked.
         http: Option<String>,
         /// How often.
-        interval: Option<String>,
+        interval: Option<Duration>,
         /// How long it may take to be well.
-        within: Option<String>,
+        within: Option<Duration>,
     }
 
     /// Not supported yet.
@@ -370,9 +383,9 @@ words! {
     Missed { None = "none", Last = "last", All = "all", }
     /// What happens to a run too many.
     Overlap { Queue = "queue", Skip = "skip", CancelRunning = "cancel_running", }
-    /// When an image is fetched.
+    /// When an image is pulled.
     Pull { IfMissing = "if_missing", Always = "always", Never = "never", }
-    /// On which ends a stage runs.
+    /// On which outcomes a stage runs.
     RunOn { Success = "success", Failed = "failed", Always = "always", }
     /// Of which attempts an output is kept.
     Keep { Success = "success", Always = "always", }
@@ -393,15 +406,17 @@ macro_rules! either {
 }
 
 either! {
+    /// An expression in CEL, without `${{ … }}`.
+    Expression { Text(String), Truth(bool), }
     /// Whether the tree is laid out, or what it is laid out with.
     CheckoutOrNot { Not(bool), Checkout(Checkout), }
-    /// An image to build, or just its context.
+    /// An image to build, or its context.
     BuildOrContext { Context(String), Build(Build), }
-    /// An input, or just STAGE.OUTPUT.
+    /// An input, or STAGE.OUTPUT.
     InputOrName { Name(String), Input(Input), }
-    /// An output, or just its path.
+    /// An output, or its path.
     OutputOrPath { Path(String), Output(Output), }
-    /// Pools with slots, or just their names.
+    /// Pools with the slots that are taken of each, or their names for one slot each.
     PoolsOrNames { Slots(BTreeMap<String, u32>), Names(OneOrMany<String>), }
 }
 
@@ -414,43 +429,20 @@ mod tests {
 
     #[test]
     fn the_schema_and_the_reader_know_the_same_keys() {
-        let schema = json_schema();
+        let mut schema = json_schema();
+        schema["$defs"]["Dag"]["properties"] = schema["properties"].take();
         let properties = |definition: &Value| -> BTreeSet<String> {
             definition["properties"]
                 .as_object()
                 .map(|map| map.keys().cloned().collect())
                 .unwrap_or_default()
         };
-        let pairs: [(&str, &[&str]); 21] = [
-            ("Triggers", keys::TRIGGERS),
-            ("Schedule", keys::SCHEDULE),
-            ("Push", keys::PUSH),
-            ("PullRequest", keys::PULL_REQUEST),
-            ("Tag", keys::TAG),
-            ("Param", keys::PARAM),
-            ("Concurrency", keys::CONCURRENCY),
-            ("Defaults", keys::DEFAULTS),
-            ("Stage", keys::STAGE),
-            ("Checkout", keys::CHECKOUT),
-            ("Build", keys::BUILD),
-            ("Input", keys::INPUT),
-            ("Output", keys::OUTPUT),
-            ("Gate", keys::GATE),
-            ("Retry", keys::RETRY),
-            ("Resources", keys::RESOURCES),
-            ("Cache", keys::CACHE),
-            ("Approval", keys::APPROVAL),
-            ("Service", keys::SERVICE),
-            ("Health", keys::HEALTH),
-            ("Notify", keys::NOTIFY),
-        ];
         let set = |keys: &[&str]| {
             keys.iter()
                 .map(|key| (*key).to_owned())
                 .collect::<BTreeSet<_>>()
         };
-        assert_eq!(properties(&schema), set(keys::DAG));
-        for (name, keys) in pairs {
+        for (name, keys) in keys::MAPS {
             assert_eq!(properties(&schema["$defs"][name]), set(keys), "{name}");
         }
     }

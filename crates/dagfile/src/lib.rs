@@ -14,6 +14,8 @@ pub mod limits;
 mod outside;
 mod quantity;
 mod read;
+#[cfg(test)]
+mod reference;
 mod render;
 mod tree;
 

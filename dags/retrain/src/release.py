@@ -1,4 +1,4 @@
-"""Enters the model into the warehouse's table of released models and writes its card.
+"""Writes the model's card, and enters the model into the warehouse's table of released models where there is one.
 
 Only a model that passed the gate gets here. Entering the same run twice changes nothing, so the stage may
 be tried again.
@@ -14,7 +14,7 @@ import warehouse
 CARD = """\
 # Tumour classifier, {commit:.12}
 
-Trained by run {run} ({cause}).
+Trained by run {run} ({cause}). SHA-256 of the model: {sha256}.
 
 | metric | value |
 |---|---|
@@ -27,29 +27,24 @@ Strongest features: {features}.
 def main() -> None:
     report = json.loads((stage.INPUTS / "report").read_text())
     metrics = report["metrics"]
-    digest = hashlib.sha256((stage.INPUTS / "model").read_bytes()).hexdigest()
-    run = os.environ["TRAINYARD_RUN_ID"]
-    commit = os.environ.get("TRAINYARD_COMMIT") or "work tree"
-    cause = os.environ["TRAINYARD_CAUSE"]
-    with warehouse.connect() as connection:
-        connection.execute(
-            """
-            INSERT INTO released_model (run_id, commit_hash, cause, auc, accuracy, sha256)
-            VALUES (%s, %s, %s, %s, %s, %s)
-            ON CONFLICT (run_id) DO NOTHING
-            """,
-            (run, commit, cause, metrics["auc"], metrics["accuracy"], digest),
-        )
-        (released,) = connection.execute("SELECT count(*) FROM released_model").fetchone()
+    release = {
+        "run": os.environ["TRAINYARD_RUN_ID"],
+        "commit": os.environ.get("TRAINYARD_COMMIT") or "work tree",
+        "cause": os.environ["TRAINYARD_CAUSE"],
+        "auc": metrics["auc"],
+        "accuracy": metrics["accuracy"],
+        "sha256": hashlib.sha256((stage.INPUTS / "model").read_bytes()).hexdigest(),
+    }
     card = CARD.format(
-        commit=commit,
-        run=run,
-        cause=cause,
+        **{name: release[name] for name in ("run", "commit", "cause", "sha256")},
         metrics="\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items()),
         features=", ".join(report["strongest_features"]),
     )
     (stage.OUTPUTS / "model-card.md").write_text(card)
-    print(f"released model {digest[:12]} of commit {commit[:12]}; {released} released so far")
+    print(card)
+    if warehouse.is_there():
+        released = warehouse.enter_release(release)
+        print(f"released model {release['sha256'][:12]}; {released} released so far")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,9 @@ impl<'n> Fields<'n> {
             let help = match (foreign, right) {
                 (Some(help), _) => help.to_owned(),
                 (None, Some(word)) => format!("did you mean `{word}`?"),
+                (None, None) if keys.is_empty() => {
+                    "leave it out: there are no keys here".to_owned()
+                }
                 (None, None) => {
                     let working: Vec<&str> = synonyms::working(keys).collect();
                     // Only the file itself has `stages`.

@@ -75,3 +75,30 @@ pub(crate) const APPROVAL: &[&str] = &["timeout"];
 pub(crate) const SERVICE: &[&str] = &["name", "port", "health", "drain", "keep"];
 pub(crate) const HEALTH: &[&str] = &["http", "interval", "within"];
 pub(crate) const NOTIFY: &[&str] = &["on", "webhook"];
+
+/// The maps by the names of their types in the schema. The keys of the file itself are [`DAG`].
+#[cfg(test)]
+pub(crate) const MAPS: [(&str, &[&str]); 22] = [
+    ("Dag", DAG),
+    ("Triggers", TRIGGERS),
+    ("Schedule", SCHEDULE),
+    ("Push", PUSH),
+    ("Param", PARAM),
+    ("Concurrency", CONCURRENCY),
+    ("Defaults", DEFAULTS),
+    ("Stage", STAGE),
+    ("Checkout", CHECKOUT),
+    ("Build", BUILD),
+    ("Input", INPUT),
+    ("Output", OUTPUT),
+    ("Gate", GATE),
+    ("Retry", RETRY),
+    ("Resources", RESOURCES),
+    ("PullRequest", PULL_REQUEST),
+    ("Tag", TAG),
+    ("Cache", CACHE),
+    ("Approval", APPROVAL),
+    ("Service", SERVICE),
+    ("Health", HEALTH),
+    ("Notify", NOTIFY),
+];

@@ -18,6 +18,25 @@ fn every_template_is_a_repository_with_valid_dags() {
 }
 
 #[test]
+fn editors_find_the_schema_by_the_first_line_of_each_dag_file() {
+    let place = Place::new();
+    // The second one finds the schema of the first.
+    for template in ["hello", "retrain"] {
+        let answer = place.call(&["init", template]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        let file = std::fs::read_to_string(place.path(&format!("dags/{template}.yaml"))).unwrap();
+        let line = file.lines().next().unwrap();
+        let name = line
+            .strip_prefix("# yaml-language-server: $schema=")
+            .unwrap();
+        let schema = std::fs::read_to_string(place.path("dags").join(name)).unwrap();
+        let printed = place.call(&["schema"]).stdout;
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(json(&schema), json(&printed));
+    }
+}
+
+#[test]
 fn nothing_that_is_there_is_overwritten() {
     let place = Place::new();
     place.write("dags/hello.yaml", "mine");

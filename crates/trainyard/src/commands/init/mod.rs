@@ -5,6 +5,7 @@ mod template;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use trainyard_dagfile::json_schema;
 
 use self::template::Template;
 use crate::failure::{Done, Failure, Problem};
@@ -12,7 +13,8 @@ use crate::output;
 
 /// Write a first repository: DAG files and what belongs to them
 ///
-/// Nothing that is there is overwritten.
+/// With the JSON Schema of DAG files, which editors take from the first line of each. Nothing that is there is
+/// overwritten.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
     /// What to begin with
@@ -51,13 +53,27 @@ impl Init {
             return Err(Failure::Usage(problem.help("name another folder")));
         }
         for (path, text) in files {
-            let path = place(path);
-            write(&path, text).map_err(|error| Failure::file(&path, "written", &error))?;
-            output::text(&format!("wrote {}", path.display()))?;
+            let is_dag = path.starts_with("dags/");
+            let text = format!("{}{text}", if is_dag { MODELINE } else { "" });
+            save(&place(path), &text)?;
+        }
+        // It belongs to all DAG files of the repository, those of an earlier template included.
+        let schema = place("dags/schema.json");
+        if schema.symlink_metadata().is_err() {
+            save(&schema, &format!("{:#}\n", json_schema()))?;
         }
         output::note(self.template.what_next());
         Ok(())
     }
+}
+
+/// What tells editors where the schema is.
+const MODELINE: &str = "# yaml-language-server: $schema=schema.json\n";
+
+fn save(path: &Path, text: &str) -> Done {
+    write(path, text).map_err(|error| Failure::file(path, "written", &error))?;
+    output::text(&format!("wrote {}", path.display()))?;
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {

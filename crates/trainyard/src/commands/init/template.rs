@@ -29,6 +29,7 @@ const RETRAIN: &[File] = retrain! {
     ".gitignore"
     "README.md"
     "dags/retrain.yaml"
+    "data/specimens.csv"
     "image/Dockerfile"
     "image/requirements.txt"
     "model.toml"
@@ -54,7 +55,7 @@ impl Template {
     pub(super) const fn what_next(self) -> &'static str {
         match self {
             Self::Hello => "try it: trainyard exec dags/hello.yaml",
-            Self::Retrain => "README.md says how it is run",
+            Self::Retrain => "try it: trainyard exec dags/retrain.yaml; README.md says more",
         }
     }
 }
@@ -65,6 +66,19 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn no_template_needs_a_secret() {
+        for (path, text) in Template::value_variants().iter().flat_map(|t| t.files()) {
+            if !path.starts_with("dags/") {
+                continue;
+            }
+            let dag = trainyard_dagfile::parse(path, text).dag.expect(path);
+            for stage in dag.stages() {
+                assert!(stage.secrets.is_empty(), "{path}: {}", stage.name);
+            }
+        }
+    }
 
     fn walk(folder: &Path, below: &Path, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
