@@ -18,6 +18,7 @@ mod leaders;
 mod listings;
 mod logs;
 mod migrations;
+mod outputs;
 mod overlap;
 mod pushes;
 mod quarantine;
