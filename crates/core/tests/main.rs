@@ -10,6 +10,7 @@ mod cron_second_opinion;
 mod dag_faults;
 mod fleets;
 mod plans;
+mod resumes;
 mod run_endings;
 mod run_replay;
 mod run_safety;

@@ -25,6 +25,7 @@ mod quarantine;
 mod refusals;
 mod repos;
 mod retention;
+mod retries;
 mod runs;
 mod schedules;
 mod secrets;
