@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::stage::{Command, InputSource, RelativePath, Stage};
-use trainyard_store::{ArtifactContent, ArtifactKind, Claim, Error, NewArtifact, NewRun, Recorded};
+use trainyard_store::{
+    ArtifactContent, ArtifactKind, Claim, Error, MetricFilter, NewArtifact, NewRun, Recorded,
+};
 
 use crate::kit::*;
 
@@ -214,4 +216,23 @@ async fn a_run_that_has_not_ended_cannot_be_retried() {
     );
     let unknown = retry(ids, RunId(99), Again::All);
     assert_eq!(refused(&place, &unknown).await, "there is no run 99");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_that_a_run_took_over_are_listed_once_across_runs() {
+    let place = Place::new().await;
+    let (ids, run) = half_done(&place).await;
+    let second = started(&place, &retry(ids, run, Again::FromFailed)).await;
+    let listed = async |of: Option<RunId>| {
+        let filter = MetricFilter {
+            run: of,
+            ..MetricFilter::default()
+        };
+        let points = place.store.list_metrics(&filter).await.unwrap();
+        points.iter().map(|point| point.run).collect::<Vec<RunId>>()
+    };
+    assert_eq!(listed(None).await, [run]);
+    assert_eq!(listed(Some(second)).await, [second]);
+    place.sql("delete from run where id = 1").await;
+    assert_eq!(listed(None).await, [second], "it is the one that is left");
 }
