@@ -68,3 +68,50 @@ stages:
         .finished_run(third["id"].as_i64().unwrap(), BOUND);
     assert_eq!(witness.count("make"), 2);
 }
+
+#[test]
+fn a_run_is_resumed_with_the_fixed_code_and_says_what_it_takes_over() {
+    let witness = Witness::new();
+    let dag = |check: &str| {
+        format!(
+            r#"env: {{WITNESS: "{}"}}
+stages:
+  make: {{image: "{IMAGE}", run: 'wget -q -O- "$WITNESS/make"; echo kept > "$OUTPUTS/x"', outputs: {{x: x}}}}
+  check: {{needs: [make], image: "{IMAGE}", inputs: {{x: make.x}}, run: '{check}'}}
+"#,
+            witness.address()
+        )
+    };
+    let scene = Scene::with_dag(&dag("grep lost $INPUTS/x"));
+    let first = scene.run("dag", &[]);
+    assert_eq!(first["state"], "failed", "{first}");
+    let id = first["id"].to_string();
+
+    let text = dag("grep kept $INPUTS/x; test -e fixed");
+    let fixed = [("dags/dag.yaml", text.as_str()), ("fixed", "")];
+    let head = scene.remote.push("main", &fixed);
+    let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
+    let old = scene.daemon.json(&["run", "retry", &id, "--from-failed"]);
+    let notes = old["notes"].to_string();
+    assert!(
+        notes.contains(&format!("branch main is at {} now", &head[..10]))
+            && notes.contains(&format!("`trainyard run retry {id} --latest`")),
+        "{old}"
+    );
+
+    let resumed = scene.daemon.json(&["run", "retry", &id, "--latest"]);
+    let notes = resumed["notes"].to_string();
+    let taken_over = format!("taken over from run {id}: make; to run again: check");
+    assert!(notes.contains(&taken_over), "{resumed}");
+    let run = resumed["id"].as_i64().unwrap();
+    let run = scene.daemon.finished_run(run, BOUND);
+    assert_eq!(run["state"], "succeeded", "{run}\n{}", scene.log(&run));
+    assert_eq!(run["commit"].as_str(), Some(head.as_str()));
+    assert_eq!(stage(&run, "make")["reused_from"], first["id"], "{run}");
+    assert_eq!(witness.count("make"), 1);
+    let cause = run["cause"]["summary"].as_str().unwrap();
+    assert!(
+        cause.starts_with(&format!("run {id} resumed at main")),
+        "{cause}"
+    );
+}

@@ -220,6 +220,9 @@ pub struct RunStarted {
     pub id: i64,
     /// Whether the same request had started it before.
     pub existed: bool,
+    /// What the caller may want to know: which results it takes over, that its branch has a newer commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A request to cancel the runs of a repo that have not ended, the newest first.
@@ -243,7 +246,10 @@ pub struct RunsCancelled {
     pub more: bool,
 }
 
-/// A request for an earlier run again. Without either, all of it.
+/// A request for an earlier run again: all of it, or from somewhere on; at its own commit, or at another one.
+///
+/// At another commit it is resumed: stages that succeeded and are defined as they were are taken over, as with
+/// `from_failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
@@ -253,6 +259,12 @@ pub struct Retry {
     /// This stage and all after it, and what did not succeed before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// At this branch, tag or commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// At the newest commit of the run's branch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub latest: bool,
     /// A key of the caller's: the same key again starts nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,

@@ -1,5 +1,6 @@
 //! Causes: what did start a run, with the key that makes a second telling of the same fact harmless.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::Timestamp;
@@ -38,6 +39,8 @@ pub enum CauseKind {
         of: RunId,
         /// Which of its stages run again.
         again: Again,
+        /// At which commit.
+        at: RetryAt,
         /// A key that the asker chose so that a repeated request starts nothing more.
         request: Option<String>,
     },
@@ -52,6 +55,23 @@ pub enum Again {
     FromFailed,
     /// This one and all after it, and whatever did not succeed before it.
     From(StageName),
+}
+
+/// At which commit an earlier run is retried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetryAt {
+    /// Its own.
+    SameCommit {
+        /// The head of its branch when the retry was asked for, where that was another commit.
+        branch_head: Option<String>,
+    },
+    /// That of a branch, tag or commit: the run is resumed with other code.
+    Reference {
+        /// As asked for.
+        reference: String,
+        /// The stages whose Dockerfile differs between the two commits.
+        rebuilt: BTreeSet<StageName>,
+    },
 }
 
 impl CauseKind {

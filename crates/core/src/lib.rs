@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod admit;
+pub mod again;
 pub mod cause;
 pub mod cron;
 pub mod dag;

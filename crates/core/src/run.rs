@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::Timestamp;
-use crate::cause::Again;
 use crate::dag::Dag;
 use crate::expression::{Condition, Facts, StageFacts};
 use crate::id::RunId;
@@ -217,55 +216,6 @@ impl Run {
             cancel: None,
             stages,
         }
-    }
-
-    /// A run of the same DAG version as an earlier one, taking over the results of stages that need
-    /// not run again.
-    ///
-    /// A stage is taken over if it succeeded, is not asked for again, and comes after nothing that
-    /// runs again. Those with `run_on: [always]` or `[failed]` always run again.
-    #[must_use]
-    pub fn again(
-        dag: &Dag,
-        facts: RunFacts,
-        earlier: &Self,
-        again: &Again,
-        now: Timestamp,
-    ) -> Self {
-        let mut run = Self::new(dag, facts);
-        let from = match again {
-            Again::All => return run,
-            Again::FromFailed => None,
-            Again::From(name) => dag.index_of(name.as_str()),
-        };
-        let mut reruns = vec![false; dag.stages().len()];
-        for index in dag.topological() {
-            let old = &earlier.stages[index.0];
-            let pure = dag
-                .stage(*index)
-                .run_on
-                .iter()
-                .all(|on| *on == RunOn::Success);
-            let stands = old.outcome() == Some(Outcome::Succeeded)
-                && pure
-                && Some(*index) != from
-                && dag.needs(*index).iter().all(|need| !reruns[need.0]);
-            reruns[index.0] = !stands;
-            if stands {
-                run.stages[index.0] = StageRun {
-                    state: StageState::Finished {
-                        at: now,
-                        outcome: Outcome::Succeeded,
-                        reason: None,
-                    },
-                    attempts: Vec::new(),
-                    metrics: old.metrics.clone(),
-                    image: old.image.clone(),
-                    reused_from: Some(old.reused_from.unwrap_or(earlier.facts.id)),
-                };
-            }
-        }
-        run
     }
 
     /// What the group of the run is evaluated over: nothing of its stages.

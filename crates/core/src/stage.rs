@@ -80,6 +80,43 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Whether a result of `other` is one of this stage as well: it runs the same in the same image over the same
+    /// inputs, under the same conditions. How often, how long and with how much of the machine it may run does
+    /// not count, nor does what comes before it without being an input.
+    #[must_use]
+    pub fn makes_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            needs: _,
+            run_on: _,
+            condition,
+            image,
+            command,
+            checkout,
+            env,
+            secrets,
+            inputs,
+            outputs,
+            metrics,
+            gate,
+            retry: _,
+            timeout: _,
+            resources: _,
+            pools: _,
+        } = self;
+        *name == other.name
+            && *condition == other.condition
+            && *image == other.image
+            && *command == other.command
+            && *checkout == other.checkout
+            && *env == other.env
+            && *secrets == other.secrets
+            && *inputs == other.inputs
+            && *outputs == other.outputs
+            && *metrics == other.metrics
+            && *gate == other.gate
+    }
+
     /// All its texts that may hold expressions.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         let (image, args) = match &self.image {

@@ -11,6 +11,7 @@ mod dag_faults;
 mod fleets;
 mod plans;
 mod reference;
+mod resumes;
 mod run_endings;
 mod run_replay;
 mod run_safety;

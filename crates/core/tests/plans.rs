@@ -219,7 +219,12 @@ fn a_queued_run_that_is_cancelled_is_cancelled_even_if_nothing_was_left_to_do() 
     let mut earlier = World::new(Rc::new(dag.clone()), 41);
     earlier.settle(&[How::WELL], 9).expect("a fair end");
     let facts = run_of(&dag, 42).facts;
-    let again = Run::again(&dag, facts, &earlier.run, &Again::FromFailed, earlier.now);
+    let again = Run::again(
+        &dag,
+        facts,
+        &earlier.to_retry(&Again::FromFailed),
+        earlier.now,
+    );
     let mut world = World::new(Rc::new(dag), 42);
     world.run = again;
     tell(&mut world, &[cancel()]);
@@ -425,7 +430,12 @@ fn a_retry_takes_over_what_succeeded_before_the_failure_and_nothing_after_it() {
     end(&mut earlier, "train", exited(1), None);
     let dag = &earlier.dag;
     let again = |again: &Again| {
-        let run = Run::again(dag, run_of(dag, 43).facts, &earlier.run, again, earlier.now);
+        let run = Run::again(
+            dag,
+            run_of(dag, 43).facts,
+            &earlier.to_retry(again),
+            earlier.now,
+        );
         let reused: BTreeSet<String> = dag
             .indices()
             .filter(|index| run.stages[index.0].reused_from == Some(RunId(42)))
@@ -462,8 +472,7 @@ fn a_retry_from_a_stage_runs_all_that_comes_after_it_again() {
     let again = Run::again(
         &dag,
         run_of(&dag, 43).facts,
-        &earlier.run,
-        &from,
+        &earlier.to_retry(&from),
         earlier.now,
     );
     let reruns = dag

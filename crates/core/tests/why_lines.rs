@@ -359,7 +359,12 @@ fn what_was_taken_over_says_from_which_run() {
     scene.end("extract", exited(0)).end("train", exited(1));
     let dag = &scene.world.dag;
     let facts = run_of(dag, 43).facts;
-    let again = Run::again(dag, facts, &scene.world.run, &Again::FromFailed, noon());
+    let again = Run::again(
+        dag,
+        facts,
+        &scene.world.to_retry(&Again::FromFailed),
+        noon(),
+    );
     scene.world.run = again;
     scene.says("extract", "succeeded: taken over from run 42");
 }

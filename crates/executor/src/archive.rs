@@ -167,14 +167,11 @@ impl FolderArchive {
         let mode = if executable { 0o755 } else { 0o644 };
         let mut header = header(EntryType::Regular, mode, size);
         // A reader that gives less would shift every entry after it.
-        let mut counted = Counted {
-            inner: content.take(size),
-            seen: 0,
-        };
-        let done = self.builder.append_data(&mut header, path, &mut counted);
-        let seen = counted.seen;
+        let mut content = content.take(size);
+        let done = self.builder.append_data(&mut header, path, &mut content);
+        let missing = content.limit();
         done.map_err(|error| self.explain(&error))?;
-        if seen != size {
+        if missing > 0 {
             return Err(cut_off(&self.builder.get_ref().output));
         }
         self.files.insert(self.hasher.hash_one(path));
@@ -254,19 +251,6 @@ impl FolderArchive {
 
     fn explain(&self, error: &io::Error) -> Error {
         self.builder.get_ref().explain(error)
-    }
-}
-
-struct Counted<R> {
-    inner: R,
-    seen: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.seen += read as u64;
-        Ok(read)
     }
 }
 

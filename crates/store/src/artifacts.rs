@@ -58,13 +58,15 @@ pub struct NewArtifact {
 }
 
 impl Store {
-    /// How many bytes the artifacts of a run have together.
+    /// How many bytes the artifacts of a run have together, and those that later attempts have replaced: their
+    /// content is on the disk until it is swept.
     ///
     /// # Errors
     /// Trouble with the database.
     pub async fn kept_by_run(&self, run: RunId) -> Result<u64> {
         let bytes = sqlx::query_scalar!(
-            r#"select coalesce(sum(size), 0)::bigint as "bytes!" from artifact where run = $1"#,
+            r#"select (select coalesce(sum(size), 0)::bigint from artifact where run = $1)
+                + (select coalesce(sum(replaced_bytes), 0)::bigint from attempt where run = $1) as "bytes!""#,
             run.0
         )
         .fetch_one(&self.core.pool)
@@ -105,16 +107,25 @@ impl ArtifactColumns {
         }
     }
 
-    /// Writes them. An earlier attempt of the same stage may have left the same output: the later
-    /// one counts.
+    /// Writes them. An earlier attempt of the same stage may have left the same output: the later one takes its
+    /// place, and its attempt notes how many bytes it replaced.
     pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
         if self.run.is_empty() {
             return Ok(());
         }
         sqlx::query!(
-            "insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
-            select u.*, clock_timestamp()
-            from unnest($1::bigint[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[]) as u
+            "with new as materialized (
+                select * from unnest($1::bigint[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::text[],
+                    $7::bigint[]) as new (run, stage, output, attempt, kind, sha256, size)
+            ), replaced as materialized (
+                select new.attempt, sum(old.size)::bigint as bytes
+                from new join artifact old using (run, stage, output)
+                where old.sha256 <> new.sha256 and old.size > 0 group by new.attempt
+            ), counted as (
+                update attempt a set replaced_bytes = replaced.bytes from replaced where a.id = replaced.attempt
+            )
+            insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
+            select new.*, clock_timestamp() from new
             on conflict (run, stage, output) do update
             set attempt = excluded.attempt, kind = excluded.kind, sha256 = excluded.sha256,
                 size = excluded.size, created_at = excluded.created_at",

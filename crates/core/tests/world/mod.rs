@@ -3,7 +3,7 @@
 //! It does what the store does: facts are applied one by one, those that fit are written down, then
 //! the run is planned until nothing follows, and what was decided is written down as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,9 +11,12 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestCaseResult};
 use trainyard_core::Timestamp;
+use trainyard_core::again::Earlier;
+use trainyard_core::cause::Again;
 use trainyard_core::dag::Dag;
 use trainyard_core::event::{AttemptEnd, Effect, Ending, Event};
 use trainyard_core::id::RunId;
+use trainyard_core::name::StageName;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::plan::plan;
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunPhase};
@@ -207,6 +210,17 @@ impl World {
             now: noon(),
             wake_at: None,
             history: Vec::new(),
+        }
+    }
+
+    /// The run as one to retry, at its own commit.
+    pub(crate) fn to_retry<'a>(&'a self, again: &'a Again) -> Earlier<'a> {
+        static NONE: BTreeSet<StageName> = BTreeSet::new();
+        Earlier {
+            dag: &self.dag,
+            run: &self.run,
+            again,
+            rebuilt: &NONE,
         }
     }
 

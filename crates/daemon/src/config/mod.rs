@@ -6,58 +6,57 @@
 
 mod args;
 mod database;
+mod docker;
 mod error;
+mod faults;
 mod file;
+mod git;
 mod hosts;
+mod http;
+mod limits;
+mod log;
+mod metrics;
 mod pools;
 mod quantity;
+mod retention;
 mod sections;
 mod settings;
+mod stage;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
-use trainyard_core::image::Registries;
 use trainyard_engine::space::Floor;
-use trainyard_executor::docker::{Capabilities, Subnets};
-use trainyard_store::UnfinishedLimits;
 
-use crate::descriptors::CONNECTIONS_LEAST;
+use self::faults::Faults;
 
 pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
+pub use self::docker::Docker;
 pub use self::error::{ConfigError, Fault};
+pub use self::git::Git;
 pub use self::hosts::Hosts;
+pub use self::http::Http;
+pub use self::limits::Limits;
+pub use self::log::Log;
+pub use self::metrics::Metrics;
 pub use self::pools::Pools;
 pub use self::quantity::{NotAQuantity, Size, Span};
+pub use self::retention::Retention;
 pub use self::sections::{
     DockerSettings, ExecutorKind, GitSettings, HttpSettings, LimitSettings, LogFormat, LogSettings,
     MetricsSettings, RetentionSettings, StageSettings,
 };
 pub use self::settings::Settings;
+pub use self::stage::Stage;
 
 /// Shorter leases run out between two renewals, which are 5 s apart.
 const SHORTEST_LEASE: Span = Span::seconds(10);
 
 /// Remotes are not asked more often.
 const SHORTEST_POLL: Span = Span::seconds(1);
-
-/// Docker refuses less.
-const LEAST_MEMORY: Size = Size::mebibytes(6);
-
-/// With less git does not start.
-const LEAST_GIT_MEMORY: Size = Size::mebibytes(64);
-
-/// Remotes need a moment for every answer.
-const SHORTEST_FETCH: Span = Span::seconds(10);
-/// A request to the API has as much.
-const LEAST_BODIES: Size = Size::mebibytes(2);
-
-/// Registries need a moment for every answer.
-const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
 
 /// A daemon's configuration: complete and checked.
 #[derive(Debug, Clone, Serialize)]
@@ -118,140 +117,6 @@ pub struct Config {
     pub pools: Pools,
 }
 
-/// What peers may take of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Http {
-    /// Connections at the same time; `None` is what is usual.
-    pub connections: Option<u32>,
-    /// The same, from one address that is not loopback.
-    pub connections_per_address: Option<u32>,
-    /// Memory of all bodies of requests together.
-    pub bodies: Size,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Log {
-    /// How lines look.
-    pub format: LogFormat,
-    /// A filter as `tracing_subscriber::EnvFilter` reads it; checked.
-    pub level: String,
-}
-
-/// The Docker engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Docker {
-    /// Its address; `None` is the engine's usual socket.
-    pub host: Option<String>,
-    /// The network of all stages and builds; `None` is one for each repo.
-    pub network: Option<String>,
-    /// Whether the networks of repos have no way out.
-    pub internal: bool,
-    /// Addresses for these once Docker has none left.
-    #[serde(serialize_with = "shown")]
-    pub subnets: Subnets,
-    /// Registries that images may come from.
-    #[serde(serialize_with = "listed")]
-    pub registries: Registries,
-    /// What root may do in stages.
-    #[serde(serialize_with = "named")]
-    pub capabilities: Capabilities,
-    /// How long a pull may bring nothing new.
-    pub pull_idle: Span,
-    /// Whether an engine without fixes of known faults is refused.
-    pub require_fixes: bool,
-}
-
-/// Remotes of repos.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Git {
-    /// Memory for one fetch, or to read one commit.
-    pub memory: Size,
-    /// Longest fetch.
-    pub fetch_time: Span,
-    /// Largest fetch.
-    pub fetch_size: Size,
-    /// Bytes in a second, at least.
-    pub slowest: Size,
-    /// Whether remotes may be on this machine.
-    #[serde(skip)]
-    pub loopback: bool,
-    /// Whether remotes may be in private networks.
-    pub private_addresses: bool,
-    /// Hosts that may be anywhere.
-    pub hosts: Hosts,
-    /// Whether passwords may go without encryption.
-    pub open_passwords: bool,
-}
-
-/// What a stage gets that asks for nothing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Stage {
-    /// CPUs; `None` is no limit.
-    pub cpus: Option<f64>,
-    /// Memory.
-    pub memory: Size,
-    /// Size of `/dev/shm`; `None` is the engine's default.
-    pub shm: Option<Size>,
-    /// Processes and threads.
-    pub pids: u32,
-    /// The most memory that one may ask for; `None` is all of the engine's machine.
-    pub memory_at_most: Option<Size>,
-    /// The most CPUs; `None` is all of the engine's machine.
-    pub cpus_at_most: Option<f64>,
-    /// The largest `/dev/shm`; `None` is half of the memory.
-    pub shm_at_most: Option<Size>,
-    /// The most processes and threads.
-    pub pids_at_most: u32,
-    /// The longest timeout.
-    pub timeout_at_most: Span,
-    /// Time between SIGTERM and SIGKILL.
-    pub grace: Span,
-}
-
-/// The largest of what comes from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Limits {
-    /// Log kept of one attempt.
-    pub log: Size,
-    /// Largest output.
-    pub artifact: Size,
-    /// Log kept of all attempts of a run.
-    pub logs_of_a_run: Size,
-    /// All outputs of a run.
-    pub artifacts_of_a_run: Size,
-    /// What the container of a stage writes; 0 is no bound.
-    pub layer: Size,
-    /// Largest webhook.
-    pub webhook: Size,
-    /// Runs of one repo that have not ended.
-    pub unfinished_runs_of_a_repo: u32,
-    /// Stages that these have left together.
-    pub unfinished_stages_of_a_repo: u32,
-}
-
-/// Figures for a monitoring system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Metrics {
-    /// Whether they need no token.
-    pub public: bool,
-}
-
-/// What is kept, and how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Retention {
-    /// A run, after its end.
-    pub runs_for: Span,
-    /// The newest runs of each DAG, for ever.
-    pub runs_of_each_dag: u32,
-    /// A log, after its run's end.
-    pub logs_for: Span,
-    /// A webhook, after it was dealt with.
-    pub deliveries_for: Span,
-    /// An image that was built for stages, after a run last used it.
-    pub images_for: Span,
-}
-
 /// Which command starts the daemon: it decides some defaults.
 #[derive(Debug, Clone)]
 enum Start {
@@ -301,16 +166,17 @@ impl Config {
             Some(file) => given.over(file::read(file)?),
             None => given,
         };
-        let mut refused = Vec::new();
-        let config = Self::with_defaults(settings, start, &mut refused);
-        config.check(&mut refused);
-        match config {
-            config if refused.is_empty() => Ok(config),
-            _ => Err(ConfigError::Refused(refused)),
+        let mut faults = Faults::default();
+        let config = Self::with_defaults(settings, start, &mut faults);
+        config.check(&mut faults);
+        if faults.0.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Refused(faults.0))
         }
     }
 
-    fn with_defaults(settings: Settings, start: Start, refused: &mut Vec<String>) -> Self {
+    fn with_defaults(settings: Settings, start: Start, faults: &mut Faults) -> Self {
         let is_dev = matches!(start, Start::Dev { .. });
         let is_from_here = settings
             .data_dir
@@ -325,10 +191,7 @@ impl Config {
             .into()
         });
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-        let host = settings.docker.host.or_else(docker_host);
-        let unfinished = UnfinishedLimits::default();
-        // An engine elsewhere may have fewer CPUs, and refuses more than it has.
-        let is_local = host.as_deref().is_none_or(|host| host.starts_with("unix:"));
+        let docker = Docker::new(settings.docker, faults);
         Self {
             listen: settings
                 .listen
@@ -342,7 +205,7 @@ impl Config {
                 .unwrap_or_else(|| data_dir.join("secret.key")),
             data_dir,
             data_dir_is_from_here: is_from_here,
-            database: database(settings.database_url, start, refused),
+            database: database(settings.database_url, start, faults),
             database_connections: settings.database_connections.unwrap_or(8),
             executor: settings.executor.unwrap_or(ExecutorKind::Docker),
             parallelism: settings.parallelism.unwrap_or_else(|| 2 * cpus()),
@@ -351,105 +214,21 @@ impl Config {
             allow_file_urls: settings.allow_file_urls.unwrap_or(is_dev),
             lease: settings.lease.unwrap_or(Span::seconds(15)),
             free_space: settings.free_space,
-            http: Http {
-                connections: settings.http.connections,
-                connections_per_address: settings.http.connections_per_address,
-                bodies: settings.http.bodies.unwrap_or(Size::mebibytes(64)),
-            },
-            log: Log {
-                format: settings.log.format.unwrap_or(LogFormat::Text),
-                level: settings.log.level.unwrap_or_else(|| "info".to_owned()),
-            },
-            docker: Docker {
-                host,
-                network: settings.docker.network,
-                internal: settings.docker.internal.unwrap_or(false),
-                subnets: read(settings.docker.subnets, "docker.subnets", refused, |text| {
-                    text.parse()
-                }),
-                registries: read(
-                    settings.docker.registries,
-                    "docker.registries",
-                    refused,
-                    Registries::new,
-                ),
-                capabilities: read(
-                    settings.docker.capabilities,
-                    "docker.capabilities",
-                    refused,
-                    Capabilities::new,
-                ),
-                pull_idle: settings.docker.pull_idle.unwrap_or(Span::seconds(120)),
-                require_fixes: settings.docker.require_fixes.unwrap_or(false),
-            },
-            git: Git {
-                memory: settings.git.memory.unwrap_or(Size::mebibytes(1024)),
-                fetch_time: settings.git.fetch_time.unwrap_or(Span::seconds(30 * 60)),
-                fetch_size: settings.git.fetch_size.unwrap_or(Size::mebibytes(4096)),
-                slowest: settings.git.slowest.unwrap_or(Size(1 << 10)),
-                loopback: is_dev,
-                private_addresses: settings.git.private_addresses.unwrap_or(is_dev),
-                hosts: settings.git.hosts.unwrap_or_default(),
-                open_passwords: settings.git.open_passwords.unwrap_or(false),
-            },
-            stage: Stage {
-                cpus: settings
-                    .stage
-                    .cpus
-                    .or_else(|| is_local.then(|| f64::from(cpus()))),
-                memory: settings.stage.memory.unwrap_or(Size::mebibytes(4096)),
-                shm: settings.stage.shm,
-                pids: settings.stage.pids.unwrap_or(4096),
-                memory_at_most: settings.stage.memory_at_most,
-                cpus_at_most: settings.stage.cpus_at_most,
-                shm_at_most: settings.stage.shm_at_most,
-                pids_at_most: settings.stage.pids_at_most.unwrap_or(32768),
-                timeout_at_most: settings.stage.timeout_at_most.unwrap_or(Span::days(30)),
-                grace: settings.stage.grace.unwrap_or(Span::seconds(10)),
-            },
-            limits: Limits {
-                log: settings.limits.log.unwrap_or(Size::mebibytes(16)),
-                artifact: settings.limits.artifact.unwrap_or(Size::mebibytes(8192)),
-                logs_of_a_run: settings
-                    .limits
-                    .logs_of_a_run
-                    .unwrap_or(Size::mebibytes(1024)),
-                artifacts_of_a_run: settings
-                    .limits
-                    .artifacts_of_a_run
-                    .unwrap_or(Size::mebibytes(32 * 1024)),
-                layer: settings.limits.layer.unwrap_or(Size::mebibytes(32 * 1024)),
-                webhook: settings.limits.webhook.unwrap_or(Size::mebibytes(5)),
-                unfinished_runs_of_a_repo: settings
-                    .limits
-                    .unfinished_runs_of_a_repo
-                    .unwrap_or(unfinished.runs),
-                unfinished_stages_of_a_repo: settings
-                    .limits
-                    .unfinished_stages_of_a_repo
-                    .unwrap_or(unfinished.stages),
-            },
-            metrics: Metrics {
-                public: settings.metrics.public.unwrap_or(false),
-            },
-            retention: Retention {
-                runs_for: settings.retention.runs_for.unwrap_or(Span::days(90)),
-                runs_of_each_dag: settings.retention.runs_of_each_dag.unwrap_or(20),
-                logs_for: settings.retention.logs_for.unwrap_or(Span::days(30)),
-                deliveries_for: settings.retention.deliveries_for.unwrap_or(Span::days(30)),
-                images_for: settings.retention.images_for.unwrap_or(Span::days(7)),
-            },
+            http: Http::new(settings.http),
+            log: Log::new(settings.log),
+            // An engine elsewhere may have fewer CPUs, and refuses more than it has.
+            stage: Stage::new(settings.stage, docker.is_local().then(cpus)),
+            docker,
+            git: Git::new(settings.git, is_dev),
+            limits: Limits::new(settings.limits),
+            metrics: Metrics::new(settings.metrics),
+            retention: Retention::new(settings.retention),
             pools: settings.pools.unwrap_or_default(),
         }
     }
 
-    fn check(&self, refused: &mut Vec<String>) {
-        let mut require = |holds: bool, sentence: String| {
-            if !holds {
-                refused.push(sentence);
-            }
-        };
-        require(
+    fn check(&self, faults: &mut Faults) {
+        faults.require(
             self.allow_remote || self.listen.ip().is_loopback(),
             format!(
                 "listen = {} is reachable from other machines, and Trainyard has no TLS of its own: who is \
@@ -458,133 +237,40 @@ impl Config {
                 self.listen
             ),
         );
-        require(
+        faults.require(
             self.database_connections >= 2,
-            "database_connections must be at least 2".to_owned(),
+            "database_connections must be at least 2",
         );
-        require(
-            self.parallelism >= 1,
-            "parallelism must be at least 1".to_owned(),
-        );
-        require(
+        faults.require(self.parallelism >= 1, "parallelism must be at least 1");
+        faults.require(
             self.stages_of_a_repo != Some(0),
-            "stages_of_a_repo must be at least 1; without it there is no bound".to_owned(),
+            "stages_of_a_repo must be at least 1; without it there is no bound",
         );
-        require(
-            self.limits.unfinished_runs_of_a_repo >= 1,
-            "limits.unfinished_runs_of_a_repo must be at least 1".to_owned(),
-        );
-        require(
-            self.limits.unfinished_stages_of_a_repo >= 1,
-            "limits.unfinished_stages_of_a_repo must be at least 1".to_owned(),
-        );
-        require(
+        faults.require(
             self.poll_every >= SHORTEST_POLL,
             format!("poll_every must be at least {SHORTEST_POLL}"),
         );
-        require(
+        faults.require(
             self.lease >= SHORTEST_LEASE,
             format!("lease must be at least {SHORTEST_LEASE}: it is renewed every 5 s"),
         );
-        require(
-            self.git.memory >= LEAST_GIT_MEMORY,
-            format!("git.memory must be at least {LEAST_GIT_MEMORY}"),
-        );
-        require(
-            self.git.fetch_time >= SHORTEST_FETCH,
-            format!("git.fetch_time must be at least {SHORTEST_FETCH}"),
-        );
-        require(
-            self.docker.pull_idle >= SHORTEST_PULL_IDLE,
-            format!("docker.pull_idle must be at least {SHORTEST_PULL_IDLE}"),
-        );
-        require(
-            self.stage
-                .cpus
-                .is_none_or(|cpus| cpus >= 0.01 && cpus.is_finite()),
-            "stage.cpus must be at least 0.01".to_owned(),
-        );
-        require(
-            self.stage.memory >= LEAST_MEMORY,
-            format!("stage.memory must be at least {LEAST_MEMORY}"),
-        );
-        require(
-            self.stage.pids >= 1,
-            "stage.pids must be at least 1".to_owned(),
-        );
-        require(
-            self.http
-                .connections
-                .is_none_or(|count| u64::from(count) >= CONNECTIONS_LEAST),
-            format!("http.connections must be at least {CONNECTIONS_LEAST}"),
-        );
-        require(
-            self.http.connections_per_address != Some(0),
-            "http.connections_per_address must be at least 1".to_owned(),
-        );
-        require(
-            self.http.bodies >= self.limits.webhook && self.http.bodies >= LEAST_BODIES,
-            format!(
-                "http.bodies must be at least {LEAST_BODIES}, and at least limits.webhook, which is {}",
-                self.limits.webhook
-            ),
-        );
-        let stage = &self.stage;
-        require(
-            stage.memory_at_most.is_none_or(|most| most >= stage.memory),
-            "stage.memory_at_most must be at least stage.memory".to_owned(),
-        );
-        require(
-            stage.pids_at_most >= stage.pids,
-            "stage.pids_at_most must be at least stage.pids".to_owned(),
-        );
-        require(
-            stage
-                .cpus_at_most
-                .is_none_or(|most| most >= 0.01 && most.is_finite()),
-            "stage.cpus_at_most must be at least 0.01".to_owned(),
-        );
-        require(
-            stage.timeout_at_most >= Span::seconds(1),
-            "stage.timeout_at_most must be at least 1s".to_owned(),
-        );
-        if let Err(problem) = EnvFilter::try_new(&self.log.level) {
-            require(
-                false,
-                format!(
-                    "log.level = {:?} is no log filter ({problem}): write a level such as info, or \
-                     info,trainyard_engine=debug",
-                    self.log.level
-                ),
-            );
-        }
+        self.http.check(self.limits.webhook, faults);
+        self.log.check(faults);
+        self.docker.check(faults);
+        self.git.check(faults);
+        self.stage.check(faults);
+        self.limits.check(faults);
     }
 }
 
-/// A key whose text means something; what does not is refused, and the default taken to look on.
-fn read<T, V: Default>(
-    given: Option<T>,
-    key: &str,
-    refused: &mut Vec<String>,
-    parse: impl FnOnce(T) -> Result<V, String>,
-) -> V {
-    given.map_or_else(V::default, |given| {
-        parse(given).unwrap_or_else(|problem| {
-            refused.push(format!("{key}: {problem}"));
-            V::default()
-        })
-    })
-}
-
-fn database(url: Option<SecretString>, start: Start, refused: &mut Vec<String>) -> Database {
+fn database(url: Option<SecretString>, start: Start, faults: &mut Faults) -> Database {
     match (url, start) {
         (Some(url), _) => {
             if !database::is_postgres(&url) {
-                refused.push(
+                faults.add(
                     "database_url is no address of a Postgres: write \
                      postgres://USER:PASSWORD@HOST/DATABASE, with signs such as @ and / in the password \
-                     as %40 and %2F"
-                        .to_owned(),
+                     as %40 and %2F",
                 );
             }
             Database::Url(url)
@@ -594,10 +280,9 @@ fn database(url: Option<SecretString>, start: Start, refused: &mut Vec<String>) 
             image: pg_image,
         },
         (None, Start::Daemon) => {
-            refused.push(
+            faults.add(
                 "database_url is missing: set it in the configuration file or as TRAINYARD_DATABASE_URL. \
-                 `trainyard dev` brings its own Postgres"
-                    .to_owned(),
+                 `trainyard dev` brings its own Postgres",
             );
             Database::Private {
                 binaries: None,
@@ -607,37 +292,11 @@ fn database(url: Option<SecretString>, start: Start, refused: &mut Vec<String>) 
     }
 }
 
-/// Docker's own variable: who has set it means this engine.
-fn docker_host() -> Option<String> {
-    std::env::var("DOCKER_HOST")
-        .ok()
-        .filter(|host| !host.is_empty())
-}
-
 fn cpus() -> u32 {
     std::thread::available_parallelism()
         .ok()
         .and_then(|count| u32::try_from(count.get()).ok())
         .unwrap_or(1)
-}
-
-fn shown<T: std::fmt::Display, S: serde::Serializer>(
-    value: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn listed<S: serde::Serializer>(registries: &Registries, serializer: S) -> Result<S::Ok, S::Error> {
-    let all = registries.to_string();
-    serializer.collect_seq(all.split(',').filter(|one| !one.is_empty()))
-}
-
-fn named<S: serde::Serializer>(
-    capabilities: &Capabilities,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(capabilities.names())
 }
 
 fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,8 +1,10 @@
 //! Causes: the column `detail`, beside the kind's word.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use trainyard_core::Timestamp;
-use trainyard_core::cause::{Again, CauseKind};
+use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::id::RunId;
 use trainyard_core::name::StageName;
 
@@ -25,8 +27,30 @@ pub(crate) enum CauseDoc {
     Retry {
         of: i64,
         again: AgainDoc,
+        #[serde(default)]
+        at: RetryAtDoc,
         request: Option<String>,
     },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RetryAtDoc {
+    SameCommit {
+        branch_head: Option<String>,
+    },
+    Reference {
+        reference: String,
+        rebuilt: BTreeSet<String>,
+    },
+}
+
+impl Default for RetryAtDoc {
+    /// What a retry was before there was a choice.
+    fn default() -> Self {
+        let branch_head = None;
+        Self::SameCommit { branch_head }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,15 +75,28 @@ impl From<&CauseKind> for CauseDoc {
                 generation,
             },
             CauseKind::Manual { reference, request } => Self::Manual { reference, request },
-            CauseKind::Retry { of, again, request } => {
+            CauseKind::Retry {
+                of,
+                again,
+                at,
+                request,
+            } => {
                 let again = match again {
                     Again::All => AgainDoc::All,
                     Again::FromFailed => AgainDoc::FromFailed,
                     Again::From(stage) => AgainDoc::From(stage.to_string()),
                 };
+                let at = match at {
+                    RetryAt::SameCommit { branch_head } => RetryAtDoc::SameCommit { branch_head },
+                    RetryAt::Reference { reference, rebuilt } => RetryAtDoc::Reference {
+                        reference,
+                        rebuilt: rebuilt.iter().map(ToString::to_string).collect(),
+                    },
+                };
                 Self::Retry {
                     of: of.0,
                     again,
+                    at,
                     request,
                 }
             }
@@ -83,22 +120,40 @@ impl TryFrom<CauseDoc> for CauseKind {
                 generation,
             },
             CauseDoc::Manual { reference, request } => Self::Manual { reference, request },
-            CauseDoc::Retry { of, again, request } => {
+            CauseDoc::Retry {
+                of,
+                again,
+                at,
+                request,
+            } => {
                 let again = match again {
                     AgainDoc::All => Again::All,
                     AgainDoc::FromFailed => Again::FromFailed,
-                    AgainDoc::From(stage) => {
-                        Again::From(StageName::new(stage).map_err(|fault| fault.to_string())?)
-                    }
+                    AgainDoc::From(stage) => Again::From(stage_name(stage)?),
+                };
+                let at = match at {
+                    RetryAtDoc::SameCommit { branch_head } => RetryAt::SameCommit { branch_head },
+                    RetryAtDoc::Reference { reference, rebuilt } => RetryAt::Reference {
+                        reference,
+                        rebuilt: rebuilt
+                            .into_iter()
+                            .map(stage_name)
+                            .collect::<Result<_, _>>()?,
+                    },
                 };
                 Self::Retry {
                     of: RunId(of),
                     again,
+                    at,
                     request,
                 }
             }
         })
     }
+}
+
+fn stage_name(text: String) -> Result<StageName, String> {
+    StageName::new(text).map_err(|fault| fault.to_string())
 }
 
 #[cfg(test)]
@@ -124,7 +179,19 @@ mod tests {
             CauseKind::Retry {
                 of: RunId(7),
                 again: Again::From(StageName::new("train").unwrap()),
+                at: RetryAt::SameCommit {
+                    branch_head: Some("ab".repeat(20)),
+                },
                 request: Some("k".into()),
+            },
+            CauseKind::Retry {
+                of: RunId(7),
+                again: Again::FromFailed,
+                at: RetryAt::Reference {
+                    reference: "main".into(),
+                    rebuilt: ["train".parse().unwrap()].into(),
+                },
+                request: None,
             },
         ];
         for kind in kinds {
@@ -132,5 +199,18 @@ mod tests {
             let doc: CauseDoc = serde_json::from_value(json).unwrap();
             assert_eq!(CauseKind::try_from(doc), Ok(kind));
         }
+    }
+
+    #[test]
+    fn a_retry_that_was_recorded_before_there_was_a_choice_is_at_its_own_commit() {
+        let json = r#"{"retry": {"of": 7, "again": "from_failed", "request": null}}"#;
+        let doc: CauseDoc = serde_json::from_str(json).unwrap();
+        let expected = CauseKind::Retry {
+            of: RunId(7),
+            again: Again::FromFailed,
+            at: RetryAt::SameCommit { branch_head: None },
+            request: None,
+        };
+        assert_eq!(CauseKind::try_from(doc), Ok(expected));
     }
 }

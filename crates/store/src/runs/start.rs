@@ -1,10 +1,11 @@
 //! Starting runs: the one function through which every cause goes, whatever its origin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
-use trainyard_core::cause::{Again, Cause, CauseKey, CauseKind};
+use trainyard_core::again::Earlier;
+use trainyard_core::cause::{Again, Cause, CauseKey, CauseKind, RetryAt};
 use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::name::ParamName;
@@ -65,8 +66,8 @@ impl Store {
     /// gives the same run. Starts it also while its DAG is paused.
     ///
     /// # Errors
-    /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has
-    /// not ended or pins another version; `Corrupt`; or trouble with the database.
+    /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has not ended,
+    /// leaves nothing to do, or its results may not be taken over; `Corrupt`; or trouble with the database.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
         let claimer = self.core.claimer();
         let (recorded, mut progress, granted) = repeated(|| async {
@@ -127,7 +128,7 @@ pub(crate) async fn start_run_in(
     if paused {
         return Ok((Recorded::Paused, Progress::default()));
     }
-    let (mut run, reused) = new_run(core, connection, new, &pinned, &cause).await?;
+    let (mut run, earlier) = new_run(core, connection, new, &pinned, &cause).await?;
     let mut changes = Changes::default();
     let mut progress = Progress::default();
     // Looked at again in any case, until it was judged.
@@ -146,7 +147,9 @@ pub(crate) async fn start_run_in(
         changes.add_queued(&run, &touched, &pinned);
         changes.write(connection).await?;
     }
-    take_over(connection, &run, reused).await?;
+    if let Some(earlier) = earlier {
+        take_over(connection, &pinned, &run, &earlier).await?;
+    }
     room.take(&pinned);
     let id = run.facts.id;
     progress.wake_set = wake_at.is_some();
@@ -239,7 +242,7 @@ async fn new_run(
     new: &NewRun,
     pinned: &PinnedDag,
     cause: &NewCause,
-) -> Result<(Run, Option<RunId>)> {
+) -> Result<(Run, Option<KnownRun>)> {
     let mut facts = RunFacts {
         id: cause.run,
         repo: Some(pinned.repo_name.clone()),
@@ -250,8 +253,8 @@ async fn new_run(
         logical_time: new.logical_time.unwrap_or(cause.now),
         params: new.params.clone(),
     };
-    let (of, again) = match &new.cause.kind {
-        CauseKind::Retry { of, again, .. } => (*of, again),
+    let (of, again, at) = match &new.cause.kind {
+        CauseKind::Retry { of, again, at, .. } => (*of, again, at),
         CauseKind::Schedule { tick, .. } => {
             facts.logical_time = new.logical_time.unwrap_or(*tick);
             return Ok((Run::new(&pinned.dag, facts), None));
@@ -260,28 +263,94 @@ async fn new_run(
             return Ok((Run::new(&pinned.dag, facts), None));
         }
     };
-    let earlier = load_runs(core, connection, &[of.0])
+    let known = load_runs(core, connection, &[of.0])
         .await?
         .remove(&of)
         .ok_or_else(|| Error::not_found(format!("run {of}")))??;
-    if !earlier.run.is_finished() {
+    if !known.run.is_finished() {
         return Err(Error::conflict(format!(
             "run {of} has not ended; wait for it, or cancel it first"
         )));
     }
-    if earlier.pinned.version != pinned.version {
-        return Err(Error::conflict(format!(
-            "run {of} is of another version of its DAG"
-        )));
+    let none = BTreeSet::new();
+    let rebuilt = match at {
+        RetryAt::SameCommit { .. } if known.pinned.version != pinned.version => {
+            return Err(Error::conflict(format!(
+                "run {of} is of another version of its DAG"
+            )));
+        }
+        RetryAt::SameCommit { .. } => &none,
+        RetryAt::Reference { rebuilt, .. } => rebuilt,
+    };
+    if known.pinned.dag_id != pinned.dag_id {
+        return Err(Error::conflict(format!("run {of} is of another DAG")));
     }
+    may_take_over(connection, pinned, &facts, &known.run).await?;
     if let Again::From(stage) = again
         && pinned.dag.index_of(stage.as_str()).is_none()
     {
         return Err(Error::not_found(format!("stage `{stage}` in run {of}")));
     }
-    facts.logical_time = new.logical_time.unwrap_or(earlier.run.facts.logical_time);
-    let run = Run::again(&pinned.dag, facts, &earlier.run, again, cause.now);
-    Ok((run, Some(of)))
+    let earlier = Earlier {
+        dag: &known.pinned.dag,
+        run: &known.run,
+        again,
+        rebuilt,
+    };
+    if !earlier.leaves_work(&pinned.dag) {
+        return Err(Error::conflict(nothing_to_do(of, at)));
+    }
+    facts.logical_time = new.logical_time.unwrap_or(known.run.facts.logical_time);
+    let run = Run::again(&pinned.dag, facts, &earlier, cause.now);
+    Ok((run, Some(known)))
+}
+
+fn nothing_to_do(of: RunId, at: &RetryAt) -> String {
+    let changed = match at {
+        RetryAt::SameCommit { .. } => "",
+        RetryAt::Reference { .. } => ", and no definition of a stage has changed",
+    };
+    format!(
+        "run {of} succeeded{changed}: nothing is left to run; name a stage to run again with `--from STAGE`, \
+         or start a new run with `trainyard dag trigger`"
+    )
+}
+
+/// Refuses results of a branch that is neither the run's own nor the followed one: whoever may push to any
+/// branch would write what the stages of another one read, with that one's secrets.
+async fn may_take_over(
+    connection: &mut PgConnection,
+    pinned: &PinnedDag,
+    facts: &RunFacts,
+    earlier: &Run,
+) -> Result<()> {
+    let (Some(to), from) = (&facts.branch, &earlier.facts.branch) else {
+        // A run of no branch gets no secrets.
+        return Ok(());
+    };
+    if from.as_ref() == Some(to) {
+        return Ok(());
+    }
+    let followed = sqlx::query_scalar!(
+        "select coalesce(current_branch, followed_branch) from repo where id = $1",
+        pinned.repo.0
+    )
+    .fetch_one(connection)
+    .await?;
+    if followed.is_some() && *from == followed {
+        return Ok(());
+    }
+    let of = earlier.facts.id;
+    let from = match from {
+        Some(branch) => format!("branch `{branch}`"),
+        None => "no branch".to_owned(),
+    };
+    Err(Error::conflict(format!(
+        "run {of} is of {from}, and its results cannot be taken over on branch `{to}`: only those of the same \
+         branch and of the followed one can; start a new run with `trainyard dag trigger {}/{} --ref {to}`",
+        pinned.repo_name,
+        pinned.dag.name()
+    )))
 }
 
 async fn insert_run(
@@ -372,32 +441,39 @@ async fn insert_run(
 }
 
 /// Copies the metrics and references to the artifacts of stages that are not run again.
-async fn take_over(connection: &mut PgConnection, run: &Run, from: Option<RunId>) -> Result<()> {
-    let Some(from) = from else { return Ok(()) };
+async fn take_over(
+    connection: &mut PgConnection,
+    pinned: &PinnedDag,
+    run: &Run,
+    earlier: &KnownRun,
+) -> Result<()> {
     let mut metrics = MetricColumns::default();
-    let mut stages = Vec::new();
-    for (index, stage) in run.stages.iter().enumerate() {
-        if stage.reused_from.is_some() {
-            stages.push(place(StageIndex(index)));
-            for (name, value) in &stage.metrics {
-                metrics.add_one(
-                    run.facts.id,
-                    place(StageIndex(index)),
-                    0,
-                    name.as_str(),
-                    *value,
-                );
-            }
+    let (mut was, mut is) = (Vec::new(), Vec::new());
+    for index in pinned.dag.indices() {
+        let stage = &run.stages[index.0];
+        let name = pinned.dag.stage(index).name.as_str();
+        let Some(old) = earlier.pinned.dag.index_of(name) else {
+            continue;
+        };
+        if stage.reused_from.is_none() {
+            continue;
+        }
+        was.push(place(old));
+        is.push(place(index));
+        for (name, value) in &stage.metrics {
+            metrics.add_one(run.facts.id, place(index), 0, name.as_str(), *value);
         }
     }
     metrics.write(connection).await?;
     sqlx::query!(
         "insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
-         select $1, stage, output, attempt, kind, sha256, size, created_at from artifact
-         where run = $2 and stage = any($3)",
+         select $1, place.is_at, a.output, a.attempt, a.kind, a.sha256, a.size, a.created_at
+         from artifact a join unnest($3::integer[], $4::integer[]) as place (was_at, is_at) on place.was_at = a.stage
+         where a.run = $2",
         run.facts.id.0,
-        from.0,
-        &stages
+        earlier.run.facts.id.0,
+        &was,
+        &is
     )
     .execute(connection)
     .await?;

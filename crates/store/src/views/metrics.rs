@@ -58,8 +58,8 @@ pub struct MetricPoint {
 }
 
 impl Store {
-    /// Lists metrics, of the newest runs first. Of a stage that was tried more than once, each
-    /// attempt's are listed.
+    /// Lists metrics, of the newest runs first. Of a stage that was tried more than once, each attempt's are
+    /// listed. What a run took over is listed for that run alone: across runs it is the earlier run's.
     ///
     /// # Errors
     /// Trouble with the database.
@@ -72,6 +72,7 @@ impl Store {
             join dag d on d.id = r.dag join repo p on p.id = d.repo
             where ($1::bigint is null or m.run = $1) and ($2::uuid is null or r.dag = $2)
                 and ($3::text is null or s.name = $3) and ($4::text is null or m.name = $4)
+                and (m.attempt > 0 or m.run = $1 or not exists (select from run e where e.id = s.reused_from))
             order by m.run desc, m.stage, m.name, m.attempt limit $5"#,
             filter.run.map(|run| run.0),
             filter.dag.map(|dag| dag.0),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::AssertSqlSafe;
-use trainyard_core::cause::{Again, CauseKind};
+use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::event::Event;
 use trainyard_core::overlap::Overlap;
 use trainyard_core::retry::Retry;
@@ -67,6 +67,7 @@ async fn history() -> Place {
     again.cause.kind = CauseKind::Retry {
         of: run,
         again: Again::FromFailed,
+        at: RetryAt::SameCommit { branch_head: None },
         request: None,
     };
     assert!(matches!(

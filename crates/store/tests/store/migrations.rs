@@ -109,6 +109,10 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_128_205_700,
         "update run set concurrency_group = 'main' where id = 1;",
     ),
+    (
+        20_261_128_235_100,
+        "update attempt set replaced_bytes = 3 where id = '00000000-0000-7000-8000-000000000008';",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use trainyard_core::cause::{Again, CauseKind};
 use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::Outcome;
 use trainyard_core::overlap::Overlap;
 use trainyard_core::retry::Retry;
 use trainyard_core::run::{CancelledBy, StageState};
-use trainyard_store::{
-    ArtifactContent, ArtifactKind, CancelFilter, Error, NewArtifact, Recorded, RunState,
-};
+use trainyard_store::{CancelFilter, Error, Recorded, RunState};
 
 use crate::kit::*;
 
@@ -382,86 +379,6 @@ async fn a_cancel_and_a_claim_at_the_same_time_leave_no_attempt_behind() {
             .await,
         0
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_retry_takes_over_results_metrics_and_artifacts() {
-    let place = Place::new().await;
-    let mut make = stage("make", &[]);
-    make.outputs.insert(
-        "model".parse().unwrap(),
-        trainyard_core::stage::RelativePath::new("m")
-            .unwrap()
-            .into(),
-    );
-    let mut take = stage("take", &["make"]);
-    let source = trainyard_core::stage::InputSource {
-        stage: name("make"),
-        output: "model".parse().unwrap(),
-    };
-    take.inputs.insert("model".parse().unwrap(), source);
-    let ids = place.dag(&dag("a", vec![make, take])).await;
-    let run = place.start(ids).await;
-    let claim = place.claim_one().await;
-    let mut ended = good();
-    ended.metrics.insert("auc".parse().unwrap(), 0.9);
-    let mut first = finished(&claim, ended);
-    let content = ArtifactContent {
-        kind: ArtifactKind::File,
-        sha256: "ab".repeat(32),
-        size: 3,
-    };
-    first.artifacts = vec![NewArtifact {
-        output: "model".parse().unwrap(),
-        content: content.clone(),
-    }];
-    place.store.finish_attempt(first, None).await.unwrap();
-    let claim = place.claim_one().await;
-    assert_eq!(claim.inputs["model"], Some(content.clone()));
-    finish(&place.store, &claim, bad()).await.unwrap();
-
-    let mut again = manual(ids.0, ids.1, None);
-    again.cause.kind = CauseKind::Retry {
-        of: run,
-        again: Again::FromFailed,
-        request: None,
-    };
-    let Recorded::Started(second) = place.store.start_run(&again).await.unwrap() else {
-        panic!()
-    };
-    let claim = place.claim_one().await;
-    assert_eq!(claim.run.facts.id, second);
-    assert_eq!(claim.reference.stage.0, 1, "only what failed runs again");
-    assert_eq!(claim.inputs["model"], Some(content));
-    let detail = place.store.run_detail(second).await.unwrap();
-    assert_eq!(detail.stages[0].reused_from, Some(run));
-    assert_eq!(detail.stages[0].metrics["auc"], 0.9);
-    assert_eq!(
-        detail.summary.logical_time,
-        place.store.run_summary(run).await.unwrap().logical_time
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_has_not_ended_cannot_be_retried() {
-    let place = Place::new().await;
-    let ids = place.dag(&chain("a", 1)).await;
-    let run = place.start(ids).await;
-    let mut again = manual(ids.0, ids.1, None);
-    again.cause.kind = CauseKind::Retry {
-        of: run,
-        again: Again::All,
-        request: None,
-    };
-    let refused = place.store.start_run(&again).await.unwrap_err();
-    assert!(matches!(&refused, Error::Conflict { .. }), "{refused}");
-    again.cause.kind = CauseKind::Retry {
-        of: RunId(99),
-        again: Again::All,
-        request: None,
-    };
-    let refused = place.store.start_run(&again).await.unwrap_err();
-    assert_eq!(refused.to_string(), "there is no run 99");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,8 @@ use crate::commands::run::follow;
 use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::{self, OutputArgs};
-use crate::view;
 use crate::view::state::is_good;
+use crate::view::{self, plain};
 
 /// DAGs: what is run, and when
 #[derive(Debug, Args)]
@@ -150,9 +150,14 @@ impl Command {
 /// What became of a request for a run.
 pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
     let id = started.id;
-    if started.existed {
+    let line = if started.existed {
         format!("run {id} was started by the same request before")
     } else {
         format!("run {id} started")
-    }
+    };
+    let notes = started.notes.iter().map(|note| plain(note));
+    std::iter::once(line)
+        .chain(notes)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -154,4 +154,16 @@ fn what_a_request_says_is_what_was_given() {
       "from_failed": false
     }
     "#);
+    insta::assert_json_snapshot!(body(&["run", "retry", "7", "--ref", "fix"]), @r#"
+    {
+      "from_failed": false,
+      "reference": "fix"
+    }
+    "#);
+    insta::assert_json_snapshot!(body(&["run", "retry", "7", "--latest"]), @r#"
+    {
+      "from_failed": false,
+      "latest": true
+    }
+    "#);
 }

@@ -10,7 +10,7 @@ use trainyard_api::{
     Run, RunDetail, RunEvent, Schedule, Stage, StageOutline, Tick,
 };
 use trainyard_core::Timestamp;
-use trainyard_core::cause::{Again, CauseKind};
+use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::cron::Cron;
 use trainyard_core::name::PoolName;
 use trainyard_core::param::ParamValue;
@@ -196,26 +196,31 @@ fn cause_in_words(cause: &CauseKind, actor: Option<&str>) -> String {
         } => {
             format!("started at {reference}{by}")
         }
-        CauseKind::Retry {
-            of,
-            again: Again::All,
-            ..
-        } => format!("run {of} again{by}"),
-        CauseKind::Retry {
-            of,
-            again: Again::FromFailed,
-            ..
-        } => {
-            format!("run {of} again, from what failed{by}")
-        }
-        CauseKind::Retry {
-            of,
-            again: Again::From(stage),
-            ..
-        } => {
-            format!("run {of} again, from {stage}{by}")
+        CauseKind::Retry { of, again, at, .. } => {
+            let from = match (again, at) {
+                (Again::All, _) | (Again::FromFailed, RetryAt::Reference { .. }) => String::new(),
+                (Again::FromFailed, RetryAt::SameCommit { .. }) => ", from what failed".to_owned(),
+                (Again::From(stage), _) => format!(", from {stage}"),
+            };
+            match at {
+                RetryAt::SameCommit { branch_head: None } => format!("run {of} again{from}{by}"),
+                RetryAt::SameCommit {
+                    branch_head: Some(head),
+                } => format!(
+                    "run {of} again{from}{by}, at its old commit: the branch was at {}",
+                    short(head)
+                ),
+                RetryAt::Reference { reference, .. } => {
+                    format!("run {of} resumed at {reference}{from}{by}")
+                }
+            }
         }
     }
+}
+
+/// The beginning of a commit's hash, for people.
+pub(super) fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
 }
 
 pub(super) fn run_detail(detail: store::RunDetail, queue: &Queue) -> RunDetail {

@@ -113,12 +113,12 @@ pub(crate) async fn trigger(
 }
 
 /// The version of a DAG that a request is about.
-struct Asked {
-    version: DagVersionId,
-    dag: std::sync::Arc<trainyard_core::dag::Dag>,
-    commit: String,
-    summary: String,
-    branch: Option<String>,
+pub(super) struct Asked {
+    pub(super) version: DagVersionId,
+    pub(super) dag: std::sync::Arc<trainyard_core::dag::Dag>,
+    pub(super) commit: String,
+    pub(super) summary: String,
+    pub(super) branch: Option<String>,
 }
 
 impl Asked {
@@ -142,7 +142,11 @@ impl Asked {
     }
 
     /// The one at a branch, tag or commit.
-    async fn at(state: &WebState, dag: DagId, reference: &str) -> Result<Self, ApiError> {
+    pub(super) async fn at(
+        state: &WebState,
+        dag: DagId,
+        reference: &str,
+    ) -> Result<Self, ApiError> {
         let detail = state.store().dag_detail(dag).await?.summary;
         let git = state.git();
         let repo = detail.repo_id;
@@ -260,10 +264,12 @@ pub(super) fn started(recorded: Recorded) -> Result<RunStarted, ApiError> {
         Recorded::Started(run) => Ok(RunStarted {
             id: run.0,
             existed: false,
+            notes: Vec::new(),
         }),
         Recorded::Duplicate(run) => Ok(RunStarted {
             id: run.0,
             existed: true,
+            notes: Vec::new(),
         }),
         Recorded::Paused => Err(ApiError::conflict("the DAG is paused")),
         Recorded::Full(why) => Err(ApiError::conflict(why)),

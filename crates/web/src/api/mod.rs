@@ -7,6 +7,7 @@ mod logs;
 mod quarantine;
 mod refusals;
 mod repos;
+mod retry;
 mod runs;
 mod secrets;
 mod system;
@@ -67,7 +68,7 @@ pub(crate) fn router() -> (Router<WebState>, Document) {
         .routes(routes!(runs::show))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::abandon))
-        .routes(routes!(runs::retry))
+        .routes(routes!(retry::retry))
         .routes(routes!(runs::events))
         .routes(routes!(logs::read))
         .routes(routes!(artifacts::list))

@@ -1,22 +1,17 @@
-//! Runs: listed, shown, cancelled, retried; what happened to them, and what they measured.
+//! Runs: listed, shown, cancelled; what happened to them, and what they measured.
 
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+
 use axum::{Extension, Json};
 use serde::Deserialize;
 use trainyard_api::{
-    CancelRuns, ErrorBody, Listing, Metric, Retry, Run, RunDetail, RunEvent, RunStarted,
-    RunsCancelled,
+    CancelRuns, ErrorBody, Listing, Metric, Run, RunDetail, RunEvent, RunsCancelled,
 };
-use trainyard_core::cause::{Again, Cause, CauseKind};
 use trainyard_core::id::RunId;
-use trainyard_core::name::StageName;
 use trainyard_core::transition::TOLD_WITHIN;
-use trainyard_store::{
-    Abandoned, CancelFilter, GivingUp, MetricFilter, NewRun, RunFilter, RunState,
-};
+use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter, RunState};
 use utoipa::IntoParams;
 
 use super::{convert, dags, quarantine};
@@ -215,59 +210,6 @@ pub(crate) async fn abandon(
     }
     let summary = state.store().run_summary(id).await?;
     Ok(Json(convert::run(summary)))
-}
-
-#[utoipa::path(
-    post, path = "/runs/{run}/retry", params(("run" = i64, Path)), request_body = Retry,
-    responses((status = 201, body = RunStarted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
-)]
-pub(crate) async fn retry(
-    State(state): State<WebState>,
-    Extension(Caller(caller)): Extension<Caller>,
-    Path(run): Path<i64>,
-    Object(retry): Object<Retry>,
-) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
-    let of = RunId(run);
-    let (earlier, pinned) = state.store().run_state(of).await?;
-    let summary = state.store().run_summary(of).await?;
-    let again = match (retry.from, retry.from_failed) {
-        (Some(_), true) => {
-            return Err(ApiError::invalid(
-                "`from` and `from_failed` cannot both be given",
-            ));
-        }
-        (Some(stage), false) => {
-            let name =
-                StageName::new(stage).map_err(|fault| ApiError::invalid(fault.to_string()))?;
-            if pinned.dag.index_of(name.as_str()).is_none() {
-                return Err(ApiError::not_found(format!(
-                    "run {run} has no stage `{name}`"
-                )));
-            }
-            Again::From(name)
-        }
-        (None, true) => Again::FromFailed,
-        (None, false) => Again::All,
-    };
-    let new = NewRun {
-        dag: pinned.dag_id,
-        version: pinned.version,
-        cause: Cause {
-            kind: CauseKind::Retry {
-                of,
-                again,
-                request: retry.request,
-            },
-            actor: Some(caller),
-            commit: earlier.facts.commit.clone(),
-            summary: summary.summary,
-            branch: earlier.facts.branch.clone(),
-        },
-        params: earlier.facts.params.clone(),
-        logical_time: None,
-    };
-    let started = dags::started(state.store().start_run(&new).await?)?;
-    Ok((StatusCode::CREATED, Json(started)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

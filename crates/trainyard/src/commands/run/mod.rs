@@ -122,9 +122,12 @@ struct Abandon {
     one: One,
 }
 
-/// Run one again, at the same commit and with the same parameters
+/// Run one again with the same parameters, at the same commit or with other code
 ///
-/// It is a new run. Results of stages that need not run again are taken over.
+/// It is a new run. Results of stages that need not run again are taken over. At another commit (--ref,
+/// --latest), these are the results of stages that succeeded and whose definition in the DAG file, Dockerfile and
+/// inputs have not changed. Changes of other files do not count: name the first stage that they matter to with
+/// --from.
 #[derive(Debug, Args)]
 struct RetryArgs {
     /// The run's number
@@ -137,6 +140,14 @@ struct RetryArgs {
     /// This stage and all after it, and what did not succeed before it
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
+
+    /// Resume it at this branch, tag or commit
+    #[arg(long = "ref", value_name = "REF", conflicts_with = "latest")]
+    reference: Option<String>,
+
+    /// Resume it at the newest commit of its branch
+    #[arg(long)]
+    latest: bool,
 
     /// A key of yours: the same key again starts nothing more
     #[arg(long, value_name = "KEY")]
@@ -183,6 +194,8 @@ impl Command {
                 let retry = Retry {
                     from_failed: args.from_failed,
                     from: args.from,
+                    reference: args.reference,
+                    latest: args.latest,
                     request: args.request,
                 };
                 let started = client.retry(args.run.0, &retry).await?;

@@ -1,0 +1,140 @@
+//! Runs that are resumed with other code: what they take over, and what they run again.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use trainyard_core::again::Earlier;
+use trainyard_core::cause::Again;
+use trainyard_core::dag::Dag;
+use trainyard_core::expression::{Condition, Template};
+use trainyard_core::run::Run;
+use trainyard_core::stage::{Command, Stage};
+
+use crate::generate::draft::{after, dag_of, named, run_of};
+use crate::world::{How, World};
+
+/// `extract`, then `train`, then `serve`; and `lint` apart from them.
+fn stages() -> Vec<Stage> {
+    vec![
+        named("extract"),
+        after("train", &["extract"]),
+        after("serve", &["train"]),
+        named("lint"),
+    ]
+}
+
+/// A run of them that succeeded.
+fn succeeded(stages: Vec<Stage>) -> World {
+    let mut earlier = World::new(Rc::new(dag_of(stages, |_| {})), 42);
+    earlier.settle(&[How::WELL], 9).expect("a fair end");
+    earlier
+}
+
+/// The stages that a run takes over, in the order of the file.
+fn taken_over(dag: &Dag, run: &Run) -> Vec<String> {
+    dag.stages()
+        .iter()
+        .zip(&run.stages)
+        .filter(|(_, stage)| stage.reused_from.is_some())
+        .map(|(declared, _)| declared.name.to_string())
+        .collect()
+}
+
+/// What a run takes over when it is resumed with these stages instead.
+fn resumed(stages: Vec<Stage>) -> Vec<String> {
+    let earlier = succeeded(self::stages());
+    let dag = dag_of(stages, |_| {});
+    let facts = run_of(&dag, 43).facts;
+    let run = Run::again(
+        &dag,
+        facts,
+        &earlier.to_retry(&Again::FromFailed),
+        earlier.now,
+    );
+    taken_over(&dag, &run)
+}
+
+#[test]
+fn a_changed_stage_runs_again_with_all_after_it_and_the_others_are_taken_over() {
+    let changes: [fn(&mut Stage); 4] = [
+        |stage| stage.command = Some(Command::Script("false".to_owned())),
+        |stage| {
+            let value = Template::literal("1");
+            stage.env.insert("FAST".parse().unwrap(), value);
+        },
+        |stage| stage.condition = Some(Condition::parse("cause.branch == 'main'").unwrap()),
+        |stage| stage.secrets = BTreeSet::from(["DSN".parse().unwrap()]),
+    ];
+    for change in changes {
+        let mut stages = stages();
+        change(&mut stages[1]);
+        assert_eq!(resumed(stages), ["extract", "lint"]);
+    }
+}
+
+#[test]
+fn limits_of_a_stage_may_change_and_its_result_stands() {
+    let mut stages = stages();
+    stages[0].timeout = Some(Duration::from_secs(60));
+    stages[0].retry.attempts = 3;
+    stages[0].resources.memory = Some(1 << 30);
+    assert_eq!(resumed(stages), ["extract", "train", "serve", "lint"]);
+}
+
+#[test]
+fn stages_are_found_by_their_names_whatever_stands_before_them() {
+    let mut stages = stages();
+    stages.insert(0, named("check"));
+    stages.remove(4);
+    assert_eq!(resumed(stages), ["extract", "train", "serve"]);
+}
+
+#[test]
+fn what_comes_after_a_new_stage_runs_again() {
+    let mut stages = stages();
+    stages.push(named("check"));
+    stages[1].needs.push("check".parse().unwrap());
+    assert_eq!(resumed(stages), ["extract", "lint"]);
+}
+
+#[test]
+fn a_stage_whose_dockerfile_changed_runs_again() {
+    let earlier = succeeded(stages());
+    let rebuilt = BTreeSet::from(["train".parse().unwrap()]);
+    let resumed = Earlier {
+        rebuilt: &rebuilt,
+        ..earlier.to_retry(&Again::FromFailed)
+    };
+    assert!(resumed.leaves_work(&earlier.dag));
+    let facts = run_of(&earlier.dag, 43).facts;
+    let run = Run::again(&earlier.dag, facts, &resumed, earlier.now);
+    assert_eq!(taken_over(&earlier.dag, &run), ["extract", "lint"]);
+}
+
+#[test]
+fn a_condition_is_evaluated_again_on_another_branch() {
+    let mut stages = stages();
+    stages[3].condition = Some(Condition::parse("cause.branch == 'main'").unwrap());
+    let earlier = succeeded(stages);
+    let again = |branch: &str| {
+        let mut facts = run_of(&earlier.dag, 43).facts;
+        facts.branch = Some(branch.to_owned());
+        let retry = earlier.to_retry(&Again::FromFailed);
+        let run = Run::again(&earlier.dag, facts, &retry, earlier.now);
+        taken_over(&earlier.dag, &run)
+    };
+    assert_eq!(again("main"), ["extract", "train", "serve", "lint"]);
+    assert_eq!(again("fix"), ["extract", "train", "serve"]);
+}
+
+#[test]
+fn a_run_that_succeeded_leaves_work_only_where_its_stages_have_changed() {
+    let earlier = succeeded(stages());
+    let retry = earlier.to_retry(&Again::FromFailed);
+    assert!(!retry.leaves_work(&earlier.dag));
+    let mut changed = stages();
+    changed[1].command = None;
+    assert!(retry.leaves_work(&dag_of(changed, |_| {})));
+    assert!(earlier.to_retry(&Again::All).leaves_work(&earlier.dag));
+}

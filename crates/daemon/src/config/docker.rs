@@ -1,0 +1,91 @@
+//! The Docker engine.
+
+use serde::Serialize;
+use trainyard_core::image::Registries;
+use trainyard_executor::docker::{Capabilities, Subnets};
+
+use super::faults::Faults;
+use super::quantity::Span;
+use super::sections::DockerSettings;
+
+/// Registries need a moment for every answer.
+const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
+
+/// The Docker engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Docker {
+    /// Its address; `None` is the engine's usual socket.
+    pub host: Option<String>,
+    /// The network of all stages and builds; `None` is one for each repo.
+    pub network: Option<String>,
+    /// Whether the networks of repos have no way out.
+    pub internal: bool,
+    /// Addresses for these once Docker has none left.
+    #[serde(serialize_with = "shown")]
+    pub subnets: Subnets,
+    /// Registries that images may come from.
+    #[serde(serialize_with = "listed")]
+    pub registries: Registries,
+    /// What root may do in stages.
+    #[serde(serialize_with = "named")]
+    pub capabilities: Capabilities,
+    /// How long a pull may bring nothing new.
+    pub pull_idle: Span,
+    /// Whether an engine without fixes of known faults is refused.
+    pub require_fixes: bool,
+}
+
+impl Docker {
+    pub(super) fn new(given: DockerSettings, faults: &mut Faults) -> Self {
+        Self {
+            host: given.host.or_else(docker_host),
+            network: given.network,
+            internal: given.internal.unwrap_or(false),
+            subnets: faults.read("docker.subnets", given.subnets, |text| text.parse()),
+            registries: faults.read("docker.registries", given.registries, Registries::new),
+            capabilities: faults.read("docker.capabilities", given.capabilities, Capabilities::new),
+            pull_idle: given.pull_idle.unwrap_or(Span::seconds(120)),
+            require_fixes: given.require_fixes.unwrap_or(false),
+        }
+    }
+
+    /// Whether the engine is on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.host
+            .as_deref()
+            .is_none_or(|host| host.starts_with("unix:"))
+    }
+
+    pub(super) fn check(&self, faults: &mut Faults) {
+        faults.require(
+            self.pull_idle >= SHORTEST_PULL_IDLE,
+            format!("docker.pull_idle must be at least {SHORTEST_PULL_IDLE}"),
+        );
+    }
+}
+
+/// Docker's own variable: who has set it means this engine.
+fn docker_host() -> Option<String> {
+    std::env::var("DOCKER_HOST")
+        .ok()
+        .filter(|host| !host.is_empty())
+}
+
+fn shown<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn listed<S: serde::Serializer>(registries: &Registries, serializer: S) -> Result<S::Ok, S::Error> {
+    let all = registries.to_string();
+    serializer.collect_seq(all.split(',').filter(|one| !one.is_empty()))
+}
+
+fn named<S: serde::Serializer>(
+    capabilities: &Capabilities,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(capabilities.names())
+}

@@ -1,0 +1,50 @@
+//! What peers may take of the daemon.
+
+use serde::Serialize;
+
+use super::faults::Faults;
+use super::quantity::Size;
+use super::sections::HttpSettings;
+use crate::descriptors::CONNECTIONS_LEAST;
+
+/// A request to the API has as much.
+const LEAST_BODIES: Size = Size::mebibytes(2);
+
+/// What peers may take of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Http {
+    /// Connections at the same time; `None` is what is usual.
+    pub connections: Option<u32>,
+    /// The same, from one address that is not loopback.
+    pub connections_per_address: Option<u32>,
+    /// Memory of all bodies of requests together.
+    pub bodies: Size,
+}
+
+impl Http {
+    pub(super) fn new(given: HttpSettings) -> Self {
+        Self {
+            connections: given.connections,
+            connections_per_address: given.connections_per_address,
+            bodies: given.bodies.unwrap_or(Size::mebibytes(64)),
+        }
+    }
+
+    pub(super) fn check(&self, webhook: Size, faults: &mut Faults) {
+        faults.require(
+            self.connections
+                .is_none_or(|count| u64::from(count) >= CONNECTIONS_LEAST),
+            format!("http.connections must be at least {CONNECTIONS_LEAST}"),
+        );
+        faults.require(
+            self.connections_per_address != Some(0),
+            "http.connections_per_address must be at least 1",
+        );
+        faults.require(
+            self.bodies >= webhook && self.bodies >= LEAST_BODIES,
+            format!(
+                "http.bodies must be at least {LEAST_BODIES}, and at least limits.webhook, which is {webhook}"
+            ),
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! Figures for a monitoring system.
+
+use serde::Serialize;
+
+use super::sections::MetricsSettings;
+
+/// Figures for a monitoring system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// Whether they need no token.
+    pub public: bool,
+}
+
+impl Metrics {
+    pub(super) fn new(given: MetricsSettings) -> Self {
+        Self {
+            public: given.public.unwrap_or(false),
+        }
+    }
+}

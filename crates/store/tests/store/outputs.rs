@@ -1,0 +1,47 @@
+//! Outputs that attempts leave.
+
+use std::time::Duration;
+
+use trainyard_core::retry::Retry;
+use trainyard_core::stage::{DeclaredOutput, Keep, RelativePath};
+use trainyard_store::{ArtifactContent, ArtifactKind, NewArtifact};
+
+use crate::kit::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_12_outputs_that_a_later_attempt_replaces_count_until_they_are_swept() {
+    let place = Place::new().await;
+    let mut make = stage("make", &[]);
+    let always = DeclaredOutput {
+        path: RelativePath::new("m").unwrap(),
+        keep: Keep::Always,
+    };
+    make.outputs.insert("model".parse().unwrap(), always);
+    make.retry = Retry {
+        attempts: 4,
+        backoff: Duration::ZERO,
+        ..Retry::default()
+    };
+    let run = place.start(place.dag(&dag("a", vec![make])).await).await;
+    // The third is the second once more: it is on the disk once.
+    for (byte, size, kept) in [
+        ("aa", 10, 10),
+        ("bb", 20, 30),
+        ("bb", 20, 30),
+        ("cc", 5, 35),
+    ] {
+        place.store.plan(run).await.unwrap();
+        let claim = place.claim_one().await;
+        let mut end = finished(&claim, bad());
+        end.artifacts = vec![NewArtifact {
+            output: "model".parse().unwrap(),
+            content: ArtifactContent {
+                kind: ArtifactKind::File,
+                sha256: byte.repeat(32),
+                size,
+            },
+        }];
+        place.store.finish_attempt(end, None).await.unwrap();
+        assert_eq!(place.store.kept_by_run(run).await.unwrap(), kept);
+    }
+}

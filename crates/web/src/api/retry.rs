@@ -1,0 +1,272 @@
+//! Runs retried: at their own commit, or resumed with the code of another one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use trainyard_api::{ErrorBody, Retry, RunStarted};
+use trainyard_core::cause::{Again, Cause, CauseKind, RetryAt};
+use trainyard_core::dag::Dag;
+use trainyard_core::id::{DagVersionId, RunId};
+use trainyard_core::name::{ParamName, StageName};
+use trainyard_core::param::{GivenValue, ParamValue, resolve};
+use trainyard_core::run::Run;
+use trainyard_core::stage::{ImageSource, Stage};
+use trainyard_forge::CommitSha;
+use trainyard_store::{NewRun, PinnedDag};
+
+use super::convert::short;
+use super::dags::{self, Asked};
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Object, Path};
+use crate::state::WebState;
+
+/// The DAG that a retry is to be a run of, and how it came to that.
+struct Target {
+    version: DagVersionId,
+    dag: Arc<Dag>,
+    commit: String,
+    summary: String,
+    branch: Option<String>,
+    params: BTreeMap<ParamName, ParamValue>,
+    at: RetryAt,
+    notes: Vec<String>,
+}
+
+#[utoipa::path(
+    post, path = "/runs/{run}/retry", params(("run" = i64, Path)), request_body = Retry,
+    responses((status = 201, body = RunStarted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 422, body = ErrorBody))
+)]
+pub(crate) async fn retry(
+    State(state): State<WebState>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(run): Path<i64>,
+    Object(retry): Object<Retry>,
+) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
+    let of = RunId(run);
+    let (earlier, pinned) = state.store().run_state(of).await?;
+    let mut target = match reference(&retry, &earlier)? {
+        Some(reference) => Target::at(&state, &earlier, &pinned, reference).await?,
+        None => Target::same_commit(&state, &earlier, &pinned).await?,
+    };
+    let again = again(retry.from, retry.from_failed, &target)?;
+    let new = NewRun {
+        dag: pinned.dag_id,
+        version: target.version,
+        cause: Cause {
+            kind: CauseKind::Retry {
+                of,
+                again,
+                at: target.at,
+                request: retry.request,
+            },
+            actor: Some(caller),
+            commit: target.commit,
+            summary: target.summary,
+            branch: target.branch,
+        },
+        params: target.params,
+        logical_time: None,
+    };
+    let mut started = dags::started(state.store().start_run(&new).await?)?;
+    if !started.existed {
+        let (run, _) = state.store().run_state(RunId(started.id)).await?;
+        target.notes.extend(taken_over(&target.dag, &run, of));
+        started.notes = target.notes;
+    }
+    Ok((StatusCode::CREATED, Json(started)))
+}
+
+/// The branch, tag or commit that the run is to be resumed at; `None` is its own commit.
+fn reference(retry: &Retry, earlier: &Run) -> Result<Option<String>, ApiError> {
+    match (&retry.reference, retry.latest) {
+        (Some(_), true) => Err(ApiError::invalid(
+            "`reference` and `latest` cannot both be given",
+        )),
+        (Some(reference), false) => Ok(Some(reference.clone())),
+        (None, true) => match &earlier.facts.branch {
+            Some(branch) => Ok(Some(branch.clone())),
+            None => Err(ApiError::invalid(format!(
+                "run {} is of a tag or a commit, not of a branch that could have a newer one",
+                earlier.facts.id
+            ))
+            .help("name a branch, tag or commit with `--ref`")),
+        },
+        (None, false) => Ok(None),
+    }
+}
+
+fn again(from: Option<String>, from_failed: bool, target: &Target) -> Result<Again, ApiError> {
+    match (from, from_failed) {
+        (Some(_), true) => Err(ApiError::invalid(
+            "`from` and `from_failed` cannot both be given",
+        )),
+        (Some(stage), false) => {
+            let name =
+                StageName::new(stage).map_err(|fault| ApiError::invalid(fault.to_string()))?;
+            if target.dag.index_of(name.as_str()).is_none() {
+                return Err(ApiError::not_found(format!(
+                    "DAG `{}` has no stage `{name}` at commit {}",
+                    target.dag.name(),
+                    short(&target.commit)
+                )));
+            }
+            Ok(Again::From(name))
+        }
+        (None, true) => Ok(Again::FromFailed),
+        (None, false) => Ok(match target.at {
+            RetryAt::SameCommit { .. } => Again::All,
+            RetryAt::Reference { .. } => Again::FromFailed,
+        }),
+    }
+}
+
+impl Target {
+    /// What the earlier run was of.
+    async fn same_commit(
+        state: &WebState,
+        earlier: &Run,
+        pinned: &PinnedDag,
+    ) -> Result<Self, ApiError> {
+        let facts = &earlier.facts;
+        let head = match &facts.branch {
+            Some(branch) => state.store().refs(pinned.repo).await?.remove(branch),
+            None => None,
+        };
+        let branch_head = head.filter(|head| *head != facts.commit);
+        let notes = facts.branch.iter().zip(&branch_head).map(|(branch, head)| {
+            format!(
+                "it is of commit {}, as run {of} was; branch {branch} is at {} now: \
+                 `trainyard run retry {of} --latest` resumes the run there",
+                short(&facts.commit),
+                short(head),
+                of = facts.id
+            )
+        });
+        Ok(Self {
+            version: pinned.version,
+            dag: Arc::clone(&pinned.dag),
+            commit: facts.commit.clone(),
+            summary: state.store().run_summary(facts.id).await?.summary,
+            branch: facts.branch.clone(),
+            params: facts.params.clone(),
+            notes: notes.collect(),
+            at: RetryAt::SameCommit { branch_head },
+        })
+    }
+
+    /// The DAG at a branch, tag or commit, with the earlier run's parameters as far as it still has them.
+    async fn at(
+        state: &WebState,
+        earlier: &Run,
+        pinned: &PinnedDag,
+        reference: String,
+    ) -> Result<Self, ApiError> {
+        let asked = Asked::at(state, pinned.dag_id, &reference).await?;
+        let declared = &asked.dag.declared().params;
+        let (kept, gone): (Vec<_>, Vec<_>) = earlier
+            .facts
+            .params
+            .iter()
+            .partition(|(name, _)| declared.contains_key(*name));
+        let given = kept
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), GivenValue::Typed(value.clone())));
+        let params = resolve(declared, &given.collect()).map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            ApiError::invalid(faults.join("\n")).help(format!(
+                "give it its parameters at commit {} with `trainyard dag trigger --ref`",
+                short(&asked.commit)
+            ))
+        })?;
+        let mut notes: Vec<String> = gone
+            .iter()
+            .map(|(name, _)| {
+                format!("parameter `{name}` is left out: the DAG does not have it any more")
+            })
+            .collect();
+        if asked.commit == earlier.facts.commit {
+            notes.push(format!(
+                "`{reference}` is at commit {}, as run {} was",
+                short(&asked.commit),
+                earlier.facts.id
+            ));
+        }
+        let rebuilt = rebuilt(state, earlier, pinned, &asked).await?;
+        Ok(Self {
+            version: asked.version,
+            dag: asked.dag,
+            commit: asked.commit,
+            summary: asked.summary,
+            branch: asked.branch,
+            params,
+            at: RetryAt::Reference { reference, rebuilt },
+            notes,
+        })
+    }
+}
+
+/// The stages whose Dockerfile differs between two commits. Where that is not known, all that have one.
+async fn rebuilt(
+    state: &WebState,
+    earlier: &Run,
+    pinned: &PinnedDag,
+    asked: &Asked,
+) -> Result<BTreeSet<StageName>, ApiError> {
+    let dockerfiles: Vec<(&Stage, String)> = asked
+        .dag
+        .stages()
+        .iter()
+        .filter_map(|stage| match &stage.image {
+            ImageSource::Build(build) if build.context.is_root() => {
+                Some((stage, build.dockerfile.to_string()))
+            }
+            ImageSource::Build(build) => {
+                Some((stage, format!("{}/{}", build.context, build.dockerfile)))
+            }
+            ImageSource::Reference { .. } => None,
+        })
+        .collect();
+    if dockerfiles.is_empty() || asked.commit == earlier.facts.commit {
+        return Ok(BTreeSet::new());
+    }
+    let commits = (
+        CommitSha::new(&earlier.facts.commit),
+        CommitSha::new(&asked.commit),
+    );
+    let changed = match commits {
+        (Ok(before), Ok(after)) => {
+            let git = state.git();
+            git.changed_paths(pinned.repo, Some(before), after).await?
+        }
+        _ => None,
+    };
+    let differs = |path: &String| changed.as_ref().is_none_or(|paths| paths.contains(path));
+    Ok(dockerfiles
+        .into_iter()
+        .filter(|(_, path)| differs(path))
+        .map(|(stage, _)| stage.name.clone())
+        .collect())
+}
+
+/// Which stages of a new run are taken over, and which are not.
+fn taken_over(dag: &Dag, run: &Run, of: RunId) -> Option<String> {
+    let names = |reused: bool| {
+        let stages = dag.stages().iter().zip(&run.stages);
+        let names = stages
+            .filter(|(_, state)| state.reused_from.is_some() == reused)
+            .map(|(stage, _)| stage.name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match (names(true), names(false)) {
+        (taken, _) if taken.is_empty() => None,
+        (taken, again) if again.is_empty() => Some(format!("taken over from run {of}: {taken}")),
+        (taken, again) => Some(format!(
+            "taken over from run {of}: {taken}; to run again: {again}"
+        )),
+    }
+}
