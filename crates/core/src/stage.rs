@@ -181,9 +181,11 @@ impl PullPolicy {
 /// What a stage runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// `run:`, a script for `sh -eu`. Never evaluated by Trainyard: `$VAR` is the shell's.
+    /// `run:`, a script for `sh -eu`, with `pipefail` where that has it. Never evaluated by Trainyard: `$VAR` is the
+    /// shell's.
     Script(String),
-    /// `command:`, a program and its arguments, with no shell.
+    /// `command:`, a program and its arguments, with no shell; or a `run:` with its own `shell:`, to which the script
+    /// is the last argument.
     Exec(Vec<Template>),
 }
 
