@@ -9,6 +9,7 @@ mod output;
 mod params;
 mod places;
 mod retry;
+mod shell;
 mod stage;
 mod synonyms;
 mod triggers;
@@ -100,6 +101,7 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         unsupported::notify(key, fields.get("notify"), sink);
     }
     let mut stages = Vec::new();
+    let mut pipes = Vec::new();
     let mut written = BTreeMap::new();
     match fields.get("stages") {
         None => {
@@ -157,11 +159,13 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
                 if read.has_unread_outputs {
                     unread.outputs.insert(at);
                 }
+                pipes.extend(read.pipe.map(|at| (&*key.text, at)));
                 stages.push(read.stage);
                 places.stages.push(read.places);
             }
         }
     }
+    shell::warn_of_pipes(&pipes, sink);
     // A wrong name does not keep the stages from being held against each other.
     let named = name.is_some();
     let draft = DagDraft {
