@@ -178,6 +178,17 @@ impl PullPolicy {
     }
 }
 
+/// The most that the kernel passes to a program as one argument or variable, in bytes, with the zero at its end. A
+/// variable counts with its name and `=`.
+pub const ARGUMENT_LARGEST: usize = 128 << 10;
+
+/// The most of all arguments and variables together: a quarter of the usual stack of 8 MiB, but for what the image
+/// brings along.
+pub const ARGUMENTS_LARGEST: usize = (2 << 20) - (128 << 10);
+
+/// What an argument or variable costs in that beside its bytes: the zero at its end, and a pointer.
+pub const ARGUMENT_BESIDE: usize = 1 + 8;
+
 /// What a stage runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {

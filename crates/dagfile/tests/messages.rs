@@ -574,3 +574,27 @@ fn a_pipe_of_which_every_program_counts_is_no_warning() {
     let file = "defaults: {shell: [bash, -c]}\nstages: {s: {image: x, run: a | b}}";
     assert_eq!(warnings(file), [""; 0]);
 }
+
+#[test]
+fn what_is_too_long_for_the_kernel_to_pass_is_a_fault() {
+    let long = "x".repeat(200 << 10);
+    let fits = "x".repeat(100 << 10);
+    let too_long = "and the kernel passes at most 128 KiB to a program in one";
+    check(&[
+        (
+            &stage(&format!("env: {{LARGE: {long}}}")),
+            &["the variable `LARGE` has 200 KiB"],
+        ),
+        (
+            &format!("env: {{LARGE: {long}}}\n{}", stage("run: echo")),
+            &[too_long],
+        ),
+        (&stage(&format!("command: [echo, {long}]")), &[too_long]),
+        (&stage(&format!("env: {{LARGE: {fits}}}")), &[]),
+    ]);
+    let more: String = (1..20).map(|n| format!(", V{n}: *long")).collect();
+    check(&[(
+        &stage(&format!("env: {{V0: &long {fits}{more}}}")),
+        &["the variables and the command of stage `a` have 2 MiB"],
+    )]);
+}

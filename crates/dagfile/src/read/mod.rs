@@ -1,5 +1,6 @@
 //! From the tree to a draft, field by field, and from the core's faults back to the text.
 
+mod arguments;
 mod expressions;
 mod fields;
 mod forms;
@@ -371,6 +372,9 @@ fn env(node: &Node, sink: &mut Sink<'_>) -> (Env, EnvPlaces) {
             Value::Null => Some(Template::literal("")),
             _ => expressions::template(value, &what, sink),
         };
+        if let Some(template) = &template {
+            arguments::check_one(&what, key.text.len() + 1, template, value, sink);
+        }
         if let (Some(name), Some(template)) = (name, template) {
             places.insert(name.clone(), value.clone());
             env.insert(name, template);

@@ -15,7 +15,9 @@ use super::fields::{self, Fields};
 use super::image::{DefaultImage, Image, image, pull, some_image, stage_image};
 use super::output::{output_path, outputs, some_path};
 use super::places::{ImagePlaces, StagePlaces};
-use super::{Env, EnvPlaces, TIMEOUTS, env, expressions, is_ours, keys, retry, shell, unsupported};
+use super::{
+    Env, EnvPlaces, TIMEOUTS, arguments, env, expressions, is_ours, keys, retry, shell, unsupported,
+};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Key, Node, Value};
 
@@ -157,6 +159,7 @@ pub(super) fn read(
         all_env.extend(own);
         places.env = own_places;
     }
+    arguments::check_all(&what, key, &all_env, command.as_ref(), sink);
     let mut all_secrets = secrets(&fields, sink);
     for (name, span) in &defaults.secrets {
         let span = || span.clone();
@@ -342,6 +345,7 @@ fn command(
     let mut templates: Vec<Template> = Vec::new();
     for item in fields::list(node, "`command`", sink).unwrap_or_default() {
         if let Some(template) = expressions::template(item, "the command", sink) {
+            arguments::check_one("an argument of the command", 0, &template, item, sink);
             templates.push(template);
             places.command.push(item.clone());
         }
