@@ -35,6 +35,7 @@ pub mod render;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod script;
 pub mod secret;
 pub mod stage;
 pub mod text;

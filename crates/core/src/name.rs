@@ -9,7 +9,7 @@ use crate::text::{shortened, without_nul};
 
 /// Why a text is not a name of the wanted kind. `Display` says the rule that it broke.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a valid {kind}: {rule}", without_nul(shortened(.text).to_string()))]
+#[error("{} is not a valid {kind}: {rule}", quoted(.text))]
 pub struct NameError {
     /// What kind of name was wanted, in words: `stage name`.
     pub kind: &'static str,
@@ -17,6 +17,13 @@ pub struct NameError {
     pub text: String,
     /// The rule in words.
     pub rule: &'static str,
+}
+
+fn quoted(text: &str) -> String {
+    match text {
+        "" => "an empty text".to_owned(),
+        _ => format!("`{}`", without_nul(shortened(text).to_string())),
+    }
 }
 
 macro_rules! names {
@@ -167,6 +174,15 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "`dsn` is not a valid secret name: use 1 to 63 of A-Z, 0-9 and `_`, starting with a letter or `_`"
+        );
+    }
+
+    #[test]
+    fn the_error_says_that_a_name_is_empty() {
+        let error = StageName::new("").unwrap_err().to_string();
+        assert!(
+            error.starts_with("an empty text is not a valid stage name: use"),
+            "{error}"
         );
     }
 

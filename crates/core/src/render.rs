@@ -55,7 +55,7 @@ pub enum RenderedImage {
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenderedCommand {
-    /// A script for `sh -eu`.
+    /// A script for `sh -eu`, with `pipefail` where that has it.
     Script(String),
     /// A program and its arguments.
     Exec(Vec<String>),

@@ -215,12 +215,25 @@ impl PullPolicy {
     }
 }
 
+/// The most that the kernel passes to a program as one argument or variable, in bytes, with the zero at its end. A
+/// variable counts with its name and `=`.
+pub const ARGUMENT_LARGEST: usize = 128 << 10;
+
+/// The most of all arguments and variables together: a quarter of the usual stack of 8 MiB, but for what the image
+/// brings along.
+pub const ARGUMENTS_LARGEST: usize = (2 << 20) - (128 << 10);
+
+/// What an argument or variable costs in that beside its bytes: the zero at its end, and a pointer.
+pub const ARGUMENT_BESIDE: usize = 1 + 8;
+
 /// What a stage runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// `run:`, a script for `sh -eu`. Never evaluated by Trainyard: `$VAR` is the shell's.
+    /// `run:`, a script for `sh -eu`, with `pipefail` where that has it. Never evaluated by Trainyard: `$VAR` is the
+    /// shell's.
     Script(String),
-    /// `command:`, a program and its arguments, with no shell.
+    /// `command:`, a program and its arguments, with no shell; or a `run:` with its own `shell:`, to which the script
+    /// is the last argument.
     Exec(Vec<Template>),
 }
 

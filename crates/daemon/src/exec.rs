@@ -19,10 +19,10 @@ use trainyard_dagfile::Diagnostic;
 use trainyard_engine::layers::Layers;
 use trainyard_engine::local::{LocalOptions, facts, run_locally};
 use trainyard_engine::supervisor::Surroundings;
-use trainyard_engine::working_tree::WorkingTree;
 use trainyard_executor::{AnyExecutor, Ceilings, Limits};
 
 pub use trainyard_engine::local::Witness;
+pub use trainyard_engine::working_tree::WorkingTree;
 
 /// How long a program has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
@@ -232,8 +232,10 @@ impl Exec {
             layers: Layers::new(0),
             scratch: folder.path().to_owned(),
         };
+        let (source, notes) = source.unzip();
         let options = LocalOptions {
             source,
+            notes: notes.unwrap_or_default(),
             folder: folder.path().to_owned(),
             secrets: self.secrets(),
             slots: self.options.slots,
@@ -267,12 +269,12 @@ impl Exec {
         Ok(run)
     }
 
-    /// The working tree as an archive, where a stage needs it.
+    /// The working tree as an archive, and what is not in it, where a stage needs it.
     async fn source(
         &self,
         folder: &Path,
         witness: &dyn Witness,
-    ) -> Result<Option<PathBuf>, std::io::Error> {
+    ) -> Result<Option<(PathBuf, Vec<String>)>, std::io::Error> {
         let needed = self
             .dag
             .stages()
@@ -286,10 +288,10 @@ impl Exec {
         // Dropped with this future, where the run is cancelled before it began.
         let wanted = Wanted::default();
         let given_up = Arc::clone(&wanted.0);
-        let is_file_alone = tokio::task::spawn_blocking(move || {
+        let (is_file_alone, stand_ins) = tokio::task::spawn_blocking(move || {
             let tree = WorkingTree::of(&file)?;
-            tree.write_tar(&to, &given_up)?;
-            Ok::<_, std::io::Error>(tree.is_file_alone)
+            let stand_ins = tree.write_tar(&to, &given_up)?;
+            Ok::<_, std::io::Error>((tree.is_file_alone, stand_ins))
         })
         .await
         .map_err(std::io::Error::other)??;
@@ -299,7 +301,7 @@ impl Exec {
                  `/tmp`, or above these. To give stages more files, move the DAG file into a folder of its own",
             );
         }
-        Ok(Some(archive))
+        Ok(Some((archive, stand_ins.notes_of_work_tree())))
     }
 
     /// Secrets come from environment variables of the same names.

@@ -173,6 +173,8 @@ forms! {
         pull: Option<Pull>,
         /// An image built from the commit's tree, for stages with neither `image` nor `build`.
         build: Option<BuildOrContext>,
+        /// What runs the scripts of `run`, as in a stage.
+        shell: Option<Vec<String>>,
         /// What of the commit is laid out.
         checkout: Option<CheckoutOrNot>,
         /// Environment variables, over those of the DAG and below those of a stage.
@@ -211,8 +213,10 @@ forms! {
         pull: Option<Pull>,
         /// An image built from the commit's tree.
         build: Option<BuildOrContext>,
-        /// A script for sh -eu.
+        /// A script for sh -eu, with pipefail where the image's sh has it, or for `shell`.
         run: Option<String>,
+        /// What runs the script, which is its last argument: [bash, -euo, pipefail, -c].
+        shell: Option<Vec<String>>,
         /// A program and its arguments.
         command: Option<Vec<Scalar>>,
         /// Whether the commit's tree is laid out in /workspace, and with what; true if left out.

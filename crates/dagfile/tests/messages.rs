@@ -111,6 +111,10 @@ fn another_form_gets_the_right_one() {
         ("image: {name: x}", "`image: alpine:3`"),
         ("resources: {cpus: \"2\"}", "write 2 without quotes"),
         ("checkout: no", "write false"),
+        (
+            "shell: bash, run: a | b",
+            "`shell: [bash, -euo, pipefail, -c]`",
+        ),
         ("command: echo hi", "write it as a list, or use `run`"),
         ("build: [a]", "write `build: .`"),
     ] {
@@ -325,6 +329,10 @@ fn a_trigger_that_leaves_a_parameter_without_a_value_is_a_fault() {
 #[test]
 fn one_fault_makes_no_noise_elsewhere() {
     check(&[
+        (
+            "defaults: {shell: bash}\nstages: {a: {image: x, run: a | b}}",
+            &["write `shell: [bash, -euo, pipefail, -c]`"],
+        ),
         // A parameter that is wrong, with triggers, expressions and values that rely on it.
         (
             "params: {b: {type: integer, default: x}}
@@ -515,4 +523,78 @@ stages:
         bomb.push_str(&format!("x-{level}: &a{level} {merged}\n"));
     }
     check(&[(&bomb, &["aliases counted"])]);
+}
+
+/// The warnings of a file that is valid.
+fn warnings(file: &str) -> Vec<String> {
+    let parsed = parse("dags/file.yaml", file);
+    assert!(parsed.dag.is_some(), "{file}\n{:?}", parsed.diagnostics);
+    let text = |found: &trainyard_dagfile::Diagnostic| {
+        let help = found.help.clone().unwrap_or_default();
+        format!("{}: {} ({help})", &file[found.span.clone()], found.message)
+    };
+    parsed.diagnostics.iter().map(text).collect()
+}
+
+#[test]
+fn a_pipe_in_an_image_whose_shell_may_lack_pipefail_is_a_warning_once_per_file() {
+    let file = "stages:
+  a: {image: \"python:3.12-slim\", run: train | tee log}
+  b:
+    build: .
+    run: |
+      echo begin
+      cat x | sort
+";
+    let found = warnings(file);
+    assert_eq!(found.len(), 1, "{found:?}");
+    for part in [
+        "train | tee log: `run` of stage `a` has a pipe",
+        "so has `run` of b",
+        "`shell: [bash, -euo, pipefail, -c]`",
+    ] {
+        assert!(found[0].contains(part), "{found:?}");
+    }
+}
+
+#[test]
+fn a_pipe_of_which_every_program_counts_is_no_warning() {
+    for stage in [
+        "image: alpine:3, run: a | b",
+        "image: \"python:3.12-alpine\", run: a | b",
+        "image: registry.example.org/tools/busybox, run: a | b",
+        "image: x, run: a || b",
+        "image: x, run: \"set -o pipefail; a | b\"",
+        "image: x, shell: [bash, -euo, pipefail, -c], run: a | b",
+        "image: x, command: [sh, -c, a | b]",
+    ] {
+        let file = format!("stages: {{s: {{{stage}}}}}");
+        assert_eq!(warnings(&file), [""; 0], "{file}");
+    }
+    let file = "defaults: {shell: [bash, -c]}\nstages: {s: {image: x, run: a | b}}";
+    assert_eq!(warnings(file), [""; 0]);
+}
+
+#[test]
+fn what_is_too_long_for_the_kernel_to_pass_is_a_fault() {
+    let long = "x".repeat(200 << 10);
+    let fits = "x".repeat(100 << 10);
+    let too_long = "and the kernel passes at most 128 KiB to a program in one";
+    check(&[
+        (
+            &stage(&format!("env: {{LARGE: {long}}}")),
+            &["the variable `LARGE` has 200 KiB"],
+        ),
+        (
+            &format!("env: {{LARGE: {long}}}\n{}", stage("run: echo")),
+            &[too_long],
+        ),
+        (&stage(&format!("command: [echo, {long}]")), &[too_long]),
+        (&stage(&format!("env: {{LARGE: {fits}}}")), &[]),
+    ]);
+    let more: String = (1..20).map(|n| format!(", V{n}: *long")).collect();
+    check(&[(
+        &stage(&format!("env: {{V0: &long {fits}{more}}}")),
+        &["the variables and the command of stage `a` have 2 MiB"],
+    )]);
 }

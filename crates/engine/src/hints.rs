@@ -47,6 +47,11 @@ pub(crate) fn hint(code: i32, refused: bool) -> Option<&'static str> {
             "exit code 127 means that a shell did not find a program: the image lacks the program, or the interpreter \
              that its first line names. A script with CRLF line ends names one that ends with a carriage return",
         ),
+        141 => Some(
+            "exit code 141 means that a program was ended by SIGPIPE: the next program in its pipe stopped reading, as \
+             `head` does once it has enough. `sed -n 1,10p` instead of `head` reads to the end; `|| true` after the pipe \
+             ignores its exit code",
+        ),
         _ => None,
     }
 }
@@ -72,6 +77,7 @@ mod tests {
         assert_eq!(hint(0, true), None);
         assert_eq!(hint(1, false), None);
         assert!(hint(2, true).unwrap().contains("docker.capabilities"));
+        assert!(hint(141, false).unwrap().contains("SIGPIPE"));
         assert!(hint(127, false).unwrap().contains("CRLF"));
     }
 }

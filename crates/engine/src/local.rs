@@ -53,6 +53,8 @@ pub trait Witness: Send + Sync {
 pub struct LocalOptions {
     /// A tar archive of the source tree.
     pub source: Option<PathBuf>,
+    /// What is not in it, in words.
+    pub notes: Vec<String>,
     /// A folder for artifacts; the caller removes it.
     pub folder: PathBuf,
     /// Values of secrets, by name.
@@ -275,11 +277,14 @@ impl Local {
                 sha256: content.sha256.clone(),
             });
         }
+        let source = self.options.source.clone();
+        let source = source.filter(|_| assignment.needs_source(&rendered));
+        let notes = source.as_ref().map(|_| self.options.notes.clone());
         Ok((
             rendered,
             Materials {
-                source: self.options.source.clone(),
-                notes: Vec::new(),
+                source,
+                notes: notes.unwrap_or_default(),
                 inputs,
                 secrets,
             },

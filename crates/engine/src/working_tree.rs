@@ -8,13 +8,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::ops::Bound::{Included, Unbounded};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ignore::WalkBuilder;
 use tar::{Builder, EntryType, Header};
 use trainyard_core::measure::in_units;
-use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, WorkTree};
+use trainyard_dagfile::Entry;
+use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, StandIns, WorkTree};
 
 /// What is never a part of a source tree.
 const LEFT_OUT: [&str; 2] = [".git", ".trainyard"];
@@ -30,8 +32,12 @@ pub struct WorkingTree {
     files: BTreeSet<PathBuf>,
     /// Folders, relative to the root; those of files need not be among them.
     folders: BTreeSet<PathBuf>,
+    /// Those of the folders that are git submodules, which are laid out empty.
+    submodules: BTreeSet<PathBuf>,
     /// Whether it is the DAG file alone, since the folder around it is no source tree.
     pub is_file_alone: bool,
+    /// Whether it is that of a git repository.
+    pub is_of_git: bool,
 }
 
 impl WorkingTree {
@@ -45,11 +51,14 @@ impl WorkingTree {
         let folder = file.parent().unwrap_or(Path::new("/"));
         if let Some(tree) = WorkTree::around(folder)? {
             let is_kept = |path: &PathBuf| !path.iter().any(is_left_out);
+            let submodules: BTreeSet<_> = tree.submodules.into_iter().filter(is_kept).collect();
             return Ok(Self {
                 root: tree.root,
                 files: tree.files.into_iter().filter(is_kept).collect(),
-                folders: tree.submodules.into_iter().filter(is_kept).collect(),
+                folders: submodules.clone(),
+                submodules,
                 is_file_alone: false,
+                is_of_git: true,
             });
         }
         let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
@@ -58,7 +67,9 @@ impl WorkingTree {
             root: root.to_owned(),
             files: BTreeSet::new(),
             folders: BTreeSet::new(),
+            submodules: BTreeSet::new(),
             is_file_alone: is_above_work(root),
+            is_of_git: false,
         };
         if tree.is_file_alone {
             tree.files
@@ -101,17 +112,49 @@ impl WorkingTree {
         Ok(())
     }
 
-    /// Writes it as a tar archive, until `given_up` turns true. Blocking.
+    /// What stands at a path of it.
+    #[must_use]
+    pub fn entry(&self, path: &str) -> Entry {
+        let path = Path::new(path);
+        if path == Path::new(".") {
+            return Entry::Folder;
+        }
+        for part in path.ancestors() {
+            if self.submodules.contains(part) {
+                return Entry::Unknown;
+            }
+            if self.files.contains(part) {
+                let is_link = self.root.join(part).is_symlink();
+                return match (is_link, part == path) {
+                    (true, _) => Entry::Unknown,
+                    (false, true) => Entry::File,
+                    (false, false) => Entry::Missing,
+                };
+            }
+        }
+        // What is below a folder stands right behind it.
+        let is_above_one_of = |paths: &BTreeSet<PathBuf>| {
+            let mut behind = paths.range::<Path, _>((Included(path), Unbounded));
+            behind.next().is_some_and(|next| next.starts_with(path))
+        };
+        match is_above_one_of(&self.files) || is_above_one_of(&self.folders) {
+            true => Entry::Folder,
+            false => Entry::Missing,
+        }
+    }
+
+    /// Writes it as a tar archive, until `given_up` turns true, and returns what it has only stand-ins for. Blocking.
     ///
     /// # Errors
     /// A file that cannot be read, by name; the tree is larger than one of a commit may be; it was given up.
-    pub fn write_tar(&self, to: &Path, given_up: &AtomicBool) -> io::Result<()> {
+    pub fn write_tar(&self, to: &Path, given_up: &AtomicBool) -> io::Result<StandIns> {
         if self.files.len() > MAX_NAMES {
             return Err(self.too_large());
         }
         let mut archive = Builder::new(BufWriter::new(File::create(to)?));
         let mut written = BTreeSet::new();
         let mut bytes = 0;
+        let mut stand_ins = StandIns::default();
         for path in self.folders.union(&self.files) {
             if given_up.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
@@ -120,18 +163,22 @@ impl WorkingTree {
             for folder in parents.into_iter().rev() {
                 add_folder(&mut archive, folder, &mut written)?;
             }
+            if self.submodules.contains(path) {
+                stand_ins.add_submodule(&path.to_string_lossy());
+            }
             if self.folders.contains(path) {
                 add_folder(&mut archive, path, &mut written)?;
                 continue;
             }
             let room = MAX_BYTES - bytes;
-            let added = add(&mut archive, &self.root, path, room);
+            let added = add(&mut archive, &self.root, path, room, &mut stand_ins);
             bytes += added.map_err(|error| match error.kind() {
                 io::ErrorKind::FileTooLarge => self.too_large(),
                 kind => io::Error::new(kind, format!("{}: {error}", path.display())),
             })?;
         }
-        archive.into_inner()?.flush()
+        archive.into_inner()?.flush()?;
+        Ok(stand_ins)
     }
 
     fn too_large(&self) -> io::Error {
@@ -191,7 +238,13 @@ fn add_folder(
 
 /// Adds a file of at most `room` bytes, or a link, as it stands now: its bytes. A file that is gone, or something else
 /// by now, is left out.
-fn add(archive: &mut Builder<impl Write>, root: &Path, path: &Path, room: u64) -> io::Result<u64> {
+fn add(
+    archive: &mut Builder<impl Write>,
+    root: &Path,
+    path: &Path,
+    room: u64,
+    stand_ins: &mut StandIns,
+) -> io::Result<u64> {
     use std::os::unix::fs::PermissionsExt;
     let from = root.join(path);
     let found = match from.symlink_metadata() {
@@ -218,7 +271,13 @@ fn add(archive: &mut Builder<impl Write>, root: &Path, path: &Path, room: u64) -
     } else {
         0o755
     };
-    let mut content = file.take(size);
+    let mut head = Vec::new();
+    let mut file = file;
+    if size <= StandIns::POINTER_LONGEST {
+        (&mut file).take(size).read_to_end(&mut head)?;
+        stand_ins.look_at(&path.to_string_lossy(), &head);
+    }
+    let mut content = head.as_slice().chain(file).take(size);
     archive.append_data(
         &mut header(EntryType::Regular, mode, size),
         path,
@@ -357,6 +416,50 @@ mod tests {
             message.contains("the largest is disk.img with 9"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn what_stands_at_a_path_is_what_the_stages_get() {
+        let folder = place(&[
+            (".gitignore", "build\n"),
+            ("dags/a.yaml", ""),
+            ("build/Dockerfile", ""),
+            ("src/train.py", ""),
+            ("src-2/x", ""),
+        ]);
+        symlink("src", folder.path().join("link")).unwrap();
+        let tree = WorkingTree::of(&folder.path().join("dags/a.yaml")).unwrap();
+        for (path, entry) in [
+            (".", Entry::Folder),
+            ("src", Entry::Folder),
+            ("src/train.py", Entry::File),
+            ("src/train.py/x", Entry::Missing),
+            ("build", Entry::Missing),
+            ("build/Dockerfile", Entry::Missing),
+            ("sr", Entry::Missing),
+            ("link", Entry::Unknown),
+            ("link/train.py", Entry::Unknown),
+        ] {
+            assert_eq!(tree.entry(path), entry, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_pointer_of_git_lfs_is_packed_and_named() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:7\nsize 9\n";
+        let folder = place(&[("a.yaml", ""), ("rows.bin", pointer), ("small", "1")]);
+        let tree = WorkingTree::of(&folder.path().join("a.yaml")).unwrap();
+        let to = tempfile::NamedTempFile::new().unwrap();
+        let stand_ins = tree.write_tar(to.path(), &AtomicBool::new(false)).unwrap();
+        let notes = stand_ins.notes_of_work_tree();
+        assert_eq!(
+            notes,
+            [
+                "rows.bin is a pointer of Git LFS: its content is not in the source tree (`git lfs pull` fetches it)"
+            ]
+        );
+        let packed = packed(&folder.path().join("a.yaml"));
+        assert_eq!(packed[1], ("rows.bin".to_owned(), pointer.into()));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod pipe;
 pub mod process;
 #[cfg(feature = "readers")]
 pub mod readers;
+mod shell;
 mod source;
 pub mod spec;
 

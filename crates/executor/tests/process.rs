@@ -96,6 +96,49 @@ async fn a_program_named_like_a_word_of_the_shell_is_the_program() {
     );
 }
 
+/// What a script prints and how it ends where `sh` is this program.
+async fn run_by(sh: &str, text: &str) -> (i32, String) {
+    let place = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(sh, place.path().join("sh")).unwrap();
+    let kit = Kit::new(Here::new());
+    let executor = kit.subject.make().await;
+    let mut spec = kit.spec_of(script(text));
+    let path = format!("{}:/usr/bin:/bin", place.path().display());
+    spec.env.insert("PATH".to_owned(), path);
+    let (handle, code) = kit.run(&executor, &spec).await;
+    let printed = kit.printed(&executor, &handle).await;
+    (code, printed.stdout + &printed.stderr)
+}
+
+#[tokio::test]
+async fn a_program_that_fails_within_a_pipe_fails_the_script_where_the_shell_has_pipefail() {
+    for sh in ["/bin/bash", "/bin/busybox"] {
+        let (code, printed) = run_by(sh, "(exit 3) | cat\necho went on").await;
+        assert_eq!((code, &*printed), (3, ""), "{sh}");
+        let (code, printed) = run_by(sh, "true | cat\necho $0 $# \"a  b\"").await;
+        assert_eq!((code, &*printed), (0, "sh 0 a  b\n"), "{sh}");
+    }
+}
+
+#[tokio::test]
+async fn a_shell_without_pipefail_is_reported_in_the_log_of_a_script_with_a_pipe() {
+    let mut try_it = std::process::Command::new("/bin/dash");
+    let tried = try_it.args(["-c", "set -o pipefail"]).output().unwrap();
+    let (code, printed) = run_by("/bin/dash", "(exit 3) | cat\necho went on").await;
+    // Since dash 0.5.13.
+    if tried.status.success() {
+        assert_eq!((code, &*printed), (3, ""));
+    } else {
+        assert_eq!(code, 0, "{printed}");
+        assert!(
+            printed.starts_with("went on\ntrainyard: `sh` of this image has no `pipefail`"),
+            "{printed}"
+        );
+    }
+    let (code, printed) = run_by("/bin/dash", "exit 3 || true").await;
+    assert_eq!((code, &*printed), (3, ""), "no pipe, no word of it");
+}
+
 #[tokio::test]
 async fn what_a_program_leaves_behind_ends_with_it() {
     let kit = Kit::new(Here::new());

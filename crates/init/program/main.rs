@@ -30,6 +30,7 @@ mod format;
 mod line;
 mod memory;
 mod search;
+mod sockets;
 mod system;
 mod unfit;
 
@@ -157,6 +158,8 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         system::send_to_all_others(SIGKILL);
         while !matches!(system::reap(true), Reaped::NoChildren) {}
     }
+    // SAFETY: the list is the kernel's own.
+    unsafe { sockets::say(STDERR, environment) };
     let word = if unrun.is_some() { UNRUN } else { ENDED };
     let said = line(word, &facts, &end_half);
     let _ = system::write_at_start(latch, &said);

@@ -100,7 +100,7 @@ pub unsafe fn become_program(arguments: *const Text, environment: *const Text) -
 ///
 /// # Safety
 /// The list ends with a null.
-unsafe fn value<'a>(environment: *const Text, name: &[u8]) -> Option<&'a [u8]> {
+pub unsafe fn value<'a>(environment: *const Text, name: &[u8]) -> Option<&'a [u8]> {
     let mut variable = environment;
     // SAFETY: stops at the null.
     unsafe {

@@ -24,6 +24,14 @@ pub const O_WRONLY: usize = 1;
 pub const O_CREAT: usize = 0o100;
 pub const O_EXCL: usize = 0o200;
 pub const O_NONBLOCK: usize = 0o4000;
+#[cfg(target_arch = "x86_64")]
+pub const O_DIRECTORY: usize = 0o200_000;
+#[cfg(target_arch = "x86_64")]
+pub const O_NOFOLLOW: usize = 0o400_000;
+#[cfg(target_arch = "aarch64")]
+pub const O_DIRECTORY: usize = 0o40_000;
+#[cfg(target_arch = "aarch64")]
+pub const O_NOFOLLOW: usize = 0o100_000;
 pub const O_CLOEXEC: usize = 0o2_000_000;
 
 const AT_FDCWD: usize = -100_isize as usize;
@@ -49,6 +57,7 @@ mod number {
     pub const KILL: usize = 62;
     pub const PRCTL: usize = 157;
     pub const RT_SIGTIMEDWAIT: usize = 128;
+    pub const GETDENTS64: usize = 217;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const UNLINKAT: usize = 263;
@@ -69,6 +78,7 @@ mod number {
     pub const KILL: usize = 129;
     pub const PRCTL: usize = 167;
     pub const RT_SIGTIMEDWAIT: usize = 137;
+    pub const GETDENTS64: usize = 61;
     pub const EXIT_GROUP: usize = 94;
     pub const OPENAT: usize = 56;
     pub const UNLINKAT: usize = 35;
@@ -133,6 +143,29 @@ pub type Text = *const u8;
 pub fn open(path: Text, flags: usize, mode: usize) -> Result<i32, Errno> {
     // SAFETY: reads a zero-terminated text.
     unsafe { call(number::OPENAT, [AT_FDCWD, path as usize, flags, mode, 0]) }.map(|fd| fd as i32)
+}
+
+/// Opens a file in a folder. The name must be a zero-terminated text.
+pub fn open_in(folder: i32, name: Text, flags: usize) -> Result<i32, Errno> {
+    // SAFETY: reads a zero-terminated text.
+    unsafe {
+        call(
+            number::OPENAT,
+            [folder as usize, name as usize, flags, 0, 0],
+        )
+    }
+    .map(|fd| fd as i32)
+}
+
+/// The next entries of a folder, as the kernel writes them; how many bytes they take, zero at the end.
+pub fn entries(folder: i32, to: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: writes no more than the length of the slice.
+    unsafe {
+        call(
+            number::GETDENTS64,
+            [folder as usize, to.as_mut_ptr() as usize, to.len(), 0, 0],
+        )
+    }
 }
 
 /// Removes a file. The path must be a zero-terminated text.

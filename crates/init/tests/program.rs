@@ -210,6 +210,43 @@ fn orphans_are_reaped_while_the_program_goes_on() {
 }
 
 #[test]
+fn sockets_among_the_outputs_are_named_and_links_are_not_followed() {
+    use std::os::unix::net::UnixListener;
+
+    let place = Place::new();
+    let outputs = place.folder.path().join("outputs");
+    fs::create_dir_all(outputs.join("cache/inner")).unwrap();
+    fs::create_dir(place.folder.path().join("elsewhere")).unwrap();
+    for path in ["outputs/s", "outputs/cache/inner/app.sock", "elsewhere/t"] {
+        UnixListener::bind(place.folder.path().join(path)).unwrap();
+    }
+    std::os::unix::fs::symlink("../elsewhere", outputs.join("link")).unwrap();
+    for number in 0..500 {
+        fs::write(
+            outputs.join(format!("a-file-with-a-longer-name-{number}")),
+            "",
+        )
+        .unwrap();
+    }
+    let mut command = place.command(&["true"]);
+    let output = command.env("OUTPUTS", &outputs).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let (marked, record) = Record::find(&output.stderr, Some(&nonce())).unwrap();
+    assert_eq!(record, ended(0));
+    let said = str::from_utf8(&output.stderr[..marked.start]).unwrap();
+    let mut lines: Vec<&str> = said.lines().collect();
+    lines.sort_unstable();
+    let kept = "is a socket and is not kept: outputs hold files, folders and links among them";
+    assert_eq!(
+        lines,
+        [
+            format!("trainyard: `$OUTPUTS/cache/inner/app.sock` {kept}"),
+            format!("trainyard: `$OUTPUTS/s` {kept}"),
+        ]
+    );
+}
+
+#[test]
 fn a_program_is_searched_in_the_path_and_named_where_it_is_missing() {
     let place = Place::new();
     let output = place.command(&["no-such-program"]).output().unwrap();

@@ -92,6 +92,8 @@ fn out_of_memory_reason(stage: &Stage, code: i32) -> Reason {
     Reason::new(ReasonCode::OutOfMemory, message)
 }
 
+const CAUSE_UNKNOWN: &str = ", cause unknown";
+
 /// An exit code in words. 126, 127 and 128 + n have the meaning that POSIX shells give them.
 fn exit_reason(code: i32) -> Reason {
     let (kind, message) = match code {
@@ -105,21 +107,37 @@ fn exit_reason(code: i32) -> Reason {
         ),
         129..=192 => {
             let signal = code - 128;
-            let name = match signal {
-                1 => " (SIGHUP)",
-                2 => " (SIGINT)",
-                4 => " (SIGILL)",
-                6 => " (SIGABRT)",
-                7 => " (SIGBUS)",
-                8 => " (SIGFPE)",
-                9 => " (SIGKILL)",
-                11 => " (SIGSEGV)",
-                13 => " (SIGPIPE)",
-                15 => " (SIGTERM)",
-                _ => "",
+            // A program that crashes is known by its signal; who sent another one is not.
+            let (name, cause) = match signal {
+                1 => (" (SIGHUP)", CAUSE_UNKNOWN),
+                2 => (" (SIGINT)", CAUSE_UNKNOWN),
+                4 => (
+                    " (SIGILL)",
+                    ": it ran an instruction that this processor does not have, as in a library built for another one",
+                ),
+                6 => (
+                    " (SIGABRT)",
+                    ": it ended itself, as after a failed assertion; its log may say which",
+                ),
+                7 => (
+                    " (SIGBUS)",
+                    ": it accessed memory that is not there, mostly because /dev/shm is full: `resources: {shm: 1GiB}` \
+                     enlarges it",
+                ),
+                8 => (" (SIGFPE)", ": it divided a whole number by zero"),
+                9 => (" (SIGKILL)", CAUSE_UNKNOWN),
+                11 => (
+                    " (SIGSEGV)",
+                    ": it crashed, as it accessed memory that is not its own; mostly a fault of a native library",
+                ),
+                13 => (
+                    " (SIGPIPE)",
+                    ": it wrote into a pipe that no program read any more",
+                ),
+                15 => (" (SIGTERM)", CAUSE_UNKNOWN),
+                _ => ("", CAUSE_UNKNOWN),
             };
-            let message =
-                format!("exit code {code}: killed by signal {signal}{name}, cause unknown");
+            let message = format!("exit code {code}: killed by signal {signal}{name}{cause}");
             (ReasonCode::Killed, message)
         }
         code => (ReasonCode::ExitCode, format!("exit code {code}")),
@@ -197,6 +215,16 @@ mod tests {
         assert_eq!(
             exit_reason(137).message,
             "exit code 137: killed by signal 9 (SIGKILL), cause unknown"
+        );
+        assert_eq!(
+            exit_reason(139).message,
+            "exit code 139: killed by signal 11 (SIGSEGV): it crashed, as it accessed memory that is not its own; mostly \
+             a fault of a native library"
+        );
+        assert!(
+            exit_reason(135)
+                .message
+                .contains("`resources: {shm: 1GiB}`")
         );
     }
 }

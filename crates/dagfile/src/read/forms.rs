@@ -91,6 +91,7 @@ pub(super) fn right_form(what: &str, node: &Node) -> Option<String> {
             "write one script, its lines below `run: |`; a program with its arguments is `command`"
                 .to_owned(),
         ),
+        ("shell", Value::Scalar { .. }) => "shell: [bash, -euo, pipefail, -c]".to_owned(),
         ("build", Value::List(_)) => "build: .".to_owned(),
         ("the image", Value::Map(_)) => "image: alpine:3".to_owned(),
         ("metrics", _) => "metrics: metrics.json".to_owned(),

@@ -1,5 +1,6 @@
 //! From the tree to a draft, field by field, and from the core's faults back to the text.
 
+mod arguments;
 mod expressions;
 mod fields;
 mod forms;
@@ -9,6 +10,7 @@ mod output;
 mod params;
 mod places;
 mod retry;
+mod shell;
 mod stage;
 mod synonyms;
 mod triggers;
@@ -100,6 +102,7 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         unsupported::notify(key, fields.get("notify"), sink);
     }
     let mut stages = Vec::new();
+    let mut pipes = Vec::new();
     let mut written = BTreeMap::new();
     match fields.get("stages") {
         None => {
@@ -157,11 +160,13 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
                 if read.has_unread_outputs {
                     unread.outputs.insert(at);
                 }
+                pipes.extend(read.pipe.map(|at| (&*key.text, at)));
                 stages.push(read.stage);
                 places.stages.push(read.places);
             }
         }
     }
+    shell::warn_of_pipes(&pipes, sink);
     // A wrong name does not keep the stages from being held against each other.
     let named = name.is_some();
     let draft = DagDraft {
@@ -367,6 +372,9 @@ fn env(node: &Node, sink: &mut Sink<'_>) -> (Env, EnvPlaces) {
             Value::Null => Some(Template::literal("")),
             _ => expressions::template(value, &what, sink),
         };
+        if let Some(template) = &template {
+            arguments::check_one(&what, key.text.len() + 1, template, value, sink);
+        }
         if let (Some(name), Some(template)) = (name, template) {
             places.insert(name.clone(), value.clone());
             env.insert(name, template);

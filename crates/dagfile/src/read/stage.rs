@@ -15,7 +15,9 @@ use super::fields::{self, Fields};
 use super::image::{DefaultImage, Image, image, pull, some_image, stage_image};
 use super::output::{output_path, outputs, some_path};
 use super::places::{ImagePlaces, StagePlaces};
-use super::{Env, EnvPlaces, TIMEOUTS, env, expressions, is_ours, keys, retry, unsupported};
+use super::{
+    Env, EnvPlaces, TIMEOUTS, arguments, env, expressions, is_ours, keys, retry, shell, unsupported,
+};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Key, Node, Value};
 
@@ -27,6 +29,7 @@ const SCRIPT_LONGEST: usize = 100_000;
 pub(super) struct Defaults {
     pub(super) image: DefaultImage,
     pub(super) pull: Option<PullPolicy>,
+    shell: Option<Vec<String>>,
     checkout: Option<Checkout>,
     /// Over those of the DAG, and below those of a stage.
     pub(super) env: Env,
@@ -52,6 +55,7 @@ pub(super) fn defaults(node: &Node, sink: &mut Sink<'_>) -> Defaults {
         Image::Wrong => DefaultImage::Wrong,
         Image::One(image) => DefaultImage::One(image, places),
     };
+    defaults.shell = shell::shell(&fields, sink);
     defaults.checkout = checkout(&fields, sink);
     if let Some(node) = fields.get("env") {
         (defaults.env, defaults.env_places) = env(node, sink);
@@ -105,6 +109,8 @@ pub(super) struct Read {
     pub(super) places: StagePlaces,
     pub(super) has_unread_needs: bool,
     pub(super) has_unread_outputs: bool,
+    /// A pipe of its script in which a failure may count for nothing.
+    pub(super) pipe: Option<Range<usize>>,
 }
 
 /// Reads one stage.
@@ -126,6 +132,7 @@ pub(super) fn read(
             places,
             has_unread_needs: true,
             has_unread_outputs: true,
+            pipe: None,
         };
     };
     let defaults = common.defaults;
@@ -136,7 +143,13 @@ pub(super) fn read(
         expressions::condition(node, sink)
     });
     let image = stage_image(&what, key, &fields, defaults, &mut places.image, sink);
-    let command = command(&fields, &mut places, sink);
+    shell::check_has_script(&what, &fields, sink);
+    let shell = shell::shell(&fields, sink).or_else(|| defaults.shell.clone());
+    let command = command(&fields, shell, &mut places, sink);
+    let pipe = match (&command, fields.get("run")) {
+        (Some(Command::Script(script)), Some(node)) => shell::pipe(&image, node, script, sink),
+        _ => None,
+    };
     let checkout = checkout(&fields, sink)
         .or(defaults.checkout)
         .unwrap_or(Checkout::TREE);
@@ -146,6 +159,7 @@ pub(super) fn read(
         all_env.extend(own);
         places.env = own_places;
     }
+    arguments::check_all(&what, key, &all_env, command.as_ref(), sink);
     let mut all_secrets = secrets(&fields, sink);
     for (name, span) in &defaults.secrets {
         let span = || span.clone();
@@ -196,6 +210,7 @@ pub(super) fn read(
         places,
         has_unread_needs,
         has_unread_outputs,
+        pipe,
     }
 }
 
@@ -280,7 +295,12 @@ fn run_on(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeSet<RunOn> {
     found
 }
 
-fn command(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -> Option<Command> {
+fn command(
+    fields: &Fields<'_>,
+    shell: Option<Vec<String>>,
+    places: &mut StagePlaces,
+    sink: &mut Sink<'_>,
+) -> Option<Command> {
     if let (Some(_), Some(key)) = (fields.get("run"), fields.key("command")) {
         sink.error(
             Code::Conflict,
@@ -301,7 +321,13 @@ fn command(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -
         if script.trim().is_empty() {
             fields::invalid(&node.span, "the script is empty".to_owned(), sink);
         }
-        return Some(Command::Script(script.to_owned()));
+        return Some(match shell {
+            None => Command::Script(script.to_owned()),
+            Some(mut words) => {
+                words.push(script.to_owned());
+                Command::Exec(words.into_iter().map(Template::literal).collect())
+            }
+        });
     }
     let node = fields.get("command")?;
     let Value::List(items) = &node.value else {
@@ -319,6 +345,7 @@ fn command(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -
     let mut templates: Vec<Template> = Vec::new();
     for item in fields::list(node, "`command`", sink).unwrap_or_default() {
         if let Some(template) = expressions::template(item, "the command", sink) {
+            arguments::check_one("an argument of the command", 0, &template, item, sink);
             templates.push(template);
             places.command.push(item.clone());
         }

@@ -4,17 +4,11 @@
 //! do anything with. So it is looked at before a container is created.
 
 use trainyard_core::measure::in_units;
+use trainyard_core::stage::{
+    ARGUMENT_BESIDE as BESIDE, ARGUMENT_LARGEST as ONE, ARGUMENTS_LARGEST as ALL,
+};
 
 use crate::contract::{Error, ErrorKind};
-
-/// The most of one argument, or of one variable with its name, in bytes, the zero at its end included.
-const ONE: usize = 128 * 1024;
-
-/// The most of all together: a quarter of the usual stack of 8 MiB, but for what the image brings along.
-const ALL: usize = 2 * 1024 * 1024 - 128 * 1024;
-
-/// What each costs beside its bytes: the zero at its end, and a pointer.
-const BESIDE: usize = 1 + 8;
 
 /// Looks whether the kernel will pass these to a program. Values are not told: they may be secrets.
 pub(super) fn check<'a>(

@@ -27,6 +27,7 @@ use super::init;
 use super::labels::{self, FirstProcess};
 use super::layout::{INPUTS, OUTPUTS, WORKSPACE};
 use crate::contract::{Error, ErrorKind};
+use crate::shell;
 use crate::spec::{AttemptSpec, Limits};
 
 /// What a container may read and not write: the engine's own list, and the files that it keeps for each container
@@ -124,16 +125,14 @@ pub(super) fn container(
 type Program = (Option<Vec<String>>, Option<Vec<String>>);
 
 fn program(command: Option<&RenderedCommand>) -> Result<Program, Error> {
-    match command {
-        None => Ok((None, None)),
-        Some(RenderedCommand::Script(script)) => {
-            let shell = ["sh", "-eu", "-c"].map(str::to_owned).to_vec();
-            Ok((Some(shell), Some(vec![script.clone()])))
-        }
-        Some(RenderedCommand::Exec(items)) => match items.split_first() {
-            Some((first, rest)) => Ok((Some(vec![first.clone()]), Some(rest.to_vec()))),
-            None => Err(Error::new(ErrorKind::Start, "the stage's command is empty")),
-        },
+    let items = match command {
+        None => return Ok((None, None)),
+        Some(RenderedCommand::Script(script)) => shell::program(script),
+        Some(RenderedCommand::Exec(items)) => items.clone(),
+    };
+    match items.split_first() {
+        Some((first, rest)) => Ok((Some(vec![first.clone()]), Some(rest.to_vec()))),
+        None => Err(Error::new(ErrorKind::Start, "the stage's command is empty")),
     }
 }
 

@@ -15,6 +15,7 @@ use trainyard_core::render::RenderedCommand;
 use super::folder::{self, Folder};
 use crate::archive::storage;
 use crate::contract::{Error, ErrorKind};
+use crate::shell;
 use crate::spec::AttemptSpec;
 
 /// What leads the session. It writes down who it is, runs the program, and writes down how that
@@ -65,9 +66,7 @@ impl Launch {
         folder: &Folder,
     ) -> Result<Self, Error> {
         let program = match &spec.command {
-            Some(RenderedCommand::Script(script)) => {
-                ["sh", "-eu", "-c", script].map(str::to_owned).to_vec()
-            }
+            Some(RenderedCommand::Script(script)) => shell::program(script),
             Some(RenderedCommand::Exec(items)) if !items.is_empty() => items.clone(),
             Some(RenderedCommand::Exec(_)) | None => {
                 return Err(Error::new(

@@ -33,7 +33,7 @@ const VERSIONS: [&str; 2] = [
 ];
 
 /// The longest pointer, in bytes, by the specification of Git LFS.
-const LONGEST: usize = 1024;
+pub(super) const LONGEST: usize = 1024;
 
 /// How much is kept for one repo, in bytes.
 const KEPT: u64 = 16 << 30;

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::lfs;
+
 /// How many names are said.
 const NAMED: usize = 3;
 
@@ -34,28 +36,62 @@ impl Named {
 }
 
 impl StandIns {
-    /// Each kind in words.
+    /// The longest file that may be a pointer of Git LFS, in bytes.
+    pub const POINTER_LONGEST: u64 = lfs::LONGEST as u64;
+
+    /// Adds a file of a work tree, if it is a pointer of Git LFS.
+    pub fn look_at(&mut self, name: &str, content: &[u8]) {
+        if lfs::is_pointer(content) {
+            self.pointers.add(name);
+        }
+    }
+
+    /// Adds a submodule of a work tree.
+    pub fn add_submodule(&mut self, name: &str) {
+        self.submodules.add(name);
+    }
+
+    /// Each kind in words, for the tree of a commit.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
+        self.in_words(
+            "`checkout: {lfs: true}` fetches",
+            "`checkout: {submodules: true}` fetches",
+        )
+    }
+
+    /// Each kind in words, for a work tree that `exec` takes as it stands.
+    #[must_use]
+    pub fn notes_of_work_tree(&self) -> Vec<String> {
+        self.in_words(
+            "`git lfs pull` fetches",
+            "`exec` takes no files of submodules; on a daemon, `checkout: {submodules: true}` fetches",
+        )
+    }
+
+    fn in_words(&self, to_pull: &str, to_fetch: &str) -> Vec<String> {
         let kinds = [
             (
                 &self.pointers,
-                "is a pointer of Git LFS: its content is not in the source tree (`checkout: {lfs: true}` fetches it)",
-                "files are pointers of Git LFS: their contents are not in the source tree (`checkout: {lfs: true}` fetches them)",
+                "is a pointer of Git LFS: its content is not in the source tree",
+                "files are pointers of Git LFS: their contents are not in the source tree",
+                to_pull,
             ),
             (
                 &self.submodules,
-                "is a git submodule: its folder in the source tree is empty (`checkout: {submodules: true}` fetches it)",
-                "folders are git submodules: they are empty in the source tree (`checkout: {submodules: true}` fetches them)",
+                "is a git submodule: its folder in the source tree is empty",
+                "folders are git submodules: they are empty in the source tree",
+                to_fetch,
             ),
         ];
         let found = kinds.into_iter().filter(|(named, ..)| named.count > 0);
         found
-            .map(|(named, is, are)| match named.names.as_slice() {
-                [name] => format!("{name} {is}"),
+            .map(|(named, is, are, to_have)| match named.names.as_slice() {
+                [name] => format!("{name} {is} ({to_have} it)"),
                 names => {
                     let rest = if named.count > NAMED { ", …" } else { "" };
-                    format!("{} {are}: {}{rest}", named.count, names.join(", "))
+                    let names = names.join(", ");
+                    format!("{} {are} ({to_have} them): {names}{rest}", named.count)
                 }
             })
             .collect()
@@ -82,6 +118,11 @@ mod tests {
                 "vendor/library is a git submodule: its folder in the source tree is empty (`checkout: {submodules: true}` \
                  fetches it)",
             ]
+        );
+        let of_work_tree = stand_ins.notes_of_work_tree();
+        assert!(
+            of_work_tree[0].contains("(`git lfs pull` fetches them)"),
+            "{of_work_tree:?}"
         );
     }
 }

@@ -1,14 +1,13 @@
 //! `trainyard validate`
 
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use trainyard_api::{Client, DaemonInfo};
-use trainyard_daemon::exec::read_dag_file;
+use trainyard_daemon::exec::{WorkingTree, read_dag_file};
 use trainyard_dagfile::{Diagnostic, Entry, Parsed};
 
 use crate::connection::Connection;
@@ -22,7 +21,7 @@ const DAEMON: Duration = Duration::from_secs(3);
 /// Check DAG files, and show all their faults
 ///
 /// What a file says of its repo (folders to build from, paths) is checked where the file is in a git work tree or in
-/// a folder `dags`. Whether pools are defined is asked of the daemon that other commands talk to, if there is one.
+/// a folder `dags`; files that git ignores do not count. Whether pools are defined is asked of the daemon that other commands talk to, if there is one.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// DAG files; folders with DAG files; or repositories, of which `dags/` is looked at
@@ -36,6 +35,7 @@ pub(crate) struct Validate {
 impl Validate {
     pub(crate) async fn call(self) -> Done {
         let mut pools = Pools::NotAsked;
+        let mut trees = Trees::default();
         let mut reports = Vec::new();
         let mut wrong = 0_u64;
         for file in files(&self.paths)? {
@@ -45,7 +45,10 @@ impl Validate {
             let parsed = trainyard_dagfile::parse_bytes(&name, &bytes);
             let text = String::from_utf8_lossy(&bytes);
             let mut diagnostics = parsed.diagnostics.clone();
-            diagnostics.extend(faults_in_repo(&file, &text, &parsed));
+            if !parsed.outside.paths().is_empty() {
+                let entry = trees.around(&file);
+                diagnostics.extend(parsed.outside.faults_in_repo(&text, entry));
+            }
             let is_valid = !diagnostics.iter().any(Diagnostic::is_error);
             diagnostics.extend(pools.warnings(&text, &parsed).await);
             diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
@@ -129,49 +132,28 @@ async fn ask() -> Option<(String, BTreeMap<String, u32>)> {
     Some((url, pools?))
 }
 
-/// The faults of a file in its repo, as that lies here.
-fn faults_in_repo(file: &Path, text: &str, parsed: &Parsed) -> Vec<Diagnostic> {
-    let Some(root) = root_of(file) else {
-        return Vec::new();
-    };
-    parsed.outside.faults_in_repo(text, |path| {
-        let mut at = root.clone();
-        for part in Path::new(path) {
-            at.push(part);
-            match at.symlink_metadata() {
-                Ok(found) if found.is_symlink() => return Entry::Unknown,
-                Ok(_) => {}
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-                {
-                    return Entry::Missing;
-                }
-                Err(_) => return Entry::Unknown,
-            }
-        }
-        match at.metadata() {
-            Ok(found) if found.is_dir() => Entry::Folder,
-            Ok(found) if found.is_file() => Entry::File,
-            Ok(_) | Err(_) => Entry::Unknown,
-        }
-    })
-}
+/// The source trees that files are in, by their folders. Of a folder in no repository that has another name than
+/// `dags`, and of one that cannot be read, nothing is known.
+#[derive(Default)]
+struct Trees(HashMap<PathBuf, Option<WorkingTree>>);
 
-/// The root of the repo that a file is in: of its git work tree, else the folder that holds `dags`.
-fn root_of(file: &Path) -> Option<PathBuf> {
-    let file = file.canonicalize().ok()?;
-    let folder = file.parent()?;
-    if let Some(root) = folder
-        .ancestors()
-        .find(|folder| folder.join(".git").exists())
-    {
-        return Some(root.to_owned());
+impl Trees {
+    /// What stands at the paths of the tree around a file.
+    fn around(&mut self, file: &Path) -> impl Fn(&str) -> Entry {
+        let folder = file.canonicalize().ok();
+        let folder = folder
+            .as_deref()
+            .and_then(Path::parent)
+            .map(ToOwned::to_owned);
+        let tree = folder.and_then(|folder| {
+            let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
+            let is_known =
+                |tree: &WorkingTree| !tree.is_file_alone && (tree.is_of_git || holds_dags);
+            let read = || WorkingTree::of(file).ok().filter(is_known);
+            self.0.entry(folder.clone()).or_insert_with(read).as_ref()
+        });
+        move |path| tree.map_or(Entry::Unknown, |tree| tree.entry(path))
     }
-    let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
-    folder
-        .parent()
-        .filter(|_| holds_dags)
-        .map(ToOwned::to_owned)
 }
 
 /// The files that paths mean.

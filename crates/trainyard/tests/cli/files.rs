@@ -108,11 +108,11 @@ fn a_file_that_is_no_text_is_a_fault_of_the_file() {
 #[test]
 fn what_a_file_asks_of_its_repo_has_to_be_there() {
     let place = Place::new();
-    place.write("src/train.py", "");
-    place.write("image/Dockerfile.gpu", "FROM alpine:3\n");
-    place.write("empty/x", "");
+    place.write("repo/src/train.py", "");
+    place.write("repo/image/Dockerfile.gpu", "FROM alpine:3\n");
+    place.write("repo/empty/x", "");
     place.write(
-        "dags/a.yaml",
+        "repo/dags/a.yaml",
         "\
 triggers: {push: {paths: [src, src/train.py, gone, \"src/**\"]}}
 defaults: {build: nowhere}
@@ -124,7 +124,7 @@ stages:
   five: {build: src/train.py, run: echo}
 ",
     );
-    let answer = place.call(&["validate", "dags/a.yaml", "--output", "json"]);
+    let answer = place.call(&["validate", "repo/dags/a.yaml", "--output", "json"]);
     assert_eq!(answer.code, Some(2));
     let report: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
     let faults = report["items"][0]["diagnostics"].as_array().unwrap();
@@ -139,6 +139,34 @@ stages:
     the repo has no file `image/image/Dockerfile.gpu` to build from (`dockerfile` is relative to the context, `image`)
     `src/train.py` is a file, and the context of a build is a folder (write `build: {context: FOLDER, dockerfile: FILE}`, the file relative to the folder)
     ");
+}
+
+#[test]
+fn a_folder_that_git_ignores_is_not_in_the_repo() {
+    let place = Place::new();
+    place.write("repo/.gitignore", "image/\n");
+    place.write("repo/image/Dockerfile", "FROM alpine:3\n");
+    place.write("repo/kept/Dockerfile", "FROM alpine:3\n");
+    place.write(
+        "repo/dags/a.yaml",
+        "stages: {a: {build: image, run: echo}, b: {build: kept, run: echo}}\n",
+    );
+    for is_repository in [false, true] {
+        if is_repository {
+            let made = std::process::Command::new("git")
+                .args(["init", "--quiet"])
+                .current_dir(place.path("repo"))
+                .status();
+            assert!(made.unwrap().success());
+        }
+        let answer = place.call(&["validate", "repo/dags/a.yaml"]);
+        assert_eq!(answer.code, Some(2), "{answer:?}");
+        assert!(
+            answer.stderr.contains("no folder `image` to build from")
+                && !answer.stderr.contains("`kept`"),
+            "{answer:?}"
+        );
+    }
 }
 
 #[test]
