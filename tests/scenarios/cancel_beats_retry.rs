@@ -59,7 +59,7 @@ fn a_repo_whose_runs_have_not_ended_says_how_to_cancel_them_and_goes_then() {
     for _ in 0..4 {
         let _ = daemon.cli(&["dag", "trigger", "try"]).good();
     }
-    let refused = daemon.cli(&["repo", "remove", "model"]);
+    let refused = daemon.cli(&["repo", "remove", "model", "--yes"]);
     assert_eq!(refused.code, Some(3), "{refused:?}");
     assert!(
         refused
@@ -80,7 +80,7 @@ fn a_repo_whose_runs_have_not_ended_says_how_to_cancel_them_and_goes_then() {
     }
     let again = daemon.cli(&["run", "cancel", "--repo", "model"]).good();
     assert_eq!(again.stdout, "all runs of model have ended\n");
-    let _ = daemon.cli(&["repo", "remove", "model"]).good();
+    let _ = daemon.cli(&["repo", "remove", "model", "--yes"]).good();
 }
 
 #[test]

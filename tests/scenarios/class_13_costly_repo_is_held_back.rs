@@ -29,7 +29,8 @@ fn a_repo_that_exhausts_git_is_held_back_and_the_others_and_the_daemon_go_on() {
     let bounded = ["--git-memory", "128MiB", "--poll-every", "1h"];
     let daemon = Daemon::dev(&place, &bounded);
     for (name, remote) in [("good", &good), ("sick", &sick)] {
-        let _ = daemon.cli(&["repo", "add", name, &remote.url()]).good();
+        let add = ["repo", "add", name, &remote.url(), "--no-wait"];
+        let _ = daemon.cli(&add).good();
     }
     let held = |daemon: &Daemon| {
         let listed = daemon.json(&["quarantine", "list"]);

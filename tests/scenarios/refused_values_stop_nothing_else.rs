@@ -45,7 +45,7 @@ impl Scene {
     }
 
     fn follow(&self) {
-        let add = ["repo", "add", "model", &self.remote.url()];
+        let add = ["repo", "add", "model", &self.remote.url(), "--no-wait"];
         let _ = self.daemon.cli(&add).good();
     }
 

@@ -25,6 +25,9 @@ pub struct Dag {
     pub commit: Option<String>,
     /// Whether its file has faults at the head of a branch.
     pub has_faults: bool,
+    /// Since when its repo's syncs have failed: what was pushed since is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_failing_since: Option<DateTime<Utc>>,
     /// When it ticks next.
     pub next_tick: Option<DateTime<Utc>>,
     /// Its newest run.

@@ -10,15 +10,20 @@
 //! | GET `/daemons` | | [`Listing`] of [`DaemonSummary`] |
 //! | GET `/violations` | | [`Listing`] of [`Violation`] |
 //! | GET `/repos` | | [`Listing`] of [`Repo`] |
-//! | POST `/repos` | [`NewRepo`] | [`RepoAdded`] |
+//! | POST `/repos` | [`NewRepo`] | [`RepoSaved`] |
 //! | GET `/repos/{repo}` | | [`RepoDetail`] |
+//! | PATCH `/repos/{repo}` | [`ChangeRepo`] | [`RepoSaved`] |
 //! | DELETE `/repos/{repo}` | | |
+//! | GET `/repos/{repo}/history` | | [`History`] |
+//! | GET `/repos/{repo}/deliveries` | `limit` | [`Listing`] of [`Delivery`] |
 //! | POST `/repos/{repo}/sync` | | [`Repo`], once it was synced |
 //! | POST `/repos/{repo}/cancel` | [`CancelRuns`] | [`RunsCancelled`]: up to 500 |
 //! | GET `/repos/{repo}/secrets` | | [`Listing`] of [`Secret`] |
 //! | PUT, DELETE `/repos/{repo}/secrets/{name}` | [`SecretValue`] | |
 //! | GET `/dags` | `repo` | [`Listing`] of [`Dag`] |
 //! | GET `/dags/{repo}/{dag}` | | [`DagDetail`] |
+//! | DELETE `/dags/{repo}/{dag}` | | |
+//! | GET `/dags/{repo}/{dag}/history` | | [`History`] |
 //! | POST `/dags/{repo}/{dag}/runs` | [`Trigger`] | [`RunStarted`] |
 //! | PUT `/dags/{repo}/{dag}/paused` | [`Paused`] | [`Dag`] |
 //! | GET `/dags/{repo}/{dag}/ticks` | `count` | [`Listing`] of [`Tick`] |
@@ -67,7 +72,10 @@ pub use dag::{
     Dag, DagDetail, Fault, LastRun, Param, Paused, Schedule, StageOutline, Tick, Trigger,
 };
 pub use log::{LogLine, LogPage};
-pub use repo::{Branch, NewRepo, Repo, RepoAdded, RepoDetail, Secret, SecretValue};
+pub use repo::{
+    Branch, ChangeRepo, Delivery, History, NewRepo, Repo, RepoDetail, RepoSaved, Secret,
+    SecretValue,
+};
 pub use run::{
     Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,
     RunStarted, RunsCancelled, Stage,

@@ -27,6 +27,9 @@ pub struct Repo {
     pub last_sync_at: Option<DateTime<Utc>>,
     /// What stood in the way of the last sync.
     pub last_error: Option<String>,
+    /// Since when its syncs have failed; none where the last one did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<DateTime<Utc>>,
     /// How many DAGs its followed branch has.
     pub dags: u32,
     /// How many DAG files have faults at heads of its branches.
@@ -74,9 +77,57 @@ impl std::fmt::Debug for NewRepo {
     }
 }
 
-/// A repo that was just added.
+/// What is to change of a repo. What is left out stays as it is.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeRepo {
+    /// Where it is fetched from. At another host it needs credentials given anew, or `no_credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The branch to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Follow the remote's default branch.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub default_branch: bool,
+    /// The time between two looks at the remote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_every_seconds: Option<u64>,
+    /// What webhook deliveries are signed with from now on. Write-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
+    /// Make a new webhook secret.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub new_webhook_secret: bool,
+    /// The user name to fetch with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password or token to fetch with. Write-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The private key to fetch with over ssh. Write-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<String>,
+    /// The keys of the hosts that the key may be shown to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_hosts: Option<String>,
+    /// Fetch without credentials.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_credentials: bool,
+}
+
+impl std::fmt::Debug for ChangeRepo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChangeRepo")
+            .field("url", &self.url)
+            .field("branch", &self.branch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A repo that was just added or changed.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct RepoAdded {
+pub struct RepoSaved {
     /// As listings show it.
     pub repo: Repo,
     /// Where the forge sends webhooks.
@@ -86,9 +137,9 @@ pub struct RepoAdded {
     pub webhook_secret: Option<String>,
 }
 
-impl std::fmt::Debug for RepoAdded {
+impl std::fmt::Debug for RepoSaved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RepoAdded")
+        f.debug_struct("RepoSaved")
             .field("repo", &self.repo)
             .finish_non_exhaustive()
     }
@@ -108,6 +159,46 @@ pub struct RepoDetail {
     pub dag_list: Vec<Dag>,
     /// DAG files with faults at heads of its branches.
     pub fault_list: Vec<Fault>,
+}
+
+/// What goes with a repo or a DAG that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct History {
+    /// DAGs.
+    pub dags: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Artifacts of these.
+    pub artifacts: u64,
+    /// The bytes of these, as if none had the content of another.
+    pub artifact_bytes: u64,
+    /// The bytes of their logs.
+    pub log_bytes: u64,
+    /// Secrets.
+    pub secrets: u64,
+}
+
+/// A webhook delivery whose signature was right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Delivery {
+    /// The forge's own id of it.
+    pub id: String,
+    /// The forge: `github`.
+    pub provider: String,
+    /// The forge's word for the event.
+    pub event: String,
+    /// The branch that was pushed to; none for all but pushes.
+    pub branch: Option<String>,
+    /// Where it points since; none where it was deleted.
+    pub commit: Option<String>,
+    /// Who pushed.
+    pub actor: Option<String>,
+    /// When it came.
+    pub received_at: DateTime<Utc>,
+    /// When it was processed; none while it waits for a sync.
+    pub processed_at: Option<DateTime<Utc>>,
+    /// What came of it, in words.
+    pub result: Option<String>,
 }
 
 /// A branch as it was last seen.
@@ -151,4 +242,12 @@ impl std::fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SecretValue(…)")
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }

@@ -7,10 +7,10 @@ use reqwest::Method;
 
 use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
-    Artifact, CancelRuns, Client, ClientError, DaemonInfo, DaemonSummary, Dag, DagDetail, GcReport,
-    GcRequest, Listing, LogPage, Metric, NewRepo, NewToken, Paused, Quarantined, Repo, RepoAdded,
-    RepoDetail, Retry, Run, RunDetail, RunEvent, RunStarted, RunsCancelled, Secret, SecretValue,
-    Tick, Token, TokenMade, TokenScope, Trigger, Violation,
+    Artifact, CancelRuns, ChangeRepo, Client, ClientError, DaemonInfo, DaemonSummary, Dag,
+    DagDetail, Delivery, GcReport, GcRequest, History, Listing, LogPage, Metric, NewRepo, NewToken,
+    Paused, Quarantined, Repo, RepoDetail, RepoSaved, Retry, Run, RunDetail, RunEvent, RunStarted,
+    RunsCancelled, Secret, SecretValue, Tick, Token, TokenMade, TokenScope, Trigger, Violation,
 };
 
 impl Client {
@@ -34,7 +34,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoAdded, ClientError> {
+    pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoSaved, ClientError> {
         self.send(Method::POST, "/repos", new).await
     }
 
@@ -46,7 +46,43 @@ impl Client {
         self.get(&format!("/repos/{}", part(name)), &[]).await
     }
 
-    /// Follows a repo no more; its history goes too.
+    /// Changes a repo.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change_repo(
+        &self,
+        name: &str,
+        change: &ChangeRepo,
+    ) -> Result<RepoSaved, ClientError> {
+        self.send(Method::PATCH, &format!("/repos/{}", part(name)), change)
+            .await
+    }
+
+    /// What goes with a repo that is removed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn repo_history(&self, name: &str) -> Result<History, ClientError> {
+        self.get(&format!("/repos/{}/history", part(name)), &[])
+            .await
+    }
+
+    /// The newest webhook deliveries for a repo, the newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn deliveries(
+        &self,
+        name: &str,
+        limit: u32,
+    ) -> Result<Listing<Delivery>, ClientError> {
+        let query = [("limit", Some(limit.to_string()))];
+        self.get(&format!("/repos/{}/deliveries", part(name)), &query)
+            .await
+    }
+
+    /// Removes a repo and its history.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -113,6 +149,22 @@ impl Client {
     /// See [`ClientError`].
     pub async fn dag(&self, dag: &str) -> Result<DagDetail, ClientError> {
         self.get(&dag_path(dag), &[]).await
+    }
+
+    /// What goes with a DAG that is removed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn dag_history(&self, dag: &str) -> Result<History, ClientError> {
+        self.get(&format!("{}/history", dag_path(dag)), &[]).await
+    }
+
+    /// Removes a DAG that the followed branch does not have, and its history.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn remove_dag(&self, dag: &str) -> Result<(), ClientError> {
+        self.delete(&dag_path(dag)).await
     }
 
     /// Starts a DAG by hand.

@@ -17,6 +17,7 @@
 pub mod address;
 pub mod admit;
 pub mod again;
+pub mod ahead;
 pub mod cause;
 pub mod cron;
 pub mod dag;

@@ -1,7 +1,7 @@
 //! `trainyard exec`: one DAG file, run here and now against the local engine, with neither daemon nor
 //! database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::mpsc;
+use trainyard_core::ahead::sure_to_run;
 use trainyard_core::dag::{Dag, DagFault};
 use trainyard_core::id::InstanceId;
+use trainyard_core::name::SecretName;
 use trainyard_core::param::{GivenValue, ParamFault, resolve};
-use trainyard_core::run::Run;
+use trainyard_core::run::{Run, RunFacts};
 use trainyard_core::stage::ImageSource;
 use trainyard_dagfile::Diagnostic;
 use trainyard_engine::layers::Layers;
@@ -89,6 +91,9 @@ pub enum ExecError {
         /// What it lacks.
         faults: Vec<DagFault>,
     },
+    /// Secrets that stages name are not set.
+    #[error("{}", not_set(.0))]
+    MissingSecrets(Vec<SecretName>),
     /// The engine cannot be had.
     #[error(transparent)]
     Engine(#[from] trainyard_executor::Error),
@@ -207,6 +212,8 @@ impl Exec {
         witness: Arc<dyn Witness>,
         mut cancel: mpsc::Receiver<String>,
     ) -> Result<Run, ExecError> {
+        let facts = facts(&self.dag, self.params.clone(), String::new(), None);
+        let secrets = self.secrets(&facts)?;
         let instance = InstanceId(uuid::Uuid::now_v7());
         let docker = tokio::select! {
             docker = crate::executor::docker(docker_host, instance) => docker?,
@@ -237,11 +244,10 @@ impl Exec {
             source,
             notes: notes.unwrap_or_default(),
             folder: folder.path().to_owned(),
-            secrets: self.secrets(),
+            secrets,
             slots: self.options.slots,
             instance,
         };
-        let facts = facts(&self.dag, self.params, String::new(), None);
         let dag = Arc::clone(&self.dag);
         let to = self.options.outputs;
         if let Some(to) = &to {
@@ -304,16 +310,41 @@ impl Exec {
         Ok(Some((archive, stand_ins.notes_of_work_tree())))
     }
 
-    /// Secrets come from environment variables of the same names.
-    fn secrets(&self) -> BTreeMap<String, SecretString> {
+    /// Secrets come from environment variables of the same names. Those of stages that are sure to run have to be
+    /// there before anything starts.
+    fn secrets(&self, facts: &RunFacts) -> Result<BTreeMap<String, SecretString>, ExecError> {
+        let is_set = |name: &SecretName| std::env::var(name.as_str()).is_ok();
+        let run = Run::new(&self.dag, facts.clone());
+        let missing: BTreeSet<&SecretName> = sure_to_run(&self.dag, &run)
+            .into_iter()
+            .flat_map(|stage| &self.dag.stage(stage).secrets)
+            .filter(|name| !is_set(name))
+            .collect();
+        if !missing.is_empty() {
+            return Err(ExecError::MissingSecrets(
+                missing.into_iter().cloned().collect(),
+            ));
+        }
         let names = self.dag.stages().iter().flat_map(|stage| &stage.secrets);
-        names
+        Ok(names
             .filter_map(|name| {
                 let value = std::env::var(name.as_str()).ok()?;
                 Some((name.to_string(), SecretString::from(value)))
             })
-            .collect()
+            .collect())
     }
+}
+
+fn not_set(secrets: &[SecretName]) -> String {
+    let all: Vec<&str> = secrets.iter().map(SecretName::as_str).collect();
+    let which = match all.as_slice() {
+        [one] => format!("secret {one} is"),
+        all => format!("secrets {} are", all.join(", ")),
+    };
+    format!(
+        "{which} not set; `exec` takes secrets from environment variables of their names: `{}=… trainyard exec …`",
+        all.join("=… ")
+    )
 }
 
 /// The text of a DAG file. More than a DAG file may have is not read: a link in a checkout may lead to a device that

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use trainyard_core::measure::in_words;
 use trainyard_engine::LoopEnded;
 use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
 use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
@@ -25,6 +27,9 @@ use crate::remotes::{follow, git, url_rules};
 use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
 use crate::{crypto, descriptors, endpoint, shutdown, telemetry};
+
+/// The time between two tries to reach a database that does not answer yet.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long requests that are under way may take once the daemon is asked to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -188,7 +193,7 @@ async fn on_database(
     if key.is_new {
         info!(path = %config.secret_key_file.display(), "made the key that seals secrets; keep a copy of it");
     }
-    let store = Store::connect(&StoreOptions {
+    let options = StoreOptions {
         secret_key: Some(SecretKey::from_bytes(*key.key.expose_secret())),
         max_connections: config.database_connections,
         log_limit: config.limits.log.0,
@@ -198,11 +203,15 @@ async fn on_database(
             stages: config.limits.unfinished_stages_of_a_repo,
         },
         ..StoreOptions::new(url.expose_secret())
-    })
-    .await?;
+    };
+    let connected = patiently(config.database_wait.0, || Store::connect(&options));
+    let store = tokio::select! {
+        connected = connected => connected?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     store.migrate().await?;
     let address = listener.local_addr()?;
-    let public_url = format!("http://{address}");
+    let listens_at = format!("http://{address}");
     if config.artifacts_dir == config.data_dir.join("artifacts") {
         data.folder("artifacts")?;
     }
@@ -212,7 +221,7 @@ async fn on_database(
     follow(&store, repos, &rules, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
-    let settings = web_settings(config, &public_url, figures);
+    let settings = web_settings(config, &listens_at, figures);
     let strangers = settings.strangers.clone();
     let router = trainyard_web::router(WebState::new(store.clone(), blobs, git, settings));
 
@@ -223,7 +232,7 @@ async fn on_database(
         &token,
         &endpoint::Places::of_this_process(),
     )?;
-    say_where(&public_url, &published.token)?;
+    say_where(&listens_at, &published.token)?;
     let loops = tokio::spawn(engine.run(shutdown.clone()));
     let server = trainyard_web::serve(
         listener,
@@ -246,6 +255,30 @@ async fn on_database(
     match ended {
         Ok(ended) => Ok(ended?),
         Err(panic) => Err(ServeError::System(std::io::Error::other(panic))),
+    }
+}
+
+/// Connects to a database, and waits up to `wait` for one that does not answer yet: the machine may start it at the same
+/// time as the daemon.
+async fn patiently<T>(
+    wait: Duration,
+    connect: impl AsyncFn() -> Result<T, trainyard_store::Error>,
+) -> Result<T, trainyard_store::Error> {
+    let begun = Instant::now();
+    let mut said = false;
+    loop {
+        let error = match connect().await {
+            Err(error @ trainyard_store::Error::Unreachable { .. }) => error,
+            answer => return answer,
+        };
+        if begun.elapsed() >= wait {
+            return Err(error);
+        }
+        if !said {
+            warn!(%error, "waiting up to {} for the database", in_words(wait));
+            said = true;
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 
@@ -275,7 +308,8 @@ pub(crate) fn version() -> &'static str {
     std::hint::black_box(env!("CARGO_PKG_VERSION"))
 }
 
-fn web_settings(config: &Config, public_url: &str, figures: Render) -> WebSettings {
+fn web_settings(config: &Config, listens_at: &str, figures: Render) -> WebSettings {
+    let public_url = config.public_url.as_deref().unwrap_or(listens_at);
     WebSettings {
         version: version().to_owned(),
         public_url: public_url.to_owned(),
@@ -319,4 +353,34 @@ fn say_where(url: &str, token: &std::path::Path) -> std::io::Result<()> {
         token.display()
     )?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Answers at the `answers`th try, waited for by so many seconds; and how many tries there were.
+    async fn tried(answers: u32, wait: u64) -> (bool, u32) {
+        let nobody = StoreOptions::new("postgres://nobody@127.0.0.1:1/none");
+        let tries = Cell::new(0);
+        let answer = patiently(Duration::from_secs(wait), async || {
+            tries.set(tries.get() + 1);
+            match tries.get() {
+                now if now == answers => Ok(()),
+                _ => Store::connect(&nobody).await.map(drop),
+            }
+        });
+        (answer.await.is_ok(), tries.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_answer_yet_is_waited_for_and_not_for_ever() {
+        assert_eq!(tried(3, 60).await, (true, 3));
+        assert_eq!(tried(1, 0).await, (true, 1));
+        assert_eq!(tried(2, 0).await, (false, 1));
+        let (answered, tries) = tried(100, 5).await;
+        assert!(!answered && tries > 1, "{tries}");
+    }
 }

@@ -312,6 +312,26 @@ fn all_that_does_not_fit_is_said_at_once() {
 }
 
 #[test]
+fn the_public_address_is_one_that_paths_can_be_put_behind() {
+    let config = |url: &str| with_file("", &["--public-url", url]);
+    let taken = config("https://ci.example.org/trainyard/").unwrap();
+    let public = taken.public_url.as_deref();
+    assert_eq!(public, Some("https://ci.example.org/trainyard"));
+    for wrong in [
+        "ci.example.org",
+        "ftp://x",
+        "https://me:pw@x",
+        "https://x/?a=b",
+    ] {
+        let error = config(wrong).unwrap_err();
+        assert!(
+            error.contains("public_url") && !error.contains("pw"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_daemon_needs_a_database_and_dev_does_not() {
     let error = daemon(&[]).unwrap_err();
     assert!(

@@ -17,6 +17,7 @@ use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, Error, Store,
 
 use crate::assignment::{Assignment, Materials};
 use crate::mask::Masker;
+use crate::needed_secrets::NeededSecrets;
 use crate::sources::{Archive, Sources};
 use crate::supplies::Supplies;
 
@@ -37,10 +38,10 @@ pub(crate) struct ClaimSupplies<'a> {
     assignment: &'a Assignment,
     /// Those that are known.
     secrets: BTreeMap<String, SecretString>,
-    /// Why not all are.
-    missing: Option<Reason>,
-    /// Which of them a run of this branch may not have.
-    denied: Option<Reason>,
+    /// Whether all are.
+    are_known: bool,
+    /// Which secrets keep the attempt from being started.
+    refused: Option<Reason>,
 }
 
 impl<'a> ClaimSupplies<'a> {
@@ -53,18 +54,15 @@ impl<'a> ClaimSupplies<'a> {
         claim: &'a Claim,
         assignment: &'a Assignment,
     ) -> Self {
-        let wanted = &assignment.stage().secrets;
-        let (secrets, missing) = match secrets(store, claim.pinned.repo, wanted).await {
+        let own = &assignment.stage().secrets;
+        let run = &assignment.run;
+        let needed = NeededSecrets::of(&assignment.dag, run, assignment.reference.stage);
+        let wanted = needed.names().cloned().collect();
+        let (mut secrets, refused) = match secrets(store, claim.pinned.repo, &wanted).await {
             Ok(found) => {
-                let missing = wanted
-                    .iter()
-                    .find(|name| !found.by_name.contains_key(*name));
-                let missing = missing.map(|name| {
-                    let message =
-                        format!("secret {name} is not set; `trainyard secret set {name}` sets it");
-                    Reason::new(ReasonCode::MissingSecret, message)
-                });
-                (found, missing)
+                let branch = run.facts.branch.as_deref();
+                let refused = needed.refusal(&found, &claim.pinned.repo_name, branch);
+                (found, refused)
             }
             Err(error) => {
                 let message = format!("secrets could not be read: {error}");
@@ -72,12 +70,13 @@ impl<'a> ClaimSupplies<'a> {
                 (StoredSecrets::default(), Some(reason))
             }
         };
-        // What was started has its secrets already; they are masked, whoever may have them by now.
-        let denied = denied(&secrets, claim.run.facts.branch.as_deref());
-        if let (Some(reason), Some(_)) = (&missing, &assignment.adopted) {
+        // Others were only asked after.
+        secrets.by_name.retain(|name, _| own.contains(name));
+        // What was started has its secrets already: they are masked, whoever may have them by now.
+        let are_known = secrets.by_name.len() == own.len();
+        if !are_known && assignment.adopted.is_some() {
             warn!(
-                reason = reason.message,
-                "what an attempt that was taken over prints is blotted out: it may hold that secret"
+                "a secret of an attempt that was taken over is not known any more: all that it prints is redacted"
             );
         }
         Self {
@@ -91,8 +90,8 @@ impl<'a> ClaimSupplies<'a> {
                 .into_iter()
                 .map(|(name, secret)| (name.to_string(), secret.value))
                 .collect(),
-            missing,
-            denied,
+            are_known,
+            refused,
         }
     }
 
@@ -144,14 +143,14 @@ impl<'a> ClaimSupplies<'a> {
 
 impl Supplies for ClaimSupplies<'_> {
     async fn masker(&self) -> Masker {
-        if self.missing.is_some() && self.assignment.adopted.is_some() {
+        if !self.are_known && self.assignment.adopted.is_some() {
             return Masker::of_everything();
         }
         Masker::of(self.secrets.values().cloned().collect()).await
     }
 
     async fn fetch(mut self) -> Result<(RenderedStage, Materials), Reason> {
-        if let Some(reason) = self.missing.take().or_else(|| self.denied.take()) {
+        if let Some(reason) = self.refused.take() {
             return Err(reason);
         }
         let rendered = self.assignment.render()?;
@@ -168,29 +167,6 @@ impl Supplies for ClaimSupplies<'_> {
         };
         Ok((rendered, materials))
     }
-}
-
-/// Why a run of `branch` may not have one of these secrets.
-fn denied(secrets: &StoredSecrets, branch: Option<&str>) -> Option<Reason> {
-    let followed = secrets.followed.as_deref();
-    let (name, secret) = secrets
-        .by_name
-        .iter()
-        .find(|(_, secret)| !secret.branches.admit(branch, followed))?;
-    let allowed = if secret.branches.patterns().next().is_none() {
-        followed.map_or_else(|| secret.branches.to_string(), str::to_owned)
-    } else {
-        secret.branches.to_string()
-    };
-    let whose = branch.filter(|branch| !branch.is_empty()).map_or_else(
-        || "for a run of no branch, as of a tag or a commit".to_owned(),
-        |branch| format!("on branch {branch}"),
-    );
-    let message = format!(
-        "secret {name} is not available {whose} (allowed: {allowed}); `trainyard secret set {name} --branch PATTERN` \
-         gives it to other branches"
-    );
-    Some(Reason::new(ReasonCode::MissingSecret, message))
 }
 
 /// The secrets that are set, of those that are wanted. A database that does not answer is waited for: it says

@@ -44,6 +44,7 @@ pub mod log_pump;
 pub mod mask;
 pub mod metrics_file;
 mod near_misses;
+mod needed_secrets;
 pub mod neighbours;
 pub mod planner;
 pub mod pruner;

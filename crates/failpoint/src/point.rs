@@ -78,8 +78,12 @@ points! {
     RecordDagVersion = "store.record_dag_version",
     /// A DAG is paused or goes on.
     PauseDag = "store.pause_dag",
+    /// A DAG that is gone is removed with its runs.
+    RemoveDag = "store.remove_dag",
     /// A repo is followed.
     AddRepo = "store.add_repo",
+    /// A repo's address, branch, credentials or secret changes.
+    ChangeRepo = "store.change_repo",
     /// A repo is not followed any more.
     RemoveRepo = "store.remove_repo",
     /// A repo is to be looked at now.

@@ -116,6 +116,13 @@ pub const QUARANTINES: Figure = figure(
     "Repos, DAGs and runs that are held back in quarantine, in the whole installation",
 );
 
+/// Repos whose last sync failed, in the whole installation.
+pub const REPOS_FAILING: Figure = figure(
+    "trainyard_repos_failing",
+    Kind::Gauge,
+    "Repos whose last sync failed, in the whole installation",
+);
+
 /// Since when the engine was not listed.
 pub const RECONCILE_LAG: Figure = figure(
     "trainyard_reconcile_lag_seconds",
@@ -200,13 +207,14 @@ pub const LISTENING: Figure = figure(
 );
 
 /// All figures.
-pub const ALL: [Figure; 17] = [
+pub const ALL: [Figure; 18] = [
     LEASES_LOST,
     ATTEMPTS_ADOPTED,
     ATTEMPTS_FINISHED,
     RUNS_FINISHED,
     ATTEMPTS_QUEUED,
     QUARANTINES,
+    REPOS_FAILING,
     RECONCILE_LAG,
     BREAKER_STATE,
     BREAKER_TRIPS,

@@ -36,6 +36,21 @@ pub struct NewRepo {
     pub credentials: Option<RepoCredentials>,
 }
 
+/// What is to change of a repo; what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct RepoChange {
+    /// Where it is fetched from. Must hold no password: `credentials` does.
+    pub url: Option<String>,
+    /// The branch that schedules come from; `Some(None)` follows the remote's default branch.
+    pub followed_branch: Option<Option<String>>,
+    /// The time between two looks.
+    pub poll_every: Option<Duration>,
+    /// What webhook deliveries are signed with.
+    pub webhook_secret: Option<SecretString>,
+    /// What to fetch with; `Some(None)` fetches without.
+    pub credentials: Option<Option<RepoCredentials>>,
+}
+
 /// What a repo is fetched with.
 #[derive(Debug, Clone)]
 pub enum RepoCredentials {
@@ -97,9 +112,7 @@ impl Store {
     /// is to be sealed.
     pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoId> {
         if holds_password(&new.url) {
-            return Err(Error::conflict(
-                "the URL holds a password, and URLs are shown; give it as credentials instead",
-            ));
+            return Err(url_with_password());
         }
         let id = RepoId(Uuid::now_v7());
         let done = sqlx::query!(
@@ -111,7 +124,7 @@ impl Store {
             new.name.as_str(),
             new.url,
             new.followed_branch.as_deref(),
-            i32::try_from(new.poll_every.max(POLL_AT_LEAST).as_secs()).unwrap_or(i32::MAX),
+            poll_seconds(new.poll_every),
             seal_webhook_secret(&self.core, id, new.webhook_secret.as_ref())?,
             seal_credentials(&self.core, id, new.credentials.as_ref())?
         )
@@ -139,54 +152,41 @@ impl Store {
         Ok(RepoId(row.id))
     }
 
-    /// Stops following a repo and deletes all that is known of it: DAGs, runs, logs, secrets.
+    /// Changes a repo, and makes it due for a sync. Another address or other credentials release it from
+    /// quarantine.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` while runs of it have not ended.
-    pub async fn remove_repo(&self, repo: RepoId) -> Result<()> {
-        let mut transaction = self.core.begin().await?;
-        crate::dags::lock_repo(&mut transaction, repo).await?;
-        let live = sqlx::query!(
-            r#"select count(*) as "count!", (select name from repo where id = $1) as "name?"
-            from run r join dag d on d.id = r.dag where d.repo = $1 and r.phase <> 'finished'"#,
-            repo.0
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        if live.count > 0 {
-            return Err(Error::conflict(format!(
-                "{} runs of this repo have not ended; wait, or cancel them with \
-                 `trainyard run cancel --repo {}`, then remove it",
-                live.count,
-                live.name.unwrap_or_default()
-            )));
+    /// `NotFound`; `Conflict` where the URL holds a password; `NoSecretKey` where something is to be sealed.
+    pub async fn change_repo(&self, repo: RepoId, change: &RepoChange) -> Result<()> {
+        if change.url.as_deref().is_some_and(holds_password) {
+            return Err(url_with_password());
         }
-        // From the leaves up: runs pin versions and causes, which cascades alone would meet first.
-        sqlx::query!("delete from run_event where run in (select r.id from run r join dag d on d.id = r.dag where d.repo = $1)", repo.0)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query!(
-            "delete from run where dag in (select id from dag where repo = $1)",
-            repo.0
+        let credentials = change.credentials.as_ref();
+        let done = sqlx::query!(
+            "with released as (delete from quarantine where repo = $1 and ($2::text is not null or $7))
+             update repo set url = coalesce($2, url),
+                followed_branch = case when $3 then $4 else followed_branch end,
+                poll_seconds = coalesce($5, poll_seconds), webhook_secret = coalesce($6, webhook_secret),
+                credentials = case when $7 then $8 else credentials end,
+                -- A sync that is going on does not know of the change: another one follows it.
+                syncs_asked = syncs_asked + 1, next_sync_at = clock_timestamp()
+             where id = $1",
+            repo.0,
+            change.url.as_deref(),
+            change.followed_branch.is_some(),
+            change.followed_branch.as_ref().and_then(Option::as_deref),
+            change.poll_every.map(poll_seconds),
+            seal_webhook_secret(&self.core, repo, change.webhook_secret.as_ref())?,
+            credentials.is_some(),
+            seal_credentials(&self.core, repo, credentials.and_then(Option::as_ref))?
         )
-        .execute(&mut *transaction)
+        .execute(&self.core.pool)
+        .at(Point::ChangeRepo)
         .await?;
-        sqlx::query!(
-            "delete from schedule where dag in (select id from dag where repo = $1)",
-            repo.0
-        )
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query!(
-            "update dag set current_version = null where repo = $1",
-            repo.0
-        )
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query!("delete from repo where id = $1", repo.0)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().at(Point::RemoveRepo).await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::not_found("such repo"));
+        }
+        self.core.wakes.sync.wake();
         Ok(())
     }
 
@@ -300,6 +300,14 @@ impl Store {
             .transpose()?;
         Ok((row.url, credentials))
     }
+}
+
+fn url_with_password() -> Error {
+    Error::conflict("the URL holds a password, and URLs are shown; give it as credentials instead")
+}
+
+fn poll_seconds(poll_every: Duration) -> i32 {
+    i32::try_from(poll_every.max(POLL_AT_LEAST).as_secs()).unwrap_or(i32::MAX)
 }
 
 /// Whether a URL has the form `scheme://user:password@host`.

@@ -178,17 +178,6 @@ impl Store {
         Ok(InstanceId(row.id))
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// What stands in the way.
-    pub async fn ping(&self) -> Result<()> {
-        sqlx::query!("select 1 as one")
-            .fetch_one(&self.core.pool)
-            .await?;
-        Ok(())
-    }
-
     /// How many connections are at work.
     #[must_use]
     pub fn connections_in_use(&self) -> usize {

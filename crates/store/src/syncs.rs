@@ -1,5 +1,6 @@
 //! Syncs of repos: asked for, answered, and how they went.
 
+use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
 use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
@@ -18,7 +19,32 @@ pub enum SyncOutcome {
     Failed(String),
 }
 
+/// Repos whose last sync failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailingSyncs {
+    /// How many.
+    pub repos: u64,
+    /// Since when the first of them has failed.
+    pub since: Timestamp,
+}
+
 impl Store {
+    /// The repos whose last sync failed; `None` without any.
+    ///
+    /// # Errors
+    /// Trouble with the database.
+    pub async fn failing_syncs(&self) -> Result<Option<FailingSyncs>> {
+        let row = sqlx::query!(
+            r#"select count(*) as "repos!", min(failing_since) as since from repo where failing_since is not null"#
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(row.since.map(|since| FailingSyncs {
+            repos: row.repos.unsigned_abs(),
+            since,
+        }))
+    }
+
     /// Makes a repo due now. Returns the request's number, for [`Store::is_sync_answered`].
     ///
     /// # Errors
@@ -63,6 +89,7 @@ impl Store {
         sqlx::query!(
             "update repo
              set last_error = $2, syncs_answered = greatest(syncs_answered, $3),
+                failing_since = case when $4 then null else coalesce(failing_since, clock_timestamp()) end,
                 last_sync_at = case when $4 then clock_timestamp() else last_sync_at end,
                 next_sync_at = case
                     when syncs_asked > $3 then clock_timestamp()

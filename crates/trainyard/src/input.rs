@@ -1,5 +1,5 @@
 //! What is read from standard input and from files of keys: things that must not stand on a command line, where every user
-//! of the machine could read them.
+//! of the machine could read them; and answers of whoever sits at the terminal.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
@@ -8,6 +8,7 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use crate::failure::{Failure, Problem};
+use crate::view::plain;
 
 /// The most that is read of a key, in bytes.
 const FILE_BYTES: u64 = 64 << 10;
@@ -59,4 +60,29 @@ pub(crate) fn secret(what: &str) -> Result<SecretString, Failure> {
         return Err(Failure::Usage(problem.help("give it on standard input")));
     }
     Ok(SecretString::from(text))
+}
+
+/// Asks whoever sits at the terminal whether to go on with what cannot be undone. In a script, `--yes` has to say so.
+///
+/// `action` is what is done, `history` what goes with it.
+pub(crate) fn agree(yes: bool, action: &str, history: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let action = format!("this {action}: {history}");
+    if !std::io::stdin().is_terminal() {
+        let problem = Problem::new(format!("{action}; that cannot be undone"));
+        return Err(Failure::Usage(problem.help("--yes does it without asking")));
+    }
+    let terminal = console::Term::stderr();
+    let unreadable = |error| Failure::usage(format!("the answer cannot be read: {error}"));
+    terminal
+        .write_line(&plain(&action))
+        .and_then(|()| terminal.write_str("It cannot be undone. Go on? [y/N] "))
+        .map_err(unreadable)?;
+    let answer = terminal.read_line().map_err(unreadable)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::usage("nothing was removed")),
+    }
 }

@@ -32,6 +32,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Whether it is for programs.
+    pub(crate) fn is_json(self) -> bool {
+        self.output == Format::Json
+    }
+
     /// Prints a value: as JSON as it is, or as the text that `table` makes of it.
     pub(crate) fn show(self, value: &impl Serialize, table: impl FnOnce() -> String) -> Done {
         match self.output {

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_api::{Health, Readiness, ReadyState};
+use trainyard_store::FailingSyncs;
 
 use crate::state::WebState;
 
@@ -17,22 +18,25 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// How long an answer of the database counts: anybody may ask, and must not load it.
 const COUNTS_FOR: Duration = Duration::from_secs(1);
 
-/// Whether the database answered, and when it was asked. One asks at a time, for all who wait meanwhile.
+/// What the database answered last, and when it was asked. One asks at a time, for all who wait meanwhile.
 #[derive(Debug, Default)]
-pub(crate) struct Asked(Mutex<Option<(Instant, bool)>>);
+pub(crate) struct Asked(Mutex<Option<(Instant, Answer)>>);
+
+/// `None` where the database does not answer.
+type Answer = Option<Option<FailingSyncs>>;
 
 impl Asked {
-    async fn has_database(&self, state: &WebState) -> bool {
+    async fn answer(&self, state: &WebState) -> Answer {
         let mut last = self.0.lock().await;
-        if let Some((at, answered)) = *last
+        if let Some((at, answer)) = *last
             && at.elapsed() < COUNTS_FOR
         {
-            return answered;
+            return answer;
         }
-        let ping = tokio::time::timeout(ANSWER, state.store().ping()).await;
-        let answered = matches!(ping, Ok(Ok(())));
-        *last = Some((Instant::now(), answered));
-        answered
+        let asking = tokio::time::timeout(ANSWER, state.store().failing_syncs()).await;
+        let answer = asking.ok().and_then(Result::ok);
+        *last = Some((Instant::now(), answer));
+        answer
     }
 }
 
@@ -47,16 +51,28 @@ pub(crate) async fn alive() -> Json<Health> {
 /// do all of it is still to be asked and still to be routed to: only without its database is it of no use.
 pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
-    let has_database = state.inner.asked.has_database(&state).await;
+    let answer = state.inner.asked.answer(&state).await;
+    let has_database = answer.is_some();
     if !has_database {
         reasons.push("the database does not answer".to_owned());
     }
     let troubles = state.store().condition().troubles();
     reasons.extend(troubles.iter().map(ToString::to_string));
+    reasons.extend(answer.flatten().map(in_words));
     let (status, state) = match (has_database, reasons.is_empty()) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, ReadyState::Unready),
         (true, false) => (StatusCode::OK, ReadyState::Degraded),
         (true, true) => (StatusCode::OK, ReadyState::Ready),
     };
     (status, Json(Readiness { state, reasons }))
+}
+
+/// Without the repos' names: anybody may ask.
+fn in_words(failing: FailingSyncs) -> String {
+    let since = failing.since.format("%Y-%m-%d %H:%M:%S UTC");
+    let repos = match failing.repos {
+        1 => "1 repo has".to_owned(),
+        repos => format!("{repos} repos have"),
+    };
+    format!("{repos} failed to sync since {since}; `trainyard repo list` shows which, and why")
 }

@@ -65,6 +65,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether `listen` may be an address that other machines reach.
     pub allow_remote: bool,
+    /// The address that others reach it at, without a slash at the end; `None` is where it listens.
+    pub public_url: Option<String>,
     /// The data folder.
     #[serde(serialize_with = "path")]
     pub data_dir: PathBuf,
@@ -80,6 +82,8 @@ pub struct Config {
     pub database: Database,
     /// Most connections for work.
     pub database_connections: u32,
+    /// How long a database that does not answer is waited for at the start.
+    pub database_wait: Span,
     /// The file of the key that seals secrets.
     #[serde(serialize_with = "path")]
     pub secret_key_file: PathBuf,
@@ -197,6 +201,7 @@ impl Config {
                 .listen
                 .unwrap_or((Ipv4Addr::LOCALHOST, 8080).into()),
             allow_remote: settings.allow_remote.unwrap_or(false),
+            public_url: faults.read("public_url", settings.public_url, |text| public_url(&text)),
             artifacts_dir: settings
                 .artifacts_dir
                 .unwrap_or_else(|| data_dir.join("artifacts")),
@@ -207,6 +212,11 @@ impl Config {
             data_dir_is_from_here: is_from_here,
             database: database(settings.database_url, start, faults),
             database_connections: settings.database_connections.unwrap_or(8),
+            database_wait: settings.database_wait.unwrap_or(Span::seconds(if is_dev {
+                0
+            } else {
+                120
+            })),
             executor: settings.executor.unwrap_or(ExecutorKind::Docker),
             parallelism: settings.parallelism.unwrap_or_else(|| 2 * cpus()),
             stages_of_a_repo: settings.stages_of_a_repo,
@@ -261,6 +271,19 @@ impl Config {
         self.stage.check(faults);
         self.limits.check(faults);
     }
+}
+
+/// Without the slash at its end: paths are put behind it.
+fn public_url(text: &str) -> Result<Option<String>, String> {
+    let url = url::Url::parse(text).ok().filter(|url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    });
+    let url = url.ok_or("invalid address: write https://HOST, without `?`, `#` or a login")?;
+    Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
 }
 
 fn database(url: Option<SecretString>, start: Start, faults: &mut Faults) -> Database {

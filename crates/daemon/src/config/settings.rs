@@ -45,6 +45,16 @@ pub struct Settings {
     )]
     pub allow_remote: Option<bool>,
 
+    /// Address that forges and people reach the daemon at, such as https://trainyard.example.org: where
+    /// `repo add` says that webhooks go. Default: http:// with the address that it listens on
+    #[arg(
+        id = "public_url",
+        long = "public-url",
+        env = "TRAINYARD_PUBLIC_URL",
+        value_name = "URL"
+    )]
+    pub public_url: Option<String>,
+
     /// Folder for artifacts, git mirrors, the key and, with `dev`, Postgres. Default: .trainyard with
     /// `dev`, else /var/lib/trainyard
     #[arg(
@@ -77,6 +87,15 @@ pub struct Settings {
         value_name = "COUNT"
     )]
     pub database_connections: Option<u32>,
+
+    /// How long to wait at the start for a Postgres that does not answer. Default: 2m, with `dev` 0s
+    #[arg(
+        id = "database_wait",
+        long = "database-wait",
+        env = "TRAINYARD_DATABASE_WAIT",
+        value_name = "DURATION"
+    )]
+    pub database_wait: Option<Span>,
 
     /// Folder of artifacts. Daemons on one database share one. Default: artifacts in the data folder
     #[arg(
@@ -214,9 +233,11 @@ impl Settings {
         Self {
             listen: self.listen.or(below.listen),
             allow_remote: self.allow_remote.or(below.allow_remote),
+            public_url: self.public_url.or(below.public_url),
             data_dir: self.data_dir.or(below.data_dir),
             database_url: self.database_url.or(below.database_url),
             database_connections: self.database_connections.or(below.database_connections),
+            database_wait: self.database_wait.or(below.database_wait),
             artifacts_dir: self.artifacts_dir.or(below.artifacts_dir),
             secret_key_file: self.secret_key_file.or(below.secret_key_file),
             executor: self.executor.or(below.executor),

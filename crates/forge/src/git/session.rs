@@ -325,7 +325,7 @@ impl Session {
             url: self.url.to_string(),
             why: format!(
                 "redirects to other hosts, ports or services are not followed (this one leads to {}); \
-                 if that is right, give this address to `repo add`",
+                 if that is right, give this address to `trainyard repo set`",
                 one_line(target, 200)
             ),
         }

@@ -103,7 +103,7 @@ impl SshSession {
         };
         let key = key.ok_or_else(|| Error::AuthenticationFailed {
             url: url.to_string(),
-            why: "ssh needs a key: `trainyard repo add` takes --ssh-key and --known-hosts"
+            why: "ssh needs a key: `trainyard repo set` takes --ssh-key and --known-hosts"
                 .to_owned(),
         })?;
         let runtime = tokio::runtime::Builder::new_current_thread()

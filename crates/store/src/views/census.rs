@@ -1,7 +1,9 @@
 //! What there is in the whole installation, counted: for figures that are asked for, not collected.
 
 use crate::error::Result;
-use crate::figures::{ATTEMPTS_QUEUED, DATABASE_UP, QUARANTINES, STORE_CONNECTIONS_IN_USE};
+use crate::figures::{
+    ATTEMPTS_QUEUED, DATABASE_UP, QUARANTINES, REPOS_FAILING, STORE_CONNECTIONS_IN_USE,
+};
 use crate::store::Store;
 
 impl Store {
@@ -21,6 +23,8 @@ impl Store {
         .await?;
         ATTEMPTS_QUEUED.set(queued as f64);
         QUARANTINES.set(self.quarantined_count().await? as f64);
+        let failing = self.failing_syncs().await?;
+        REPOS_FAILING.set(failing.map_or(0, |failing| failing.repos) as f64);
         DATABASE_UP.set(1.0);
         Ok(())
     }

@@ -36,6 +36,8 @@ pub struct DagSummary {
     pub commit: Option<String>,
     /// Whether its file has errors at the head of a branch: then the version is the last good one.
     pub has_faults: bool,
+    /// Since when its repo's syncs have failed: what was pushed since is not known.
+    pub sync_failing_since: Option<Timestamp>,
     /// When it ticks next, paused or not.
     pub next_tick: Option<Timestamp>,
     /// Its newest run.
@@ -191,7 +193,8 @@ impl Store {
 
     async fn summaries(&self, repo: Option<RepoId>, dag: Option<DagId>) -> Result<Vec<DagSummary>> {
         let rows = sqlx::query!(
-            r#"select d.id, p.name as repo, p.id as repo_id, d.name, d.path, d.paused, v.id as "version?",
+            r#"select d.id, p.name as repo, p.id as repo_id, d.name, d.path, d.paused, p.failing_since,
+                v.id as "version?",
                 v.commit as "commit?",
                 exists (
                     select from dag_fault f join repo_ref h on h.repo = f.repo and h.sha = f.commit
@@ -235,6 +238,7 @@ impl Store {
                     version: row.version.map(DagVersionId),
                     commit: row.commit,
                     has_faults: row.has_faults,
+                    sync_failing_since: row.failing_since,
                     next_tick: row.next_tick,
                     last_run,
                     active_runs: u32::try_from(row.active).unwrap_or(u32::MAX),

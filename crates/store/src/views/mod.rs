@@ -3,6 +3,7 @@
 pub(crate) mod artifacts;
 mod census;
 pub(crate) mod dags;
+pub(crate) mod deliveries;
 pub(crate) mod held;
 pub(crate) mod metrics;
 pub(crate) mod queue;

@@ -33,6 +33,8 @@ pub struct RepoSummary {
     pub last_sync_at: Option<Timestamp>,
     /// What stood in the way of the last sync.
     pub last_error: Option<String>,
+    /// Since when its syncs have failed.
+    pub failing_since: Option<Timestamp>,
     /// When it is due next.
     pub next_sync_at: Timestamp,
     /// How many DAGs its followed branch has.
@@ -95,7 +97,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select id, name, url, followed_branch, current_branch, poll_seconds,
                 webhook_secret is not null as "has_webhook_secret!", credentials is not null as "has_credentials!",
-                created_at, last_sync_at, last_error, next_sync_at,
+                created_at, last_sync_at, last_error, failing_since, next_sync_at,
                 (select count(*) from dag where repo = p.id and current_version is not null) as "dags!",
                 (select count(*) from dag_fault f join repo_ref h on h.repo = f.repo and h.sha = f.commit
                     where f.repo = p.id) as "faults!"
@@ -118,6 +120,7 @@ impl Store {
                 created_at: row.created_at,
                 last_sync_at: row.last_sync_at,
                 last_error: row.last_error,
+                failing_since: row.failing_since,
                 next_sync_at: row.next_sync_at,
                 dags: u32::try_from(row.dags).unwrap_or(u32::MAX),
                 faults: u32::try_from(row.faults).unwrap_or(u32::MAX),

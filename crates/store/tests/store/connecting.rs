@@ -74,7 +74,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_lost_in_between_are_replaced() {
     let place = Place::new().await;
-    place.store.ping().await.unwrap();
+    place.store.failing_syncs().await.unwrap();
     let _ = sqlx::raw_sql(
         "select pg_terminate_backend(pid) from pg_stat_activity
          where datname = current_database() and pid <> pg_backend_pid()",

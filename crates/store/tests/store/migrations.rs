@@ -113,6 +113,10 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_128_235_100,
         "update attempt set replaced_bytes = 3 where id = '00000000-0000-7000-8000-000000000008';",
     ),
+    (
+        20_261_129_002_800,
+        "update repo set failing_since = now(), last_error = 'no route to host';",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

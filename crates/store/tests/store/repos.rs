@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use trainyard_core::name::RepoName;
+use trainyard_core::name::{RepoName, SecretName};
 use trainyard_store::{
-    DeliveryRecorded, Error, NewDelivery, NewRepo, RepoCredentials, SyncOutcome, ToldPush,
+    DeliveryRecorded, Error, NewDelivery, NewRepo, RepoChange, RepoCredentials, Subject,
+    SyncOutcome, ToldPush, Weight,
 };
 
 use crate::kit::*;
-use crate::pushes::sha;
+use crate::pushes::{file, push, sha};
 
 fn delivery(place: &Place, id: &str, push: bool) -> NewDelivery {
     NewDelivery {
@@ -186,4 +187,176 @@ async fn a_password_in_a_url_is_refused_since_urls_are_shown() {
         new.name = RepoName::new(format!("r{}", fine.len())).unwrap();
         place.store.add_repo(&new).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
+    let place = Place::new().await;
+    let store = &place.store;
+    let new = NewRepo {
+        name: RepoName::new("private").unwrap(),
+        url: "https://example.org/p.git".into(),
+        followed_branch: Some("trunk".into()),
+        poll_every: Duration::from_secs(60),
+        webhook_secret: Some("first".into()),
+        credentials: Some(RepoCredentials::Login {
+            username: "bot".into(),
+            password: "hush".into(),
+        }),
+    };
+    let id = store.add_repo(&new).await.unwrap();
+    store.record_sync(id, 0, SyncOutcome::Good).await.unwrap();
+    let is_due = async || {
+        let due = store.repos_to_sync().await.unwrap();
+        due.iter().any(|repo| repo.id == id)
+    };
+    assert!(!is_due().await);
+
+    let change = RepoChange {
+        url: Some("https://example.org/moved.git".into()),
+        poll_every: Some(Duration::from_secs(300)),
+        ..RepoChange::default()
+    };
+    store.change_repo(id, &change).await.unwrap();
+    assert!(is_due().await);
+    // A sync that was going on is no answer to the change.
+    store.record_sync(id, 0, SyncOutcome::Good).await.unwrap();
+    assert!(is_due().await);
+    store.record_sync(id, 1, SyncOutcome::Good).await.unwrap();
+    let repo = store.repo_detail(id).await.unwrap().summary;
+    assert_eq!(
+        (repo.url.as_str(), repo.followed_branch.as_deref()),
+        ("https://example.org/moved.git", Some("trunk"))
+    );
+    assert_eq!(repo.poll_every, Duration::from_secs(300));
+    assert!(repo.has_credentials);
+
+    let change = RepoChange {
+        followed_branch: Some(None),
+        webhook_secret: Some("second".into()),
+        credentials: Some(None),
+        ..RepoChange::default()
+    };
+    store.change_repo(id, &change).await.unwrap();
+    let repo = store.repo_detail(id).await.unwrap().summary;
+    assert_eq!((repo.followed_branch, repo.has_credentials), (None, false));
+    let (_, secret) = store.webhook_secret("private").await.unwrap().unwrap();
+    assert_eq!(secret.expose_secret(), "second");
+
+    let leaky = RepoChange {
+        url: Some("https://bot:hush@example.org/p.git".into()),
+        ..RepoChange::default()
+    };
+    let refused = store.change_repo(id, &leaky).await.unwrap_err();
+    assert!(matches!(refused, Error::Conflict { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_credentials_release_a_repo_from_quarantine_and_another_interval_does_not() {
+    let place = Place::new().await;
+    let store = &place.store;
+    let subject = Subject::Repo(place.repo);
+    let held = store.record_trouble(subject, "sync", "too large", Weight::Certain);
+    assert!(held.await.unwrap());
+    let change = RepoChange {
+        poll_every: Some(Duration::from_secs(300)),
+        ..RepoChange::default()
+    };
+    store.change_repo(place.repo, &change).await.unwrap();
+    assert_eq!(store.quarantined_count().await.unwrap(), 1);
+    let change = RepoChange {
+        credentials: Some(None),
+        ..RepoChange::default()
+    };
+    store.change_repo(place.repo, &change).await.unwrap();
+    assert_eq!(store.quarantined_count().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repo_fails_to_sync_since_its_first_failure_until_a_sync_is_good() {
+    let place = Place::new().await;
+    let store = &place.store;
+    let sync = async |outcome| store.record_sync(place.repo, 0, outcome).await.unwrap();
+    let failed = || SyncOutcome::Failed("no route to host".into());
+    assert_eq!(store.failing_syncs().await.unwrap(), None);
+    let _ = place.dag(&chain("a", 1)).await;
+    sync(failed()).await;
+    let first = store.failing_syncs().await.unwrap().unwrap();
+    assert_eq!(first.repos, 1);
+    sync(failed()).await;
+    assert_eq!(store.failing_syncs().await.unwrap(), Some(first));
+    let dags = store.list_dags(None).await.unwrap();
+    assert_eq!(dags[0].sync_failing_since, Some(first.since));
+    // A branch that is refused for good is no failure of the sync.
+    sync(SyncOutcome::AllBut("branch x is refused".into())).await;
+    assert_eq!(store.failing_syncs().await.unwrap(), None);
+    let repo = store.repo_detail(place.repo).await.unwrap().summary;
+    assert_eq!(
+        (repo.failing_since, repo.last_error.is_some()),
+        (None, true)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_are_listed_with_the_newest_first() {
+    let place = Place::new().await;
+    for (id, push) in [("d1", false), ("d2", true)] {
+        let new = delivery(&place, id, push);
+        place.store.record_delivery(&new).await.unwrap();
+    }
+    let listed = place.store.list_deliveries(place.repo, 9).await.unwrap();
+    let ids: Vec<&str> = listed.iter().map(|one| one.delivery_id.as_str()).collect();
+    assert_eq!(ids, ["d2", "d1"]);
+    assert_eq!(
+        (listed[0].branch.as_deref(), listed[0].result.as_deref()),
+        (Some("main"), None)
+    );
+    assert_eq!(listed[1].result.as_deref(), Some("nothing to do"));
+    let newest = place.store.list_deliveries(place.repo, 1).await.unwrap();
+    assert_eq!(newest, listed[..1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dag_that_is_gone_is_removed_with_its_runs_once_they_have_ended() {
+    let place = Place::new().await;
+    let store = &place.store;
+    let (gone, version) = place.dag(&chain("gone", 1)).await;
+    let run = place.start((gone, version)).await;
+    let refused = store.remove_dag(gone).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("run cancel --repo shop --dag gone"),
+        "{refused}"
+    );
+    store.cancel_run(run, "ada").await.unwrap();
+    assert!(store.run_summary(run).await.unwrap().finished_at.is_some());
+
+    let history = store.dag_history(gone).await.unwrap();
+    assert_eq!((history.dags, history.runs), (1, 1));
+    let name = SecretName::new("DSN".to_owned()).unwrap();
+    let value = "x".into();
+    store
+        .set_secret(place.repo, &name, &value, None)
+        .await
+        .unwrap();
+    let of_repo = store.repo_history(place.repo).await.unwrap();
+    assert_eq!((of_repo.runs, of_repo.secrets), (1, 1));
+
+    store.remove_dag(gone).await.unwrap();
+    assert!(store.list_dags(None).await.unwrap().is_empty());
+    assert_eq!(place.count("select count(*) from run_event").await, 0);
+    assert_eq!(place.count("select count(*) from cause").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dag_of_the_followed_branch_is_not_removed() {
+    let place = Place::new().await;
+    let mut seen = push(None, '1', vec![file(&chain("a", 1))]);
+    seen.matches.clear();
+    place.store.record_push(place.repo, seen).await.unwrap();
+    let dag = place.store.resolve_dag("a").await.unwrap();
+    let refused = place.store.remove_dag(dag).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("dags/a.yaml") && refused.contains("trainyard dag pause shop/a"),
+        "{refused}"
+    );
 }

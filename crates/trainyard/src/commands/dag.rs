@@ -8,6 +8,7 @@ use trainyard_api::Trigger;
 use crate::commands::run::follow;
 use crate::connection::Connection;
 use crate::failure::{Done, Failure};
+use crate::input;
 use crate::output::{self, OutputArgs};
 use crate::view::state::is_good;
 use crate::view::{self, plain};
@@ -38,6 +39,17 @@ enum Verb {
     Pause(One),
     /// Let its triggers start runs again
     Unpause(One),
+    /// Remove one that is not on the followed branch any more. Its runs, logs and artifacts are deleted
+    ///
+    /// Says how much that is, and asks.
+    Remove {
+        /// REPO/NAME, or NAME where only one repo has it
+        dag: String,
+
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Show when its schedules tick next
     Next {
         #[command(flatten)]
@@ -135,6 +147,12 @@ impl Command {
             Verb::Unpause(One { dag, output }) => {
                 let dag = client.pause(&dag, false).await?;
                 output.show(&dag, || format!("{} is no more paused", dag.dag))
+            }
+            Verb::Remove { dag, yes } => {
+                let history = view::repo::history(&client.dag_history(&dag).await?);
+                input::agree(yes, &format!("removes DAG {dag}"), &history)?;
+                client.remove_dag(&dag).await?;
+                output::text(&format!("removed DAG {dag}: {history}"))
             }
             Verb::Next {
                 one: One { dag, output },

@@ -163,6 +163,7 @@ fn failure(error: ExecError) -> Failure {
         }
         ExecError::Unreadable { .. }
         | ExecError::Params(_)
+        | ExecError::MissingSecrets(_)
         | ExecError::UnknownStage { .. }
         | ExecError::NotAlone { .. } => Failure::usage(in_full(&error)),
         ExecError::Engine(_) => Failure::Refused(

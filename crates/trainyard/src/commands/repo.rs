@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
-use trainyard_api::NewRepo;
+use trainyard_api::{ChangeRepo, Client, NewRepo};
 
 use crate::connection::Connection;
 use crate::failure::{Done, Failure, Problem};
@@ -29,17 +29,36 @@ enum Verb {
     Show(One),
     /// Fetch one now, and wait until that is done
     Sync(One),
-    /// Follow one no more. Its runs, logs and secrets are deleted
+    Set(Set),
+    /// List the webhook deliveries that came for one, and what came of them
+    ///
+    /// A delivery whose signature is wrong is refused and not kept: the daemon's log names it.
+    Deliveries {
+        #[command(flatten)]
+        one: One,
+
+        /// How many of the newest
+        #[arg(long, default_value_t = 50, value_name = "COUNT")]
+        limit: u32,
+    },
+    /// Remove one. Its DAGs, runs, logs, artifacts and secrets are deleted
+    ///
+    /// Says how much that is, and asks.
     Remove {
         /// The repo's name
         name: String,
+
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 
 /// Follow one
 ///
 /// Prints where the forge is to send webhooks and, where the daemon made it, the secret that they are
-/// to be signed with, once. Webhooks are a convenience: pushes are found without them, too.
+/// to be signed with, once. Webhooks are a convenience: pushes are found without them, too. Then waits until the
+/// remote was read for the first time; where that fails, the repo stays, and the exit code is 3.
 #[derive(Debug, Args)]
 struct Add {
     /// What to call it
@@ -65,6 +84,62 @@ struct Add {
     )]
     webhook_secret: String,
 
+    #[command(flatten)]
+    credentials: Credentials,
+
+    /// Do not wait until the remote was read
+    #[arg(long)]
+    no_wait: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Change one: what is not given stays as it is
+///
+/// Then waits until the remote was read with the change; where that fails, the change stays, and the exit code is 3.
+#[derive(Debug, Args)]
+struct Set {
+    /// The repo's name
+    name: String,
+
+    /// Where to fetch it from, if elsewhere than before. At another host it needs its credentials given anew
+    url: Option<String>,
+
+    /// The branch whose schedules count
+    #[arg(long)]
+    branch: Option<String>,
+
+    /// Follow the remote's default branch
+    #[arg(long, conflicts_with = "branch")]
+    default_branch: bool,
+
+    /// How often to look for pushes, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    poll_every: Option<u64>,
+
+    /// What webhooks are signed with: `-` reads it from standard input, `generate` makes one
+    #[arg(long, value_name = "SECRET")]
+    webhook_secret: Option<String>,
+
+    #[command(flatten)]
+    credentials: Credentials,
+
+    /// Fetch without credentials
+    #[arg(long, conflicts_with_all = ["username", "password_stdin", "ssh_key", "known_hosts"])]
+    no_credentials: bool,
+
+    /// Do not wait until the remote was read
+    #[arg(long)]
+    no_wait: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What to fetch with.
+#[derive(Debug, Args)]
+struct Credentials {
     /// The user to fetch as
     #[arg(long, value_name = "USER")]
     username: Option<String>,
@@ -80,9 +155,6 @@ struct Add {
     /// The keys of the ssh host, as `ssh-keyscan HOST` prints them; no other host gets to see the key
     #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "password_stdin"])]
     known_hosts: Option<PathBuf>,
-
-    #[command(flatten)]
-    output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -99,9 +171,25 @@ impl Command {
         let client = self.connection.client()?;
         match self.verb {
             Verb::Add(add) => {
-                let output = add.output;
+                let (output, no_wait) = (add.output, add.no_wait);
                 let added = client.add_repo(&add.into_request()?).await?;
-                output.show(&added, || view::repo::added(&added))
+                output.show(&added, || view::repo::saved(&added, "follows"))?;
+                wait_for_sync(&client, &added.repo.name, no_wait, output).await
+            }
+            Verb::Set(set) => {
+                let (name, output, no_wait) = (set.name.clone(), set.output, set.no_wait);
+                let saved = client.change_repo(&name, &set.into_request()?).await?;
+                output.show(&saved, || view::repo::saved(&saved, "changed"))?;
+                wait_for_sync(&client, &name, no_wait, output).await
+            }
+            Verb::Deliveries {
+                one: One { name, output },
+                limit,
+            } => {
+                let deliveries = client.deliveries(&name, limit).await?;
+                output.show(&deliveries, || {
+                    view::repo::deliveries(&deliveries.items, output::width())
+                })
             }
             Verb::List(output) => {
                 let repos = client.repos().await?;
@@ -123,45 +211,104 @@ impl Command {
                     }
                 }
             }
-            Verb::Remove { name } => {
+            Verb::Remove { name, yes } => {
+                let history = view::repo::history(&client.repo_history(&name).await?);
+                input::agree(yes, &format!("removes repo {name}"), &history)?;
                 client.remove_repo(&name).await?;
-                output::text(&format!("follows {name} no more"))
+                output::text(&format!("removed repo {name}: {history}"))
             }
         }
     }
 }
 
+/// Waits until the remote of a repo was read since now.
+async fn wait_for_sync(client: &Client, name: &str, no_wait: bool, output: OutputArgs) -> Done {
+    if no_wait {
+        return Ok(());
+    }
+    let repo = client.sync_repo(name).await?;
+    match &repo.last_error {
+        Some(problem) if repo.failing_since.is_some() => {
+            let problem = Problem::new(format!("{name} cannot be synced: {problem}"));
+            Err(Failure::Refused(problem.help(format!(
+                "the repo is kept and retried; `trainyard repo set {name}` changes its address or credentials, \
+                 `trainyard repo remove {name}` removes it"
+            ))))
+        }
+        _ if output.is_json() => Ok(()),
+        _ => output::text(&view::repo::found(&repo)),
+    }
+}
+
 impl Add {
     fn into_request(self) -> Result<NewRepo, Failure> {
-        if self.webhook_secret == "-" && self.password_stdin {
-            let problem = Problem::new("only one secret can come from standard input");
-            let help = "leave --webhook-secret out, and one is made";
-            return Err(Failure::Usage(problem.help(help)));
-        }
-        let webhook_secret = match self.webhook_secret.as_str() {
-            "generate" => None,
-            "-" => Some(
-                input::secret("the webhook secret")?
-                    .expose_secret()
-                    .to_owned(),
-            ),
-            _ => Some(self.webhook_secret),
-        };
-        let password = match self.password_stdin {
-            true => Some(input::secret("the password")?.expose_secret().to_owned()),
-            false => None,
-        };
-        let file = |path: Option<PathBuf>| path.as_deref().map(input::small_file).transpose();
+        let secret = webhook_secret(&self.webhook_secret, &self.credentials)?;
+        let (password, ssh_key, known_hosts) = self.credentials.read()?;
         Ok(NewRepo {
-            ssh_key: file(self.ssh_key)?,
-            known_hosts: file(self.known_hosts)?,
             name: self.name,
             url: self.url,
             branch: self.branch,
             poll_every_seconds: self.poll_every,
-            webhook_secret,
-            username: self.username,
+            webhook_secret: secret,
+            username: self.credentials.username,
             password,
+            ssh_key,
+            known_hosts,
         })
+    }
+}
+
+impl Set {
+    fn into_request(self) -> Result<ChangeRepo, Failure> {
+        let given = self.webhook_secret.as_deref();
+        let secret = match given {
+            Some(given) => webhook_secret(given, &self.credentials)?,
+            None => None,
+        };
+        let (password, ssh_key, known_hosts) = self.credentials.read()?;
+        Ok(ChangeRepo {
+            url: self.url,
+            branch: self.branch,
+            default_branch: self.default_branch,
+            poll_every_seconds: self.poll_every,
+            new_webhook_secret: given.is_some() && secret.is_none(),
+            webhook_secret: secret,
+            username: self.credentials.username,
+            password,
+            ssh_key,
+            known_hosts,
+            no_credentials: self.no_credentials,
+        })
+    }
+}
+
+/// Password, ssh key and known hosts.
+type Read = (Option<String>, Option<String>, Option<String>);
+
+impl Credentials {
+    fn read(&self) -> Result<Read, Failure> {
+        let password = match self.password_stdin {
+            true => Some(input::secret("the password")?.expose_secret().to_owned()),
+            false => None,
+        };
+        let file = |path: &Option<PathBuf>| path.as_deref().map(input::small_file).transpose();
+        Ok((password, file(&self.ssh_key)?, file(&self.known_hosts)?))
+    }
+}
+
+/// The webhook secret that is given; `None` where the daemon is to make one.
+fn webhook_secret(given: &str, credentials: &Credentials) -> Result<Option<String>, Failure> {
+    match given {
+        "-" if credentials.password_stdin => {
+            let problem = Problem::new("only one secret can come from standard input");
+            let help = "`--webhook-secret generate` makes one";
+            Err(Failure::Usage(problem.help(help)))
+        }
+        "generate" => Ok(None),
+        "-" => {
+            let secret = input::secret("the webhook secret")?;
+            Ok(Some(secret.expose_secret().to_owned()))
+        }
+        _ => Ok(Some(given.to_owned())),
     }
 }

@@ -42,16 +42,19 @@ pub(crate) fn list(dags: &[Dag], width: Option<u16>) -> String {
 fn note(dag: &Dag) -> comfy_table::Cell {
     let mut notes = Vec::new();
     if dag.paused {
-        notes.push("paused");
+        notes.push("paused".to_owned());
     }
     if dag.commit.is_none() {
-        notes.push("not on the followed branch");
+        notes.push("not on the followed branch".to_owned());
     }
     if dag.has_faults {
-        notes.push("has faults");
+        notes.push("has faults".to_owned());
+    }
+    if let Some(since) = dag.sync_failing_since {
+        notes.push(format!("sync failing since {}", moment(since)));
     }
     let text = notes.join(", ");
-    if dag.has_faults {
+    if dag.has_faults || dag.sync_failing_since.is_some() {
         bad(text)
     } else {
         cell(text)
@@ -68,7 +71,10 @@ pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
         Some(hash) => detail.line("commit", commit(hash)),
         None => detail.line(
             "commit",
-            "none: the followed branch does not have it any more",
+            format!(
+                "none: it is not on the followed branch; `trainyard dag remove {}` deletes it with its runs",
+                summary.dag
+            ),
         ),
     }
     detail.line("starts", starts(dag));
@@ -84,6 +90,14 @@ pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
     }
     if summary.active_runs > 0 {
         detail.line("active runs", summary.active_runs.to_string());
+    }
+    if let Some(since) = summary.sync_failing_since {
+        let warning = format!(
+            "its repo has failed to sync since {} UTC; `trainyard repo show {}` says why",
+            moment(since),
+            summary.repo
+        );
+        detail.line("warning", warning);
     }
     for pool in &dag.undefined_pools {
         let warning =

@@ -2,12 +2,12 @@
 
 use owo_colors::OwoColorize;
 use serde_json::Value;
-use trainyard_api::{Fault, Repo, RepoAdded, RepoDetail};
+use trainyard_api::{Delivery, Fault, History, Repo, RepoDetail, RepoSaved};
 
 use crate::view::dag;
 use crate::view::detail::Detail;
 use crate::view::plain;
-use crate::view::quantity::{commit, count, moment, moment_or_dash};
+use crate::view::quantity::{commit, count, moment, moment_or_dash, size};
 use crate::view::table::{Rows, bad, cell};
 
 /// The list of repos.
@@ -59,17 +59,84 @@ pub(crate) fn synced(repo: &Repo) -> String {
     detail(repo, None)
 }
 
-/// A repo that was just added.
-pub(crate) fn added(added: &RepoAdded) -> String {
+/// A repo that was just added or changed, as `verb` says.
+pub(crate) fn saved(saved: &RepoSaved, verb: &str) -> String {
     let mut detail = Detail::default();
-    detail.line("url", &added.repo.url);
-    detail.line("webhook", &added.webhook_url);
-    detail.line_if("webhook secret", added.webhook_secret.as_deref());
-    let mut text = detail.text(&format!("follows {}", plain(&added.repo.name).bold()));
-    if added.webhook_secret.is_some() {
+    detail.line("url", &saved.repo.url);
+    detail.line("webhook", &saved.webhook_url);
+    detail.line_if("webhook secret", saved.webhook_secret.as_deref());
+    let mut text = detail.text(&format!("{verb} {}", plain(&saved.repo.name).bold()));
+    if saved.webhook_secret.is_some() {
         text.push_str("The webhook secret is not shown again. Without a webhook, the daemon finds pushes by itself.\n");
     }
     text
+}
+
+/// What a sync found.
+pub(crate) fn found(repo: &Repo) -> String {
+    let branch = repo.branch.as_deref().unwrap_or("the default branch");
+    let mut text = format!("found {} on {}", count(repo.dags, "DAG"), plain(branch));
+    if repo.faults > 0 {
+        let files = count(repo.faults, "file");
+        let name = plain(&repo.name);
+        text.push_str(&format!(
+            "; {files} with faults: `trainyard repo show {name}` shows them"
+        ));
+    }
+    if let Some(problem) = &repo.last_error {
+        text.push_str(&format!("; not all could be recorded: {}", plain(problem)));
+    }
+    text
+}
+
+/// What goes with a repo or a DAG that is removed.
+pub(crate) fn history(history: &History) -> String {
+    let some = |number: u64, what: &str, bytes: Option<u64>| {
+        let bytes = bytes.map(|bytes| format!(" ({})", size(bytes)));
+        (number > 0).then(|| format!("{}{}", count(number, what), bytes.unwrap_or_default()))
+    };
+    let parts: Vec<String> = [
+        some(history.dags, "DAG", None),
+        some(history.runs, "run", None),
+        (history.log_bytes > 0).then(|| format!("logs ({})", size(history.log_bytes))),
+        some(history.artifacts, "artifact", Some(history.artifact_bytes)),
+        some(history.secrets, "secret", None),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    match parts.is_empty() {
+        true => "no DAGs, runs or secrets".to_owned(),
+        false => parts.join(", "),
+    }
+}
+
+/// Webhook deliveries.
+pub(crate) fn deliveries(deliveries: &[Delivery], width: Option<u16>) -> String {
+    let heads = [
+        "RECEIVED (UTC)",
+        "EVENT",
+        "BRANCH",
+        "COMMIT",
+        "BY",
+        "RESULT",
+        "ID",
+    ];
+    let mut rows = Rows::new(&heads, width);
+    for delivery in deliveries {
+        rows.add(vec![
+            cell(moment(delivery.received_at)),
+            cell(&delivery.event),
+            cell(delivery.branch.as_deref().unwrap_or("-")),
+            cell(delivery.commit.as_deref().map_or("-", commit)),
+            cell(delivery.actor.as_deref().unwrap_or("-")),
+            cell(delivery.result.as_deref().unwrap_or("waits for a sync")),
+            cell(&delivery.id),
+        ]);
+    }
+    rows.text(
+        "no deliveries; one with a wrong signature is refused, and only the daemon's log has it",
+    )
 }
 
 /// DAG files with faults, as a compiler would list them.
@@ -117,6 +184,10 @@ fn detail(repo: &Repo, webhook_url: Option<&str>) -> String {
     }
     let synced = repo.last_sync_at.map(|at| format!("{} UTC", moment(at)));
     detail.line("synced", synced.as_deref().unwrap_or("not yet"));
+    let failing = repo
+        .failing_since
+        .map(|at| format!("since {} UTC", moment(at)));
+    detail.line_if("failing", failing.as_deref());
     detail.line_if("sync failed", repo.last_error.as_deref());
     let faults = count(repo.faults, "file");
     let faults = (repo.faults > 0).then(|| format!(", {faults} with faults"));

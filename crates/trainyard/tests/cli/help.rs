@@ -3,7 +3,7 @@
 use crate::binary::Place;
 
 /// All commands but those whose arguments are the daemon's configuration.
-const COMMANDS: [&[&str]; 42] = [
+const COMMANDS: [&[&str]; 45] = [
     &[],
     &["exec"],
     &["validate"],
@@ -16,6 +16,8 @@ const COMMANDS: [&[&str]; 42] = [
     &["repo", "list"],
     &["repo", "show"],
     &["repo", "sync"],
+    &["repo", "set"],
+    &["repo", "deliveries"],
     &["repo", "remove"],
     &["dag"],
     &["dag", "list"],
@@ -24,6 +26,7 @@ const COMMANDS: [&[&str]; 42] = [
     &["dag", "pause"],
     &["dag", "unpause"],
     &["dag", "next"],
+    &["dag", "remove"],
     &["run"],
     &["run", "list"],
     &["run", "show"],

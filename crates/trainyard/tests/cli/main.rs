@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod listings;
 mod logs;
+mod repos;
 mod routes;
 mod secrets;
 mod watching;

@@ -2,18 +2,21 @@
 
 use crate::daemon::Daemon;
 
-const CALLS: [(&[&str], &str); 36] = [
+const CALLS: [(&[&str], &str); 39] = [
     (&["repo", "add", "m", "https://x"], "POST /repos"),
     (&["repo", "list"], "GET /repos"),
     (&["repo", "show", "m"], "GET /repos/m"),
     (&["repo", "sync", "m"], "POST /repos/m/sync"),
-    (&["repo", "remove", "m"], "DELETE /repos/m"),
+    (&["repo", "set", "m", "--branch", "b"], "PATCH /repos/m"),
+    (&["repo", "deliveries", "m"], "GET /repos/m/deliveries"),
+    (&["repo", "remove", "m", "--yes"], "GET /repos/m/history"),
     (&["dag", "list", "--repo", "m"], "GET /dags"),
     (&["dag", "show", "d"], "GET /dags/-/d"),
     (&["dag", "trigger", "m/d"], "POST /dags/m/d/runs"),
     (&["dag", "pause", "m/d"], "PUT /dags/m/d/paused"),
     (&["dag", "unpause", "d"], "PUT /dags/-/d/paused"),
     (&["dag", "next", "d", "--count", "3"], "GET /dags/-/d/ticks"),
+    (&["dag", "remove", "m/d", "-y"], "GET /dags/m/d/history"),
     (&["run", "list"], "GET /runs"),
     (&["run", "show", "7"], "GET /runs/7"),
     (&["run", "logs", "7"], "GET /runs/7"),

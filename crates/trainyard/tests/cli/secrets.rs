@@ -4,27 +4,6 @@ use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 
-fn repo() -> Value {
-    json!({
-        "name": "model", "url": "https://example.org/model.git", "branch": null,
-        "poll_every_seconds": 60, "takes_webhooks": true, "has_credentials": false,
-        "created_at": "2026-11-23T15:00:00Z", "last_sync_at": null, "last_error": null, "dags": 0,
-        "faults": 0,
-    })
-}
-
-fn added(secret: Option<&str>) -> String {
-    json!({
-        "repo": repo(), "webhook_url": "http://127.0.0.1:8080/hooks/github/model",
-        "webhook_secret": secret,
-    })
-    .to_string()
-}
-
-fn sent(daemon: &Daemon) -> Value {
-    serde_json::from_str(&daemon.asked()[0].body).unwrap()
-}
-
 #[test]
 fn a_secret_is_read_from_standard_input_without_its_last_line_break() {
     let daemon = Daemon::new(|_, _, _| (204, String::new()));
@@ -100,59 +79,6 @@ fn a_secret_cannot_be_given_on_the_command_line() {
     let answer = daemon.call(&["secret", "set", "DSN", "--repo", "model"]);
     assert_eq!(answer.code, Some(2), "an empty one is none: {answer:?}");
     assert!(daemon.asked().is_empty());
-}
-
-#[test]
-fn a_made_webhook_secret_is_printed_once_with_where_webhooks_go() {
-    let daemon = Daemon::with("POST /repos", added(Some("made-by-the-daemon")));
-    let answer = daemon.call(&["repo", "add", "model", "https://example.org/model.git"]);
-    insta::assert_snapshot!(answer.whole());
-    assert_eq!(sent(&daemon).get("webhook_secret"), None);
-}
-
-#[test]
-fn a_webhook_secret_of_ones_own_is_sent_and_not_printed() {
-    for (input, given) in [("my-own-secret\n", "-"), ("", "my-own-secret")] {
-        let daemon = Daemon::with("POST /repos", added(None));
-        let arguments = [
-            "repo",
-            "add",
-            "model",
-            "https://x",
-            "--webhook-secret",
-            given,
-        ];
-        let answer = daemon.call_with(input, &arguments);
-        assert_eq!(answer.code, Some(0), "{answer:?}");
-        assert!(!answer.whole().contains("my-own-secret"), "{answer:?}");
-        assert_eq!(sent(&daemon)["webhook_secret"], "my-own-secret");
-    }
-}
-
-#[test]
-fn a_password_is_read_from_standard_input() {
-    let daemon = Daemon::with("POST /repos", added(None));
-    let arguments = [
-        "repo",
-        "add",
-        "model",
-        "https://x",
-        "--branch",
-        "dev",
-        "--username",
-        "bot",
-        "--password-stdin",
-        "--poll-every",
-        "30",
-    ];
-    let answer = daemon.call_with("hunter2\n", &arguments);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    let body = sent(&daemon);
-    assert_eq!(
-        (&body["username"], &body["password"], &body["branch"]),
-        (&"bot".into(), &"hunter2".into(), &"dev".into())
-    );
-    assert_eq!(body["poll_every_seconds"], 30);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use chrono::{Offset, TimeZone};
 use chrono_tz::Tz;
 use serde_json::Value;
 use trainyard_api::{
-    Artifact, Attempt, Branch, Cause, Dag, DagDetail, Fault, LastRun, Metric, Param, Reason, Repo,
-    Run, RunDetail, RunEvent, Schedule, Stage, StageOutline, Tick,
+    Artifact, Attempt, Branch, Cause, Dag, DagDetail, Delivery, Fault, History, LastRun, Metric,
+    Param, Reason, Repo, Run, RunDetail, RunEvent, Schedule, Stage, StageOutline, Tick,
 };
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Again, CauseKind, RetryAt};
@@ -37,8 +37,34 @@ pub(super) fn repo(repo: store::RepoSummary) -> Repo {
         created_at: repo.created_at,
         last_sync_at: repo.last_sync_at,
         last_error: repo.last_error,
+        failing_since: repo.failing_since,
         dags: repo.dags,
         faults: repo.faults,
+    }
+}
+
+pub(super) fn delivery(delivery: store::DeliveryView) -> Delivery {
+    Delivery {
+        id: delivery.delivery_id,
+        provider: delivery.provider,
+        event: delivery.event,
+        branch: delivery.branch,
+        commit: delivery.after,
+        actor: delivery.actor,
+        received_at: delivery.received_at,
+        processed_at: delivery.processed_at,
+        result: delivery.result,
+    }
+}
+
+pub(super) fn history(history: store::History) -> History {
+    History {
+        dags: history.dags,
+        runs: history.runs,
+        artifacts: history.artifacts,
+        artifact_bytes: history.artifact_bytes,
+        log_bytes: history.log_bytes,
+        secrets: history.secrets,
     }
 }
 
@@ -69,6 +95,7 @@ pub(super) fn dag(dag: store::DagSummary) -> Dag {
         paused: dag.paused,
         commit: dag.commit,
         has_faults: dag.has_faults,
+        sync_failing_since: dag.sync_failing_since,
         next_tick: dag.next_tick,
         last_run: dag.last_run.map(|run| LastRun {
             id: run.id.0,

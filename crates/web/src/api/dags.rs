@@ -1,4 +1,4 @@
-//! DAGs: listed, shown, started by hand, paused; and their ticks to come.
+//! DAGs: listed, shown, started by hand, paused, removed; and their ticks to come.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use trainyard_api::{Dag, DagDetail, ErrorBody, Listing, Paused, RunStarted, Tick, Trigger};
+use trainyard_api::{
+    Dag, DagDetail, ErrorBody, History, Listing, Paused, RunStarted, Tick, Trigger,
+};
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::cron::Cron;
 use trainyard_core::id::{DagId, DagVersionId};
@@ -290,6 +292,33 @@ fn given(value: Value) -> Result<GivenValue, ApiError> {
         }
         other => Err(ApiError::invalid(format!("a parameter cannot be {other}"))),
     }
+}
+
+/// What goes with a DAG that is removed.
+#[utoipa::path(
+    get, path = "/dags/{repo}/{dag}/history", params(("repo" = String, Path), ("dag" = String, Path)),
+    responses((status = 200, body = History), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn history(
+    State(state): State<WebState>,
+    Path((repo, dag)): Path<(String, String)>,
+) -> Result<Json<History>, ApiError> {
+    let id = find(&state, &repo, &dag).await?;
+    Ok(Json(convert::history(state.store().dag_history(id).await?)))
+}
+
+/// Removes a DAG that the followed branch does not have.
+#[utoipa::path(
+    delete, path = "/dags/{repo}/{dag}", params(("repo" = String, Path), ("dag" = String, Path)),
+    responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
+)]
+pub(crate) async fn remove(
+    State(state): State<WebState>,
+    Path((repo, dag)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let id = find(&state, &repo, &dag).await?;
+    state.store().remove_dag(id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[utoipa::path(

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod convert;
+mod credentials;
 mod dags;
 mod logs;
 mod quarantine;
@@ -54,13 +55,16 @@ pub(crate) fn router() -> (Router<WebState>, Document) {
         .routes(routes!(system::revoke_token))
         .routes(routes!(system::gc))
         .routes(routes!(repos::list, repos::add))
-        .routes(routes!(repos::show, repos::remove))
+        .routes(routes!(repos::show, repos::change, repos::remove))
+        .routes(routes!(repos::history))
+        .routes(routes!(repos::deliveries))
         .routes(routes!(repos::sync))
         .routes(routes!(runs::cancel_all))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
         .routes(routes!(dags::list))
-        .routes(routes!(dags::show))
+        .routes(routes!(dags::show, dags::remove))
+        .routes(routes!(dags::history))
         .routes(routes!(dags::trigger))
         .routes(routes!(dags::pause))
         .routes(routes!(dags::ticks))

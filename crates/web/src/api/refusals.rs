@@ -48,7 +48,12 @@ pub(super) fn describe(document: &mut OpenApi) {
         if let Some(reading) = &mut item.get {
             describe_operation(reading, false);
         }
-        let changing = [&mut item.put, &mut item.post, &mut item.delete];
+        let changing = [
+            &mut item.put,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
         for operation in changing.into_iter().flatten() {
             describe_operation(operation, true);
         }

@@ -6,18 +6,27 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
-use trainyard_api::{ErrorBody, Listing, NewRepo, Repo, RepoAdded, RepoDetail};
+use serde::Deserialize;
+use trainyard_api::{
+    ChangeRepo, Delivery, ErrorBody, History, Listing, NewRepo, Repo, RepoDetail, RepoSaved,
+};
+use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
-use trainyard_forge::{RemoteUrl, SshKey, UrlRules};
-use trainyard_store::{NewRepo as StoredRepo, RepoCredentials};
+use trainyard_forge::RemoteUrl;
+use trainyard_store::{NewRepo as StoredRepo, RepoChange};
+use utoipa::IntoParams;
 
 use super::convert;
+use super::credentials::{self, Given};
 use crate::error::ApiError;
-use crate::extract::{Object, Path};
+use crate::extract::{Object, Path, Query};
 use crate::state::WebState;
 
 /// How long a sync is waited for.
 const SYNC_AT_MOST: Duration = Duration::from_secs(100);
+
+/// The most deliveries in one answer.
+const DELIVERIES_AT_MOST: u32 = 1_000;
 
 /// The shortest webhook secret that is taken, in characters.
 const SECRET_SHORTEST: usize = 16;
@@ -32,12 +41,12 @@ pub(crate) async fn list(State(state): State<WebState>) -> Result<Json<Listing<R
 
 #[utoipa::path(
     post, path = "/repos", request_body = NewRepo,
-    responses((status = 201, body = RepoAdded), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody))
+    responses((status = 201, body = RepoSaved), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody))
 )]
 pub(crate) async fn add(
     State(state): State<WebState>,
     Object(new): Object<NewRepo>,
-) -> Result<(StatusCode, Json<RepoAdded>), ApiError> {
+) -> Result<(StatusCode, Json<RepoSaved>), ApiError> {
     let name = RepoName::new(new.name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
     let rules = state.git().mirrors().rules();
     let url = RemoteUrl::parse(&new.url, rules)?;
@@ -49,13 +58,7 @@ pub(crate) async fn add(
     };
     let credentials = given.checked(&url, rules)?;
     let (secret, made) = match new.webhook_secret {
-        Some(secret) if secret.chars().count() < SECRET_SHORTEST => {
-            return Err(ApiError::invalid(format!(
-                "the webhook secret is shorter than {SECRET_SHORTEST} characters"
-            ))
-            .help("leave it out, and one is made"));
-        }
-        Some(secret) => (secret, None),
+        Some(secret) => (checked_secret(secret)?, None),
         None => {
             let made = make_secret();
             (made.clone(), Some(made))
@@ -73,71 +76,84 @@ pub(crate) async fn add(
         credentials,
     };
     let id = state.store().add_repo(&stored).await?;
-    let detail = state.store().repo_detail(id).await?;
-    let added = RepoAdded {
-        repo: convert::repo(detail.summary),
-        webhook_url: webhook_url(&state, name.as_str()),
-        webhook_secret: made,
+    Ok((StatusCode::CREATED, Json(saved(&state, id, made).await?)))
+}
+
+/// Changes a repo; what is left out stays as it is.
+#[utoipa::path(
+    patch, path = "/repos/{repo}", params(("repo" = String, Path)), request_body = ChangeRepo,
+    responses((status = 200, body = RepoSaved), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody))
+)]
+pub(crate) async fn change(
+    State(state): State<WebState>,
+    Path(repo): Path<String>,
+    Object(asked): Object<ChangeRepo>,
+) -> Result<Json<RepoSaved>, ApiError> {
+    let id = state.store().resolve_repo(&repo).await?;
+    let now = state.store().repo_detail(id).await?.summary;
+    let rules = state.git().mirrors().rules();
+    let url = match &asked.url {
+        Some(url) => Some(RemoteUrl::parse(url, rules)?),
+        None => None,
     };
-    Ok((StatusCode::CREATED, Json(added)))
-}
-
-/// The credentials of a request.
-struct Given {
-    username: Option<String>,
-    password: Option<String>,
-    ssh_key: Option<String>,
-    known_hosts: Option<String>,
-}
-
-impl Given {
-    /// What the repo at `url` is to be fetched with; a login in the address counts where none is given.
-    fn checked(
-        self,
-        url: &RemoteUrl,
-        rules: &UrlRules,
-    ) -> Result<Option<RepoCredentials>, ApiError> {
-        if self.username.is_some() && self.password.is_none() {
-            return Err(ApiError::invalid("a user name needs a password or token"));
+    let made = asked.new_webhook_secret.then(make_secret);
+    let change = RepoChange {
+        followed_branch: match (asked.branch.clone(), asked.default_branch) {
+            (Some(_), true) => return Err(either("branch", "default_branch")),
+            (branch, is_default) => (is_default || branch.is_some()).then_some(branch),
+        },
+        poll_every: asked.poll_every_seconds.map(Duration::from_secs),
+        webhook_secret: match (asked.webhook_secret.clone(), made.clone()) {
+            (Some(_), Some(_)) => return Err(either("webhook_secret", "new_webhook_secret")),
+            (Some(secret), None) => Some(checked_secret(secret)?.into()),
+            (None, made) => made.map(SecretString::from),
+        },
+        credentials: credentials::changed(&asked, url.as_ref(), &now, rules)?,
+        url: url.map(|url| url.as_str().to_owned()),
+    };
+    let is_nothing = matches!(
+        change,
+        RepoChange {
+            url: None,
+            followed_branch: None,
+            poll_every: None,
+            webhook_secret: None,
+            credentials: None,
         }
-        let login = match self.password {
-            Some(password) => Some(RepoCredentials::Login {
-                username: self.username.unwrap_or_else(|| "git".to_owned()),
-                password: SecretString::from(password),
-            }),
-            None => url.login().map(|login| RepoCredentials::Login {
-                username: login.username.clone(),
-                password: login.password.clone(),
-            }),
-        };
-        url.refuse_credentials(login.is_some(), self.ssh_key.is_some(), rules)?;
-        if !url.is_ssh() {
-            return Ok(login);
-        }
-        let Some(key) = self.ssh_key else {
-            return Err(ApiError::invalid("a repo over ssh needs a key").help(
-                "`ssh-keygen -t ed25519 -N '' -f deploy_key` makes one; give deploy_key.pub to the forge as a deploy \
-                 key that may only read, and add the repo with --ssh-key deploy_key",
-            ));
-        };
-        let Some(known_hosts) = self.known_hosts else {
-            let host = url.host().map(|host| host.to_string()).unwrap_or_default();
-            let port = url.ssh_port();
-            return Err(ApiError::invalid("a repo over ssh needs the keys of its host").help(format!(
-                "`ssh-keyscan -p {port} {host} > known_hosts` asks for them; compare them with those that the forge \
-                 publishes, and add the repo with --known-hosts known_hosts"
-            )));
-        };
-        let key = SshKey {
-            key: SecretString::from(key),
-            known_hosts,
-        };
-        key.check().map_err(ApiError::invalid)?;
-        Ok(Some(RepoCredentials::SshKey {
-            key: key.key,
-            known_hosts: key.known_hosts,
-        }))
+    );
+    if is_nothing {
+        return Err(ApiError::invalid("there is nothing to change")
+            .help("give a new url, branch, poll interval, webhook secret or credentials"));
     }
+    state.store().change_repo(id, &change).await?;
+    Ok(Json(saved(&state, id, made).await?))
+}
+
+pub(super) fn either(one: &str, other: &str) -> ApiError {
+    ApiError::invalid(format!("`{one}` and `{other}` exclude each other"))
+}
+
+async fn saved(
+    state: &WebState,
+    id: RepoId,
+    webhook_secret: Option<String>,
+) -> Result<RepoSaved, ApiError> {
+    let summary = state.store().repo_detail(id).await?.summary;
+    Ok(RepoSaved {
+        webhook_url: webhook_url(state, &summary.name),
+        repo: convert::repo(summary),
+        webhook_secret,
+    })
+}
+
+fn checked_secret(secret: String) -> Result<String, ApiError> {
+    if secret.chars().count() < SECRET_SHORTEST {
+        return Err(ApiError::invalid(format!(
+            "the webhook secret is shorter than {SECRET_SHORTEST} characters"
+        ))
+        .help("`--webhook-secret generate` makes one"));
+    }
+    Ok(secret)
 }
 
 #[utoipa::path(
@@ -182,6 +198,49 @@ pub(crate) async fn remove(
     state.store().remove_repo(id).await?;
     state.git().remove(id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What goes with a repo that is removed.
+#[utoipa::path(
+    get, path = "/repos/{repo}/history", params(("repo" = String, Path)),
+    responses((status = 200, body = History), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn history(
+    State(state): State<WebState>,
+    Path(repo): Path<String>,
+) -> Result<Json<History>, ApiError> {
+    let id = state.store().resolve_repo(&repo).await?;
+    Ok(Json(convert::history(
+        state.store().repo_history(id).await?,
+    )))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeliveriesQuery {
+    /// At most so many.
+    limit: Option<u32>,
+}
+
+/// The newest webhook deliveries for a repo. Those whose signature was wrong are refused, and not kept.
+#[utoipa::path(
+    get, path = "/repos/{repo}/deliveries", params(("repo" = String, Path), DeliveriesQuery),
+    responses((status = 200, body = Listing<Delivery>), (status = 404, body = ErrorBody))
+)]
+pub(crate) async fn deliveries(
+    State(state): State<WebState>,
+    Path(repo): Path<String>,
+    Query(query): Query<DeliveriesQuery>,
+) -> Result<Json<Listing<Delivery>>, ApiError> {
+    let id = state.store().resolve_repo(&repo).await?;
+    let limit = query.limit.unwrap_or(50).clamp(1, DELIVERIES_AT_MOST);
+    let mut deliveries = state.store().list_deliveries(id, limit + 1).await?;
+    let more = deliveries.len() > limit as usize;
+    deliveries.truncate(limit as usize);
+    Ok(Json(Listing {
+        items: deliveries.into_iter().map(convert::delivery).collect(),
+        more,
+    }))
 }
 
 /// Asks for a sync and waits until one that began after this call is over.

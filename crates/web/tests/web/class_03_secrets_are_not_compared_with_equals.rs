@@ -1,7 +1,7 @@
 //! Secrets are compared in constant time or not at all: their types have no `==`, so that none can slip in.
 
 use secrecy::SecretString;
-use trainyard_api::{NewRepo, RepoAdded, SecretValue, TokenMade};
+use trainyard_api::{ChangeRepo, NewRepo, RepoSaved, SecretValue, TokenMade};
 use trainyard_forge::webhook::{Claim, Signed};
 use trainyard_store::{RepoCredentials, SecretKey};
 
@@ -28,8 +28,9 @@ fn class_03_types_of_secrets_have_no_equals() {
         Signed,
         RepoCredentials,
         SecretKey,
+        ChangeRepo,
         NewRepo,
-        RepoAdded,
+        RepoSaved,
         SecretValue,
         TokenMade,
     );

@@ -37,7 +37,7 @@ const ODD: [&str; 22] = [
     "running",
 ];
 
-const BODIES: [&str; 24] = [
+const BODIES: [&str; 26] = [
     "",
     "{}",
     "[]",
@@ -62,6 +62,8 @@ const BODIES: [&str; 24] = [
     "{\"params\":{\"lr\":1e400}}",
     "{\"params\":{\"lr\":[1]},\"ref\":\"main\"}",
     "{\"from\":\"a\",\"from_failed\":true}",
+    "{\"branch\":\"b\",\"default_branch\":true}",
+    "{\"poll_every_seconds\":9}",
 ];
 
 #[derive(Debug, Clone)]
@@ -155,7 +157,8 @@ fn asked(document: &Value) -> impl Strategy<Value = Asked> + use<> {
         // A sync waits for a watcher, which is not here; and the repo is needed to the end.
         .prop_filter("it waits for others, or removes the scene", |asked| {
             let path = asked.path.split('?').next().unwrap();
-            let removes = asked.method == "DELETE" && path.ends_with("/repos/shop");
+            let scene = ["/repos/shop", "/dags/shop/train", "/dags/-/train"];
+            let removes = asked.method == "DELETE" && scene.iter().any(|of| path.ends_with(of));
             !(removes || path.ends_with("/shop/sync"))
         })
 }

@@ -254,7 +254,7 @@ pub(crate) fn routes() -> Vec<(String, String)> {
     let document = serde_json::to_value(trainyard_web::openapi()).unwrap();
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        for method in ["get", "put", "post", "delete"] {
+        for method in ["get", "put", "post", "patch", "delete"] {
             if item.get(method).is_some() {
                 let path = format!("{}{path}", trainyard_api::PREFIX);
                 routes.push((method.to_ascii_uppercase(), path));

@@ -13,5 +13,6 @@ mod class_07_scopes;
 mod class_22_no_change_by_get;
 mod contract;
 mod kit;
+mod repo_changes;
 mod schema;
 mod ssh_repos;

@@ -147,7 +147,8 @@ fn embedded(url: &Url) -> Result<Option<Login>, String> {
 fn file(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
     if !rules.allow_file_urls {
         return Err(
-            "the configuration does not allow repositories on the daemon's disk".to_owned(),
+            "repositories on the daemon's disk are not allowed; set `allow_file_urls = true` in its configuration"
+                .to_owned(),
         );
     }
     let Ok(path) = url.to_file_path() else {

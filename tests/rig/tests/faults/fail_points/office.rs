@@ -35,6 +35,7 @@ impl Office {
             player.call(&["dag", verb, &dag("tick")], "", "");
         }
         branches(player, name);
+        a_dag_goes(player, name);
         Self
     }
 
@@ -103,7 +104,9 @@ fn keys(player: &mut Player<'_>, name: &str) {
     let url = player.fleet.remote.url();
     let add = ["repo", "add", name, &url, "--poll-every", "3600"];
     player.call(&add, "", "already");
-    player.call(&["repo", "remove", name], "", "there is no");
+    let set = ["repo", "set", name, "--poll-every", "7200"];
+    player.call(&set, "", "");
+    player.call(&["repo", "remove", name, "--yes"], "", "there is no");
 }
 
 /// A schedule that is due and cannot be read is held back; once it is mended, it ticks.
@@ -148,6 +151,19 @@ fn branches(player: &mut Player<'_>, name: &str) {
     let there =
         format!("select count(*) from repo_ref where branch = '{branch}' and sha is not null");
     player.until_sql("the end of a branch", &there, "0");
+}
+
+/// A DAG comes, goes again, and is removed.
+fn a_dag_goes(player: &mut Player<'_>, name: &str) {
+    let gone = format!("gone-{name}");
+    let file = format!("dags/{gone}.yaml");
+    let text = format!("stages: {{only: {{image: \"{IMAGE}\", run: \"true\"}}}}\n");
+    player.fleet.remote.push("main", &[(&file, &text)]);
+    player.call(&["repo", "sync", REPO], "", "");
+    std::fs::remove_file(player.fleet.remote.tree().join(&file)).unwrap();
+    player.fleet.remote.push("main", &[]);
+    player.call(&["repo", "sync", REPO], "", "");
+    player.call(&["dag", "remove", &dag(&gone), "--yes"], "", "there is no");
 }
 
 fn collect_garbage(player: &mut Player<'_>, title: &Title) {

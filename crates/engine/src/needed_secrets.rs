@@ -1,0 +1,196 @@
+//! The secrets that an attempt is held against before its container is made.
+//!
+//! Those of its own stage. Before anything of its run has started also those of every stage that is sure to run: a run
+//! does not train for hours to end for want of the last stage's secret.
+
+use std::collections::BTreeMap;
+
+use trainyard_core::ahead::{has_begun, sure_to_run};
+use trainyard_core::dag::Dag;
+use trainyard_core::name::{RepoName, SecretName, StageName};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::run::Run;
+use trainyard_core::stage::StageIndex;
+use trainyard_store::{StoredSecret, StoredSecrets};
+
+/// Secrets, each with the stage that names it: the attempt's own where that does, else the first one.
+pub(crate) struct NeededSecrets<'a> {
+    own: &'a StageName,
+    by_name: BTreeMap<SecretName, &'a StageName>,
+}
+
+impl<'a> NeededSecrets<'a> {
+    /// Those of an attempt of `stage`.
+    pub(crate) fn of(dag: &'a Dag, run: &Run, stage: StageIndex) -> Self {
+        let own = dag.stage(stage);
+        let mut by_name: BTreeMap<_, _> = own
+            .secrets
+            .iter()
+            .map(|name| (name.clone(), &own.name))
+            .collect();
+        if !has_begun(run) {
+            for other in sure_to_run(dag, run) {
+                let other = dag.stage(other);
+                for name in &other.secrets {
+                    by_name.entry(name.clone()).or_insert(&other.name);
+                }
+            }
+        }
+        Self {
+            own: &own.name,
+            by_name,
+        }
+    }
+
+    /// The names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &SecretName> {
+        self.by_name.keys()
+    }
+
+    /// Why nothing may be started for a run of `branch`: all that is missing, with the commands that set it.
+    pub(crate) fn refusal(
+        &self,
+        found: &StoredSecrets,
+        repo: &RepoName,
+        branch: Option<&str>,
+    ) -> Option<Reason> {
+        let mut faults = Vec::new();
+        let mut commands = Vec::new();
+        for (name, stage) in &self.by_name {
+            let whose = match *stage == self.own {
+                true => String::new(),
+                false => format!(" of stage {stage}"),
+            };
+            let set = format!("trainyard secret set {name} --repo {repo}");
+            match found.by_name.get(name) {
+                None => {
+                    faults.push(format!("secret {name}{whose} is not set"));
+                    commands.push(format!("`{set}`"));
+                }
+                Some(secret) => {
+                    let followed = found.followed.as_deref();
+                    if let Some(why) = denied(secret, branch, followed) {
+                        faults.push(format!("secret {name}{whose} is not available {why}"));
+                        commands.push(format!("`{set} --branch PATTERN`"));
+                    }
+                }
+            }
+        }
+        if faults.is_empty() {
+            return None;
+        }
+        let message = format!("{}; run {}", faults.join("; "), commands.join(", "));
+        Some(Reason::new(ReasonCode::MissingSecret, message))
+    }
+}
+
+/// Why a run of `branch` may not have a secret.
+fn denied(secret: &StoredSecret, branch: Option<&str>, followed: Option<&str>) -> Option<String> {
+    if secret.branches.admit(branch, followed) {
+        return None;
+    }
+    let allowed = if secret.branches.patterns().next().is_none() {
+        followed.map_or_else(|| secret.branches.to_string(), str::to_owned)
+    } else {
+        secret.branches.to_string()
+    };
+    let whose = branch.filter(|branch| !branch.is_empty()).map_or_else(
+        || "for a run of no branch, as of a tag or a commit".to_owned(),
+        |branch| format!("on branch {branch}"),
+    );
+    Some(format!("{whose} (allowed: {allowed})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+    use trainyard_core::Timestamp;
+    use trainyard_core::id::RunId;
+    use trainyard_core::run::RunFacts;
+    use trainyard_core::secret::SecretBranches;
+
+    use super::*;
+
+    const FILE: &str = "
+params: {publish: {type: boolean, default: false}}
+stages:
+  extract: {image: \"alpine:3\", run: a, secrets: [DSN]}
+  train: {needs: [extract], image: \"alpine:3\", run: a}
+  upload: {needs: [train], image: \"alpine:3\", run: a, secrets: [BUCKET, DSN]}
+  publish: {needs: [train], image: \"alpine:3\", run: a, secrets: [PYPI], if: params.publish}
+  tell: {needs: [train], image: \"alpine:3\", run: a, secrets: [CHAT], run_on: [failed]}
+  after: {needs: [publish], image: \"alpine:3\", run: a, secrets: [LATE]}
+";
+
+    /// What is told of an attempt of a stage, with those secrets set.
+    fn told(stage: &str, publish: bool, begun: bool, set: &[(&str, &[&str])]) -> String {
+        let dag = trainyard_dagfile::parse("dags/x.yaml", FILE).dag.unwrap();
+        let params = dag.declared().params.keys().next().unwrap().clone();
+        let facts = RunFacts {
+            id: RunId(1),
+            repo: None,
+            dag: dag.name().clone(),
+            cause: "manual".to_owned(),
+            commit: String::new(),
+            branch: Some("topic".to_owned()),
+            logical_time: Timestamp::default(),
+            params: [(params, trainyard_core::param::ParamValue::Boolean(publish))].into(),
+        };
+        let mut run = Run::new(&dag, facts);
+        if begun {
+            run.stages[0].image = Some("alpine".to_owned());
+        }
+        let found = StoredSecrets {
+            followed: Some("main".to_owned()),
+            by_name: set
+                .iter()
+                .map(|(name, branches)| {
+                    let secret = StoredSecret {
+                        value: SecretString::from("x"),
+                        branches: SecretBranches::new(branches.iter().copied()).unwrap(),
+                    };
+                    (SecretName::new((*name).to_owned()).unwrap(), secret)
+                })
+                .collect(),
+        };
+        let stage = dag.index_of(stage).unwrap();
+        let repo = RepoName::new("shop").unwrap();
+        NeededSecrets::of(&dag, &run, stage)
+            .refusal(&found, &repo, Some("topic"))
+            .map(|reason| reason.message)
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn before_the_start_all_that_is_missing_is_told_at_once_with_the_whole_commands() {
+        assert_eq!(
+            told("extract", false, false, &[]),
+            "secret BUCKET of stage upload is not set; secret DSN is not set; run `trainyard secret set BUCKET \
+             --repo shop`, `trainyard secret set DSN --repo shop`"
+        );
+        assert_eq!(
+            told("extract", false, false, &[("BUCKET", &["*"]), ("DSN", &[])]),
+            "secret DSN is not available on branch topic (allowed: main); run `trainyard secret set DSN --repo shop \
+             --branch PATTERN`"
+        );
+        let all: [(&str, &[&str]); 2] = [("BUCKET", &["*"]), ("DSN", &["*"])];
+        assert_eq!(told("extract", false, false, &all), "");
+    }
+
+    #[test]
+    fn a_stage_that_may_not_run_keeps_nothing_from_starting() {
+        let set: [(&str, &[&str]); 2] = [("BUCKET", &["*"]), ("DSN", &["*"])];
+        let told = told("extract", true, false, &set);
+        assert!(
+            told.contains("PYPI of stage publish") && told.contains("LATE of stage after"),
+            "{told}"
+        );
+        assert!(!told.contains("CHAT"), "{told}");
+    }
+
+    #[test]
+    fn once_something_has_started_each_stage_answers_for_itself() {
+        assert_eq!(told("train", false, true, &[]), "");
+        assert!(told("upload", false, true, &[]).starts_with("secret BUCKET is not set"));
+    }
+}

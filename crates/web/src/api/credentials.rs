@@ -1,0 +1,123 @@
+//! What a repo is fetched with, as requests give it.
+
+use secrecy::SecretString;
+use trainyard_api::ChangeRepo;
+use trainyard_forge::{RemoteUrl, SshKey, UrlRules};
+use trainyard_store::{RepoCredentials, RepoSummary};
+
+use super::repos::either;
+use crate::error::ApiError;
+
+/// The credentials of a request.
+pub(super) struct Given {
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) ssh_key: Option<String>,
+    pub(super) known_hosts: Option<String>,
+}
+
+impl Given {
+    fn is_any(&self) -> bool {
+        self.username.is_some()
+            || self.password.is_some()
+            || self.ssh_key.is_some()
+            || self.known_hosts.is_some()
+    }
+
+    /// What the repo at `url` is to be fetched with; a login in the address counts where none is given.
+    pub(super) fn checked(
+        self,
+        url: &RemoteUrl,
+        rules: &UrlRules,
+    ) -> Result<Option<RepoCredentials>, ApiError> {
+        if self.username.is_some() && self.password.is_none() {
+            return Err(ApiError::invalid("a user name needs a password or token"));
+        }
+        let login = match self.password {
+            Some(password) => Some(RepoCredentials::Login {
+                username: self.username.unwrap_or_else(|| "git".to_owned()),
+                password: SecretString::from(password),
+            }),
+            None => url.login().map(|login| RepoCredentials::Login {
+                username: login.username.clone(),
+                password: login.password.clone(),
+            }),
+        };
+        url.refuse_credentials(login.is_some(), self.ssh_key.is_some(), rules)?;
+        if !url.is_ssh() {
+            return Ok(login);
+        }
+        let Some(key) = self.ssh_key else {
+            return Err(ApiError::invalid("a repo over ssh needs a key").help(
+                "`ssh-keygen -t ed25519 -N '' -f deploy_key` makes one; give deploy_key.pub to the forge as a deploy \
+                 key that may only read, and give the private one with --ssh-key deploy_key",
+            ));
+        };
+        let Some(known_hosts) = self.known_hosts else {
+            let host = url.host().map(|host| host.to_string()).unwrap_or_default();
+            let port = url.ssh_port();
+            return Err(ApiError::invalid("a repo over ssh needs the keys of its host").help(format!(
+                "`ssh-keyscan -p {port} {host} > known_hosts` asks for them; compare them with those that the forge \
+                 publishes, and give them with --known-hosts known_hosts"
+            )));
+        };
+        let key = SshKey {
+            key: SecretString::from(key),
+            known_hosts,
+        };
+        key.check().map_err(ApiError::invalid)?;
+        Ok(Some(RepoCredentials::SshKey {
+            key: key.key,
+            known_hosts: key.known_hosts,
+        }))
+    }
+}
+
+/// What of the credentials changes. Those that are there never go to another host than they were given for.
+pub(super) fn changed(
+    asked: &ChangeRepo,
+    url: Option<&RemoteUrl>,
+    now: &RepoSummary,
+    rules: &UrlRules,
+) -> Result<Option<Option<RepoCredentials>>, ApiError> {
+    let given = Given {
+        username: asked.username.clone(),
+        password: asked.password.clone(),
+        ssh_key: asked.ssh_key.clone(),
+        known_hosts: asked.known_hosts.clone(),
+    };
+    let is_given = given.is_any() || url.is_some_and(|url| url.login().is_some());
+    if is_given && asked.no_credentials {
+        return Err(either("credentials", "no_credentials"));
+    }
+    if !is_given && !asked.no_credentials && now.has_credentials {
+        let Some(url) = url else { return Ok(None) };
+        if origin(url.as_str()) == origin(&now.url) {
+            return Ok(None);
+        }
+        return Err(ApiError::invalid(
+            "the new address is at another host, which does not get the credentials of the old one",
+        )
+        .help(
+            "give credentials for it (--password-stdin, or --ssh-key and --known-hosts), or --no-credentials",
+        ));
+    }
+    let checked = match url {
+        Some(url) => given.checked(url, rules)?,
+        None if is_given || asked.no_credentials => {
+            given.checked(&RemoteUrl::parse(&now.url, rules)?, rules)?
+        }
+        None => return Ok(None),
+    };
+    Ok((is_given || asked.no_credentials).then_some(checked))
+}
+
+/// Scheme, host and port of an address in the one form that they are stored in.
+fn origin(url: &str) -> (&str, &str) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    (scheme, host)
+}
