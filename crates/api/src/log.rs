@@ -12,7 +12,7 @@ pub struct LogLine {
     pub at: DateTime<Utc>,
     /// `stdout`, `stderr`, or `trainyard` for the daemon's own words.
     pub stream: String,
-    /// The text.
+    /// The text. What follows a carriage return was written over what stands before it.
     pub text: String,
     /// Whether the line goes on in the stream's next one.
     #[serde(default)]
@@ -35,9 +35,14 @@ pub struct LogPage {
 }
 
 impl LogLine {
+    /// Reads stored records, each of which ends in a line break.
+    pub fn read(records: &str) -> impl Iterator<Item = Self> {
+        // Not `lines`, which takes a carriage return for a part of the line break.
+        records.split('\n').filter_map(Self::from_record)
+    }
+
     /// Reads a stored record: `TIME MARK TEXT`, the mark in lower case where the line goes on.
-    #[must_use]
-    pub fn from_record(record: &str) -> Option<Self> {
+    fn from_record(record: &str) -> Option<Self> {
         let (time, rest) = record.split_once(' ')?;
         let (mark, text) = rest.split_once(' ').unwrap_or((rest, ""));
         let stream = match mark.to_ascii_uppercase().as_str() {
@@ -73,5 +78,12 @@ mod tests {
             ""
         );
         assert_eq!(LogLine::from_record("nonsense"), None);
+    }
+
+    #[test]
+    fn a_carriage_return_at_the_end_belongs_to_the_text() {
+        let records = "2026-11-23T15:00:00Z e 10%\r\n2026-11-23T15:00:01Z E 20%\n";
+        let texts: Vec<String> = LogLine::read(records).map(|line| line.text).collect();
+        assert_eq!(texts, ["10%\r", "20%"]);
     }
 }

@@ -207,7 +207,7 @@ impl Witness for Teller {
         let text = String::from_utf8_lossy(records);
         let page = LogPage {
             attempt: 0,
-            lines: text.lines().filter_map(LogLine::from_record).collect(),
+            lines: LogLine::read(&text).collect(),
             dropped_bytes: 0,
             next_offset: 0,
             complete: false,

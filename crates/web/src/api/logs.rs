@@ -134,7 +134,7 @@ async fn piece(
     let mut lines = Vec::new();
     for piece in &slice.pieces {
         let text = String::from_utf8_lossy(piece);
-        lines.extend(text.lines().filter_map(LogLine::from_record));
+        lines.extend(LogLine::read(&text));
     }
     Ok((lines, slice.dropped, slice.next_offset, slice.complete))
 }
