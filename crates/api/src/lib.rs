@@ -66,7 +66,7 @@ pub use client::{Client, ClientError, Download};
 pub use dag::{
     Dag, DagDetail, Fault, LastRun, Param, Paused, Schedule, StageOutline, Tick, Trigger,
 };
-pub use log::{LogLine, LogPage};
+pub use log::{LogLine, LogPage, text_bytes};
 pub use repo::{Branch, NewRepo, Repo, RepoAdded, RepoDetail, Secret, SecretValue};
 pub use run::{
     Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,

@@ -20,18 +20,33 @@ pub struct LogLine {
 }
 
 /// A piece of an attempt's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct LogPage {
     /// The attempt's number; 0 where the stage has none yet.
     pub attempt: u32,
     /// The lines.
     pub lines: Vec<LogLine>,
-    /// How many bytes are left out before them: the log was longer than what is kept.
+    /// How many bytes of text are left out before them: the log was longer than what is kept, or was removed.
     pub dropped_bytes: u64,
+    /// How many lines these are; 0 where that is not known.
+    #[serde(default)]
+    pub dropped_lines: u64,
+    /// When retention removed the log, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<DateTime<Utc>>,
     /// Where to go on.
     pub next_offset: u64,
     /// Whether the log has ended here.
     pub complete: bool,
+}
+
+/// What a stored record has beside its text: time, mark and spaces.
+const HEAD: u64 = "2026-11-23T15:00:00.123456789Z O ".len() as u64;
+
+/// How much text there is in records, in bytes.
+#[must_use]
+pub fn text_bytes(bytes: u64, records: u64) -> u64 {
+    bytes.saturating_sub(records.saturating_mul(HEAD))
 }
 
 impl LogLine {

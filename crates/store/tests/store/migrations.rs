@@ -113,6 +113,10 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_128_235_100,
         "update attempt set replaced_bytes = 3 where id = '00000000-0000-7000-8000-000000000008';",
     ),
+    (
+        20_261_129_000_930,
+        "update attempt_log set dropped = 2, dropped_lines = 1;",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,11 +206,8 @@ impl Witness for Teller {
     fn log(&self, stage: &StageName, records: &[u8]) {
         let text = String::from_utf8_lossy(records);
         let page = LogPage {
-            attempt: 0,
             lines: LogLine::read(&text).collect(),
-            dropped_bytes: 0,
-            next_offset: 0,
-            complete: false,
+            ..LogPage::default()
         };
         let mut told = self.locked();
         let text = told.printer.page(stage.as_str(), &page);
