@@ -71,7 +71,7 @@ pub use client::{Client, ClientError, Download};
 pub use dag::{
     Dag, DagDetail, Fault, LastRun, Param, Paused, Schedule, StageOutline, Tick, Trigger,
 };
-pub use log::{LogLine, LogPage};
+pub use log::{LogLine, LogPage, text_bytes};
 pub use repo::{
     Branch, ChangeRepo, Delivery, History, NewRepo, Repo, RepoDetail, RepoSaved, Secret,
     SecretValue,

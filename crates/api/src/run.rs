@@ -149,6 +149,15 @@ pub struct Attempt {
     pub container: Option<String>,
     /// How many bytes of log it wrote.
     pub log_bytes: u64,
+    /// How many bytes of the text in it are not kept.
+    #[serde(default)]
+    pub log_dropped_bytes: u64,
+    /// How many lines these are; 0 where that is not known.
+    #[serde(default)]
+    pub log_dropped_lines: u64,
+    /// When retention removed the log, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_removed_at: Option<DateTime<Utc>>,
 }
 
 /// An output that was kept.

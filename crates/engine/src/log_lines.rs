@@ -5,6 +5,9 @@
 //! standard error and `S` for Trainyard's own words; in lower case, the line goes on in the next
 //! record of that stream. Text is UTF-8; other bytes become U+FFFD.
 //!
+//! A carriage return goes back to the beginning of the line. Of the text that a record has room for, only what was
+//! written there last is kept: a progress bar that was drawn ten thousand times is a few records, not a megabyte.
+//!
 //! What goes on is decided by *clean points*: moments at which every byte read is in a record. Only
 //! up to a clean point may records be stored with the executor's cursor, so that reading on from a
 //! stored cursor, after a crash too, neither loses a byte nor repeats one. Bytes that may be the
@@ -34,6 +37,8 @@ pub struct LogLines {
 struct Pending {
     bytes: Vec<u8>,
     at: Option<Timestamp>,
+    /// A record has the beginning of this line, and what comes next goes on behind it.
+    goes_on: bool,
 }
 
 /// Records that may be stored together.
@@ -176,18 +181,25 @@ impl Pending {
 
     /// Ends the line.
     fn finish(&mut self, masker: &Masker, mark: u8, records: &mut Vec<u8>) {
-        let text = self.bytes.strip_suffix(b"\r").unwrap_or(&self.bytes);
         if let Some(at) = self.at.take() {
-            write_record(records, at, mark, &masker.mask(text));
+            let masked = masker.mask(&self.bytes);
+            let text = written_last(&masked, self.goes_on);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            write_record(records, at, mark, text);
         }
         self.bytes.clear();
+        self.goes_on = false;
     }
 
     /// Cuts pieces off a line that is too long.
     fn cut_long(&mut self, masker: &Masker, mark: u8, records: &mut Vec<u8>) {
         while self.bytes.len() > LINE_AT_MOST {
             let before = self.bytes.len();
-            self.cut_at(masker, mark.to_ascii_lowercase(), LINE_AT_MOST, records);
+            // A progress bar is not cut in the middle.
+            let mut bytes = self.bytes[..LINE_AT_MOST].iter();
+            let returned = bytes.rposition(|byte| *byte == b'\r').filter(|at| *at > 0);
+            let length = returned.unwrap_or(LINE_AT_MOST);
+            self.cut_at(masker, mark.to_ascii_lowercase(), length, records);
             if self.bytes.len() == before {
                 break;
             }
@@ -210,13 +222,25 @@ impl Pending {
             return;
         }
         // A secret may lie across the cut: then the cut moves to its end.
-        let masked = masker.mask(&self.bytes[..end]).into_owned();
-        write_record(records, at, mark, &masked);
+        let masked = masker.mask(&self.bytes[..end]);
+        let text = written_last(&masked, self.goes_on);
+        write_record(records, at, mark, text);
+        self.goes_on = !text.ends_with(b"\r");
         self.bytes.drain(..end);
         if self.bytes.is_empty() {
             self.at = None;
         }
     }
+}
+
+/// What is left of a text after its carriage returns. Where the text goes on behind another one and was written over,
+/// it begins with one. It is looked for in masked text, lest a part of a secret be left.
+fn written_last(text: &[u8], goes_on: bool) -> &[u8] {
+    let returns = text.iter().rev().take_while(|byte| **byte == b'\r').count();
+    let written = &text[..text.len() - returns];
+    let over = written.iter().rposition(|byte| *byte == b'\r');
+    let start = over.map_or(0, |over| if goes_on { over } else { over + 1 });
+    &text[start..written.len() + returns.min(1)]
 }
 
 /// How many bytes at the end begin a character of UTF-8 that is not whole.
@@ -255,7 +279,7 @@ mod tests {
     fn texts(batch: &Batch) -> Vec<String> {
         String::from_utf8(batch.text.clone())
             .unwrap()
-            .lines()
+            .split_terminator('\n')
             .map(|line| line.split_once(' ').unwrap().1.to_owned())
             .collect()
     }
@@ -340,6 +364,87 @@ mod tests {
             .map(|line| line[2..].to_owned())
             .collect();
         assert_eq!(kept, long);
+    }
+
+    fn pushed(masker: Masker, pieces: &[&str]) -> Vec<String> {
+        let mut lines = LogLines::new(masker, None);
+        for (second, piece) in pieces.iter().enumerate() {
+            lines.push(&frame(Stream::Stderr, piece, second as i64));
+            lines.cut_open_lines(None);
+        }
+        lines.end(None);
+        texts(&lines.take_batch().unwrap())
+    }
+
+    #[test]
+    fn of_what_is_written_over_the_last_is_kept() {
+        assert_eq!(
+            pushed(
+                Masker::default(),
+                &["0%\r10%\r\r", "20%\r30%\r", "100%\r\n"]
+            ),
+            ["e 10%\r", "e 30%\r", "E 100%"]
+        );
+        assert_eq!(
+            pushed(
+                Masker::default(),
+                &["begin", "\r10%", "\r20%\r30%", " of all\r40%\n"]
+            ),
+            ["e begin", "e \r10%", "e \r30%", "E \r40%"]
+        );
+        assert_eq!(
+            pushed(Masker::default(), &["10%\r20%\nnext\r\n"]),
+            ["E 20%", "E next"]
+        );
+    }
+
+    #[test]
+    fn a_progress_bar_of_ten_thousand_rewrites_takes_little_room() {
+        let mut lines = LogLines::new(Masker::default(), None);
+        for number in 1..=10_000 {
+            let drawn = format!("\r{:>5} of 10000 |{}|", number, "#".repeat(80));
+            lines.push(&frame(Stream::Stderr, &drawn, number / 10));
+            // As often as open lines are cut.
+            if number % 10 == 0 {
+                lines.cut_open_lines(None);
+            }
+        }
+        lines.push(&frame(Stream::Stderr, "\n", 1001));
+        let kept = lines.take_batch().unwrap();
+        assert!(kept.text.len() < 200_000, "{} bytes", kept.text.len());
+        let texts = texts(&kept);
+        assert!(texts[998].contains(" 9990 of 10000"), "{}", texts[998]);
+        assert!(texts[999].contains("10000 of 10000"), "{}", texts[999]);
+    }
+
+    #[test]
+    fn a_progress_bar_is_not_cut_in_the_middle() {
+        let drawn = |number: usize| format!("\r{number:>5} of 10000");
+        let all: String = (1..=10_000).map(drawn).collect();
+        let kept = pushed(Masker::default(), &[&all]);
+        assert!(kept.len() > 5, "{kept:?}");
+        for record in kept {
+            assert!(record.ends_with(" of 10000"), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_secret_that_is_written_over_no_part_is_left() {
+        let secret = "correct-horse";
+        for cut in 1..secret.len() {
+            let (one, other) = secret.split_at(cut);
+            let drawn = [
+                &format!("10%\r{one}"),
+                &*format!("{other}\r20% {one}"),
+                other,
+            ];
+            let kept = pushed(Masker::new([secret]), &drawn).join("|");
+            assert!(kept.ends_with("20% |e ***"), "cut at {cut}: {kept}");
+            assert!(
+                !kept.contains("corr") && !kept.contains("orse"),
+                "cut at {cut}: {kept}"
+            );
+        }
     }
 
     #[test]

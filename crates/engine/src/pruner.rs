@@ -71,7 +71,7 @@ impl Pruner {
     }
 
     async fn artifacts(&self) {
-        match self.store.sweep_blobs(&self.blobs, false).await {
+        match self.store.sweep_blobs(&self.blobs, None).await {
             Ok(swept) if swept.files == 0 => {}
             Ok(swept) => info!(
                 files = swept.files,

@@ -8,6 +8,8 @@
 //! the stage's shell, which would die of the signal and leave it to be killed. Then all of them have the grace that
 //! the engine gives, not the program alone.
 //!
+//! What the program prints goes through this process, which shows lines that stay open (`relay`).
+//!
 //! The program may be hostile, and runs as the same user. So two things are proved by a nonce that it never
 //! sees: 64 hexadecimal digits, which the daemon drew for this container and finds again in its labels.
 //!
@@ -29,6 +31,7 @@
 mod format;
 mod line;
 mod memory;
+mod relay;
 mod search;
 mod sockets;
 mod system;
@@ -38,11 +41,13 @@ use core::arch::global_asm;
 
 use crate::format::{BEGUN, ENDED, HALF, LINE, MARK, NEVER, REFUSED, UNRUN};
 use crate::line::{Facts, NO_NONCE, line};
+use crate::relay::Relay;
 use crate::system::{
-    ENOENT, Errno, O_CLOEXEC, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, Reaped, SIGCHLD,
-    SIGCONT, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Text,
+    ENOENT, Errno, Millis, O_CLOEXEC, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, POLLIN,
+    Poll, Reaped, SIGCHLD, SIGCONT, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Text,
 };
 
+const STDOUT: i32 = 1;
 const STDERR: i32 = 2;
 
 /// Signals that tell of a fault in this very process; they are not passed on: SIGILL, SIGTRAP,
@@ -118,9 +123,15 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     // All are blocked before the program is there, so that none gets lost.
     let signals = !OWN;
     let before = system::block(signals);
-    let forked = system::pipe().and_then(|pipe| Ok((pipe, system::fork()?)));
-    let (pipe, child) = match forked {
-        Ok(((_, to), 0)) => {
+    let started = (|| {
+        let signals = system::signals(signals)?;
+        let [failure, out, err] = [system::pipe()?, system::pipe()?, system::pipe()?];
+        Ok((signals, failure, out, err, system::fork()?))
+    })();
+    let (signals, failure, out, err, child) = match started {
+        Ok((_, (_, to), (_, out), (_, err), 0)) => {
+            system::put_in_place(out, STDOUT);
+            system::put_in_place(err, STDERR);
             system::block(before);
             // SAFETY: the lists are the kernel's own.
             let failure = unsafe { search::become_program(program, environment) };
@@ -129,7 +140,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
             system::write(to, &number.to_ne_bytes());
             system::exit(code)
         }
-        Ok(forked) => forked,
+        Ok(started) => started,
         Err(errno) => {
             let said = never(errno);
             let _ = system::write_at_start(latch, &said);
@@ -137,8 +148,11 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
             system::exit(REFUSED)
         }
     };
-    let unrun = why_not_run(pipe);
-    let (status, asked) = attend(child, signals);
+    system::close(out.1);
+    system::close(err.1);
+    let unrun = why_not_run(failure);
+    let mut printed = [Relay::new(out.0, STDOUT), Relay::new(err.0, STDERR)];
+    let (status, asked) = attend(child, signals, &mut printed);
     let signal = status & 0x7f;
     let code = if signal == 0 {
         status >> 8 & 0xff
@@ -158,6 +172,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         system::send_to_all_others(SIGKILL);
         while !matches!(system::reap(true), Reaped::NoChildren) {}
     }
+    pass_on_the_rest(&mut printed);
     // SAFETY: the list is the kernel's own.
     unsafe { sockets::say(STDERR, environment) };
     let word = if unrun.is_some() { UNRUN } else { ENDED };
@@ -231,16 +246,18 @@ fn why_not_run((from, to): (i32, i32)) -> Option<Errno> {
     (length == Ok(number.len())).then(|| Errno::from_ne_bytes(number))
 }
 
-/// Passes signals on and reaps until the program has ended and, where it was asked to stop, all that it started: its
-/// status, and whether it was asked.
-fn attend(child: i32, signals: u64) -> (i32, bool) {
+/// Passes signals and output on, and reaps until the program has ended and, where it was asked to stop, all that it
+/// started: its status, and whether it was asked.
+fn attend(child: i32, signals: i32, printed: &mut [Relay; 2]) -> (i32, bool) {
     let mut asked = false;
     let mut ended = None;
     let is_first = system::is_first();
     loop {
-        let signal = system::next_signal(signals);
+        pass_on(printed, signals, None);
+        let Some(signal) = system::next_signal(signals) else {
+            continue;
+        };
         match signal.number {
-            0 => {}
             SIGCHLD => loop {
                 match system::reap(false) {
                     Reaped::Ended(pid, status) if pid == child => ended = Some(status),
@@ -265,6 +282,40 @@ fn attend(child: i32, signals: u64) -> (i32, bool) {
                     system::send(child, number);
                 }
             }
+        }
+    }
+}
+
+/// Waits for output, for a signal or for a line to show, or for so long at most, and passes output on. Whether
+/// there was any.
+fn pass_on(printed: &mut [Relay; 2], signals: i32, at_most: Option<Millis>) -> bool {
+    let now = system::now();
+    for relay in &mut *printed {
+        relay.show_open_line(now);
+    }
+    let [out, err] = &*printed;
+    let due = [out, err].into_iter().filter_map(Relay::due);
+    let due = due.map(|due| due.saturating_sub(now)).chain(at_most).min();
+    let mut polls = [out.poll(), err.poll(), Poll::of(signals, POLLIN)];
+    system::wait_for(&mut polls, due);
+    let now = system::now();
+    let mut any = false;
+    for (relay, poll) in printed.iter_mut().zip(&polls) {
+        if poll.is_ready() {
+            relay.go_on(now);
+            any = true;
+        }
+    }
+    any
+}
+
+/// Passes on what was printed before the end.
+fn pass_on_the_rest(printed: &mut [Relay; 2]) {
+    const NO_SIGNALS: i32 = -1;
+    loop {
+        let at_most = printed.iter().all(|relay| !relay.is_writing()).then_some(0);
+        if !pass_on(printed, NO_SIGNALS, at_most) && at_most.is_some() {
+            return;
         }
     }
 }

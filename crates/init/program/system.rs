@@ -6,9 +6,11 @@ use core::arch::asm;
 pub type Errno = i32;
 
 pub const ENOENT: Errno = 2;
+pub const EINTR: Errno = 4;
 pub const E2BIG: Errno = 7;
 pub const ENOEXEC: Errno = 8;
 const ECHILD: Errno = 10;
+pub const EAGAIN: Errno = 11;
 pub const EACCES: Errno = 13;
 pub const ENOTDIR: Errno = 20;
 
@@ -56,13 +58,16 @@ mod number {
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
     pub const PRCTL: usize = 157;
-    pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const GETDENTS64: usize = 217;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const UNLINKAT: usize = 263;
     pub const GETPID: usize = 39;
     pub const PIPE2: usize = 293;
+    pub const CLOCK_GETTIME: usize = 228;
+    pub const PPOLL: usize = 271;
+    pub const SIGNALFD4: usize = 289;
+    pub const DUP3: usize = 292;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -77,13 +82,16 @@ mod number {
     pub const WAIT4: usize = 260;
     pub const KILL: usize = 129;
     pub const PRCTL: usize = 167;
-    pub const RT_SIGTIMEDWAIT: usize = 137;
     pub const GETDENTS64: usize = 61;
     pub const EXIT_GROUP: usize = 94;
     pub const OPENAT: usize = 56;
     pub const UNLINKAT: usize = 35;
     pub const GETPID: usize = 172;
     pub const PIPE2: usize = 59;
+    pub const CLOCK_GETTIME: usize = 113;
+    pub const PPOLL: usize = 73;
+    pub const SIGNALFD4: usize = 74;
+    pub const DUP3: usize = 24;
 }
 
 /// Calls the kernel.
@@ -190,13 +198,18 @@ pub fn read(fd: i32, to: &mut [u8]) -> Result<usize, Errno> {
 }
 
 pub fn write(fd: i32, bytes: &[u8]) {
+    let _ = write_some(fd, bytes);
+}
+
+/// Writes as much as there is room for.
+pub fn write_some(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     // SAFETY: reads no more than the length of the slice.
-    let _ = unsafe {
+    unsafe {
         call(
             number::WRITE,
             [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0],
         )
-    };
+    }
 }
 
 /// Writes at the beginning of a file, over what is there.
@@ -236,31 +249,120 @@ struct Information {
     number: i32,
     errno: i32,
     code: i32,
-    padding: i32,
     /// Zero where the sender is in none of the namespaces that we see.
     pid: i32,
-    rest: [i32; 27],
+    rest: [i32; 28],
 }
 
-/// Waits for a blocked signal; the number is zero where something else woke us.
-pub fn next_signal(signals: u64) -> Signal {
+/// A descriptor that can be read when one of these signals, which have to be blocked, has come.
+pub fn signals(signals: u64) -> Result<i32, Errno> {
+    let options = O_CLOEXEC | O_NONBLOCK;
+    // SAFETY: reads one set.
+    unsafe {
+        let set = &raw const signals as usize;
+        call(number::SIGNALFD4, [usize::MAX, set, SIGSET, options, 0])
+    }
+    .map(|fd| fd as i32)
+}
+
+/// The next signal that has come, if there is one.
+pub fn next_signal(signals: i32) -> Option<Signal> {
     let mut told = Information {
         number: 0,
         errno: 0,
         code: 0,
-        padding: 0,
         pid: 0,
-        rest: [0; 27],
+        rest: [0; 28],
     };
-    // SAFETY: reads one set and writes one description; no timeout is asked for.
-    let signal = unsafe {
-        let sets = [&raw const signals as usize, &raw mut told as usize];
-        call(number::RT_SIGTIMEDWAIT, [sets[0], sets[1], 0, SIGSET, 0])
+    let length = size_of::<Information>();
+    // SAFETY: writes one description.
+    let read = unsafe {
+        let to = &raw mut told as usize;
+        call(number::READ, [signals as usize, to, length, 0, 0])
     };
-    Signal {
-        number: signal.map_or(0, |signal| signal as i32),
+    (read == Ok(length)).then_some(Signal {
+        number: told.number,
         from_outside: told.code == SI_USER && told.pid == 0,
+    })
+}
+
+/// A number of milliseconds.
+pub type Millis = u64;
+
+/// Seconds and nanoseconds.
+#[repr(C)]
+struct Time {
+    seconds: i64,
+    nanos: i64,
+}
+
+/// The time since some moment.
+pub fn now() -> Millis {
+    const MONOTONIC: usize = 1;
+    let mut now = Time {
+        seconds: 0,
+        nanos: 0,
+    };
+    // SAFETY: writes one time.
+    let _ = unsafe {
+        let to = &raw mut now as usize;
+        call(number::CLOCK_GETTIME, [MONOTONIC, to, 0, 0, 0])
+    };
+    now.seconds as Millis * 1000 + now.nanos as Millis / 1_000_000
+}
+
+pub const POLLIN: i16 = 1;
+pub const POLLOUT: i16 = 4;
+
+/// What to wait for at a descriptor.
+#[repr(C)]
+pub struct Poll {
+    fd: i32,
+    events: i16,
+    found: i16,
+}
+
+impl Poll {
+    /// The kernel passes it by.
+    pub const NOTHING: Self = Self::of(-1, 0);
+
+    pub const fn of(fd: i32, events: i16) -> Self {
+        Self {
+            fd,
+            events,
+            found: 0,
+        }
     }
+
+    /// Whether a read or a write, as was asked for, would not wait.
+    pub fn is_ready(&self) -> bool {
+        self.found != 0
+    }
+}
+
+/// Waits until one of these is ready, for so long at most.
+pub fn wait_for(polls: &mut [Poll], at_most: Option<Millis>) {
+    let mut time = at_most.map(|millis| Time {
+        seconds: (millis / 1000) as i64,
+        nanos: (millis % 1000) as i64 * 1_000_000,
+    });
+    let time = time.as_mut().map_or(0, |time| &raw mut *time as usize);
+    // SAFETY: reads and writes as many as there are, and reads one time, which it may write as well: it is ours.
+    let waited = unsafe {
+        let first = polls.as_mut_ptr() as usize;
+        call(number::PPOLL, [first, polls.len(), time, 0, SIGSET])
+    };
+    if waited.is_err() {
+        for poll in polls {
+            poll.found = 0;
+        }
+    }
+}
+
+/// Makes `to` the same as `from`; programs inherit it.
+pub fn put_in_place(from: i32, to: i32) {
+    // SAFETY: no memory is involved.
+    let _ = unsafe { call(number::DUP3, [from as usize, to as usize, 0, 0, 0]) };
 }
 
 /// Splits into two processes; zero in the child.

@@ -22,6 +22,9 @@ pub(crate) const HALF: usize = 32;
 /// In front of the line where it is written to the log: no program prints this by accident.
 pub(crate) const MARK: u8 = 0x1e;
 
+/// Behind a line that is still open, so that Docker hands on what there is of it.
+pub const OPEN: &[u8] = b"\x1e\x1f\n";
+
 /// What a line begins with; the number is the version of the format.
 pub(crate) const PREFIX: &[u8] = b"trainyard-init 2 ";
 

@@ -21,7 +21,7 @@ pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 /// What it runs on, as `uname -m` has it.
 pub const ARCHITECTURE: &str = std::env::consts::ARCH;
 
-pub use self::format::REFUSED;
+pub use self::format::{OPEN, REFUSED};
 
 use self::format::{
     BEGUN, CARRIAGE_RETURN, ENDED, HALF, LINE, MARK, NEVER, NO_INTERPRETER, PREFIX, UNRUN,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use trainyard_init::{End, Nonce, PROGRAM, REFUSED, Record, Unfit};
+use trainyard_init::{End, Nonce, OPEN, PROGRAM, REFUSED, Record, Unfit};
 
 /// How long anything here may take on a busy machine.
 const BOUND: Duration = Duration::from_secs(300);
@@ -323,6 +324,67 @@ fn a_file_that_the_kernel_does_not_execute_is_told_with_what_is_wrong_with_it() 
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(words), "{said}");
     }
+}
+
+/// What was printed, without the marks of open lines.
+fn without_marks(printed: &[u8]) -> Vec<u8> {
+    let mut whole = printed.to_vec();
+    while let Some(at) = whole.windows(OPEN.len()).position(|bytes| bytes == OPEN) {
+        whole.drain(at..at + OPEN.len());
+    }
+    whole
+}
+
+#[test]
+fn a_line_that_stays_open_is_marked_and_goes_on_behind_the_mark() {
+    let place = Place::new();
+    let mut command = place.command(&["sh", "-c", "printf '10%%\\r'; read go; echo 'done'"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut printed = child.stdout.take().unwrap();
+    let open = [b"10%\r", OPEN].concat();
+    let mut first = vec![0; open.len()];
+    printed.read_exact(&mut first).unwrap();
+    assert_eq!(first, open);
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut rest = Vec::new();
+    printed.read_to_end(&mut rest).unwrap();
+    child.wait().unwrap();
+    assert_eq!(rest, b"done\n");
+}
+
+#[test]
+fn a_character_is_not_cut_in_two_by_a_mark() {
+    let place = Place::new();
+    let output = place.run("printf '\\303'; sleep 0.7; printf '\\274\\n'");
+    assert_eq!(output.stdout, "ü\n".as_bytes());
+}
+
+#[test]
+fn all_that_is_printed_is_passed_on_up_to_the_end() {
+    let place = Place::new();
+    let output = place.run("seq 1 200000; seq 1 200000 | tr '\\n' ' ' >&2; printf last");
+    let numbers: Vec<String> = (1..=200_000).map(|number| number.to_string()).collect();
+    let expected = numbers.join("\n") + "\nlast";
+    assert!(without_marks(&output.stdout) == expected.as_bytes());
+    let (record, _) = Record::find(&output.stderr, Some(&nonce())).unwrap();
+    let expected = numbers.join(" ") + " ";
+    assert!(without_marks(&output.stderr[..record.start]) == expected.as_bytes());
+}
+
+#[test]
+fn signals_are_passed_on_while_nobody_reads_what_is_printed() {
+    let place = Place::new();
+    let script = "trap 'echo > run/asked; exit 7' TERM; head -c 300000 /dev/zero & echo > run/ready; \
+                  while :; do sleep 0.05; done";
+    let mut command = place.command(&["sh", "-c", script]);
+    let child = command.current_dir(place.folder.path()).spawn().unwrap();
+    let is_there = |name: &str| place.folder.path().join("run").join(name).exists();
+    until("it has its trap", || is_there("ready"));
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    until("the signal came", || is_there("asked"));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
 }
 
 #[test]

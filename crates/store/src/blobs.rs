@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::RwLock;
 
 use crate::error::{Error, Result};
+use crate::retention::Retention;
 use crate::store::Store;
 
 /// How old a file must be before it is swept.
@@ -170,11 +171,16 @@ impl Blobs {
 
 impl Store {
     /// Removes content that no artifact refers to, and leftovers of arrivals, once they are a day
-    /// old. `dry_run` only counts.
+    /// old. `dry_run` only counts what could go once the runs that this rule does not keep are gone.
     ///
     /// # Errors
     /// Trouble with the folder or the database.
-    pub async fn sweep_blobs(&self, blobs: &Blobs, dry_run: bool) -> Result<Swept> {
+    pub async fn sweep_blobs(&self, blobs: &Blobs, dry_run: Option<&Retention>) -> Result<Swept> {
+        let gone = match dry_run {
+            Some(rule) => self.old_runs(rule).await?.runs,
+            None => Vec::new(),
+        };
+        let dry_run = dry_run.is_some();
         let mut swept = Swept::default();
         for file in list(&blobs.incoming(), 1).await? {
             self.sweep_file(blobs, &file, dry_run, &mut swept).await?;
@@ -184,8 +190,9 @@ impl Store {
             for files in files.chunks(SWEEP_AT_ONCE) {
                 let hashes: Vec<String> = files.iter().filter_map(|file| hash_of(file)).collect();
                 let used = sqlx::query!(
-                    "select distinct sha256 from artifact where sha256 = any($1)",
-                    &hashes
+                    "select distinct sha256 from artifact where sha256 = any($1) and run <> all($2)",
+                    &hashes,
+                    &gone
                 )
                 .fetch_all(&self.core.pool)
                 .await?;

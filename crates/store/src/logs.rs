@@ -49,8 +49,10 @@ pub struct LogSlice {
     pub start: u64,
     /// Where to read on.
     pub next_offset: u64,
-    /// How many bytes between the offset asked for and `start` were dropped.
+    /// How many bytes between the offset asked for and `start` are not kept.
     pub dropped: u64,
+    /// How many records these are; 0 where that is not known.
+    pub dropped_lines: u64,
     /// Whether this reaches the end, and nothing will be added.
     pub complete: bool,
     /// When retention deleted the log, if it did.
@@ -158,9 +160,18 @@ impl Store {
         let dropped = sqlx::query_scalar!(
             r#"with dropped as (
                 delete from log_chunk
-                where attempt = $1 and start_offset >= $2 and start_offset + length <= $3 returning length
+                where attempt = $1 and start_offset >= $2 and start_offset + length <= $3 returning length, lines
+            ),
+            sums as (
+                select coalesce(sum(length), 0)::bigint as length, coalesce(sum(lines), 0)::bigint as lines
+                from dropped
+            ),
+            counted as (
+                update attempt_log l
+                set dropped = l.dropped + sums.length, dropped_lines = l.dropped_lines + sums.lines
+                from sums where l.attempt = $1 and sums.length > 0
             )
-            select coalesce(sum(length), 0)::bigint as "dropped!" from dropped"#,
+            select length as "dropped!" from sums"#,
             attempt.0,
             half,
             length - half
@@ -183,7 +194,8 @@ impl Store {
     ) -> Result<LogSlice> {
         // The head is read first: what is added after that is beyond it, and read next time.
         let head = sqlx::query!(
-            r#"select a.state = 'finished' as "ended!", l.length as "length?", l.pruned_at
+            r#"select a.state = 'finished' as "ended!", l.length as "length?", l.pruned_at,
+                l.dropped as "dropped?", l.dropped_lines as "dropped_lines?"
             from attempt a left join attempt_log l on l.attempt = a.id where a.id = $1"#,
             attempt.0
         )
@@ -191,6 +203,7 @@ impl Store {
         .await?
         .ok_or_else(|| Error::not_found(format!("attempt {attempt}")))?;
         let length = head.length.unwrap_or(0).unsigned_abs();
+        let lines = head.dropped_lines.unwrap_or(0).unsigned_abs();
         let rows = sqlx::query!(
             r#"select start_offset, length, content from (
                 select start_offset, length, content,
@@ -227,6 +240,9 @@ impl Store {
                 }
                 slice.dropped = start - slice.next_offset;
                 slice.start = start;
+                // One who reads while the middle grows meets a part of it.
+                let share = slice.dropped as f64 / head.dropped.unwrap_or(0).max(1) as f64;
+                slice.dropped_lines = (lines as f64 * share.min(1.0)).round() as u64;
                 slice.next_offset = start;
             }
             let text = unpack(&row.content, row.length).map_err(|problem| {
@@ -237,6 +253,9 @@ impl Store {
             slice.pieces.push(text.slice(skip.min(text.len())..));
         }
         if slice.pieces.is_empty() && slice.pruned_at.is_some() {
+            slice.dropped = length - slice.next_offset;
+            slice.dropped_lines = lines;
+            slice.start = length;
             slice.next_offset = length;
         }
         slice.complete = head.ended && slice.next_offset >= length;

@@ -75,6 +75,8 @@ impl StoreOptions {
                 ("tcp_keepalives_interval", "10".to_owned()),
                 ("tcp_keepalives_count", "3".to_owned()),
                 ("timezone", "UTC".to_owned()),
+                // That a table is there already is no news.
+                ("client_min_messages", "warning".to_owned()),
                 // Statements here are short and run often: compiling them never pays.
                 ("jit", "off".to_owned()),
                 // A connection plans a statement once and keeps the plan. One that was made while the

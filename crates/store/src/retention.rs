@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use trainyard_core::Timestamp;
 use trainyard_failpoint::{Effect as _, Point};
+use uuid::Uuid;
 
 use crate::error::Result;
 use crate::store::Store;
@@ -70,6 +71,12 @@ pub struct Pruned {
     pub faults: u64,
 }
 
+/// Runs that retention does not keep, each with its cause at the same place.
+pub(crate) struct OldRuns {
+    pub(crate) runs: Vec<i64>,
+    causes: Vec<Uuid>,
+}
+
 impl Pruned {
     /// Whether nothing was to be done.
     #[must_use]
@@ -108,17 +115,21 @@ impl Store {
     /// # Errors
     /// Trouble with the database. What was deleted until then stays deleted.
     pub async fn prune(&self, rule: &Retention, dry_run: bool) -> Result<Pruned> {
+        let old = self.old_runs(rule).await?;
+        // What goes with these is not counted once more.
+        let gone: &[i64] = if dry_run { &old.runs } else { &[] };
         Ok(Pruned {
-            runs: self.prune_runs(rule, dry_run).await?,
-            logs: self.prune_logs(rule, dry_run).await?,
+            runs: self.prune_runs(&old, dry_run).await?,
+            logs: self.prune_logs(rule, dry_run, gone).await?,
             deliveries: self.prune_deliveries(rule, dry_run).await?,
-            dag_versions: self.prune_versions(rule, dry_run).await?,
+            dag_versions: self.prune_versions(rule, dry_run, gone).await?,
             daemons: self.prune_daemons(rule, dry_run).await?,
             faults: self.prune_faults(rule, dry_run).await?,
         })
     }
 
-    async fn prune_runs(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+    /// The runs that the rule does not keep.
+    pub(crate) async fn old_runs(&self, rule: &Retention) -> Result<OldRuns> {
         let old = sqlx::query!(
             r#"select r.id, r.cause from run r
             where r.finished_at < clock_timestamp() - make_interval(secs => $1)
@@ -131,21 +142,25 @@ impl Store {
         )
         .fetch_all(&self.core.pool)
         .await?;
+        let (runs, causes) = old.into_iter().map(|row| (row.id, row.cause)).unzip();
+        Ok(OldRuns { runs, causes })
+    }
+
+    async fn prune_runs(&self, old: &OldRuns, dry_run: bool) -> Result<u64> {
         if dry_run {
-            return Ok(old.len() as u64);
+            return Ok(old.runs.len() as u64);
         }
         let mut pruned = 0;
-        for batch in old.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-            let runs: Vec<i64> = batch.iter().map(|row| row.id).collect();
-            let causes: Vec<_> = batch.iter().map(|row| row.cause).collect();
+        let batch = usize::try_from(BATCH).unwrap_or(1);
+        for (runs, causes) in old.runs.chunks(batch).zip(old.causes.chunks(batch)) {
             let mut transaction = self.core.begin().await?;
-            sqlx::query!("delete from run_event where run = any($1)", &runs)
+            sqlx::query!("delete from run_event where run = any($1)", runs)
                 .execute(&mut *transaction)
                 .await?;
-            let done = sqlx::query!("delete from run where id = any($1)", &runs)
+            let done = sqlx::query!("delete from run where id = any($1)", runs)
                 .execute(&mut *transaction)
                 .await?;
-            sqlx::query!("delete from cause where id = any($1)", &causes)
+            sqlx::query!("delete from cause where id = any($1)", causes)
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().at(Point::PruneRuns).await?;
@@ -154,17 +169,19 @@ impl Store {
         Ok(pruned)
     }
 
-    async fn prune_logs(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+    async fn prune_logs(&self, rule: &Retention, dry_run: bool, gone: &[i64]) -> Result<u64> {
         let mut pruned = 0;
         loop {
             let old: Vec<_> = sqlx::query_scalar!(
                 "select l.attempt from run r
                  join attempt a on a.run = r.id join attempt_log l on l.attempt = a.id
                  where r.finished_at < clock_timestamp() - make_interval(secs => $1) and l.pruned_at is null
+                    and r.id <> all($4)
                  order by r.finished_at limit case when $3 then null else $2::bigint end",
                 rule.logs_for.as_secs_f64(),
                 BATCH,
-                dry_run
+                dry_run,
+                gone
             )
             .fetch_all(&self.core.pool)
             .await?;
@@ -174,7 +191,10 @@ impl Store {
             }
             sqlx::query!(
                 "with marked as (
-                    update attempt_log set pruned_at = clock_timestamp() where attempt = any($1)
+                    update attempt_log l set pruned_at = clock_timestamp(), dropped = length,
+                        dropped_lines = dropped_lines + coalesce(
+                            (select sum(lines) from log_chunk where attempt = l.attempt), 0)
+                    where attempt = any($1)
                 )
                 delete from log_chunk where attempt = any($1)",
                 &old
@@ -217,19 +237,20 @@ impl Store {
         }
     }
 
-    async fn prune_versions(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+    async fn prune_versions(&self, rule: &Retention, dry_run: bool, gone: &[i64]) -> Result<u64> {
         let mut pruned = 0;
         loop {
             let old: Vec<_> = sqlx::query_scalar!(
                 "select v.id from dag_version v
                  where v.created_at < clock_timestamp() - make_interval(secs => $1)
-                    and not exists (select from run where dag_version = v.id)
+                    and not exists (select from run where dag_version = v.id and id <> all($4))
                     and not exists (select from schedule where dag_version = v.id)
                     and not exists (select from dag where id = v.dag and current_version = v.id)
                  limit case when $3 then null else $2::bigint end",
                 rule.runs_for.as_secs_f64(),
                 BATCH,
-                dry_run
+                dry_run,
+                gone
             )
             .fetch_all(&self.core.pool)
             .await?;

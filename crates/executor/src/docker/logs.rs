@@ -12,7 +12,8 @@
 //! Some of those that were counted may be among them: so what is younger than all that was read is
 //! never skipped, however many are still to be.
 //!
-//! What the init says of the end comes as a frame, too; it is taken out and remembered.
+//! What the init says of the end comes as a frame, too; it is taken out and remembered. The
+//! mark that the init puts behind a line that stays open is taken out, too: Docker gives frames at line breaks only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use trainyard_core::Timestamp;
 use trainyard_failpoint::{Flow as _, Point};
-use trainyard_init::Record;
+use trainyard_init::{OPEN, Record};
 
 use super::errors::{Trouble, gone};
 use super::labels::FirstProcess;
@@ -238,7 +239,7 @@ fn frame(output: LogOutput, position: &mut Position) -> Result<LogFrame, Error> 
         ));
     };
     let (bytes, cursor) = match position.take(at) {
-        Some(cursor) => (bytes, cursor),
+        Some(cursor) => (without_mark(bytes), cursor),
         None => (Bytes::new(), position.cursor()),
     };
     Ok(LogFrame {
@@ -247,6 +248,14 @@ fn frame(output: LogOutput, position: &mut Position) -> Result<LogFrame, Error> 
         bytes,
         cursor,
     })
+}
+
+/// Takes the mark of an open line off the end of a frame.
+fn without_mark(mut bytes: Bytes) -> Bytes {
+    if bytes.ends_with(OPEN) {
+        bytes.truncate(bytes.len() - OPEN.len());
+    }
+    bytes
 }
 
 /// Takes the time off the front of a frame: RFC 3339 and one space.
@@ -405,6 +414,21 @@ mod tests {
         assert_eq!(skipped.cursor, read[2].cursor);
         assert!(frame(sent(2), &mut again).unwrap().bytes.is_empty());
         assert_eq!(frame(sent(3), &mut again).unwrap(), read[3]);
+    }
+
+    #[test]
+    fn a_line_that_is_open_comes_without_its_mark_and_its_line_break() {
+        let sent = |text: &[u8]| LogOutput::StdErr {
+            message: [b"2026-11-23T10:00:00.5Z ", text].concat().into(),
+        };
+        let mut position = Position::default();
+        let open = frame(sent(&[b"10%\r", OPEN].concat()), &mut position).unwrap();
+        let rest = frame(sent(b"done\n"), &mut position).unwrap();
+        assert_eq!(
+            (&open.bytes[..], &rest.bytes[..]),
+            (&b"10%\r"[..], &b"done\n"[..])
+        );
+        assert_eq!(rest.cursor.minor, 2);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Logs: every byte, in order, also under load.
 
+use futures_util::StreamExt;
 use trainyard_executor::Executor;
 use trainyard_executor::conformance::{Subject, check};
 
@@ -30,6 +31,23 @@ async fn a_long_line_without_an_end_is_intact() {
             frames[middle + 1..],
             "pieces of one line have equal times"
         );
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_line_is_seen_before_it_ends() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = "printf '10%%\\r' >&2; sleep 2; printf '20%%\\n' >&2";
+        let handle = kit.start(&executor, &kit.spec_of(script(text))).await;
+        let mut log = executor.logs(&handle, None).await.expect("an open log");
+        let first = log.next().await.expect("a first frame").expect("a frame");
+        assert_eq!(first.bytes, "10%\r");
+        kit.end(&executor, &handle).await;
+        let printed = kit.printed(&executor, &handle).await;
+        assert_eq!(printed.stderr, "10%\r20%\n");
         kit
     })
     .await;

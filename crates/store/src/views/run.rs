@@ -99,6 +99,10 @@ pub struct AttemptView {
     pub image: Option<String>,
     /// How many bytes of log it wrote.
     pub log_length: u64,
+    /// How many of these are not kept, in how many records; 0 records where that is not known.
+    pub log_dropped: (u64, u64),
+    /// When retention deleted its log, if it did.
+    pub log_pruned_at: Option<Timestamp>,
     /// What there is to know about what it was given.
     pub notes: Vec<String>,
 }
@@ -245,7 +249,8 @@ impl Store {
         let rows = sqlx::query!(
             r#"select a.id, a.stage, a.number, a.state, a.queued_at, a.claimed_at, a.started_at, a.finished_at,
                 a.outcome, a.reason_code, a.reason_message, a.stop_code, a.stop_message, a.executor, a.handle,
-                a.image, a.notes, d.host as "host?", l.length as "log_length?"
+                a.image, a.notes, d.host as "host?", l.length as "log_length?",
+                l.dropped as "log_dropped?", l.dropped_lines as "log_dropped_lines?", l.pruned_at as "log_pruned_at?"
             from attempt a left join daemon d on d.id = a.owner left join attempt_log l on l.attempt = a.id
             where a.run = $1 order by a.stage, a.number"#,
             run.0
@@ -274,6 +279,11 @@ impl Store {
                 handle: row.handle,
                 image: row.image,
                 log_length: row.log_length.unwrap_or(0).unsigned_abs(),
+                log_dropped: (
+                    row.log_dropped.unwrap_or(0).unsigned_abs(),
+                    row.log_dropped_lines.unwrap_or(0).unsigned_abs(),
+                ),
+                log_pruned_at: row.log_pruned_at,
                 notes: row
                     .notes
                     .iter()

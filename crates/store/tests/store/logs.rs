@@ -93,6 +93,11 @@ async fn a_long_log_keeps_its_head_and_its_tail_and_tells_of_the_gap() {
         .unwrap();
     assert_eq!(text(&tail), lines(900, 1_000), "the last half of the limit");
     assert_eq!(tail.dropped, tail.start - head.next_offset);
+    assert_eq!(tail.dropped_lines, 800);
+    // One who had read half of it already.
+    let part = head.next_offset + tail.dropped / 2;
+    let rest = place.store.read_log(claim.attempt, part, 1 << 20);
+    assert_eq!(rest.await.unwrap().dropped_lines, 400);
     assert_eq!(tail.next_offset, whole.len() as u64);
     assert_eq!(text(&tail), whole[usize::try_from(tail.start).unwrap()..]);
 }

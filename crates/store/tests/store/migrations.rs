@@ -114,6 +114,10 @@ const SAMPLES: &[(i64, &str)] = &[
         "update attempt set replaced_bytes = 3 where id = '00000000-0000-7000-8000-000000000008';",
     ),
     (
+        20_261_129_000_930,
+        "update attempt_log set dropped = 2, dropped_lines = 1;",
+    ),
+    (
         20_261_129_002_800,
         "update repo set failing_since = now(), last_error = 'no route to host';",
     ),

@@ -66,6 +66,20 @@ async fn old_runs_go_but_the_newest_of_each_dag_stay_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_counts_what_goes() {
+    let place = Place::new().await;
+    ended_runs(&place, 5).await;
+    age(&place, "100 days").await;
+    let rule = Retention {
+        runs_of_each_dag: 3,
+        ..Retention::default()
+    };
+    let dry = place.store.prune(&rule, true).await.unwrap();
+    assert_eq!((dry.runs, dry.logs), (2, 3));
+    assert_eq!(place.store.prune(&rule, false).await.unwrap(), dry);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn young_runs_and_live_runs_stay() {
     let place = Place::new().await;
     ended_runs(&place, 3).await;
@@ -94,6 +108,7 @@ async fn logs_go_earlier_than_their_runs_and_readers_are_told() {
     let attempt = place.store.last_attempt(run, "s0").await.unwrap().unwrap();
     let slice = place.store.read_log(attempt, 0, 100).await.unwrap();
     assert!(slice.pruned_at.is_some() && slice.complete && slice.pieces.is_empty());
+    assert_eq!((slice.dropped, slice.dropped_lines), (25, 1));
     assert_eq!(
         place
             .store

@@ -1,6 +1,6 @@
 //! `trainyard artifact`
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -48,6 +48,10 @@ struct Get {
     /// Where to: a file, a folder, or `-` for standard output. Default: STAGE.OUTPUT in this folder
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
+
+    /// Write over a file that is there
+    #[arg(short, long)]
+    force: bool,
 }
 
 impl Command {
@@ -80,7 +84,10 @@ impl Get {
         };
         match self.to {
             Some(to) if to == Path::new("-") => fetch(client, artifact, output::raw).await,
-            to => save(client, artifact, to.unwrap_or_else(|| ".".into())).await,
+            to => {
+                let to = place(artifact, to.unwrap_or_else(|| ".".into()));
+                save(client, artifact, &to, self.force).await
+            }
         }
     }
 }
@@ -105,19 +112,33 @@ async fn fetch(client: &Client, artifact: &Artifact, mut take: impl FnMut(&[u8])
     Err(Failure::Refused(problem.help("fetch it again")))
 }
 
-/// Saves an artifact. A file is there whole or not at all.
-async fn save(client: &Client, artifact: &Artifact, to: PathBuf) -> Done {
-    let to = if to.is_dir() {
-        let ending = if artifact.kind == "folder" {
-            ".tar"
-        } else {
-            ""
-        };
-        to.join(format!("{}.{}{ending}", artifact.stage, artifact.output))
+/// The file that an artifact is saved in. An archive says by its name that it is one.
+fn place(artifact: &Artifact, to: PathBuf) -> PathBuf {
+    let mut to = if to.is_dir() {
+        to.join(format!("{}.{}", artifact.stage, artifact.output))
     } else {
         to
     };
-    let unwritable = |error: std::io::Error| Failure::file(&to, "written", &error);
+    let is_archive = to.extension().is_some_and(|ending| ending == "tar");
+    if artifact.kind == "folder" && !is_archive {
+        to.as_mut_os_string().push(".tar");
+    }
+    to
+}
+
+/// Saves an artifact. A file is there whole or not at all.
+async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> Done {
+    let taken = || {
+        let problem = Problem::new(format!("{} is there already", to.display()));
+        Failure::Refused(problem.help("`--force` writes over it; `--to` names another place"))
+    };
+    if !force && to.exists() {
+        return Err(taken());
+    }
+    let unwritable = |error: std::io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => taken(),
+        _ => Failure::file(to, "written", &error),
+    };
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file =
         tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unwritable)?;
@@ -125,7 +146,12 @@ async fn save(client: &Client, artifact: &Artifact, to: PathBuf) -> Done {
         file.write_all(piece).map_err(unwritable)
     })
     .await?;
-    let file = file.persist(&to).map_err(|error| unwritable(error.error))?;
+    let file = if force {
+        file.persist(to)
+    } else {
+        file.persist_noclobber(to)
+    };
+    let file = file.map_err(|error| unwritable(error.error))?;
     readable_as_usual(&file).map_err(unwritable)?;
     output::text(&format!(
         "{} ({})",

@@ -207,11 +207,8 @@ impl Witness for Teller {
     fn log(&self, stage: &StageName, records: &[u8]) {
         let text = String::from_utf8_lossy(records);
         let page = LogPage {
-            attempt: 0,
-            lines: text.lines().filter_map(LogLine::from_record).collect(),
-            dropped_bytes: 0,
-            next_offset: 0,
-            complete: false,
+            lines: LogLine::read(&text).collect(),
+            ..LogPage::default()
         };
         let mut told = self.locked();
         let text = told.printer.page(stage.as_str(), &page);

@@ -5,9 +5,9 @@
 //! a terminal in the end. On a terminal, a line that a program wrote over is drawn over.
 
 use owo_colors::{AnsiColors, OwoColorize};
-use trainyard_api::{LogLine, LogPage};
+use trainyard_api::{LogLine, LogPage, Timestamp};
 
-use crate::view::quantity::size;
+use crate::view::quantity::{count, size};
 use crate::view::{tame, visible};
 
 const COLOURS: [AnsiColors; 6] = [
@@ -68,9 +68,8 @@ impl Printer {
     /// The text of a page of a stage's log.
     pub(crate) fn page(&mut self, stage: &str, page: &LogPage) -> String {
         let mut text = String::new();
-        if page.dropped_bytes > 0 {
-            let gone = size(page.dropped_bytes);
-            text.push_str(&self.remark(stage, &format!("… {gone} of log are not kept …")));
+        if let Some(missing) = missing(page.dropped_bytes, page.dropped_lines, page.removed_at) {
+            text.push_str(&self.remark(stage, &format!("… {missing} …")));
         }
         for line in &page.lines {
             text.push_str(&self.line(stage, line));
@@ -158,6 +157,27 @@ impl Printer {
     }
 }
 
+/// What of a log is not there any more, and why; `None` where all of it is.
+pub(crate) fn missing(bytes: u64, lines: u64, removed: Option<Timestamp>) -> Option<String> {
+    if bytes == 0 {
+        return None;
+    }
+    let much = match lines {
+        0 => size(bytes),
+        lines => format!("{} ({})", count(lines, "line"), size(bytes)),
+    };
+    Some(match removed {
+        Some(at) => format!(
+            "the log, {much}, was removed on {}, as `retention.logs_for` says",
+            at.format("%Y-%m-%d")
+        ),
+        None => format!(
+            "{much} from the middle of the log are not kept: it is longer than `limits.log` or \
+             `limits.logs_of_a_run`"
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,9 +195,8 @@ mod tests {
         LogPage {
             attempt: 1,
             lines,
-            dropped_bytes: 0,
             next_offset: 1,
-            complete: false,
+            ..LogPage::default()
         }
     }
 
@@ -222,11 +241,29 @@ mod tests {
         let mut printer = Printer::new(Look::default(), &[]);
         let page = LogPage {
             dropped_bytes: 3 << 20,
+            dropped_lines: 800,
             ..page(vec![line("stdout", "end", false)])
         };
         assert_eq!(
             printer.page("a", &page),
-            "… 3.0 MiB of log are not kept …\nend\n"
+            "… 800 lines (3.0 MiB) from the middle of the log are not kept: it is longer than \
+             `limits.log` or `limits.logs_of_a_run` …\nend\n"
+        );
+    }
+
+    #[test]
+    fn a_log_that_was_removed_is_told_with_the_day() {
+        let mut printer = Printer::new(Look::default(), &[]);
+        let page = LogPage {
+            dropped_bytes: 3,
+            dropped_lines: 1,
+            removed_at: Some("2026-11-23T15:00:00Z".parse().unwrap()),
+            complete: true,
+            ..page(Vec::new())
+        };
+        assert_eq!(
+            printer.page("a", &page),
+            "… the log, 1 line (3 B), was removed on 2026-11-23, as `retention.logs_for` says …\n"
         );
     }
 

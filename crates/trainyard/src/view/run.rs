@@ -7,7 +7,7 @@ use crate::view::detail::Detail;
 use crate::view::quantity::{between, commit, duration, moment, number, size};
 use crate::view::state::Mood;
 use crate::view::table::{Rows, cell, lines, state};
-use crate::view::{dag, plain};
+use crate::view::{dag, log, plain};
 
 /// The list of runs, the newest first.
 pub(crate) fn list(runs: &[Run], now: Timestamp, width: Option<u16>) -> String {
@@ -122,6 +122,11 @@ fn notes(stage: &Stage) -> Vec<String> {
     }
     if let Some(last) = stage.attempts.last() {
         notes.extend(last.notes.iter().cloned());
+        notes.extend(log::missing(
+            last.log_dropped_bytes,
+            last.log_dropped_lines,
+            last.log_removed_at,
+        ));
     }
     if stage.attempts.len() > 1 {
         notes.extend(stage.attempts.iter().map(attempt));

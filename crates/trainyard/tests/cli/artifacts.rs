@@ -34,6 +34,9 @@ fn an_artifact_is_saved_under_its_name_or_where_one_says() {
         ("train.tree", None, "train.tree.tar"),
         ("train.model", Some("m.bin"), "m.bin"),
         ("train.model", Some("folder"), "folder/train.model"),
+        ("train.tree", Some("folder"), "folder/train.tree.tar"),
+        ("train.tree", Some("tree"), "tree.tar"),
+        ("train.tree", Some("t.tar"), "t.tar"),
     ] {
         let mut arguments = vec!["artifact", "get", "42", artifact];
         arguments.extend(to.iter().flat_map(|to| ["--to", to]));
@@ -43,6 +46,25 @@ fn an_artifact_is_saved_under_its_name_or_where_one_says() {
         let kept = std::fs::read_to_string(place.path(path)).unwrap();
         assert_eq!(kept, "content\n");
     }
+}
+
+#[test]
+fn a_file_that_is_there_is_written_over_by_force_alone() {
+    let daemon = daemon("content\n");
+    let file = daemon.place().path("m.bin");
+    std::fs::write(&file, "mine").unwrap();
+    let get = ["artifact", "get", "42", "train.model", "--to", "m.bin"];
+    insta::assert_snapshot!(daemon.call(&get).whole(), @"
+    exit code 3
+    --- stdout
+    --- stderr
+    error: m.bin is there already
+    help: `--force` writes over it; `--to` names another place
+    ");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    let answer = daemon.call(&[&get[..], &["--force"]].concat());
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "content\n");
 }
 
 #[test]

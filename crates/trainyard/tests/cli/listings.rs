@@ -27,7 +27,7 @@ fn attempt(number: u32, state: &str, reason: Value) -> Value {
     json!({
         "number": number, "id": "0", "state": state, "reason": reason, "queued_at": T[0],
         "started_at": T[0], "finished_at": T[1], "executor": "docker", "host": "here",
-        "container": "c", "log_bytes": 12,
+        "container": "c", "log_bytes": 12, "log_dropped_bytes": 0, "log_dropped_lines": 0,
     })
 }
 
@@ -47,6 +47,8 @@ fn run_detail() -> Value {
     let mut run = run(42, "failed");
     let exit = json!({"code": "exit_code", "message": "exit code 3"});
     let mut second = attempt(2, "succeeded", Value::Null);
+    second["log_dropped_bytes"] = json!(3 << 20);
+    second["log_dropped_lines"] = json!(800);
     second["notes"] =
         json!(["rows.bin is a pointer of Git LFS: its content is not in the source tree"]);
     let gate = json!({

@@ -318,6 +318,9 @@ fn attempt(view: store::AttemptView) -> Attempt {
         host: view.host,
         container: view.handle,
         log_bytes: view.log_length,
+        log_dropped_bytes: trainyard_api::text_bytes(view.log_dropped.0, view.log_dropped.1),
+        log_dropped_lines: view.log_dropped.1,
+        log_removed_at: view.log_pruned_at,
         notes: view.notes,
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use trainyard_api::{ErrorBody, LogLine, LogPage};
-use trainyard_core::id::{AttemptId, RunId};
+use trainyard_api::{ErrorBody, LogLine, LogPage, text_bytes};
+use trainyard_core::id::RunId;
 use utoipa::IntoParams;
 
 use crate::error::ApiError;
@@ -101,40 +101,28 @@ async fn page(
     };
     let Some(attempt) = attempt else {
         // Nothing ran yet; nothing will once the stage has ended.
-        let complete = view.outcome.is_some();
         return Ok(LogPage {
-            attempt: 0,
-            lines: Vec::new(),
-            dropped_bytes: 0,
-            next_offset: 0,
-            complete,
+            complete: view.outcome.is_some(),
+            ..LogPage::default()
         });
     };
-    let (lines, dropped_bytes, next_offset, complete) = piece(state, attempt.id, offset).await?;
-    // With a retry to come, the stage's log is not over with the attempt's.
-    let complete = complete && (number.is_some() || view.outcome.is_some());
-    Ok(LogPage {
-        attempt: attempt.number,
-        lines,
-        dropped_bytes,
-        next_offset,
-        complete,
-    })
-}
-
-async fn piece(
-    state: &WebState,
-    attempt: AttemptId,
-    offset: u64,
-) -> Result<(Vec<LogLine>, u64, u64, bool), ApiError> {
     let slice = state
         .store()
-        .read_log(attempt, offset, PIECE_AT_MOST)
+        .read_log(attempt.id, offset, PIECE_AT_MOST)
         .await?;
-    let mut lines = Vec::new();
-    for piece in &slice.pieces {
-        let text = String::from_utf8_lossy(piece);
-        lines.extend(text.lines().filter_map(LogLine::from_record));
-    }
-    Ok((lines, slice.dropped, slice.next_offset, slice.complete))
+    let pieces = slice.pieces.iter();
+    let lines = pieces.flat_map(|piece| {
+        let lines: Vec<_> = LogLine::read(&String::from_utf8_lossy(piece)).collect();
+        lines
+    });
+    Ok(LogPage {
+        attempt: attempt.number,
+        lines: lines.collect(),
+        dropped_bytes: text_bytes(slice.dropped, slice.dropped_lines),
+        dropped_lines: slice.dropped_lines,
+        removed_at: slice.pruned_at,
+        next_offset: slice.next_offset,
+        // With a retry to come, the stage's log is not over with the attempt's.
+        complete: slice.complete && (number.is_some() || view.outcome.is_some()),
+    })
 }

@@ -156,11 +156,12 @@ pub(crate) async fn gc(
     Object(request): Object<GcRequest>,
 ) -> Result<Json<GcReport>, ApiError> {
     let dry_run = request.dry_run;
-    let pruned = state
+    let rule = &state.settings().retention;
+    let pruned = state.store().prune(rule, dry_run).await?;
+    let swept = state
         .store()
-        .prune(&state.settings().retention, dry_run)
+        .sweep_blobs(state.blobs(), dry_run.then_some(rule))
         .await?;
-    let swept = state.store().sweep_blobs(state.blobs(), dry_run).await?;
     if !dry_run {
         // What this crate cannot reach: images and source archives.
         state.store().wakes().prune.wake();
