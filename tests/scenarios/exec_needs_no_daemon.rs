@@ -54,8 +54,31 @@ fn the_working_tree_is_taken_as_it_stands() {
         "stages: {look: {image: alpine:3, run: cat data.txt}}\n",
     );
     place.write("data.txt", "not committed\n");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:7\nsize 9\n";
+    place.write("rows.bin", pointer);
     let answer = exec(&place, &["dags/look.yaml"]).good();
     assert!(answer.stdout.contains("not committed"), "{answer:#?}");
+    assert!(
+        answer
+            .stdout
+            .contains("rows.bin is a pointer of Git LFS: its content is not in the source tree"),
+        "{answer:#?}"
+    );
+}
+
+#[test]
+fn a_program_that_fails_within_a_pipe_fails_its_stage() {
+    let place = Place::new();
+    let text =
+        "stages: {train: {image: alpine:3, checkout: false, run: \"(exit 3) | cat; echo on\"}}\n";
+    place.write("dag.yaml", text);
+    let answer = exec(&place, &["dag.yaml"]);
+    assert_eq!(answer.code, Some(1), "{answer:#?}");
+    assert_eq!(answer.stdout, "", "{answer:#?}");
+    let with_shell = text.replace("run:", "shell: [sh, -c], run:");
+    place.write("dag.yaml", &with_shell);
+    let answer = exec(&place, &["dag.yaml"]).good();
+    assert!(answer.stdout.contains("on"), "{answer:#?}");
 }
 
 #[test]
@@ -199,9 +222,15 @@ fn what_keeps_a_program_from_being_run_is_told_and_costs_one_attempt() {
     let text = "stages:\n  \
                 crlf: {image: alpine:3, command: [./crlf.sh]}\n  \
                 shell: {image: alpine:3, run: ./crlf.sh}\n  \
-                long: {image: alpine:3, run: 'true', env: {LARGE: LONG}}\n  \
+                long: {image: alpine:3, run: 'true', env: {LARGE}}\n  \
                 refused: {image: alpine:3, run: mknod x b 8 0}\n";
-    place.write("dag.yaml", &text.replace("LONG", &"x".repeat(200_000)));
+    let large: Vec<String> = (0..32)
+        .map(|number| format!("V{number}: \"{}\"", "${{ params.part }}".repeat(2)))
+        .collect();
+    let text = text.replace("LARGE", &large.join(", "));
+    let part = "x".repeat(32_000);
+    let params = format!("params: {{part: {{type: string, default: {part}}}}}\n");
+    place.write("dag.yaml", &(params + &text));
     let script = place.write("crlf.sh", "#!/bin/sh\r\ntrue\r\n");
     let executable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(script, executable).unwrap();
@@ -209,7 +238,7 @@ fn what_keeps_a_program_from_being_run_is_told_and_costs_one_attempt() {
     assert_eq!(answer.code, Some(1), "{answer:#?}");
     for words in [
         "crlf: failed: `./crlf.sh` was not run: its first line ends with a carriage return",
-        "long: failed: the program cannot be started: its variable `LARGE` is too long",
+        "long: failed: the program cannot be started: its variables and its command are too long",
     ] {
         assert!(answer.stderr.contains(words), "{words}: {answer:#?}");
     }

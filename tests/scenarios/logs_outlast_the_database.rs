@@ -30,7 +30,10 @@ fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
     let cluster = Cluster::start(&place);
     let remote = Remote::new(&place, "model");
     let print = format!("awk \"BEGIN{{for(i=1;i<={LINES};i++) printf \\\"%0100d\\\\n\\\", i}}\"");
-    let preface = format!("yes {} | head -c {PREFACE}; echo", "before ".repeat(14));
+    let preface = format!(
+        "yes {} | head -c {PREFACE} || true; echo",
+        "before ".repeat(14)
+    );
     let dag = format!(
         "env: {{WITNESS: \"{}\"}}\nstages:\n  s: {{image: \"{IMAGE}\", run: '{preface}; \
          wget -q -O- \"$WITNESS/start\"; wget -q -O- \"$WITNESS/gate/go\"; {print}; wget -q -O- \"$WITNESS/printed\"'}}\n",

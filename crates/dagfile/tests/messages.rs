@@ -590,6 +590,10 @@ fn what_is_too_long_for_the_kernel_to_pass_is_a_fault() {
             &[too_long],
         ),
         (&stage(&format!("command: [echo, {long}]")), &[too_long]),
+        (
+            &format!("stages: {{a: {{build: {{args: {{A: {long}}}}}, run: echo}}}}"),
+            &["the build argument `A` has 200 KiB"],
+        ),
         (&stage(&format!("env: {{LARGE: {fits}}}")), &[]),
     ]);
     let more: String = (1..20).map(|n| format!(", V{n}: *long")).collect();

@@ -16,6 +16,7 @@ use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId, RunId};
 use trainyard_core::name::{OutputName, PoolName, StageName};
 use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::render::{RenderedImage, RenderedStage};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunFacts};
 use trainyard_core::transition::{Step, step};
 use trainyard_executor::{
@@ -235,10 +236,7 @@ impl Local {
         });
     }
 
-    fn materials(
-        &self,
-        assignment: &Assignment,
-    ) -> Result<(trainyard_core::render::RenderedStage, Materials), Reason> {
+    fn materials(&self, assignment: &Assignment) -> Result<(RenderedStage, Materials), Reason> {
         let rendered = assignment.render()?;
         let stage = assignment.stage();
         let mut secrets = BTreeMap::new();
@@ -277,14 +275,17 @@ impl Local {
                 sha256: content.sha256.clone(),
             });
         }
-        let source = self.options.source.clone();
-        let source = source.filter(|_| assignment.needs_source(&rendered));
-        let notes = source.as_ref().map(|_| self.options.notes.clone());
+        let sees_source =
+            stage.checkout.tree || matches!(rendered.image, RenderedImage::Build { .. });
+        let notes = match sees_source {
+            true => self.options.notes.clone(),
+            false => Vec::new(),
+        };
         Ok((
             rendered,
             Materials {
-                source,
-                notes: notes.unwrap_or_default(),
+                source: self.options.source.clone(),
+                notes,
                 inputs,
                 secrets,
             },

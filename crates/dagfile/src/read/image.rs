@@ -6,12 +6,13 @@ use trainyard_core::expression::Template;
 use trainyard_core::image::ImageReference;
 use trainyard_core::name::VariableName;
 use trainyard_core::stage::{BuildSource, ImageSource, PullPolicy, RelativePath};
+use trainyard_core::text::shortened;
 
 use super::fields::{self, Fields};
 use super::output::path;
 use super::places::ImagePlaces;
 use super::stage::Defaults;
-use super::{expressions, keys};
+use super::{arguments, expressions, keys};
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 use crate::tree::{Key, Node, Value};
 
@@ -168,6 +169,10 @@ fn build(node: &Node, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Option<B
         for (key, value) in fields::map(node, "build arguments", sink).unwrap_or_default() {
             let name = fields::checked_name::<VariableName>(&key.text, &key.span, sink);
             let value_template = expressions::template(value, "a build argument", sink);
+            if let Some(template) = &value_template {
+                let what = format!("the build argument `{}`", shortened(&key.text));
+                arguments::check_one(&what, key.text.len() + 1, template, value, sink);
+            }
             if let (Some(name), Some(template)) = (name, value_template) {
                 places.build_args.insert(name.clone(), value.clone());
                 args.insert(name, template);

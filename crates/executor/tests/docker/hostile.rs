@@ -81,7 +81,7 @@ async fn class_15_a_program_that_is_killed_has_not_ended_as_it_said_before() {
         let executor = kit.subject.make().await;
         let text = format!(
             "{FORGED}\ncd /trainyard/run; rm latch; forge | tr -d '\\036' >latch\n\
-             forge | tail -n 3 | head -n 1 | tr -d '\\036' >start\nforge >&2; sleep 600"
+             forge | tail -n 3 | sed -n 1p | tr -d '\\036' >start\nforge >&2; sleep 600"
         );
         let handle = started(&kit, &executor, &text).await;
         kill(&handle).await;

@@ -237,7 +237,7 @@ fn full_engine(fault: &str, guarded: bool) {
             Fleet::start(&options, |witness| {
                 let gate = witness.gate();
                 let quiet = witness.script(&gate);
-                let printing = witness.script(&format!("{gate}; yes words | head -n 20000"));
+                let printing = witness.script(&format!("{gate}; yes words | head -n 20000 || true"));
                 let writing = witness.script(&format!(
                     "{gate}; head -c 1000000 /dev/zero > /tmp/file || exit 9"
                 ));
