@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::extract::State;
-
 use axum::{Extension, Json};
 use serde::Deserialize;
 use trainyard_api::{
