@@ -83,6 +83,8 @@ pub(super) struct Context {
     recipe: Recipe,
     ignore: DockerIgnore,
     given_up: GivenUp,
+    /// What is sent in place of the Dockerfile, if not that.
+    pub(super) dockerfile: Option<Vec<u8>>,
     /// SHA-256 over all that can change the image, in lower-case hex.
     pub(super) key: String,
 }
@@ -116,6 +118,7 @@ impl Context {
             recipe,
             ignore,
             given_up,
+            dockerfile: None,
             key: String::new(),
         };
         let mut members = Vec::new();
@@ -158,6 +161,11 @@ impl Context {
                     archive.append_link(&mut header, path, target)
                 }
                 EntryType::Directory => archive.append_data(&mut header, path, io::empty()),
+                _ if path == self.recipe.dockerfile.as_str() && self.dockerfile.is_some() => {
+                    let text = self.dockerfile.as_deref().unwrap_or_default();
+                    header.set_size(text.len() as u64);
+                    archive.append_data(&mut header, path, text)
+                }
                 _ => {
                     header.set_size(entry.size());
                     archive.append_data(&mut header, path, entry)
