@@ -534,7 +534,15 @@ fn not_built(trouble: &Trouble) -> Error {
             "toomanyrequests",
         ]
         .iter()
-        .any(|words| lower.contains(words));
+        .any(|words| lower.contains(words))
+        || (!is_of_step(&lower)
+            && [
+                "failed to do request",
+                "failed to resolve source",
+                "failed to copy:",
+            ]
+            .iter()
+            .any(|words| lower.contains(words)));
     if is_of_registry {
         let message = format!(
             "the image could not be built, as one that it needs could not be pulled: {}",
@@ -545,13 +553,22 @@ fn not_built(trouble: &Trouble) -> Error {
     if is_disk_full(&lower) || matches!(trouble, Trouble::Silent(_)) {
         return trouble.clone().into_error("build an image");
     }
-    let message = format!("the image could not be built: {text}");
+    let mut message = format!("the image could not be built: {text}");
+    if !is_of_step(&lower) && lower.contains("unknown flag:") {
+        message.push_str(". The BuildKit of a newer Docker may know it");
+    }
     Error::new(ErrorKind::ImageBuild, message)
+}
+
+/// Whether BuildKit says how a command of a step ended, and so repeats the command.
+fn is_of_step(lower: &str) -> bool {
+    lower.starts_with("process \"") || lower.starts_with("executor failed running")
 }
 
 /// What went wrong, without the parts of BuildKit that passed it on.
 fn shortened(text: &str) -> &str {
-    const PASSED_ON: [&str; 4] = [
+    const PASSED_ON: [&str; 5] = [
+        "failed to create LLB definition:",
         "failed to solve with frontend dockerfile.v0:",
         "failed to solve:",
         "failed to build LLB:",
@@ -562,4 +579,64 @@ fn shortened(text: &str) -> &str {
         text = rest.trim_start();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Error {
+        not_built(&Trouble::InStream(text.to_owned()))
+    }
+
+    #[test]
+    fn why_buildkit_failed_is_told_without_who_passed_it_on() {
+        let text = "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running \
+                    [/bin/sh -c x]: exit code: 7";
+        assert_eq!(
+            told(text).message,
+            "the image could not be built: executor failed running [/bin/sh -c x]: exit code: 7"
+        );
+    }
+
+    #[test]
+    fn an_option_that_this_buildkit_does_not_know_is_told_as_such() {
+        let error = told("dockerfile parse error on line 2: unknown flag: parents");
+        assert!(
+            error
+                .message
+                .ends_with("The BuildKit of a newer Docker may know it")
+        );
+    }
+
+    #[test]
+    fn class_14_what_a_registry_answered_to_buildkit_is_not_shown() {
+        let error = told("failed to solve: failed to do request: Head \"http://x\": secret");
+        assert_eq!(error.kind, ErrorKind::ImagePull);
+        assert!(!error.message.contains("secret"), "{error}");
+        let of_step =
+            told("process \"/bin/sh -c echo failed to do request\" did not complete: exit code: 1");
+        assert_eq!(of_step.kind, ErrorKind::ImageBuild);
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_pieces_is_read_line_by_line() {
+        let trace = STANDARD.encode(b"\x1a\x09\x0a\x01a\x22\x04out\n");
+        let answer = format!(
+            "{{\"id\":\"moby.buildkit.trace\",\"aux\":\"{trace}\"}}\r\n{{\"stream\":\"Step 1\\n\"}}\n{{\"id\":\
+             \"moby.image.id\",\"aux\":{{\"ID\":\"x\"}}}}\n{{\"errorDetail\":{{\"message\":\"no\"}}}}\n"
+        );
+        let pieces: Vec<_> = answer
+            .as_bytes()
+            .chunks(7)
+            .map(|piece| Ok(bytes::Bytes::copy_from_slice(piece)))
+            .collect();
+        let said = Mutex::new(Vec::new());
+        let say = |line: String| said.lock().unwrap().push(line);
+        let mut output = Output::new(&say);
+        let pieces = futures_util::stream::iter(pieces);
+        let end = follow(pieces, Duration::from_secs(60), &mut output).await;
+        assert_eq!(end, Err(Trouble::InStream("no".to_owned())));
+        assert_eq!(*said.lock().unwrap(), ["out", "Step 1"]);
+    }
 }

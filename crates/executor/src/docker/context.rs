@@ -241,9 +241,10 @@ impl Recipe {
             .map(Path::to_owned)
     }
 
-    /// The context's `.dockerignore`, and whether there is a context at all.
+    /// The context's `.dockerignore`, or that of the Dockerfile alone, and whether there is a context at all.
     fn find_ignore(&self, given_up: &GivenUp) -> io::Result<(String, bool)> {
-        let mut exists = false;
+        let own = format!("{}.dockerignore", self.dockerfile);
+        let (mut exists, mut has_own) = (false, false);
         let mut bytes = Vec::new();
         for entry in self.open(given_up)?.entries()? {
             let entry = entry?;
@@ -251,7 +252,9 @@ impl Recipe {
                 continue;
             };
             exists = true;
-            if path == Path::new(".dockerignore") {
+            let is_own = path == Path::new(&own);
+            if is_own || (path == Path::new(".dockerignore") && !has_own) {
+                has_own |= is_own;
                 bytes.clear();
                 // One byte too many shows that it is too large.
                 entry
@@ -381,6 +384,22 @@ mod tests {
         let source = tree(folder.path(), "a", &files);
         let context = scan(recipe(source, "train")).unwrap();
         assert_eq!(names(&context), ["Dockerfile", ".dockerignore", "src/a.py"]);
+    }
+
+    #[test]
+    fn a_dockerfile_may_have_a_dockerignore_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("Dockerfile.dockerignore", "*.csv", 1),
+            (".dockerignore", "*.txt", 1),
+            ("Dockerfile", "FROM x", 1),
+            ("a.csv", "1,2", 1),
+            ("a.txt", "a", 1),
+        ];
+        let context = scan(recipe(tree(folder.path(), "a", &files), ".")).unwrap();
+        let names = names(&context);
+        assert!(names.contains(&"a.txt".to_owned()), "{names:?}");
+        assert!(!names.contains(&"a.csv".to_owned()), "{names:?}");
     }
 
     #[test]

@@ -19,7 +19,6 @@ pub(super) struct Trace {
 #[derive(Debug, Default)]
 struct Step {
     is_named: bool,
-    is_cached: bool,
     /// The line that it is printing.
     line: Vec<u8>,
 }
@@ -59,17 +58,15 @@ impl Trace {
             }
         }
         let name = String::from_utf8_lossy(name);
-        if name.starts_with("[internal]") {
+        // How the context comes in.
+        if name.starts_with("[internal]") || name == "copy /context /" {
             return;
         }
         let step = self.steps.entry(digest.to_owned()).or_default();
-        if is_cached && !step.is_cached {
-            step.is_cached = true;
+        if !step.is_named && (has_begun || is_cached) {
             step.is_named = true;
-            said.push_str(&format!("CACHED {name}\n"));
-        } else if has_begun && !step.is_named {
-            step.is_named = true;
-            said.push_str(&format!("{name}\n"));
+            let cached = if is_cached { "CACHED " } else { "" };
+            said.push_str(&format!("{cached}{name}\n"));
         }
     }
 

@@ -204,9 +204,9 @@ impl HereDocument {
 /// The here-documents that follow an instruction. Their plain forms only: what BuildKit reads differently would
 /// make instructions of a text, or a text of instructions.
 fn here_documents(text: &str) -> Result<Vec<HereDocument>, &'static str> {
-    const PLAIN: &str = "write the here-document as <<NAME or <<-NAME, where NAME is of letters, digits and `_`, \
-                         may be in quotes, and has neither backslashes nor `${` beside it; put `<<` that begins \
-                         none in quotes";
+    const PLAIN: &str = "write the here-document as <<NAME or <<-NAME, where NAME is of letters, digits, `_`, `.` \
+                         and `-`, may be in quotes, and has neither backslashes nor `${` beside it; put `<<` that \
+                         begins none in quotes";
     let is_odd = |c: char| c == '\\' || (c.is_whitespace() && !is_blank(c));
     if text.contains(is_odd) || text.contains("${") {
         return Err(PLAIN);
@@ -227,7 +227,7 @@ fn here_documents(text: &str) -> Result<Vec<HereDocument>, &'static str> {
         };
         let quoted = |quote: char| word.strip_prefix(quote)?.strip_suffix(quote);
         let name = quoted('"').or_else(|| quoted('\'')).unwrap_or(word);
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         if name.is_empty() || !name.chars().all(is_plain) {
             return Err(PLAIN);
         }

@@ -131,7 +131,7 @@ fn what_only_buildkit_knows_is_read_as_it_does() {
             &["alpine:3"],
         ),
         (
-            "FROM alpine:3\nCOPY <<-'A' <<B /x/\n\tFROM 10be\n\tA\n B\nB\nCOPY --from=b/y:2 /a /b",
+            "FROM alpine:3\nCOPY <<-'A' <<b-c.txt /x/\n\tFROM 10be\n\tA\n b-c.txt\nb-c.txt\nCOPY --from=b/y:2 /a /b",
             &["alpine:3", "b/y:2"],
         ),
         (
