@@ -142,7 +142,7 @@ pub struct DockerSettings {
     pub registries: Option<Vec<String>>,
 
     /// Build Dockerfiles that need BuildKit (`RUN --mount`, here-documents). Such builds have no memory limit and
-    /// are in Docker's own network. Default: false; true for `dev`
+    /// are in Docker's own network; `dev` allows them. Default: false
     #[arg(
         id = "docker.buildkit", long = "docker-buildkit", env = "TRAINYARD_DOCKER_BUILDKIT", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
