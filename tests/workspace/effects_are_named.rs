@@ -48,7 +48,9 @@ fn name(expression: &Expr) -> Option<String> {
 
 fn calls_docker(call: &ExprMethodCall) -> bool {
     // A wait is a stream, and asks only when it is looked at; there it has its name.
-    let asks = call.method != "clone" && call.method != "wait_container";
+    let asks = !["clone", "client_version", "wait_container"]
+        .iter()
+        .any(|method| call.method == method);
     asks && name(&call.receiver).is_some_and(|name| name == "client")
 }
 

@@ -14,13 +14,20 @@ use crate::config::{Config, ExecutorKind};
 /// What programs inherit of the daemon's environment where they run as its processes.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
-/// Reaches a Docker engine.
+/// Reaches a Docker engine for a file that is run by hand.
 ///
 /// # Errors
 /// It does not answer, or is too old.
 pub(crate) async fn docker(host: Option<String>, instance: InstanceId) -> Result<Docker, Error> {
     let usual = DockerConfig::new(instance);
-    Docker::connect(DockerConfig { host, ..usual }).await
+    // Whoever runs it may use Docker for all else, too.
+    let buildkit = true;
+    Docker::connect(DockerConfig {
+        host,
+        buildkit,
+        ..usual
+    })
+    .await
 }
 
 /// The most that stages may ask for: what the operator says, else what the Docker engine's machine has.
@@ -106,6 +113,7 @@ pub(crate) async fn configured(
                 internal: docker.internal,
                 subnets: docker.subnets,
                 registries: docker.registries.clone(),
+                buildkit: docker.buildkit,
                 capabilities: docker.capabilities.clone(),
                 pull_idle: docker.pull_idle.0,
                 ..DockerConfig::new(instance)

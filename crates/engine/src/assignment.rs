@@ -106,6 +106,7 @@ impl Assignment {
             image: rendered.image.clone(),
             source: materials.source.clone(),
             repo: self.repo,
+            branch: self.run.facts.branch.clone(),
             limits: self.limits(defaults),
         }
     }

@@ -190,6 +190,8 @@ pub struct ImageRequest {
     pub source: Option<PathBuf>,
     /// The repo that it is for: what is built belongs to it alone. `None` for a file run by hand.
     pub repo: Option<RepoId>,
+    /// The branch of that repo; builds of other branches do not share its caches.
+    pub branch: Option<String>,
     /// Limits of what a build runs.
     pub limits: Limits,
 }

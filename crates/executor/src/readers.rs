@@ -7,13 +7,25 @@ use std::path::Path;
 use trainyard_core::stage::RelativePath;
 
 use crate::docker;
+use crate::docker::dockerfile::{BuildKit, Builder};
 
 /// The largest output that [`output`] keeps, in bytes.
 const LARGEST_OUTPUT: u64 = 1 << 20;
 
 /// Reads a Dockerfile.
 pub fn dockerfile(bytes: &[u8]) {
-    drop(docker::dockerfile::read(bytes, &BTreeMap::new()));
+    let buildkit = Builder::BuildKit(BuildKit {
+        version: (29, 0),
+        arch: "amd64".to_owned(),
+    });
+    for builder in [Builder::Classic, buildkit] {
+        drop(docker::dockerfile::read(
+            bytes,
+            &BTreeMap::new(),
+            None,
+            &builder,
+        ));
+    }
 }
 
 /// Reads a `.dockerignore`, and holds a path against it.

@@ -170,6 +170,7 @@ async fn memory_images_and_an_engine_without_answers_are_scripted_too() {
         },
         source: None,
         repo: None,
+        branch: None,
         limits: Default::default(),
     };
     let error = executor.prepare(&request, &|_| {}).await.unwrap_err();

@@ -26,6 +26,8 @@ pub struct Docker {
     /// Registries that images may come from.
     #[serde(serialize_with = "listed")]
     pub registries: Registries,
+    /// Whether Dockerfiles that need BuildKit are built.
+    pub buildkit: bool,
     /// What root may do in stages.
     #[serde(serialize_with = "named")]
     pub capabilities: Capabilities,
@@ -36,13 +38,14 @@ pub struct Docker {
 }
 
 impl Docker {
-    pub(super) fn new(given: DockerSettings, faults: &mut Faults) -> Self {
+    pub(super) fn new(given: DockerSettings, is_dev: bool, faults: &mut Faults) -> Self {
         Self {
             host: given.host.or_else(docker_host),
             network: given.network,
             internal: given.internal.unwrap_or(false),
             subnets: faults.read("docker.subnets", given.subnets, |text| text.parse()),
             registries: faults.read("docker.registries", given.registries, Registries::new),
+            buildkit: given.buildkit.unwrap_or(is_dev),
             capabilities: faults.read("docker.capabilities", given.capabilities, Capabilities::new),
             pull_idle: given.pull_idle.unwrap_or(Span::seconds(120)),
             require_fixes: given.require_fixes.unwrap_or(false),

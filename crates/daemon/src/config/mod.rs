@@ -195,7 +195,7 @@ impl Config {
             .into()
         });
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-        let docker = Docker::new(settings.docker, faults);
+        let docker = Docker::new(settings.docker, is_dev, faults);
         Self {
             listen: settings
                 .listen

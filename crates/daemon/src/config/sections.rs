@@ -141,6 +141,15 @@ pub struct DockerSettings {
     )]
     pub registries: Option<Vec<String>>,
 
+    /// Build Dockerfiles that need BuildKit (`RUN --mount`, here-documents). Such builds have no memory limit and
+    /// are in Docker's own network; `dev` allows them. Default: false
+    #[arg(
+        id = "docker.buildkit", long = "docker-buildkit", env = "TRAINYARD_DOCKER_BUILDKIT", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub buildkit: Option<bool>,
+
     /// Linux capabilities of stages whose image runs as root; all others are dropped. Default:
     /// CHOWN,DAC_OVERRIDE,FOWNER,KILL,SETGID,SETUID
     #[arg(
@@ -179,6 +188,7 @@ impl DockerSettings {
             internal: self.internal.or(below.internal),
             subnets: self.subnets.or(below.subnets),
             registries: self.registries.or(below.registries),
+            buildkit: self.buildkit.or(below.buildkit),
             capabilities: self.capabilities.or(below.capabilities),
             pull_idle: self.pull_idle.or(below.pull_idle),
             require_fixes: self.require_fixes.or(below.require_fixes),

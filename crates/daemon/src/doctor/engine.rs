@@ -17,6 +17,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
     // Nothing is created, so nothing is labelled with the instance.
     let mut docker = DockerConfig::new(InstanceId(Uuid::nil()));
     docker.host.clone_from(&config.docker.host);
+    docker.buildkit = config.docker.buildkit;
     let host = docker.host().to_owned();
     let info = match Docker::connect(docker).await {
         Ok(engine) => engine.info().await,

@@ -13,8 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bollard::errors::Error as Bollard;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client};
+use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
 use http::Uri;
+use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,6 +50,15 @@ pub(super) const PROGRESS: Bound = Bound {
     per_second: 64 << 10,
 };
 
+/// What a build prints, for as long as it likes: its lines are bounded where they are read.
+const BUILD: Bound = Bound {
+    burst: usize::MAX,
+    per_second: usize::MAX,
+};
+
+/// The longest answer in place of a build, in bytes.
+const REFUSAL: usize = 64 << 10;
+
 /// How the error begins where an answer is too long, as far as bollard passes it on.
 pub(super) const TOO_LONG: &str = "the answer is longer than";
 
@@ -64,20 +77,8 @@ pub(super) fn client(
     host: &str,
     bound: Bound,
 ) -> Result<(Client, Exceeded), bollard::errors::Error> {
-    let to = match host.strip_prefix("unix://") {
-        Some(path) => Address::Unix(PathBuf::from(path)),
-        None => Address::Tcp(host.rsplit("://").next().unwrap_or(host).to_owned()),
-    };
     let exceeded = Exceeded::default();
-    let connector = Connector {
-        to,
-        bound,
-        exceeded: exceeded.clone(),
-    };
-    // As with bollard's own clients, each request has a connection of its own: it ends with its answer.
-    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .pool_max_idle_per_host(0)
-        .build(connector);
+    let http = connection(host, bound, exceeded.clone());
     let send = move |request: BollardRequest| {
         let sent = http.request(request);
         async move { sent.await.map_err(bollard::errors::Error::from) }
@@ -89,6 +90,57 @@ pub(super) fn client(
         API_DEFAULT_VERSION,
     )?;
     Ok((client, exceeded))
+}
+
+/// As with bollard's own clients, each request has a connection of its own: it ends with its answer.
+fn connection<B>(
+    host: &str,
+    bound: Bound,
+    exceeded: Exceeded,
+) -> hyper_util::client::legacy::Client<Connector, B>
+where
+    B: http_body::Body<Data: Send> + Send,
+{
+    let to = match host.strip_prefix("unix://") {
+        Some(path) => Address::Unix(PathBuf::from(path)),
+        None => Address::Tcp(host.rsplit("://").next().unwrap_or(host).to_owned()),
+    };
+    let connector = Connector {
+        to,
+        bound,
+        exceeded,
+    };
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build(connector)
+}
+
+/// Sends an archive, and gives the answer piece by piece: bollard does not read those of BuildKit.
+pub(super) fn post_archive(
+    host: &str,
+    path: &str,
+    archive: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> impl futures_util::Stream<Item = Result<Bytes, Bollard>> + Send {
+    let http = connection(host, BUILD, Exceeded::default());
+    let request: Result<BollardRequest, _> = http::Request::post(format!("http://docker{path}"))
+        .header(http::header::CONTENT_TYPE, "application/x-tar")
+        .body(bollard::body_try_stream(archive));
+    let answer = async move {
+        let answer = http.request(request?).await?;
+        let status = answer.status();
+        let body = answer.into_body();
+        if status.is_success() {
+            return Ok(body.into_data_stream().map_err(Bollard::from));
+        }
+        let said = Limited::new(body, REFUSAL).collect().await;
+        let said = said.map(|body| body.to_bytes()).unwrap_or_default();
+        let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
+        Err(Bollard::DockerResponseServerError {
+            status_code: status.as_u16(),
+            message: said["message"].as_str().unwrap_or_default().to_owned(),
+        })
+    };
+    stream::once(answer).try_flatten()
 }
 
 #[derive(Debug, Clone)]

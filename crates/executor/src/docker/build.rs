@@ -1,20 +1,27 @@
 //! Building images from a commit's tree, once for the same content.
 //!
 //! The image's tag is made from its repo and the key of its [`Context`]. Where the engine has the tag, nothing is built;
-//! stages that want the same content at the same time wait for one build. The classic builder is
-//! used through the engine's API: it is there from 20.10 on, needs no session, and leaves no
-//! container behind (`forcerm`).
+//! stages that want the same content at the same time wait for one build.
+//!
+//! Docker has two builders, and its API both. The classic one is used wherever it can build the Dockerfile: it runs
+//! steps under the limits and in the network of the stage, and leaves no container behind (`forcerm`). BuildKit is
+//! used for what only it knows, where the operator allows it: it has neither of these (see [`BuildKit`]). Both take
+//! the context as the body of the request and need no session.
+//!
+//! [`BuildKit`]: super::dockerfile::BuildKit
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use bollard::Docker as Client;
-use bollard::models::BuildInfo;
-use bollard::query_parameters::{BuildImageOptionsBuilder, RemoveImageOptionsBuilder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bollard::query_parameters::RemoveImageOptionsBuilder;
 use futures_util::{Stream, StreamExt};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 use trainyard_core::id::RepoId;
@@ -22,12 +29,15 @@ use trainyard_core::image::{BUILT, ImageReference};
 use trainyard_core::stage::PullPolicy;
 
 use super::Engine;
+use super::answers;
+use super::connect;
 use super::context::{Context, GivenUp, Recipe, Wanted};
 use super::convert::Bounds;
-use super::dockerfile::{self, DockerfileFault};
+use super::dockerfile::{self, Builder, DockerfileFault};
 use super::errors::{LONG, Trouble, is_disk_full, within};
 use super::image::{cause_of, not_allowed};
 use super::labels;
+use super::trace::Trace;
 use crate::contract::{Error, ErrorKind, ImageRequest, PreparedImage};
 use crate::pipe;
 use trainyard_failpoint::{Effect as _, Flow as _, Point};
@@ -35,8 +45,8 @@ use trainyard_failpoint::{Effect as _, Flow as _, Point};
 /// The repository of the tags of built images.
 pub(super) const REPOSITORY: &str = BUILT;
 
-/// Lines of output that a failure carries.
-const LAST_LINES: usize = 20;
+/// The longest line of an answer that is read, in bytes. BuildKit cuts what a step prints into pieces of some KiB.
+const LONGEST_LINE: usize = 4 << 20;
 
 /// Builds under way, by key: the same content is built once.
 #[derive(Debug, Default)]
@@ -67,18 +77,22 @@ impl Engine {
         let wanted = Wanted::default();
         let scanning = {
             let (recipe, given_up) = (recipe.clone(), wanted.given_up());
-            tokio::task::spawn_blocking(move || {
+            blocking(move || {
                 let context = Context::scan(recipe.clone(), given_up.clone())?;
-                let text = dockerfile_of(&recipe, &given_up)?;
-                let images = dockerfile::read(&text, &recipe.args)
-                    .map_err(|fault| unfit(&recipe.dockerfile.to_string(), &fault))?;
-                Ok((context, images))
+                Ok((context, dockerfile_of(&recipe, &given_up)?))
             })
         };
-        let (context, images) = scanning
-            .await
-            .unwrap_or_else(|error| Err(Error::new(ErrorKind::Engine, error.to_string())))?;
-        let key = key(request.repo, &context.key);
+        let (mut context, text) = scanning.await?;
+        let text: Arc<[u8]> = text.into();
+        let (images, builder) = self.read_dockerfile(&recipe, &text).await?;
+        if matches!(builder, Builder::BuildKit(_)) {
+            context.dockerfile = Some(dockerfile::without_frontend(&text));
+        }
+        let scope = match builder {
+            Builder::Classic => None,
+            Builder::BuildKit(_) => Some(self.cache_scope(request)),
+        };
+        let key = key(request.repo, &context.key, scope.as_deref());
         let tag = format!("{REPOSITORY}:{key}");
         if let Some(image) = self.images.look(&tag).await? {
             return Ok(image);
@@ -88,15 +102,27 @@ impl Engine {
         if let Some(image) = self.images.look(&tag).await? {
             return Ok(image);
         }
-        let bases = self.prepare_bases(&images, progress).await?;
-        let network = self.network(request.repo).await?;
-        let bounds = Bounds::of(&request.limits, network);
+        let bases = self.prepare_bases(&images, &builder, progress).await?;
+        let mut args = recipe.args.clone();
+        let (bounds, with) = match scope {
+            None => {
+                let network = self.network(request.repo).await?;
+                (Bounds::of(&request.limits, network).build_query(), "")
+            }
+            Some(scope) => {
+                let query = self.buildkit_query(request, &scope)?;
+                args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), scope);
+                (query, " with BuildKit")
+            }
+        };
         progress(format!(
-            "building {} in {}",
+            "building {} in {}{with}",
             recipe.dockerfile, recipe.context
         ));
-        let built = self.run_build(context, &recipe, &tag, request.repo, &bounds, progress);
-        built.await?;
+        let mut query = self.query(&context, &recipe, &tag, request.repo);
+        query.push(("buildargs", serde_json::json!(args).to_string()));
+        query.extend(bounds);
+        self.run_build(context, &query, progress).await?;
         self.recheck_bases(&bases, &tag).await?;
         self.images.look(&tag).await?.ok_or_else(|| {
             Error::new(
@@ -106,51 +132,139 @@ impl Engine {
         })
     }
 
-    async fn run_build(
+    /// Reads a Dockerfile, and decides who builds it: the classic builder where it can.
+    async fn read_dockerfile(
         &self,
-        context: Context,
+        recipe: &Recipe,
+        text: &Arc<[u8]>,
+    ) -> Result<(dockerfile::Images, Builder), Error> {
+        let read = async |builder: &Builder| {
+            let (recipe, text, builder) = (recipe.clone(), Arc::clone(text), builder.clone());
+            let target = recipe.target;
+            blocking(move || {
+                Ok(dockerfile::read(
+                    &text,
+                    &recipe.args,
+                    target.as_deref(),
+                    &builder,
+                ))
+            })
+            .await
+        };
+        let unfit = |fault: &DockerfileFault| {
+            let message = format!("{}:{fault}", recipe.dockerfile);
+            Error::new(ErrorKind::ImageBuild, message)
+        };
+        match read(&Builder::Classic).await? {
+            Ok(images) => return Ok((images, Builder::Classic)),
+            Err(fault) if !fault.needs_buildkit => return Err(unfit(&fault)),
+            Err(mut fault) if !self.config.buildkit => {
+                fault.message.push_str(
+                    ", which is not allowed here. The operator can allow it with docker.buildkit = true in the \
+                     daemon's configuration",
+                );
+                return Err(unfit(&fault));
+            }
+            Err(_) => {}
+        }
+        let builder = Builder::BuildKit(connect::buildkit(&self.client).await?);
+        match read(&builder).await? {
+            Ok(images) => Ok((images, builder)),
+            Err(fault) => Err(unfit(&fault)),
+        }
+    }
+
+    /// What every build is asked for.
+    fn query(
+        &self,
+        context: &Context,
         recipe: &Recipe,
         tag: &str,
         repo: Option<RepoId>,
-        bounds: &Bounds,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<(), Error> {
+    ) -> Vec<(&'static str, String)> {
         let mut labels = HashMap::from([
-            (
-                labels::BUILD_INSTANCE.to_owned(),
-                self.config.instance.to_string(),
-            ),
-            (labels::BUILD_CONTENT.to_owned(), context.key.clone()),
+            (labels::BUILD_INSTANCE, self.config.instance.to_string()),
+            (labels::BUILD_CONTENT, context.key.clone()),
         ]);
         if let Some(repo) = repo {
-            labels.insert(labels::BUILD_REPO.to_owned(), repo.to_string());
+            labels.insert(labels::BUILD_REPO, repo.to_string());
         }
-        let args: HashMap<String, String> = recipe.args.clone().into_iter().collect();
-        let mut options = BuildImageOptionsBuilder::default();
-        if let Some(network) = bounds.network() {
-            options = options.networkmode(network);
-        }
-        let options = options
-            .dockerfile(recipe.dockerfile.as_str())
-            .t(tag)
-            .buildargs(&args)
-            .target(recipe.target.as_deref().unwrap_or_default())
-            .labels(&labels)
-            .rm(true)
-            .forcerm(true)
-            .build();
+        vec![
+            ("t", tag.to_owned()),
+            ("dockerfile", recipe.dockerfile.to_string()),
+            ("target", recipe.target.clone().unwrap_or_default()),
+            ("labels", serde_json::json!(labels).to_string()),
+            ("rm", "true".to_owned()),
+            ("forcerm", "true".to_owned()),
+        ]
+    }
+
+    /// Who shares what a step of BuildKit leaves. A cache of `RUN --mount` outlives its build, and whoever writes to it
+    /// has a say in what is built next, so each branch of a repo has its own: a stage with the branch's secrets may run
+    /// what comes of it.
+    fn cache_scope(&self, request: &ImageRequest) -> String {
+        let Some(repo) = request.repo else {
+            return "trainyard-exec".to_owned();
+        };
+        let mut hasher = Sha256::new();
+        hasher.update(self.config.instance.0.as_bytes());
+        hasher.update(repo.0.as_bytes());
+        hasher.update([u8::from(request.branch.is_some())]);
+        hasher.update(request.branch.as_deref().unwrap_or_default());
+        format!("trainyard-{}", &hex::encode(hasher.finalize())[..32])
+    }
+
+    /// How BuildKit is asked for. Docker's API passes it no bounds but that of `/dev/shm`, and knows no network but
+    /// Docker's own one and none at all.
+    fn buildkit_query(
+        &self,
+        request: &ImageRequest,
+        scope: &str,
+    ) -> Result<Vec<(&'static str, String)>, Error> {
+        let network = match self.config.network.as_deref() {
+            _ if self.config.internal => "none",
+            None | Some("bridge" | "default") => "default",
+            Some("none") => "none",
+            Some(name) => {
+                let message = format!(
+                    "the Dockerfile needs BuildKit, whose builds cannot be in the network `{name}` that \
+                     docker.network names"
+                );
+                return Err(Error::new(ErrorKind::ImageBuild, message));
+            }
+        };
+        let mut query = vec![
+            ("version", "2".to_owned()),
+            ("networkmode", network.to_owned()),
+            // BuildKit takes two steps for the same that differ in their caches only. The name of a host that a step
+            // knows makes them differ.
+            ("extrahosts", format!("{scope}:127.0.0.1")),
+        ];
+        query.extend(request.limits.shm.map(|shm| ("shmsize", shm.to_string())));
+        Ok(query)
+    }
+
+    async fn run_build(
+        &self,
+        context: Context,
+        query: &[(&'static str, String)],
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<(), Error> {
         let (mut writer, body, _) = pipe::outgoing();
         let writing = tokio::task::spawn_blocking(move || {
             let result = context.write(&mut writer);
             writer.finish(result)
         });
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let query: Vec<String> = query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        let version = self.client.client_version();
+        let path = format!("/v{version}/build?{}", query.join("&"));
+        let answer = answers::post_archive(self.config.host(), &path, body).at(Point::BuildImage);
         let mut output = Output::new(progress);
-        let body = bollard::body_try_stream(body);
-        let client = with_query(&self.client, bounds.query());
-        let build = client
-            .build_image(options, None, Some(body))
-            .at(Point::BuildImage);
-        let built = follow(build, self.config.build_idle, &mut output).await;
+        let built = follow(answer, self.config.build_idle, &mut output).await;
         let written = writing
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -160,98 +274,135 @@ impl Engine {
                 ErrorKind::Storage,
                 format!("the source tree could not be read from the daemon's disk: {error}"),
             )),
-            (Err(trouble), _) => Err(not_built(&trouble, &output)),
+            (Err(trouble), _) => Err(not_built(&trouble)),
         }
     }
 }
 
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Engine, error.to_string())))
+}
+
 async fn follow(
-    build: impl Stream<Item = Result<BuildInfo, bollard::errors::Error>>,
+    answer: impl Stream<Item = Result<bytes::Bytes, bollard::errors::Error>>,
     idle: Duration,
     output: &mut Output<'_>,
 ) -> Result<(), Trouble> {
-    let mut build = std::pin::pin!(build);
+    let mut answer = std::pin::pin!(answer);
+    let mut line = Vec::new();
     loop {
-        match tokio::time::timeout(idle, build.next()).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(Ok(info))) => output.take(&info)?,
-            Ok(Some(Err(error))) => return Err(Trouble::from(error)),
+        let piece = match tokio::time::timeout(idle, answer.next()).await {
+            Ok(None) => break,
+            Ok(Some(piece)) => piece?,
             Err(_) => {
                 let seconds = idle.as_secs();
                 return Err(Trouble::InStream(format!(
                     "nothing was printed for {seconds} s"
                 )));
             }
+        };
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            if line.len() > LONGEST_LINE {
+                return Err(Trouble::Odd("a line of the answer is too long".to_owned()));
+            }
+            if part.ends_with(b"\n") {
+                output.take(&line)?;
+                line.clear();
+            }
         }
     }
+    output.take(&line)?;
+    output.end();
+    Ok(())
 }
 
-/// What a build prints: passed on line by line, the last lines kept.
+/// A line of a builder's answer.
+#[derive(Debug, Deserialize)]
+struct Line {
+    id: Option<String>,
+    stream: Option<String>,
+    status: Option<String>,
+    #[serde(rename = "progressDetail")]
+    progress: Option<ProgressDetail>,
+    #[serde(rename = "errorDetail")]
+    error: Option<ErrorDetail>,
+    aux: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProgressDetail {
+    current: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorDetail {
+    message: Option<String>,
+}
+
+/// What a build prints, passed on line by line.
 struct Output<'a> {
     progress: &'a (dyn Fn(String) + Send + Sync),
-    last: VecDeque<String>,
+    trace: Trace,
 }
 
 impl<'a> Output<'a> {
     fn new(progress: &'a (dyn Fn(String) + Send + Sync)) -> Self {
         Self {
             progress,
-            last: VecDeque::new(),
+            trace: Trace::default(),
         }
     }
 
-    fn take(&mut self, info: &BuildInfo) -> Result<(), Trouble> {
-        if let Some(message) = info
-            .error_detail
-            .as_ref()
-            .and_then(|detail| detail.message.clone())
-        {
+    fn take(&mut self, line: &[u8]) -> Result<(), Trouble> {
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let line: Line = serde_json::from_slice(line)
+            .map_err(|error| Trouble::Odd(format!("the answer makes no sense: {error}")))?;
+        if let Some(message) = line.error.and_then(|error| error.message) {
+            self.end();
             return Err(Trouble::InStream(message));
         }
-        let moving = info
-            .progress_detail
-            .as_ref()
-            .is_some_and(|detail| detail.current.is_some());
-        let text = info
-            .stream
-            .as_deref()
-            .or(info.status.as_deref().filter(|_| !moving));
-        for line in text.unwrap_or_default().lines() {
-            let line = line.trim_end();
-            if line.is_empty() {
-                continue;
-            }
-            if self.last.len() == LAST_LINES {
-                self.last.pop_front();
-            }
-            self.last.push_back(line.to_owned());
-            (self.progress)(line.to_owned());
+        if line.id.as_deref() == Some("moby.buildkit.trace") {
+            let trace = line.aux.as_ref().and_then(serde_json::Value::as_str);
+            let trace = STANDARD.decode(trace.unwrap_or_default());
+            let said = self.trace.read(&trace.unwrap_or_default());
+            self.pass_on(&said);
+            return Ok(());
         }
+        let is_moving = line.progress.is_some_and(|detail| detail.current.is_some());
+        let text = line.stream.or(line.status.filter(|_| !is_moving));
+        self.pass_on(&text.unwrap_or_default());
         Ok(())
+    }
+
+    /// Passes on what BuildKit began to say.
+    fn end(&mut self) {
+        let rest = self.trace.rest();
+        self.pass_on(&rest);
+    }
+
+    fn pass_on(&self, text: &str) {
+        let lines = text.lines().map(str::trim_end);
+        lines
+            .filter(|line| !line.is_empty())
+            .for_each(|line| (self.progress)(line.to_owned()));
     }
 }
 
-/// A client that adds to the query of its requests. bollard has sizes of builds as 32 bits, which end at
-/// 2 GiB.
-fn with_query(client: &Client, query: String) -> Client {
-    client.clone().with_request_modifier(move |mut request| {
-        let before = request.uri().to_string();
-        let separator = if before.contains('?') { '&' } else { '?' };
-        // Docker knows nothing at the address of an empty one: no limits, no build.
-        *request.uri_mut() = format!("{before}{separator}{query}")
-            .parse()
-            .unwrap_or_default();
-        request
-    })
-}
-
-/// What an image is known by: its content, and the repo that it belongs to.
-fn key(repo: Option<RepoId>, content: &str) -> String {
+/// What an image is known by: its content, the repo that it belongs to, and whose caches it was built with.
+fn key(repo: Option<RepoId>, content: &str, scope: Option<&str>) -> String {
     let mut hasher = Sha256::new();
     hasher.update(content.as_bytes());
     if let Some(repo) = repo {
         hasher.update(repo.0.as_bytes());
     }
+    hasher.update(scope.unwrap_or_default());
     hex::encode(hasher.finalize())
 }
 
@@ -291,16 +442,13 @@ fn dockerfile_of(recipe: &Recipe, given_up: &GivenUp) -> Result<Vec<u8>, Error> 
     found.map_or_else(|| unfit("is not in the source tree"), Ok)
 }
 
-fn unfit(dockerfile: &str, fault: &DockerfileFault) -> Error {
-    Error::new(ErrorKind::ImageBuild, format!("{dockerfile}:{fault}"))
-}
-
 impl Engine {
     /// Makes the images that a build takes from outside ready, and reads what they bring into it. Docker
     /// finds them here then, and asks no registry itself.
     async fn prepare_bases(
         &self,
         images: &dockerfile::Images,
+        builder: &Builder,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<Vec<(ImageReference, String)>, Error> {
         let prepare = |image: ImageReference| async move {
@@ -318,7 +466,7 @@ impl Engine {
                 let message = format!("image `{image}` could not be looked at; it is tried again");
                 Error::new(ErrorKind::Engine, message)
             })?;
-            let copied = dockerfile::read_triggers(&triggers, base).map_err(|fault| {
+            let copied = dockerfile::read_triggers(&triggers, base, builder).map_err(|fault| {
                 let message = format!(
                     "image `{image}` cannot be built from, for what its ONBUILD says: {}",
                     fault.message
@@ -372,8 +520,9 @@ impl Engine {
     }
 }
 
-fn not_built(trouble: &Trouble, output: &Output<'_>) -> Error {
-    let text = trouble.text().trim();
+/// Why there is no image. What the build printed is in the log already.
+fn not_built(trouble: &Trouble) -> Error {
+    let text = shortened(trouble.text());
     let lower = text.to_lowercase();
     // A base image that went meanwhile, and a registry that says something about it.
     let is_of_registry = lower.starts_with("get ")
@@ -385,7 +534,15 @@ fn not_built(trouble: &Trouble, output: &Output<'_>) -> Error {
             "toomanyrequests",
         ]
         .iter()
-        .any(|words| lower.contains(words));
+        .any(|words| lower.contains(words))
+        || (!is_of_step(&lower)
+            && [
+                "failed to do request",
+                "failed to resolve source",
+                "failed to copy:",
+            ]
+            .iter()
+            .any(|words| lower.contains(words)));
     if is_of_registry {
         let message = format!(
             "the image could not be built, as one that it needs could not be pulled: {}",
@@ -397,9 +554,89 @@ fn not_built(trouble: &Trouble, output: &Output<'_>) -> Error {
         return trouble.clone().into_error("build an image");
     }
     let mut message = format!("the image could not be built: {text}");
-    for line in &output.last {
-        message.push_str("\n  ");
-        message.push_str(line);
+    if !is_of_step(&lower) && lower.contains("unknown flag:") {
+        message.push_str(". The BuildKit of a newer Docker may know it");
     }
     Error::new(ErrorKind::ImageBuild, message)
+}
+
+/// Whether BuildKit says how a command of a step ended, and so repeats the command.
+fn is_of_step(lower: &str) -> bool {
+    lower.starts_with("process \"") || lower.starts_with("executor failed running")
+}
+
+/// What went wrong, without the parts of BuildKit that passed it on.
+fn shortened(text: &str) -> &str {
+    const PASSED_ON: [&str; 5] = [
+        "failed to create LLB definition:",
+        "failed to solve with frontend dockerfile.v0:",
+        "failed to solve:",
+        "failed to build LLB:",
+        "rpc error: code = Unknown desc =",
+    ];
+    let mut text = text.trim();
+    while let Some(rest) = PASSED_ON.iter().find_map(|words| text.strip_prefix(words)) {
+        text = rest.trim_start();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Error {
+        not_built(&Trouble::InStream(text.to_owned()))
+    }
+
+    #[test]
+    fn why_buildkit_failed_is_told_without_who_passed_it_on() {
+        let text = "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running \
+                    [/bin/sh -c x]: exit code: 7";
+        assert_eq!(
+            told(text).message,
+            "the image could not be built: executor failed running [/bin/sh -c x]: exit code: 7"
+        );
+    }
+
+    #[test]
+    fn an_option_that_this_buildkit_does_not_know_is_told_as_such() {
+        let error = told("dockerfile parse error on line 2: unknown flag: parents");
+        assert!(
+            error
+                .message
+                .ends_with("The BuildKit of a newer Docker may know it")
+        );
+    }
+
+    #[test]
+    fn class_14_what_a_registry_answered_to_buildkit_is_not_shown() {
+        let error = told("failed to solve: failed to do request: Head \"http://x\": secret");
+        assert_eq!(error.kind, ErrorKind::ImagePull);
+        assert!(!error.message.contains("secret"), "{error}");
+        let of_step =
+            told("process \"/bin/sh -c echo failed to do request\" did not complete: exit code: 1");
+        assert_eq!(of_step.kind, ErrorKind::ImageBuild);
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_pieces_is_read_line_by_line() {
+        let trace = STANDARD.encode(b"\x1a\x09\x0a\x01a\x22\x04out\n");
+        let answer = format!(
+            "{{\"id\":\"moby.buildkit.trace\",\"aux\":\"{trace}\"}}\r\n{{\"stream\":\"Step 1\\n\"}}\n{{\"id\":\
+             \"moby.image.id\",\"aux\":{{\"ID\":\"x\"}}}}\n{{\"errorDetail\":{{\"message\":\"no\"}}}}\n"
+        );
+        let pieces: Vec<_> = answer
+            .as_bytes()
+            .chunks(7)
+            .map(|piece| Ok(bytes::Bytes::copy_from_slice(piece)))
+            .collect();
+        let said = Mutex::new(Vec::new());
+        let say = |line: String| said.lock().unwrap().push(line);
+        let mut output = Output::new(&say);
+        let pieces = futures_util::stream::iter(pieces);
+        let end = follow(pieces, Duration::from_secs(60), &mut output).await;
+        assert_eq!(end, Err(Trouble::InStream("no".to_owned())));
+        assert_eq!(*said.lock().unwrap(), ["out", "Step 1"]);
+    }
 }

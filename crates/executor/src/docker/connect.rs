@@ -10,6 +10,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use super::answers::{self, Bound, Exceeded};
 use super::capabilities::Capabilities;
+use super::dockerfile::BuildKit;
 use super::errors::{LONG, SHORT, Trouble, within};
 use super::fixes::{self, Unfixed};
 use super::init;
@@ -53,6 +54,8 @@ pub struct DockerConfig {
     pub log_size: u64,
     /// The registries that images may come from.
     pub registries: Registries,
+    /// Whether Dockerfiles that need BuildKit are built. It knows no limits and no networks of repos.
+    pub buildkit: bool,
     /// How long a pull may go on without any progress.
     pub pull_idle: Duration,
     /// How long a build may go on without printing anything.
@@ -74,6 +77,7 @@ impl DockerConfig {
             capabilities: Capabilities::default(),
             log_size: 128 * 1024 * 1024,
             registries: Registries::default(),
+            buildkit: false,
             pull_idle: Duration::from_secs(120),
             build_idle: Duration::from_secs(30 * 60),
         }
@@ -151,7 +155,7 @@ pub(super) fn bounded(config: &DockerConfig, bound: Bound) -> Result<(Client, Ex
 }
 
 /// Asks the engine about itself.
-pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
+pub(super) async fn info(client: &Client, buildkit: bool) -> Result<EngineInfo, Error> {
     let doing = "describe itself";
     let version = within(LONG, client.version().at(Point::Version))
         .await
@@ -165,7 +169,7 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
             .unwrap_or_default()
     };
     Ok(EngineInfo {
-        unfixed: fixes::lacking(&version),
+        unfixed: fixes::lacking(&version, buildkit),
         id: info.id.unwrap_or_default(),
         version: version.version.unwrap_or_default(),
         api_version: version.api_version.unwrap_or_default(),
@@ -177,6 +181,21 @@ pub(super) async fn info(client: &Client) -> Result<EngineInfo, Error> {
         root_dir: info.docker_root_dir.unwrap_or_default(),
         cpus: number(info.ncpu),
         memory: number(info.mem_total),
+    })
+}
+
+/// What there is to know of an engine's BuildKit. Each engine that is supported has one.
+pub(super) async fn buildkit(client: &Client) -> Result<BuildKit, Error> {
+    let version = within(SHORT, client.version().at(Point::Version))
+        .await
+        .map_err(|trouble| trouble.into_error("describe itself"))?;
+    Ok(BuildKit {
+        version: version
+            .version
+            .as_deref()
+            .and_then(parse_version)
+            .unwrap_or_default(),
+        arch: version.arch.unwrap_or_default(),
     })
 }
 
@@ -200,7 +219,8 @@ fn unreachable(host: &str, trouble: &Trouble) -> Error {
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {
-    let (major, minor) = text.split_once('.')?;
+    let (major, rest) = text.split_once('.')?;
+    let minor = rest.split('.').next().unwrap_or(rest);
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
@@ -212,6 +232,7 @@ mod tests {
     fn versions_are_compared_as_numbers() {
         assert!(parse_version("1.100") > parse_version("1.41"));
         assert_eq!(parse_version("1.41"), Some(OLDEST_API));
+        assert_eq!(parse_version("20.10.24+dfsg1"), Some((20, 10)));
         assert_eq!(parse_version("new"), None);
     }
 }

@@ -83,6 +83,8 @@ pub(super) struct Context {
     recipe: Recipe,
     ignore: DockerIgnore,
     given_up: GivenUp,
+    /// What is sent in place of the Dockerfile, if not that.
+    pub(super) dockerfile: Option<Vec<u8>>,
     /// SHA-256 over all that can change the image, in lower-case hex.
     pub(super) key: String,
 }
@@ -116,6 +118,7 @@ impl Context {
             recipe,
             ignore,
             given_up,
+            dockerfile: None,
             key: String::new(),
         };
         let mut members = Vec::new();
@@ -158,6 +161,11 @@ impl Context {
                     archive.append_link(&mut header, path, target)
                 }
                 EntryType::Directory => archive.append_data(&mut header, path, io::empty()),
+                _ if path == self.recipe.dockerfile.as_str() && self.dockerfile.is_some() => {
+                    let text = self.dockerfile.as_deref().unwrap_or_default();
+                    header.set_size(text.len() as u64);
+                    archive.append_data(&mut header, path, text)
+                }
                 _ => {
                     header.set_size(entry.size());
                     archive.append_data(&mut header, path, entry)
@@ -233,9 +241,10 @@ impl Recipe {
             .map(Path::to_owned)
     }
 
-    /// The context's `.dockerignore`, and whether there is a context at all.
+    /// The context's `.dockerignore`, or that of the Dockerfile alone, and whether there is a context at all.
     fn find_ignore(&self, given_up: &GivenUp) -> io::Result<(String, bool)> {
-        let mut exists = false;
+        let own = format!("{}.dockerignore", self.dockerfile);
+        let (mut exists, mut has_own) = (false, false);
         let mut bytes = Vec::new();
         for entry in self.open(given_up)?.entries()? {
             let entry = entry?;
@@ -243,7 +252,9 @@ impl Recipe {
                 continue;
             };
             exists = true;
-            if path == Path::new(".dockerignore") {
+            let is_own = path == Path::new(&own);
+            if is_own || (path == Path::new(".dockerignore") && !has_own) {
+                has_own |= is_own;
                 bytes.clear();
                 // One byte too many shows that it is too large.
                 entry
@@ -373,6 +384,22 @@ mod tests {
         let source = tree(folder.path(), "a", &files);
         let context = scan(recipe(source, "train")).unwrap();
         assert_eq!(names(&context), ["Dockerfile", ".dockerignore", "src/a.py"]);
+    }
+
+    #[test]
+    fn a_dockerfile_may_have_a_dockerignore_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("Dockerfile.dockerignore", "*.csv", 1),
+            (".dockerignore", "*.txt", 1),
+            ("Dockerfile", "FROM x", 1),
+            ("a.csv", "1,2", 1),
+            ("a.txt", "a", 1),
+        ];
+        let context = scan(recipe(tree(folder.path(), "a", &files), ".")).unwrap();
+        let names = names(&context);
+        assert!(names.contains(&"a.txt".to_owned()), "{names:?}");
+        assert!(!names.contains(&"a.csv".to_owned()), "{names:?}");
     }
 
     #[test]

@@ -176,29 +176,27 @@ impl Bounds {
         }
     }
 
-    /// As a part of the query of a build. Docker's API has no words there for a number of processes,
-    /// capabilities and new privileges: these are Docker's defaults.
-    pub(super) fn query(&self) -> String {
+    /// As a part of the query of a build by the classic builder. Docker's API has no words there for a number of
+    /// processes, capabilities and new privileges: these are Docker's defaults.
+    pub(super) fn build_query(self) -> Vec<(&'static str, String)> {
         /// Docker's period of accounting, in microseconds.
         const PERIOD: i64 = 100_000;
-        // The builder that the rules for Dockerfiles are made for.
-        let mut query = "version=1".to_owned();
-        let mut add = |name: &str, value: Option<i64>| {
-            if let Some(value) = value {
-                query.push_str(&format!("&{name}={value}"));
-            }
-        };
-        add("memory", self.memory);
-        add("memswap", self.memory);
-        add("shmsize", self.shm);
         let quota = self.nano_cpus.map(|cpus| cpus / (1_000_000_000 / PERIOD));
-        add("cpuperiod", quota.map(|_| PERIOD));
-        add("cpuquota", quota.map(|quota| quota.max(1000)));
-        query
-    }
-
-    pub(super) fn network(&self) -> Option<&str> {
-        self.network.as_deref()
+        let numbers = [
+            ("memory", self.memory),
+            ("memswap", self.memory),
+            ("shmsize", self.shm),
+            ("cpuperiod", quota.map(|_| PERIOD)),
+            ("cpuquota", quota.map(|quota| quota.max(1000))),
+        ];
+        let numbers = numbers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.to_string())));
+        let network = self.network.map(|network| ("networkmode", network));
+        std::iter::once(("version", "1".to_owned()))
+            .chain(network)
+            .chain(numbers)
+            .collect()
     }
 }
 
@@ -304,7 +302,7 @@ mod tests {
     fn no_limit_is_no_limit() {
         let spec = spec();
         let bounds = Bounds::of(&Limits::default(), None);
-        assert_eq!(bounds.query(), "version=1");
+        assert_eq!(bounds.clone().build_query(), [("version", "1".to_owned())]);
         let host = host(&bounds, &DockerConfig::new(spec.instance));
         assert_eq!(
             (
@@ -380,11 +378,16 @@ mod tests {
     #[test]
     fn class_15_a_build_has_the_limits_of_its_stage() {
         let bounds = Bounds::of(&spec().limits, Some("stages".to_owned()));
+        let query: Vec<String> = bounds
+            .build_query()
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         assert_eq!(
-            bounds.query(),
-            "version=1&memory=67108864&memswap=67108864&shmsize=16777216&cpuperiod=100000&cpuquota=150000"
+            query.join("&"),
+            "version=1&networkmode=stages&memory=67108864&memswap=67108864&shmsize=16777216&cpuperiod=100000\
+             &cpuquota=150000"
         );
-        assert_eq!(bounds.network(), Some("stages"));
     }
 
     #[test]

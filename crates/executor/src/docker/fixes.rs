@@ -1,7 +1,7 @@
 //! Fixes of Docker's security that an engine lacks, as far as its versions say.
 //!
-//! Only faults count that a stage or a build can use here: Trainyard uses neither BuildKit nor authorization
-//! plugins, so their faults (CVE-2024-23651 to -23653, CVE-2024-41110) do not.
+//! Only faults count that a stage or a build can use here: BuildKit's where it is used, and never those of other
+//! frontends (CVE-2024-23653) and of authorization plugins (CVE-2024-41110), of which Trainyard uses none.
 //!
 //! Distributions add fixes to old versions, and the number stays: Debian 12 has runc 1.1.5+ds1 with the fix of
 //! 1.1.12. Such a build can be known by its name, and not by whether it is fixed.
@@ -19,7 +19,7 @@ struct Fault {
     fixed: &'static [[u32; 3]],
 }
 
-const FAULTS: [Fault; 3] = [
+const FAULTS: [Fault; 4] = [
     // Out of the container by its working directory.
     Fault {
         component: "runc",
@@ -32,13 +32,22 @@ const FAULTS: [Fault; 3] = [
         advisories: "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881",
         fixed: &[[1, 2, 8], [1, 3, 3], [1, 4, 0]],
     },
-    // An image that passes for a layer of somebody else's build. The same releases have BuildKit's fixes.
+    // An image that passes for a layer of somebody else's build.
     Fault {
         component: "Engine",
         advisories: "CVE-2024-24557",
         fixed: &[[23, 0, 10], [24, 0, 9], [25, 0, 2]],
     },
+    // Reading and removing files of the host by the mounts of a build.
+    Fault {
+        component: BUILDKIT,
+        advisories: "CVE-2024-23651 and CVE-2024-23652 of its BuildKit",
+        fixed: &[[23, 0, 10], [24, 0, 9], [25, 0, 2]],
+    },
 ];
+
+/// No component of its own to an engine.
+const BUILDKIT: &str = "BuildKit";
 
 /// A part of an engine that is older than the fixes of known faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,16 +77,22 @@ impl fmt::Display for Unfixed {
 }
 
 /// The parts of an engine that are older than fixes of what a stage or a build could use.
-pub(super) fn lacking(version: &SystemVersion) -> Vec<Unfixed> {
+pub(super) fn lacking(version: &SystemVersion, buildkit: bool) -> Vec<Unfixed> {
     let components = version.components.as_deref().unwrap_or_default();
-    components.iter().filter_map(unfixed).collect()
+    components
+        .iter()
+        .filter_map(|part| unfixed(part, buildkit))
+        .collect()
 }
 
-fn unfixed(part: &SystemVersionComponents) -> Option<Unfixed> {
+fn unfixed(part: &SystemVersionComponents, buildkit: bool) -> Option<Unfixed> {
     let (number, suffix) = number(&part.version)?;
+    let is_of = |component| {
+        component == part.name || (buildkit && component == BUILDKIT && part.name == "Engine")
+    };
     let missing: Vec<String> = FAULTS
         .iter()
-        .filter(|fault| fault.component == part.name && !has(number, fault.fixed))
+        .filter(|fault| is_of(fault.component) && !has(number, fault.fixed))
         .map(|fault| format!("{} ({})", fault.advisories, listed(fault.fixed)))
         .collect();
     if missing.is_empty() {
@@ -147,7 +162,16 @@ mod tests {
         let part = serde_json::json!({
             "Name": name, "Version": version, "Details": {"GitCommit": commit},
         });
-        unfixed(&serde_json::from_value(part).unwrap())
+        unfixed(&serde_json::from_value(part).unwrap(), false)
+    }
+
+    #[test]
+    fn class_17_faults_of_buildkit_count_where_it_is_used() {
+        let part = serde_json::json!({"Name": "Engine", "Version": "24.0.8"});
+        let part = serde_json::from_value(part).unwrap();
+        let advisories = |buildkit| unfixed(&part, buildkit).unwrap().to_string();
+        assert!(advisories(true).contains("CVE-2024-23652"));
+        assert!(!advisories(false).contains("CVE-2024-23652"));
     }
 
     #[test]

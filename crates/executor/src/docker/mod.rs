@@ -36,6 +36,7 @@ mod logs;
 mod networks;
 mod proof;
 mod status;
+mod trace;
 mod written;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -136,7 +137,7 @@ impl Docker {
     /// # Errors
     /// The engine's trouble.
     pub async fn info(&self) -> Result<EngineInfo, Error> {
-        connect::info(&self.engine.client).await
+        connect::info(&self.engine.client, self.engine.config.buildkit).await
     }
 
     /// Images that this installation built, oldest first.

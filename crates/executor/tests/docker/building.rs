@@ -57,6 +57,7 @@ pub(crate) fn request(
         },
         source: Some(tree(&kit.place(&Uuid::now_v7().to_string()), files)),
         repo: None,
+        branch: None,
         limits: Limits::default(),
     }
 }
@@ -129,7 +130,7 @@ async fn the_same_content_is_built_once() {
 }
 
 #[tokio::test]
-async fn a_failed_build_carries_its_last_lines_and_leaves_no_container() {
+async fn a_failed_build_is_told_in_a_line_and_leaves_no_container() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let before = all_containers().await;
@@ -143,6 +144,7 @@ async fn a_failed_build_carries_its_last_lines_and_leaves_no_container() {
         assert_eq!(error.kind, ErrorKind::ImageBuild);
         assert!(error.message.contains("about to fail"), "{error}");
         assert!(error.message.contains('7'), "the exit code: {error}");
+        assert_eq!(error.message.lines().count(), 1, "{error}");
         assert!(!error.is_transient());
         let left: Vec<String> = all_containers()
             .await
@@ -421,6 +423,112 @@ async fn class_15_a_build_is_under_the_limits_of_its_stage() {
         assert_eq!(error.kind, ErrorKind::ImageBuild);
         assert!(error.message.contains("137"), "it was killed: {error}");
         remove(&image).await;
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_17_a_cache_of_buildkit_stays_and_belongs_to_a_branch_of_a_repo() {
+    check(Containers::with_buildkit(false).await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let repo = RepoId(Uuid::now_v7());
+        let mut images = Vec::new();
+        let count = "RUN --mount=type=cache,target=/c echo >>/c/n; echo seen $(wc -l </c/n)";
+        // The frontend would be fetched, if anything of it were left.
+        let first = format!("# syntax=docker/dockerfile:1\n{}", dockerfile(count));
+        let second = dockerfile(&format!("{count} again"));
+        for (branch, text, found) in [
+            ("main", &first, "seen 1"),
+            ("main", &second, "seen 2 again"),
+            // Neither the cache, nor the step, nor the image.
+            ("other", &first, "seen 1"),
+        ] {
+            let mut wanted = request(&kit, &[("Dockerfile", text)], &BTreeMap::new());
+            wanted.repo = Some(repo);
+            wanted.branch = Some(branch.to_owned());
+            let said = Mutex::new(Vec::new());
+            let say = |line: String| said.lock().unwrap().push(line);
+            images.push(executor.prepare(&wanted, &say).await.unwrap());
+            let said = said.into_inner().unwrap();
+            assert!(said.contains(&found.to_owned()), "{branch}: {said:?}");
+        }
+        for image in &images {
+            remove(image).await;
+        }
+        crate::networks::remove_all(&kit).await;
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn steps_that_buildkit_built_before_are_not_built_again() {
+    check(Containers::with_buildkit(false).await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = dockerfile("RUN --mount=type=tmpfs,target=/t echo of this test\nCOPY a /a\n");
+        let mut images = Vec::new();
+        let said = Mutex::new(Vec::new());
+        let say = |line: String| said.lock().unwrap().push(line);
+        for content in ["1", "2"] {
+            let files = [("Dockerfile", &*text), ("a", content)];
+            let none = BTreeMap::new();
+            images.push(
+                build_told(&executor, &kit, &files, &none, &say)
+                    .await
+                    .unwrap(),
+            );
+        }
+        assert_ne!(images[0].id, images[1].id);
+        let said = said.into_inner().unwrap();
+        let printed = said.iter().filter(|line| *line == "of this test");
+        assert_eq!(printed.count(), 1, "{said:?}");
+        assert!(
+            said.iter().any(|line| line.starts_with("CACHED")),
+            "{said:?}"
+        );
+        for image in &images {
+            remove(image).await;
+        }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_15_a_build_of_buildkit_has_no_way_out_where_stages_have_none() {
+    check(Containers::with_buildkit(true).await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = dockerfile(
+            "RUN --mount=type=tmpfs,target=/t echo links: $(ls /sys/class/net); exit 7\n",
+        );
+        let said = Mutex::new(Vec::new());
+        let say = |line: String| said.lock().unwrap().push(line);
+        let files = [("Dockerfile", &*text)];
+        let built = build_told(&executor, &kit, &files, &BTreeMap::new(), &say).await;
+        let error = built.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ImageBuild);
+        assert!(error.message.contains("exit code: 7"), "{error}");
+        assert_eq!(error.message.lines().count(), 1, "{error}");
+        let said = said.into_inner().unwrap();
+        assert!(said.contains(&"links: lo".to_owned()), "{said:?}");
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_17_buildkit_is_used_only_where_the_operator_allows_it() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let text = dockerfile("RUN --mount=type=tmpfs,target=/t true\n");
+        let built = build(&executor, &kit, &[("Dockerfile", &text)]).await;
+        let error = built.unwrap_err();
+        assert_eq!(
+            error.message,
+            "Dockerfile:3:1: RUN --mount needs BuildKit, which is not allowed here. The operator can allow it with \
+             docker.buildkit = true in the daemon's configuration"
+        );
         kit
     })
     .await;

@@ -24,6 +24,7 @@ async fn prepare_with(
         },
         source: None,
         repo: None,
+        branch: None,
         limits: Limits::default(),
     };
     let executor = containers.make().await;
@@ -174,6 +175,7 @@ async fn a_stage_may_use_the_image_of_an_earlier_one_by_its_id() {
         },
         source: None,
         repo: None,
+        branch: None,
         limits: Limits::default(),
     };
     let found = executor.prepare(&request(&id), &|_| {}).await.unwrap();

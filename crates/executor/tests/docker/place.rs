@@ -61,6 +61,14 @@ impl Containers {
         containers
     }
 
+    /// Where Dockerfiles may need BuildKit; with no way out of its builds, if so.
+    pub(crate) async fn with_buildkit(internal: bool) -> Self {
+        let mut containers = Self::new().await;
+        containers.0.buildkit = true;
+        containers.0.internal = internal;
+        containers
+    }
+
     /// Where stages have these capabilities.
     pub(crate) async fn with_capabilities(names: &[&str]) -> Self {
         let mut containers = Self::new().await;

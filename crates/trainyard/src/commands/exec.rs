@@ -291,8 +291,9 @@ fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
     {
         let why = match (&*failed, reason) {
             ([], None) => String::new(),
-            ([], Some(reason)) | ([_], Some(reason)) => format!(": {reason}"),
-            ([name], None) => format!(": {name}"),
+            ([], Some(reason)) => format!(": {reason}"),
+            // Its reason is in the table.
+            ([name], _) => format!(": stage {name}"),
             (names, _) => format!(": stages {}", names.join(", ")),
         };
         let style = Mood::of(outcome.as_str()).style();

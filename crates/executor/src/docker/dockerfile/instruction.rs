@@ -1,6 +1,7 @@
-//! The instructions of a Dockerfile: its lines joined, as Docker's classic builder joins them.
+//! The instructions of a Dockerfile: its lines joined, as Docker's builders join them.
 
-use super::{DockerfileFault, LARGEST};
+use super::word::quoted_words;
+use super::{Builder, DockerfileFault, LARGEST};
 
 /// The instructions that there are.
 const INSTRUCTIONS: [&str; 18] = [
@@ -35,6 +36,8 @@ pub(super) struct Instruction {
     pub(super) word: String,
     /// What follows the word.
     pub(super) rest: String,
+    /// The texts of its here-documents.
+    pub(super) documents: String,
 }
 
 impl Instruction {
@@ -43,6 +46,7 @@ impl Instruction {
             line: self.line,
             column: self.column,
             message: message.into(),
+            needs_buildkit: false,
         })
     }
 }
@@ -65,11 +69,13 @@ pub(super) enum IndentedComments {
 pub(super) fn instructions(
     text: &[u8],
     indented: IndentedComments,
+    builder: &Builder,
 ) -> Result<(Vec<Instruction>, Option<DockerfileFault>), DockerfileFault> {
     let at = |line: usize, column: usize, message: &str| DockerfileFault {
         line,
         column,
         message: message.to_owned(),
+        needs_buildkit: false,
     };
     if text.len() > LARGEST {
         return Err(at(1, 1, "the file is larger than 1 MiB"));
@@ -137,20 +143,132 @@ pub(super) fn instructions(
             continue;
         }
         let (word, rest) = joined.split_once(is_blank).unwrap_or((joined, ""));
-        let instruction = Instruction {
+        let mut instruction = Instruction {
             line: number,
             column,
             word: word.to_ascii_lowercase(),
             rest: rest.trim().to_owned(),
+            documents: String::new(),
         };
         if !is_instruction(word) {
             let shown: String = word.chars().take(40).collect();
             let shown = shown.escape_debug();
             return instruction.fault(format!("unknown instruction `{shown}`"));
         }
+        let may_have_documents = matches!(instruction.word.as_str(), "add" | "copy" | "run");
+        if may_have_documents && has_here_document(&instruction.rest) {
+            let knows = builder.knows("a here-document (`<<NAME`)", (23, 0));
+            knows.map_err(|lack| lack.at(number, column))?;
+            let documents = match here_documents(&instruction.rest) {
+                Ok(documents) => documents,
+                Err(message) => return instruction.fault(message),
+            };
+            for document in documents {
+                loop {
+                    let Some((_, raw)) = lines.next() else {
+                        let name = document.name;
+                        return instruction.fault(format!("the here-document `{name}` has no end"));
+                    };
+                    if document.ends_at(raw) {
+                        break;
+                    }
+                    instruction.documents.push_str(raw);
+                    instruction.documents.push('\n');
+                }
+            }
+        }
         found.push(instruction);
     }
     Ok((found, ambiguous))
+}
+
+/// A text that follows an instruction.
+struct HereDocument {
+    name: String,
+    /// Whether tabs before its end do not count: `<<-`.
+    is_indented: bool,
+}
+
+impl HereDocument {
+    fn ends_at(&self, line: &str) -> bool {
+        let line = line.trim_end_matches('\r');
+        let line = if self.is_indented {
+            line.trim_start_matches('\t')
+        } else {
+            line
+        };
+        line == self.name
+    }
+}
+
+/// The here-documents that follow an instruction. Their plain forms only: what BuildKit reads differently would
+/// make instructions of a text, or a text of instructions.
+fn here_documents(text: &str) -> Result<Vec<HereDocument>, &'static str> {
+    const PLAIN: &str = "write the here-document as <<NAME or <<-NAME, where NAME is of letters, digits, `_`, `.` \
+                         and `-`, may be in quotes, and has neither backslashes nor `${` beside it; put `<<` that \
+                         begins none in quotes";
+    let is_odd = |c: char| c == '\\' || (c.is_whitespace() && !is_blank(c));
+    if text.contains(is_odd) || text.contains("${") {
+        return Err(PLAIN);
+    }
+    let mut found = Vec::new();
+    for word in quoted_words(text) {
+        if word.matches('"').count() % 2 != 0 || word.matches('\'').count() % 2 != 0 {
+            return Err(PLAIN);
+        }
+        if !begins_here_document(word) {
+            continue;
+        }
+        let word = word.trim_start_matches(|c: char| c.is_ascii_digit());
+        let word = word.strip_prefix("<<").unwrap_or(word);
+        let (word, is_indented) = match word.strip_prefix('-') {
+            Some(word) => (word, true),
+            None => (word, false),
+        };
+        let quoted = |quote: char| word.strip_prefix(quote)?.strip_suffix(quote);
+        let name = quoted('"').or_else(|| quoted('\'')).unwrap_or(word);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if name.is_empty() || !name.chars().all(is_plain) {
+            return Err(PLAIN);
+        }
+        found.push(HereDocument {
+            name: name.to_owned(),
+            is_indented,
+        });
+    }
+    if found.is_empty() {
+        return Err(PLAIN);
+    }
+    Ok(found)
+}
+
+/// A Dockerfile that names no program to read it: Docker would fetch that, and run it. Docker's own one is within
+/// the engine as well.
+pub(in super::super) fn without_frontend(text: &[u8]) -> Vec<u8> {
+    let mut without = text.to_vec();
+    let mut begin = 0;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let after_mark = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        let is_comment = after_mark.trim_ascii_start().starts_with(b"#");
+        if !is_comment {
+            break;
+        }
+        // A directive has a name of letters and digits before its first `=`.
+        let name = line.split(|byte| *byte == b'=').next().unwrap_or_default();
+        if name.len() < line.len()
+            && name
+                .to_ascii_lowercase()
+                .trim_ascii_end()
+                .ends_with(b"syntax")
+        {
+            without[begin..begin + name.len()]
+                .iter_mut()
+                .filter(|byte| byte.is_ascii_alphabetic())
+                .for_each(|byte| *byte = b'-');
+        }
+        begin += line.len();
+    }
+    without
 }
 
 pub(super) fn is_instruction(word: &str) -> bool {
@@ -191,13 +309,20 @@ fn directive(comment: &str) -> Result<(), String> {
         "escape" if value != "\\" => {
             Err("the escape character cannot be changed: only the backslash is supported".to_owned())
         }
-        // Docker's own, which its classic builder does not need and does not fetch.
-        "syntax" if value == "docker/dockerfile" || value.starts_with("docker/dockerfile:") => Ok(()),
+        // The engine's own is used in their place, see `without_frontend`.
+        "syntax" if is_official(value) => Ok(()),
         "syntax" => Err(
             "other frontends than docker/dockerfile are not supported: remove the line `# syntax=…`".to_owned(),
         ),
         _ => Ok(()),
     }
+}
+
+/// Whether a frontend is one that Docker publishes.
+fn is_official(reference: &str) -> bool {
+    let name = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let name = name.split([':', '@']).next().unwrap_or(name);
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
 }
 
 /// The options before the arguments of an instruction, and the arguments.

@@ -2,21 +2,26 @@
 //!
 //! Docker builds with the rights of its host: it fetches what `ADD` names by an address, and looks for the
 //! images of `FROM` and `--from` by the beginnings of their ids as well. So all of these are found here,
-//! and what cannot be told for certain is refused instead of being passed on. The reading follows Docker's
-//! classic builder; where versions of that differ in what is an instruction, the file is refused.
+//! and what cannot be told for certain is refused instead of being passed on. The reading follows the builder
+//! that is going to build; where its versions differ in what is an instruction, the file is refused.
 
+mod builder;
 mod instruction;
+mod mount;
 mod word;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use trainyard_core::image::ImageReference;
 
+pub(crate) use self::builder::{BuildKit, Builder};
+pub(super) use self::instruction::without_frontend;
+
 use self::instruction::{
     IndentedComments, Instruction, flags, has_here_document, instructions, is_blank, is_instruction,
 };
-use self::word::{expand, quoted_words};
+use self::word::{expand, quoted_words, variables};
 
 /// The largest Dockerfile that is read, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
@@ -48,6 +53,8 @@ pub(crate) struct DockerfileFault {
     /// From 1.
     pub(super) column: usize,
     pub(super) message: String,
+    /// Whether BuildKit may do what the classic builder cannot.
+    pub(super) needs_buildkit: bool,
 }
 
 impl fmt::Display for DockerfileFault {
@@ -88,23 +95,42 @@ pub(crate) struct Base {
     pub(super) image: ImageReference,
     /// The names of the stages before it.
     stages: Vec<Option<String>>,
+    /// The names of all stages.
+    names: BTreeSet<String>,
 }
 
-/// Reads a Dockerfile, with the values of build arguments.
+/// Reads a Dockerfile as a builder does, with the values of build arguments and the stage to build.
 pub(crate) fn read(
     text: &[u8],
     args: &BTreeMap<String, String>,
+    target: Option<&str>,
+    builder: &Builder,
 ) -> Result<Images, DockerfileFault> {
-    let (found, ambiguous) = instructions(text, IndentedComments::Comments)?;
-    let mut images = Reading::new(args).all(&found)?;
+    if let (Builder::BuildKit(_), Some(name)) = (builder, args.keys().find(|name| is_own(name))) {
+        return Err(DockerfileFault {
+            line: 1,
+            column: 1,
+            message: format!(
+                "the build argument {name} is one of BuildKit's own, and cannot be set"
+            ),
+            needs_buildkit: false,
+        });
+    }
+    let (found, ambiguous) = instructions(text, IndentedComments::Comments, builder)?;
+    let mut images = Reading::new(args, builder).all(&found, target)?;
     if let Some(fault) = ambiguous {
         // Whatever the other reading makes Docker do has to be right as well.
-        let other = instructions(text, IndentedComments::Text)
-            .and_then(|(found, _)| Reading::new(args).all(&found))
+        let other = instructions(text, IndentedComments::Text, builder)
+            .and_then(|(found, _)| Reading::new(args, builder).all(&found, target))
             .map_err(|_| fault)?;
         images.merge(other);
     }
     Ok(images)
+}
+
+/// Whether an argument steers BuildKit itself: which program reads the Dockerfile, whose caches are used.
+fn is_own(arg: &str) -> bool {
+    arg.to_ascii_uppercase().starts_with("BUILDKIT_")
 }
 
 /// Reads what a base image runs in builds that start from it, one instruction in each; the images that it
@@ -112,11 +138,13 @@ pub(crate) fn read(
 pub(super) fn read_triggers(
     triggers: &[String],
     base: &Base,
+    builder: &Builder,
 ) -> Result<Vec<ImageReference>, DockerfileFault> {
     let none = BTreeMap::new();
     let mut copied_from = Vec::new();
     for trigger in triggers {
-        let (found, ambiguous) = instructions(trigger.as_bytes(), IndentedComments::Comments)?;
+        let (found, ambiguous) =
+            instructions(trigger.as_bytes(), IndentedComments::Comments, builder)?;
         if let Some(fault) = ambiguous {
             return Err(fault);
         }
@@ -127,33 +155,54 @@ pub(super) fn read_triggers(
         }
         let reading = Reading {
             stages: base.stages.clone(),
+            names: base.names.clone(),
             current: Some(None),
-            ..Reading::new(&none)
+            ..Reading::new(&none, builder)
         };
-        copied_from.append(&mut reading.all(&found)?.copied_from);
+        copied_from.append(&mut reading.all(&found, None)?.copied_from);
     }
     Ok(copied_from)
 }
 
 struct Reading<'a> {
     args: &'a BTreeMap<String, String>,
+    builder: &'a Builder,
     /// Arguments before the first `FROM`.
     meta: BTreeMap<String, String>,
+    /// Those whose values versions of BuildKit decide in different ways.
+    undecided: BTreeSet<String>,
     /// How large variables can be.
     sizes: BTreeMap<String, usize>,
     expanded: usize,
     /// The stages that are complete, with their names.
     stages: Vec<Option<String>>,
+    /// The names of all stages, of later ones too.
+    names: BTreeSet<String>,
     /// The stage that is being read.
     current: Option<Option<String>>,
     images: Images,
 }
 
 impl<'a> Reading<'a> {
-    fn new(args: &'a BTreeMap<String, String>) -> Self {
+    fn new(args: &'a BTreeMap<String, String>, builder: &'a Builder) -> Self {
+        let mut meta = builder.automatic();
+        let given = |name: &&str| args.contains_key(*name);
+        let undecided: BTreeSet<String> = match builder {
+            Builder::Classic => BTreeSet::new(),
+            Builder::BuildKit(_) => {
+                let odd = builder::AUTOMATIC.iter().copied();
+                odd.filter(|name| !meta.contains_key(*name) || given(name))
+                    .map(str::to_owned)
+                    .collect()
+            }
+        };
+        meta.retain(|name, _| !undecided.contains(name));
         Self {
             args,
-            meta: BTreeMap::new(),
+            builder,
+            meta,
+            undecided,
+            names: BTreeSet::new(),
             sizes: BTreeMap::new(),
             expanded: 0,
             stages: Vec::new(),
@@ -162,8 +211,14 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn all(mut self, instructions: &[Instruction]) -> Result<Images, DockerfileFault> {
-        for instruction in instructions {
+    fn all(
+        mut self,
+        instructions: &[Instruction],
+        target: Option<&str>,
+    ) -> Result<Images, DockerfileFault> {
+        self.names
+            .extend(instructions.iter().filter_map(stage_name));
+        for instruction in up_to(instructions, target) {
             self.instruction(instruction)?;
         }
         Ok(self.images)
@@ -178,6 +233,7 @@ impl<'a> Reading<'a> {
         match word {
             "from" => self.from(instruction),
             "arg" if self.current.is_none() => self.meta_arg(instruction),
+            "arg" => self.stage_arg(instruction),
             "onbuild" => self.onbuild(instruction),
             "add" | "copy" | "run" => {
                 let images = self.files(instruction)?;
@@ -200,7 +256,10 @@ impl<'a> Reading<'a> {
         if let Some(name) = self.current.take() {
             self.stages.push(name);
         }
-        let (_, rest) = flags(instruction)?;
+        let (flags, rest) = flags(instruction)?;
+        for flag in flags {
+            self.automatic(instruction, flag)?;
+        }
         let words = rest.split(is_blank).filter(|word| !word.is_empty());
         let words: Vec<&str> = words.collect();
         let (image, name) = match words.as_slice() {
@@ -212,6 +271,8 @@ impl<'a> Reading<'a> {
             return instruction.fault("expected a name of a-z, 0-9, `-`, `_` and `.` after AS");
         }
         let name = name.map(str::to_ascii_lowercase);
+        self.automatic(instruction, image)?;
+        self.decided(instruction, image)?;
         let image = match expand(image, &self.meta) {
             Ok(image) => image,
             Err(message) => return instruction.fault(format!("the image of FROM: {message}")),
@@ -224,8 +285,42 @@ impl<'a> Reading<'a> {
         self.images.bases.push(Base {
             image,
             stages: self.stages.clone(),
+            names: self.names.clone(),
         });
         self.few(instruction)
+    }
+
+    /// Checks that whoever builds sets the variables of platforms that a text uses, if nobody else does.
+    fn automatic(&self, instruction: &Instruction, text: &str) -> Result<(), DockerfileFault> {
+        let unset =
+            |name: &&str| builder::AUTOMATIC.contains(name) && !self.meta.contains_key(*name);
+        match variables(text).find(unset) {
+            Some(name) => {
+                self.beyond_classic(instruction, &format!("the variable {name}"), (20, 10))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn decided(&self, instruction: &Instruction, text: &str) -> Result<(), DockerfileFault> {
+        match variables(text).find(|name| self.undecided.contains(*name)) {
+            Some(name) => instruction.fault(format!(
+                "versions of BuildKit give {name} different values here: do not set it, or use another name"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Something that the classic builder does not know, and BuildKit since a version of Docker.
+    fn beyond_classic(
+        &self,
+        instruction: &Instruction,
+        what: &str,
+        since: (u32, u32),
+    ) -> Result<(), DockerfileFault> {
+        self.builder
+            .knows(what, since)
+            .map_err(|lack| lack.at(instruction.line, instruction.column))
     }
 
     fn is_stage(&self, name: &str) -> bool {
@@ -237,10 +332,16 @@ impl<'a> Reading<'a> {
 
     fn meta_arg(&mut self, instruction: &Instruction) -> Result<(), DockerfileFault> {
         for word in quoted_words(&instruction.rest) {
+            self.decided(instruction, word)?;
             let (name, default) = match word.split_once('=') {
                 None => (word, None),
                 Some((name, default)) => (name, Some(default)),
             };
+            if matches!(self.builder, Builder::BuildKit(_)) && builder::AUTOMATIC.contains(&name) {
+                self.meta.remove(name);
+                self.undecided.insert(name.to_owned());
+                continue;
+            }
             let value = match (self.args.get(name), default) {
                 (Some(given), _) => Some(given.clone()),
                 (None, None) => None,
@@ -259,6 +360,15 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
+    fn stage_arg(&self, instruction: &Instruction) -> Result<(), DockerfileFault> {
+        let unset =
+            |word: &&str| builder::AUTOMATIC.contains(word) && !self.args.contains_key(*word);
+        match quoted_words(&instruction.rest).into_iter().find(unset) {
+            Some(name) => self.beyond_classic(instruction, &format!("ARG {name}"), (20, 10)),
+            None => Ok(()),
+        }
+    }
+
     fn onbuild(&mut self, instruction: &Instruction) -> Result<(), DockerfileFault> {
         let rest = instruction.rest.as_str();
         let (word, rest) = rest.split_once(is_blank).unwrap_or((rest, ""));
@@ -272,6 +382,9 @@ impl<'a> Reading<'a> {
                 instruction.fault("a trigger of ONBUILD cannot be this instruction")
             }
             "add" | "copy" | "run" => {
+                if has_here_document(&trigger.rest) {
+                    return instruction.fault("here-documents are not supported in ONBUILD");
+                }
                 let images = self.files(&trigger)?;
                 self.images.mentioned.extend(images);
                 self.few(instruction)
@@ -281,33 +394,41 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What brings files into the image: the image that they come from, if it is none of the build's own.
-    fn files(&self, instruction: &Instruction) -> Result<Option<ImageReference>, DockerfileFault> {
+    /// What brings files into the image: the images that they come from, but for the build's own.
+    fn files(&self, instruction: &Instruction) -> Result<Vec<ImageReference>, DockerfileFault> {
         let (flags, rest) = flags(instruction)?;
-        if has_here_document(&instruction.rest) {
-            return instruction.fault(
-                "here-documents are not supported by Docker's classic builder: commit the text as a file and \
-                 COPY it, or write it with printf; put `<<` that begins none in quotes, before any backslash \
-                 and `${`",
-            );
-        }
-        match instruction.word.as_str() {
-            "run" if !flags.is_empty() => instruction.fault(
-                "options of RUN need BuildKit, and builds are made by Docker's classic builder",
-            ),
-            "run" => Ok(None),
-            "add" => sources(instruction, rest).map(|()| None),
-            _ => {
-                let mut found = None;
-                for flag in flags {
-                    if let Some(from) = flag.strip_prefix("--from") {
-                        found = self
-                            .copied_from(instruction, from.strip_prefix('=').unwrap_or_default())?;
+        let mut found = Vec::new();
+        for flag in flags {
+            let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+            match (instruction.word.as_str(), name) {
+                ("run", "--mount") => {
+                    self.beyond_classic(instruction, "RUN --mount", (20, 10))?;
+                    for from in mount::sources(instruction, value)? {
+                        found.extend(self.copied_from(instruction, from)?);
                     }
                 }
-                Ok(found)
+                ("run", "--network") if matches!(value, "default" | "none") => {
+                    self.beyond_classic(instruction, "RUN --network", (23, 0))?;
+                }
+                ("copy", "--from") => found.extend(self.copied_from(instruction, value)?),
+                ("add" | "copy", "--chown") => {}
+                ("add" | "copy", "--link") => self.beyond_classic(instruction, name, (23, 0))?,
+                ("add" | "copy", "--chmod" | "--exclude")
+                | ("add", "--unpack")
+                | ("copy", "--parents") => {
+                    self.beyond_classic(instruction, name, (20, 10))?;
+                }
+                (word, _) => {
+                    let word = word.to_ascii_uppercase();
+                    let shown: String = flag.chars().take(80).collect();
+                    return instruction.fault(format!("{word} {shown} is not supported"));
+                }
             }
         }
+        if instruction.word == "add" {
+            sources(instruction, rest, self.builder)?;
+        }
+        Ok(found)
     }
 
     fn copied_from(
@@ -329,6 +450,13 @@ impl<'a> Reading<'a> {
         if self.is_stage(from) {
             return Ok(None);
         }
+        // To BuildKit it is that stage, and to the classic builder an image.
+        let is_later = self.names.contains(&from.to_ascii_lowercase());
+        if is_later && matches!(self.builder, Builder::BuildKit(_)) {
+            return instruction.fault(format!(
+                "stage `{from}` does not come before this instruction"
+            ));
+        }
         reference(instruction, from).map(Some)
     }
 
@@ -342,13 +470,8 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         let rest = instruction.rest.as_str();
-        let mut size = rest.len();
-        for part in rest.split('$').skip(1) {
-            let part = part.strip_prefix('{').unwrap_or(part);
-            let end = part
-                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                .unwrap_or(part.len());
-            let name = &part[..end];
+        let mut size = rest.len() + instruction.documents.len();
+        for name in variables(rest).chain(variables(&instruction.documents)) {
             size = size.saturating_add(self.sizes.get(name).copied().unwrap_or(INHERITED));
         }
         self.expanded = self.expanded.saturating_add(size);
@@ -372,12 +495,45 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// The name of the stage that an instruction begins, in lower case.
+fn stage_name(instruction: &Instruction) -> Option<String> {
+    if instruction.word != "from" {
+        return None;
+    }
+    let mut words = instruction
+        .rest
+        .rsplit(is_blank)
+        .filter(|word| !word.is_empty());
+    let name = words.next()?;
+    let is_named = words.next()?.eq_ignore_ascii_case("as");
+    is_named.then(|| name.to_ascii_lowercase())
+}
+
+/// The instructions up to the end of the stage to build: what comes after it is not built.
+fn up_to<'i>(instructions: &'i [Instruction], target: Option<&str>) -> &'i [Instruction] {
+    let target = target.map(str::to_ascii_lowercase);
+    // The last one of the name: builders differ in which one they take.
+    let is_target = |instruction| target.is_some() && stage_name(instruction) == target;
+    let Some(begin) = instructions.iter().rposition(is_target) else {
+        return instructions;
+    };
+    let rest = &instructions[begin + 1..];
+    let length = rest
+        .iter()
+        .position(|instruction| instruction.word == "from");
+    &instructions[..begin + 1 + length.unwrap_or(rest.len())]
+}
+
 fn reference(instruction: &Instruction, text: &str) -> Result<ImageReference, DockerfileFault> {
     ImageReference::requested(text).or_else(|fault| instruction.fault(fault.to_string()))
 }
 
 /// Checks that `ADD` takes files of the source tree only.
-fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault> {
+fn sources(
+    instruction: &Instruction,
+    rest: &str,
+    builder: &Builder,
+) -> Result<(), DockerfileFault> {
     let words: Vec<String> = if rest.starts_with('[') {
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Vec<String>>();
         match values.next() {
@@ -406,14 +562,22 @@ fn sources(instruction: &Instruction, rest: &str) -> Result<(), DockerfileFault>
             return undecided("Write it without the backslash, or use COPY");
         }
         let plain = source.replace(['"', '\''], "").trim().to_ascii_lowercase();
-        if plain.contains("://") || REMOTE.iter().any(|remote| plain.starts_with(remote)) {
+        // As `user@host:path`, too.
+        let is_of_ssh = plain
+            .split_once('@')
+            .is_some_and(|(_, after)| after.contains(':'));
+        if is_of_ssh
+            || plain.contains("://")
+            || REMOTE.iter().any(|remote| plain.starts_with(remote))
+        {
             return instruction.fault(
                 "ADD of an address is refused: Docker would fetch it with the rights of its host. Fetch it with \
                  RUN (curl, wget, git), or commit the file and use COPY",
             );
         }
         if let Some((before, _)) = plain.split_once('$')
-            && REMOTE.iter().any(|remote| remote.starts_with(before))
+            && (REMOTE.iter().any(|remote| remote.starts_with(before))
+                || (matches!(builder, Builder::BuildKit(_)) && !before.contains('/')))
         {
             return undecided(
                 "Write `./` before it, or use COPY: both take files of the source tree only",

@@ -1,15 +1,29 @@
 mod hostile;
 
-use self::hostile::HOSTILE;
+use self::hostile::{HOSTILE, OF_BUILDKIT};
 use super::*;
 
+fn buildkit(version: (u32, u32)) -> Builder {
+    Builder::BuildKit(BuildKit {
+        version,
+        arch: "amd64".to_owned(),
+    })
+}
+
+fn read_by(builder: &Builder, text: &str) -> Result<Images, DockerfileFault> {
+    read(text.as_bytes(), &BTreeMap::new(), None, builder)
+}
+
 fn images(text: &str) -> Result<Images, DockerfileFault> {
-    read(text.as_bytes(), &BTreeMap::new())
+    read_by(&Builder::Classic, text)
 }
 
 #[track_caller]
 fn named(text: &str) -> Vec<String> {
-    let images = images(text).unwrap();
+    names(&images(text).unwrap())
+}
+
+fn names(images: &Images) -> Vec<String> {
     let bases = images.bases.iter().map(|base| &base.image);
     let all = bases.chain(&images.copied_from).chain(&images.mentioned);
     all.map(ToString::to_string).collect()
@@ -25,7 +39,7 @@ fn class_17_the_images_of_a_dockerfile_are_found_as_docker_finds_them() {
         ),
         ("FROM scratch\nCOPY . /", &[]),
         (
-            "FROM --platform=$BUILDPLATFORM golang:1 AS x\nFROM x",
+            "ARG BUILDPLATFORM=linux/amd64\nFROM --platform=$BUILDPLATFORM golang:1 AS x\nFROM x",
             &["golang:1"],
         ),
         (
@@ -91,17 +105,98 @@ fn class_17_the_images_of_a_dockerfile_are_found_as_docker_finds_them() {
         assert_eq!(named(text), expected, "{text}");
     }
     let given = BTreeMap::from([("B".to_owned(), "team/app:2".to_owned())]);
-    let found = read(b"ARG B=x\nFROM ${B}", &given).unwrap();
+    let found = read(b"ARG B=x\nFROM ${B}", &given, None, &Builder::Classic).unwrap();
     assert_eq!(found.bases[0].image.to_string(), "team/app:2");
 }
 
 #[test]
-fn class_17_a_dockerfile_that_reaches_beyond_its_repo_is_refused() {
-    for text in HOSTILE {
-        assert!(images(text).is_err(), "{text:?}: {:?}", images(text));
+fn what_only_buildkit_knows_is_read_as_it_does() {
+    for (text, expected) in [
+        (
+            "FROM alpine:3 AS one\nRUN --mount=type=cache,target=/c --mount=from=b/y:2,target=/y x\n\
+             FROM a/x:1\nRUN --mount=from=ONE,src=/a,dst=/b x\nRUN --mount=type=tmpfs,target=/t x",
+            &["alpine:3", "a/x:1", "b/y:2"][..],
+        ),
+        (
+            "FROM --platform=$BUILDPLATFORM a/x:$TARGETARCH AS one\nARG TARGETOS\nRUN x",
+            &["a/x:amd64"],
+        ),
+        (
+            "FROM alpine:3\nCOPY --link --chmod=0755 --from=b/y:2 /a /b\nRUN --network=none x",
+            &["alpine:3", "b/y:2"],
+        ),
+        // Text, and not instructions.
+        (
+            "FROM alpine:3\nRUN <<EOF\nADD http://x /z\nEOF",
+            &["alpine:3"],
+        ),
+        (
+            "FROM alpine:3\nCOPY <<-'A' <<b-c.txt /x/\n\tFROM 10be\n\tA\n b-c.txt\nb-c.txt\nCOPY --from=b/y:2 /a /b",
+            &["alpine:3", "b/y:2"],
+        ),
+        (
+            "FROM alpine:3\r\nRUN python3 - \"$A\" <<EOF > /x && \\\r\n  y\r\nFROM 10be\r\nEOF\r\nRUN z",
+            &["alpine:3"],
+        ),
+    ] {
+        let fault = images(text).unwrap_err();
+        assert!(fault.needs_buildkit, "{text}: {fault}");
+        let found = read_by(&buildkit((23, 0)), text).unwrap();
+        assert_eq!(names(&found), expected, "{text}");
     }
-    assert!(read(b"FROM alpine:3\n# \xff", &BTreeMap::new()).is_err());
-    assert!(read(&vec![b'#'; LARGEST + 1], &BTreeMap::new()).is_err());
+}
+
+#[test]
+fn a_docker_that_is_too_old_is_named_with_the_one_that_is_not() {
+    let fault = read_by(&buildkit((20, 10)), "FROM alpine:3\nRUN <<E\nx\nE").unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "2:1: a here-document (`<<NAME`) needs the BuildKit of Docker 23.0 or newer, and this is Docker 20.10: \
+         update Docker"
+    );
+    assert!(!fault.needs_buildkit);
+}
+
+#[test]
+fn what_comes_after_the_target_is_not_taken() {
+    let text = "FROM alpine:3 AS First\nFROM a/x:1\nFROM b/y:2";
+    let up_to = |target| read(text.as_bytes(), &BTreeMap::new(), target, &Builder::Classic);
+    assert_eq!(names(&up_to(Some("first")).unwrap()), ["alpine:3"]);
+    assert_eq!(names(&up_to(None).unwrap()).len(), 3);
+    // A number, or a mistake: all of it.
+    assert_eq!(names(&up_to(Some("0")).unwrap()).len(), 3);
+}
+
+#[test]
+fn class_17_buildkit_is_not_steered_by_arguments_and_frontends() {
+    let args = BTreeMap::from([("BUILDKIT_SYNTAX".to_owned(), "evil/x".to_owned())]);
+    assert!(read(b"FROM alpine:3", &args, None, &buildkit((23, 0))).is_err());
+    let text = b"\xef\xbb\xbf#!/x\n#  Syntax = docker/dockerfile:1\r\n# escape=\\\nFROM alpine:3\n# syntax=x";
+    let without = without_frontend(text);
+    assert_eq!(without.len(), text.len());
+    let without = String::from_utf8(without).unwrap();
+    assert!(
+        without.contains("#  ------ = docker/dockerfile:1"),
+        "{without}"
+    );
+    assert!(without.ends_with("# syntax=x"), "{without}");
+}
+
+#[test]
+fn class_17_a_dockerfile_that_reaches_beyond_its_repo_is_refused() {
+    let none = BTreeMap::new();
+    for builder in [Builder::Classic, buildkit((20, 10)), buildkit((29, 0))] {
+        for text in HOSTILE.iter().chain(OF_BUILDKIT) {
+            let found = read_by(&builder, text);
+            assert!(found.is_err(), "{builder:?}: {text:?}: {found:?}");
+        }
+        assert!(read(b"FROM alpine:3\n# \xff", &none, None, &builder).is_err());
+        assert!(read(&vec![b'#'; LARGEST + 1], &none, None, &builder).is_err());
+        let text = b"FROM alpine:3 AS a\nCOPY --from=evil / /x\nFROM 10be AS evil";
+        let found = read(text, &none, Some("a"), &builder);
+        // To the classic builder it is an image of that name.
+        assert!(found.is_err() || names(&found.unwrap()).contains(&"evil:latest".to_owned()));
+    }
 }
 
 #[test]
@@ -124,7 +219,7 @@ fn class_17_variables_that_double_do_not_eat_docker_s_memory() {
 #[test]
 fn class_17_what_a_base_image_runs_is_read_like_the_dockerfile() {
     let base = &images("FROM a/x:1 AS one\nFROM a/y:1").unwrap().bases[1];
-    let read = |trigger: &str| read_triggers(&[trigger.to_owned()], base);
+    let read = |trigger: &str| read_triggers(&[trigger.to_owned()], base, &Builder::Classic);
     assert_eq!(read("COPY --from=one /a /b"), Ok(vec![]));
     assert_eq!(read("COPY --from=0 /a /b"), Ok(vec![]));
     assert_eq!(read("RUN make"), Ok(vec![]));
@@ -145,7 +240,8 @@ fn class_17_what_a_base_image_runs_is_read_like_the_dockerfile() {
 
 proptest::proptest! {
     #[test]
-    fn any_text_is_read_without_a_panic(text in "((FROM|ADD|COPY --from=|RUN|ARG|ONBUILD| |\\$\\{|\\\\\n|\"|'|#|\n|a|1|:|/|\\PC)){0,60}") {
+    fn any_text_is_read_without_a_panic(text in "((FROM|ADD|COPY --from=|RUN|RUN --mount=|<<E|ARG|ONBUILD| |\\$\\{|\\\\\n|\"|'|#|\n|a|1|:|/|\\PC)){0,60}") {
         let _ = images(&text);
+        let _ = read_by(&buildkit((29, 0)), &text);
     }
 }

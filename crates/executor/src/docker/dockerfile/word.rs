@@ -31,6 +31,17 @@ pub(super) fn quoted_words(text: &str) -> Vec<&str> {
     words
 }
 
+/// The names of the variables in a text, `$NAME` and `${NAME…}`; more than there are, where a `$` is none.
+pub(super) fn variables(text: &str) -> impl Iterator<Item = &str> {
+    text.split('$').skip(1).map(|part| {
+        let part = part.strip_prefix('{').unwrap_or(part);
+        let end = part
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(part.len());
+        &part[..end]
+    })
+}
+
 /// A word with its variables replaced and its quotes removed, as far as that can be told for certain.
 pub(super) fn expand(
     text: &str,
