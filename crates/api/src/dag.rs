@@ -67,7 +67,7 @@ pub struct DagDetail {
     pub starts_on_push: bool,
     /// Which pushes start it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub push: Option<Push>,
+    pub push: Option<PushRule>,
     /// How many of its runs may be active, where there is a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<ConcurrencyRule>,
@@ -85,7 +85,7 @@ pub struct DagDetail {
 
 /// The pushes that start a DAG.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Push {
+pub struct PushRule {
     /// Patterns of branches; empty is the repo's followed branch.
     pub branches: Vec<String>,
     /// Patterns of paths, one of which a push has to change; empty is any.

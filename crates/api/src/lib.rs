@@ -70,7 +70,7 @@ mod system;
 
 pub use client::{Client, ClientError, Download};
 pub use dag::{
-    ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, Push, Schedule,
+    ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, PushRule, Schedule,
     StageOutline, Tick, Trigger,
 };
 pub use log::{LogLine, LogPage, text_bytes};
@@ -80,7 +80,7 @@ pub use repo::{
 };
 pub use run::{
     Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,
-    RunQuery, RunStarted, RunsCancelled, Stage,
+    RunSelection, RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,

@@ -224,7 +224,7 @@ pub struct RunEvent {
 
 /// Which runs to list, the newest first: those that everything that is given is true of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RunQuery {
+pub struct RunSelection {
     /// Of this DAG: `REPO/NAME` or `NAME`.
     pub dag: Option<String>,
     /// Of DAGs of this repo.

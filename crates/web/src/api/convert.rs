@@ -7,8 +7,8 @@ use chrono_tz::Tz;
 use serde_json::{Number, Value};
 use trainyard_api::{
     Artifact, Attempt, Branch, Cause, ConcurrencyRule, Dag, DagDetail, Delivery, Fault, GateBounds,
-    History, LastRun, Metric, Param, Push, Reason, Repo, Run, RunDetail, RunEvent, Schedule, Stage,
-    StageOutline, Tick,
+    History, LastRun, Metric, Param, PushRule, Reason, Repo, Run, RunDetail, RunEvent, Schedule,
+    Stage, StageOutline, Tick,
 };
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Again, CauseKind, RetryAt};
@@ -123,7 +123,7 @@ pub(super) fn dag_detail(detail: store::DagDetail, pools: &BTreeMap<PoolName, u3
         .map(ToString::to_string)
         .collect();
     let push = declared.as_ref().and_then(|dag| dag.triggers.push.as_ref());
-    let push = push.map(|push| Push {
+    let push = push.map(|push| PushRule {
         branches: patterns(&push.branches),
         paths: patterns(&push.paths),
     });
