@@ -20,7 +20,7 @@ fn what_does_not_exist_is_named() {
         (vec!["repo", "show", "nosuch"], "nosuch"),
     ] {
         let answer = scene.daemon.cli(&arguments);
-        assert_eq!(answer.code, Some(3), "{answer:#?}");
+        assert_eq!(answer.code, Some(4), "{answer:#?}");
         assert!(answer.stderr.contains(named), "{answer:#?}");
     }
     let typo = scene.daemon.cli(&["rnu", "list"]);

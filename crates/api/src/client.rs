@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::{ErrorBody, PREFIX};
+use crate::{ErrorBody, PREFIX, Readiness};
 
 /// How long a whole answer may take. Long waits of the API end before.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +27,14 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Why a call did not give what was asked for. None of its texts holds the token.
 #[derive(Debug, Error)]
 pub enum ClientError {
+    /// The address is not one that a daemon can have.
+    #[error("invalid daemon address `{url}`: expected http://HOST:PORT or https://HOST")]
+    InvalidUrl {
+        /// What was given.
+        url: String,
+        /// The address that was probably meant.
+        meant: Option<String>,
+    },
     /// The daemon did not answer.
     #[error("no daemon answers at {url}: {problem}")]
     Unreachable {
@@ -68,7 +76,7 @@ impl ClientError {
             Self::Refused { status, .. } => {
                 matches!(*status, 502..=504)
             }
-            Self::NotUnderstood { .. } | Self::InvalidToken => false,
+            Self::InvalidUrl { .. } | Self::NotUnderstood { .. } | Self::InvalidToken => false,
         }
     }
 }
@@ -90,8 +98,15 @@ impl Client {
     /// A client for the daemon at `url`, `http://host:port`.
     ///
     /// # Errors
-    /// `InvalidToken`, or a system without what HTTP needs.
+    /// `InvalidUrl`, `InvalidToken`, or a system without what HTTP needs.
     pub fn new(url: &str, token: &str) -> Result<Self, ClientError> {
+        if !is_address(url) {
+            let meant = Some(format!("http://{url}")).filter(|meant| is_address(meant));
+            return Err(ClientError::InvalidUrl {
+                url: url.to_owned(),
+                meant,
+            });
+        }
         // Another part of the program may have chosen the provider already: it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
@@ -189,6 +204,14 @@ impl Client {
         })
     }
 
+    /// `/readyz`, which is outside of the API and says what it says also where it is not well.
+    pub(crate) async fn ready(&self) -> Result<Readiness, ClientError> {
+        let request = self.http.get(format!("{}/readyz", self.url));
+        let response = request.timeout(PATIENCE).send().await;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        self.decode(response).await
+    }
+
     pub(crate) async fn decode<T: DeserializeOwned>(
         &self,
         response: reqwest::Response,
@@ -209,6 +232,12 @@ impl Client {
             problem: root(error),
         }
     }
+}
+
+/// Whether requests can be sent there. `localhost:8080` is a URL as well, of the scheme `localhost`.
+fn is_address(url: &str) -> bool {
+    reqwest::Url::parse(url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// The last cause of an error: what the system said.

@@ -65,6 +65,15 @@ pub struct DagDetail {
     pub schedules: Vec<Schedule>,
     /// Whether pushes start it.
     pub starts_on_push: bool,
+    /// Which pushes start it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushRule>,
+    /// How many of its runs may be active, where there is a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyRule>,
+    /// How long a run may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
     /// Faults of its file at heads of branches.
     pub faults: Vec<Fault>,
     /// Pools that its stages take slots of and that this daemon does not define: these stages wait for ever.
@@ -74,8 +83,42 @@ pub struct DagDetail {
     pub source: Option<String>,
 }
 
-/// A stage as the DAG declares it.
+/// The pushes that start a DAG.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PushRule {
+    /// Patterns of branches; empty is the repo's followed branch.
+    pub branches: Vec<String>,
+    /// Patterns of paths, one of which a push has to change; empty is any.
+    pub paths: Vec<String>,
+}
+
+/// How many runs of a DAG may be active, and what happens to one more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConcurrencyRule {
+    /// The most active runs, of each group where there are groups.
+    pub limit: u32,
+    /// `queue`, `skip` or `cancel_running`.
+    pub overlap: String,
+    /// The expression whose value makes the groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+/// A condition on a metric of a stage, for the stages after it. Bounds are inclusive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GateBounds {
+    /// The metric.
+    pub metric: String,
+    /// The smallest value that passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The largest value that passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+/// A stage as the DAG declares it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StageOutline {
     /// Its name.
     pub name: String,
@@ -83,6 +126,12 @@ pub struct StageOutline {
     pub needs: Vec<String>,
     /// Its image as written, or what it is built from.
     pub image: String,
+    /// The expression that must hold for it to run.
+    #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// What its metrics must keep for the stages after it to run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate: Vec<GateBounds>,
 }
 
 /// A declared parameter.
@@ -96,6 +145,17 @@ pub struct Param {
     /// Its default; none where it must be given.
     #[schema(value_type = Option<Object>)]
     pub default: Option<Value>,
+    /// The values that it may have; empty is any of its type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    /// The smallest value that it may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub minimum: Option<serde_json::Number>,
+    /// The largest value that it may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub maximum: Option<serde_json::Number>,
     /// For people.
     pub description: Option<String>,
 }

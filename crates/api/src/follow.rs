@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 
-use crate::{Client, ClientError, LogPage, RunDetail};
+use crate::{Client, ClientError, LogPage, RunDetail, RunEvent};
 
 /// How long one call waits for news. Shorter than what proxies commonly cut off.
 const WAIT: Duration = Duration::from_secs(25);
@@ -61,6 +61,37 @@ impl Client {
                     None => Known::Events(after),
                 };
                 Ok(Some((run, known)))
+            }
+        })
+    }
+
+    /// What happened to a run and goes on to happen, in pieces as it comes, to the run's end.
+    ///
+    /// Errors are as with [`Client::watch_run`].
+    pub fn follow_events(
+        &self,
+        id: i64,
+    ) -> impl Stream<Item = Result<Vec<RunEvent>, ClientError>> + Send + use<> {
+        let client = self.clone();
+        try_unfold(0, move |mut after| {
+            let client = client.clone();
+            async move {
+                let read = || client.events(id, after, WAIT);
+                let page = if after == 0 {
+                    read().await?
+                } else {
+                    patiently(read).await?
+                };
+                if let Some(newest) = page.items.last() {
+                    after = newest.id;
+                    return Ok(Some((page.items, after)));
+                }
+                // Nothing more came within the wait, or nothing more can come.
+                let run = patiently(|| client.run(id)).await?;
+                match run.summary.finished_at {
+                    Some(_) => Ok(None),
+                    None => Ok(Some((Vec::new(), after))),
+                }
             }
         })
     }

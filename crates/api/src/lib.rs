@@ -27,7 +27,7 @@
 //! | POST `/dags/{repo}/{dag}/runs` | [`Trigger`] | [`RunStarted`] |
 //! | PUT `/dags/{repo}/{dag}/paused` | [`Paused`] | [`Dag`] |
 //! | GET `/dags/{repo}/{dag}/ticks` | `count` | [`Listing`] of [`Tick`] |
-//! | GET `/runs` | `dag`, `state`, `before`, `limit` | [`Listing`] of [`Run`] |
+//! | GET `/runs` | `dag`, `repo`, `branch`, `commit`, `state`, `since`, `before`, `limit` | [`Listing`] of [`Run`] |
 //! | GET `/runs/{run}` | | [`RunDetail`] |
 //! | POST `/runs/{run}/cancel` | | [`Run`] |
 //! | POST `/runs/{run}/abandon` | | [`Run`] |
@@ -48,7 +48,8 @@
 //! `offset` of a log takes the `next_offset` of the piece before; without `attempt`, a stage's log is
 //! that of its last attempt.
 //! With `wait_seconds`, an answer waits that long (50 at the most) for something to tell, so a caller
-//! that asks again and again follows without loss: [`Client::watch_run`], [`Client::follow_log`].
+//! that asks again and again follows without loss: [`Client::watch_run`], [`Client::follow_events`],
+//! [`Client::follow_log`]. `state` takes several states with commas between them, `commit` the beginning of a hash.
 //!
 //! A key of a query or a body that is not known is refused, so that a slip of the pen is not passed over: a request
 //! for a dry run that is misspelt would collect for real.
@@ -69,7 +70,8 @@ mod system;
 
 pub use client::{Client, ClientError, Download};
 pub use dag::{
-    Dag, DagDetail, Fault, LastRun, Param, Paused, Schedule, StageOutline, Tick, Trigger,
+    ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, PushRule, Schedule,
+    StageOutline, Tick, Trigger,
 };
 pub use log::{LogLine, LogPage, text_bytes};
 pub use repo::{
@@ -78,7 +80,7 @@ pub use repo::{
 };
 pub use run::{
     Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,
-    RunStarted, RunsCancelled, Stage,
+    RunSelection, RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,

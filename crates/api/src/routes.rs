@@ -9,8 +9,9 @@ use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
     Artifact, CancelRuns, ChangeRepo, Client, ClientError, DaemonInfo, DaemonSummary, Dag,
     DagDetail, Delivery, GcReport, GcRequest, History, Listing, LogPage, Metric, NewRepo, NewToken,
-    Paused, Quarantined, Repo, RepoDetail, RepoSaved, Retry, Run, RunDetail, RunEvent, RunStarted,
-    RunsCancelled, Secret, SecretValue, Tick, Token, TokenMade, TokenScope, Trigger, Violation,
+    Paused, Quarantined, Readiness, Repo, RepoDetail, RepoSaved, Retry, Run, RunDetail, RunEvent,
+    RunSelection, RunStarted, RunsCancelled, Secret, SecretValue, Tick, Token, TokenMade,
+    TokenScope, Trigger, Violation,
 };
 
 impl Client {
@@ -20,6 +21,14 @@ impl Client {
     /// See [`ClientError`]; so for all methods.
     pub async fn daemon(&self) -> Result<DaemonInfo, ClientError> {
         self.get("/daemon", &[]).await
+    }
+
+    /// Whether the daemon can do its work, and what keeps it from that.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn readiness(&self) -> Result<Readiness, ClientError> {
+        self.ready().await
     }
 
     /// Followed repos.
@@ -205,18 +214,17 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn runs(
-        &self,
-        dag: Option<&str>,
-        state: Option<&str>,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Listing<Run>, ClientError> {
+    pub async fn runs(&self, which: &RunSelection) -> Result<Listing<Run>, ClientError> {
+        let states = (!which.states.is_empty()).then(|| which.states.join(","));
         let query = [
-            ("dag", dag.map(ToOwned::to_owned)),
-            ("state", state.map(ToOwned::to_owned)),
-            ("before", before.map(|id| id.to_string())),
-            ("limit", Some(limit.to_string())),
+            ("dag", which.dag.clone()),
+            ("repo", which.repo.clone()),
+            ("branch", which.branch.clone()),
+            ("commit", which.commit.clone()),
+            ("state", states),
+            ("since", which.since.map(|at| at.to_rfc3339())),
+            ("before", which.before.map(|id| id.to_string())),
+            ("limit", which.limit.map(|limit| limit.to_string())),
         ];
         self.get("/runs", &query).await
     }

@@ -222,6 +222,27 @@ pub struct RunEvent {
     pub detail: Option<Value>,
 }
 
+/// Which runs to list, the newest first: those that everything that is given is true of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunSelection {
+    /// Of this DAG: `REPO/NAME` or `NAME`.
+    pub dag: Option<String>,
+    /// Of DAGs of this repo.
+    pub repo: Option<String>,
+    /// Of this branch.
+    pub branch: Option<String>,
+    /// Of the commit whose hash begins so.
+    pub commit: Option<String>,
+    /// In one of these states; empty is any.
+    pub states: Vec<String>,
+    /// Made at this moment or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Older than this run: for the next page.
+    pub before: Option<i64>,
+    /// At most so many; 50 without it.
+    pub limit: Option<u32>,
+}
+
 /// A run that a request started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunStarted {
@@ -232,6 +253,12 @@ pub struct RunStarted {
     /// What the caller may want to know: which results it takes over, that its branch has a newer commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How far it is: `queued` where it waits for other runs, `running`, or its outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// What it waits for, or why it ended at once, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A request to cancel the runs of a repo that have not ended, the newest first.

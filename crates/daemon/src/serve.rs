@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use trainyard_core::measure::in_words;
 use trainyard_engine::LoopEnded;
 use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
@@ -130,7 +130,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     if let Err(error) = known.note(data.path()) {
         warn!(%error, "the data folder cannot be noted for this user: commands need --url and --token, or its whole path after --data-dir");
     }
-    info!("configuration:\n{}", config.redacted().trim_end());
+    debug!("configuration:\n{}", config.redacted().trim_end());
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| ServeError::Listen {

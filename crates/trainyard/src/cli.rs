@@ -3,13 +3,15 @@
 use std::future::Future;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::error::ContextKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     artifact, completions, daemon, dag, dev, doctor, exec, fail_points, gc, git_worker, graph,
-    init, metric, quarantine, repo, run, schema, secret, token, validate,
+    init, metric, quarantine, repo, run, schema, secret, status, token, validate,
 };
 use crate::failure::{Done, Failure};
+use crate::variables::{without_empty_variables, without_variables};
 
 /// How long threads that still work may take at the end.
 const LAST_THREADS: Duration = Duration::from_secs(2);
@@ -26,7 +28,8 @@ const LAST_THREADS: Duration = Duration::from_secs(2);
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 good, 1 the run failed, 2 wrong usage or an invalid file, 3 the daemon is unreachable or refused."
+    after_help = "Exit codes: 0 good, 1 the run failed, 2 wrong usage or an invalid file, 3 the daemon is unreachable \
+        or refused, 4 the daemon has no run, DAG, repo or other thing of that name, 130 ended by Ctrl-C."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -48,6 +51,7 @@ enum Command {
     #[command(hide = true)]
     GitWorker(git_worker::GitWorker),
     Init(init::Init),
+    Status(status::Status),
     Repo(repo::Command),
     Dag(dag::Command),
     Run(run::Command),
@@ -59,9 +63,23 @@ enum Command {
     Gc(gc::Gc),
 }
 
+/// Reads the command line. A variable that is empty counts as one that is not set.
+fn read() -> Result<Cli, clap::Error> {
+    let command = without_empty_variables(Cli::command());
+    let matches = command.try_get_matches().map_err(|error| {
+        if error.get(ContextKind::Usage).is_none() {
+            return error;
+        }
+        // clap writes into the usage line what variables gave, as if it had to be given.
+        let bare = without_variables(Cli::command(), &|_| true);
+        bare.try_get_matches().err().unwrap_or(error)
+    })?;
+    Cli::from_arg_matches(&matches)
+}
+
 /// Reads the command line and carries it out.
 pub(crate) fn call() -> Done {
-    let cli = Cli::try_parse().map_err(Failure::CommandLine)?;
+    let cli = read().map_err(Failure::CommandLine)?;
     trainyard_failpoint::check().map_err(Failure::usage)?;
     match cli.command {
         Command::Dev(command) => wait(command.call()),
@@ -75,6 +93,7 @@ pub(crate) fn call() -> Done {
         Command::FailPoints(command) => command.call(),
         Command::GitWorker(command) => command.call(),
         Command::Init(command) => command.call(),
+        Command::Status(command) => wait(command.call()),
         Command::Repo(command) => wait(command.call()),
         Command::Dag(command) => wait(command.call()),
         Command::Run(command) => wait(command.call()),

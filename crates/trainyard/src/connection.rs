@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, FromArgMatches};
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_api::Client;
-use trainyard_daemon::endpoint::{self, Given, Places};
+use trainyard_daemon::endpoint::{self, DEV_DATA_DIR, Given, Places};
 
 use crate::failure::Failure;
 use crate::output;
+use crate::variables::without_empty_variables;
 
 /// Where the daemon is. Without any of these, the one of `./.trainyard` where this user made that, or the newest of
 /// this user.
@@ -58,7 +59,7 @@ impl Connection {
     /// variables.
     pub(crate) fn beside(data_dir: Option<PathBuf>) -> Result<Self, Failure> {
         let command = Self::augment_args(clap::Command::new("trainyard"));
-        let mut connection = command
+        let mut connection = without_empty_variables(command)
             .try_get_matches_from(["trainyard"])
             .and_then(|matches| Self::from_arg_matches(&matches))
             .map_err(Failure::CommandLine)?;
@@ -68,13 +69,19 @@ impl Connection {
 
     /// A client for that daemon.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(self.client_and_why()?.0)
+    }
+
+    /// A client for that daemon, and why it is that one.
+    pub(crate) fn client_and_why(&self) -> Result<(Client, String), Failure> {
         let given = Given {
             url: self.url.clone(),
             token: self.token.clone(),
             data_dir: self.data_dir.clone(),
         };
-        let found = endpoint::find(given, &Places::of_this_process())
-            .map_err(|error| Failure::refused(error.to_string()))?;
+        let places = Places::of_this_process();
+        let found =
+            endpoint::find(given, &places).map_err(|error| Failure::refused(error.to_string()))?;
         if let Some(ignored) = &found.ignored {
             output::note(&format!(
                 "ignoring {}: it was not made by `trainyard dev` of this user (use --url, or --data-dir with its whole \
@@ -83,6 +90,21 @@ impl Connection {
             ));
         }
         let token = found.token.unwrap_or_default();
-        Ok(Client::new(&found.url, token.expose_secret())?)
+        let client = Client::new(&found.url, token.expose_secret())?;
+        let because = match &found.data_dir {
+            None => "--url or TRAINYARD_URL gives its address".to_owned(),
+            Some(folder) if self.data_dir.is_some() => format!(
+                "--data-dir or TRAINYARD_DATA_DIR gives its data folder, {}",
+                folder.display()
+            ),
+            Some(folder) if *folder == places.working_dir.join(DEV_DATA_DIR) => {
+                "its data folder, .trainyard, is in this folder".to_owned()
+            }
+            Some(folder) => format!(
+                "it is the one that this user started last; its data folder is {}",
+                folder.display()
+            ),
+        };
+        Ok((client, because))
     }
 }

@@ -1,13 +1,14 @@
 //! How a call can end other than well, and the exit code of each way: the only place that knows them.
 //!
 //! 0 good, 1 the run failed, 2 wrong usage or an invalid file, 3 the daemon, or what a daemon needs,
-//! is unreachable or refused.
+//! is unreachable or refused, 4 the daemon answers and has no such thing.
 
 use std::io;
 use std::process::ExitCode;
 
 use owo_colors::OwoColorize;
 use trainyard_api::ClientError;
+use trainyard_core::dag::nearest;
 
 use crate::output;
 use crate::view::plain;
@@ -26,6 +27,10 @@ pub(crate) enum Failure {
     Usage(Problem),
     /// The daemon, or what it needs, is unreachable or refused.
     Refused(Problem),
+    /// The daemon answers, and there is no run, DAG, repo or other thing of that name.
+    NotFound(Problem),
+    /// Ctrl-C ended the call. What goes on without it was said.
+    Interrupted,
     /// What was to be printed could not be.
     Output(io::Error),
     /// The command line itself is wrong, or help was asked for.
@@ -78,6 +83,9 @@ impl Failure {
             Self::Faults => return ExitCode::from(2),
             Self::Usage(problem) => (problem, 2),
             Self::Refused(problem) => (problem, 3),
+            Self::NotFound(problem) => (problem, 4),
+            // As a shell reports a program that SIGINT ended.
+            Self::Interrupted => return ExitCode::from(130),
             // The reader has seen enough, as `head` does: no fault of anybody's.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::SUCCESS;
@@ -109,6 +117,14 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let message = error.to_string();
         let help = match error {
+            ClientError::InvalidUrl { meant, .. } => {
+                let help = meant.map(|meant| format!("did you mean `{meant}`?"));
+                return Self::Usage(Problem { message, help });
+            }
+            ClientError::Refused { status: 404, body } if body.code == "not_found" => {
+                let help = body.help;
+                return Self::NotFound(Problem { message, help });
+            }
             ClientError::Unreachable { .. } => Some(
                 "start one with `trainyard dev`, or say where it is with --url or TRAINYARD_URL"
                     .to_owned(),
@@ -122,6 +138,15 @@ impl From<ClientError> for Failure {
             }
         };
         Self::Refused(Problem { message, help })
+    }
+}
+
+/// What to do about an unknown name, where these are known.
+pub(crate) fn suggestion(written: &str, names: &[String]) -> String {
+    match nearest(written, names.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if names.is_empty() => "it has none".to_owned(),
+        None => format!("it has {}", names.join(", ")),
     }
 }
 

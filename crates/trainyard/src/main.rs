@@ -8,6 +8,7 @@ mod connection;
 mod failure;
 mod input;
 mod output;
+mod variables;
 mod view;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::Done;
+use crate::view::screen::{Screen, Zone};
 use crate::view::{tame, visible};
 
 /// How listings and single things are printed.
@@ -29,9 +30,26 @@ pub(crate) struct OutputArgs {
     /// How to print it
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
+
+    /// Show times in UTC, not by this machine's clock. JSON always has UTC
+    #[arg(long)]
+    pub(crate) utc: bool,
 }
 
 impl OutputArgs {
+    /// What tables are made for.
+    pub(crate) fn screen(self) -> Screen {
+        Screen {
+            width: width(),
+            zone: self.zone(),
+        }
+    }
+
+    /// Whose clock times are shown by.
+    pub(crate) fn zone(self) -> Zone {
+        zone(self.utc)
+    }
+
     /// Whether it is for programs.
     pub(crate) fn is_json(self) -> bool {
         self.output == Format::Json
@@ -98,6 +116,11 @@ pub(crate) fn has_colours() -> bool {
 /// Whether colours are wanted on standard error.
 pub(crate) fn complains_in_colours() -> bool {
     AutoStream::choice(&io::stderr()) != ColorChoice::Never
+}
+
+/// Whose clock times are shown by, with and without `--utc`.
+pub(crate) fn zone(utc: bool) -> Zone {
+    if utc { Zone::Utc } else { Zone::Local }
 }
 
 /// The width of the terminal; `None` where output goes elsewhere and may be of any width.

@@ -1,7 +1,7 @@
 //! Requests are sent as the table of routes says, and answers and refusals are told apart.
 
 use futures_util::StreamExt;
-use trainyard_api::{Client, ClientError, Retry, SecretValue, Trigger};
+use trainyard_api::{Client, ClientError, Retry, RunSelection, SecretValue, Trigger};
 
 use crate::server::{Server, TOKEN, json, status};
 
@@ -59,15 +59,19 @@ async fn a_dag_without_a_repo_is_left_to_the_daemon() {
 async fn what_is_not_asked_for_is_not_in_the_query() {
     let server = Server::new(|_, _| json(r#"{"items":[]}"#)).await;
     let client = server.client();
-    let _ = client.runs(None, None, None, 50).await.unwrap();
-    let _ = client
-        .runs(Some("a/b"), Some("failed"), Some(9), 2)
-        .await
-        .unwrap();
+    let _ = client.runs(&RunSelection::default()).await.unwrap();
+    let some = RunSelection {
+        dag: Some("a/b".to_owned()),
+        states: vec!["failed".to_owned()],
+        before: Some(9),
+        limit: Some(2),
+        ..RunSelection::default()
+    };
+    let _ = client.runs(&some).await.unwrap();
     assert_eq!(
         server.targets(),
         [
-            "/api/v1/runs?limit=50",
+            "/api/v1/runs",
             "/api/v1/runs?dag=a%2Fb&state=failed&before=9&limit=2"
         ]
     );

@@ -2,7 +2,7 @@
 
 use trainyard_core::Timestamp;
 use trainyard_core::cause::CauseKind;
-use trainyard_core::id::{DagId, DagVersionId, RunId};
+use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
 use trainyard_core::outcome::{Outcome, Reason};
 
 use crate::encoding;
@@ -15,8 +15,16 @@ use crate::store::Store;
 pub struct RunFilter {
     /// Of one DAG.
     pub dag: Option<DagId>,
-    /// In one state.
-    pub state: Option<RunState>,
+    /// Of DAGs of one repo.
+    pub repo: Option<RepoId>,
+    /// Of one branch.
+    pub branch: Option<String>,
+    /// Of the commit whose hash begins so.
+    pub commit: Option<String>,
+    /// In one of these states; empty is any.
+    pub states: Vec<RunState>,
+    /// Made at this moment or later.
+    pub since: Option<Timestamp>,
     /// Older than this one: for the next page.
     pub before: Option<RunId>,
     /// At most so many.
@@ -28,7 +36,11 @@ impl Default for RunFilter {
     fn default() -> Self {
         Self {
             dag: None,
-            state: None,
+            repo: None,
+            branch: None,
+            commit: None,
+            states: Vec::new(),
+            since: None,
             before: None,
             limit: 50,
         }
@@ -146,9 +158,19 @@ impl Store {
     pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
         let before = filter.before.map_or(i64::MAX, |run| run.0);
         let limit = i64::from(filter.limit);
-        let state = filter.state.map(RunState::as_str);
-        // One statement for each way in, so that each has its own index: a plan made for "any of
-        // these or none" reads the whole table.
+        // One statement for each common way in, so that each has its own index: a plan made for "any of
+        // these or none" reads the table from its newest row on.
+        let state = match filter {
+            RunFilter {
+                repo: None,
+                branch: None,
+                commit: None,
+                since: None,
+                states,
+                ..
+            } if states.len() <= 1 => states.first().map(|state| state.as_str()),
+            _ => return self.search_runs(filter, before, limit).await,
+        };
         let ids = match (filter.dag, state) {
             (None, None) => {
                 sqlx::query_scalar!(
@@ -191,6 +213,42 @@ impl Store {
                 .await?
             }
         };
+        self.summaries_of(&ids).await
+    }
+
+    /// Lists runs by whatever the filter has.
+    async fn search_runs(
+        &self,
+        filter: &RunFilter,
+        before: i64,
+        limit: i64,
+    ) -> Result<Vec<RunSummary>> {
+        let states: Vec<String> = filter
+            .states
+            .iter()
+            .map(|state| state.as_str().to_owned())
+            .collect();
+        let ids = sqlx::query_scalar!(
+            "select r.id from run r join cause c on c.id = r.cause join dag d on d.id = r.dag
+             where r.id < $1
+                and ($3::uuid is null or r.dag = $3)
+                and ($4::uuid is null or d.repo = $4)
+                and ($5::text is null or c.branch = $5)
+                and ($6::text is null or starts_with(c.commit, $6))
+                and (cardinality($7::text[]) = 0 or r.state = any($7))
+                and ($8::timestamptz is null or r.created_at >= $8)
+             order by r.id desc limit $2",
+            before,
+            limit,
+            filter.dag.map(|dag| dag.0),
+            filter.repo.map(|repo| repo.0),
+            filter.branch.as_deref(),
+            filter.commit.as_deref(),
+            &states,
+            filter.since
+        )
+        .fetch_all(&self.core.reading)
+        .await?;
         self.summaries_of(&ids).await
     }
 

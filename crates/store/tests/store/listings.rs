@@ -42,10 +42,10 @@ async fn runs_are_listed_newest_first_by_dag_by_state_and_page_by_page() {
         .await,
         [6, 4, 2]
     );
-    let failed = Some(RunState::Ended(Outcome::Failed));
+    let failed = vec![RunState::Ended(Outcome::Failed)];
     assert_eq!(
         ids(RunFilter {
-            state: failed,
+            states: failed.clone(),
             ..all.clone()
         })
         .await,
@@ -53,7 +53,7 @@ async fn runs_are_listed_newest_first_by_dag_by_state_and_page_by_page() {
     );
     assert_eq!(
         ids(RunFilter {
-            state: failed,
+            states: failed,
             dag: Some(b.0),
             ..all.clone()
         })
@@ -69,6 +69,51 @@ async fn runs_are_listed_newest_first_by_dag_by_state_and_page_by_page() {
         .await,
         [3, 2]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_searched_by_repo_branch_commit_age_and_several_states() {
+    let place = Place::new().await;
+    let a = place.dag(&chain("a", 1)).await;
+    for _ in 0..3 {
+        place.start(a).await;
+    }
+    let claim = place.claim_one().await;
+    finish(&place.store, &claim, bad()).await.unwrap();
+    let all = place.store.list_runs(&RunFilter::default()).await.unwrap();
+    let newest = all[0].clone();
+    let repo = place.store.resolve_repo(&newest.repo).await.unwrap();
+    let filter = RunFilter {
+        repo: Some(repo),
+        branch: newest.branch.clone(),
+        commit: Some(newest.commit[..7].to_owned()),
+        states: vec![RunState::Running, RunState::Ended(Outcome::Failed)],
+        since: Some(all[2].created_at),
+        ..RunFilter::default()
+    };
+    let count = async |filter: RunFilter| place.store.list_runs(&filter).await.unwrap().len();
+    assert_eq!(count(filter.clone()).await, 3);
+    let of_none = [
+        RunFilter {
+            branch: Some("other".to_owned()),
+            ..filter.clone()
+        },
+        RunFilter {
+            commit: Some("ffff".to_owned()),
+            ..filter.clone()
+        },
+        RunFilter {
+            states: vec![RunState::Queued, RunState::Ended(Outcome::Lost)],
+            ..filter.clone()
+        },
+        RunFilter {
+            since: Some(newest.created_at + chrono::Duration::seconds(1)),
+            ..filter.clone()
+        },
+    ];
+    for none in of_none {
+        assert_eq!(count(none.clone()).await, 0, "{none:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

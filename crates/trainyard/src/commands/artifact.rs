@@ -7,10 +7,10 @@ use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use trainyard_api::{Artifact, Client};
-use trainyard_core::id::RunId;
 
+use crate::commands::run::name::RunName;
 use crate::connection::Connection;
-use crate::failure::{Done, Failure, Problem};
+use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output::{self, OutputArgs};
 use crate::view;
 
@@ -27,8 +27,8 @@ pub(crate) struct Command {
 enum Verb {
     /// List the artifacts of a run
     List {
-        /// The run's number
-        run: RunId,
+        /// The run's number, `latest`, or a DAG for its newest run
+        run: RunName,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -38,8 +38,8 @@ enum Verb {
 /// Fetch one: a file, or a folder as a tar archive
 #[derive(Debug, Args)]
 struct Get {
-    /// The run's number
-    run: RunId,
+    /// The run's number, `latest`, or a DAG for its newest run
+    run: RunName,
 
     /// Which one, as STAGE.OUTPUT
     #[arg(value_name = "STAGE.OUTPUT")]
@@ -59,8 +59,8 @@ impl Command {
         let client = self.connection.client()?;
         match self.verb {
             Verb::List { run, output } => {
-                let artifacts = client.artifacts(run.0).await?;
-                let table = || view::artifact::list(&artifacts.items, output::width());
+                let artifacts = client.artifacts(run.number(&client).await?).await?;
+                let table = || view::artifact::list(&artifacts.items, output.screen());
                 output.show(&artifacts, table)
             }
             Verb::Get(get) => get.call(&client).await,
@@ -70,17 +70,15 @@ impl Command {
 
 impl Get {
     async fn call(self, client: &Client) -> Done {
-        let run = self.run;
-        let all = client.artifacts(run.0).await?.items;
+        let run = self.run.number(client).await?;
+        let all = client.artifacts(run).await?.items;
         let name = |artifact: &Artifact| format!("{}.{}", artifact.stage, artifact.output);
         let Some(artifact) = all.iter().find(|known| name(known) == self.artifact) else {
             let names: Vec<String> = all.iter().map(name).collect();
             let problem = Problem::new(format!("run {run} has no artifact {}", self.artifact));
-            return Err(Failure::Refused(problem.help(if names.is_empty() {
-                "it has none".to_owned()
-            } else {
-                format!("it has {}", names.join(", "))
-            })));
+            return Err(Failure::NotFound(
+                problem.help(suggestion(&self.artifact, &names)),
+            ));
         };
         match self.to {
             Some(to) if to == Path::new("-") => fetch(client, artifact, output::raw).await,

@@ -5,7 +5,7 @@ use trainyard_daemon::{DaemonArgs, ServeError};
 
 use crate::connection::Connection;
 use crate::failure::{Done, Failure, in_full};
-use crate::output::{self, OutputArgs};
+use crate::output::OutputArgs;
 use crate::view;
 
 /// Run the daemon in production, beside a Postgres of yours
@@ -42,7 +42,7 @@ impl Daemon {
             Some(Verb::List { output, connection }) => {
                 let daemons = connection.client()?.daemons().await?;
                 output.show(&daemons, || {
-                    view::daemon::list(&daemons.items, output::width())
+                    view::daemon::list(&daemons.items, output.screen())
                 })
             }
         }

@@ -32,7 +32,7 @@ enum Verb {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show one: its stages, parameters, schedules, and faults of its file
+    /// Show one: what starts it, its limits, parameters, schedules and stages, and faults of its file
     Show(One),
     Trigger(TriggerArgs),
     /// Let its triggers start nothing for now; by hand it can be started
@@ -109,11 +109,11 @@ impl Command {
         match self.verb {
             Verb::List { repo, output } => {
                 let dags = client.dags(repo.as_deref()).await?;
-                output.show(&dags, || view::dag::list(&dags.items, output::width()))
+                output.show(&dags, || view::dag::list(&dags.items, output.screen()))
             }
             Verb::Show(One { dag, output }) => {
                 let dag = client.dag(&dag).await?;
-                output.show(&dag, || view::dag::show(&dag, output::width()))
+                output.show(&dag, || view::dag::show(&dag, output.screen()))
             }
             Verb::Trigger(args) => {
                 let params: BTreeMap<String, serde_json::Value> = args
@@ -131,7 +131,9 @@ impl Command {
                     return args.output.show(&started, || started_line(&started));
                 }
                 output::note(&started_line(&started));
-                let state = follow::logs(&client, started.id, None, false).await?;
+                let again = format!("trainyard run logs {} --follow", started.id);
+                let logs = follow::logs(&client, started.id, None, false, None);
+                let state = follow::to_the_end(started.id, &again, logs).await?;
                 output::note(&format!("run {} {state}", started.id));
                 if is_good(&state) {
                     Ok(())
@@ -146,7 +148,7 @@ impl Command {
             }
             Verb::Unpause(One { dag, output }) => {
                 let dag = client.pause(&dag, false).await?;
-                output.show(&dag, || format!("{} is no more paused", dag.dag))
+                output.show(&dag, || format!("{} is no longer paused", dag.dag))
             }
             Verb::Remove { dag, yes } => {
                 let history = view::repo::history(&client.dag_history(&dag).await?);
@@ -159,7 +161,15 @@ impl Command {
                 count,
             } => {
                 let ticks = client.ticks(&dag, count).await?;
-                output.show(&ticks, || view::dag::ticks(&ticks.items, output::width()))
+                let dag = client.dag(&dag).await?.summary;
+                output.show(&ticks, || view::dag::ticks(&ticks.items, output.screen()))?;
+                if dag.paused {
+                    let name = dag.dag;
+                    output::note(&format!(
+                        "{name} is paused: its schedules start nothing until `trainyard dag unpause {name}`"
+                    ));
+                }
+                Ok(())
             }
         }
     }
@@ -168,14 +178,17 @@ impl Command {
 /// What became of a request for a run.
 pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
     let id = started.id;
-    let line = if started.existed {
-        format!("run {id} was started by the same request before")
-    } else {
-        format!("run {id} started")
+    let why = started.why.as_ref().map(|why| format!(": {}", plain(why)));
+    let why = why.unwrap_or_default();
+    let line = match started.state.as_deref() {
+        _ if started.existed => format!("run {id} was started by the same request before"),
+        Some("queued") => format!("run {id} is queued{why}"),
+        Some("skipped") => format!("run {id} was skipped{why}"),
+        Some(_) | None => format!("run {id} started"),
     };
     let notes = started.notes.iter().map(|note| plain(note));
-    std::iter::once(line)
-        .chain(notes)
-        .collect::<Vec<_>>()
-        .join("\n")
+    std::iter::once(line).chain(notes).collect::<Vec<_>>().join(
+        "
+",
+    )
 }

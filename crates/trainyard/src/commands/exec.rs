@@ -21,6 +21,7 @@ use crate::failure::{Done, Failure, Problem, in_full};
 use crate::output;
 use crate::view::log::Printer;
 use crate::view::quantity::{between, duration, number};
+use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
 use crate::view::table::{Rows, cell, lines, state};
 
@@ -244,7 +245,11 @@ impl Witness for Teller {
 /// How a run ended: a table of its stages, and the run in a line that names each stage that failed.
 fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
     let heads = ["STAGE", "STATE", "TIME", "NOTE"];
-    let mut rows = Rows::new(&heads, output::width()).right(2);
+    let screen = Screen {
+        width: output::width(),
+        zone: Zone::Utc,
+    };
+    let mut rows = Rows::new(&heads, screen).right(2);
     let mut failed = Vec::new();
     for ((stage, end), seen) in dag.stages().iter().zip(&run.stages).zip(seen) {
         let StageState::Finished {

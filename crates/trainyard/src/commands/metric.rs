@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand};
 use trainyard_core::id::RunId;
 
+use crate::commands::run::name::RunName;
 use crate::connection::Connection;
 use crate::failure::Done;
-use crate::output::{self, OutputArgs};
+use crate::output::OutputArgs;
 use crate::view;
 
 /// Numbers that stages reported
@@ -25,7 +26,7 @@ enum Verb {
 /// List metrics, those of the newest runs first
 #[derive(Debug, Args)]
 struct List {
-    /// Of a run, by its number; or of a DAG, by its name
+    /// Of a run, by its number or as `latest`; or of a DAG, by its name
     #[arg(value_name = "RUN|DAG", conflicts_with = "dag")]
     of: Option<String>,
 
@@ -53,18 +54,21 @@ impl Command {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         let Verb::List(list) = self.verb;
-        let run = list.of.as_ref().and_then(|of| of.parse::<RunId>().ok());
+        let run = match list.of.as_deref() {
+            Some("latest") => Some(RunName::Latest.number(&client).await?),
+            of => of.and_then(|of| of.parse::<RunId>().ok()).map(|run| run.0),
+        };
         let dag = list.of.filter(|_| run.is_none()).or(list.dag);
         let metrics = client
             .metrics(
-                run.map(|run| run.0),
+                run,
                 dag.as_deref(),
                 list.stage.as_deref(),
                 list.name.as_deref(),
                 list.limit,
             )
             .await?;
-        let table = || view::metric::list(&metrics.items, output::width());
+        let table = || view::metric::list(&metrics.items, list.output.screen());
         list.output.show(&metrics, table)
     }
 }

@@ -19,5 +19,6 @@ pub(crate) mod repo;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod secret;
+pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod validate;

@@ -37,7 +37,7 @@ impl Command {
             Verb::List(output) => {
                 let held = client.quarantine().await?;
                 output.show(&held, || {
-                    view::quarantine::list(&held.items, output::width())
+                    view::quarantine::list(&held.items, output.screen())
                 })
             }
             Verb::Release { id } => {

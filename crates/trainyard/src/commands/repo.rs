@@ -188,21 +188,22 @@ impl Command {
             } => {
                 let deliveries = client.deliveries(&name, limit).await?;
                 output.show(&deliveries, || {
-                    view::repo::deliveries(&deliveries.items, output::width())
+                    view::repo::deliveries(&deliveries.items, output.screen())
                 })
             }
             Verb::List(output) => {
                 let repos = client.repos().await?;
-                output.show(&repos, || view::repo::list(&repos.items, output::width()))
+                output.show(&repos, || view::repo::list(&repos.items, output.screen()))
             }
             Verb::Show(one) => {
                 let repo = client.repo(&one.name).await?;
                 let output = one.output;
-                output.show(&repo, || view::repo::show(&repo, output::width()))
+                output.show(&repo, || view::repo::show(&repo, output.screen()))
             }
             Verb::Sync(one) => {
                 let repo = client.sync_repo(&one.name).await?;
-                one.output.show(&repo, || view::repo::synced(&repo))?;
+                one.output
+                    .show(&repo, || view::repo::synced(&repo, one.output.zone()))?;
                 match repo.last_error {
                     None => Ok(()),
                     Some(problem) => {

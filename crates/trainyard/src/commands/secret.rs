@@ -92,7 +92,7 @@ impl Command {
                 }
                 let secrets = Listing::whole(secrets);
                 output.show(&secrets, || {
-                    view::secret::list(&secrets.items, output::width())
+                    view::secret::list(&secrets.items, output.screen())
                 })
             }
             Verb::Remove(One { name, repo }) => {

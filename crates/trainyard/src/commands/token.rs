@@ -62,7 +62,7 @@ impl Command {
             Verb::List(output) => {
                 let tokens = client.tokens().await?;
                 output.show(&tokens, || {
-                    view::token::list(&tokens.items, output::width())
+                    view::token::list(&tokens.items, output.screen())
                 })
             }
             Verb::Revoke { token } => {

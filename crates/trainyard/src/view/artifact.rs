@@ -2,19 +2,25 @@
 
 use trainyard_api::Artifact;
 
-use crate::view::quantity::{moment, size};
-use crate::view::table::{Rows, cell};
+use crate::view::quantity::size;
+use crate::view::screen::Screen;
+use crate::view::table::{Rows, cell, moment};
 
 /// The artifacts of a run.
-pub(crate) fn list(artifacts: &[Artifact], width: Option<u16>) -> String {
-    let heads = ["ARTIFACT", "KIND", "SIZE", "KEPT (UTC)", "SHA-256"];
-    let mut rows = Rows::new(&heads, width).right(2);
+pub(crate) fn list(artifacts: &[Artifact], screen: Screen) -> String {
+    let heads = ["ARTIFACT", "KIND", "SIZE", "KEPT", "SHA-256"];
+    let mut rows = Rows::new(&heads, screen)
+        .right(2)
+        .moments(3)
+        .names(&[0])
+        .droppable(&[4, 1])
+        .whole();
     for artifact in artifacts {
         rows.add(vec![
             cell(format!("{}.{}", artifact.stage, artifact.output)),
             cell(&artifact.kind),
             cell(size(artifact.size_bytes)),
-            cell(moment(artifact.created_at)),
+            moment(artifact.created_at, screen),
             cell(artifact.sha256.get(..16).unwrap_or(&artifact.sha256)),
         ]);
     }

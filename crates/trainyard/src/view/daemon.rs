@@ -3,29 +3,34 @@
 use trainyard_api::{DaemonState, DaemonSummary};
 
 use crate::view::plain;
-use crate::view::quantity::moment;
-use crate::view::table::{Rows, cell};
+use crate::view::screen::Screen;
+use crate::view::table::{Rows, cell, moment};
 
 /// The list of daemons, and below it what each holds and what is wrong with it.
-pub(crate) fn list(daemons: &[DaemonSummary], width: Option<u16>) -> String {
+pub(crate) fn list(daemons: &[DaemonSummary], screen: Screen) -> String {
     let heads = [
         "DAEMON",
         "STATE",
         "HOLDS",
-        "LEASE UNTIL (UTC)",
-        "STARTED (UTC)",
+        "LEASE UNTIL",
+        "STARTED",
         "VERSION",
         "PID",
         "LEADS (TERM)",
     ];
-    let mut rows = Rows::new(&heads, width).right(2);
+    let mut rows = Rows::new(&heads, screen)
+        .right(2)
+        .moments(3)
+        .moments(4)
+        .names(&[0])
+        .droppable(&[6, 5, 4]);
     for daemon in daemons {
         rows.add(vec![
             cell(&daemon.host),
             cell(word(daemon)),
             cell(daemon.attempts.to_string()),
-            cell(moment(daemon.lease_until)),
-            cell(moment(daemon.started_at)),
+            moment(daemon.lease_until, screen),
+            moment(daemon.started_at, screen),
             cell(&daemon.version),
             cell(daemon.pid.to_string()),
             cell(leads(daemon)),
@@ -33,7 +38,7 @@ pub(crate) fn list(daemons: &[DaemonSummary], width: Option<u16>) -> String {
     }
     let mut text = rows.text("no daemons");
     for daemon in daemons {
-        if let Some(held) = held(daemon, width) {
+        if let Some(held) = held(daemon, screen.width) {
             text.push_str(&format!("{held}\n"));
         }
         if is_degraded(daemon) {

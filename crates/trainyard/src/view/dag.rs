@@ -1,26 +1,36 @@
 //! DAGs and their ticks.
 
+use std::time::Duration;
+
 use owo_colors::OwoColorize;
-use trainyard_api::{Dag, DagDetail, Param, Tick};
+use trainyard_api::{
+    ConcurrencyRule, Dag, DagDetail, GateBounds, Param, PushRule, StageOutline, Tick,
+};
 
 use crate::view::detail::Detail;
 use crate::view::graph::{self, Node};
-use crate::view::quantity::{commit, moment, moment_or_dash};
-use crate::view::table::{Rows, bad, cell, state};
+use crate::view::quantity::{commit, count, duration, number};
+use crate::view::screen::{Screen, Zone};
+use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
 
 /// The list of DAGs.
-pub(crate) fn list(dags: &[Dag], width: Option<u16>) -> String {
+pub(crate) fn list(dags: &[Dag], screen: Screen) -> String {
     let heads = [
         "DAG",
         "LAST RUN",
         "STATE",
         "ACTIVE",
-        "NEXT TICK (UTC)",
+        "NEXT TICK",
         "COMMIT",
         "NOTE",
     ];
-    let mut rows = Rows::new(&heads, width).right(1).right(3);
+    let mut rows = Rows::new(&heads, screen)
+        .right(1)
+        .right(3)
+        .moments(4)
+        .names(&[0])
+        .droppable(&[5, 3]);
     for dag in dags {
         let (last, last_state) = match &dag.last_run {
             Some(run) => (cell(run.id.to_string()), state(&run.state)),
@@ -31,15 +41,15 @@ pub(crate) fn list(dags: &[Dag], width: Option<u16>) -> String {
             last,
             last_state,
             cell(dag.active_runs.to_string()),
-            cell(moment_or_dash(dag.next_tick)),
+            moment(dag.next_tick, screen),
             cell(dag.commit.as_deref().map_or("-", commit)),
-            note(dag),
+            note(dag, screen.zone),
         ]);
     }
     rows.text("no DAGs; they are files `dags/*.yaml` on the followed branch of a repo")
 }
 
-fn note(dag: &Dag) -> comfy_table::Cell {
+fn note(dag: &Dag, zone: Zone) -> Cell {
     let mut notes = Vec::new();
     if dag.paused {
         notes.push("paused".to_owned());
@@ -51,7 +61,7 @@ fn note(dag: &Dag) -> comfy_table::Cell {
         notes.push("has faults".to_owned());
     }
     if let Some(since) = dag.sync_failing_since {
-        notes.push(format!("sync failing since {}", moment(since)));
+        notes.push(format!("sync failing since {}", zone.moment(since)));
     }
     let text = notes.join(", ");
     if dag.has_faults || dag.sync_failing_since.is_some() {
@@ -62,7 +72,7 @@ fn note(dag: &Dag) -> comfy_table::Cell {
 }
 
 /// One DAG in full.
-pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
+pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     let summary = &dag.summary;
     let mut detail = Detail::default();
     detail.line_if("description", dag.description.as_deref());
@@ -78,6 +88,9 @@ pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
         ),
     }
     detail.line("starts", starts(dag));
+    detail.line_if("concurrency", dag.concurrency.as_ref().map(concurrency));
+    let timeout = dag.timeout_seconds.map(Duration::from_secs_f64);
+    detail.line_if("timeout", timeout.map(duration));
     if summary.paused {
         detail.line(
             "paused",
@@ -93,8 +106,8 @@ pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
     }
     if let Some(since) = summary.sync_failing_since {
         let warning = format!(
-            "its repo has failed to sync since {} UTC; `trainyard repo show {}` says why",
-            moment(since),
+            "its repo has failed to sync since {}; `trainyard repo show {}` says why",
+            screen.zone.moment_in_full(since),
             summary.repo
         );
         detail.line("warning", warning);
@@ -106,25 +119,25 @@ pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
     }
     let mut text = detail.text(&plain(&summary.dag).bold().to_string());
     if !dag.schedules.is_empty() {
-        let heads = ["SCHEDULE", "TIME ZONE", "MISSED", "NEXT TICK (UTC)"];
-        let mut rows = Rows::new(&heads, width);
+        let heads = ["SCHEDULE", "TIME ZONE", "MISSED", "NEXT TICK"];
+        let mut rows = Rows::new(&heads, screen).moments(3);
         for schedule in &dag.schedules {
             rows.add(vec![
                 cell(&schedule.cron),
                 cell(&schedule.timezone),
                 cell(&schedule.missed),
-                cell(moment_or_dash(schedule.next_tick)),
+                moment(schedule.next_tick, screen),
             ]);
         }
         text.push_str(&format!("\n{}", rows.text("")));
     }
     if !dag.params.is_empty() {
-        text.push_str(&format!("\n{}", params(&dag.params, width)));
+        text.push_str(&format!("\n{}", params(&dag.params, screen)));
     }
     let nodes = dag.stages.iter().map(|stage| Node {
         name: stage.name.clone(),
         needs: stage.needs.clone(),
-        note: stage.image.clone(),
+        note: notes(stage),
     });
     text.push_str(&format!("\n{}", graph::draw(&nodes.collect::<Vec<_>>())));
     text.push_str(&repo::faults(&dag.faults));
@@ -133,28 +146,87 @@ pub(crate) fn show(dag: &DagDetail, width: Option<u16>) -> String {
 
 fn starts(dag: &DagDetail) -> String {
     let mut ways = Vec::new();
-    if dag.starts_on_push {
-        ways.push("on pushes");
+    match &dag.push {
+        Some(push) => ways.push(pushes(push)),
+        None if dag.starts_on_push => ways.push("on pushes".to_owned()),
+        None => {}
     }
     if !dag.schedules.is_empty() {
-        ways.push("by schedule");
+        ways.push("by schedule".to_owned());
     }
-    ways.push("by hand");
+    ways.push("by hand".to_owned());
     ways.join(", ")
 }
 
-fn params(params: &[Param], width: Option<u16>) -> String {
-    let mut rows = Rows::new(&["PARAMETER", "TYPE", "DEFAULT", "DESCRIPTION"], width);
+fn pushes(push: &PushRule) -> String {
+    let branches = match push.branches.as_slice() {
+        [] => "the followed branch".to_owned(),
+        branches => branches.join(" or "),
+    };
+    match push.paths.as_slice() {
+        [] => format!("on pushes to {branches}"),
+        paths => format!("on pushes to {branches} that change {}", paths.join(" or ")),
+    }
+}
+
+fn concurrency(rule: &ConcurrencyRule) -> String {
+    let each = match &rule.group {
+        Some(group) => format!(" of the same {group}"),
+        None => String::new(),
+    };
+    let runs = count(rule.limit, "run");
+    format!("at most {runs}{each} at a time (overlap: {})", rule.overlap)
+}
+
+fn params(params: &[Param], screen: Screen) -> String {
+    let heads = ["PARAMETER", "TYPE", "DEFAULT", "ALLOWED", "DESCRIPTION"];
+    let mut rows = Rows::new(&heads, screen);
     for param in params {
         let default = param.default.as_ref();
         rows.add(vec![
             cell(&param.name),
             cell(&param.kind),
             cell(default.map_or_else(|| "must be given".to_owned(), value)),
+            cell(allowed(param)),
             cell(param.description.as_deref().unwrap_or_default()),
         ]);
     }
     rows.text("")
+}
+
+/// The values that a parameter may have, where its type alone does not say it.
+fn allowed(param: &Param) -> String {
+    match (&param.minimum, &param.maximum) {
+        (Some(minimum), Some(maximum)) => format!("{minimum} to {maximum}"),
+        (Some(minimum), None) => format!("at least {minimum}"),
+        (None, Some(maximum)) => format!("at most {maximum}"),
+        (None, None) => param.choices.join(", "),
+    }
+}
+
+/// What stands beside a stage: its image, on which condition it runs, and what its metrics must keep.
+fn notes(stage: &StageOutline) -> String {
+    let mut notes = vec![stage.image.clone()];
+    notes.extend(
+        stage
+            .condition
+            .iter()
+            .map(|condition| format!("if {condition}")),
+    );
+    notes.extend(stage.gate.iter().map(gate));
+    notes.join("; ")
+}
+
+fn gate(rule: &GateBounds) -> String {
+    let metric = &rule.metric;
+    match (rule.min, rule.max) {
+        (Some(min), Some(max)) => {
+            format!("gate {metric} from {} to {}", number(min), number(max))
+        }
+        (Some(min), None) => format!("gate {metric} at least {}", number(min)),
+        (None, Some(max)) => format!("gate {metric} at most {}", number(max)),
+        (None, None) => format!("gate {metric}"),
+    }
 }
 
 /// A parameter's value as people write it.
@@ -166,12 +238,13 @@ pub(crate) fn value(value: &serde_json::Value) -> String {
 }
 
 /// The ticks to come.
-pub(crate) fn ticks(ticks: &[Tick], width: Option<u16>) -> String {
-    let mut rows = Rows::new(&["LOCAL", "UTC", "SCHEDULE", "TIME ZONE", "NOTE"], width);
+pub(crate) fn ticks(ticks: &[Tick], screen: Screen) -> String {
+    let heads = ["LOCAL", "UTC", "SCHEDULE", "TIME ZONE", "NOTE"];
+    let mut rows = Rows::new(&heads, screen).droppable(&[3]);
     for tick in ticks {
         rows.add(vec![
             cell(&tick.local),
-            cell(moment(tick.at)),
+            cell(Zone::Utc.moment(tick.at)),
             cell(&tick.cron),
             cell(&tick.timezone),
             cell(tick.note.as_deref().unwrap_or_default()),

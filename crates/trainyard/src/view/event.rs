@@ -1,22 +1,27 @@
 //! The history of a run: what happened to it, in words.
 
-use comfy_table::Cell;
+use owo_colors::OwoColorize;
 use serde_json::Value;
 use trainyard_api::{RunEvent, Timestamp};
 
-use crate::view::quantity::moment;
+use crate::view::plain;
+use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
-use crate::view::table::{Rows, cell};
+use crate::view::table::{Cell, Rows, cell, moment};
 
 /// The events of a run, a row each, in the order in which they come.
-pub(crate) fn list(events: &[RunEvent], width: Option<u16>) -> String {
-    let heads = ["AT (UTC)", "WHAT", "STAGE", "ATTEMPT", "DETAIL"];
-    let mut rows = Rows::new(&heads, width).right(3);
+pub(crate) fn list(events: &[RunEvent], screen: Screen) -> String {
+    let heads = ["AT", "WHAT", "STAGE", "ATTEMPT", "DETAIL"];
+    let mut rows = Rows::new(&heads, screen)
+        .right(3)
+        .moments(0)
+        .names(&[2])
+        .droppable(&[3]);
     for event in events {
-        let (what, detail) = told(event);
+        let (what, detail) = told(event, screen.zone);
         let attempt = event.attempt.map(|number| number.to_string());
         rows.add(vec![
-            cell(moment(event.at)),
+            moment(event.at, screen),
             cell(what),
             cell(event.stage.as_deref().unwrap_or_default()),
             cell(attempt.unwrap_or_default()),
@@ -26,23 +31,41 @@ pub(crate) fn list(events: &[RunEvent], width: Option<u16>) -> String {
     rows.text("nothing happened to it yet")
 }
 
+/// An event in a line of its own, for where more are to come.
+pub(crate) fn line(event: &RunEvent, zone: Zone) -> String {
+    let (what, detail) = told(event, zone);
+    let attempt = event.attempt.filter(|number| *number > 1);
+    let place = match (&event.stage, attempt) {
+        (Some(stage), Some(attempt)) => format!("{} (attempt {attempt}): ", plain(stage)),
+        (Some(stage), None) => format!("{}: ", plain(stage)),
+        (None, _) => String::new(),
+    };
+    let detail = match detail.as_str() {
+        "" => String::new(),
+        detail => format!(", {}", plain(detail)),
+    };
+    let at = zone.moment(event.at);
+    format!("{}  {place}{}{detail}", at.bright_black(), plain(what))
+}
+
 /// What happened, and more about it. What is not known here, since the daemon is newer, is told as it is.
-fn told(event: &RunEvent) -> (&str, String) {
+fn told(event: &RunEvent, zone: Zone) -> (&str, String) {
     let read = |read: fn(&Value) -> Option<String>| event.detail.as_ref().and_then(read);
+    let until = || event.detail.as_ref().and_then(|detail| until(detail, zone));
     let (what, detail) = match event.kind.as_str() {
         "run_started" => ("run started", None),
         "run_skipped" => ("run skipped", read(in_the_way)),
         "run_timed_out" => ("run reached its timeout", None),
         "run_finished" => ("run ended", read(end)),
-        "run_held_back" => ("run held back in quarantine", read(end)),
-        "run_released" => ("run released from quarantine", None),
+        "run_held_back" => ("run quarantined", read(end)),
+        "run_released" => ("run released", None),
         "cancel_requested" => ("cancel requested", read(asker)),
-        "stage_backing_off" => ("stage waits for its next attempt", read(until)),
+        "stage_backing_off" => ("stage backs off", until()),
         "stage_finished" => ("stage ended", read(end)),
-        "attempt_queued" => ("attempt waits for capacity", None),
-        "attempt_claimed" => ("attempt claimed by a daemon", None),
-        "attempt_released" => ("attempt given back, waits again", None),
-        "attempt_adopted" => ("attempt taken over by a daemon", read(heir)),
+        "attempt_queued" => ("attempt queued", None),
+        "attempt_claimed" => ("attempt claimed", None),
+        "attempt_released" => ("attempt released", None),
+        "attempt_adopted" => ("attempt adopted", read(heir)),
         "attempt_started" => ("attempt started", read(image)),
         "stop_requested" => ("attempt asked to stop", read(end)),
         "attempt_withdrawn" => ("attempt withdrawn", read(end)),
@@ -87,9 +110,9 @@ fn asker(detail: &Value) -> Option<String> {
     timed_out.then(|| "the run reached its timeout".to_owned())
 }
 
-fn until(detail: &Value) -> Option<String> {
+fn until(detail: &Value, zone: Zone) -> Option<String> {
     let until: Timestamp = text(detail, "until")?.parse().ok()?;
-    Some(format!("until {} UTC", moment(until)))
+    Some(format!("until {}", zone.moment_in_full(until)))
 }
 
 /// Nothing where the engine told no image.

@@ -2,21 +2,22 @@
 
 use trainyard_api::Metric;
 
-use crate::view::quantity::{commit, moment, number};
-use crate::view::table::{Rows, cell};
+use crate::view::quantity::{commit, number};
+use crate::view::screen::Screen;
+use crate::view::table::{Rows, cell, moment};
 
 /// Metrics, of the newest runs first.
-pub(crate) fn list(metrics: &[Metric], width: Option<u16>) -> String {
+pub(crate) fn list(metrics: &[Metric], screen: Screen) -> String {
     let heads = [
-        "RUN",
-        "DAG",
-        "STAGE",
-        "METRIC",
-        "VALUE",
-        "COMMIT",
-        "RUN MADE (UTC)",
+        "RUN", "DAG", "STAGE", "METRIC", "VALUE", "COMMIT", "RUN MADE",
     ];
-    let mut rows = Rows::new(&heads, width).right(0).right(4);
+    let mut rows = Rows::new(&heads, screen)
+        .right(0)
+        .right(4)
+        .moments(6)
+        .names(&[1, 2, 3])
+        .droppable(&[5, 6])
+        .whole();
     for metric in metrics {
         rows.add(vec![
             cell(metric.run.to_string()),
@@ -25,7 +26,7 @@ pub(crate) fn list(metrics: &[Metric], width: Option<u16>) -> String {
             cell(&metric.name),
             cell(number(metric.value)),
             cell(commit(&metric.commit)),
-            cell(moment(metric.at)),
+            moment(metric.at, screen),
         ]);
     }
     rows.text("no metrics; a stage reports them with `metrics: metrics.json`")

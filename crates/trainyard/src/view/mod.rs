@@ -1,5 +1,5 @@
-//! What people see: text made of values by pure functions, with colours in it. Times are arguments,
-//! nothing is asked and nothing is printed here.
+//! What people see: text made of values by pure functions, with colours in it. Times are arguments;
+//! nothing is asked but the time zone of this machine, and nothing is printed here.
 
 use std::borrow::Cow;
 
@@ -17,8 +17,10 @@ pub(crate) mod quantity;
 pub(crate) mod quarantine;
 pub(crate) mod repo;
 pub(crate) mod run;
+pub(crate) mod screen;
 pub(crate) mod secret;
 pub(crate) mod state;
+pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod token;
 
@@ -104,6 +106,9 @@ fn is_hidden(letter: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
+    use super::screen::{Screen, Zone};
     use super::*;
 
     #[test]
@@ -135,5 +140,107 @@ mod tests {
         assert_eq!(plain("a\u{e0041}"), "a\\udb40\\udc41");
         assert_eq!(visible("a\u{9b}2J\u{7f}"), "a\\u009b2J\\u007f");
         assert_eq!(plain("日本語 é ❤️ 👩"), "日本語 é ❤️ 👩");
+    }
+
+    /// Rows of each listing, with names as long as people give them.
+    fn listings(screen: Screen) -> Vec<String> {
+        let at = "2026-11-23T15:00:00Z";
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let (repo, dag) = (
+            "customer-analytics",
+            "customer-analytics/monthly-churn-of-customers",
+        );
+        let run = json!({
+            "id": 12345, "dag": dag, "state": "succeeded", "reason": null, "cancelling": false,
+            "cause": {"kind": "push", "summary": "push to release/2026-11 by ada", "actor": "ada"},
+            "branch": "main", "commit": hash, "commit_summary": "Train faster", "logical_time": at,
+            "created_at": at, "started_at": at, "finished_at": at, "stages_total": 12,
+            "stages_finished": 12, "stages_failed": 0,
+        });
+        let dags = json!({
+            "dag": dag, "repo": repo, "name": "monthly", "path": "dags/monthly.yaml", "paused": true,
+            "commit": hash, "has_faults": true, "next_tick": at, "active_runs": 1,
+            "last_run": {"id": 12345, "state": "succeeded", "created_at": at, "finished_at": at},
+        });
+        let repos = json!({
+            "name": repo, "url": "https://git.example.org/analytics/customer-analytics.git",
+            "branch": "release/2026-11", "poll_every_seconds": 60, "takes_webhooks": true,
+            "has_credentials": false, "created_at": at, "last_sync_at": at,
+            "last_error": "the remote refused the password of user deploy", "dags": 1, "faults": 1,
+        });
+        let delivery = json!({
+            "id": "72d3162e-cc78-11e3-81ab-4c9367dc0958", "provider": "github", "event": "push",
+            "branch": "release/2026-11", "commit": hash, "actor": "ada", "received_at": at,
+            "processed_at": at, "result": "started runs 12345, 12346 and 12347",
+        });
+        let daemon = json!({
+            "id": "01a2", "host": "trainer-1.example.org:/var/lib/trainyard", "pid": 123_456,
+            "version": "0.1.0", "state": "alive", "started_at": at, "lease_until": at,
+            "stopped_at": null, "attempts": 3, "leads": [{"role": "scheduler", "term": 2}],
+        });
+        let artifact = json!({
+            "run": 12345, "stage": "extract-transactions", "output": "transactions", "kind": "folder",
+            "sha256": hash, "size_bytes": 848_486, "created_at": at,
+        });
+        let metric = json!({
+            "run": 12345, "dag": dag, "stage": "evaluate-on-holdout", "name": "validation/auc",
+            "value": 0.625_730, "commit": hash, "at": at,
+        });
+        let secret = json!({
+            "repo": repo, "name": "WAREHOUSE_CONNECTION_STRING", "updated_at": at,
+            "branches": ["main", "release/*", "topic/*"],
+        });
+        let token = json!({
+            "id": "019a0000-0000-7000-8000-000000000000", "name": "continuous-integration",
+            "created_at": at, "last_used_at": at, "revoked_at": at,
+        });
+        let held = json!({
+            "id": 3, "kind": "dag", "name": dag, "place": "scheduling", "failures": 1, "held_at": at,
+            "reason": "its schedule cannot be read from the database: `Atlantis` is not a time zone",
+        });
+        let event = json!({
+            "id": 1, "at": at, "kind": "stage_backing_off", "stage": "extract-transactions",
+            "attempt": 2, "detail": {"until": at},
+        });
+        vec![
+            run::list(&[read(run)], at.parse().unwrap(), screen),
+            dag::list(&[read(dags)], screen),
+            repo::list(&[read(repos)], screen),
+            repo::deliveries(&[read(delivery)], screen),
+            daemon::list(&[read(daemon)], screen),
+            artifact::list(&[read(artifact)], screen),
+            metric::list(&[read(metric)], screen),
+            secret::list(&[read(secret)], screen),
+            token::list(&[read(token)], screen),
+            quarantine::list(&[read(held)], screen),
+            event::list(&[read(event)], screen),
+        ]
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn every_listing_fits_a_terminal_of_80_columns() {
+        let zone = Zone::Utc;
+        let tables = listings(Screen {
+            width: Some(80),
+            zone,
+        });
+        let tables = anstream::adapter::strip_str(&tables.join("\n")).to_string();
+        let too_wide = |line: &&str| line.chars().count() > 80;
+        assert_eq!(tables.lines().find(too_wide), None);
+        insta::assert_snapshot!(tables);
+    }
+
+    #[test]
+    fn a_listing_loses_nothing_where_it_is_read_by_a_program() {
+        for table in listings(Screen {
+            width: None,
+            zone: Zone::Utc,
+        }) {
+            assert!(!table.contains('…'), "{table}");
+        }
     }
 }

@@ -7,16 +7,6 @@ use trainyard_api::Timestamp;
 /// How much of a commit's hash people see.
 const COMMIT_SHOWN: usize = 10;
 
-/// A moment to the second, in UTC: `2026-11-23 15:04:05`.
-pub(crate) fn moment(at: Timestamp) -> String {
-    at.format("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// The same, or a dash.
-pub(crate) fn moment_or_dash(at: Option<Timestamp>) -> String {
-    at.map_or_else(|| "-".to_owned(), moment)
-}
-
 /// The time between two moments; none where the clocks disagree.
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
     (to - from).to_std().unwrap_or_default()

@@ -2,20 +2,23 @@
 
 use trainyard_api::Quarantined;
 
-use crate::view::quantity::moment;
-use crate::view::table::{Rows, cell};
+use crate::view::screen::Screen;
+use crate::view::table::{Rows, cell, moment};
 
 /// The list of what is held back.
-pub(crate) fn list(held: &[Quarantined], width: Option<u16>) -> String {
-    let heads = ["ID", "WHAT", "NAME", "FAILED IN", "SINCE (UTC)", "REASON"];
-    let mut rows = Rows::new(&heads, width);
+pub(crate) fn list(held: &[Quarantined], screen: Screen) -> String {
+    let heads = ["ID", "WHAT", "NAME", "FAILED IN", "SINCE", "REASON"];
+    let mut rows = Rows::new(&heads, screen)
+        .moments(4)
+        .names(&[2])
+        .droppable(&[3, 4]);
     for one in held {
         rows.add(vec![
             cell(one.id.to_string()),
             cell(&one.kind),
             cell(&one.name),
             cell(&one.place),
-            cell(moment(one.held_at)),
+            moment(one.held_at, screen),
             cell(&one.reason),
         ]);
     }

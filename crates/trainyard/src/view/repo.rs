@@ -7,13 +7,20 @@ use trainyard_api::{Delivery, Fault, History, Repo, RepoDetail, RepoSaved};
 use crate::view::dag;
 use crate::view::detail::Detail;
 use crate::view::plain;
-use crate::view::quantity::{commit, count, moment, moment_or_dash, size};
-use crate::view::table::{Rows, bad, cell};
+use crate::view::quantity::{commit, count, size};
+use crate::view::screen::{Screen, Zone};
+use crate::view::table::{Rows, bad, cell, moment};
 
 /// The list of repos.
-pub(crate) fn list(repos: &[Repo], width: Option<u16>) -> String {
-    let heads = ["REPO", "BRANCH", "DAGS", "FAULTS", "SYNCED (UTC)", "URL"];
-    let mut rows = Rows::new(&heads, width).right(2).right(3);
+pub(crate) fn list(repos: &[Repo], screen: Screen) -> String {
+    let heads = ["REPO", "BRANCH", "DAGS", "FAULTS", "SYNCED", "URL"];
+    let mut rows = Rows::new(&heads, screen)
+        .right(2)
+        .right(3)
+        .moments(4)
+        .names(&[5, 4, 1, 0])
+        .droppable(&[2])
+        .whole();
     for repo in repos {
         rows.add(vec![
             cell(&repo.name),
@@ -25,7 +32,7 @@ pub(crate) fn list(repos: &[Repo], width: Option<u16>) -> String {
             },
             match &repo.last_error {
                 Some(problem) => bad(format!("failed: {problem}")),
-                None => cell(moment_or_dash(repo.last_sync_at)),
+                None => moment(repo.last_sync_at, screen),
             },
             cell(&repo.url),
         ]);
@@ -34,29 +41,31 @@ pub(crate) fn list(repos: &[Repo], width: Option<u16>) -> String {
 }
 
 /// One repo in full.
-pub(crate) fn show(repo: &RepoDetail, width: Option<u16>) -> String {
-    let mut text = detail(&repo.repo, Some(&repo.webhook_url));
+pub(crate) fn show(repo: &RepoDetail, screen: Screen) -> String {
+    let mut text = detail(&repo.repo, Some(&repo.webhook_url), screen.zone);
     if !repo.branches.is_empty() {
-        let mut rows = Rows::new(&["BRANCH", "COMMIT", "MOVED (UTC)"], width);
+        let mut rows = Rows::new(&["BRANCH", "COMMIT", "MOVED"], screen)
+            .moments(2)
+            .names(&[0]);
         for branch in &repo.branches {
             rows.add(vec![
                 cell(&branch.name),
                 cell(commit(&branch.commit)),
-                cell(moment(branch.moved_at)),
+                moment(branch.moved_at, screen),
             ]);
         }
         text.push_str(&format!("\n{}", rows.text("")));
     }
     if !repo.dag_list.is_empty() {
-        text.push_str(&format!("\n{}", dag::list(&repo.dag_list, width)));
+        text.push_str(&format!("\n{}", dag::list(&repo.dag_list, screen)));
     }
     text.push_str(&faults(&repo.fault_list));
     text
 }
 
 /// A repo that was just synced.
-pub(crate) fn synced(repo: &Repo) -> String {
-    detail(repo, None)
+pub(crate) fn synced(repo: &Repo, zone: Zone) -> String {
+    detail(repo, None, zone)
 }
 
 /// A repo that was just added or changed, as `verb` says.
@@ -112,20 +121,18 @@ pub(crate) fn history(history: &History) -> String {
 }
 
 /// Webhook deliveries.
-pub(crate) fn deliveries(deliveries: &[Delivery], width: Option<u16>) -> String {
+pub(crate) fn deliveries(deliveries: &[Delivery], screen: Screen) -> String {
     let heads = [
-        "RECEIVED (UTC)",
-        "EVENT",
-        "BRANCH",
-        "COMMIT",
-        "BY",
-        "RESULT",
-        "ID",
+        "RECEIVED", "EVENT", "BRANCH", "COMMIT", "BY", "RESULT", "ID",
     ];
-    let mut rows = Rows::new(&heads, width);
+    let mut rows = Rows::new(&heads, screen)
+        .moments(0)
+        .names(&[2, 5])
+        .droppable(&[4, 3, 6])
+        .whole();
     for delivery in deliveries {
         rows.add(vec![
-            cell(moment(delivery.received_at)),
+            moment(delivery.received_at, screen),
             cell(&delivery.event),
             cell(delivery.branch.as_deref().unwrap_or("-")),
             cell(delivery.commit.as_deref().map_or("-", commit)),
@@ -167,7 +174,7 @@ pub(crate) fn faults(faults: &[Fault]) -> String {
     text
 }
 
-fn detail(repo: &Repo, webhook_url: Option<&str>) -> String {
+fn detail(repo: &Repo, webhook_url: Option<&str>, zone: Zone) -> String {
     let mut detail = Detail::default();
     detail.line("url", &repo.url);
     detail.line(
@@ -182,11 +189,11 @@ fn detail(repo: &Repo, webhook_url: Option<&str>) -> String {
     if repo.has_credentials {
         detail.line("credentials", "set");
     }
-    let synced = repo.last_sync_at.map(|at| format!("{} UTC", moment(at)));
+    let synced = repo.last_sync_at.map(|at| zone.moment_in_full(at));
     detail.line("synced", synced.as_deref().unwrap_or("not yet"));
     let failing = repo
         .failing_since
-        .map(|at| format!("since {} UTC", moment(at)));
+        .map(|at| format!("since {}", zone.moment_in_full(at)));
     detail.line_if("failing", failing.as_deref());
     detail.line_if("sync failed", repo.last_error.as_deref());
     let faults = count(repo.faults, "file");

@@ -4,24 +4,24 @@ use owo_colors::OwoColorize;
 use trainyard_api::{Attempt, Run, RunDetail, Stage, Timestamp};
 
 use crate::view::detail::Detail;
-use crate::view::quantity::{between, commit, duration, moment, number, size};
+use crate::view::quantity::{between, commit, duration, number, size};
+use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
-use crate::view::table::{Rows, cell, lines, state};
+use crate::view::table::{Rows, cell, lines, moment, state};
 use crate::view::{dag, log, plain};
 
 /// The list of runs, the newest first.
-pub(crate) fn list(runs: &[Run], now: Timestamp, width: Option<u16>) -> String {
+pub(crate) fn list(runs: &[Run], now: Timestamp, screen: Screen) -> String {
     let heads = [
-        "RUN",
-        "DAG",
-        "STATE",
-        "STAGES",
-        "TIME",
-        "MADE (UTC)",
-        "COMMIT",
-        "CAUSE",
+        "RUN", "DAG", "STATE", "STAGES", "TIME", "MADE", "COMMIT", "CAUSE",
     ];
-    let mut rows = Rows::new(&heads, width).right(0).right(3).right(4);
+    let mut rows = Rows::new(&heads, screen)
+        .right(0)
+        .right(3)
+        .right(4)
+        .moments(5)
+        .names(&[1])
+        .droppable(&[6, 3, 4]);
     for run in runs {
         rows.add(vec![
             cell(run.id.to_string()),
@@ -29,7 +29,7 @@ pub(crate) fn list(runs: &[Run], now: Timestamp, width: Option<u16>) -> String {
             state(&run.state),
             cell(format!("{}/{}", run.stages_finished, run.stages_total)),
             cell(time(run.started_at, run.finished_at, now)),
-            cell(moment(run.created_at)),
+            moment(run.created_at, screen),
             cell(commit(&run.commit)),
             cell(&run.cause.summary),
         ]);
@@ -38,7 +38,7 @@ pub(crate) fn list(runs: &[Run], now: Timestamp, width: Option<u16>) -> String {
 }
 
 /// One run in full.
-pub(crate) fn show(run: &RunDetail, now: Timestamp, width: Option<u16>) -> String {
+pub(crate) fn show(run: &RunDetail, now: Timestamp, screen: Screen) -> String {
     let summary = &run.summary;
     let mut detail = Detail::default();
     detail.line_if(
@@ -52,9 +52,9 @@ pub(crate) fn show(run: &RunDetail, now: Timestamp, width: Option<u16>) -> Strin
     );
     detail.line_if("branch", summary.branch.as_deref());
     detail.line_if("group", run.group.as_deref());
-    detail.line("made", format!("{} UTC", moment(summary.created_at)));
+    detail.line("made", screen.zone.moment_in_full(summary.created_at));
     if summary.logical_time != summary.created_at {
-        detail.line("for", format!("{} UTC", moment(summary.logical_time)));
+        detail.line("for", screen.zone.moment_in_full(summary.logical_time));
     }
     if !run.params.is_empty() {
         let params = run
@@ -65,7 +65,10 @@ pub(crate) fn show(run: &RunDetail, now: Timestamp, width: Option<u16>) -> Strin
     }
     let mut text = detail.text(&title(summary, now));
     let heads = ["STAGE", "STATE", "TIME", "AFTER", "NOTE"];
-    let mut rows = Rows::new(&heads, width).right(2);
+    let mut rows = Rows::new(&heads, screen)
+        .right(2)
+        .names(&[3, 0])
+        .droppable(&[3]);
     for stage in &run.stages {
         rows.add(vec![
             cell(&stage.name),
@@ -165,7 +168,12 @@ pub(crate) fn why(run: &RunDetail) -> String {
 }
 
 /// What changed since `before`, a line each, for where the whole cannot be drawn anew.
-pub(crate) fn changes(before: Option<&RunDetail>, run: &RunDetail, now: Timestamp) -> String {
+pub(crate) fn changes(
+    before: Option<&RunDetail>,
+    run: &RunDetail,
+    now: Timestamp,
+    zone: Zone,
+) -> String {
     let mut text = String::new();
     for stage in &run.stages {
         let old = before
@@ -177,7 +185,7 @@ pub(crate) fn changes(before: Option<&RunDetail>, run: &RunDetail, now: Timestam
             None => stage.state != "waiting",
         };
         if is_news {
-            text.push_str(&change(stage, now));
+            text.push_str(&change(stage, now, zone));
         }
     }
     let is_news = before.is_none_or(|before| before.summary.state != run.summary.state);
@@ -187,14 +195,14 @@ pub(crate) fn changes(before: Option<&RunDetail>, run: &RunDetail, now: Timestam
     text
 }
 
-fn change(stage: &Stage, now: Timestamp) -> String {
+fn change(stage: &Stage, now: Timestamp, zone: Zone) -> String {
     let last = stage.attempts.last();
     let started = last.and_then(|attempt| attempt.started_at);
     let at = match stage.state.as_str() {
         "running" => started,
         _ => stage.finished_at,
     };
-    let at = at.unwrap_or(now).format("%H:%M:%S").to_string();
+    let at = zone.time_of_day(at.unwrap_or(now));
     let state = plain(&stage.state);
     let name = plain(&stage.name);
     let state = state.style(Mood::of(&state).style());

@@ -2,17 +2,21 @@
 
 use trainyard_api::Secret;
 
-use crate::view::quantity::moment;
-use crate::view::table::{Rows, cell};
+use crate::view::screen::Screen;
+use crate::view::table::{Rows, cell, moment};
 
 /// The list of secrets.
-pub(crate) fn list(secrets: &[Secret], width: Option<u16>) -> String {
-    let mut rows = Rows::new(&["REPO", "SECRET", "SET (UTC)", "BRANCHES"], width);
+pub(crate) fn list(secrets: &[Secret], screen: Screen) -> String {
+    let heads = ["REPO", "SECRET", "SET", "BRANCHES"];
+    let mut rows = Rows::new(&heads, screen)
+        .moments(2)
+        .names(&[0, 1])
+        .droppable(&[2]);
     for secret in secrets {
         rows.add(vec![
             cell(&secret.repo),
             cell(&secret.name),
-            cell(moment(secret.updated_at)),
+            moment(secret.updated_at, screen),
             cell(branches(secret)),
         ]);
     }

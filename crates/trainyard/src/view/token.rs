@@ -2,20 +2,19 @@
 
 use trainyard_api::{Token, TokenScope};
 
-use crate::view::quantity::{moment, moment_or_dash};
-use crate::view::table::{Rows, cell};
+use crate::view::screen::Screen;
+use crate::view::table::{Rows, cell, moment};
 
 /// The list of tokens.
-pub(crate) fn list(tokens: &[Token], width: Option<u16>) -> String {
-    let heads = [
-        "NAME",
-        "SCOPE",
-        "MADE (UTC)",
-        "LAST USED (UTC)",
-        "REVOKED (UTC)",
-        "ID",
-    ];
-    let mut rows = Rows::new(&heads, width);
+pub(crate) fn list(tokens: &[Token], screen: Screen) -> String {
+    let heads = ["NAME", "SCOPE", "MADE", "LAST USED", "REVOKED", "ID"];
+    let mut rows = Rows::new(&heads, screen)
+        .moments(2)
+        .moments(3)
+        .moments(4)
+        .names(&[0])
+        .droppable(&[2, 3])
+        .whole();
     for token in tokens {
         rows.add(vec![
             cell(&token.name),
@@ -23,9 +22,9 @@ pub(crate) fn list(tokens: &[Token], width: Option<u16>) -> String {
                 TokenScope::Read => "read",
                 TokenScope::Admin => "admin",
             }),
-            cell(moment(token.created_at)),
-            cell(moment_or_dash(token.last_used_at)),
-            cell(moment_or_dash(token.revoked_at)),
+            moment(token.created_at, screen),
+            moment(token.last_used_at, screen),
+            moment(token.revoked_at, screen),
             cell(&token.id),
         ]);
     }

@@ -87,14 +87,14 @@ fn what_is_not_what_the_run_kept_is_not_saved() {
 }
 
 #[test]
-fn an_unknown_artifact_is_told_with_those_that_there_are() {
+fn an_unknown_artifact_is_named_with_the_one_that_was_meant() {
     let answer = daemon("").call(&["artifact", "get", "42", "train.modell"]);
     insta::assert_snapshot!(answer.whole(), @"
-    exit code 3
+    exit code 4
     --- stdout
     --- stderr
     error: run 42 has no artifact train.modell
-    help: it has train.model, train.tree
+    help: did you mean `train.model`?
     ");
 }
 

@@ -64,6 +64,7 @@ impl Place {
             .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
+            .env("TZ", "UTC")
             .env("HOME", self.folder.path());
         command
     }

@@ -33,6 +33,104 @@ fn where_none_is_known_it_says_how_to_start_one() {
 }
 
 #[test]
+fn an_address_that_cannot_be_one_is_exit_code_2_with_the_one_that_was_meant() {
+    let call = |url| Place::new().call(&["run", "list", "--url", url, "--token", "x"]);
+    insta::assert_snapshot!(call("127.0.0.1:8491").whole(), @"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: invalid daemon address `127.0.0.1:8491`: expected http://HOST:PORT or https://HOST
+    help: did you mean `http://127.0.0.1:8491`?
+    ");
+    for url in ["localhost:8491", "ftp://localhost", "http://", ""] {
+        let answer = call(url);
+        assert_eq!(answer.code, Some(2), "{answer:?}");
+        assert!(
+            answer.stderr.contains("invalid daemon address"),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_one_that_is_not_set() {
+    let daemon = Daemon::new(|_, _, _| (200, r#"{"items":[]}"#.into()));
+    let place = Place::new();
+    let (url, empty) = (daemon.url(), ("TRAINYARD_DATA_DIR", ""));
+    let given = [
+        ("TRAINYARD_URL", url.as_str()),
+        ("TRAINYARD_TOKEN", "x"),
+        empty,
+    ];
+    let answer = place.call_with("", &given, &["run", "list"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let empty = [("TRAINYARD_URL", ""), ("TRAINYARD_TOKEN", ""), empty];
+    let answer = place.call_with("", &empty, &["run", "list"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(
+        answer.stderr.contains("no daemon is known here"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_usage_line_has_nothing_that_a_variable_gave() {
+    let given = [
+        ("TRAINYARD_DATA_DIR", "/data"),
+        ("DOCKER_HOST", "unix:///x"),
+    ];
+    let show = Place::new().call_with("", &given, &["run", "show"]);
+    assert!(
+        show.stderr.contains("\nUsage: trainyard run show <RUN>\n"),
+        "{show:?}"
+    );
+    let exec = Place::new().call_with("", &given, &["exec"]);
+    assert!(
+        exec.stderr.contains("\nUsage: trainyard exec <FILE>\n"),
+        "{exec:?}"
+    );
+}
+
+#[test]
+fn status_says_which_daemon_is_asked_why_and_how_it_is() {
+    let daemon = Daemon::new(|_, what, query| {
+        let text = match what {
+            "GET /readyz" => r#"{"state":"degraded","reasons":["the engine does not answer"]}"#,
+            "GET /daemon" => {
+                r#"{"version":"0.0.1","instance":"i","url":"http://x","slots":4,"pools":{"gpu":2}}"#
+            }
+            "GET /daemons" => r#"{"items":[]}"#,
+            "GET /runs" if query.contains("state=running%2Cqueued") => r#"{"items":[]}"#,
+            _ => return (404, String::new()),
+        };
+        (200, text.to_owned())
+    });
+    let answer = daemon.call(&["status"]);
+    let said = answer.whole().replace(&daemon.url(), "http://127.0.0.1:1");
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn status_of_a_daemon_that_does_not_answer_is_exit_code_3_and_says_why_it_was_asked() {
+    let answer = Place::new().call(&["status", "--url", "http://127.0.0.1:1", "--token", "x"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(
+        answer.stderr.contains("--url or TRAINYARD_URL"),
+        "{answer:?}"
+    );
+    let unready = |_: usize, _: &str, _: &str| {
+        let text = r#"{"state":"unready","reasons":["the database does not answer"]}"#;
+        (503, text.to_owned())
+    };
+    let answer = Daemon::new(unready).call(&["status"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(
+        answer.stdout.contains("the database does not answer"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn a_refusal_is_exit_code_3_in_the_daemons_words() {
     let daemon = Daemon::new(|_, _, _| {
         (

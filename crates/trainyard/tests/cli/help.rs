@@ -3,7 +3,7 @@
 use crate::binary::Place;
 
 /// All commands but those whose arguments are the daemon's configuration.
-const COMMANDS: [&[&str]; 45] = [
+const COMMANDS: [&[&str]; 46] = [
     &[],
     &["exec"],
     &["validate"],
@@ -11,6 +11,7 @@ const COMMANDS: [&[&str]; 45] = [
     &["schema"],
     &["completions"],
     &["init"],
+    &["status"],
     &["repo"],
     &["repo", "add"],
     &["repo", "list"],
@@ -89,10 +90,11 @@ fn the_commands_of_the_daemon_take_its_configuration() {
 #[test]
 fn a_wrong_command_line_is_exit_code_2_and_says_so_on_standard_error() {
     let place = Place::new();
-    let wrong: [&[&str]; 7] = [
+    let wrong: [&[&str]; 8] = [
         &[],
         &["rnu", "list"],
-        &["run", "show", "abc"],
+        &["run", "show", "two words"],
+        &["run", "list", "--since", "yesterday"],
         &["run", "list", "--state", "sleeping"],
         &["dag", "trigger", "x", "-p", "epochs"],
         &["dag", "trigger", "x", "--follow", "--output", "json"],

@@ -92,7 +92,7 @@ fn a_long_history_is_told_whole_and_in_order() {
     let (daemon, _) = in_pages();
     let answer = daemon.call(&["run", "events", "7"]);
     let places =
-        ["run skipped", "run started", "attempt waits"].map(|what| answer.stdout.find(what));
+        ["run skipped", "run started", "attempt queued"].map(|what| answer.stdout.find(what));
     assert!(places.is_sorted() && places[0].is_some(), "{answer:?}");
 }
 
@@ -119,4 +119,46 @@ fn a_name_in_an_event_cannot_steer_the_terminal() {
     let answer = daemon.call(&["run", "events", "7"]);
     assert_eq!(answer.stdout.lines().count(), 2, "{answer:?}");
     assert!(!answer.stdout.contains(['\u{7}', '\u{1b}']), "{answer:?}");
+}
+
+/// A run that ends after its third event, each of which comes by itself.
+fn going_on() -> Daemon {
+    let events = of_each_kind();
+    Daemon::new(move |_, what, query| {
+        let after = |id: &str| query.contains(&format!("after={id}&"));
+        let text = match what {
+            "GET /runs/7/events" if after("0") => page(&events[..2], false),
+            "GET /runs/7/events" if after("2") => page(&events[5..6], false),
+            "GET /runs/7/events" => page(&[], false),
+            _ => {
+                let mut run = crate::listings::run(7, "failed");
+                run["params"] = json!({});
+                run["stages"] = json!([]);
+                run.to_string()
+            }
+        };
+        (200, text)
+    })
+}
+
+#[test]
+fn a_followed_history_is_a_line_for_each_event_to_the_end_of_the_run() {
+    insta::assert_snapshot!(going_on().call(&["run", "events", "7", "--follow"]).whole(), @"
+    exit code 0
+    --- stdout
+    2026-11-23 15:00:01  run skipped, run 41 of the same DAG was in its way
+    2026-11-23 15:00:02  run started
+    2026-11-23 15:00:06  train: attempt started, image alpine@sha256:1
+    --- stderr
+    ");
+}
+
+#[test]
+fn a_followed_history_in_json_is_an_object_a_line() {
+    let answer = going_on().call(&["run", "events", "7", "--follow", "--output", "json"]);
+    let ids = answer.stdout.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        event["id"].as_i64().unwrap()
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), [1, 2, 6]);
 }

@@ -190,16 +190,23 @@ fn a_dag_is_shown_with_its_picture() {
         "description": "Monthly churn model",
         "stages": [
             {"name": "extract", "needs": [], "image": "python:3.12"},
-            {"name": "train", "needs": ["extract"], "image": "built from ."},
+            {"name": "train", "needs": ["extract"], "image": "built from .", "if": "params.full"},
+            {"name": "evaluate", "needs": ["train"], "image": "python:3.12",
+                "gate": [{"metric": "auc", "min": 0.85}, {"metric": "loss", "min": 0.1, "max": 2.5}]},
         ],
         "params": [
-            {"name": "epochs", "type": "integer", "default": 10, "description": "How long"},
+            {"name": "epochs", "type": "integer", "default": 10, "minimum": 1, "maximum": 500,
+                "description": "How long"},
+            {"name": "kind", "type": "string", "default": "gbm", "choices": ["gbm", "linear"],
+                "description": null},
             {"name": "note", "type": "string", "default": null, "description": null},
         ],
         "schedules": [{
             "cron": "0 3 1 * *", "timezone": "Europe/Berlin", "missed": "last", "next_tick": T[3],
         }],
-        "starts_on_push": true, "faults": [fault()], "source": "stages: {}",
+        "starts_on_push": true, "push": {"branches": ["main", "release/*"], "paths": ["src/**"]},
+        "concurrency": {"limit": 1, "overlap": "queue", "group": "branch"},
+        "timeout_seconds": 21_600.0, "faults": [fault()], "source": "stages: {}",
     });
     let fields = more.as_object().unwrap().clone();
     detail.as_object_mut().unwrap().extend(fields);
@@ -207,22 +214,76 @@ fn a_dag_is_shown_with_its_picture() {
     insta::assert_snapshot!(table("GET /dags/-/churn", text, &["dag", "show", "churn"]));
 }
 
-#[test]
-fn ticks_are_told_by_both_clocks() {
+fn ticks() -> String {
     let tick = |at: &str, local: &str, note: Value| {
         json!({"at": at, "local": local, "cron": "0 3 * * *", "timezone": "Europe/Berlin",
             "note": note})
     };
-    let ticks = items(&[
+    items(&[
         tick("2027-03-27T02:00:00Z", "2027-03-27 03:00 CET", Value::Null),
         tick(
             "2027-03-28T01:00:00Z",
             "2027-03-28 03:00 CEST",
             "the clock went forward by 60 min since the day before".into(),
         ),
-    ]);
-    let arguments = ["dag", "next", "model/churn", "--count", "2"];
-    insta::assert_snapshot!(table("GET /dags/model/churn/ticks", ticks, &arguments));
+    ])
+}
+
+/// The ticks of a DAG, paused or not.
+fn next(paused: bool) -> Answer {
+    let mut detail = dag();
+    detail["paused"] = paused.into();
+    let more = json!({"description": null, "stages": [], "params": [], "schedules": [],
+        "starts_on_push": false, "faults": [], "source": null});
+    let fields = more.as_object().unwrap().clone();
+    detail.as_object_mut().unwrap().extend(fields);
+    let daemon = Daemon::new(move |_, what, _| match what {
+        "GET /dags/model/churn/ticks" => (200, ticks()),
+        _ => (200, detail.to_string()),
+    });
+    daemon.call(&["dag", "next", "model/churn", "--count", "2"])
+}
+
+#[test]
+fn ticks_are_told_by_both_clocks() {
+    let answer = next(false);
+    assert_eq!(answer.stderr, "");
+    insta::assert_snapshot!(answer.stdout);
+}
+
+#[test]
+fn ticks_of_a_paused_dag_are_said_to_start_nothing() {
+    assert_eq!(
+        next(true).stderr,
+        "model/churn is paused: its schedules start nothing until `trainyard dag unpause model/churn`\n"
+    );
+}
+
+#[test]
+fn times_are_shown_by_the_clock_of_this_machine_or_in_utc() {
+    let daemon = Daemon::with("GET /runs", items(&[run(42, "failed")]));
+    let (url, zone) = (daemon.url(), "CET-1CEST,M3.5.0,M10.5.0/3");
+    let variables = [
+        ("TRAINYARD_URL", url.as_str()),
+        ("TRAINYARD_TOKEN", "x"),
+        ("TZ", zone),
+    ];
+    let list = |more: &[&str]| {
+        let arguments = [&["run", "list"], more].concat();
+        daemon.place().call_with("", &variables, &arguments).stdout
+    };
+    let local = list(&[]);
+    assert!(
+        local.contains(" MADE  ") && local.contains("2026-11-23 16:00:00"),
+        "{local}"
+    );
+    let utc = list(&["--utc"]);
+    assert!(
+        utc.contains("MADE (UTC)") && utc.contains("2026-11-23 15:00:00"),
+        "{utc}"
+    );
+    let json = list(&["--output", "json"]);
+    assert!(json.contains("2026-11-23T15:00:00Z"), "{json}");
 }
 
 #[test]

@@ -90,11 +90,18 @@ fn the_log_of_one_stage_is_what_it_wrote() {
     let answer = written().call(&["run", "logs", "7", "train"]);
     assert_eq!(answer.stdout, "epoch 1\na warning\nthe end\n");
     let answer = written().call(&["run", "logs", "7", "nosuch"]);
-    assert_eq!(answer.code, Some(3));
+    assert_eq!(answer.code, Some(4));
     assert!(
         answer.stderr.contains("it has extract, train"),
         "{answer:?}"
     );
+}
+
+#[test]
+fn a_tail_is_the_last_lines_of_each_stage() {
+    let answer = written().call(&["run", "logs", "7", "--tail", "2"]);
+    let lines = "extract | 569 rows\ntrain   | a warning\ntrain   | the end\n";
+    assert_eq!(answer.stdout, lines);
 }
 
 /// A run that goes on while it is looked at: `train` fails once and is tried again.
@@ -126,6 +133,66 @@ fn following_shows_every_attempt_to_the_end_of_the_run() {
     let answer = daemon.call(&["run", "logs", "7", "--follow"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert_eq!(answer.stdout, "no\nattempt 2\nyes\n");
+}
+
+#[test]
+fn following_a_tail_begins_with_its_last_lines_and_shows_later_attempts_whole() {
+    let log = page(
+        &[("stdout", "1"), ("stdout", "2"), ("stdout", "3")],
+        9,
+        true,
+    );
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let daemon = Daemon::new(move |_, what, query| {
+        let text = match what {
+            "GET /runs/7/events" if query.contains("after=0") => events(1),
+            "GET /runs/7/events" => events(2),
+            "GET /runs/7" => match looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => run("running", &[stage("train", "running", 1)]),
+                _ => run("succeeded", &[stage("train", "succeeded", 2)]),
+            },
+            _ => log.clone(),
+        };
+        (200, text)
+    });
+    let answer = daemon.call(&["run", "logs", "7", "--follow", "--tail", "1"]);
+    assert_eq!(answer.stdout, "3\nattempt 2\n1\n2\n3\n");
+}
+
+#[test]
+fn ctrl_c_ends_the_looking_on_and_says_how_to_go_on() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let daemon = Daemon::new(move |place, what, _| {
+        let _ = tell.send(());
+        let text = match what {
+            "GET /runs/7/events" => events(i64::try_from(place).unwrap() + 1),
+            _ => run("running", &[stage("train", "running", 0)]),
+        };
+        (200, text)
+    });
+    let child = daemon
+        .place()
+        .command(&["run", "logs", "7", "--follow"])
+        .envs([
+            ("TRAINYARD_URL", daemon.url().as_str()),
+            ("TRAINYARD_TOKEN", "x"),
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    told.recv().unwrap();
+    let id = child.id().to_string();
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status();
+    assert!(kill.unwrap().success());
+    let answer = crate::binary::Answer::from(child.wait_with_output().unwrap());
+    assert_eq!(answer.code, Some(130), "{answer:?}");
+    assert_eq!(
+        answer.stderr,
+        "\nrun 7 goes on: `trainyard run logs 7 --follow` follows it again, `trainyard run cancel 7` cancels it\n"
+    );
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn dags_of_a_repo_that_fails_to_sync_are_listed_with_a_note() {
         repo.to_string()
     })
     .call(&["repo", "show", "model"]);
-    for told in ["since 2026-11-23 15:00:01 UTC", "no route to host"] {
+    for told in ["since 2026-11-23 15:00:01 +00:00", "no route to host"] {
         assert!(shown.stdout.contains(told), "{told}: {shown:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 
-const CALLS: [(&[&str], &str); 39] = [
+const CALLS: [(&[&str], &str); 44] = [
     (&["repo", "add", "m", "https://x"], "POST /repos"),
     (&["repo", "list"], "GET /repos"),
     (&["repo", "show", "m"], "GET /repos/m"),
@@ -19,6 +19,11 @@ const CALLS: [(&[&str], &str); 39] = [
     (&["dag", "remove", "m/d", "-y"], "GET /dags/m/d/history"),
     (&["run", "list"], "GET /runs"),
     (&["run", "show", "7"], "GET /runs/7"),
+    (&["run", "show", "latest"], "GET /runs"),
+    (&["run", "logs", "churn"], "GET /runs"),
+    (&["run", "retry", "m/churn"], "GET /runs"),
+    (&["run", "events", "7", "-f"], "GET /runs/7/events"),
+    (&["artifact", "list", "churn"], "GET /runs"),
     (&["run", "logs", "7"], "GET /runs/7"),
     (&["run", "logs", "7", "-f"], "GET /runs/7/events"),
     (&["run", "watch", "7"], "GET /runs/7/events"),
@@ -51,7 +56,7 @@ const CALLS: [(&[&str], &str); 39] = [
 ];
 
 #[test]
-fn every_verb_asks_one_thing_and_a_refusal_of_it_is_exit_code_3() {
+fn every_verb_asks_one_thing_and_what_is_not_there_is_exit_code_4() {
     let daemon = Daemon::new(|_, what, _| {
         (
             404,
@@ -63,11 +68,76 @@ fn every_verb_asks_one_thing_and_a_refusal_of_it_is_exit_code_3() {
         let told = format!("error: there is no {what}\n");
         assert_eq!(
             (answer.code, answer.stdout.as_str(), answer.stderr.as_str()),
-            (Some(3), "", told.as_str()),
+            (Some(4), "", told.as_str()),
             "{arguments:?}"
         );
         assert_eq!(daemon.asked().len(), place + 1, "{arguments:?} asked once");
     }
+}
+
+#[test]
+fn the_newest_run_stands_for_latest_and_for_its_dag() {
+    let daemon = Daemon::new(|_, what, query| match (what, query) {
+        ("GET /runs", "limit=1" | "dag=m%2Fchurn&limit=1") => {
+            let newest = crate::listings::run(8, "failed");
+            (200, serde_json::json!({"items": [newest]}).to_string())
+        }
+        ("GET /runs", _) => (200, r#"{"items":[]}"#.to_owned()),
+        _ => (
+            404,
+            format!(r#"{{"code":"not_found","message":"there is no {what}"}}"#),
+        ),
+    });
+    for name in ["latest", "m/churn"] {
+        let answer = daemon.call(&["run", "why", name]);
+        assert!(answer.stderr.contains("GET /runs/8"), "{answer:?}");
+    }
+    insta::assert_snapshot!(daemon.call(&["run", "logs", "m/other"]).whole(), @"
+    exit code 4
+    --- stdout
+    --- stderr
+    error: DAG `m/other` has no runs
+    help: `trainyard dag trigger m/other` starts one
+    ");
+}
+
+#[test]
+fn runs_are_listed_by_all_that_is_given() {
+    let asked = |arguments: &[&str]| {
+        let queries = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let kept = std::sync::Arc::clone(&queries);
+        let daemon = Daemon::new(move |_, _, query| {
+            *kept.lock().unwrap() = query.to_owned();
+            (200, r#"{"items":[]}"#.to_owned())
+        });
+        let answer = daemon.call(arguments);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        queries.lock().unwrap().clone()
+    };
+    let arguments = [
+        "run",
+        "list",
+        "--repo",
+        "m",
+        "--dag",
+        "d",
+        "--branch",
+        "topic",
+        "--commit",
+        "0123",
+        "--state",
+        "failed,lost",
+        "--state",
+        "errored",
+        "--since",
+        "2026-11-23T15:00",
+    ];
+    assert_eq!(
+        asked(&arguments),
+        "dag=d&repo=m&branch=topic&commit=0123&state=failed%2Clost%2Cerrored\
+         &since=2026-11-23T15%3A00%3A00%2B00%3A00&limit=50"
+    );
+    assert_eq!(asked(&["run", "list"]), "limit=50");
 }
 
 #[test]
@@ -169,4 +239,22 @@ fn what_a_request_says_is_what_was_given() {
       "latest": true
     }
     "#);
+}
+
+#[test]
+fn a_run_that_waits_or_was_skipped_is_not_said_to_have_started() {
+    let line = |answer: &'static str| {
+        let daemon = Daemon::new(move |_, _, _| (201, answer.to_owned()));
+        daemon.call(&["dag", "trigger", "d"]).stdout
+    };
+    assert_eq!(
+        line(r#"{"id":8,"existed":false,"state":"queued","why":"run 7 has to end first"}"#),
+        "run 8 is queued: run 7 has to end first\n"
+    );
+    assert_eq!(
+        line(r#"{"id":8,"existed":false,"state":"skipped","why":"run 7 was in its way"}"#),
+        "run 8 was skipped: run 7 was in its way\n"
+    );
+    let running = line(r#"{"id":8,"existed":false,"state":"running"}"#);
+    assert_eq!(running, "run 8 started\n");
 }

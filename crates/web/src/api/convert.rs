@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Offset, TimeZone};
 use chrono_tz::Tz;
-use serde_json::Value;
+use serde_json::{Number, Value};
 use trainyard_api::{
-    Artifact, Attempt, Branch, Cause, Dag, DagDetail, Delivery, Fault, History, LastRun, Metric,
-    Param, Reason, Repo, Run, RunDetail, RunEvent, Schedule, Stage, StageOutline, Tick,
+    Artifact, Attempt, Branch, Cause, ConcurrencyRule, Dag, DagDetail, Delivery, Fault, GateBounds,
+    History, LastRun, Metric, Param, PushRule, Reason, Repo, Run, RunDetail, RunEvent, Schedule,
+    Stage, StageOutline, Tick,
 };
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::cron::Cron;
-use trainyard_core::name::PoolName;
-use trainyard_core::param::ParamValue;
+use trainyard_core::gate::GateRule;
+use trainyard_core::name::{ParamName, PoolName};
+use trainyard_core::param::{ParamKind, ParamSpec, ParamValue};
 use trainyard_core::stage::{ImageSource, StageIndex};
+use trainyard_core::trigger::Pattern;
 use trainyard_core::why::{Queue, why};
 use trainyard_core::{dag as core_dag, outcome};
 use trainyard_store as store;
@@ -119,26 +122,31 @@ pub(super) fn dag_detail(detail: store::DagDetail, pools: &BTreeMap<PoolName, u3
         .filter(|pool| !pools.contains_key(*pool))
         .map(ToString::to_string)
         .collect();
-    let (description, stages, params, push) = match declared {
-        None => (None, Vec::new(), Vec::new(), false),
+    let push = declared.as_ref().and_then(|dag| dag.triggers.push.as_ref());
+    let push = push.map(|push| PushRule {
+        branches: patterns(&push.branches),
+        paths: patterns(&push.paths),
+    });
+    let concurrency = declared.as_ref().map(|dag| &dag.concurrency);
+    let concurrency = concurrency.and_then(|rule| {
+        Some(ConcurrencyRule {
+            limit: rule.limit?,
+            overlap: rule.overlap.as_str().to_owned(),
+            group: rule.group.as_ref().map(|group| group.source().to_owned()),
+        })
+    });
+    let timeout = declared.as_ref().and_then(|dag| dag.timeout);
+    let (description, stages, params) = match declared {
+        None => (None, Vec::new(), Vec::new()),
         Some(core_dag::DagDraft {
             description,
             stages,
             params,
-            triggers,
             ..
         }) => {
             let stages = stages.iter().map(outline).collect();
-            let params = params
-                .into_iter()
-                .map(|(name, spec)| Param {
-                    name: name.to_string(),
-                    kind: spec.kind.word().to_owned(),
-                    default: spec.default.map(param_value),
-                    description: spec.description,
-                })
-                .collect();
-            (description, stages, params, triggers.push.is_some())
+            let params = params.into_iter().map(|(name, spec)| param(&name, spec));
+            (description, stages, params.collect())
         }
     };
     DagDetail {
@@ -156,10 +164,46 @@ pub(super) fn dag_detail(detail: store::DagDetail, pools: &BTreeMap<PoolName, u3
                 next_tick: schedule.next_tick,
             })
             .collect(),
-        starts_on_push: push,
+        starts_on_push: push.is_some(),
+        push,
+        concurrency,
+        timeout_seconds: timeout.map(|timeout| timeout.as_secs_f64()),
         faults: detail.faults.into_iter().map(fault).collect(),
         undefined_pools: undefined.into_iter().collect(),
         source: detail.source,
+    }
+}
+
+fn patterns(patterns: &[Pattern]) -> Vec<String> {
+    patterns
+        .iter()
+        .map(|pattern| pattern.as_str().to_owned())
+        .collect()
+}
+
+fn param(name: &ParamName, spec: ParamSpec) -> Param {
+    let (choices, minimum, maximum) = match &spec.kind {
+        ParamKind::String { choices } => (choices.clone(), None, None),
+        ParamKind::Integer { minimum, maximum } => (
+            Vec::new(),
+            minimum.map(Number::from),
+            maximum.map(Number::from),
+        ),
+        ParamKind::Number { minimum, maximum } => (
+            Vec::new(),
+            minimum.and_then(Number::from_f64),
+            maximum.and_then(Number::from_f64),
+        ),
+        ParamKind::Boolean => (Vec::new(), None, None),
+    };
+    Param {
+        name: name.to_string(),
+        kind: spec.kind.word().to_owned(),
+        default: spec.default.map(param_value),
+        choices,
+        minimum,
+        maximum,
+        description: spec.description,
     }
 }
 
@@ -171,6 +215,19 @@ fn outline(stage: &trainyard_core::stage::Stage) -> StageOutline {
             ImageSource::Reference { image, .. } => image.source().to_owned(),
             ImageSource::Build(build) => format!("built from {}", build.context),
         },
+        condition: stage
+            .condition
+            .as_ref()
+            .map(|condition| condition.source().to_owned()),
+        gate: stage.gate.iter().map(gate_bounds).collect(),
+    }
+}
+
+fn gate_bounds(rule: &GateRule) -> GateBounds {
+    GateBounds {
+        metric: rule.metric.to_string(),
+        min: rule.min,
+        max: rule.max,
     }
 }
 
@@ -271,6 +328,12 @@ pub(super) fn run_detail(detail: store::RunDetail, queue: &Queue) -> RunDetail {
             .collect(),
         stages,
     }
+}
+
+/// What keeps a run from starting.
+pub(super) fn why_not_started(detail: &store::RunDetail, queue: &Queue) -> Option<String> {
+    let first = detail.stages.first().map(|_| StageIndex(0))?;
+    Some(why(&detail.pinned.dag, &detail.run, first, queue))
 }
 
 fn stage(view: store::StageView, why: String) -> Stage {

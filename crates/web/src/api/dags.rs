@@ -13,14 +13,14 @@ use trainyard_api::{
 };
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::cron::Cron;
-use trainyard_core::id::{DagId, DagVersionId};
+use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
 use trainyard_dagfile::Diagnostic;
 use trainyard_forge::DagFileText;
-use trainyard_store::{NewRun, PinnedDag, Recorded};
+use trainyard_store::{NewRun, PinnedDag, Recorded, RunState};
 use utoipa::IntoParams;
 
-use super::convert;
+use super::{convert, names};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     Query(query): Query<OfRepo>,
 ) -> Result<Json<Listing<Dag>>, ApiError> {
     let repo = match query.repo {
-        Some(repo) => Some(state.store().resolve_repo(&repo).await?),
+        Some(repo) => Some(names::repo(&state, &repo).await?),
         None => None,
     };
     let dags = state.store().list_dags(repo).await?;
@@ -110,7 +110,7 @@ pub(crate) async fn trigger(
         params,
         logical_time: None,
     };
-    let started = started(state.store().start_run(&new).await?)?;
+    let started = started(&state, state.store().start_run(&new).await?).await?;
     Ok((StatusCode::CREATED, Json(started)))
 }
 
@@ -261,21 +261,38 @@ async fn summary_of(state: &WebState, pinned: &PinnedDag) -> String {
 }
 
 /// What became of a request for a run.
-pub(super) fn started(recorded: Recorded) -> Result<RunStarted, ApiError> {
-    match recorded {
-        Recorded::Started(run) => Ok(RunStarted {
-            id: run.0,
-            existed: false,
-            notes: Vec::new(),
-        }),
-        Recorded::Duplicate(run) => Ok(RunStarted {
-            id: run.0,
-            existed: true,
-            notes: Vec::new(),
-        }),
-        Recorded::Paused => Err(ApiError::conflict("the DAG is paused")),
-        Recorded::Full(why) => Err(ApiError::conflict(why)),
-    }
+pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunStarted, ApiError> {
+    let (run, existed) = match recorded {
+        Recorded::Started(run) => (run, false),
+        Recorded::Duplicate(run) => (run, true),
+        Recorded::Paused => return Err(ApiError::conflict("the DAG is paused")),
+        Recorded::Full(why) => return Err(ApiError::conflict(why)),
+    };
+    // The run is there, whatever becomes of this question.
+    let standing = standing(state, run).await.ok();
+    let (word, why) = standing.unzip();
+    Ok(RunStarted {
+        id: run.0,
+        existed,
+        state: word,
+        why: why.flatten(),
+        notes: Vec::new(),
+    })
+}
+
+/// How far a run is, and why it has not started or did not have to.
+async fn standing(state: &WebState, run: RunId) -> Result<(String, Option<String>), ApiError> {
+    let summary = state.store().run_summary(run).await?;
+    let why = match summary.state {
+        RunState::Queued => {
+            let detail = state.store().run_detail(run).await?;
+            let capacity = &state.settings().capacity;
+            let queue = state.store().queue(&detail, capacity).await?;
+            convert::why_not_started(&detail, &queue)
+        }
+        RunState::Running | RunState::Ended(_) => summary.reason.map(|reason| reason.message),
+    };
+    Ok((summary.state.as_str().to_owned(), why))
 }
 
 fn given(value: Value) -> Result<GivenValue, ApiError> {
@@ -380,10 +397,5 @@ async fn find(state: &WebState, repo: &str, dag: &str) -> Result<DagId, ApiError
     } else {
         format!("{repo}/{dag}")
     };
-    Ok(state.store().resolve_dag(&text).await?)
-}
-
-/// The DAG that a query means: `REPO/NAME`, or `NAME`.
-pub(super) async fn find_by_name(state: &WebState, dag: &str) -> Result<DagId, ApiError> {
-    Ok(state.store().resolve_dag(dag).await?)
+    names::dag(state, &text).await
 }

@@ -5,6 +5,7 @@ mod convert;
 mod credentials;
 mod dags;
 mod logs;
+mod names;
 mod quarantine;
 mod refusals;
 mod repos;

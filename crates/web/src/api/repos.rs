@@ -16,8 +16,8 @@ use trainyard_forge::RemoteUrl;
 use trainyard_store::{NewRepo as StoredRepo, RepoChange};
 use utoipa::IntoParams;
 
-use super::convert;
 use super::credentials::{self, Given};
+use super::{convert, names};
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::state::WebState;
@@ -89,7 +89,7 @@ pub(crate) async fn change(
     Path(repo): Path<String>,
     Object(asked): Object<ChangeRepo>,
 ) -> Result<Json<RepoSaved>, ApiError> {
-    let id = state.store().resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     let now = state.store().repo_detail(id).await?.summary;
     let rules = state.git().mirrors().rules();
     let url = match &asked.url {
@@ -165,7 +165,7 @@ pub(crate) async fn show(
     Path(repo): Path<String>,
 ) -> Result<Json<RepoDetail>, ApiError> {
     let store = state.store();
-    let id = store.resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     let detail = store.repo_detail(id).await?;
     Ok(Json(RepoDetail {
         webhook_url: webhook_url(&state, &detail.summary.name),
@@ -194,7 +194,7 @@ pub(crate) async fn remove(
     State(state): State<WebState>,
     Path(repo): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let id = state.store().resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     state.store().remove_repo(id).await?;
     state.git().remove(id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -209,7 +209,7 @@ pub(crate) async fn history(
     State(state): State<WebState>,
     Path(repo): Path<String>,
 ) -> Result<Json<History>, ApiError> {
-    let id = state.store().resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     Ok(Json(convert::history(
         state.store().repo_history(id).await?,
     )))
@@ -232,7 +232,7 @@ pub(crate) async fn deliveries(
     Path(repo): Path<String>,
     Query(query): Query<DeliveriesQuery>,
 ) -> Result<Json<Listing<Delivery>>, ApiError> {
-    let id = state.store().resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     let limit = query.limit.unwrap_or(50).clamp(1, DELIVERIES_AT_MOST);
     let mut deliveries = state.store().list_deliveries(id, limit + 1).await?;
     let more = deliveries.len() > limit as usize;
@@ -253,7 +253,7 @@ pub(crate) async fn sync(
     Path(repo): Path<String>,
 ) -> Result<Json<Repo>, ApiError> {
     let store = state.store();
-    let id = store.resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     let held = store.quarantined().await?;
     if let Some(held) = held
         .iter()

@@ -19,6 +19,7 @@ use trainyard_store::{NewRun, PinnedDag};
 
 use super::convert::short;
 use super::dags::{self, Asked};
+use super::names;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
@@ -72,7 +73,7 @@ pub(crate) async fn retry(
         params: target.params,
         logical_time: None,
     };
-    let mut started = dags::started(state.store().start_run(&new).await?)?;
+    let mut started = dags::started(&state, state.store().start_run(&new).await?).await?;
     if !started.existed {
         let (run, _) = state.store().run_state(RunId(started.id)).await?;
         target.notes.extend(taken_over(&target.dag, &run, of));
@@ -109,11 +110,15 @@ fn again(from: Option<String>, from_failed: bool, target: &Target) -> Result<Aga
             let name =
                 StageName::new(stage).map_err(|fault| ApiError::invalid(fault.to_string()))?;
             if target.dag.index_of(name.as_str()).is_none() {
-                return Err(ApiError::not_found(format!(
+                let message = format!(
                     "DAG `{}` has no stage `{name}` at commit {}",
                     target.dag.name(),
                     short(&target.commit)
-                )));
+                );
+                let stages = target.dag.stages().iter().map(|stage| stage.name.as_str());
+                let help = names::meant(name.as_str(), stages)
+                    .unwrap_or_else(|| "`trainyard dag show` draws its stages".to_owned());
+                return Err(ApiError::not_found(message).help(help));
             }
             Ok(Again::From(name))
         }

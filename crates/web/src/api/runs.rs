@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use trainyard_api::{
     CancelRuns, ErrorBody, Listing, Metric, Run, RunDetail, RunEvent, RunsCancelled,
@@ -13,7 +14,7 @@ use trainyard_core::transition::TOLD_WITHIN;
 use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter, RunState};
 use utoipa::IntoParams;
 
-use super::{convert, dags, quarantine};
+use super::{convert, names, quarantine};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
@@ -36,8 +37,16 @@ const WAIT_AT_MOST: u64 = 50;
 pub(crate) struct RunQuery {
     /// Of this DAG: `REPO/NAME` or `NAME`.
     dag: Option<String>,
-    /// `queued`, `running`, or an outcome.
+    /// Of DAGs of this repo.
+    repo: Option<String>,
+    /// Of this branch.
+    branch: Option<String>,
+    /// Of the commit whose hash begins so.
+    commit: Option<String>,
+    /// `queued`, `running`, or an outcome; several with commas between them.
     state: Option<String>,
+    /// Made at this moment or later.
+    since: Option<DateTime<Utc>>,
     /// Older than this run: for the next page.
     before: Option<i64>,
     /// At most so many.
@@ -53,20 +62,30 @@ pub(crate) async fn list(
     Query(query): Query<RunQuery>,
 ) -> Result<Json<Listing<Run>>, ApiError> {
     let dag = match &query.dag {
-        Some(dag) => Some(dags::find_by_name(&state, dag).await?),
+        Some(dag) => Some(names::dag(&state, dag).await?),
         None => None,
     };
-    let wanted = match &query.state {
-        Some(word) => Some(RunState::from_word(word).ok_or_else(|| {
+    let repo = match &query.repo {
+        Some(repo) => Some(names::repo(&state, repo).await?),
+        None => None,
+    };
+    let words = query.state.iter().flat_map(|words| words.split(','));
+    let states = words.map(|word| {
+        RunState::from_word(word).ok_or_else(|| {
             ApiError::invalid(format!("`{word}` is not a state of runs"))
                 .help("use queued, running, succeeded, failed, errored, timed_out, cancelled, lost or skipped")
-        })?),
-        None => None,
-    };
+        })
+    });
+    let states = states.collect::<Result<Vec<RunState>, ApiError>>()?;
     let limit = query.limit.unwrap_or(50).clamp(1, ROWS_AT_MOST);
     let filter = RunFilter {
         dag,
-        state: wanted,
+        repo,
+        branch: query.branch,
+        commit: query.commit,
+        states,
+        // Postgres knows no moments before some thousand years ago.
+        since: query.since.map(|at| at.max(DateTime::UNIX_EPOCH)),
         before: query.before.map(RunId),
         limit: limit + 1,
     };
@@ -145,9 +164,9 @@ pub(crate) async fn cancel_all(
 ) -> Result<Json<RunsCancelled>, ApiError> {
     let store = state.store();
     let filter = CancelFilter {
-        repo: store.resolve_repo(&repo).await?,
+        repo: names::repo(&state, &repo).await?,
         dag: match &asked.dag {
-            Some(dag) => Some(store.resolve_dag(&format!("{repo}/{dag}")).await?),
+            Some(dag) => Some(names::dag(&state, &format!("{repo}/{dag}")).await?),
             None => None,
         },
         before: asked.before.map(RunId),
@@ -274,7 +293,7 @@ pub(crate) async fn metrics(
     Query(query): Query<MetricQuery>,
 ) -> Result<Json<Listing<Metric>>, ApiError> {
     let dag = match &query.dag {
-        Some(dag) => Some(dags::find_by_name(&state, dag).await?),
+        Some(dag) => Some(names::dag(&state, dag).await?),
         None => None,
     };
     if let Some(run) = query.run {

@@ -7,7 +7,9 @@ use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, Secret, SecretValue};
 use trainyard_core::name::SecretName;
 use trainyard_core::secret::SecretBranches;
+use trainyard_store::Error as StoreError;
 
+use super::names;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;
@@ -20,7 +22,7 @@ pub(crate) async fn list(
     State(state): State<WebState>,
     Path(repo): Path<String>,
 ) -> Result<Json<Listing<Secret>>, ApiError> {
-    let id = state.store().resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     let secrets = state.store().list_secrets(id).await?;
     let named = |secret: trainyard_store::SecretInfo| Secret {
         repo: repo.clone(),
@@ -58,7 +60,7 @@ pub(crate) async fn set(
         .map(SecretBranches::new)
         .transpose()
         .map_err(ApiError::invalid)?;
-    let id = state.store().resolve_repo(&repo).await?;
+    let id = names::repo(&state, &repo).await?;
     let value = SecretString::from(secret.value);
     state
         .store()
@@ -77,7 +79,18 @@ pub(crate) async fn remove(
     Path((repo, name)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let name = SecretName::new(name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
-    let id = state.store().resolve_repo(&repo).await?;
-    state.store().remove_secret(id, &name).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let id = names::repo(&state, &repo).await?;
+    match state.store().remove_secret(id, &name).await {
+        Err(error @ StoreError::NotFound { .. }) => {
+            let secrets = state.store().list_secrets(id).await?;
+            let known = secrets.iter().map(|secret| secret.name.as_str());
+            let help = names::meant(name.as_str(), known)
+                .unwrap_or_else(|| format!("`trainyard secret list --repo {repo}` lists them"));
+            Err(ApiError::from(error).help(help))
+        }
+        removed => {
+            removed?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+    }
 }

@@ -8,8 +8,9 @@ use trainyard_api::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, HeldAttempt, Lead,
     Listing, NewToken, Token, TokenMade, TokenScope, Violation,
 };
-use trainyard_store::{DaemonView, Scope, TokenInfo};
+use trainyard_store::{DaemonView, Error as StoreError, Scope, TokenInfo};
 
+use super::names;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;
@@ -146,8 +147,19 @@ pub(crate) async fn revoke_token(
     State(state): State<WebState>,
     Path(token): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    state.store().revoke_token(&token).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match state.store().revoke_token(&token).await {
+        Err(error @ StoreError::NotFound { .. }) => {
+            let tokens = state.store().list_tokens().await?;
+            let in_use = tokens.iter().filter(|known| known.revoked_at.is_none());
+            let help = names::meant(&token, in_use.map(|known| known.name.as_str()))
+                .unwrap_or_else(|| "`trainyard token list` lists the tokens".to_owned());
+            Err(ApiError::from(error).help(help))
+        }
+        revoked => {
+            revoked?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+    }
 }
 
 #[utoipa::path(post, path = "/gc", request_body = GcRequest, responses((status = 200, body = GcReport)))]

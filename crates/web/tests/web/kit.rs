@@ -91,8 +91,11 @@ impl Place {
         let secret = SecretName::new("API_KEY".to_owned()).unwrap();
         let value = SecretString::from(CANARIES[1]);
         store.set_secret(repo, &secret, &value, None).await.unwrap();
-        let text = "params: {lr: {type: number, default: 0.1}}\n\
-                    stages: {a: {image: \"alpine:3\", run: \"true\", secrets: [API_KEY]}}\n";
+        let text = "params: {lr: {type: number, default: 0.1, minimum: 0.01}}\n\
+                    triggers: {push: {branches: [main], paths: [\"src/**\"]}}\n\
+                    concurrency: {limit: 1}\n\
+                    stages: {a: {image: \"alpine:3\", run: \"true\", secrets: [API_KEY], metrics: m.json, \
+                    gate: [{metric: auc, min: 0.5}]}}\n";
         let dag = trainyard_dagfile::parse("dags/train.yaml", text)
             .dag
             .unwrap();

@@ -12,6 +12,7 @@ mod class_05_closed_by_default;
 mod class_07_scopes;
 mod class_22_no_change_by_get;
 mod contract;
+mod dags;
 mod kit;
 mod repo_changes;
 mod schema;

@@ -1,13 +1,17 @@
 //! `trainyard run events`
 
+use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::StreamExt;
 use trainyard_api::{Client, ClientError, Listing, RunEvent};
-use trainyard_core::id::RunId;
 
+use crate::commands::run::follow;
+use crate::commands::run::name::RunName;
 use crate::failure::Done;
-use crate::output::{self, OutputArgs};
+use crate::output::{self, Format, OutputArgs};
 use crate::view;
 
 /// Tell what happened to one, in order
@@ -15,8 +19,12 @@ use crate::view;
 /// Starts and ends, requests to stop, and attempts that another daemon took over; with outcomes and reasons.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    /// The run's number
-    run: RunId,
+    /// The run's number, `latest`, or a DAG for its newest run
+    run: RunName,
+
+    /// Go on with what happens, to the end of the run: a line for each event, or one of JSON
+    #[arg(short, long)]
+    follow: bool,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -24,11 +32,32 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) async fn call(self, client: &Client) -> Done {
-        let events = history(client, self.run.0).await?;
-        self.output.show(&events, || {
-            view::event::list(&events.items, output::width())
-        })
+        let run = self.run.number(client).await?;
+        if self.follow {
+            let printed = printed(client, run, self.output);
+            let again = format!("trainyard run events {run} --follow");
+            return follow::to_the_end(run, &again, printed).await;
+        }
+        let events = history(client, run).await?;
+        let screen = self.output.screen();
+        self.output
+            .show(&events, || view::event::list(&events.items, screen))
     }
+}
+
+/// Prints events as they come.
+async fn printed(client: &Client, run: i64, output: OutputArgs) -> Done {
+    let mut events = pin!(client.follow_events(run));
+    while let Some(some) = events.next().await {
+        for event in some? {
+            let line = match output.output {
+                Format::Table => view::event::line(&event, output.zone()),
+                Format::Json => serde_json::to_string(&event).map_err(io::Error::from)?,
+            };
+            output::text(&line)?;
+        }
+    }
+    Ok(())
 }
 
 /// All that is known so far, put together from its pages.

@@ -4,12 +4,15 @@
 //! writes is printed whole and in order, whatever the others do and however often it is tried.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::Future;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::stream::{self, BoxStream, SelectAll};
 use trainyard_api::{Client, ClientError, LogPage, RunDetail};
 
+use crate::commands::run::logs::Tail;
 use crate::commands::run::{logs, look};
 use crate::failure::Failure;
 use crate::output;
@@ -33,6 +36,7 @@ pub(crate) async fn logs(
     id: i64,
     stage: Option<&str>,
     timestamps: bool,
+    tail: Option<usize>,
 ) -> Result<String, Failure> {
     let mut changes = pin!(client.watch_run(id));
     let mut pieces: SelectAll<Pieces> = SelectAll::new();
@@ -52,20 +56,22 @@ pub(crate) async fn logs(
                     let turn = turns.entry(stage.clone()).or_default();
                     turn.pop_front();
                     if let Some(attempt) = turn.front() {
-                        pieces.push(begin(client, id, &stage, *attempt, printer)?);
+                        pieces.push(begin(client, id, &stage, *attempt, printer, None)?);
                     }
                 }
                 (Piece::Page(..) | Piece::End(_), None) => {}
             },
             Some(run) = changes.next() => {
                 let run = run?;
+                // What an attempt writes that begins later is new from its first line on.
+                let tail = tail.filter(|_| last.is_none());
                 let stages = logs::chosen(&run, stage)?;
                 let printer = printer.get_or_insert_with(|| Printer::new(look(timestamps), &stages));
                 for (stage, attempt) in new_attempts(&run, &stages, &mut known) {
                     let turn = turns.entry(stage.clone()).or_default();
                     turn.push_back(attempt);
                     if turn.len() == 1 {
-                        pieces.push(begin(client, id, &stage, attempt, printer)?);
+                        pieces.push(begin(client, id, &stage, attempt, printer, tail)?);
                     }
                 }
                 last = Some(run);
@@ -103,23 +109,85 @@ fn new_attempts(
     new
 }
 
-/// Follows an attempt, and says its number where it is not the first.
+/// Follows an attempt, and says its number where it is not the first. With `tail`, only the last lines of what was
+/// written before this moment come.
 fn begin(
     client: &Client,
     id: i64,
     stage: &str,
     attempt: u32,
     printer: &mut Printer,
+    tail: Option<usize>,
 ) -> Result<Pieces, Failure> {
     if attempt > 1 {
         let remark = printer.remark(stage, &format!("attempt {attempt}"));
         output::raw(remark.as_bytes())?;
     }
     let name = stage.to_owned();
-    let pages = client.follow_log(id, stage, attempt, 0);
-    let end = futures_util::stream::once(std::future::ready(Ok(Piece::End(name.clone()))));
+    let pages = match tail {
+        None => client.follow_log(id, stage, attempt, 0).boxed(),
+        Some(lines) => from_tail(client.clone(), id, stage.to_owned(), attempt, lines),
+    };
+    let end = stream::once(std::future::ready(Ok(Piece::End(name.clone()))));
     Ok(pages
         .map(move |page| page.map(|page| Piece::Page(name.clone(), page)))
         .chain(end)
         .boxed())
+}
+
+/// The last lines of what an attempt has written, and what it goes on to write.
+fn from_tail(
+    client: Client,
+    id: i64,
+    stage: String,
+    attempt: u32,
+    lines: usize,
+) -> BoxStream<'static, Result<LogPage, ClientError>> {
+    let from = (client.clone(), stage.clone());
+    let last = async move {
+        let (client, stage) = from;
+        let (mut tail, mut offset) = (Tail::new(lines), 0);
+        loop {
+            let page = client
+                .log(id, &stage, Some(attempt), offset, Duration::ZERO)
+                .await?;
+            let is_last = page.complete || page.next_offset == offset;
+            offset = page.next_offset;
+            tail.take(page);
+            if is_last {
+                return Ok((tail.page(), offset));
+            }
+        }
+    };
+    stream::once(last)
+        .flat_map(move |last: Result<_, ClientError>| match last {
+            Err(error) => stream::iter([Err(error)]).boxed(),
+            Ok((Some(page), _)) if page.complete => stream::iter([Ok(page)]).boxed(),
+            Ok((page, offset)) => {
+                let rest = client.follow_log(id, &stage, attempt, offset);
+                stream::iter(page.map(Ok)).chain(rest).boxed()
+            }
+        })
+        .boxed()
+}
+
+/// Looks on until a run has ended, or until Ctrl-C, which ends nothing but the looking on. `again` is the command that
+/// takes it up again.
+pub(crate) async fn to_the_end<T>(
+    run: i64,
+    again: &str,
+    looking: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        // First, so that it is heard from the beginning.
+        biased;
+        pressed = tokio::signal::ctrl_c() => {
+            pressed?;
+            output::note(&format!(
+                "\nrun {run} goes on: `{again}` follows it again, `trainyard run cancel {run}` cancels it"
+            ));
+            Err(Failure::Interrupted)
+        }
+        end = looking => end,
+    }
 }

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use clap::Args;
-use trainyard_api::{Client, RunDetail};
-use trainyard_core::id::RunId;
+use trainyard_api::{Client, LogLine, LogPage, RunDetail};
 
+use crate::commands::run::name::RunName;
 use crate::commands::run::{follow, look};
-use crate::failure::{Done, Failure, Problem};
+use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output;
 use crate::view::log::Printer;
 
 /// Print what stages wrote, of the last attempt of each
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The run's number
-    run: RunId,
+    /// The run's number, `latest`, or a DAG for its newest run
+    run: RunName,
 
     /// Only of this stage
     stage: Option<String>,
@@ -33,6 +33,10 @@ pub(crate) struct Logs {
     )]
     attempt: Option<u32>,
 
+    /// Only the last lines of each stage
+    #[arg(long, value_name = "LINES")]
+    tail: Option<usize>,
+
     /// Begin lines with their time
     #[arg(short, long)]
     timestamps: bool,
@@ -40,29 +44,81 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) async fn call(self, client: &Client) -> Done {
+        let id = self.run.number(client).await?;
         let stage = self.stage.as_deref();
         if self.follow {
-            follow::logs(client, self.run.0, stage, self.timestamps).await?;
-            return Ok(());
+            let again = format!("trainyard run logs {id} --follow");
+            let logs = follow::logs(client, id, stage, self.timestamps, self.tail);
+            return follow::to_the_end(id, &again, logs).await.map(drop);
         }
-        let run = client.run(self.run.0).await?;
+        let run = client.run(id).await?;
         let stages = chosen(&run, stage)?;
         let mut printer = Printer::new(look(self.timestamps), &stages);
         for stage in &stages {
+            let mut tail = self.tail.map(Tail::new);
             let mut offset = 0;
             loop {
                 let page = client
-                    .log(self.run.0, stage, self.attempt, offset, Duration::ZERO)
+                    .log(id, stage, self.attempt, offset, Duration::ZERO)
                     .await?;
-                output::raw(printer.page(stage, &page).as_bytes())?;
+                offset = page.next_offset;
                 let nothing_more = page.lines.is_empty() && page.dropped_bytes == 0;
-                if page.complete || nothing_more {
+                let is_last = page.complete || nothing_more;
+                match &mut tail {
+                    None => output::raw(printer.page(stage, &page).as_bytes())?,
+                    Some(tail) => tail.take(page),
+                }
+                if is_last {
                     break;
                 }
-                offset = page.next_offset;
+            }
+            if let Some(page) = tail.and_then(Tail::page) {
+                output::raw(printer.page(stage, &page).as_bytes())?;
             }
         }
         Ok(())
+    }
+}
+
+/// The last lines of a log that comes in pages.
+pub(super) struct Tail {
+    lines: usize,
+    page: Option<LogPage>,
+}
+
+impl Tail {
+    pub(super) fn new(lines: usize) -> Self {
+        Self { lines, page: None }
+    }
+
+    /// Takes the next page, and forgets what is not among the last lines any more.
+    pub(super) fn take(&mut self, mut page: LogPage) {
+        // Before a gap there are no last lines: what is missing comes after them.
+        if let Some(before) = self.page.take().filter(|_| page.dropped_bytes == 0) {
+            let newer = std::mem::replace(&mut page.lines, before.lines);
+            page.lines.extend(newer);
+            page.dropped_bytes = before.dropped_bytes;
+            page.dropped_lines = before.dropped_lines;
+            page.removed_at = before.removed_at;
+        }
+        let ends = |line: &LogLine| !line.continues;
+        let open = usize::from(page.lines.last().is_some_and(|line| !ends(line)));
+        // The line before the first that is shown ends there; pieces of one line are one.
+        let cut = page.lines.iter().enumerate().rev();
+        let cut = cut
+            .filter(|(_, line)| ends(line))
+            .map(|(place, _)| place + 1)
+            .nth(self.lines.saturating_sub(open));
+        if let Some(cut) = cut {
+            page.lines.drain(..cut);
+            (page.dropped_bytes, page.dropped_lines) = (0, 0);
+        }
+        self.page = Some(page);
+    }
+
+    /// A page with the last lines; none where no page came.
+    pub(super) fn page(self) -> Option<LogPage> {
+        self.page
     }
 }
 
@@ -78,7 +134,64 @@ pub(super) fn chosen(run: &RunDetail, stage: Option<&str>) -> Result<Vec<String>
     }
     let run = run.summary.id;
     let problem = Problem::new(format!("run {run} has no stage {wanted}"));
-    Err(Failure::Refused(
-        problem.help(format!("it has {}", names.join(", "))),
-    ))
+    Err(Failure::NotFound(problem.help(suggestion(wanted, &names))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(lines: &[(&str, bool)]) -> LogPage {
+        let line = |(text, continues): &(&str, bool)| LogLine {
+            at: "2026-11-23T15:00:00Z".parse().unwrap(),
+            stream: "stdout".to_owned(),
+            text: (*text).to_owned(),
+            continues: *continues,
+        };
+        LogPage {
+            attempt: 1,
+            lines: lines.iter().map(line).collect(),
+            dropped_bytes: 0,
+            dropped_lines: 0,
+            removed_at: None,
+            next_offset: 1,
+            complete: false,
+        }
+    }
+
+    fn last(lines: usize, pages: &[&[(&str, bool)]]) -> Vec<String> {
+        let mut tail = Tail::new(lines);
+        for lines in pages {
+            tail.take(page(lines));
+        }
+        let lines = tail.page().unwrap().lines.into_iter();
+        lines.map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn the_last_lines_are_counted_over_pages_and_pieces_of_one_line_are_one() {
+        let first = [("a", false), ("b", false)];
+        let second = [("c", true), ("d", false), ("e", false)];
+        assert_eq!(last(2, &[&first, &second]), ["c", "d", "e"]);
+        assert_eq!(last(9, &[&first]), ["a", "b"]);
+        assert_eq!(last(1, &[&first, &[("half", true)]]), ["half"]);
+        assert_eq!(last(0, &[&first]), [""; 0]);
+    }
+
+    #[test]
+    fn a_gap_is_told_where_it_is_among_the_last_lines() {
+        let missing = |lines: usize| {
+            let mut tail = Tail::new(lines);
+            tail.take(page(&[("a", false)]));
+            tail.take(LogPage {
+                dropped_bytes: 3,
+                ..page(&[("b", false)])
+            });
+            tail.take(page(&[("c", false)]));
+            let page = tail.page().unwrap();
+            (page.dropped_bytes, page.lines.len())
+        };
+        assert_eq!(missing(9), (3, 2));
+        assert_eq!(missing(1), (0, 1));
+    }
 }

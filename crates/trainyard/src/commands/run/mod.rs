@@ -2,34 +2,23 @@
 
 mod events;
 pub(crate) mod follow;
+mod list;
 mod logs;
+pub(crate) mod name;
 mod watch;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use trainyard_api::{CancelRuns, Client, ClientError, Listing, Retry, RunsCancelled};
 use trainyard_core::id::RunId;
 
 use crate::commands::dag::started_line;
+use crate::commands::run::name::RunName;
 use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::{self, OutputArgs};
 use crate::view::log::Look;
 use crate::view::plain;
 use crate::{clock, view};
-
-/// The states that runs can be listed by.
-const STATES: [&str; 9] = [
-    "queued",
-    "running",
-    "succeeded",
-    "failed",
-    "errored",
-    "timed_out",
-    "cancelled",
-    "lost",
-    "skipped",
-];
 
 /// Runs: what happened, and what goes on
 #[derive(Debug, Args)]
@@ -42,7 +31,7 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    List(List),
+    List(list::List),
     /// Show one: its stages with their states, times, reasons and metrics
     Show(One),
     Logs(logs::Logs),
@@ -55,33 +44,10 @@ enum Verb {
     Events(events::Events),
 }
 
-/// List runs, the newest first
-#[derive(Debug, Args)]
-struct List {
-    /// Of this DAG: REPO/NAME, or NAME where only one repo has it
-    #[arg(long)]
-    dag: Option<String>,
-
-    /// In this state
-    #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
-    state: Option<String>,
-
-    /// Older than this run
-    #[arg(long, value_name = "RUN")]
-    before: Option<RunId>,
-
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    limit: u32,
-
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
 #[derive(Debug, Args)]
 struct One {
-    /// The run's number
-    run: RunId,
+    /// The run's number, `latest`, or a DAG for its newest run
+    run: RunName,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -118,8 +84,11 @@ struct Cancel {
 /// tries them again, as its retry rules say.
 #[derive(Debug, Args)]
 struct Abandon {
+    /// The run's number
+    run: RunId,
+
     #[command(flatten)]
-    one: One,
+    output: OutputArgs,
 }
 
 /// Run one again with the same parameters, at the same commit or with other code
@@ -130,8 +99,8 @@ struct Abandon {
 /// --from.
 #[derive(Debug, Args)]
 struct RetryArgs {
-    /// The run's number
-    run: RunId,
+    /// The run's number, `latest`, or a DAG for its newest run
+    run: RunName,
 
     /// Only what did not succeed, and all after it
     #[arg(long, conflicts_with = "from")]
@@ -161,32 +130,17 @@ impl Command {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {
-            Verb::List(list) => {
-                let (dag, state) = (list.dag.as_deref(), list.state.as_deref());
-                let before = list.before.map(|run| run.0);
-                let runs = client.runs(dag, state, before, list.limit).await?;
-                list.output.show(&runs, || {
-                    view::run::list(&runs.items, clock::now(), output::width())
-                })?;
-                if let (true, Some(last)) = (runs.more, runs.items.last())
-                    && output::is_terminal()
-                {
-                    output::note(&format!("there are more: --before {}", last.id));
-                }
-                Ok(())
-            }
+            Verb::List(list) => list.call(&client).await,
             Verb::Show(One { run, output }) => {
-                let run = client.run(run.0).await?;
+                let run = client.run(run.number(&client).await?).await?;
                 output.show(&run, || {
-                    view::run::show(&run, clock::now(), output::width())
+                    view::run::show(&run, clock::now(), output.screen())
                 })
             }
             Verb::Logs(logs) => logs.call(&client).await,
             Verb::Watch(watch) => watch.call(&client).await,
             Verb::Cancel(cancel) => cancel.call(&client).await,
-            Verb::Abandon(Abandon {
-                one: One { run, output },
-            }) => {
+            Verb::Abandon(Abandon { run, output }) => {
                 let run = client.abandon(run.0).await?;
                 output.show(&run, || view::run::title(&run, clock::now()))
             }
@@ -198,11 +152,13 @@ impl Command {
                     latest: args.latest,
                     request: args.request,
                 };
-                let started = client.retry(args.run.0, &retry).await?;
+                let started = client
+                    .retry(args.run.number(&client).await?, &retry)
+                    .await?;
                 args.output.show(&started, || started_line(&started))
             }
             Verb::Why(One { run, output }) => {
-                let run = client.run(run.0).await?;
+                let run = client.run(run.number(&client).await?).await?;
                 output.show(&run, || view::run::why(&run))
             }
             Verb::Events(events) => events.call(&client).await,

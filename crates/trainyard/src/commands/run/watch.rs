@@ -7,9 +7,11 @@ use clap::Args;
 use console::Term;
 use futures_util::StreamExt;
 use trainyard_api::{Client, RunDetail};
-use trainyard_core::id::RunId;
 
+use crate::commands::run::follow;
+use crate::commands::run::name::RunName;
 use crate::failure::{Done, Failure};
+use crate::view::screen::{Screen, Zone};
 use crate::view::state::is_good;
 use crate::{clock, output, view};
 
@@ -28,16 +30,23 @@ const WRAPPED: &str = "\x1b[?7h";
 /// A terminal shows the whole run, always up to date; elsewhere, every change is a line.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// The run's number
-    run: RunId,
+    /// The run's number, `latest`, or a DAG for its newest run
+    run: RunName,
+
+    /// Show times in UTC, not by this machine's clock
+    #[arg(long)]
+    utc: bool,
 }
 
 impl Watch {
     pub(crate) async fn call(self, client: &Client) -> Done {
+        let run = self.run.number(client).await?;
+        let zone = output::zone(self.utc);
+        let again = format!("trainyard run watch {run}");
         let last = if output::is_terminal() {
-            drawn(client, self.run.0).await?
+            follow::to_the_end(run, &again, drawn(client, run, zone)).await?
         } else {
-            told(client, self.run.0).await?
+            follow::to_the_end(run, &again, told(client, run, zone)).await?
         };
         match last {
             Some(run) if is_good(&run.summary.state) => Ok(()),
@@ -46,18 +55,18 @@ impl Watch {
     }
 }
 
-async fn told(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
+async fn told(client: &Client, id: i64, zone: Zone) -> Result<Option<RunDetail>, Failure> {
     let mut changes = pin!(client.watch_run(id));
     let mut last: Option<RunDetail> = None;
     while let Some(run) = changes.next().await {
         let run = run?;
-        output::text(&view::run::changes(last.as_ref(), &run, clock::now()))?;
+        output::text(&view::run::changes(last.as_ref(), &run, clock::now(), zone))?;
         last = Some(run);
     }
     Ok(last)
 }
 
-async fn drawn(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
+async fn drawn(client: &Client, id: i64, zone: Zone) -> Result<Option<RunDetail>, Failure> {
     let mut changes = pin!(client.watch_run(id));
     let mut tick = tokio::time::interval(TICK);
     let terminal = Term::stdout();
@@ -78,7 +87,8 @@ async fn drawn(client: &Client, id: i64) -> Result<Option<RunDetail>, Failure> {
         lines = 0;
         if let Some(run) = &last {
             let (height, width) = terminal.size();
-            let text = view::run::show(run, clock::now(), Some(width));
+            let width = Some(width);
+            let text = view::run::show(run, clock::now(), Screen { width, zone });
             // What has scrolled away cannot be drawn over; the last picture is whole.
             let fits = usize::from(height).saturating_sub(1);
             if is_over {

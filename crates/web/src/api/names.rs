@@ -1,0 +1,47 @@
+//! Names that people write: what they stand for, and which name was probably meant where there is no such thing.
+
+use trainyard_core::dag::nearest;
+use trainyard_core::id::{DagId, RepoId};
+use trainyard_store::Error as StoreError;
+
+use crate::error::ApiError;
+use crate::state::WebState;
+
+/// The repo of this name.
+pub(super) async fn repo(state: &WebState, name: &str) -> Result<RepoId, ApiError> {
+    match state.store().resolve_repo(name).await {
+        Err(error @ StoreError::NotFound { .. }) => {
+            let repos = state.store().list_repos().await?;
+            let known = repos.iter().map(|repo| repo.name.as_str());
+            let help = meant(name, known)
+                .unwrap_or_else(|| "`trainyard repo list` lists the repos".to_owned());
+            Err(ApiError::from(error).help(help))
+        }
+        found => Ok(found?),
+    }
+}
+
+/// The DAG of this name: `REPO/NAME`, or `NAME` where only one repo has it.
+pub(super) async fn dag(state: &WebState, text: &str) -> Result<DagId, ApiError> {
+    match state.store().resolve_dag(text).await {
+        Err(error @ StoreError::NotFound { .. }) => {
+            let dags = state.store().list_dags(None).await?;
+            let known: Vec<String> = dags
+                .into_iter()
+                .map(|dag| match text.contains('/') {
+                    true => format!("{}/{}", dag.repo, dag.name),
+                    false => dag.name,
+                })
+                .collect();
+            let help = meant(text, known.iter().map(String::as_str))
+                .unwrap_or_else(|| "`trainyard dag list` lists the DAGs".to_owned());
+            Err(ApiError::from(error).help(help))
+        }
+        found => Ok(found?),
+    }
+}
+
+/// The question whether a known name was meant.
+pub(super) fn meant<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(written, known).map(|name| format!("did you mean `{name}`?"))
+}
