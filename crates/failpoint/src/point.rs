@@ -159,6 +159,8 @@ points! {
     StartContainer = "docker.start_container",
     /// A container is looked at.
     InspectContainer = "docker.inspect_container",
+    /// What was changed in a container is listed, before its files are laid out again.
+    ContainerChanges = "docker.container_changes",
     /// Somebody waits for a container's end.
     WaitContainer = "docker.wait_container",
     /// A log is opened.

@@ -2,8 +2,8 @@
 //!
 //! The name is made from the attempt, so the engine itself refuses a second one. Where the answer
 //! was lost, or the name is taken, the container that has the name is looked at: one of the same
-//! attempt and spec is adopted, never removed and created again. One that is adopted before it was
-//! ever started gets its files laid out again, since a crash may have come in the middle of that.
+//! attempt and spec is adopted, never removed and created again. Where a crash came before all its files were laid
+//! out, they are laid out again.
 
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
@@ -17,6 +17,7 @@ use super::init;
 use super::labels::{FirstProcess, Identity};
 use super::layout::Layout;
 use super::status;
+use super::unstarted::LaidOut;
 use crate::contract::{Error, ErrorKind, Handle, Status};
 use crate::spec::AttemptSpec;
 use trainyard_failpoint::{Effect as _, Point};
@@ -96,13 +97,22 @@ impl Engine {
         };
         let handle = identify(&found, spec)?;
         let state = found.state.as_ref().map(status::status);
-        let labels = found.config.and_then(|config| config.labels);
+        let config = found.config.as_ref();
+        let labels = config.and_then(|config| config.labels.clone());
         // What it was made with: another nonce than one drawn now.
         let first = FirstProcess::read(&labels.unwrap_or_default());
         self.ends.knows(&handle.container, first.clone());
         if state == Some(Status::Created) {
-            let layout = Layout::of(spec, first);
-            layout.put(&self.client, &handle.container).await?;
+            let laid_out = match &first {
+                FirstProcess::Init(nonce) => {
+                    self.laid_out(&handle.container, &found, nonce).await?
+                }
+                FirstProcess::Program | FirstProcess::OlderInit => LaidOut::Partly,
+            };
+            if laid_out == LaidOut::Partly {
+                let layout = Layout::of(spec, first);
+                layout.put(&self.client, &handle.container).await?;
+            }
         }
         Ok(handle)
     }

@@ -4,7 +4,7 @@
 //! it are ever in memory. Modes are widened so that a program that does not run as root can write
 //! its workspace and its outputs; inputs are readable for all, and writable for root alone. Putting the
 //! same files a second time gives the same result, which is what makes adoption safe after a crash
-//! in the middle.
+//! in the middle; how one in the middle is told from one that was started, [`unstarted`] says.
 //!
 //! Nothing is dated before 1980 or after 2107, which a zip file cannot hold.
 
@@ -19,6 +19,7 @@ use tar::{Archive, Builder, EntryType, Header};
 use super::errors::{IDLE, Trouble, gone};
 use super::init;
 use super::labels::FirstProcess;
+use super::unstarted;
 use crate::contract::{Error, ErrorKind};
 use crate::pipe;
 use crate::source;
@@ -101,26 +102,22 @@ impl Layout {
 
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut archive = Builder::new(to);
-        folder(&mut archive, Path::new("workspace"), 0o777)?;
-        if let Some(source) = &self.source {
-            let source = source::open(source)?;
-            transplant(&mut archive, source, Path::new("workspace"), writable)?;
-        }
         let is_under_init = self.first != FirstProcess::Program;
         folder(&mut archive, Path::new("trainyard"), 0o755)?;
-        folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
-        folder(&mut archive, Path::new("trainyard/outputs"), 0o777)?;
         if is_under_init {
             // The init is the image's user, who has to make and remove files here.
             folder(&mut archive, Path::new(RUN), 0o777)?;
         }
         if let FirstProcess::Init(nonce) = &self.first {
-            let content = nonce.start_half().as_bytes();
-            let mut header = header(EntryType::Regular, 0o444, content.len() as u64);
-            let start = Path::new(init::START).strip_prefix("/");
-            let start = start.map_err(io::Error::other)?;
-            archive.append_data(&mut header, start, content)?;
+            start(&mut archive, unstarted::unfinished(nonce))?;
         }
+        folder(&mut archive, Path::new("workspace"), 0o777)?;
+        if let Some(source) = &self.source {
+            let source = source::open(source)?;
+            transplant(&mut archive, source, Path::new("workspace"), writable)?;
+        }
+        folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
+        folder(&mut archive, Path::new("trainyard/outputs"), 0o777)?;
         for input in &self.inputs {
             let to = Path::new("trainyard/inputs").join(input.name.as_str());
             match input.kind {
@@ -137,8 +134,23 @@ impl Layout {
                 }
             }
         }
+        if let FirstProcess::Init(nonce) = &self.first {
+            // Over the one before: now everything is there.
+            start(&mut archive, nonce.start_half())?;
+        }
         archive.into_inner()?.flush()
     }
+}
+
+/// The file without which the init runs nothing.
+fn start(archive: &mut Builder<impl Write>, content: &str) -> io::Result<()> {
+    let mut header = header(EntryType::Regular, 0o444, content.len() as u64);
+    let path = Path::new(init::START).strip_prefix("/");
+    archive.append_data(
+        &mut header,
+        path.map_err(io::Error::other)?,
+        content.as_bytes(),
+    )
 }
 
 fn folder(archive: &mut Builder<impl Write>, path: &Path, mode: u32) -> io::Result<()> {

@@ -37,6 +37,7 @@ mod networks;
 mod proof;
 mod status;
 mod trace;
+mod unstarted;
 mod written;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -81,6 +82,8 @@ pub struct Docker {
 #[derive(Debug)]
 struct Engine {
     client: bollard::Docker,
+    /// For answers whose length a stage decides.
+    answers: bollard::Docker,
     config: DockerConfig,
     fresh: Fresh,
     departed: Departed,
@@ -118,6 +121,7 @@ impl Docker {
         let init = InitVolume::named(&config.init_volume);
         let engine = Engine {
             client,
+            answers: answers.clone(),
             config,
             fresh: Fresh::default(),
             departed: Departed::default(),

@@ -109,7 +109,7 @@ impl Engine {
             FirstProcess::OlderInit => None,
             FirstProcess::Init(nonce) => Some(nonce),
         };
-        let found = self.fetch(container, LATCH).await?;
+        let found = self.fetch(container, LATCH, RECORD_AT_MOST).await?;
         let is_missing = found == Found::Nothing;
         // What cannot be read as a record is as good as none, whatever it is.
         let record = match found {
@@ -128,7 +128,7 @@ impl Engine {
             let never_ran = match &nonce {
                 Some(nonce) => {
                     let laid_out = Found::File(nonce.start_half().as_bytes().to_vec());
-                    self.fetch(container, START).await? == laid_out
+                    self.fetch(container, START, RECORD_AT_MOST).await? == laid_out
                 }
                 None => is_missing && seen.code == REFUSED,
             };
@@ -179,8 +179,14 @@ impl Engine {
         }
     }
 
-    async fn fetch(&self, container: &str, path: &str) -> Result<Found, Error> {
-        let found = init::file(&self.client, container, path, RECORD_AT_MOST).await;
+    /// A file of the init's in a container, of at most so many bytes.
+    pub(super) async fn fetch(
+        &self,
+        container: &str,
+        path: &str,
+        at_most: usize,
+    ) -> Result<Found, Error> {
+        let found = init::file(&self.client, container, path, at_most).await;
         found.map_err(|trouble| {
             if trouble.text().contains("No such container") {
                 gone(container)

@@ -25,7 +25,7 @@ use trainyard_rig::trials::{Trial, Trials, Verdict};
 use trainyard_tests::cli;
 use trainyard_tests::place::Place;
 
-use self::play::{Act, Mishaps, NO_UPLOAD, play};
+use self::play::{Act, Mishaps, NO_CONTAINER, play};
 use self::player::{Fall, Player};
 
 use crate::{tell, timed};
@@ -55,6 +55,7 @@ const PROTOCOL: &[&str] = &[
     "docker.upload",
     "docker.start_container",
     "docker.inspect_container",
+    "docker.container_changes",
     "docker.wait_container",
     "docker.logs",
     "docker.fetch_record",
@@ -96,7 +97,8 @@ fn is_companions(place: &str) -> bool {
 /// Without which a place is not reached.
 fn mishaps(place: &str) -> Mishaps {
     Mishaps {
-        upload: place.starts_with("docker.remove_idle."),
+        container: place.starts_with("docker.remove_idle.")
+            || place.starts_with("docker.container_changes."),
         engine: place.starts_with("store.tell_condition."),
     }
 }
@@ -138,10 +140,10 @@ impl Theatre {
     /// Returns how often they were, and how long the slowest start took.
     fn play_undisturbed(&mut self, acts: &[Act], with_mishaps: bool) -> (Reached, Duration) {
         let mishaps = Mishaps {
-            upload: with_mishaps,
+            container: with_mishaps,
             engine: with_mishaps,
         };
-        let plan = if with_mishaps { NO_UPLOAD } else { "" };
+        let plan = if with_mishaps { NO_CONTAINER } else { "" };
         let mut player = Player::new(&mut self.fleet, plan.to_owned(), self.record.clone());
         let wrong = play(&mut player, acts, mishaps);
         let falls = &player.falls;
@@ -164,7 +166,7 @@ impl Theatre {
         let besides = mishaps(place);
         // No act comes to them by itself.
         coming.extend(besides.engine.then_some((Act::Office, 1)));
-        coming.extend(besides.upload.then_some((Act::Push, 1)));
+        coming.extend(besides.container.then_some((Act::Push, 1)));
         let verdict = match coming.as_slice() {
             [] => None,
             acts => {
@@ -185,8 +187,8 @@ impl Theatre {
     fn try_once(&mut self, acts: &[Act], place: &str, action: &str, nth: u64) -> Option<Verdict> {
         let besides = mishaps(place);
         let at = format!("{place}={action}@{nth}");
-        let plan = if besides.upload {
-            format!("{NO_UPLOAD};{at}")
+        let plan = if besides.container {
+            format!("{NO_CONTAINER};{at}")
         } else {
             at.clone()
         };

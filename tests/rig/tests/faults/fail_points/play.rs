@@ -27,14 +27,15 @@ impl Act {
 /// What else goes wrong in a play, for places that are on no good way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mishaps {
-    /// The files of a container are not taken: it is removed.
-    pub(super) upload: bool,
+    /// The files of a container are not taken: it is removed. Of another one nobody hears that it was created.
+    pub(super) container: bool,
     /// The engine is out of reach for a while, which others are told of.
     pub(super) engine: bool,
 }
 
-/// What fails where the files of a container are not to be taken.
-pub(super) const NO_UPLOAD: &str = "docker.upload.before=err@1";
+/// What fails where containers are not to be made without trouble.
+pub(super) const NO_CONTAINER: &str =
+    "docker.upload.before=err@1;docker.create_container.after=err@2";
 
 /// How often the engine is out of reach: long enough to be told of, and asked for less and less often.
 const OUT_OF_REACH: u32 = 4;
@@ -127,7 +128,8 @@ fn clear_the_stage(player: &mut Player<'_>) -> Title {
 fn start(player: &mut Player<'_>, mishaps: Mishaps) {
     if mishaps.engine {
         for (path, times) in [
-            ("/containers/json", 1),
+            // Whoever lists first: the keeper, or the housekeeping.
+            ("/containers/json", OUT_OF_REACH),
             ("/containers/*/json", OUT_OF_REACH),
         ] {
             let when = Matcher::http("GET", path);

@@ -1,0 +1,88 @@
+//! How far the files of a container are laid out that Docker calls `created`, and whether it was started all the same.
+//!
+//! A Docker engine that is killed while it starts a container may have run its program, and calls it `created`
+//! afterwards. Laying out the files of such a container again would bring back the file of the start, and the program
+//! would run a second time. So they are laid out again only where it is sure that nothing has run:
+//!
+//! 1. Nothing is in the container but its working directory, which Docker makes with it. A start leaves the place where
+//!    the init is mounted, which no program can remove.
+//! 2. The file of the start has the content that it has until all other files are there. It begins and ends the
+//!    layout, the init removes it before the program, and no program knows what was in it.
+
+use std::path::Path;
+
+use bollard::models::ContainerInspectResponse;
+use trainyard_failpoint::{Effect as _, Point};
+use trainyard_init::Nonce;
+
+use super::Engine;
+use super::answers::TOO_LONG;
+use super::errors::{LONG, within};
+use super::init::{Found, START};
+use crate::contract::Error;
+
+/// More than the file of the start has, in bytes.
+const START_AT_MOST: usize = 1024;
+
+/// What is laid out in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LaidOut {
+    /// Nothing, or a part: it was not started.
+    Partly,
+    /// All, or it was started: the init knows which.
+    Wholly,
+}
+
+/// The file of the start while other files are still missing: the init runs nothing with it.
+pub(super) fn unfinished(nonce: &Nonce) -> &str {
+    let whole = nonce.start_half();
+    &whole[..whole.len() / 2]
+}
+
+impl Engine {
+    /// Looks into a container that Docker calls `created`.
+    pub(super) async fn laid_out(
+        &self,
+        container: &str,
+        found: &ContainerInspectResponse,
+        nonce: &Nonce,
+    ) -> Result<LaidOut, Error> {
+        // First of all: looking at a file makes Docker mount what is to be mounted, which leaves its place.
+        if self.is_untouched(container, found).await? {
+            return Ok(LaidOut::Partly);
+        }
+        let start = self.fetch(container, START, START_AT_MOST).await?;
+        Ok(
+            if start == Found::File(unfinished(nonce).as_bytes().to_vec()) {
+                LaidOut::Partly
+            } else {
+                LaidOut::Wholly
+            },
+        )
+    }
+
+    /// Whether nothing was ever put into a container or made in it, but its working directory.
+    async fn is_untouched(
+        &self,
+        container: &str,
+        found: &ContainerInspectResponse,
+    ) -> Result<bool, Error> {
+        let changes = self
+            .answers
+            .container_changes(container)
+            .at(Point::ContainerChanges);
+        let changes = match within(LONG, changes).await {
+            Ok(changes) => changes.unwrap_or_default(),
+            Err(trouble) if trouble.text().contains(TOO_LONG) => return Ok(false),
+            Err(trouble) => return Err(trouble.into_error("list what changed in a container")),
+        };
+        let working_dir = found
+            .config
+            .as_ref()
+            .and_then(|config| config.working_dir.as_deref())
+            .unwrap_or("/");
+        Ok(changes
+            .iter()
+            .all(|change| Path::new(working_dir).starts_with(&change.path)))
+    }
+}
