@@ -28,6 +28,9 @@ use crate::sweeper::Sweeper;
 use crate::watcher::Watcher;
 use crate::{planner, scheduler};
 
+/// How long the loops may take to end what they are at when the daemon stops.
+const LAST_STEPS: Duration = Duration::from_secs(4);
+
 /// How long Docker may take over the networks that a stop removes.
 const LAST_REMOVALS: Duration = Duration::from_secs(3);
 
@@ -175,16 +178,28 @@ impl Engine {
         spawn(&mut loops, "watcher", watcher.run(leadership, stop()));
         spawn(&mut loops, "pruner", pruner.run(stop()));
         let mut unasked = None;
-        while let Some(ended) = loops.join_next().await {
-            let name = ended.unwrap_or_else(|problem| {
-                error!(error = %problem, "a loop panicked");
-                "panicked"
-            });
-            if !shutdown.is_cancelled() {
-                unasked = Some(LoopEnded(name));
-                shutdown.cancel();
+        let ends = async {
+            while let Some(ended) = loops.join_next().await {
+                let name = ended.unwrap_or_else(|problem| {
+                    error!(error = %problem, "a loop panicked");
+                    "panicked"
+                });
+                if !shutdown.is_cancelled() {
+                    unasked = Some(LoopEnded(name));
+                    shutdown.cancel();
+                }
             }
+        };
+        let overdue = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_STEPS).await;
+        };
+        tokio::select! {
+            () = ends => {}
+            // Each loop survives a kill at any point, and so does this.
+            () = overdue => info!("a loop still waits for Docker or the database; the stop does not wait for it"),
         }
+        loops.abort_all();
         // The next start makes those it needs again: Docker has addresses for some thirty networks.
         let removed = tokio::time::timeout(LAST_REMOVALS, executor.remove_networks());
         if !matches!(removed.await, Ok(Ok(()))) {
