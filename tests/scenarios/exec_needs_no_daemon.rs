@@ -113,7 +113,10 @@ fn a_stage_is_stopped_at_its_timeout() {
     let begun = Instant::now();
     let answer = exec(&place, &["slow.yaml"]);
     assert_eq!(answer.code, Some(1), "{answer:#?}");
-    assert!(answer.stderr.contains("run timed_out: slow"), "{answer:#?}");
+    assert!(
+        answer.stderr.contains("run timed_out: stage slow"),
+        "{answer:#?}"
+    );
     assert!(begun.elapsed() < BOUND);
 }
 

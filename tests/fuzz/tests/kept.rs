@@ -20,16 +20,24 @@ fn every_input_that_was_found_and_every_sample_keeps_the_bounds() {
 }
 
 #[test]
-fn a_second_of_search_finds_nothing_new() {
+fn a_short_search_finds_nothing_new() {
     for target in targets::ALL {
-        let search = search(target, 1, Duration::from_secs(1));
-        assert!(
-            search.found.is_none(),
-            "{}: {:?}",
-            target.name,
-            search.found
-        );
-        assert!(search.tried > 10, "{}: {} tried", target.name, search.tried);
+        // A second is enough, unless the machine is busy.
+        let mut tried = 0;
+        for seed in 1..=60 {
+            let search = search(target, seed, Duration::from_secs(1));
+            assert!(
+                search.found.is_none(),
+                "{}: {:?}",
+                target.name,
+                search.found
+            );
+            tried += search.tried;
+            if tried > 10 {
+                break;
+            }
+        }
+        assert!(tried > 10, "{}: {tried} tried", target.name);
     }
 }
 

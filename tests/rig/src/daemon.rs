@@ -89,7 +89,7 @@ impl RiggedDaemon {
         // A network of a repo's own would stay on this machine when its engine is killed.
         let configuration = format!(
             "database_url = {:?}\nallow_file_urls = true\nsecret_key_file = {:?}\ndocker.host = {:?}\n\
-             docker.network = \"bridge\"\n{more}\n",
+             docker.network = \"bridge\"\ndatabase_wait = \"0s\"\n{more}\n",
             cluster.url_at(postgres.address()),
             key.display().to_string(),
             format!("unix://{}", place.join("docker.sock").display()),

@@ -354,9 +354,8 @@ fn a_postgres_without_room_loses_nothing() {
             // With every other trial the write-ahead log, too, needs room that is not there: then Postgres ends.
             if trial.number.is_multiple_of(2) {
                 until_true("a Postgres that ends for want of room", BOUND, || {
-                    let _ = fleet
-                        .cluster
-                        .try_sql("create table if not exists more (); select pg_switch_wal()");
+                    // By itself: a statement that fails for want of room would take it along.
+                    let _ = fleet.cluster.try_sql("select pg_switch_wal()");
                     // Its log is on the same disk.
                     !fleet.cluster.is_up() || panics() > before
                 });
