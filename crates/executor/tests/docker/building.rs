@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use trainyard_core::id::RepoId;
 use trainyard_core::render::RenderedImage;
@@ -468,8 +467,7 @@ async fn steps_that_buildkit_built_before_are_not_built_again() {
     check(Containers::with_buildkit(false).await, |kit| async move {
         let executor = kit.subject.make().await;
         // BuildKit remembers steps for longer than this test.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let said_once = format!("of {}", now.as_nanos());
+        let said_once = format!("of {}", Uuid::new_v4());
         let text = dockerfile(&format!(
             "RUN --mount=type=tmpfs,target=/t echo {said_once}\nCOPY a /a\n"
         ));

@@ -106,13 +106,11 @@ pub(crate) fn read(
     target: Option<&str>,
     builder: &Builder,
 ) -> Result<Images, DockerfileFault> {
-    if let (Builder::BuildKit(_), Some(name)) = (builder, args.keys().find(|name| is_own(name))) {
+    if let Some(message) = args.keys().find_map(|name| unfit(name, builder)) {
         return Err(DockerfileFault {
             line: 1,
             column: 1,
-            message: format!(
-                "the build argument {name} is one of BuildKit's own, and cannot be set"
-            ),
+            message,
             needs_buildkit: false,
         });
     }
@@ -128,9 +126,28 @@ pub(crate) fn read(
     Ok(images)
 }
 
-/// Whether an argument steers BuildKit itself: which program reads the Dockerfile, whose caches are used.
-fn is_own(arg: &str) -> bool {
-    arg.to_ascii_uppercase().starts_with("BUILDKIT_")
+/// The arguments that a step gets without asking for them. Docker takes steps that differ in them alone for the same:
+/// a step that one build ran through its own proxy would be what all others get, those of other repos too.
+const PROXIES: &[&str] = &[
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// Why a build argument cannot be set.
+fn unfit(arg: &str, builder: &Builder) -> Option<String> {
+    let name = arg.to_ascii_uppercase();
+    if PROXIES.contains(&name.as_str()) {
+        return Some(format!(
+            "the build argument {arg} cannot be set, as Docker gives what one build fetched through its proxy to \
+             others; set it in the Dockerfile, with ENV {arg}=..."
+        ));
+    }
+    // Which program reads the Dockerfile, whose caches are used.
+    let is_own = matches!(builder, Builder::BuildKit(_)) && name.starts_with("BUILDKIT_");
+    is_own.then(|| format!("the build argument {arg} is one of BuildKit's own, and cannot be set"))
 }
 
 /// Reads what a base image runs in builds that start from it, one instruction in each; the images that it

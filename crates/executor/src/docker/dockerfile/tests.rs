@@ -183,6 +183,17 @@ fn class_17_buildkit_is_not_steered_by_arguments_and_frontends() {
 }
 
 #[test]
+fn class_17_no_build_chooses_a_proxy_for_steps_that_others_take_over() {
+    for builder in [Builder::Classic, buildkit((23, 0))] {
+        for name in ["http_proxy", "HTTPS_PROXY", "No_Proxy", "ALL_PROXY"] {
+            let args = BTreeMap::from([(name.to_owned(), "http://192.0.2.2".to_owned())]);
+            let refused = read(b"FROM alpine:3", &args, None, &builder).unwrap_err();
+            assert!(refused.message.contains("ENV"), "{}", refused.message);
+        }
+    }
+}
+
+#[test]
 fn class_17_a_dockerfile_that_reaches_beyond_its_repo_is_refused() {
     let none = BTreeMap::new();
     for builder in [Builder::Classic, buildkit((20, 10)), buildkit((29, 0))] {
