@@ -1,6 +1,8 @@
 //! Commits in this daemon's mirrors. Where another daemon follows the repos, a mirror here is as old as
 //! its last use: what it does not have is fetched.
 
+use std::collections::BTreeMap;
+
 use trainyard_core::id::RepoId;
 use trainyard_forge::{CommitInfo, CommitSha, Credentials, Error, Login, SshKey};
 use trainyard_store::RepoCredentials;
@@ -16,7 +18,7 @@ pub(crate) async fn find(
     reference: &str,
 ) -> Result<(CommitSha, CommitInfo), ApiError> {
     let branches = state.store().refs(repo).await?;
-    let head = branches.get(reference).map(String::as_str);
+    let head = branch_head(&branches, reference);
     let look = async || -> Result<(CommitSha, CommitInfo), Error> {
         let named = head.unwrap_or(reference).to_owned();
         let info = state.git().describe(repo, named).await?;
@@ -29,6 +31,17 @@ pub(crate) async fn find(
         }
         found => Ok(found?),
     }
+}
+
+/// Where a branch of this name was last seen. A full hash is never a name: a branch that is called like a commit would
+/// run in its place, with the branch's secrets.
+pub(crate) fn branch_head<'a>(
+    branches: &'a BTreeMap<String, String>,
+    reference: &str,
+) -> Option<&'a str> {
+    let is_hash = CommitSha::new(reference.trim()).is_ok();
+    let head = branches.get(reference).filter(|_| !is_hash);
+    head.map(String::as_str)
 }
 
 async fn fetch(state: &WebState, repo: RepoId) -> Result<(), ApiError> {
@@ -49,5 +62,21 @@ fn credentials(stored: RepoCredentials) -> Credentials {
         RepoCredentials::SshKey { key, known_hosts } => {
             Credentials::SshKey(SshKey { key, known_hosts })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_09_a_branch_called_like_a_commit_is_not_taken_for_one() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let branches = BTreeMap::from([
+            (hash.to_owned(), "evil".to_owned()),
+            ("main".to_owned(), "good".to_owned()),
+        ]);
+        assert_eq!(branch_head(&branches, "main"), Some("good"));
+        assert_eq!(branch_head(&branches, hash), None);
     }
 }

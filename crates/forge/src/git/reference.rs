@@ -37,10 +37,9 @@ impl Mirror {
     pub fn resolve(&self, reference: &str) -> Result<CommitSha, Error> {
         let repository = self.open()?;
         let reference = reference.trim();
-        // First, so that nobody can shadow a commit by a branch that is called like it.
-        if let Ok(sha) = CommitSha::new(reference)
-            && find_commit(&repository, &sha).is_ok()
-        {
+        // A full hash is never a name, so that nobody can shadow a commit by a branch that is called like it.
+        if let Ok(sha) = CommitSha::new(reference) {
+            find_commit(&repository, &sha)?;
             return Ok(sha);
         }
         for name in full_names(reference) {

@@ -163,8 +163,7 @@ impl Asked {
                     .await?;
                 let branches = state.store().refs(repo).await?;
                 // A branch of this name that was recorded meanwhile is another commit's: it gives no secrets to this one.
-                let branch = branches
-                    .get(reference)
+                let branch = mirrored::branch_head(&branches, reference)
                     .is_some_and(|sha| sha == commit.as_str())
                     .then(|| reference.to_owned());
                 return Ok(Self {
