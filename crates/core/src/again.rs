@@ -54,7 +54,8 @@ impl Run {
     /// A run for what an earlier one left to do, taking over the results that stand.
     ///
     /// Stages with `run_on: [always]` or `[failed]` always run again, and so do, on another branch, those with
-    /// a condition: it may not hold there.
+    /// a condition: it may not hold there. Where the branch or the commit is another one, so do those that are
+    /// given a word of the run's cause.
     #[must_use]
     pub fn again(dag: &Dag, facts: RunFacts, earlier: &Earlier<'_>, now: Timestamp) -> Self {
         let mut run = Self::new(dag, facts);
@@ -64,6 +65,7 @@ impl Run {
             Again::From(name) => dag.index_of(name.as_str()),
         };
         let same_branch = run.facts.branch == earlier.run.facts.branch;
+        let same_cause = same_branch && run.facts.commit == earlier.run.facts.commit;
         let mut taken_over: BTreeMap<StageIndex, StageRun> = BTreeMap::new();
         for index in dag.topological() {
             let stage = dag.stage(*index);
@@ -75,6 +77,7 @@ impl Run {
                 && stage.run_on.iter().all(|on| *on == RunOn::Success)
                 && Some(*index) != from
                 && (same_branch || stage.condition.is_none())
+                && (same_cause || !stage.knows_its_cause())
                 && dag
                     .needs(*index)
                     .iter()

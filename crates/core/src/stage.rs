@@ -117,6 +117,13 @@ impl Stage {
             && *gate == other.gate
     }
 
+    /// Whether it is given anything of what its run is of: the branch, the commit, who started it.
+    #[must_use]
+    pub fn knows_its_cause(&self) -> bool {
+        self.templates()
+            .any(|text| !text.is_literal() && text.source().contains("cause"))
+    }
+
     /// All its texts that may hold expressions.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         let (image, args) = match &self.image {

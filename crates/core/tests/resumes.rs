@@ -74,6 +74,36 @@ fn a_changed_stage_runs_again_with_all_after_it_and_the_others_are_taken_over() 
 }
 
 #[test]
+fn a_stage_that_knows_its_commit_or_branch_runs_again_where_that_is_another_one() {
+    let stages = || {
+        let mut stages = stages();
+        let value = Template::parse("${{ cause.commit }}").unwrap();
+        stages[3].env.insert("REVISION".parse().unwrap(), value);
+        stages
+    };
+    let earlier = succeeded(stages());
+    let dag = dag_of(stages(), |_| {});
+    let taken_over = |commit: &str, branch: Option<&str>| {
+        let mut facts = earlier.run.facts.clone();
+        facts.commit = commit.to_owned();
+        facts.branch = branch.map(ToOwned::to_owned);
+        let run = Run::again(
+            &dag,
+            facts,
+            &earlier.to_retry(&Again::FromFailed),
+            earlier.now,
+        );
+        taken_over(&dag, &run)
+    };
+    let facts = &earlier.run.facts;
+    let branch = facts.branch.as_deref();
+    let all = ["extract", "train", "serve", "lint"];
+    assert_eq!(taken_over(&facts.commit, branch), all);
+    assert_eq!(taken_over("another", branch), all[..3]);
+    assert_eq!(taken_over(&facts.commit, Some("another")), all[..3]);
+}
+
+#[test]
 fn limits_of_a_stage_may_change_and_its_result_stands() {
     let mut stages = stages();
     stages[0].timeout = Some(Duration::from_secs(60));

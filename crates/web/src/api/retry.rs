@@ -250,7 +250,12 @@ async fn rebuilt(
         }
         _ => None,
     };
-    let differs = |path: &String| changed.as_ref().is_none_or(|paths| paths.contains(path));
+    // Of a submodule, its folder is what changes.
+    let differs = |dockerfile: &String| {
+        let dockerfile = std::path::Path::new(dockerfile);
+        let changes = |paths: &Vec<String>| paths.iter().any(|path| dockerfile.starts_with(path));
+        changed.as_ref().is_none_or(changes)
+    };
     Ok(dockerfiles
         .into_iter()
         .filter(|(_, path)| differs(path))
