@@ -280,9 +280,12 @@ mod tests {
         let text = "a\x1b[2J\x1b]0;title\x07\x1b[32mb\u{9b}H";
         let lines = || page(vec![line("stdout", text, false)]);
         let mut printer = on_a_terminal();
-        assert_eq!(printer.page("a", &lines()), "a | a\x1b[32mbH\x1b[0m\n");
+        assert_eq!(
+            printer.page("a", &lines()),
+            "a | a\x1b[32mb\u{fffd}H\x1b[0m\n"
+        );
         let mut printer = Printer::new(Look::default(), &[]);
-        assert_eq!(printer.page("a", &lines()), "a\x1b[32mbH\n");
+        assert_eq!(printer.page("a", &lines()), "a\x1b[32mb\u{fffd}H\n");
     }
 
     #[test]

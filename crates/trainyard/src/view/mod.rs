@@ -65,7 +65,11 @@ pub(crate) fn tame(text: &str, kept: &[char]) -> String {
                 }
                 Some(_) | None => {}
             },
-            letter if letter.is_control() && !kept.contains(&letter) => {}
+            letter if kept.contains(&letter) => shown.push(letter),
+            // The line ends there, or begins anew.
+            '\r' => {}
+            // Not nothing: what a control character kept apart, a secret among it, would be put together.
+            letter if letter.is_control() => shown.push('\u{fffd}'),
             letter => shown.push(letter),
         }
     }
@@ -125,8 +129,11 @@ mod tests {
         assert_eq!(tame("a\x1b[2J\x1b[H\x1b[3Jb"), "ab");
         assert_eq!(tame("a\x1b]52;c;c2VjcmV0\x07b\x1b]0;title\x1b\\c"), "abc");
         assert_eq!(tame("a\x1bP1$r\x1b\\b\x1bcd\x1b[?1049he"), "abde");
-        assert_eq!(tame("a\x1b[>4;1mb\x1b[\x1b]0;t\x07mc\x1b["), "ab0;tmc");
-        assert_eq!(tame("a\x08\x07\u{9b}2J\rb"), "a2Jb");
+        assert_eq!(
+            tame("a\x1b[>4;1mb\x1b[\x1b]0;t\x07mc\x1b["),
+            "ab0;t\u{fffd}mc"
+        );
+        assert_eq!(tame("a\x08\x07\u{9b}2J\rb"), "a\u{fffd}\u{fffd}\u{fffd}2Jb");
     }
 
     #[test]
