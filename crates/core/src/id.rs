@@ -1,7 +1,6 @@
 //! Typed ids, one per kind of row, so that a run's id cannot be passed where a repo's is meant.
 
 use std::fmt;
-use std::num::ParseIntError;
 use std::str::FromStr;
 
 use uuid::Uuid;
@@ -59,12 +58,18 @@ impl fmt::Display for RunId {
     }
 }
 
+/// A text that is not the number of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("invalid run number: expected digits, as in 42")]
+pub struct InvalidRunNumber;
+
 impl FromStr for RunId {
-    type Err = ParseIntError;
+    type Err = InvalidRunNumber;
 
     /// Reads `42` and, as people write it, `#42`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.strip_prefix('#').unwrap_or(text).parse().map(Self)
+        let number = text.strip_prefix('#').unwrap_or(text).parse();
+        number.map(Self).map_err(|_| InvalidRunNumber)
     }
 }
 

@@ -103,11 +103,12 @@ impl Exec {
                 Outcome::Failed
                 | Outcome::Errored
                 | Outcome::TimedOut
-                | Outcome::Cancelled
                 | Outcome::Lost
                 | Outcome::UpstreamFailed,
             )
             | None => Err(Failure::Run),
+            // Nobody else can cancel it.
+            Some(Outcome::Cancelled) => Err(Failure::Interrupted),
         }
     }
 }
@@ -174,7 +175,7 @@ fn failure(error: ExecError) -> Failure {
         ExecError::Storage(_) | ExecError::Outputs { .. } => Failure::refused(in_full(&error)),
         ExecError::Cancelled(_) => {
             output::complain(&in_full(&error));
-            Failure::Run
+            Failure::Interrupted
         }
     }
 }
