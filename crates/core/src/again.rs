@@ -53,9 +53,8 @@ impl Earlier<'_> {
 impl Run {
     /// A run for what an earlier one left to do, taking over the results that stand.
     ///
-    /// Stages with `run_on: [always]` or `[failed]` always run again, and so do, on another branch, those with
-    /// a condition: it may not hold there. Where the branch or the commit is another one, so do those that are
-    /// given a word of the run's cause.
+    /// Stages with `run_on: [always]` or `[failed]` always run again, and so do, at another branch or commit, those
+    /// whose condition, variables, image or arguments name the run's cause.
     #[must_use]
     pub fn again(dag: &Dag, facts: RunFacts, earlier: &Earlier<'_>, now: Timestamp) -> Self {
         let mut run = Self::new(dag, facts);
@@ -64,8 +63,8 @@ impl Run {
             Again::FromFailed => None,
             Again::From(name) => dag.index_of(name.as_str()),
         };
-        let same_branch = run.facts.branch == earlier.run.facts.branch;
-        let same_cause = same_branch && run.facts.commit == earlier.run.facts.commit;
+        let (new, old) = (&run.facts, &earlier.run.facts);
+        let same_cause = new.branch == old.branch && new.commit == old.commit;
         let mut taken_over: BTreeMap<StageIndex, StageRun> = BTreeMap::new();
         for index in dag.topological() {
             let stage = dag.stage(*index);
@@ -76,8 +75,7 @@ impl Run {
             let stands = old.outcome() == Some(Outcome::Succeeded)
                 && stage.run_on.iter().all(|on| *on == RunOn::Success)
                 && Some(*index) != from
-                && (same_branch || stage.condition.is_none())
-                && (same_cause || !stage.knows_its_cause())
+                && (same_cause || !stage.reads_cause())
                 && dag
                     .needs(*index)
                     .iter()

@@ -117,11 +117,10 @@ impl Stage {
             && *gate == other.gate
     }
 
-    /// Whether it is given anything of what its run is of: the branch, the commit, who started it.
-    #[must_use]
-    pub fn knows_its_cause(&self) -> bool {
-        self.templates()
-            .any(|text| !text.is_literal() && text.source().contains("cause"))
+    /// Whether its condition or what it is given depends on the run's cause: the branch, the commit, what started it.
+    pub(crate) fn reads_cause(&self) -> bool {
+        self.condition.as_ref().is_some_and(Condition::reads_cause)
+            || self.templates().any(Template::reads_cause)
     }
 
     /// All its texts that may hold expressions.

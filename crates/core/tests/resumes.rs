@@ -143,19 +143,23 @@ fn a_stage_whose_dockerfile_changed_runs_again() {
 }
 
 #[test]
-fn a_condition_is_evaluated_again_on_another_branch() {
+fn a_condition_is_evaluated_again_at_another_branch_or_commit_where_it_asks_for_the_cause() {
     let mut stages = stages();
     stages[3].condition = Some(Condition::parse("cause.branch == 'main'").unwrap());
+    stages[2].condition = Some(Condition::parse("stages.train.outcome == 'succeeded'").unwrap());
     let earlier = succeeded(stages);
-    let again = |branch: &str| {
+    let again = |branch: &str, commit: &str| {
         let mut facts = run_of(&earlier.dag, 43).facts;
         facts.branch = Some(branch.to_owned());
+        facts.commit = commit.to_owned();
         let retry = earlier.to_retry(&Again::FromFailed);
         let run = Run::again(&earlier.dag, facts, &retry, earlier.now);
         taken_over(&earlier.dag, &run)
     };
-    assert_eq!(again("main"), ["extract", "train", "serve", "lint"]);
-    assert_eq!(again("fix"), ["extract", "train", "serve"]);
+    let commit = &earlier.run.facts.commit;
+    assert_eq!(again("main", commit), ["extract", "train", "serve", "lint"]);
+    assert_eq!(again("fix", commit), ["extract", "train", "serve"]);
+    assert_eq!(again("main", "another"), ["extract", "train", "serve"]);
 }
 
 #[test]

@@ -163,6 +163,11 @@ impl Condition {
         }
     }
 
+    /// Whether it refers to the run's cause.
+    pub(crate) fn reads_cause(&self) -> bool {
+        self.parsed.as_ref().as_ref().is_ok_and(Expr::reads_cause)
+    }
+
     /// Evaluates the condition.
     ///
     /// # Errors
@@ -347,6 +352,13 @@ impl Template {
                 });
             }
         }
+    }
+
+    /// Whether it refers to the run's cause.
+    pub(crate) fn reads_cause(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Expression(_, Ok(expr)) if expr.reads_cause()))
     }
 
     /// The text with every expression replaced by its value.

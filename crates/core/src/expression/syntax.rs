@@ -237,4 +237,16 @@ impl Expr {
             _ => {}
         });
     }
+
+    /// Whether it refers to the run's cause: the branch, the commit, what started it.
+    pub(super) fn reads_cause(&self) -> bool {
+        let mut reads = false;
+        self.each(&mut |node| {
+            reads |= matches!(
+                node,
+                Node::Variable(Variable::Cause(_)) | Node::Has(Variable::Cause(_))
+            );
+        });
+        reads
+    }
 }
