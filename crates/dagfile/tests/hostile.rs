@@ -237,3 +237,24 @@ fn five_hundred_poisoned_files_are_answered_and_panic_none() {
         );
     }
 }
+
+#[test]
+fn class_17_no_build_argument_sets_a_proxy() {
+    for name in ["http_proxy", "HTTPS_PROXY", "No_Proxy"] {
+        let file = format!("stages: {{a: {{build: {{args: {{{name}: x}}}}, run: make}}}}");
+        let parsed = parse("dags/x.yaml", &file);
+        let [fault] = parsed.diagnostics.as_slice() else {
+            panic!("{:?}", parsed.diagnostics);
+        };
+        assert_eq!(
+            fault.message,
+            format!("the build argument `{name}` cannot be set")
+        );
+        assert!(
+            fault
+                .help
+                .as_deref()
+                .is_some_and(|help| help.contains("ENV"))
+        );
+    }
+}

@@ -24,6 +24,23 @@ const OFFICIAL: &str = "library";
 /// Where Trainyard keeps the images that it builds; no reference may name them, as they belong to a repo.
 pub const BUILT: &str = "trainyard/build";
 
+/// The build arguments that a step of a Dockerfile gets without asking for them. Docker takes steps that differ in them
+/// alone for the same: a step that one build ran through its own proxy would be what all others get, those of other
+/// repos too.
+const PROXIES: [&str; 5] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// Whether a build argument sets a proxy, in any case of its letters. No build may: `ENV` in the Dockerfile can.
+#[must_use]
+pub fn is_proxy_argument(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
 /// The longest name, of registry and repository together, in bytes.
 const LONGEST_NAME: usize = 255;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use trainyard_core::expression::Template;
-use trainyard_core::image::ImageReference;
+use trainyard_core::image::{ImageReference, is_proxy_argument};
 use trainyard_core::name::VariableName;
 use trainyard_core::stage::{BuildSource, ImageSource, PullPolicy, RelativePath};
 use trainyard_core::text::shortened;
@@ -172,6 +172,15 @@ fn build(node: &Node, places: &mut ImagePlaces, sink: &mut Sink<'_>) -> Option<B
             if let Some(template) = &value_template {
                 let what = format!("the build argument `{}`", shortened(&key.text));
                 arguments::check_one(&what, key.text.len() + 1, template, value, sink);
+            }
+            if is_proxy_argument(&key.text) {
+                let message = format!("the build argument `{}` cannot be set", key.text);
+                sink.error(Code::InvalidValue, key.span.clone(), message)
+                    .help(format!(
+                    "Docker gives what one build fetches through its proxy to other builds; write \
+                         `ENV {}=...` in the Dockerfile",
+                    key.text
+                ));
             }
             if let (Some(name), Some(template)) = (name, value_template) {
                 places.build_args.insert(name.clone(), value.clone());

@@ -13,7 +13,7 @@ mod word;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use trainyard_core::image::ImageReference;
+use trainyard_core::image::{ImageReference, is_proxy_argument};
 
 pub(crate) use self::builder::{BuildKit, Builder};
 pub(super) use self::instruction::without_frontend;
@@ -126,27 +126,17 @@ pub(crate) fn read(
     Ok(images)
 }
 
-/// The arguments that a step gets without asking for them. Docker takes steps that differ in them alone for the same:
-/// a step that one build ran through its own proxy would be what all others get, those of other repos too.
-const PROXIES: &[&str] = &[
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-];
-
 /// Why a build argument cannot be set.
 fn unfit(arg: &str, builder: &Builder) -> Option<String> {
-    let name = arg.to_ascii_uppercase();
-    if PROXIES.contains(&name.as_str()) {
+    if is_proxy_argument(arg) {
         return Some(format!(
             "the build argument {arg} cannot be set, as Docker gives what one build fetched through its proxy to \
              others; set it in the Dockerfile, with ENV {arg}=..."
         ));
     }
     // Which program reads the Dockerfile, whose caches are used.
-    let is_own = matches!(builder, Builder::BuildKit(_)) && name.starts_with("BUILDKIT_");
+    let is_own = matches!(builder, Builder::BuildKit(_))
+        && arg.to_ascii_uppercase().starts_with("BUILDKIT_");
     is_own.then(|| format!("the build argument {arg} is one of BuildKit's own, and cannot be set"))
 }
 
