@@ -27,6 +27,7 @@ mod paths_lead_nowhere;
 mod poison_is_isolated;
 mod postgres_restart_is_survived;
 mod programs_do_not_decide_their_end;
+mod proxies_pass_everything_on;
 mod push_starts_the_run;
 mod refused_values_stop_nothing_else;
 mod repos_are_changed_and_removed;
