@@ -29,6 +29,7 @@ mod postgres_restart_is_survived;
 mod programs_do_not_decide_their_end;
 mod proxies_pass_everything_on;
 mod push_starts_the_run;
+mod quick_start_works_as_written;
 mod refused_values_stop_nothing_else;
 mod repos_are_changed_and_removed;
 mod retry_takes_over_what_stands;
