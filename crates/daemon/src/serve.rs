@@ -75,7 +75,7 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// Something did not let go in time.
-    #[error("stopped, but not everything had let go by then; the next start puts it in order")]
+    #[error("stopped, but a part of the daemon did not end in time; the next start cleans up")]
     Overdue,
     /// A part of the daemon ended by itself.
     #[error(transparent)]

@@ -115,7 +115,7 @@ impl Watcher {
             let wait = match self.begin_due(&mut syncs).await {
                 Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
                 Err(error) => {
-                    error!(%error, "repos could not be looked at; trying again");
+                    error!(%error, "could not read the repos; trying again");
                     TICK
                 }
             };
@@ -192,11 +192,11 @@ impl Watcher {
             .await;
         match recorded {
             Ok(true) => {
-                "; that was once too often: the repo is held back until `trainyard quarantine release`"
+                "; after repeated failures the repo is quarantined until `trainyard quarantine release`"
             }
             Ok(false) => "",
             Err(error) => {
-                error!(repo = %repo.name, %error, "trouble with a repo could not be recorded");
+                error!(repo = %repo.name, %error, "could not record a failure of a repo");
                 ""
             }
         }
@@ -254,7 +254,7 @@ impl Watcher {
         }
         for delivery in deliveries {
             let result = match synced.troubles.get(&delivery.branch) {
-                None => "the branch heads it told of are recorded",
+                None => "its branch heads are recorded",
                 Some(BranchTrouble::Refused(words)) => words,
                 Some(_) => continue,
             };
@@ -329,7 +329,7 @@ impl Watcher {
             }
         }
         Err(BranchTrouble::Passing(
-            "it moved too often while it was looked at".to_owned(),
+            "it moved too often while it was read".to_owned(),
         ))
     }
 

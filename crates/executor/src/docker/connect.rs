@@ -123,9 +123,7 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
     } else {
         return Err(Error::new(
             ErrorKind::Engine,
-            format!(
-                "`{host}` is no address of a Docker engine; use unix:///PATH or tcp://HOST:PORT"
-            ),
+            format!("invalid Docker address `{host}`; use unix:///PATH or tcp://HOST:PORT"),
         ));
     };
     let client = connected.map_err(|error| unreachable(host, &Trouble::from(error)))?;

@@ -346,7 +346,7 @@ async fn may_take_over(
         None => "no branch".to_owned(),
     };
     Err(Error::conflict(format!(
-        "run {of} is of {from}, and its results cannot be taken over on branch `{to}`: only those of the same \
+        "run {of} is of {from}, and its results cannot be reused on branch `{to}`: only those of the same \
          branch and of the followed one can; start a new run with `trainyard dag trigger {}/{} --ref {to}`",
         pinned.repo_name,
         pinned.dag.name()

@@ -180,7 +180,7 @@ async fn class_09_results_of_another_branch_are_taken_over_from_the_followed_one
     assert_eq!(
         refused(&place, &back).await,
         format!(
-            "run {on_fix} is of branch `fix`, and its results cannot be taken over on branch `main`: only those \
+            "run {on_fix} is of branch `fix`, and its results cannot be reused on branch `main`: only those \
              of the same branch and of the followed one can; start a new run with `trainyard dag trigger shop/a \
              --ref main`"
         )

@@ -103,7 +103,7 @@ struct Set {
     /// The repo's name
     name: String,
 
-    /// Where to fetch it from, if elsewhere than before. At another host it needs its credentials given anew
+    /// Where to fetch it from, if elsewhere than before. At another host its credentials have to be given again
     url: Option<String>,
 
     /// The branch whose schedules count

@@ -183,7 +183,7 @@ fn detail(repo: &Repo, webhook_url: Option<&str>, zone: Zone) -> String {
     );
     detail.line_if("webhook", webhook_url.filter(|_| repo.takes_webhooks));
     detail.line(
-        "looked at",
+        "polled",
         format!("every {}", seconds(repo.poll_every_seconds)),
     );
     if repo.has_credentials {

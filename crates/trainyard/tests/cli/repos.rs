@@ -162,7 +162,7 @@ fn deliveries_are_listed_with_what_came_of_them() {
     let push = json!({
         "id": "72d3162e", "provider": "github", "event": "push", "branch": "main",
         "commit": "0123456789abcdef", "actor": "ada", "received_at": "2026-11-23T15:00:00Z",
-        "processed_at": "2026-11-23T15:00:01Z", "result": "the branch heads it told of are recorded",
+        "processed_at": "2026-11-23T15:00:01Z", "result": "its branch heads are recorded",
     });
     let ping = json!({
         "id": "72d3162d", "provider": "github", "event": "ping", "branch": null, "commit": null, "actor": null,

@@ -260,11 +260,11 @@ pub(crate) async fn sync(
         .find(|held| held.kind == "repo" && held.name == repo)
     {
         return Err(ApiError::conflict(format!(
-            "`{repo}` is held back, and not synced: {}",
+            "`{repo}` is in quarantine, and not synced: {}",
             held.reason
         ))
         .help(format!(
-            "`trainyard quarantine release {}` lets it go on",
+            "`trainyard quarantine release {}` releases it",
             held.id
         )));
     }
@@ -280,7 +280,7 @@ pub(crate) async fn sync(
             return Err(ApiError::conflict(format!(
                 "the sync of `{repo}` takes longer than expected"
             ))
-            .help("`trainyard repo show` tells when it is done"));
+            .help("`trainyard repo show` says when it is done"));
         }
         tokio::select! {
             () = wake.woken() => {}

@@ -274,9 +274,9 @@ fn taken_over(dag: &Dag, run: &Run, of: RunId) -> Option<String> {
     };
     match (names(true), names(false)) {
         (taken, _) if taken.is_empty() => None,
-        (taken, again) if again.is_empty() => Some(format!("taken over from run {of}: {taken}")),
+        (taken, again) if again.is_empty() => Some(format!("reused from run {of}: {taken}")),
         (taken, again) => Some(format!(
-            "taken over from run {of}: {taken}; to run again: {again}"
+            "reused from run {of}: {taken}; to run again: {again}"
         )),
     }
 }
