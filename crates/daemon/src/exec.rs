@@ -215,8 +215,9 @@ impl Exec {
         let facts = facts(&self.dag, self.params.clone(), String::new(), None);
         let secrets = self.secrets(&facts)?;
         let instance = InstanceId(uuid::Uuid::now_v7());
+        let checkout = WorkingTree::root_of(&self.options.file)?;
         let docker = tokio::select! {
-            docker = crate::executor::docker(docker_host, instance) => docker?,
+            docker = crate::executor::docker(docker_host, instance, checkout) => docker?,
             Some(by) = cancel.recv() => return Err(ExecError::Cancelled(by)),
         };
         let folder = tempfile::Builder::new()
