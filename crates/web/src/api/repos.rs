@@ -97,6 +97,10 @@ pub(crate) async fn change(
         None => None,
     };
     let made = asked.new_webhook_secret.then(make_secret);
+    let kept = match now.has_credentials {
+        true => state.store().repo_remote(id).await?.1,
+        false => None,
+    };
     let change = RepoChange {
         followed_branch: match (asked.branch.clone(), asked.default_branch) {
             (Some(_), true) => return Err(either("branch", "default_branch")),
@@ -108,7 +112,7 @@ pub(crate) async fn change(
             (Some(secret), None) => Some(checked_secret(secret)?.into()),
             (None, made) => made.map(SecretString::from),
         },
-        credentials: credentials::changed(&asked, url.as_ref(), &now, rules)?,
+        credentials: credentials::changed(&asked, url.as_ref(), &now.url, kept, rules)?,
         url: url.map(|url| url.as_str().to_owned()),
     };
     let is_nothing = matches!(
