@@ -29,6 +29,7 @@ mod postgres_restart_is_survived;
 mod programs_do_not_decide_their_end;
 mod push_starts_the_run;
 mod refused_values_stop_nothing_else;
+mod remotes_are_read_first;
 mod repos_are_changed_and_removed;
 mod retry_takes_over_what_stands;
 mod runs_take_parameters;
