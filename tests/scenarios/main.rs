@@ -31,6 +31,7 @@ mod proxies_pass_everything_on;
 mod push_starts_the_run;
 mod quick_start_works_as_written;
 mod refused_values_stop_nothing_else;
+mod remotes_are_read_first;
 mod repos_are_changed_and_removed;
 mod retry_takes_over_what_stands;
 mod runs_take_parameters;

@@ -236,6 +236,12 @@ async fn wait_for_sync(client: &Client, name: &str, no_wait: bool, output: Outpu
                  `trainyard repo remove {name}` removes it"
             ))))
         }
+        Some(problem) if repo.branch_missing => {
+            let problem = Problem::new(format!("{name} has no branch to follow: {problem}"));
+            Err(Failure::Refused(problem.help(format!(
+                "the repo is kept; `trainyard repo set {name} --branch BRANCH` follows another branch"
+            ))))
+        }
         _ if output.is_json() => Ok(()),
         _ => output::text(&view::repo::found(&repo)),
     }
