@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/say.sh"
 
 ALL=(build-essential pkg-config git curl jq openssl ca-certificates docker.io postgresql
-    iptables iproute2 e2fsprogs openssh-client openssh-server)
+    iptables iproute2 e2fsprogs openssh-client openssh-server nginx caddy)
 
 # is_here PACKAGE: whether what the package is wanted for is on the machine, whoever put it there.
 is_here() {
@@ -24,6 +24,7 @@ is_here() {
         postgresql) command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' ;;
         openssh-client) command -v ssh && command -v ssh-keygen ;;
         openssh-server) [ -x /usr/sbin/sshd ] ;;
+        nginx) [ -x /usr/sbin/nginx ] ;;
         busybox-static) [ -x /bin/busybox ] && ! ldd /bin/busybox ;;
         *) command -v "$1" ;;
     esac >/dev/null 2>&1
@@ -83,4 +84,11 @@ apt update
 without_services without_cluster apt install --no-install-recommends -y "${missing[@]}"
 for package in "${missing[@]}"; do
     is_here "$package" || fail install "$package is installed and yet what it is for cannot be found"
+    # The tests start these themselves: none of them starts with the machine.
+    case $package in
+        openssh-server) unit=ssh ;;
+        nginx | caddy) unit=$package ;;
+        *) continue ;;
+    esac
+    as_root systemctl --quiet disable "$unit" >/dev/null 2>&1 || true
 done

@@ -42,7 +42,7 @@ fn a_run_that_cannot_be_read_any_more_is_held_back_shown_and_ended_by_hand() {
     // The next daemon has to read what the last one knew by heart.
     daemon.kill();
     let daemon = Daemon::production(&place, &configuration);
-    let held = until("what is held back", BOUND, || {
+    let held = until("a quarantine", BOUND, || {
         let listed = daemon.json(&["quarantine", "list"]);
         match items(&listed).first() {
             Some(held) => Ok(held.clone()),
@@ -53,10 +53,7 @@ fn a_run_that_cannot_be_read_any_more_is_held_back_shown_and_ended_by_hand() {
     assert_eq!(held["name"], Value::from(sick.to_string()), "{held}");
     let refused = daemon.cli(&["run", "why", &sick.to_string()]);
     assert_eq!(refused.code, Some(3), "{refused:#?}");
-    assert!(
-        refused.stderr.contains("held back in quarantine"),
-        "{refused:#?}"
-    );
+    assert!(refused.stderr.contains("quarantined since"), "{refused:#?}");
     let instance = cluster.sql("trainyard", "select id from instance");
     assert_eq!(
         containers_of(instance.trim()).len(),

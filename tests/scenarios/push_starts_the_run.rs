@@ -180,7 +180,7 @@ fn the_followed_branch_moves_with_the_remotes_default_at_the_next_look() {
 }
 
 #[test]
-fn the_branch_that_a_work_tree_has_checked_out_is_followed_but_no_detached_head() {
+fn the_branch_that_a_checkout_is_on_when_it_is_added_is_followed_whatever_is_checked_out_later() {
     let place = Place::new();
     let tree = place.join("work");
     git(place.path(), &["init", "-q", "-b", "main", "work"]);
@@ -190,31 +190,37 @@ fn the_branch_that_a_work_tree_has_checked_out_is_followed_but_no_detached_head(
         git(&tree, &["commit", "-q", "-m", file]);
     };
     commit("one");
-    let daemon = Daemon::dev(&place, &["--poll-every", "1h"]);
-    let url = tree.display().to_string();
-    let _ = daemon.cli(&["repo", "add", "model", &url]).good();
-    let names = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>()
+    let path = tree.display().to_string();
+    let daemon = Daemon::dev(&place, &["--poll-every", "1h", "--repo", &path]);
+    let said = daemon.output();
+    assert!(said.contains("follows branch main of file://"), "{said}");
+    let _ = daemon.cli(&["repo", "sync", "work"]).good();
+    let follows = |repo: &str, branch: &str| {
+        let _ = daemon.cli(&["repo", "sync", repo]).good();
+        let shown = daemon.json(&["repo", "show", repo]);
+        assert_eq!(shown["branch"], branch, "{shown}");
+        assert_eq!(shown["dags"], 1, "{shown}");
     };
-    assert_eq!(followed(&daemon), ("main".to_owned(), names(&["one"])));
+    follows("work", "main");
 
     git(&tree, &["switch", "-q", "-c", "topic"]);
+    git(&tree, &["rm", "-q", "dags/one.yaml"]);
     commit("two");
-    assert_eq!(
-        followed(&daemon),
-        ("topic".to_owned(), names(&["one", "two"]))
-    );
+    follows("work", "main");
+    let _ = daemon.cli(&["repo", "add", "model", &path]).good();
+    follows("model", "topic");
     // As in the middle of a rebase.
     git(&tree, &["switch", "-q", "--detach", "main"]);
-    assert_eq!(
-        followed(&daemon),
-        ("topic".to_owned(), names(&["one", "two"]))
-    );
-    git(&tree, &["switch", "-q", "main"]);
-    assert_eq!(followed(&daemon), ("main".to_owned(), names(&["one"])));
+    follows("work", "main");
+    follows("model", "topic");
+    let _ = daemon.cli(&["repo", "add", "third", &path]).good();
+    follows("third", "main");
+    git(&tree, &["switch", "-q", "topic"]);
+    follows("third", "main");
+    let _ = daemon
+        .cli(&["repo", "set", "work", "--default-branch"])
+        .good();
+    follows("work", "topic");
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn a_run_whose_log_is_refused_is_held_back_until_it_is_cancelled() {
     let scene = Scene::synced(&[("dags/log.yaml", text), ("dags/say.yaml", SAY)]);
     scene.refuse("log_chunk", "length = 0");
     let sick = scene.trigger("log");
-    let held = until("what is held back", BOUND, || {
+    let held = until("a quarantine", BOUND, || {
         let listed = scene.daemon.json(&["quarantine", "list"]);
         items(&listed).first().cloned().ok_or(listed.to_string())
     });

@@ -101,7 +101,7 @@ stages:
 
     let resumed = scene.daemon.json(&["run", "retry", &id, "--latest"]);
     let notes = resumed["notes"].to_string();
-    let taken_over = format!("taken over from run {id}: make; to run again: check");
+    let taken_over = format!("reused from run {id}: make; to run again: check");
     assert!(notes.contains(&taken_over), "{resumed}");
     let run = resumed["id"].as_i64().unwrap();
     let run = scene.daemon.finished_run(run, BOUND);

@@ -30,6 +30,9 @@ pub struct Repo {
     /// Since when its syncs have failed; none where the last one did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<DateTime<Utc>>,
+    /// Whether the remote, when it was last synced, did not have the branch that is to be followed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub branch_missing: bool,
     /// How many DAGs its followed branch has.
     pub dags: u32,
     /// How many DAG files have faults at heads of its branches.
@@ -135,6 +138,9 @@ pub struct RepoSaved {
     /// The webhook secret, where it was made here. It is not shown again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
+    /// What the caller may want to know: that the remote could not be asked for the branch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl std::fmt::Debug for RepoSaved {

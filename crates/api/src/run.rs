@@ -250,7 +250,14 @@ pub struct RunStarted {
     pub id: i64,
     /// Whether the same request had started it before.
     pub existed: bool,
-    /// What the caller may want to know: which results it takes over, that its branch has a newer commit.
+    /// Its commit, as a full hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Its branch; none of a tag or a commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// What the caller may want to know: which results it takes over, that its branch has a newer commit, that the
+    /// remote could not be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// How far it is: `queued` where it waits for other runs, `running`, or its outcome.

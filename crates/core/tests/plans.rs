@@ -333,7 +333,7 @@ fn what_was_asked_to_stop_and_does_not_end_may_be_given_up_and_is_lost() {
     check(
         &world,
         "train",
-        "lost: given up by alice: it had not ended 2m4s after it was asked to stop",
+        "lost: abandoned by alice: it had not ended 2m4s after it was asked to stop",
     );
     assert_eq!(world.run.outcome(), Some(Outcome::Lost));
 }
@@ -621,7 +621,7 @@ fn a_recorded_condition_that_is_no_expression_any_more_ends_its_stage_and_nothin
         &world,
         "deploy",
         "errored: `cause.branch == 'main' and params.force` cannot be evaluated: `and` is not an operator \
-         here (write `&&`); mend it in the DAG file and push it again",
+         here (write `&&`); fix it in the DAG file and push it again",
     );
     end(&mut world, "lint", exited(0), None);
     check(&world, "lint", "succeeded");

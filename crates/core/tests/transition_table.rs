@@ -237,19 +237,19 @@ fn every_event_is_taken_or_refused_in_every_state_as_this_table_says() {
       is not known to the run: queued; queued, cancelled; running; running, cancelled
     train 1 finished
       fits: train 1 claimed; train 1 claimed, stopping; train 1 running; train 1 running, stopping
-      but nobody held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
+      but no daemon held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
       but the run has finished: run ended
       is not known to the run: queued; queued, cancelled; running; running, cancelled
     train 1 abandoned
       fits: nowhere
       and may still end by itself: train 1 claimed, stopping; train 1 running, stopping
-      but nobody held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
+      but no daemon held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
       but the run has finished: run ended
       is not known to the run: queued; queued, cancelled; running; running, cancelled
       was not asked to stop, and a daemon attends to it: train 1 claimed; train 1 running
     train 1 abandoned, unattended
       fits: train 1 claimed; train 1 claimed, stopping; train 1 running; train 1 running, stopping
-      but nobody held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
+      but no daemon held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
       but the run has finished: run ended
       is not known to the run: queued; queued, cancelled; running; running, cancelled
     planned: time out the run

@@ -297,7 +297,7 @@ fn what_is_under_way_says_since_when() {
     scene.wait(60).claim("train");
     scene.says(
         "train",
-        "its container is being prepared since 12:01:00 UTC, attempt 1",
+        "its container has been in preparation since 12:01:00 UTC, attempt 1",
     );
     let train = scene.last("train");
     scene.wait(60).tell(started(train));
@@ -308,13 +308,13 @@ fn what_is_under_way_says_since_when() {
     scene.tell(Event::CancelRequested { by });
     scene.says(
         "train",
-        "is being stopped since 12:02:00 UTC: cancelled by alice",
+        "has been stopping since 12:02:00 UTC: cancelled by alice",
     );
     scene.wait(60);
     scene.says(
         "train",
-        "is being stopped since 12:02:00 UTC: cancelled by alice; should its engine never \
-         tell of its end, `trainyard run abandon` gives it up",
+        "has been stopping since 12:02:00 UTC: cancelled by alice; if Docker never reports \
+         its end, `trainyard run abandon` counts it as lost",
     );
 }
 
@@ -326,7 +326,7 @@ fn what_nobody_attends_to_says_so() {
     scene.queue.unattended = BTreeMap::from([(train, noon() + Duration::from_secs(90))]);
     scene.says(
         "train",
-        "running since 12:00:00 UTC, attempt 1; its daemon is gone since 12:01:30 UTC, and none has taken it over",
+        "running since 12:00:00 UTC, attempt 1; its daemon has been gone since 12:01:30 UTC, and no other daemon has adopted it",
     );
 }
 
@@ -367,5 +367,5 @@ fn what_was_taken_over_says_from_which_run() {
         noon(),
     );
     scene.world.run = again;
-    scene.says("extract", "succeeded: taken over from run 42");
+    scene.says("extract", "succeeded: reused from run 42");
 }

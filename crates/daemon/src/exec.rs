@@ -229,8 +229,9 @@ impl Exec {
             ));
         }
         let instance = InstanceId(uuid::Uuid::now_v7());
+        let checkout = WorkingTree::root_of(&self.options.file)?;
         let docker = tokio::select! {
-            docker = crate::executor::docker(docker_host, instance) => docker?,
+            docker = crate::executor::docker(docker_host, instance, checkout) => docker?,
             Some(by) = cancel.recv() => return Err(ExecError::Cancelled(by)),
         };
         let folder = tempfile::Builder::new()

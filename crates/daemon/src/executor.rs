@@ -18,12 +18,17 @@ const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 ///
 /// # Errors
 /// It does not answer, or is too old.
-pub(crate) async fn docker(host: Option<String>, instance: InstanceId) -> Result<Docker, Error> {
+pub(crate) async fn docker(
+    host: Option<String>,
+    instance: InstanceId,
+    checkout: PathBuf,
+) -> Result<Docker, Error> {
     let usual = DockerConfig::new(instance);
     // Whoever runs it may use Docker for all else, too.
     let buildkit = true;
     Docker::connect(DockerConfig {
         host,
+        checkout: Some(checkout),
         buildkit,
         ..usual
     })

@@ -103,8 +103,8 @@ fn judge(found: &Metadata, others: Others, owners: &[u32]) -> Result<(), String>
             Others::Read => ("change", "644"),
         };
         return Err(format!(
-            "other users may {may} it (its mode is {:03o}); run `chmod {mode}` on it, and replace what it holds where \
-             somebody may have",
+            "other users may {may} it (its mode is {:03o}); run `chmod {mode}` on it, and replace its content if \
+             another user may have done so",
             found.mode() & 0o777
         ));
     }

@@ -1,5 +1,6 @@
 //! The git remotes that a daemon follows: which ones it may, its mirrors of them, and those named at its start.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use trainyard_core::name::RepoName;
@@ -39,22 +40,26 @@ pub(crate) fn git(config: &Config, data: &DataDir, rules: &UrlRules) -> Result<G
     Ok(Git::new(mirrors, worker))
 }
 
-/// Follows the repos that were named at the start, unless they are followed already.
+/// Follows the repos that were named at the start, unless they are followed already. Returns what to say of each.
 pub(crate) async fn follow(
     store: &Store,
     repos: &[String],
     rules: &UrlRules,
     poll_every: Duration,
-) -> Result<(), ServeError> {
+) -> Result<Vec<String>, ServeError> {
     if repos.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let known: Vec<String> = store
+    let mut known: BTreeMap<String, (String, Option<String>)> = store
         .list_repos()
         .await?
         .into_iter()
-        .map(|repo| repo.url)
+        .map(|repo| {
+            let branch = repo.followed_branch.or(repo.current_branch);
+            (repo.url, (repo.name, branch))
+        })
         .collect();
+    let mut said = Vec::new();
     for repo in repos {
         let fault = |problem: String| ServeError::Repo {
             repo: repo.clone(),
@@ -65,22 +70,31 @@ pub(crate) async fn follow(
             Err(_) => repo.clone(),
         };
         let url = RemoteUrl::parse(&text, rules).map_err(|error| fault(error.to_string()))?;
-        if known.iter().any(|known| known == url.as_str()) {
-            continue;
+        if !known.contains_key(url.as_str()) {
+            let name =
+                RepoName::new(name_of(url.as_str())).map_err(|error| fault(error.to_string()))?;
+            // That of a checkout is fixed now: secrets belong to it, and are not for whatever is checked out later.
+            let branch = url.checked_out_branch();
+            let new = NewRepo {
+                name: name.clone(),
+                url: url.as_str().to_owned(),
+                followed_branch: branch.clone(),
+                poll_every,
+                webhook_secret: None,
+                credentials: None,
+            };
+            store.add_repo(&new).await?;
+            known.insert(url.as_str().to_owned(), (name.to_string(), branch));
         }
-        let name =
-            RepoName::new(name_of(url.as_str())).map_err(|error| fault(error.to_string()))?;
-        let new = NewRepo {
-            name,
-            url: url.as_str().to_owned(),
-            followed_branch: None,
-            poll_every,
-            webhook_secret: None,
-            credentials: None,
-        };
-        store.add_repo(&new).await?;
+        let (name, branch) = &known[url.as_str()];
+        said.push(match branch {
+            Some(branch) => format!(
+                "Repo {name} follows branch {branch} of {url}; `trainyard repo set {name} --branch BRANCH` changes that"
+            ),
+            None => format!("Repo {name} follows the default branch of {url}"),
+        });
     }
-    Ok(())
+    Ok(said)
 }
 
 /// The last part of a URL, as a name.

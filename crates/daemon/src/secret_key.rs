@@ -137,7 +137,7 @@ fn pattern_of(key: &[u8; LENGTH]) -> Option<&'static str> {
     } else if distinct.len() < 12 {
         Some("it has hardly any different bytes")
     } else if key.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        Some("it is text that somebody wrote")
+        Some("it is text")
     } else {
         None
     }

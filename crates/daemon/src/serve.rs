@@ -34,6 +34,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How long requests that are under way may take once the daemon is asked to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
+/// How long a run by hand waits for the remote to be looked at.
+const LOOK_AT_MOST: Duration = Duration::from_secs(20);
+
 /// Why a daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -75,7 +78,7 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// Something did not let go in time.
-    #[error("stopped, but not everything had let go by then; the next start puts it in order")]
+    #[error("stopped, but a part of the daemon did not end in time; the next start cleans up")]
     Overdue,
     /// A part of the daemon ended by itself.
     #[error(transparent)]
@@ -218,7 +221,7 @@ async fn on_database(
     let blobs = Blobs::open(&config.artifacts_dir).await?;
     let rules = url_rules(config);
     let git = git(config, data, &rules)?;
-    follow(&store, repos, &rules, config.poll_every.0).await?;
+    let followed = follow(&store, repos, &rules, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
     let settings = web_settings(config, &listens_at, figures);
@@ -232,7 +235,7 @@ async fn on_database(
         &token,
         &endpoint::Places::of_this_process(),
     )?;
-    say_where(&listens_at, &published.token)?;
+    say_where(&listens_at, &published.token, &followed)?;
     let loops = tokio::spawn(engine.run(shutdown.clone()));
     let server = trainyard_web::serve(
         listener,
@@ -317,6 +320,7 @@ fn web_settings(config: &Config, listens_at: &str, figures: Render) -> WebSettin
         grace: config.stage.grace.0,
         retention: retention(config),
         poll_every: config.poll_every.0,
+        look_at_most: LOOK_AT_MOST,
         webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),
         bodies: BodyBudget::new(usize::try_from(config.http.bodies.0).unwrap_or(usize::MAX)),
         strangers: Strangers::default(),
@@ -343,8 +347,8 @@ fn allowed_connections(config: &Config) -> Connections {
     allowed
 }
 
-/// Tells people where it is.
-fn say_where(url: &str, token: &std::path::Path) -> std::io::Result<()> {
+/// Tells people where it is, and what it follows.
+fn say_where(url: &str, token: &std::path::Path, followed: &[String]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "Trainyard {} is at {url}", version())?;
     writeln!(
@@ -352,6 +356,9 @@ fn say_where(url: &str, token: &std::path::Path) -> std::io::Result<()> {
         "The token for the command line is in {}",
         token.display()
     )?;
+    for line in followed {
+        writeln!(out, "{line}")?;
+    }
     out.flush()
 }
 

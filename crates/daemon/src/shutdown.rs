@@ -97,7 +97,7 @@ async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) 
     // Before anything is said: whoever should hear it may hang.
     stopping.asked.cancel();
     say(
-        "stopping; stages that run go on, and the next start takes them over. Once more to stop at once",
+        "stopping; running stages keep running, and the next start adopts them. Ask again to stop at once",
     );
     let overdue = async {
         tokio::time::sleep(GRACE).await;
@@ -134,7 +134,7 @@ fn exit(end: End) -> ! {
     let (words, code) = match end {
         End::Twice => ("stopped at once", INTERRUPTED),
         End::Overdue => (
-            "stopped: something did not let go in time; the next start puts it in order",
+            "stopped: a part of the daemon did not end in time; the next start cleans up",
             OVERDUE,
         ),
     };

@@ -27,7 +27,7 @@ use crate::config::{Log, LogFormat};
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     /// The filter is none; [`crate::Config`] has only those that are.
-    #[error("the log level {level:?} is no filter")]
+    #[error("invalid log level {level:?}")]
     Filter {
         /// What was given.
         level: String,
@@ -38,7 +38,7 @@ pub enum TelemetryError {
     #[error("logging is set up already")]
     Again(#[source] TryInitError),
     /// There is a recorder of figures already.
-    #[error("figures are recorded already")]
+    #[error("metrics are recorded already")]
     Recorded,
 }
 

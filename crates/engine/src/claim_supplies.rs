@@ -76,7 +76,7 @@ impl<'a> ClaimSupplies<'a> {
         let are_known = secrets.by_name.len() == own.len();
         if !are_known && assignment.adopted.is_some() {
             warn!(
-                "a secret of an attempt that was taken over is not known any more: all that it prints is redacted"
+                "redacting all output of an adopted attempt: one of its secrets was removed, so it cannot be masked"
             );
         }
         Self {

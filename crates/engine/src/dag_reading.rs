@@ -142,7 +142,7 @@ impl DagReader {
     ) -> Result<DagRead, BranchTrouble> {
         let path = file.path.clone();
         let too_long = |why: String| {
-            error!(path, why, "a DAG file was given up");
+            error!(path, why, "a DAG file was not read in time");
             DagRead {
                 file: DagAtCommit {
                     path: path.clone(),

@@ -158,7 +158,7 @@ impl Disk {
         let answer = tokio::time::timeout_at(under_way.until, &mut under_way.answer);
         let answer = answer.await.ok()?;
         self.under_way = None;
-        Some(answer.unwrap_or_else(|_| Err(io::Error::other("nobody could look"))))
+        Some(answer.unwrap_or_else(|_| Err(io::Error::other("the free space could not be read"))))
     }
 
     /// Takes an answer, or that there was none, and tells the log what is new about it.
@@ -179,7 +179,7 @@ impl Disk {
                 warn!(daemon.id = %daemon, place, %path, error, "the disk does not answer; nothing new is started until it does");
             }
             Sight::Unknown if before != Some(sight) => {
-                warn!(daemon.id = %daemon, place, %path, error, "nobody can tell how much room there is; what is new is started all the same");
+                warn!(daemon.id = %daemon, place, %path, error, "could not read free disk space; starting new stages anyway");
             }
             Sight::Silent | Sight::Unknown => {}
             Sight::Room(room) => {

@@ -186,10 +186,10 @@ impl Dispatcher {
                     biased;
                     () = shutdown.cancelled() => {}
                     () = tenure.over() => {
-                        warn!("letting go of the attempt: the lease could not be renewed in time");
+                        warn!("the lease expired; no longer supervising the attempt");
                     }
                     () = let_go.cancelled() => {
-                        warn!("letting go of the attempt: it has ended, and not by what its supervisor saw");
+                        warn!("the attempt was abandoned or quarantined; no longer supervising it");
                     }
                     done = AssertUnwindSafe(dispatcher.supervise(claim, &line, &tenure)).catch_unwind() => {
                         if let Err(panic) = done {
@@ -215,7 +215,7 @@ impl Dispatcher {
             .record_trouble(Subject::Run(run), "supervision", &reason, Weight::Suspect)
             .await;
         if let Err(error) = recorded {
-            error!(%error, %run, reason, "trouble with a run could not be recorded");
+            error!(%error, %run, reason, "could not record a failure of a run");
         }
     }
 

@@ -167,7 +167,7 @@ impl Guard {
                 self.told = Some(troubles);
                 if let Some(lasted) = self.untold.succeeded(now) {
                     let lasted_s = lasted.as_secs();
-                    info!(daemon.id = %self.daemon, lasted_s, "the other daemons are told again how this one is");
+                    info!(daemon.id = %self.daemon, lasted_s, "published this daemon's health again");
                 }
             }
             // The next look tries again, whatever is so by then: it may have been written all the same.
@@ -175,7 +175,7 @@ impl Guard {
                 self.told = None;
                 if let Some(lasted) = self.untold.failed(now) {
                     let lasting_s = lasted.as_secs();
-                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "the other daemons could not be told how this one is; trying again");
+                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "could not publish this daemon's health; trying again");
                 }
             }
         }

@@ -99,7 +99,7 @@ impl Keeper {
             let wait = match self.renew().await {
                 Ok(()) => TICK,
                 Err(problem @ Error::NotFound { .. }) => {
-                    error!(daemon.id = %self.dispatcher.daemon(), error = %problem, "another daemon has taken this one's place; giving up");
+                    error!(daemon.id = %self.dispatcher.daemon(), error = %problem, "another daemon replaced this one; no longer renewing the lease");
                     return;
                 }
                 Err(problem) => {
@@ -130,7 +130,7 @@ impl Keeper {
             if Instant::now() >= next_telling {
                 next_telling = Instant::now() + TELL_EVERY;
                 if let Err(problem) = self.tell_left_behind().await {
-                    warn!(error = %problem, "attempts that nobody can take over could not be looked for");
+                    warn!(error = %problem, "could not look for attempts that no daemon can adopt");
                 }
             }
             tokio::select! {
@@ -152,7 +152,7 @@ impl Keeper {
         answered_within(ANSWER_WITHIN, renewal).await?;
         if self.lease.renewed(asked, self.lease_length) {
             LEASES_LOST.add(1);
-            warn!(daemon.id = %daemon, "the lease had lapsed; taking over again what nobody else has");
+            warn!(daemon.id = %daemon, "the lease had expired; adopting again what no other daemon holds");
             self.has_lapsed.store(true, Ordering::Relaxed);
             self.lapsed.notify_one();
         }
@@ -207,7 +207,7 @@ impl Keeper {
                 run.id = %claim.run.facts.id,
                 stage = %claim.pinned.dag.stage(claim.reference.stage).name,
                 attempt.id = %claim.attempt,
-                "took over an attempt that nobody held"
+                "adopted an attempt that no daemon held"
             );
         }
         self.dispatcher.take(adopted);
@@ -225,7 +225,7 @@ impl Keeper {
                 attempt.id = %claim.attempt,
                 engine.id = claim.engine,
                 owner.id = %claim.owner,
-                "an attempt of a daemon that is gone waits for one that reaches its engine; `trainyard run abandon` gives it up"
+                "the daemon of an attempt is gone, and no other one reaches its Docker engine; `trainyard run abandon` counts the attempt as lost"
             );
         }
         Ok(())

@@ -74,7 +74,8 @@ impl LogLines {
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             pending.take(&rest[..end], frame.at);
             pending.cut_long(&self.masker, mark, &mut self.records);
-            pending.finish(&self.masker, mark, &mut self.records);
+            let masked = self.masker.mask(&pending.bytes).into_owned();
+            pending.finish(&masked, mark, &mut self.records);
             rest = &rest[end + 1..];
         }
         if !rest.is_empty() {
@@ -108,11 +109,12 @@ impl LogLines {
         self.note_clean(cursor);
     }
 
-    /// Ends open lines: nothing more will come.
+    /// Ends open lines: nothing more will come. What would have become a secret is masked as one.
     pub fn end(&mut self, cursor: Option<LogCursor>) {
         for (mark, pending) in [(b'O', &mut self.stdout), (b'E', &mut self.stderr)] {
             if !pending.bytes.is_empty() {
-                pending.finish(&self.masker, mark, &mut self.records);
+                let masked = self.masker.mask_last(&pending.bytes).into_owned();
+                pending.finish(&masked, mark, &mut self.records);
             }
         }
         self.note_clean(cursor);
@@ -179,11 +181,10 @@ impl Pending {
         self.at.get_or_insert(at);
     }
 
-    /// Ends the line.
-    fn finish(&mut self, masker: &Masker, mark: u8, records: &mut Vec<u8>) {
+    /// Ends the line, as it is with its secrets masked.
+    fn finish(&mut self, masked: &[u8], mark: u8, records: &mut Vec<u8>) {
         if let Some(at) = self.at.take() {
-            let masked = masker.mask(&self.bytes);
-            let text = written_last(&masked, self.goes_on);
+            let text = written_last(masked, self.goes_on);
             let text = text.strip_suffix(b"\r").unwrap_or(text);
             write_record(records, at, mark, text);
         }
@@ -444,6 +445,17 @@ mod tests {
                 !kept.contains("corr") && !kept.contains("orse"),
                 "cut at {cut}: {kept}"
             );
+        }
+    }
+
+    #[test]
+    fn class_10_a_log_that_ends_within_a_secret_shows_its_first_three_characters_at_most() {
+        let secret = "correct-horse";
+        for cut in 0..=secret.len() {
+            let kept = pushed(Masker::new([secret]), &["key=", &secret[..cut]]);
+            let kept: String = kept.iter().map(|record| &record[2..]).collect();
+            let shown = if cut < 4 { &secret[..cut] } else { "***" };
+            assert_eq!(kept, format!("key={shown}"));
         }
     }
 

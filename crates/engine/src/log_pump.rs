@@ -183,8 +183,10 @@ impl LogPump {
                     Heard::End if *gone.borrow() => break 'reopen LogEnd::Whole,
                     Heard::End => {
                         // Only the log of a container that has ended is complete. This one may have ended
-                        // before its container was even started, or been cut off: it is opened again.
-                        self.flush(ledger).await?;
+                        // before its container was even started, or been cut off: it is opened again, and a line
+                        // that is open, with the beginning of a secret maybe, goes on there.
+                        self.lines.cut_open_lines(self.read);
+                        self.write(ledger).await?;
                         trouble.met(Instant::now(), &"it ended before its container did");
                         tokio::select! {
                             biased;

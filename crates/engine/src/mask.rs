@@ -30,6 +30,10 @@ const HELD_OF_A_RUN: usize = 64;
 const LONGEST_PIECE: usize = 24;
 const SURE_TO_BE_KNOWN: usize = 2 * LONGEST_PIECE;
 
+/// The beginning of a secret that a log ends with is masked from so many bytes on. A shorter one tells no more than a
+/// value that is too short to be a secret, and many an ordinary text ends with the first letters of one.
+const UNFINISHED: usize = 4;
+
 /// Of a text that is looked for as a whole, so many bytes are in the automaton.
 const HEAD: usize = 64;
 
@@ -140,19 +144,28 @@ impl Masker {
         if self.patterns.everything && !bytes.is_empty() {
             return Cow::Borrowed(MASK.as_bytes());
         }
-        let found = self.patterns.find(bytes);
-        if found.is_empty() {
-            return Cow::Borrowed(bytes);
+        replaced(bytes, self.patterns.find(bytes))
+    }
+
+    /// The last bytes of a log with every secret replaced, one that they end in the middle of included.
+    #[must_use]
+    pub fn mask_last<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.patterns.everything || self.patterns.texts.is_empty() {
+            return self.mask(bytes);
         }
-        let mut masked = Vec::new();
-        let mut copied = 0;
-        for range in found {
-            masked.extend_from_slice(&bytes[copied..range.start]);
-            masked.extend_from_slice(MASK.as_bytes());
-            copied = range.end;
+        let mut found = self.patterns.find(bytes);
+        let mut unfinished = |text: &[u8], place: &dyn Fn(usize) -> usize| {
+            let open = self.patterns.open_from(text);
+            if text.len() - open >= UNFINISHED {
+                found.push(place(open)..bytes.len());
+            }
+        };
+        unfinished(bytes, &|open| open);
+        unfinished(&forms::as_standard(bytes), &|open| open);
+        for view in views::of(bytes) {
+            unfinished(&view.bytes, &|open| view.place_of(open, open).0);
         }
-        masked.extend_from_slice(&bytes[copied..]);
-        Cow::Owned(masked)
+        replaced(bytes, merged(found))
     }
 
     /// The text with every secret replaced.
@@ -272,6 +285,22 @@ impl Patterns {
             })
             .unwrap_or(bytes.len())
     }
+}
+
+/// The bytes with [`MASK`] in place of these ranges, which are in order and do not overlap.
+fn replaced(bytes: &[u8], ranges: Vec<Range<usize>>) -> Cow<'_, [u8]> {
+    if ranges.is_empty() {
+        return Cow::Borrowed(bytes);
+    }
+    let mut masked = Vec::new();
+    let mut copied = 0;
+    for range in ranges {
+        masked.extend_from_slice(&bytes[copied..range.start]);
+        masked.extend_from_slice(MASK.as_bytes());
+        copied = range.end;
+    }
+    masked.extend_from_slice(&bytes[copied..]);
+    Cow::Owned(masked)
 }
 
 /// The ranges in order, those that overlap as one.

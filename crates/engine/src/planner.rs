@@ -45,7 +45,7 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
 async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp) {
     if shown.is_none_or(|before| now < before) {
         if let Some(before) = shown {
-            warn!(%before, %now, "the database's clock went back; what waits for a moment is looked at");
+            warn!(%before, %now, "the database's clock went back; planning again all that waits for a time");
         }
         if let Err(error) = store.look_again().await {
             error!(%error, "what waits for a moment could not be made due; trying again");

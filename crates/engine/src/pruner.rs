@@ -96,7 +96,7 @@ impl Pruner {
         let kept = match self.store.kept_images(&self.rule).await {
             Ok(kept) => kept,
             Err(problem) => {
-                error!(error = %problem, "unused images could not be told; trying again later");
+                error!(error = %problem, "could not list unused images; trying again later");
                 return;
             }
         };

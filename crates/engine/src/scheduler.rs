@@ -25,7 +25,7 @@ pub async fn run(store: Store, leadership: Leadership, shutdown: CancellationTok
         let wait = match pass(&store).await {
             Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
             Err(error) => {
-                error!(%error, "schedules could not be looked at; trying again");
+                error!(%error, "could not read schedules; trying again");
                 Duration::from_secs(1)
             }
         };

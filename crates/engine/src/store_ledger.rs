@@ -151,8 +151,8 @@ impl StoreLedger {
             self.store
                 .record_trouble(subject, "supervision", &reason, Weight::Certain)
         };
-        if let Err(Unwritten::Refused(code)) = self.answered("what is held back", record).await {
-            error!(code, reason, "a run could not be held back");
+        if let Err(Unwritten::Refused(code)) = self.answered("a quarantine", record).await {
+            error!(code, reason, "a run could not be quarantined");
         }
         FencedOff
     }

@@ -23,12 +23,14 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use trainyard_core::id::RepoId;
-use trainyard_core::name::{PoolName, RepoName};
+use trainyard_core::cause::CauseKind;
+use trainyard_core::dag::nearest;
+use trainyard_core::id::{RepoId, RunId};
+use trainyard_core::name::{DagName, PoolName, RepoName};
 use trainyard_dagfile::Entry;
 use trainyard_forge::{CommitSha, Git, Heads, LookAt};
 use trainyard_store::{
-    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, Store, Subject,
+    DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, Role, RunFilter, Store, Subject,
     SyncOutcome, Weight,
 };
 
@@ -115,7 +117,7 @@ impl Watcher {
             let wait = match self.begin_due(&mut syncs).await {
                 Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
                 Err(error) => {
-                    error!(%error, "repos could not be looked at; trying again");
+                    error!(%error, "could not read the repos; trying again");
                     TICK
                 }
             };
@@ -192,11 +194,11 @@ impl Watcher {
             .await;
         match recorded {
             Ok(true) => {
-                "; that was once too often: the repo is held back until `trainyard quarantine release`"
+                "; after repeated failures the repo is quarantined until `trainyard quarantine release`"
             }
             Ok(false) => "",
             Err(error) => {
-                error!(repo = %repo.name, %error, "trouble with a repo could not be recorded");
+                error!(repo = %repo.name, %error, "could not record a failure of a repo");
                 ""
             }
         }
@@ -254,15 +256,59 @@ impl Watcher {
         }
         for delivery in deliveries {
             let result = match synced.troubles.get(&delivery.branch) {
-                None => "the branch heads it told of are recorded",
-                Some(BranchTrouble::Refused(words)) => words,
+                None => self.result(repo.id, &delivery, &heads, &synced).await?,
+                Some(BranchTrouble::Refused(words)) => format!("refused: {words}"),
                 Some(_) => continue,
             };
             self.store
-                .finish_delivery(delivery.delivery, result)
+                .finish_delivery(delivery.delivery, &result)
                 .await?;
         }
+        synced.missing = missing_branch(repo, &heads);
         Ok(synced)
+    }
+
+    /// What came of a delivery whose branch is recorded.
+    async fn result(
+        &self,
+        repo: RepoId,
+        delivery: &PendingPush,
+        heads: &Heads,
+        synced: &Synced,
+    ) -> Result<String, trainyard_store::Error> {
+        let Some(after) = &delivery.after else {
+            return Ok("branch deleted".to_owned());
+        };
+        let branch = &delivery.branch;
+        let of = |commit: &str| synced.moves.get(&(branch.clone(), commit.to_owned()));
+        if let Some(result) = of(after) {
+            return Ok(result.clone());
+        }
+        // A look without it may have come first.
+        let runs = RunFilter {
+            repo: Some(repo),
+            branch: Some(branch.clone()),
+            commit: Some(after.clone()),
+            ..RunFilter::default()
+        };
+        let runs = self.store.list_runs(&runs).await?;
+        let runs = runs
+            .iter()
+            .filter(|run| matches!(run.cause, CauseKind::Push { .. }));
+        let mut runs: Vec<RunId> = runs.map(|run| run.id).collect();
+        runs.sort();
+        let head = heads.branches.get(branch).map(CommitSha::as_str);
+        Ok(match (started(&runs), head) {
+            (Some(started), _) => started,
+            (None, None) => "branch deleted since".to_owned(),
+            (None, Some(head)) if head == after => {
+                "nothing changed: the commit was known".to_owned()
+            }
+            (None, Some(head)) => {
+                let result = of(head).map_or(String::new(), |result| format!(": {result}"));
+                format!("part of the push of {}{result}", &head[..10])
+            }
+        })
     }
 
     /// Takes a delivery as a step of its own where it fits.
@@ -272,21 +318,21 @@ impl Watcher {
         followed: Option<&str>,
         delivery: &PendingPush,
         refs: &mut BTreeMap<String, String>,
-    ) -> Result<usize, BranchTrouble> {
+    ) -> Result<Option<Moved>, BranchTrouble> {
         let fits = refs.get(&delivery.branch).map(String::as_str) == delivery.before.as_deref();
         let Some(after) = delivery
             .after
             .as_ref()
             .filter(|_| fits && repo.synced_before)
         else {
-            return Ok(0);
+            return Ok(None);
         };
         let Ok(after) = CommitSha::new(after) else {
-            return Ok(0);
+            return Ok(None);
         };
         // A commit that a later forced push has dropped cannot be had any more.
         if self.git.resolve(repo.id, after.to_string()).await.is_err() {
-            return Ok(0);
+            return Ok(None);
         }
         let actor = delivery.actor.as_deref();
         self.move_branch(repo, followed, &delivery.branch, &after, actor, refs)
@@ -303,25 +349,33 @@ impl Watcher {
         after: &CommitSha,
         actor: Option<&str>,
         refs: &mut BTreeMap<String, String>,
-    ) -> Result<usize, BranchTrouble> {
+    ) -> Result<Option<Moved>, BranchTrouble> {
         for _ in 0..STALE_TRIES {
             let before = refs.get(branch).cloned();
             let is_followed = followed == Some(branch);
             let has_moved = before.as_deref() != Some(after.as_str());
             let becomes_followed = is_followed && repo.current_branch.as_deref() != Some(branch);
             if !has_moved && !becomes_followed {
-                return Ok(0);
+                return Ok(None);
             }
             // Until it is recorded. Never closed.
             let _commit = self.commits.acquire().await;
             let seen = self
                 .look_at(repo, branch, before, after, actor, is_followed)
                 .await?;
+            let matches = seen.matches.clone();
             match self.store.record_push(repo.id, seen).await? {
                 PushRecorded::Recorded { runs, faults } => {
                     debug!(repo = %repo.name, branch, commit = %after, runs = runs.len(), faults, "a branch moved");
                     refs.insert(branch.to_owned(), after.to_string());
-                    return Ok(usize::from(has_moved));
+                    let result = started(&runs).unwrap_or_else(|| {
+                        let why = why_no_run(repo.synced_before, is_followed, &matches, faults);
+                        format!("no run: {why}")
+                    });
+                    return Ok(has_moved.then(|| Moved {
+                        to: after.to_string(),
+                        result,
+                    }));
                 }
                 PushRecorded::Stale => {
                     *refs = self.store.refs(repo.id).await?;
@@ -329,7 +383,7 @@ impl Watcher {
             }
         }
         Err(BranchTrouble::Passing(
-            "it moved too often while it was looked at".to_owned(),
+            "it moved too often while it was read".to_owned(),
         ))
     }
 
@@ -455,13 +509,25 @@ impl From<trainyard_forge::Error> for SyncFailure {
     }
 }
 
+/// A branch that moved.
+#[derive(Debug)]
+struct Moved {
+    to: String,
+    /// What came of it, in words.
+    result: String,
+}
+
 /// What became of the branches of one repo.
 #[derive(Debug, Default)]
 struct Synced {
     /// How many moved.
     moved: usize,
+    /// What came of it, by branch and commit.
+    moves: HashMap<(String, String), String>,
     /// What is wrong with those that are not recorded.
     troubles: BranchTroubles,
+    /// What is wrong with the followed branch, where the remote does not have it.
+    missing: Option<String>,
 }
 
 impl Synced {
@@ -469,11 +535,14 @@ impl Synced {
     fn note(
         &mut self,
         branch: &str,
-        moved: Result<usize, BranchTrouble>,
+        moved: Result<Option<Moved>, BranchTrouble>,
     ) -> Result<(), SyncFailure> {
         match moved {
             Ok(moved) => {
-                self.moved += moved;
+                if let Some(Moved { to, result }) = moved {
+                    self.moved += 1;
+                    self.moves.insert((branch.to_owned(), to), result);
+                }
                 self.troubles.remove(branch);
             }
             Err(BranchTrouble::Everywhere(words)) => {
@@ -500,9 +569,12 @@ impl Synced {
     /// What is to be recorded of the sync. A first look that is not over takes stock once more: what it
     /// has not seen was not pushed since.
     fn outcome(&self, repo: &RepoName) -> SyncOutcome {
-        let Some(words) = branch_trouble::in_words(&self.troubles) else {
+        let troubles = branch_trouble::in_words(&self.troubles);
+        let words: Vec<String> = self.missing.clone().into_iter().chain(troubles).collect();
+        if words.is_empty() {
             return SyncOutcome::Good;
-        };
+        }
+        let words = words.join("; ");
         let mut troubles = self.troubles.values();
         if troubles.all(|trouble| matches!(trouble, BranchTrouble::Refused(_))) {
             warn!(%repo, problem = words, "not all branches of a repo could be recorded");
@@ -511,6 +583,47 @@ impl Synced {
             SyncOutcome::Failed(words)
         }
     }
+}
+
+/// The runs that a push started; `None` without any.
+fn started(runs: &[RunId]) -> Option<String> {
+    let numbers: Vec<String> = runs.iter().map(ToString::to_string).collect();
+    let runs = if runs.len() == 1 { "run" } else { "runs" };
+    (!numbers.is_empty()).then(|| format!("started {runs} {}", numbers.join(", ")))
+}
+
+/// Why a branch that moved started no run.
+fn why_no_run(
+    synced_before: bool,
+    is_followed: bool,
+    matches: &[DagName],
+    faults: usize,
+) -> String {
+    let names: Vec<&str> = matches.iter().map(DagName::as_str).collect();
+    let one = names.len() == 1;
+    match faults {
+        _ if !synced_before => "the first look starts nothing".to_owned(),
+        0 if one => format!("DAG {} is paused", names[0]),
+        0 if !names.is_empty() => format!("DAGs {} are paused", names.join(", ")),
+        0 if is_followed => "no push trigger matches".to_owned(),
+        0 => "branch not followed, no push trigger matches".to_owned(),
+        1 => "a DAG file has faults".to_owned(),
+        _ => format!("{faults} DAG files have faults"),
+    }
+}
+
+/// What is wrong where the remote does not have the branch that it was asked to be followed at.
+fn missing_branch(repo: &RepoToSync, heads: &Heads) -> Option<String> {
+    let followed = repo.followed_branch.as_ref()?;
+    if heads.branches.contains_key(followed) || heads.refused.contains_key(followed) {
+        return None;
+    }
+    let known = heads.branches.keys().map(String::as_str);
+    let meant = nearest(followed, known).map(|name| format!("; did you mean `{name}`?"));
+    Some(format!(
+        "the remote has no branch `{followed}`{}",
+        meant.unwrap_or_default()
+    ))
 }
 
 fn entry(found: trainyard_forge::Entry) -> Entry {

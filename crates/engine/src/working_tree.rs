@@ -61,8 +61,7 @@ impl WorkingTree {
                 is_of_git: true,
             });
         }
-        let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
-        let root = folder.parent().filter(|_| holds_dags).unwrap_or(folder);
+        let root = root_without_git(folder);
         let mut tree = Self {
             root: root.to_owned(),
             files: BTreeSet::new(),
@@ -78,6 +77,17 @@ impl WorkingTree {
             tree.walk()?;
         }
         Ok(tree)
+    }
+
+    /// The folder of that tree. Blocking.
+    ///
+    /// # Errors
+    /// The file is not there, or a repository cannot be read.
+    pub fn root_of(file: &Path) -> io::Result<PathBuf> {
+        let file = file.canonicalize()?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let of_git = WorkTree::root_around(folder)?;
+        Ok(of_git.unwrap_or_else(|| root_without_git(folder).to_owned()))
     }
 
     fn walk(&mut self) -> io::Result<()> {
@@ -205,6 +215,11 @@ impl WorkingTree {
 
 fn is_left_out(name: &OsStr) -> bool {
     LEFT_OUT.iter().any(|left_out| name == *left_out)
+}
+
+fn root_without_git(folder: &Path) -> &Path {
+    let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
+    folder.parent().filter(|_| holds_dags).unwrap_or(folder)
 }
 
 /// Whether a folder is where people keep all their work, and more.

@@ -144,9 +144,9 @@ async fn trouble_that_the_first_tries_heal_is_not_told() {
 async fn waits_that_fail_on_and_on_are_told_until_a_look_finds_it_well() {
     let heard = Heard::from_now();
     run(&fake(r"trouble=wait:20\nsleep=10m")).await;
-    let told = told_at(&heard, "the engine does not tell of a container");
+    let told = told_at(&heard, "Docker does not return a container's state");
     assert!(matches!(told[..], [5..=10, 65..=75]), "{:?}", heard.all());
-    let over = told_at(&heard, "the engine tells of a container again");
+    let over = told_at(&heard, "Docker returns a container's state again");
     assert!(matches!(over[..], [76..=100]), "{:?}", heard.all());
 }
 
@@ -165,7 +165,7 @@ async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_m
         line.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
     };
     tokio::join!(run_on(&surroundings, &stage, &line), falls_silent);
-    let told = heard.with("the engine does not tell of a container");
+    let told = heard.with("Docker does not return a container's state");
     let between: Vec<Duration> = told
         .windows(2)
         .map(|two| two[1].after - two[0].after)
@@ -173,7 +173,7 @@ async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_m
     assert!((3..=5).contains(&told.len()), "{told:?}");
     assert!(told[0].after < 12 * MINUTE + 10 * SECOND, "{told:?}");
     assert!(between.iter().all(|pause| *pause <= 2 * MINUTE), "{told:?}");
-    let over = told_at(&heard, "the engine tells of a container again");
+    let over = told_at(&heard, "Docker returns a container's state again");
     assert!(matches!(over[..], [900..=970]), "{over:?}");
 }
 

@@ -345,7 +345,7 @@ pub(crate) fn storage(error: &io::Error) -> Error {
             "the disk of the daemon's data folder is full ({error}); \
              free space on it, for example with `trainyard gc`, and retry the run"
         ),
-        _ => format!("the disk of the daemon's data folder is in trouble: {error}"),
+        _ => format!("the disk of the daemon's data folder failed: {error}"),
     };
     Error::new(ErrorKind::Storage, message)
 }

@@ -188,9 +188,9 @@ pub struct ImageRequest {
     pub image: RenderedImage,
     /// A tar archive of the source tree, compressed by zstd or not; needed to build.
     pub source: Option<PathBuf>,
-    /// The repo that it is for: what is built belongs to it alone. `None` for a file run by hand.
+    /// The repo that it is for. `None` for a file run by hand.
     pub repo: Option<RepoId>,
-    /// The branch of that repo; builds of other branches do not share its caches.
+    /// The branch of that repo: what is built belongs to it alone.
     pub branch: Option<String>,
     /// Limits of what a build runs.
     pub limits: Limits,

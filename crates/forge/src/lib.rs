@@ -8,6 +8,7 @@
 //! a moved branch starts is decided elsewhere: this crate knows neither DAGs nor the store, and
 //! hands out DAG files as text.
 
+mod checkout;
 pub mod git;
 mod one_line;
 mod tracked;

@@ -1,7 +1,9 @@
 //! Whether a folder on this machine's disk comes from a repository.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::checkout::git_folder;
 
 /// Whether git tracks a file in `folder`, as far as the index of the checkout around it can be read. Only the index
 /// is read, and nothing of the repository's configuration.
@@ -25,15 +27,7 @@ fn has_entry_in(index: &git2::Index, folder: &[u8]) -> bool {
 
 /// The index of a checkout; `None` where the folder is none.
 fn index_of(root: &Path) -> Option<git2::Index> {
-    let git = root.join(".git");
-    let folder = if git.is_file() {
-        let text = std::fs::read_to_string(&git).ok()?;
-        let folder = PathBuf::from(text.strip_prefix("gitdir:")?.trim());
-        root.join(folder)
-    } else {
-        git
-    };
-    let file = folder.join("index");
+    let file = git_folder(root)?.join("index");
     file.is_file().then(|| git2::Index::open(&file).ok())?
 }
 

@@ -260,7 +260,7 @@ fn troubles(json: Value) -> Vec<Trouble> {
     let read = told.into_iter().filter_map(|trouble| {
         let read = Trouble::deserialize(&trouble);
         read.inspect_err(|problem| {
-            tracing::warn!(%problem, %trouble, "a trouble of a daemon cannot be read");
+            tracing::warn!(%problem, %trouble, "a reported problem of a daemon cannot be read");
         })
         .ok()
     });

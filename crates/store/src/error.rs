@@ -68,7 +68,7 @@ pub enum Error {
     #[error("the database could not be migrated")]
     Migration(#[source] Box<sqlx::migrate::MigrateError>),
     /// Somebody else acts on the attempt now. Stop touching it.
-    #[error("another claim has taken over the attempt")]
+    #[error("another claim owns the attempt")]
     Fenced,
     /// There is no such thing.
     #[error("there is no {what}")]

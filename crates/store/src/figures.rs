@@ -56,14 +56,14 @@ const fn labelled(
 pub const LEASES_LOST: Figure = figure(
     "trainyard_leases_lost_total",
     Kind::Counter,
-    "Times that the daemon's lease lapsed and it let go of what it held",
+    "Times that the daemon's lease expired and it stopped supervising its attempts",
 );
 
 /// Attempts that were taken over.
 pub const ATTEMPTS_ADOPTED: Figure = figure(
     "trainyard_attempts_adopted_total",
     Kind::Counter,
-    "Attempts taken over that nobody held any more, this daemon's own after a restart included",
+    "Attempts adopted that no daemon held any more, this daemon's own after a restart included",
 );
 
 /// Attempts whose end was recorded.
@@ -113,7 +113,7 @@ pub const ATTEMPTS_QUEUED: Figure = figure(
 pub const QUARANTINES: Figure = figure(
     "trainyard_quarantines",
     Kind::Gauge,
-    "Repos, DAGs and runs that are held back in quarantine, in the whole installation",
+    "Repos, DAGs and runs in quarantine, in the whole installation",
 );
 
 /// Repos whose last sync failed, in the whole installation.
@@ -189,7 +189,7 @@ pub const WEBHOOK_DELIVERIES: Figure = labelled(
 pub const DATABASE_UP: Figure = figure(
     "trainyard_database_up",
     Kind::Gauge,
-    "1 where the database answered when these figures were asked for",
+    "1 if the database answered when these metrics were read",
 );
 
 /// Connections that are in use.
@@ -203,7 +203,7 @@ pub const STORE_CONNECTIONS_IN_USE: Figure = figure(
 pub const LISTENING: Figure = figure(
     "trainyard_listening",
     Kind::Gauge,
-    "1 while this daemon hears at once what others begin; at 0 it finds that by looking, some seconds later",
+    "1 while LISTEN/NOTIFY is connected; at 0 the daemon polls, and finds changes some seconds later",
 );
 
 /// All figures.

@@ -74,7 +74,7 @@ impl Store {
                 Err(error) => match complaint.failed(now) {
                     Some(lasted) => {
                         let lasting_s = lasted.as_secs();
-                        tracing::warn!(%error, lasting_s, "other daemons cannot be notified; they find what is new by looking, some seconds later");
+                        tracing::warn!(%error, lasting_s, "could not notify the other daemons; they find changes by polling, some seconds later");
                     }
                     None => {
                         tracing::debug!(%error, "other daemons could not be notified; they poll")
@@ -104,7 +104,7 @@ impl Store {
                     tracing::warn!(
                         error,
                         lasting_s,
-                        "cannot listen to other daemons; what they begin is found by looking, some seconds later"
+                        "could not listen to the other daemons; their changes are found by polling, some seconds later"
                     );
                 }
                 None => tracing::debug!(error, "cannot listen to other daemons; polling goes on"),

@@ -190,10 +190,7 @@ impl Store {
         let Some(held) = held else {
             return Ok(false);
         };
-        let message = format!(
-            "held back in quarantine ({}), and ended by {by}",
-            held.reason
-        );
+        let message = format!("quarantined ({}), and ended by {by}", held.reason);
         sqlx::query!(
             "with ended as (
                 update attempt set state = 'finished', finished_at = now(), outcome = 'errored',
@@ -321,7 +318,7 @@ pub(crate) async fn record_in(
         .await?;
     }
     if row.held {
-        tracing::error!(?subject, place, reason, "held back in quarantine");
+        tracing::error!(?subject, place, reason, "quarantined");
     } else {
         tracing::warn!(?subject, place, reason, failures = row.failures, "failed");
     }

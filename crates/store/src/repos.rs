@@ -153,7 +153,8 @@ impl Store {
     }
 
     /// Changes a repo, and makes it due for a sync. Another address or other credentials release it from
-    /// quarantine.
+    /// quarantine. At another address, the first look takes stock as that at a new repo does: nobody pushed what
+    /// differs there.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` where the URL holds a password; `NoSecretKey` where something is to be sealed.
@@ -165,6 +166,7 @@ impl Store {
         let done = sqlx::query!(
             "with released as (delete from quarantine where repo = $1 and ($2::text is not null or $7))
              update repo set url = coalesce($2, url),
+                last_sync_at = case when coalesce($2, url) = url then last_sync_at end,
                 followed_branch = case when $3 then $4 else followed_branch end,
                 poll_seconds = coalesce($5, poll_seconds), webhook_secret = coalesce($6, webhook_secret),
                 credentials = case when $7 then $8 else credentials end,

@@ -76,7 +76,8 @@ impl Store {
     }
 
     /// Records how a sync went, which requests it answers ([`crate::RepoToSync::asked`]), and when the next
-    /// one is due: after the poll interval; or at once, where a delivery or a request came meanwhile.
+    /// one is due: after the poll interval; or at once, where a delivery or a request came meanwhile. A first look is
+    /// over only where nothing was asked for since it began: the repo may have got another address.
     ///
     /// # Errors
     /// Trouble with the database.
@@ -90,7 +91,8 @@ impl Store {
             "update repo
              set last_error = $2, syncs_answered = greatest(syncs_answered, $3),
                 failing_since = case when $4 then null else coalesce(failing_since, clock_timestamp()) end,
-                last_sync_at = case when $4 then clock_timestamp() else last_sync_at end,
+                last_sync_at = case when $4 and (last_sync_at is not null or syncs_asked = $3)
+                    then clock_timestamp() else last_sync_at end,
                 next_sync_at = case
                     when syncs_asked > $3 then clock_timestamp()
                     when $4 and exists (

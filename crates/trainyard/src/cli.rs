@@ -1,5 +1,8 @@
 //! The command line as a whole: its commands, and how each is carried out.
 
+#[cfg(test)]
+mod documentation;
+
 use std::future::Future;
 use std::time::Duration;
 

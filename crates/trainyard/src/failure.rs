@@ -139,7 +139,7 @@ impl From<ClientError> for Failure {
                 Some("use the same version of `trainyard` as the daemon's".to_owned())
             }
             ClientError::InvalidToken => {
-                Some("look at TRAINYARD_TOKEN; `trainyard token create` makes a token".to_owned())
+                Some("check TRAINYARD_TOKEN; `trainyard token create` makes a token".to_owned())
             }
         };
         Self::Refused(Problem { message, help })

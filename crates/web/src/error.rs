@@ -16,7 +16,7 @@ use crate::strangers::TooMany;
 pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
-    message: String,
+    pub(crate) message: String,
     help: Option<String>,
     retry_after: Option<Duration>,
 }

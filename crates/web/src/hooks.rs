@@ -70,7 +70,7 @@ fn unread(state: &WebState, repo: &str, unread: Unread) -> ApiError {
     WEBHOOK_DELIVERIES.add_for("too_large", 1);
     state.strangers().log_large_delivery(repo, at_most);
     answer.help(
-        "raise limits.webhook of the daemon; a push that no delivery tells of is found by polling",
+        "raise limits.webhook of the daemon; until then, pushes whose webhook is refused are found by polling",
     )
 }
 

@@ -16,6 +16,7 @@ mod extract;
 mod figures;
 mod health;
 mod hooks;
+mod look;
 mod mirrored;
 mod server;
 mod state;

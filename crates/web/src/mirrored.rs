@@ -8,29 +8,49 @@ use trainyard_forge::{CommitInfo, CommitSha, Credentials, Error, Login, SshKey};
 use trainyard_store::RepoCredentials;
 
 use crate::error::ApiError;
+use crate::look::{self, LastSeen};
 use crate::state::WebState;
 
-/// The commit that a branch, tag or commit names, in the mirror with all that belongs to it. A branch is
-/// where the repo was last seen.
+/// The commit that a branch, tag or commit names, in the mirror with all that belongs to it: a branch or tag as the
+/// remote has it now, or else as it was last seen. What a full hash names does not change, and needs no look.
 pub(crate) async fn find(
     state: &WebState,
     repo: RepoId,
     reference: &str,
-) -> Result<(CommitSha, CommitInfo), ApiError> {
+) -> Result<(CommitSha, CommitInfo, Option<LastSeen>), ApiError> {
+    let is_hash = is_hash(reference);
+    let mut last_seen = match is_hash {
+        true => None,
+        false => look::refresh(state, repo).await?,
+    };
     let branches = state.store().refs(repo).await?;
     let head = branch_head(&branches, reference);
-    let look = async || -> Result<(CommitSha, CommitInfo), Error> {
-        let named = head.unwrap_or(reference).to_owned();
-        let info = state.git().describe(repo, named).await?;
-        Ok((info.sha.clone(), info))
-    };
-    match look().await {
-        Err(Error::NotFetched { .. } | Error::UnknownReference { .. }) => {
-            fetch(state, repo).await?;
-            Ok(look().await?)
-        }
-        found => Ok(found?),
+    let is_tag = head.is_none() && !is_hash;
+    if is_tag && last_seen.is_none() {
+        // The look went to the mirror of the daemon that follows the repo, which may be another one.
+        let fetching = tokio::time::timeout(state.settings().look_at_most, fetch(state, repo));
+        last_seen = match fetching.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(LastSeen::new(state, repo, &error.message).await?),
+            Err(_) => Some(LastSeen::overdue(state, repo).await?),
+        };
     }
+    let read = async || -> Result<CommitInfo, Error> {
+        let named = head.unwrap_or(reference).to_owned();
+        state.git().describe(repo, named).await
+    };
+    let info = match (read().await, &last_seen) {
+        (Err(Error::NotFetched { .. } | Error::UnknownReference { .. }), None) if !is_tag => {
+            fetch(state, repo).await?;
+            read().await?
+        }
+        (Err(error), Some(last_seen)) => {
+            let help = format!("{}; it may have it by now", last_seen.why);
+            return Err(ApiError::from(error).help(help));
+        }
+        (found, _) => found?,
+    };
+    Ok((info.sha.clone(), info, last_seen))
 }
 
 /// Where a branch of this name was last seen. A full hash is never a name: a branch that is called like a commit would
@@ -39,9 +59,12 @@ pub(crate) fn branch_head<'a>(
     branches: &'a BTreeMap<String, String>,
     reference: &str,
 ) -> Option<&'a str> {
-    let is_hash = CommitSha::new(reference.trim()).is_ok();
-    let head = branches.get(reference).filter(|_| !is_hash);
+    let head = branches.get(reference).filter(|_| !is_hash(reference));
     head.map(String::as_str)
+}
+
+fn is_hash(reference: &str) -> bool {
+    CommitSha::new(reference.trim()).is_ok()
 }
 
 async fn fetch(state: &WebState, repo: RepoId) -> Result<(), ApiError> {

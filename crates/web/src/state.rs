@@ -41,6 +41,8 @@ pub struct WebSettings {
     pub retention: Retention,
     /// The time between two looks at a repo that sets none.
     pub poll_every: std::time::Duration,
+    /// How long a request that starts something waits for a look at the remote.
+    pub look_at_most: std::time::Duration,
     /// The largest webhook delivery that is read, in bytes.
     pub webhook_at_most: usize,
     /// The bytes that bodies of requests may have in memory together.

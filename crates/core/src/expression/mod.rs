@@ -191,7 +191,7 @@ fn value<'a>(parsed: &'a Parsed, facts: &'a Facts) -> Result<Value<'a>, String> 
         Err(fault) => {
             let help = fault.help.as_ref().map(|help| format!(" ({help})"));
             Err(format!(
-                "{}{}; mend it in the DAG file and push it again",
+                "{}{}; fix it in the DAG file and push it again",
                 fault.message,
                 help.unwrap_or_default()
             ))

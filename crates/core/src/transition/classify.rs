@@ -66,7 +66,7 @@ pub fn classify(
             )
         }
         Ending::Withdrawn => {
-            let message = "given up before its container was created";
+            let message = "cancelled before its container was created";
             (
                 Outcome::Cancelled,
                 Some(Reason::new(ReasonCode::CancelRequested, message)),

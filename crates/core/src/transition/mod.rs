@@ -132,7 +132,7 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
         } => {
             let attempt = attempt_mut(run, *reference)?;
             if !attempt.is_held() {
-                return refuse("but nobody held it");
+                return refuse("but no daemon held it");
             }
             let stage = dag.stage(reference.stage);
             let (outcome, reason) = classify(stage, attempt.stop.as_ref(), end);
@@ -158,14 +158,16 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
         } => {
             let attempt = attempt_mut(run, *reference)?;
             if !attempt.is_held() {
-                return refuse("but nobody held it");
+                return refuse("but no daemon held it");
             }
             let stage = &dag.stage(reference.stage).name;
             let message = if *unattended {
-                format!("given up by {by}: its daemon was gone, and none had taken it over")
+                format!(
+                    "abandoned by {by}: its daemon was gone, and no other daemon had adopted it"
+                )
             } else {
                 let waited = waited_in_vain(stage, attempt, *patience, now)?;
-                format!("given up by {by}: it had not ended {waited} after it was asked to stop")
+                format!("abandoned by {by}: it had not ended {waited} after it was asked to stop")
             };
             attempt.state = AttemptState::Finished {
                 at: now,

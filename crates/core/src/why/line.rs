@@ -96,21 +96,23 @@ impl fmt::Display for Wait {
             Self::Turn => f.write_str("is about to be started"),
             Self::Preparing { attempt, since } => write!(
                 f,
-                "its container is being prepared since {since}, attempt {attempt}"
+                "its container has been in preparation since {since}, attempt {attempt}"
             ),
             Self::Running { attempt, since } => {
                 write!(f, "running since {since}, attempt {attempt}")
             }
             Self::Stopping { since, why } => {
-                write!(f, "is being stopped since {since}: {why}")?;
+                write!(f, "has been stopping since {since}: {why}")?;
                 if since.at + TOLD_WITHIN <= since.now {
-                    f.write_str("; should its engine never tell of its end, `trainyard run abandon` gives it up")?;
+                    f.write_str(
+                        "; if Docker never reports its end, `trainyard run abandon` counts it as lost",
+                    )?;
                 }
                 Ok(())
             }
             Self::Unattended { since, held } => write!(
                 f,
-                "{held}; its daemon is gone since {since}, and none has taken it over"
+                "{held}; its daemon has been gone since {since}, and no other daemon has adopted it"
             ),
             Self::BackOff {
                 until,
@@ -137,7 +139,7 @@ impl fmt::Display for Wait {
                 reused_from: Some(run),
                 outcome,
                 ..
-            } => write!(f, "{outcome}: taken over from run {run}"),
+            } => write!(f, "{outcome}: reused from run {run}"),
             Self::Ended {
                 at,
                 outcome,

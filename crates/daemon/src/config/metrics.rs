@@ -1,10 +1,10 @@
-//! Figures for a monitoring system.
+//! Metrics for a monitoring system.
 
 use serde::Serialize;
 
 use super::sections::MetricsSettings;
 
-/// Figures for a monitoring system.
+/// Metrics for a monitoring system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Metrics {
     /// Whether they need no token.

@@ -113,7 +113,7 @@ pub struct Config {
     pub stage: Stage,
     /// The largest of what comes from outside.
     pub limits: Limits,
-    /// Figures for a monitoring system.
+    /// Metrics for a monitoring system.
     pub metrics: Metrics,
     /// What is kept.
     pub retention: Retention,
@@ -291,7 +291,7 @@ fn database(url: Option<SecretString>, start: Start, faults: &mut Faults) -> Dat
         (Some(url), _) => {
             if !database::is_postgres(&url) {
                 faults.add(
-                    "database_url is no address of a Postgres: write \
+                    "invalid database_url: write \
                      postgres://USER:PASSWORD@HOST/DATABASE, with signs such as @ and / in the password \
                      as %40 and %2F",
                 );

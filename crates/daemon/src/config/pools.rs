@@ -22,7 +22,7 @@ impl FromStr for Pools {
             .map(str::trim)
             .filter(|item| !item.is_empty())
         {
-            let fault = || format!("`{item}` is no pool: write NAME=SLOTS, such as gpu=2");
+            let fault = || format!("invalid pool `{item}`: write NAME=SLOTS, such as gpu=2");
             let (name, slots) = item.split_once('=').ok_or_else(fault)?;
             let name = PoolName::new(name.trim()).map_err(|error| error.to_string())?;
             let slots = slots.trim().parse().map_err(|_| fault())?;

@@ -66,7 +66,7 @@ impl Size {
 
 /// What was written is no such quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no {what}")]
+#[error("`{text}` is not a valid {what}")]
 pub struct NotAQuantity {
     text: String,
     what: &'static str,

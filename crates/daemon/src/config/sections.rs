@@ -68,7 +68,7 @@ pub struct LogSettings {
     pub format: Option<LogFormat>,
 
     /// What is logged: error, warn, info, debug, trace, also by module, such as
-    /// info,trainyard_engine=debug. Libraries are logged at info at most, since they tell what they
+    /// info,trainyard_engine=debug. Libraries are logged at info at most, since they log what they
     /// send, secrets included. Default: info
     #[arg(
         id = "log.level",
@@ -161,7 +161,7 @@ pub struct DockerSettings {
     )]
     pub capabilities: Option<Vec<String>>,
 
-    /// How long fetching an image may bring nothing new before it is given up. Default: 2m
+    /// How long fetching an image may bring nothing new before it is cancelled. Default: 2m
     #[arg(
         id = "docker.pull_idle",
         long = "docker-pull-idle",
@@ -349,7 +349,7 @@ pub struct LimitSettings {
     pub artifacts_of_a_run: Option<Size>,
 
     /// Most that the container of a stage writes to Docker's disk while it runs; one that has written more
-    /// is stopped, and its stage fails. 0B is no bound. Default: 32GiB
+    /// is stopped, and its stage fails. 0B means no bound. Default: 32GiB
     #[arg(
         id = "limits.layer",
         long = "limits-layer",
@@ -410,7 +410,7 @@ impl LimitSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct GitSettings {
     /// Memory that git may take for one fetch, or to read one commit: it works in a process of its own,
-    /// and what needs more is given up. Default: 1GiB
+    /// and a fetch that needs more is cancelled. Default: 1GiB
     #[arg(
         id = "git.memory",
         long = "git-memory",
@@ -437,7 +437,7 @@ pub struct GitSettings {
     )]
     pub fetch_size: Option<Size>,
 
-    /// How much a remote has to send in a second, over each minute that it is waited for; 0B is no bound.
+    /// How much a remote has to send in a second, over each minute that it is waited for; 0B means no bound.
     /// Default: 1KiB
     #[arg(
         id = "git.slowest",

@@ -78,8 +78,8 @@ pub struct Settings {
     #[serde(deserialize_with = "secret")]
     pub database_url: Option<SecretString>,
 
-    /// Most connections to the database that work at the same time; nine more answer whoever looks,
-    /// listen, and keep leases. Default: 8
+    /// Most connections to the database that work at the same time; nine more serve reads, LISTEN and
+    /// leases. Default: 8
     #[arg(
         id = "database_connections",
         long = "database-connections",
@@ -145,7 +145,7 @@ pub struct Settings {
     )]
     pub stages_of_a_repo: Option<u32>,
 
-    /// How often repos are looked at without a webhook. Default: 1m
+    /// How often repos are polled without a webhook. Default: 1m
     #[arg(
         id = "poll_every",
         long = "poll-every",
@@ -154,7 +154,7 @@ pub struct Settings {
     )]
     pub poll_every: Option<Span>,
 
-    /// Permit repos on this machine's own disk: whoever may add a repo then reads any repository that
+    /// Permit repos on this machine's own disk: any user who may add a repo then reads any repository that
     /// the daemon's user can. Default: true with `dev`, else false
     #[arg(
         id = "allow_file_urls", long = "allow-file-urls", env = "TRAINYARD_ALLOW_FILE_URLS", value_name = "BOOL",
@@ -174,7 +174,7 @@ pub struct Settings {
     pub lease: Option<Span>,
 
     /// Room that must be free on the disks of the data folder, of artifacts and of a Docker engine on this
-    /// machine: with less, nothing new is started until there is more. 0B is no bound. Default: 2GiB, or
+    /// machine: with less, nothing new is started until there is more. 0B means no bound. Default: 2GiB, or
     /// 5 % of a smaller disk
     #[arg(
         id = "free_space",
@@ -217,7 +217,7 @@ pub struct Settings {
     #[command(flatten)]
     pub limits: LimitSettings,
 
-    /// Figures for a monitoring system.
+    /// Metrics for a monitoring system.
     #[command(flatten)]
     pub metrics: MetricsSettings,
 

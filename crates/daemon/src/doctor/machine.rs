@@ -69,7 +69,7 @@ fn folder(data: &Path) -> Check {
         ),
         Ok(()) if !there.is_dir() => Check::failed(
             NAME,
-            format!("{} is no folder", there.display()),
+            format!("{} is not a folder", there.display()),
             what_to_do,
         ),
         Ok(()) if there == data => Check::ok(NAME, format!("{} can be written", data.display())),

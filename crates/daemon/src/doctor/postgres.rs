@@ -65,7 +65,7 @@ async fn elsewhere(url: &SecretString, shown: &str) -> Check {
     };
     let options = match PgConnectOptions::from_str(url.expose_secret()) {
         // The error could quote the URL.
-        Err(_) => return failed("this is no address of a Postgres".to_owned()),
+        Err(_) => return failed("invalid Postgres address".to_owned()),
         Ok(options) => options
             .application_name("trainyard doctor")
             .disable_statement_logging(),

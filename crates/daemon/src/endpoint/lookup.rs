@@ -61,7 +61,7 @@ pub enum NotFound {
     /// A token without the address that it is for.
     #[error(
         "a token is given without the address that it is for: give that with --url (TRAINYARD_URL), or unset \
-         TRAINYARD_TOKEN. A token is not sent to an address that only a file told"
+         TRAINYARD_TOKEN. A token is not sent to an address that only a file names"
     )]
     TokenWithoutAddress,
     /// An address elsewhere, where it has to be on this machine.

@@ -9,7 +9,7 @@
 //!
 //! `./.trainyard` comes with wherever somebody stands, which may be a checkout of a stranger's repository. It is taken
 //! only where a daemon of this user made it ([`KnownFolders`]), and never for an address of another machine. A token
-//! that was given is not sent to an address that only a file told.
+//! that was given is not sent to an address that only a file names.
 
 mod lookup;
 

@@ -25,8 +25,7 @@ pub enum ClusterError {
     /// There are no programs, and no container can be had instead.
     #[error(
         "there are no Postgres programs in /usr/lib/postgresql and $PATH (Debian: `apt install postgresql`), \
-         and no Postgres in a container: {0}. Mend one of them, say where the programs are with --pg-bin, \
-         or give a database with --database-url"
+         and no Postgres in a container: {0}. Fix one of the two, name the folder of the programs with --pg-bin, or a database with --database-url"
     )]
     NeitherProgramsNorContainer(trainyard_executor::Error),
     /// The container cannot be had.
@@ -56,7 +55,7 @@ pub enum ClusterError {
     /// The cluster was made by a version that is not installed.
     #[error(
         "the database in {} was made by Postgres {made_by}, and {}; install Postgres {made_by} again or say \
-         where it is with --pg-bin. To begin anew instead, move the folder away",
+         where it is with --pg-bin. To start with an empty database instead, move the folder away",
         cluster.display(), installed_in_words(installed)
     )]
     OtherVersion {

@@ -382,12 +382,33 @@ proptest! {
     }
 
     #[test]
+    fn class_10_of_a_documented_form_that_is_not_finished_little_is_shown(
+        secret in "[!-~äß😀]([ -~äß😀]{6,40})[!-~äß😀]",
+        before in "[a-z =]{0,8}",
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let masker = Masker::new([secret.as_str()]);
+        for form in printed(&secret) {
+            let (begun, _) = form.as_bytes().split_at(cut.index(form.len() + 1));
+            let line = [before.as_bytes(), begun].concat();
+            let shown = String::from_utf8_lossy(&masker.mask_last(&line)).replace(MASK, "");
+            // The quotes of the form, three bytes in the longest form of six signs for each, and an emoji that is cut.
+            let most = if form == secret { 3 } else { 2 + 3 * 6 + 11 };
+            prop_assert!(
+                shown.chars().count() <= before.len() + most,
+                "{form:?}: {line:?} came out as {shown:?}"
+            );
+        }
+    }
+
+    #[test]
     fn any_bytes_are_masked_without_a_panic(bytes in prop::collection::vec(prop_oneof![
         Just(b'%'), Just(b'\\'), Just(b'&'), Just(b';'), Just(b'\''), Just(b'u'), Just(b'{'), Just(b'd'), Just(b'8'),
         any::<u8>(),
     ], 0..200)) {
         let masker = masker();
         let _ = masker.mask(&bytes);
+        let _ = masker.mask_last(&bytes);
         prop_assert!(masker.open_tail(&bytes) <= bytes.len());
     }
 }

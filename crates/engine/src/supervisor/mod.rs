@@ -113,7 +113,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
     match attempt.run(supplies).await {
         Ok(()) => Supervised::Finished,
         Err(FencedOff) => {
-            info!("somebody else acts on this attempt now; leaving it");
+            info!("another owner acts on this attempt now; no longer supervising it");
             Supervised::FencedOff
         }
     }

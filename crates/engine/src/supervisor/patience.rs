@@ -68,10 +68,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let give_up = Instant::now() + PATIENCE;
         let mut stop = self.line.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
-        let mut trouble = LastingTrouble::new(
-            "trouble with the engine; trying again",
-            "the trouble with the engine is over",
-        );
+        let mut trouble = LastingTrouble::new("Docker failed; trying again", "Docker works again");
         loop {
             if self.stop_requested() {
                 return Err(ended(Ending::Withdrawn));
@@ -110,8 +107,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut absent_since = None;
         let mut wait = WAIT_AT_FIRST;
         let mut trouble = LastingTrouble::new(
-            "the engine does not tell whether it has a container; asking again",
-            "the engine tells of a container again",
+            "Docker does not say whether it has a container; asking again",
+            "Docker returns a container's state again",
         );
         loop {
             let asked = Instant::now();

@@ -1,6 +1,6 @@
 //! What is said while an image is made ready, on its way into the log.
 //!
-//! A build prints as fast as it likes and is slowed down by nobody, and the log takes what it can, nothing for
+//! A build prints up to some MiB a second and does not wait for the log, which takes what it can, nothing for
 //! as long as the database is away. So there is a bound on what is held in between: beyond it the beginning
 //! and the end are kept, as of a long log, and what lies between is left out and counted.
 

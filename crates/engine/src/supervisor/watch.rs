@@ -196,12 +196,12 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut wait = WAIT_AT_FIRST;
         let mut unstarted: Option<(Instant, Error)> = None;
         let mut sight = LastingTrouble::new(
-            "the engine does not tell of a container; asking again",
-            "the engine tells of a container again",
+            "Docker does not return a container's state; asking again",
+            "Docker returns a container's state again",
         );
         let mut start_trouble = LastingTrouble::new(
-            "the engine did not start a container; asking again",
-            "the engine started a container",
+            "Docker did not start a container; asking again",
+            "Docker started a container",
         );
         let mut stop_trouble = LastingTrouble::new(
             "the engine did not stop a container; asking again",
@@ -246,7 +246,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 }
                 () = tokio::time::sleep_until(ask_again), if stopping => {
                     if let Some(since) = said_stopped {
-                        stop_trouble.met(since, &"it said that it did, and tells of no end");
+                        stop_trouble.met(since, &"it reported the stop, but no end");
                     }
                     stopping = false;
                     continue;
@@ -317,7 +317,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     });
                 }
                 Ok(Status::Unknown) => {
-                    let message = "the engine cannot tell how its container ended";
+                    let message = "Docker cannot report how its container ended";
                     return Ok(lost(message));
                 }
                 Ok(Status::Created) => {

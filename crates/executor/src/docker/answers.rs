@@ -50,13 +50,19 @@ pub(super) const PROGRESS: Bound = Bound {
     per_second: 64 << 10,
 };
 
-/// What a build prints, for as long as it likes: its lines are bounded where they are read.
+/// What a build prints: it is bounded where it is read.
 const BUILD: Bound = Bound {
     burst: usize::MAX,
     per_second: usize::MAX,
 };
 
-/// The longest answer in place of a build, in bytes.
+/// A list of images, of which little is kept: a quarter of a MiB of labels for each of some thousands.
+const LIST: Bound = Bound {
+    burst: 1 << 30,
+    per_second: 0,
+};
+
+/// The longest answer in place of a build or a list, in bytes.
 const REFUSAL: usize = 64 << 10;
 
 /// How the error begins where an answer is too long, as far as bollard passes it on.
@@ -121,10 +127,28 @@ pub(super) fn post_archive(
     path: &str,
     archive: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Bollard>> + Send {
-    let http = connection(host, BUILD, Exceeded::default());
-    let request: Result<BollardRequest, _> = http::Request::post(format!("http://docker{path}"))
+    let request = http::Request::post(format!("http://docker{path}"))
         .header(http::header::CONTENT_TYPE, "application/x-tar")
         .body(bollard::body_try_stream(archive));
+    pieces(host, BUILD, request)
+}
+
+/// Asks for a list, and gives it piece by piece: bollard reads it into memory.
+pub(super) fn get(
+    host: &str,
+    path: &str,
+) -> impl futures_util::Stream<Item = Result<Bytes, Bollard>> + Send + use<> {
+    let nothing = bollard::body_full(Bytes::new());
+    let request = http::Request::get(format!("http://docker{path}")).body(nothing);
+    pieces(host, LIST, request)
+}
+
+fn pieces(
+    host: &str,
+    bound: Bound,
+    request: http::Result<BollardRequest>,
+) -> impl futures_util::Stream<Item = Result<Bytes, Bollard>> + Send + use<> {
+    let http = connection(host, bound, Exceeded::default());
     let answer = async move {
         let answer = http.request(request?).await?;
         let status = answer.status();

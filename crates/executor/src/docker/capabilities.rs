@@ -95,7 +95,7 @@ impl Capabilities {
         all.dedup();
         // Without it the init, which ends all that a program left, could not end what changed its user.
         if all.contains(&"SETUID") && !all.contains(&"KILL") {
-            return Err("`SETUID` needs `KILL` beside it".to_owned());
+            return Err("`SETUID` needs `KILL` as well".to_owned());
         }
         Ok(Self(all))
     }

@@ -216,7 +216,7 @@ fn own(found: &ContainerInspectResponse, companion: &Companion) -> Result<(), Er
     Err(Error::new(
         ErrorKind::Mismatch,
         format!(
-            "a container named {} exists that is somebody else's; it is left alone",
+            "a container named {} exists that Trainyard did not create; it is left alone",
             companion.name
         ),
     ))

@@ -1,6 +1,7 @@
 //! Reaching a Docker engine, and what it says of itself.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker as Client};
@@ -34,6 +35,8 @@ pub struct DockerConfig {
     pub host: Option<String>,
     /// The installation; containers and built images are labelled with it.
     pub instance: InstanceId,
+    /// The checkout whose files are run by hand: builds of others do not share its steps and caches.
+    pub checkout: Option<PathBuf>,
     /// The network of all stages and builds. Without it each repo has one of its own, and what is run by
     /// hand is in Docker's default one.
     pub network: Option<String>,
@@ -69,6 +72,7 @@ impl DockerConfig {
         Self {
             host: None,
             instance,
+            checkout: None,
             network: None,
             internal: false,
             subnets: Subnets::default(),
@@ -123,9 +127,7 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
     } else {
         return Err(Error::new(
             ErrorKind::Engine,
-            format!(
-                "`{host}` is no address of a Docker engine; use unix:///PATH or tcp://HOST:PORT"
-            ),
+            format!("invalid Docker address `{host}`; use unix:///PATH or tcp://HOST:PORT"),
         ));
     };
     let client = connected.map_err(|error| unreachable(host, &Trouble::from(error)))?;

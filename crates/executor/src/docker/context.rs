@@ -51,7 +51,7 @@ pub(super) struct GivenUp(Arc<AtomicBool>);
 impl GivenUp {
     fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::Relaxed) {
-            return Err(io::Error::other("nobody waits for it any more"));
+            return Err(io::Error::other("it was cancelled"));
         }
         Ok(())
     }

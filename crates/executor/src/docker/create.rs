@@ -256,8 +256,7 @@ fn identify(found: &ContainerInspectResponse, spec: &AttemptSpec) -> Result<Hand
         _ => Err(Error::new(
             ErrorKind::Mismatch,
             format!(
-                "a container named {} exists that was made from another spec; \
-                 it is left alone, look at it with `docker inspect`",
+                "a container named {} exists that was made from another spec; it is left alone; see `docker inspect`",
                 convert::name(spec.attempt)
             ),
         )),
@@ -280,7 +279,7 @@ fn refused(trouble: Trouble, spec: &AttemptSpec) -> Error {
 
 /// The error for an image that was made ready and that somebody has removed since: it can be again.
 pub(super) fn image_gone(image: &str) -> Error {
-    let message = format!("image {image} is gone from the Docker engine since it was made ready");
+    let message = format!("image {image} was removed from the Docker engine after it was prepared");
     Error::new(ErrorKind::ImagePull, message)
 }
 

@@ -69,7 +69,7 @@ impl fmt::Display for Unfixed {
         write!(f, "{component} is older than the fixes of {missing}")?;
         if self.from_distribution {
             f.write_str(
-                ". It is a distribution's build: whether that has the fixes, its changelog tells",
+                ". It is a distribution's build: its changelog says whether it has the fixes",
             )?;
         }
         Ok(())

@@ -1,17 +1,26 @@
 //! Giving back the disk that built images take.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::io::{self, BufReader};
+use std::pin::pin;
 
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::errors::Error as Bollard;
+use bollard::query_parameters::RemoveImageOptionsBuilder;
 use chrono::DateTime;
+use futures_util::StreamExt as _;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::Value;
 use trainyard_core::Timestamp;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{Effect as _, Flow as _, Point};
 
 use super::Engine;
-use super::errors::{LONG, within};
+use super::answers;
+use super::errors::{LONG, Trouble, within};
 use super::init;
 use super::labels;
 use crate::contract::Error;
+use crate::pipe;
 
 /// An image that was built for stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,29 +35,58 @@ pub struct BuildImage {
     pub size: u64,
 }
 
+/// What Docker says of an image in a list, as far as it is of use.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedImage {
+    id: String,
+    #[serde(rename = "RepoTags")]
+    tags: Option<Vec<String>>,
+    created: i64,
+    size: i64,
+}
+
 impl Engine {
     /// Images that this installation built, oldest first.
     pub(super) async fn build_images(&self) -> Result<Vec<BuildImage>, Error> {
-        let label = format!("{}={}", labels::BUILD_INSTANCE, self.config.instance);
-        let filters = HashMap::from([
-            ("label".to_owned(), vec![label]),
+        let filters = serde_json::json!({
+            "label": [format!("{}={}", labels::BUILD_INSTANCE, self.config.instance)],
             // What a build leaves on its way has the same labels and no tag.
-            ("dangling".to_owned(), vec!["false".to_owned()]),
-        ]);
-        let options = ListImagesOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        let listed = within(
-            LONG,
-            self.client.list_images(Some(options)).at(Point::ListImages),
-        )
-        .await
-        .map_err(|trouble| trouble.into_error("list images"))?;
+            "dangling": ["false"],
+        });
+        self.list_images(&filters).await
+    }
+
+    /// Images that these filters of Docker's let through, oldest first. Labels, which each image brings as many of
+    /// as whoever made it likes, are not kept.
+    pub(super) async fn list_images(&self, filters: &Value) -> Result<Vec<BuildImage>, Error> {
+        let failed = |trouble: Trouble| trouble.into_error("list images");
+        let version = self.client.client_version();
+        let filters = filters.to_string();
+        let filters = utf8_percent_encode(&filters, NON_ALPHANUMERIC);
+        let path = format!("/v{version}/images/json?filters={filters}");
+        let (sender, reader) = pipe::incoming();
+        let reading = tokio::task::spawn_blocking(move || {
+            serde_json::from_reader::<_, Vec<ListedImage>>(BufReader::new(reader))
+        });
+        let receiving = async {
+            let mut pieces = pin!(answers::get(self.config.host(), &path).at(Point::ListImages));
+            while let Some(piece) = pieces.next().await {
+                // A reader that met nonsense is gone, and says so itself.
+                let _ = sender.send(Ok(piece?)).await;
+            }
+            drop(sender);
+            Ok::<_, Bollard>(())
+        };
+        within(LONG, receiving).await.map_err(failed)?;
+        let listed = reading.await.map_err(io::Error::other);
+        let listed = listed.and_then(|listed| listed.map_err(io::Error::from));
+        let listed = listed.map_err(|error| failed(Trouble::Odd(error.to_string())))?;
         let mut images: Vec<BuildImage> = listed
             .into_iter()
             .map(|image| BuildImage {
                 id: image.id,
-                tags: image.repo_tags,
+                tags: image.tags.unwrap_or_default(),
                 created: DateTime::from_timestamp(image.created, 0).unwrap_or_default(),
                 size: u64::try_from(image.size).unwrap_or_default(),
             })

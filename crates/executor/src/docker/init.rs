@@ -112,7 +112,7 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
         match fill_by_loader(client, name, image).await {
             Ok(true) => return Ok(()),
             Ok(false) if tries < TRIES => {
-                debug!("the volume of the init is filled by somebody else")
+                debug!("another process fills the init volume")
             }
             Ok(false) => {
                 let message = format!("the volume {name} does not keep what is put into it");

@@ -19,8 +19,8 @@ pub(super) const BUILD_INSTANCE: &str = "io.trainyard.build.instance";
 const INIT: &str = "io.trainyard.init";
 /// What the init proves by that it spoke. A program in the container cannot read its own labels.
 const NONCE: &str = "io.trainyard.nonce";
-/// The repo that an image was built for.
-pub(super) const BUILD_REPO: &str = "io.trainyard.build.repo";
+/// The scope whose builds take steps from an image.
+pub(super) const BUILD_SCOPE: &str = "io.trainyard.build.scope";
 pub(super) const BUILD_CONTENT: &str = "io.trainyard.build.content";
 
 /// What stands before the program in a container.

@@ -97,7 +97,7 @@ pub(super) async fn wait(
             Ok(found) => found,
             Err(error) if look(client, NOBODY).await.is_err() => return Err(error),
             Err(error) if Instant::now() >= give_up => {
-                warn!(container, %error, "the Docker engine does not tell how a container ended");
+                warn!(container, %error, "Docker does not report how a container ended");
                 return Ok(Status::Unknown);
             }
             Err(_) => {

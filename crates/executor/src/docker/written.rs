@@ -38,7 +38,7 @@ pub(super) async fn written(client: &Client, container: &str) -> Result<Option<u
     let found = match found {
         Ok(found) => found,
         Err(trouble) if trouble.status() == Some(404) => return Ok(None),
-        Err(trouble) => return Err(trouble.into_error("tell what a container has written")),
+        Err(trouble) => return Err(trouble.into_error("measure what a container has written")),
     };
     let Some(layer) = found.size_rw.and_then(|size| u64::try_from(size).ok()) else {
         return Ok(None);

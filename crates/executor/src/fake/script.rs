@@ -258,7 +258,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits
         .parse()
-        .map_err(|_| format!("`{text}` is no duration; write `100ms`, `2s` or `1m`"))?;
+        .map_err(|_| format!("invalid duration `{text}`: write `100ms`, `2s` or `1m`"))?;
     match &text[digits.len()..] {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => Ok(Duration::from_secs(number)),

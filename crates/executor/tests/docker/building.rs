@@ -400,6 +400,125 @@ async fn class_17_equal_content_of_two_repos_is_two_images() {
     .await;
 }
 
+/// A step that makes something else each time it runs.
+const RANDOM: &str = "RUN cat /proc/sys/kernel/random/uuid\n";
+
+/// Builds for a branch of a repo, and returns what [`RANDOM`] made; `None` where its step was taken from a cache.
+async fn made_at_random(
+    executor: &Docker,
+    kit: &Kit<Containers>,
+    (repo, branch): (RepoId, &str),
+    files: &[(&str, &str)],
+) -> Result<(PreparedImage, Option<Uuid>), Error> {
+    let mut wanted = request(kit, files, &BTreeMap::new());
+    wanted.repo = Some(repo);
+    wanted.branch = Some(branch.to_owned());
+    let said = Mutex::new(Vec::new());
+    let say = |line: String| said.lock().unwrap().push(line);
+    let image = executor.prepare(&wanted, &say).await?;
+    let said = said.into_inner().unwrap();
+    Ok((image, said.iter().find_map(|line| line.parse().ok())))
+}
+
+async fn remove_all(executor: &Docker, kit: &Kit<Containers>) {
+    let built = executor.build_images().await.unwrap();
+    let later = built.last().unwrap().created + std::time::Duration::from_secs(60);
+    let nothing = BTreeSet::new();
+    let removed = executor.remove_unused_build_images(later, &nothing).await;
+    removed.unwrap();
+    assert_eq!(executor.build_images().await, Ok(vec![]));
+    crate::networks::remove_all(kit).await;
+}
+
+#[tokio::test]
+async fn class_17_steps_belong_to_a_branch_of_a_repo() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let [one, other] = [Uuid::now_v7(), Uuid::now_v7()].map(RepoId);
+        let text = dockerfile(&format!("{RANDOM}COPY a /a\n"));
+        let mut made = BTreeSet::new();
+        for of in [(one, "main"), (other, "main"), (one, "fix")] {
+            for (content, is_first) in [("1", true), ("2", false)] {
+                let files = [("Dockerfile", &*text), ("a", content)];
+                let (_, random) = made_at_random(&executor, &kit, of, &files).await.unwrap();
+                assert_eq!(random.is_some(), is_first, "{of:?}: {content}");
+                made.extend(random);
+            }
+        }
+        assert_eq!(made.len(), 3, "{made:?}");
+        remove_all(&executor, &kit).await;
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_17_steps_that_are_built_by_hand_belong_to_a_checkout() {
+    let text = dockerfile(&format!("{RANDOM}COPY a /a\n"));
+    let (one, other) = (
+        format!("/one/{}", Uuid::now_v7()),
+        format!("/other/{}", Uuid::now_v7()),
+    );
+    let mut built = Vec::new();
+    for (checkout, content, is_first) in
+        [(&one, "1", true), (&other, "1", true), (&one, "2", false)]
+    {
+        // Each run by hand is an installation of its own.
+        let containers = Containers::of_checkout(checkout).await;
+        let kit = Kit::new(containers);
+        let executor = kit.subject.make().await;
+        let files = [("Dockerfile", &*text), ("a", content)];
+        let said = Mutex::new(Vec::new());
+        let say = |line: String| said.lock().unwrap().push(line);
+        built.push(
+            build_told(&executor, &kit, &files, &BTreeMap::new(), &say)
+                .await
+                .unwrap(),
+        );
+        let said = said.into_inner().unwrap();
+        let is_random = |line: &String| line.parse::<Uuid>().is_ok();
+        assert_eq!(said.iter().any(is_random), is_first, "{checkout}: {said:?}");
+    }
+    for image in &built {
+        remove(image).await;
+    }
+}
+
+#[tokio::test]
+async fn class_17_a_label_makes_no_steps_those_of_another_repo() {
+    check(Containers::new().await, |kit| async move {
+        let executor = kit.subject.make().await;
+        let [one, other] = [Uuid::now_v7(), Uuid::now_v7()].map(RepoId);
+        let first = dockerfile("");
+        let files = [("Dockerfile", &*first)];
+        let (image, _) = made_at_random(&executor, &kit, (one, "main"), &files)
+            .await
+            .unwrap();
+        let config = client()
+            .inspect_image(&image.id)
+            .await
+            .unwrap()
+            .config
+            .unwrap();
+        let (scope, name) = ("io.trainyard.build.scope", config.labels.unwrap());
+        let text = dockerfile(RANDOM);
+        let forged = format!("{text}LABEL {scope}={}\n", name[scope]);
+        // One whose last image is of our labels, and one that ends before these.
+        for forged in [forged.clone(), format!("{forged}RUN exit 7\n")] {
+            let files = [("Dockerfile", &*forged)];
+            let _ = made_at_random(&executor, &kit, (other, "main"), &files).await;
+        }
+        let files = [("Dockerfile", &*text)];
+        let (_, random) = made_at_random(&executor, &kit, (one, "main"), &files)
+            .await
+            .unwrap();
+        assert!(random.is_some(), "the step of the other repo was taken");
+        remove_all(&executor, &kit).await;
+        kit
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn class_15_a_build_is_under_the_limits_of_its_stage() {
     check(Containers::new().await, |kit| async move {

@@ -69,6 +69,13 @@ impl Containers {
         containers
     }
 
+    /// For files of a checkout that are run by hand.
+    pub(crate) async fn of_checkout(path: &str) -> Self {
+        let mut containers = Self::new().await;
+        containers.0.checkout = Some(PathBuf::from(path));
+        containers
+    }
+
     /// Where stages have these capabilities.
     pub(crate) async fn with_capabilities(names: &[&str]) -> Self {
         let mut containers = Self::new().await;

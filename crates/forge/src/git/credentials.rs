@@ -1,5 +1,7 @@
 //! What opens a remote: a user name and password over http, a key over ssh.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -71,12 +73,54 @@ impl SshKey {
                     .to_owned(),
             );
         }
-        let mut hosts = self.known_hosts.lines().map(str::trim);
-        if !hosts.any(|line| !line.is_empty() && !line.starts_with('#')) {
-            return Err("the known hosts name no host".to_owned());
-        }
-        Ok(())
+        check_known_hosts(&self.known_hosts)
     }
+}
+
+/// Refuses lines that `ssh` would pass by. They are not shown: one may be a private key that was given by mistake.
+fn check_known_hosts(text: &str) -> Result<(), String> {
+    let mut hosts = 0;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let invalid = |why: &str| {
+            Err(format!(
+                "invalid known hosts, line {}: {why}; a line is `HOST KEY-TYPE KEY`, as `ssh-keyscan HOST` prints it",
+                number + 1
+            ))
+        };
+        let mut words = line.split_whitespace().peekable();
+        if let Some(marker) = words.next_if(|word| word.starts_with('@'))
+            && !["@cert-authority", "@revoked"].contains(&marker)
+        {
+            return invalid("its marker is neither @cert-authority nor @revoked");
+        }
+        let (Some(_), Some(kind), Some(key)) = (words.next(), words.next(), words.next()) else {
+            return invalid("it has fewer than three words");
+        };
+        if !is_key(kind, key) {
+            return invalid("it has no key after the host, or one that is cut or of another type");
+        }
+        hosts += 1;
+    }
+    match hosts {
+        0 => Err("the known hosts name no host".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this is a public key of this type: it begins with the type's name, after its length.
+fn is_key(kind: &str, key: &str) -> bool {
+    let Ok(bytes) = STANDARD.decode(key) else {
+        return false;
+    };
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return false;
+    };
+    let length = u32::from_be_bytes(*length) as usize;
+    kind.len() == length && rest.len() > length && rest.starts_with(kind.as_bytes())
 }
 
 /// Credentials in the clear, on their way to git's process.
@@ -119,6 +163,41 @@ impl From<Shown> for Credentials {
 mod tests {
     use super::*;
 
+    const HOST: &str = "example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+
+    #[test]
+    fn an_invalid_line_of_known_hosts_is_refused_by_its_number_and_not_shown() {
+        let (host, key) = HOST.split_once(' ').unwrap();
+        let key_alone = key.split_once(' ').unwrap().1;
+        for good in [
+            format!("# a comment\n\n{HOST}\r\n{HOST} ada@host\n"),
+            format!("@cert-authority *.example.org {key}"),
+            format!("|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= {key}"),
+        ] {
+            assert_eq!(check_known_hosts(&good), Ok(()), "{good}");
+        }
+        for bad in [
+            "hunter2",
+            "example.org hunter2 hunter2",
+            host,
+            key,
+            &format!("{host} ssh-rsa {key_alone}"),
+            &format!("{host} ssh-ed25519 {}", &key_alone[..16]),
+            &format!("@trusted {HOST}"),
+        ] {
+            let why = check_known_hosts(&format!("{HOST}\n# next\n{bad}\n")).unwrap_err();
+            assert!(
+                why.starts_with("invalid known hosts, line 3: "),
+                "{bad}: {why}"
+            );
+            assert!(why.contains("`ssh-keyscan HOST`"), "{why}");
+            assert!(
+                !why.contains("hunter2") && !why.contains(key_alone),
+                "{why}"
+            );
+        }
+    }
+
     #[test]
     fn a_key_that_cannot_be_used_is_refused_with_what_to_do() {
         let why = |key: &str, hosts: &str| {
@@ -132,7 +211,7 @@ mod tests {
         let kind = "PRIVATE KEY";
         let head = format!("-----BEGIN OPENSSH {kind}-----");
         let key = |body: &str| format!("{head}\n{body}\n-----END");
-        let hosts = "example.org ssh-ed25519 AAAA";
+        let hosts = HOST;
         assert_eq!(why(&key(&format!("{UNLOCKED}AAAA")), hosts), "");
         assert!(why(&key(&format!("{OPENSSH}CmFlczI1Ni1jdHI")), hosts).contains("passphrase"));
         assert!(why("ssh-ed25519 AAAA ada", hosts).contains("public half"));

@@ -19,6 +19,7 @@ use super::session::Session;
 use super::ssh::SshSession;
 use super::transport::Remote;
 use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, transport};
+use crate::checkout::git_folder;
 
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
@@ -28,7 +29,7 @@ pub struct Heads {
     /// The branch that the remote calls its default; where it names none that exists, the only
     /// branch, else `main` or `master`.
     pub default_branch: Option<String>,
-    /// Whether the remote names that branch itself.
+    /// Whether the remote names that branch itself. A checkout names none: what is checked out is somebody's work.
     pub names_default: bool,
     /// The branches, by name without `refs/heads/`.
     pub branches: BTreeMap<String, CommitSha>,
@@ -92,7 +93,10 @@ impl Mirror {
                 (advertised, refused)
             }
         };
-        heads(&repository, advertised, refused)
+        let mut heads = heads(&repository, advertised, refused)?;
+        let is_checkout = url.path().is_some_and(|path| git_folder(&path).is_some());
+        heads.names_default &= !is_checkout;
+        Ok(heads)
     }
 }
 

@@ -34,14 +34,7 @@ impl WorkTree {
     /// # Errors
     /// The repository cannot be read.
     pub fn around(folder: &Path) -> io::Result<Option<Self>> {
-        settings::read_any_owner().map_err(io::Error::other)?;
-        let flags = RepositoryOpenFlags::empty();
-        let repository = match Repository::open_ext(folder, flags, [] as [&OsStr; 0]) {
-            Ok(repository) => repository,
-            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(folder, &error)),
-        };
-        let Some(root) = repository.workdir().map(Path::to_owned) else {
+        let Some((repository, root)) = opened(folder)? else {
             return Ok(None);
         };
         let mut tree = Self {
@@ -53,6 +46,14 @@ impl WorkTree {
             .map_err(|error| unreadable(folder, &error))?;
         tree.add_others()?;
         Ok(Some(tree))
+    }
+
+    /// The folder of the work tree that a folder is in; `None` where it is in no repository. Blocking.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn root_around(folder: &Path) -> io::Result<Option<PathBuf>> {
+        Ok(opened(folder)?.map(|(_, root)| root))
     }
 
     fn add_tracked(&mut self, repository: &Repository) -> Result<(), git2::Error> {
@@ -105,6 +106,18 @@ impl WorkTree {
 fn may_not_open(error: &ignore::Error) -> bool {
     let error = error.io_error();
     error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn opened(folder: &Path) -> io::Result<Option<(Repository, PathBuf)>> {
+    settings::read_any_owner().map_err(io::Error::other)?;
+    let flags = RepositoryOpenFlags::empty();
+    let repository = match Repository::open_ext(folder, flags, [] as [&OsStr; 0]) {
+        Ok(repository) => repository,
+        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(folder, &error)),
+    };
+    let root = repository.workdir().map(Path::to_owned);
+    Ok(root.map(|root| (repository, root)))
 }
 
 fn unreadable(folder: &Path, error: &git2::Error) -> io::Error {

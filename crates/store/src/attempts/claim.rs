@@ -75,7 +75,7 @@ impl Claimer {
         match assemble(core, granted.rows).await {
             Ok(claims) => drop(self.claims.send(claims).await),
             Err(error) => {
-                tracing::warn!(%error, "claimed attempts could not be read; they are taken over later")
+                tracing::warn!(%error, "could not read claimed attempts; they are adopted later")
             }
         }
     }

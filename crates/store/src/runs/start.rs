@@ -324,37 +324,46 @@ fn nothing_to_do(of: RunId, at: &RetryAt) -> String {
 }
 
 /// Refuses results of a branch that is neither the run's own nor the followed one: whoever may push to any
-/// branch would write what the stages of another one read, with that one's secrets.
+/// branch would write what the stages of another one read, with that one's secrets. A run of no branch gets none
+/// of a branch: they were made with that branch's secrets, and it may be of anybody's commit.
 async fn may_take_over(
     connection: &mut PgConnection,
     pinned: &PinnedDag,
     new: &NewRun,
     earlier: &Run,
 ) -> Result<()> {
-    let (Some(to), from) = (&new.cause.branch, &earlier.facts.branch) else {
-        // A run of no branch gets no secrets.
+    let (to, from) = (&new.cause.branch, &earlier.facts.branch);
+    if from == to {
         return Ok(());
+    }
+    let (place, rule, reference) = match to {
+        Some(to) => {
+            let followed = sqlx::query_scalar!(
+                "select coalesce(current_branch, followed_branch) from repo where id = $1",
+                pinned.repo.0
+            )
+            .fetch_one(connection)
+            .await?;
+            if followed.is_some() && *from == followed {
+                return Ok(());
+            }
+            let rule = "only those of the same branch and of the followed one can";
+            (format!("on branch `{to}`"), rule, to)
+        }
+        None => (
+            "by a run of a tag or a bare commit".to_owned(),
+            "it has no branch, and gets no results made with the secrets of one",
+            &new.cause.commit,
+        ),
     };
-    if from.as_ref() == Some(to) {
-        return Ok(());
-    }
-    let followed = sqlx::query_scalar!(
-        "select coalesce(current_branch, followed_branch) from repo where id = $1",
-        pinned.repo.0
-    )
-    .fetch_one(connection)
-    .await?;
-    if followed.is_some() && *from == followed {
-        return Ok(());
-    }
     let of = earlier.facts.id;
     let from = match from {
         Some(branch) => format!("branch `{branch}`"),
         None => "no branch".to_owned(),
     };
     Err(Error::conflict(format!(
-        "run {of} is of {from}, and its results cannot be taken over on branch `{to}`: only those of the same \
-         branch and of the followed one can; start a new run with `trainyard dag trigger {}/{} --ref {to}`",
+        "run {of} is of {from}, and its results cannot be reused {place}: {rule}; start a new run with \
+         `trainyard dag trigger {}/{} --ref {reference}`",
         pinned.repo_name,
         pinned.dag.name()
     )))

@@ -31,6 +31,10 @@ pub struct RepoSummary {
     pub created_at: Timestamp,
     /// When it was last synced without trouble.
     pub last_sync_at: Option<Timestamp>,
+    /// How long ago that was.
+    pub last_sync_ago: Option<Duration>,
+    /// Whether it was synced and does not have the branch that was asked for.
+    pub branch_missing: bool,
     /// What stood in the way of the last sync.
     pub last_error: Option<String>,
     /// Since when its syncs have failed.
@@ -98,6 +102,10 @@ impl Store {
             r#"select id, name, url, followed_branch, current_branch, poll_seconds,
                 webhook_secret is not null as "has_webhook_secret!", credentials is not null as "has_credentials!",
                 created_at, last_sync_at, last_error, failing_since, next_sync_at,
+                extract(epoch from clock_timestamp() - last_sync_at)::double precision as last_sync_ago,
+                (followed_branch is not null and last_sync_at is not null and not exists (
+                    select from repo_ref h where h.repo = p.id and h.branch = followed_branch and h.sha is not null
+                )) as "branch_missing!",
                 (select count(*) from dag where repo = p.id and current_version is not null) as "dags!",
                 (select count(*) from dag_fault f join repo_ref h on h.repo = f.repo and h.sha = f.commit
                     where f.repo = p.id) as "faults!"
@@ -119,6 +127,10 @@ impl Store {
                 has_credentials: row.has_credentials,
                 created_at: row.created_at,
                 last_sync_at: row.last_sync_at,
+                last_sync_ago: row
+                    .last_sync_ago
+                    .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+                branch_missing: row.branch_missing,
                 last_error: row.last_error,
                 failing_since: row.failing_since,
                 next_sync_at: row.next_sync_at,

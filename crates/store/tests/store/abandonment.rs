@@ -68,7 +68,7 @@ async fn what_does_not_end_after_it_was_asked_to_is_lost_and_a_late_end_changes_
     let told = place.text("select reason_message from attempt").await;
     assert_eq!(
         told,
-        "given up by ada: it had not ended 1m30s after it was asked to stop"
+        "abandoned by ada: it had not ended 1m30s after it was asked to stop"
     );
 
     let late = finish(&place.store, &claim, good()).await.unwrap();

@@ -219,9 +219,11 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
     };
     store.change_repo(id, &change).await.unwrap();
     assert!(is_due().await);
-    // A sync that was going on is no answer to the change.
+    // A sync that was going on is no answer to the change, and no look at the new address.
     store.record_sync(id, 0, SyncOutcome::Good).await.unwrap();
-    assert!(is_due().await);
+    let due = store.repos_to_sync().await.unwrap();
+    let due = due.iter().find(|repo| repo.id == id).unwrap();
+    assert!(!due.synced_before);
     store.record_sync(id, 1, SyncOutcome::Good).await.unwrap();
     let repo = store.repo_detail(id).await.unwrap().summary;
     assert_eq!(

@@ -180,11 +180,30 @@ async fn class_09_results_of_another_branch_are_taken_over_from_the_followed_one
     assert_eq!(
         refused(&place, &back).await,
         format!(
-            "run {on_fix} is of branch `fix`, and its results cannot be taken over on branch `main`: only those \
+            "run {on_fix} is of branch `fix`, and its results cannot be reused on branch `main`: only those \
              of the same branch and of the followed one can; start a new run with `trainyard dag trigger shop/a \
              --ref main`"
         )
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_09_a_run_of_no_branch_takes_over_nothing_of_a_branch() {
+    let place = Place::new().await;
+    place.sql("update repo set current_branch = 'main'").await;
+    let (ids, run) = half_done(&place).await;
+    let mut of_commit = resume(&place, ids.0, vec![make(), take()], run).await;
+    of_commit.cause.branch = None;
+    assert_eq!(
+        refused(&place, &of_commit).await,
+        format!(
+            "run {run} is of branch `main`, and its results cannot be reused by a run of a tag or a bare commit: \
+             it has no branch, and gets no results made with the secrets of one; start a new run with `trainyard \
+             dag trigger shop/a --ref {FIXED}`"
+        )
+    );
+    place.sql("update cause set branch = null").await;
+    started(&place, &of_commit).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

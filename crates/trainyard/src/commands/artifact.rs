@@ -127,7 +127,7 @@ fn place(artifact: &Artifact, to: PathBuf) -> PathBuf {
 /// Saves an artifact. A file is there whole or not at all.
 async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> Done {
     let taken = || {
-        let problem = Problem::new(format!("{} is there already", to.display()));
+        let problem = Problem::new(format!("{} already exists", to.display()));
         Failure::Refused(problem.help("`--force` writes over it; `--to` names another place"))
     };
     if !force && to.exists() {

@@ -8,10 +8,10 @@ use crate::failure::{Done, Failure, in_full};
 use crate::output::OutputArgs;
 use crate::view;
 
-/// Run the daemon in production, beside a Postgres of yours
+/// Run the daemon in production, with a Postgres that you run
 ///
-/// SIGTERM stops it; stages that run go on, and the next start takes them over. Several daemons may
-/// share one database: they divide the work, and take over from one that is lost.
+/// SIGTERM stops it; running stages keep running, and the next start adopts them. Several daemons may
+/// share one database: they divide the work, and adopt the stages of one that is lost.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Daemon {
@@ -29,8 +29,8 @@ enum Verb {
     /// `stopped` after an orderly stop; `replaced` where it was killed or crashed and the next one on its host took its
     /// place.
     ///
-    /// What one holds is told below the table, as RUN.STAGE: on a terminal as many as go into a line, else
-    /// all. At most 1,000 of a daemon are told; HOLDS counts all.
+    /// What each holds is listed below the table, as RUN.STAGE: on a terminal as many as go into a line, else
+    /// all. At most 1,000 of a daemon are listed; HOLDS counts all.
     List {
         #[command(flatten)]
         output: OutputArgs,

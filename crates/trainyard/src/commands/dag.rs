@@ -10,6 +10,7 @@ use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::input;
 use crate::output::{self, OutputArgs};
+use crate::view::quantity::commit;
 use crate::view::state::is_good;
 use crate::view::{self, plain};
 
@@ -191,9 +192,18 @@ pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
         Some("skipped") => format!("run {id} was skipped{why}"),
         Some(_) | None => format!("run {id} started"),
     };
+    let of = started.commit.as_ref().map(|hash| {
+        let branch = started.branch.as_ref();
+        let branch = branch.map(|branch| format!(" of branch {}", plain(branch)));
+        format!("commit {}{}", commit(hash), branch.unwrap_or_default())
+    });
     let notes = started.notes.iter().map(|note| plain(note));
-    std::iter::once(line).chain(notes).collect::<Vec<_>>().join(
-        "
+    std::iter::once(line)
+        .chain(of)
+        .chain(notes)
+        .collect::<Vec<_>>()
+        .join(
+            "
 ",
-    )
+        )
 }

@@ -6,9 +6,9 @@ use trainyard_daemon::DevArgs;
 use crate::commands::daemon;
 use crate::failure::Done;
 
-/// Run everything on this machine, its own Postgres included
+/// Run everything on this machine, a private Postgres included
 ///
-/// Ctrl-C stops it; stages that run go on, and the next start takes them over.
+/// Ctrl-C stops it; running stages keep running, and the next start adopts them.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
     #[command(flatten)]

@@ -10,9 +10,9 @@ use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::OutputArgs;
 
-/// Look at what a daemon needs, and say what stands in its way
+/// Check what a daemon needs, and say what is missing
 ///
-/// Nothing is changed. With a configuration file, it looks at what `trainyard daemon` needs; without,
+/// Nothing is changed. With a configuration file, it checks what `trainyard daemon` needs; without,
 /// at what `trainyard dev` does. With --check it asks a running daemon whether all that must hold across
 /// the rows of its database does.
 #[derive(Debug, Args)]

@@ -170,7 +170,7 @@ fn failure(error: ExecError) -> Failure {
         | ExecError::NotAlone { .. } => Failure::usage(in_full(&error)),
         ExecError::Engine(_) => Failure::Refused(
             Problem::new(in_full(&error))
-                .help("`trainyard doctor` looks at the engine and at all else that is needed"),
+                .help("`trainyard doctor` checks Docker and all else that is needed"),
         ),
         ExecError::Storage(_) | ExecError::Outputs { .. } => Failure::refused(in_full(&error)),
         ExecError::Cancelled(_) => {

@@ -7,9 +7,9 @@ use crate::failure::Done;
 use crate::output::{self, OutputArgs};
 use crate::view;
 
-/// Quarantine: repos, DAGs and runs that fail where others go on, held back with their reason
+/// Quarantine: repos, DAGs and runs that are stopped after repeated failures, with the reason
 ///
-/// What is held back is left alone until it is released, a commit changes its DAG, or its run is
+/// Nothing in quarantine runs until it is released, a commit changes its DAG, or its run is
 /// cancelled.
 #[derive(Debug, Args)]
 pub(crate) struct Command {
@@ -21,7 +21,7 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List what is held back, and why
+    /// List what is in quarantine, and why
     List(OutputArgs),
     /// Let something go on, once what was wrong with it is mended
     Release {

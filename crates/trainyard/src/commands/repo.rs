@@ -104,7 +104,7 @@ struct Set {
     /// The repo's name
     name: String,
 
-    /// Where to fetch it from, if elsewhere than before. At another host it needs its credentials given anew
+    /// Where to fetch it from, if elsewhere than before. At another host its credentials have to be given again
     url: Option<String>,
 
     /// The branch whose schedules count
@@ -237,6 +237,12 @@ async fn wait_for_sync(client: &Client, name: &str, no_wait: bool, output: Outpu
             Err(Failure::Refused(problem.help(format!(
                 "the repo is kept and retried; `trainyard repo set {name}` changes its address or credentials, \
                  `trainyard repo remove {name}` removes it"
+            ))))
+        }
+        Some(problem) if repo.branch_missing => {
+            let problem = Problem::new(format!("{name} has no branch to follow: {problem}"));
+            Err(Failure::Refused(problem.help(format!(
+                "the repo is kept; `trainyard repo set {name} --branch BRANCH` follows another branch"
             ))))
         }
         _ if output.is_json() => Ok(()),

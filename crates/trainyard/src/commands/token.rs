@@ -23,7 +23,7 @@ enum Verb {
     Create {
         /// Whose it is: shown as who did what
         name: String,
-        /// It may look at everything but secrets, and change nothing
+        /// It may read everything but secrets, and change nothing
         #[arg(long)]
         read_only: bool,
         #[command(flatten)]

@@ -24,7 +24,7 @@ const DAEMON: Duration = Duration::from_secs(3);
 /// a folder `dags`; files that git ignores do not count. Whether pools are defined is asked of the daemon that other commands talk to, if there is one.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
-    /// DAG files; folders with DAG files; or repositories, of which `dags/` is looked at
+    /// DAG files; folders with DAG files; or repositories, of which `dags/` is checked
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
 

@@ -178,7 +178,7 @@ mod tests {
         let delivery = json!({
             "id": "72d3162e-cc78-11e3-81ab-4c9367dc0958", "provider": "github", "event": "push",
             "branch": "release/2026-11", "commit": hash, "actor": "ada", "received_at": at,
-            "processed_at": at, "result": "started runs 12345, 12346 and 12347",
+            "processed_at": at, "result": "no run: branch not followed, no push trigger matches",
         });
         let daemon = json!({
             "id": "01a2", "host": "trainer-1.example.org:/var/lib/trainyard", "pid": 123_456,

@@ -22,5 +22,5 @@ pub(crate) fn list(held: &[Quarantined], screen: Screen) -> String {
             cell(&one.reason),
         ]);
     }
-    rows.text("nothing is held back")
+    rows.text("nothing is in quarantine")
 }

@@ -79,6 +79,9 @@ pub(crate) fn saved(saved: &RepoSaved, verb: &str) -> String {
     if saved.webhook_secret.is_some() {
         text.push_str("The webhook secret is not shown again. Without a webhook, the daemon finds pushes by itself.\n");
     }
+    for note in &saved.notes {
+        text.push_str(&format!("{}\n", plain(note)));
+    }
     text
 }
 
@@ -127,13 +130,12 @@ pub(crate) fn history(history: &History) -> String {
 /// Webhook deliveries.
 pub(crate) fn deliveries(deliveries: &[Delivery], screen: Screen) -> String {
     let heads = [
-        "RECEIVED", "EVENT", "BRANCH", "COMMIT", "BY", "RESULT", "ID",
+        "RECEIVED", "EVENT", "BRANCH", "COMMIT", "BY", "ID", "RESULT",
     ];
     let mut rows = Rows::new(&heads, screen)
         .moments(0)
-        .names(&[2, 5])
-        .droppable(&[4, 3, 6])
-        .whole();
+        .names(&[2])
+        .droppable(&[5, 4, 3]);
     for delivery in deliveries {
         rows.add(vec![
             moment(delivery.received_at, screen),
@@ -141,8 +143,8 @@ pub(crate) fn deliveries(deliveries: &[Delivery], screen: Screen) -> String {
             cell(delivery.branch.as_deref().unwrap_or("-")),
             cell(delivery.commit.as_deref().map_or("-", commit)),
             cell(delivery.actor.as_deref().unwrap_or("-")),
-            cell(delivery.result.as_deref().unwrap_or("waits for a sync")),
             cell(&delivery.id),
+            cell(delivery.result.as_deref().unwrap_or("waits for a sync")),
         ]);
     }
     rows.text(
@@ -187,7 +189,7 @@ fn detail(repo: &Repo, webhook_url: Option<&str>, zone: Zone) -> String {
     );
     detail.line_if("webhook", webhook_url.filter(|_| repo.takes_webhooks));
     detail.line(
-        "looked at",
+        "polled",
         format!("every {}", seconds(repo.poll_every_seconds)),
     );
     if repo.has_credentials {

@@ -108,7 +108,7 @@ fn notes(stage: &Stage) -> Vec<String> {
     let mut notes = Vec::new();
     match (&stage.reason, stage.reused_from) {
         (Some(reason), _) => notes.push(reason.message.clone()),
-        (None, Some(run)) => notes.push(format!("taken over from run {run}")),
+        (None, Some(run)) => notes.push(format!("reused from run {run}")),
         (None, None) if stage.finished_at.is_none() => notes.push(stage.why.clone()),
         (None, None) => {}
     }

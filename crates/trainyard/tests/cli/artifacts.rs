@@ -58,7 +58,7 @@ fn a_file_that_is_there_is_written_over_by_force_alone() {
     exit code 3
     --- stdout
     --- stderr
-    error: m.bin is there already
+    error: m.bin already exists
     help: `--force` writes over it; `--to` names another place
     ");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");

@@ -45,7 +45,7 @@ fn nothing_that_is_there_is_overwritten() {
     exit code 2
     --- stdout
     --- stderr
-    error: ./dags/hello.yaml is there already
+    error: ./dags/hello.yaml already exists
     help: name another folder
     ");
     let kept = std::fs::read_to_string(place.path("dags/hello.yaml")).unwrap();

@@ -64,7 +64,7 @@ fn run_detail() -> Value {
             "succeeded",
             json!({
                 "reused_from": 41, "attempts": [], "started_at": null,
-                "why": "succeeded: taken over from run 41",
+                "why": "succeeded: reused from run 41",
             })
         ),
         stage(

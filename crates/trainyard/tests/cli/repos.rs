@@ -100,6 +100,27 @@ fn a_repo_whose_remote_cannot_be_read_is_exit_code_3_after_its_secret_was_printe
 }
 
 #[test]
+fn a_branch_that_the_remote_does_not_have_is_exit_code_3_with_how_to_follow_another() {
+    let daemon = Daemon::new(|_, what, _| match what {
+        "POST /repos" => {
+            let saved = json!({"repo": repo(None), "webhook_url": "http://127.0.0.1:8080/hooks/github/model"});
+            (200, saved.to_string())
+        }
+        "POST /repos/model/sync" => {
+            let mut synced = repo(None);
+            synced["branch_missing"] = true.into();
+            let problem = "the remote has no branch `mian`; did you mean `main`?";
+            synced["last_error"] = problem.into();
+            (200, synced.to_string())
+        }
+        other => panic!("{other}"),
+    });
+    let answer = daemon.call(&[&ADD[..], &["--branch", "mian"]].concat());
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    insta::assert_snapshot!(answer.stderr);
+}
+
+#[test]
 fn only_what_is_given_is_changed() {
     let daemon = saves(None, None);
     let set = [
@@ -171,7 +192,7 @@ fn deliveries_are_listed_with_what_came_of_them() {
     let push = json!({
         "id": "72d3162e", "provider": "github", "event": "push", "branch": "main",
         "commit": "0123456789abcdef", "actor": "ada", "received_at": "2026-11-23T15:00:00Z",
-        "processed_at": "2026-11-23T15:00:01Z", "result": "the branch heads it told of are recorded",
+        "processed_at": "2026-11-23T15:00:01Z", "result": "started runs 12, 13",
     });
     let ping = json!({
         "id": "72d3162d", "provider": "github", "event": "ping", "branch": null, "commit": null, "actor": null,

@@ -45,7 +45,7 @@ pub(crate) async fn download(
         ApiError::not_found(format!(
             "the content of {stage}.{output} of run {run} is gone"
         ))
-        .help("retention removed it; run the stage again to make it anew")
+        .help("retention removed it; run the stage again")
     };
     let path = state
         .blobs()

@@ -41,6 +41,7 @@ pub(super) fn repo(repo: store::RepoSummary) -> Repo {
         last_sync_at: repo.last_sync_at,
         last_error: repo.last_error,
         failing_since: repo.failing_since,
+        branch_missing: repo.branch_missing,
         dags: repo.dags,
         faults: repo.faults,
     }

@@ -1,9 +1,9 @@
 //! What a repo is fetched with, as requests give it.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use trainyard_api::ChangeRepo;
 use trainyard_forge::{RemoteUrl, SshKey, UrlRules};
-use trainyard_store::{RepoCredentials, RepoSummary};
+use trainyard_store::RepoCredentials;
 
 use super::repos::either;
 use crate::error::ApiError;
@@ -22,6 +22,26 @@ impl Given {
             || self.password.is_some()
             || self.ssh_key.is_some()
             || self.known_hosts.is_some()
+    }
+
+    /// Adds to a part of credentials of one kind what the repo has of the others.
+    fn or_kept(mut self, kept: RepoCredentials) -> Self {
+        let login = self.username.is_some() || self.password.is_some();
+        let ssh = self.ssh_key.is_some() || self.known_hosts.is_some();
+        match kept {
+            RepoCredentials::Login { username, password } if login && !ssh => {
+                self.username.get_or_insert(username);
+                self.password
+                    .get_or_insert_with(|| password.expose_secret().to_owned());
+            }
+            RepoCredentials::SshKey { key, known_hosts } if ssh && !login => {
+                self.ssh_key
+                    .get_or_insert_with(|| key.expose_secret().to_owned());
+                self.known_hosts.get_or_insert(known_hosts);
+            }
+            RepoCredentials::Login { .. } | RepoCredentials::SshKey { .. } => {}
+        }
+        self
     }
 
     /// What the repo at `url` is to be fetched with; a login in the address counts where none is given.
@@ -73,11 +93,13 @@ impl Given {
     }
 }
 
-/// What of the credentials changes. Those that are there never go to another host than they were given for.
+/// What of the credentials changes. Those that are there never go to another host than they were given for: not whole,
+/// and no part of them beside what is given.
 pub(super) fn changed(
     asked: &ChangeRepo,
     url: Option<&RemoteUrl>,
-    now: &RepoSummary,
+    now: &str,
+    kept: Option<RepoCredentials>,
     rules: &UrlRules,
 ) -> Result<Option<Option<RepoCredentials>>, ApiError> {
     let given = Given {
@@ -90,9 +112,9 @@ pub(super) fn changed(
     if is_given && asked.no_credentials {
         return Err(either("credentials", "no_credentials"));
     }
-    if !is_given && !asked.no_credentials && now.has_credentials {
-        let Some(url) = url else { return Ok(None) };
-        if origin(url.as_str()) == origin(&now.url) {
+    let stays = url.is_none_or(|url| origin(url.as_str()) == origin(now));
+    if !is_given && !asked.no_credentials && kept.is_some() {
+        if stays {
             return Ok(None);
         }
         return Err(ApiError::invalid(
@@ -102,10 +124,14 @@ pub(super) fn changed(
             "give credentials for it (--password-stdin, or --ssh-key and --known-hosts), or --no-credentials",
         ));
     }
+    let given = match kept {
+        Some(kept) if stays && given.is_any() => given.or_kept(kept),
+        _ => given,
+    };
     let checked = match url {
         Some(url) => given.checked(url, rules)?,
         None if is_given || asked.no_credentials => {
-            given.checked(&RemoteUrl::parse(&now.url, rules)?, rules)?
+            given.checked(&RemoteUrl::parse(now, rules)?, rules)?
         }
         None => return Ok(None),
     };

@@ -19,13 +19,15 @@ use trainyard_core::outcome::RunState;
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
 use trainyard_dagfile::Diagnostic;
 use trainyard_forge::DagFileText;
-use trainyard_store::{NewRun, PinnedDag, Recorded};
+use trainyard_store::{NewRun, PinnedDag, Recorded, RunSummary};
 use utoipa::IntoParams;
 
+use super::convert::short;
 use super::{convert, names};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
+use crate::look;
 use crate::mirrored;
 use crate::state::WebState;
 
@@ -112,7 +114,10 @@ pub(crate) async fn trigger(
         params,
         logical_time: None,
     };
-    let started = started(&state, state.store().start_run(&new).await?).await?;
+    let mut started = started(&state, state.store().start_run(&new).await?).await?;
+    if !started.existed {
+        started.notes = asked.notes;
+    }
     Ok((StatusCode::CREATED, Json(started)))
 }
 
@@ -123,20 +128,34 @@ pub(super) struct Asked {
     pub(super) commit: String,
     pub(super) summary: String,
     pub(super) branch: Option<String>,
+    /// What the caller may want to know of the commit.
+    pub(super) notes: Vec<String>,
 }
 
 impl Asked {
-    /// The one at the head of the followed branch.
+    /// The one at the head of the followed branch, as its remote has it now.
     async fn of_current(state: &WebState, dag: DagId) -> Result<Self, ApiError> {
-        let pinned = state.store().current_version(dag).await?;
-        let branch = state
-            .store()
-            .repo_detail(pinned.repo)
-            .await?
-            .summary
-            .current_branch;
+        let store = state.store();
+        let repo = store.dag_detail(dag).await?.summary.repo_id;
+        let last_seen = look::refresh(state, repo).await?;
+        let pinned = store.current_version(dag).await?;
+        let branch = store.repo_detail(repo).await?.summary.current_branch;
+        let head = match &branch {
+            Some(branch) => store.refs(repo).await?.remove(branch),
+            None => None,
+        };
+        let commit = short(&pinned.commit);
+        let last_seen = last_seen.map(|seen| seen.note(commit, branch.as_deref()));
+        let newer = head.filter(|head| *head != pinned.commit).map(|head| {
+            format!(
+                "the DAG has faults at commit {}, the newest of its branch: commit {commit} is the last one without; \
+                 `trainyard dag show` shows them",
+                short(&head)
+            )
+        });
         let summary = summary_of(state, &pinned).await;
         Ok(Self {
+            notes: last_seen.into_iter().chain(newer).collect(),
             version: pinned.version,
             dag: pinned.dag.clone(),
             commit: pinned.commit.clone(),
@@ -154,7 +173,7 @@ impl Asked {
         let detail = state.store().dag_detail(dag).await?.summary;
         let git = state.git();
         let repo = detail.repo_id;
-        let (commit, info) = mirrored::find(state, repo, reference).await?;
+        let (commit, info, last_seen) = mirrored::find(state, repo, reference).await?;
         let files = git.dag_files(repo, commit.clone()).await?;
         let found = find_among(files, detail.name.clone(), detail.path.clone()).await?;
         let faults = match found {
@@ -168,7 +187,10 @@ impl Asked {
                 let branch = mirrored::branch_head(&branches, reference)
                     .is_some_and(|sha| sha == commit.as_str())
                     .then(|| reference.to_owned());
+                let notes =
+                    last_seen.map(|seen| seen.note(short(commit.as_str()), branch.as_deref()));
                 return Ok(Self {
+                    notes: notes.into_iter().collect(),
                     version,
                     dag: std::sync::Arc::new(*dag),
                     commit: commit.to_string(),
@@ -271,18 +293,20 @@ pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunS
     };
     // The run is there, whatever becomes of this question.
     let standing = standing(state, run).await.ok();
-    let (word, why) = standing.unzip();
+    let (summary, why) = standing.unzip();
     Ok(RunStarted {
         id: run.0,
         existed,
-        state: word,
+        state: summary.as_ref().map(|run| run.state.as_str().to_owned()),
         why: why.flatten(),
+        branch: summary.as_ref().and_then(|run| run.branch.clone()),
+        commit: summary.map(|run| run.commit),
         notes: Vec::new(),
     })
 }
 
 /// How far a run is, and why it has not started or did not have to.
-async fn standing(state: &WebState, run: RunId) -> Result<(String, Option<String>), ApiError> {
+async fn standing(state: &WebState, run: RunId) -> Result<(RunSummary, Option<String>), ApiError> {
     let summary = state.store().run_summary(run).await?;
     let why = match summary.state {
         RunState::Queued => {
@@ -291,9 +315,11 @@ async fn standing(state: &WebState, run: RunId) -> Result<(String, Option<String
             let queue = state.store().queue(&detail, capacity).await?;
             convert::why_not_started(&detail, &queue)
         }
-        RunState::Running | RunState::Ended(_) => summary.reason.map(|reason| reason.message),
+        RunState::Running | RunState::Ended(_) => {
+            summary.reason.as_ref().map(|reason| reason.message.clone())
+        }
     };
-    Ok((summary.state.as_str().to_owned(), why))
+    Ok((summary, why))
 }
 
 fn given(value: Value) -> Result<GivenValue, ApiError> {

@@ -49,8 +49,8 @@ fn quarantined(held: store::Quarantined) -> Quarantined {
 /// In one line, what is so of a run that is held back and what can be done.
 pub(super) fn in_words(held: &store::Quarantined) -> String {
     format!(
-        "held back in quarantine since its {} failed: {}; `trainyard quarantine release {}` lets it go on, \
-         `trainyard run cancel {}` ends it",
+        "quarantined since its {} failed: {}; release it with `trainyard quarantine release {}`, or end it with \
+         `trainyard run cancel {}`",
         held.place, held.reason, held.id, held.name
     )
 }

@@ -28,7 +28,7 @@ const OF_PARAMETERS: [Refusal; 3] = [
         "400",
         "a part of the path or the query cannot be read, or is not known",
     ),
-    ("404", "there is no such thing"),
+    ("404", "not found"),
     ("422", "not valid"),
 ];
 

@@ -20,6 +20,7 @@ use super::credentials::{self, Given};
 use super::{convert, names};
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
+use crate::look::{self, Looked};
 use crate::state::WebState;
 
 /// How long a sync is waited for.
@@ -70,7 +71,10 @@ pub(crate) async fn add(
     let stored = StoredRepo {
         name: name.clone(),
         url: url.as_str().to_owned(),
-        followed_branch: new.branch,
+        followed_branch: match new.branch {
+            Some(branch) => Some(branch),
+            None => checked_out_branch(&url).await,
+        },
         poll_every,
         webhook_secret: Some(SecretString::from(secret)),
         credentials,
@@ -97,18 +101,38 @@ pub(crate) async fn change(
         None => None,
     };
     let made = asked.new_webhook_secret.then(make_secret);
+    let mut notes = Vec::new();
+    let followed_branch = match (asked.branch.clone(), asked.default_branch) {
+        (Some(_), true) => return Err(either("branch", "default_branch")),
+        (Some(branch), false) => {
+            // At another address, the first look tells.
+            if url.is_none() {
+                notes.extend(has_branch(&state, id, &branch).await?);
+            }
+            Some(Some(branch))
+        }
+        (None, true) => {
+            let at = match &url {
+                Some(url) => url.clone(),
+                None => RemoteUrl::parse(&now.url, rules)?,
+            };
+            Some(checked_out_branch(&at).await)
+        }
+        (None, false) => None,
+    };
+    let kept = match now.has_credentials {
+        true => state.store().repo_remote(id).await?.1,
+        false => None,
+    };
     let change = RepoChange {
-        followed_branch: match (asked.branch.clone(), asked.default_branch) {
-            (Some(_), true) => return Err(either("branch", "default_branch")),
-            (branch, is_default) => (is_default || branch.is_some()).then_some(branch),
-        },
+        followed_branch,
         poll_every: asked.poll_every_seconds.map(Duration::from_secs),
         webhook_secret: match (asked.webhook_secret.clone(), made.clone()) {
             (Some(_), Some(_)) => return Err(either("webhook_secret", "new_webhook_secret")),
             (Some(secret), None) => Some(checked_secret(secret)?.into()),
             (None, made) => made.map(SecretString::from),
         },
-        credentials: credentials::changed(&asked, url.as_ref(), &now, rules)?,
+        credentials: credentials::changed(&asked, url.as_ref(), &now.url, kept, rules)?,
         url: url.map(|url| url.as_str().to_owned()),
     };
     let is_nothing = matches!(
@@ -126,7 +150,45 @@ pub(crate) async fn change(
             .help("give a new url, branch, poll interval, webhook secret or credentials"));
     }
     state.store().change_repo(id, &change).await?;
-    Ok(Json(saved(&state, id, made).await?))
+    let mut saved = saved(&state, id, made).await?;
+    saved.notes = notes;
+    Ok(Json(saved))
+}
+
+/// The branch that is checked out at an address on this machine's disk. A checkout is followed there for good: else
+/// who checks out another branch would give it the secrets of the followed one.
+async fn checked_out_branch(url: &RemoteUrl) -> Option<String> {
+    let url = url.clone();
+    let reading = tokio::task::spawn_blocking(move || url.checked_out_branch());
+    reading.await.ok().flatten()
+}
+
+/// Refuses a branch that the remote does not have. Returns what to say where the remote cannot be asked.
+async fn has_branch(
+    state: &WebState,
+    repo: RepoId,
+    branch: &str,
+) -> Result<Option<String>, ApiError> {
+    if let Some(last_seen) = look::refresh(state, repo).await? {
+        return Ok(Some(format!(
+            "{}: whether it has branch `{branch}` is not known",
+            last_seen.why
+        )));
+    }
+    let detail = state.store().repo_detail(repo).await?;
+    let name = detail.summary.name;
+    let mut known = detail.branches.iter().map(|branch| branch.name.as_str());
+    if known.clone().any(|known| known == branch) {
+        return Ok(None);
+    }
+    let more = detail.summary.last_error.map(|more| format!("; {more}"));
+    let help = names::meant(branch, known.by_ref())
+        .unwrap_or_else(|| format!("`trainyard repo show {name}` lists its branches"));
+    Err(ApiError::not_found(format!(
+        "the remote of `{name}` has no branch `{branch}`{}",
+        more.unwrap_or_default()
+    ))
+    .help(help))
 }
 
 pub(super) fn either(one: &str, other: &str) -> ApiError {
@@ -143,6 +205,7 @@ async fn saved(
         webhook_url: webhook_url(state, &summary.name),
         repo: convert::repo(summary),
         webhook_secret,
+        notes: Vec::new(),
     })
 }
 
@@ -252,40 +315,21 @@ pub(crate) async fn sync(
     State(state): State<WebState>,
     Path(repo): Path<String>,
 ) -> Result<Json<Repo>, ApiError> {
-    let store = state.store();
     let id = names::repo(&state, &repo).await?;
-    let held = store.quarantined().await?;
-    if let Some(held) = held
-        .iter()
-        .find(|held| held.kind == "repo" && held.name == repo)
-    {
-        return Err(ApiError::conflict(format!(
-            "`{repo}` is held back, and not synced: {}",
+    match look::look(&state, id, SYNC_AT_MOST).await? {
+        Looked::Over(summary) => Ok(Json(convert::repo(summary))),
+        Looked::HeldBack(held) => Err(ApiError::conflict(format!(
+            "`{repo}` is in quarantine, and not synced: {}",
             held.reason
         ))
         .help(format!(
-            "`trainyard quarantine release {}` lets it go on",
+            "`trainyard quarantine release {}` releases it",
             held.id
-        )));
-    }
-    let mut wake = store.wakes().runs.subscribe();
-    let request = store.request_sync(id).await?;
-    let begun = tokio::time::Instant::now();
-    loop {
-        if store.is_sync_answered(id, request).await? {
-            let summary = store.repo_detail(id).await?.summary;
-            return Ok(Json(convert::repo(summary)));
-        }
-        if begun.elapsed() >= SYNC_AT_MOST {
-            return Err(ApiError::conflict(format!(
-                "the sync of `{repo}` takes longer than expected"
-            ))
-            .help("`trainyard repo show` tells when it is done"));
-        }
-        tokio::select! {
-            () = wake.woken() => {}
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
+        ))),
+        Looked::Overdue => Err(ApiError::conflict(format!(
+            "the sync of `{repo}` takes longer than expected"
+        ))
+        .help("`trainyard repo show` says when it is done")),
     }
 }
 

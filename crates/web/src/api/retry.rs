@@ -73,7 +73,14 @@ pub(crate) async fn retry(
         params: target.params,
         logical_time: None,
     };
-    let mut started = dags::started(&state, state.store().start_run(&new).await?).await?;
+    let recorded = state.store().start_run(&new).await.map_err(|error| {
+        let error = ApiError::from(error);
+        match target.notes.is_empty() {
+            true => error,
+            false => error.help(target.notes.join("; ")),
+        }
+    })?;
+    let mut started = dags::started(&state, recorded).await?;
     if !started.existed {
         let (run, _) = state.store().run_state(RunId(started.id)).await?;
         target.notes.extend(taken_over(&target.dag, &run, of));
@@ -188,12 +195,10 @@ impl Target {
                 short(&asked.commit)
             ))
         })?;
-        let mut notes: Vec<String> = gone
-            .iter()
-            .map(|(name, _)| {
-                format!("parameter `{name}` is left out: the DAG does not have it any more")
-            })
-            .collect();
+        let mut notes = asked.notes.clone();
+        notes.extend(gone.iter().map(|(name, _)| {
+            format!("parameter `{name}` is left out: the DAG does not have it any more")
+        }));
         if asked.commit == earlier.facts.commit {
             notes.push(format!(
                 "`{reference}` is at commit {}, as run {} was",
@@ -274,9 +279,9 @@ fn taken_over(dag: &Dag, run: &Run, of: RunId) -> Option<String> {
     };
     match (names(true), names(false)) {
         (taken, _) if taken.is_empty() => None,
-        (taken, again) if again.is_empty() => Some(format!("taken over from run {of}: {taken}")),
+        (taken, again) if again.is_empty() => Some(format!("reused from run {of}: {taken}")),
         (taken, again) => Some(format!(
-            "taken over from run {of}: {taken}; to run again: {again}"
+            "reused from run {of}: {taken}; to run again: {again}"
         )),
     }
 }

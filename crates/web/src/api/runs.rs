@@ -189,9 +189,9 @@ fn nothing_given_up(run: i64, abandoned: &Abandoned) -> ApiError {
     }
     let refused = abandoned.refused.iter().map(ToString::to_string);
     let refused = refused.collect::<Vec<_>>().join("; ");
-    ApiError::conflict(format!("nothing of run {run} can be given up: {refused}")).help(format!(
-        "`trainyard run cancel {run}` asks stages to stop, and a second time those with `run_on: [always]`, too; \
-         what has not ended a minute after its time to do so can be given up"
+    ApiError::conflict(format!("nothing of run {run} can be abandoned: {refused}")).help(format!(
+        "`trainyard run cancel {run}` asks stages to stop; called again, it stops those with `run_on: [always]` as \
+         well. A stage that is still running one minute after its grace period can be abandoned"
     ))
 }
 

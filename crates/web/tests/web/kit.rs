@@ -155,6 +155,8 @@ impl Place {
             grace: Duration::from_secs(1),
             retention: Retention::default(),
             poll_every: Duration::from_secs(60),
+            // Nothing follows repos here.
+            look_at_most: Duration::ZERO,
             webhook_at_most: LIMIT,
             bodies: BodyBudget::new(64 << 20),
             strangers: strangers.clone(),

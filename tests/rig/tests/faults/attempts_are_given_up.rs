@@ -58,7 +58,7 @@ fn what_never_ends_is_lost_once_somebody_says_so() {
                 .cluster
                 .sql(&format!("update run set version = version + 1 where id = {run}"));
             let why = daemon.cli(&["run", "why", &id]).good().stdout;
-            assert!(why.contains("`trainyard run abandon` gives it up"), "{why}");
+            assert!(why.contains("`trainyard run abandon` counts it as lost"), "{why}");
             let _ = abandon().good();
             let mut violations = Vec::new();
             let ended = fleet.finished(run, BOUND);

@@ -311,7 +311,7 @@ fn an_image_that_goes_before_its_container_comes_is_fetched_again() {
             let errors = errors(&shown, "gone");
             let told = errors
                 .iter()
-                .all(|error| error.contains("is gone from the Docker engine"));
+                .all(|error| error.contains("was removed from the Docker engine"));
             if shown["state"] != "succeeded" || errors.len() != 1 || !told {
                 violations.push(format!("it ended so: {shown}"));
             }

@@ -28,7 +28,7 @@ fn fleet(seed: u64) -> Fleet {
 
 /// Waits until something is held back, and returns why.
 fn held_back(fleet: &Fleet, kind: &str, name: &str) -> String {
-    until("what is held back", BOUND, || {
+    until("a quarantine", BOUND, || {
         let listed = fleet.first().get().json(&["quarantine", "list"]);
         let items = listed["items"].as_array().cloned().unwrap_or_default();
         items

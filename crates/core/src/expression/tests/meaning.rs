@@ -149,8 +149,7 @@ fn a_stored_text_that_is_no_expression_any_more_has_no_value_and_says_what_to_do
     let fault = Condition::stored("params.force and true").holds(&facts());
     assert_eq!(
         fault.unwrap_err().to_string(),
-        "`params.force and true` cannot be evaluated: `and` is not an operator here (write `&&`); \
-         mend it in the DAG file and push it again"
+        "`params.force and true` cannot be evaluated: `and` is not an operator here (write `&&`); fix it in the DAG file and push it again"
     );
     let template = Template::stored("x ${{ params.text ~ 'x' }}");
     assert!(template.render(&facts()).is_err());

@@ -561,7 +561,7 @@ fn sources(
         let undecided = |instead: &str| {
             let shown: String = source.chars().take(80).collect();
             instruction.fault(format!(
-                "ADD `{}`: it cannot be told whether this is an address, which Docker would fetch. {instead}",
+                "ADD `{}`: this may be an address, which Docker would fetch. {instead}",
                 shown.escape_debug()
             ))
         };

@@ -18,6 +18,7 @@ pub use self::rules::UrlRules;
 
 use self::read::{read, redacted};
 use super::{Error, Login};
+use crate::checkout;
 
 /// The port of ssh.
 const SSH_PORT: u16 = 22;
@@ -191,6 +192,12 @@ impl RemoteUrl {
 
     pub(super) fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The branch that is checked out there, of a checkout on this machine's disk.
+    #[must_use]
+    pub fn checked_out_branch(&self) -> Option<String> {
+        checkout::branch(&self.path()?)
     }
 
     /// The folder, of a remote on this machine's disk.

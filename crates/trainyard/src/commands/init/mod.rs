@@ -37,7 +37,7 @@ impl Init {
             .map(|path| path.display().to_string())
             .collect();
         if !taken.is_empty() {
-            let problem = Problem::new(format!("{} is there already", taken.join(", ")));
+            let problem = Problem::new(format!("{} already exists", taken.join(", ")));
             return Err(Failure::Usage(problem.help("name another folder")));
         }
         // A folder that is a link leads out of the one that was named.

@@ -14,9 +14,9 @@ use crate::failure::Done;
 use crate::output::{self, Format, OutputArgs};
 use crate::view;
 
-/// Tell what happened to one, in order
+/// Show what happened to one, in order
 ///
-/// Starts and ends, requests to stop, and attempts that another daemon took over; with outcomes and reasons.
+/// Starts and ends, requests to stop, and attempts that another daemon adopted; with outcomes and reasons.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
     /// The run's number, `latest`, or a DAG for its newest run

@@ -77,7 +77,7 @@ struct Cancel {
     output: OutputArgs,
 }
 
-/// Wait no longer for stages whose end nobody tells
+/// Count stages as lost whose end Docker never reports
 ///
 /// They count as lost: those that were asked to stop a minute ago or longer and have not ended, as their
 /// engine does not answer, and those whose daemon is gone without another that reaches its engine. What
@@ -94,7 +94,7 @@ struct Abandon {
 
 /// Run one again with the same parameters, at the same commit or with other code
 ///
-/// It is a new run. Results of stages that need not run again are taken over. At another commit (--ref,
+/// It is a new run. Results of stages that need not run again are reused. At another commit (--ref,
 /// --latest), these are the results of stages that succeeded and whose definition in the DAG file, Dockerfile and
 /// inputs have not changed. Changes of other files do not count: name the first stage that they matter to with
 /// --from.

@@ -1,0 +1,91 @@
+//! The images that a build starts from and copies from.
+
+use bollard::query_parameters::RemoveImageOptionsBuilder;
+use tracing::warn;
+use trainyard_core::image::ImageReference;
+use trainyard_core::stage::PullPolicy;
+use trainyard_failpoint::{Effect as _, Point};
+
+use super::super::Engine;
+use super::super::dockerfile::{self, Builder};
+use super::super::errors::{LONG, within};
+use super::super::image::not_allowed;
+use crate::contract::{Error, ErrorKind};
+
+impl Engine {
+    /// Makes the images that a build takes from outside ready, and reads what they bring into it. Docker
+    /// finds them here then, and asks no registry itself.
+    pub(super) async fn prepare_bases(
+        &self,
+        images: &dockerfile::Images,
+        builder: &Builder,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Vec<(ImageReference, String)>, Error> {
+        let prepare = |image: ImageReference| async move {
+            let policy = PullPolicy::IfMissing;
+            let prepared = self.images.prepare(&self.config, &image, policy, progress);
+            let id = prepared.await?.id;
+            Ok::<_, Error>((image, id))
+        };
+        let mut ready = Vec::new();
+        for base in &images.bases {
+            // At this moment: what a look a moment ago said may have been of another image.
+            self.images.forget_name(&base.image.exact());
+            let (image, id) = prepare(base.image.clone()).await?;
+            let triggers = self.images.triggers(&id).ok_or_else(|| {
+                let message = format!("image `{image}` could not be looked at; it is tried again");
+                Error::new(ErrorKind::Engine, message)
+            })?;
+            let copied = dockerfile::read_triggers(&triggers, base, builder).map_err(|fault| {
+                let message = format!(
+                    "image `{image}` cannot be built from, for what its ONBUILD says: {}",
+                    fault.message
+                );
+                Error::new(ErrorKind::ImageBuild, message)
+            })?;
+            ready.push((image, id));
+            for image in copied {
+                ready.push(prepare(image).await?);
+            }
+        }
+        for image in &images.copied_from {
+            ready.push(prepare(image.clone()).await?);
+        }
+        for image in &images.mentioned {
+            let allowed = self.config.registries.allow(image);
+            allowed.map_err(|fault| not_allowed(image, &fault))?;
+        }
+        Ok(ready)
+    }
+
+    /// Docker looked for the images of a build by their names while it went on: they have to be those that
+    /// were read. What was built from others is not kept.
+    pub(super) async fn recheck_bases(
+        &self,
+        bases: &[(ImageReference, String)],
+        built: &str,
+    ) -> Result<(), Error> {
+        for (image, id) in bases {
+            let now = self.images.look(&image.exact()).await?;
+            if now.as_ref().map(|now| &now.id) == Some(id) {
+                continue;
+            }
+            let options = RemoveImageOptionsBuilder::default().build();
+            let removed = self
+                .client
+                .remove_image(built, Some(options), None)
+                .at(Point::RemoveImage);
+            if let Err(trouble) = within(LONG, removed).await {
+                warn!(
+                    trouble = trouble.text(),
+                    "an image of a moved base was left"
+                );
+            }
+            let message = format!(
+                "image `{image}` changed while an image was built from it; the build is made again"
+            );
+            return Err(Error::new(ErrorKind::ImagePull, message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a build gave no image.
+
+use super::super::errors::{Trouble, is_disk_full};
+use super::super::image::cause_of;
+use crate::contract::{Error, ErrorKind};
+
+/// Why there is no image. What the build printed is in the log already.
+pub(super) fn not_built(trouble: &Trouble) -> Error {
+    let text = shortened(trouble.text());
+    let lower = text.to_lowercase();
+    // A base image that went meanwhile, and a registry that says something about it.
+    let is_of_registry = lower.starts_with("get ")
+        || lower.starts_with("head ")
+        || [
+            "error parsing http",
+            "unexpected http",
+            "http status",
+            "toomanyrequests",
+        ]
+        .iter()
+        .any(|words| lower.contains(words))
+        || (!is_of_step(&lower)
+            && [
+                "failed to do request",
+                "failed to resolve source",
+                "failed to copy:",
+            ]
+            .iter()
+            .any(|words| lower.contains(words)));
+    if is_of_registry {
+        let message = format!(
+            "the image could not be built, as one that it needs could not be pulled: {}",
+            cause_of(&lower)
+        );
+        return Error::new(ErrorKind::ImagePull, message);
+    }
+    if is_disk_full(&lower) || matches!(trouble, Trouble::Silent(_)) {
+        return trouble.clone().into_error("build an image");
+    }
+    let mut message = format!("the image could not be built: {text}");
+    if !is_of_step(&lower) && lower.contains("unknown flag:") {
+        message.push_str(". The BuildKit of a newer Docker may know it");
+    }
+    Error::new(ErrorKind::ImageBuild, message)
+}
+
+/// Whether BuildKit says how a command of a step ended, and so repeats the command.
+fn is_of_step(lower: &str) -> bool {
+    lower.starts_with("process \"") || lower.starts_with("executor failed running")
+}
+
+/// What went wrong, without the parts of BuildKit that passed it on.
+fn shortened(text: &str) -> &str {
+    const PASSED_ON: [&str; 5] = [
+        "failed to create LLB definition:",
+        "failed to solve with frontend dockerfile.v0:",
+        "failed to solve:",
+        "failed to build LLB:",
+        "rpc error: code = Unknown desc =",
+    ];
+    let mut text = text.trim();
+    while let Some(rest) = PASSED_ON.iter().find_map(|words| text.strip_prefix(words)) {
+        text = rest.trim_start();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Error {
+        not_built(&Trouble::InStream(text.to_owned()))
+    }
+
+    #[test]
+    fn why_buildkit_failed_is_told_without_who_passed_it_on() {
+        let text = "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running \
+                    [/bin/sh -c x]: exit code: 7";
+        assert_eq!(
+            told(text).message,
+            "the image could not be built: executor failed running [/bin/sh -c x]: exit code: 7"
+        );
+    }
+
+    #[test]
+    fn an_option_that_this_buildkit_does_not_know_is_told_as_such() {
+        let error = told("dockerfile parse error on line 2: unknown flag: parents");
+        assert!(
+            error
+                .message
+                .ends_with("The BuildKit of a newer Docker may know it")
+        );
+    }
+
+    #[test]
+    fn class_14_what_a_registry_answered_to_buildkit_is_not_shown() {
+        let error = told("failed to solve: failed to do request: Head \"http://x\": secret");
+        assert_eq!(error.kind, ErrorKind::ImagePull);
+        assert!(!error.message.contains("secret"), "{error}");
+        let of_step =
+            told("process \"/bin/sh -c echo failed to do request\" did not complete: exit code: 1");
+        assert_eq!(of_step.kind, ErrorKind::ImageBuild);
+    }
+}

@@ -1,0 +1,154 @@
+//! Looks at remotes that a request waits for.
+//!
+//! The watcher takes them, as those of `repo sync`: in whichever daemon it runs, one at a time for each repo. What is
+//! asked for while one goes on is answered by the next, however many ask.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use trainyard_core::id::RepoId;
+use trainyard_core::measure::in_words;
+use trainyard_store::{Quarantined, RepoSummary};
+
+use crate::error::ApiError;
+use crate::state::WebState;
+
+/// What became of a look.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// It is over; the repo as it is since.
+    Over(RepoSummary),
+    /// The repo is held back, and not looked at.
+    HeldBack(Quarantined),
+    /// It takes longer than it is waited for.
+    Overdue,
+}
+
+/// Asks for a look at a repo's remote, and waits up to `at_most` for the end of one that began after this call.
+pub(crate) async fn look(
+    state: &WebState,
+    repo: RepoId,
+    at_most: Duration,
+) -> Result<Looked, ApiError> {
+    let store = state.store();
+    let name = store.repo_detail(repo).await?.summary.name;
+    let held = store.quarantined().await?.into_iter();
+    let mut held = held.filter(|held| held.kind == "repo" && held.name == name);
+    if let Some(held) = held.next() {
+        return Ok(Looked::HeldBack(held));
+    }
+    let mut wake = store.wakes().runs.subscribe();
+    let request = store.request_sync(repo).await?;
+    let end = Instant::now() + at_most;
+    loop {
+        if store.is_sync_answered(repo, request).await? {
+            return Ok(Looked::Over(store.repo_detail(repo).await?.summary));
+        }
+        if Instant::now() >= end {
+            return Ok(Looked::Overdue);
+        }
+        tokio::select! {
+            () = wake.woken() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = tokio::time::sleep_until(end) => {}
+        }
+    }
+}
+
+/// What of a repo is not known to be as its remote is.
+#[derive(Debug)]
+pub(crate) struct LastSeen {
+    /// Why.
+    pub(crate) why: String,
+    /// How long ago its remote was seen.
+    pub(crate) ago: Option<Duration>,
+}
+
+impl LastSeen {
+    pub(crate) async fn new(state: &WebState, repo: RepoId, why: &str) -> Result<Self, ApiError> {
+        let repo = state.store().repo_detail(repo).await?.summary;
+        Ok(Self {
+            why: format!("cannot reach the remote ({why})"),
+            ago: repo.last_sync_ago,
+        })
+    }
+
+    pub(crate) async fn overdue(state: &WebState, repo: RepoId) -> Result<Self, ApiError> {
+        let at_most = in_words(state.settings().look_at_most);
+        let why = format!("it has not answered within {at_most}");
+        Self::new(state, repo, &why).await
+    }
+
+    /// What it means for a run of this commit.
+    pub(crate) fn note(&self, commit: &str, branch: Option<&str>) -> String {
+        let of = branch.map(|branch| format!(" of branch {branch}"));
+        let of = of.unwrap_or_default();
+        let ago = self
+            .ago
+            .map(|ago| format!(", last seen {} ago", rough(ago)));
+        let ago = ago.unwrap_or_default();
+        format!("{}: commit {commit}{of}{ago}", self.why)
+    }
+}
+
+/// Has a remote looked at before something is started. `None` where the repo is as the remote is; else it is as it was
+/// last seen, and the request goes on with that.
+pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<LastSeen>, ApiError> {
+    let at_most = state.settings().look_at_most;
+    let why = match look(state, repo, at_most).await? {
+        Looked::Over(repo) => match (repo.failing_since, repo.last_error) {
+            (Some(_), Some(problem)) => problem,
+            _ => return Ok(None),
+        },
+        Looked::HeldBack(held) => format!(
+            "the repo is held back; `trainyard quarantine release {}` lets it go on",
+            held.id
+        ),
+        Looked::Overdue => return LastSeen::overdue(state, repo).await.map(Some),
+    };
+    LastSeen::new(state, repo, &why).await.map(Some)
+}
+
+/// A duration as people say it: `40 seconds`, `12 minutes`, `3 hours`, `2 days`.
+fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_what_was_last_seen_says_so_with_its_age() {
+        let last_seen = |seconds| LastSeen {
+            why: "cannot reach the remote (no route)".to_owned(),
+            ago: Some(Duration::from_secs(seconds)),
+        };
+        for (seconds, ago) in [
+            (1, "1 second"),
+            (725, "12 minutes"),
+            (10_900, "3 hours"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(
+                last_seen(seconds).note("c0ffee", Some("main")),
+                format!(
+                    "cannot reach the remote (no route): commit c0ffee of branch main, last seen {ago} ago"
+                )
+            );
+        }
+        let never = LastSeen {
+            ago: None,
+            ..last_seen(0)
+        };
+        assert!(never.note("c0ffee", None).ends_with(": commit c0ffee"));
+    }
+}

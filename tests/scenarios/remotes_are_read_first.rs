@@ -1,0 +1,278 @@
+//! What is started by hand is of the branch as its remote has it now; where that cannot be read, the answer says so.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use trainyard_tests::daemon::Daemon;
+use trainyard_tests::engine::IMAGE;
+use trainyard_tests::place::Place;
+use trainyard_tests::remote::{Remote, git};
+use trainyard_tests::scene::BOUND;
+use trainyard_tests::shown::items;
+use trainyard_tests::webhook::{Delivery, NO_COMMIT};
+
+const SECRET: &str = "a-webhook-secret-of-32-characters";
+
+fn dag(triggers: &str, text: &str) -> String {
+    format!("triggers: {{{triggers}}}\nstages: {{say: {{image: \"{IMAGE}\", run: echo {text}}}}}\n")
+}
+
+/// A daemon that looks by itself once an hour, and knows the first commit of a remote.
+fn following(place: &Place, text: &str) -> (Daemon, Remote, String) {
+    let remote = Remote::new(place, "model");
+    let first = remote.push("main", &[("dags/say.yaml", text)]);
+    let daemon = Daemon::dev(place, &["--poll-every", "1h"]);
+    let add = [
+        "repo",
+        "add",
+        "model",
+        &remote.url(),
+        "--webhook-secret",
+        "-",
+    ];
+    let _ = daemon.cli_with_input(&add, SECRET).good();
+    (daemon, remote, first)
+}
+
+fn id(started: &Value) -> i64 {
+    started["id"].as_i64().unwrap()
+}
+
+#[test]
+fn a_run_by_hand_is_of_the_newest_commit_though_nobody_looked_since_it_was_pushed() {
+    let place = Place::new();
+    let (daemon, remote, _) = following(&place, &dag("", "one; exit 1"));
+    let newest = |more: &str| remote.push("main", &[("more", more)]);
+    let tag = || {
+        git(
+            remote.tree(),
+            &["push", "-qf", "origin", "HEAD:refs/tags/v1"],
+        )
+    };
+
+    let head = newest("1");
+    let started = daemon.json(&["dag", "trigger", "say"]);
+    assert_eq!(started["commit"], head.as_str(), "{started}");
+    assert_eq!(started["branch"], "main", "{started}");
+    let first = daemon.finished_run(id(&started), BOUND);
+    assert_eq!(first["commit"], head.as_str());
+
+    let head = newest("2");
+    let started = daemon.json(&["dag", "trigger", "say", "--ref", "main"]);
+    assert_eq!(started["commit"], head.as_str(), "{started}");
+
+    for more in ["3", "4"] {
+        let head = newest(more);
+        tag();
+        let started = daemon.json(&["dag", "trigger", "say", "--ref", "v1"]);
+        assert_eq!(started["commit"], head.as_str(), "{started}");
+        assert_eq!(started["branch"], Value::Null, "{started}");
+    }
+
+    let of = first["id"].to_string();
+    let head = newest("5");
+    let started = daemon.json(&["run", "retry", &of, "--latest"]);
+    assert_eq!(started["commit"], head.as_str(), "{started}");
+    let head = newest("6");
+    let answer = daemon.cli(&["run", "retry", &of, "--ref", "main"]).good();
+    let told = format!("commit {} of branch main", &head[..10]);
+    assert!(answer.stdout.contains(&told), "{answer:?}");
+}
+
+#[test]
+fn triggers_at_the_same_time_all_run_the_newest_commit() {
+    let place = Place::new();
+    let (daemon, remote, _) = following(&place, &dag("", "one"));
+    let head = remote.push("main", &[("more", "1")]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let started = daemon.json(&["dag", "trigger", "say"]);
+                assert_eq!(started["commit"], head.as_str(), "{started}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_remote_that_is_gone_is_told_of_with_the_commit_that_is_run_instead() {
+    let place = Place::new();
+    let (daemon, _remote, first) = following(&place, &dag("", "one; exit 1"));
+    std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
+    let told = format!(": commit {} of branch main, last seen ", &first[..10]);
+    let mut run = String::new();
+    for arguments in [
+        vec!["dag", "trigger", "say"],
+        vec!["dag", "trigger", "say", "--ref", "main"],
+        vec!["run", "retry", "1", "--latest"],
+    ] {
+        if arguments[0] == "run" {
+            let _ = daemon.finished_run(1, BOUND);
+        }
+        let answer = daemon.cli(&arguments).good().stdout;
+        assert!(answer.contains("cannot reach the remote ("), "{answer}");
+        assert!(answer.contains(&told), "{answer}");
+        run = answer;
+    }
+    assert!(run.contains("run 3 "), "{run}");
+    // A commit needs no look.
+    let answer = daemon
+        .cli(&["dag", "trigger", "say", "--ref", &first])
+        .good();
+    assert!(!answer.stdout.contains("cannot reach"), "{answer:?}");
+    let unknown = daemon.cli(&["dag", "trigger", "say", "--ref", "nosuch"]);
+    assert_ne!(unknown.code, Some(0));
+    assert!(
+        unknown.stderr.contains("cannot reach the remote ("),
+        "{unknown:?}"
+    );
+
+    let set = daemon.cli(&["repo", "set", "model", "--branch", "dev"]);
+    assert_eq!(set.code, Some(3), "{set:?}");
+    assert!(
+        set.stdout
+            .contains("whether it has branch `dev` is not known"),
+        "{set:?}"
+    );
+}
+
+#[test]
+fn a_retry_that_finds_nothing_to_run_says_that_there_may_be_a_newer_commit() {
+    let place = Place::new();
+    let (daemon, _remote, _) = following(&place, &dag("", "one"));
+    let started = daemon.json(&["dag", "trigger", "say"]);
+    let _ = daemon.finished_run(id(&started), BOUND);
+    std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
+    let refused = daemon.cli(&["run", "retry", "1", "--latest"]);
+    for told in ["nothing is left to run", "cannot reach the remote ("] {
+        assert!(refused.stderr.contains(told), "{told}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_newest_commit_whose_dag_has_faults_is_told_of_with_the_one_that_is_run() {
+    let place = Place::new();
+    let (daemon, remote, first) = following(&place, &dag("", "one"));
+    let head = remote.push("main", &[("dags/say.yaml", "stages: {}\n")]);
+    let started = daemon.json(&["dag", "trigger", "say"]);
+    assert_eq!(started["commit"], first.as_str(), "{started}");
+    let notes = started["notes"].to_string();
+    assert!(
+        notes.contains(&format!("the DAG has faults at commit {}", &head[..10])),
+        "{notes}"
+    );
+}
+
+#[test]
+fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant() {
+    let place = Place::new();
+    let (daemon, remote, _) = following(&place, &dag("", "one"));
+    let url = remote.url();
+    let added = daemon.cli(&["repo", "add", "other", &url, "--branch", "mian"]);
+    assert_eq!(added.code, Some(3), "{added:?}");
+    assert!(
+        added
+            .stderr
+            .contains("the remote has no branch `mian`; did you mean `main`?"),
+        "{added:?}"
+    );
+    let shown = daemon.json(&["repo", "show", "other"]);
+    assert_eq!(shown["branch_missing"], true, "{shown}");
+
+    remote.push("dev", &[("more", "1")]);
+    let set = daemon.cli(&["repo", "set", "other", "--branch", "dve", "--no-wait"]);
+    assert!(![Some(0), Some(2)].contains(&set.code), "{set:?}");
+    assert!(set.stderr.contains("did you mean `dev`?"), "{set:?}");
+    let set = daemon
+        .cli(&["repo", "set", "other", "--branch", "dev"])
+        .good();
+    assert!(set.stdout.contains("found 1 DAG on dev"), "{set:?}");
+    // One that goes later is told of by each sync.
+    remote.delete("dev");
+    let synced = daemon.cli(&["repo", "sync", "other"]);
+    assert_eq!(synced.code, Some(3), "{synced:?}");
+    assert!(synced.stderr.contains("no branch `dev`"), "{synced:?}");
+}
+
+#[test]
+fn another_address_starts_nothing_by_itself_and_what_is_pushed_there_later_does() {
+    let place = Place::new();
+    let (daemon, remote, first) = following(&place, &dag("push: {}", "one"));
+    let same = place.join("same.git");
+    let clone = [
+        "clone",
+        "-q",
+        "--bare",
+        &remote.url(),
+        &same.display().to_string(),
+    ];
+    git(place.path(), &clone);
+    let newer = Remote::new(&place, "newer");
+    let head = newer.push("main", &[("dags/say.yaml", &dag("push: {}", "two"))]);
+    newer.push("topic", &[("more", "1")]);
+
+    let same = format!("file://{}", same.display());
+    for (url, commit) in [(same, &first), (newer.url(), &head)] {
+        let _ = daemon.cli(&["repo", "set", "model", &url]).good();
+        let shown = daemon.json(&["dag", "show", "say"]);
+        assert_eq!(shown["commit"], commit.as_str(), "{shown}");
+        assert_eq!(daemon.run_ids(), [0; 0]);
+    }
+    let head = newer.push("main", &[("more", "2")]);
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let run = daemon.runs(1, Duration::from_secs(60))[0];
+    assert_eq!(daemon.finished_run(run, BOUND)["commit"], head.as_str());
+}
+
+#[test]
+fn deliveries_are_listed_with_the_runs_that_came_of_them() {
+    let place = Place::new();
+    let (daemon, remote, first) = following(&place, &dag("push: {paths: [src]}", "one"));
+    let send = |number: &str, branch: &str, before: &str, after: &str| {
+        let delivery = Delivery::of_push(SECRET, number, branch, before, after);
+        assert_eq!(delivery.send(daemon.url(), "model") / 100, 2);
+        let _ = daemon.cli(&["repo", "sync", "model"]).good();
+        let listed = daemon.json(&["repo", "deliveries", "model"]);
+        items(&listed)[0]["result"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let second = remote.push("main", &[("src", "1")]);
+    assert_eq!(send("d1", "main", &first, &second), "started run 1");
+    let third = remote.push("main", &[("README.md", "1")]);
+    assert_eq!(
+        send("d2", "main", &second, &third),
+        "no run: no push trigger matches"
+    );
+    assert_eq!(
+        send(
+            "d3",
+            "topic",
+            NO_COMMIT,
+            &remote.push("topic", &[("more", "1")])
+        ),
+        "no run: branch not followed, no push trigger matches"
+    );
+    // The look came first.
+    let fourth = remote.push("main", &[("src", "2")]);
+    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    assert_eq!(send("d4", "main", &third, &fourth), "started run 2");
+    assert_eq!(
+        send("d5", "main", &second, &third),
+        format!("part of the push of {}", &fourth[..10])
+    );
+    let _ = daemon.cli(&["dag", "pause", "say"]).good();
+    let fifth = remote.push("main", &[("src", "3")]);
+    assert_eq!(
+        send("d6", "main", &fourth, &fifth),
+        "no run: DAG say is paused"
+    );
+    let sixth = remote.push("main", &[("dags/say.yaml", "stages: {}\n")]);
+    assert_eq!(
+        send("d7", "main", &fifth, &sixth),
+        "no run: a DAG file has faults"
+    );
+    remote.delete("topic");
+    assert_eq!(send("d8", "topic", &third, NO_COMMIT), "branch deleted");
+}
