@@ -183,7 +183,7 @@ fn outputs_are_copied_to_the_folder_that_is_asked_for() {
     for _ in ["first", "again"] {
         let answer = exec(&place, &["dag.yaml", "--outputs", "out"]).good();
         assert!(
-            answer.stderr.contains("2 outputs are in out"),
+            answer.stderr.contains("copied 2 outputs to out"),
             "{answer:#?}"
         );
     }

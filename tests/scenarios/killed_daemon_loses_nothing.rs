@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use trainyard_tests::daemon::{Daemon, stage};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
@@ -110,8 +111,16 @@ fn stages_that_end_while_no_daemon_runs_are_collected() {
                 .any(|saying| saying.starts_with(&format!("lines-{name}-")))
         })
     });
+    // A container's last moments, and its start, which is recorded a little after it was.
+    let over = Utc::now() + Duration::from_secs(1);
     let daemon = Daemon::dev(&place, &[]);
     check(&daemon, run, &witness);
+    let ended = daemon.json(&["run", "show", &run.to_string()]);
+    for name in ["a", "b", "c"] {
+        let at = stage(&ended, name)["finished_at"].as_str().unwrap();
+        let at: DateTime<Utc> = at.parse().unwrap();
+        assert!(at <= over, "{name} ended at {at}, not after {over}");
+    }
 }
 
 #[test]

@@ -64,6 +64,6 @@ fn a_reference_chooses_the_commit() {
     let unknown = scene
         .daemon
         .cli(&["dag", "trigger", "dag", "--ref", "nowhere"]);
-    assert_eq!(unknown.code, Some(3), "{unknown:#?}");
+    assert_eq!(unknown.code, Some(4), "{unknown:#?}");
     assert!(unknown.stderr.contains("nowhere"), "{unknown:#?}");
 }

@@ -174,6 +174,9 @@ pub struct History {
     pub dags: u64,
     /// Runs.
     pub runs: u64,
+    /// Those of them that have not ended. The removal is refused until they have.
+    #[serde(default)]
+    pub unfinished_runs: u64,
     /// Artifacts of these.
     pub artifacts: u64,
     /// The bytes of these, as if none had the content of another.

@@ -64,7 +64,7 @@ pub struct DaemonSummary {
     pub pid: u32,
     /// Trainyard's version.
     pub version: String,
-    /// `alive`; `silent` where its lease ran out; `stopped`.
+    /// `alive`; `silent` where its lease ran out; `replaced` where it ended without a stop; `stopped`.
     pub state: DaemonState,
     /// When it started.
     pub started_at: DateTime<Utc>,
@@ -92,7 +92,10 @@ pub enum DaemonState {
     Alive,
     /// Its lease ran out: it was killed, or cannot reach the database.
     Silent,
-    /// It stopped, or another took its place.
+    /// It ended without an orderly stop (killed, crashed, or cut off from the database), and the next one on its host
+    /// took its place.
+    Replaced,
+    /// It stopped in order.
     Stopped,
 }
 

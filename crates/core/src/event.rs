@@ -69,6 +69,9 @@ pub struct AttemptEnd {
     pub ending: Ending,
     /// When its container ended, by the engine's clock; else when the end was noticed.
     pub ended_at: Timestamp,
+    /// How long its container ran, by Docker's clock alone. It dates the end where that is recorded late: the daemon
+    /// or the database may have been away.
+    pub ran_for: Option<Duration>,
     /// What it reported.
     pub metrics: BTreeMap<MetricName, f64>,
 }

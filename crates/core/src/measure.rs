@@ -1,4 +1,4 @@
-//! Durations and sizes in words, as DAG files write them.
+//! Durations, sizes and counts in words; durations and sizes as DAG files write them.
 
 use std::time::Duration;
 
@@ -46,6 +46,14 @@ pub fn in_units(bytes: u64) -> String {
     )
 }
 
+/// A count with its noun: `1 run`, `2 runs`.
+#[must_use]
+pub fn counted(count: impl Into<u64>, noun: &str) -> String {
+    let count = count.into();
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +63,12 @@ mod tests {
         assert_eq!(in_words(Duration::from_secs(5_400)), "1h30m");
         assert_eq!(in_words(Duration::from_millis(90_250)), "1m30s250ms");
         assert_eq!(in_words(Duration::from_micros(3)), "0s");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(counted(1_u32, "run"), "1 run");
+        assert_eq!(counted(0_u32, "more line"), "0 more lines");
     }
 
     #[test]

@@ -105,6 +105,48 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How far a run is, in the one word that listings show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunState {
+    /// It waits for its DAG's concurrency rule.
+    Queued,
+    /// Its stages are being run.
+    Running,
+    /// It ended.
+    Ended(Outcome),
+}
+
+impl RunState {
+    /// All states, in the order in which a run comes to them. A run itself is never `upstream_failed`.
+    pub const ALL: [Self; 9] = [
+        Self::Queued,
+        Self::Running,
+        Self::Ended(Outcome::Succeeded),
+        Self::Ended(Outcome::Failed),
+        Self::Ended(Outcome::Errored),
+        Self::Ended(Outcome::TimedOut),
+        Self::Ended(Outcome::Cancelled),
+        Self::Ended(Outcome::Lost),
+        Self::Ended(Outcome::Skipped),
+    ];
+
+    /// The word: `queued`, `running`, or the outcome's.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Ended(outcome) => outcome.as_str(),
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
 macro_rules! reason_codes {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
         /// What kind of cause an outcome has; stable words for programs, beside the message for people.

@@ -11,7 +11,7 @@ use trainyard_core::expression::Condition;
 use trainyard_core::gate::GateRule;
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
-use trainyard_core::run::{AttemptRef, CancelledBy, Run, StageState};
+use trainyard_core::run::{AttemptRef, CancelledBy, Run, RunPhase, StageState};
 use trainyard_core::stage::{RelativePath, RunOn, Stage};
 use trainyard_core::transition::apply;
 
@@ -48,6 +48,7 @@ fn end(world: &mut World, stage: &str, ending: Ending, value: Option<f64>) {
     let end = AttemptEnd {
         ending,
         ended_at: world.now,
+        ran_for: None,
         metrics: value.map(|value| (auc(), value)).into_iter().collect(),
     };
     let finished = Event::AttemptFinished { attempt, end };
@@ -390,6 +391,60 @@ fn a_program_that_had_ended_before_it_was_asked_to_stop_keeps_its_end() {
 }
 
 #[test]
+fn an_end_that_is_recorded_late_is_dated_as_it_was() {
+    let mut world = world(vec![
+        named("train"),
+        after("report", &["train"]),
+        on(after("clean", &["train"]), &[RunOn::Failed]),
+    ]);
+    let attempt = last(&world, "train");
+    tell(
+        &mut world,
+        &[Event::AttemptClaimed(attempt), started(attempt)],
+    );
+    let began = world.now;
+    world.now += Duration::from_secs(7_200);
+    let end = AttemptEnd {
+        ending: exited(1),
+        ended_at: began,
+        ran_for: Some(Duration::from_secs(60)),
+        metrics: BTreeMap::new(),
+    };
+    tell(&mut world, &[Event::AttemptFinished { attempt, end }]);
+    let at = |world: &World, stage| match world.run.stages[index(&world.dag, stage).0].state {
+        StageState::Finished { at, .. } => Some(at - began),
+        _ => None,
+    };
+    let minute = Some(chrono::TimeDelta::minutes(1));
+    assert_eq!(at(&world, "train"), minute);
+    assert_eq!(at(&world, "report"), minute, "what follows from it, too");
+    assert_eq!(at(&world, "clean"), None, "it can start only now");
+
+    let attempt = last(&world, "clean");
+    tell(
+        &mut world,
+        &[Event::AttemptClaimed(attempt), started(attempt)],
+    );
+    let end = AttemptEnd {
+        ending: exited(0),
+        ended_at: world.now,
+        ran_for: Some(Duration::from_secs(3_600)),
+        metrics: BTreeMap::new(),
+    };
+    tell(&mut world, &[Event::AttemptFinished { attempt, end }]);
+    let hours = Some(chrono::TimeDelta::hours(2));
+    assert_eq!(at(&world, "clean"), hours, "no end is in the future");
+    let RunPhase::Finished { at, .. } = world.run.phase else {
+        panic!("{:?}", world.run.phase);
+    };
+    assert_eq!(
+        Some(at - began),
+        hours,
+        "a run ends with the last of its stages"
+    );
+}
+
+#[test]
 fn a_program_killed_for_its_memory_is_told_apart_from_one_that_survived_it() {
     let mut hungry = named("train");
     hungry.resources.memory = Some(4 << 30);
@@ -506,6 +561,7 @@ fn one_plan_already_says_when_to_look_again() {
     let failed = AttemptEnd {
         ending: exited(1),
         ended_at: world.now,
+        ran_for: None,
         metrics: BTreeMap::new(),
     };
     for event in [

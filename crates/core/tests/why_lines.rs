@@ -89,6 +89,7 @@ impl Scene {
         let end = AttemptEnd {
             ending,
             ended_at: self.world.now,
+            ran_for: None,
             metrics: BTreeMap::new(),
         };
         self.tell(Event::AttemptFinished { attempt, end })
@@ -287,7 +288,7 @@ fn an_attempt_waits_for_a_pool_and_says_who_holds_it() {
         "waits for pool gpu: 2 of 2 slots taken by run 41 (train), run 40 (tune)",
     );
     scene.queue.pools = BTreeMap::from([(gpu(), PoolUse::default())]);
-    scene.says("train", "waits for 1 slots of pool gpu, which has only 0");
+    scene.says("train", "waits for 1 slot of pool gpu, which has only 0");
 }
 
 #[test]

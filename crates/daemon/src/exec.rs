@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use trainyard_core::ahead::sure_to_run;
 use trainyard_core::dag::{Dag, DagFault};
 use trainyard_core::id::InstanceId;
+use trainyard_core::measure::counted;
 use trainyard_core::name::SecretName;
 use trainyard_core::param::{GivenValue, ParamFault, resolve};
 use trainyard_core::run::{Run, RunFacts};
@@ -214,6 +215,19 @@ impl Exec {
     ) -> Result<Run, ExecError> {
         let facts = facts(&self.dag, self.params.clone(), String::new(), None);
         let secrets = self.secrets(&facts)?;
+        let pools: BTreeSet<&str> = self
+            .dag
+            .stages()
+            .iter()
+            .flat_map(|stage| stage.pools.keys().map(|pool| pool.as_str()))
+            .collect();
+        if !pools.is_empty() {
+            witness.note(&format!(
+                "pools ({}) belong to a daemon and do not count here: a run of a daemon, or another `exec`, may use the \
+                 same resources at the same time",
+                Vec::from_iter(pools).join(", ")
+            ));
+        }
         let instance = InstanceId(uuid::Uuid::now_v7());
         let checkout = WorkingTree::root_of(&self.options.file)?;
         let docker = tokio::select! {
@@ -271,7 +285,8 @@ impl Exec {
             });
             let copied = copied.await.map_err(std::io::Error::other).flatten();
             let count = copied.map_err(|source| ExecError::outputs(&to, source))?;
-            witness.note(&format!("{count} outputs are in {}", to.display()));
+            let copied = counted(count as u64, "output");
+            witness.note(&format!("copied {copied} to {}", to.display()));
         }
         Ok(run)
     }

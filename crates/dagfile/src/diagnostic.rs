@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 use trainyard_core::dag::Guesses;
+use trainyard_core::measure::counted;
 use trainyard_core::text::without_nul;
 
 use crate::limits::{DIAGNOSTICS_AT_MOST, DIAGNOSTICS_KEPT};
@@ -132,7 +133,8 @@ pub fn to_json(file_name: &str, diagnostics: &[Diagnostic]) -> Value {
 pub(crate) struct Sink<'a> {
     text: &'a str,
     taken: Vec<Taken>,
-    beyond: Option<(usize, Taken)>,
+    /// How many more there are, whether one of them is an error, and the last.
+    beyond: Option<(usize, bool, Taken)>,
     guesses: Guesses,
     /// Whether a merge key could not be read, so that keys may be missing anywhere.
     pub(crate) has_wrong_merge: bool,
@@ -199,9 +201,7 @@ impl<'a> Sink<'a> {
         span: Range<usize>,
         message: impl Into<String>,
     ) -> &mut Taken {
-        let taken = self.error(code, span, message);
-        taken.severity = Severity::Warning;
-        taken
+        self.take(Severity::Warning, code, span, message)
     }
 
     /// Takes an error. What it quotes of the file may hold a NUL, which no row keeps.
@@ -211,17 +211,31 @@ impl<'a> Sink<'a> {
         span: Range<usize>,
         message: impl Into<String>,
     ) -> &mut Taken {
+        self.take(Severity::Error, code, span, message)
+    }
+
+    fn take(
+        &mut self,
+        severity: Severity,
+        code: DiagnosticCode,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Taken {
         let span = self.within(span);
         let taken = Taken {
-            severity: Severity::Error,
+            severity,
             code,
             message: without_nul(message),
             help: None,
             span,
         };
         if self.taken.len() >= DIAGNOSTICS_KEPT {
-            let count = self.beyond.as_ref().map_or(0, |(count, _)| *count);
-            return &mut self.beyond.insert((count + 1, taken)).1;
+            let (count, has_error) = match &self.beyond {
+                Some((count, has_error, _)) => (*count, *has_error),
+                None => (0, false),
+            };
+            let has_error = has_error || severity == Severity::Error;
+            return &mut self.beyond.insert((count + 1, has_error, taken)).2;
         }
         self.taken.push(taken);
         let last = self.taken.len() - 1;
@@ -236,16 +250,23 @@ impl<'a> Sink<'a> {
         let mut seen = HashSet::new();
         self.taken
             .retain(|taken| seen.insert((taken.span.clone(), taken.message.clone())));
-        let beyond = self.beyond.take().map_or(0, |(count, _)| count);
-        let surplus = self.taken.len().saturating_sub(DIAGNOSTICS_AT_MOST) + beyond;
-        self.taken.truncate(DIAGNOSTICS_AT_MOST);
+        let (beyond, mut has_error) = match self.beyond.take() {
+            Some((count, has_error, _)) => (count, has_error),
+            None => (0, false),
+        };
+        let shown = self.taken.len().min(DIAGNOSTICS_AT_MOST);
+        let cut = self.taken.split_off(shown);
+        has_error |= cut.iter().any(|taken| taken.severity == Severity::Error);
+        let surplus = (cut.len() + beyond) as u64;
         if surplus > 0 {
+            // Warnings that are not shown make no valid file invalid.
+            let (severity, what) = match has_error {
+                true => (Severity::Error, "more fault"),
+                false => (Severity::Warning, "more warning"),
+            };
             let end = self.text.len();
-            self.error(
-                DiagnosticCode::TooLarge,
-                end..end,
-                format!("and {surplus} more faults, which are not shown"),
-            );
+            let message = format!("and {}, not shown", counted(surplus, what));
+            self.take(severity, DiagnosticCode::TooLarge, end..end, message);
         }
         let lines = Lines::of(self.text);
         self.taken

@@ -345,7 +345,7 @@ impl<'a> Loader<'a, '_, '_> {
                     ));
                 }
                 Value::Null | Value::List(_) | Value::Map(_) => {
-                    let message = format!("a key has to be a text, not {}", key.kind());
+                    let message = format!("a key must be a text, not {}", key.kind());
                     self.sink
                         .error(DiagnosticCode::WrongType, key.span, message);
                 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use trainyard_dagfile::limits::{DEEPEST, DIAGNOSTICS_AT_MOST, FILE_LARGEST};
-use trainyard_dagfile::{DiagnosticCode, Parsed, parse, parse_bytes, render};
+use trainyard_dagfile::{Diagnostic, DiagnosticCode, Parsed, parse, parse_bytes, render};
 
 #[track_caller]
 fn too_large(text: &str) {
@@ -76,6 +76,20 @@ fn countless_faults_are_told_up_to_a_bound() {
 }
 
 #[test]
+fn warnings_beyond_the_bound_make_no_valid_file_invalid() {
+    let pools: Vec<String> = (0..DIAGNOSTICS_AT_MOST + 1)
+        .map(|n| format!("p{n}: 1"))
+        .collect();
+    let pools = pools.join(", ");
+    let text = format!("stages: {{a: {{image: x, run: y, pools: {{{pools}}}}}}}");
+    let parsed = parse("dags/x.yaml", &text);
+    let warnings = parsed.outside.unknown_pools(&text, "the daemon", []);
+    assert!(warnings.iter().all(|warning| !warning.is_error()));
+    let last = &warnings.last().unwrap().message;
+    assert_eq!(last, "and 1 more warning, not shown");
+}
+
+#[test]
 fn bytes_that_are_no_text_are_told_where() {
     let parsed = parse_bytes("dags/x.yaml", b"stages:\n  a: \xff\n");
     assert_eq!(
@@ -106,7 +120,8 @@ proptest! {
 
 fn check(text: &str) {
     let parsed = parse("dags/x.yaml", text);
-    assert_eq!(parsed.dag.is_some(), parsed.diagnostics.is_empty());
+    let is_refused = parsed.diagnostics.iter().any(Diagnostic::is_error);
+    assert_eq!(parsed.dag.is_none(), is_refused);
     for diagnostic in &parsed.diagnostics {
         assert!(
             text.get(diagnostic.span.clone()).is_some(),

@@ -179,6 +179,7 @@ impl StoreLedger {
             end: AttemptEnd {
                 ending: Ending::Errored(reason),
                 ended_at: finished.end.ended_at,
+                ran_for: finished.end.ran_for,
                 metrics: Default::default(),
             },
             artifacts: Vec::new(),

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_engine::assignment::Materials;
+use trainyard_engine::assignment::{Adopted, Assignment, Materials};
 use trainyard_engine::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_engine::log_lines::Batch;
 use trainyard_engine::supervisor::{Line, Supervised, supervise};
@@ -89,4 +89,62 @@ async fn a_timeout_that_the_record_has_lost_is_told_again() {
         (Duration::from_secs(60)..Duration::from_secs(90)).contains(&took),
         "{took:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
+    let mut assignment = assignment(
+        "stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nsleep=5s\"}}",
+    );
+    let surroundings = surroundings();
+    let ledger = |line: &Line| Forgetful {
+        forgets: 0,
+        told: AtomicU32::new(0),
+        line: line.clone(),
+        ended: Mutex::default(),
+    };
+    let materials = |assignment: &Assignment| {
+        let rendered = assignment.render();
+        rendered.map(|rendered| (rendered, Materials::default()))
+    };
+    let line = Line::new();
+    let killed = ledger(&line);
+    let first = supervise(
+        &surroundings,
+        &assignment,
+        materials(&assignment),
+        &killed,
+        &line,
+    );
+    let second = Duration::from_secs(1);
+    tokio::time::timeout(second, first).await.unwrap_err();
+
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let ago = Duration::from_secs(61);
+    assignment.adopted = Some(Adopted {
+        handle: Some(Handle {
+            attempt: assignment.attempt,
+            container: format!("fake-{}", assignment.attempt),
+        }),
+        started_at: Some(chrono::Utc::now() - ago),
+        running_for: Some(ago),
+        log_cursor: None,
+    });
+    let line = Line::new();
+    let next = ledger(&line);
+    supervise(
+        &surroundings,
+        &assignment,
+        materials(&assignment),
+        &next,
+        &line,
+    )
+    .await;
+    let (end, _) = next.ended.lock().await.take().unwrap();
+    assert!(
+        matches!(end.ending, Ending::Exited { code: 0, .. }),
+        "{end:?}"
+    );
+    assert_eq!(end.ran_for, Some(Duration::from_secs(5)));
+    assert_eq!(next.told.load(Ordering::Relaxed), 0, "it did not time out");
 }

@@ -221,6 +221,8 @@ pub enum Status {
         code: i32,
         /// Whether the engine says that the kernel killed it for its use of memory.
         out_of_memory: bool,
+        /// When it started, by the engine's clock.
+        since: Timestamp,
         /// When it ended, by the engine's clock.
         at: Timestamp,
     },

@@ -3,9 +3,10 @@
 use trainyard_core::script;
 
 /// `command` keeps a shell that lacks the option from ending at it, and needs no process of its own. The script is
-/// an argument: none of its lines is moved, and nothing in it is read twice.
+/// an argument: none of its lines is moved, and nothing in it is read twice. After `--`, one that begins with a dash is
+/// no option.
 const WITH_PIPEFAIL: &str =
-    r#"command set -o pipefail 2>/dev/null && exec sh -euo pipefail -c "$1""#;
+    r#"command set -o pipefail 2>/dev/null && exec sh -euo pipefail -c -- "$1""#;
 
 /// Said of a script with a pipe, which would be the worse for it.
 const WITHOUT: &str = "echo 'trainyard: `sh` of this image has no `pipefail`: of the programs in a pipe, only the last \
@@ -15,7 +16,7 @@ const WITHOUT: &str = "echo 'trainyard: `sh` of this image has no `pipefail`: of
 /// The program and its arguments that run a script.
 pub(crate) fn program(script: &str) -> Vec<String> {
     let without = script::pipe(script).map_or("", |_| WITHOUT);
-    let start = format!("{WITH_PIPEFAIL}\n{without}exec sh -eu -c \"$1\"");
+    let start = format!("{WITH_PIPEFAIL}\n{without}exec sh -eu -c -- \"$1\"");
     ["sh", "-c", &start, "sh", script]
         .map(str::to_owned)
         .to_vec()

@@ -140,6 +140,15 @@ async fn a_shell_without_pipefail_is_reported_in_the_log_of_a_script_with_a_pipe
 }
 
 #[tokio::test]
+async fn a_script_that_begins_with_a_dash_is_no_option_of_the_shell() {
+    for sh in ["/bin/bash", "/bin/busybox", "/bin/dash"] {
+        let (code, printed) = run_by(sh, "-z").await;
+        assert_eq!(code, 127, "{sh}: {printed}");
+        assert!(printed.contains("-z:"), "{sh}: {printed}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_program_leaves_behind_ends_with_it() {
     let kit = Kit::new(Here::new());
     let executor = kit.subject.make().await;

@@ -50,6 +50,8 @@ pub struct DaemonView {
     pub lease_until: Timestamp,
     /// When it stopped or was replaced, if it was.
     pub stopped_at: Option<Timestamp>,
+    /// Whether it ended without an orderly stop, and the next one on its host took its place.
+    pub replaced: bool,
     /// Whether it holds its lease now.
     pub is_alive: bool,
     /// How many attempts it holds.
@@ -81,7 +83,7 @@ impl Store {
     /// Trouble with the database.
     pub async fn list_daemons(&self) -> Result<Vec<DaemonView>> {
         let rows = sqlx::query!(
-            r#"select d.id, d.host, d.pid, d.version, d.started_at, d.lease_until, d.stopped_at,
+            r#"select d.id, d.host, d.pid, d.version, d.started_at, d.lease_until, d.stopped_at, d.replaced,
                 d.stopped_at is null and d.lease_until > clock_timestamp() as "is_alive!",
                 array(select l.role || ' ' || l.term from leader l
                     where l.daemon = d.id and l.lease_until > clock_timestamp() and d.stopped_at is null
@@ -90,7 +92,7 @@ impl Store {
             from daemon d
             where d.stopped_at is null or d.started_at > clock_timestamp() - interval '1 day'
                 or exists (select from attempt a where a.owner = d.id and a.state in ('claimed', 'running'))
-            order by 8 desc, d.started_at desc"#
+            order by 9 desc, d.started_at desc"#
         )
         .fetch_all(&self.core.reading)
         .await?;
@@ -108,6 +110,7 @@ impl Store {
                     started_at: row.started_at,
                     lease_until: row.lease_until,
                     stopped_at: row.stopped_at,
+                    replaced: row.replaced,
                     is_alive: row.is_alive,
                     attempts: holding.count,
                     holds: holding.attempts,
@@ -154,7 +157,7 @@ impl Store {
         let id = Uuid::now_v7();
         sqlx::query!(
             "with gone as (
-                update daemon set stopped_at = clock_timestamp()
+                update daemon set stopped_at = clock_timestamp(), replaced = true
                 where $5 and host = $2 and stopped_at is null
             )
             insert into daemon (id, host, pid, version, started_at, lease_until, lease_seconds)

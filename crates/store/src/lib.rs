@@ -90,5 +90,5 @@ pub use views::held::HeldAttempt;
 pub use views::metrics::{MetricFilter, MetricPoint};
 pub use views::repos::{BranchView, RepoDetail, RepoSummary};
 pub use views::run::{AttemptView, RunDetail, RunEvent, StageView};
-pub use views::runs::{RunFilter, RunState, RunSummary};
+pub use views::runs::{RunFilter, RunSummary};
 pub use wakes::{Concern, Wake, Wakes, Woken};

@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 use trainyard_core::id::{DagId, RepoId};
+use trainyard_core::measure::counted;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
@@ -16,6 +17,8 @@ pub struct History {
     pub dags: u64,
     /// Runs.
     pub runs: u64,
+    /// Those of them that have not ended, and are in the way of the removal.
+    pub unfinished_runs: u64,
     /// Artifacts of these.
     pub artifacts: u64,
     /// The bytes of these, as if none had the content of another.
@@ -58,8 +61,9 @@ impl Store {
 
     async fn history_of(&self, dags: &[Uuid]) -> Result<History> {
         let row = sqlx::query!(
-            r#"with gone as materialized (select id from run where dag = any($1))
+            r#"with gone as materialized (select id, phase from run where dag = any($1))
             select (select count(*) from gone) as "runs!",
+                (select count(*) from gone where phase <> 'finished') as "unfinished_runs!",
                 (select count(*) from artifact where run in (select id from gone)) as "artifacts!",
                 (select coalesce(sum(size), 0)::bigint from artifact where run in (select id from gone)) as "bytes!",
                 (select coalesce(sum(l.length), 0)::bigint from attempt_log l join attempt a on a.id = l.attempt
@@ -71,6 +75,7 @@ impl Store {
         Ok(History {
             dags: dags.len() as u64,
             runs: row.runs.unsigned_abs(),
+            unfinished_runs: row.unfinished_runs.unsigned_abs(),
             artifacts: row.artifacts.unsigned_abs(),
             artifact_bytes: row.bytes.unsigned_abs(),
             log_bytes: row.log_bytes.unsigned_abs(),
@@ -94,8 +99,8 @@ impl Store {
                 .fetch_one(&mut *transaction)
                 .await?;
             return Err(Error::conflict(format!(
-                "{live} runs of this repo have not ended; wait, or cancel them with \
-                 `trainyard run cancel --repo {name}`, then remove it"
+                "{}; wait, or run `trainyard run cancel --repo {name}`, then remove it",
+                not_ended(live, "this repo")
             )));
         }
         remove_dags(&mut transaction, &dags).await?;
@@ -138,8 +143,8 @@ impl Store {
         let live = live_runs(&mut transaction, &[dag.0]).await?;
         if live > 0 {
             return Err(Error::conflict(format!(
-                "{live} runs of DAG `{name}` have not ended; wait, or cancel them with \
-                 `trainyard run cancel --repo {repo} --dag {name}`, then remove it",
+                "{}; wait, or run `trainyard run cancel --repo {repo} --dag {name}`, then remove it",
+                not_ended(live, &format!("DAG `{}`", row.name)),
                 name = row.name,
                 repo = row.repo
             )));
@@ -151,14 +156,19 @@ impl Store {
 }
 
 /// How many runs of DAGs have not ended.
-async fn live_runs(connection: &mut PgConnection, dags: &[Uuid]) -> Result<i64> {
+async fn live_runs(connection: &mut PgConnection, dags: &[Uuid]) -> Result<u64> {
     let count = sqlx::query_scalar!(
         r#"select count(*) as "count!" from run where dag = any($1) and phase <> 'finished'"#,
         dags
     )
     .fetch_one(connection)
     .await?;
-    Ok(count)
+    Ok(count.unsigned_abs())
+}
+
+fn not_ended(live: u64, of: &str) -> String {
+    let have = if live == 1 { "has" } else { "have" };
+    format!("{} of {of} {have} not ended", counted(live, "run"))
 }
 
 /// From the leaves up: runs pin versions and causes, which cascades alone would meet first.

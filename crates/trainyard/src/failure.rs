@@ -121,9 +121,14 @@ impl From<ClientError> for Failure {
                 let help = meant.map(|meant| format!("did you mean `{meant}`?"));
                 return Self::Usage(Problem { message, help });
             }
-            ClientError::Refused { status: 404, body } if body.code == "not_found" => {
+            ClientError::Refused { body, .. } if body.code == "not_found" => {
                 let help = body.help;
                 return Self::NotFound(Problem { message, help });
+            }
+            // What clap cannot know: which names and values the daemon takes.
+            ClientError::Refused { body, .. } if body.code == "invalid" => {
+                let help = body.help;
+                return Self::Usage(Problem { message, help });
             }
             ClientError::Unreachable { .. } => Some(
                 "start one with `trainyard dev`, or say where it is with --url or TRAINYARD_URL"

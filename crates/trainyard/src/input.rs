@@ -6,9 +6,10 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use secrecy::SecretString;
+use trainyard_api::History;
 
 use crate::failure::{Failure, Problem};
-use crate::view::plain;
+use crate::view::{self, plain};
 
 /// The most that is read of a key, in bytes.
 const FILE_BYTES: u64 = 64 << 10;
@@ -64,15 +65,30 @@ pub(crate) fn secret(what: &str) -> Result<SecretString, Failure> {
 
 /// Asks whoever sits at the terminal whether to go on with what cannot be undone. In a script, `--yes` has to say so.
 ///
-/// `action` is what is done, `history` what goes with it.
-pub(crate) fn agree(yes: bool, action: &str, history: &str) -> Result<(), Failure> {
+/// `action` is what is done, `history` what goes with it. With runs that have not ended it would be refused: `cancel` is the
+/// command that cancels them.
+pub(crate) fn agree(
+    yes: bool,
+    action: &str,
+    history: &History,
+    cancel: &str,
+) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    let action = format!("this {action}: {history}");
-    if !std::io::stdin().is_terminal() {
+    let action = format!("this {action}: {}", view::repo::history(history));
+    let is_refused = history.unfinished_runs > 0;
+    if is_refused || !std::io::stdin().is_terminal() {
         let problem = Problem::new(format!("{action}; that cannot be undone"));
-        return Err(Failure::Usage(problem.help("--yes does it without asking")));
+        let help = match is_refused {
+            true => {
+                format!("wait until its runs have ended, or cancel them with `{cancel}`; then ")
+            }
+            false => String::new(),
+        };
+        return Err(Failure::Usage(
+            problem.help(format!("{help}--yes does it without asking")),
+        ));
     }
     let terminal = console::Term::stderr();
     let unreadable = |error| Failure::usage(format!("the answer cannot be read: {error}"));

@@ -103,7 +103,15 @@ impl From<StoreError> for ApiError {
 
 impl From<trainyard_forge::Error> for ApiError {
     fn from(error: trainyard_forge::Error) -> Self {
-        Self::invalid(error.to_string())
+        use trainyard_forge::Error as ForgeError;
+        let (status, code) = match &error {
+            ForgeError::InvalidUrl { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            ForgeError::UnknownReference { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            error if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            // The remote is at fault, or refuses the daemon: what was asked for is right.
+            _ => (StatusCode::CONFLICT, "conflict"),
+        };
+        Self::new(status, code, error.to_string())
     }
 }
 

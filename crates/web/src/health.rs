@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_api::{Health, Readiness, ReadyState};
+use trainyard_core::measure::counted;
 use trainyard_store::FailingSyncs;
 
 use crate::state::WebState;
@@ -70,9 +71,9 @@ pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Re
 /// Without the repos' names: anybody may ask.
 fn in_words(failing: FailingSyncs) -> String {
     let since = failing.since.format("%Y-%m-%d %H:%M:%S UTC");
-    let repos = match failing.repos {
-        1 => "1 repo has".to_owned(),
-        repos => format!("{repos} repos have"),
-    };
-    format!("{repos} failed to sync since {since}; `trainyard repo list` shows which, and why")
+    let have = if failing.repos == 1 { "has" } else { "have" };
+    let repos = counted(failing.repos, "repo");
+    format!(
+        "{repos} {have} failed to sync since {since}; `trainyard repo list` shows which, and why"
+    )
 }

@@ -355,6 +355,7 @@ impl Daemon {
                 let end = AttemptEnd {
                     ending: Ending::Lost(Reason::new(ReasonCode::Unproved, "not listed")),
                     ended_at: self.world.now(),
+                    ran_for: None,
                     metrics: BTreeMap::new(),
                 };
                 self.link

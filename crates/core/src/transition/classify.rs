@@ -183,6 +183,7 @@ mod tests {
         let end = |ending| AttemptEnd {
             ending,
             ended_at: asked_at - std::time::Duration::from_secs(5),
+            ran_for: None,
             metrics: Default::default(),
         };
         let outcome = |ending| classify(&stage(), Some(&(asked_at, why.clone())), &end(ending)).0;
@@ -199,6 +200,7 @@ mod tests {
         let end = AttemptEnd {
             ending: Ending::Stopped { code: 0 },
             ended_at: Timestamp::UNIX_EPOCH,
+            ran_for: None,
             metrics: Default::default(),
         };
         let (outcome, reason) = classify(&stage(), None, &end);

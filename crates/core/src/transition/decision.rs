@@ -86,6 +86,7 @@ pub(super) fn apply_effect(
             outcome,
             reason,
         } => {
+            let at = stage_ended_at(dag, run, *stage, *outcome).unwrap_or(now);
             let stage = stage_mut(run, *stage)?;
             if stage.outcome().is_some() {
                 return refuse("but it had finished before");
@@ -94,7 +95,7 @@ pub(super) fn apply_effect(
                 return refuse("but its last attempt is live");
             }
             stage.state = StageState::Finished {
-                at: now,
+                at,
                 outcome: *outcome,
                 reason: reason.clone(),
             };
@@ -103,14 +104,46 @@ pub(super) fn apply_effect(
             if run.stages.iter().any(|stage| stage.outcome().is_none()) {
                 return refuse("but not all of its stages have");
             }
+            let at = last_end(run, run.stages.iter()).unwrap_or(now);
             run.phase = RunPhase::Finished {
-                at: now,
+                at,
                 outcome: *outcome,
                 reason: reason.clone(),
             };
         }
     }
     Ok(())
+}
+
+/// When a stage ended by what had ended before this decision: its last attempt, or, where it does not run, what it
+/// needs. Ends may be recorded late, and what follows from them is dated as they are. `None` where the decision
+/// itself ends the stage.
+fn stage_ended_at(dag: &Dag, run: &Run, index: StageIndex, outcome: Outcome) -> Option<Timestamp> {
+    let stage = run.stages.get(index.0)?;
+    match stage.state {
+        StageState::Active => match stage.attempts.last()?.state {
+            AttemptState::Finished { at, .. } => Some(at),
+            _ => None,
+        },
+        StageState::Waiting if outcome != Outcome::Cancelled => {
+            let needs = dag.needs(index).iter();
+            last_end(run, needs.map(|need| &run.stages[need.0]))
+        }
+        _ => None,
+    }
+}
+
+/// When the last of some stages ended that have all ended. What was taken over from an earlier run counts from the start
+/// of this one.
+fn last_end<'a>(run: &Run, stages: impl Iterator<Item = &'a StageRun>) -> Option<Timestamp> {
+    let RunPhase::Running { since } = run.phase else {
+        return None;
+    };
+    let ends = stages.filter_map(|stage| match stage.state {
+        StageState::Finished { at, .. } => Some(at.max(since)),
+        _ => None,
+    });
+    ends.max()
 }
 
 /// Why this attempt must not be queued now, if so.

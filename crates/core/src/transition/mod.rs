@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::Timestamp;
 use crate::dag::Dag;
 use crate::event::Event;
 use crate::name::StageName;
@@ -19,6 +18,7 @@ use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::run::{
     Attempt, AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageState,
 };
+use crate::{Timestamp, after};
 
 pub use self::classify::classify;
 pub use self::step::{Step, step};
@@ -136,8 +136,13 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
             }
             let stage = dag.stage(reference.stage);
             let (outcome, reason) = classify(stage, attempt.stop.as_ref(), end);
+            let at = match (&attempt.state, end.ran_for) {
+                // Counted from the recorded start: the clocks of Docker and of the database may differ.
+                (AttemptState::Running { since }, Some(ran_for)) => after(*since, ran_for).min(now),
+                _ => now,
+            };
             attempt.state = AttemptState::Finished {
-                at: now,
+                at,
                 outcome,
                 reason,
             };

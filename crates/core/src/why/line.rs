@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::measure::counted;
 use crate::outcome::Outcome;
 use crate::text::shortened;
 use crate::transition::TOLD_WITHIN;
@@ -73,10 +74,13 @@ impl fmt::Display for Wait {
                 pool,
                 wanted,
                 slots,
-            } => write!(
-                f,
-                "waits for {wanted} slots of pool {pool}, which has only {slots}"
-            ),
+            } => {
+                let wanted = counted(*wanted, "slot");
+                write!(
+                    f,
+                    "waits for {wanted} of pool {pool}, which has only {slots}"
+                )
+            }
             Self::UnknownPool(pool) => write!(
                 f,
                 "waits for pool {pool}, which this daemon's configuration does not define"

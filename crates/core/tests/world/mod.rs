@@ -125,6 +125,7 @@ impl How {
         AttemptEnd {
             ending,
             ended_at: now - ago,
+            ran_for: None,
             metrics: self.auc.map(|value| (auc(), value)).into_iter().collect(),
         }
     }

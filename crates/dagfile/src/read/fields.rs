@@ -139,7 +139,7 @@ fn bounded<'n, T>(entries: &'n [T], node: &Node, what: &str, sink: &mut Sink<'_>
         return entries;
     }
     let message = format!(
-        "{what} has {} entries, and may have {ENTRIES_AT_MOST}",
+        "{what} may have {ENTRIES_AT_MOST} entries at the most, not {}",
         entries.len()
     );
     sink.error(Code::TooLarge, node.span.clone(), message);
@@ -148,8 +148,8 @@ fn bounded<'n, T>(entries: &'n [T], node: &Node, what: &str, sink: &mut Sink<'_>
 
 pub(super) fn wrong_type(node: &Node, what: &str, wanted: &str, sink: &mut Sink<'_>) {
     let message = match &node.value {
-        Value::Null => format!("{what} is empty; it has to be {wanted}"),
-        _ => format!("{what} has to be {wanted}, not {}", node.kind()),
+        Value::Null => format!("{what} must be {wanted}, not empty"),
+        _ => format!("{what} must be {wanted}, not {}", node.kind()),
     };
     sink.error(Code::WrongType, node.span.clone(), message)
         .maybe_help(forms::right_form(what, node));
@@ -198,10 +198,34 @@ pub(super) fn boolean(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<bo
     match &node.value {
         Value::Scalar { text, plain: true } if &**text == "true" => Some(true),
         Value::Scalar { text, plain: true } if &**text == "false" => Some(false),
+        Value::Scalar { text, .. } if let Some(meant) = meant_boolean(text) => {
+            sink.error(
+                Code::WrongType,
+                node.span.clone(),
+                format!("{what} must be true or false, not `{}`", shortened(text)),
+            )
+            .help(format!(
+                "did you mean `{meant}`? YAML 1.2 has only `true` and `false`"
+            ));
+            None
+        }
         _ => {
             wrong_type(node, what, "true or false", sink);
             None
         }
+    }
+}
+
+/// What a word means that other versions of YAML, or other languages, take for a boolean.
+fn meant_boolean(text: &str) -> Option<bool> {
+    // What is one already is only in quotes.
+    if matches!(text, "true" | "false") {
+        return None;
+    }
+    match &*text.to_ascii_lowercase() {
+        "yes" | "on" | "y" | "true" => Some(true),
+        "no" | "off" | "n" | "false" => Some(false),
+        _ => None,
     }
 }
 
@@ -220,7 +244,7 @@ pub(super) fn integer(
         Ok(number) if bounds.contains(&number) => Some(number),
         Ok(number) => {
             let message = format!(
-                "{what} has to be from {} to {}, not {number}",
+                "{what} must be from {} to {}, not {number}",
                 bounds.start(),
                 bounds.end()
             );
@@ -230,7 +254,7 @@ pub(super) fn integer(
         Err(_) => {
             invalid(
                 &node.span,
-                format!("{what} has to be a whole number, not `{}`", shortened(text)),
+                format!("{what} must be a whole number, not `{}`", shortened(text)),
                 sink,
             );
             None
@@ -249,7 +273,7 @@ pub(super) fn number(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<f64
         _ => {
             invalid(
                 &node.span,
-                format!("{what} has to be a number, not `{}`", shortened(text)),
+                format!("{what} must be a number, not `{}`", shortened(text)),
                 sink,
             );
             None
@@ -278,7 +302,7 @@ pub(super) fn duration(
         return Some(duration);
     }
     let message = format!(
-        "{what} has to be from {} to {}",
+        "{what} must be from {} to {}",
         in_words(*bounds.start()),
         in_words(*bounds.end())
     );
@@ -307,7 +331,7 @@ pub(super) fn size(
         return Some(size);
     }
     let message = format!(
-        "{what} has to be from {} to {}",
+        "{what} must be from {} to {}",
         in_units(*bounds.start()),
         in_units(*bounds.end())
     );

@@ -100,15 +100,6 @@ pub(super) fn right_form(what: &str, node: &Node) -> Option<String> {
         {
             return Some(format!("write {} without quotes", shortened(text)));
         }
-        (_, Value::Scalar { text, plain: true })
-            if matches!(
-                &*text.to_ascii_lowercase(),
-                "yes" | "on" | "no" | "off" | "true" | "false"
-            ) && matches!(kind, "checkout") =>
-        {
-            let is_true = matches!(&*text.to_ascii_lowercase(), "yes" | "on" | "true");
-            return Some(format!("write {is_true}"));
-        }
         _ => return None,
     };
     Some(format!("write `{form}`"))

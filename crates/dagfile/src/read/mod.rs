@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use trainyard_core::dag::{Dag, DagDraft, Names, STAGES_AT_MOST, Unread};
 use trainyard_core::expression::Template;
+use trainyard_core::measure::counted;
 use trainyard_core::name::{DagName, StageName, VariableName};
 use trainyard_core::overlap::{Concurrency, Overlap};
 use trainyard_core::stage::StageIndex;
@@ -340,11 +341,13 @@ fn too_many_variables(env: &Env, others: usize, stages: usize) -> Option<String>
     let count = env.len() + others;
     if count.saturating_mul(stages) > VARIABLES_AT_MOST {
         Some(format!(
-            "{count} variables in each of {stages} stages are more than {VARIABLES_AT_MOST} together"
+            "{count} variables in each of {} are more than {VARIABLES_AT_MOST} together",
+            counted(stages as u64, "stage")
         ))
     } else if bytes.saturating_mul(stages) > VARIABLES_LARGEST {
         Some(format!(
-            "variables of {bytes} bytes in each of {stages} stages are more than {VARIABLES_LARGEST} bytes together"
+            "variables of {bytes} bytes in each of {} are more than {VARIABLES_LARGEST} bytes together",
+            counted(stages as u64, "stage")
         ))
     } else {
         None

@@ -52,7 +52,7 @@ pub(super) fn retry(node: &Node, below: &Retry, sink: &mut Sink<'_>) -> Retry {
         } else {
             fields::invalid(
                 &node.span,
-                format!("`factor` has to be from 1 to 100, not {factor}"),
+                format!("`factor` must be from 1 to 100, not {factor}"),
                 sink,
             );
         }
@@ -83,7 +83,7 @@ pub(super) fn resources(node: &Node, below: &Resources, sink: &mut Sink<'_>) -> 
         } else {
             fields::invalid(
                 &node.span,
-                format!("`cpus` has to be from 0.01 to 1024, not {cpus}"),
+                format!("`cpus` must be from 0.01 to 1024, not {cpus}"),
                 sink,
             );
         }

@@ -324,7 +324,12 @@ fn command(
         return Some(match shell {
             None => Command::Script(script.to_owned()),
             Some(mut words) => {
-                words.push(script.to_owned());
+                // After its last option, most programs would take a script that begins like one for another option.
+                let is_like_option = script.starts_with(['-', '+']);
+                words.push(format!(
+                    "{}{script}",
+                    if is_like_option { "\n" } else { "" }
+                ));
                 Command::Exec(words.into_iter().map(Template::literal).collect())
             }
         });
@@ -334,7 +339,7 @@ fn command(
         sink.error(
             Code::WrongType,
             node.span.clone(),
-            "`command` has to be a list: the program and its arguments",
+            "`command` must be a list: the program and its arguments",
         )
         .help("write it as a list, or use `run` for a shell script");
         return None;

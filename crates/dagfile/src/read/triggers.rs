@@ -76,7 +76,7 @@ fn one_schedule(
         sink.error(
             Code::WrongType,
             node.span.clone(),
-            "a schedule has to be a map",
+            "a schedule must be a map",
         )
         .help(format!("write `- cron: \"{}\"`", shortened(text)));
         return None;

@@ -17,6 +17,7 @@ pub(super) fn ended(ending: Ending) -> AttemptEnd {
     AttemptEnd {
         ending,
         ended_at: clock::now(),
+        ran_for: None,
         metrics: Default::default(),
     }
 }

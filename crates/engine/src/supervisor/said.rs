@@ -9,7 +9,7 @@ use std::mem;
 
 use tokio::sync::watch;
 use trainyard_core::Timestamp;
-use trainyard_core::measure::in_units;
+use trainyard_core::measure::{counted, in_units};
 
 use crate::log_pump::{LARGE, OLD};
 
@@ -126,10 +126,8 @@ impl Part {
 
 impl LeftOut {
     fn mark(&self) -> String {
-        let (lines, bytes) = (self.lines, in_units(self.bytes));
-        format!(
-            "… {lines} lines ({bytes}) are not kept: they came faster than the log could be written …"
-        )
+        let (lines, bytes) = (counted(self.lines, "line"), in_units(self.bytes));
+        format!("… {lines} ({bytes}) not kept: they came faster than the log could be written …")
     }
 }
 
@@ -167,10 +165,7 @@ mod tests {
         let each = HALF / (LINE + 8);
         assert_eq!(kept.len(), 2 * each + 1);
         let gone = count - 2 * each;
-        let mark = format!(
-            "… {gone} lines ({}) are not kept",
-            in_units(8 * gone as u64)
-        );
+        let mark = format!("… {gone} lines ({}) not kept", in_units(8 * gone as u64));
         assert!(kept[each].starts_with(&mark), "{}", kept[each]);
     }
 
@@ -180,7 +175,11 @@ mod tests {
         say(&said, &"x".repeat(2 * HALF));
         say(&said, "after");
         let kept = texts(&said);
-        assert!(kept[0].starts_with("… 1 lines (2 MiB)"), "{}", kept[0]);
+        assert!(
+            kept[0].starts_with("… 1 line (2 MiB) not kept"),
+            "{}",
+            kept[0]
+        );
         assert_eq!(kept[1..], ["after"]);
     }
 }

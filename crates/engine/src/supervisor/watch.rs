@@ -45,6 +45,12 @@ async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) 
     }
 }
 
+/// How long a container ran. In microseconds, as Postgres keeps them.
+fn length(since: Timestamp, at: Timestamp) -> Duration {
+    let ran_for = (at - since).to_std().unwrap_or_default();
+    Duration::from_micros(u64::try_from(ran_for.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// How long an engine that answers may take to show a start that it did not confirm.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
@@ -245,13 +251,17 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     stopping = false;
                     continue;
                 }
-                () = clock::at(times_out), if !self.stop_requested() => {
-                    // A record that has forgotten the start, in a crash, would know no timeout.
-                    self.ledger.started(None).await?;
-                    self.ledger.timeout_passed().await;
-                    times_out = Some(Instant::now() + TIMEOUT_AGAIN);
-                    continue;
-                }
+                () = clock::at(times_out), if !self.stop_requested() => match executor.inspect(handle).await {
+                    // It ended while no daemon watched, and was not stopped: the exit counts.
+                    Ok(Some(status @ Status::Exited { .. })) => Ok(status),
+                    Ok(_) | Err(_) => {
+                        // A record that has forgotten the start, in a crash, would know no timeout.
+                        self.ledger.started(None).await?;
+                        self.ledger.timeout_passed().await;
+                        times_out = Some(Instant::now() + TIMEOUT_AGAIN);
+                        continue;
+                    }
+                },
                 (called, seen) = &mut looking => {
                     looking = look_in(LOOK_AGAIN);
                     match seen {
@@ -287,6 +297,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 Ok(Status::Exited {
                     code,
                     out_of_memory,
+                    since,
                     at,
                 }) => {
                     stop_trouble.over();
@@ -301,6 +312,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     return Ok(AttemptEnd {
                         ending,
                         ended_at: at,
+                        ran_for: Some(length(since, at)),
                         metrics: Default::default(),
                     });
                 }

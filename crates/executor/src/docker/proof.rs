@@ -141,6 +141,7 @@ impl Engine {
         let told = Status::Exited {
             code: seen.code,
             out_of_memory: seen.out_of_memory,
+            since: trainyard_core::Timestamp::UNIX_EPOCH,
             at: trainyard_core::Timestamp::UNIX_EPOCH,
         };
         let again = if seen.code == KILLED && !seen.out_of_memory {

@@ -164,9 +164,10 @@ pub(super) fn status(state: &ContainerState) -> Status {
         Some(Word::EXITED) => {
             let code = state.exit_code.and_then(|code| i32::try_from(code).ok());
             match (started, moment(state.finished_at.as_deref()), code) {
-                (Some(_), Some(at), Some(code)) => Status::Exited {
+                (Some(since), Some(at), Some(code)) => Status::Exited {
                     code,
                     out_of_memory: state.oom_killed.unwrap_or_default(),
+                    since,
                     at,
                 },
                 _ => Status::Unknown,

@@ -135,6 +135,7 @@ impl Container {
             } => Status::Exited {
                 code,
                 out_of_memory,
+                since,
                 at: since + (ended - started),
             },
             Life::Unknown | Life::Vanished => Status::Unknown,

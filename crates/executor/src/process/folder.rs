@@ -125,8 +125,7 @@ impl Folder {
         if let Some(exited) = self.exited() {
             return Some(exited);
         }
-        let Ok(started) = fs::metadata(self.path.join("started")).and_then(|at| at.modified())
-        else {
+        let Some(started) = self.written_at("started") else {
             return Some(Status::Created);
         };
         let alive = match self.session() {
@@ -145,14 +144,19 @@ impl Folder {
         Some(self.exited().unwrap_or(Status::Unknown))
     }
 
+    fn written_at(&self, entry: &str) -> Option<SystemTime> {
+        let written = fs::metadata(self.path.join(entry));
+        written.and_then(|entry| entry.modified()).ok()
+    }
+
     fn exited(&self) -> Option<Status> {
-        let path = self.path.join("exit");
-        let text = fs::read_to_string(&path).ok()?;
+        let text = fs::read_to_string(self.path.join("exit")).ok()?;
         let code = text.strip_suffix('\n')?.parse().ok()?;
-        let at: SystemTime = fs::metadata(&path).and_then(|at| at.modified()).ok()?;
+        let at = self.written_at("exit")?;
         Some(Status::Exited {
             code,
             out_of_memory: false,
+            since: self.written_at("started").unwrap_or(at).into(),
             at: at.into(),
         })
     }

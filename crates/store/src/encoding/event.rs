@@ -1,14 +1,17 @@
 //! Run history: the kind, the place and the detail of an event as a row of `run_event`.
 
 use serde_json::{Value, json};
+use trainyard_core::Timestamp;
 use trainyard_core::event::{Effect, Event};
 use trainyard_core::outcome::{Outcome, Reason};
-use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run};
+use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunPhase, StageState};
 use trainyard_core::stage::StageIndex;
 
-/// A row of `run_event`, but for the run and the time.
+/// A row of `run_event`, but for the run.
 #[derive(Debug)]
 pub(crate) struct EventRow {
+    /// When, if not when it was recorded.
+    pub(crate) at: Option<Timestamp>,
     pub(crate) kind: &'static str,
     pub(crate) stage: Option<i32>,
     pub(crate) attempt: Option<i32>,
@@ -18,6 +21,7 @@ pub(crate) struct EventRow {
 /// What is written of an event that was applied; `after` is the run's state after it.
 pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
     let plain = |kind| EventRow {
+        at: None,
         kind,
         stage: None,
         attempt: None,
@@ -51,21 +55,27 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
             of_attempt("stop_requested", *attempt, why.map(|(_, why)| reason(why)))
         }
         Event::AttemptFinished { attempt, .. } | Event::AttemptAbandoned { attempt, .. } => {
-            // What the end meant is in the state; the event alone does not tell.
-            let detail = match after.attempt(*attempt).map(|attempt| &attempt.state) {
+            // What the end meant, and when it was, is in the state; the event alone does not tell.
+            let (at, detail) = match after.attempt(*attempt).map(|attempt| &attempt.state) {
                 Some(AttemptState::Finished {
-                    outcome, reason, ..
-                }) => Some(ended(*outcome, reason.as_ref())),
-                _ => None,
+                    at,
+                    outcome,
+                    reason,
+                }) => (Some(*at), Some(ended(*outcome, reason.as_ref()))),
+                _ => (None, None),
             };
-            of_attempt("attempt_finished", *attempt, detail)
+            EventRow {
+                at,
+                ..of_attempt("attempt_finished", *attempt, detail)
+            }
         }
-        Event::Planned(effect) => effect_row(effect),
+        Event::Planned(effect) => effect_row(effect, after),
     }
 }
 
-fn effect_row(effect: &Effect) -> EventRow {
+fn effect_row(effect: &Effect, after: &Run) -> EventRow {
     let plain = |kind| EventRow {
+        at: None,
         kind,
         stage: None,
         attempt: None,
@@ -90,11 +100,19 @@ fn effect_row(effect: &Effect) -> EventRow {
             outcome,
             reason,
         } => EventRow {
+            at: match after.stages.get(stage.0).map(|stage| &stage.state) {
+                Some(StageState::Finished { at, .. }) => Some(*at),
+                _ => None,
+            },
             stage: Some(place(*stage)),
             detail: Some(ended(*outcome, reason.as_ref())),
             ..plain("stage_finished")
         },
         Effect::FinishRun { outcome, reason } => EventRow {
+            at: match after.phase {
+                RunPhase::Finished { at, .. } => Some(at),
+                RunPhase::Queued | RunPhase::Running { .. } => None,
+            },
             detail: Some(ended(*outcome, reason.as_ref())),
             ..plain("run_finished")
         },
@@ -113,6 +131,7 @@ pub(crate) fn number(attempt: AttemptRef) -> i32 {
 
 fn of_attempt(kind: &'static str, attempt: AttemptRef, detail: Option<Value>) -> EventRow {
     EventRow {
+        at: None,
         kind,
         stage: Some(place(attempt.stage)),
         attempt: Some(number(attempt)),

@@ -152,11 +152,11 @@ impl Changes {
         }
     }
 
-    /// Adds rows of history.
+    /// Adds rows of history that are recorded at a time.
     pub(crate) fn add_events(&mut self, run: RunId, at: Timestamp, events: Vec<EventRow>) {
         for event in events {
             self.events.run.push(run.0);
-            self.events.at.push(at);
+            self.events.at.push(event.at.unwrap_or(at));
             self.events.kind.push(event.kind.to_owned());
             self.events.stage.push(event.stage);
             self.events.attempt.push(event.attempt);

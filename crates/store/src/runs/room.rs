@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 use trainyard_core::id::RepoId;
+use trainyard_core::measure::counted;
 
 use crate::dags::PinnedDag;
 use crate::error::Result;
@@ -67,12 +68,14 @@ impl Room {
             return Ok(None);
         }
         Ok(Some(format!(
-            "repo `{repo}` has {runs} unfinished runs with {stages} unfinished stages, and this run has {of_it}; a \
-             repo may have {} unfinished runs (limits.unfinished_runs_of_a_repo) with {} stages \
+            "repo `{repo}` has {} with {}, and this run has {of_it}; a \
+             repo may have {} (limits.unfinished_runs_of_a_repo) with {} \
              (limits.unfinished_stages_of_a_repo). Wait until runs end, or cancel them with `trainyard run cancel \
              --repo {repo}`",
-            most.runs,
-            most.stages,
+            counted(runs, "unfinished run"),
+            counted(stages, "unfinished stage"),
+            counted(most.runs, "unfinished run"),
+            counted(most.stages, "stage"),
             repo = pinned.repo_name,
         )))
     }

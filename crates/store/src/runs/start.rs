@@ -136,7 +136,7 @@ pub(crate) async fn start_run_in(
     let mut touched = None;
     if !limited {
         let stepped = take_step(&pinned, &mut run, &[Event::RunStarted], cause.now)?;
-        changes.add_events(cause.run, cause.now, stepped.events);
+        changes.add_events(run.facts.id, cause.now, stepped.events);
         let (first, wake) = (stepped.touched, stepped.wake_at);
         progress.queued = first.queued.len();
         wake_at = wake.map(whole_micros);
@@ -177,7 +177,6 @@ pub(crate) async fn start_run_in(
 
 struct NewCause {
     id: Uuid,
-    run: RunId,
     now: Timestamp,
 }
 
@@ -197,7 +196,7 @@ async fn insert_cause(
             on conflict (key) do nothing
             returning id
         )
-        select id, clock_timestamp() as "now!", nextval('run_id_seq') as "run!" from recorded"#,
+        select id, clock_timestamp() as "now!" from recorded"#,
         Uuid::now_v7(),
         key.map(CauseKey::as_str),
         new.dag.0,
@@ -213,7 +212,6 @@ async fn insert_cause(
     .await?;
     Ok(row.map(|row| NewCause {
         id: row.id,
-        run: RunId(row.run),
         now: row.now,
     }))
 }
@@ -243,23 +241,24 @@ async fn new_run(
     pinned: &PinnedDag,
     cause: &NewCause,
 ) -> Result<(Run, Option<KnownRun>)> {
-    let mut facts = RunFacts {
-        id: cause.run,
+    let facts = |id, logical_time| RunFacts {
+        id,
         repo: Some(pinned.repo_name.clone()),
         dag: pinned.dag.name().clone(),
         cause: new.cause.kind.word().to_owned(),
         commit: new.cause.commit.clone(),
         branch: new.cause.branch.clone(),
-        logical_time: new.logical_time.unwrap_or(cause.now),
+        logical_time: new.logical_time.unwrap_or(logical_time),
         params: new.params.clone(),
     };
     let (of, again, at) = match &new.cause.kind {
         CauseKind::Retry { of, again, at, .. } => (*of, again, at),
         CauseKind::Schedule { tick, .. } => {
-            facts.logical_time = new.logical_time.unwrap_or(*tick);
+            let facts = facts(next_number(connection).await?, *tick);
             return Ok((Run::new(&pinned.dag, facts), None));
         }
         CauseKind::Push { .. } | CauseKind::Manual { .. } => {
+            let facts = facts(next_number(connection).await?, cause.now);
             return Ok((Run::new(&pinned.dag, facts), None));
         }
     };
@@ -285,7 +284,7 @@ async fn new_run(
     if known.pinned.dag_id != pinned.dag_id {
         return Err(Error::conflict(format!("run {of} is of another DAG")));
     }
-    may_take_over(connection, pinned, &facts, &known.run).await?;
+    may_take_over(connection, pinned, new, &known.run).await?;
     if let Again::From(stage) = again
         && pinned.dag.index_of(stage.as_str()).is_none()
     {
@@ -300,9 +299,17 @@ async fn new_run(
     if !earlier.leaves_work(&pinned.dag) {
         return Err(Error::conflict(nothing_to_do(of, at)));
     }
-    facts.logical_time = new.logical_time.unwrap_or(known.run.facts.logical_time);
+    let facts = facts(next_number(connection).await?, known.run.facts.logical_time);
     let run = Run::again(&pinned.dag, facts, &earlier, cause.now);
     Ok((run, Some(known)))
+}
+
+/// The number of a run that is about to be recorded: what is refused takes none.
+async fn next_number(connection: &mut PgConnection) -> Result<RunId> {
+    let number = sqlx::query_scalar!(r#"select nextval('run_id_seq') as "number!""#)
+        .fetch_one(connection)
+        .await?;
+    Ok(RunId(number))
 }
 
 fn nothing_to_do(of: RunId, at: &RetryAt) -> String {
@@ -322,10 +329,10 @@ fn nothing_to_do(of: RunId, at: &RetryAt) -> String {
 async fn may_take_over(
     connection: &mut PgConnection,
     pinned: &PinnedDag,
-    facts: &RunFacts,
+    new: &NewRun,
     earlier: &Run,
 ) -> Result<()> {
-    let (to, from) = (&facts.branch, &earlier.facts.branch);
+    let (to, from) = (&new.cause.branch, &earlier.facts.branch);
     if from == to {
         return Ok(());
     }
@@ -346,7 +353,7 @@ async fn may_take_over(
         None => (
             "by a run of a tag or a bare commit".to_owned(),
             "it has no branch, and gets no results made with the secrets of one",
-            &facts.commit,
+            &new.cause.commit,
         ),
     };
     let of = earlier.facts.id;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
 use trainyard_core::name::ParamName;
+use trainyard_core::outcome::RunState;
 use trainyard_core::param::ParamValue;
 
 use crate::dags::PinnedDag;
@@ -13,7 +14,6 @@ use crate::encoding;
 use crate::encoding::param::{ValuesDoc, values};
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::views::runs::RunState;
 
 /// A DAG in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use trainyard_core::Timestamp;
 use trainyard_core::cause::CauseKind;
 use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
-use trainyard_core::outcome::{Outcome, Reason};
+use trainyard_core::outcome::{Reason, RunState};
 
 use crate::encoding;
 use crate::encoding::cause::CauseDoc;
@@ -43,39 +43,6 @@ impl Default for RunFilter {
             since: None,
             before: None,
             limit: 50,
-        }
-    }
-}
-
-/// How far a run is, in the one word that listings show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RunState {
-    /// It waits for its DAG's concurrency rule.
-    Queued,
-    /// Its stages are being run.
-    Running,
-    /// It ended.
-    Ended(Outcome),
-}
-
-impl RunState {
-    /// The word: `queued`, `running`, or the outcome's.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Ended(outcome) => outcome.as_str(),
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "queued" => Some(Self::Queued),
-            "running" => Some(Self::Running),
-            word => Outcome::from_word(word).map(Self::Ended),
         }
     }
 }

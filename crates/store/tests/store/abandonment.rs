@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
-use trainyard_core::outcome::Outcome;
+use trainyard_core::outcome::{Outcome, RunState};
 use trainyard_core::run::CancelledBy;
-use trainyard_store::{Abandoned, Claim, ClaimRequest, GivingUp, RunState, SeenGone};
+use trainyard_store::{Abandoned, Claim, ClaimRequest, GivingUp, SeenGone};
 
 use crate::kit::*;
 

@@ -201,6 +201,10 @@ async fn the_only_daemon_of_a_host_takes_over_at_once() {
     );
     let gone = place.store.renew_leases(place.daemon, LEASE).await;
     assert!(matches!(gone, Err(Error::NotFound { .. })));
+    let daemons = place.store.list_daemons().await.unwrap();
+    let replaced = daemons.iter().filter(|daemon| daemon.replaced);
+    let replaced: Vec<_> = replaced.map(|daemon| daemon.id).collect();
+    assert_eq!(replaced, [place.daemon], "it did not stop by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

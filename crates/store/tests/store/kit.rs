@@ -390,6 +390,7 @@ pub(crate) fn end(ending: Ending) -> AttemptEnd {
     AttemptEnd {
         ending,
         ended_at: Timestamp::MAX_UTC,
+        ran_for: None,
         metrics: Default::default(),
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use trainyard_core::id::RunId;
-use trainyard_core::outcome::Outcome;
-use trainyard_store::{MetricFilter, RunFilter, RunState};
+use trainyard_core::outcome::{Outcome, RunState};
+use trainyard_store::{MetricFilter, RunFilter};
 
 use crate::kit::*;
 

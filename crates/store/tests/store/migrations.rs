@@ -121,6 +121,10 @@ const SAMPLES: &[(i64, &str)] = &[
         20_261_129_002_800,
         "update repo set failing_since = now(), last_error = 'no route to host';",
     ),
+    (
+        20_261_129_031_200,
+        "update daemon set replaced = true where stopped_at is not null;",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

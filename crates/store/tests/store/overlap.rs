@@ -6,10 +6,10 @@ use trainyard_core::dag::Dag;
 use trainyard_core::event::Event;
 use trainyard_core::expression::Template;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
-use trainyard_core::outcome::Outcome;
+use trainyard_core::outcome::{Outcome, RunState};
 use trainyard_core::overlap::Overlap;
 use trainyard_core::run::CancelledBy;
-use trainyard_store::{Recorded, RunState};
+use trainyard_store::Recorded;
 
 use crate::kit::*;
 

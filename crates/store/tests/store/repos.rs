@@ -329,11 +329,20 @@ async fn a_dag_that_is_gone_is_removed_with_its_runs_once_they_have_ended() {
         refused.contains("run cancel --repo shop --dag gone"),
         "{refused}"
     );
+    assert!(
+        refused.starts_with("1 run of DAG `gone` has not ended;"),
+        "{refused}"
+    );
+    let history = store.dag_history(gone).await.unwrap();
+    assert_eq!((history.runs, history.unfinished_runs), (1, 1));
     store.cancel_run(run, "ada").await.unwrap();
     assert!(store.run_summary(run).await.unwrap().finished_at.is_some());
 
     let history = store.dag_history(gone).await.unwrap();
-    assert_eq!((history.dags, history.runs), (1, 1));
+    assert_eq!(
+        (history.dags, history.runs, history.unfinished_runs),
+        (1, 1, 0)
+    );
     let name = SecretName::new("DSN".to_owned()).unwrap();
     let value = "x".into();
     store

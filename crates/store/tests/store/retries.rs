@@ -222,6 +222,8 @@ async fn a_run_that_succeeded_has_nothing_that_failed() {
         )
     );
     assert_eq!(place.count("select count(*) from run").await, 1);
+    let next = started(&place, &retry(ids, run, Again::All)).await;
+    assert_eq!(next.0, run.0 + 1, "what was refused took no number");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
-use trainyard_core::outcome::Outcome;
+use trainyard_core::outcome::{Outcome, RunState};
 use trainyard_core::overlap::Overlap;
 use trainyard_core::retry::Retry;
 use trainyard_core::run::{CancelledBy, StageState};
-use trainyard_store::{CancelFilter, Error, Recorded, RunState};
+use trainyard_store::{CancelFilter, Error, Recorded};
 
 use crate::kit::*;
 

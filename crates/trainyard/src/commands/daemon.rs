@@ -25,6 +25,10 @@ pub(crate) struct Daemon {
 enum Verb {
     /// List the daemons on the database: who lives, and what each holds and leads
     ///
+    /// STATE is `alive`; `degraded` where something keeps it from working fully; `silent` where its lease ran out;
+    /// `stopped` after an orderly stop; `replaced` where it was killed or crashed and the next one on its host took its
+    /// place.
+    ///
     /// What each holds is listed below the table, as RUN.STAGE: on a terminal as many as go into a line, else
     /// all. At most 1,000 of a daemon are listed; HOLDS counts all.
     List {

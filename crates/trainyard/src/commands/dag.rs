@@ -152,9 +152,14 @@ impl Command {
                 output.show(&dag, || format!("{} is no longer paused", dag.dag))
             }
             Verb::Remove { dag, yes } => {
-                let history = view::repo::history(&client.dag_history(&dag).await?);
-                input::agree(yes, &format!("removes DAG {dag}"), &history)?;
+                let history = client.dag_history(&dag).await?;
+                let cancel = match dag.split_once('/') {
+                    Some((repo, dag)) => format!("trainyard run cancel --repo {repo} --dag {dag}"),
+                    None => format!("trainyard run cancel --repo REPO --dag {dag}"),
+                };
+                input::agree(yes, &format!("removes DAG {dag}"), &history, &cancel)?;
                 client.remove_dag(&dag).await?;
+                let history = view::repo::history(&history);
                 output::text(&format!("removed DAG {dag}: {history}"))
             }
             Verb::Next {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use trainyard_api::{ChangeRepo, Client, NewRepo};
+use trainyard_daemon::config::Span;
 
 use crate::connection::Connection;
 use crate::failure::{Done, Failure, Problem};
@@ -71,8 +72,8 @@ struct Add {
     #[arg(long)]
     branch: Option<String>,
 
-    /// How often to look for pushes, in seconds; the daemon's default without it
-    #[arg(long, value_name = "SECONDS")]
+    /// How often to look for pushes: `30s`, `5m`, or a number of seconds; the daemon's default without it
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
     poll_every: Option<u64>,
 
     /// What webhooks are signed with: `-` reads it from standard input, `generate` makes one
@@ -114,8 +115,8 @@ struct Set {
     #[arg(long, conflicts_with = "branch")]
     default_branch: bool,
 
-    /// How often to look for pushes, in seconds
-    #[arg(long, value_name = "SECONDS")]
+    /// How often to look for pushes: `30s`, `5m`, or a number of seconds
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
     poll_every: Option<u64>,
 
     /// What webhooks are signed with: `-` reads it from standard input, `generate` makes one
@@ -213,9 +214,11 @@ impl Command {
                 }
             }
             Verb::Remove { name, yes } => {
-                let history = view::repo::history(&client.repo_history(&name).await?);
-                input::agree(yes, &format!("removes repo {name}"), &history)?;
+                let history = client.repo_history(&name).await?;
+                let cancel = format!("trainyard run cancel --repo {name}");
+                input::agree(yes, &format!("removes repo {name}"), &history, &cancel)?;
                 client.remove_repo(&name).await?;
+                let history = view::repo::history(&history);
                 output::text(&format!("removed repo {name}: {history}"))
             }
         }
@@ -289,6 +292,17 @@ impl Set {
     }
 }
 
+/// A duration in whole seconds; a plain number is one of seconds.
+fn seconds(text: &str) -> Result<u64, &'static str> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    match text.parse::<Span>() {
+        Ok(Span(time)) if time.subsec_nanos() == 0 => Ok(time.as_secs()),
+        _ => Err("expected a duration such as `30s`, `5m` or `1h30m`, or a number of seconds"),
+    }
+}
+
 /// Password, ssh key and known hosts.
 type Read = (Option<String>, Option<String>, Option<String>);
 
@@ -317,5 +331,19 @@ fn webhook_secret(given: &str, credentials: &Credentials) -> Result<Option<Strin
             Ok(Some(secret.expose_secret().to_owned()))
         }
         _ => Ok(Some(given.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_interval_has_a_unit_or_is_in_seconds() {
+        let read = ["90", "90s", "1m30s", "5m", "1h"].map(|text| seconds(text).unwrap());
+        assert_eq!(read, [90, 90, 90, 300, 3600]);
+        for wrong in ["", "soon", "1500ms", "-5", "5x"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 }

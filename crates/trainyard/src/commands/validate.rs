@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use trainyard_api::{Client, DaemonInfo};
+use trainyard_core::measure::counted;
 use trainyard_daemon::exec::{WorkingTree, read_dag_file};
 use trainyard_dagfile::{Diagnostic, Entry, Parsed};
 
 use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::{self, Format, OutputArgs};
-use crate::view::quantity::count;
 
 /// How long a daemon is waited for that could say which pools it has.
 const DAEMON: Duration = Duration::from_secs(3);
@@ -25,7 +25,7 @@ const DAEMON: Duration = Duration::from_secs(3);
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// DAG files; folders with DAG files; or repositories, of which `dags/` is checked
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -70,7 +70,7 @@ impl Validate {
                         output::complain(shown.trim_end());
                     }
                     if let Some(dag) = dag {
-                        let stages = count(dag.stages().len() as u64, "stage");
+                        let stages = counted(dag.stages().len() as u64, "stage");
                         output::text(&format!("{name}: DAG {}, {stages}", dag.name()))?;
                     }
                 }
@@ -84,7 +84,7 @@ impl Validate {
         if self.output.output == Format::Json {
             output::json(&json!({ "items": reports }))?;
         } else if wrong > 0 {
-            output::complain(&format!("{} with faults", count(wrong, "file")));
+            output::complain(&format!("{} with faults", counted(wrong, "file")));
         }
         if wrong > 0 {
             Err(Failure::Faults)

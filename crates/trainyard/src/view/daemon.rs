@@ -95,6 +95,7 @@ fn word(daemon: &DaemonSummary) -> &'static str {
         DaemonState::Alive if is_degraded(daemon) => "degraded",
         DaemonState::Alive => "alive",
         DaemonState::Silent => "silent",
+        DaemonState::Replaced => "replaced",
         DaemonState::Stopped => "stopped",
     }
 }

@@ -6,10 +6,11 @@ use owo_colors::OwoColorize;
 use trainyard_api::{
     ConcurrencyRule, Dag, DagDetail, GateBounds, Param, PushRule, StageOutline, Tick,
 };
+use trainyard_core::measure::counted;
 
 use crate::view::detail::Detail;
 use crate::view::graph::{self, Node};
-use crate::view::quantity::{commit, count, duration, number};
+use crate::view::quantity::{commit, duration, number};
 use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
@@ -117,6 +118,9 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
             format!("the daemon defines no pool `{pool}`: stages that take of it wait for ever");
         detail.line("warning", warning);
     }
+    for warning in warnings(dag) {
+        detail.line("warning", warning);
+    }
     let mut text = detail.text(&plain(&summary.dag).bold().to_string());
     if !dag.schedules.is_empty() {
         let heads = ["SCHEDULE", "TIME ZONE", "MISSED", "NEXT TICK"];
@@ -169,12 +173,27 @@ fn pushes(push: &PushRule) -> String {
     }
 }
 
+/// The warnings of its file, as `validate` has them.
+fn warnings(dag: &DagDetail) -> Vec<String> {
+    let Some(source) = &dag.source else {
+        return Vec::new();
+    };
+    let found = trainyard_dagfile::parse(&dag.summary.dag, source).diagnostics;
+    let found = found.into_iter().filter(|found| !found.is_error());
+    found
+        .map(|found| match found.help {
+            Some(help) => format!("{} ({help})", found.message),
+            None => found.message,
+        })
+        .collect()
+}
+
 fn concurrency(rule: &ConcurrencyRule) -> String {
     let each = match &rule.group {
         Some(group) => format!(" of the same {group}"),
         None => String::new(),
     };
-    let runs = count(rule.limit, "run");
+    let runs = counted(rule.limit, "run");
     format!("at most {runs}{each} at a time (overlap: {})", rule.overlap)
 }
 

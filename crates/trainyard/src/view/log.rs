@@ -6,8 +6,9 @@
 
 use owo_colors::{AnsiColors, OwoColorize};
 use trainyard_api::{LogLine, LogPage, Timestamp};
+use trainyard_core::measure::counted;
 
-use crate::view::quantity::{count, size};
+use crate::view::quantity::size;
 use crate::view::{tame, visible};
 
 const COLOURS: [AnsiColors; 6] = [
@@ -164,15 +165,16 @@ pub(crate) fn missing(bytes: u64, lines: u64, removed: Option<Timestamp>) -> Opt
     }
     let much = match lines {
         0 => size(bytes),
-        lines => format!("{} ({})", count(lines, "line"), size(bytes)),
+        lines => format!("{} ({})", counted(lines, "line"), size(bytes)),
     };
+    let are = if lines == 1 { "is" } else { "are" };
     Some(match removed {
         Some(at) => format!(
             "the log, {much}, was removed on {}, as `retention.logs_for` says",
             at.format("%Y-%m-%d")
         ),
         None => format!(
-            "{much} from the middle of the log are not kept: it is longer than `limits.log` or \
+            "{much} from the middle of the log {are} not kept: it is longer than `limits.log` or \
              `limits.logs_of_a_run`"
         ),
     })

@@ -55,13 +55,6 @@ pub(crate) fn commit(hash: &str) -> &str {
     hash.get(..COMMIT_SHOWN).unwrap_or(hash)
 }
 
-/// `1 stage`, `2 stages`.
-pub(crate) fn count(count: impl Into<u64>, what: &str) -> String {
-    let count = count.into();
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

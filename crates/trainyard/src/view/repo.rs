@@ -3,11 +3,12 @@
 use owo_colors::OwoColorize;
 use serde_json::Value;
 use trainyard_api::{Delivery, Fault, History, Repo, RepoDetail, RepoSaved};
+use trainyard_core::measure::counted;
 
 use crate::view::dag;
 use crate::view::detail::Detail;
 use crate::view::plain;
-use crate::view::quantity::{commit, count, size};
+use crate::view::quantity::{commit, size};
 use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Rows, bad, cell, moment};
 
@@ -87,9 +88,9 @@ pub(crate) fn saved(saved: &RepoSaved, verb: &str) -> String {
 /// What a sync found.
 pub(crate) fn found(repo: &Repo) -> String {
     let branch = repo.branch.as_deref().unwrap_or("the default branch");
-    let mut text = format!("found {} on {}", count(repo.dags, "DAG"), plain(branch));
+    let mut text = format!("found {} on {}", counted(repo.dags, "DAG"), plain(branch));
     if repo.faults > 0 {
-        let files = count(repo.faults, "file");
+        let files = counted(repo.faults, "file");
         let name = plain(&repo.name);
         text.push_str(&format!(
             "; {files} with faults: `trainyard repo show {name}` shows them"
@@ -105,11 +106,14 @@ pub(crate) fn found(repo: &Repo) -> String {
 pub(crate) fn history(history: &History) -> String {
     let some = |number: u64, what: &str, bytes: Option<u64>| {
         let bytes = bytes.map(|bytes| format!(" ({})", size(bytes)));
-        (number > 0).then(|| format!("{}{}", count(number, what), bytes.unwrap_or_default()))
+        (number > 0).then(|| format!("{}{}", counted(number, what), bytes.unwrap_or_default()))
     };
     let parts: Vec<String> = [
         some(history.dags, "DAG", None),
-        some(history.runs, "run", None),
+        some(history.runs, "run", None).map(|runs| match history.unfinished_runs {
+            0 => runs,
+            unfinished => format!("{runs} ({unfinished} unfinished)"),
+        }),
         (history.log_bytes > 0).then(|| format!("logs ({})", size(history.log_bytes))),
         some(history.artifacts, "artifact", Some(history.artifact_bytes)),
         some(history.secrets, "secret", None),
@@ -198,7 +202,7 @@ fn detail(repo: &Repo, webhook_url: Option<&str>, zone: Zone) -> String {
         .map(|at| format!("since {}", zone.moment_in_full(at)));
     detail.line_if("failing", failing.as_deref());
     detail.line_if("sync failed", repo.last_error.as_deref());
-    let faults = count(repo.faults, "file");
+    let faults = counted(repo.faults, "file");
     let faults = (repo.faults > 0).then(|| format!(", {faults} with faults"));
     detail.line(
         "DAGs",

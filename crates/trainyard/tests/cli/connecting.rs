@@ -149,6 +149,17 @@ fn a_refusal_is_exit_code_3_in_the_daemons_words() {
 }
 
 #[test]
+fn what_the_daemon_finds_invalid_is_exit_code_2_as_what_clap_finds() {
+    let daemon = Daemon::new(|_, _, _| {
+        let body = r#"{"code":"invalid","message":"`n` is not an integer: `abc`"}"#;
+        (422, body.into())
+    });
+    let answer = daemon.call(&["dag", "trigger", "train", "-p", "n=abc"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert!(answer.stderr.contains("is not an integer"), "{answer:?}");
+}
+
+#[test]
 fn the_address_and_the_token_are_found_in_the_data_folder() {
     let daemon = Daemon::new(|_, _, _| (200, r#"{"items":[]}"#.into()));
     let place = Place::new();

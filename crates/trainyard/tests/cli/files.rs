@@ -197,6 +197,30 @@ fn a_pool_that_the_daemon_does_not_define_is_a_warning() {
 }
 
 #[test]
+fn validate_without_a_path_checks_the_current_folder() {
+    let place = Place::new();
+    place.write("dags/a.yaml", "stages: {a: {image: x, rum: y}}\n");
+    let answer = place.call(&["validate"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert!(answer.stderr.contains("dags/a.yaml:1:"), "{answer:?}");
+}
+
+#[test]
+fn exec_says_that_pools_do_not_count() {
+    let place = Place::new();
+    place.write(
+        "a.yaml",
+        "stages: {a: {image: x, run: y, pools: {gpu: 1}}}\n",
+    );
+    let nowhere = [("DOCKER_HOST", "unix:///nowhere/docker.sock")];
+    let answer = place.call_with("", &nowhere, &["exec", "a.yaml"]);
+    assert!(
+        answer.stderr.contains("pools (gpu) belong to a daemon"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn a_graph_is_drawn_for_every_reader() {
     let place = Place::new();
     place.write("diamond.yaml", DIAMOND);

@@ -206,7 +206,8 @@ fn a_dag_is_shown_with_its_picture() {
         }],
         "starts_on_push": true, "push": {"branches": ["main", "release/*"], "paths": ["src/**"]},
         "concurrency": {"limit": 1, "overlap": "queue", "group": "branch"},
-        "timeout_seconds": 21_600.0, "faults": [fault()], "source": "stages: {}",
+        "timeout_seconds": 21_600.0, "faults": [fault()],
+        "source": "stages: {train: {image: python:3.12, run: a | tee log}}",
     });
     let fields = more.as_object().unwrap().clone();
     detail.as_object_mut().unwrap().extend(fields);
@@ -336,6 +337,7 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
     let daemons = items(&[
         daemon("a:/var/lib/trainyard", "alive", leads),
         daemon("b:/var/lib/trainyard", "silent", json!([])),
+        daemon("b:/var/lib/trainyard", "replaced", json!([])),
         json!({"id": "01a3", "host": "c:/var/lib/trainyard", "pid": 42, "version": "0.1.0",
             "state": "alive", "started_at": T[0], "lease_until": T[1], "stopped_at": null,
             "attempts": 14, "leads": [],

@@ -179,6 +179,15 @@ fn removing_says_what_goes_and_wants_yes_in_a_script() {
 }
 
 #[test]
+fn runs_that_have_not_ended_are_named_before_a_repo_is_removed() {
+    let history = r#"{"dags": 1, "runs": 1, "unfinished_runs": 1, "artifacts": 0, "artifact_bytes": 0,
+        "log_bytes": 0, "secrets": 0}"#;
+    let daemon = Daemon::new(move |_, _, _| (200, history.to_owned()));
+    insta::assert_snapshot!(daemon.call(&["repo", "remove", "model"]).whole());
+    assert_eq!(asked(&daemon), ["GET /repos/model/history"]);
+}
+
+#[test]
 fn deliveries_are_listed_with_what_came_of_them() {
     let push = json!({
         "id": "72d3162e", "provider": "github", "event": "push", "branch": "main",

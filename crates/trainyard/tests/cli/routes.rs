@@ -157,7 +157,7 @@ fn of_several_runs_each_is_cancelled_whatever_another_says() {
     );
     assert_eq!(
         answer.stderr,
-        "run 7 has ended already: failed\nerror: 1 of 2 runs were not cancelled\n"
+        "run 7 has ended already: failed\nerror: 1 of 2 runs could not be cancelled\n"
     );
 }
 

@@ -65,6 +65,7 @@ pub(super) fn history(history: store::History) -> History {
     History {
         dags: history.dags,
         runs: history.runs,
+        unfinished_runs: history.unfinished_runs,
         artifacts: history.artifacts,
         artifact_bytes: history.artifact_bytes,
         log_bytes: history.log_bytes,

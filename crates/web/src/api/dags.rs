@@ -14,10 +14,12 @@ use trainyard_api::{
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::cron::Cron;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
+use trainyard_core::measure::counted;
+use trainyard_core::outcome::RunState;
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
 use trainyard_dagfile::Diagnostic;
 use trainyard_forge::DagFileText;
-use trainyard_store::{NewRun, PinnedDag, Recorded, RunState, RunSummary};
+use trainyard_store::{NewRun, PinnedDag, Recorded, RunSummary};
 use utoipa::IntoParams;
 
 use super::convert::short;
@@ -206,12 +208,12 @@ impl Asked {
         } else {
             let first = &faults[0];
             Err(ApiError::invalid(format!(
-                "{}:{}:{} at commit {commit}: {} ({} faults in all)",
+                "{}:{}:{} at commit {commit}: {} ({} in all)",
                 detail.path,
                 first.line,
                 first.column,
                 first.message,
-                faults.len()
+                counted(faults.len() as u64, "fault")
             )))
         }
     }

@@ -37,6 +37,8 @@ pub(super) async fn dag(state: &WebState, text: &str) -> Result<DagId, ApiError>
                 .unwrap_or_else(|| "`trainyard dag list` lists the DAGs".to_owned());
             Err(ApiError::from(error).help(help))
         }
+        // Nothing is in the way of the call: it has to be made with the repo's name.
+        Err(error @ StoreError::Conflict { .. }) => Err(ApiError::invalid(error.to_string())),
         found => Ok(found?),
     }
 }

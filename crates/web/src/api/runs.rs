@@ -10,8 +10,9 @@ use trainyard_api::{
     CancelRuns, ErrorBody, Listing, Metric, Run, RunDetail, RunEvent, RunsCancelled,
 };
 use trainyard_core::id::RunId;
+use trainyard_core::outcome::RunState;
 use trainyard_core::transition::TOLD_WITHIN;
-use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter, RunState};
+use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter};
 use utoipa::IntoParams;
 
 use super::{convert, names, quarantine};
@@ -72,8 +73,9 @@ pub(crate) async fn list(
     let words = query.state.iter().flat_map(|words| words.split(','));
     let states = words.map(|word| {
         RunState::from_word(word).ok_or_else(|| {
+            let states = RunState::ALL.map(RunState::as_str).join(", ");
             ApiError::invalid(format!("`{word}` is not a state of runs"))
-                .help("use queued, running, succeeded, failed, errored, timed_out, cancelled, lost or skipped")
+                .help(format!("the states are {states}"))
         })
     });
     let states = states.collect::<Result<Vec<RunState>, ApiError>>()?;
@@ -82,7 +84,8 @@ pub(crate) async fn list(
         dag,
         repo,
         branch: query.branch,
-        commit: query.commit,
+        // Hashes are recorded in lower case.
+        commit: query.commit.map(|hash| hash.to_ascii_lowercase()),
         states,
         // Postgres knows no moments before some thousand years ago.
         since: query.since.map(|at| at.max(DateTime::UNIX_EPOCH)),

@@ -49,6 +49,7 @@ pub(crate) async fn list_daemons(
 
 fn daemon_summary(view: DaemonView) -> DaemonSummary {
     let state = match (view.stopped_at, view.is_alive) {
+        (Some(_), _) if view.replaced => DaemonState::Replaced,
         (Some(_), _) => DaemonState::Stopped,
         (None, true) => DaemonState::Alive,
         (None, false) => DaemonState::Silent,

@@ -126,5 +126,6 @@ async fn runs_are_listed_by_repo_states_and_moment() {
     );
     assert_eq!(count("since=-200000-01-01T00:00:00Z").await, Some(1));
     assert_eq!(count("commit=c0ffef").await, Some(0));
+    assert_eq!(count("commit=C0FFEE").await, Some(1));
     assert_eq!(count("state=running,sleeping").await, None);
 }

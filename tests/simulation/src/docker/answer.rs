@@ -48,11 +48,13 @@ pub(super) fn status(container: &Container, init: bool) -> Status {
         Life::Exited {
             code,
             out_of_memory,
+            since,
             at,
             ..
         } => Status::Exited {
             code: *code,
             out_of_memory: *out_of_memory,
+            since: *since,
             at: *at,
         },
     }

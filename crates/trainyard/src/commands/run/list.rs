@@ -5,25 +5,13 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use trainyard_api::{Client, RunSelection, Timestamp};
 use trainyard_core::id::RunId;
+use trainyard_core::outcome::RunState;
 use trainyard_daemon::config::Span;
 
 use crate::failure::{Done, Failure};
 use crate::output::{self, OutputArgs};
 use crate::view::screen::Zone;
 use crate::{clock, view};
-
-/// The states that runs can be listed by.
-const STATES: [&str; 9] = [
-    "queued",
-    "running",
-    "succeeded",
-    "failed",
-    "errored",
-    "timed_out",
-    "cancelled",
-    "lost",
-    "skipped",
-];
 
 /// List runs, the newest first
 #[derive(Debug, Args)]
@@ -49,7 +37,7 @@ pub(crate) struct List {
         long = "state",
         value_name = "STATE",
         value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(STATES)
+        value_parser = PossibleValuesParser::new(RunState::ALL.map(RunState::as_str))
     )]
     states: Vec<String>,
 

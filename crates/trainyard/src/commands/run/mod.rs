@@ -10,6 +10,7 @@ mod watch;
 use clap::{Args, Subcommand};
 use trainyard_api::{CancelRuns, Client, ClientError, Listing, Retry, RunsCancelled};
 use trainyard_core::id::RunId;
+use trainyard_core::measure::counted;
 
 use crate::commands::dag::started_line;
 use crate::commands::run::name::RunName;
@@ -205,7 +206,7 @@ async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Don
     if refused > 0 {
         let all = runs.len();
         return Err(Failure::refused(format!(
-            "{refused} of {all} runs were not cancelled"
+            "{refused} of {all} runs could not be cancelled"
         )));
     }
     Ok(())
@@ -227,10 +228,9 @@ async fn cancel_all(client: &Client, repo: &str, dag: Option<String>, output: Ou
             break;
         }
     }
-    output.show(&cancelled, || match cancelled.runs.len() {
+    output.show(&cancelled, || match cancelled.runs.len() as u64 {
         0 => format!("all runs of {} have ended", plain(&what)),
-        1 => format!("cancelled 1 run of {}", plain(&what)),
-        count => format!("cancelled {count} runs of {}", plain(&what)),
+        count => format!("cancelled {} of {}", counted(count, "run"), plain(&what)),
     })
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use console::Term;
 use futures_util::StreamExt;
 use trainyard_api::{Client, RunDetail};
+use trainyard_core::measure::counted;
 
 use crate::commands::run::follow;
 use crate::commands::run::name::RunName;
@@ -114,8 +115,8 @@ fn first_lines(text: &str, count: usize) -> String {
         return text.to_owned();
     }
     let shown = count.saturating_sub(1);
-    let missing = lines.len() - shown;
-    format!("{}\n… {missing} more lines\n", lines[..shown].join("\n"))
+    let missing = counted((lines.len() - shown) as u64, "more line");
+    format!("{}\n… {missing}\n", lines[..shown].join("\n"))
 }
 
 #[cfg(test)]
