@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use trainyard_tests::daemon::{Daemon, stage};
-use trainyard_tests::engine::IMAGE;
+use trainyard_tests::engine::{IMAGE, docker};
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
 use trainyard_tests::wait::until_true;
@@ -101,6 +102,9 @@ fn stages_are_taken_over_after_sigkill() {
 fn stages_that_end_while_no_daemon_runs_are_collected() {
     let (place, witness) = (Place::new(), Witness::new());
     let (daemon, run) = start(&place, &witness);
+    let (_, info) = daemon.get("/api/v1/daemon", Some(daemon.token()));
+    let info: Value = serde_json::from_str(&info).unwrap();
+    let instance = info["instance"].as_str().unwrap();
     daemon.kill();
     witness.open("go");
     until_true("the end of three stages", BOUND, || {
@@ -111,15 +115,28 @@ fn stages_that_end_while_no_daemon_runs_are_collected() {
                 .any(|saying| saying.starts_with(&format!("lines-{name}-")))
         })
     });
-    // A container's last moments, and its start, which is recorded a little after it was.
-    let over = Utc::now() + Duration::from_secs(1);
+    let running = format!("label=io.trainyard.instance={instance}");
+    until_true("the end of three containers", BOUND, || {
+        docker(&["ps", "-q", "--filter", &running]).is_empty()
+    });
     let daemon = Daemon::dev(&place, &[]);
     check(&daemon, run, &witness);
+    let daemons = daemon.json(&["daemon", "list"]);
+    let next = daemons["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["started_at"].as_str()?.parse::<DateTime<Utc>>().ok())
+        .max()
+        .unwrap();
     let ended = daemon.json(&["run", "show", &run.to_string()]);
     for name in ["a", "b", "c"] {
         let at = stage(&ended, name)["finished_at"].as_str().unwrap();
         let at: DateTime<Utc> = at.parse().unwrap();
-        assert!(at <= over, "{name} ended at {at}, not after {over}");
+        assert!(
+            at < next,
+            "{name} ended at {at}, before the next daemon's start at {next}"
+        );
     }
 }
 

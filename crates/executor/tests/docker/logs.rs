@@ -1,5 +1,7 @@
 //! Logs: every byte, in order, also under load.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use trainyard_executor::Executor;
 use trainyard_executor::conformance::{Subject, check};
@@ -40,11 +42,12 @@ async fn a_long_line_without_an_end_is_intact() {
 async fn a_line_is_seen_before_it_ends() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
-        let text = "printf '10%%\\r' >&2; sleep 2; printf '20%%\\n' >&2";
+        let text = "asked=; trap 'asked=1' TERM; printf '10%%\\r' >&2; until [ \"$asked\" ]; do :; done; printf '20%%\\n' >&2";
         let handle = kit.start(&executor, &kit.spec_of(script(text))).await;
         let mut log = executor.logs(&handle, None).await.expect("an open log");
         let first = log.next().await.expect("a first frame").expect("a frame");
         assert_eq!(first.bytes, "10%\r");
+        executor.stop(&handle, Duration::from_secs(10)).await.unwrap();
         kit.end(&executor, &handle).await;
         let printed = kit.printed(&executor, &handle).await;
         assert_eq!(printed.stderr, "10%\r20%\n");
