@@ -153,7 +153,10 @@ fn an_owner_that_was_paused_for_longer_than_its_lease_leaves_its_stage_to_the_ot
     // It is back, and answers for what the other did.
     assert_whole(&pair.first, run, pair.starts(run));
     let output = pair.first.output();
-    assert!(output.contains("no longer supervising the attempt"), "{output}");
+    assert!(
+        output.contains("no longer supervising the attempt"),
+        "{output}"
+    );
 }
 
 #[test]

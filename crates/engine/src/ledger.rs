@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use trainyard_core::Timestamp;
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::name::OutputName;
 use trainyard_executor::{Collected, Handle, SpecHash};
@@ -34,8 +35,12 @@ pub trait Ledger: Send + Sync {
         notes: &[String],
     ) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
-    /// The container runs. `image` is none where it was found so, and what from is not known.
-    fn started(&self, image: Option<&str>) -> impl Future<Output = Result<(), FencedOff>> + Send;
+    /// The container runs, or ran. One that was found so has no known `image`; `since` is when Docker started it.
+    fn started(
+        &self,
+        image: Option<&str>,
+        since: Option<Timestamp>,
+    ) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
     /// More of the log.
     fn append_log(&self, batch: Batch) -> impl Future<Output = Result<(), FencedOff>> + Send;

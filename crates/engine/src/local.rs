@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use trainyard_core::Timestamp;
 use trainyard_core::admit::{Capacity, Waiting, admit};
 use trainyard_core::dag::Dag;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
@@ -156,7 +157,7 @@ impl Local {
         }
     }
 
-    fn take_in(&mut self, events: &[Event]) -> Option<trainyard_core::Timestamp> {
+    fn take_in(&mut self, events: &[Event]) -> Option<Timestamp> {
         let Step {
             effects, wake_at, ..
         } = step(&self.dag, &mut self.run, events, clock::now());
@@ -313,7 +314,7 @@ impl Ledger for LocalLedger {
         Ok(())
     }
 
-    async fn started(&self, image: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(&self, image: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         let image = image.map(ToOwned::to_owned);
         self.tell(Event::AttemptStarted {
             attempt: self.reference,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
+use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::outcome::{Reason, ReasonCode};
@@ -210,9 +211,14 @@ impl Ledger for StoreLedger {
         .await
     }
 
-    async fn started(&self, image: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(
+        &self,
+        image: Option<&str>,
+        since: Option<Timestamp>,
+    ) -> Result<(), FencedOff> {
         self.durably("the start of an attempt", || {
-            self.store.mark_started(self.attempt, self.fence, image)
+            self.store
+                .mark_started(self.attempt, self.fence, image, since)
         })
         .await
     }

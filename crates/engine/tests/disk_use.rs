@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
@@ -58,7 +59,7 @@ impl Ledger for Keeps {
         Ok(())
     }
 
-    async fn started(&self, _: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         Ok(())
     }
 

@@ -144,7 +144,7 @@ impl Ledger for Slow {
         unreachable!("only the log is written")
     }
 
-    async fn started(&self, _: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         unreachable!("only the log is written")
     }
 

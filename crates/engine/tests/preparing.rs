@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::ReasonCode;
 use trainyard_engine::assignment::Materials;
@@ -45,7 +46,7 @@ impl Ledger for Record {
         Ok(())
     }
 
-    async fn started(&self, _: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         Ok(())
     }
 

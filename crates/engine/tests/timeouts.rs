@@ -37,7 +37,7 @@ impl Ledger for Forgetful {
         Ok(())
     }
 
-    async fn started(&self, _: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::RelativePath;
@@ -48,7 +49,7 @@ impl Ledger for Record {
         Ok(())
     }
 
-    async fn started(&self, _: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         Ok(())
     }
 

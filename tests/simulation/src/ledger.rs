@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Event};
 use trainyard_engine::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_engine::log_lines::Batch;
@@ -62,7 +63,7 @@ impl Ledger for SimulatedLedger {
         self.answer(taken.await)
     }
 
-    async fn started(&self, image: Option<&str>) -> Result<(), FencedOff> {
+    async fn started(&self, image: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         let (attempt, fence) = (self.claim.attempt, self.claim.fence);
         let image = image.map(ToOwned::to_owned);
         let taken = self.durably(move |store| store.started(attempt, fence, image.as_deref()));

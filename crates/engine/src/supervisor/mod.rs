@@ -187,8 +187,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     /// A container that was started.
     fn started(&self, handle: Handle, status: &Status) -> Entry {
         let since = match status {
-            Status::Running { since } => Some(*since),
-            Status::Created | Status::Exited { .. } | Status::Unknown => {
+            Status::Running { since } | Status::Exited { since, .. } => Some(*since),
+            Status::Created | Status::Unknown => {
                 let adopted = self.assignment.adopted.as_ref();
                 adopted.and_then(|adopted| adopted.started_at)
             }

@@ -79,10 +79,10 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 // What was started now.
                 Some(image) => {
                     let image = self.masker.mask_text(&image.shown);
-                    self.ledger.started(Some(&image)).await
+                    self.ledger.started(Some(&image), None).await
                 }
                 // Whoever started it may have died before it could say so.
-                None if !self.start_is_recorded() => self.ledger.started(None).await,
+                None if !self.start_is_recorded() => self.ledger.started(None, since).await,
                 None => Ok(()),
             }
         };
@@ -256,7 +256,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     Ok(Some(status @ Status::Exited { .. })) => Ok(status),
                     Ok(_) | Err(_) => {
                         // A record that has forgotten the start, in a crash, would know no timeout.
-                        self.ledger.started(None).await?;
+                        self.ledger.started(None, since).await?;
                         self.ledger.timeout_passed().await;
                         times_out = Some(Instant::now() + TIMEOUT_AGAIN);
                         continue;

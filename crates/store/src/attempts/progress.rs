@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
@@ -31,6 +32,7 @@ pub(crate) struct StartedNote {
     attempt: AttemptId,
     fence: Fence,
     image: Option<String>,
+    since: Option<Timestamp>,
 }
 
 /// A container is gone.
@@ -62,8 +64,9 @@ impl Store {
         self.batchers.created.write(note).await
     }
 
-    /// Records that an attempt's container runs, from now on; its timeout counts from the first time
-    /// that this is told. `image` is by digest where the engine knows one.
+    /// Records that an attempt's container runs. The first record counts, also for the timeout: it dates the start
+    /// `since` then, if Docker said when, and now if not. Docker's clock may be another, so a start is never before
+    /// the attempt was queued, nor in the future. `image` is by digest where Docker knows one.
     ///
     /// # Errors
     /// `Fenced`.
@@ -72,11 +75,13 @@ impl Store {
         attempt: AttemptId,
         fence: Fence,
         image: Option<&str>,
+        since: Option<Timestamp>,
     ) -> Result<()> {
         let note = StartedNote {
             attempt,
             fence,
             image: image.map(ToOwned::to_owned),
+            since,
         };
         self.batchers.started.write(note).await
     }
@@ -127,16 +132,18 @@ pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> V
 }
 
 async fn started(core: &Core, notes: &[StartedNote]) -> Vec<Result<()>> {
-    let (mut ids, mut fences, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut fences) = (Vec::new(), Vec::new());
+    let (mut images, mut since) = (Vec::new(), Vec::new());
     for note in notes {
         ids.push(note.attempt.0);
         fences.push(note.fence.0);
         images.push(note.image.clone());
+        since.push(note.since);
     }
     let written = sqlx::query!(
         r#"with before as materialized (
-            select a.id, a.state, u.image from attempt a
-            join unnest($1::uuid[], $2::bigint[], $3::text[]) as u (id, fence, image)
+            select a.id, a.state, u.image, u.since from attempt a
+            join unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[]) as u (id, fence, image, since)
                 on a.id = u.id and a.fence = u.fence
             where a.state in ('claimed', 'running')
             for no key update of a
@@ -144,7 +151,8 @@ async fn started(core: &Core, notes: &[StartedNote]) -> Vec<Result<()>> {
         started as (
             update attempt a
             set state = 'running', image = coalesce(b.image, a.image),
-                started_at = coalesce(a.started_at, clock_timestamp())
+                started_at = coalesce(a.started_at, case when b.since is null then clock_timestamp()
+                    else least(greatest(b.since, a.queued_at), clock_timestamp()) end)
             from before b where a.id = b.id
             returning a.id, a.run, a.stage, a.number, a.started_at, a.image, b.state as state_before
         ),
@@ -156,7 +164,8 @@ async fn started(core: &Core, notes: &[StartedNote]) -> Vec<Result<()>> {
         select id as "id!" from started"#,
         &ids,
         &fences,
-        &images as &[Option<String>]
+        &images as &[Option<String>],
+        &since as &[Option<Timestamp>]
     )
     .fetch_all(&core.relaxed).at(Point::NoteStarted)
     .await;

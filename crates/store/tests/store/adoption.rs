@@ -93,7 +93,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
         .unwrap();
     place
         .store
-        .mark_started(attempt, fence, None)
+        .mark_started(attempt, fence, None, None)
         .await
         .unwrap();
     let chunk = LogChunk {

@@ -302,7 +302,7 @@ async fn a_late_writer_is_fenced_off_everywhere() {
         Err(Error::Fenced)
     ));
     assert!(matches!(
-        store.mark_started(old.attempt, old.fence, None).await,
+        store.mark_started(old.attempt, old.fence, None, None).await,
         Err(Error::Fenced)
     ));
     assert!(matches!(

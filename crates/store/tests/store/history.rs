@@ -11,12 +11,12 @@ async fn the_history_tells_a_run_from_start_to_end_in_order() {
     let claim = place.claim_one().await;
     place
         .store
-        .mark_started(claim.attempt, claim.fence, None)
+        .mark_started(claim.attempt, claim.fence, None, None)
         .await
         .unwrap();
     place
         .store
-        .mark_started(claim.attempt, claim.fence, None)
+        .mark_started(claim.attempt, claim.fence, None, None)
         .await
         .unwrap();
     finish(&place.store, &claim, good()).await.unwrap();
@@ -42,6 +42,31 @@ async fn the_history_tells_a_run_from_start_to_end_in_order() {
         .await
         .unwrap();
     assert_eq!(later, events[5..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_recorded_late_is_dated_by_docker_between_its_queueing_and_now() {
+    let place = Place::new().await;
+    let dag = place.dag(&chain("a", 1)).await;
+    let hours = |count: i64| chrono::Duration::hours(count);
+    for (since, expected) in [(1, 1), (3, 2), (-1, 0)] {
+        let run = place.start(dag).await;
+        let claim = place.claim_one().await;
+        place
+            .sql("update attempt set queued_at = now() - interval '2 hours' where state <> 'finished'")
+            .await;
+        let now = place.store.run_events(run, 0, 1).await.unwrap()[0].at;
+        let (attempt, fence) = (claim.attempt, claim.fence);
+        let marked = place
+            .store
+            .mark_started(attempt, fence, None, Some(now - hours(since)));
+        marked.await.unwrap();
+        let started = place.store.run_events(run, 0, 100).await.unwrap();
+        let started = started.last().unwrap().at;
+        let off = started - (now - hours(expected));
+        assert!(off.abs() < chrono::Duration::minutes(1), "{started}");
+        finish(&place.store, &claim, good()).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ async fn run_through(place: &Place, claim: &Claim, end: trainyard_core::event::A
         .await
         .unwrap();
     store
-        .mark_started(claim.attempt, claim.fence, Some("alpine@sha256:1"))
+        .mark_started(claim.attempt, claim.fence, Some("alpine@sha256:1"), None)
         .await
         .unwrap();
     for cursor in 1..=2 {

@@ -65,7 +65,7 @@ async fn what_a_daemon_holds_is_told_with_run_stage_and_how_far_it_is() {
     let claims = place.claim(2).await;
     place
         .store
-        .mark_started(claims[0].attempt, claims[0].fence, None)
+        .mark_started(claims[0].attempt, claims[0].fence, None, None)
         .await
         .unwrap();
     let listed = place.store.list_daemons().await.unwrap();

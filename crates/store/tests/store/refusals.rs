@@ -39,7 +39,7 @@ async fn progress_that_is_refused_takes_no_other_along() {
     let started = |at: usize, image: &'static str| {
         let (store, claim) = (place.store.clone(), claims[at].clone());
         async move {
-            let marked = store.mark_started(claim.attempt, claim.fence, Some(image));
+            let marked = store.mark_started(claim.attempt, claim.fence, Some(image), None);
             marked.await
         }
     };

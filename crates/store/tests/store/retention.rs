@@ -156,7 +156,7 @@ async fn an_image_is_kept_while_a_run_of_late_used_it_or_a_run_may_still() {
         let claim = place.claim_one().await;
         place
             .store
-            .mark_started(claim.attempt, claim.fence, Some(image))
+            .mark_started(claim.attempt, claim.fence, Some(image), None)
             .await
             .unwrap();
         if image != "unfinished" {

@@ -56,7 +56,7 @@ async fn a_chain_runs_to_its_end_in_order() {
             .unwrap();
         place
             .store
-            .mark_started(claim.attempt, claim.fence, Some("alpine@sha256:1"))
+            .mark_started(claim.attempt, claim.fence, Some("alpine@sha256:1"), None)
             .await
             .unwrap();
         let request = Some(place.request(1));
@@ -234,7 +234,7 @@ async fn a_timeout_is_told_and_no_clock_of_the_database_brings_it_on() {
     let claim = place.claim_one().await;
     place
         .store
-        .mark_started(claim.attempt, claim.fence, None)
+        .mark_started(claim.attempt, claim.fence, None, None)
         .await
         .unwrap();
     // As after a jump of the clock.

@@ -37,6 +37,11 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
     if is_disk_full(&lower) || matches!(trouble, Trouble::Silent(_)) {
         return trouble.clone().into_error("build an image");
     }
+    // Someone removed an image of an earlier build while this one took steps from it.
+    if lower.starts_with("unable to find image") || lower.starts_with("no such image: sha256:") {
+        let message = format!("an image was removed while the build took steps from it: {text}");
+        return Error::new(ErrorKind::Engine, message);
+    }
     let mut message = format!("the image could not be built: {text}");
     if !is_of_step(&lower) && lower.contains("unknown flag:") {
         message.push_str(". The BuildKit of a newer Docker may know it");
@@ -91,6 +96,15 @@ mod tests {
                 .message
                 .ends_with("The BuildKit of a newer Docker may know it")
         );
+    }
+
+    #[test]
+    fn a_build_whose_earlier_steps_were_removed_meanwhile_is_tried_again() {
+        let error = told("unable to find image \"sha256:fc9b72ebf14e\"");
+        assert!(error.is_transient(), "{error}");
+        let of_step =
+            told("process \"/bin/sh -c unable to find image\" did not complete: exit code: 1");
+        assert!(!of_step.is_transient(), "{of_step}");
     }
 
     #[test]
