@@ -19,13 +19,13 @@ use trainyard_core::param::{GivenValue, ParamFault, resolve};
 use trainyard_core::run::{Run, RunFacts};
 use trainyard_core::stage::ImageSource;
 use trainyard_dagfile::Diagnostic;
-use trainyard_engine::layers::Layers;
-use trainyard_engine::local::{LocalOptions, facts, run_locally};
-use trainyard_engine::supervisor::Surroundings;
+use trainyard_orchestrator::attempt::layers::Layers;
+use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
+use trainyard_orchestrator::attempt::supervisor::Surroundings;
 use trainyard_executor::{AnyExecutor, Ceilings, Limits};
 
-pub use trainyard_engine::local::Witness;
-pub use trainyard_engine::working_tree::WorkingTree;
+pub use trainyard_orchestrator::local::Witness;
+pub use trainyard_orchestrator::local::working_tree::WorkingTree;
 
 /// How long a program has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);

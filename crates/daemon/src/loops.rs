@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use tokio::time::Instant;
 use trainyard_core::id::DaemonId;
-use trainyard_engine::layers::Layers;
-use trainyard_engine::space::{Look, Place, PlaceRole};
-use trainyard_engine::supervisor::Surroundings;
-use trainyard_engine::{Engine, EngineOptions};
+use trainyard_orchestrator::attempt::layers::Layers;
+use trainyard_orchestrator::health::space::{Look, Place, PlaceRole};
+use trainyard_orchestrator::attempt::supervisor::Surroundings;
+use trainyard_orchestrator::{Engine, EngineOptions};
 use trainyard_executor::Limits;
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, DaemonInfo, Store};

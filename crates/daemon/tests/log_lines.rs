@@ -25,7 +25,7 @@ fn child_that_logs_and_panics() {
     })
     .unwrap();
     tracing::info!(run.id = 7, "run 7 started");
-    tracing::debug!(target: "trainyard_engine::watcher", "ours at debug");
+    tracing::debug!(target: "trainyard_orchestrator::loops::watcher", "ours at debug");
     tracing::debug!(target: "bollard::docker", body = "KEY=canary-5577", "request");
     tracing::trace!(target: "sqlx::query", "canary-5577");
     tracing::trace!(target: "trainyardish", "canary-5577");

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_engine::assignment::{Adopted, Assignment, Materials};
-use trainyard_engine::clock::{self, Clock};
-use trainyard_engine::layers::Layers;
-use trainyard_engine::supervisor::{Line, Surroundings, supervise};
+use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_orchestrator::clock::{self, Clock};
+use trainyard_orchestrator::attempt::layers::Layers;
+use trainyard_orchestrator::attempt::supervisor::{Line, Surroundings, supervise};
 use trainyard_executor::{
     Ceilings, Executor, Handle, InputKind, InputSpec, Limits, Listed, Status,
 };

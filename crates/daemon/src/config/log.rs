@@ -27,7 +27,7 @@ impl Log {
         if let Err(problem) = EnvFilter::try_new(&self.level) {
             faults.add(format!(
                 "log.level = {:?} is not a valid log filter ({problem}): write a level such as info, or \
-                 info,trainyard_engine=debug",
+                 info,trainyard_orchestrator=debug",
                 self.level
             ));
         }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde::Serialize;
-use trainyard_engine::space::Floor;
+use trainyard_orchestrator::health::space::Floor;
 
 use self::faults::Faults;
 

@@ -68,7 +68,7 @@ pub struct LogSettings {
     pub format: Option<LogFormat>,
 
     /// What is logged: error, warn, info, debug, trace, also by module, such as
-    /// info,trainyard_engine=debug. Libraries are logged at info at most, since they log what they
+    /// info,trainyard_orchestrator=debug. Libraries are logged at info at most, since they log what they
     /// send, secrets included. Default: info
     #[arg(
         id = "log.level",

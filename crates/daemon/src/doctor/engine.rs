@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trainyard_core::id::InstanceId;
 use trainyard_core::measure::in_units;
-use trainyard_engine::space::Floor;
+use trainyard_orchestrator::health::space::Floor;
 use trainyard_executor::docker::{Docker, DockerConfig, EngineInfo};
 use uuid::Uuid;
 

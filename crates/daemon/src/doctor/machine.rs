@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 use trainyard_core::measure::in_units;
-use trainyard_engine::space::{Floor, look};
+use trainyard_orchestrator::health::space::{Floor, look};
 
 use super::Check;
 use crate::config::Config;

@@ -1,0 +1,194 @@
+//! An assignment: one claimed attempt with all that is needed to run it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use trainyard_core::Timestamp;
+use trainyard_core::dag::Dag;
+use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId};
+use trainyard_core::measure::{in_units, in_words};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::render::{RenderedImage, RenderedStage, render};
+use trainyard_core::run::{AttemptRef, Run};
+use trainyard_core::stage::Stage;
+use trainyard_executor::{
+    AttemptSpec, Ceilings, Handle, ImageRequest, InputSpec, Limits, LogCursor,
+};
+
+use crate::attempt::mask::Masker;
+
+/// One claimed attempt.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// The installation.
+    pub instance: InstanceId,
+    /// The repo of its DAG; `None` for a file run by hand.
+    pub repo: Option<RepoId>,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The claim's fence.
+    pub fence: Fence,
+    /// The attempt's place in its run.
+    pub reference: AttemptRef,
+    /// The DAG version that the run pins.
+    pub dag: Arc<Dag>,
+    /// The run as it was when the attempt was claimed.
+    pub run: Arc<Run>,
+    /// What to do about a container that an earlier claim may have made.
+    pub adopted: Option<Adopted>,
+}
+
+/// What an earlier claim of the same attempt left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its container; `None` where none was recorded, which does not prove that there is none.
+    pub handle: Option<Handle>,
+    /// When the container started, where that was recorded.
+    pub started_at: Option<Timestamp>,
+    /// For how long it had run when it was adopted, by the database's clock.
+    pub running_for: Option<Duration>,
+    /// Where the stored log ends.
+    pub log_cursor: Option<LogCursor>,
+}
+
+/// What has to be fetched for an assignment before it can run.
+#[derive(Debug, Clone, Default)]
+pub struct Materials {
+    /// A tar archive of the commit's source tree, compressed by zstd or not.
+    pub source: Option<PathBuf>,
+    /// What is not in it, in words.
+    pub notes: Vec<String>,
+    /// Artifacts of earlier stages.
+    pub inputs: Vec<InputSpec>,
+    /// Values of the secrets that the stage names.
+    pub secrets: BTreeMap<String, SecretString>,
+}
+
+impl Assignment {
+    /// The stage as declared.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        self.dag.stage(self.reference.stage)
+    }
+
+    /// The stage with nothing left to evaluate.
+    ///
+    /// # Errors
+    /// An expression that cannot be evaluated.
+    pub fn render(&self) -> Result<RenderedStage, Reason> {
+        render(
+            &self.dag,
+            &self.run,
+            self.reference.stage,
+            self.reference.number,
+        )
+    }
+
+    /// Whether the source tree is needed: laid out, or built from.
+    #[must_use]
+    pub fn needs_source(&self, rendered: &RenderedStage) -> bool {
+        !self.run.facts.commit.is_empty()
+            && (self.stage().checkout.tree || matches!(rendered.image, RenderedImage::Build { .. }))
+    }
+
+    /// The request for the stage's image.
+    #[must_use]
+    pub fn image_request(
+        &self,
+        rendered: &RenderedStage,
+        materials: &Materials,
+        defaults: &Limits,
+    ) -> ImageRequest {
+        ImageRequest {
+            image: rendered.image.clone(),
+            source: materials.source.clone(),
+            repo: self.repo,
+            branch: self.run.facts.branch.clone(),
+            limits: self.limits(defaults),
+        }
+    }
+
+    /// What the executor is told to run.
+    #[must_use]
+    pub fn spec(
+        &self,
+        rendered: &RenderedStage,
+        materials: &Materials,
+        image: &str,
+        defaults: &Limits,
+    ) -> AttemptSpec {
+        let stage = self.stage();
+        AttemptSpec {
+            attempt: self.attempt,
+            instance: self.instance,
+            repo: self.repo,
+            run: self.run.facts.id,
+            dag: self.run.facts.dag.clone(),
+            stage: stage.name.clone(),
+            number: self.reference.number,
+            fence: self.fence,
+            image: image.to_owned(),
+            command: rendered.command.clone(),
+            env: rendered.env.clone(),
+            secrets: materials.secrets.clone(),
+            source: materials.source.clone().filter(|_| stage.checkout.tree),
+            inputs: materials.inputs.clone(),
+            outputs: !stage.outputs.is_empty() || stage.metrics.is_some(),
+            limits: self.limits(defaults),
+        }
+    }
+
+    /// The stage's limits: its own, and the operator's for what it does not say.
+    fn limits(&self, defaults: &Limits) -> Limits {
+        let resources = &self.stage().resources;
+        Limits {
+            cpus: resources.cpus.or(defaults.cpus),
+            memory: resources.memory.or(defaults.memory),
+            shm: resources.shm.or(defaults.shm),
+            pids: resources.pids.or(defaults.pids),
+        }
+    }
+
+    /// Why the stage may not have what it asks for; `None` where it may.
+    #[must_use]
+    pub fn beyond(&self, ceilings: &Ceilings) -> Option<Reason> {
+        let stage = self.stage();
+        let (asked, most) = (&stage.resources, &ceilings.limits);
+        let size = |name: &'static str, asked: Option<u64>, most: Option<u64>| {
+            let (asked, most) = asked.zip(most).filter(|(asked, most)| asked > most)?;
+            Some((name, in_units(asked), in_units(most)))
+        };
+        let cpus = asked.cpus.zip(most.cpus);
+        let pids = asked.pids.zip(most.pids);
+        let timeout = stage.timeout.zip(ceilings.timeout);
+        let (name, asked, most) = size("memory", asked.memory, most.memory)
+            .or_else(|| size("shm", asked.shm, most.shm))
+            .or_else(|| {
+                let (asked, most) = cpus.filter(|(asked, most)| asked > most)?;
+                Some(("cpus", asked.to_string(), most.to_string()))
+            })
+            .or_else(|| {
+                let (asked, most) = pids.filter(|(asked, most)| asked > most)?;
+                Some(("pids", asked.to_string(), most.to_string()))
+            })
+            .or_else(|| {
+                let (asked, most) = timeout.filter(|(asked, most)| asked > most)?;
+                Some(("timeout", in_words(asked), in_words(most)))
+            })?;
+        let message = format!(
+            "the stage asks for {name}: {asked}, and the operator's ceiling is {most}; ask for less, or raise \
+             stage.{name}_at_most in the daemon's configuration"
+        );
+        Some(Reason::new(ReasonCode::ContainerStart, message))
+    }
+}
+
+impl Materials {
+    /// Masks these secrets.
+    pub async fn masker(&self) -> Masker {
+        Masker::of(self.secrets.values().cloned().collect()).await
+    }
+}

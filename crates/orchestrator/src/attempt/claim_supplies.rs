@@ -1,0 +1,194 @@
+//! The supplies of a claimed attempt: from the repo's mirror, the artifact folder and the database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+use tracing::warn;
+use trainyard_core::id::RepoId;
+use trainyard_core::name::{InputName, SecretName};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::render::RenderedStage;
+use trainyard_executor::{InputKind, InputSpec};
+use trainyard_forge::CommitSha;
+use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, Error, Store, StoredSecrets};
+
+use crate::attempt::assignment::{Assignment, Materials};
+use crate::attempt::mask::Masker;
+use crate::attempt::needed_secrets::NeededSecrets;
+use crate::attempt::sources::{Archive, Sources};
+use crate::attempt::supplies::Supplies;
+
+/// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
+const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest wait for a database that does not answer.
+const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+
+/// What one claimed attempt needs.
+#[derive(Debug)]
+pub(crate) struct ClaimSupplies<'a> {
+    blobs: &'a Blobs,
+    sources: &'a Sources,
+    /// Where the source tree's archive is held for as long as the attempt goes on.
+    held: &'a OnceLock<Archive>,
+    claim: &'a Claim,
+    assignment: &'a Assignment,
+    /// Those that are known.
+    secrets: BTreeMap<String, SecretString>,
+    /// Whether all are.
+    are_known: bool,
+    /// Which secrets keep the attempt from being started.
+    refused: Option<Reason>,
+}
+
+impl<'a> ClaimSupplies<'a> {
+    /// Reads the secrets, which everything that the attempt prints has to be searched for.
+    pub(crate) async fn new(
+        store: &Store,
+        blobs: &'a Blobs,
+        sources: &'a Sources,
+        held: &'a OnceLock<Archive>,
+        claim: &'a Claim,
+        assignment: &'a Assignment,
+    ) -> Self {
+        let own = &assignment.stage().secrets;
+        let run = &assignment.run;
+        let needed = NeededSecrets::of(&assignment.dag, run, assignment.reference.stage);
+        let wanted = needed.names().cloned().collect();
+        let (mut secrets, refused) = match secrets(store, claim.pinned.repo, &wanted).await {
+            Ok(found) => {
+                let branch = run.facts.branch.as_deref();
+                let refused = needed.refusal(&found, &claim.pinned.repo_name, branch);
+                (found, refused)
+            }
+            Err(error) => {
+                let message = format!("secrets could not be read: {error}");
+                let reason = Reason::new(ReasonCode::MissingSecret, message);
+                (StoredSecrets::default(), Some(reason))
+            }
+        };
+        // Others were only asked after.
+        secrets.by_name.retain(|name, _| own.contains(name));
+        // What was started has its secrets already: they are masked, whoever may have them by now.
+        let are_known = secrets.by_name.len() == own.len();
+        if !are_known && assignment.adopted.is_some() {
+            warn!(
+                "redacting all output of an adopted attempt: one of its secrets was removed, so it cannot be masked"
+            );
+        }
+        Self {
+            blobs,
+            sources,
+            held,
+            claim,
+            assignment,
+            secrets: secrets
+                .by_name
+                .into_iter()
+                .map(|(name, secret)| (name.to_string(), secret.value))
+                .collect(),
+            are_known,
+            refused,
+        }
+    }
+
+    fn input(
+        &self,
+        name: &InputName,
+        content: Option<&ArtifactContent>,
+    ) -> Result<InputSpec, Reason> {
+        let missing = |why: &str| {
+            let source = &self.assignment.stage().inputs[name.as_str()];
+            let message = format!("input {name}: {}.{} {why}", source.stage, source.output);
+            Reason::new(ReasonCode::MissingInput, message)
+        };
+        let content =
+            content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
+        let path = self.blobs.path_of(&content.sha256).ok_or_else(|| {
+            missing("is gone from the artifact store; run the stage that makes it again")
+        })?;
+        Ok(InputSpec {
+            name: name.clone(),
+            path,
+            kind: match content.kind {
+                ArtifactKind::File => InputKind::File,
+                ArtifactKind::Folder => InputKind::Folder,
+            },
+            sha256: content.sha256.clone(),
+        })
+    }
+
+    async fn source(&self, rendered: &RenderedStage) -> Result<Option<&'a Archive>, Reason> {
+        if !self.assignment.needs_source(rendered) {
+            return Ok(None);
+        }
+        let fault = |problem: String| {
+            let message = format!("the source tree of the commit could not be had: {problem}");
+            Reason::new(ReasonCode::Source, message)
+        };
+        let commit =
+            CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
+        let checkout = self.assignment.stage().checkout;
+        let archive = self
+            .sources
+            .archive(self.claim.pinned.repo, &commit, checkout);
+        let archive = archive.await;
+        let archive = archive.map_err(|error| fault(error.to_string()))?;
+        Ok(Some(self.held.get_or_init(|| archive)))
+    }
+}
+
+impl Supplies for ClaimSupplies<'_> {
+    async fn masker(&self) -> Masker {
+        if !self.are_known && self.assignment.adopted.is_some() {
+            return Masker::of_everything();
+        }
+        Masker::of(self.secrets.values().cloned().collect()).await
+    }
+
+    async fn fetch(mut self) -> Result<(RenderedStage, Materials), Reason> {
+        if let Some(reason) = self.refused.take() {
+            return Err(reason);
+        }
+        let rendered = self.assignment.render()?;
+        let source = self.source(&rendered).await?;
+        let inputs = self.claim.inputs.iter();
+        let inputs = inputs
+            .map(|(name, content)| self.input(name, content.as_ref()))
+            .collect::<Result<_, _>>()?;
+        let materials = Materials {
+            source: source.map(|archive| archive.path().to_owned()),
+            notes: source.map_or_else(Vec::new, |archive| archive.notes().to_vec()),
+            inputs,
+            secrets: self.secrets,
+        };
+        Ok((rendered, materials))
+    }
+}
+
+/// The secrets that are set, of those that are wanted. A database that does not answer is waited for: it says
+/// nothing about any secret.
+async fn secrets(
+    store: &Store,
+    repo: RepoId,
+    wanted: &BTreeSet<SecretName>,
+) -> Result<StoredSecrets, Error> {
+    if wanted.is_empty() {
+        return Ok(StoredSecrets::default());
+    }
+    let mut wait = WAIT_AT_FIRST;
+    loop {
+        match store.secrets_for(repo, wanted).await {
+            Err(error) if error.is_transient() => {
+                store.condition().heed(&error, Instant::now().into_std());
+                warn!(%error, "secrets cannot be read; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(WAIT_AT_MOST);
+            }
+            answer => return answer,
+        }
+    }
+}

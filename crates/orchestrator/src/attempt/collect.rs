@@ -1,0 +1,288 @@
+//! Collecting what a stage declared: outputs into the artifact store, metrics into numbers.
+//!
+//! An output that is missing or cannot be kept fails its attempt and costs the others nothing: all faults are
+//! reported at once, and what is right is kept. Of an attempt whose program failed, only the outputs with
+//! `keep: always` are kept, and nothing about them changes how it ended.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempPath;
+use tokio::time::Instant;
+use trainyard_core::event::Ending;
+use trainyard_core::name::{MetricName, OutputName};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::stage::{Keep, RelativePath, Stage};
+use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle, StageFolder};
+
+use crate::attempt::allowance::Allowance;
+use crate::health::retry_log::LastingTrouble;
+use crate::attempt::ledger::{KeptOutput, Ledger};
+use crate::attempt::mask::Masker;
+use crate::attempt::metrics_file::{self, MetricsRead};
+use crate::attempt::near_misses;
+use crate::attempt::supervisor::Surroundings;
+
+/// How often trouble of the engine is waited out before collecting gives up.
+const TRIES: u32 = 8;
+
+/// What was collected.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) outputs: Vec<KeptOutput>,
+    pub(crate) metrics: BTreeMap<MetricName, f64>,
+    /// What is missing or cannot be kept.
+    pub(crate) faults: Vec<Reason>,
+}
+
+impl Results {
+    /// How an attempt ends whose program succeeded and left something wrong.
+    pub(crate) fn rejection(&self) -> Option<Ending> {
+        let code = self.faults.first()?.code;
+        let faults: Vec<&str> = self
+            .faults
+            .iter()
+            .map(|fault| fault.message.as_str())
+            .collect();
+        Some(Ending::Rejected(Reason::new(code, faults.join("; "))))
+    }
+}
+
+/// Collects outputs and metrics from one exited container.
+pub(crate) struct Collector<'a, E, L> {
+    pub(crate) surroundings: &'a Surroundings<E>,
+    pub(crate) stage: &'a Stage,
+    pub(crate) handle: &'a Handle,
+    pub(crate) ledger: &'a L,
+    pub(crate) masker: &'a Masker,
+}
+
+impl<E: Executor, L: Ledger> Collector<'_, E, L> {
+    /// Collects all that the stage declared.
+    ///
+    /// # Errors
+    /// How the attempt ends where the fault is not the stage's: the container is gone, or what it left could not be
+    /// copied or stored.
+    pub(crate) async fn all(&self, allowance: &mut Allowance) -> Result<Results, Ending> {
+        let mut results = Results::default();
+        let mut missing = Vec::new();
+        let outputs = self.stage.outputs.keys();
+        let copied = self
+            .copy_outputs(outputs, allowance, &mut results.faults, &mut missing)
+            .await?;
+        if let Some(path) = &self.stage.metrics {
+            match self.metrics(path).await? {
+                Some(Ok(read)) => {
+                    results.metrics = read.metrics;
+                    results
+                        .faults
+                        .extend(read.fault.map(|fault| invalid(path, &fault)));
+                }
+                Some(Err(fault)) => results.faults.push(fault),
+                None => missing.push((None, path)),
+            }
+        }
+        if !missing.is_empty() {
+            let faults = self.missing(&missing).await;
+            results.faults.splice(0..0, faults);
+        }
+        // Only once all was looked at: what an attempt keeps that errs after all would lie about for a day.
+        results.outputs = self.keep(copied).await?;
+        Ok(results)
+    }
+
+    /// Collects what is kept of failed attempts as well. What is not there was not written in time.
+    ///
+    /// # Errors
+    /// As [`all`](Self::all).
+    pub(crate) async fn kept_always(&self, allowance: &mut Allowance) -> Result<Results, Ending> {
+        let mut results = Results::default();
+        let outputs = self.stage.outputs.iter();
+        let names = outputs
+            .filter(|(_, output)| output.keep == Keep::Always)
+            .map(|(name, _)| name);
+        let copied = self
+            .copy_outputs(names, allowance, &mut results.faults, &mut Vec::new())
+            .await?;
+        results.outputs = self.keep(copied).await?;
+        Ok(results)
+    }
+
+    async fn copy_outputs<'n>(
+        &'n self,
+        names: impl Iterator<Item = &'n OutputName>,
+        allowance: &mut Allowance,
+        faults: &mut Vec<Reason>,
+        missing: &mut Vec<Missing<'n>>,
+    ) -> Result<Vec<Copied<'n>>, Ending> {
+        let mut copied = Vec::new();
+        for name in names {
+            let path = &self.stage.outputs[name].path;
+            let file = self.scratch_file()?;
+            let left = allowance.left();
+            let limit = self.surroundings.output_limit.min(left);
+            match self.copy(path, file.path(), limit).await? {
+                Ok(Some(content)) => match allowance.take(content.size) {
+                    Ok(()) => copied.push((name, file.into_temp_path(), content)),
+                    Err(why) => faults.push(refused(name, &why)),
+                },
+                Ok(None) => missing.push((Some(name), path)),
+                Err(fault)
+                    if fault.code == ReasonCode::Storage
+                        && left < self.surroundings.output_limit =>
+                {
+                    faults.push(refused(name, &allowance.words()));
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        Ok(copied)
+    }
+
+    /// Moves what was copied into the artifact store.
+    async fn keep(&self, copied: Vec<Copied<'_>>) -> Result<Vec<KeptOutput>, Ending> {
+        let mut outputs = Vec::new();
+        for (name, file, content) in copied {
+            let kept = self.ledger.keep(&file, &content).await;
+            kept.map_err(|problem| {
+                let message = format!("output `{name}` could not be kept: {problem}");
+                Ending::Errored(Reason::new(ReasonCode::Storage, message))
+            })?;
+            let name = name.clone();
+            outputs.push(KeptOutput { name, content });
+        }
+        Ok(outputs)
+    }
+
+    /// What is said of declared files that are not there, with those that may have been meant.
+    async fn missing(&self, missing: &[Missing<'_>]) -> Vec<Reason> {
+        let list = async |folder| {
+            let listed = self.surroundings.executor.files(self.handle, folder).await;
+            // A hint is not worth an error.
+            listed.unwrap_or_default()
+        };
+        let mut outputs = list(StageFolder::Outputs).await;
+        let working = list(StageFolder::Working).await;
+        let declared = self.stage.outputs.values().map(|output| &output.path);
+        let declared: Vec<&str> = declared
+            .chain(&self.stage.metrics)
+            .map(RelativePath::as_str)
+            .collect();
+        outputs.retain(|file| !declared.iter().any(|path| is_at_or_below(file, path)));
+        let named = missing.iter().map(|(name, path)| {
+            let hint = near_misses::hint(path, &outputs, &working);
+            match name {
+                Some(name) => {
+                    let message =
+                        format!("declared output missing: `{name}` (outputs/{path}){hint}");
+                    Reason::new(ReasonCode::MissingOutput, message)
+                }
+                None => invalid(path, &format!("is missing{hint}")),
+            }
+        });
+        named.collect()
+    }
+
+    /// What the metrics file says; `None` where there is none.
+    async fn metrics(
+        &self,
+        path: &RelativePath,
+    ) -> Result<Option<Result<MetricsRead, Reason>>, Ending> {
+        let file = self.scratch_file()?;
+        let copied = self.copy(path, file.path(), metrics_file::LARGEST).await?;
+        Ok(match copied {
+            Ok(None) => None,
+            Ok(Some(Collected {
+                kind: CollectedKind::Folder,
+                ..
+            })) => Some(Err(invalid(path, "is a folder"))),
+            Ok(Some(Collected {
+                kind: CollectedKind::File,
+                ..
+            })) => {
+                // Small, and written just now: not worth a thread.
+                let bytes = std::fs::read(file.path()).map_err(|error| storage(&error))?;
+                Some(Ok(metrics_file::read(&bytes, self.masker)))
+            }
+            Err(fault) => Some(Err(Reason::new(ReasonCode::InvalidMetrics, fault.message))),
+        })
+    }
+
+    /// Copies a file or folder; the inner error is the stage's fault.
+    async fn copy(
+        &self,
+        path: &RelativePath,
+        to: &Path,
+        limit: u64,
+    ) -> Result<Result<Option<Collected>, Reason>, Ending> {
+        let mut wait = Duration::from_millis(100);
+        let mut trouble = LastingTrouble::new(
+            "what a stage left could not be copied from its container; trying again",
+            "what a stage left was copied from its container",
+        );
+        let executor = &self.surroundings.executor;
+        for attempt in 1.. {
+            let asked = Instant::now();
+            match executor.collect(self.handle, path, to, limit).await {
+                Ok(collected) => {
+                    trouble.over();
+                    return Ok(Ok(collected));
+                }
+                Err(error)
+                    if attempt < TRIES
+                        && matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Engine) =>
+                {
+                    trouble.met(asked, &error);
+                    tokio::time::sleep(wait).await;
+                    wait *= 2;
+                }
+                Err(error)
+                    if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::OutputUnfit) =>
+                {
+                    return Ok(Err(error.reason()));
+                }
+                Err(error) if error.kind == ErrorKind::Gone => {
+                    return Err(Ending::Lost(error.reason()));
+                }
+                Err(error) => return Err(Ending::Errored(error.reason())),
+            }
+        }
+        Ok(Ok(None))
+    }
+
+    fn scratch_file(&self) -> Result<tempfile::NamedTempFile, Ending> {
+        tempfile::Builder::new()
+            .prefix("output-")
+            .tempfile_in(&self.surroundings.scratch)
+            .map_err(|error| storage(&error))
+    }
+}
+
+/// An output that was copied from its container.
+type Copied<'a> = (&'a OutputName, TempPath, Collected);
+
+/// A declared file that is not there: an output by its name, or the metrics file.
+type Missing<'a> = (Option<&'a OutputName>, &'a RelativePath);
+
+/// What is said of an output that takes more than its run may.
+fn refused(name: &OutputName, why: &str) -> Reason {
+    let message = format!("output `{name}` is not kept: {why}");
+    Reason::new(ReasonCode::Storage, message)
+}
+
+fn invalid(path: &RelativePath, fault: &str) -> Reason {
+    let message = format!("metrics file outputs/{path} {fault}");
+    Reason::new(ReasonCode::InvalidMetrics, message)
+}
+
+fn is_at_or_below(file: &str, path: &str) -> bool {
+    file.strip_prefix(path)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn storage(error: &std::io::Error) -> Ending {
+    let message =
+        format!("what the stage left could not be written to the daemon's data folder: {error}");
+    Ending::Errored(Reason::new(ReasonCode::Storage, message))
+}

@@ -1,0 +1,215 @@
+//! What running containers write to the disk of their engine: looked at now and then, since few engines bound it.
+//!
+//! A container that has written more than it may is stopped. One that has not is stopped all the same when the
+//! disk runs full and no other has written as much: nothing new starts on a full disk, and what fills it would hold
+//! up everybody.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::debug;
+use trainyard_core::event::Ending;
+use trainyard_core::id::AttemptId;
+use trainyard_core::measure::in_units;
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_executor::{Executor, Handle};
+
+use crate::health::space::{Floor, Look, Room};
+
+/// The shortest time between two looks at one container.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How much of the time one container is looked at, at the most: a part of so many. An engine walks through all
+/// files for it.
+const PART: u32 = 20;
+
+/// How long a look may take.
+const LOOK_AT_MOST: Duration = Duration::from_secs(90);
+
+/// How long the disk may take to say how much room there is.
+const DISK_AT_MOST: Duration = Duration::from_secs(5);
+
+/// How long a container that was stopped to make room may take to be gone, before another one is.
+const GONE_AFTER: Duration = Duration::from_secs(60);
+
+/// The containers of one engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limit: Option<u64>,
+    disk: Option<Disk>,
+    /// One look at a time: an engine may have slow disks.
+    turn: tokio::sync::Mutex<()>,
+    /// What each has written when it was looked at last; nothing where that took too long.
+    written: Mutex<HashMap<AttemptId, Option<u64>>>,
+    /// When one was stopped last to make room.
+    stopped: Mutex<Option<Instant>>,
+}
+
+/// The disk of an engine on this machine.
+#[derive(Debug)]
+struct Disk {
+    path: PathBuf,
+    floor: Floor,
+    look: Look,
+}
+
+impl Layers {
+    /// A container may write `limit` bytes; 0 is no bound.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self::with(limit, None)
+    }
+
+    /// The same, where the engine's disk is that of `path` and needs `floor` free.
+    #[must_use]
+    pub fn on_disk(limit: u64, path: PathBuf, floor: Floor, look: Look) -> Self {
+        Self::with(limit, Some(Disk { path, floor, look }))
+    }
+
+    fn with(limit: u64, disk: Option<Disk>) -> Self {
+        let shared = Shared {
+            limit: (limit > 0).then_some(limit),
+            disk,
+            turn: tokio::sync::Mutex::default(),
+            written: Mutex::default(),
+            stopped: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Waits until a running container has to be stopped for what it wrote; with how that ends its attempt.
+    pub(crate) async fn until_too_much<E: Executor>(
+        &self,
+        executor: &E,
+        handle: &Handle,
+    ) -> Ending {
+        let shared = &*self.shared;
+        if shared.limit.is_none() && shared.disk.is_none() {
+            return std::future::pending().await;
+        }
+        let attempt = handle.attempt;
+        let _forgotten = Forget { shared, attempt };
+        let mut pause = EVERY;
+        loop {
+            tokio::time::sleep(pause).await;
+            let turn = shared.turn.lock().await;
+            let begun = Instant::now();
+            let looked = tokio::time::timeout(LOOK_AT_MOST, executor.written(handle)).await;
+            let written = match looked {
+                Ok(Ok(Some(bytes))) => Some(bytes),
+                // It ended, or this engine cannot tell.
+                Ok(Ok(None)) => {
+                    pause = EVERY * PART;
+                    continue;
+                }
+                Ok(Err(error)) => {
+                    debug!(%error, "what a container has written is not known");
+                    None
+                }
+                Err(_) => None,
+            };
+            // One that answers nothing says nothing about this container.
+            if written.is_none() && executor.ping().await.is_err() {
+                pause = EVERY.max(begun.elapsed() * PART);
+                continue;
+            }
+            drop(turn);
+            pause = EVERY.max(begun.elapsed() * PART);
+            shared.lock().insert(attempt, written);
+            if let Some(ending) = shared.too_much(attempt, written).await {
+                return ending;
+            }
+        }
+    }
+}
+
+impl Shared {
+    async fn too_much(&self, attempt: AttemptId, written: Option<u64>) -> Option<Ending> {
+        if let (Some(written), Some(limit)) = (written, self.limit)
+            && written > limit
+        {
+            let message = format!(
+                "its container has written {} to Docker's disk, and may write {} (limits.layer); \
+                 it was stopped",
+                in_units(written),
+                in_units(limit)
+            );
+            return Some(Ending::Rejected(Reason::new(ReasonCode::Storage, message)));
+        }
+        let (room, floor) = self.low_disk().await?;
+        let frees = written.is_none_or(|written| written >= floor);
+        if !frees || !self.is_largest(attempt) || !self.may_stop_for_room() {
+            return None;
+        }
+        let what = written.map_or_else(
+            || "so many files that they could not be counted".to_owned(),
+            in_units,
+        );
+        let message = format!(
+            "Docker's disk has {} free, which is less than the {} that it needs, and of all containers \
+             this one has written the most ({what}); it was stopped",
+            in_units(room.free),
+            in_units(floor)
+        );
+        Some(Ending::Errored(Reason::new(ReasonCode::Storage, message)))
+    }
+
+    /// The room on the engine's disk and how much it needs, where that is more. What does not answer is told of by
+    /// others.
+    async fn low_disk(&self) -> Option<(Room, u64)> {
+        let disk = self.disk.as_ref()?;
+        let (look, path) = (disk.look.clone(), disk.path.clone());
+        let looked = tokio::task::spawn_blocking(move || look.at(&path));
+        let room = tokio::time::timeout(DISK_AT_MOST, looked).await;
+        let room = room.ok()?.ok()?.ok()?;
+        let floor = disk.floor.of(room);
+        (room.free < floor).then_some((room, floor))
+    }
+
+    /// Whether it is time to stop one for the room that it takes: what was stopped before has to be gone first. Then
+    /// it is noted that one is.
+    fn may_stop_for_room(&self) -> bool {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if stopped.is_some_and(|at| at.elapsed() < GONE_AFTER) {
+            return false;
+        }
+        *stopped = Some(Instant::now());
+        true
+    }
+
+    /// Whether no other has written more. What could not be counted counts as most.
+    fn is_largest(&self, attempt: AttemptId) -> bool {
+        let written = self.lock();
+        let size = |written: &Option<u64>| written.unwrap_or(u64::MAX);
+        let largest = written
+            .iter()
+            .max_by_key(|(other, bytes)| (size(bytes), **other));
+        largest.is_some_and(|(largest, _)| *largest == attempt)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Option<u64>>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets a container that is not looked at any more.
+struct Forget<'a> {
+    shared: &'a Shared,
+    attempt: AttemptId,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.attempt);
+    }
+}

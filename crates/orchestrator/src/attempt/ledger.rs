@@ -1,0 +1,72 @@
+//! Where the supervisor of an attempt writes down what happens: Postgres under a daemon
+//! ([`crate::attempt::store_ledger`]), memory for a file run by hand ([`crate::local`]).
+
+use std::future::Future;
+
+use trainyard_core::Timestamp;
+use trainyard_core::event::AttemptEnd;
+use trainyard_core::name::OutputName;
+use trainyard_executor::{Collected, Handle, SpecHash};
+
+use crate::attempt::allowance::Allowance;
+use crate::attempt::log_lines::Batch;
+
+/// Somebody else acts on the attempt now: stop touching it, and leave its container alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FencedOff;
+
+/// An output that is in the artifact store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptOutput {
+    /// Its declared name.
+    pub name: OutputName,
+    /// Its content.
+    pub content: Collected,
+}
+
+/// The record of one attempt. Every call is durable when it returns, and may be repeated; what can
+/// pass (a database that restarts) is waited for inside, so that an attempt outlives it.
+pub trait Ledger: Send + Sync {
+    /// The container was created, not started. `notes` are for whoever looks at the attempt.
+    fn created(
+        &self,
+        handle: &Handle,
+        spec: &SpecHash,
+        notes: &[String],
+    ) -> impl Future<Output = Result<(), FencedOff>> + Send;
+
+    /// The container runs, or ran. One that was found so has no known `image`; `since` is when Docker started it.
+    fn started(
+        &self,
+        image: Option<&str>,
+        since: Option<Timestamp>,
+    ) -> impl Future<Output = Result<(), FencedOff>> + Send;
+
+    /// More of the log.
+    fn append_log(&self, batch: Batch) -> impl Future<Output = Result<(), FencedOff>> + Send;
+
+    /// The container has run for as long as its stage may.
+    fn timeout_passed(&self) -> impl Future<Output = ()> + Send;
+
+    /// What the attempt's outputs may take.
+    fn allowance(&self) -> impl Future<Output = Result<Allowance, FencedOff>> + Send {
+        async { Ok(Allowance::unlimited()) }
+    }
+
+    /// Moves a collected file into the artifact store.
+    fn keep(
+        &self,
+        file: &std::path::Path,
+        content: &Collected,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// The attempt ended.
+    fn finished(
+        &self,
+        end: AttemptEnd,
+        outputs: Vec<KeptOutput>,
+    ) -> impl Future<Output = Result<(), FencedOff>> + Send;
+
+    /// The container is gone from the engine.
+    fn removed(&self) -> impl Future<Output = ()> + Send;
+}

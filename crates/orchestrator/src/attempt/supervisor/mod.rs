@@ -1,0 +1,401 @@
+//! The supervisor: one attempt's life, from its claim to the removal of its container.
+//!
+//! It follows the attempt protocol (ARCHITECTURE.md): create, write the handle down, start only what
+//! was never started, watch, collect, finish under the fence, remove. It enters at any of these
+//! points, so that taking over after a restart is the same code. It reports facts to its [`Ledger`]
+//! and decides nothing about the run: retries, timeouts and what comes next are the core's.
+
+mod endings;
+mod line;
+mod patience;
+mod preparing;
+mod said;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::sync::watch::Sender;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use trainyard_core::Timestamp;
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::stage::Keep;
+use trainyard_executor::{
+    AnyExecutor, Ceilings, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage,
+    Status,
+};
+
+use self::endings::{ended, ending_of, fault_of, mask_ending, mask_names, reason_of};
+pub use self::line::Line;
+use crate::attempt::allowance::Allowance;
+use crate::attempt::assignment::Assignment;
+use crate::clock;
+use crate::attempt::collect::{Collector, Results};
+use crate::attempt::layers::Layers;
+use crate::attempt::ledger::{FencedOff, Ledger};
+use crate::attempt::log_pump::LogPump;
+use crate::attempt::mask::Masker;
+use crate::attempt::supplies::Supplies;
+
+/// The first wait after trouble of the engine; it doubles up to [`WAIT_AT_MOST`].
+const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest wait after trouble of the engine.
+const WAIT_AT_MOST: Duration = Duration::from_secs(5);
+
+/// What supervisors of one executor share.
+#[derive(Debug, Clone)]
+pub struct Surroundings<E = AnyExecutor> {
+    /// What runs the attempts.
+    pub executor: E,
+    /// Limits for stages that set none.
+    pub limits: Limits,
+    /// The most that stages may ask for.
+    pub ceilings: Ceilings,
+    /// How long a program has between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// The largest output that is kept, in bytes.
+    pub output_limit: u64,
+    /// What containers write while they run.
+    pub layers: Layers,
+    /// A folder for outputs on their way into the artifact store, on the same file system.
+    pub scratch: PathBuf,
+}
+
+impl<E> Surroundings<E> {
+    /// The same with another executor.
+    #[must_use]
+    pub fn with_executor<F>(&self, executor: F) -> Surroundings<F> {
+        Surroundings {
+            executor,
+            limits: self.limits,
+            ceilings: self.ceilings,
+            grace: self.grace,
+            output_limit: self.output_limit,
+            layers: self.layers.clone(),
+            scratch: self.scratch.clone(),
+        }
+    }
+}
+
+/// How supervision ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supervised {
+    /// The attempt's end is recorded.
+    Finished,
+    /// Somebody else acts on the attempt.
+    FencedOff,
+}
+
+/// Runs one attempt to its recorded end.
+///
+/// `supplies` are fetched where a container is to be made; where that fails, its reason ends the attempt.
+/// Dropping the future leaves the container alone: the next supervisor takes over.
+pub async fn supervise<E: Executor, L: Ledger>(
+    surroundings: &Surroundings<E>,
+    assignment: &Assignment,
+    supplies: impl Supplies,
+    ledger: &L,
+    line: &Line,
+) -> Supervised {
+    let attempt = Attempt {
+        surroundings,
+        assignment,
+        ledger,
+        line,
+        masker: supplies.masker().await,
+        begun: OnceLock::new(),
+        wrote_too_much: Sender::new(None),
+    };
+    match attempt.run(supplies).await {
+        Ok(()) => Supervised::Finished,
+        Err(FencedOff) => {
+            info!("another owner acts on this attempt now; no longer supervising it");
+            Supervised::FencedOff
+        }
+    }
+}
+
+struct Attempt<'a, E, L> {
+    surroundings: &'a Surroundings<E>,
+    assignment: &'a Assignment,
+    ledger: &'a L,
+    line: &'a Line,
+    masker: Masker,
+    /// When this supervisor asked for a start that may have happened. From then on, a container that the
+    /// engine calls `created` is no proof that its program never ran.
+    begun: OnceLock<Instant>,
+    /// How the attempt ends once its container is stopped for what it wrote.
+    wrote_too_much: Sender<Option<Ending>>,
+}
+
+/// Where an attempt stands once it has a container.
+enum Entry {
+    /// To be started.
+    Fresh(Handle, PreparedImage),
+    /// It was started before.
+    Started(Handle, Option<Timestamp>),
+    /// It never came to a container.
+    Ended(AttemptEnd),
+}
+
+impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
+    async fn run(&self, supplies: impl Supplies) -> Result<(), FencedOff> {
+        let adopted = self.assignment.adopted.as_ref();
+        let cursor = adopted.and_then(|adopted| adopted.log_cursor);
+        let mut pump = LogPump::new(self.masker.clone(), cursor);
+        let entry = match adopted.and_then(|adopted| adopted.handle.clone()) {
+            // On the heap: all that making a container takes would be part of each supervisor, twice.
+            Some(handle) => Box::pin(self.find(handle, supplies, &mut pump)).await?,
+            None => Box::pin(self.create(supplies, &mut pump)).await?,
+        };
+        let (handle, since, image) = match entry {
+            Entry::Ended(end) => return Box::pin(self.end(end, None, pump)).await,
+            Entry::Started(handle, since) => (handle, since, None),
+            Entry::Fresh(handle, image) => {
+                if let Err(end) = Box::pin(self.start(&handle)).await {
+                    return Box::pin(self.end(end, Some(handle), pump)).await;
+                }
+                (handle, None, Some(image))
+            }
+        };
+        let end = Box::pin(self.watch(&handle, since, image, &mut pump)).await?;
+        Box::pin(self.end(end, Some(handle), pump)).await
+    }
+
+    /// Finds the container that an earlier claim wrote down.
+    async fn find(
+        &self,
+        handle: Handle,
+        supplies: impl Supplies,
+        pump: &mut LogPump,
+    ) -> Result<Entry, FencedOff> {
+        match self.look_until_sure(&handle).await {
+            Some(Status::Created) => Box::pin(self.create(supplies, pump)).await,
+            Some(started) => Ok(self.started(handle, &started)),
+            None => {
+                let message = "its container vanished from the engine while no daemon watched";
+                let reason = Reason::new(ReasonCode::Unproved, message);
+                Ok(Entry::Ended(ended(Ending::Lost(reason))))
+            }
+        }
+    }
+
+    /// A container that was started.
+    fn started(&self, handle: Handle, status: &Status) -> Entry {
+        let since = match status {
+            Status::Running { since } | Status::Exited { since, .. } => Some(*since),
+            Status::Created | Status::Unknown => {
+                let adopted = self.assignment.adopted.as_ref();
+                adopted.and_then(|adopted| adopted.started_at)
+            }
+        };
+        Entry::Started(handle, since)
+    }
+
+    /// Where no container can be made, and perhaps need not: an earlier claim may have come to one that it could
+    /// not write down.
+    async fn without_supplies(&self, reason: Reason) -> Entry {
+        let is_mine = |listed: &Listed| listed.handle.attempt == self.assignment.attempt;
+        if self.assignment.adopted.is_some() {
+            let listed = self.patiently(|| self.surroundings.executor.list()).await;
+            let found = match listed {
+                Ok(listed) => listed.into_iter().find(is_mine),
+                Err(end) => return Entry::Ended(end),
+            };
+            if let Some(found) = found.filter(|found| !matches!(found.status, Status::Created)) {
+                return self.started(found.handle, &found.status);
+            }
+        }
+        Entry::Ended(ended(Ending::Errored(reason)))
+    }
+
+    /// Makes the image ready and creates the container, or adopts the one that is there.
+    async fn create(
+        &self,
+        supplies: impl Supplies,
+        pump: &mut LogPump,
+    ) -> Result<Entry, FencedOff> {
+        let (rendered, materials) = match supplies.fetch().await {
+            Ok(supplied) => supplied,
+            Err(reason) => return Ok(self.without_supplies(reason).await),
+        };
+        if let Some(reason) = self.assignment.beyond(&self.surroundings.ceilings) {
+            return Ok(Entry::Ended(ended(Ending::Rejected(reason))));
+        }
+        let notes: Vec<String> = materials
+            .notes
+            .iter()
+            .map(|note| self.masker.mask_text(note))
+            .collect();
+        for note in &notes {
+            pump.say(clock::now(), note);
+        }
+        let executor = &self.surroundings.executor;
+        let limits = &self.surroundings.limits;
+        let request = self.assignment.image_request(&rendered, &materials, limits);
+        let image = match self.prepare(&request, pump).await? {
+            Ok(image) => image,
+            Err(end) => return Ok(Entry::Ended(end)),
+        };
+        let spec = self
+            .assignment
+            .spec(&rendered, &materials, &image.id, limits);
+        let creating = self.patiently_ending(patience::MADE, || executor.create(&spec));
+        let handle = match creating.await {
+            Ok(handle) => handle,
+            Err(end) => return Ok(Entry::Ended(end)),
+        };
+        self.ledger.created(&handle, &spec.hash(), &notes).await?;
+        if self.assignment.adopted.is_some() {
+            // Adopted by name: an earlier claim may have started it before it could say so.
+            match self.look_until_sure(&handle).await {
+                Some(Status::Created) | None => {}
+                Some(started) => return Ok(self.started(handle, &started)),
+            }
+        }
+        Ok(Entry::Fresh(handle, image))
+    }
+
+    /// Starts the container. Trouble that leaves open whether it runs is left to the watch.
+    async fn start(&self, handle: &Handle) -> Result<(), AttemptEnd> {
+        if self.stop_requested() {
+            return Err(ended(Ending::Withdrawn));
+        }
+        match self.begin(handle).await {
+            Ok(()) => Ok(()),
+            // Nor does one look that finds nothing prove that there is nothing.
+            Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
+                warn!(error = %self.masked(&error), "the engine did not confirm a start");
+                Ok(())
+            }
+            Err(error) => Err(ended(ending_of(&error))),
+        }
+    }
+
+    /// Asks the engine to start the container, and notes whether the program may run by that.
+    async fn begin(&self, handle: &Handle) -> Result<(), Error> {
+        let begun = self.surroundings.executor.start(handle).await;
+        // An engine that dies while it starts a container may have run the program, and forget it.
+        let may_run = match &begun {
+            Ok(()) => true,
+            Err(error) => error.kind == ErrorKind::Unreachable,
+        };
+        if may_run {
+            self.begun.get_or_init(Instant::now);
+        }
+        begun
+    }
+
+    /// Collects, finishes under the fence, and removes the container.
+    async fn end(
+        &self,
+        mut end: AttemptEnd,
+        handle: Option<Handle>,
+        mut pump: LogPump,
+    ) -> Result<(), FencedOff> {
+        let mut results = Results::default();
+        let mut allowance = Allowance::unlimited();
+        if let Some(handle) = &handle {
+            results = self
+                .collect(handle, &mut end.ending, &mut allowance, &mut pump)
+                .await?;
+        }
+        let metrics = std::mem::take(&mut results.metrics);
+        end.metrics = mask_names(metrics, self.assignment.stage(), &self.masker);
+        mask_ending(&mut end.ending, &self.masker);
+        if let Some(reason) = reason_of(&end.ending) {
+            pump.say(clock::now(), &reason.message);
+        }
+        pump.flush(self.ledger).await?;
+        let fault = fault_of(&end.ending);
+        let is_kept = !results.outputs.is_empty();
+        self.ledger.finished(end, results.outputs).await?;
+        if is_kept {
+            allowance.recorded();
+        }
+        if let Some((outcome, Reason { code, message })) = fault {
+            warn!(
+                %outcome,
+                reason.code = %code,
+                reason = message,
+                "an attempt ended, and not by its program"
+            );
+        }
+        if let Some(handle) = handle {
+            match self.surroundings.executor.remove(&handle).await {
+                Ok(()) => self.ledger.removed().await,
+                // The sweeper removes what is finished and still there.
+                Err(error) => {
+                    warn!(%error, "a finished container was not removed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects what the container's end permits, which may change that end.
+    async fn collect(
+        &self,
+        handle: &Handle,
+        ending: &mut Ending,
+        allowance: &mut Allowance,
+        pump: &mut LogPump,
+    ) -> Result<Results, FencedOff> {
+        let stage = self.assignment.stage();
+        let mut outputs = stage.outputs.values();
+        let succeeded = match ending {
+            Ending::Exited { code: 0, .. } => true,
+            Ending::Exited { .. } | Ending::Stopped { .. } | Ending::Rejected(_) => false,
+            Ending::Errored(_) | Ending::Lost(_) | Ending::Withdrawn => {
+                return Ok(Results::default());
+            }
+        };
+        if outputs.any(|output| succeeded || output.keep == Keep::Always) {
+            *allowance = self.ledger.allowance().await?;
+        }
+        let collector = Collector {
+            surroundings: self.surroundings,
+            stage,
+            handle,
+            ledger: self.ledger,
+            masker: &self.masker,
+        };
+        if succeeded {
+            let collected = collector.all(allowance).await;
+            let rejection = collected
+                .as_ref()
+                .map_or_else(|ending| Some(ending.clone()), Results::rejection);
+            if let Some(rejection) = rejection {
+                *ending = rejection;
+            }
+            return Ok(collected.unwrap_or_default());
+        }
+        match collector.kept_always(allowance).await {
+            Ok(results) => {
+                for fault in &results.faults {
+                    pump.say(clock::now(), &fault.message);
+                }
+                Ok(results)
+            }
+            Err(problem) => {
+                if let Some(reason) = reason_of(&problem) {
+                    pump.say(clock::now(), &reason.message);
+                }
+                Ok(Results::default())
+            }
+        }
+    }
+
+    /// What went wrong with the engine, without secrets: it may quote what it was to run.
+    fn masked(&self, error: &Error) -> String {
+        self.masker.mask_text(&error.message)
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.line.stop.borrow().is_some()
+    }
+}

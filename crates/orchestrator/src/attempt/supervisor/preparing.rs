@@ -1,0 +1,85 @@
+//! Making an attempt's image ready: for a bounded time, with what is said meanwhile going into the log.
+
+use std::time::Duration;
+
+use trainyard_core::event::AttemptEnd;
+use trainyard_core::measure::in_words;
+use trainyard_core::render::RenderedImage;
+use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, PreparedImage};
+
+use super::Attempt;
+use super::endings::{ended, ending_of};
+use super::said::Said;
+use crate::clock;
+use crate::attempt::ledger::{FencedOff, Ledger};
+use crate::attempt::log_pump::LogPump;
+
+/// How long it may take where the stage has no timeout. Who compiles for GPUs waits for hours.
+const AT_MOST: Duration = Duration::from_secs(6 * 3600);
+
+/// How long it may take however short the stage's timeout is: that may be seconds, which a program takes, and
+/// a large image or an engine that restarts does not.
+const AT_LEAST: Duration = Duration::from_secs(10 * 60);
+
+impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
+    /// Makes the image ready, or says how the attempt ends without.
+    pub(super) async fn prepare(
+        &self,
+        request: &ImageRequest,
+        pump: &mut LogPump,
+    ) -> Result<Result<PreparedImage, AttemptEnd>, FencedOff> {
+        let executor = &self.surroundings.executor;
+        let own = self.assignment.stage().timeout;
+        let most = self.surroundings.ceilings.timeout;
+        let timeout = own.or(most.filter(|most| *most < AT_MOST));
+        let limit = timeout.map_or(AT_MOST, |timeout| timeout.max(AT_LEAST));
+        let said = Said::default();
+        let progress = |text: String| said.push(clock::now(), text);
+        let preparing = async {
+            // On the heap, as one such call after the other is part of the next on the stack.
+            let call = self.patiently(|| Box::pin(executor.prepare(request, &progress)));
+            let prepared = tokio::time::timeout(limit, call).await;
+            said.end();
+            Ok(prepared.unwrap_or_else(|_| Err(ended(ending_of(&late(request, limit))))))
+        };
+        // Side by side: a log that cannot be written now holds up neither the build nor its end.
+        let passing_on = Box::pin(self.pass_on(&said, pump));
+        let (prepared, ()) = tokio::try_join!(Box::pin(preparing), passing_on)?;
+        Ok(prepared)
+    }
+
+    /// Writes down what is said. The last of it is left to the next batch, which may be the program's.
+    async fn pass_on(&self, said: &Said, pump: &mut LogPump) -> Result<(), FencedOff> {
+        while said.gather().await {
+            for (at, text) in said.take() {
+                pump.tell(at, &text, self.ledger).await?;
+            }
+            pump.flush(self.ledger).await?;
+        }
+        for (at, text) in said.take() {
+            pump.tell(at, &text, self.ledger).await?;
+        }
+        Ok(())
+    }
+}
+
+fn late(request: &ImageRequest, limit: Duration) -> Error {
+    let limit = in_words(limit);
+    let (kind, what) = match &request.image {
+        RenderedImage::Build { .. } => (
+            ErrorKind::ImageBuild,
+            "the image could not be built: the build".to_owned(),
+        ),
+        RenderedImage::Reference { image, .. } => (
+            ErrorKind::ImagePull,
+            format!("image `{image}` could not be fetched: that"),
+        ),
+        RenderedImage::OfStage { image, .. } => (
+            ErrorKind::ImagePull,
+            format!("image `{image}` could not be fetched: that"),
+        ),
+    };
+    let message =
+        format!("{what} was not done after {limit}; a longer `timeout` of the stage gives it more");
+    Error::new(kind, message)
+}

@@ -1,0 +1,327 @@
+//! The circuit breaker of an engine: whether it answers, told by the calls that are made anyway.
+//!
+//! While it is open nothing new is begun on that engine; whoever watches what runs goes on as ever, with
+//! patience. A call that fails tells of the engine, or only of the container that it is about: one
+//! container that hangs says nothing about the others, several at once do. An answer is an answer, whatever
+//! it says: an engine that refuses is there.
+//!
+//! A state machine without a clock or a lock; [`crate::health::engine_watch`] has both.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use trainyard_core::id::AttemptId;
+
+/// So many calls about the engine itself have to fail, one after the other.
+const FAILURES: u32 = 3;
+
+/// Or so many containers have to be out of reach, with none that answers in between.
+const CONTAINERS: usize = 3;
+
+/// The first wait before a trial; it doubles up to [`WAIT_AT_MOST`].
+const WAIT_AT_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest wait before a trial.
+const WAIT_AT_MOST: Duration = Duration::from_secs(15);
+
+/// A trial without an end counts as none after so long.
+const TRIAL_AT_MOST: Duration = Duration::from_secs(60);
+
+/// What a call was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The engine itself.
+    Engine,
+    /// One container.
+    Container(AttemptId),
+}
+
+/// What a report changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The engine counts as away.
+    Opened,
+    /// It answers again.
+    Closed,
+}
+
+/// How the breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The engine answers, as far as is known.
+    Closed,
+    /// It was asked whether it answers again.
+    Trial,
+    /// It does not answer.
+    Open,
+}
+
+/// The breaker of one engine.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    state: State,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Closed {
+        failures: u32,
+        unreached: BTreeSet<AttemptId>,
+    },
+    Open {
+        next_trial: Instant,
+        wait: Duration,
+    },
+    Trial {
+        begun: Instant,
+        wait: Duration,
+    },
+}
+
+impl State {
+    fn closed() -> Self {
+        Self::Closed {
+            failures: 0,
+            unreached: BTreeSet::new(),
+        }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            state: State::closed(),
+        }
+    }
+}
+
+impl Breaker {
+    /// How it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Closed { .. } => Phase::Closed,
+            State::Open { .. } => Phase::Open,
+            State::Trial { .. } => Phase::Trial,
+        }
+    }
+
+    /// A call was answered.
+    pub fn answered(&mut self, subject: Subject) -> Option<Change> {
+        match (&mut self.state, subject) {
+            (
+                State::Closed {
+                    failures,
+                    unreached,
+                },
+                Subject::Engine,
+            ) => {
+                *failures = 0;
+                unreached.clear();
+                None
+            }
+            // What hangs for all may still answer for one, so the engine's own failures stand.
+            (State::Closed { unreached, .. }, Subject::Container(_)) => {
+                unreached.clear();
+                None
+            }
+            (State::Open { .. } | State::Trial { .. }, Subject::Engine) => {
+                self.state = State::closed();
+                Some(Change::Closed)
+            }
+            // An answer that was on its way, or one to a question that does not need much.
+            (State::Open { .. } | State::Trial { .. }, Subject::Container(_)) => None,
+        }
+    }
+
+    /// A call was not answered, or not in time.
+    pub fn failed(&mut self, subject: Subject, now: Instant) -> Option<Change> {
+        match &mut self.state {
+            State::Closed {
+                failures,
+                unreached,
+            } => {
+                match subject {
+                    Subject::Engine => *failures += 1,
+                    Subject::Container(attempt) => {
+                        unreached.insert(attempt);
+                    }
+                }
+                if *failures < FAILURES && unreached.len() < CONTAINERS {
+                    return None;
+                }
+                self.open(now, WAIT_AT_FIRST);
+                Some(Change::Opened)
+            }
+            State::Trial { wait, .. } if subject == Subject::Engine => {
+                let wait = (*wait * 2).min(WAIT_AT_MOST);
+                self.open(now, wait);
+                None
+            }
+            State::Trial { .. } | State::Open { .. } => None,
+        }
+    }
+
+    /// Whether the engine should be asked now whether it answers: while there is a suspicion, and when a
+    /// trial is due. Who gets true asks, and reports what came of it.
+    pub fn take_trial(&mut self, now: Instant) -> bool {
+        match &self.state {
+            State::Closed {
+                failures,
+                unreached,
+            } => *failures > 0 || !unreached.is_empty(),
+            State::Open { next_trial, wait } if *next_trial <= now => {
+                self.state = State::Trial {
+                    begun: now,
+                    wait: *wait,
+                };
+                true
+            }
+            State::Trial { begun, wait } if now >= *begun + TRIAL_AT_MOST => {
+                self.state = State::Trial {
+                    begun: now,
+                    wait: *wait,
+                };
+                true
+            }
+            State::Open { .. } | State::Trial { .. } => false,
+        }
+    }
+
+    fn open(&mut self, now: Instant, wait: Duration) {
+        self.state = State::Open {
+            next_trial: now + wait,
+            wait,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn container(number: u128) -> Subject {
+        Subject::Container(AttemptId(Uuid::from_u128(number)))
+    }
+
+    fn opened(now: Instant) -> Breaker {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.failed(Subject::Engine, now), None);
+        assert_eq!(breaker.failed(Subject::Engine, now), None);
+        assert_eq!(breaker.failed(Subject::Engine, now), Some(Change::Opened));
+        breaker
+    }
+
+    #[test]
+    fn failures_with_an_answer_between_them_do_not_open_it() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for _ in 0..10 {
+            assert_eq!(breaker.failed(Subject::Engine, now), None);
+            assert_eq!(breaker.failed(Subject::Engine, now), None);
+            assert_eq!(breaker.answered(Subject::Engine), None);
+        }
+        assert_eq!(breaker.phase(), Phase::Closed);
+    }
+
+    #[test]
+    fn one_container_that_hangs_never_opens_it_and_several_do() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for _ in 0..100 {
+            assert_eq!(breaker.failed(container(1), now), None);
+        }
+        assert_eq!(breaker.failed(container(2), now), None);
+        assert_eq!(breaker.failed(container(3), now), Some(Change::Opened));
+    }
+
+    #[test]
+    fn containers_that_answer_do_not_hide_an_engine_that_does_not() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        let changes: Vec<_> = (0..3)
+            .map(|_| {
+                breaker.answered(container(1));
+                breaker.failed(Subject::Engine, now)
+            })
+            .collect();
+        assert_eq!(changes, [None, None, Some(Change::Opened)]);
+    }
+
+    #[test]
+    fn trials_come_ever_more_rarely_and_one_success_closes_it() {
+        let begun = Instant::now();
+        let mut breaker = opened(begun);
+        let mut now = begun;
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let since = now;
+            while !breaker.take_trial(now) {
+                now += Duration::from_secs(1);
+            }
+            assert!(!breaker.take_trial(now), "one trial at a time");
+            waits.push((now - since).as_secs());
+            assert_eq!(breaker.failed(Subject::Engine, now), None);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
+        assert_eq!(breaker.answered(container(1)), None);
+        assert_eq!(breaker.answered(Subject::Engine), Some(Change::Closed));
+    }
+
+    #[test]
+    fn a_trial_that_nobody_reports_on_is_made_again() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        let due = now + WAIT_AT_FIRST;
+        assert!(breaker.take_trial(due));
+        assert!(!breaker.take_trial(due + TRIAL_AT_MOST / 2));
+        assert!(breaker.take_trial(due + TRIAL_AT_MOST));
+    }
+
+    proptest! {
+        /// Whatever happened before: an engine that answers is soon taken for one, and one that does not
+        /// is not.
+        #[test]
+        fn it_tells_in_the_end_what_is_so(
+            history in prop::collection::vec((0_u8..5, 0_u128..4, 0_u64..90), 0..200),
+            answers in any::<bool>(),
+        ) {
+            let mut now = Instant::now();
+            let mut breaker = Breaker::default();
+            let mut told = Phase::Closed;
+            for (what, of, later) in history {
+                now += Duration::from_secs(later);
+                let change = match what {
+                    0 => breaker.failed(Subject::Engine, now),
+                    1 => breaker.failed(container(of), now),
+                    2 => breaker.answered(Subject::Engine),
+                    3 => breaker.answered(container(of)),
+                    _ => { breaker.take_trial(now); None }
+                };
+                // Every change is told once, and nothing else is.
+                match change {
+                    Some(Change::Opened) => { prop_assert_eq!(told, Phase::Closed); told = Phase::Open; }
+                    Some(Change::Closed) => { prop_assert_eq!(told, Phase::Open); told = Phase::Closed; }
+                    None => {}
+                }
+                prop_assert_eq!(breaker.phase() == Phase::Closed, told == Phase::Closed);
+            }
+            // From now on trials tell the truth; a listing of every 5 s starts the suspicion.
+            for second in 0..120 {
+                now += Duration::from_secs(1);
+                if breaker.take_trial(now) || second % 5 == 0 {
+                    if answers {
+                        breaker.answered(Subject::Engine);
+                    } else {
+                        breaker.failed(Subject::Engine, now);
+                    }
+                }
+            }
+            prop_assert_eq!(breaker.phase() == Phase::Closed, answers);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The guard: looks at what the daemon stands on, and says what is not well.
+//!
+//! Every second it asks an engine under suspicion, looks at the disks, the lease and the leader of
+//! schedules, and notes what it found in the daemon's condition: that is what pauses claims, and what
+//! readiness, `run why` and `daemon list` tell. It mends nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use trainyard_core::id::DaemonId;
+use trainyard_executor::{AnyExecutor, Executor};
+use trainyard_store::figures::{CLAIMS_PAUSED, RECONCILE_LAG};
+use trainyard_store::{Complaint, Role, Store, Trouble, TroubleKind, answered_within};
+
+use crate::clock;
+use crate::health::disks::Disks;
+use crate::health::engine_watch::{EngineWatch, Watched};
+use crate::health::lease::Lease;
+use crate::health::space::{Floor, Look, Place};
+
+/// The time between two looks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The time between two looks at the leader of schedules.
+const LEADER_LOOK: Duration = Duration::from_secs(15);
+
+/// How long ago the last complete listing of the engine's containers may be. One may take 10 s, and the
+/// next comes 5 s later.
+const UNLISTED: Duration = Duration::from_secs(20);
+
+/// How long schedules may be without a leader: twice what a takeover needs.
+const LEADERLESS: Duration = Duration::from_secs(60);
+
+/// How long the database may take for what is of interest only.
+const TELL_AT_MOST: Duration = Duration::from_secs(2);
+
+/// Guards one daemon.
+#[derive(Debug)]
+pub struct Guard {
+    store: Store,
+    daemon: DaemonId,
+    executor: Watched<AnyExecutor>,
+    watch: EngineWatch,
+    lease: Lease,
+    disks: Disks,
+    next_leader_look: Instant,
+    /// What the daemon's row says; nothing where that is not known.
+    told: Option<Vec<Trouble>>,
+    untold: Complaint,
+}
+
+impl Guard {
+    /// A guard over the disks of `places`, and over the engine of `executor`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        daemon: DaemonId,
+        executor: Watched<AnyExecutor>,
+        watch: EngineWatch,
+        lease: Lease,
+        floor: Floor,
+        places: Vec<Place>,
+    ) -> Self {
+        Self {
+            store,
+            daemon,
+            executor,
+            watch,
+            lease,
+            disks: Disks::new(daemon, floor, Look::default(), places),
+            next_leader_look: Instant::now() + LEADERLESS,
+            told: Some(Vec::new()),
+            untold: Complaint::new(Duration::ZERO),
+        }
+    }
+
+    /// Runs until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let (watch, executor) = (self.watch.clone(), self.executor.clone());
+        // Apart from the looks: a trial may take as long as the engine's deadline.
+        let trials = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+                if watch.take_trial() {
+                    // Its answer is reported on the way.
+                    drop(executor.ping().await);
+                }
+            }
+        };
+        let looks = async {
+            loop {
+                self.pass().await;
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = trials => {}
+            () = looks => {}
+        }
+    }
+
+    /// One look at everything.
+    pub async fn pass(&mut self) {
+        self.look_at_disks().await;
+        let lapsed = (!self.lease.is_held())
+            .then(|| "its lease has lapsed, as the database did not renew it in time".to_owned());
+        self.note(TroubleKind::Lease, lapsed);
+        let unlisted = (self.watch.lag() > UNLISTED)
+            .then(|| "the engine does not list its containers".to_owned());
+        self.note(TroubleKind::Listing, unlisted);
+        self.look_at_leader().await;
+        self.show();
+        self.tell().await;
+    }
+
+    async fn look_at_disks(&mut self) {
+        if self.disks.look(self.store.condition()).await {
+            self.store.wakes().dispatch.wake();
+        }
+    }
+
+    async fn look_at_leader(&mut self) {
+        if Instant::now() < self.next_leader_look {
+            return;
+        }
+        self.next_leader_look = Instant::now() + LEADER_LOOK;
+        let asked = self.store.leaderless_for(Role::Scheduler);
+        // A database that does not answer is told of by others.
+        if let Ok(Ok(leaderless)) = tokio::time::timeout(TELL_AT_MOST, asked).await {
+            let what = leaderless
+                .is_some_and(|time| time > LEADERLESS)
+                .then(|| "no daemon leads the schedules".to_owned());
+            self.note(TroubleKind::Scheduler, what);
+        }
+    }
+
+    fn note(&self, kind: TroubleKind, what: Option<String>) -> bool {
+        self.store.condition().note(kind, what, clock::now())
+    }
+
+    fn show(&self) {
+        RECONCILE_LAG.set(self.watch.lag().as_secs_f64());
+        let troubles = self.store.condition().troubles();
+        for kind in TroubleKind::ALL
+            .into_iter()
+            .filter(|kind| kind.pauses_claims())
+        {
+            let is_so = troubles.iter().any(|trouble| trouble.kind == kind);
+            CLAIMS_PAUSED.set_for(kind.as_str(), if is_so { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// Tells the other daemons, where there is something new.
+    async fn tell(&mut self) {
+        let troubles = self.store.condition().troubles();
+        if self.told.as_ref() == Some(&troubles) {
+            return;
+        }
+        let telling = self.store.tell_condition(self.daemon);
+        let told = answered_within(TELL_AT_MOST, telling).await;
+        let now = Instant::now().into_std();
+        match told {
+            Ok(()) => {
+                self.told = Some(troubles);
+                if let Some(lasted) = self.untold.succeeded(now) {
+                    let lasted_s = lasted.as_secs();
+                    info!(daemon.id = %self.daemon, lasted_s, "published this daemon's health again");
+                }
+            }
+            // The next look tries again, whatever is so by then: it may have been written all the same.
+            Err(problem) => {
+                self.told = None;
+                if let Some(lasted) = self.untold.failed(now) {
+                    let lasting_s = lasted.as_secs();
+                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "could not publish this daemon's health; trying again");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The orchestrator: it starts runs, runs their stages as containers, and records how they end.
+//!
+//! - [`loops`]: the background loops of a daemon, from the scheduler to the pruner.
+//! - [`attempt`]: one attempt of a stage from its claim to its recorded end: supervisor, log, outputs, masking.
+//! - [`health`]: whether Docker, the disks, the lease and the neighbours are well, and what is paused if not.
+//! - [`local`]: one DAG file without a daemon (`trainyard exec`), over the same core, supervisor and executor.
+
+pub mod attempt;
+pub mod clock;
+pub mod health;
+pub mod local;
+pub mod loops;

@@ -1,0 +1,351 @@
+//! DAG files of a commit, read and held against a push: on threads of their own, and for so long only.
+//!
+//! What somebody has pushed may be made to take long. Nobody else waits for it: neither the tasks of the
+//! runtime nor, for more than moments, other repos. A file that takes too long has a fault that says so,
+//! as one has that panics its parser, and is not read again until a commit changes it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tracing::error;
+use trainyard_core::dag::Dag;
+use trainyard_core::name::DagName;
+use trainyard_core::text::without_nul;
+use trainyard_dagfile::{Entry, Outside};
+use trainyard_forge::DagFileText;
+use trainyard_store::DagAtCommit;
+
+use crate::loops::branch_trouble::BranchTrouble;
+use crate::health::panics::panic_text;
+
+/// Files that are read at the same time.
+const FILES_AT_ONCE: usize = 4;
+
+/// How long one file may take on a processor: a thousand times what is usual.
+const FILE: Duration = Duration::from_secs(1);
+
+/// How long it is waited for, on a machine that has other things to do.
+const FILE_AT_MOST: Duration = Duration::from_secs(10);
+
+/// How long the files of one commit may take.
+const COMMIT: Duration = Duration::from_secs(30);
+
+/// How long the push triggers of one commit may take on a processor: thousands of patterns against thousands of
+/// paths. Looked at between two files.
+const TRIGGERS: Duration = Duration::from_secs(5);
+
+/// A branch that moved, as push triggers see it.
+#[derive(Debug)]
+pub(crate) struct Push {
+    pub(crate) branch: String,
+    /// Whether it is the repo's followed branch.
+    pub(crate) is_followed: bool,
+    /// The paths that changed, where they are known.
+    pub(crate) changed: Option<Vec<String>>,
+}
+
+impl Push {
+    fn starts(&self, dag: &Dag) -> bool {
+        let followed = if self.is_followed { &self.branch } else { "" };
+        let push = dag.declared().triggers.push.as_ref();
+        push.is_some_and(|push| push.matches(&self.branch, followed, self.changed.as_deref()))
+    }
+}
+
+/// Reads DAG files. Clones share the threads.
+#[derive(Debug, Clone)]
+pub struct DagReader {
+    threads: Arc<Semaphore>,
+}
+
+impl Default for DagReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DagReader {
+    /// With all its threads free.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            threads: Arc::new(Semaphore::new(FILES_AT_ONCE)),
+        }
+    }
+
+    /// Reads the files of one commit.
+    pub(crate) async fn read(
+        &self,
+        files: Vec<DagFileText>,
+    ) -> Result<Vec<DagRead>, BranchTrouble> {
+        let end = Instant::now() + COMMIT;
+        let mut read = Vec::with_capacity(files.len());
+        for file in files {
+            read.push(self.read_one(file, end, read_file).await?);
+        }
+        Ok(read)
+    }
+
+    /// Which of the DAGs a push starts; the files are given back.
+    pub(crate) async fn started_by(
+        &self,
+        push: Push,
+        files: Vec<DagAtCommit>,
+    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchTrouble> {
+        self.started_within(TRIGGERS, push, files).await
+    }
+
+    async fn started_within(
+        &self,
+        limit: Duration,
+        push: Push,
+        files: Vec<DagAtCommit>,
+    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchTrouble> {
+        let thread = Arc::clone(&self.threads).acquire_owned().await;
+        let matching = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            let begun = processor_time();
+            let mut started = Vec::new();
+            for dag in files.iter().filter_map(|file| file.dag.as_ref().ok()) {
+                if processor_time().saturating_sub(begun) >= limit {
+                    return None;
+                }
+                if push.starts(dag) {
+                    started.push(dag.name().clone());
+                }
+            }
+            Some((files, started))
+        });
+        let matched = match matching.await {
+            Ok(matched) => matched,
+            Err(problem) if problem.is_panic() => resume_unwind(problem.into_panic()),
+            Err(_) => return Err(BranchTrouble::Passing("the daemon is stopping".to_owned())),
+        };
+        matched.ok_or_else(|| {
+            BranchTrouble::Costly(format!(
+                "its push triggers take longer than {} s to be held against what changed; make their patterns \
+                 fewer or simpler",
+                limit.as_secs()
+            ))
+        })
+    }
+
+    async fn read_one(
+        &self,
+        file: DagFileText,
+        end: Instant,
+        parse: fn(&str, Result<String, String>) -> DagRead,
+    ) -> Result<DagRead, BranchTrouble> {
+        let path = file.path.clone();
+        let too_long = |why: String| {
+            error!(path, why, "a DAG file was not read in time");
+            DagRead {
+                file: DagAtCommit {
+                    path: path.clone(),
+                    source: String::new(),
+                    dag: Err(unreadable(&path, &why)),
+                },
+                outside: Outside::default(),
+            }
+        };
+        if Instant::now() >= end {
+            return Ok(too_long(format!(
+                "the DAG files before this one took {} s to read; this one is not read",
+                COMMIT.as_secs()
+            )));
+        }
+        // The thread of a file that was given up is busy for as long as it is.
+        let threads = Arc::clone(&self.threads).acquire_owned();
+        let Ok(Ok(thread)) = tokio::time::timeout(COMMIT, threads).await else {
+            return Err(BranchTrouble::Passing(format!(
+                "no thread was free within {} s to read its DAG files",
+                COMMIT.as_secs()
+            )));
+        };
+        let reading = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            let before = processor_time();
+            let read = parse(&file.path, file.text);
+            (read, processor_time().saturating_sub(before))
+        });
+        match tokio::time::timeout(FILE_AT_MOST, reading).await {
+            Ok(Ok((read, took))) if took <= FILE => Ok(read),
+            Ok(Err(_)) => Err(BranchTrouble::Passing("the daemon is stopping".to_owned())),
+            Ok(Ok(_)) | Err(_) => Ok(too_long(format!(
+                "it takes longer than {} s to read",
+                FILE.as_secs()
+            ))),
+        }
+    }
+}
+
+/// What this thread has spent on a processor; other threads do not count.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// A DAG file of a commit, and what it says of the commit and of pools.
+#[derive(Debug)]
+pub(crate) struct DagRead {
+    pub(crate) file: DagAtCommit,
+    pub(crate) outside: Outside,
+}
+
+impl DagRead {
+    /// Holds a file against what stands in its commit: one that asks for what is not there has faults.
+    pub(crate) fn hold_against(self, entry: impl Fn(&str) -> Entry) -> DagAtCommit {
+        let mut file = self.file;
+        let faults = self.outside.faults_in_repo(&file.source, entry);
+        if faults.is_empty() {
+            return file;
+        }
+        let mut all = match file.dag {
+            Ok(_) => Vec::new(),
+            Err(serde_json::Value::Array(faults)) => faults,
+            Err(other) => vec![other],
+        };
+        if let serde_json::Value::Array(more) = trainyard_dagfile::to_json(&file.path, &faults) {
+            all.extend(more);
+        }
+        file.dag = Err(all.into());
+        file
+    }
+}
+
+/// Parses one DAG file of a commit.
+fn read_file(path: &str, text: Result<String, String>) -> DagRead {
+    let (source, dag, outside) = match text {
+        Ok(text) => {
+            let parsed = catch_unwind(AssertUnwindSafe(|| {
+                let parsed = trainyard_dagfile::parse(path, &text);
+                let faults = trainyard_dagfile::to_json(path, &parsed.diagnostics);
+                (parsed.dag.ok_or(faults), parsed.outside)
+            }))
+            // A fault of ours; the other files go on.
+            .unwrap_or_else(|panic| {
+                let why = format!(
+                    "reading it panicked, which is a bug: {}",
+                    panic_text(&*panic)
+                );
+                error!(path, "{why}");
+                (Err(unreadable(path, &why)), Outside::default())
+            });
+            (text, parsed.0, parsed.1)
+        }
+        Err(why) => (
+            String::new(),
+            Err(unreadable(path, &why)),
+            Outside::default(),
+        ),
+    };
+    DagRead {
+        file: DagAtCommit {
+            path: path.to_owned(),
+            source,
+            dag,
+        },
+        outside,
+    }
+}
+
+/// A diagnostic about a whole file, in the form of those that parsing makes.
+fn unreadable(path: &str, why: &str) -> serde_json::Value {
+    // A panic may quote anything, and no row takes a NUL.
+    let why = without_nul(why);
+    serde_json::json!([{
+        "file": path, "severity": "error", "code": "unreadable", "message": why,
+        "line": 1, "column": 1, "end_line": 1, "end_column": 1,
+    }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str) -> DagFileText {
+        DagFileText {
+            path: path.to_owned(),
+            text: Ok("stages: {a: {image: \"x:1\", run: \"true\"}}".to_owned()),
+        }
+    }
+
+    fn spin(path: &str, _: Result<String, String>) -> DagRead {
+        let begun = processor_time();
+        while processor_time().saturating_sub(begun) < FILE + Duration::from_millis(100) {}
+        read_file(path, Err("never told".to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_file_that_takes_too_long_has_a_fault_that_says_so() {
+        let reader = DagReader::new();
+        let end = Instant::now() + COMMIT;
+        let read = reader
+            .read_one(file("dags/slow.yaml"), end, spin)
+            .await
+            .unwrap();
+        let fault = read.file.dag.unwrap_err().to_string();
+        assert!(fault.contains("longer than 1 s"), "{fault}");
+        let read = reader.read(vec![file("dags/good.yaml")]).await.unwrap();
+        assert!(read[0].file.dag.is_ok(), "the next file is read");
+    }
+
+    #[test]
+    fn a_file_that_asks_for_what_its_commit_lacks_has_faults_besides_its_own() {
+        let read = |image: &str| {
+            let text = format!("stages: {{a: {{build: image}}, b: {{image: {image}}}}}");
+            read_file("dags/a.yaml", Ok(text))
+        };
+        let is_there = |path: &str| match path {
+            "image" => Entry::Folder,
+            _ => Entry::File,
+        };
+        assert!(read("x").hold_against(is_there).dag.is_ok());
+        assert!(read("x").hold_against(|_| Entry::Unknown).dag.is_ok());
+        let faults = |image| {
+            let faults = read(image)
+                .hold_against(|_| Entry::Missing)
+                .dag
+                .unwrap_err();
+            faults.as_array().unwrap().clone()
+        };
+        let message = faults("x")[0]["message"].to_string();
+        assert!(message.contains("no folder `image`"), "{message}");
+        assert_eq!(faults("X").len(), 2, "its own fault is kept");
+    }
+
+    #[tokio::test]
+    async fn class_19_push_triggers_that_take_too_long_are_the_branch_s_trouble() {
+        let text =
+            "triggers: {push: {paths: ['src/**']}}\nstages: {a: {image: 'x:1', run: 'true'}}";
+        let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned())).file];
+        let push = |changed: &str| Push {
+            branch: "main".to_owned(),
+            is_followed: true,
+            changed: Some(vec![changed.to_owned()]),
+        };
+        let reader = DagReader::new();
+        let (read, started) = reader.started_by(push("src/a"), files()).await.unwrap();
+        assert_eq!((read.len(), started[0].as_str()), (1, "a"));
+        let (_, started) = reader.started_by(push("docs/a"), files()).await.unwrap();
+        assert_eq!(started, []);
+        let late = reader
+            .started_within(Duration::ZERO, push("src/a"), files())
+            .await;
+        assert!(matches!(late, Err(BranchTrouble::Costly(_))), "{late:?}");
+    }
+
+    #[tokio::test]
+    async fn files_after_the_time_of_a_commit_are_not_read() {
+        let reader = DagReader::new();
+        let read = reader
+            .read_one(file("dags/late.yaml"), Instant::now(), read_file)
+            .await
+            .unwrap();
+        let fault = read.file.dag.unwrap_err().to_string();
+        assert!(fault.contains("before this one took 30 s"), "{fault}");
+    }
+}

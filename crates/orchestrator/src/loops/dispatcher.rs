@@ -1,0 +1,361 @@
+//! The dispatcher: claims attempts as capacity permits and starts a supervisor for each.
+//!
+//! The end of an attempt frees its slot and may make others ready; the transaction that records it
+//! claims what goes next, and so does the one that starts a run, so neither a chain of stages nor a
+//! trigger ever waits for this loop. The loop takes what is left: capacity freed elsewhere, runs that
+//! another process started.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, error, error_span, warn};
+use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
+use trainyard_executor::{Handle, LogCursor};
+use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
+
+use crate::attempt::allowance::Allowances;
+use crate::attempt::assignment::{Adopted, Assignment};
+use crate::attempt::claim_supplies::ClaimSupplies;
+use crate::health::engine_watch::{EngineWatch, Watched};
+use crate::health::lease::{Lease, Leased, Tenure};
+use crate::health::panics::panic_text;
+use crate::attempt::sources::Sources;
+use crate::attempt::store_ledger::StoreLedger;
+use crate::attempt::supervisor::{Line, Surroundings, supervise};
+
+/// The longest time between two looks, should every wake be lost.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Claims and starts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    blobs: Blobs,
+    sources: Sources,
+    surroundings: Surroundings,
+    request: ClaimRequest,
+    allowances: Allowances,
+    instance: InstanceId,
+    lease: Lease,
+    watch: EngineWatch,
+    supervisors: TaskTracker,
+    /// Cancelled once what earlier daemons left was taken over.
+    has_adopted: CancellationToken,
+    shutdown: CancellationToken,
+    /// The attempts that this daemon supervises.
+    board: Mutex<HashMap<AttemptId, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    fence: Fence,
+    line: Line,
+    /// Whether its supervisor has recorded its end, and is about to remove its container.
+    recorded: bool,
+    /// Makes its supervisor let go.
+    let_go: CancellationToken,
+}
+
+impl Dispatcher {
+    /// A dispatcher that claims by `request`. Its supervisors let go at `shutdown`, and when the lease
+    /// lapses.
+    #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, wired once"
+    )]
+    pub fn new(
+        store: Store,
+        blobs: Blobs,
+        sources: Sources,
+        surroundings: Surroundings,
+        instance: InstanceId,
+        request: ClaimRequest,
+        allowances: Allowances,
+        lease: Lease,
+        watch: EngineWatch,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            store,
+            blobs,
+            sources,
+            surroundings,
+            request,
+            allowances,
+            instance,
+            lease,
+            watch,
+            supervisors: TaskTracker::new(),
+            has_adopted: CancellationToken::new(),
+            shutdown,
+            board: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Runs until shutdown, then waits for the supervisors to let go. Claims nothing before all was adopted that
+    /// an earlier daemon left running: it takes its part of the capacity.
+    pub async fn run(self) {
+        let shared = &self.shared;
+        tokio::select! {
+            () = shared.has_adopted.cancelled() => {}
+            () = shared.shutdown.cancelled() => {}
+        }
+        let mut wake = shared.store.wakes().dispatch.subscribe();
+        let mut started = shared.store.claims_of_started_runs(shared.request.clone());
+        while !shared.shutdown.is_cancelled() {
+            let wait = match self.pass().await {
+                Ok(_) => TICK,
+                Err(error) => {
+                    let now = Instant::now().into_std();
+                    shared.store.condition().heed(&error, now);
+                    error!(%error, "attempts could not be claimed; trying again");
+                    Duration::from_millis(500)
+                }
+            };
+            let pause = tokio::time::sleep(wait);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    Some(claims) = started.recv() => self.take(claims),
+                    () = wake.woken() => break,
+                    () = &mut pause => break,
+                    () = shared.shutdown.cancelled() => break,
+                }
+            }
+        }
+        shared.supervisors.close();
+        shared.supervisors.wait().await;
+    }
+
+    /// Claims what may start now, and starts it. Returns how many attempts that was.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn pass(&self) -> Result<usize, trainyard_store::Error> {
+        if !self.shared.lease.is_held() {
+            return Ok(0);
+        }
+        let claims = self.shared.store.claim(&self.shared.request).await?;
+        let count = claims.len();
+        self.take(claims);
+        Ok(count)
+    }
+
+    /// Starts a supervisor for each claim.
+    pub fn take(&self, claims: Vec<Claim>) {
+        for claim in claims {
+            // Of no parent: a claim at the end of an attempt is taken within that one's. Of the level of errors, so
+            // that what is told has its ids whatever is filtered.
+            let span = error_span!(
+                parent: None,
+                "attempt",
+                run.id = claim.run.facts.id.0,
+                stage = %claim.pinned.dag.stage(claim.reference.stage).name,
+                attempt.id = %claim.attempt,
+            );
+            let dispatcher = self.clone();
+            let line = Line::new();
+            let let_go = CancellationToken::new();
+            let entry = Entry {
+                fence: claim.fence,
+                line: line.clone(),
+                recorded: false,
+                let_go: let_go.clone(),
+            };
+            self.board().insert(claim.attempt, entry);
+            let shutdown = self.shared.shutdown.clone();
+            let tenure = self.shared.lease.tenure();
+            let work = async move {
+                let (run, attempt, fence) = (claim.run.facts.id, claim.attempt, claim.fence);
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => {}
+                    () = tenure.over() => {
+                        warn!("the lease expired; no longer supervising the attempt");
+                    }
+                    () = let_go.cancelled() => {
+                        warn!("the attempt was abandoned or quarantined; no longer supervising it");
+                    }
+                    done = AssertUnwindSafe(dispatcher.supervise(claim, &line, &tenure)).catch_unwind() => {
+                        if let Err(panic) = done {
+                            let text = panic_text(&*panic).to_owned();
+                            drop(panic);
+                            dispatcher.panicked(run, &text).await;
+                        }
+                    }
+                }
+                dispatcher.forget(attempt, fence);
+            };
+            self.shared.supervisors.spawn(work.instrument(span));
+        }
+    }
+
+    /// A supervisor panicked. Its attempt is taken over like any that nobody attends to, unless its run
+    /// is held back by then.
+    async fn panicked(&self, run: RunId, text: &str) {
+        let reason = format!("supervising it panicked: {text}");
+        let recorded = self
+            .shared
+            .store
+            .record_trouble(Subject::Run(run), "supervision", &reason, Weight::Suspect)
+            .await;
+        if let Err(error) = recorded {
+            error!(%error, %run, reason, "could not record a failure of a run");
+        }
+    }
+
+    async fn supervise(&self, claim: Claim, line: &Line, tenure: &Tenure) {
+        let shared = &self.shared;
+        let ledger = StoreLedger::new(
+            shared.store.clone(),
+            shared.blobs.clone(),
+            &claim,
+            self.clone(),
+        );
+        let assignment = assignment(shared.instance, &claim);
+        // Until the container is gone: the next stage usually has begun by then, and shares it.
+        let source = OnceLock::new();
+        let supplies = ClaimSupplies::new(
+            &shared.store,
+            &shared.blobs,
+            &shared.sources,
+            &source,
+            &claim,
+            &assignment,
+        )
+        .await;
+        let executor = Leased::new(shared.surroundings.executor.clone(), tenure.clone());
+        let executor = Watched::new(executor, shared.watch.clone());
+        let surroundings = shared.surroundings.with_executor(executor);
+        Box::pin(supervise(
+            &surroundings,
+            &assignment,
+            supplies,
+            &ledger,
+            line,
+        ))
+        .await;
+    }
+
+    /// The attempts that this daemon supervises.
+    #[must_use]
+    pub fn supervised(&self) -> Vec<AttemptId> {
+        self.board().keys().copied().collect()
+    }
+
+    /// The lines to all of its supervisors.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(AttemptId, Line)> {
+        let board = self.board();
+        let lines = board.iter();
+        lines
+            .map(|(attempt, entry)| (*attempt, entry.line.clone()))
+            .collect()
+    }
+
+    /// The line to the supervisor of an attempt.
+    #[must_use]
+    pub fn line(&self, attempt: AttemptId) -> Option<Line> {
+        self.board().get(&attempt).map(|entry| entry.line.clone())
+    }
+
+    /// Lets it claim: what there was to adopt was adopted.
+    pub fn claim_from_now_on(&self) {
+        self.shared.has_adopted.cancel();
+    }
+
+    /// Notes that the supervisor of a claim has recorded its end.
+    pub(crate) fn recorded(&self, attempt: AttemptId, fence: Fence) {
+        let mut board = self.board();
+        if let Some(entry) = board.get_mut(&attempt).filter(|entry| entry.fence == fence) {
+            entry.recorded = true;
+        }
+    }
+
+    /// Lets go of an attempt that has ended, unless its supervisor is done with it but for its container: one
+    /// that has not recorded the end itself may wait for an engine that never tells of it.
+    pub fn let_go_of_ended(&self, attempt: AttemptId) {
+        if let Some(entry) = self.board().get(&attempt).filter(|entry| !entry.recorded) {
+            entry.let_go.cancel();
+        }
+    }
+
+    /// What runs may keep.
+    pub(crate) fn allowances(&self) -> &Allowances {
+        &self.shared.allowances
+    }
+
+    /// How attempts are claimed; supervisors claim on with it.
+    #[must_use]
+    pub fn request(&self) -> &ClaimRequest {
+        &self.shared.request
+    }
+
+    /// How long a program has between SIGTERM and SIGKILL.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.shared.surroundings.grace
+    }
+
+    /// Who claims.
+    #[must_use]
+    pub fn daemon(&self) -> DaemonId {
+        self.shared.request.daemon
+    }
+
+    fn forget(&self, attempt: AttemptId, fence: Fence) {
+        let mut board = self.board();
+        if board
+            .get(&attempt)
+            .is_some_and(|entry| entry.fence == fence)
+        {
+            board.remove(&attempt);
+        }
+    }
+
+    fn board(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, Entry>> {
+        self.shared
+            .board
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
+    let adopted = claim.adopted.as_ref().map(|adopted| Adopted {
+        handle: adopted.handle.as_ref().map(|container| Handle {
+            attempt: claim.attempt,
+            container: container.clone(),
+        }),
+        started_at: adopted.started_at,
+        running_for: adopted.running_for,
+        log_cursor: adopted
+            .log_cursor
+            .map(|(major, minor)| LogCursor { major, minor }),
+    });
+    Assignment {
+        instance,
+        repo: Some(claim.pinned.repo),
+        attempt: claim.attempt,
+        fence: claim.fence,
+        reference: claim.reference,
+        dag: claim.pinned.dag.clone(),
+        run: claim.run.clone(),
+        adopted,
+    }
+}

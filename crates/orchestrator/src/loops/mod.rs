@@ -1,0 +1,257 @@
+//! The background loops of a daemon, started and stopped together.
+//!
+//! Each loop is idempotent and takes no input: on a wake or a tick it reads the database, lets the core decide, and
+//! does what is due, so a lost wake costs a little time and nothing else. Each has a `pass` that a test can call once.
+//! None holds a transaction across a call to Docker or git.
+//!
+//! | loop | wakes on | does |
+//! |---|---|---|
+//! | [`planner`] | runs made, cancelled, due | judges concurrency, plans runs |
+//! | [`dispatcher`] | attempts queued, slots freed | claims attempts, starts a supervisor for each |
+//! | [`keeper`] | stop requests, a tick | renews leases; passes stops on, releases what has ended, adopts |
+//! | [`sweeper`] | a tick | compares containers with the database, removes what has ended |
+//! | [`scheduler`] | schedules changed, the next tick | turns due ticks into causes |
+//! | [`watcher`] | webhook deliveries, a tick | fetches repos, turns moved heads into causes |
+//! | [`guard`] | a tick | checks Docker, the disks and the lease; pauses claims where they fail |
+//! | [`pruner`] | a tick | retention |
+//!
+//! With several daemons on one database all claim and plan; scheduler, watcher and pruner work where their
+//! daemon leads ([`leadership`]). A daemon whose [`lease`] expires stops supervising its attempts.
+//!
+//! [`guard`]: crate::health::guard
+//! [`leadership`]: crate::health::leadership
+//! [`lease`]: crate::health::lease
+
+mod branch_trouble;
+pub mod dag_reading;
+pub mod dispatcher;
+pub mod keeper;
+pub mod planner;
+pub mod pruner;
+mod removals;
+pub mod scheduler;
+pub mod sweeper;
+pub mod watcher;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use trainyard_core::id::{DaemonId, InstanceId};
+use trainyard_core::name::PoolName;
+use trainyard_executor::{AnyExecutor, Executor};
+use trainyard_forge::Git;
+use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
+
+use crate::attempt::allowance::Allowances;
+use crate::loops::dispatcher::Dispatcher;
+use crate::health::engine_watch::{EngineWatch, Watched};
+use crate::health::guard::Guard;
+use crate::loops::keeper::{Keeper, TICK};
+use crate::health::leadership::Leadership;
+use crate::health::lease::Lease;
+use crate::loops::pruner::Pruner;
+use crate::attempt::sources::Sources;
+use crate::health::space::{Floor, Place};
+use crate::attempt::supervisor::Surroundings;
+use crate::loops::sweeper::Sweeper;
+use crate::loops::watcher::Watcher;
+use self::{planner, scheduler};
+
+/// How long the loops may take to end what they are at when the daemon stops.
+const LAST_STEPS: Duration = Duration::from_secs(4);
+
+/// How long Docker may take over the networks that a stop removes.
+const LAST_REMOVALS: Duration = Duration::from_secs(3);
+
+/// What a daemon's loops need to know.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The installation.
+    pub instance: InstanceId,
+    /// Who this daemon is.
+    pub daemon: DaemonId,
+    /// How attempts are run.
+    pub surroundings: Surroundings,
+    /// Which engine that is, where it can say.
+    pub engine_id: Option<String>,
+    /// How many attempts run at the same time, and the pools.
+    pub capacity: ClaimCapacity,
+    /// How long what this daemon holds is left alone after a renewal.
+    pub lease: Duration,
+    /// When the first lease was asked for.
+    pub leased_at: Instant,
+    /// A folder for source archives.
+    pub sources: PathBuf,
+    /// What is kept, and how long.
+    pub retention: Retention,
+    /// How much the outputs of one run may take together, in bytes.
+    pub artifacts_of_a_run: u64,
+    /// Folders whose disks are guarded.
+    pub places: Vec<Place>,
+    /// How much has to be free on them.
+    pub floor: Floor,
+}
+
+/// The loops of one daemon.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    blobs: Blobs,
+    git: Git,
+    options: EngineOptions,
+}
+
+/// One of the loops ended although nobody asked for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the {0} loop ended unasked")]
+pub struct LoopEnded(&'static str);
+
+impl Engine {
+    /// An engine over a store and its mirrors.
+    #[must_use]
+    pub fn new(store: Store, blobs: Blobs, git: Git, options: EngineOptions) -> Self {
+        Self {
+            store,
+            blobs,
+            git,
+            options,
+        }
+    }
+
+    /// Runs all loops until `shutdown`. Containers go on.
+    ///
+    /// # Errors
+    /// A loop ended unasked: then all are stopped, and the process should end too.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), LoopEnded> {
+        let Self {
+            store,
+            blobs,
+            git,
+            options,
+        } = self;
+        debug_assert!(
+            options.lease >= 2 * TICK,
+            "a lease must outlive a missed renewal"
+        );
+        let executor: AnyExecutor = options.surroundings.executor.clone();
+        let sources = Sources::new(options.sources, git.clone(), store.clone());
+        if let Err(error) = sources.clear().await {
+            warn!(%error, "source archives that an earlier daemon left were not removed");
+        }
+        let lease = Lease::new(options.leased_at, options.lease);
+        let leadership = Leadership::new();
+        let watch = EngineWatch::new(store.clone(), options.daemon, options.engine_id.clone());
+        let watched = Watched::new(executor.clone(), watch.clone());
+        let guard = Guard::new(
+            store.clone(),
+            options.daemon,
+            watched.clone(),
+            watch.clone(),
+            lease.clone(),
+            options.floor,
+            options.places,
+        );
+        let pools: Vec<PoolName> = options.capacity.pools_total.keys().cloned().collect();
+        let request = ClaimRequest {
+            daemon: options.daemon,
+            executor: executor.kind().to_owned(),
+            engine: options.engine_id,
+            capacity: options.capacity,
+        };
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            blobs.clone(),
+            sources.clone(),
+            options.surroundings,
+            options.instance,
+            request,
+            Allowances::new(options.artifacts_of_a_run),
+            lease.clone(),
+            watch,
+            shutdown.clone(),
+        );
+        let pruner = Pruner {
+            store: store.clone(),
+            blobs,
+            sources,
+            executor: executor.clone(),
+            rule: options.retention,
+            leadership: leadership.clone(),
+        };
+        let keeper = Keeper::new(
+            store.clone(),
+            dispatcher.clone(),
+            lease.clone(),
+            options.lease,
+            leadership.clone(),
+        );
+        let sweeper = Sweeper::new(store.clone(), watched, dispatcher.clone(), lease);
+        let watcher = Watcher::new(store.clone(), git, pools);
+        let mut loops: JoinSet<&'static str> = JoinSet::new();
+        let stop = || shutdown.clone();
+        let listener = store.clone();
+        let stopped = stop();
+        spawn(&mut loops, "notification", async move {
+            listener.listen(stopped.cancelled()).await;
+        });
+        spawn(&mut loops, "planner", planner::run(store.clone(), stop()));
+        spawn(&mut loops, "dispatcher", dispatcher.run());
+        spawn(&mut loops, "keeper", keeper.run(stop()));
+        spawn(&mut loops, "sweeper", sweeper.run(stop()));
+        spawn(&mut loops, "guard", guard.run(stop()));
+        spawn(
+            &mut loops,
+            "scheduler",
+            scheduler::run(store.clone(), leadership.clone(), stop()),
+        );
+        spawn(&mut loops, "watcher", watcher.run(leadership, stop()));
+        spawn(&mut loops, "pruner", pruner.run(stop()));
+        let mut unasked = None;
+        let ends = async {
+            while let Some(ended) = loops.join_next().await {
+                let name = ended.unwrap_or_else(|problem| {
+                    error!(error = %problem, "a loop panicked");
+                    "panicked"
+                });
+                if !shutdown.is_cancelled() {
+                    unasked = Some(LoopEnded(name));
+                    shutdown.cancel();
+                }
+            }
+        };
+        let overdue = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_STEPS).await;
+        };
+        tokio::select! {
+            () = ends => {}
+            // Each loop survives a kill at any point, and so does this.
+            () = overdue => info!("a loop still waits for Docker or the database; the stop does not wait for it"),
+        }
+        loops.abort_all();
+        // The next start makes those it needs again: Docker has addresses for some thirty networks.
+        let removed = tokio::time::timeout(LAST_REMOVALS, executor.remove_networks());
+        if !matches!(removed.await, Ok(Ok(()))) {
+            info!("Docker did not remove the networks of repos; the next daemon uses them");
+        }
+        if let Err(problem) = store.stop_daemon(options.daemon).await {
+            info!(error = %problem, "the daemon's leave was not recorded; its leases run out instead");
+        }
+        unasked.map_or(Ok(()), Err)
+    }
+}
+
+fn spawn(
+    loops: &mut JoinSet<&'static str>,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    loops.spawn(async move {
+        work.await;
+        name
+    });
+}

@@ -1,0 +1,112 @@
+//! The pruner: retention. Removes what is old by the configured rule, in small batches.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use trainyard_executor::AnyExecutor;
+use trainyard_store::{Blobs, Retention, Role, Store};
+
+use crate::health::leadership::Leadership;
+use crate::attempt::sources::Sources;
+
+/// The time between two passes.
+const TICK: Duration = Duration::from_secs(3600);
+
+/// The first pass waits for the start of the daemon to be over.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// Removes what retention does not keep, wherever it lies.
+#[derive(Debug)]
+pub struct Pruner {
+    /// Runs, logs, deliveries.
+    pub store: Store,
+    /// Artifacts.
+    pub blobs: Blobs,
+    /// Source archives: what is left over of them.
+    pub sources: Sources,
+    /// Images that were built for stages.
+    pub executor: AnyExecutor,
+    /// What is kept.
+    pub rule: Retention,
+    /// Whether this daemon prunes what all share.
+    pub leadership: Leadership,
+}
+
+impl Pruner {
+    /// Runs until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut wake = self.store.wakes().prune.subscribe();
+        let mut wait = FIRST;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = wake.woken() => {}
+                () = shutdown.cancelled() => return,
+            }
+            wait = TICK;
+            self.pass().await;
+        }
+    }
+
+    /// Removes once. Trouble is logged: what is left goes the next time.
+    pub async fn pass(&self) {
+        if self.leadership.leads(Role::Pruner) {
+            self.rows().await;
+            self.artifacts().await;
+        }
+        // These are the daemon's own.
+        self.source_archives().await;
+        self.images().await;
+    }
+
+    async fn rows(&self) {
+        match self.store.prune(&self.rule, false).await {
+            Ok(report) if report.is_empty() => {}
+            Ok(report) => info!(?report, "old runs, logs and deliveries were removed"),
+            Err(problem) => {
+                error!(error = %problem, "old data could not be removed; trying again later")
+            }
+        }
+    }
+
+    async fn artifacts(&self) {
+        match self.store.sweep_blobs(&self.blobs, None).await {
+            Ok(swept) if swept.files == 0 => {}
+            Ok(swept) => info!(
+                files = swept.files,
+                bytes = swept.bytes,
+                "unused artifacts were removed"
+            ),
+            Err(problem) => error!(error = %problem, "unused artifacts could not be removed"),
+        }
+    }
+
+    async fn source_archives(&self) {
+        match self.sources.prune().await {
+            Ok((0, _)) => {}
+            Ok((files, bytes)) => info!(files, bytes, "source archives were removed"),
+            Err(problem) => error!(error = %problem, "source archives could not be removed"),
+        }
+    }
+
+    /// An image whose last use was long ago may be asked for again between the two looks below. Then
+    /// its container holds it, or its attempt ends `errored` and the next one builds it anew.
+    async fn images(&self) {
+        let kept = match self.store.kept_images(&self.rule).await {
+            Ok(kept) => kept,
+            Err(problem) => {
+                error!(error = %problem, "could not list unused images; trying again later");
+                return;
+            }
+        };
+        let removed = self
+            .executor
+            .remove_unused_build_images(kept.since, &kept.used);
+        match removed.await {
+            Ok((0, _)) => {}
+            Ok((images, bytes)) => info!(images, bytes, "unused built images were removed"),
+            Err(problem) => error!(error = %problem, "unused built images could not be removed"),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Containers of attempts that ended, on their way out: each removed by a task of its own, since an engine may be
+//! silent about just one of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::warn;
+use trainyard_core::id::AttemptId;
+use trainyard_executor::{AnyExecutor, Executor, Handle, Listed, Status};
+use trainyard_store::Store;
+
+use crate::health::engine_watch::Watched;
+
+/// How many containers are removed at the same time.
+const AT_ONCE: usize = 16;
+
+/// Removes containers, and notes that they are gone.
+#[derive(Debug)]
+pub(crate) struct Removals {
+    store: Store,
+    executor: Watched<AnyExecutor>,
+    /// How long a program that is still there has between SIGTERM and SIGKILL.
+    grace: Duration,
+    turns: Arc<Semaphore>,
+    tasks: JoinSet<AttemptId>,
+    under_way: HashSet<AttemptId>,
+}
+
+impl Removals {
+    pub(crate) fn new(store: Store, executor: Watched<AnyExecutor>, grace: Duration) -> Self {
+        Self {
+            store,
+            executor,
+            grace,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            tasks: JoinSet::new(),
+            under_way: HashSet::new(),
+        }
+    }
+
+    /// Begins with a container, unless its removal is under way. What still runs in it is asked to end first.
+    pub(crate) fn begin(&mut self, container: Listed) {
+        let Listed { handle, status, .. } = container;
+        if !self.under_way.insert(handle.attempt) {
+            return;
+        }
+        let (store, executor) = (self.store.clone(), self.executor.clone());
+        let (turns, grace) = (Arc::clone(&self.turns), self.grace);
+        self.tasks.spawn(async move {
+            let attempt = handle.attempt;
+            // The semaphore is never closed; were it, the removal would only come sooner.
+            let _turn = turns.acquire().await;
+            if let Err(error) = remove(&store, &executor, &handle, &status, grace).await {
+                warn!(%attempt, error, "a finished container was not removed; trying again");
+            }
+            attempt
+        });
+    }
+
+    /// Waits for those under way, `at_most` so long.
+    pub(crate) async fn settle(&mut self, at_most: Duration) {
+        let settled = async {
+            while let Some(done) = self.tasks.join_next().await {
+                match done {
+                    Ok(attempt) => {
+                        self.under_way.remove(&attempt);
+                    }
+                    // Nobody knows whose task panicked: what is not under way any more may begin again.
+                    Err(_) => self.under_way.clear(),
+                }
+            }
+        };
+        // What takes longer goes on.
+        let _ = tokio::time::timeout(at_most, settled).await;
+    }
+}
+
+async fn remove(
+    store: &Store,
+    executor: &Watched<AnyExecutor>,
+    handle: &Handle,
+    status: &Status,
+    grace: Duration,
+) -> Result<(), String> {
+    if matches!(status, Status::Running { .. }) {
+        let stopped = executor.stop(handle, grace).await;
+        stopped.map_err(|error| error.to_string())?;
+    }
+    let removed = executor.remove(handle).await;
+    removed.map_err(|error| error.to_string())?;
+    let noted = store.mark_removed(handle.attempt).await;
+    noted.map_err(|error| error.to_string())
+}

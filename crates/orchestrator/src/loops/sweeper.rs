@@ -1,0 +1,182 @@
+//! The sweeper: compares the executor's full listing with what should be.
+//!
+//! A container whose attempt has finished is removed; one that ended or vanished unnoticed wakes its
+//! supervisor. Containers that the database does not know are left alone for [`STRANGER_GRACE`], then
+//! stopped and reported, never removed: they are the only trace of what happened.
+//!
+//! It is a loop of its own, apart from the [`crate::loops::keeper`]: its calls wait for the engine, and an
+//! engine that is slow or silent must not keep the lease from being renewed. Removals are tasks of their
+//! own ([`crate::loops::removals`]).
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+use trainyard_core::id::AttemptId;
+use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
+use trainyard_store::{Error, Store};
+
+use crate::loops::dispatcher::Dispatcher;
+use crate::health::engine_watch::Watched;
+use crate::loops::keeper::TICK;
+use crate::health::lease::Lease;
+use crate::loops::removals::Removals;
+
+/// How long a container unknown to the database is left alone: the row may be on its way.
+const STRANGER_GRACE: Duration = Duration::from_secs(60);
+
+/// How many lost notes of removed containers one look makes good.
+const NOTED_AT_ONCE: u32 = 1_000;
+
+/// How long a look waits for the removals that it began: they are usually done by then.
+const REMOVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Looks after the containers of one engine.
+#[derive(Debug)]
+pub struct Sweeper {
+    store: Store,
+    executor: Watched<AnyExecutor>,
+    dispatcher: Dispatcher,
+    lease: Lease,
+    removals: Removals,
+    strangers: HashMap<AttemptId, Instant>,
+    /// Strangers that were reported and do not run.
+    reported: HashSet<AttemptId>,
+}
+
+impl Sweeper {
+    /// A sweeper beside `dispatcher`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        executor: Watched<AnyExecutor>,
+        dispatcher: Dispatcher,
+        lease: Lease,
+    ) -> Self {
+        let removals = Removals::new(store.clone(), executor.clone(), dispatcher.grace());
+        Self {
+            store,
+            executor,
+            dispatcher,
+            lease,
+            removals,
+            strangers: HashMap::new(),
+            reported: HashSet::new(),
+        }
+    }
+
+    /// Runs until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let looked = async {
+                if let Err(problem) = self.pass().await {
+                    warn!(error = %problem, "containers could not be compared with the database; trying again");
+                }
+                tokio::time::sleep(TICK).await;
+            };
+            tokio::select! {
+                () = looked => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// One full look.
+    ///
+    /// # Errors
+    /// The database does not answer. Trouble of the executor is logged: the next look comes anyway.
+    pub async fn pass(&mut self) -> Result<(), Error> {
+        // Asked before the listing: whoever ended later may well have a container that is not in it.
+        let request = self.dispatcher.request();
+        let unremoved = self.store.unremoved(request, NOTED_AT_ONCE).await?;
+        match self.executor.list().await {
+            Ok(listed) => {
+                self.note_removed(unremoved, &listed).await?;
+                self.sweep(listed).await
+            }
+            Err(problem) => {
+                warn!(error = %problem, "the executor's containers could not be listed");
+                Ok(())
+            }
+        }
+    }
+
+    /// Records of those that ended which have no container any more: it was removed, and the note of it
+    /// was lost.
+    async fn note_removed(&self, ended: Vec<AttemptId>, listed: &[Listed]) -> Result<(), Error> {
+        let there: HashSet<AttemptId> = listed
+            .iter()
+            .map(|container| container.handle.attempt)
+            .collect();
+        let gone = ended
+            .into_iter()
+            // Its supervisor is about to note it.
+            .filter(|attempt| !there.contains(attempt) && self.dispatcher.line(*attempt).is_none());
+        let notes = gone.map(|attempt| self.store.mark_removed(attempt));
+        futures_util::future::try_join_all(notes).await?;
+        Ok(())
+    }
+
+    /// Compares a complete listing with what the database knows.
+    async fn sweep(&mut self, listed: Vec<Listed>) -> Result<(), Error> {
+        let attempts: Vec<AttemptId> = listed
+            .iter()
+            .map(|container| container.handle.attempt)
+            .collect();
+        self.strangers
+            .retain(|attempt, _| attempts.contains(attempt));
+        self.reported.retain(|attempt| attempts.contains(attempt));
+        for (attempt, line) in self.dispatcher.lines() {
+            // Absent from one listing is not gone, but its supervisor may wait for an answer that
+            // never comes. One that has no container yet is not disturbed.
+            if !attempts.contains(&attempt) {
+                line.look();
+            }
+        }
+        let known = self.store.known_attempts(&attempts).await?;
+        for container in listed {
+            if !self.lease.is_held() {
+                return Ok(());
+            }
+            let attempt = container.handle.attempt;
+            match known.get(&attempt) {
+                Some(known) if !known.ended => {
+                    let ended =
+                        !matches!(container.status, Status::Created | Status::Running { .. });
+                    if let Some(line) = self.dispatcher.line(attempt).filter(|_| ended) {
+                        line.look();
+                    }
+                }
+                // Its supervisor is about to remove it.
+                Some(_) if self.dispatcher.line(attempt).is_some() => {}
+                Some(_) => self.removals.begin(container),
+                None => self.suspect(&container).await,
+            }
+        }
+        self.removals.settle(REMOVED_WITHIN).await;
+        Ok(())
+    }
+
+    /// Reports a container that stays unknown, and stops it where it runs.
+    async fn suspect(&mut self, container: &Listed) {
+        let attempt = container.handle.attempt;
+        let seen = *self.strangers.entry(attempt).or_insert_with(Instant::now);
+        if seen.elapsed() < STRANGER_GRACE {
+            return;
+        }
+        let id = &container.handle.container;
+        if !matches!(container.status, Status::Running { .. }) {
+            if self.reported.insert(attempt) {
+                error!(%attempt, container = id, "a container of this installation is unknown to the database, as after the loss of commits; it does not run, and is kept for inspection");
+            }
+            return;
+        }
+        error!(%attempt, container = id, "a container of this installation is unknown to the database; stopping it");
+        let grace = self.dispatcher.grace();
+        if let Err(problem) = self.executor.stop(&container.handle, grace).await {
+            warn!(%attempt, error = %problem, "an unknown container was not stopped");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What attempts may take of disks: what their containers write, and what is kept of them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+mod kit;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use trainyard_core::Timestamp;
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::id::RunId;
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_orchestrator::attempt::allowance::{Allowance, Allowances};
+use trainyard_orchestrator::attempt::assignment::Materials;
+use trainyard_orchestrator::attempt::layers::Layers;
+use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::log_lines::Batch;
+use trainyard_orchestrator::health::space::{Floor, Look, Room};
+use trainyard_orchestrator::attempt::supervisor::{Line, supervise};
+use trainyard_executor::{Collected, Handle, SpecHash};
+
+use crate::kit::{assignment, surroundings};
+
+const GIB: u64 = 1 << 30;
+
+/// A stage that writes 3 GiB and does not end.
+const LARGE: &str = "run: \"fake\\nwrites=3221225472\\nhang\"";
+
+/// A ledger of a run that has kept something already.
+struct Keeps {
+    allowances: Allowances,
+    recorded: u64,
+    kept: AtomicU32,
+    recorded_outputs: Mutex<Vec<String>>,
+    ended: Mutex<Option<AttemptEnd>>,
+}
+
+impl Keeps {
+    fn of_a_run(limit: u64, recorded: u64) -> Self {
+        Self {
+            allowances: Allowances::new(limit),
+            recorded,
+            kept: AtomicU32::new(0),
+            recorded_outputs: Mutex::default(),
+            ended: Mutex::default(),
+        }
+    }
+}
+
+impl Ledger for Keeps {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn append_log(&self, _: Batch) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn timeout_passed(&self) {}
+
+    async fn allowance(&self) -> Result<Allowance, FencedOff> {
+        let recorded = async { Ok(self.recorded) };
+        self.allowances.of(RunId(1), recorded).await
+    }
+
+    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+        self.kept.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn finished(&self, end: AttemptEnd, outputs: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        let names = outputs.iter().map(|output| output.name.to_string());
+        *self.recorded_outputs.lock().await = names.collect();
+        *self.ended.lock().await = Some(end);
+        Ok(())
+    }
+
+    async fn removed(&self) {}
+}
+
+/// How a stage of this script ends, and the ledger of it.
+async fn run(stage: &str, layers: Layers, ledger: &Keeps) -> Ending {
+    let assignment = assignment(&format!(
+        "stages: {{s: {{image: i, checkout: false, {stage}}}}}"
+    ));
+    let surroundings = trainyard_orchestrator::attempt::supervisor::Surroundings {
+        layers,
+        ..surroundings()
+    };
+    let materials = assignment
+        .render()
+        .map(|rendered| (rendered, Materials::default()));
+    supervise(&surroundings, &assignment, materials, ledger, &Line::new()).await;
+    ledger.ended.lock().await.take().unwrap().ending
+}
+
+fn storage(ending: &Ending) -> &str {
+    match ending {
+        Ending::Rejected(Reason {
+            code: ReasonCode::Storage,
+            message,
+        })
+        | Ending::Errored(Reason {
+            code: ReasonCode::Storage,
+            message,
+        }) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_writes_more_than_it_may_is_stopped_and_its_stage_fails() {
+    for run_script in [
+        "fake\\nwrites=2147483648\\nhang",
+        "fake\\nwrites=2147483648\\nstubborn\\nhang",
+    ] {
+        let ledger = Keeps::of_a_run(GIB, 0);
+        let begun = Instant::now();
+        let ending = run(&format!("run: \"{run_script}\""), Layers::new(GIB), &ledger).await;
+        assert!(matches!(ending, Ending::Rejected(_)), "{ending:?}");
+        let words = storage(&ending);
+        assert!(
+            words.contains("written 2 GiB") && words.contains("limits.layer"),
+            "{words}"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_writes_less_runs_to_its_end() {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let ending = run(
+        "run: \"fake\\nwrites=1000\\nsleep=10m\"",
+        Layers::new(GIB),
+        &ledger,
+    )
+    .await;
+    assert!(
+        matches!(ending, Ending::Exited { code: 0, .. }),
+        "{ending:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_full_disk_the_container_that_wrote_most_is_stopped_and_a_small_one_is_not() {
+    let full = || {
+        let look = Look::new(|_| {
+            Ok(Room {
+                free: GIB,
+                total: 1000 * GIB,
+            })
+        });
+        Layers::on_disk(0, "/".into(), Floor::Usual, look)
+    };
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let large = run(LARGE, full(), &ledger).await;
+    assert!(matches!(large, Ending::Errored(_)), "{large:?}");
+    assert!(storage(&large).contains("has 1 GiB free"), "{large:?}");
+    // That one is on its way out: no second one is stopped for the same lack of room.
+    let on_disk = full();
+    let _ = run(LARGE, on_disk.clone(), &ledger).await;
+    let begun = Instant::now();
+    let next = run(LARGE, on_disk, &ledger).await;
+    assert!(matches!(next, Ending::Errored(_)), "{next:?}");
+    assert!(
+        begun.elapsed() >= Duration::from_secs(50),
+        "{:?}",
+        begun.elapsed()
+    );
+    let small = run("run: \"fake\\nwrites=1000\\nsleep=10m\"", full(), &ledger).await;
+    assert!(matches!(small, Ending::Exited { code: 0, .. }), "{small:?}");
+}
+
+#[tokio::test]
+async fn outputs_that_do_not_fit_into_what_a_run_may_keep_are_refused() {
+    let outputs = "outputs: {a: a, b: b}, run: \"fake\\noutput=a:12345\\noutput=b:12345\"";
+    let fits = Keeps::of_a_run(30, 20);
+    let ending = run(outputs, Layers::new(0), &fits).await;
+    assert!(
+        matches!(ending, Ending::Exited { code: 0, .. }),
+        "{ending:?}"
+    );
+    assert_eq!(fits.kept.load(Ordering::Relaxed), 2);
+    for (recorded, kept) in [(21, 1), (29, 0), (30, 0), (1_000, 0)] {
+        let full = Keeps::of_a_run(30, recorded);
+        let ending = run(outputs, Layers::new(0), &full).await;
+        assert!(
+            storage(&ending).contains("limits.artifacts_of_a_run"),
+            "{ending:?}"
+        );
+        assert_eq!(full.kept.load(Ordering::Relaxed), kept, "{recorded}");
+    }
+}
+
+/// The outputs that are recorded of a stage of this script, and how it ends.
+async fn kept_of(stage: &str) -> (Vec<String>, Ending) {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let ending = run(stage, Layers::new(0), &ledger).await;
+    let outputs = std::mem::take(&mut *ledger.recorded_outputs.lock().await);
+    (outputs, ending)
+}
+
+#[tokio::test]
+async fn an_output_that_is_missing_fails_its_stage_and_costs_the_others_nothing() {
+    let stage = "outputs: {a: a, b: b, c: sub/c}, metrics: metrics.json, \
+                 run: \"fake\\noutput=a:1\\noutput=bb:2\\nmetrics={}x\"";
+    let (kept, ending) = kept_of(stage).await;
+    assert_eq!(kept, ["a"]);
+    let Ending::Rejected(reason) = ending else {
+        panic!("{ending:?}");
+    };
+    assert_eq!(reason.code, ReasonCode::MissingOutput);
+    insta::assert_snapshot!(reason.message, @"declared output missing: `b` (outputs/b); $OUTPUTS has `bb`; declared output missing: `c` (outputs/sub/c); metrics file outputs/metrics.json is not one JSON object: something follows it at line 1");
+}
+
+#[tokio::test]
+async fn metrics_that_are_not_numbers_cost_neither_outputs_nor_the_other_metrics() {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let stage = "outputs: {a: a}, metrics: metrics.json, \
+                 run: \"fake\\noutput=a:1\\noutput=metrics.json:{\\\"auc\\\":0.9,\\\"loss\\\":NaN}\"";
+    let ending = run(stage, Layers::new(0), &ledger).await;
+    let Ending::Rejected(reason) = ending else {
+        panic!("{ending:?}");
+    };
+    assert_eq!(reason.code, ReasonCode::InvalidMetrics);
+    insta::assert_snapshot!(reason.message, @"metrics file outputs/metrics.json has metric `loss`, which is NaN, not a finite number");
+    assert_eq!(*ledger.recorded_outputs.lock().await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_is_always_kept_is_kept_however_its_stage_ends() {
+    let outputs =
+        "outputs: {log: {path: log, keep: always}, gone: {path: gone, keep: always}, model: model}";
+    let left = "fake\\noutput=log:1\\noutput=model:2";
+    for end in ["exit=1", "oom", "writes=2147483648\\nhang"] {
+        let ledger = Keeps::of_a_run(GIB, 0);
+        let stage = format!("{outputs}, run: \"{left}\\n{end}\"");
+        let ending = run(&stage, Layers::new(GIB), &ledger).await;
+        assert_eq!(*ledger.recorded_outputs.lock().await, ["log"], "{end}");
+        assert!(
+            !matches!(ending, Ending::Exited { code: 0, .. }),
+            "{end}: {ending:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_a_failed_stage_nothing_is_kept_that_is_not_to_be_kept_always() {
+    let (kept, ending) = kept_of("outputs: {a: a}, run: \"fake\\noutput=a:1\\nexit=1\"").await;
+    assert_eq!(kept, Vec::<String>::new());
+    assert!(
+        matches!(ending, Ending::Exited { code: 1, .. }),
+        "{ending:?}"
+    );
+}

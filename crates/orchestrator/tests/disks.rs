@@ -1,0 +1,240 @@
+//! Disks that do not answer hold back what is new, say so, and cost a thread each and no more.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use trainyard_core::id::DaemonId;
+use trainyard_orchestrator::health::disks::Disks;
+use trainyard_orchestrator::health::space::{Floor, Look, Place, PlaceRole, Room};
+use trainyard_store::Condition;
+use uuid::Uuid;
+
+/// How long what has to happen may take on a busy machine.
+const BOUND: Duration = Duration::from_secs(300);
+
+const ARTIFACTS: &str = "/nowhere/artifacts";
+const DATA: &str = "/nowhere/data";
+
+/// What a disk does when it is looked at.
+#[derive(Debug, Clone, Copy)]
+enum Script {
+    /// It has so many bytes free of a hundred.
+    Free(u64),
+    /// It fails.
+    Fails(ErrorKind),
+    /// It says nothing until it does something else.
+    Hangs,
+}
+
+/// Disks that do what their script says.
+#[derive(Debug, Default)]
+struct Scripted {
+    known: Mutex<Known>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    scripts: BTreeMap<PathBuf, Script>,
+    begun: usize,
+    under_way: usize,
+    under_way_most: usize,
+}
+
+impl Scripted {
+    fn set(&self, path: &str, script: Script) {
+        let mut known = self.known.lock().unwrap();
+        known.scripts.insert(path.into(), script);
+        self.changed.notify_all();
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Room> {
+        let mut known = self.known.lock().unwrap();
+        known.begun += 1;
+        known.under_way += 1;
+        known.under_way_most = known.under_way_most.max(known.under_way);
+        self.changed.notify_all();
+        let hangs = |known: &mut Known| matches!(known.scripts[path], Script::Hangs);
+        let mut known = self.changed.wait_while(known, hangs).unwrap();
+        known.under_way -= 1;
+        self.changed.notify_all();
+        match known.scripts[path] {
+            Script::Free(free) => Ok(Room { free, total: 100 }),
+            Script::Fails(kind) => Err(kind.into()),
+            Script::Hangs => unreachable!("it was waited for"),
+        }
+    }
+
+    /// Waits until so many looks are under way.
+    fn wait_for(&self, under_way: usize) {
+        let known = self.known.lock().unwrap();
+        let others = |known: &mut Known| known.under_way != under_way;
+        let (_known, waited) = self
+            .changed
+            .wait_timeout_while(known, BOUND, others)
+            .unwrap();
+        assert!(!waited.timed_out(), "{under_way} looks under way");
+    }
+
+    fn begun(&self) -> usize {
+        self.known.lock().unwrap().begun
+    }
+}
+
+struct Guarded {
+    scripted: Arc<Scripted>,
+    disks: Disks,
+    condition: Condition,
+}
+
+impl Guarded {
+    /// A guard over the disk of artifacts, which is well, and beside it that of the data folder if it is given.
+    fn new(data: Option<Script>) -> Self {
+        let scripted = Arc::new(Scripted::default());
+        scripted.set(ARTIFACTS, Script::Free(50));
+        let mut places = vec![Place {
+            role: PlaceRole::Artifacts,
+            path: ARTIFACTS.into(),
+        }];
+        if let Some(script) = data {
+            scripted.set(DATA, script);
+            places.push(Place {
+                role: PlaceRole::Data,
+                path: DATA.into(),
+            });
+        }
+        let eyes = Arc::clone(&scripted);
+        let look = Look::new(move |path| eyes.look(path));
+        Self {
+            scripted,
+            disks: Disks::new(DaemonId(Uuid::nil()), Floor::Bytes(10), look, places),
+            condition: Condition::default(),
+        }
+    }
+
+    async fn look(&mut self) -> bool {
+        self.disks.look(&self.condition).await
+    }
+
+    /// Looks until it is so.
+    async fn look_until(&mut self, is_so: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + BOUND;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "told: {:?}", self.told());
+            self.look().await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets the disk of artifacts hang, and looks. Nobody waits for what does not come: time passes at once
+    /// where nothing else can happen.
+    async fn look_while_it_hangs(&mut self) -> bool {
+        self.scripted.set(ARTIFACTS, Script::Hangs);
+        tokio::time::pause();
+        let is_new = self.look().await;
+        tokio::time::resume();
+        self.scripted.wait_for(1);
+        is_new
+    }
+
+    fn told(&self) -> Vec<String> {
+        let troubles = self.condition.troubles();
+        troubles.into_iter().map(|trouble| trouble.what).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_answer_holds_back_what_is_new_until_it_does() {
+    let mut guarded = Guarded::new(None);
+    assert!(!guarded.look().await);
+    assert!(!guarded.condition.pauses_claims());
+
+    assert!(guarded.look_while_it_hangs().await, "it is new");
+    assert_eq!(guarded.told(), ["the disk of artifacts does not answer"]);
+    assert!(guarded.condition.pauses_claims());
+
+    guarded.scripted.set(ARTIFACTS, Script::Free(50));
+    guarded
+        .look_until(|guarded| guarded.told().is_empty())
+        .await;
+    assert!(!guarded.condition.pauses_claims());
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_has_one_look_under_way_and_no_more() {
+    let mut guarded = Guarded::new(None);
+    guarded.look_while_it_hangs().await;
+    for _ in 0..100 {
+        assert!(!guarded.look().await, "nothing is new");
+    }
+    assert_eq!(guarded.scripted.begun(), 1);
+    guarded.scripted.set(ARTIFACTS, Script::Free(50));
+    guarded
+        .look_until(|guarded| guarded.told().is_empty())
+        .await;
+    assert_eq!(guarded.scripted.known.lock().unwrap().under_way_most, 1);
+}
+
+#[tokio::test]
+async fn a_disk_that_answers_too_late_each_time_does_not_flicker() {
+    let mut guarded = Guarded::new(None);
+    guarded.look_while_it_hangs().await;
+    tokio::time::pause();
+    for begun in 2..5 {
+        guarded.scripted.set(ARTIFACTS, Script::Free(50));
+        guarded.scripted.wait_for(0);
+        guarded.scripted.set(ARTIFACTS, Script::Hangs);
+        let looked = |guarded: &Guarded| {
+            assert_eq!(guarded.told(), ["the disk of artifacts does not answer"]);
+            guarded.scripted.begun() == begun
+        };
+        guarded.look_until(looked).await;
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_nobody_from_seeing_another() {
+    let mut guarded = Guarded::new(Some(Script::Free(50)));
+    guarded.look_while_it_hangs().await;
+    guarded.scripted.set(DATA, Script::Free(5));
+    let words = [
+        "the disk of the data folder has less than 10 B free",
+        "the disk of artifacts does not answer",
+    ];
+    guarded.look_until(|guarded| guarded.told() == words).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_the_system_cannot_reach_does_not_answer() {
+    let mut guarded = Guarded::new(None);
+    guarded
+        .scripted
+        .set(ARTIFACTS, Script::Fails(ErrorKind::StaleNetworkFileHandle));
+    assert!(guarded.look().await);
+    assert_eq!(guarded.told(), ["the disk of artifacts does not answer"]);
+    guarded.scripted.set(ARTIFACTS, Script::Free(50));
+    assert!(guarded.look().await);
+    assert!(guarded.told().is_empty());
+}
+
+#[tokio::test]
+async fn where_the_daemon_may_not_look_it_is_as_it_was() {
+    let mut guarded = Guarded::new(None);
+    let denied = Script::Fails(ErrorKind::PermissionDenied);
+    guarded.scripted.set(ARTIFACTS, denied);
+    assert!(!guarded.look().await);
+    assert!(!guarded.condition.pauses_claims());
+    guarded.scripted.set(ARTIFACTS, Script::Free(5));
+    guarded.look().await;
+    guarded.scripted.set(ARTIFACTS, denied);
+    guarded.look().await;
+    assert_eq!(guarded.told(), ["the disk of artifacts has little free"]);
+}

@@ -1,0 +1,151 @@
+//! A supervisor and the timeout of its stage, in virtual time.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+mod kit;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use trainyard_core::Timestamp;
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::log_lines::Batch;
+use trainyard_orchestrator::attempt::supervisor::{Line, Supervised, supervise};
+use trainyard_executor::{Collected, Handle, SpecHash};
+
+use crate::kit::{assignment, surroundings};
+
+/// A ledger that takes the passing of a timeout down and, as many times as it says, has lost it afterwards.
+struct Forgetful {
+    forgets: u32,
+    told: AtomicU32,
+    line: Line,
+    ended: Mutex<Option<(AttemptEnd, Instant)>>,
+}
+
+impl Ledger for Forgetful {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn append_log(&self, _: Batch) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn timeout_passed(&self) {
+        if self.told.fetch_add(1, Ordering::Relaxed) >= self.forgets {
+            self.line
+                .stop(Reason::new(ReasonCode::StageTimeout, "its timeout passed"));
+        }
+    }
+
+    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+        Err("it has no outputs".to_owned())
+    }
+
+    async fn finished(&self, end: AttemptEnd, _: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        *self.ended.lock().await = Some((end, Instant::now()));
+        Ok(())
+    }
+
+    async fn removed(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_the_record_has_lost_is_told_again() {
+    let assignment =
+        assignment("stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nhang\"}}");
+    let line = Line::new();
+    let ledger = Forgetful {
+        forgets: 2,
+        told: AtomicU32::new(0),
+        line: line.clone(),
+        ended: Mutex::default(),
+    };
+    let surroundings = surroundings();
+    let materials = assignment
+        .render()
+        .map(|rendered| (rendered, Materials::default()));
+    let begun = Instant::now();
+    let supervised = supervise(&surroundings, &assignment, materials, &ledger, &line).await;
+    assert_eq!(supervised, Supervised::Finished);
+    let (end, at) = ledger.ended.lock().await.take().unwrap();
+    assert!(matches!(end.ending, Ending::Stopped { .. }), "{end:?}");
+    assert_eq!(ledger.told.load(Ordering::Relaxed), 3);
+    let took = at - begun;
+    assert!(
+        (Duration::from_secs(60)..Duration::from_secs(90)).contains(&took),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
+    let mut assignment = assignment(
+        "stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nsleep=5s\"}}",
+    );
+    let surroundings = surroundings();
+    let ledger = |line: &Line| Forgetful {
+        forgets: 0,
+        told: AtomicU32::new(0),
+        line: line.clone(),
+        ended: Mutex::default(),
+    };
+    let materials = |assignment: &Assignment| {
+        let rendered = assignment.render();
+        rendered.map(|rendered| (rendered, Materials::default()))
+    };
+    let line = Line::new();
+    let killed = ledger(&line);
+    let first = supervise(
+        &surroundings,
+        &assignment,
+        materials(&assignment),
+        &killed,
+        &line,
+    );
+    let second = Duration::from_secs(1);
+    tokio::time::timeout(second, first).await.unwrap_err();
+
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let ago = Duration::from_secs(61);
+    assignment.adopted = Some(Adopted {
+        handle: Some(Handle {
+            attempt: assignment.attempt,
+            container: format!("fake-{}", assignment.attempt),
+        }),
+        started_at: Some(Timestamp::UNIX_EPOCH),
+        running_for: Some(ago),
+        log_cursor: None,
+    });
+    let line = Line::new();
+    let next = ledger(&line);
+    supervise(
+        &surroundings,
+        &assignment,
+        materials(&assignment),
+        &next,
+        &line,
+    )
+    .await;
+    let (end, _) = next.ended.lock().await.take().unwrap();
+    assert!(
+        matches!(end.ending, Ending::Exited { code: 0, .. }),
+        "{end:?}"
+    );
+    assert_eq!(end.ran_for, Some(Duration::from_secs(5)));
+    assert_eq!(next.told.load(Ordering::Relaxed), 0, "it did not time out");
+}

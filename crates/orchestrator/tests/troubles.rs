@@ -1,0 +1,431 @@
+//! What the daemon's log tells of trouble with an attempt, in virtual time.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+mod heard;
+mod kit;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use trainyard_core::Timestamp;
+use trainyard_core::event::{AttemptEnd, Ending};
+use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::stage::RelativePath;
+use trainyard_orchestrator::attempt::assignment::Materials;
+use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::log_lines::Batch;
+use trainyard_orchestrator::attempt::supervisor::{Line, Supervised, Surroundings, supervise};
+use trainyard_executor::fake::Fake;
+use trainyard_executor::{
+    AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
+    LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
+};
+
+use crate::heard::Heard;
+use crate::kit::{assignment, surroundings};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A record that takes everything, and keeps the end.
+#[derive(Default)]
+struct Record(Mutex<Option<AttemptEnd>>);
+
+impl Record {
+    fn ending(&self) -> Ending {
+        self.0.lock().unwrap().take().unwrap().ending
+    }
+}
+
+impl Ledger for Record {
+    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn started(&self, _: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn append_log(&self, _: Batch) -> Result<(), FencedOff> {
+        Ok(())
+    }
+
+    async fn timeout_passed(&self) {}
+
+    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn finished(&self, end: AttemptEnd, _: Vec<KeptOutput>) -> Result<(), FencedOff> {
+        *self.0.lock().unwrap() = Some(end);
+        Ok(())
+    }
+
+    async fn removed(&self) {}
+}
+
+/// Supervises a stage with this program to its end.
+async fn run_on<E: Executor>(surroundings: &Surroundings<E>, stage: &str, line: &Line) -> Ending {
+    let assignment = assignment(&format!("stages: {{s: {{checkout: false, {stage}}}}}"));
+    let secrets = BTreeMap::from([("KEY".to_owned(), "hunter22".to_owned().into())]);
+    let materials = Materials {
+        secrets,
+        ..Materials::default()
+    };
+    let materials = assignment.render().map(|rendered| (rendered, materials));
+    let record = Record::default();
+    let supervised = supervise(surroundings, &assignment, materials, &record, line).await;
+    assert_eq!(supervised, Supervised::Finished);
+    record.ending()
+}
+
+async fn run(stage: &str) -> Ending {
+    run_on(&surroundings(), stage, &Line::new()).await
+}
+
+/// A stage whose program is this script of the fake.
+fn fake(script: &str) -> String {
+    format!(r#"image: i, run: "fake\n{script}""#)
+}
+
+/// When lines with these words were told, in seconds.
+fn told_at(heard: &Heard, words: &str) -> Vec<u64> {
+    let lines = heard.with(words);
+    lines.iter().map(|line| line.after.as_secs()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_is_told_once_it_lasts_then_every_minute_and_its_end() {
+    let heard = Heard::from_now();
+    // Four tries a second, for 150 s.
+    run(&fake(r"trouble=logs:600\nsleep=4m\nlog=on\nsleep=1m")).await;
+    let told = heard.with("the log of a container cannot be followed");
+    assert!(
+        told.iter().all(|line| line.text.starts_with("WARN")
+            && line.text.contains("error=")
+            && line.text.contains("lasting_s=")),
+        "{told:?}"
+    );
+    assert_eq!(told_at(&heard, "cannot be followed"), [5, 65, 125]);
+    let over = heard.with("the log of a container is followed again");
+    assert!(over[0].text.starts_with("INFO"), "{over:?}");
+    assert_eq!(told_at(&heard, "is followed again"), [240]);
+    assert_eq!(heard.all().len(), 4, "{:?}", heard.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_that_the_first_tries_heal_is_not_told() {
+    let heard = Heard::from_now();
+    let trouble = "create start inspect wait logs collect remove";
+    let trouble: Vec<String> = trouble
+        .split(' ')
+        .map(|call| format!(r"trouble={call}:1\n"))
+        .collect();
+    let script = format!(r"{}log=on\nsleep=10m", trouble.concat());
+    run(&fake(&script)).await;
+    let lines = heard.all();
+    // One each of what is asked for once, and left to others.
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.text.contains("did not confirm a start")
+                || line.text.contains("was not removed")),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_that_fail_on_and_on_are_told_until_a_look_finds_it_well() {
+    let heard = Heard::from_now();
+    run(&fake(r"trouble=wait:20\nsleep=10m")).await;
+    let told = told_at(&heard, "Docker does not return a container's state");
+    assert!(matches!(told[..], [5..=10, 65..=75]), "{:?}", heard.all());
+    let over = told_at(&heard, "Docker returns a container's state again");
+    assert!(matches!(over[..], [76..=100]), "{:?}", heard.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_minute_or_two() {
+    let heard = Heard::from_now();
+    let (surroundings, line) = (surroundings(), Line::new());
+    let engine = surroundings.executor.clone();
+    let stage = fake("hang");
+    let falls_silent = async {
+        sleep(10 * MINUTE).await;
+        engine.set_silent(true);
+        sleep(5 * MINUTE).await;
+        engine.set_silent(false);
+        sleep(2 * MINUTE).await;
+        line.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
+    };
+    tokio::join!(run_on(&surroundings, &stage, &line), falls_silent);
+    let told = heard.with("Docker does not return a container's state");
+    let between: Vec<Duration> = told
+        .windows(2)
+        .map(|two| two[1].after - two[0].after)
+        .collect();
+    assert!((3..=5).contains(&told.len()), "{told:?}");
+    assert!(told[0].after < 12 * MINUTE + 10 * SECOND, "{told:?}");
+    assert!(between.iter().all(|pause| *pause <= 2 * MINUTE), "{told:?}");
+    let over = told_at(&heard, "Docker returns a container's state again");
+    assert!(matches!(over[..], [900..=970]), "{over:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_the_engine_refuses_is_told_every_minute_and_its_end() {
+    let heard = Heard::from_now();
+    let (surroundings, line) = (surroundings(), Line::new());
+    let stage = fake(r"trouble=stop:30\nhang");
+    let asks = async {
+        sleep(MINUTE).await;
+        line.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
+    };
+    tokio::join!(run_on(&surroundings, &stage, &line), asks);
+    let told = told_at(&heard, "the engine did not stop a container");
+    assert!(
+        matches!(told[..], [65..=70, 125..=135]),
+        "{:?}",
+        heard.all()
+    );
+    let over = told_at(&heard, "a container that was to stop has ended");
+    assert_eq!(over.len(), 1, "{:?}", heard.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_cannot_be_copied_for_a_while_is_told_and_its_end() {
+    let heard = Heard::from_now();
+    let script = fake(r"output=o:x\ntrouble=collect:7");
+    run(&format!("outputs: {{o: o}}, {script}")).await;
+    let told = told_at(&heard, "could not be copied");
+    assert!(matches!(told[..], [5..=10]), "{:?}", heard.all());
+    assert_eq!(heard.with("INFO").len(), 1, "{:?}", heard.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_does_not_keep_an_end_from_being_seen() {
+    let surroundings = surroundings();
+    let looks_hang = Strange {
+        looks_hang: true,
+        ..Strange::on(&surroundings.executor)
+    };
+    let surroundings = surroundings.with_executor(looks_hang);
+    let begun = Instant::now();
+    let ending = run_on(&surroundings, &fake("sleep=90s"), &Line::new()).await;
+    assert!(
+        matches!(ending, Ending::Exited { code: 0, .. }),
+        "{ending:?}"
+    );
+    let took = begun.elapsed();
+    assert!(took < 91 * SECOND, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_lost_is_told_with_its_reason() {
+    let heard = Heard::from_now();
+    let ending = run(&fake(r"sleep=1s\nlost")).await;
+    assert!(matches!(ending, Ending::Lost(_)), "{ending:?}");
+    let told = heard.with("an attempt ended, and not by its program");
+    assert_eq!(told.len(), 1, "{:?}", heard.all());
+    let text = &told[0].text;
+    assert!(text.starts_with("WARN"), "{text}");
+    assert!(
+        text.contains("outcome=lost") && text.contains("vanished"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reason_of_an_attempt_that_errored_is_told_without_secrets() {
+    let heard = Heard::from_now();
+    let ending = run("image: fake/missing-hunter22, run: x").await;
+    assert!(matches!(ending, Ending::Errored(_)), "{ending:?}");
+    let told = heard.with("outcome=errored");
+    assert_eq!(told.len(), 1, "{:?}", heard.all());
+    assert!(told[0].text.contains("fake/missing-***"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_fails_is_no_trouble() {
+    let heard = Heard::from_now();
+    run(&fake("exit=3")).await;
+    assert!(heard.all().is_empty(), "{:?}", heard.all());
+}
+
+/// Runs a stage on an engine that does this when it is asked for a proof; how it ended, and what it took.
+async fn run_unproved(
+    script: &str,
+    proves: Result<Proof, Error>,
+    line: &Line,
+) -> (Ending, Duration) {
+    let surroundings = surroundings();
+    let strange = Strange {
+        proves: Some(proves),
+        ..Strange::on(&surroundings.executor)
+    };
+    let surroundings = surroundings.with_executor(strange);
+    let begun = Instant::now();
+    let ending = run_on(&surroundings, &fake(script), line).await;
+    (ending, begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn class_15_an_end_of_which_the_engine_tells_nonsense_for_ever_is_lost_after_minutes() {
+    for kind in [
+        ErrorKind::Engine,
+        ErrorKind::Storage,
+        ErrorKind::Unreachable,
+    ] {
+        let nonsense = Err(Error::new(kind, "the latch is larger than it can be"));
+        let (ending, took) = run_unproved("exit=1", nonsense, &Line::new()).await;
+        assert!(matches!(ending, Ending::Lost(_)), "{kind:?}: {ending:?}");
+        assert!(took < 6 * MINUTE, "{kind:?}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_down_proves_nothing_of_an_end_however_long() {
+    let surroundings = surroundings();
+    let engine = surroundings.executor.clone();
+    let strange = Strange {
+        silent_proofs: true,
+        ..Strange::on(&engine)
+    };
+    let surroundings = surroundings.with_executor(strange);
+    let falls_silent = async {
+        sleep(SECOND).await;
+        engine.set_silent(true);
+        sleep(60 * MINUTE).await;
+        engine.set_silent(false);
+    };
+    let (line, stage) = (Line::new(), fake("sleep=500ms"));
+    let (ending, ()) = tokio::join!(run_on(&surroundings, &stage, &line), falls_silent);
+    assert!(
+        matches!(ending, Ending::Exited { code: 0, .. }),
+        "{ending:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stopped_has_stopped_whatever_its_program_did_to_its_record() {
+    for proves in [Proof::Unproved, Proof::Killed] {
+        let line = Line::new();
+        let stops = async {
+            sleep(MINUTE).await;
+            line.stop(Reason::new(ReasonCode::StageTimeout, "its time is over"));
+        };
+        let ends = run_unproved(r"stubborn\nhang", Ok(proves.clone()), &line);
+        let ((ending, _), ()) = tokio::join!(ends, stops);
+        assert_eq!(ending, Ending::Stopped { code: 137 }, "{proves:?}");
+    }
+    let (ending, _) = run_unproved("sleep=1s", Ok(Proof::Unproved), &Line::new()).await;
+    assert!(
+        matches!(ending, Ending::Lost(_)),
+        "nobody asked: {ending:?}"
+    );
+}
+
+/// An engine that is the fake but for this.
+struct Strange {
+    fake: Fake,
+    /// It never answers when it is asked to look at a container.
+    looks_hang: bool,
+    /// What it says of all ends.
+    proves: Option<Result<Proof, Error>>,
+    /// It tells of no end while the fake is silent.
+    silent_proofs: bool,
+}
+
+impl Strange {
+    fn on(fake: &Fake) -> Self {
+        Self {
+            fake: fake.clone(),
+            looks_hang: false,
+            proves: None,
+            silent_proofs: false,
+        }
+    }
+}
+
+impl Executor for Strange {
+    fn kind(&self) -> &'static str {
+        self.fake.kind()
+    }
+
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        self.fake.prepare(request, progress).await
+    }
+
+    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        self.fake.create(spec).await
+    }
+
+    async fn start(&self, handle: &Handle) -> Result<(), Error> {
+        self.fake.start(handle).await
+    }
+
+    fn starts_once(&self) -> bool {
+        self.fake.starts_once()
+    }
+
+    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
+        if self.looks_hang {
+            std::future::pending::<()>().await;
+        }
+        self.fake.inspect(handle).await
+    }
+
+    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
+        self.fake.wait(handle).await
+    }
+
+    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        if let Some(proves) = &self.proves {
+            return proves.clone();
+        }
+        if self.silent_proofs {
+            self.fake.ping().await?;
+        }
+        self.fake.prove(handle, seen).await
+    }
+
+    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
+        self.fake.logs(handle, after).await
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Path,
+        limit: u64,
+    ) -> Result<Option<Collected>, Error> {
+        self.fake.collect(handle, output, to, limit).await
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        self.fake.stop(handle, grace).await
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.fake.remove(handle).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.fake.ping().await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        self.fake.list().await
+    }
+}
