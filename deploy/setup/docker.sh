@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sees to it that a Docker engine answers: uses the one that is there, else starts one.
 #
-# usage: docker.sh [STATE_FOLDER]     the engine's log goes there; default .trainyard in the current folder
+# usage: docker.sh [STATE_FOLDER]     Docker's log goes there; default .trainyard in the current folder
 #
-# Where DOCKER_HOST names a unix socket, an engine is started on that one; a remote engine is never started.
-# DOCKERD_FLAGS are passed on to dockerd. The engine stays up when this script ends.
+# Where DOCKER_HOST names a unix socket, a Docker engine is started on that one; a remote engine is never started.
+# DOCKERD_FLAGS are passed on to dockerd. Docker stays up when this script ends.
 set -euo pipefail
 here=$(dirname "$0")
 . "$here/say.sh"
@@ -17,7 +17,7 @@ engine_version() {
     timeout 10 docker version --format '{{.Server.Version}}' 2>/dev/null
 }
 
-# wait_for_engine: until the engine answers; fails when `dockerd_pid` is set and has ended.
+# wait_for_engine: until Docker answers; fails when `dockerd_pid` is set and has ended.
 wait_for_engine() {
     local deadline=$((SECONDS + WAIT_SECONDS))
     until engine_version >/dev/null; do
@@ -41,7 +41,7 @@ if version=$(engine_version); then
 fi
 case $HOST in
     unix://*) socket=${HOST#unix://} ;;
-    *) fail docker "no engine answers at $HOST (from DOCKER_HOST)" ;;
+    *) fail docker "no Docker engine answers at $HOST (from DOCKER_HOST)" ;;
 esac
 if [ -d /run/systemd/system ] && [ -z "${DOCKER_HOST:-}" ]; then
     as_root systemctl start docker || fail docker "systemd could not start docker; see: journalctl -u docker"
@@ -49,7 +49,7 @@ if [ -d /run/systemd/system ] && [ -z "${DOCKER_HOST:-}" ]; then
     say docker "engine $(engine_version) started by systemd"
     exit 0
 fi
-[ "$(id -u)" -eq 0 ] || fail docker "no engine answers at $HOST; start one, or run this as root"
+[ "$(id -u)" -eq 0 ] || fail docker "no Docker engine answers at $HOST; start one, or run this as root"
 command -v dockerd >/dev/null || fail docker "no dockerd here; run $here/install.sh first"
 
 "$here/cgroups.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that the engine has the base images that the examples name: pulls them where a registry answers,
+# Sees to it that Docker has the base images that the examples name: pulls them where a registry answers,
 # else makes a stand-in of the same name from Debian packages.
 #
 # usage: images.sh [CACHE_FOLDER]     made root file systems are kept there; default .trainyard/cache

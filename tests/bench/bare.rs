@@ -155,7 +155,7 @@ fn start_file() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// What Trainyard asks for by default, so that the engine has the same to do.
+/// What Trainyard asks for by default, so that Docker has the same to do.
 fn host_config() -> HostConfig {
     const MEMORY: i64 = 4 << 30;
     HostConfig {

@@ -5,7 +5,7 @@
 //! | a chain of 10 stages of `true` in Docker | the same 10 containers in a bare loop over the Docker API |
 //! | 32 such stages side by side, 4 at a time | the bare loop, 4 at a time |
 //! | a container of `true` under the init; one on a network of its repo | one without, by the bare loop |
-//! | stages per second through the engine on Postgres, executor `fake` | the time of one commit of that Postgres |
+//! | stages per second through Docker on Postgres, executor `fake` | the time of one commit of that Postgres |
 //! | from a trigger to the start of a process stage | a bare `fork` and `exec` |
 //! | idle memory and processor time, and the time from launch to healthy | nothing: they are sizes |
 //!

@@ -11,7 +11,7 @@ use trainyard_tests::viewers::Viewers;
 use trainyard_tests::wait::until_true;
 use trainyard_tests::witness::Witness;
 
-/// How many lines the stage prints, of 100 bytes each: more than the engine keeps in one file, and more in a
+/// How many lines the stage prints, of 100 bytes each: more than Docker keeps in one file, and more in a
 /// second than can be read again in the time after which a silent log counts as broken off.
 const LINES: usize = 400_000;
 

@@ -25,7 +25,7 @@ pub fn docker(arguments: &[&str]) -> String {
 /// The containers of one run, in whatever state.
 ///
 /// # Panics
-/// When no engine answers.
+/// When no Docker engine answers.
 #[must_use]
 pub fn containers_of(instance: &str) -> Vec<String> {
     let filter = format!("label=io.trainyard.instance={instance}");

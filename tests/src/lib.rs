@@ -2,7 +2,7 @@
 //!
 //! Scenarios see what a user sees: the binary, its exit codes and output, HTTP, and git. What ran is
 //! told by a [`witness::Witness`], which stages call over the network, and not by Trainyard's own
-//! records. A part that is missing (no engine, no Postgres, no binary) fails the test with a sentence
+//! records. A part that is missing (no Docker engine, no Postgres, no binary) fails the test with a sentence
 //! that says how to get it.
 
 #![expect(

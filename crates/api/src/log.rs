@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 /// A line of log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
-    /// When the engine took it.
+    /// When Docker took it.
     pub at: DateTime<Utc>,
     /// `stdout`, `stderr`, or `trainyard` for the daemon's own words.
     pub stream: String,

@@ -109,7 +109,7 @@ pub struct Stage {
     pub finished_at: Option<DateTime<Utc>>,
     /// From the start of its first attempt to its end, or to now.
     pub duration_seconds: Option<f64>,
-    /// Its image, by digest where the engine knows one.
+    /// Its image, by digest where Docker knows one.
     pub image: Option<String>,
     /// The earlier run whose result stands in for it.
     pub reused_from: Option<i64>,

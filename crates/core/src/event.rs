@@ -33,7 +33,7 @@ pub enum Event {
     AttemptStarted {
         /// Which.
         attempt: AttemptRef,
-        /// The image, by digest where the engine knows one.
+        /// The image, by digest where Docker knows one.
         image: Option<String>,
     },
     /// The attempt has run for as long as its stage may. Whoever watches it counts that, by a clock that
@@ -67,7 +67,7 @@ pub enum Event {
 pub struct AttemptEnd {
     /// How.
     pub ending: Ending,
-    /// When its container ended, by the engine's clock; else when the end was noticed.
+    /// When its container ended, by Docker's clock; else when the end was noticed.
     pub ended_at: Timestamp,
     /// How long its container ran, by Docker's clock alone. It dates the end where that is recorded late: the daemon
     /// or the database may have been away.
@@ -83,18 +83,18 @@ pub enum Ending {
     Exited {
         /// The exit code; 128 + n after signal n.
         code: i32,
-        /// Whether the engine says that the kernel killed it for its use of memory.
+        /// Whether Docker says that the kernel killed it for its use of memory.
         out_of_memory: bool,
     },
     /// The container ran when it was asked to stop, and then ended. Told apart from [`Self::Exited`]
-    /// since the clocks of the engine and of the database may not agree on what came first.
+    /// since the clocks of Docker and of the database may not agree on what came first.
     Stopped {
         /// The exit code; 128 + n after signal n.
         code: i32,
     },
     /// The container ended with exit code 0, but what was declared is missing or wrong.
     Rejected(Reason),
-    /// Trainyard or the engine failed.
+    /// Trainyard or Docker failed.
     Errored(Reason),
     /// How it ended cannot be proved.
     Lost(Reason),

@@ -11,7 +11,7 @@ pub enum Outcome {
     Succeeded,
     /// The user's program failed: its exit code, a missing output, or a refused gate.
     Failed,
-    /// Trainyard or the engine is at fault, or what the stage asks for cannot be had.
+    /// Trainyard or Docker is at fault, or what the stage asks for cannot be had.
     Errored,
     /// It took longer than its timeout.
     TimedOut,
@@ -177,7 +177,7 @@ reason_codes! {
     Killed = "killed",
     /// The image's entry point or the command was not found or not executable.
     CommandNotFound = "command_not_found",
-    /// The registry or the engine does not have the image, or does not give it to us.
+    /// The registry or Docker does not have the image, or does not give it to us.
     ImageNotFound = "image_not_found",
     /// The image is there but could not be fetched.
     ImagePull = "image_pull",
@@ -185,7 +185,7 @@ reason_codes! {
     ImageBuild = "image_build",
     /// The container could not be created or started.
     ContainerStart = "container_start",
-    /// The engine did not answer.
+    /// Docker did not answer.
     EngineUnreachable = "engine_unreachable",
     /// A declared output was not there after the stage.
     MissingOutput = "missing_output",

@@ -123,7 +123,7 @@ pub struct StageRun {
     pub attempts: Vec<Attempt>,
     /// What its last finished attempt reported.
     pub metrics: BTreeMap<MetricName, f64>,
-    /// The image of its last started attempt, by digest where the engine knows one.
+    /// The image of its last started attempt, by digest where Docker knows one.
     pub image: Option<String>,
     /// The earlier run whose result stands in for running it again.
     pub reused_from: Option<RunId>,

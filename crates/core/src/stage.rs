@@ -197,7 +197,7 @@ pub struct BuildSource {
 /// When an image is fetched from its registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum PullPolicy {
-    /// When the engine does not have it.
+    /// When Docker does not have it.
     #[default]
     IfMissing,
     /// Before each attempt.
@@ -299,7 +299,7 @@ pub struct Resources {
     pub cpus: Option<f64>,
     /// Memory in bytes. `None` takes the daemon's default.
     pub memory: Option<u64>,
-    /// Size of `/dev/shm` in bytes. `None` takes the engine's default.
+    /// Size of `/dev/shm` in bytes. `None` takes Docker's default.
     pub shm: Option<u64>,
     /// Processes and threads. `None` takes the daemon's default.
     pub pids: Option<u32>,

@@ -159,7 +159,7 @@ fn a_stage_that_could_go_waits_while_no_daemon_starts_anything() {
     let mut scene = scene(vec![named("train")]).start();
     scene.queue.paused = vec![
         Paused {
-            what: "the engine does not answer".to_owned(),
+            what: "Docker does not answer".to_owned(),
             since: noon(),
         },
         Paused {
@@ -169,7 +169,7 @@ fn a_stage_that_could_go_waits_while_no_daemon_starts_anything() {
     ];
     scene.says(
         "train",
-        "waits: the engine does not answer since 12:00:00 UTC, a disk is full since 12:00:00 UTC",
+        "waits: Docker does not answer since 12:00:00 UTC, a disk is full since 12:00:00 UTC",
     );
     scene.queue.paused.clear();
     scene.says("train", "is about to be started");

@@ -19,10 +19,10 @@ use trainyard_core::param::{GivenValue, ParamFault, resolve};
 use trainyard_core::run::{Run, RunFacts};
 use trainyard_core::stage::ImageSource;
 use trainyard_dagfile::Diagnostic;
-use trainyard_orchestrator::attempt::layers::Layers;
-use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
-use trainyard_orchestrator::attempt::supervisor::Surroundings;
 use trainyard_executor::{AnyExecutor, Ceilings, Limits};
+use trainyard_orchestrator::attempt::layers::Layers;
+use trainyard_orchestrator::attempt::supervisor::Surroundings;
+use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
 
 pub use trainyard_orchestrator::local::Witness;
 pub use trainyard_orchestrator::local::working_tree::WorkingTree;
@@ -95,7 +95,7 @@ pub enum ExecError {
     /// Secrets that stages name are not set.
     #[error("{}", not_set(.0))]
     MissingSecrets(Vec<SecretName>),
-    /// The engine cannot be had.
+    /// Docker cannot be had.
     #[error(transparent)]
     Engine(#[from] trainyard_executor::Error),
     /// The disk fails.
@@ -206,7 +206,7 @@ impl Exec {
     /// Runs it to its end. A name sent to `cancel` cancels it; a second one forces.
     ///
     /// # Errors
-    /// The engine cannot be reached, or the disk fails.
+    /// Docker cannot be reached, or the disk fails.
     pub async fn run(
         self,
         docker_host: Option<String>,

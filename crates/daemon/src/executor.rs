@@ -38,7 +38,7 @@ pub(crate) async fn docker(
 /// The most that stages may ask for: what the operator says, else what the Docker engine's machine has.
 ///
 /// # Errors
-/// The engine does not answer.
+/// Docker does not answer.
 pub(crate) async fn ceilings(config: &Config, executor: &AnyExecutor) -> Result<Ceilings, Error> {
     let stage = &config.stage;
     let machine = match executor {
@@ -67,7 +67,7 @@ pub(crate) async fn ceilings(config: &Config, executor: &AnyExecutor) -> Result<
 /// Where a Docker engine keeps its images and containers, as far as that is a folder of this machine.
 ///
 /// # Errors
-/// The engine does not answer.
+/// Docker does not answer.
 pub(crate) async fn local_root(
     executor: &AnyExecutor,
     host: Option<&str>,
@@ -82,11 +82,11 @@ pub(crate) async fn local_root(
     Ok(root.is_dir().then_some(root))
 }
 
-/// Logs which fixes an engine lacks, or refuses it for them.
+/// Logs which fixes a Docker engine lacks, or refuses it for them.
 fn check_fixes(engine: &EngineInfo, required: bool) -> Result<(), Error> {
     if required && let Some(unfixed) = engine.unfixed.first() {
         let message = format!(
-            "{unfixed}. docker.require_fixes = true refuses this engine: update Docker, or remove the key"
+            "{unfixed}. docker.require_fixes = true refuses this Docker engine: update Docker, or remove the key"
         );
         return Err(Error::new(ErrorKind::Engine, message));
     }
@@ -103,7 +103,7 @@ fn check_fixes(engine: &EngineInfo, required: bool) -> Result<(), Error> {
 /// Makes the executor that the configuration names.
 ///
 /// # Errors
-/// The engine does not answer, is too old or lacks required fixes, or the data folder cannot be used.
+/// Docker does not answer, is too old or lacks required fixes, or the data folder cannot be used.
 pub(crate) async fn configured(
     config: &Config,
     instance: InstanceId,
@@ -161,7 +161,7 @@ mod tests {
         args: DevArgs,
     }
 
-    /// What comes of a start on an engine that has this version of runc.
+    /// What comes of a start on a Docker engine that has this version of runc.
     async fn start(runc: &str, arguments: &[&str]) -> Result<(), Error> {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
@@ -199,7 +199,7 @@ mod tests {
         let started = configured(&config, InstanceId(Uuid::nil()), folder.path().to_owned());
         tokio::select! {
             started = started => started.map(drop),
-            () = engine => unreachable!("the engine answers for ever"),
+            () = engine => unreachable!("Docker answers for ever"),
         }
     }
 

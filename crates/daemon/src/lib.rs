@@ -1,4 +1,4 @@
-//! The daemon around the engine: configuration, the data folder, a Postgres of its own for `dev`, and
+//! The daemon around Docker: configuration, the data folder, a Postgres of its own for `dev`, and
 //! what a process needs at its start and its end.
 //!
 //! Nothing here knows runs or DAGs. [`config`] says what the operator wants, [`DataDir`] holds the

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use tokio::time::Instant;
 use trainyard_core::id::DaemonId;
-use trainyard_orchestrator::attempt::layers::Layers;
-use trainyard_orchestrator::health::space::{Look, Place, PlaceRole};
-use trainyard_orchestrator::attempt::supervisor::Surroundings;
-use trainyard_orchestrator::{Engine, EngineOptions};
 use trainyard_executor::Limits;
 use trainyard_forge::Git;
+use trainyard_orchestrator::attempt::layers::Layers;
+use trainyard_orchestrator::attempt::supervisor::Surroundings;
+use trainyard_orchestrator::health::space::{Look, Place, PlaceRole};
+use trainyard_orchestrator::loops::{LoopOptions, Loops};
 use trainyard_store::{Blobs, ClaimCapacity, DaemonInfo, Store};
 
 use crate::config::Config;
@@ -57,7 +57,7 @@ pub(crate) async fn engine(
     blobs: &Blobs,
     git: &Git,
     daemon: &Registered,
-) -> Result<Engine, ServeError> {
+) -> Result<Loops, ServeError> {
     let instance = store.instance().await?;
     let executor = executor::configured(config, instance, data.folder("processes")?).await?;
     let engine_id = executor.engine_id().await?;
@@ -72,7 +72,7 @@ pub(crate) async fn engine(
     let ceilings = executor::ceilings(config, &executor).await?;
     let stage = &config.stage;
     let most = &ceilings.limits;
-    let options = EngineOptions {
+    let options = LoopOptions {
         instance,
         daemon: daemon.id,
         surroundings: Surroundings {
@@ -106,7 +106,7 @@ pub(crate) async fn engine(
         places: places(config, data, root),
         floor: config.floor(),
     };
-    Ok(Engine::new(
+    Ok(Loops::new(
         store.clone(),
         blobs.clone(),
         git.clone(),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use trainyard_core::measure::in_words;
-use trainyard_orchestrator::LoopEnded;
+use trainyard_orchestrator::loops::LoopEnded;
 use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
 use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
 

@@ -15,7 +15,7 @@ use trainyard_daemon::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
 
 const IMAGE: &str = "trainyard-test/postgres:1";
 
-/// Removes what the test left in the engine.
+/// Removes what the test left in Docker.
 struct Guard(String);
 
 impl Drop for Guard {

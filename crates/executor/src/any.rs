@@ -16,7 +16,7 @@ use crate::fake::Fake;
 use crate::process::Process;
 use crate::spec::AttemptSpec;
 
-/// One of the executors. Clones are cheap and share one engine.
+/// One of the executors. Clones are cheap and share one Docker engine.
 #[derive(Debug, Clone)]
 pub enum AnyExecutor {
     /// Containers.
@@ -50,7 +50,7 @@ impl AnyExecutor {
     /// where the executor has none that others could reach.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     pub async fn engine_id(&self) -> Result<Option<String>, Error> {
         match self {
             Self::Docker(docker) => Ok(Some(docker.info().await?.id)),
@@ -63,7 +63,7 @@ impl AnyExecutor {
     /// id. Returns how many went, and their bytes. Executors without images have nothing to remove.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     pub async fn remove_unused_build_images(
         &self,
         before: Timestamp,

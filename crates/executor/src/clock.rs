@@ -1,6 +1,6 @@
 //! The one place where executors read a clock.
 //!
-//! An engine stamps what it does by its own clock. Docker brings one along; the executors that are
+//! A Docker engine stamps what it does by its own clock. Docker brings one along; the executors that are
 //! engines themselves use the host's. Nothing is decided by it here.
 
 use std::time::SystemTime;

@@ -40,7 +40,7 @@ pub trait Executor: Send + Sync {
     /// Makes an image ready: fetches or builds it. `progress` takes lines for people.
     ///
     /// # Errors
-    /// `ImageNotFound`, `ImagePull`, `ImageBuild`, or the engine's trouble.
+    /// `ImageNotFound`, `ImagePull`, `ImageBuild`, or Docker's trouble.
     fn prepare(
         &self,
         request: &ImageRequest,
@@ -51,23 +51,23 @@ pub trait Executor: Send + Sync {
     /// there with the same attempt and spec hash.
     ///
     /// # Errors
-    /// `Mismatch` where another spec was used for this attempt, else the engine's trouble.
+    /// `Mismatch` where another spec was used for this attempt, else Docker's trouble.
     fn create(&self, spec: &AttemptSpec) -> impl Future<Output = Result<Handle, Error>> + Send;
 
     /// Starts what was created and never started; does nothing to what was started before.
     ///
     /// # Errors
-    /// `Start` where the program cannot be started, `Gone`, or the engine's trouble.
+    /// `Start` where the program cannot be started, `Gone`, or Docker's trouble.
     fn start(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Whether a program runs once however often its container is started: then a start that was not
     /// confirmed may be asked for again.
     fn starts_once(&self) -> bool;
 
-    /// What is so now; `None` where the engine has no such container.
+    /// What is so now; `None` where Docker has no such container.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     fn inspect(
         &self,
         handle: &Handle,
@@ -77,14 +77,14 @@ pub trait Executor: Send + Sync {
     /// that cannot be told). One that was never started is not waited for: it is `Created`.
     ///
     /// # Errors
-    /// `Gone` where it vanished, else the engine's trouble. The caller inspects and may wait again.
+    /// `Gone` where it vanished, else Docker's trouble. The caller inspects and may wait again.
     fn wait(&self, handle: &Handle) -> impl Future<Output = Result<Status, Error>> + Send;
 
     /// What is proved of an end that [`wait`](Self::wait) or [`inspect`](Self::inspect) told of. Cheapest
     /// once the log was read to its end.
     ///
     /// # Errors
-    /// `Gone` where there is nothing left to look at, else the engine's trouble.
+    /// `Gone` where there is nothing left to look at, else Docker's trouble.
     fn prove(
         &self,
         handle: &Handle,
@@ -96,7 +96,7 @@ pub trait Executor: Send + Sync {
     /// Of a container that was never started there is no log: the stream ends at once.
     ///
     /// # Errors
-    /// On opening: `Gone`, or the engine's trouble. Items can fail too; reopen with the cursor of
+    /// On opening: `Gone`, or Docker's trouble. Items can fail too; reopen with the cursor of
     /// the last frame.
     fn logs(
         &self,
@@ -109,7 +109,7 @@ pub trait Executor: Send + Sync {
     /// `None` where the path does not exist.
     ///
     /// # Errors
-    /// `TooLarge` beyond `limit` bytes, `OutputUnfit`, `Storage`, `Gone`, or the engine's trouble.
+    /// `TooLarge` beyond `limit` bytes, `OutputUnfit`, `Storage`, `Gone`, or Docker's trouble.
     fn collect(
         &self,
         handle: &Handle,
@@ -122,7 +122,7 @@ pub trait Executor: Send + Sync {
     /// found in a few seconds, maybe none.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     fn files(
         &self,
         _handle: &Handle,
@@ -131,11 +131,11 @@ pub trait Executor: Send + Sync {
         async { Ok(Vec::new()) }
     }
 
-    /// How much a container has written to its engine's disk so far, in bytes: `None` where the engine
+    /// How much a container has written to its Docker engine's disk so far, in bytes: `None` where Docker
     /// cannot tell. Counting may take long, and the length of what is sparse may count in full.
     ///
     /// # Errors
-    /// The engine's trouble; it tells nothing about the container.
+    /// Docker's trouble; it tells nothing about the container.
     fn written(&self, _handle: &Handle) -> impl Future<Output = Result<Option<u64>, Error>> + Send {
         async { Ok(None) }
     }
@@ -144,7 +144,7 @@ pub trait Executor: Send + Sync {
     /// A container that was never started is removed instead; one that ended is left alone.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     fn stop(
         &self,
         handle: &Handle,
@@ -155,20 +155,20 @@ pub trait Executor: Send + Sync {
     /// for what has ended or never started; a program that still runs is killed without notice.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     fn remove(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Asks whether the engine answers at all, by something that no container can hold up: one that
+    /// Asks whether Docker answers at all, by something that no container can hold up: one that
     /// hangs may hang a listing of all, and new ones start nevertheless.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Everything of this instance that the engine has, in whatever state: a complete listing.
+    /// Everything of this instance that Docker has, in whatever state: a complete listing.
     ///
     /// # Errors
-    /// The engine's trouble; then nothing is known.
+    /// Docker's trouble; then nothing is known.
     fn list(&self) -> impl Future<Output = Result<Vec<Listed>, Error>> + Send;
 }
 
@@ -177,7 +177,7 @@ pub trait Executor: Send + Sync {
 pub struct Handle {
     /// The attempt.
     pub attempt: AttemptId,
-    /// The engine's own id of the container.
+    /// Docker's own id of the container.
     pub container: String,
 }
 
@@ -199,7 +199,7 @@ pub struct ImageRequest {
 /// An image that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreparedImage {
-    /// What to create containers from: the engine's id of the image.
+    /// What to create containers from: Docker's id of the image.
     pub id: String,
     /// The reference to show and to store: by digest where there is one, else the id.
     pub shown: String,
@@ -212,30 +212,30 @@ pub enum Status {
     Created,
     /// It runs.
     Running {
-        /// Since when, by the engine's clock.
+        /// Since when, by Docker's clock.
         since: Timestamp,
     },
     /// It ran and ended.
     Exited {
         /// The exit code; 128 + n after signal n.
         code: i32,
-        /// Whether the engine says that the kernel killed it for its use of memory.
+        /// Whether Docker says that the kernel killed it for its use of memory.
         out_of_memory: bool,
-        /// When it started, by the engine's clock.
+        /// When it started, by Docker's clock.
         since: Timestamp,
-        /// When it ended, by the engine's clock.
+        /// When it ended, by Docker's clock.
         at: Timestamp,
     },
-    /// The engine has it, but cannot tell how it ended (`dead`, or no time of start).
+    /// Docker has it, but cannot tell how it ended (`dead`, or no time of start).
     Unknown,
 }
 
-/// How a container ended, as its engine tells it.
+/// How a container ended, as its Docker engine tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
     /// The exit code; 128 + n after signal n.
     pub code: i32,
-    /// Whether the engine says that the kernel killed it for its use of memory.
+    /// Whether Docker says that the kernel killed it for its use of memory.
     pub out_of_memory: bool,
 }
 
@@ -249,7 +249,7 @@ pub enum Proof {
         /// Whether it is known that it was sent a signal to end before.
         asked: bool,
     },
-    /// It was killed from outside, with all that ran beside it: by the engine, its host, or a person.
+    /// It was killed from outside, with all that ran beside it: by Docker, its host, or a person.
     Killed,
     /// It was never run; why, for people.
     NeverRan(String),
@@ -308,7 +308,7 @@ pub enum Stream {
 pub struct LogFrame {
     /// Which stream it came from.
     pub stream: Stream,
-    /// When the engine took it.
+    /// When Docker took it.
     pub at: Timestamp,
     /// The bytes: any, of any length, not cut at lines.
     pub bytes: Bytes,
@@ -316,7 +316,7 @@ pub struct LogFrame {
     pub cursor: LogCursor,
 }
 
-/// Frames in the order in which the engine took them.
+/// Frames in the order in which Docker took them.
 pub type LogStream = Pin<Box<dyn FutureStream<Item = Result<LogFrame, Error>> + Send>>;
 
 /// A folder that a program writes to.
@@ -381,9 +381,9 @@ pub enum ErrorKind {
     NoAddresses,
     /// A disk is full or fails.
     Storage,
-    /// The engine does not answer, or not in time.
+    /// Docker does not answer, or not in time.
     Unreachable,
-    /// The engine answered something unforeseen.
+    /// Docker answered something unforeseen.
     Engine,
 }
 

@@ -78,7 +78,7 @@ pub struct Limits {
     pub cpus: Option<f64>,
     /// Memory in bytes; `None` is no limit.
     pub memory: Option<u64>,
-    /// Size of `/dev/shm` in bytes; `None` is the engine's default.
+    /// Size of `/dev/shm` in bytes; `None` is Docker's default.
     pub shm: Option<u64>,
     /// Processes and threads; `None` is no limit.
     pub pids: Option<u32>,

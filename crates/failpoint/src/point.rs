@@ -123,9 +123,9 @@ points! {
     /// The secret key is tried on the database.
     CheckSecretKey = "store.check_secret_key",
 
-    /// The engine's version.
+    /// Docker's version.
     Version = "docker.version",
-    /// The engine's facts.
+    /// Docker's facts.
     Info = "docker.info",
     /// The version of the protocol.
     Negotiate = "docker.negotiate",

@@ -6,7 +6,7 @@
 //!
 //! A request to stop that comes from outside of the container goes to every process in it: the trainer is a child of
 //! the stage's shell, which would die of the signal and leave it to be killed. Then all of them have the grace that
-//! the engine gives, not the program alone.
+//! Docker gives, not the program alone.
 //!
 //! What the program prints goes through this process, which shows lines that stay open (`relay`).
 //!

@@ -1,13 +1,13 @@
 //! The first process of each container, and what it says.
 //!
-//! An engine keeps two promises badly: a container that is started again runs its program again and
+//! A Docker engine keeps two promises badly: a container that is started again runs its program again and
 //! looks like new, and an exit code of 0 is what some engines record of a container that a power cut
 //! ended. The program that this crate carries stands between engine and stage: a file that is gone after the
 //! first start makes the second one harmless, and a record of the end, without which none is believed, is
 //! written where the program ran. A [`Nonce`] keeps the stage's program from forging either. It forwards
 //! signals and reaps orphans, too.
 //!
-//! What it does not do: it holds no limits, mounts nothing, changes no user. Those are the engine's.
+//! What it does not do: it holds no limits, mounts nothing, changes no user. Those are Docker's.
 //! The program is freestanding (`program/`): an image needs nothing for it, not even a C library.
 
 mod format;
@@ -176,7 +176,7 @@ impl Record {
         candidates(piece).next().is_some()
     }
 
-    /// Whether a record may begin at the end of a piece, which engines cut at a length of theirs.
+    /// Whether a record may begin at the end of a piece, which Docker engines cut at a length of theirs.
     #[must_use]
     pub fn may_begin_in(piece: &[u8]) -> bool {
         let last = piece.iter().rposition(|byte| *byte == MARK);

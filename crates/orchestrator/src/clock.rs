@@ -1,7 +1,7 @@
-//! The one place where the engine reads a clock.
+//! The one place where Docker reads a clock.
 //!
 //! Decisions take their time from Postgres. This clock only stamps what is noticed outside of any
-//! transaction: the end of an attempt that no engine can date, and the lines that Trainyard itself
+//! transaction: the end of an attempt that no Docker engine can date, and the lines that Trainyard itself
 //! adds to a log.
 //!
 //! It is the host's, unless the caller put another in its place with [`under`]: a simulation whose

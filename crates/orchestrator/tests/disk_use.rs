@@ -17,14 +17,14 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_executor::{Collected, Handle, SpecHash};
 use trainyard_orchestrator::attempt::allowance::{Allowance, Allowances};
 use trainyard_orchestrator::attempt::assignment::Materials;
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
+use trainyard_orchestrator::attempt::supervisor::{StopSignal, supervise};
 use trainyard_orchestrator::health::space::{Floor, Look, Room};
-use trainyard_orchestrator::attempt::supervisor::{Line, supervise};
-use trainyard_executor::{Collected, Handle, SpecHash};
 
 use crate::kit::{assignment, surroundings};
 
@@ -101,7 +101,14 @@ async fn run(stage: &str, layers: Layers, ledger: &Keeps) -> Ending {
     let materials = assignment
         .render()
         .map(|rendered| (rendered, Materials::default()));
-    supervise(&surroundings, &assignment, materials, ledger, &Line::new()).await;
+    supervise(
+        &surroundings,
+        &assignment,
+        materials,
+        ledger,
+        &StopSignal::new(),
+    )
+    .await;
     ledger.ended.lock().await.take().unwrap().ending
 }
 

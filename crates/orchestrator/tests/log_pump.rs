@@ -13,23 +13,23 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::AttemptId;
 use trainyard_core::stage::RelativePath;
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
-use trainyard_orchestrator::attempt::log_lines::Batch;
-use trainyard_orchestrator::attempt::log_pump::{LogEnd, LogPump};
-use trainyard_orchestrator::attempt::mask::Masker;
 use trainyard_executor::{
     AttemptSpec, Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
     LogFrame, LogStream, PreparedImage, Proof, SpecHash, Status, Stream,
 };
+use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::log_lines::Batch;
+use trainyard_orchestrator::attempt::log_pump::{LogEnd, LogPump};
+use trainyard_orchestrator::attempt::mask::Masker;
 use uuid::Uuid;
 
-/// The size of a frame, as an engine sends them.
+/// The size of a frame, as a Docker engine sends them.
 const FRAME: usize = 16 * 1024;
 
 /// How long the rest of the log of an ended container may take.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// An engine with one long log, that counts how far it was read.
+/// A Docker engine with one long log, that counts how far it was read.
 struct Engine {
     frames: u64,
     read: &'static AtomicU64,

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::ReasonCode;
+use trainyard_executor::{Collected, Handle, SpecHash};
 use trainyard_orchestrator::attempt::assignment::Materials;
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
-use trainyard_orchestrator::attempt::supervisor::{Line, Supervised, supervise};
-use trainyard_executor::{Collected, Handle, SpecHash};
+use trainyard_orchestrator::attempt::supervisor::{StopSignal, Supervised, supervise};
 
 use crate::kit::{assignment, surroundings};
 
@@ -109,8 +109,8 @@ async fn run(file: &str, record: &Record) -> Supervised {
     let materials = assignment
         .render()
         .map(|rendered| (rendered, Materials::default()));
-    let (surroundings, line) = (surroundings(), Line::new());
-    let supervising = supervise(&surroundings, &assignment, materials, record, &line);
+    let (surroundings, signal) = (surroundings(), StopSignal::new());
+    let supervising = supervise(&surroundings, &assignment, materials, record, &signal);
     let patience = tokio::time::timeout(7 * HOUR, supervising);
     patience.await.expect("an end in time")
 }

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_executor::{Collected, Handle, SpecHash};
 use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
-use trainyard_orchestrator::attempt::supervisor::{Line, Supervised, supervise};
-use trainyard_executor::{Collected, Handle, SpecHash};
+use trainyard_orchestrator::attempt::supervisor::{StopSignal, Supervised, supervise};
 
 use crate::kit::{assignment, surroundings};
 
@@ -28,7 +28,7 @@ use crate::kit::{assignment, surroundings};
 struct Forgetful {
     forgets: u32,
     told: AtomicU32,
-    line: Line,
+    signal: StopSignal,
     ended: Mutex<Option<(AttemptEnd, Instant)>>,
 }
 
@@ -47,7 +47,7 @@ impl Ledger for Forgetful {
 
     async fn timeout_passed(&self) {
         if self.told.fetch_add(1, Ordering::Relaxed) >= self.forgets {
-            self.line
+            self.signal
                 .stop(Reason::new(ReasonCode::StageTimeout, "its timeout passed"));
         }
     }
@@ -68,11 +68,11 @@ impl Ledger for Forgetful {
 async fn a_timeout_that_the_record_has_lost_is_told_again() {
     let assignment =
         assignment("stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nhang\"}}");
-    let line = Line::new();
+    let signal = StopSignal::new();
     let ledger = Forgetful {
         forgets: 2,
         told: AtomicU32::new(0),
-        line: line.clone(),
+        signal: signal.clone(),
         ended: Mutex::default(),
     };
     let surroundings = surroundings();
@@ -80,7 +80,7 @@ async fn a_timeout_that_the_record_has_lost_is_told_again() {
         .render()
         .map(|rendered| (rendered, Materials::default()));
     let begun = Instant::now();
-    let supervised = supervise(&surroundings, &assignment, materials, &ledger, &line).await;
+    let supervised = supervise(&surroundings, &assignment, materials, &ledger, &signal).await;
     assert_eq!(supervised, Supervised::Finished);
     let (end, at) = ledger.ended.lock().await.take().unwrap();
     assert!(matches!(end.ending, Ending::Stopped { .. }), "{end:?}");
@@ -98,24 +98,24 @@ async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
         "stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nsleep=5s\"}}",
     );
     let surroundings = surroundings();
-    let ledger = |line: &Line| Forgetful {
+    let ledger = |signal: &StopSignal| Forgetful {
         forgets: 0,
         told: AtomicU32::new(0),
-        line: line.clone(),
+        signal: signal.clone(),
         ended: Mutex::default(),
     };
     let materials = |assignment: &Assignment| {
         let rendered = assignment.render();
         rendered.map(|rendered| (rendered, Materials::default()))
     };
-    let line = Line::new();
-    let killed = ledger(&line);
+    let signal = StopSignal::new();
+    let killed = ledger(&signal);
     let first = supervise(
         &surroundings,
         &assignment,
         materials(&assignment),
         &killed,
-        &line,
+        &signal,
     );
     let second = Duration::from_secs(1);
     tokio::time::timeout(second, first).await.unwrap_err();
@@ -131,14 +131,14 @@ async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
         running_for: Some(ago),
         log_cursor: None,
     });
-    let line = Line::new();
-    let next = ledger(&line);
+    let signal = StopSignal::new();
+    let next = ledger(&signal);
     supervise(
         &surroundings,
         &assignment,
         materials(&assignment),
         &next,
-        &line,
+        &signal,
     )
     .await;
     let (end, _) = next.ended.lock().await.take().unwrap();

@@ -18,14 +18,16 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::RelativePath;
-use trainyard_orchestrator::attempt::assignment::Materials;
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
-use trainyard_orchestrator::attempt::log_lines::Batch;
-use trainyard_orchestrator::attempt::supervisor::{Line, Supervised, Surroundings, supervise};
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
     AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
     LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
+};
+use trainyard_orchestrator::attempt::assignment::Materials;
+use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::log_lines::Batch;
+use trainyard_orchestrator::attempt::supervisor::{
+    StopSignal, Supervised, Surroundings, supervise,
 };
 
 use crate::heard::Heard;
@@ -72,7 +74,11 @@ impl Ledger for Record {
 }
 
 /// Supervises a stage with this program to its end.
-async fn run_on<E: Executor>(surroundings: &Surroundings<E>, stage: &str, line: &Line) -> Ending {
+async fn run_on<E: Executor>(
+    surroundings: &Surroundings<E>,
+    stage: &str,
+    signal: &StopSignal,
+) -> Ending {
     let assignment = assignment(&format!("stages: {{s: {{checkout: false, {stage}}}}}"));
     let secrets = BTreeMap::from([("KEY".to_owned(), "hunter22".to_owned().into())]);
     let materials = Materials {
@@ -81,13 +87,13 @@ async fn run_on<E: Executor>(surroundings: &Surroundings<E>, stage: &str, line: 
     };
     let materials = assignment.render().map(|rendered| (rendered, materials));
     let record = Record::default();
-    let supervised = supervise(surroundings, &assignment, materials, &record, line).await;
+    let supervised = supervise(surroundings, &assignment, materials, &record, signal).await;
     assert_eq!(supervised, Supervised::Finished);
     record.ending()
 }
 
 async fn run(stage: &str) -> Ending {
-    run_on(&surroundings(), stage, &Line::new()).await
+    run_on(&surroundings(), stage, &StopSignal::new()).await
 }
 
 /// A stage whose program is this script of the fake.
@@ -154,7 +160,7 @@ async fn waits_that_fail_on_and_on_are_told_until_a_look_finds_it_well() {
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_minute_or_two() {
     let heard = Heard::from_now();
-    let (surroundings, line) = (surroundings(), Line::new());
+    let (surroundings, signal) = (surroundings(), StopSignal::new());
     let engine = surroundings.executor.clone();
     let stage = fake("hang");
     let falls_silent = async {
@@ -163,9 +169,9 @@ async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_m
         sleep(5 * MINUTE).await;
         engine.set_silent(false);
         sleep(2 * MINUTE).await;
-        line.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
+        signal.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
     };
-    tokio::join!(run_on(&surroundings, &stage, &line), falls_silent);
+    tokio::join!(run_on(&surroundings, &stage, &signal), falls_silent);
     let told = heard.with("Docker does not return a container's state");
     let between: Vec<Duration> = told
         .windows(2)
@@ -181,14 +187,14 @@ async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_m
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_the_engine_refuses_is_told_every_minute_and_its_end() {
     let heard = Heard::from_now();
-    let (surroundings, line) = (surroundings(), Line::new());
+    let (surroundings, signal) = (surroundings(), StopSignal::new());
     let stage = fake(r"trouble=stop:30\nhang");
     let asks = async {
         sleep(MINUTE).await;
-        line.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
+        signal.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
     };
-    tokio::join!(run_on(&surroundings, &stage, &line), asks);
-    let told = told_at(&heard, "the engine did not stop a container");
+    tokio::join!(run_on(&surroundings, &stage, &signal), asks);
+    let told = told_at(&heard, "Docker did not stop a container");
     assert!(
         matches!(told[..], [65..=70, 125..=135]),
         "{:?}",
@@ -217,7 +223,7 @@ async fn a_look_that_hangs_does_not_keep_an_end_from_being_seen() {
     };
     let surroundings = surroundings.with_executor(looks_hang);
     let begun = Instant::now();
-    let ending = run_on(&surroundings, &fake("sleep=90s"), &Line::new()).await;
+    let ending = run_on(&surroundings, &fake("sleep=90s"), &StopSignal::new()).await;
     assert!(
         matches!(ending, Ending::Exited { code: 0, .. }),
         "{ending:?}"
@@ -258,11 +264,11 @@ async fn a_program_that_fails_is_no_trouble() {
     assert!(heard.all().is_empty(), "{:?}", heard.all());
 }
 
-/// Runs a stage on an engine that does this when it is asked for a proof; how it ended, and what it took.
+/// Runs a stage on a Docker engine that does this when it is asked for a proof; how it ended, and what it took.
 async fn run_unproved(
     script: &str,
     proves: Result<Proof, Error>,
-    line: &Line,
+    signal: &StopSignal,
 ) -> (Ending, Duration) {
     let surroundings = surroundings();
     let strange = Strange {
@@ -271,7 +277,7 @@ async fn run_unproved(
     };
     let surroundings = surroundings.with_executor(strange);
     let begun = Instant::now();
-    let ending = run_on(&surroundings, &fake(script), line).await;
+    let ending = run_on(&surroundings, &fake(script), signal).await;
     (ending, begun.elapsed())
 }
 
@@ -283,7 +289,7 @@ async fn class_15_an_end_of_which_the_engine_tells_nonsense_for_ever_is_lost_aft
         ErrorKind::Unreachable,
     ] {
         let nonsense = Err(Error::new(kind, "the latch is larger than it can be"));
-        let (ending, took) = run_unproved("exit=1", nonsense, &Line::new()).await;
+        let (ending, took) = run_unproved("exit=1", nonsense, &StopSignal::new()).await;
         assert!(matches!(ending, Ending::Lost(_)), "{kind:?}: {ending:?}");
         assert!(took < 6 * MINUTE, "{kind:?}: {took:?}");
     }
@@ -304,8 +310,8 @@ async fn an_engine_that_is_down_proves_nothing_of_an_end_however_long() {
         sleep(60 * MINUTE).await;
         engine.set_silent(false);
     };
-    let (line, stage) = (Line::new(), fake("sleep=500ms"));
-    let (ending, ()) = tokio::join!(run_on(&surroundings, &stage, &line), falls_silent);
+    let (signal, stage) = (StopSignal::new(), fake("sleep=500ms"));
+    let (ending, ()) = tokio::join!(run_on(&surroundings, &stage, &signal), falls_silent);
     assert!(
         matches!(ending, Ending::Exited { code: 0, .. }),
         "{ending:?}"
@@ -315,23 +321,23 @@ async fn an_engine_that_is_down_proves_nothing_of_an_end_however_long() {
 #[tokio::test(start_paused = true)]
 async fn what_was_stopped_has_stopped_whatever_its_program_did_to_its_record() {
     for proves in [Proof::Unproved, Proof::Killed] {
-        let line = Line::new();
+        let signal = StopSignal::new();
         let stops = async {
             sleep(MINUTE).await;
-            line.stop(Reason::new(ReasonCode::StageTimeout, "its time is over"));
+            signal.stop(Reason::new(ReasonCode::StageTimeout, "its time is over"));
         };
-        let ends = run_unproved(r"stubborn\nhang", Ok(proves.clone()), &line);
+        let ends = run_unproved(r"stubborn\nhang", Ok(proves.clone()), &signal);
         let ((ending, _), ()) = tokio::join!(ends, stops);
         assert_eq!(ending, Ending::Stopped { code: 137 }, "{proves:?}");
     }
-    let (ending, _) = run_unproved("sleep=1s", Ok(Proof::Unproved), &Line::new()).await;
+    let (ending, _) = run_unproved("sleep=1s", Ok(Proof::Unproved), &StopSignal::new()).await;
     assert!(
         matches!(ending, Ending::Lost(_)),
         "nobody asked: {ending:?}"
     );
 }
 
-/// An engine that is the fake but for this.
+/// A Docker engine that is the fake but for this.
 struct Strange {
     fake: Fake,
     /// It never answers when it is asked to look at a container.

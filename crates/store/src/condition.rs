@@ -21,9 +21,9 @@ use crate::store::Store;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TroubleKind {
-    /// The engine that runs the attempts.
+    /// Docker that runs the attempts.
     Engine,
-    /// What that engine runs, which it does not tell.
+    /// What that Docker engine runs, which it does not tell.
     Listing,
     /// Room on disks.
     Space,
@@ -76,7 +76,7 @@ impl TroubleKind {
 pub struct Trouble {
     /// What it is about.
     pub kind: TroubleKind,
-    /// What is so: `the engine does not answer`.
+    /// What is so: `Docker does not answer`.
     pub what: String,
     /// Since when.
     pub since: Timestamp,

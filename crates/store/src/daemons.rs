@@ -142,7 +142,7 @@ impl Store {
             if pausing.is_empty() {
                 return Ok(Vec::new());
             }
-            // Several daemons on one engine say the same of it.
+            // Several daemons on one Docker engine say the same of it.
             pausing.retain(|trouble| paused_by.iter().all(|known| known.what != trouble.what));
             paused_by.extend(pausing);
         }
@@ -276,11 +276,11 @@ mod tests {
     #[test]
     fn a_trouble_of_a_kind_that_is_not_known_hides_no_other() {
         let since = "2026-11-23T12:00:00Z";
-        let known = json!({"kind": "engine", "what": "the engine does not answer", "since": since});
+        let known = json!({"kind": "engine", "what": "Docker does not answer", "since": since});
         let unknown = json!({"kind": "moon", "what": "the moon is full", "since": since});
         let read = troubles(json!([unknown, known]));
         let told: Vec<&str> = read.iter().map(|trouble| trouble.what.as_str()).collect();
-        assert_eq!(told, ["the engine does not answer"]);
+        assert_eq!(told, ["Docker does not answer"]);
         assert_eq!(troubles(json!("spoilt")), []);
     }
 }

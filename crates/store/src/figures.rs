@@ -123,25 +123,25 @@ pub const REPOS_FAILING: Figure = figure(
     "Repos whose last sync failed, in the whole installation",
 );
 
-/// Since when the engine was not listed.
+/// Since when Docker was not listed.
 pub const RECONCILE_LAG: Figure = figure(
     "trainyard_reconcile_lag_seconds",
     Kind::Gauge,
-    "Seconds since the engine's containers were last listed completely",
+    "Seconds since Docker's containers were last listed completely",
 );
 
 /// The circuit breaker.
 pub const BREAKER_STATE: Figure = figure(
     "trainyard_breaker_state",
     Kind::Gauge,
-    "The circuit breaker of the engine: 0 closed, 1 on trial, 2 open",
+    "The circuit breaker of Docker: 0 closed, 1 on trial, 2 open",
 );
 
 /// Times that the circuit breaker opened.
 pub const BREAKER_TRIPS: Figure = figure(
     "trainyard_breaker_trips_total",
     Kind::Counter,
-    "Times that the circuit breaker of the engine opened",
+    "Times that the circuit breaker of Docker opened",
 );
 
 /// Whether claims are paused.
@@ -149,7 +149,7 @@ pub const CLAIMS_PAUSED: Figure = labelled(
     "trainyard_claims_paused",
     Kind::Gauge,
     ("kind", &["engine", "space", "disk"]),
-    "1 while this daemon starts nothing new because of the engine, of little free space or of a disk that does not answer",
+    "1 while this daemon starts nothing new because of Docker, of little free space or of a disk that does not answer",
 );
 
 /// Free space.
@@ -164,7 +164,7 @@ pub const FREE_BYTES: Figure = labelled(
 pub const LOGS_WAITING: Figure = figure(
     "trainyard_logs_waiting",
     Kind::Gauge,
-    "Attempts whose log waits for the database; what they print stays in the engine's log meanwhile",
+    "Attempts whose log waits for the database; what they print stays in Docker's log meanwhile",
 );
 
 /// Log that was dropped.

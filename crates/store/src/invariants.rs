@@ -241,7 +241,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "containers-are-removed",
-        says: "while a daemon lives that has claimed at its engine, the container of an attempt that ended does not \
+        says: "while a daemon lives that has claimed at its Docker engine, the container of an attempt that ended does not \
             stay",
         sql: concat!(
             "select a.id, a.run, a.handle, a.finished_at from attempt a

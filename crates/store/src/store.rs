@@ -62,7 +62,7 @@ pub(crate) struct Core {
     /// For all that must be durable when it returns.
     pub(crate) pool: Pool,
     /// Commits without waiting for the disk. For what a crash of Postgres may undo, since it is
-    /// found out again: progress of attempts (the engine is asked), heartbeats. Never out of order:
+    /// found out again: progress of attempts (Docker is asked), heartbeats. Never out of order:
     /// the next durable commit makes all before it durable too.
     pub(crate) relaxed: Pool,
     /// For views, and whose token it is that asks for them.

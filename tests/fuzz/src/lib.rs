@@ -1,6 +1,6 @@
 //! Whether what comes from strangers can make the daemon panic, run long, or eat memory.
 //!
-//! It works on a stable compiler, with no engine that watches coverage: inputs are made from samples and words of each
+//! It works on a stable compiler, with no Docker engine that watches coverage: inputs are made from samples and words of each
 //! format by changing, repeating and nesting them (`mutate`), which is what finds costs out of proportion. An input that
 //! breaks a bound is written to `found/TARGET/`, and a test tries all that are there from then on.
 //!

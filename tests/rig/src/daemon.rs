@@ -31,7 +31,7 @@ pub struct RiggedDaemon {
 }
 
 impl RiggedDaemon {
-    /// A daemon between a cluster and an engine, not started. `more` is further configuration, and
+    /// A daemon between a cluster and a Docker engine, not started. `more` is further configuration, and
     /// `key` the file of the secret key that all daemons of a database share.
     #[must_use]
     pub fn new(
@@ -86,7 +86,7 @@ impl RiggedDaemon {
             Protocol::Http,
             seed.rotate_left(32),
         );
-        // A network of a repo's own would stay on this machine when its engine is killed.
+        // A network of a repo's own would stay on this machine when its Docker engine is killed.
         let configuration = format!(
             "database_url = {:?}\nallow_file_urls = true\nsecret_key_file = {:?}\ndocker.host = {:?}\n\
              docker.network = \"bridge\"\ndatabase_wait = \"0s\"\n{more}\n",

@@ -10,7 +10,7 @@ pub struct LoopDisk {
     mounted: PathBuf,
 }
 
-/// Disks of their own for parts of a fleet, by their sizes in bytes; the machine's without. The engine's is
+/// Disks of their own for parts of a fleet, by their sizes in bytes; the machine's without. Docker's is
 /// in [`crate::engine::EngineOptions`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Disks {

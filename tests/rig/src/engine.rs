@@ -27,10 +27,10 @@ const START: Duration = Duration::from_secs(300);
 /// How long an orderly stop may take: it stops containers first.
 const STOP: Duration = Duration::from_secs(300);
 
-/// How an engine is set up.
+/// How a Docker engine is set up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Whether containers outlive the engine.
+    /// Whether containers outlive Docker.
     pub live_restore: bool,
     /// The size in bytes of a disk of its own; the machine's without it.
     pub disk: Option<u64>,
@@ -38,7 +38,7 @@ pub struct EngineOptions {
     pub download_attempts: Option<u32>,
 }
 
-/// How much of an engine is killed.
+/// How much of a Docker engine is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Killed {
     /// dockerd alone. The kernel takes its containerd along; shims and containers go on.
@@ -47,14 +47,14 @@ pub enum Killed {
     Everything,
 }
 
-/// What an engine says of one container.
+/// What a Docker engine says of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// The engine's id.
+    /// Docker's id.
     pub container: String,
     /// The attempt that it is labelled with.
     pub attempt: String,
-    /// The engine's word: `created`, `running`, `exited`.
+    /// Docker's word: `created`, `running`, `exited`.
     pub state: String,
 }
 

@@ -38,7 +38,7 @@ pub struct FleetOptions {
     pub daemons: usize,
     /// How many stages run on each at the same time.
     pub parallelism: u32,
-    /// The engine.
+    /// Docker.
     pub engine: EngineOptions,
     /// How many connections Postgres takes.
     pub max_connections: u32,
@@ -71,7 +71,7 @@ pub struct Fleet {
     pub daemons: Vec<RiggedDaemon>,
     /// What stages say of themselves.
     pub witness: Witness,
-    /// The engine that all daemons use.
+    /// Docker that all daemons use.
     pub engine: PrivateEngine,
     /// The Postgres that all daemons use.
     pub cluster: PrivateCluster,
@@ -235,7 +235,7 @@ impl Fleet {
             .collect()
     }
 
-    /// Containers on the engine that should not be there: of attempts that ended or are not known,
+    /// Containers on Docker that should not be there: of attempts that ended or are not known,
     /// once nothing runs. The daemon is given `bound` to clean up.
     #[must_use]
     pub fn orphans(&self, bound: Duration) -> Vec<Seen> {
@@ -268,10 +268,10 @@ impl Fleet {
     }
 
     /// Everything that is wrong once all runs have ended: what the invariants of the database, the
-    /// witness and the engine say. Empty is good.
+    /// witness and Docker say. Empty is good.
     ///
     /// # Panics
-    /// When the database or the engine does not answer.
+    /// When the database or Docker does not answer.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut found: Vec<String> = self

@@ -1,6 +1,6 @@
 //! The witness: what stages themselves say of when they ran.
 //!
-//! A stage says `start` before its work and `end` after it, over the bridge of its engine, and this
+//! A stage says `start` before its work and `end` after it, over the bridge of its Docker engine, and this
 //! process appends each saying to a file before it answers. Neither Trainyard nor Docker has a part
 //! in it, so it is the truth about what ran twice or not at all. An attempt is called
 //! `RUN.STAGE.NUMBER`.

@@ -37,13 +37,13 @@ pub(crate) enum OnTerm {
     Ignores,
 }
 
-/// What the engine says when it is to be started.
+/// What Docker says when it is to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Works,
     /// It cannot be: the stage's fault.
     Refused,
-    /// The engine fails to, each time.
+    /// Docker fails to, each time.
     Breaks,
 }
 

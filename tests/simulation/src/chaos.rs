@@ -1,4 +1,4 @@
-//! What goes wrong by the clock: daemons killed, stopped, cut off and started anew; the engine and the
+//! What goes wrong by the clock: daemons killed, stopped, cut off and started anew; Docker and the
 //! store going down and coming back; people who make runs, cancel them and meddle with containers.
 //! What goes wrong at calls is the [`crate::world::Weather`]'s.
 

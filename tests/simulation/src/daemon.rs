@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
-use trainyard_orchestrator::clock::{self, Clock};
-use trainyard_orchestrator::attempt::layers::Layers;
-use trainyard_orchestrator::attempt::supervisor::{Line, Surroundings, supervise};
 use trainyard_executor::{
     Ceilings, Executor, Handle, InputKind, InputSpec, Limits, Listed, Status,
 };
+use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_orchestrator::attempt::layers::Layers;
+use trainyard_orchestrator::attempt::supervisor::{StopSignal, Surroundings, supervise};
+use trainyard_orchestrator::clock::{self, Clock};
 use uuid::Uuid;
 
 use crate::docker::{Claim, Docker};
@@ -63,7 +63,7 @@ pub(crate) struct Daemon {
 
 struct Entry {
     fence: Fence,
-    line: Line,
+    signal: StopSignal,
     task: Option<AbortHandle>,
 }
 
@@ -154,10 +154,10 @@ impl Daemon {
     /// Starts a supervisor for each claim.
     pub(crate) fn take(daemon: &Arc<Self>, claims: Vec<Claimed>) {
         for claimed in claims {
-            let line = Line::new();
+            let signal = StopSignal::new();
             let (attempt, fence) = (claimed.attempt, claimed.fence);
             let this = Arc::clone(daemon);
-            let to = line.clone();
+            let to = signal.clone();
             let clock = daemon.clock.clone();
             let task = daemon.process.spawn(async move {
                 clock::under(clock, this.attend(claimed, &to)).await;
@@ -169,12 +169,16 @@ impl Daemon {
                     board.remove(&attempt);
                 }
             });
-            let entry = Entry { fence, line, task };
+            let entry = Entry {
+                fence,
+                signal,
+                task,
+            };
             held(&daemon.board).insert(attempt, entry);
         }
     }
 
-    async fn attend(self: &Arc<Self>, claimed: Claimed, line: &Line) {
+    async fn attend(self: &Arc<Self>, claimed: Claimed, signal: &StopSignal) {
         let assignment = assignment(&claimed);
         let stage = assignment.stage().name.to_string();
         let claim = Arc::new(Claim {
@@ -200,7 +204,7 @@ impl Daemon {
             daemon: Arc::clone(self),
         };
         let materials = materials(&assignment);
-        let how = supervise(&surroundings, &assignment, materials, &ledger, line).await;
+        let how = supervise(&surroundings, &assignment, materials, &ledger, signal).await;
         self.world.note(|| {
             let attempt = crate::engine::short(assignment.attempt);
             format!("{} lets go of {attempt}: {how:?}", self.process.name)
@@ -267,7 +271,7 @@ impl Daemon {
                 format!("{} is asked to stop {attempt}", self.process.name)
             });
             if let Some(entry) = board.get(&attempt) {
-                entry.line.stop(why);
+                entry.signal.stop(why);
             }
         }
         Ok(())
@@ -309,7 +313,7 @@ impl Daemon {
         let attempts: Vec<AttemptId> = listed.iter().map(|found| found.handle.attempt).collect();
         for (attempt, entry) in &*held(&self.board) {
             if !attempts.contains(attempt) {
-                entry.line.look();
+                entry.signal.look();
             }
         }
         if attempts.is_empty() || self.world.has(Mutation::NeverSweeps) {
@@ -319,13 +323,13 @@ impl Daemon {
         let known: BTreeMap<AttemptId, bool> = known.into_iter().collect();
         for container in listed {
             let attempt = container.handle.attempt;
-            let line = held(&self.board)
+            let signal = held(&self.board)
                 .get(&attempt)
-                .map(|entry| entry.line.clone());
-            match (known.get(&attempt), line) {
-                (Some(false), Some(line)) => {
+                .map(|entry| entry.signal.clone());
+            match (known.get(&attempt), signal) {
+                (Some(false), Some(signal)) => {
                     if !matches!(container.status, Status::Created | Status::Running { .. }) {
-                        line.look();
+                        signal.look();
                     }
                 }
                 (Some(true), None) => {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Event};
+use trainyard_executor::{Collected, Handle, SpecHash};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
-use trainyard_executor::{Collected, Handle, SpecHash};
 
 use crate::daemon::Daemon;
 use crate::docker::Claim;

@@ -1,7 +1,7 @@
 //! Simulation: whole histories of Trainyard under faults, from a seed, in virtual time.
 //!
 //! What is real: the pure core (`step`, `admit`, `judge`) and the supervisor that runs the attempt
-//! protocol. What is simulated: the store, the engine, the network between them and the daemons, the
+//! protocol. What is simulated: the store, Docker, the network between them and the daemons, the
 //! clocks, and the daemons around the supervisors, which may be killed, paused and cut off at any
 //! call. All of it runs on one thread in tokio's paused time, and everything that is left to chance
 //! is drawn from one generator, so a seed tells the whole history and tells it again.

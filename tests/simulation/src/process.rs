@@ -27,7 +27,7 @@ pub(crate) struct Process {
     store_cut: AtomicBool,
     stopped: Mutex<Vec<Waker>>,
     tasks: Mutex<JoinSet<()>>,
-    /// Open connections to the engine break.
+    /// Open connections to Docker break.
     pub(crate) broken: Notify,
 }
 

@@ -78,7 +78,7 @@ pub(crate) struct Weather {
     pub(crate) lose_answer: u32,
     /// Of what is lost, how much is noticed only by the caller's own deadline.
     pub(crate) silent: u32,
-    /// An answer that the engine could not do it: before it did anything, or after.
+    /// An answer that Docker could not do it: before it did anything, or after.
     pub(crate) engine_error: u32,
     pub(crate) slow: u32,
     pub(crate) very_slow: u32,
@@ -88,7 +88,7 @@ pub(crate) struct Weather {
     /// A daemon dies or stops at a call.
     pub(crate) kill_at_call: u32,
     pub(crate) pause_at_call: u32,
-    /// A container is there and the engine says for a moment that it is not.
+    /// A container is there and Docker says for a moment that it is not.
     pub(crate) overlooked: u32,
 }
 

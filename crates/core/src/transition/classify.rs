@@ -53,11 +53,11 @@ pub fn classify(
         Ending::Rejected(reason) => (Outcome::Failed, Some(reason.clone())),
         Ending::Errored(reason) => (Outcome::Errored, Some(reason.clone())),
         Ending::Lost(reason) => (Outcome::Lost, Some(reason.clone())),
-        // Nobody here asked for it: a person at the engine did, or the engine, which stops all when it is
+        // Nobody here asked for it: a person at Docker did, or Docker, which stops all when it is
         // shut down or restarted. The stage is not at fault, and may be tried again.
         Ending::Stopped { code } => {
             let message = format!(
-                "it was asked to stop from outside (by a person, or by the engine as that was shut down), \
+                "it was asked to stop from outside (by a person, or by Docker as that was shut down), \
                  and ended with exit code {code}"
             );
             (
@@ -75,7 +75,7 @@ pub fn classify(
     }
 }
 
-/// The engine says only that the kernel killed some process of the container; signal 9 says that it
+/// Docker says only that the kernel killed some process of the container; signal 9 says that it
 /// was the main one.
 fn out_of_memory_reason(stage: &Stage, code: i32) -> Reason {
     let limit = stage

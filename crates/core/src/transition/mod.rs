@@ -25,7 +25,7 @@ pub use self::step::{Step, step};
 pub use crate::measure::in_units;
 use crate::measure::in_words;
 
-/// How long an engine that answers may take to tell that what was asked to stop has ended, once its
+/// How long a Docker engine that answers may take to tell that what was asked to stop has ended, once its
 /// program was killed; people may give up what takes longer.
 pub const TOLD_WITHIN: Duration = Duration::from_secs(60);
 

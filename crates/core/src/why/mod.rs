@@ -48,7 +48,7 @@ pub struct Queue {
 /// Something that keeps daemons from starting anything new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paused {
-    /// What is so: `the engine does not answer`.
+    /// What is so: `Docker does not answer`.
     pub what: String,
     /// Since when.
     pub since: Timestamp,

@@ -14,7 +14,7 @@ const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
 /// The Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Docker {
-    /// Its address; `None` is the engine's usual socket.
+    /// Its address; `None` is Docker's usual socket.
     pub host: Option<String>,
     /// The network of all stages and builds; `None` is one for each repo.
     pub network: Option<String>,
@@ -33,7 +33,7 @@ pub struct Docker {
     pub capabilities: Capabilities,
     /// How long a pull may bring nothing new.
     pub pull_idle: Span,
-    /// Whether an engine without fixes of known faults is refused.
+    /// Whether a Docker engine without fixes of known faults is refused.
     pub require_fixes: bool,
 }
 
@@ -52,7 +52,7 @@ impl Docker {
         }
     }
 
-    /// Whether the engine is on this machine.
+    /// Whether Docker is on this machine.
     pub(super) fn is_local(&self) -> bool {
         self.host
             .as_deref()
@@ -67,7 +67,7 @@ impl Docker {
     }
 }
 
-/// Docker's own variable: who has set it means this engine.
+/// Docker's own variable: who has set it means this Docker engine.
 fn docker_host() -> Option<String> {
     std::env::var("DOCKER_HOST")
         .ok()

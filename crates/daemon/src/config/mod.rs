@@ -226,7 +226,7 @@ impl Config {
             free_space: settings.free_space,
             http: Http::new(settings.http),
             log: Log::new(settings.log),
-            // An engine elsewhere may have fewer CPUs, and refuses more than it has.
+            // A Docker engine elsewhere may have fewer CPUs, and refuses more than it has.
             stage: Stage::new(settings.stage, docker.is_local().then(cpus)),
             docker,
             git: Git::new(settings.git, is_dev),

@@ -92,7 +92,7 @@ impl LogSettings {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DockerSettings {
-    /// Address of the engine, unix:///PATH or tcp://HOST:PORT. Default: $DOCKER_HOST, else
+    /// Address of Docker, unix:///PATH or tcp://HOST:PORT. Default: $DOCKER_HOST, else
     /// unix:///var/run/docker.sock
     #[arg(
         id = "docker.host",
@@ -218,7 +218,7 @@ pub struct StageSettings {
     )]
     pub memory: Option<Size>,
 
-    /// Size of a stage's /dev/shm. Default: the engine's own, 64MiB
+    /// Size of a stage's /dev/shm. Default: Docker's own, 64MiB
     #[arg(
         id = "stage.shm",
         long = "stage-shm",

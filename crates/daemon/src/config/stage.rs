@@ -16,13 +16,13 @@ pub struct Stage {
     pub cpus: Option<f64>,
     /// Memory.
     pub memory: Size,
-    /// Size of `/dev/shm`; `None` is the engine's default.
+    /// Size of `/dev/shm`; `None` is Docker's default.
     pub shm: Option<Size>,
     /// Processes and threads.
     pub pids: u32,
-    /// The most memory that one may ask for; `None` is all of the engine's machine.
+    /// The most memory that one may ask for; `None` is all of Docker's machine.
     pub memory_at_most: Option<Size>,
-    /// The most CPUs; `None` is all of the engine's machine.
+    /// The most CPUs; `None` is all of Docker's machine.
     pub cpus_at_most: Option<f64>,
     /// The largest `/dev/shm`; `None` is half of the memory.
     pub shm_at_most: Option<Size>,
@@ -35,7 +35,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `cpus` are those of this machine, where the engine is on it.
+    /// `cpus` are those of this machine, where Docker is on it.
     pub(super) fn new(given: StageSettings, cpus: Option<u32>) -> Self {
         Self {
             cpus: given.cpus.or_else(|| cpus.map(f64::from)),

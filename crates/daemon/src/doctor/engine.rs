@@ -4,8 +4,8 @@ use std::path::Path;
 
 use trainyard_core::id::InstanceId;
 use trainyard_core::measure::in_units;
-use trainyard_orchestrator::health::space::Floor;
 use trainyard_executor::docker::{Docker, DockerConfig, EngineInfo};
+use trainyard_orchestrator::health::space::Floor;
 use uuid::Uuid;
 
 use super::{Check, machine};
@@ -70,7 +70,7 @@ fn fixes(info: &EngineInfo, required: bool) -> impl Iterator<Item = Check> {
     })
 }
 
-/// Room for images and containers; unknown where the engine is on another machine.
+/// Room for images and containers; unknown where Docker is on another machine.
 fn disk(host: &str, info: &EngineInfo, floor: Floor) -> Option<Check> {
     let root = Path::new(&info.root_dir);
     (host.starts_with("unix:") && root.exists()).then(|| {

@@ -47,7 +47,7 @@ pub(super) async fn check(config: &Config) -> Check {
     }
 }
 
-/// Whether that comes up shows with the engine, which has a check of its own.
+/// Whether that comes up shows with Docker, which has a check of its own.
 fn in_a_container(image: &str) -> Check {
     Check::ok(
         POSTGRES,

@@ -44,7 +44,7 @@ impl PostgresContainer {
     /// Starts the data folder's container, and makes it at the first call.
     ///
     /// # Errors
-    /// The engine does not answer or is on another machine, the image cannot be had, or Postgres does
+    /// Docker does not answer or is on another machine, the image cannot be had, or Postgres does
     /// not start in it.
     pub async fn start(
         data: &DataDir,
@@ -91,7 +91,7 @@ impl PostgresContainer {
     /// Stops it. Its volume stays.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     pub async fn stop(self) -> Result<(), ClusterError> {
         Ok(self.docker.stop_companion(&self.name, STOP).await?)
     }

@@ -37,7 +37,7 @@ pub enum ClusterError {
          give a database with --database-url"
     )]
     RemoteEngine {
-        /// The engine's address.
+        /// Docker's address.
         host: String,
     },
     /// The container's password cannot be had.

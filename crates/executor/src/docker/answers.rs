@@ -78,7 +78,7 @@ impl Exceeded {
     }
 }
 
-/// A client for the engine at an address, whose answers are bounded; and whether one was too long.
+/// A client for Docker at an address, whose answers are bounded; and whether one was too long.
 pub(super) fn client(
     host: &str,
     bound: Bound,

@@ -1,6 +1,6 @@
 //! Copying outputs out of an exited container onto the daemon's disk.
 //!
-//! The engine sends an archive; it is taken apart while it comes, so neither the archive nor a file
+//! Docker sends an archive; it is taken apart while it comes, so neither the archive nor a file
 //! of it is ever in memory. What is written is bounded, and fit to be kept: see [`crate::archive`].
 
 use std::io::Read;
@@ -155,7 +155,7 @@ async fn copy(
     }
 }
 
-/// The archive in which the engine sends a file or folder.
+/// The archive in which Docker sends a file or folder.
 fn download(
     client: &Client,
     container: &str,
@@ -215,7 +215,7 @@ fn names(reader: impl Read) -> Vec<String> {
     names.take(NAMES_AT_MOST).collect()
 }
 
-/// Takes the engine's archive apart. Its first member is the output itself.
+/// Takes Docker's archive apart. Its first member is the output itself.
 /// `path` is where it is in its container.
 pub(crate) fn keep(
     reader: impl Read,
@@ -286,7 +286,7 @@ fn odd(kind: EntryType) -> &'static str {
     }
 }
 
-/// A member's path below the output: the engine puts the output's own name in front.
+/// A member's path below the output: Docker puts the output's own name in front.
 fn without_first(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, Component::CurDir))

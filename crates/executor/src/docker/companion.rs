@@ -30,7 +30,7 @@ use crate::contract::{Error, ErrorKind};
 /// The label that says what the container is for.
 const COMPANION: &str = "io.trainyard.companion";
 
-/// The address at which its port can be reached, on the engine's host only.
+/// The address at which its port can be reached, on Docker's host only.
 const LOOPBACK: &str = "127.0.0.1";
 
 /// How long it may take until it is healthy, the first time with an empty volume.
@@ -39,7 +39,7 @@ const START: Duration = Duration::from_secs(120);
 /// The time between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How often the engine looks at its health.
+/// How often Docker looks at its health.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
 /// How much of its log is shown where it does not start, in lines.
@@ -54,7 +54,7 @@ pub struct Companion {
     pub purpose: String,
     /// The image to make it from; fetched where it is missing.
     pub image: String,
-    /// Its environment. Whoever may use the engine can read it.
+    /// Its environment. Whoever may use Docker can read it.
     pub env: Vec<(String, SecretString)>,
     /// Where its volume is mounted.
     pub mounted_at: String,
@@ -75,12 +75,12 @@ impl fmt::Debug for Companion {
 
 impl Docker {
     /// Makes the container where there is none, starts it where it does not run, and waits until it
-    /// can be used. Returns its port on the loopback address of the engine's host. `progress` takes
+    /// can be used. Returns its port on the loopback address of Docker's host. `progress` takes
     /// lines for people.
     ///
     /// # Errors
     /// `ImageNotFound`, `ImagePull`; `Mismatch` where the name is somebody else's; `Start` where it
-    /// ends or is not healthy in time, with the end of its log; or the engine's trouble.
+    /// ends or is not healthy in time, with the end of its log; or Docker's trouble.
     pub async fn start_companion(
         &self,
         companion: &Companion,
@@ -107,7 +107,7 @@ impl Docker {
     /// Stops a companion, if it is there and runs.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     pub async fn stop_companion(&self, name: &str, grace: Duration) -> Result<(), Error> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();

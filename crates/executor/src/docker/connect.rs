@@ -21,14 +21,14 @@ use crate::contract::{Error, ErrorKind};
 /// The oldest API version of engines that are supported: Docker 20.10.
 pub const OLDEST_API: (u32, u32) = (1, 41);
 
-/// Where the engine listens unless told otherwise.
+/// Where Docker listens unless told otherwise.
 pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 /// bollard's own limit on the head of an answer, in seconds. Every call here has its own deadline,
 /// which is shorter; uploads may take longer than any fixed time.
 pub(super) const NO_LIMIT: u64 = 30 * 24 * 3600;
 
-/// How containers are run on an engine.
+/// How containers are run on a Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerConfig {
     /// `unix:///…` or `tcp://…`; [`DEFAULT_HOST`] without it.
@@ -48,12 +48,12 @@ pub struct DockerConfig {
     /// that is started twice runs its program once, and an end counts by the init's record of it. A
     /// program that the kernel does not execute then ends with exit code 126 or 127 instead of an error at the start.
     pub init: bool,
-    /// The engine's volume that the init lies in; by default one for each version of it, which all
-    /// installations on the engine share.
+    /// Docker's volume that the init lies in; by default one for each version of it, which all
+    /// installations on Docker share.
     pub init_volume: String,
     /// What root may do in stages' containers.
     pub capabilities: Capabilities,
-    /// How much log the engine keeps of one container, in bytes; the oldest half goes first.
+    /// How much log Docker keeps of one container, in bytes; the oldest half goes first.
     pub log_size: u64,
     /// The registries that images may come from.
     pub registries: Registries,
@@ -87,14 +87,14 @@ impl DockerConfig {
         }
     }
 
-    /// Where the engine listens.
+    /// Where Docker listens.
     #[must_use]
     pub fn host(&self) -> &str {
         self.host.as_deref().unwrap_or(DEFAULT_HOST)
     }
 }
 
-/// What an engine says of itself.
+/// What a Docker engine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
     /// Its own id, which stays over its restarts.
@@ -117,7 +117,7 @@ pub struct EngineInfo {
     pub unfixed: Vec<Unfixed>,
 }
 
-/// A client for the engine, with the version of the API agreed on.
+/// A client for Docker, with the version of the API agreed on.
 pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
     let host = config.host();
     let connected = if host.starts_with("unix://") {
@@ -156,7 +156,7 @@ pub(super) fn bounded(config: &DockerConfig, bound: Bound) -> Result<(Client, Ex
     answers::client(host, bound).map_err(|error| unreachable(host, &Trouble::from(error)))
 }
 
-/// Asks the engine about itself.
+/// Asks Docker about itself.
 pub(super) async fn info(client: &Client, buildkit: bool) -> Result<EngineInfo, Error> {
     let doing = "describe itself";
     let version = within(LONG, client.version().at(Point::Version))
@@ -186,7 +186,7 @@ pub(super) async fn info(client: &Client, buildkit: bool) -> Result<EngineInfo, 
     })
 }
 
-/// What there is to know of an engine's BuildKit. Each engine that is supported has one.
+/// What there is to know of a Docker engine's BuildKit. Each Docker engine that is supported has one.
 pub(super) async fn buildkit(client: &Client) -> Result<BuildKit, Error> {
     let version = within(SHORT, client.version().at(Point::Version))
         .await

@@ -1,13 +1,13 @@
-//! From an attempt's spec to what the engine is asked to create. Pure, and the only place where a
+//! From an attempt's spec to what Docker is asked to create. Pure, and the only place where a
 //! container's powers are decided: a DAG file has no words for anything that is not set here.
 //!
 //! - No capabilities but the few for files and users of the container itself (`capabilities`), no new privileges, no
-//!   devices, no socket of the engine, no mounts but the init's own (read-only), and never privileged.
+//!   devices, no socket of Docker, no mounts but the init's own (read-only), and never privileged.
 //! - Memory is limited without swap on top, so that a stage that outgrows its limit is killed
 //!   instead of slowing down its host.
-//! - Secrets are environment variables: whoever may talk to the engine can read them by inspecting
+//! - Secrets are environment variables: whoever may talk to Docker can read them by inspecting
 //!   the container, and is root on that host anyway. They are in no label and no command.
-//! - The engine keeps a bounded log (`json-file`, two files of half the size each): when it is full,
+//! - Docker keeps a bounded log (`json-file`, two files of half the size each): when it is full,
 //!   the older file goes. What was read before stays in Trainyard's own store.
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +30,7 @@ use crate::contract::{Error, ErrorKind};
 use crate::shell;
 use crate::spec::{AttemptSpec, Limits};
 
-/// What a container may read and not write: the engine's own list, and the files that it keeps for each container
+/// What a container may read and not write: Docker's own list, and the files that it keeps for each container
 /// outside of its layer, where nobody counts what is written.
 const READ_ONLY: [&str; 8] = [
     "/proc/bus",
@@ -59,7 +59,7 @@ pub(super) struct UnderInit<'a> {
     pub(super) default: Vec<String>,
 }
 
-/// What the engine is asked to create.
+/// What Docker is asked to create.
 pub(super) fn container(
     spec: &AttemptSpec,
     config: &DockerConfig,
@@ -250,7 +250,7 @@ fn mount(volume: &str) -> Mount {
     }
 }
 
-/// CPUs in the engine's unit, a billionth.
+/// CPUs in Docker's unit, a billionth.
 fn nano_cpus(cpus: f64) -> i64 {
     #[expect(
         clippy::cast_possible_truncation,

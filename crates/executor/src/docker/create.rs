@@ -1,6 +1,6 @@
 //! Creating an attempt's container exactly once, and starting it at most once.
 //!
-//! The name is made from the attempt, so the engine itself refuses a second one. Where the answer
+//! The name is made from the attempt, so Docker itself refuses a second one. Where the answer
 //! was lost, or the name is taken, the container that has the name is looked at: one of the same
 //! attempt and spec is adopted, never removed and created again. Where a crash came before all its files were laid
 //! out, they are laid out again.
@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Starts what was created and never started. Whoever created the container just now knows that
-    /// it was not; otherwise the engine is asked first, since it would run an exited program again.
+    /// it was not; otherwise Docker is asked first, since it would run an exited program again.
     pub(super) async fn start(&self, container: &str) -> Result<(), Error> {
         if !self.fresh.take(container) {
             match status::inspect(&self.client, container).await? {
@@ -156,8 +156,8 @@ impl Engine {
         }
     }
 
-    /// Fills the volume of the init, which somebody removed before this container was made, and which the
-    /// engine then made anew with nothing in it. The error says to start again.
+    /// Fills the volume of the init, which somebody removed before this container was made, and which
+    /// Docker then made anew with nothing in it. The error says to start again.
     async fn without_init(&self, container: &str, trouble: &Trouble) -> Error {
         let found = match status::look(&self.client, container).await {
             Ok(Some(found)) => found,

@@ -8,7 +8,7 @@ use bollard::errors::Error as Bollard;
 use super::init::FOLDER as INIT_FOLDER;
 use crate::contract::{Error, ErrorKind};
 
-/// For calls that only look or change a row in the engine.
+/// For calls that only look or change a row in Docker.
 pub(super) const SHORT: Duration = Duration::from_secs(10);
 
 /// For create and start, which touch disks and networks.
@@ -20,9 +20,9 @@ pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// A call that did not succeed, before it is known what that means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The engine answered with an error status.
+    /// Docker answered with an error status.
     Answered { status: u16, message: String },
-    /// The engine reported an error in the middle of a stream.
+    /// Docker reported an error in the middle of a stream.
     InStream(String),
     /// There was no answer, or not in time.
     Silent(String),
@@ -63,7 +63,7 @@ impl From<Bollard> for Trouble {
 }
 
 impl Trouble {
-    /// The status of the engine's answer, if there was one.
+    /// The status of Docker's answer, if there was one.
     pub(super) fn status(&self) -> Option<u16> {
         match self {
             Self::Answered { status, .. } => Some(*status),
@@ -71,7 +71,7 @@ impl Trouble {
         }
     }
 
-    /// What the engine said, or what is known instead.
+    /// What Docker said, or what is known instead.
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Answered { message, .. } => message,
@@ -79,7 +79,7 @@ impl Trouble {
         }
     }
 
-    /// What is wrong with a path in a container that was asked for; `None` where this is trouble of the engine.
+    /// What is wrong with a path in a container that was asked for; `None` where this is trouble of Docker.
     /// Its status does not tell: what a container's own links and folders do is a 500, too.
     pub(super) fn of_content(&self) -> Option<OfContent> {
         let text = self.text();

@@ -1,4 +1,4 @@
-//! Fixes of Docker's security that an engine lacks, as far as its versions say.
+//! Fixes of Docker's security that a Docker engine lacks, as far as its versions say.
 //!
 //! Only faults count that a stage or a build can use here: BuildKit's where it is used, and never those of other
 //! frontends (CVE-2024-23653) and of authorization plugins (CVE-2024-41110), of which Trainyard uses none.
@@ -10,9 +10,9 @@ use std::fmt;
 
 use bollard::models::{SystemVersion, SystemVersionComponents};
 
-/// A fault of a part of the engine that was mended.
+/// A fault of a part of Docker that was mended.
 struct Fault {
-    /// As the engine names the part.
+    /// As Docker names the part.
     component: &'static str,
     advisories: &'static str,
     /// The first release of each branch with the fix; later branches have it.
@@ -46,10 +46,10 @@ const FAULTS: [Fault; 4] = [
     },
 ];
 
-/// No component of its own to an engine.
+/// No component of its own to a Docker engine.
 const BUILDKIT: &str = "BuildKit";
 
-/// A part of an engine that is older than the fixes of known faults.
+/// A part of a Docker engine that is older than the fixes of known faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfixed {
     /// What it is: `runc 1.1.11`.
@@ -76,7 +76,7 @@ impl fmt::Display for Unfixed {
     }
 }
 
-/// The parts of an engine that are older than fixes of what a stage or a build could use.
+/// The parts of a Docker engine that are older than fixes of what a stage or a build could use.
 pub(super) fn lacking(version: &SystemVersion, buildkit: bool) -> Vec<Unfixed> {
     let components = version.components.as_deref().unwrap_or_default();
     components

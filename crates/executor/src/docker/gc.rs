@@ -25,7 +25,7 @@ use crate::pipe;
 /// An image that was built for stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildImage {
-    /// The engine's id.
+    /// Docker's id.
     pub id: String,
     /// Its tags.
     pub tags: Vec<String>,

@@ -1,6 +1,6 @@
 //! Getting the init into containers.
 //!
-//! It lies in a volume of the engine, named by its content, that every container mounts read-only:
+//! It lies in a volume of Docker, named by its content, that every container mounts read-only:
 //! that costs a few milliseconds less than copying it into each container by the archive API, and
 //! asks nothing of images, not even `FROM scratch`. The volume is filled once, by the archive API,
 //! through a container that is never started, and what it holds is compared before it is used, so a
@@ -60,7 +60,7 @@ pub(super) fn usual_name() -> String {
     format!("trainyard-init-{}", hash.get(..16).unwrap_or(&hash))
 }
 
-/// The engine's volume with the init in it.
+/// Docker's volume with the init in it.
 #[derive(Debug)]
 pub(super) struct InitVolume {
     name: String,
@@ -78,7 +78,7 @@ impl InitVolume {
         }
     }
 
-    /// The name of the volume, filled. `image` is any image that the engine has.
+    /// The name of the volume, filled. `image` is any image that Docker has.
     pub(super) async fn ready(&self, client: &Client, image: &str) -> Result<&str, Error> {
         if !self.is_ready.load(Ordering::Acquire) {
             let _turn = self.filling.lock().await;
@@ -121,7 +121,7 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
             Err(trouble) if trouble.text().contains("No such image") => {
                 return Err(image_gone(image));
             }
-            // Somebody else was done and removed the loader, or is about to: the engine has a
+            // Somebody else was done and removed the loader, or is about to: Docker has a
             // different answer for each of its parts that is gone already.
             Err(trouble) if tries < TRIES && trouble.status().is_some() => {
                 debug!(
@@ -220,8 +220,8 @@ async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Trouble
     }
 }
 
-/// What is at a place in a container. A container can hold anything anywhere: that is no trouble of the
-/// engine, and asking again does not change it.
+/// What is at a place in a container. A container can hold anything anywhere: that is no trouble of
+/// Docker, and asking again does not change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     /// A file, and what is in it.

@@ -80,7 +80,7 @@ impl Layout {
             }
         };
         match writing.await {
-            // The engine hung up first; it says why.
+            // Docker hung up first; it says why.
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe && uploaded.is_err() => {}
             Ok(Err(error)) => {
                 // A member that no container can have stays one, however often it is tried.

@@ -1,6 +1,6 @@
 //! A container's log as frames with cursors.
 //!
-//! The engine gives frames of up to 16 KiB with the time at which it took them, in the order of its
+//! Docker gives frames of up to 16 KiB with the time at which it took them, in the order of its
 //! own file, and can be asked for those since a given second. Frames of the two streams are stamped
 //! before they are put in order, so times may run backwards by a little; equal times occur, too: all
 //! pieces of a long line have the same.
@@ -43,7 +43,7 @@ const LATE: i64 = 1;
 /// connection.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// The largest frame that is held for what follows it, in bytes. Larger than any that the engine sends; what
+/// The largest frame that is held for what follows it, in bytes. Larger than any that Docker sends; what
 /// was put together from two is not held again.
 const HELD_AT_MOST: usize = 17 * 1024;
 
@@ -224,7 +224,7 @@ impl Reader {
     }
 }
 
-/// A frame from what the engine sent; without its bytes where they were read before.
+/// A frame from what Docker sent; without its bytes where they were read before.
 fn frame(output: LogOutput, position: &mut Position) -> Result<LogFrame, Error> {
     let (stream, message) = match output {
         LogOutput::StdErr { message } => (Stream::Stderr, message),
@@ -323,7 +323,7 @@ impl Position {
             self.skip -= 1;
             return None;
         }
-        // The rest of them is gone from the engine's log.
+        // The rest of them is gone from Docker's log.
         self.skip = 0;
         Some(self.cursor())
     }
@@ -346,7 +346,7 @@ mod tests {
         DateTime::from_timestamp_millis(millis).unwrap()
     }
 
-    /// What an engine with this log sends to one who asks since a second.
+    /// What a Docker engine with this log sends to one who asks since a second.
     fn read(log: &[i64], after: Option<LogCursor>) -> Vec<(i64, LogCursor)> {
         let mut position = Position::after(after);
         let since = position.second;
@@ -408,7 +408,7 @@ mod tests {
         let read = (0..4).map(|n| frame(sent(n), &mut first).unwrap());
         let read: Vec<LogFrame> = read.collect();
         let mut again = Position::after(Some(read[2].cursor));
-        // What the engine sends since the cursor's second.
+        // What Docker sends since the cursor's second.
         let skipped = frame(sent(1), &mut again).unwrap();
         assert!(skipped.bytes.is_empty());
         assert_eq!(skipped.cursor, read[2].cursor);

@@ -2,7 +2,7 @@
 //!
 //! A container is created with a name and labels made from its attempt, started once, waited for,
 //! looked at, and kept until its results are safe: an exited container is the tombstone of its
-//! attempt. The engine is the only truth; nothing here has to survive a restart of the daemon. What
+//! attempt. Docker is the only truth; nothing here has to survive a restart of the daemon. What
 //! this executor remembers (containers it created just now, images it looked at) only saves calls.
 //!
 //! On the way of a stage without files the calls are: inspect the image, create, start, wait with
@@ -10,7 +10,7 @@
 //! one on their progress.
 //!
 //! What it does not do: it never looks into registries by itself, takes no credentials for them, and
-//! does not watch the engine's events (they are a ring of 256 that skips slow readers).
+//! does not watch Docker's events (they are a ring of 256 that skips slow readers).
 
 mod answers;
 mod arguments;
@@ -111,7 +111,7 @@ impl Fresh {
 }
 
 impl Docker {
-    /// Reaches an engine and agrees on the version of its API.
+    /// Reaches a Docker engine and agrees on the version of its API.
     ///
     /// # Errors
     /// `Unreachable`; `Engine` where it is too old or the address makes no sense.
@@ -136,10 +136,10 @@ impl Docker {
         })
     }
 
-    /// What the engine says of itself.
+    /// What Docker says of itself.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     pub async fn info(&self) -> Result<EngineInfo, Error> {
         connect::info(&self.engine.client, self.engine.config.buildkit).await
     }
@@ -147,7 +147,7 @@ impl Docker {
     /// Images that this installation built, oldest first.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     pub async fn build_images(&self) -> Result<Vec<BuildImage>, Error> {
         self.engine.build_images().await
     }
@@ -156,7 +156,7 @@ impl Docker {
     /// tells which. One that is needed again is built again.
     ///
     /// # Errors
-    /// The engine's trouble.
+    /// Docker's trouble.
     pub async fn remove_unused_build_images(
         &self,
         before: Timestamp,

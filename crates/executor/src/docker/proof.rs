@@ -1,13 +1,13 @@
-//! What is proved of a container's end: by the record of its init, before the engine's word.
+//! What is proved of a container's end: by the record of its init, before Docker's word.
 //!
-//! The engine's exit code alone is no proof: a second start that the latch held back overwrites it, and
+//! Docker's exit code alone is no proof: a second start that the latch held back overwrites it, and
 //! after a power cut some engines report 0 for what never ended. The init writes its record into the
 //! container and into its log. The log is read anyway, so the record in passing costs nothing; only
-//! where it did not come by is it fetched from the container, which takes the engine some 50 ms.
+//! where it did not come by is it fetched from the container, which takes Docker some 50 ms.
 //!
 //! All that is in a container can be of the program's making, its latch and log included. What it cannot make
 //! is a record with the container's nonce (see `trainyard_init`). What is found instead proves nothing, and is
-//! never trouble of the engine.
+//! never trouble of Docker.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -72,7 +72,7 @@ impl Ends {
         self.locked().first.insert(container.to_owned(), first);
     }
 
-    /// Tells that, asking the engine where it is not known.
+    /// Tells that, asking Docker where it is not known.
     pub(super) async fn first_process(
         &self,
         client: &Client,
@@ -137,7 +137,7 @@ impl Engine {
             }
         }
         // Nobody was left to write a record; what the kernel killed for its use of memory is known to
-        // the engine alone then.
+        // Docker alone then.
         let told = Status::Exited {
             code: seen.code,
             out_of_memory: seen.out_of_memory,
@@ -237,7 +237,7 @@ fn unfit_because(why: Unfit) -> String {
     why.to_owned()
 }
 
-/// What a record, or its absence, means beside what the engine saw.
+/// What a record, or its absence, means beside what Docker saw.
 fn proof(record: Option<Record>, seen: &Exit) -> Proof {
     match record {
         Some(Record::Ended(End {

@@ -1,4 +1,4 @@
-//! What the engine says of a container, as the contract's [`Status`], and waiting for its end.
+//! What Docker says of a container, as the contract's [`Status`], and waiting for its end.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const REMOVAL: Duration = Duration::from_millis(100);
 /// How long the report of a kill for memory may come after that of the end.
 const EVIDENCE: Duration = Duration::from_millis(300);
 
-/// How long an engine that answers at all may not tell of a container that has ended.
+/// How long a Docker engine that answers at all may not tell of a container that has ended.
 const ENDED: Duration = Duration::from_secs(5 * 60);
 
 /// A name that no container has.
@@ -61,7 +61,7 @@ pub(super) async fn inspect(client: &Client, container: &str) -> Result<Option<S
 
 /// Waits until a container does not run, and says what is so then.
 ///
-/// `by_engine` says that the engine's word on a kill for memory is all there will be.
+/// `by_engine` says that Docker's word on a kill for memory is all there will be.
 pub(super) async fn wait(
     client: &Client,
     container: &str,
@@ -89,7 +89,7 @@ pub(super) async fn wait(
             ));
         }
     }
-    // It has ended. From an engine that answers others, what it has to say of that is waited for in bounds.
+    // It has ended. From a Docker engine that answers others, what it has to say of that is waited for in bounds.
     let give_up = Instant::now() + ENDED;
     let mut looks = 0;
     while looks < REMOVAL_LOOKS {
@@ -123,7 +123,7 @@ pub(super) async fn wait(
     Ok(Status::Unknown)
 }
 
-/// Whether the engine may not have heard yet that the kernel killed the program for its use of memory:
+/// Whether Docker may not have heard yet that the kernel killed the program for its use of memory:
 /// the two reports race.
 fn may_lack_evidence(status: &Status) -> bool {
     matches!(
@@ -151,8 +151,8 @@ pub(super) async fn look_again(
 
 /// What a state means.
 ///
-/// A container counts as ended only where the engine says so and knows when it started and ended.
-/// `dead` and `removing` are what the engine calls containers that it lost hold of.
+/// A container counts as ended only where Docker says so and knows when it started and ended.
+/// `dead` and `removing` are what Docker calls containers that it lost hold of.
 pub(super) fn status(state: &ContainerState) -> Status {
     use ContainerStateStatusEnum as Word;
     let started = moment(state.started_at.as_deref());
@@ -202,7 +202,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<Listed> {
     })
 }
 
-/// A moment as the engine writes it; its year 1 stands for "never".
+/// A moment as Docker writes it; its year 1 stands for "never".
 fn moment(text: Option<&str>) -> Option<Timestamp> {
     let moment = DateTime::parse_from_rfc3339(text?)
         .ok()?

@@ -1,8 +1,8 @@
 //! How much a container has written: into its own layer, and into the volumes that its image declares.
 //!
-//! The engine counts its layer by walking through the files, so this takes as long as there are many. It counts
+//! Docker counts its layer by walking through the files, so this takes as long as there are many. It counts
 //! lengths: a file with holes counts in full. It counts neither volumes nor files that were removed while a program
-//! has them open, which take their place all the same. These are looked at where the engine is on this machine and
+//! has them open, which take their place all the same. These are looked at where Docker is on this machine and
 //! the daemon may: as root.
 
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ const BLOCK: u64 = 512;
 /// How long the daemon looks through volumes and open files.
 const LOOKS_FOR: Duration = Duration::from_secs(20);
 
-/// What is written by now; `None` where there is no such container, or the engine does not say.
+/// What is written by now; `None` where there is no such container, or Docker does not say.
 pub(super) async fn written(client: &Client, container: &str) -> Result<Option<u64>, Error> {
     let options = InspectContainerOptionsBuilder::default().size(true).build();
     let found = within(
@@ -60,7 +60,7 @@ pub(super) async fn written(client: &Client, container: &str) -> Result<Option<u
     }
 }
 
-/// Where the volumes are that the engine made for this container since its image declares them. The init's own is
+/// Where the volumes are that Docker made for this container since its image declares them. The init's own is
 /// read-only.
 fn volumes(found: &ContainerInspectResponse) -> Vec<PathBuf> {
     let mounts = found.mounts.iter().flatten();

@@ -1,12 +1,12 @@
 //! `Fake`: an executor in memory that does what its [script] says.
 //!
-//! It stands where Docker stands in tests and benchmarks of the engine, passes the same conformance
+//! It stands where Docker stands in tests and benchmarks of Docker, passes the same conformance
 //! suite, and is no mock: it has containers with states, and time passes in them. Nothing sleeps
 //! unless the script says so, and no thread or task is spawned: a container's state follows from
 //! when it was started. It also is the one executor that watches its callers: a call that breaks the
 //! contract gets an error that says so, is written down ([`Fake::misuse`]), and runs nothing.
 //!
-//! Clones share one engine. Handing a clone to a new daemon is a restart of the daemon: containers
+//! Clones share one Docker engine. Handing a clone to a new daemon is a restart of the daemon: containers
 //! go on. [`Fake::runs`] is the witness of how often an attempt's program ran.
 //!
 //! Images need no preparing, with exceptions for tests: those named `fake/missing…` do not exist, those
@@ -39,7 +39,7 @@ use crate::contract::{
 };
 use crate::spec::AttemptSpec;
 
-/// The scripted executor. Clones share one engine.
+/// The scripted executor. Clones share one Docker engine.
 #[derive(Clone, Default)]
 pub struct Fake {
     engine: Arc<Engine>,
@@ -58,7 +58,7 @@ impl fmt::Debug for Fake {
 }
 
 impl Fake {
-    /// An engine without containers.
+    /// A Docker engine without containers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -82,7 +82,7 @@ impl Fake {
         self.state().misuse.clone()
     }
 
-    /// Whether calls get no answer from now on, as when the engine is down. Programs go on.
+    /// Whether calls get no answer from now on, as when Docker is down. Programs go on.
     pub fn set_silent(&self, silent: bool) {
         self.engine.silent.store(silent, Ordering::Relaxed);
     }

@@ -18,11 +18,11 @@
 //! | `oom`                | is killed by the kernel for its use of memory                            |
 //! | `hang`               | never ends by itself                                                     |
 //! | `stubborn`           | does not end on SIGTERM                                                  |
-//! | `writes=SIZE`        | has written that many bytes to the engine's disk                         |
+//! | `writes=SIZE`        | has written that many bytes to Docker's disk                         |
 //! | `lost`               | its container vanishes when it would have ended                          |
-//! | `unknown`            | ends in a way that the engine cannot tell                                |
+//! | `unknown`            | ends in a way that Docker cannot tell                                |
 //!
-//! And what the engine does:
+//! And what Docker does:
 //!
 //! | directive            | what happens                                                             |
 //! |----------------------|--------------------------------------------------------------------------|

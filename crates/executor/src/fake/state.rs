@@ -33,7 +33,7 @@ impl State {
         attempt: AttemptId,
     ) -> Result<Option<&mut Container>, Error> {
         self.disturb(call, attempt)?;
-        // Whoever looks for a container that this engine never had finds nothing, as after an engine
+        // Whoever looks for a container that this Docker engine never had finds nothing, as after a Docker engine
         // was replaced. Running one is another matter.
         let needs_create = matches!(call, Call::Start | Call::Collect);
         if needs_create && !self.runs.contains_key(&attempt) {

@@ -134,7 +134,7 @@ async fn a_failed_build_is_told_in_a_line_and_leaves_no_container() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let before = all_containers().await;
-        // The first step fails, so that the engine keeps nothing of it.
+        // The first step fails, so that Docker keeps nothing of it.
         let id = Uuid::now_v7();
         let dockerfile =
             format!("FROM trainyard-test/busybox:1\nRUN echo {id} about to fail && exit 7\n");
@@ -177,7 +177,7 @@ async fn a_build_that_is_given_up_ends_and_has_said_what_it_did_so_far() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let id = Uuid::now_v7().to_string();
-        // The first step never ends, so that the engine keeps nothing of it.
+        // The first step never ends, so that Docker keeps nothing of it.
         let dockerfile =
             format!("FROM trainyard-test/busybox:1\nRUN echo {id} $((6 * 7)) && yes\n");
         let printed = tokio::sync::Notify::new();

@@ -221,7 +221,7 @@ async fn class_15_a_program_that_signals_its_init_was_not_asked_to_stop() {
 async fn a_record_that_the_engine_cuts_in_two_is_not_part_of_the_log() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
-        // The engine gives at most 16 KiB of a line at once.
+        // Docker gives at most 16 KiB of a line at once.
         for length in [16 * 1024 - 100, 16 * 1024 - 60, 16 * 1024 - 1, 16 * 1024] {
             let text = format!("head -c {length} /dev/zero | tr '\\0' x >&2; exit 3");
             let handle = kit.start(&executor, &kit.spec_of(script(&text))).await;

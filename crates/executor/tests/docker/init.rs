@@ -25,7 +25,7 @@ pub(crate) async fn proof(kit: &Kit<Containers>, executor: &Docker, handle: &Han
     executor.prove(handle, &seen).await.unwrap()
 }
 
-/// What the engine says of an end.
+/// What Docker says of an end.
 pub(crate) async fn seen(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Exit {
     match kit.end(executor, handle).await {
         Status::Exited {
@@ -63,7 +63,7 @@ async fn a_container_that_is_started_again_runs_nothing_and_its_record_stands() 
             .await
             .unwrap();
         let seen = seen(&kit, &executor, &handle).await;
-        assert_eq!(seen.code, 125, "the engine has forgotten the 3");
+        assert_eq!(seen.code, 125, "Docker has forgotten the 3");
         assert_eq!(kit.printed(&executor, &handle).await.stdout, "ran\n");
         assert_eq!(executor.prove(&handle, &seen).await, Ok(ended(3)));
         // A daemon that has not read the log finds the record in the container.
@@ -310,7 +310,7 @@ async fn the_volume_that_somebody_removed_is_filled_again_for_the_container_that
         // From now on it counts as filled.
         let (first, _) = kit.run(&executor, &kit.spec_of(script("true"))).await;
         executor.remove(&first).await.unwrap();
-        // What `docker volume prune` does; for the next container the engine makes it anew, and empty.
+        // What `docker volume prune` does; for the next container Docker makes it anew, and empty.
         remove().await.unwrap();
         let second = kit.spec_of(script("exit 3"));
         let handle = executor.create(&second).await.unwrap();

@@ -69,7 +69,7 @@ async fn class_16_a_program_sees_neither_the_engine_nor_the_host() {
         let printed = kit.printed(&executor, &handle).await.stdout;
         let lines: Vec<&str> = printed.lines().collect();
         assert_eq!(lines[..2], ["none", "0"], "{printed}");
-        // Files that the engine puts into each container, and the volume of the init.
+        // Files that Docker puts into each container, and the volume of the init.
         for mount in lines.get(2).unwrap_or(&"").split_whitespace() {
             let own = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/trainyard/init"];
             assert!(own.contains(&mount), "{mount} is a mount of the host's: {printed}");

@@ -151,7 +151,7 @@ async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() 
     .await;
 }
 
-/// The container of a spec as the engine makes it, before its files are laid out.
+/// The container of a spec as Docker makes it, before its files are laid out.
 async fn half_create(spec: &AttemptSpec) {
     let label = |name: &str, value: String| (format!("io.trainyard.{name}"), value);
     let body = ContainerCreateBody {

@@ -15,7 +15,7 @@ async fn a_long_line_without_an_end_is_intact() {
         let text = "head -c 300000 /dev/zero | tr '\\0' x\nprintf end";
         let (handle, _) = kit.run(&executor, &kit.spec_of(script(text))).await;
         let printed = kit.printed(&executor, &handle).await.stdout;
-        // The engine ends a last line that has no end.
+        // Docker ends a last line that has no end.
         let expected = "x".repeat(300_000) + "end";
         assert!(
             printed.trim_end() == expected,

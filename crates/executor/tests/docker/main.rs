@@ -1,6 +1,6 @@
 //! Docker: the promises of the contract against a real engine, and what is particular to containers.
 //!
-//! They need an engine at `DOCKER_HOST`, or where it usually is, and no registry: the image that
+//! They need a Docker engine at `DOCKER_HOST`, or where it usually is, and no registry: the image that
 //! programs run in is made here, from the busybox of the host.
 
 #![expect(

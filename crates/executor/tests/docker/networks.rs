@@ -53,7 +53,7 @@ async fn class_16_stages_of_another_repo_are_out_of_reach_and_those_of_the_same_
         let server = kit.start(&executor, &server).await;
         kit.first_frame(&executor, &server).await;
         let at = address(&server).await;
-        // While a network is made on the engine, as other tests do, Docker's rules keep no networks apart for some
+        // While a network is made on Docker, as other tests do, Docker's rules keep no networks apart for some
         // milliseconds (docs/security.md): one connection proves nothing.
         let ask = format!(
             "for i in 1 2 3; do nc -w 3 {at} 9999 </dev/null || {{ echo unreachable; break; }}; done | tail -n 1"

@@ -1,4 +1,4 @@
-//! Where the tests run: an engine, an installation of their own, and an image.
+//! Where the tests run: a Docker engine, an installation of their own, and an image.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -128,13 +128,13 @@ impl Subject for Containers {
     }
 }
 
-/// A client of the engine that is not the one under test.
+/// A client of Docker that is not the one under test.
 pub(crate) fn client() -> bollard::Docker {
     let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| DEFAULT_HOST.to_owned());
     bollard::Docker::connect_with_host(&host).unwrap()
 }
 
-/// Makes the image where the engine does not have it.
+/// Makes the image where Docker does not have it.
 async fn image() {
     static MADE: OnceCell<()> = OnceCell::const_new();
     MADE.get_or_init(|| async {

@@ -17,14 +17,14 @@ use trainyard_core::stage::{Keep, RelativePath, Stage};
 use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle, StageFolder};
 
 use crate::attempt::allowance::Allowance;
-use crate::health::retry_log::LastingTrouble;
 use crate::attempt::ledger::{KeptOutput, Ledger};
 use crate::attempt::mask::Masker;
 use crate::attempt::metrics_file::{self, MetricsRead};
 use crate::attempt::near_misses;
 use crate::attempt::supervisor::Surroundings;
+use crate::health::retry_log::LastingTrouble;
 
-/// How often trouble of the engine is waited out before collecting gives up.
+/// How often trouble of Docker is waited out before collecting gives up.
 const TRIES: u32 = 8;
 
 /// What was collected.

@@ -22,7 +22,7 @@ use crate::health::space::{Floor, Look, Room};
 /// The shortest time between two looks at one container.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How much of the time one container is looked at, at the most: a part of so many. An engine walks through all
+/// How much of the time one container is looked at, at the most: a part of so many. A Docker engine walks through all
 /// files for it.
 const PART: u32 = 20;
 
@@ -35,7 +35,7 @@ const DISK_AT_MOST: Duration = Duration::from_secs(5);
 /// How long a container that was stopped to make room may take to be gone, before another one is.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
-/// The containers of one engine. Cheap to clone.
+/// The containers of one Docker engine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Layers {
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ pub struct Layers {
 struct Shared {
     limit: Option<u64>,
     disk: Option<Disk>,
-    /// One look at a time: an engine may have slow disks.
+    /// One look at a time: a Docker engine may have slow disks.
     turn: tokio::sync::Mutex<()>,
     /// What each has written when it was looked at last; nothing where that took too long.
     written: Mutex<HashMap<AttemptId, Option<u64>>>,
@@ -53,7 +53,7 @@ struct Shared {
     stopped: Mutex<Option<Instant>>,
 }
 
-/// The disk of an engine on this machine.
+/// The disk of a Docker engine on this machine.
 #[derive(Debug)]
 struct Disk {
     path: PathBuf,
@@ -68,7 +68,7 @@ impl Layers {
         Self::with(limit, None)
     }
 
-    /// The same, where the engine's disk is that of `path` and needs `floor` free.
+    /// The same, where Docker's disk is that of `path` and needs `floor` free.
     #[must_use]
     pub fn on_disk(limit: u64, path: PathBuf, floor: Floor, look: Look) -> Self {
         Self::with(limit, Some(Disk { path, floor, look }))
@@ -107,7 +107,7 @@ impl Layers {
             let looked = tokio::time::timeout(LOOK_AT_MOST, executor.written(handle)).await;
             let written = match looked {
                 Ok(Ok(Some(bytes))) => Some(bytes),
-                // It ended, or this engine cannot tell.
+                // It ended, or this Docker engine cannot tell.
                 Ok(Ok(None)) => {
                     pause = EVERY * PART;
                     continue;
@@ -164,7 +164,7 @@ impl Shared {
         Some(Ending::Errored(Reason::new(ReasonCode::Storage, message)))
     }
 
-    /// The room on the engine's disk and how much it needs, where that is more. What does not answer is told of by
+    /// The room on Docker's disk and how much it needs, where that is more. What does not answer is told of by
     /// others.
     async fn low_disk(&self) -> Option<(Room, u64)> {
         let disk = self.disk.as_ref()?;

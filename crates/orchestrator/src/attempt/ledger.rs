@@ -67,6 +67,6 @@ pub trait Ledger: Send + Sync {
         outputs: Vec<KeptOutput>,
     ) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
-    /// The container is gone from the engine.
+    /// The container is gone from Docker.
     fn removed(&self) -> impl Future<Output = ()> + Send;
 }

@@ -12,18 +12,18 @@ use tracing::{debug, warn};
 use trainyard_core::Timestamp;
 use trainyard_executor::{Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
 
-use crate::clock;
 use crate::attempt::hints::Refusals;
-use crate::health::retry_log::LastingTrouble;
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_lines::LogLines;
 use crate::attempt::mask::Masker;
+use crate::clock;
+use crate::health::retry_log::LastingTrouble;
 
 /// A batch this large is written at once, in bytes of records.
 pub(crate) const LARGE: usize = 256 * 1024;
 
 /// Records are written whatever is still open once they have this size: memory is bounded, however a
-/// program prints. With the database away, nothing more is read: the engine's own log, which the daemon
+/// program prints. With the database away, nothing more is read: Docker's own log, which the daemon
 /// reads on from where it has stored, is what holds the rest.
 const HELD_AT_MOST: usize = 2 * LARGE;
 
@@ -33,7 +33,7 @@ pub(crate) const OLD: Duration = Duration::from_millis(200);
 /// A line that stays open this long is cut, so that prompts and progress are seen.
 const OPEN: Duration = Duration::from_secs(1);
 
-/// A log is opened so long after it began, or when its container has ended: following costs the engine
+/// A log is opened so long after it began, or when its container has ended: following costs Docker
 /// more than reading what is there, and batches are not written any sooner.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -41,7 +41,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 const REOPEN: Duration = Duration::from_millis(250);
 
 /// How long the log of an ended container may say nothing before it is opened again: the connection
-/// may have died without a word. It doubles each time: an engine that is busy, and has a large log to look
+/// may have died without a word. It doubles each time: a Docker engine that is busy, and has a large log to look
 /// through for what is still to be read, says nothing for a while, and begins anew when it is asked again.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -53,7 +53,7 @@ const SILENCE_AT_MOST: Duration = Duration::from_secs(60);
 pub enum LogEnd {
     /// To its end.
     Whole,
-    /// The engine did not give the rest.
+    /// Docker did not give the rest.
     CutShort,
 }
 

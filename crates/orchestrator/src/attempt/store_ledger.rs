@@ -26,9 +26,9 @@ use trainyard_store::{
 };
 
 use crate::attempt::allowance::Allowance;
-use crate::loops::dispatcher::Dispatcher;
 use crate::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use crate::attempt::log_lines::Batch;
+use crate::loops::dispatcher::Dispatcher;
 
 /// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
 const WAIT_AT_FIRST: Duration = Duration::from_millis(50);

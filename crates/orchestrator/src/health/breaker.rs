@@ -1,9 +1,9 @@
-//! The circuit breaker of an engine: whether it answers, told by the calls that are made anyway.
+//! The circuit breaker of a Docker engine: whether it answers, told by the calls that are made anyway.
 //!
-//! While it is open nothing new is begun on that engine; whoever watches what runs goes on as ever, with
-//! patience. A call that fails tells of the engine, or only of the container that it is about: one
+//! While it is open nothing new is begun on that Docker engine; whoever watches what runs goes on as ever, with
+//! patience. A call that fails tells of Docker, or only of the container that it is about: one
 //! container that hangs says nothing about the others, several at once do. An answer is an answer, whatever
-//! it says: an engine that refuses is there.
+//! it says: a Docker engine that refuses is there.
 //!
 //! A state machine without a clock or a lock; [`crate::health::engine_watch`] has both.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trainyard_core::id::AttemptId;
 
-/// So many calls about the engine itself have to fail, one after the other.
+/// So many calls about Docker itself have to fail, one after the other.
 const FAILURES: u32 = 3;
 
 /// Or so many containers have to be out of reach, with none that answers in between.
@@ -31,7 +31,7 @@ const TRIAL_AT_MOST: Duration = Duration::from_secs(60);
 /// What a call was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// The engine itself.
+    /// Docker itself.
     Engine,
     /// One container.
     Container(AttemptId),
@@ -40,7 +40,7 @@ pub enum Subject {
 /// What a report changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The engine counts as away.
+    /// Docker counts as away.
     Opened,
     /// It answers again.
     Closed,
@@ -49,7 +49,7 @@ pub enum Change {
 /// How the breaker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The engine answers, as far as is known.
+    /// Docker answers, as far as is known.
     Closed,
     /// It was asked whether it answers again.
     Trial,
@@ -57,7 +57,7 @@ pub enum Phase {
     Open,
 }
 
-/// The breaker of one engine.
+/// The breaker of one Docker engine.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: State,
@@ -121,7 +121,7 @@ impl Breaker {
                 unreached.clear();
                 None
             }
-            // What hangs for all may still answer for one, so the engine's own failures stand.
+            // What hangs for all may still answer for one, so Docker's own failures stand.
             (State::Closed { unreached, .. }, Subject::Container(_)) => {
                 unreached.clear();
                 None
@@ -163,7 +163,7 @@ impl Breaker {
         }
     }
 
-    /// Whether the engine should be asked now whether it answers: while there is a suspicion, and when a
+    /// Whether Docker should be asked now whether it answers: while there is a suspicion, and when a
     /// trial is due. Who gets true asks, and reports what came of it.
     pub fn take_trial(&mut self, now: Instant) -> bool {
         match &self.state {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happened before: an engine that answers is soon taken for one, and one that does not
+        /// Whatever happened before: a Docker engine that answers is soon taken for one, and one that does not
         /// is not.
         #[test]
         fn it_tells_in_the_end_what_is_so(

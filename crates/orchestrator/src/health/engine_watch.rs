@@ -1,4 +1,4 @@
-//! Watching an engine by the calls that are made to it: the breaker with its clock, and what it changes.
+//! Watching a Docker engine by the calls that are made to it: the breaker with its clock, and what it changes.
 //!
 //! [`Watched`] wraps an executor, passes every call on as it is, and reports whether it was answered.
 //! Nothing is refused here: an open breaker keeps new attempts from being claimed, by the daemon's
@@ -19,10 +19,10 @@ use trainyard_executor::{
 use trainyard_store::figures::{BREAKER_STATE, BREAKER_TRIPS};
 use trainyard_store::{Store, TroubleKind};
 
-use crate::health::breaker::{Breaker, Change, Phase, Subject};
 use crate::clock;
+use crate::health::breaker::{Breaker, Change, Phase, Subject};
 
-/// What is known of one engine. Clones are the same.
+/// What is known of one Docker engine. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct EngineWatch {
     shared: Arc<Shared>,
@@ -43,7 +43,7 @@ struct Known {
 }
 
 impl EngineWatch {
-    /// A watch over the engine that `daemon` uses; `engine` is its id, for the log.
+    /// A watch over Docker that `daemon` uses; `engine` is its id, for the log.
     #[must_use]
     pub fn new(store: Store, daemon: DaemonId, engine: Option<String>) -> Self {
         let known = Known {
@@ -66,7 +66,7 @@ impl EngineWatch {
         self.known().listed.elapsed()
     }
 
-    /// Whether the engine should be asked now whether it answers; ask by a call to a [`Watched`].
+    /// Whether Docker should be asked now whether it answers; ask by a call to a [`Watched`].
     #[must_use]
     pub fn take_trial(&self) -> bool {
         let trial = self.known().breaker.take_trial(Instant::now());
@@ -91,11 +91,11 @@ impl EngineWatch {
             Change::Opened => {
                 BREAKER_TRIPS.add(1);
                 let error = result.as_ref().err().map(ToString::to_string);
-                warn!(daemon.id = %daemon, engine.id = engine, error, "the engine does not answer; nothing new is started until it does");
-                Some("the engine does not answer".to_owned())
+                warn!(daemon.id = %daemon, engine.id = engine, error, "Docker does not answer; nothing new is started until it does");
+                Some("Docker does not answer".to_owned())
             }
             Change::Closed => {
-                info!(daemon.id = %daemon, engine.id = engine, "the engine answers again");
+                info!(daemon.id = %daemon, engine.id = engine, "Docker answers again");
                 None
             }
         };

@@ -1,6 +1,6 @@
 //! The guard: looks at what the daemon stands on, and says what is not well.
 //!
-//! Every second it asks an engine under suspicion, looks at the disks, the lease and the leader of
+//! Every second it asks a Docker engine under suspicion, looks at the disks, the lease and the leader of
 //! schedules, and notes what it found in the daemon's condition: that is what pauses claims, and what
 //! readiness, `run why` and `daemon list` tell. It mends nothing.
 
@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// The time between two looks at the leader of schedules.
 const LEADER_LOOK: Duration = Duration::from_secs(15);
 
-/// How long ago the last complete listing of the engine's containers may be. One may take 10 s, and the
+/// How long ago the last complete listing of Docker's containers may be. One may take 10 s, and the
 /// next comes 5 s later.
 const UNLISTED: Duration = Duration::from_secs(20);
 
@@ -52,7 +52,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard over the disks of `places`, and over the engine of `executor`.
+    /// A guard over the disks of `places`, and over Docker of `executor`.
     #[must_use]
     pub fn new(
         store: Store,
@@ -79,7 +79,7 @@ impl Guard {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let (watch, executor) = (self.watch.clone(), self.executor.clone());
-        // Apart from the looks: a trial may take as long as the engine's deadline.
+        // Apart from the looks: a trial may take as long as Docker's deadline.
         let trials = async {
             loop {
                 tokio::time::sleep(TICK).await;
@@ -108,8 +108,8 @@ impl Guard {
         let lapsed = (!self.lease.is_held())
             .then(|| "its lease has lapsed, as the database did not renew it in time".to_owned());
         self.note(TroubleKind::Lease, lapsed);
-        let unlisted = (self.watch.lag() > UNLISTED)
-            .then(|| "the engine does not list its containers".to_owned());
+        let unlisted =
+            (self.watch.lag() > UNLISTED).then(|| "Docker does not list its containers".to_owned());
         self.note(TroubleKind::Listing, unlisted);
         self.look_at_leader().await;
         self.show();

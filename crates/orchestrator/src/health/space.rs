@@ -1,6 +1,6 @@
 //! Free space on the disks that stages need: when it is too little to start anything.
 //!
-//! An engine whose disk is full hangs rather than refuses, and an attempt that ends without room for its
+//! A Docker engine whose disk is full hangs rather than refuses, and an attempt that ends without room for its
 //! outputs has worked for nothing; so what is not begun yet waits. What runs goes on: it may be what makes
 //! room. Starting goes on by itself, once there is room with something to spare, so that it does not
 //! flicker about the bound.
@@ -36,7 +36,7 @@ pub enum PlaceRole {
     Data,
     /// The artifact store.
     Artifacts,
-    /// Images and containers of the engine.
+    /// Images and containers of Docker.
     Engine,
 }
 
@@ -57,7 +57,7 @@ impl PlaceRole {
         match self {
             Self::Data => "the data folder",
             Self::Artifacts => "artifacts",
-            Self::Engine => "the engine",
+            Self::Engine => "Docker",
         }
     }
 }

@@ -3,6 +3,9 @@
 //! The run's state lives in memory; artifacts live in a folder of the call. What happens is told to
 //! a [`Witness`] as it happens.
 
+pub mod outputs;
+pub mod working_tree;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -26,11 +29,11 @@ use trainyard_executor::{
 use uuid::Uuid;
 
 use crate::attempt::assignment::{Assignment, Materials};
-use crate::clock;
 use crate::attempt::ledger::{FencedOff, KeptOutput, Ledger};
-use crate::local::outputs::LocalOutputs;
 use crate::attempt::log_lines::Batch;
-use crate::attempt::supervisor::{Line, Surroundings, supervise};
+use crate::attempt::supervisor::{StopSignal, Surroundings, supervise};
+use crate::clock;
+use crate::local::outputs::LocalOutputs;
 
 /// How many facts may wait to be taken in: a few for each attempt that runs.
 const FACTS_AT_MOST: usize = 256;
@@ -98,7 +101,7 @@ pub async fn run_locally(
         surroundings: Arc::new(surroundings),
         witness,
         shared,
-        lines: HashMap::new(),
+        signals: HashMap::new(),
         supervisors: JoinSet::new(),
     };
     let mut wake_at = local.take_in(&[Event::RunStarted]);
@@ -139,7 +142,7 @@ struct Local {
     surroundings: Arc<Surroundings>,
     witness: Arc<dyn Witness>,
     shared: Arc<Shared>,
-    lines: HashMap<AttemptRef, Line>,
+    signals: HashMap<AttemptRef, StopSignal>,
     supervisors: JoinSet<()>,
 }
 
@@ -162,10 +165,10 @@ impl Local {
             effects, wake_at, ..
         } = step(&self.dag, &mut self.run, events, clock::now());
         // By the state, not by the effects: a stage's timeout is a fact that sets the stop itself.
-        for (reference, line) in &self.lines {
+        for (reference, signal) in &self.signals {
             let attempt = self.run.attempt(*reference);
             if let Some((_, why)) = attempt.and_then(|attempt| attempt.stop.as_ref()) {
-                line.stop(why.clone());
+                signal.stop(why.clone());
             }
         }
         self.witness.changed(&self.dag, &self.run, &effects);
@@ -229,11 +232,11 @@ impl Local {
             shared: Arc::clone(&self.shared),
             witness: Arc::clone(&self.witness),
         };
-        let line = Line::new();
-        self.lines.insert(reference, line.clone());
+        let signal = StopSignal::new();
+        self.signals.insert(reference, signal.clone());
         let surroundings = Arc::clone(&self.surroundings);
         self.supervisors.spawn(async move {
-            supervise(&surroundings, &assignment, materials, &ledger, &line).await;
+            supervise(&surroundings, &assignment, materials, &ledger, &signal).await;
         });
     }
 

@@ -19,8 +19,8 @@ use trainyard_dagfile::{Entry, Outside};
 use trainyard_forge::DagFileText;
 use trainyard_store::DagAtCommit;
 
-use crate::loops::branch_trouble::BranchTrouble;
 use crate::health::panics::panic_text;
+use crate::loops::branch_trouble::BranchTrouble;
 
 /// Files that are read at the same time.
 const FILES_AT_ONCE: usize = 4;

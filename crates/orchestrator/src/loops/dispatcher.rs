@@ -22,12 +22,12 @@ use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
 use crate::attempt::allowance::Allowances;
 use crate::attempt::assignment::{Adopted, Assignment};
 use crate::attempt::claim_supplies::ClaimSupplies;
+use crate::attempt::sources::Sources;
+use crate::attempt::store_ledger::StoreLedger;
+use crate::attempt::supervisor::{StopSignal, Surroundings, supervise};
 use crate::health::engine_watch::{EngineWatch, Watched};
 use crate::health::lease::{Lease, Leased, Tenure};
 use crate::health::panics::panic_text;
-use crate::attempt::sources::Sources;
-use crate::attempt::store_ledger::StoreLedger;
-use crate::attempt::supervisor::{Line, Surroundings, supervise};
 
 /// The longest time between two looks, should every wake be lost.
 const TICK: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ struct Shared {
 #[derive(Debug)]
 struct Entry {
     fence: Fence,
-    line: Line,
+    signal: StopSignal,
     /// Whether its supervisor has recorded its end, and is about to remove its container.
     recorded: bool,
     /// Makes its supervisor let go.
@@ -169,11 +169,11 @@ impl Dispatcher {
                 attempt.id = %claim.attempt,
             );
             let dispatcher = self.clone();
-            let line = Line::new();
+            let signal = StopSignal::new();
             let let_go = CancellationToken::new();
             let entry = Entry {
                 fence: claim.fence,
-                line: line.clone(),
+                signal: signal.clone(),
                 recorded: false,
                 let_go: let_go.clone(),
             };
@@ -191,7 +191,7 @@ impl Dispatcher {
                     () = let_go.cancelled() => {
                         warn!("the attempt was abandoned or quarantined; no longer supervising it");
                     }
-                    done = AssertUnwindSafe(dispatcher.supervise(claim, &line, &tenure)).catch_unwind() => {
+                    done = AssertUnwindSafe(dispatcher.supervise(claim, &signal, &tenure)).catch_unwind() => {
                         if let Err(panic) = done {
                             let text = panic_text(&*panic).to_owned();
                             drop(panic);
@@ -219,7 +219,7 @@ impl Dispatcher {
         }
     }
 
-    async fn supervise(&self, claim: Claim, line: &Line, tenure: &Tenure) {
+    async fn supervise(&self, claim: Claim, signal: &StopSignal, tenure: &Tenure) {
         let shared = &self.shared;
         let ledger = StoreLedger::new(
             shared.store.clone(),
@@ -247,7 +247,7 @@ impl Dispatcher {
             &assignment,
             supplies,
             &ledger,
-            line,
+            signal,
         ))
         .await;
     }
@@ -258,20 +258,20 @@ impl Dispatcher {
         self.board().keys().copied().collect()
     }
 
-    /// The lines to all of its supervisors.
+    /// The signals of all its supervisors.
     #[must_use]
-    pub fn lines(&self) -> Vec<(AttemptId, Line)> {
+    pub fn signals(&self) -> Vec<(AttemptId, StopSignal)> {
         let board = self.board();
-        let lines = board.iter();
-        lines
-            .map(|(attempt, entry)| (*attempt, entry.line.clone()))
+        let signals = board.iter();
+        signals
+            .map(|(attempt, entry)| (*attempt, entry.signal.clone()))
             .collect()
     }
 
-    /// The line to the supervisor of an attempt.
+    /// The signal of the supervisor of an attempt.
     #[must_use]
-    pub fn line(&self, attempt: AttemptId) -> Option<Line> {
-        self.board().get(&attempt).map(|entry| entry.line.clone())
+    pub fn signal(&self, attempt: AttemptId) -> Option<StopSignal> {
+        self.board().get(&attempt).map(|entry| entry.signal.clone())
     }
 
     /// Lets it claim: what there was to adopt was adopted.
@@ -288,7 +288,7 @@ impl Dispatcher {
     }
 
     /// Lets go of an attempt that has ended, unless its supervisor is done with it but for its container: one
-    /// that has not recorded the end itself may wait for an engine that never tells of it.
+    /// that has not recorded the end itself may wait for a Docker engine that never tells of it.
     pub fn let_go_of_ended(&self, attempt: AttemptId) {
         if let Some(entry) = self.board().get(&attempt).filter(|entry| !entry.recorded) {
             entry.let_go.cancel();

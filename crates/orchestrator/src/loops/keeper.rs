@@ -2,7 +2,7 @@
 //!
 //! It renews the daemon's lease and what it leads, and beside that passes stop requests on, lets go of what somebody
 //! else has ended, and claims attempts again whose owner is gone. It never asks the executor anything, and renewing waits for nothing else: neither an
-//! engine that is slow nor a database that is busy must cost the lease. Looking at the engine is the
+//! engine that is slow nor a database that is busy must cost the lease. Looking at Docker is the
 //! [`crate::loops::sweeper`]'s.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,10 @@ use tracing::{error, info, warn};
 use trainyard_store::figures::{ATTEMPTS_ADOPTED, LEASES_LOST};
 use trainyard_store::{ClaimRequest, Error, Store, answered_within};
 
-use crate::loops::dispatcher::Dispatcher;
 use crate::health::leadership::Leadership;
 use crate::health::lease::Lease;
 use crate::health::neighbours::Neighbours;
+use crate::loops::dispatcher::Dispatcher;
 
 /// The time between two looks: a third of the lease.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -234,8 +234,8 @@ impl Keeper {
     async fn pass_stops_on(&self) -> Result<(), Error> {
         let requests = self.store.stop_requests(self.dispatcher.daemon());
         for (attempt, _, why) in answered_within(ANSWER_WITHIN, requests).await? {
-            if let Some(line) = self.dispatcher.line(attempt) {
-                line.stop(why);
+            if let Some(signal) = self.dispatcher.signal(attempt) {
+                signal.stop(why);
             }
         }
         Ok(())

@@ -47,19 +47,18 @@ use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
 
 use crate::attempt::allowance::Allowances;
-use crate::loops::dispatcher::Dispatcher;
+use crate::attempt::sources::Sources;
+use crate::attempt::supervisor::Surroundings;
 use crate::health::engine_watch::{EngineWatch, Watched};
 use crate::health::guard::Guard;
-use crate::loops::keeper::{Keeper, TICK};
 use crate::health::leadership::Leadership;
 use crate::health::lease::Lease;
-use crate::loops::pruner::Pruner;
-use crate::attempt::sources::Sources;
 use crate::health::space::{Floor, Place};
-use crate::attempt::supervisor::Surroundings;
+use crate::loops::dispatcher::Dispatcher;
+use crate::loops::keeper::{Keeper, TICK};
+use crate::loops::pruner::Pruner;
 use crate::loops::sweeper::Sweeper;
 use crate::loops::watcher::Watcher;
-use self::{planner, scheduler};
 
 /// How long the loops may take to end what they are at when the daemon stops.
 const LAST_STEPS: Duration = Duration::from_secs(4);
@@ -69,7 +68,7 @@ const LAST_REMOVALS: Duration = Duration::from_secs(3);
 
 /// What a daemon's loops need to know.
 #[derive(Debug, Clone)]
-pub struct EngineOptions {
+pub struct LoopOptions {
     /// The installation.
     pub instance: InstanceId,
     /// Who this daemon is.
@@ -98,11 +97,11 @@ pub struct EngineOptions {
 
 /// The loops of one daemon.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Loops {
     store: Store,
     blobs: Blobs,
     git: Git,
-    options: EngineOptions,
+    options: LoopOptions,
 }
 
 /// One of the loops ended although nobody asked for it.
@@ -110,10 +109,10 @@ pub struct Engine {
 #[error("the {0} loop ended unasked")]
 pub struct LoopEnded(&'static str);
 
-impl Engine {
-    /// An engine over a store and its mirrors.
+impl Loops {
+    /// A Docker engine over a store and its mirrors.
     #[must_use]
-    pub fn new(store: Store, blobs: Blobs, git: Git, options: EngineOptions) -> Self {
+    pub fn new(store: Store, blobs: Blobs, git: Git, options: LoopOptions) -> Self {
         Self {
             store,
             blobs,

@@ -7,8 +7,8 @@ use tracing::{error, info};
 use trainyard_executor::AnyExecutor;
 use trainyard_store::{Blobs, Retention, Role, Store};
 
-use crate::health::leadership::Leadership;
 use crate::attempt::sources::Sources;
+use crate::health::leadership::Leadership;
 
 /// The time between two passes.
 const TICK: Duration = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! Containers of attempts that ended, on their way out: each removed by a task of its own, since an engine may be
+//! Containers of attempts that ended, on their way out: each removed by a task of its own, since a Docker engine may be
 //! silent about just one of them.
 
 use std::collections::HashSet;

@@ -4,7 +4,7 @@
 //! supervisor. Containers that the database does not know are left alone for [`STRANGER_GRACE`], then
 //! stopped and reported, never removed: they are the only trace of what happened.
 //!
-//! It is a loop of its own, apart from the [`crate::loops::keeper`]: its calls wait for the engine, and an
+//! It is a loop of its own, apart from the [`crate::loops::keeper`]: its calls wait for Docker, and an
 //! engine that is slow or silent must not keep the lease from being renewed. Removals are tasks of their
 //! own ([`crate::loops::removals`]).
 
@@ -18,10 +18,10 @@ use trainyard_core::id::AttemptId;
 use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
 use trainyard_store::{Error, Store};
 
-use crate::loops::dispatcher::Dispatcher;
 use crate::health::engine_watch::Watched;
-use crate::loops::keeper::TICK;
 use crate::health::lease::Lease;
+use crate::loops::dispatcher::Dispatcher;
+use crate::loops::keeper::TICK;
 use crate::loops::removals::Removals;
 
 /// How long a container unknown to the database is left alone: the row may be on its way.
@@ -33,7 +33,7 @@ const NOTED_AT_ONCE: u32 = 1_000;
 /// How long a look waits for the removals that it began: they are usually done by then.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Looks after the containers of one engine.
+/// Looks after the containers of one Docker engine.
 #[derive(Debug)]
 pub struct Sweeper {
     store: Store,
@@ -113,7 +113,9 @@ impl Sweeper {
         let gone = ended
             .into_iter()
             // Its supervisor is about to note it.
-            .filter(|attempt| !there.contains(attempt) && self.dispatcher.line(*attempt).is_none());
+            .filter(|attempt| {
+                !there.contains(attempt) && self.dispatcher.signal(*attempt).is_none()
+            });
         let notes = gone.map(|attempt| self.store.mark_removed(attempt));
         futures_util::future::try_join_all(notes).await?;
         Ok(())
@@ -128,11 +130,11 @@ impl Sweeper {
         self.strangers
             .retain(|attempt, _| attempts.contains(attempt));
         self.reported.retain(|attempt| attempts.contains(attempt));
-        for (attempt, line) in self.dispatcher.lines() {
+        for (attempt, signal) in self.dispatcher.signals() {
             // Absent from one listing is not gone, but its supervisor may wait for an answer that
             // never comes. One that has no container yet is not disturbed.
             if !attempts.contains(&attempt) {
-                line.look();
+                signal.look();
             }
         }
         let known = self.store.known_attempts(&attempts).await?;
@@ -145,12 +147,12 @@ impl Sweeper {
                 Some(known) if !known.ended => {
                     let ended =
                         !matches!(container.status, Status::Created | Status::Running { .. });
-                    if let Some(line) = self.dispatcher.line(attempt).filter(|_| ended) {
-                        line.look();
+                    if let Some(signal) = self.dispatcher.signal(attempt).filter(|_| ended) {
+                        signal.look();
                     }
                 }
                 // Its supervisor is about to remove it.
-                Some(_) if self.dispatcher.line(attempt).is_some() => {}
+                Some(_) if self.dispatcher.signal(attempt).is_some() => {}
                 Some(_) => self.removals.begin(container),
                 None => self.suspect(&container).await,
             }

@@ -34,11 +34,11 @@ use trainyard_store::{
     SyncOutcome, Weight,
 };
 
-use crate::loops::branch_trouble::{self, BranchTrouble, BranchTroubles};
-use crate::loops::dag_reading::{DagRead, DagReader, Push};
+use crate::attempt::sources::credentials;
 use crate::health::leadership::Leadership;
 use crate::health::panics::panic_text;
-use crate::attempt::sources::credentials;
+use crate::loops::branch_trouble::{self, BranchTrouble, BranchTroubles};
+use crate::loops::dag_reading::{DagRead, DagReader, Push};
 
 /// The longest time between two looks at which repos are due.
 const TICK: Duration = Duration::from_secs(5);

@@ -9,11 +9,11 @@ use trainyard_core::id::{AttemptId, Fence, InstanceId, RunId};
 use trainyard_core::name::DagName;
 use trainyard_core::run::{AttemptRef, Run, RunFacts};
 use trainyard_core::stage::StageIndex;
+use trainyard_executor::fake::Fake;
+use trainyard_executor::{Ceilings, Limits};
 use trainyard_orchestrator::attempt::assignment::Assignment;
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::Surroundings;
-use trainyard_executor::fake::Fake;
-use trainyard_executor::{Ceilings, Limits};
 use uuid::Uuid;
 
 /// The first attempt of the one stage of a file.

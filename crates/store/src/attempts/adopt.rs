@@ -15,14 +15,14 @@ use crate::quarantine::{Subject, Weight};
 use crate::runs::state::reference;
 use crate::store::Store;
 
-/// An attempt that waits for a daemon at its engine.
+/// An attempt that waits for a daemon at its Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftBehind {
     /// Its run.
     pub run: RunId,
     /// The attempt.
     pub attempt: AttemptId,
-    /// The engine that it is at, as it names itself.
+    /// Docker that it is at, as it names itself.
     pub engine: String,
     /// The daemon that is gone.
     pub owner: DaemonId,

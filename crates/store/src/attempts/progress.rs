@@ -1,9 +1,9 @@
 //! Progress of a claimed attempt: its container was created, started, removed; or it is given back.
 //!
 //! Written in batches ([`crate::batch`]). The handle is durable before the container is started: a
-//! handle that is not recorded proves that the program never ran, even where the engine has lost the
+//! handle that is not recorded proves that the program never ran, even where Docker has lost the
 //! container. The rest does not wait for the disk: should Postgres crash and forget the last of it,
-//! the engine still knows, and is asked.
+//! Docker still knows, and is asked.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl Store {
         self.batchers.started.write(note).await
     }
 
-    /// Records that an ended attempt's container is gone from the engine.
+    /// Records that an ended attempt's container is gone from Docker.
     ///
     /// # Errors
     /// Trouble with the database.

@@ -20,7 +20,7 @@ pub struct KnownAttempt {
 }
 
 impl Store {
-    /// Attempts that ended on the engine that `request` reaches, and whose containers are not known to be
+    /// Attempts that ended on Docker that `request` reaches, and whose containers are not known to be
     /// gone; the oldest `limit` of them.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ pub struct StageView {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Its image, by digest where the engine knows one.
+    /// Its image, by digest where Docker knows one.
     pub image: Option<String>,
     /// The earlier run whose result stands in for it.
     pub reused_from: Option<RunId>,

@@ -259,7 +259,7 @@ async fn an_ended_attempt_waits_for_its_container_to_be_removed() {
     finish(&place.store, &claim, good()).await.unwrap();
     assert_eq!(unremoved().await.unwrap(), [claim.attempt]);
     let elsewhere = ClaimRequest {
-        engine: Some("another engine".to_owned()),
+        engine: Some("another Docker engine".to_owned()),
         ..place.request(1)
     };
     let there = place.store.unremoved(&elsewhere, 10).await.unwrap();

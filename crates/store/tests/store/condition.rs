@@ -17,7 +17,7 @@ async fn a_daemon_whose_engine_is_away_claims_nothing_on_any_way() {
     let claim = place.claim_one().await;
     let mut handed = place.store.claims_of_started_runs(place.request(10));
     let condition = place.store.condition();
-    let what = Some("the engine does not answer".to_owned());
+    let what = Some("Docker does not answer".to_owned());
     condition.note(TroubleKind::Engine, what, now());
 
     place.start(ids).await;

@@ -115,7 +115,7 @@ fn until(detail: &Value, zone: Zone) -> Option<String> {
     Some(format!("until {}", zone.moment_in_full(until)))
 }
 
-/// Nothing where the engine told no image.
+/// Nothing where Docker told no image.
 fn image(detail: &Value) -> Option<String> {
     match detail.get("image")? {
         Value::Null => Some(String::new()),

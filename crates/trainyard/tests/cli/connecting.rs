@@ -95,7 +95,7 @@ fn a_usage_line_has_nothing_that_a_variable_gave() {
 fn status_says_which_daemon_is_asked_why_and_how_it_is() {
     let daemon = Daemon::new(|_, what, query| {
         let text = match what {
-            "GET /readyz" => r#"{"state":"degraded","reasons":["the engine does not answer"]}"#,
+            "GET /readyz" => r#"{"state":"degraded","reasons":["Docker does not answer"]}"#,
             "GET /daemon" => {
                 r#"{"version":"0.0.1","instance":"i","url":"http://x","slots":4,"pools":{"gpu":2}}"#
             }

@@ -345,7 +345,7 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
                 {"run": 42, "stage": "train", "attempt": 2, "state": "running", "since": T[0]},
                 {"run": 43, "stage": "extract", "attempt": 1, "state": "starting", "since": T[0]},
             ],
-            "troubles": ["the engine does not answer since 2026-11-23 12:00:03 UTC"]}),
+            "troubles": ["Docker does not answer since 2026-11-23 12:00:03 UTC"]}),
     ]);
     let held = json!({"id": 3, "kind": "dag", "name": "model/churn", "place": "scheduling",
         "reason": "schedule #0 of DAG churn cannot be read from the database: `Atlantis` is not a time zone",

@@ -7,7 +7,7 @@ use crate::base_image;
 use crate::dice::Dice;
 use crate::digest::sha256;
 
-/// The kind of manifest that engines of all versions take.
+/// The kind of manifest that Docker engines of all versions take.
 pub(super) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// How much of a layer is peculiar to its image, in bytes: half a layer is more than a buffer.

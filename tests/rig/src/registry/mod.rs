@@ -86,7 +86,7 @@ impl Registry {
         Self { address, shared }
     }
 
-    /// Publishes an image of this name that stages of the rig can run in, and that no engine has: `seed` makes
+    /// Publishes an image of this name that stages of the rig can run in, and that no Docker engine has: `seed` makes
     /// its content. Returns its reference.
     #[must_use]
     pub fn publish(&self, name: &str, seed: u64) -> String {

@@ -1,5 +1,5 @@
-//! F10: the engine never says anything more about one container. Whoever cancels its run waits in vain, and
-//! may give it up: it is lost, its slot is free, and its container goes once the engine tells of it again.
+//! F10: Docker never says anything more about one container. Whoever cancels its run waits in vain, and
+//! may give it up: it is lost, its slot is free, and its container goes once Docker tells of it again.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, timed};
 
-/// How long a container may be there after the engine is well: the daemon lets go of it 10 s after its end and
+/// How long a container may be there after Docker is well: the daemon lets go of it 10 s after its end and
 /// within a look, and the next look removes it; a busy machine takes its time.
 const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 10);
 

@@ -1,4 +1,4 @@
-//! F15: of two daemons one is cut off from Postgres, and still reaches the engine. It stops changing
+//! F15: of two daemons one is cut off from Postgres, and still reaches Docker. It stops changing
 //! things there a third of its lease before that ends; the other takes over; nothing runs twice.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ const MARGIN: u32 = 3;
 /// The other has everything in hand by then, from the moment of the cut.
 const TAKEOVER: Duration = Duration::from_secs(10 + 5);
 
-/// The calls that change something at the engine.
+/// The calls that change something at Docker.
 const EFFECTS: [(&str, &str, &str); 8] = [
     ("build", "POST", "/build"),
     ("pull", "POST", "/images/create"),
@@ -90,7 +90,7 @@ fn contexts(content: &str) -> Vec<(String, String)> {
         .into()
 }
 
-/// Makes what no engine has, and starts a run that needs it.
+/// Makes what no Docker engine has, and starts a run that needs it.
 fn begin(trial: Trial, fleet: &Fleet, registry: &Registry) -> i64 {
     for (name, seed) in PULLED.into_iter().zip(trial.seed >> 8..) {
         let _ = registry.publish(name, seed);

@@ -221,7 +221,7 @@ fn a_daemon_without_room_for_sources_mirrors_and_its_log_lives_and_goes_on() {
     summary.assert_clean(&trials);
 }
 
-/// Of an engine whose disk is full: with the guard, which lets nothing new begin, or without.
+/// Of a Docker engine whose disk is full: with the guard, which lets nothing new begin, or without.
 fn full_engine(fault: &str, guarded: bool) {
     let trials = Trials::new(fault, TARGET, 1).long(10);
     let summary = trials.run(
@@ -267,7 +267,7 @@ fn full_engine(fault: &str, guarded: bool) {
             }
             let waiting = fleet.trigger();
             if guarded {
-                until_why(fleet, waiting, "the disk of the engine has less than ");
+                until_why(fleet, waiting, "the disk of Docker has less than ");
             } else {
                 until("words for it", BOUND, || {
                     let log = fleet.first().log().split_off(said);

@@ -1,4 +1,4 @@
-//! F10: the engine is slow for everybody, or hangs on one container, or on listing. Whatever does not
+//! F10: Docker is slow for everybody, or hangs on one container, or on listing. Whatever does not
 //! need the answer goes on, health tells of it in time, and all heals by itself.
 
 use std::time::Duration;
@@ -20,12 +20,12 @@ fn fleet(seed: u64, work: &str) -> Fleet {
     Fleet::with_wide_dag(&FleetOptions::new(seed), STAGES, |_| work.to_owned())
 }
 
-/// How long an API call takes that needs the database, but no engine.
+/// How long an API call takes that needs the database, but no Docker engine.
 fn asked(fleet: &Fleet) -> Duration {
     timed(|| fleet.first().get().cli(&["run", "list"]).good()).1
 }
 
-/// Leases let go for want of time. No fault of an engine may cost one.
+/// Leases let go for want of time. No fault of a Docker engine may cost one.
 fn lapses(fleet: &Fleet) -> (f64, usize) {
     let lost = fleet.first().get().figure("trainyard_leases_lost_total");
     (lost, fleet.first().log().matches("lease").count())
@@ -57,7 +57,7 @@ fn until_degraded(fleet: &Fleet, reason: &str) -> Duration {
 /// How slow it is at the most, in seconds: three times what calls endure.
 const SLOWEST: u64 = 30;
 
-/// By then an engine counts as one that does not answer, from the moment when it became so slow.
+/// By then a Docker engine counts as one that does not answer, from the moment when it became so slow.
 const SLOW_IS_TOLD: Duration = Duration::from_secs(15);
 
 #[test]
@@ -90,8 +90,7 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
                 },
             ));
             let run = fleet.trigger();
-            let told =
-                (least == SLOWEST).then(|| until_degraded(fleet, "the engine does not answer"));
+            let told = (least == SLOWEST).then(|| until_degraded(fleet, "Docker does not answer"));
             docker.until_fired("slow", STAGES, BOUND);
             let slowest = (0..6)
                 .map(|_| {
@@ -110,7 +109,7 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
             }
             if let Some(told) = told {
                 tell(&format!(
-                    "F10: an engine slower by {by:?} was told of after {told:.1?}"
+                    "F10: a Docker engine slower by {by:?} was told of after {told:.1?}"
                 ));
                 if told > within(SLOW_IS_TOLD) {
                     verdict.violations.push(format!("told of after {told:?}"));
@@ -176,7 +175,7 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
             }
             // What is under way on it is cut, and asked again into the void.
             docker.cut_all();
-            let unlisted = "the engine does not list its containers";
+            let unlisted = "Docker does not list its containers";
             let fleet: &Fleet = fleet;
             let (took, told) = std::thread::scope(|scope| {
                 let told = scope.spawn(|| until_degraded(fleet, unlisted));

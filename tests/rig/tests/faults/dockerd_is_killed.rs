@@ -135,7 +135,7 @@ fn what_an_engine_stops_as_it_is_restarted_is_nobody_s_wish_and_tried_again() {
             for (attempt, outcome) in fleet.attempts() {
                 let is_first = attempt.starts_with(&format!("{run}.")) && attempt.ends_with(".1");
                 if is_first && outcome != "errored" {
-                    violations.push(format!("{attempt}, stopped by its engine, is {outcome}"));
+                    violations.push(format!("{attempt}, stopped by its Docker engine, is {outcome}"));
                 }
             }
             Verdict {

@@ -1,5 +1,5 @@
-//! F10: the engine is away. Its breaker opens: nothing new is begun, everybody can see why, what runs is
-//! not given up, and once the engine is back all goes on by itself.
+//! F10: Docker is away. Its breaker opens: nothing new is begun, everybody can see why, what runs is
+//! not given up, and once Docker is back all goes on by itself.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, judge, timed};
 
-const WORDS: &str = "the engine does not answer since ";
+const WORDS: &str = "Docker does not answer since ";
 
 /// How often breakers have opened, since the daemon started.
 const TRIPS: &str = "trainyard_breaker_trips_total";
@@ -43,10 +43,10 @@ fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
             until_true("the start of both stages", BOUND, || {
                 fleet.witness.started() == started + 2
             });
-            // A program runs before its engine has noted that; one that dies in between takes the network
+            // A program runs before its Docker engine has noted that; one that dies in between takes the network
             // from it when it comes back.
             let instance = fleet.cluster.sql("select id from instance");
-            until_true("two containers that the engine knows to run", BOUND, || {
+            until_true("two containers that Docker knows to run", BOUND, || {
                 let seen = fleet.engine.containers_of(&instance);
                 seen.iter().filter(|seen| seen.state == "running").count() == 2
             });
@@ -59,7 +59,7 @@ fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
             let daemon = fleet.first().get();
             until("the reason", BOUND, || {
                 let why = daemon.cli(&["run", "why", &waiting.to_string()]).stdout;
-                if why.contains("waits: the engine does not answer since ") {
+                if why.contains("waits: Docker does not answer since ") {
                     Ok(())
                 } else {
                     Err(why)

@@ -1,6 +1,6 @@
 //! F24: a stage prints a line without end, a vast log, as fast as it can, or what is no text, and viewers of its
 //! log have asked for more than anybody can keep for them, and do not read. The stage goes on at its pace, the
-//! daemon does not swell, the engine's own log stays bounded, other runs pass by, and what is kept has its beginning,
+//! daemon does not swell, Docker's own log stays bounded, other runs pass by, and what is kept has its beginning,
 //! its end, and a mark where something was left out.
 //!
 //! `RIG_LINE_MIB`, `RIG_LOG_MIB`, `RIG_LINES` and `RIG_BINARY_MIB` say how much is printed.
@@ -21,7 +21,7 @@ use crate::{BOUND, tell, timed};
 /// What the daemon may grow by.
 const GROWTH: u64 = 64 << 20;
 
-/// What the engine keeps of one container: 128 MiB in two files, the last of which may be a line too long.
+/// What Docker keeps of one container: 128 MiB in two files, the last of which may be a line too long.
 const SPILL: u64 = (128 << 20) + (1 << 20);
 
 /// What is kept of a log, and a batch that comes before what lies in the middle goes.
@@ -149,7 +149,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             let stored = stored(fleet, run);
             tell(&format!(
                 "F24 {what}: printed in {printed:.1?}, read {recovery:.1?} later, grew by {} MiB, of \
-                 which {} for viewers, {held_back} of whom held back; at most {} MiB in the engine's log, {} MiB kept; \
+                 which {} for viewers, {held_back} of whom held back; at most {} MiB in Docker's log, {} MiB kept; \
                  a run beside took {slowest:.2?} at most ({passed} of them, {quiet:.2?} before)",
                 growth >> 20,
                 for_viewers >> 20,
@@ -158,7 +158,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             ));
             for (what, figure, most) in [
                 ("the daemon grew by", growth, GROWTH),
-                ("the engine's log took", spill, SPILL),
+                ("Docker's log took", spill, SPILL),
                 ("of the log was kept", stored, KEPT),
             ] {
                 if figure > most {

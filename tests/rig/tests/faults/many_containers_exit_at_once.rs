@@ -1,4 +1,4 @@
-//! F12: many containers are let go at the same moment, and every stream from the engine is cut while they exit. No
+//! F12: many containers are let go at the same moment, and every stream from Docker is cut while they exit. No
 //! end is missed.
 //!
 //! `RIG_CONTAINERS` says how many.
@@ -20,7 +20,7 @@ const CONTAINERS: u64 = 60;
 /// The long programme's.
 const MANY_CONTAINERS: u64 = 1_000;
 
-/// What an engine can do: looking at a container, and removing it, each take their time, on two cores.
+/// What a Docker engine can do: looking at a container, and removing it, each take their time, on two cores.
 const EACH: Duration = Duration::from_millis(100);
 
 /// A gate lets go by itself after two minutes, and so many containers may take longer to start: whoever waited so
@@ -80,7 +80,7 @@ fn every_end_is_seen_though_streams_are_cut() {
             };
             let (first, last) = (ended("min"), ended("max"));
             tell(&format!(
-                "F12: {count} containers ended {first:.2} s to {last:.2} s after they were let go, by the engine's word"
+                "F12: {count} containers ended {first:.2} s to {last:.2} s after they were let go, by Docker's word"
             ));
             assert!(first > 0.0, "the first ended {first} s after they were let go");
             let mut verdict = judge(fleet, run, Some(recovery));

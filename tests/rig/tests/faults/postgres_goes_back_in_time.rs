@@ -26,7 +26,7 @@ fn fleet(trial: Trial, work: &str) -> Fleet {
     Fleet::with_wide_dag(&FleetOptions::new(trial.seed), STAGES, |_| work.to_owned())
 }
 
-/// Attempts whose containers were started more than once, as the engine tells.
+/// Attempts whose containers were started more than once, as Docker tells.
 fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
     let seconds = since.elapsed().as_secs() + 2;
     let events = fleet.engine.docker(&[
@@ -40,7 +40,7 @@ fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
         "--format",
         "{{index .Actor.Attributes \"io.trainyard.attempt\"}}",
     ]);
-    assert!(!events.is_empty(), "the engine tells of no start");
+    assert!(!events.is_empty(), "Docker tells of no start");
     let mut seen = BTreeSet::new();
     events
         .lines()
@@ -144,7 +144,7 @@ fn an_attempt_that_ended_and_is_queued_again_gets_no_second_container() {
 }
 
 /// What is wrong, but for what the database has forgotten: runs' numbers may be given twice by a
-/// database that went back, so the witness' names are no proof here. The engine's are.
+/// database that went back, so the witness' names are no proof here. Docker's are.
 fn outside_the_witness(fleet: &Fleet) -> Vec<String> {
     let found = fleet.violations().into_iter();
     found

@@ -54,7 +54,7 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
             let (_, recovery) = timed(|| {
                 if !has_finished(fleet, run, HUNG) {
                     tell(&format!(
-                        "F14: restarting an engine that hangs, in trial {}",
+                        "F14: restarting a Docker engine that hangs, in trial {}",
                         trial.number
                     ));
                     fleet.engine.kill(Killed::Dockerd);

@@ -30,7 +30,7 @@ enum Told {
     Retried(&'static str),
     /// It ends as errored at once, with these words.
     Final(&'static str),
-    /// The engine makes up for it by itself.
+    /// Docker makes up for it by itself.
     Unnoticed,
 }
 
@@ -84,7 +84,7 @@ const REFUSALS: [Case; 7] = [
         Fault::Status(401),
         Told::Final("without a login"),
     ),
-    // Once, which the engine makes up for; and for longer than it tries again.
+    // Once, which Docker makes up for; and for longer than it tries again.
     case("cut", Part::Layer, Fault::Half, Told::Unnoticed),
     case(
         "cut-for-long",
@@ -172,7 +172,7 @@ fn errors(shown: &Value, name: &str) -> Vec<String> {
 /// One trial of all of these at once.
 fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Verdict {
     for (case, seed) in cases.iter().zip(seed..) {
-        // New content: what the engine has already it does not fetch.
+        // New content: what Docker has already it does not fetch.
         let _ = registry.publish(case.name, seed);
         registry.misbehave(case.name, case.part, case.fault);
     }
@@ -292,7 +292,7 @@ fn an_image_that_goes_before_its_container_comes_is_fetched_again() {
     let summary = trials.run(
         |trial| fleet(trial.seed, &registry, &cases),
         |trial, fleet| {
-            // The engine gets what all containers need first.
+            // Docker gets what all containers need first.
             let beside = fleet.first().get().json(&["dag", "trigger", "beside"]);
             let _ = fleet.finished(beside["id"].as_i64().unwrap(), BOUND);
             let image = registry.publish("gone", trial.seed);

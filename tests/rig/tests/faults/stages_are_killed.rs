@@ -2,7 +2,7 @@
 //! from outside.
 //!
 //! The first process of a container is the init, which the kernel does not choose when memory is short, as it
-//! has none; with a program of its own in that place, what the kernel kills is told by the engine. On the first
+//! has none; with a program of its own in that place, what the kernel kills is told by Docker. On the first
 //! version of control groups the evidence is the count of kills in `memory.oom_control`.
 
 use serde_json::Value;
@@ -148,7 +148,7 @@ fn a_killed_stage_is_told_by_who_killed_it() {
     summary.assert_clean(&trials);
 }
 
-/// The container of a stage, once its program runs. The engine may be the last to know.
+/// The container of a stage, once its program runs. Docker may be the last to know.
 fn container_of(fleet: &Fleet, name: &str) -> String {
     until("what is struck", BOUND, || {
         let label = format!("label=io.trainyard.stage={name}");

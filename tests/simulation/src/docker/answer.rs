@@ -1,4 +1,4 @@
-//! What the engine answers, as the executor's contract has it.
+//! What Docker answers, as the executor's contract has it.
 
 use trainyard_executor::{Error, ErrorKind, Handle, Status};
 

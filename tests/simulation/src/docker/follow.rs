@@ -1,4 +1,4 @@
-//! Long answers: waiting for an end, and following a log. They break where the engine goes down or
+//! Long answers: waiting for an end, and following a log. They break where Docker goes down or
 //! the connection does, and some fall silent for good.
 
 use std::sync::Arc;

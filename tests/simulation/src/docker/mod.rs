@@ -1,4 +1,4 @@
-//! The client of the engine that supervisors are given: what the Docker executor does, call by call,
+//! The client of Docker that supervisors are given: what the Docker executor does, call by call,
 //! over a network that loses things. It adopts by name, asks before it starts what it did not create
 //! itself, and takes an exit code 0 for one only with its completion marker.
 
@@ -27,7 +27,7 @@ use crate::process::{Peer, Process};
 use crate::settings::Mutation;
 use crate::world::{Invariant, World};
 
-/// For calls that only look or change a row in the engine.
+/// For calls that only look or change a row in Docker.
 const SHORT: Duration = Duration::from_secs(10);
 
 /// For create and start.

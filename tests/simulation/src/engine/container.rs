@@ -47,7 +47,7 @@ pub(crate) struct Container {
     pub(crate) laid_out: bool,
     /// It changed.
     pub(crate) changed: Arc<Notify>,
-    /// Until when the engine says that it has no such container.
+    /// Until when Docker says that it has no such container.
     pub(crate) overlooked_until: Option<Instant>,
     first_since: Timestamp,
     first_at: Option<Timestamp>,
@@ -144,7 +144,7 @@ impl Container {
         }
     }
 
-    /// It ends so, now: by the time of the engine, a second end is the one that shows.
+    /// It ends so, now: by the time of Docker, a second end is the one that shows.
     pub(crate) fn end(&mut self, mut exited: Life, now: Timestamp) {
         self.generation += 1;
         if let Life::Exited { at, .. } = &mut exited {

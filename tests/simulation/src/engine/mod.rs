@@ -1,8 +1,8 @@
-//! The engine: what a Docker engine does, as seen through its API.
+//! Docker: what a Docker engine does, as seen through its API.
 //!
 //! Names are unique. A container that has exited can be started again, and then runs its program
 //! again, unless it carries the start latch. Its exit state stays until it is removed. A power cut
-//! ends programs without a word; what the engine says of their exit codes then proves nothing.
+//! ends programs without a word; what Docker says of their exit codes then proves nothing.
 
 mod container;
 
@@ -23,7 +23,7 @@ use crate::world::{Invariant, World};
 /// How long a container that the latch holds back runs.
 const HELD_BACK: Duration = Duration::from_millis(5);
 
-/// Why the engine does not do it.
+/// Why Docker does not do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Nobody listens.
@@ -80,7 +80,7 @@ impl Engine {
         })
     }
 
-    /// Looks at a container, unless the engine is down.
+    /// Looks at a container, unless Docker is down.
     pub(crate) fn see<T>(
         &self,
         id: Id,
@@ -309,7 +309,7 @@ impl Engine {
     pub(crate) fn go_down(&self, keeps_running: bool) {
         self.world.note(|| {
             let what = if keeps_running { "keeps" } else { "loses" };
-            format!("the engine goes down and {what} what runs")
+            format!("Docker goes down and {what} what runs")
         });
         let mut state = held(&self.state);
         state.down = true;
@@ -327,7 +327,7 @@ impl Engine {
     }
 
     pub(crate) fn come_back(&self) {
-        self.world.note(|| "the engine is back".to_owned());
+        self.world.note(|| "Docker is back".to_owned());
         held(&self.state).down = false;
     }
 

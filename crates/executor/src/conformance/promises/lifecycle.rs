@@ -155,7 +155,7 @@ pub async fn an_attempt_is_taken_over_after_its_end<S: Subject>(kit: Kit<S>) -> 
     kit
 }
 
-/// An engine that is there says so while programs run.
+/// A Docker engine that is there says so while programs run.
 pub async fn a_ping_is_answered<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let running = kit.start(&executor, &kit.spec(&Program::Hang)).await;

@@ -1,6 +1,6 @@
 //! Building images from a commit's tree, once for the same content.
 //!
-//! The image's tag is made from the key of its [`Context`] and its [`BuildScope`]. Where the engine has the tag, nothing
+//! The image's tag is made from the key of its [`Context`] and its [`BuildScope`]. Where Docker has the tag, nothing
 //! is built; stages that want the same content at the same time wait for one build.
 //!
 //! Docker has two builders, and its API both. The classic one is used wherever it can build the Dockerfile: it runs

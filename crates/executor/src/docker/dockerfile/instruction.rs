@@ -243,7 +243,7 @@ fn here_documents(text: &str) -> Result<Vec<HereDocument>, &'static str> {
 }
 
 /// A Dockerfile that names no program to read it: Docker would fetch that, and run it. Docker's own one is within
-/// the engine as well.
+/// Docker as well.
 pub(in super::super) fn without_frontend(text: &[u8]) -> Vec<u8> {
     let mut without = text.to_vec();
     let mut begin = 0;
@@ -309,7 +309,7 @@ fn directive(comment: &str) -> Result<(), String> {
         "escape" if value != "\\" => {
             Err("the escape character cannot be changed: only the backslash is supported".to_owned())
         }
-        // The engine's own is used in their place, see `without_frontend`.
+        // Docker's own is used in their place, see `without_frontend`.
         "syntax" if is_official(value) => Ok(()),
         "syntax" => Err(
             "other frontends than docker/dockerfile are not supported: remove the line `# syntax=…`".to_owned(),

@@ -128,7 +128,7 @@ impl Images {
         (at.elapsed() < HOLDS).then(|| image.clone())
     }
 
-    /// Looks for an image by a reference or its id; `None` where the engine has none.
+    /// Looks for an image by a reference or its id; `None` where Docker has none.
     pub(super) async fn look(&self, reference: &str) -> Result<Option<PreparedImage>, Error> {
         let name = Name::read(reference)?;
         match within(
@@ -139,7 +139,7 @@ impl Images {
         )
         .await
         {
-            // The engine also finds images by what their ids begin with.
+            // Docker also finds images by what their ids begin with.
             Ok(inspect) if !name.is_of(&inspect) => Ok(None),
             Ok(inspect) => {
                 let image = prepared(&name, &inspect);

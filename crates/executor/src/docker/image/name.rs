@@ -29,7 +29,7 @@ impl Name {
         }
     }
 
-    /// Whether an image that the engine found has this name, and not one that begins like it.
+    /// Whether an image that Docker found has this name, and not one that begins like it.
     pub(super) fn is_of(&self, found: &ImageInspect) -> bool {
         let any_is = |names: &Option<Vec<String>>, wanted: &str| {
             let names = names.as_deref().unwrap_or_default();

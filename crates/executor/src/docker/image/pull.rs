@@ -32,7 +32,7 @@ pub(super) async fn pull(
                     progress(line);
                 }
             }
-            // Not the engine's silence, which it looks like: a stranger must not have that counted.
+            // Not Docker's silence, which it looks like: a stranger must not have that counted.
             Ok(Some(Err(_))) if exceeded.is_so() => {
                 return Err(Error::new(
                     ErrorKind::ImagePull,

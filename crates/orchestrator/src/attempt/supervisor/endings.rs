@@ -9,10 +9,10 @@ use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::stage::Stage;
 use trainyard_executor::{Error, ErrorKind, Exit, Proof};
 
-use crate::clock;
 use crate::attempt::mask::Masker;
+use crate::clock;
 
-/// An end that no engine can date.
+/// An end that no Docker engine can date.
 pub(super) fn ended(ending: Ending) -> AttemptEnd {
     AttemptEnd {
         ending,
@@ -40,7 +40,7 @@ pub(super) fn ending_of(error: &Error) -> Ending {
     }
 }
 
-/// What is proved of an end that the engine saw, after it was asked to stop or not.
+/// What is proved of an end that Docker saw, after it was asked to stop or not.
 pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
     match proof {
         Proof::Ended { exit, asked } if stopped || asked => Ending::Stopped { code: exit.code },
@@ -52,7 +52,7 @@ pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
         Proof::Killed | Proof::Unproved if stopped => Ending::Stopped { code: seen.code },
         Proof::Killed => Ending::Errored(Reason::new(
             ReasonCode::Killed,
-            "its container was killed from outside (by the engine, its host, or a person); cause unknown",
+            "its container was killed from outside (by Docker, its host, or a person); cause unknown",
         )),
         Proof::Unfit(why) => Ending::Rejected(Reason::new(ReasonCode::ContainerStart, why)),
         Proof::NeverRan(why) => Ending::Errored(Reason::new(ReasonCode::ContainerStart, why)),

@@ -6,10 +6,10 @@
 //! and decides nothing about the run: retries, timeouts and what comes next are the core's.
 
 mod endings;
-mod line;
 mod patience;
 mod preparing;
 mod said;
+mod stop_signal;
 mod watch;
 
 use std::path::PathBuf;
@@ -29,21 +29,21 @@ use trainyard_executor::{
 };
 
 use self::endings::{ended, ending_of, fault_of, mask_ending, mask_names, reason_of};
-pub use self::line::Line;
+pub use self::stop_signal::StopSignal;
 use crate::attempt::allowance::Allowance;
 use crate::attempt::assignment::Assignment;
-use crate::clock;
 use crate::attempt::collect::{Collector, Results};
 use crate::attempt::layers::Layers;
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_pump::LogPump;
 use crate::attempt::mask::Masker;
 use crate::attempt::supplies::Supplies;
+use crate::clock;
 
-/// The first wait after trouble of the engine; it doubles up to [`WAIT_AT_MOST`].
+/// The first wait after trouble of Docker; it doubles up to [`WAIT_AT_MOST`].
 const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
 
-/// The longest wait after trouble of the engine.
+/// The longest wait after trouble of Docker.
 const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 
 /// What supervisors of one executor share.
@@ -99,13 +99,13 @@ pub async fn supervise<E: Executor, L: Ledger>(
     assignment: &Assignment,
     supplies: impl Supplies,
     ledger: &L,
-    line: &Line,
+    signal: &StopSignal,
 ) -> Supervised {
     let attempt = Attempt {
         surroundings,
         assignment,
         ledger,
-        line,
+        signal,
         masker: supplies.masker().await,
         begun: OnceLock::new(),
         wrote_too_much: Sender::new(None),
@@ -123,10 +123,10 @@ struct Attempt<'a, E, L> {
     surroundings: &'a Surroundings<E>,
     assignment: &'a Assignment,
     ledger: &'a L,
-    line: &'a Line,
+    signal: &'a StopSignal,
     masker: Masker,
-    /// When this supervisor asked for a start that may have happened. From then on, a container that the
-    /// engine calls `created` is no proof that its program never ran.
+    /// When this supervisor asked for a start that may have happened. From then on, a container that
+    /// Docker calls `created` is no proof that its program never ran.
     begun: OnceLock<Instant>,
     /// How the attempt ends once its container is stopped for what it wrote.
     wrote_too_much: Sender<Option<Ending>>,
@@ -177,7 +177,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             Some(Status::Created) => Box::pin(self.create(supplies, pump)).await,
             Some(started) => Ok(self.started(handle, &started)),
             None => {
-                let message = "its container vanished from the engine while no daemon watched";
+                let message = "its container vanished from Docker while no daemon watched";
                 let reason = Reason::new(ReasonCode::Unproved, message);
                 Ok(Entry::Ended(ended(Ending::Lost(reason))))
             }
@@ -269,17 +269,17 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             Ok(()) => Ok(()),
             // Nor does one look that finds nothing prove that there is nothing.
             Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
-                warn!(error = %self.masked(&error), "the engine did not confirm a start");
+                warn!(error = %self.masked(&error), "Docker did not confirm a start");
                 Ok(())
             }
             Err(error) => Err(ended(ending_of(&error))),
         }
     }
 
-    /// Asks the engine to start the container, and notes whether the program may run by that.
+    /// Asks Docker to start the container, and notes whether the program may run by that.
     async fn begin(&self, handle: &Handle) -> Result<(), Error> {
         let begun = self.surroundings.executor.start(handle).await;
-        // An engine that dies while it starts a container may have run the program, and forget it.
+        // A Docker engine that dies while it starts a container may have run the program, and forget it.
         let may_run = match &begun {
             Ok(()) => true,
             Err(error) => error.kind == ErrorKind::Unreachable,
@@ -390,12 +390,12 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
     }
 
-    /// What went wrong with the engine, without secrets: it may quote what it was to run.
+    /// What went wrong with Docker, without secrets: it may quote what it was to run.
     fn masked(&self, error: &Error) -> String {
         self.masker.mask_text(&error.message)
     }
 
     fn stop_requested(&self) -> bool {
-        self.line.stop.borrow().is_some()
+        self.signal.stop.borrow().is_some()
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting trouble of the engine out, and telling absence from silence.
+//! Waiting trouble of Docker out, and telling absence from silence.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_executor::{Error, ErrorKind, Executor, Handle, Status};
 
 use super::endings::{ended, ending_of};
-use super::line::asked;
+use super::stop_signal::asked;
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
-use crate::health::retry_log::LastingTrouble;
 use crate::attempt::ledger::Ledger;
+use crate::health::retry_log::LastingTrouble;
 
-/// How long trouble of the engine is waited out before an attempt whose program was not started gives
+/// How long trouble of Docker is waited out before an attempt whose program was not started gives
 /// up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long the making of a container may go on once its attempt is to stop.
 pub(super) const MADE: Duration = Duration::from_secs(5);
 
-/// How long an engine that answers others may not tell of a container that has ended, before that counts as all
+/// How long a Docker engine that answers others may not tell of a container that has ended, before that counts as all
 /// that there is to learn. What comes from a container keeps no attempt from ending.
 const ENDED: Duration = Duration::from_secs(5 * 60);
 
 /// How long an absence must last, over at least two looks, before a container counts as gone.
 const ABSENCE: Duration = Duration::from_secs(2);
 
-/// Waiting for what an engine has to tell of a container that has ended. Where the engine does not answer at
+/// Waiting for what a Docker engine has to tell of a container that has ended. Where Docker does not answer at
 /// all, that proves nothing about the container, and is waited out.
 #[derive(Debug, Default)]
 pub(super) struct AfterEnd {
@@ -66,7 +66,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         F: Future<Output = Result<T, Error>>,
     {
         let give_up = Instant::now() + PATIENCE;
-        let mut stop = self.line.stop.subscribe();
+        let mut stop = self.signal.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
         let mut trouble = LastingTrouble::new("Docker failed; trying again", "Docker works again");
         loop {
@@ -102,7 +102,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
     }
 
-    /// Looks until the engine answers; absence counts only when it lasts.
+    /// Looks until Docker answers; absence counts only when it lasts.
     pub(super) async fn look_until_sure(&self, handle: &Handle) -> Option<Status> {
         let mut absent_since = None;
         let mut wait = WAIT_AT_FIRST;

@@ -10,15 +10,15 @@ use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, PreparedImage
 use super::Attempt;
 use super::endings::{ended, ending_of};
 use super::said::Said;
-use crate::clock;
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_pump::LogPump;
+use crate::clock;
 
 /// How long it may take where the stage has no timeout. Who compiles for GPUs waits for hours.
 const AT_MOST: Duration = Duration::from_secs(6 * 3600);
 
 /// How long it may take however short the stage's timeout is: that may be seconds, which a program takes, and
-/// a large image or an engine that restarts does not.
+/// a large image or a Docker engine that restarts does not.
 const AT_LEAST: Duration = Duration::from_secs(10 * 60);
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {

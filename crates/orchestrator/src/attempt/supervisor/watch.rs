@@ -11,24 +11,24 @@ use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_executor::{Error, ErrorKind, Executor, Exit, Handle, PreparedImage, Proof, Status};
 
 use super::endings::{ended, ending_of, lost, proved};
-use super::line::asked;
 use super::patience::{AfterEnd, PATIENCE};
+use super::stop_signal::asked;
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
-use crate::clock;
 use crate::attempt::hints;
-use crate::health::retry_log::{AWAY, LastingTrouble};
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_pump::{LogEnd, LogPump};
+use crate::clock;
+use crate::health::retry_log::{AWAY, LastingTrouble};
 
-/// When a stop is asked for again: the engine may have said that it did and have done nothing.
+/// When a stop is asked for again: Docker may have said that it did and have done nothing.
 const STOP_AGAIN: Duration = Duration::from_secs(30);
 
 /// When it is told again that the timeout has passed, as long as no stop is asked for: a failover of the
 /// database may have lost it.
 const TIMEOUT_AGAIN: Duration = Duration::from_secs(30);
 
-/// When a container that is waited for is looked at: an engine that hangs over just this one says nothing to whoever
-/// waits, and lists it as ever. A look costs the engine 0.2 ms (measured with 20.10): for a thousand that run, 3 ms of
+/// When a container that is waited for is looked at: a Docker engine that hangs over just this one says nothing to whoever
+/// waits, and lists it as ever. A look costs Docker 0.2 ms (measured with 20.10): for a thousand that run, 3 ms of
 /// each second, a sixth of what it pays to list them every five. A look that is not answered ends after 10 s, so the
 /// silence about a container is told of every minute or two.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -51,10 +51,10 @@ fn length(since: Timestamp, at: Timestamp) -> Duration {
     Duration::from_micros(u64::try_from(ran_for.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// How long an engine that answers may take to show a start that it did not confirm.
+/// How long a Docker engine that answers may take to show a start that it did not confirm.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
-/// How long nothing of the rest of the log may come once the container has ended. An engine on a busy host
+/// How long nothing of the rest of the log may come once the container has ended. A Docker engine on a busy host
 /// takes its time to look through a large one.
 const LOG_DRAIN: Duration = Duration::from_secs(120);
 
@@ -104,7 +104,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         if logs == LogEnd::CutShort
             && matches!(end.ending, Ending::Exited { .. } | Ending::Stopped { .. })
         {
-            let message = "the rest of the log could not be read from the engine and is left out";
+            let message = "the rest of the log could not be read from Docker and is left out";
             pump.say(clock::now(), message);
         }
         let mut end = self.prove(handle, end).await;
@@ -121,7 +121,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         Ok(end)
     }
 
-    /// Holds what the engine saw of an end against what is proved of it.
+    /// Holds what Docker saw of an end against what is proved of it.
     async fn prove(&self, handle: &Handle, mut end: AttemptEnd) -> AttemptEnd {
         let (seen, stopped) = match &end.ending {
             Ending::Exited {
@@ -174,7 +174,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         end
     }
 
-    /// Whether the attempt was to be stopped: by this supervisor's line, or when it was claimed.
+    /// Whether the attempt was to be stopped: by this supervisor's signal, or when it was claimed.
     fn was_to_stop(&self) -> bool {
         let attempt = self.assignment.run.attempt(self.assignment.reference);
         self.stop_requested() || attempt.is_some_and(|attempt| attempt.stop.is_some())
@@ -186,7 +186,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         since: Option<Timestamp>,
     ) -> Result<AttemptEnd, FencedOff> {
         let executor = &self.surroundings.executor;
-        let mut stop = self.line.stop.subscribe();
+        let mut stop = self.signal.stop.subscribe();
         let mut wrote_too_much = self.wrote_too_much.subscribe();
         let mut times_out = self.times_out(since);
         let mut stopping = false;
@@ -204,7 +204,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             "Docker started a container",
         );
         let mut stop_trouble = LastingTrouble::new(
-            "the engine did not stop a container; asking again",
+            "Docker did not stop a container; asking again",
             "a container that was to stop has ended",
         );
         // Beside all else: a look that hangs keeps neither an end nor a request from being seen.
@@ -277,7 +277,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                         }
                     }
                 }
-                () = self.line.look.notified() => {
+                () = self.signal.look.notified() => {
                     let called = Instant::now();
                     match executor.inspect(handle).await {
                         Ok(Some(status @ (Status::Exited { .. } | Status::Unknown))) => Ok(status),
@@ -332,13 +332,13 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                         continue;
                     }
                     // A start that was refused did not happen, and may be repeated; one that may have
-                    // happened (the engine died over it, and has forgotten) only where that is harmless.
+                    // happened (Docker died over it, and has forgotten) only where that is harmless.
                     let since = unstarted
                         .as_ref()
                         .map_or_else(Instant::now, |(since, _)| *since);
                     let hopeless = since.elapsed() >= PATIENCE;
                     if begun.is_some() && (hopeless || !executor.starts_once()) {
-                        let message = "the engine did not confirm that it started the container, and knows \
+                        let message = "Docker did not confirm that it started the container, and knows \
                                        of no start; whether the program ran cannot be proved";
                         return Ok(lost(message));
                     }
@@ -366,7 +366,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                             // Stopping what was never started removes it.
                             return Ok(ended(Ending::Withdrawn));
                         }
-                        return Ok(lost("its container vanished from the engine while it ran"));
+                        return Ok(lost("its container vanished from Docker while it ran"));
                     }
                 }
                 Err(error) => {

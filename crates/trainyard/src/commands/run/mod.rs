@@ -80,7 +80,7 @@ struct Cancel {
 /// Count stages as lost whose end Docker never reports
 ///
 /// They count as lost: those that were asked to stop a minute ago or longer and have not ended, as their
-/// engine does not answer, and those whose daemon is gone without another that reaches its engine. What
+/// engine does not answer, and those whose daemon is gone without another that reaches its Docker engine. What
 /// still runs of them is removed once a daemon reaches their engine again. A run that was not cancelled
 /// tries them again, as its retry rules say.
 #[derive(Debug, Args)]

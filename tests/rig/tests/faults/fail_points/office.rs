@@ -170,7 +170,7 @@ fn collect_garbage(player: &mut Player<'_>, title: &Title) {
     let (volume, image) = (volume(title), image(title));
     let mut looks = 0;
     player.until("the removal of what is old", |fleet| {
-        // The daemon looks at its engine in its own time; where that fails, an hour later.
+        // The daemon looks at its Docker engine in its own time; where that fails, an hour later.
         if looks % 20 == 0 {
             let collected = fleet.first().get().cli(&["gc"]);
             if collected.code != Some(0) {

@@ -29,7 +29,7 @@ impl Act {
 pub(super) struct Mishaps {
     /// The files of a container are not taken: it is removed. Of another one nobody hears that it was created.
     pub(super) container: bool,
-    /// The engine is out of reach for a while, which others are told of.
+    /// Docker is out of reach for a while, which others are told of.
     pub(super) engine: bool,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Mishaps {
 pub(super) const NO_CONTAINER: &str =
     "docker.upload.before=err@1;docker.create_container.after=err@2";
 
-/// How often the engine is out of reach: long enough to be told of, and asked for less and less often.
+/// How often Docker is out of reach: long enough to be told of, and asked for less and less often.
 const OUT_OF_REACH: u32 = 4;
 
 /// Everything that ended before is old.
@@ -105,7 +105,7 @@ pub(super) fn play(player: &mut Player<'_>, acts: &[Act], mishaps: Mishaps) -> V
     wrong
 }
 
-/// What is there is old, and the engine has no init yet.
+/// What is there is old, and Docker has no init yet.
 fn clear_the_stage(player: &mut Player<'_>) -> Title {
     let _ = player.sql(AGE);
     let last: i64 = player.sql("select nextval('run_id_seq')").parse().unwrap();

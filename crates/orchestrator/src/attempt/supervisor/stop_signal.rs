@@ -1,4 +1,4 @@
-//! The line to a running supervisor: how the keeper passes stop requests on.
+//! How the keeper passes stop requests on to a running supervisor.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use trainyard_core::outcome::Reason;
 
 /// How others reach a running supervisor. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct StopSignal {
     pub(super) stop: Arc<watch::Sender<Option<Reason>>>,
     pub(super) look: Arc<Notify>,
 }
 
-impl Line {
-    /// A line to a supervisor that is about to start.
+impl StopSignal {
+    /// For a supervisor that is about to start.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Line {
     }
 }
 
-impl Default for Line {
+impl Default for StopSignal {
     fn default() -> Self {
         Self::new()
     }
