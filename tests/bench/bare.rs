@@ -38,7 +38,6 @@ impl Like {
         network: false,
     };
 
-    /// All that a stage has.
     pub(crate) const STAGE: Self = Self {
         init: true,
         network: true,

@@ -3,7 +3,6 @@
 /// One figure of the table.
 #[derive(Debug)]
 pub(crate) struct Figure {
-    /// What was measured.
     pub(crate) what: String,
     /// The product's own value, in words with its unit.
     pub(crate) value: String,
@@ -11,11 +10,9 @@ pub(crate) struct Figure {
     pub(crate) against: String,
     /// The ratio of the two, where there is one.
     pub(crate) ratio: Option<f64>,
-    /// The aim, in words.
     pub(crate) aim: &'static str,
 }
 
-/// The middle value.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -10,7 +10,6 @@ use trainyard_tests::scene::Scene;
 
 const BOUND: Duration = Duration::from_secs(600);
 
-/// The pages with DAG files.
 const PAGES: [&str; 3] = ["README.md", "docs/dag-file.md", "docs/coming-from.md"];
 
 /// What the DAG files of the documentation name: programs in Python, and a Dockerfile.

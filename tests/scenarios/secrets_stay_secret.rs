@@ -10,7 +10,6 @@ use trainyard_tests::scene::BOUND;
 
 const SECRET: &str = "canary-4f9a-do-not-show";
 
-/// A webhook secret.
 const HOOK: &str = "canary-hook-51c7-do-not-show";
 
 #[test]

@@ -33,9 +33,7 @@ pub fn binary() -> PathBuf {
 pub struct Answer {
     /// The exit code; `None` after a signal.
     pub code: Option<i32>,
-    /// Standard output.
     pub stdout: String,
-    /// Standard error.
     pub stderr: String,
 }
 

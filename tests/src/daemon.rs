@@ -26,7 +26,6 @@ const STACK: &str = "1048576";
 /// What is started, and what it finds in its environment.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// The program.
     pub program: PathBuf,
     /// Variables over a clean environment.
     pub variables: Vec<(String, String)>,
@@ -158,7 +157,6 @@ impl Daemon {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Its address.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -232,13 +230,11 @@ impl Daemon {
             .unwrap()
     }
 
-    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.data
@@ -380,7 +376,6 @@ fn or_panic(started: Result<Daemon, String>) -> Daemon {
     started.unwrap_or_else(|said| panic!("{said}"))
 }
 
-/// An HTTP client.
 #[must_use]
 pub fn http_client() -> reqwest::Client {
     static PROVIDER: LazyLock<()> = LazyLock::new(|| {

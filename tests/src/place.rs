@@ -26,7 +26,6 @@ impl Place {
         Self { folder }
     }
 
-    /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()

@@ -43,7 +43,6 @@ impl Remote {
         Self { bare, tree }
     }
 
-    /// Its URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("file://{}", self.bare.display())

@@ -16,9 +16,7 @@ pub const BOUND: Duration = Duration::from_secs(600);
 pub struct Scene {
     /// The daemon; dropped before its folder.
     pub daemon: Daemon,
-    /// The remote.
     pub remote: Remote,
-    /// Where both live.
     pub place: Place,
 }
 

@@ -7,9 +7,7 @@ use sha2::Sha256;
 /// A push delivery in GitHub's form.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The delivery's id.
     pub id: String,
-    /// The body.
     pub body: String,
     /// The value of `X-Hub-Signature-256`.
     pub signature: String,

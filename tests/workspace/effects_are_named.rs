@@ -91,7 +91,6 @@ struct Search {
     is_effect: IsEffect,
     /// The function that is read.
     within: String,
-    /// Effects seen.
     seen: usize,
     /// Those without a name, with their function.
     nameless: Vec<String>,

@@ -21,9 +21,7 @@ use crate::name::PoolName;
 pub struct Waiting {
     /// The repo of its run.
     pub repo: RepoId,
-    /// Its run.
     pub run: RunId,
-    /// Since when it waits.
     pub since: Timestamp,
     /// Slots that it takes from pools.
     pub pools: BTreeMap<PoolName, u32>,

@@ -20,7 +20,6 @@ use crate::stage::{RunOn, Stage, StageIndex};
 pub struct Earlier<'a> {
     /// The DAG that it was a run of.
     pub dag: &'a Dag,
-    /// Its end.
     pub run: &'a Run,
     /// What of it is to run again.
     pub again: &'a Again,

@@ -35,11 +35,9 @@ pub enum CauseKind {
     },
     /// Somebody asked for an earlier run again.
     Retry {
-        /// That run.
         of: RunId,
         /// Which of its stages run again.
         again: Again,
-        /// At which commit.
         at: RetryAt,
         /// A key that the asker chose so that a repeated request starts nothing more.
         request: Option<String>,
@@ -49,7 +47,6 @@ pub enum CauseKind {
 /// Which stages of an earlier run a retry runs again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Again {
-    /// All.
     All,
     /// Those that did not succeed, and all after them.
     FromFailed,
@@ -60,14 +57,12 @@ pub enum Again {
 /// At which commit an earlier run is retried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryAt {
-    /// Its own.
     SameCommit {
         /// The head of its branch when the retry was asked for, where that was another commit.
         branch_head: Option<String>,
     },
     /// That of a branch, tag or commit: the run is resumed with other code.
     Reference {
-        /// As asked for.
         reference: String,
         /// The stages whose Dockerfile differs between the two commits.
         rebuilt: BTreeSet<StageName>,
@@ -91,7 +86,6 @@ impl CauseKind {
 /// store that is unique on its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// What happened.
     pub kind: CauseKind,
     /// Who made it happen, as far as known: a pusher's or a token's name.
     pub actor: Option<String>,

@@ -21,17 +21,13 @@ pub enum Event {
         because_of: RunId,
     },
     /// Somebody, or a newer run, asked for it to be cancelled. A second request forces.
-    CancelRequested {
-        /// Who or what.
-        by: CancelledBy,
-    },
+    CancelRequested { by: CancelledBy },
     /// A daemon took the attempt.
     AttemptClaimed(AttemptRef),
     /// A daemon gave the attempt back before it created a container.
     AttemptReleased(AttemptRef),
     /// The attempt's container runs.
     AttemptStarted {
-        /// Which.
         attempt: AttemptRef,
         /// The image, by digest where Docker knows one.
         image: Option<String>,
@@ -41,16 +37,12 @@ pub enum Event {
     TimeoutPassed(AttemptRef),
     /// The attempt ended.
     AttemptFinished {
-        /// Which.
         attempt: AttemptRef,
-        /// How.
         end: AttemptEnd,
     },
     /// Somebody waits no longer for an attempt whose end nobody tells: it counts as lost.
     AttemptAbandoned {
-        /// Which.
         attempt: AttemptRef,
-        /// Who.
         by: String,
         /// How long it has after it was asked to stop.
         patience: Duration,
@@ -65,14 +57,12 @@ pub enum Event {
 /// [`crate::transition::classify`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptEnd {
-    /// How.
     pub ending: Ending,
     /// When its container ended, by Docker's clock; else when the end was noticed.
     pub ended_at: Timestamp,
     /// How long its container ran, by Docker's clock alone. It dates the end where that is recorded late: the daemon
     /// or the database may have been away.
     pub ran_for: Option<Duration>,
-    /// What it reported.
     pub metrics: BTreeMap<MetricName, f64>,
 }
 
@@ -110,40 +100,20 @@ pub enum Effect {
     /// Make an attempt that waits for capacity.
     QueueAttempt(AttemptRef),
     /// Let the stage wait before its next attempt.
-    BackOff {
-        /// Which stage.
-        stage: StageIndex,
-        /// Until when.
-        until: Timestamp,
-    },
+    BackOff { stage: StageIndex, until: Timestamp },
     /// Ask whoever holds the attempt to stop it.
-    RequestStop {
-        /// Which.
-        attempt: AttemptRef,
-        /// Why.
-        why: Reason,
-    },
+    RequestStop { attempt: AttemptRef, why: Reason },
     /// Take back an attempt that nobody has claimed.
-    WithdrawAttempt {
-        /// Which.
-        attempt: AttemptRef,
-        /// Why.
-        why: Reason,
-    },
+    WithdrawAttempt { attempt: AttemptRef, why: Reason },
     /// End the stage run.
     FinishStage {
-        /// Which stage.
         stage: StageIndex,
-        /// How.
         outcome: Outcome,
-        /// Why.
         reason: Option<Reason>,
     },
     /// End the run.
     FinishRun {
-        /// How.
         outcome: Outcome,
-        /// Why.
         reason: Option<Reason>,
     },
 }

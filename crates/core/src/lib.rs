@@ -11,8 +11,8 @@
 //! | is this DAG well formed                        | reading its text (`dagfile`)              |
 //! | which stages may start, retry, stop, be skipped| running containers (`executor`)           |
 //! | which waiting attempts get capacity            | claims, leases, fences (`store`)          |
-//! | which ticks of a schedule are due              | waking up in time (`engine`)              |
-//! | does a gate hold                               | collecting the metrics (`engine`)         |
+//! | which ticks of a schedule are due              | waking up in time (`orchestrator`)        |
+//! | does a gate hold                               | collecting the metrics (`orchestrator`)   |
 
 pub mod address;
 pub mod admit;

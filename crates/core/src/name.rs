@@ -13,9 +13,7 @@ use crate::text::{shortened, without_nul};
 pub struct NameError {
     /// What kind of name was wanted, in words: `stage name`.
     pub kind: &'static str,
-    /// The text as given.
     pub text: String,
-    /// The rule in words.
     pub rule: &'static str,
 }
 

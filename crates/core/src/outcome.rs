@@ -112,7 +112,6 @@ pub enum RunState {
     Queued,
     /// Its stages are being run.
     Running,
-    /// It ended.
     Ended(Outcome),
 }
 
@@ -140,7 +139,6 @@ impl RunState {
         }
     }
 
-    /// Reads the word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
@@ -156,7 +154,6 @@ macro_rules! reason_codes {
         }
 
         impl ReasonCode {
-            /// All codes.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The word as stored and as shown in JSON.
@@ -240,7 +237,6 @@ impl fmt::Display for ReasonCode {
 /// Why something ended as it did: a code for programs and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// The kind of cause.
     pub code: ReasonCode,
     /// What happened, with names and numbers; a full sentence part without a final stop.
     pub message: String,

@@ -16,7 +16,6 @@ pub struct Concurrency {
 }
 
 impl Default for Concurrency {
-    /// No limit.
     fn default() -> Self {
         Self {
             limit: None,
@@ -48,7 +47,6 @@ pub enum Overlap {
 }
 
 impl Overlap {
-    /// All choices.
     pub const ALL: [Self; 3] = [Self::Queue, Self::Skip, Self::CancelRunning];
 
     /// The word in DAG files.
@@ -69,14 +67,12 @@ pub enum Verdict {
     Start(RunId),
     /// End this waiting run as skipped; `active` is one that was in its way, or the newer one.
     Skip {
-        /// The run to end.
         run: RunId,
         /// The run that is the reason.
         because_of: RunId,
     },
     /// Cancel this active run to make room for `newer`.
     Cancel {
-        /// The run to cancel.
         run: RunId,
         /// The run that takes its place.
         newer: RunId,

@@ -47,16 +47,12 @@ pub enum ParamKind {
     },
     /// A whole number.
     Integer {
-        /// The smallest permitted.
         minimum: Option<i64>,
-        /// The largest permitted.
         maximum: Option<i64>,
     },
     /// A finite number.
     Number {
-        /// The smallest permitted.
         minimum: Option<f64>,
-        /// The largest permitted.
         maximum: Option<f64>,
     },
     /// `true` or `false`.
@@ -168,11 +164,9 @@ fn within<T: PartialOrd + fmt::Display>(
 /// One declared parameter. A parameter without a default must be given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamSpec {
-    /// Type and bounds.
     pub kind: ParamKind,
     /// The value where none is given; satisfies `kind`.
     pub default: Option<ParamValue>,
-    /// For people.
     pub description: Option<String>,
 }
 
@@ -189,7 +183,6 @@ pub enum GivenValue {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("parameter `{name}` {problem}")]
 pub struct ParamFault {
-    /// The name as given.
     pub name: String,
     /// What is wrong, as a sentence part.
     pub problem: String,

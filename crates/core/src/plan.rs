@@ -31,7 +31,6 @@ impl Plan {
     }
 }
 
-/// Decides.
 #[must_use]
 pub fn plan(dag: &Dag, run: &Run, now: Timestamp) -> Plan {
     let mut plan = Plan::default();

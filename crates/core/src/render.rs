@@ -24,11 +24,8 @@ pub struct RenderedStage {
 /// Where the image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenderedImage {
-    /// An image by reference.
     Reference {
-        /// The reference.
         image: ImageReference,
-        /// When it is fetched.
         pull: PullPolicy,
     },
     /// The image that a stage of the same run ran in: `${{ stages.NAME.image }}` and nothing else. Only
@@ -41,11 +38,9 @@ pub enum RenderedImage {
     },
     /// An image built from the source tree.
     Build {
-        /// The context folder.
         context: RelativePath,
         /// The Dockerfile within the context.
         dockerfile: RelativePath,
-        /// Build arguments.
         args: BTreeMap<String, String>,
         /// The stage of a multi-stage Dockerfile to stop at.
         target: Option<String>,

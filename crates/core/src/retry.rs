@@ -22,7 +22,6 @@ pub struct Retry {
     pub backoff: Duration,
     /// By what the wait grows with each further attempt. At least 1.
     pub factor: f64,
-    /// The longest wait.
     pub max: Duration,
 }
 

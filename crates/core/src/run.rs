@@ -15,11 +15,9 @@ use crate::stage::{RunOn, Stage, StageIndex};
 /// What is fixed about a run when it is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunFacts {
-    /// Its number.
     pub id: RunId,
     /// The repo of its DAG; `None` for a file run by hand with no daemon.
     pub repo: Option<RepoName>,
-    /// Its DAG.
     pub dag: DagName,
     /// The word of its cause's kind.
     pub cause: String,
@@ -29,16 +27,13 @@ pub struct RunFacts {
     pub branch: Option<String>,
     /// The moment that it is for: a schedule's tick, else when it was asked for.
     pub logical_time: Timestamp,
-    /// Its parameters, checked.
     pub params: BTreeMap<ParamName, ParamValue>,
 }
 
 /// One execution of a DAG version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// What is fixed.
     pub facts: RunFacts,
-    /// How far it is.
     pub phase: RunPhase,
     /// The request to cancel it, if there was one.
     pub cancel: Option<Cancel>,
@@ -52,15 +47,10 @@ pub enum RunPhase {
     /// It waits until its DAG's concurrency rule lets it start.
     Queued,
     /// Its stages are being run.
-    Running {
-        /// When it started.
-        since: Timestamp,
-    },
+    Running { since: Timestamp },
     /// It ended. Final.
     Finished {
-        /// When it ended.
         at: Timestamp,
-        /// How.
         outcome: Outcome,
         /// Why, where there is more to say than the outcome.
         reason: Option<Reason>,
@@ -72,7 +62,6 @@ pub enum RunPhase {
 pub struct Cancel {
     /// When it was asked for.
     pub at: Timestamp,
-    /// Who or what asked.
     pub by: CancelledBy,
     /// Whether stages with `run_on: always` are cancelled too (a second request).
     pub force: bool,
@@ -117,7 +106,6 @@ impl CancelledBy {
 /// One stage within a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageRun {
-    /// How far it is.
     pub state: StageState,
     /// Its attempts, the first first. Only the last one can be live.
     pub attempts: Vec<Attempt>,
@@ -137,15 +125,10 @@ pub enum StageState {
     /// Its last attempt is live, or has just ended and nothing was decided about it yet.
     Active,
     /// It waits before its next attempt.
-    BackingOff {
-        /// When that is due.
-        until: Timestamp,
-    },
+    BackingOff { until: Timestamp },
     /// It ended. Final.
     Finished {
-        /// When it ended.
         at: Timestamp,
-        /// How.
         outcome: Outcome,
         /// Why, where there is more to say than the outcome.
         reason: Option<Reason>,
@@ -155,7 +138,6 @@ pub enum StageState {
 /// One try of a stage run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// How far it is.
     pub state: AttemptState,
     /// The request to stop it, if there was one: when, and why.
     pub stop: Option<(Timestamp, Reason)>,
@@ -165,25 +147,14 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptState {
     /// It waits for capacity.
-    Queued {
-        /// Since when.
-        since: Timestamp,
-    },
+    Queued { since: Timestamp },
     /// A daemon has taken it and prepares its container.
-    Claimed {
-        /// When.
-        since: Timestamp,
-    },
+    Claimed { since: Timestamp },
     /// Its container runs.
-    Running {
-        /// When the container started.
-        since: Timestamp,
-    },
+    Running { since: Timestamp },
     /// It ended. Final.
     Finished {
-        /// When it ended.
         at: Timestamp,
-        /// How.
         outcome: Outcome,
         /// Why, where there is more to say than the outcome.
         reason: Option<Reason>,
@@ -193,7 +164,6 @@ pub enum AttemptState {
 /// An attempt within a run: which stage's, and its number from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptRef {
-    /// The stage.
     pub stage: StageIndex,
     /// The attempt's number within the stage run, from 1.
     pub number: u32,
@@ -231,7 +201,6 @@ impl Run {
         }
     }
 
-    /// Whether it ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.phase, RunPhase::Finished { .. })

@@ -20,7 +20,6 @@ pub enum Missed {
 }
 
 impl Missed {
-    /// All choices.
     pub const ALL: [Self; 3] = [Self::None, Self::Last, Self::All];
 
     /// The word in DAG files.

@@ -82,7 +82,6 @@ impl SecretBranches {
         self.0.iter().any(|pattern| pattern.matches(branch))
     }
 
-    /// The patterns.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(Pattern::as_str)
     }

@@ -15,7 +15,6 @@ pub struct StageIndex(pub usize);
 /// What of the commit a stage gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkout {
-    /// Its source tree.
     pub tree: bool,
     /// With the contents of its files of Git LFS, and not their pointers.
     pub lfs: bool,
@@ -31,7 +30,6 @@ impl Checkout {
         submodules: false,
     };
 
-    /// Nothing.
     pub const NONE: Self = Self {
         tree: false,
         lfs: false,
@@ -73,7 +71,6 @@ pub struct Stage {
     /// How long one attempt may run, from the start of its container; and before that, ten minutes at least,
     /// how long making its image ready may take.
     pub timeout: Option<Duration>,
-    /// Limits of its container.
     pub resources: Resources,
     /// Pools that an attempt takes slots from while it runs.
     pub pools: BTreeMap<PoolName, u32>,
@@ -153,7 +150,6 @@ pub enum RunOn {
 }
 
 impl RunOn {
-    /// All choices.
     pub const ALL: [Self; 3] = [Self::Success, Self::Failed, Self::Always];
 
     /// The word in DAG files.
@@ -174,7 +170,6 @@ pub enum ImageSource {
     Reference {
         /// The reference; may hold expressions.
         image: Template,
-        /// When it is fetched.
         pull: PullPolicy,
     },
     /// An image built from the commit's source tree.
@@ -188,7 +183,6 @@ pub struct BuildSource {
     pub context: RelativePath,
     /// The Dockerfile within the context.
     pub dockerfile: RelativePath,
-    /// Build arguments.
     pub args: BTreeMap<VariableName, Template>,
     /// The stage of a multi-stage Dockerfile to stop at.
     pub target: Option<String>,
@@ -207,7 +201,6 @@ pub enum PullPolicy {
 }
 
 impl PullPolicy {
-    /// All choices.
     pub const ALL: [Self; 3] = [Self::IfMissing, Self::Always, Self::Never];
 
     /// The word in DAG files.
@@ -248,7 +241,6 @@ pub enum Command {
 pub struct InputSource {
     /// The stage that made it; among those needed, directly or not.
     pub stage: StageName,
-    /// Its name there.
     pub output: OutputName,
 }
 
@@ -279,7 +271,6 @@ pub enum Keep {
 }
 
 impl Keep {
-    /// All choices.
     pub const ALL: [Self; 2] = [Self::Success, Self::Always];
 
     /// The word in DAG files.

@@ -12,13 +12,10 @@ use crate::schedule::Missed;
 /// All triggers of a DAG. Starting it by hand is always possible.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Triggers {
-    /// Cron schedules.
     pub schedule: Vec<ScheduleTrigger>,
-    /// Pushes to branches.
     pub push: Option<PushTrigger>,
 }
 
-/// One cron schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleTrigger {
     /// When it ticks, in `timezone`.

@@ -63,7 +63,6 @@ pub enum DataDirError {
     Unusable {
         /// The folder, or what in it is at fault.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// It is there, and is not ours.
@@ -73,7 +72,6 @@ pub enum DataDirError {
         what_to_do.as_deref().unwrap_or("give another with --data-dir")
     )]
     NotOurs {
-        /// The folder.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -87,7 +85,6 @@ pub enum DataDirError {
         path.display()
     )]
     InUse {
-        /// The folder.
         path: PathBuf,
         /// The other daemon's process, where it is known.
         pid: Option<String>,

@@ -36,10 +36,8 @@ const PIDS: u32 = 4096;
 /// The largest output that is kept.
 const OUTPUT_LIMIT: u64 = 10 << 30;
 
-/// What to run.
 #[derive(Debug, Clone)]
 pub struct ExecOptions {
-    /// The DAG file.
     pub file: PathBuf,
     /// Parameters as given: names and texts.
     pub params: Vec<(String, String)>,
@@ -57,20 +55,15 @@ pub enum ExecError {
     /// The file cannot be read.
     #[error("{} cannot be read", path.display())]
     Unreadable {
-        /// Which file.
         path: PathBuf,
-        /// The system's own words.
         #[source]
         source: std::io::Error,
     },
     /// The file has faults.
     #[error("{file} has faults")]
     Invalid {
-        /// Its name as given.
         file: String,
-        /// Its text.
         text: String,
-        /// The faults.
         diagnostics: Vec<Diagnostic>,
     },
     /// Parameters do not fit.
@@ -78,20 +71,10 @@ pub enum ExecError {
     Params(Vec<ParamFault>),
     /// There is no such stage.
     #[error("there is no stage named `{name}`; there is {known}")]
-    UnknownStage {
-        /// The name as given.
-        name: String,
-        /// The names that exist.
-        known: String,
-    },
+    UnknownStage { name: String, known: String },
     /// The stage cannot run alone.
     #[error("stage `{name}` cannot run alone: {}", list_faults(.faults))]
-    NotAlone {
-        /// The stage.
-        name: String,
-        /// What it lacks.
-        faults: Vec<DagFault>,
-    },
+    NotAlone { name: String, faults: Vec<DagFault> },
     /// Secrets that stages name are not set.
     #[error("{}", not_set(.0))]
     MissingSecrets(Vec<SecretName>),
@@ -104,9 +87,7 @@ pub enum ExecError {
     /// The folder for outputs cannot be written.
     #[error("the outputs cannot be put into {}", path.display())]
     Outputs {
-        /// Which folder.
         path: PathBuf,
-        /// The system's own words.
         #[source]
         source: std::io::Error,
     },
@@ -197,7 +178,6 @@ impl Exec {
         })
     }
 
-    /// The DAG.
     #[must_use]
     pub fn dag(&self) -> &Dag {
         &self.dag

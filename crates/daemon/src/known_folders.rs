@@ -43,7 +43,6 @@ pub struct KnownFolders {
 }
 
 impl KnownFolders {
-    /// This user's.
     #[must_use]
     pub fn of_this_user() -> Self {
         Self::at(of_user().map(|folder| folder.join("data-folders")))

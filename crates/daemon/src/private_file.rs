@@ -19,7 +19,6 @@ const AT_MOST: u64 = 64 * 1024;
 pub(crate) enum Others {
     /// Nothing: it holds a secret.
     Nothing,
-    /// Read it.
     Read,
 }
 

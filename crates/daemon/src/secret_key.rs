@@ -22,7 +22,6 @@ pub const LENGTH: usize = 32;
 /// A key file that was read or made.
 #[derive(Debug)]
 pub struct KeyFile {
-    /// The key.
     pub key: SecretBox<[u8; LENGTH]>,
     /// Whether it was made just now: then tell the operator to keep a copy.
     pub is_new: bool,
@@ -34,11 +33,9 @@ pub enum KeyError {
     /// The file cannot be read or made.
     #[error("the key file {} cannot be {doing}: {source}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// `read` or `made`.
         doing: &'static str,
-        /// Why.
         source: io::Error,
     },
     /// The file holds something else.
@@ -47,10 +44,7 @@ pub enum KeyError {
          `openssl rand -hex 32` makes them. Where secrets were sealed already, put the old file back",
         path.display()
     )]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-    },
+    NotAKey { path: PathBuf },
     /// Anybody could guess it.
     #[error(
         "the key file {} does not hold a random key: {pattern}. Make one with `openssl rand -hex 32`, and set the \
@@ -58,9 +52,7 @@ pub enum KeyError {
         path.display()
     )]
     Weak {
-        /// The file.
         path: PathBuf,
-        /// What gives it away.
         pattern: &'static str,
     },
     /// The system has no randomness.

@@ -63,18 +63,11 @@ pub enum ServeError {
     Executor(#[from] trainyard_executor::Error),
     /// A repo cannot be followed.
     #[error("{repo} cannot be followed: {problem}")]
-    Repo {
-        /// As given.
-        repo: String,
-        /// Why.
-        problem: String,
-    },
+    Repo { repo: String, problem: String },
     /// The address cannot be listened on.
     #[error("{address} cannot be listened on: {source}; give another with --listen")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// Why.
         source: std::io::Error,
     },
     /// Something did not let go in time.

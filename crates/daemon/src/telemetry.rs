@@ -29,9 +29,7 @@ pub enum TelemetryError {
     /// The filter is none; [`crate::Config`] has only those that are.
     #[error("invalid log level {level:?}")]
     Filter {
-        /// What was given.
         level: String,
-        /// Why.
         source: tracing_subscriber::filter::ParseError,
     },
     /// It was set up before.

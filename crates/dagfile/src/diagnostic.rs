@@ -78,9 +78,7 @@ impl DiagnosticCode {
 /// One thing to be said about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
     pub severity: Severity,
-    /// What kind of fault.
     pub code: DiagnosticCode,
     /// What is wrong, in a sentence without a final stop.
     pub message: String,
@@ -194,7 +192,6 @@ impl<'a> Sink<'a> {
             .flatten()
     }
 
-    /// Takes a warning.
     pub(crate) fn warning(
         &mut self,
         code: DiagnosticCode,
@@ -303,7 +300,6 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Where lines begin.
 struct Lines(Vec<usize>);
 
 impl Lines {

@@ -373,7 +373,6 @@ macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal,)* })*) => {$(
         $(#[$doc])*
         #[derive(JsonSchema)]
-        #[expect(missing_docs, reason = "read by the macro; the words say it")]
         pub enum $name {
             $(#[schemars(rename = $word)] $variant,)*
         }
@@ -402,7 +401,6 @@ macro_rules! either {
         $(#[$doc])*
         #[derive(JsonSchema)]
         #[schemars(untagged)]
-        #[expect(missing_docs, reason = "read by the macro; the types say it")]
         pub enum $name {
             $($variant($type),)*
         }

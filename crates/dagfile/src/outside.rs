@@ -15,9 +15,7 @@ use crate::limits::ENTRIES_AT_MOST;
 pub enum Entry {
     /// Nothing.
     Missing,
-    /// A folder.
     Folder,
-    /// A file.
     File,
     /// Something else, or it is not known.
     Unknown,

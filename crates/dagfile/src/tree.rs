@@ -18,20 +18,20 @@ pub(crate) struct Node {
     pub(crate) value: Value,
 }
 
-/// A value.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     /// Nothing, `~` or `null`.
     Null,
     /// A text, with whether it was written without quotes.
-    Scalar { text: Rc<str>, plain: bool },
-    /// A list.
+    Scalar {
+        text: Rc<str>,
+        plain: bool,
+    },
     List(Rc<[Node]>),
     /// Keys and values in the order of the text; keys may stand twice.
     Map(Rc<[(Key, Node)]>),
 }
 
-/// A key and where it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) text: Rc<str>,

@@ -53,7 +53,6 @@ impl HashingFile {
         })
     }
 
-    /// Appends bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.write_all(bytes).map_err(|error| self.explain(&error))
     }
@@ -124,7 +123,6 @@ impl Write for HashingFile {
 pub(crate) struct FolderArchive {
     builder: tar::Builder<HashingFile>,
     entries: u64,
-    /// Bytes of all names.
     names: u64,
     /// What the names of files hash to, which nobody can foresee: what hard links may lead to.
     files: HashSet<u64>,
@@ -146,7 +144,6 @@ impl FolderArchive {
         }
     }
 
-    /// Adds a folder.
     pub(crate) fn folder(&mut self, path: &Path) -> Result<(), Error> {
         self.check(path)?;
         let mut header = header(EntryType::Directory, 0o755, 0);

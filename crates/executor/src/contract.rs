@@ -175,7 +175,6 @@ pub trait Executor: Send + Sync {
 /// What finds an attempt's container again. Small, and stored as text: it outlives the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handle {
-    /// The attempt.
     pub attempt: AttemptId,
     /// Docker's own id of the container.
     pub container: String,
@@ -184,7 +183,6 @@ pub struct Handle {
 /// An image to make ready.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageRequest {
-    /// By reference, or built.
     pub image: RenderedImage,
     /// A tar archive of the source tree, compressed by zstd or not; needed to build.
     pub source: Option<PathBuf>,
@@ -244,7 +242,6 @@ pub struct Exit {
 pub enum Proof {
     /// It ended, and so.
     Ended {
-        /// How.
         exit: Exit,
         /// Whether it is known that it was sent a signal to end before.
         asked: bool,
@@ -273,7 +270,6 @@ impl Proof {
 /// One container in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// How to find it.
     pub handle: Handle,
     /// The fence of the claim that created it.
     pub fence: Fence,
@@ -288,9 +284,7 @@ pub struct Listed {
 /// the executor's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogCursor {
-    /// The coarse part.
     pub major: i64,
-    /// The fine part.
     pub minor: i64,
 }
 
@@ -308,7 +302,6 @@ pub enum Stream {
 pub struct LogFrame {
     /// Which stream it came from.
     pub stream: Stream,
-    /// When Docker took it.
     pub at: Timestamp,
     /// The bytes: any, of any length, not cut at lines.
     pub bytes: Bytes,
@@ -322,7 +315,6 @@ pub type LogStream = Pin<Box<dyn FutureStream<Item = Result<LogFrame, Error>> + 
 /// A folder that a program writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StageFolder {
-    /// That of the outputs.
     Outputs,
     /// The one in which it began.
     Working,
@@ -331,9 +323,7 @@ pub enum StageFolder {
 /// An output that was copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collected {
-    /// File or folder.
     pub kind: CollectedKind,
-    /// Bytes written.
     pub size: u64,
     /// SHA-256 of the bytes written, in lower-case hex.
     pub sha256: String,
@@ -352,7 +342,6 @@ pub enum CollectedKind {
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[error("{message}")]
 pub struct Error {
-    /// What kind of trouble.
     pub kind: ErrorKind,
     /// What happened and what to do, for people.
     pub message: String,
@@ -388,7 +377,6 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// An error with its message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,

@@ -117,7 +117,6 @@ impl Write for PipeWriter {
     }
 }
 
-/// The reading end.
 pub(crate) struct PipeReader {
     receiver: mpsc::Receiver<Item>,
     piece: Bytes,

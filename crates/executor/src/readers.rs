@@ -12,7 +12,6 @@ use crate::docker::dockerfile::{BuildKit, Builder};
 /// The largest output that [`output`] keeps, in bytes.
 const LARGEST_OUTPUT: u64 = 1 << 20;
 
-/// Reads a Dockerfile.
 pub fn dockerfile(bytes: &[u8]) {
     let buildkit = Builder::BuildKit(BuildKit {
         version: (29, 0),

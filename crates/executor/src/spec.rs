@@ -21,11 +21,8 @@ pub struct AttemptSpec {
     /// Its repo, whose network it is in; `None` for a file run by hand. No part of the [hash](Self::hash):
     /// containers that an earlier version made are adopted.
     pub repo: Option<RepoId>,
-    /// Its run.
     pub run: RunId,
-    /// Its DAG.
     pub dag: DagName,
-    /// Its stage.
     pub stage: StageName,
     /// The attempt's number within the stage run, from 1.
     pub number: u32,
@@ -37,7 +34,6 @@ pub struct AttemptSpec {
     pub command: Option<RenderedCommand>,
     /// Environment variables without secrets. The executor adds `INPUTS` and `OUTPUTS`.
     pub env: BTreeMap<String, String>,
-    /// Secrets, as environment variables.
     pub secrets: BTreeMap<String, SecretString>,
     /// A tar archive of the source tree, compressed by zstd or not, laid out in the working directory `/workspace`.
     pub source: Option<PathBuf>,
@@ -45,7 +41,6 @@ pub struct AttemptSpec {
     pub inputs: Vec<InputSpec>,
     /// Whether `/trainyard/outputs` has to be there: outputs or metrics are declared.
     pub outputs: bool,
-    /// Limits.
     pub limits: Limits,
 }
 
@@ -56,7 +51,6 @@ pub struct InputSpec {
     pub name: InputName,
     /// Its content on the daemon's disk.
     pub path: PathBuf,
-    /// File or folder.
     pub kind: InputKind,
     /// SHA-256 of its content, in lower-case hex.
     pub sha256: String,

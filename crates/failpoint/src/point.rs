@@ -11,7 +11,6 @@ macro_rules! points {
         }
 
         impl Point {
-            /// All of them.
             pub const ALL: &[Self] = &[$(Self::$point,)*];
 
             /// Its name: `store.append_log`.
@@ -72,9 +71,7 @@ points! {
     FinishDelivery = "store.finish_delivery",
     /// A push, with the runs that it starts.
     RecordPush = "store.record_push",
-    /// A branch is gone.
     RecordBranchGone = "store.record_branch_gone",
-    /// A version of a DAG.
     RecordDagVersion = "store.record_dag_version",
     /// A DAG is paused or goes on.
     PauseDag = "store.pause_dag",
@@ -108,17 +105,13 @@ points! {
     PruneDaemons = "store.prune_daemons",
     /// Faults of DAG files that are not current go.
     PruneFaults = "store.prune_faults",
-    /// A secret is set.
     SetSecret = "store.set_secret",
-    /// A secret is removed.
     RemoveSecret = "store.remove_secret",
     /// A token is made.
     CreateToken = "store.create_token",
     /// A daemon takes a token for its own.
     KeepToken = "store.keep_token",
-    /// A token is revoked.
     RevokeToken = "store.revoke_token",
-    /// A token was used.
     UseToken = "store.use_token",
     /// The secret key is tried on the database.
     CheckSecretKey = "store.check_secret_key",
@@ -131,7 +124,6 @@ points! {
     Negotiate = "docker.negotiate",
     /// An image is looked at.
     InspectImage = "docker.inspect_image",
-    /// An image is pulled.
     PullImage = "docker.pull_image",
     /// An image is built.
     BuildImage = "docker.build_image",
@@ -175,19 +167,16 @@ points! {
     RemoveContainer = "docker.remove_container",
     /// A container is removed unless it runs.
     RemoveIdle = "docker.remove_idle",
-    /// Containers are listed.
     ListContainers = "docker.list_containers",
     /// A repo's network is looked for.
     InspectNetwork = "docker.inspect_network",
     /// A repo's network is made.
     CreateNetwork = "docker.create_network",
-    /// Networks are listed.
     ListNetworks = "docker.list_networks",
     /// A network that nobody needs is removed.
     RemoveNetwork = "docker.remove_network",
     /// The database beside `trainyard dev` is created.
     CreateCompanion = "docker.create_companion",
-    /// It is started.
     StartCompanion = "docker.start_companion",
     /// It is stopped.
     StopCompanion = "docker.stop_companion",
@@ -205,10 +194,8 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::Before, Self::After];
 
-    /// Its word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

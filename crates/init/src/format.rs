@@ -31,7 +31,6 @@ pub(crate) const PREFIX: &[u8] = b"trainyard-init 2 ";
 /// Before the program runs.
 pub(crate) const BEGUN: &[u8] = b"begun";
 
-/// After it ended.
 pub(crate) const ENDED: &[u8] = b"ended";
 
 /// When it cannot be run: the latch could not be made.

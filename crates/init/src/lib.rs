@@ -76,7 +76,6 @@ impl fmt::Debug for Nonce {
 pub enum Record {
     /// It was run; nothing says that it ended.
     Begun,
-    /// It ended.
     Ended(End),
     /// It was never run: the latch could not be made, for this error of the kernel.
     Never {

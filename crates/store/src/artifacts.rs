@@ -10,10 +10,8 @@ use crate::encoding::event::place;
 use crate::error::{Error, Result};
 use crate::store::Store;
 
-/// The content of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactContent {
-    /// File or folder.
     pub kind: ArtifactKind,
     /// SHA-256 of the stored bytes, in lower-case hex.
     pub sha256: String,
@@ -21,7 +19,6 @@ pub struct ArtifactContent {
     pub size: u64,
 }
 
-/// What an artifact is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArtifactKind {
     /// A file's bytes as they are.
@@ -51,18 +48,13 @@ impl ArtifactKind {
 /// An output that is in the artifact store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewArtifact {
-    /// Its declared name.
     pub output: OutputName,
-    /// Its content.
     pub content: ArtifactContent,
 }
 
 impl Store {
     /// How many bytes the artifacts of a run have together, and those that later attempts have replaced: their
     /// content is on the disk until it is swept.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn kept_by_run(&self, run: RunId) -> Result<u64> {
         let bytes = sqlx::query_scalar!(
             r#"select (select coalesce(sum(size), 0)::bigint from artifact where run = $1)

@@ -36,9 +36,7 @@ pub struct Blobs {
 /// What a sweep removed, or would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Files.
     pub files: u64,
-    /// Their bytes.
     pub bytes: u64,
 }
 

@@ -36,7 +36,6 @@ pub enum TroubleKind {
 }
 
 impl TroubleKind {
-    /// All kinds.
     pub const ALL: [Self; 6] = [
         Self::Engine,
         Self::Listing,
@@ -74,11 +73,9 @@ impl TroubleKind {
 /// it is shown to whoever asks for the daemon's health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
-    /// What it is about.
     pub kind: TroubleKind,
     /// What is so: `Docker does not answer`.
     pub what: String,
-    /// Since when.
     pub since: Timestamp,
 }
 
@@ -163,9 +160,6 @@ impl Store {
     }
 
     /// Writes how this process' daemon is into its row, for the others.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn tell_condition(&self, daemon: DaemonId) -> Result<()> {
         let troubles = serde_json::json!(self.core.condition.troubles());
         sqlx::query!(

@@ -22,11 +22,8 @@ use crate::views::held::{self, HeldAttempt};
 /// What a daemon says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonInfo {
-    /// The machine's name.
     pub host: String,
-    /// Its process id there.
     pub pid: u32,
-    /// Trainyard's version.
     pub version: String,
     /// Whether it is known to be the only one on its host (it holds the lock of the data directory):
     /// then all earlier ones of that host are gone, and their attempts can be adopted at once.
@@ -36,15 +33,11 @@ pub struct DaemonInfo {
 /// A daemon, as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonView {
-    /// Its id.
     pub id: DaemonId,
     /// The machine's name, and its data folder there.
     pub host: String,
-    /// Its process id there.
     pub pid: u32,
-    /// Trainyard's version.
     pub version: String,
-    /// When it started.
     pub started_at: Timestamp,
     /// Until when nobody takes over what it holds.
     pub lease_until: Timestamp,
@@ -67,7 +60,6 @@ pub struct DaemonView {
 /// A lease as another daemon sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseSeen {
-    /// Whose it is.
     pub daemon: DaemonId,
     /// Until when, by the database's clock.
     pub until: Timestamp,
@@ -78,9 +70,6 @@ pub struct LeaseSeen {
 impl Store {
     /// The daemons that live, that hold attempts, or that started within the last day; those that
     /// live first, the newest first.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_daemons(&self) -> Result<Vec<DaemonView>> {
         let rows = sqlx::query!(
             r#"select d.id, d.host, d.pid, d.version, d.started_at, d.lease_until, d.stopped_at, d.replaced,
@@ -127,7 +116,7 @@ impl Store {
     /// where none lives.
     ///
     /// # Errors
-    /// `Corrupt`, or trouble with the database.
+    /// `Corrupt`.
     pub(crate) async fn claims_paused_by(&self) -> Result<Vec<Trouble>> {
         let rows = sqlx::query_scalar!(
             "select troubles from daemon where stopped_at is null and lease_until > clock_timestamp()
@@ -150,9 +139,6 @@ impl Store {
     }
 
     /// Makes a daemon known, with a first lease.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn register_daemon(&self, info: &DaemonInfo, lease: Duration) -> Result<DaemonId> {
         let id = Uuid::now_v7();
         sqlx::query!(
@@ -213,9 +199,6 @@ impl Store {
     }
 
     /// How the leases of those stand that have not stopped, but for this daemon's own.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn leases_of_others(&self, daemon: DaemonId) -> Result<Vec<LeaseSeen>> {
         let rows = sqlx::query!(
             "select id, lease_until, lease_seconds from daemon where id <> $1 and stopped_at is null",
@@ -234,9 +217,6 @@ impl Store {
     }
 
     /// Declares a daemon gone: what it holds can be adopted at once. Its containers go on.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn stop_daemon(&self, daemon: DaemonId) -> Result<()> {
         sqlx::query!(
             "update daemon set stopped_at = clock_timestamp() where id = $1 and stopped_at is null",

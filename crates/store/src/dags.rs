@@ -19,19 +19,14 @@ use crate::store::{Core, Store};
 /// A DAG version, ready for use: what a run pins. Immutable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PinnedDag {
-    /// Its id.
     pub version: DagVersionId,
-    /// Its DAG.
     pub dag_id: DagId,
-    /// The DAG's repo.
     pub repo: RepoId,
-    /// The repo's name.
     pub repo_name: RepoName,
     /// The commit that it was read at, as a full hash.
     pub commit: String,
     /// The file's path in the repo.
     pub path: String,
-    /// The DAG itself.
     pub dag: Arc<Dag>,
 }
 
@@ -40,7 +35,6 @@ pub struct PinnedDag {
 pub struct DagAtCommit {
     /// The file's path in the repo.
     pub path: String,
-    /// The file's text.
     pub source: String,
     /// The DAG; or, for a file with errors, its diagnostics as JSON.
     pub dag: Result<Dag, serde_json::Value>,
@@ -108,9 +102,6 @@ impl Store {
     }
 
     /// Records a DAG as it stands at a commit; the same commit again gives the same version.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn record_dag_version(
         &self,
         repo: RepoId,

@@ -12,13 +12,11 @@ use crate::store::Store;
 pub struct NewDelivery {
     /// The forge's word: `github`.
     pub provider: String,
-    /// The repo that it is for.
     pub repo: RepoId,
     /// The forge's own id of it, by which repeats are recognised.
     pub delivery_id: String,
     /// The forge's word for the event.
     pub event: String,
-    /// The body as received.
     pub body: Vec<u8>,
     /// What a push tells; `None` for all else.
     pub push: Option<ToldPush>,
@@ -33,7 +31,6 @@ pub struct ToldPush {
     pub before: Option<String>,
     /// Where it points now; `None` where it was deleted.
     pub after: Option<String>,
-    /// Who pushed.
     pub actor: Option<String>,
 }
 
@@ -49,7 +46,6 @@ pub enum DeliveryRecorded {
 /// A push delivery that waits to be processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingPush {
-    /// The delivery.
     pub delivery: DeliveryId,
     /// The branch, without `refs/heads/`.
     pub branch: String,
@@ -57,16 +53,12 @@ pub struct PendingPush {
     pub before: Option<String>,
     /// Where it points now; `None` where it was deleted.
     pub after: Option<String>,
-    /// Who pushed.
     pub actor: Option<String>,
 }
 
 impl Store {
     /// Stores a delivery; one that tells of a push makes its repo due for a sync. Durable when it
     /// returns: acknowledge it then.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn record_delivery(&self, new: &NewDelivery) -> Result<DeliveryRecorded> {
         let id = Uuid::now_v7();
         let push = new.push.as_ref();
@@ -108,9 +100,6 @@ impl Store {
     }
 
     /// The push deliveries of a repo that wait, in the order in which they came.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn pending_pushes(&self, repo: RepoId) -> Result<Vec<PendingPush>> {
         let rows = sqlx::query!(
             r#"select id, branch as "branch!", before, after, actor from delivery
@@ -132,9 +121,6 @@ impl Store {
     }
 
     /// Records that a delivery was processed, and what came of it in words. Again changes nothing.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn finish_delivery(&self, delivery: DeliveryId, result: &str) -> Result<()> {
         sqlx::query!(
             "update delivery set processed_at = clock_timestamp(), result = $2

@@ -28,11 +28,8 @@ pub enum Error {
         "Postgres at {address} refused user `{user}`; check the user and the password in the database URL"
     )]
     AuthenticationFailed {
-        /// Where.
         address: String,
-        /// Who.
         user: String,
-        /// Postgres' own words.
         #[source]
         source: Box<sqlx::Error>,
     },
@@ -41,11 +38,8 @@ pub enum Error {
         "Postgres at {address} has no database `{database}`; create it with `createdb {database}`, or correct the database URL"
     )]
     DatabaseMissing {
-        /// Where.
         address: String,
-        /// Its name.
         database: String,
-        /// Postgres' own words.
         #[source]
         source: Box<sqlx::Error>,
     },
@@ -85,7 +79,6 @@ pub enum Error {
     /// A row that cannot be understood. Only what is about this row fails.
     #[error("{what} cannot be read from the database: {problem}")]
     Corrupt {
-        /// Which row.
         what: String,
         /// What is wrong with it.
         problem: String,
@@ -103,18 +96,14 @@ pub enum Error {
         "the artifact store at {path} is full; free space on its disk, or delete old runs with `trainyard gc`"
     )]
     StorageFull {
-        /// The folder.
         path: String,
-        /// The system's own words.
         #[source]
         source: std::io::Error,
     },
     /// The artifact store failed.
     #[error("the artifact store failed at {path}")]
     Storage {
-        /// The file or folder.
         path: String,
-        /// The system's own words.
         #[source]
         source: std::io::Error,
     },

@@ -16,16 +16,12 @@ pub enum Kind {
     Gauge,
 }
 
-/// A figure.
 #[derive(Debug, Clone, Copy)]
 pub struct Figure {
-    /// Its name.
     pub name: &'static str,
-    /// How it moves.
     pub kind: Kind,
     /// Its label and the values that it is known to have, if it is told apart by something.
     pub label: Option<(&'static str, &'static [&'static str])>,
-    /// What it says.
     pub says: &'static str,
 }
 
@@ -52,7 +48,6 @@ const fn labelled(
     }
 }
 
-/// Lapsed leases.
 pub const LEASES_LOST: Figure = figure(
     "trainyard_leases_lost_total",
     Kind::Counter,
@@ -84,7 +79,6 @@ pub const ATTEMPTS_FINISHED: Figure = labelled(
     "Attempts whose end was recorded; `lost` are those whose end cannot be proved",
 );
 
-/// Runs that ended.
 pub const RUNS_FINISHED: Figure = labelled(
     "trainyard_runs_finished_total",
     Kind::Counter,
@@ -130,7 +124,6 @@ pub const RECONCILE_LAG: Figure = figure(
     "Seconds since Docker's containers were last listed completely",
 );
 
-/// The circuit breaker.
 pub const BREAKER_STATE: Figure = figure(
     "trainyard_breaker_state",
     Kind::Gauge,
@@ -152,7 +145,6 @@ pub const CLAIMS_PAUSED: Figure = labelled(
     "1 while this daemon starts nothing new because of Docker, of little free space or of a disk that does not answer",
 );
 
-/// Free space.
 pub const FREE_BYTES: Figure = labelled(
     "trainyard_free_bytes",
     Kind::Gauge,
@@ -167,14 +159,12 @@ pub const LOGS_WAITING: Figure = figure(
     "Attempts whose log waits for the database; what they print stays in Docker's log meanwhile",
 );
 
-/// Log that was dropped.
 pub const LOG_BYTES_DROPPED: Figure = figure(
     "trainyard_log_bytes_dropped_total",
     Kind::Counter,
     "Bytes dropped out of the middle of logs that are larger than limits.log",
 );
 
-/// Webhook deliveries.
 pub const WEBHOOK_DELIVERIES: Figure = labelled(
     "trainyard_webhook_deliveries_total",
     Kind::Counter,
@@ -192,7 +182,6 @@ pub const DATABASE_UP: Figure = figure(
     "1 if the database answered when these metrics were read",
 );
 
-/// Connections that are in use.
 pub const STORE_CONNECTIONS_IN_USE: Figure = figure(
     "trainyard_store_connections_in_use",
     Kind::Gauge,
@@ -206,7 +195,6 @@ pub const LISTENING: Figure = figure(
     "1 while LISTEN/NOTIFY is connected; at 0 the daemon polls, and finds changes some seconds later",
 );
 
-/// All figures.
 pub const ALL: [Figure; 18] = [
     LEASES_LOST,
     ATTEMPTS_ADOPTED,
@@ -249,7 +237,6 @@ pub fn begin() {
 }
 
 impl Figure {
-    /// Counts on.
     pub fn add(&self, count: u64) {
         counter!(self.name).increment(count);
     }
@@ -259,7 +246,6 @@ impl Figure {
         counter!(self.name, self.label_name() => value).increment(count);
     }
 
-    /// Sets it.
     pub fn set(&self, value: f64) {
         gauge!(self.name).set(value);
     }

@@ -31,7 +31,6 @@ pub struct Invariant {
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
     pub invariant: Invariant,
     /// The rows that break it, each as JSON; the first 20.
     pub rows: Vec<String>,
@@ -56,7 +55,6 @@ macro_rules! attended {
     };
 }
 
-/// All invariants.
 pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "one-live-attempt",
@@ -257,9 +255,6 @@ pub const INVARIANTS: &[Invariant] = &[
 
 impl Store {
     /// Looks for rows that break an invariant. Empty is good.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn check_invariants(&self) -> Result<Vec<Violation>> {
         let mut snapshot = self
             .core

@@ -21,7 +21,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// All roles.
     pub const ALL: [Self; 3] = [Self::Scheduler, Self::Watcher, Self::Pruner];
 
     /// The word in the database and for people.
@@ -37,9 +36,6 @@ impl Role {
 
 impl Store {
     /// How long nobody has led a job; `None` where somebody does, or nobody ever did.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn leaderless_for(&self, role: Role) -> Result<Option<Duration>> {
         let seconds = sqlx::query_scalar!(
             r#"select extract(epoch from clock_timestamp() - lease_until)::float8 as "seconds!"
@@ -54,9 +50,6 @@ impl Store {
     /// Leads every role that this daemon leads already or that nobody does, for `lease` from now on. Whose
     /// own lease has run out leads nothing.
     /// Returns the roles that it leads.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn lead(&self, daemon: DaemonId, lease: Duration) -> Result<BTreeSet<Role>> {
         let roles: Vec<String> = Role::ALL
             .iter()

@@ -13,6 +13,9 @@
 //!   ids. The admission lock comes last, and within it no row is waited for.
 //! - No transaction is held across anything slow.
 //! - A row that cannot be understood is an error that names it, and stops only what is about it.
+//!
+//! # Errors
+//! Every call can fail as Postgres does: it does not answer, or refuses. The docs of a call name its other errors.
 
 mod artifacts;
 mod attempts;

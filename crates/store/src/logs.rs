@@ -47,7 +47,6 @@ pub struct LogSlice {
     pub pieces: Vec<Bytes>,
     /// Where the first piece begins.
     pub start: u64,
-    /// Where to read on.
     pub next_offset: u64,
     /// How many bytes between the offset asked for and `start` are not kept.
     pub dropped: u64,
@@ -263,9 +262,6 @@ impl Store {
     }
 
     /// Up to where an executor's log is stored for an attempt (major, minor).
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn log_cursor(&self, attempt: AttemptId) -> Result<Option<(i64, i64)>> {
         let row = sqlx::query!(
             "select cursor_major, cursor_minor from attempt_log where attempt = $1",

@@ -16,7 +16,6 @@ use crate::figures::LISTENING;
 use crate::store::Store;
 use crate::wakes::Concern;
 
-/// The one channel.
 const CHANNEL: &str = "trainyard";
 
 /// The shortest time between two notifications.

@@ -38,7 +38,6 @@ pub struct PushSeen {
     pub is_followed: bool,
     /// The DAGs whose push trigger matched.
     pub matches: Vec<DagName>,
-    /// The commit's first line.
     pub summary: String,
     /// Who pushed, as far as known.
     pub actor: Option<String>,
@@ -73,7 +72,7 @@ impl Store {
     /// is gone loses its schedules.
     ///
     /// # Errors
-    /// `NotFound` for an unknown repo, or trouble with the database.
+    /// `NotFound` for an unknown repo.
     pub async fn record_push(&self, repo: RepoId, seen: PushSeen) -> Result<PushRecorded> {
         let (recorded, progresses) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
@@ -92,9 +91,6 @@ impl Store {
     }
 
     /// Records that a branch is gone. Changes nothing where it is not recorded to be at `before`.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn record_branch_gone(
         &self,
         repo: RepoId,

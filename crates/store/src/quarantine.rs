@@ -28,11 +28,8 @@ const REASON_LONGEST: usize = 2000;
 /// Who is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// A repo.
     Repo(RepoId),
-    /// A DAG.
     Dag(DagId),
-    /// A run.
     Run(RunId),
 }
 
@@ -56,9 +53,7 @@ pub struct Quarantined {
     pub name: String,
     /// Where it failed: `planning`.
     pub place: String,
-    /// Why.
     pub reason: String,
-    /// How often it failed.
     pub failures: u32,
     /// Since when it is held back.
     pub held_at: Timestamp,
@@ -67,9 +62,6 @@ pub struct Quarantined {
 impl Store {
     /// Counts trouble with a subject, and holds it back if that is enough. Returns whether it is held
     /// back now. Trouble with what has been deleted is forgotten.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn record_trouble(
         &self,
         subject: Subject,
@@ -81,17 +73,11 @@ impl Store {
     }
 
     /// What is held back, the newest first.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn quarantined(&self) -> Result<Vec<Quarantined>> {
         self.held_back(None).await
     }
 
     /// Whether a run is held back: itself, its DAG or its repo.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn quarantine_of(&self, run: RunId) -> Result<Option<Quarantined>> {
         Ok(self.held_back(Some(run.0)).await?.pop())
     }
@@ -128,9 +114,6 @@ impl Store {
     }
 
     /// How many subjects are held back.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn quarantined_count(&self) -> Result<u64> {
         let row = sqlx::query!(
             r#"select count(*) as "count!" from quarantine where held_at is not null"#
@@ -143,7 +126,7 @@ impl Store {
     /// Lets something go on; it is looked at again at once.
     ///
     /// # Errors
-    /// `NotFound`, or trouble with the database.
+    /// `NotFound`.
     pub async fn release_from_quarantine(&self, id: i64) -> Result<()> {
         let row = sqlx::query!(
             "with released as (delete from quarantine where id = $1 and held_at is not null returning repo, dag, run),
@@ -175,9 +158,6 @@ impl Store {
     /// Ends a run that is held back, as errored with the reason for that: nobody can tell any more what
     /// its stages would have to do. Returns whether it was held back. Its containers are removed as
     /// those of any attempt that ended.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn end_quarantined(&self, run: RunId, by: &str) -> Result<bool> {
         let mut transaction = self.core.begin().await?;
         let held = sqlx::query!(

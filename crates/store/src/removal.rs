@@ -13,27 +13,20 @@ use crate::store::Store;
 /// What goes with a repo or a DAG that is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct History {
-    /// DAGs.
     pub dags: u64,
-    /// Runs.
     pub runs: u64,
     /// Those of them that have not ended, and are in the way of the removal.
     pub unfinished_runs: u64,
-    /// Artifacts of these.
     pub artifacts: u64,
     /// The bytes of these, as if none had the content of another.
     pub artifact_bytes: u64,
     /// The bytes of their logs.
     pub log_bytes: u64,
-    /// Secrets.
     pub secrets: u64,
 }
 
 impl Store {
     /// What goes with a repo that is removed.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn repo_history(&self, repo: RepoId) -> Result<History> {
         let dags = sqlx::query_scalar!("select id from dag where repo = $1", repo.0)
             .fetch_all(&self.core.reading)
@@ -52,9 +45,6 @@ impl Store {
     }
 
     /// What goes with a DAG that is removed.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn dag_history(&self, dag: DagId) -> Result<History> {
         self.history_of(&[dag.0]).await
     }

@@ -22,7 +22,6 @@ const POLL_AT_LEAST: Duration = Duration::from_secs(5);
 /// A repo to be followed.
 #[derive(Debug, Clone)]
 pub struct NewRepo {
-    /// Its name here.
     pub name: RepoName,
     /// Where it is fetched from. Must hold no password: `credentials` does.
     pub url: String,
@@ -32,7 +31,6 @@ pub struct NewRepo {
     pub poll_every: Duration,
     /// What webhook deliveries are signed with; `None` refuses them.
     pub webhook_secret: Option<SecretString>,
-    /// What to fetch with.
     pub credentials: Option<RepoCredentials>,
 }
 
@@ -56,14 +54,11 @@ pub struct RepoChange {
 pub enum RepoCredentials {
     /// Over http.
     Login {
-        /// The user.
         username: String,
-        /// The password or token.
         password: SecretString,
     },
     /// Over ssh.
     SshKey {
-        /// The private key.
         key: SecretString,
         /// The hosts that it may be shown to, as a file of known hosts has them.
         known_hosts: String,
@@ -73,9 +68,7 @@ pub enum RepoCredentials {
 /// A repo whose remote should be looked at now.
 #[derive(Debug, Clone)]
 pub struct RepoToSync {
-    /// Its id.
     pub id: RepoId,
-    /// Its name.
     pub name: RepoName,
     /// Where it is fetched from.
     pub url: String,
@@ -83,7 +76,6 @@ pub struct RepoToSync {
     pub followed_branch: Option<String>,
     /// The branch that its schedules come from now; `None` before the first look.
     pub current_branch: Option<String>,
-    /// What to fetch with.
     pub credentials: Option<RepoCredentials>,
     /// Whether it was ever synced: the first time only takes stock.
     pub synced_before: bool,
@@ -195,7 +187,7 @@ impl Store {
     /// The repos that are due for a look at their remote, the longest due first.
     ///
     /// # Errors
-    /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
+    /// `NoSecretKey`, `WrongSecretKey`.
     pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
         let rows = sqlx::query!(
             "select id, name, url, followed_branch, current_branch, credentials, last_sync_at, syncs_asked from repo
@@ -239,9 +231,6 @@ impl Store {
     }
 
     /// How long until the next repo is due; zero where one is, `None` without repos.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn next_sync(&self) -> Result<Option<Duration>> {
         let row = sqlx::query!(
             "select extract(epoch from min(next_sync_at) - clock_timestamp())::double precision as seconds from repo
@@ -255,9 +244,6 @@ impl Store {
     }
 
     /// Where each branch of a repo was last seen.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn refs(&self, repo: RepoId) -> Result<BTreeMap<String, String>> {
         let rows = sqlx::query!(
             r#"select branch, sha as "sha!" from repo_ref where repo = $1 and sha is not null"#,
@@ -272,7 +258,7 @@ impl Store {
     /// repo, or it takes no deliveries: one answer for both.
     ///
     /// # Errors
-    /// Trouble with the database, `NoSecretKey`, `WrongSecretKey`.
+    /// `NoSecretKey`, `WrongSecretKey`.
     pub async fn webhook_secret(&self, repo: &str) -> Result<Option<(RepoId, SecretString)>> {
         let row = sqlx::query!("select id, webhook_secret from repo where name = $1", repo)
             .fetch_optional(&self.core.reading)

@@ -16,7 +16,6 @@ use crate::store::Store;
 /// How many rows one transaction deletes: short enough that nobody waits for it.
 const BATCH: i64 = 50;
 
-/// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// A run is kept at least this long after it ended.
@@ -48,7 +47,6 @@ impl Default for Retention {
 /// Which images retention keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptImages {
-    /// Those made since.
     pub since: Timestamp,
     /// Those that a run used since then or may still use, as its attempts name them.
     pub used: BTreeSet<String>,
@@ -61,7 +59,6 @@ pub struct Pruned {
     pub runs: u64,
     /// Logs of attempts whose runs stay.
     pub logs: u64,
-    /// Webhook deliveries.
     pub deliveries: u64,
     /// DAG versions that no run pins and no branch has.
     pub dag_versions: u64,
@@ -87,9 +84,6 @@ impl Pruned {
 
 impl Store {
     /// The images that the rule keeps; all others that were built for stages may go.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn kept_images(&self, rule: &Retention) -> Result<KeptImages> {
         let since = sqlx::query_scalar!(
             r#"select clock_timestamp() - make_interval(secs => $1) as "since!""#,

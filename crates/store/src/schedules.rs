@@ -51,7 +51,6 @@ const FIRES_AT_ONCE: usize = 4;
 /// What a look at the schedules did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FireReport {
-    /// Runs started.
     pub fired: usize,
     /// Ticks whose run had been started before.
     pub duplicates: usize,
@@ -93,9 +92,6 @@ struct ScheduleRow {
 impl Store {
     /// Starts the runs of all ticks that are due. A DAG whose schedule cannot be read does not stop
     /// the others: it is held back in quarantine.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn fire_due_schedules(&self) -> Result<FireReport> {
         let mut report = FireReport::default();
         let dags = sqlx::query!(

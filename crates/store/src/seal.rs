@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 
 const NONCE: usize = 12;
 
-/// 256 random bits.
 pub struct SecretKey(SecretBox<[u8; 32]>);
 
 impl SecretKey {

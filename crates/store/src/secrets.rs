@@ -19,7 +19,6 @@ pub const SECRET_AT_MOST: usize = 64 * 1024;
 /// A secret without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretInfo {
-    /// Its name.
     pub name: String,
     /// Whose runs may have it: patterns of branches; none is the followed branch.
     pub branches: Vec<String>,
@@ -30,7 +29,6 @@ pub struct SecretInfo {
 /// A secret as a stage is to get it.
 #[derive(Debug, Clone)]
 pub struct StoredSecret {
-    /// Its value.
     pub value: SecretString,
     /// Whose runs may have it.
     pub branches: SecretBranches,
@@ -41,7 +39,6 @@ pub struct StoredSecret {
 pub struct StoredSecrets {
     /// The followed branch, where it is known.
     pub followed: Option<String>,
-    /// Those that are set.
     pub by_name: BTreeMap<SecretName, StoredSecret>,
 }
 
@@ -90,9 +87,6 @@ impl Store {
     }
 
     /// The secrets of a repo, without their values.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_secrets(&self, repo: RepoId) -> Result<Vec<SecretInfo>> {
         let secrets = sqlx::query_as!(
             SecretInfo,
@@ -161,7 +155,6 @@ impl Store {
     }
 }
 
-/// Opens a sealed text.
 pub(crate) fn open_text(core: &Core, context: &str, sealed: &[u8]) -> Result<SecretString> {
     let plain = core.secret_key()?.open(context, sealed)?;
     String::from_utf8(plain)

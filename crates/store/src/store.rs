@@ -142,7 +142,7 @@ impl Store {
     /// Safe to call from several processes at once. Does nothing where nothing is to be done.
     ///
     /// # Errors
-    /// `SchemaNewer`, `Migration`, `WrongSecretKey`, or trouble with the database.
+    /// `SchemaNewer`, `Migration`, `WrongSecretKey`.
     pub async fn migrate(&self) -> Result<()> {
         let known = MIGRATOR
             .iter()
@@ -168,9 +168,6 @@ impl Store {
     }
 
     /// The id of this installation.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn instance(&self) -> Result<InstanceId> {
         let row = sqlx::query!("select id from instance")
             .fetch_one(&self.core.pool)

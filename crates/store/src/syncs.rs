@@ -22,7 +22,6 @@ pub enum SyncOutcome {
 /// Repos whose last sync failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailingSyncs {
-    /// How many.
     pub repos: u64,
     /// Since when the first of them has failed.
     pub since: Timestamp,
@@ -30,9 +29,6 @@ pub struct FailingSyncs {
 
 impl Store {
     /// The repos whose last sync failed; `None` without any.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn failing_syncs(&self) -> Result<Option<FailingSyncs>> {
         let row = sqlx::query!(
             r#"select count(*) as "repos!", min(failing_since) as since from repo where failing_since is not null"#
@@ -78,9 +74,6 @@ impl Store {
     /// Records how a sync went, which requests it answers ([`crate::RepoToSync::asked`]), and when the next
     /// one is due: after the poll interval; or at once, where a delivery or a request came meanwhile. A first look is
     /// over only where nothing was asked for since it began: the repo may have got another address.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn record_sync(&self, repo: RepoId, asked: i64, outcome: SyncOutcome) -> Result<()> {
         let (error, is_over) = match outcome {
             SyncOutcome::Good => (None, true),

@@ -50,13 +50,10 @@ impl Scope {
 /// A token without the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
-    /// Its id.
     pub id: TokenId,
     /// What it was called when it was made; shown as the actor of what is done with it.
     pub name: String,
-    /// What it permits.
     pub scope: Scope,
-    /// When it was made.
     pub created_at: Timestamp,
     /// When it was used last, to the minute.
     pub last_used_at: Option<Timestamp>,
@@ -108,9 +105,6 @@ impl Store {
     }
 
     /// All tokens, the newest first, those that were revoked included.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_tokens(&self) -> Result<Vec<TokenInfo>> {
         let rows = sqlx::query!(
             "select id, name, scope, created_at, last_used_at, revoked_at from token order by created_at desc"
@@ -134,9 +128,6 @@ impl Store {
 
     /// Notes that a daemon uses a token as its own: as long as it lives, nobody revokes it, so that the command line
     /// beside it is not locked out.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn keep_token(&self, token: TokenId, daemon: DaemonId) -> Result<()> {
         sqlx::query!(
             "update token set kept_by = $2 where id = $1",
@@ -187,9 +178,6 @@ impl Store {
     /// Whose token this is; `None` where it is not one, or was revoked.
     ///
     /// The lookup is by the hash of what was presented, so its time tells nothing about any token.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn authenticate(&self, presented: &SecretString) -> Result<Option<TokenInfo>> {
         let row = sqlx::query!(
             r#"select id, name, scope, created_at, last_used_at, revoked_at,

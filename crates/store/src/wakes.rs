@@ -17,7 +17,6 @@ macro_rules! concerns {
         }
 
         impl Concern {
-            /// All concerns.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The word between processes.
@@ -44,7 +43,6 @@ macro_rules! concerns {
                 }
             }
 
-            /// The wake of a concern.
             #[must_use]
             pub fn of(&self, concern: Concern) -> &Wake {
                 match concern { $(Concern::$variant => &self.$field,)* }

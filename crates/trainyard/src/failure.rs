@@ -61,7 +61,6 @@ impl Problem {
 }
 
 impl Failure {
-    /// Wrong usage.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage(Problem::new(message))
     }

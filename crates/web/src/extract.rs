@@ -32,7 +32,6 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The query.
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);
 

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::state::WebState;
 
-/// The route.
 pub(crate) const ROUTE: &str = "/metrics";
 
 /// The text format of Prometheus.

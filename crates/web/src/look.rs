@@ -58,7 +58,6 @@ pub(crate) async fn look(
 /// What of a repo is not known to be as its remote is.
 #[derive(Debug)]
 pub(crate) struct LastSeen {
-    /// Why.
     pub(crate) why: String,
     /// How long ago its remote was seen.
     pub(crate) ago: Option<Duration>,

@@ -29,7 +29,6 @@ pub(crate) struct Inner {
 /// What handlers tell of the daemon and its rules.
 #[derive(Debug, Clone)]
 pub struct WebSettings {
-    /// Trainyard's version.
     pub version: String,
     /// The address that forges and people reach this daemon at: `http://host:port`.
     pub public_url: String,
@@ -37,7 +36,6 @@ pub struct WebSettings {
     pub capacity: ClaimCapacity,
     /// How long a program has between SIGTERM and SIGKILL.
     pub grace: std::time::Duration,
-    /// What garbage collection keeps.
     pub retention: Retention,
     /// The time between two looks at a repo that sets none.
     pub poll_every: std::time::Duration,

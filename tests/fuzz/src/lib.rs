@@ -42,7 +42,6 @@ pub struct Search {
 pub struct Finding {
     /// The input, as short as it could be made.
     pub input: Vec<u8>,
-    /// The bound, in words.
     pub broken: String,
 }
 

@@ -27,7 +27,6 @@ impl Random {
         self.below(count) == 0
     }
 
-    /// One of them.
     pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len())]
     }

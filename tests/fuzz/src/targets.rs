@@ -19,13 +19,10 @@ pub struct Target {
     pub name: &'static str,
     /// Reads an input, and drops what it makes of it.
     pub call: fn(&[u8]),
-    /// Inputs to begin with.
     pub samples: &'static [&'static [u8]],
-    /// Words of the format.
     pub words: &'static [&'static str],
 }
 
-/// All of them.
 pub const ALL: &[Target] = &[
     Target {
         name: "dag_file",

@@ -47,7 +47,6 @@ impl Bridge {
         panic!("no bridge can be made, be root and remove old ones named tyrig*: {refusal:?}")
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

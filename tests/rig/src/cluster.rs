@@ -96,13 +96,11 @@ impl PrivateCluster {
         self.cluster.postmaster().is_some_and(processes::is_alive)
     }
 
-    /// Its TCP address.
     #[must_use]
     pub const fn tcp(&self) -> Address {
         Address::Tcp(self.address)
     }
 
-    /// Its Unix socket.
     #[must_use]
     pub fn socket(&self) -> Address {
         Address::Unix(self.cluster.sockets().join(format!(".s.PGSQL.{PORT}")))

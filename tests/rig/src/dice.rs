@@ -18,7 +18,6 @@ impl Dice {
         Self { state: seed }
     }
 
-    /// The next number.
     pub const fn roll(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;

@@ -16,7 +16,6 @@ pub struct LoopDisk {
 pub struct Disks {
     /// For all that each daemon writes: its data folder, and its own log.
     pub daemons: Option<u64>,
-    /// For artifacts.
     pub artifacts: Option<u64>,
     /// For Postgres: data, write-ahead log and its own log.
     pub postgres: Option<u64>,

@@ -30,7 +30,6 @@ const STOP: Duration = Duration::from_secs(300);
 /// How a Docker engine is set up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Whether containers outlive Docker.
     pub live_restore: bool,
     /// The size in bytes of a disk of its own; the machine's without it.
     pub disk: Option<u64>,
@@ -50,7 +49,6 @@ pub enum Killed {
 /// What a Docker engine says of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Docker's id.
     pub container: String,
     /// The attempt that it is labelled with.
     pub attempt: String,
@@ -92,7 +90,6 @@ impl PrivateEngine {
         engine
     }
 
-    /// Its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.place.join("docker.sock")

@@ -34,11 +34,9 @@ const REMOVED: Duration = Duration::from_secs(30);
 pub struct FleetOptions {
     /// Of all that is random.
     pub seed: u64,
-    /// How many daemons.
     pub daemons: usize,
     /// How many stages run on each at the same time.
     pub parallelism: u32,
-    /// Docker.
     pub engine: EngineOptions,
     /// How many connections Postgres takes.
     pub max_connections: u32,
@@ -67,7 +65,6 @@ impl FleetOptions {
 /// An installation. What stands first is dropped first: daemons before what they use.
 #[derive(Debug)]
 pub struct Fleet {
-    /// The daemons.
     pub daemons: Vec<RiggedDaemon>,
     /// What stages say of themselves.
     pub witness: Witness,
@@ -79,7 +76,6 @@ pub struct Fleet {
     pub remote: Remote,
     /// The disk of artifacts, where they have one of their own.
     pub artifacts_disk: Option<LoopDisk>,
-    /// Where all of it is.
     place: Place,
 }
 
@@ -176,7 +172,6 @@ impl Fleet {
         self.place.join("artifacts")
     }
 
-    /// The first daemon.
     #[must_use]
     pub fn first(&self) -> &RiggedDaemon {
         &self.daemons[0]

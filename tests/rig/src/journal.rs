@@ -152,7 +152,6 @@ pub(crate) struct Journal {
     path: PathBuf,
 }
 
-/// A journal that was opened.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) journal: Journal,

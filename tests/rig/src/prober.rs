@@ -20,7 +20,6 @@ pub struct Prober {
     thread: JoinHandle<Answers>,
 }
 
-/// What came back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answers {
     /// How long each took, the shortest first.

@@ -17,7 +17,6 @@ pub const HEAD: &str = "| fault | trials | violations | recovery p50 | recovery 
 /// What all trials of a fault came to. Displays as a row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// The fault.
     pub fault: String,
     /// How many trials there were, earlier starts included.
     pub trials: usize,
@@ -27,7 +26,6 @@ pub struct Summary {
     pub violations: usize,
     /// Recovery times, the shortest first.
     pub recoveries: Vec<Duration>,
-    /// What is promised.
     pub target: String,
     /// What was tried, by version and hash; `None` where that was not noted yet.
     pub build: Option<String>,

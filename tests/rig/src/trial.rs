@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use crate::dice::Dice;
 
-/// One trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
-    /// Its number, from 1.
     pub number: u32,
     /// Repeats it, as far as anything of real processes can be repeated.
     pub seed: u64,
@@ -16,7 +14,6 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Its randomness.
     #[must_use]
     pub const fn dice(self) -> Dice {
         Dice::new(self.seed)

@@ -27,7 +27,6 @@ pub struct Trials {
     pub fault: String,
     /// What is promised, in words.
     pub target: String,
-    /// How many.
     pub count: u32,
     /// How many in the gate.
     gate: u32,
@@ -39,7 +38,6 @@ pub struct Trials {
     pub seed: u64,
     /// The seed of the one trial that is tried, where it is but one.
     only: Option<u64>,
-    /// What is tried.
     build: String,
     /// What the runner of tests calls the test that this is.
     test: String,

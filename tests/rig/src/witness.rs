@@ -21,7 +21,6 @@ pub struct Witness {
 /// What was heard of one attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
-    /// How often it started.
     pub starts: usize,
     /// How often it ended by itself.
     pub ends: usize,

@@ -24,7 +24,6 @@ pub(crate) struct Behaviour {
     pub(crate) image: Image,
     /// Whether it leaves what was declared.
     pub(crate) leaves_outputs: bool,
-    /// Its metrics file.
     pub(crate) metrics: String,
 }
 

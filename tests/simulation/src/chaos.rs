@@ -24,7 +24,6 @@ pub(crate) struct Stage {
     pub(crate) engine: Arc<Engine>,
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) scratch: PathBuf,
-    /// By host.
     daemons: Mutex<Vec<Arc<Daemon>>>,
     dags: u64,
     started: Mutex<u32>,

@@ -68,7 +68,6 @@ struct Entry {
 }
 
 impl Daemon {
-    /// Starts one on a host.
     pub(crate) fn start(link: Link, docker: Docker, host: usize, scratch: PathBuf) -> Arc<Self> {
         let (world, process) = (Arc::clone(&link.world), Arc::clone(&link.process));
         let offset = world.draw(|random| random.pick(&[0, 0, 0, 30_000, -30_000, 3_600_000]));

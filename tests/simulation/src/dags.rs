@@ -34,7 +34,6 @@ fn name<N, E: std::fmt::Debug>(text: &str, new: fn(String) -> Result<N, E>) -> N
     new(text.to_owned()).expect("a name")
 }
 
-/// A random DAG.
 pub(crate) fn dag(random: &mut Random, place: usize) -> Dag {
     let count = random.pick(&[1, 2, 3, 3, 4, 6]);
     let mut stages: Vec<Stage> = Vec::new();

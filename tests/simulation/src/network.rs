@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use crate::process::{Peer, Process};
 use crate::world::World;
 
-/// No answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Silence;
 

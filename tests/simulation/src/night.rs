@@ -21,7 +21,6 @@ use crate::history::History;
 pub struct Tally {
     /// The first one's seed; each takes the next.
     pub first: u64,
-    /// How many there were.
     pub histories: u64,
     /// In how many of them an invariant did not hold.
     pub failed: u64,
@@ -29,7 +28,6 @@ pub struct Tally {
     pub programs: u64,
     /// How long they took, in their own time.
     pub virtual_time: Duration,
-    /// How long they took.
     pub took: Duration,
 }
 

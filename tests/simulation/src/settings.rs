@@ -6,7 +6,6 @@ pub struct Settings {
     /// Whether containers carry the init with its start latch and completion marker: started twice,
     /// the program runs once; an exit code 0 without a marker proves nothing.
     pub latch: bool,
-    /// A mistake to plant.
     pub mutation: Option<Mutation>,
     /// Whether to keep what happened, line by line. Costs time; changes nothing else.
     pub trace: bool,
@@ -40,7 +39,6 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::StoreIgnoresFences,
         Self::PurgesAndCreatesAgain,

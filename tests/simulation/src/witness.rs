@@ -14,9 +14,7 @@ pub(crate) struct Witness {
 /// What is known of one attempt's program.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Program {
-    /// How often it began.
     pub(crate) starts: u32,
-    /// Whether it runs.
     pub(crate) running: bool,
     /// Whether whoever started it held the attempt, and was still there to hear of it. What a claim
     /// that was lost meanwhile starts can run beside what the next one decides.
@@ -25,7 +23,6 @@ pub(crate) struct Program {
     pub(crate) exit: Option<i32>,
     /// Whether it exited because it was asked to, and by which claim.
     pub(crate) stopped_by: Option<Fence>,
-    /// What it printed.
     pub(crate) printed: Vec<u8>,
     /// The fence of the claim that holds the attempt; none before the first claim.
     pub(crate) fence: Option<Fence>,

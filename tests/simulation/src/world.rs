@@ -50,11 +50,9 @@ pub enum Invariant {
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
     pub invariant: Invariant,
     /// When, since the history began.
     pub at: Duration,
-    /// What happened.
     pub what: String,
 }
 

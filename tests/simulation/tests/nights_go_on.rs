@@ -21,7 +21,6 @@ fn simulate(program: &Path, journal: &Path, seconds: u32, more: &[&str]) -> Outp
         .unwrap()
 }
 
-/// A number of a journal.
 fn number(journal: &Path, name: &str) -> u64 {
     let text = std::fs::read_to_string(journal).unwrap();
     let mut values = text.lines().filter_map(|line| line.split_once(' '));

@@ -37,13 +37,10 @@ pub const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// A DAG as declared, before it was checked. `env` and `defaults` are already merged into stages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DagDraft {
-    /// Its name.
     pub name: DagName,
-    /// For people.
     pub description: Option<String>,
     /// What may start a run.
     pub triggers: Triggers,
-    /// Declared parameters.
     pub params: BTreeMap<ParamName, ParamSpec>,
     /// How many runs may be active and what happens to one too many.
     pub concurrency: Concurrency,
@@ -78,14 +75,12 @@ pub enum Place {
     CommandItem(StageIndex, usize),
     /// An environment variable of a stage.
     Env(StageIndex, VariableName),
-    /// An input of a stage.
     Input(StageIndex, InputName),
     /// A rule of a stage's gate.
     Gate(StageIndex, usize),
 }
 
 impl Place {
-    /// The stage that it is in.
     #[must_use]
     pub fn stage(&self) -> Option<StageIndex> {
         match self {
@@ -106,7 +101,6 @@ impl Place {
 /// One fault of a draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DagFault {
-    /// Where it is.
     pub place: Place,
     /// The part at fault of the expression or text there, in bytes of its source; `None` for all of it.
     pub part: Option<Range<usize>>,
@@ -152,7 +146,6 @@ impl Extend<DagFault> for Faults {
     }
 }
 
-/// A checked DAG.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dag {
     draft: DagDraft,
@@ -239,13 +232,11 @@ impl Dag {
         })
     }
 
-    /// What was declared.
     #[must_use]
     pub fn declared(&self) -> &DagDraft {
         &self.draft
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &DagName {
         &self.draft.name
@@ -268,13 +259,11 @@ impl Dag {
         &self.order
     }
 
-    /// The stage at an index of this DAG.
     #[must_use]
     pub fn stage(&self, index: StageIndex) -> &Stage {
         &self.draft.stages[index.0]
     }
 
-    /// The index of a stage by its name.
     #[must_use]
     pub fn index_of(&self, name: &str) -> Option<StageIndex> {
         self.index.get(name).copied()

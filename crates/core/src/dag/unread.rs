@@ -28,7 +28,6 @@ pub enum Names {
 }
 
 impl Default for Names {
-    /// None.
     fn default() -> Self {
         Self::These(BTreeSet::new())
     }
@@ -50,7 +49,6 @@ impl Names {
         matches!(self, Self::These(names) if names.is_empty())
     }
 
-    /// Adds one.
     pub fn add(&mut self, name: &str) {
         if let Self::These(names) = self {
             names.insert(name.to_owned());

@@ -89,7 +89,6 @@ impl<'a> Domain<'a> {
         }
     }
 
-    /// What is in one or the other.
     pub(super) fn union(self, other: Self) -> Self {
         match (self, other) {
             (Self::Boolean(one), Self::Boolean(other)) => {
@@ -349,7 +348,6 @@ impl Interval {
     }
 }
 
-/// An end of an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Low,

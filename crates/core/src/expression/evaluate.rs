@@ -37,9 +37,7 @@ pub(super) type Problem = String;
 /// What an evaluation did cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Nodes visited.
     pub(super) steps: usize,
-    /// Bytes of text made.
     pub(super) text: usize,
 }
 

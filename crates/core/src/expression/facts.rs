@@ -9,7 +9,6 @@ use crate::param::ParamValue;
 /// The values that an expression is evaluated over.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// The run's parameters.
     pub params: BTreeMap<ParamName, ParamValue>,
     /// What started the run: `schedule`, `push`, `manual` or `retry`.
     pub cause: String,
@@ -19,16 +18,13 @@ pub struct Facts {
     pub commit: String,
     /// The moment that the run is for, RFC 3339 in UTC.
     pub logical_time: String,
-    /// Stages that ended.
     pub stages: BTreeMap<StageName, StageFacts>,
 }
 
 /// What is known of a stage that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageFacts {
-    /// How it ended.
     pub outcome: Outcome,
-    /// What it reported.
     pub metrics: BTreeMap<MetricName, f64>,
     /// The image that it ran in; `None` where it did not run.
     pub image: Option<String>,

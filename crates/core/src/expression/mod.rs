@@ -55,7 +55,6 @@ const PARTS_AT_MOST: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct ExpressionFault {
-    /// What is wrong.
     pub message: String,
     /// What to write instead, where that is known.
     pub help: Option<String>,
@@ -82,9 +81,7 @@ impl ExpressionFault {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{expression}` cannot be evaluated: {problem}")]
 pub struct EvaluationFault {
-    /// The expression's text.
     pub expression: String,
-    /// What went wrong.
     pub problem: String,
 }
 
@@ -138,7 +135,6 @@ impl Condition {
         }
     }
 
-    /// The expression's text.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source

@@ -11,7 +11,6 @@ use super::{LONGEST, path};
 /// The deepest nesting, of brackets as of operators: parsing, checking and evaluating recurse that deep.
 pub(super) const DEEPEST: usize = 24;
 
-/// Parses one expression.
 pub(super) fn parse(source: &str) -> Result<Expr, ExpressionFault> {
     let whole = 0..source.len();
     if source.len() > LONGEST {

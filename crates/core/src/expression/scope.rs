@@ -31,7 +31,6 @@ pub enum Known {
 /// What is declared of a stage that comes before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageScope {
-    /// Whether it reports metrics.
     pub has_metrics: bool,
     /// How it may have ended where the expression is evaluated.
     pub outcomes: Vec<Outcome>,
@@ -48,11 +47,9 @@ pub trait Stages {
 
 /// The names that an expression of one stage may use, and their types.
 pub struct Scope<'a> {
-    /// The DAG's parameters.
     pub params: &'a BTreeMap<ParamName, ParamSpec>,
     /// Parameters whose declaration is wrong: they may have any type.
     pub unread_params: &'a Names,
-    /// The DAG's stages.
     pub stages: &'a dyn Stages,
     /// What may be spent on saying what was meant.
     pub guesses: &'a Guesses,

@@ -64,7 +64,6 @@ pub struct ImageReference {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("invalid image reference {}: {message}", Shown(.text))]
 pub struct ReferenceFault {
-    /// The text as given.
     pub text: String,
     /// What is wrong, and what was expected.
     pub message: String,
@@ -131,7 +130,6 @@ impl ImageReference {
         &self.repository
     }
 
-    /// Registry and repository.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)

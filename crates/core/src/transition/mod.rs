@@ -33,7 +33,6 @@ pub const TOLD_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{what} {why}")]
 pub struct Illegal {
-    /// The event, in words.
     pub what: String,
     /// What it met, in words: `but the run has finished`.
     pub why: &'static str,

@@ -28,7 +28,6 @@ pub struct Queue {
     pub now: Timestamp,
     /// How many attempts may run at the same time, over all daemons; 0 where none is running.
     pub slots: u32,
-    /// How many are.
     pub slots_used: u32,
     /// How many are of the run's repo.
     pub repo_used: u32,
@@ -50,7 +49,6 @@ pub struct Queue {
 pub struct Paused {
     /// What is so: `Docker does not answer`.
     pub what: String,
-    /// Since when.
     pub since: Timestamp,
 }
 
@@ -76,11 +74,8 @@ impl PoolUse {
 /// An attempt that holds slots of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its run.
     pub run: RunId,
-    /// Its stage.
     pub stage: StageName,
-    /// How many slots.
     pub slots: u32,
 }
 
@@ -89,7 +84,6 @@ pub struct Holder {
 pub enum Wait {
     /// Its run has not started: others of the same DAG have to end first.
     Runs {
-        /// Which, the oldest first.
         ahead: Vec<RunId>,
         /// How many runs of the DAG, or of the group, may be active.
         limit: u32,
@@ -104,30 +98,21 @@ pub enum Wait {
     Decision,
     /// All slots are in use.
     Slot {
-        /// How many are.
         used: u32,
         /// Of how many; 0 where no daemon is running.
         slots: u32,
     },
     /// As many stages of its repo run as may.
-    Repo {
-        /// How many do.
-        used: u32,
-        /// How many may.
-        most: u32,
-    },
+    Repo { used: u32, most: u32 },
     /// A pool has not enough free slots.
     Pool {
-        /// Which.
         pool: PoolName,
         /// How many slots it takes.
         wanted: u32,
-        /// What is taken of the pool.
         taken: PoolUse,
     },
     /// It takes more slots of a pool than there are.
     PoolTooSmall {
-        /// Which.
         pool: PoolName,
         /// How many slots it takes.
         wanted: u32,
@@ -141,50 +126,25 @@ pub enum Wait {
     /// There is room for it: the next look at the queue starts it.
     Turn,
     /// Its container is being prepared.
-    Preparing {
-        /// The attempt's number.
-        attempt: u32,
-        /// Since when.
-        since: Moment,
-    },
+    Preparing { attempt: u32, since: Moment },
     /// It runs.
-    Running {
-        /// The attempt's number.
-        attempt: u32,
-        /// Since when.
-        since: Moment,
-    },
+    Running { attempt: u32, since: Moment },
     /// It was asked to stop.
-    Stopping {
-        /// When.
-        since: Moment,
-        /// Why.
-        why: Reason,
-    },
+    Stopping { since: Moment, why: Reason },
     /// It is being prepared, runs or is being stopped, but the daemon that held it is gone, and none has taken
     /// it over.
-    Unattended {
-        /// Since when.
-        since: Moment,
-        /// How far it was.
-        held: Box<Self>,
-    },
+    Unattended { since: Moment, held: Box<Self> },
     /// It waits before its next attempt.
     BackOff {
-        /// Until when.
         until: Moment,
         /// The number of the attempt that ended.
         attempt: u32,
-        /// How that ended.
         outcome: Outcome,
         /// Why, where there is more to say than the outcome.
         reason: Option<Reason>,
     },
-    /// It ended.
     Ended {
-        /// When.
         at: Moment,
-        /// How.
         outcome: Outcome,
         /// Why, where there is more to say than the outcome.
         reason: Option<Reason>,
@@ -198,9 +158,7 @@ pub enum Wait {
 /// A stage that another one needs, and how far that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
-    /// Its name.
     pub stage: StageName,
-    /// How far it is.
     pub state: NeedState,
 }
 
@@ -229,7 +187,6 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The moment itself.
     #[must_use]
     pub fn at(self) -> Timestamp {
         self.at

@@ -16,7 +16,6 @@ use crate::config::{Config, ExecutorKind};
 pub struct Check {
     /// What: `Docker engine`.
     pub name: &'static str,
-    /// How it is.
     pub status: Status,
     /// What was found, in one sentence.
     pub detail: String,

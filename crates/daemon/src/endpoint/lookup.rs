@@ -28,7 +28,6 @@ pub struct Given {
 /// A daemon to talk to.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Its address.
     pub url: String,
     /// The token to show; the daemon refuses most without one.
     pub token: Option<SecretString>,
@@ -54,10 +53,7 @@ pub enum NotFound {
          TRAINYARD_TOKEN), or with the whole path of its folder after --data-dir",
         data_dir.display()
     )]
-    Stranger {
-        /// The data folder.
-        data_dir: PathBuf,
-    },
+    Stranger { data_dir: PathBuf },
     /// A token without the address that it is for.
     #[error(
         "a token is given without the address that it is for: give that with --url (TRAINYARD_URL), or unset \
@@ -70,27 +66,16 @@ pub enum NotFound {
          and --token (TRAINYARD_URL, TRAINYARD_TOKEN)",
         data_dir.join(ENDPOINT).display()
     )]
-    Elsewhere {
-        /// The data folder.
-        data_dir: PathBuf,
-    },
+    Elsewhere { data_dir: PathBuf },
     /// The data folder's daemon does not run.
     #[error(
         "the daemon of {} does not run: start it, or say where another is with --url and --token",
         data_dir.display()
     )]
-    Stopped {
-        /// The data folder.
-        data_dir: PathBuf,
-    },
+    Stopped { data_dir: PathBuf },
     /// What a daemon wrote cannot be read, or is not what one would have written.
     #[error("{} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
 }
 
 /// Finds the daemon that a command is meant for.

@@ -39,7 +39,6 @@ pub const DEV_DATA_DIR: &str = ".trainyard";
 pub struct Endpoint {
     /// Where it listens: `http://127.0.0.1:8080`.
     pub url: String,
-    /// Its process.
     pub pid: u32,
 }
 
@@ -108,7 +107,6 @@ impl Published {
     }
 }
 
-/// Where to look.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     /// The folder that the command was called in.

@@ -10,12 +10,10 @@ pub const OLDEST: u32 = 14;
 
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
-/// One installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
     /// The folder with `initdb`, `pg_ctl` and `postgres`.
     pub folder: PathBuf,
-    /// The major version: 15.
     pub major: u32,
 }
 

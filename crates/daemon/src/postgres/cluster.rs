@@ -92,13 +92,11 @@ impl PrivateCluster {
         &self.url
     }
 
-    /// What Postgres prints.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.place.log()
     }
 
-    /// The major version.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.binaries.major

@@ -32,7 +32,6 @@ const MOUNTED_AT: &str = "/trainyard-postgres";
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(60);
 
-/// A Postgres in a container.
 #[derive(Debug)]
 pub struct PostgresContainer {
     docker: Docker,

@@ -36,10 +36,7 @@ pub enum ClusterError {
         "Postgres in a container needs a Docker engine on this machine, and {host} may be elsewhere; \
          give a database with --database-url"
     )]
-    RemoteEngine {
-        /// Docker's address.
-        host: String,
-    },
+    RemoteEngine { host: String },
     /// The container's password cannot be had.
     #[error(transparent)]
     Key(#[from] crate::secret_key::KeyError),
@@ -59,11 +56,9 @@ pub enum ClusterError {
         cluster.display(), installed_in_words(installed)
     )]
     OtherVersion {
-        /// The cluster's folder.
         cluster: PathBuf,
         /// The version that made it.
         made_by: u32,
-        /// What is installed.
         installed: Vec<u32>,
     },
     /// Root has nobody to run Postgres as.
@@ -79,11 +74,8 @@ pub enum ClusterError {
         folder.display()
     )]
     NotOurs {
-        /// The cluster's folder.
         folder: PathBuf,
-        /// Whose it is.
         owner: u32,
-        /// Who we are.
         user: u32,
     },
     /// The user who runs Postgres cannot get to the cluster.
@@ -93,39 +85,22 @@ pub enum ClusterError {
         closed.display()
     )]
     Closed {
-        /// The user's name.
         user: String,
         /// The first folder on the way that is closed.
         closed: PathBuf,
     },
     /// A place for the socket is not safe to use.
     #[error("{} should be a folder that only user {owner} can use; remove it", path.display())]
-    UnsafeSockets {
-        /// The place.
-        path: PathBuf,
-        /// Whose it should be.
-        owner: u32,
-    },
+    UnsafeSockets { path: PathBuf, owner: u32 },
     /// Files cannot be read or written.
     #[error("{} cannot be used: {source}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     /// A program could not be started.
     #[error("{} cannot be started: {source}", program.display())]
-    Spawn {
-        /// The program.
-        program: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Spawn { program: PathBuf, source: io::Error },
     /// A program failed.
     #[error("{program} failed: {said}")]
     Program {
-        /// Its name.
         program: &'static str,
         /// The end of what it printed, or of Postgres' log.
         said: String,
@@ -136,13 +111,10 @@ pub enum ClusterError {
         cluster.display(), log.display()
     )]
     TooSlow {
-        /// The cluster's folder.
         cluster: PathBuf,
         /// `starting` or `stopping`.
         doing: &'static str,
-        /// How long was waited.
         seconds: u64,
-        /// Postgres' log.
         log: PathBuf,
     },
     /// The thread that waited for Postgres panicked.

@@ -32,7 +32,6 @@ use crate::data_dir::DataDir;
 pub enum OwnPostgres {
     /// Made with the programs of this machine.
     Cluster(PrivateCluster),
-    /// A container.
     Container(PostgresContainer),
 }
 
@@ -90,7 +89,6 @@ impl OwnPostgres {
         }
     }
 
-    /// Where to connect.
     #[must_use]
     pub fn url(&self) -> SecretString {
         match self {

@@ -27,13 +27,11 @@ const LONGEST_FOLDER: usize = 107 - "/.s.PGSQL.5432".len();
 /// The place of one cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// The folder, without links.
     pub(super) home: PathBuf,
     /// Who runs Postgres, where that is not who we are.
     pub(super) runner: Option<Runner>,
 }
 
-/// An unprivileged user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Runner {
     pub(super) name: String,
@@ -90,12 +88,10 @@ impl Place {
         Ok(Self { home, runner })
     }
 
-    /// Postgres' own folder.
     pub(super) fn cluster(&self) -> PathBuf {
         self.home.join("cluster")
     }
 
-    /// What Postgres prints.
     pub(super) fn log(&self) -> PathBuf {
         self.home.join("postgres.log")
     }

@@ -27,7 +27,6 @@ pub(super) enum State {
     Stopping,
 }
 
-/// Looks at a cluster.
 pub(super) fn look(cluster: &Path) -> io::Result<State> {
     let text = match std::fs::read_to_string(pid_file(cluster)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::Stopped),

@@ -14,7 +14,6 @@ pub(super) fn template(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<T
         .ok()
 }
 
-/// A condition.
 pub(super) fn condition(node: &Node, sink: &mut Sink<'_>) -> Option<Condition> {
     let text = fields::text(node, "`if`", sink)?;
     Condition::parse(text)

@@ -262,7 +262,6 @@ pub(super) fn integer(
     }
 }
 
-/// A finite number.
 pub(super) fn number(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<f64> {
     let Value::Scalar { text, plain: true } = &node.value else {
         wrong_type(node, what, "a number", sink);

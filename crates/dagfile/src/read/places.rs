@@ -25,7 +25,6 @@ pub(super) struct Places {
     pub(super) stages: Vec<StagePlaces>,
 }
 
-/// Places of one stage.
 #[derive(Debug, Default)]
 pub(super) struct StagePlaces {
     pub(super) key: Range<usize>,
@@ -46,7 +45,6 @@ pub(super) struct ImagePlaces {
 }
 
 impl Places {
-    /// Where a fault is.
     pub(super) fn of(&self, fault: &DagFault, sink: &Sink<'_>) -> Range<usize> {
         let key = |index: usize| self.stages.get(index).map(|stage| stage.key.clone());
         let spans = |index: usize| self.stages.get(index);

@@ -14,7 +14,6 @@ use crate::tree::Node;
 /// The most attempts, and the most lost ones that are replaced.
 const ATTEMPTS_AT_MOST: i64 = 100;
 
-/// Waits between attempts.
 const WAITS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
 /// Reads `retry` over what holds without it.

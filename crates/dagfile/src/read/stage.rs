@@ -113,7 +113,6 @@ pub(super) struct Read {
     pub(super) pipe: Option<Range<usize>>,
 }
 
-/// Reads one stage.
 pub(super) fn read(
     name: StageName,
     key: &Key,

@@ -24,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A subject with what one promise needs.
 pub struct Kit<S: Subject> {
-    /// The executor under test.
     pub subject: S,
     folder: TempDir,
 }
@@ -38,9 +37,7 @@ impl<S: Subject> std::fmt::Debug for Kit<S> {
 /// What a program printed, by stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Printed {
-    /// To standard output.
     pub stdout: String,
-    /// To standard error.
     pub stderr: String,
 }
 
@@ -87,7 +84,6 @@ impl<S: Subject> Kit<S> {
         }
     }
 
-    /// Adds a secret to a spec.
     pub fn add_secret(spec: &mut AttemptSpec, name: &str, value: &str) {
         spec.secrets
             .insert(name.to_owned(), SecretString::from(value.to_owned()));

@@ -19,7 +19,6 @@ use crate::contract::{Executor, Stream};
 
 /// An executor under test.
 pub trait Subject: Sync {
-    /// What it is.
     type Executor: Executor;
 
     /// The executor as a daemon makes it when it starts, on what earlier ones left.
@@ -57,7 +56,6 @@ pub enum Program<'a> {
     PrintInput(&'a str),
     /// Prints `NAME=value` of variables.
     PrintVariables(&'a [&'a str]),
-    /// Is not there.
     Missing,
 }
 

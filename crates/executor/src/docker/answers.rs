@@ -30,7 +30,6 @@ use super::connect::NO_LIMIT;
 /// How long an answer may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
-    /// In bytes, at once.
     pub(super) burst: usize,
     /// And for each second that it goes on.
     pub(super) per_second: usize,

@@ -87,7 +87,6 @@ impl DockerConfig {
         }
     }
 
-    /// Where Docker listens.
     #[must_use]
     pub fn host(&self) -> &str {
         self.host.as_deref().unwrap_or(DEFAULT_HOST)
@@ -109,7 +108,6 @@ pub struct EngineInfo {
     pub storage_driver: String,
     /// Where it keeps images and containers, on its host.
     pub root_dir: String,
-    /// CPUs of its host.
     pub cpus: u64,
     /// Memory of its host, in bytes.
     pub memory: u64,

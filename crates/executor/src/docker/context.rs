@@ -67,7 +67,6 @@ impl Read for Watched {
     }
 }
 
-/// What to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Recipe {
     pub(super) source: PathBuf,

@@ -51,7 +51,6 @@ pub(super) fn name(attempt: AttemptId) -> String {
 /// What it takes to run a program under the init.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnderInit<'a> {
-    /// The volume with the init in it.
     pub(super) volume: &'a str,
     /// What it proves by that it spoke.
     pub(super) nonce: Nonce,

@@ -37,7 +37,6 @@ impl Departed {
         }
     }
 
-    /// Whether it was.
     pub(super) fn holds(&self, attempt: AttemptId) -> bool {
         let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         memory.known.contains(&attempt)

@@ -15,7 +15,6 @@ use trainyard_core::measure::in_units;
 /// The largest file, in bytes.
 pub(super) const LARGEST: u64 = 64 * 1024;
 
-/// The most rules.
 const RULES_AT_MOST: usize = 1_000;
 
 /// The longest rule, in bytes.

@@ -25,11 +25,8 @@ use crate::pipe;
 /// An image that was built for stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildImage {
-    /// Docker's id.
     pub id: String,
-    /// Its tags.
     pub tags: Vec<String>,
-    /// When it was built.
     pub created: Timestamp,
     /// Bytes it takes, those that it shares with other images included.
     pub size: u64,

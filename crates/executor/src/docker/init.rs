@@ -36,7 +36,6 @@ use crate::contract::{Error, ErrorKind};
 /// Where the volume is mounted.
 pub(super) const FOLDER: &str = "/trainyard/init";
 
-/// The init.
 pub(super) const PATH: &str = "/trainyard/init/init";
 
 /// Its latch, in the container's own layer: where its record is.
@@ -224,9 +223,7 @@ async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Trouble
 /// Docker, and asking again does not change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A file, and what is in it.
     File(Vec<u8>),
-    /// Nothing.
     Nothing,
     /// Something that the file looked for is not: too large, a folder, a pipe, a circle of links.
     Unfit,

@@ -30,12 +30,10 @@ pub(super) enum FirstProcess {
     Program,
     /// The init of a daemon before the nonce.
     OlderInit,
-    /// The init, with this nonce.
     Init(Nonce),
 }
 
 impl FirstProcess {
-    /// Reads the labels.
     pub(super) fn read(labels: &HashMap<String, String>) -> Self {
         match labels.get(INIT).map(String::as_str) {
             None | Some("0") => Self::Program,

@@ -32,7 +32,6 @@ pub(super) const WORKSPACE: &str = "/workspace";
 /// Where declared inputs are.
 pub(super) const INPUTS: &str = "/trainyard/inputs";
 
-/// Where outputs go.
 pub(super) const OUTPUTS: &str = "/trainyard/outputs";
 
 /// The second day of 1980: in each time zone it is 1980 by then.

@@ -274,7 +274,6 @@ struct Position {
     second: i64,
     /// Frames of each second from there on, those skipped included.
     frames: BTreeMap<i64, i64>,
-    /// Frames still to skip.
     skip: i64,
     /// Up to when they may be.
     skip_until: Timestamp,

@@ -151,7 +151,6 @@ impl<'m> Iterator for Fields<'m> {
 mod tests {
     use super::*;
 
-    /// A field of bytes.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         let length = u8::try_from(bytes.len()).unwrap();
         [&[number << 3 | 2, length], bytes].concat()

@@ -236,7 +236,6 @@ impl Folder {
     }
 }
 
-/// All attempts that have a folder.
 pub(super) fn list(attempts: &Path) -> Result<Vec<Listed>, Error> {
     let mut listed = Vec::new();
     for entry in fs::read_dir(attempts).map_err(|error| storage(&error))? {

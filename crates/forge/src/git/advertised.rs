@@ -26,7 +26,6 @@ pub(super) type Refs = BTreeMap<String, Oid>;
 /// What a remote says it has.
 #[derive(Debug, Default)]
 pub(super) struct Advertised {
-    /// Its branches and tags.
     pub(super) refs: Refs,
     /// What it calls its default branch: the branch's own name.
     pub(super) default_branch: Option<String>,

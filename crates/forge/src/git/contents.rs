@@ -5,12 +5,9 @@ use super::Credentials;
 /// What is to be fetched for a source tree, and with what.
 #[derive(Debug, Clone)]
 pub struct Contents {
-    /// The repo's address.
     pub url: String,
-    /// What opens it.
     pub credentials: Option<Credentials>,
     /// Whether files of Git LFS have their contents.
     pub lfs: bool,
-    /// Whether submodules have theirs.
     pub submodules: bool,
 }

@@ -25,9 +25,7 @@ pub enum Credentials {
 /// being of no matter.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// The user name.
     pub username: String,
-    /// The password or token.
     pub password: SecretString,
 }
 

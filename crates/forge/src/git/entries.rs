@@ -16,9 +16,7 @@ const FOLDERS_AT_MOST: usize = 10_000;
 pub enum Entry {
     /// Nothing.
     Missing,
-    /// A folder.
     Folder,
-    /// A file.
     File,
     /// A link or a submodule, or something below one; or it was not looked up, as there are too many.
     Unknown,

@@ -18,31 +18,19 @@ pub enum Error {
     /// The address is not one that can be followed.
     #[error("{url} cannot be followed: {why}")]
     InvalidUrl {
-        /// The address, without credentials.
         url: String,
         /// What is wrong with it.
         why: String,
     },
     /// The remote does not answer, or not usefully. Worth trying again.
     #[error("{url} cannot be reached: {why}")]
-    Unreachable {
-        /// The remote.
-        url: String,
-        /// What happened.
-        why: String,
-    },
+    Unreachable { url: String, why: String },
     /// The remote took too long. Worth trying again.
     #[error("{url} took too long: {why}")]
-    TimedOut {
-        /// The remote.
-        url: String,
-        /// Which limit it exceeded.
-        why: String,
-    },
+    TimedOut { url: String, why: String },
     /// The remote's certificate is not trusted by this machine.
     #[error("{url} is not trusted: {why}")]
     Untrusted {
-        /// The remote.
         url: String,
         /// What is wrong with the certificate.
         why: String,
@@ -50,41 +38,22 @@ pub enum Error {
     /// The remote wants other credentials.
     #[error("{url} refuses access: {why}")]
     AuthenticationFailed {
-        /// The remote.
         url: String,
         /// What it did not like.
         why: String,
     },
     /// There is no repository at the address, or none that these credentials may see.
     #[error("there is no git repository at {url}: {why}")]
-    NotFound {
-        /// The remote.
-        url: String,
-        /// What is there instead.
-        why: String,
-    },
+    NotFound { url: String, why: String },
     /// The repo was never fetched.
     #[error("repo {repo} has not been fetched yet")]
-    NotFetched {
-        /// The repo.
-        repo: String,
-    },
+    NotFetched { repo: String },
     /// No such branch, tag or commit.
     #[error("{reference:?} is no branch, tag or commit: {why}")]
-    UnknownReference {
-        /// What was asked for.
-        reference: String,
-        /// Why it names nothing.
-        why: String,
-    },
+    UnknownReference { reference: String, why: String },
     /// A bound against runaway or hostile repos.
     #[error("{what} is too large: {why}")]
-    TooLarge {
-        /// What is.
-        what: String,
-        /// The bound.
-        why: String,
-    },
+    TooLarge { what: String, why: String },
     /// A tree with names that must not reach a file system.
     #[error("the tree has an unsafe name, {path:?}: {why}")]
     UnsafeTree {
@@ -95,20 +64,10 @@ pub enum Error {
     },
     /// The mirror is damaged, or the remote is.
     #[error("{what} is damaged: {why}")]
-    Corrupt {
-        /// What is.
-        what: String,
-        /// How it shows.
-        why: String,
-    },
+    Corrupt { what: String, why: String },
     /// This machine's disk fails.
     #[error("{what}: {why}")]
-    Disk {
-        /// What was being done.
-        what: String,
-        /// What the system says.
-        why: String,
-    },
+    Disk { what: String, why: String },
     /// What a remote sent takes more memory or time than git may have.
     #[error("{what} takes too much: {why}")]
     Exhausted {
@@ -122,7 +81,6 @@ pub enum Error {
     Crashed {
         /// What was fetched or read.
         what: String,
-        /// How its process ended.
         why: String,
     },
     /// The call was given up from our side.

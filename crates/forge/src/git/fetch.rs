@@ -118,7 +118,6 @@ fn refuse_bad_folder(url: &RemoteUrl) -> Result<(), Error> {
     })
 }
 
-/// One fetch.
 struct Fetch<'a> {
     url: &'a RemoteUrl,
     watch: &'a Watch,

@@ -22,13 +22,11 @@ use super::{
 pub(super) struct Bounds {
     /// Memory of its own, in bytes.
     pub(super) memory: u64,
-    /// Time on a processor.
     pub(super) cpu: Duration,
     /// The largest file that it may write.
     pub(super) file: u64,
 }
 
-/// One request.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) bounds: Bounds,
@@ -91,7 +89,6 @@ impl From<ShownContents> for Contents {
 /// What is asked about a commit that a branch points to now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LookAt {
-    /// The commit.
     pub after: CommitSha,
     /// Whether its DAG files are wanted.
     pub dag_files: bool,

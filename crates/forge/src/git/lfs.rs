@@ -63,7 +63,6 @@ pub(super) fn is_pointer(content: &[u8]) -> bool {
 pub(super) struct Pointer {
     /// The content's SHA-256, in lower-case hex.
     pub(super) oid: String,
-    /// Its size, in bytes.
     pub(super) size: u64,
 }
 

@@ -59,7 +59,6 @@ struct Rate {
     bytes: u64,
 }
 
-/// Watches one fetch.
 #[derive(Debug)]
 pub(super) struct Watch {
     limits: FetchLimits,

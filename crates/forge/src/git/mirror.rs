@@ -58,7 +58,6 @@ impl Mirrors {
         &self.rules
     }
 
-    /// The limits for a fetch.
     #[must_use]
     pub fn limits(&self) -> FetchLimits {
         self.limits

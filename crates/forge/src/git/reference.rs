@@ -17,7 +17,6 @@ const LONGEST: usize = 200;
 /// What a commit says about itself. The texts are its author's: data, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitInfo {
-    /// The commit.
     pub sha: CommitSha,
     /// The message's first line, shortened.
     pub summary: String,

@@ -13,9 +13,7 @@ const NAMED: usize = 3;
 /// The stand-ins in one source tree.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StandIns {
-    /// Files of Git LFS.
     pub pointers: Named,
-    /// Submodules.
     pub submodules: Named,
 }
 

@@ -20,7 +20,6 @@ use super::settings;
 /// A work tree and what a checkout of it would have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkTree {
-    /// Its folder.
     pub root: PathBuf,
     /// Files and symbolic links, relative to the root, in order.
     pub files: BTreeSet<PathBuf>,

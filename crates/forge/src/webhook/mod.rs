@@ -81,7 +81,6 @@ impl Provider {
 pub struct Delivery {
     /// The forge's id for this delivery; a second one with the same id is the same delivery.
     pub id: String,
-    /// What happened.
     pub event: Event,
 }
 
@@ -99,7 +98,6 @@ pub enum Event {
 /// A branch or tag that was made, moved or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
-    /// Which.
     pub reference: Pushed,
     /// Where it pointed; `None` where it is new.
     pub before: Option<CommitSha>,
@@ -109,7 +107,6 @@ pub struct Push {
     pub pusher: Option<String>,
 }
 
-/// What was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pushed {
     /// A branch, by its name without `refs/heads/`.

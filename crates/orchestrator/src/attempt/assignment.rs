@@ -20,16 +20,12 @@ use trainyard_executor::{
 
 use crate::attempt::mask::Masker;
 
-/// One claimed attempt.
 #[derive(Debug, Clone)]
 pub struct Assignment {
-    /// The installation.
     pub instance: InstanceId,
     /// The repo of its DAG; `None` for a file run by hand.
     pub repo: Option<RepoId>,
-    /// The attempt.
     pub attempt: AttemptId,
-    /// The claim's fence.
     pub fence: Fence,
     /// The attempt's place in its run.
     pub reference: AttemptRef,
@@ -61,7 +57,6 @@ pub struct Materials {
     pub source: Option<PathBuf>,
     /// What is not in it, in words.
     pub notes: Vec<String>,
-    /// Artifacts of earlier stages.
     pub inputs: Vec<InputSpec>,
     /// Values of the secrets that the stage names.
     pub secrets: BTreeMap<String, SecretString>,
@@ -187,7 +182,6 @@ impl Assignment {
 }
 
 impl Materials {
-    /// Masks these secrets.
     pub async fn masker(&self) -> Masker {
         Masker::of(self.secrets.values().cloned().collect()).await
     }

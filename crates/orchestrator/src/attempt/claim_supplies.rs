@@ -36,9 +36,7 @@ pub(crate) struct ClaimSupplies<'a> {
     held: &'a OnceLock<Archive>,
     claim: &'a Claim,
     assignment: &'a Assignment,
-    /// Those that are known.
     secrets: BTreeMap<String, SecretString>,
-    /// Whether all are.
     are_known: bool,
     /// Which secrets keep the attempt from being started.
     refused: Option<Reason>,

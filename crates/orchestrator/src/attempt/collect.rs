@@ -27,7 +27,6 @@ use crate::health::retry_log::LastingTrouble;
 /// How often trouble of Docker is waited out before collecting gives up.
 const TRIES: u32 = 8;
 
-/// What was collected.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) outputs: Vec<KeptOutput>,

@@ -18,9 +18,7 @@ pub struct FencedOff;
 /// An output that is in the artifact store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptOutput {
-    /// Its declared name.
     pub name: OutputName,
-    /// Its content.
     pub content: Collected,
 }
 
@@ -60,7 +58,6 @@ pub trait Ledger: Send + Sync {
         content: &Collected,
     ) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// The attempt ended.
     fn finished(
         &self,
         end: AttemptEnd,

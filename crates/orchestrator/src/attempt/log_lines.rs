@@ -44,7 +44,6 @@ struct Pending {
 /// Records that may be stored together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Whole records.
     pub text: Vec<u8>,
     /// Where reading goes on after them.
     pub cursor: Option<LogCursor>,
@@ -64,7 +63,6 @@ impl LogLines {
         }
     }
 
-    /// Takes a frame.
     pub fn push(&mut self, frame: &LogFrame) {
         let (mark, pending) = match frame.stream {
             Stream::Stdout => (b'O', &mut self.stdout),

@@ -51,7 +51,6 @@ const SILENCE_AT_MOST: Duration = Duration::from_secs(60);
 /// How far a log was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogEnd {
-    /// To its end.
     Whole,
     /// Docker did not give the rest.
     CutShort,

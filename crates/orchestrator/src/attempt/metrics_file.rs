@@ -30,7 +30,6 @@ const NOT_FINITE: char = '\0';
 /// What a metrics file says.
 #[derive(Debug, Default)]
 pub struct MetricsRead {
-    /// Its numbers.
     pub metrics: BTreeMap<MetricName, f64>,
     /// What is wrong with it: sentence parts that follow the file's name.
     pub fault: Option<String>,

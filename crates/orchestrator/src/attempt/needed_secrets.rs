@@ -42,7 +42,6 @@ impl<'a> NeededSecrets<'a> {
         }
     }
 
-    /// The names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &SecretName> {
         self.by_name.keys()
     }

@@ -85,7 +85,6 @@ impl Archive {
         (archive, turn)
     }
 
-    /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

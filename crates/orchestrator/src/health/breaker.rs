@@ -33,7 +33,6 @@ const TRIAL_AT_MOST: Duration = Duration::from_secs(60);
 pub enum Subject {
     /// Docker itself.
     Engine,
-    /// One container.
     Container(AttemptId),
 }
 
@@ -97,7 +96,6 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// How it stands.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.state {

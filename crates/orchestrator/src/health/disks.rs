@@ -93,7 +93,6 @@ impl Disks {
     }
 }
 
-/// A guarded disk.
 #[derive(Debug)]
 struct Disk {
     place: Place,

@@ -36,7 +36,6 @@ const LEADERLESS: Duration = Duration::from_secs(60);
 /// How long the database may take for what is of interest only.
 const TELL_AT_MOST: Duration = Duration::from_secs(2);
 
-/// Guards one daemon.
 #[derive(Debug)]
 pub struct Guard {
     store: Store,

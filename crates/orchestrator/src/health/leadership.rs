@@ -15,7 +15,6 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Of nothing.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -23,9 +23,7 @@ const USUAL_PART: u64 = 20;
 /// A folder whose disk is guarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// What it is for.
     pub role: PlaceRole,
-    /// The folder.
     pub path: PathBuf,
 }
 

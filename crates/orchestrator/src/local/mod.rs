@@ -53,7 +53,6 @@ pub trait Witness: Send + Sync {
     fn changed(&self, dag: &Dag, run: &Run, effects: &[Effect]);
 }
 
-/// How to run.
 #[derive(Debug, Clone)]
 pub struct LocalOptions {
     /// A tar archive of the source tree.

@@ -312,7 +312,6 @@ impl Dispatcher {
         self.shared.surroundings.grace
     }
 
-    /// Who claims.
     #[must_use]
     pub fn daemon(&self) -> DaemonId {
         self.shared.request.daemon

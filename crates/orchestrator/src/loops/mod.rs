@@ -69,11 +69,8 @@ const LAST_REMOVALS: Duration = Duration::from_secs(3);
 /// What a daemon's loops need to know.
 #[derive(Debug, Clone)]
 pub struct LoopOptions {
-    /// The installation.
     pub instance: InstanceId,
-    /// Who this daemon is.
     pub daemon: DaemonId,
-    /// How attempts are run.
     pub surroundings: Surroundings,
     /// Which engine that is, where it can say.
     pub engine_id: Option<String>,

@@ -19,15 +19,12 @@ const FIRST: Duration = Duration::from_secs(60);
 /// Removes what retention does not keep, wherever it lies.
 #[derive(Debug)]
 pub struct Pruner {
-    /// Runs, logs, deliveries.
     pub store: Store,
-    /// Artifacts.
     pub blobs: Blobs,
     /// Source archives: what is left over of them.
     pub sources: Sources,
     /// Images that were built for stages.
     pub executor: AnyExecutor,
-    /// What is kept.
     pub rule: Retention,
     /// Whether this daemon prunes what all share.
     pub leadership: Leadership,

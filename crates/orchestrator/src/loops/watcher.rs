@@ -71,7 +71,6 @@ struct Syncs {
 }
 
 impl Syncs {
-    /// Begins one.
     fn begin(&mut self, repo: RepoId, sync: impl Future<Output = ()> + Send + 'static) {
         let task = self.tasks.spawn(sync);
         self.repos.insert(task.id(), repo);
@@ -520,7 +519,6 @@ struct Moved {
 /// What became of the branches of one repo.
 #[derive(Debug, Default)]
 struct Synced {
-    /// How many moved.
     moved: usize,
     /// What came of it, by branch and commit.
     moves: HashMap<(String, String), String>,

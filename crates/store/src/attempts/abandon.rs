@@ -46,7 +46,6 @@ impl SeenGone {
 /// Somebody gives up what a run holds.
 #[derive(Debug, Clone)]
 pub struct GivingUp {
-    /// Who.
     pub by: String,
     /// How long an attempt has to end after it was asked to stop.
     pub patience: Duration,
@@ -58,9 +57,6 @@ pub struct GivingUp {
 impl Store {
     /// Looks which claims of a run are of daemons that have been gone for [`TOLD_WITHIN`] without another taking
     /// them over.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn seen_gone(&self, run: RunId) -> Result<SeenGone> {
         let gone = unattended(&self.core.pool, run, TOLD_WITHIN).await?;
         Ok(SeenGone(gone))
@@ -85,9 +81,6 @@ impl Store {
     }
 
     /// Which of `attempts` ended longer than `ago` ago.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn ended_before(
         &self,
         attempts: &[AttemptId],

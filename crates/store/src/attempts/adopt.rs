@@ -18,9 +18,7 @@ use crate::store::Store;
 /// An attempt that waits for a daemon at its Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftBehind {
-    /// Its run.
     pub run: RunId,
-    /// The attempt.
     pub attempt: AttemptId,
     /// Docker that it is at, as it names itself.
     pub engine: String,
@@ -37,9 +35,6 @@ impl Store {
     ///
     /// A claim that lies as far in the future was made before the clock went back: nobody may wait until the
     /// clock is where it was, and to take it too early does no harm.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn adoptable(
         &self,
         request: &ClaimRequest,
@@ -113,9 +108,6 @@ impl Store {
 
     /// Attempts of daemons that have been gone for [`TOLD_WITHIN`], at engines that `request` does not reach: it can take
     /// none of them over. The oldest hundred.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn left_behind(&self, request: &ClaimRequest) -> Result<Vec<LeftBehind>> {
         let rows = sqlx::query!(
             r#"select a.id, a.run, a.engine, d.id as owner
@@ -141,9 +133,6 @@ impl Store {
 
     /// The attempts of a daemon that were asked to stop and have not ended, and why. A run whose request cannot be
     /// read is held back, and the others are told.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<(AttemptId, Fence, Reason)>> {
         let rows = sqlx::query!(
             r#"select a.id, a.run, a.fence as "fence!", a.stop_code, a.stop_message,

@@ -25,7 +25,6 @@ use crate::store::Core;
 /// One claimed attempt with all that is needed to run it.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// The attempt.
     pub attempt: AttemptId,
     /// Carry it in every write for the attempt.
     pub fence: Fence,

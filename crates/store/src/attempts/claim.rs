@@ -48,7 +48,6 @@ pub struct ClaimCapacity {
 /// A request for attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// Who claims.
     pub daemon: DaemonId,
     /// The word of the executor that will run them.
     pub executor: String,

@@ -24,13 +24,9 @@ use crate::attempts::claim::ClaimRequest;
 /// How an attempt ended, and what it left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FinishedAttempt {
-    /// Its run.
     pub run: RunId,
-    /// The attempt.
     pub attempt: AttemptId,
-    /// Its claim's fence.
     pub fence: Fence,
-    /// How it ended.
     pub end: AttemptEnd,
     /// Its outputs; their content is in the artifact store.
     pub artifacts: Vec<NewArtifact>,
@@ -39,7 +35,6 @@ pub struct FinishedAttempt {
 /// What followed from the end of an attempt.
 #[derive(Debug, Default)]
 pub struct Finished {
-    /// What its run decided.
     pub advanced: Advanced,
     /// Whether an end had been recorded before under the same claim; then nothing was changed.
     pub before: bool,
@@ -54,7 +49,7 @@ impl Store {
     ///
     /// # Errors
     /// `Fenced`: another claim holds the attempt; leave it and its container alone. `Corrupt` where
-    /// the run cannot be read. Or trouble with the database.
+    /// the run cannot be read.
     pub async fn finish_attempt(
         &self,
         finished: FinishedAttempt,

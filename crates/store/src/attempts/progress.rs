@@ -26,7 +26,6 @@ pub(crate) struct CreatedNote {
     notes: Option<String>,
 }
 
-/// A container runs.
 #[derive(Debug)]
 pub(crate) struct StartedNote {
     attempt: AttemptId,
@@ -87,9 +86,6 @@ impl Store {
     }
 
     /// Records that an ended attempt's container is gone from Docker.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn mark_removed(&self, attempt: AttemptId) -> Result<()> {
         self.batchers.removed.write(RemovedNote { attempt }).await
     }

@@ -11,7 +11,6 @@ use crate::store::Store;
 /// What the database knows of an attempt, for judging a container that claims to be of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownAttempt {
-    /// Whether it has ended.
     pub ended: bool,
     /// The fence of its latest claim, if it ever was claimed.
     pub fence: Option<Fence>,
@@ -22,9 +21,6 @@ pub struct KnownAttempt {
 impl Store {
     /// Attempts that ended on Docker that `request` reaches, and whose containers are not known to be
     /// gone; the oldest `limit` of them.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn unremoved(&self, request: &ClaimRequest, limit: u32) -> Result<Vec<AttemptId>> {
         let rows = sqlx::query_scalar!(
             "select id from attempt

@@ -79,9 +79,7 @@ pub(crate) struct Progress {
     pub(crate) wake_set: bool,
     /// DAGs with a limit of which a run has ended.
     pub(crate) judge: Vec<DagId>,
-    /// How attempts ended.
     pub(crate) attempts_finished: Vec<Outcome>,
-    /// How runs ended.
     pub(crate) runs_finished: Vec<Outcome>,
 }
 
@@ -92,7 +90,7 @@ impl Store {
     /// calls, and so has giving attempts up. With no events it only decides; that is always safe.
     ///
     /// # Errors
-    /// `NotFound`, `Corrupt`, or trouble with the database.
+    /// `NotFound`, `Corrupt`.
     pub async fn advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
         let facts = Facts {
             events: events.to_vec(),

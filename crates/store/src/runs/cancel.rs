@@ -17,13 +17,10 @@ const TOGETHER: usize = 20;
 /// Which runs to cancel, of those that have not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelFilter {
-    /// Of this repo.
     pub repo: RepoId,
-    /// Only of this DAG.
     pub dag: Option<DagId>,
     /// Only those older than this run.
     pub before: Option<RunId>,
-    /// At most so many.
     pub limit: u32,
 }
 

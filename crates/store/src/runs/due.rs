@@ -23,9 +23,6 @@ pub struct NextWake {
 
 impl Store {
     /// Unfinished runs that are due, the longest due first.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>> {
         let rows = sqlx::query!(
             "select id from run r
@@ -41,9 +38,6 @@ impl Store {
 
     /// Makes every run due that waits for a moment: the clock by which it does has gone back, or may have.
     /// Planning a run too early does no harm.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn look_again(&self) -> Result<()> {
         sqlx::query!(
             "update run set wake_at = clock_timestamp() where wake_at > clock_timestamp()"
@@ -56,9 +50,6 @@ impl Store {
     }
 
     /// When to look for due runs again.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn next_wake(&self) -> Result<NextWake> {
         let row = sqlx::query!(
             r#"with clock as materialized (select clock_timestamp() as now)

@@ -19,7 +19,6 @@ use crate::error::Result;
 pub struct UnfinishedLimits {
     /// Runs, those included that wait for their DAG's concurrency rule.
     pub runs: u32,
-    /// Stages of these runs.
     pub stages: u32,
 }
 

@@ -35,7 +35,6 @@ use crate::store::{Core, Store};
 /// A run to be started.
 #[derive(Debug, Clone)]
 pub struct NewRun {
-    /// Its DAG.
     pub dag: DagId,
     /// The version that it pins; of that DAG.
     pub version: DagVersionId,
@@ -67,7 +66,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has not ended,
-    /// leaves nothing to do, or its results may not be taken over; `Corrupt`; or trouble with the database.
+    /// leaves nothing to do, or its results may not be taken over; `Corrupt`.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
         let claimer = self.core.claimer();
         let (recorded, mut progress, granted) = repeated(|| async {

@@ -10,25 +10,17 @@ use crate::store::Store;
 /// An artifact of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactView {
-    /// The run.
     pub run: RunId,
-    /// The stage's name.
     pub stage: String,
-    /// The output's name.
     pub output: String,
-    /// What it is.
     pub content: ArtifactContent,
     /// The attempt that made it; of an earlier run where its result was taken over.
     pub attempt: AttemptId,
-    /// When it was stored.
     pub created_at: Timestamp,
 }
 
 impl Store {
     /// The artifacts of a run, in the order of its stages.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_artifacts(&self, run: RunId) -> Result<Vec<ArtifactView>> {
         let rows = sqlx::query!(
             "select s.name as stage, a.output, a.attempt, a.kind, a.sha256, a.size, a.created_at

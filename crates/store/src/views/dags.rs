@@ -18,21 +18,15 @@ use crate::store::Store;
 /// A DAG in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DagSummary {
-    /// Its id.
     pub id: DagId,
-    /// Its repo's name.
     pub repo: String,
-    /// Its repo.
     pub repo_id: RepoId,
-    /// Its name.
     pub name: String,
-    /// The file's path.
     pub path: String,
     /// Whether its triggers start nothing for now.
     pub paused: bool,
     /// Its version at the head of the followed branch; `None` where that does not have it (any more).
     pub version: Option<DagVersionId>,
-    /// That version's commit.
     pub commit: Option<String>,
     /// Whether its file has errors at the head of a branch: then the version is the last good one.
     pub has_faults: bool,
@@ -40,7 +34,6 @@ pub struct DagSummary {
     pub sync_failing_since: Option<Timestamp>,
     /// When it ticks next, paused or not.
     pub next_tick: Option<Timestamp>,
-    /// Its newest run.
     pub last_run: Option<LastRun>,
     /// How many runs of it have not ended.
     pub active_runs: u32,
@@ -49,60 +42,44 @@ pub struct DagSummary {
 /// A DAG's newest run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRun {
-    /// Its number.
     pub id: RunId,
-    /// How far it is.
     pub state: RunState,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
 }
 
 /// A DAG with everything that is shown of it.
 #[derive(Debug, Clone)]
 pub struct DagDetail {
-    /// As listings show it.
     pub summary: DagSummary,
     /// Its version at the head of the followed branch.
     pub pinned: Option<Arc<PinnedDag>>,
-    /// That version's text.
     pub source: Option<String>,
-    /// Its schedules.
     pub schedules: Vec<ScheduleView>,
     /// Faults of its file at heads of branches.
     pub faults: Vec<FaultView>,
 }
 
-/// A schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleView {
-    /// The cron expression.
     pub cron: String,
-    /// The time zone's name.
     pub timezone: String,
     /// The rule for missed ticks: `none`, `last`, `all`.
     pub missed: String,
-    /// Parameters of its runs.
     pub params: BTreeMap<ParamName, ParamValue>,
-    /// When it ticks next.
     pub next_tick: Option<Timestamp>,
 }
 
 /// A DAG file with errors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultView {
-    /// Its repo's name.
     pub repo: String,
     /// The branch at whose head it was found.
     pub branch: String,
-    /// The commit.
     pub commit: String,
-    /// The file's path.
     pub path: String,
     /// Its diagnostics, as they were recorded.
     pub diagnostics: serde_json::Value,
-    /// When it was found.
     pub found_at: Timestamp,
 }
 
@@ -110,7 +87,7 @@ impl Store {
     /// All DAGs, of one repo or of all, by name.
     ///
     /// # Errors
-    /// `Corrupt`, or trouble with the database.
+    /// `Corrupt`.
     pub async fn list_dags(&self, repo: Option<RepoId>) -> Result<Vec<DagSummary>> {
         self.summaries(repo, None).await
     }
@@ -149,7 +126,7 @@ impl Store {
     /// The schedules of a DAG, in the order of the file.
     ///
     /// # Errors
-    /// `Corrupt`, or trouble with the database.
+    /// `Corrupt`.
     pub async fn schedules(&self, dag: DagId) -> Result<Vec<ScheduleView>> {
         let rows = sqlx::query!(
             "select cron, timezone, missed, params, next_tick from schedule where dag = $1 order by position",
@@ -173,9 +150,6 @@ impl Store {
     }
 
     /// DAG files with errors at the heads of branches, of one repo or of all.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_faults(&self, repo: Option<RepoId>) -> Result<Vec<FaultView>> {
         let faults = sqlx::query_as!(
             FaultView,

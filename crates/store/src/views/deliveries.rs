@@ -6,7 +6,6 @@ use trainyard_core::id::RepoId;
 use crate::error::Result;
 use crate::store::Store;
 
-/// A webhook delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryView {
     /// The forge's own id of it.
@@ -19,9 +18,7 @@ pub struct DeliveryView {
     pub branch: Option<String>,
     /// Where it points since; `None` where it was deleted.
     pub after: Option<String>,
-    /// Who pushed.
     pub actor: Option<String>,
-    /// When it came.
     pub received_at: Timestamp,
     /// When it was processed; `None` while it waits for a sync.
     pub processed_at: Option<Timestamp>,
@@ -31,9 +28,6 @@ pub struct DeliveryView {
 
 impl Store {
     /// The newest deliveries for a repo, the newest first.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_deliveries(&self, repo: RepoId, limit: u32) -> Result<Vec<DeliveryView>> {
         let deliveries = sqlx::query_as!(
             DeliveryView,

@@ -15,9 +15,7 @@ const TOLD_AT_MOST: i64 = 1_000;
 /// An attempt that a daemon holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldAttempt {
-    /// Its run.
     pub run: RunId,
-    /// The stage's name.
     pub stage: String,
     /// Its number within its stage, from 1.
     pub number: u32,
@@ -30,7 +28,6 @@ pub struct HeldAttempt {
 /// What one daemon holds.
 #[derive(Debug, Default)]
 pub(crate) struct Holding {
-    /// How many attempts.
     pub(crate) count: u64,
     /// They, the oldest run's first; not more than [`TOLD_AT_MOST`].
     pub(crate) attempts: Vec<HeldAttempt>,

@@ -9,15 +9,11 @@ use crate::store::Store;
 /// Which metrics to list, of the newest runs first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricFilter {
-    /// Of one run.
     pub run: Option<RunId>,
-    /// Of one DAG.
     pub dag: Option<DagId>,
     /// Of one stage, by name.
     pub stage: Option<String>,
-    /// Of one name.
     pub name: Option<String>,
-    /// At most so many.
     pub limit: u32,
 }
 
@@ -37,19 +33,13 @@ impl Default for MetricFilter {
 /// A number that a stage reported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricPoint {
-    /// The run.
     pub run: RunId,
-    /// Its repo's name.
     pub repo: String,
-    /// Its DAG's name.
     pub dag: String,
-    /// The stage's name.
     pub stage: String,
     /// The attempt's number; 0 where the result of an earlier run was taken over.
     pub attempt: u32,
-    /// The metric's name.
     pub name: String,
-    /// Its value.
     pub value: f64,
     /// The commit of the run.
     pub commit: String,
@@ -60,9 +50,6 @@ pub struct MetricPoint {
 impl Store {
     /// Lists metrics, of the newest runs first. Of a stage that was tried more than once, each attempt's are
     /// listed. What a run took over is listed for that run alone: across runs it is the earlier run's.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_metrics(&self, filter: &MetricFilter) -> Result<Vec<MetricPoint>> {
         let rows = sqlx::query!(
             r#"select m.run, p.name as repo, d.name as dag, s.name as stage, m.attempt, m.name, m.value, c.commit,

@@ -19,9 +19,6 @@ const GONE_AFTER: Duration = Duration::from_secs(30);
 impl Store {
     /// What other runs hold, as far as it can stand in the way of this one. What there is of slots and
     /// pools is the configuration's.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn queue(&self, detail: &RunDetail, capacity: &ClaimCapacity) -> Result<Queue> {
         let held = sqlx::query!(
             r#"select a.run, a.pools, s.name,

@@ -8,12 +8,9 @@ use trainyard_core::id::RepoId;
 use crate::error::{Error, Result};
 use crate::store::Store;
 
-/// A followed repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoSummary {
-    /// Its id.
     pub id: RepoId,
-    /// Its name.
     pub name: String,
     /// Where it is fetched from.
     pub url: String,
@@ -27,7 +24,6 @@ pub struct RepoSummary {
     pub has_webhook_secret: bool,
     /// Whether it is fetched with credentials.
     pub has_credentials: bool,
-    /// When it was added.
     pub created_at: Timestamp,
     /// When it was last synced without trouble.
     pub last_sync_at: Option<Timestamp>,
@@ -50,28 +46,20 @@ pub struct RepoSummary {
 /// A repo with everything that is shown of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoDetail {
-    /// As listings show it.
     pub summary: RepoSummary,
-    /// Its branches.
     pub branches: Vec<BranchView>,
 }
 
-/// A branch of a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BranchView {
-    /// Its name.
     pub name: String,
     /// Where it was last seen.
     pub sha: String,
-    /// When it moved there.
     pub moved_at: Timestamp,
 }
 
 impl Store {
     /// All repos, by name.
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn list_repos(&self) -> Result<Vec<RepoSummary>> {
         self.repo_summaries(None).await
     }

@@ -22,9 +22,7 @@ use crate::views::runs::RunSummary;
 /// A run with everything that is shown of it.
 #[derive(Debug, Clone)]
 pub struct RunDetail {
-    /// As listings show it.
     pub summary: RunSummary,
-    /// Its parameters.
     pub params: BTreeMap<ParamName, ParamValue>,
     /// Its stages, in the order of the file.
     pub stages: Vec<StageView>,
@@ -34,10 +32,8 @@ pub struct RunDetail {
     pub run: Arc<Run>,
 }
 
-/// A stage of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageView {
-    /// Its name.
     pub name: String,
     /// The names of those that it needs.
     pub needs: Vec<String>,
@@ -52,7 +48,6 @@ pub struct StageView {
     pub until: Option<Timestamp>,
     /// When its first attempt started.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// Its image, by digest where Docker knows one.
     pub image: Option<String>,
@@ -62,40 +57,30 @@ pub struct StageView {
     pub metrics: BTreeMap<String, f64>,
     /// Its attempts, the first first.
     pub attempts: Vec<AttemptView>,
-    /// Its outputs.
     pub artifacts: Vec<ArtifactView>,
 }
 
-/// An attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptView {
-    /// Its id.
     pub id: AttemptId,
     /// Its number within its stage, from 1.
     pub number: u32,
     /// How far it is: `queued`, `claimed`, `running`, `finished`.
     pub state: String,
-    /// Since when it waited.
     pub queued_at: Timestamp,
     /// When a daemon took it.
     pub claimed_at: Option<Timestamp>,
-    /// When its container started.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// How it ended.
     pub outcome: Option<Outcome>,
     /// Why, where there is more to say.
     pub reason: Option<Reason>,
     /// Why it was asked to stop, if it was.
     pub stop: Option<Reason>,
-    /// What runs it.
     pub executor: Option<String>,
     /// The host of the daemon that holds it, or held it.
     pub host: Option<String>,
-    /// Its container.
     pub handle: Option<String>,
-    /// Its image.
     pub image: Option<String>,
     /// How many bytes of log it wrote.
     pub log_length: u64,
@@ -112,7 +97,6 @@ pub struct AttemptView {
 pub struct RunEvent {
     /// Its place in the history of all runs.
     pub id: i64,
-    /// When.
     pub at: Timestamp,
     /// What: `attempt_finished`.
     pub kind: String,
@@ -120,7 +104,6 @@ pub struct RunEvent {
     pub stage: Option<String>,
     /// The attempt's number, where it is about one.
     pub attempt: Option<u32>,
-    /// More about it.
     pub detail: Option<serde_json::Value>,
 }
 
@@ -188,9 +171,6 @@ impl Store {
     }
 
     /// What happened to a run, in order, after an event that is known (0 for all).
-    ///
-    /// # Errors
-    /// Trouble with the database.
     pub async fn run_events(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<RunEvent>> {
         let rows = sqlx::query!(
             r#"select e.id, e.at, e.kind, s.name as "stage?", e.attempt, e.detail

@@ -13,11 +13,9 @@ use crate::store::Store;
 /// Which runs to list, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Of one DAG.
     pub dag: Option<DagId>,
     /// Of DAGs of one repo.
     pub repo: Option<RepoId>,
-    /// Of one branch.
     pub branch: Option<String>,
     /// Of the commit whose hash begins so.
     pub commit: Option<String>,
@@ -27,7 +25,6 @@ pub struct RunFilter {
     pub since: Option<Timestamp>,
     /// Older than this one: for the next page.
     pub before: Option<RunId>,
-    /// At most so many.
     pub limit: u32,
 }
 
@@ -50,27 +47,20 @@ impl Default for RunFilter {
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSummary {
-    /// Its number.
     pub id: RunId,
-    /// Its repo's name.
     pub repo: String,
-    /// Its DAG's name.
     pub dag: String,
-    /// Its DAG.
     pub dag_id: DagId,
     /// The version that it pins.
     pub version: DagVersionId,
-    /// How far it is.
     pub state: RunState,
     /// Why it ended so, where there is more to say.
     pub reason: Option<Reason>,
     /// Whether it was asked to be cancelled.
     pub cancelling: bool,
-    /// What it is for.
     pub cause: CauseKind,
     /// Who made it happen, as far as known.
     pub actor: Option<String>,
-    /// Its branch.
     pub branch: Option<String>,
     /// Its commit, as a full hash.
     pub commit: String,
@@ -78,11 +68,8 @@ pub struct RunSummary {
     pub summary: String,
     /// The moment that it is for.
     pub logical_time: Timestamp,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it started.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// How many stages it has.
     pub stages_total: u32,
@@ -121,7 +108,7 @@ impl Store {
     /// Lists runs, the newest first.
     ///
     /// # Errors
-    /// `Corrupt`, or trouble with the database.
+    /// `Corrupt`.
     pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
         let before = filter.before.map_or(i64::MAX, |run| run.0);
         let limit = i64::from(filter.limit);

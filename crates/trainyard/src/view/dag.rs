@@ -15,7 +15,6 @@ use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
 
-/// The list of DAGs.
 pub(crate) fn list(dags: &[Dag], screen: Screen) -> String {
     let heads = [
         "DAG",

@@ -5,7 +5,6 @@ use trainyard_api::GcReport;
 use crate::view::detail::Detail;
 use crate::view::quantity::size;
 
-/// The report.
 pub(crate) fn report(report: &GcReport) -> String {
     let mut detail = Detail::default();
     detail.line("runs", report.runs.to_string());

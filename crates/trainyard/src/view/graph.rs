@@ -9,11 +9,9 @@ use crate::view::{lanes, plain};
 /// A stage as pictures show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Its name.
     pub(crate) name: String,
     /// The names of the stages that it needs.
     pub(crate) needs: Vec<String>,
-    /// What stands beside it.
     pub(crate) note: String,
 }
 

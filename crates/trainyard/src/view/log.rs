@@ -28,9 +28,7 @@ const LINE_AGAIN: &str = "\r\x1b[K";
 pub(crate) struct Look {
     /// With the time of each line.
     pub(crate) timestamps: bool,
-    /// With colours of ours.
     pub(crate) colours: bool,
-    /// For a terminal.
     pub(crate) terminal: bool,
 }
 

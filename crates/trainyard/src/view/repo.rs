@@ -12,7 +12,6 @@ use crate::view::quantity::{commit, size};
 use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Rows, bad, cell, moment};
 
-/// The list of repos.
 pub(crate) fn list(repos: &[Repo], screen: Screen) -> String {
     let heads = ["REPO", "BRANCH", "DAGS", "FAULTS", "SYNCED", "URL"];
     let mut rows = Rows::new(&heads, screen)
@@ -127,7 +126,6 @@ pub(crate) fn history(history: &History) -> String {
     }
 }
 
-/// Webhook deliveries.
 pub(crate) fn deliveries(deliveries: &[Delivery], screen: Screen) -> String {
     let heads = [
         "RECEIVED", "EVENT", "BRANCH", "COMMIT", "BY", "ID", "RESULT",

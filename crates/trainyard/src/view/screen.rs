@@ -17,7 +17,6 @@ pub(crate) struct Screen {
 pub(crate) enum Zone {
     /// This machine's, as `TZ` or the system sets it.
     Local,
-    /// UTC.
     Utc,
 }
 

@@ -5,7 +5,6 @@ use trainyard_api::Secret;
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, cell, moment};
 
-/// The list of secrets.
 pub(crate) fn list(secrets: &[Secret], screen: Screen) -> String {
     let heads = ["REPO", "SECRET", "SET", "BRANCHES"];
     let mut rows = Rows::new(&heads, screen)

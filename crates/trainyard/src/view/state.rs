@@ -15,7 +15,6 @@ pub(crate) enum Mood {
     Off,
     /// It goes on.
     Busy,
-    /// It waits.
     Waiting,
 }
 

@@ -100,7 +100,6 @@ impl Rows {
         self
     }
 
-    /// Adds a row.
     pub(crate) fn add(&mut self, cells: Vec<Cell>) {
         self.rows.push(cells);
     }

@@ -5,7 +5,6 @@ use trainyard_api::{Token, TokenScope};
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, cell, moment};
 
-/// The list of tokens.
 pub(crate) fn list(tokens: &[Token], screen: Screen) -> String {
     let heads = ["NAME", "SCOPE", "MADE", "LAST USED", "REVOKED", "ID"];
     let mut rows = Rows::new(&heads, screen)

@@ -64,7 +64,6 @@ const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nc
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
-    /// In all.
     pub in_all: usize,
     /// From one address. Loopback is exempt: a reverse proxy on this machine speaks for many.
     pub per_address: usize,

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 /// From a connection's begin to its first request, and from the first byte of a request to the end of its head.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// Between two requests.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a peer may take no byte of an answer that is there for it.
@@ -51,7 +50,6 @@ impl Pulse {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes came.
     pub(super) fn has_read(&self, now: Instant) {
         let mut state = self.state();
         match state.phase {

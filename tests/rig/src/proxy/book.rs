@@ -16,11 +16,8 @@ const SHOWN: usize = 100;
 /// A fault that struck.
 #[derive(Debug, Clone)]
 pub struct Fired {
-    /// When.
     pub at: DateTime<Utc>,
-    /// The rule's name.
     pub rule: String,
-    /// What it did.
     pub action: Action,
     /// The connection's number, from 1.
     pub connection: u64,

@@ -26,7 +26,6 @@ struct Condition {
     /// The exchange whose answer is dropped.
     drop_answer_to: Option<u64>,
     black_hole: bool,
-    /// Bytes that still pass.
     budget: Option<u64>,
 }
 

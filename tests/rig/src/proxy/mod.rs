@@ -97,7 +97,6 @@ impl FaultProxy {
         }
     }
 
-    /// Where it listens.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address

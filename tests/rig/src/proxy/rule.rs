@@ -57,7 +57,6 @@ impl Matcher {
         }
     }
 
-    /// Requests that fit.
     #[must_use]
     pub fn requests(pattern: Pattern) -> Self {
         Self {
@@ -75,7 +74,6 @@ impl Matcher {
         }
     }
 
-    /// HTTP requests.
     #[must_use]
     pub fn http(method: &'static str, path: &'static str) -> Self {
         Self::requests(Pattern::Http { method, path })
@@ -156,7 +154,6 @@ pub enum Action {
     Pass,
     /// It waits, as does what comes after it the same way.
     Delay {
-        /// At least so long.
         by: Duration,
         /// And up to so much longer.
         jitter: Duration,
@@ -180,9 +177,7 @@ pub enum Action {
 pub struct Rule {
     /// What records call it by.
     pub name: String,
-    /// What it strikes.
     pub when: Matcher,
-    /// What it does.
     pub action: Action,
     /// How often, at the most.
     pub times: u32,

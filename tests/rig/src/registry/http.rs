@@ -14,7 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Request {
     /// `/v2/`.
     pub(super) path: String,
-    /// From which byte on.
     pub(super) from: Option<usize>,
 }
 
@@ -51,7 +50,6 @@ impl Request {
     }
 }
 
-/// An answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     head: String,
@@ -59,7 +57,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// All of something.
     pub(super) fn whole(kind: &str, body: Vec<u8>) -> Self {
         Self::new(200, kind, "", body)
     }
@@ -108,7 +105,6 @@ impl Answer {
         Self { head, body }
     }
 
-    /// Sends it.
     pub(super) fn send(&self, mut stream: &TcpStream) -> io::Result<()> {
         stream.write_all(self.head.as_bytes())?;
         stream.write_all(&self.body)

@@ -13,10 +13,8 @@ pub(super) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// How much of a layer is peculiar to its image, in bytes: half a layer is more than a buffer.
 const PECULIAR: usize = 4 << 20;
 
-/// An image.
 #[derive(Debug)]
 pub(super) struct Image {
-    /// Its manifest.
     pub(super) manifest: Vec<u8>,
     config: Vec<u8>,
     layer: Vec<u8>,

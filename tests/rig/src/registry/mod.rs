@@ -43,12 +43,7 @@ pub enum Fault {
     /// It says nothing more after half of the bytes, and does not hang up.
     Silence,
     /// Bytes come in this many pieces, with this pause before each.
-    Slow {
-        /// Pieces.
-        pieces: usize,
-        /// Before each of them.
-        pause: Duration,
-    },
+    Slow { pieces: usize, pause: Duration },
 }
 
 #[derive(Debug, Default)]

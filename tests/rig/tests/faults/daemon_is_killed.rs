@@ -17,7 +17,6 @@ const STAGES: usize = 20;
 /// After so many kills all that was under way is waited for, and judged.
 const KILLS: u32 = 5;
 
-/// Readopted by then.
 const IN_HAND: Duration = Duration::from_secs(10);
 
 /// Runs that go on while the daemon is killed again and again.

@@ -14,10 +14,8 @@ use trainyard_tests::wait::until_true;
 
 use crate::{BOUND, judge, tell, timed};
 
-/// The gate's containers.
 const CONTAINERS: u64 = 60;
 
-/// The long programme's.
 const MANY_CONTAINERS: u64 = 1_000;
 
 /// What a Docker engine can do: looking at a container, and removing it, each take their time, on two cores.

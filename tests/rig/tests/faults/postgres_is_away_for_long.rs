@@ -19,10 +19,8 @@ const STAGES: usize = 8;
 /// What the daemon may grow by meanwhile.
 const GROWTH: u64 = 50 << 20;
 
-/// The gate's outage.
 const OUTAGE: u64 = 20;
 
-/// The long programme's.
 const LONG_OUTAGE: u64 = 600;
 
 #[test]

@@ -15,13 +15,10 @@ use trainyard_tests::wait::until;
 
 use crate::{BOUND, tell};
 
-/// Runs that wait.
 const QUEUED: u32 = 10_000;
 
-/// The gate's history.
 const HISTORY: u64 = 20_000;
 
-/// The long programme's.
 const LONG_HISTORY: u64 = 1_000_000;
 
 /// How many claims are timed.

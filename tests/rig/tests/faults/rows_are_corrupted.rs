@@ -45,7 +45,6 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n"
     files
 }
 
-/// A corruption that was tried.
 struct Tried {
     sql: String,
     becomes: Becomes,

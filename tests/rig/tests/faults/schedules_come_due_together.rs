@@ -25,7 +25,6 @@ const ALL_THERE: Duration = Duration::from_secs(30);
 /// 99 of 100 answers of the API come so soon, from the moment when all are due.
 const ANSWERED: Duration = Duration::from_millis(300);
 
-/// And every one.
 const ANSWERED_AT_MOST: Duration = Duration::from_secs(1);
 
 /// What the daemon has in RAM at the most.

@@ -119,7 +119,6 @@ impl Absence {
             .collect()
     }
 
-    /// By DAG.
     fn next_ticks(&self) -> BTreeMap<String, DateTime<Utc>> {
         let rows = self.rows(
             "select d.name, to_char(s.next_tick at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SSZ')

@@ -56,11 +56,9 @@ struct Forge<'a> {
     fleet: &'a mut Fleet,
     /// In the ids of its deliveries.
     seed: u64,
-    /// Where the branch points.
     head: String,
     /// Commits that were the last ones when a daemon had time to look.
     seen: Vec<String>,
-    /// Deliveries that were acknowledged.
     acknowledged: Vec<String>,
     violations: Vec<String>,
 }

@@ -31,7 +31,6 @@ pub(crate) enum Life {
     },
 }
 
-/// A container.
 pub(crate) struct Container {
     pub(crate) attempt: AttemptId,
     /// The fence of the claim that created it.
@@ -45,7 +44,6 @@ pub(crate) struct Container {
     pub(crate) asked_to_end: bool,
     pub(crate) asked_by: Option<Fence>,
     pub(crate) laid_out: bool,
-    /// It changed.
     pub(crate) changed: Arc<Notify>,
     /// Until when Docker says that it has no such container.
     pub(crate) overlooked_until: Option<Instant>,

@@ -45,14 +45,11 @@ pub(crate) struct Asker {
     pub(crate) waits: bool,
 }
 
-/// A container's id.
 pub(crate) type Id = u64;
 
-/// One engine.
 pub(crate) struct Engine {
     pub(crate) world: Arc<World>,
     state: Mutex<State>,
-    /// Open connections break.
     pub(crate) broken: Notify,
 }
 
@@ -121,7 +118,6 @@ impl Engine {
         Ok(self.answering()?.names.get(&attempt).copied())
     }
 
-    /// Everything there is.
     pub(crate) fn list<T>(
         &self,
         mut tell: impl FnMut(Id, &Container) -> T,

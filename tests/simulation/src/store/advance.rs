@@ -192,7 +192,6 @@ impl Store {
         });
     }
 
-    /// Plans what is due.
     pub(crate) fn plan_due(&mut self) -> Option<Duration> {
         let now = self.now();
         let due: Vec<RunId> = self

@@ -33,7 +33,6 @@ impl Link {
         }
     }
 
-    /// One transaction.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         transaction: impl FnOnce(&mut Store) -> T + Send + 'static,

@@ -36,7 +36,6 @@ use crate::world::{Invariant, World};
 /// How many attempts a daemon may hold at the same time.
 pub(crate) const SLOTS: u32 = 3;
 
-/// All rows.
 pub(crate) struct Store {
     world: Arc<World>,
     pub(crate) down: bool,
@@ -53,16 +52,13 @@ pub(crate) struct Store {
     pools: BTreeMap<PoolName, u32>,
 }
 
-/// One run.
 pub(crate) struct RunRow {
-    /// Which of the DAGs.
     pub(crate) dag_place: usize,
     pub(crate) dag: Arc<Dag>,
     pub(crate) run: Run,
     wake_at: Option<Timestamp>,
 }
 
-/// One attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptRow {
     pub(crate) run: RunId,
@@ -92,7 +88,6 @@ struct DaemonRow {
 pub(crate) struct Wakes {
     /// Runs to plan, attempts to claim.
     pub(crate) dispatch: Arc<Notify>,
-    /// Attempts to stop.
     pub(crate) supervise: Arc<Notify>,
 }
 
@@ -125,7 +120,6 @@ impl Store {
         self.world.now() + self.offset
     }
 
-    /// Its clock jumps.
     pub(crate) fn jump(&mut self, by: chrono::Duration) {
         self.world
             .note(|| format!("the store's clock jumps by {by}"));

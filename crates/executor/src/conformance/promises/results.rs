@@ -78,7 +78,6 @@ pub async fn a_missing_output_is_none<S: Subject>(kit: Kit<S>) -> Kit<S> {
     kit
 }
 
-/// Outputs are bounded.
 pub async fn an_output_beyond_the_limit_is_refused<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::Write(&[

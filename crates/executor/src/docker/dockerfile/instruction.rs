@@ -3,7 +3,6 @@
 use super::word::quoted_words;
 use super::{Builder, DockerfileFault, LARGEST};
 
-/// The instructions that there are.
 const INSTRUCTIONS: [&str; 18] = [
     "add",
     "arg",
@@ -34,7 +33,6 @@ pub(super) struct Instruction {
     pub(super) column: usize,
     /// Its word, in lower case.
     pub(super) word: String,
-    /// What follows the word.
     pub(super) rest: String,
     /// The texts of its here-documents.
     pub(super) documents: String,

@@ -48,9 +48,7 @@ const REMOTE: [&str; 6] = [
 /// What is wrong with a Dockerfile, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DockerfileFault {
-    /// From 1.
     pub(super) line: usize,
-    /// From 1.
     pub(super) column: usize,
     pub(super) message: String,
     /// Whether BuildKit may do what the classic builder cannot.

@@ -20,7 +20,6 @@ use self::read::{read, redacted};
 use super::{Error, Login};
 use crate::checkout;
 
-/// The port of ssh.
 const SSH_PORT: u16 = 22;
 
 /// An address that can be followed. Shows itself without credentials.

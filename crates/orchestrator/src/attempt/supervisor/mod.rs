@@ -49,7 +49,6 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 /// What supervisors of one executor share.
 #[derive(Debug, Clone)]
 pub struct Surroundings<E = AnyExecutor> {
-    /// What runs the attempts.
     pub executor: E,
     /// Limits for stages that set none.
     pub limits: Limits,

@@ -11,7 +11,6 @@ use super::scenery::dag;
 /// The label of images that an installation built.
 const BUILT: &str = "io.trainyard.build.instance";
 
-/// It has begun.
 pub(super) struct Office;
 
 impl Office {

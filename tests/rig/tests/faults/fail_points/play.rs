@@ -20,7 +20,6 @@ pub(super) enum Act {
 }
 
 impl Act {
-    /// All of them.
     pub(super) const ALL: [Self; 3] = [Self::Office, Self::Push, Self::Seat];
 }
 

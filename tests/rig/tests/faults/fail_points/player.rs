@@ -223,7 +223,6 @@ impl<'a> Player<'a> {
         });
     }
 
-    /// What SQL gives.
     pub(super) fn sql(&self, sql: &str) -> String {
         self.fleet.cluster.sql(sql)
     }

@@ -8,9 +8,7 @@ use super::play::{Title, expect};
 use super::player::Player;
 use super::scenery::LINES;
 
-/// It has begun.
 pub(super) struct Push {
-    /// What was pushed.
     head: String,
 }
 

@@ -5,7 +5,6 @@ use super::play::Title;
 use super::player::Player;
 use super::scenery::dag;
 
-/// Runs that wait.
 pub(super) struct Seat {
     held: i64,
     /// The first goes on, the second is given up.

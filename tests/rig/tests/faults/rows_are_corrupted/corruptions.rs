@@ -200,7 +200,6 @@ pub(super) const DAGS: [Corruption; 9] = [
     ),
 ];
 
-/// Of a repo.
 pub(super) const REPOS: [Corruption; 14] = [
     ("update repo set url = E'\\x01://nowhere' where id = '$repo'", Alone),
     ("update repo set credentials = '\\xdead' where id = '$repo'", Held),
