@@ -6,7 +6,7 @@
 //! | 32 such stages side by side, 4 at a time | the bare loop, 4 at a time |
 //! | a container of `true` under the init; one on a network of its repo | one without, by the bare loop |
 //! | stages per second through Docker on Postgres, executor `fake` | the time of one commit of that Postgres |
-//! | from a trigger to the start of a process stage | a bare `fork` and `exec` |
+//! | from a trigger to the start of a stage | the same container in the bare loop, to its end |
 //! | idle memory and processor time, and the time from launch to healthy | nothing: they are sizes |
 //!
 //! Rounds alternate with the bare loop, which drifts with the machine; ratios are pair by pair, and the

@@ -1,18 +1,13 @@
 //! The executor that the configuration names.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use trainyard_core::id::InstanceId;
 use trainyard_executor::docker::{DEFAULT_HOST, Docker, DockerConfig, EngineInfo};
 use trainyard_executor::fake::Fake;
-use trainyard_executor::process::{Process, ProcessConfig};
 use trainyard_executor::{AnyExecutor, Ceilings, Error, ErrorKind, Limits};
 
 use crate::config::{Config, ExecutorKind};
-
-/// What programs inherit of the daemon's environment where they run as its processes.
-const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /// Reaches a Docker engine for a file that is run by hand.
 ///
@@ -43,7 +38,7 @@ pub(crate) async fn ceilings(config: &Config, executor: &AnyExecutor) -> Result<
     let stage = &config.stage;
     let machine = match executor {
         AnyExecutor::Docker(docker) => Some(docker.info().await?),
-        AnyExecutor::Process(_) | AnyExecutor::Fake(_) => None,
+        AnyExecutor::Fake(_) => None,
     };
     let memory = machine.as_ref().map(|machine| machine.memory);
     let memory = stage.memory_at_most.map(|size| size.0).or(memory);
@@ -103,11 +98,10 @@ fn check_fixes(engine: &EngineInfo, required: bool) -> Result<(), Error> {
 /// Makes the executor that the configuration names.
 ///
 /// # Errors
-/// Docker does not answer, is too old or lacks required fixes, or the data folder cannot be used.
+/// Docker does not answer, is too old, or lacks required fixes.
 pub(crate) async fn configured(
     config: &Config,
     instance: InstanceId,
-    data: PathBuf,
 ) -> Result<AnyExecutor, Error> {
     match config.executor {
         ExecutorKind::Docker => {
@@ -126,17 +120,6 @@ pub(crate) async fn configured(
             let executor = Docker::connect(config).await?;
             check_fixes(&executor.info().await?, docker.require_fixes)?;
             Ok(AnyExecutor::Docker(executor))
-        }
-        ExecutorKind::Process => {
-            tracing::warn!("stages run as processes of this host, without any isolation");
-            let env = INHERITED
-                .iter()
-                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
-                .collect::<BTreeMap<String, String>>();
-            Ok(AnyExecutor::Process(Process::new(ProcessConfig {
-                data_dir: data,
-                env,
-            })?))
         }
         ExecutorKind::Fake => {
             tracing::warn!("no stage runs: the executor is `fake`, for tests and measurements");
@@ -196,7 +179,7 @@ mod tests {
             .unwrap()
             .args;
         let config = Config::for_dev(&args).unwrap();
-        let started = configured(&config, InstanceId(Uuid::nil()), folder.path().to_owned());
+        let started = configured(&config, InstanceId(Uuid::nil()));
         tokio::select! {
             started = started => started.map(drop),
             () = engine => unreachable!("Docker answers for ever"),

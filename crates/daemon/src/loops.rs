@@ -59,7 +59,7 @@ pub(crate) async fn engine(
     daemon: &Registered,
 ) -> Result<Loops, ServeError> {
     let instance = store.instance().await?;
-    let executor = executor::configured(config, instance, data.folder("processes")?).await?;
+    let executor = executor::configured(config, instance).await?;
     let engine_id = executor.engine_id().await?;
     let root = executor::local_root(&executor, config.docker.host.as_deref()).await?;
     let layers = match &root {

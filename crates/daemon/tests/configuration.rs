@@ -350,14 +350,10 @@ fn a_daemon_needs_a_database_and_dev_does_not() {
 }
 
 #[test]
-fn stages_never_run_outside_of_docker_unless_that_is_named() {
+fn stages_never_run_outside_of_docker() {
     assert_eq!(dev(&[]).unwrap().executor, ExecutorKind::Docker);
-    assert_eq!(
-        dev(&["--executor", "process"]).unwrap().executor,
-        ExecutorKind::Process
-    );
-    let error = dev(&["--executor", "host"]).unwrap_err();
-    assert!(error.contains("docker, process, fake"), "{error}");
+    let error = dev(&["--executor", "process"]).unwrap_err();
+    assert!(error.contains("docker, fake"), "{error}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ async fn each_thing_that_is_missing_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn stages_without_isolation_deserve_a_look() {
-    let checks = checks(&["--executor", "process"]).await;
+async fn a_daemon_that_runs_no_stages_gets_a_warning() {
+    let checks = checks(&["--executor", "fake"]).await;
     assert_eq!(find(&checks, "Executor").status, Status::Warning);
 }

@@ -13,7 +13,6 @@ use crate::contract::{
 };
 use crate::docker::Docker;
 use crate::fake::Fake;
-use crate::process::Process;
 use crate::spec::AttemptSpec;
 
 /// One of the executors. Clones are cheap and share one Docker engine.
@@ -21,16 +20,8 @@ use crate::spec::AttemptSpec;
 pub enum AnyExecutor {
     /// Containers.
     Docker(Docker),
-    /// Processes of this host.
-    Process(Process),
     /// Does what its script says.
     Fake(Fake),
-}
-
-impl From<Process> for AnyExecutor {
-    fn from(executor: Process) -> Self {
-        Self::Process(executor)
-    }
 }
 
 impl From<Docker> for AnyExecutor {
@@ -54,7 +45,6 @@ impl AnyExecutor {
     pub async fn engine_id(&self) -> Result<Option<String>, Error> {
         match self {
             Self::Docker(docker) => Ok(Some(docker.info().await?.id)),
-            Self::Process(process) => Ok(Some(process.place().to_owned())),
             Self::Fake(_) => Ok(None),
         }
     }
@@ -75,7 +65,7 @@ impl AnyExecutor {
                 let bytes = removed.iter().map(|image| image.size).sum();
                 Ok((removed.len(), bytes))
             }
-            Self::Process(_) | Self::Fake(_) => Ok((0, 0)),
+            Self::Fake(_) => Ok((0, 0)),
         }
     }
 
@@ -86,7 +76,7 @@ impl AnyExecutor {
     pub async fn remove_networks(&self) -> Result<(), Error> {
         match self {
             Self::Docker(docker) => Box::pin(docker.remove_networks()).await,
-            Self::Process(_) | Self::Fake(_) => Ok(()),
+            Self::Fake(_) => Ok(()),
         }
     }
 }
@@ -97,14 +87,12 @@ macro_rules! dispatch {
     ($this:expr, $executor:ident => $call:expr, awaited) => {
         match $this {
             AnyExecutor::Docker($executor) => Box::pin($call).await,
-            AnyExecutor::Process($executor) => Box::pin($call).await,
             AnyExecutor::Fake($executor) => Box::pin($call).await,
         }
     };
     ($this:expr, $executor:ident => $call:expr) => {
         match $this {
             AnyExecutor::Docker($executor) => $call,
-            AnyExecutor::Process($executor) => $call,
             AnyExecutor::Fake($executor) => $call,
         }
     };

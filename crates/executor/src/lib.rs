@@ -1,13 +1,11 @@
 //! What runs attempts: one contract, [`Executor`], and its implementations.
 //!
-//! An executor knows containers (or processes) and nothing of runs, retries or the database. It is
+//! An executor knows containers and nothing of runs, retries or the database. It is
 //! told what to run by an [`AttemptSpec`], hands back a [`Handle`] that finds the attempt again
 //! after a restart of the daemon, and reports what is so ([`Status`]) rather than what it means.
 //!
-//! `docker::Docker` is the one for production. `process::Process` runs commands on the daemon's
-//! own host, without isolation. `fake::Fake` does what its script says and checks that callers keep
-//! the contract; it stands in for the others in tests and benchmarks, and is no mock: it passes the
-//! same conformance suite.
+//! `docker::Docker` is the one for production. `fake::Fake` does what its script says and checks that callers keep
+//! the contract. It replaces Docker in tests and benchmarks, and passes the same conformance suite.
 
 pub mod any;
 mod archive;
@@ -18,7 +16,6 @@ pub mod contract;
 pub mod docker;
 pub mod fake;
 mod pipe;
-pub mod process;
 #[cfg(feature = "readers")]
 pub mod readers;
 mod shell;

@@ -578,8 +578,6 @@ impl RetentionSettings {
 pub enum ExecutorKind {
     /// Containers of a Docker engine.
     Docker,
-    /// Processes on the daemon's own host, without isolation.
-    Process,
     /// What its script says; for tests.
     Fake,
 }

@@ -116,8 +116,7 @@ pub struct Settings {
     )]
     pub secret_key_file: Option<PathBuf>,
 
-    /// What runs the stages. `process` runs them on this host without any isolation, as the daemon's
-    /// user: it is off unless named here. `fake` is for tests. Default: docker
+    /// What runs the stages: `docker`, or `fake`, which runs nothing and is for tests. Default: docker
     #[arg(
         id = "executor",
         long = "executor",

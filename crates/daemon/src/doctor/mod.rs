@@ -78,11 +78,6 @@ impl Check {
 pub async fn examine(config: &Config) -> Vec<Check> {
     let mut checks = match config.executor {
         ExecutorKind::Docker => engine::checks(config).await,
-        ExecutorKind::Process => vec![Check::warning(
-            "Executor",
-            "stages run as processes on this host, with all rights of the daemon's user",
-            "set executor = \"docker\" where the repos are not entirely your own",
-        )],
         ExecutorKind::Fake => vec![Check::warning(
             "Executor",
             "stages are only played: nothing of them runs",
