@@ -63,8 +63,7 @@ pub struct LeaseSeen {
     pub daemon: DaemonId,
     /// Until when, by the database's clock.
     pub until: Timestamp,
-    /// How long it is; not known of a daemon of an earlier version.
-    pub length: Option<Duration>,
+    pub length: Duration,
 }
 
 impl Store {
@@ -209,9 +208,7 @@ impl Store {
         let leases = rows.into_iter().map(|row| LeaseSeen {
             daemon: DaemonId(row.id),
             until: row.lease_until,
-            length: row
-                .lease_seconds
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            length: Duration::try_from_secs_f64(row.lease_seconds).unwrap_or(Duration::MAX),
         });
         Ok(leases.collect())
     }

@@ -17,14 +17,13 @@ pub struct NewDelivery {
     pub delivery_id: String,
     /// The forge's word for the event.
     pub event: String,
-    pub body: Vec<u8>,
-    /// What a push tells; `None` for all else.
-    pub push: Option<ToldPush>,
+    /// Of a push; `None` for all else.
+    pub push: Option<BranchMove>,
 }
 
-/// What a push delivery tells.
+/// A branch that a push moved, as its forge reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToldPush {
+pub struct BranchMove {
     /// The branch, without `refs/heads/`.
     pub branch: String,
     /// Where it pointed before; `None` for a new branch.
@@ -47,13 +46,7 @@ pub enum DeliveryRecorded {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingPush {
     pub delivery: DeliveryId,
-    /// The branch, without `refs/heads/`.
-    pub branch: String,
-    /// Where it pointed before; `None` for a new branch.
-    pub before: Option<String>,
-    /// Where it points now; `None` where it was deleted.
-    pub after: Option<String>,
-    pub actor: Option<String>,
+    pub moved: BranchMove,
 }
 
 impl Store {
@@ -64,11 +57,11 @@ impl Store {
         let push = new.push.as_ref();
         let row = sqlx::query!(
             r#"with stored as (
-                insert into delivery (id, provider, repo, delivery_id, event, body, branch, before, after, actor,
+                insert into delivery (id, provider, repo, delivery_id, event, branch, before, after, actor,
                     received_at, processed_at, result)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(),
-                    case when $7::text is null then clock_timestamp() end,
-                    case when $7::text is null then 'nothing to do' end)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(),
+                    case when $6::text is null then clock_timestamp() end,
+                    case when $6::text is null then 'nothing to do' end)
                 on conflict (provider, repo, delivery_id) do nothing
                 returning id, branch
             ),
@@ -82,7 +75,6 @@ impl Store {
             new.repo.0,
             new.delivery_id,
             new.event,
-            new.body,
             push.map(|push| push.branch.as_str()),
             push.and_then(|push| push.before.as_deref()),
             push.and_then(|push| push.after.as_deref()),
@@ -112,10 +104,12 @@ impl Store {
             .into_iter()
             .map(|row| PendingPush {
                 delivery: DeliveryId(row.id),
-                branch: row.branch,
-                before: row.before,
-                after: row.after,
-                actor: row.actor,
+                moved: BranchMove {
+                    branch: row.branch,
+                    before: row.before,
+                    after: row.after,
+                    actor: row.actor,
+                },
             })
             .collect())
     }

@@ -64,7 +64,7 @@ pub use complaint::Complaint;
 pub use condition::{Condition, Trouble, TroubleKind};
 pub use daemons::{DaemonInfo, DaemonView, LeaseSeen};
 pub use dags::{DagAtCommit, PinnedDag};
-pub use deliveries::{DeliveryRecorded, NewDelivery, PendingPush, ToldPush};
+pub use deliveries::{BranchMove, DeliveryRecorded, NewDelivery, PendingPush};
 pub use error::{Error, Result, answered_within};
 pub use invariants::{INVARIANTS, Invariant, Violation};
 pub use leaders::Role;

@@ -19,7 +19,7 @@ use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
 use trainyard_forge::webhook::{Event, Provider, Pushed, Signed};
 use trainyard_store::figures::WEBHOOK_DELIVERIES;
-use trainyard_store::{DeliveryRecorded, NewDelivery, ToldPush};
+use trainyard_store::{BranchMove, DeliveryRecorded, NewDelivery};
 
 use crate::body::{self, Sink, Unread};
 use crate::error::ApiError;
@@ -149,7 +149,7 @@ async fn take(
         Event::Push(push) => {
             let told = match push.reference {
                 Pushed::Tag(_) => None,
-                Pushed::Branch(branch) => Some(ToldPush {
+                Pushed::Branch(branch) => Some(BranchMove {
                     branch,
                     before: push.before.map(|sha| sha.to_string()),
                     after: push.after.map(|sha| sha.to_string()),
@@ -164,7 +164,6 @@ async fn take(
         repo: id,
         delivery_id: delivery.id,
         event,
-        body: signed.body().to_vec(),
         push,
     };
     match state.store().record_delivery(&new).await? {

@@ -33,7 +33,7 @@ impl Neighbours {
             };
             seen.insert(lease.daemon, (lease.until, since));
             // It may have been renewed a tick before it was seen.
-            if now.duration_since(since) < lease.length.unwrap_or(TICK * 3).saturating_sub(TICK) {
+            if now.duration_since(since) < lease.length.saturating_sub(TICK) {
                 spared.push(lease.daemon);
             }
         }
@@ -54,7 +54,7 @@ mod tests {
         LeaseSeen {
             daemon: DaemonId(uuid::Uuid::nil()),
             until: Timestamp::from_timestamp(until, 0).unwrap(),
-            length: Some(LENGTH),
+            length: LENGTH,
         }
     }
 

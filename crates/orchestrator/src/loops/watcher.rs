@@ -232,7 +232,7 @@ impl Watcher {
             let taken = self
                 .take_delivery(repo, followed.as_deref(), delivery, &mut refs)
                 .await;
-            synced.note(&delivery.branch, taken)?;
+            synced.note(&delivery.moved.branch, taken)?;
         }
         for (branch, head) in &heads.branches {
             let moved = self
@@ -254,7 +254,7 @@ impl Watcher {
                 .await?;
         }
         for delivery in deliveries {
-            let result = match synced.troubles.get(&delivery.branch) {
+            let result = match synced.troubles.get(&delivery.moved.branch) {
                 None => self.result(repo.id, &delivery, &heads, &synced).await?,
                 Some(BranchTrouble::Refused(words)) => format!("refused: {words}"),
                 Some(_) => continue,
@@ -275,10 +275,10 @@ impl Watcher {
         heads: &Heads,
         synced: &Synced,
     ) -> Result<String, trainyard_store::Error> {
-        let Some(after) = &delivery.after else {
+        let Some(after) = &delivery.moved.after else {
             return Ok("branch deleted".to_owned());
         };
-        let branch = &delivery.branch;
+        let branch = &delivery.moved.branch;
         let of = |commit: &str| synced.moves.get(&(branch.clone(), commit.to_owned()));
         if let Some(result) = of(after) {
             return Ok(result.clone());
@@ -318,8 +318,10 @@ impl Watcher {
         delivery: &PendingPush,
         refs: &mut BTreeMap<String, String>,
     ) -> Result<Option<Moved>, BranchTrouble> {
-        let fits = refs.get(&delivery.branch).map(String::as_str) == delivery.before.as_deref();
+        let fits = refs.get(&delivery.moved.branch).map(String::as_str)
+            == delivery.moved.before.as_deref();
         let Some(after) = delivery
+            .moved
             .after
             .as_ref()
             .filter(|_| fits && repo.synced_before)
@@ -333,8 +335,8 @@ impl Watcher {
         if self.git.resolve(repo.id, after.to_string()).await.is_err() {
             return Ok(None);
         }
-        let actor = delivery.actor.as_deref();
-        self.move_branch(repo, followed, &delivery.branch, &after, actor, refs)
+        let actor = delivery.moved.actor.as_deref();
+        self.move_branch(repo, followed, &delivery.moved.branch, &after, actor, refs)
             .await
     }
 

@@ -135,19 +135,12 @@ impl Changes {
                     .map(|(name, slots)| (name.to_string(), Value::from(*slots)))
                     .collect()
             });
-            // For a daemon of an earlier version beside this one, which counts by it what it starts.
-            let timeout_ms = stage.timeout.map(|timeout| {
-                i64::try_from(timeout.as_millis())
-                    .unwrap_or(i64::MAX)
-                    .max(1)
-            });
             self.queued.id.push(Uuid::now_v7());
             self.queued.repo.push(pinned.repo.0);
             self.queued.run.push(run.facts.id.0);
             self.queued.stage.push(place(reference.stage));
             self.queued.number.push(number(*reference));
             self.queued.pools.push(pools);
-            self.queued.timeout_ms.push(timeout_ms);
             self.queued.queued_at.push(*since);
         }
     }
@@ -278,11 +271,11 @@ impl Changes {
                 returning 1
             ),
             queued as (
-                insert into attempt (id, repo, run, stage, number, state, pools, timeout_ms, queued_at)
-                select u.id, u.repo, u.run, u.stage, u.number, 'queued', u.pools, u.timeout_ms, u.queued_at
+                insert into attempt (id, repo, run, stage, number, state, pools, queued_at)
+                select u.id, u.repo, u.run, u.stage, u.number, 'queued', u.pools, u.queued_at
                 from unnest($21::uuid[], $22::uuid[], $23::bigint[], $24::integer[], $25::integer[], $26::jsonb[],
-                    $27::bigint[], $28::timestamptz[])
-                    as u (id, repo, run, stage, number, pools, timeout_ms, queued_at)
+                    $27::timestamptz[])
+                    as u (id, repo, run, stage, number, pools, queued_at)
             ),
             runs as (
                 update run r
@@ -292,9 +285,9 @@ impl Changes {
                     cancel_actor = u.cancel_actor, cancel_newer = u.cancel_newer,
                     cancel_force = u.cancel_force, stages_finished = u.stages_finished,
                     stages_failed = u.stages_failed, wake_at = u.wake_at, version = r.version + 1
-                from unnest($29::bigint[], $30::text[], $31::timestamptz[], $32::timestamptz[], $33::text[],
-                    $34::text[], $35::text[], $36::timestamptz[], $37::text[], $38::text[], $39::bigint[],
-                    $40::boolean[], $41::integer[], $42::integer[], $43::timestamptz[])
+                from unnest($28::bigint[], $29::text[], $30::timestamptz[], $31::timestamptz[], $32::text[],
+                    $33::text[], $34::text[], $35::timestamptz[], $36::text[], $37::text[], $38::bigint[],
+                    $39::boolean[], $40::integer[], $41::integer[], $42::timestamptz[])
                     as u (id, phase, started_at, finished_at, outcome, reason_code, reason_message, cancel_at,
                         cancel_by, cancel_actor, cancel_newer, cancel_force, stages_finished, stages_failed, wake_at)
                 where r.id = u.id
@@ -302,8 +295,8 @@ impl Changes {
             events as (
                 insert into run_event (run, at, kind, stage, attempt, detail)
                 select u.run, u.at, u.kind, u.stage, u.attempt, u.detail
-                from unnest($44::bigint[], $45::timestamptz[], $46::text[], $47::integer[], $48::integer[],
-                    $49::jsonb[]) with ordinality as u (run, at, kind, stage, attempt, detail, place)
+                from unnest($43::bigint[], $44::timestamptz[], $45::text[], $46::integer[], $47::integer[],
+                    $48::jsonb[]) with ordinality as u (run, at, kind, stage, attempt, detail, place)
                 order by u.place
             )
             select count(*) as "attempts!" from attempts"#,
@@ -333,7 +326,6 @@ impl Changes {
             &queued.stage,
             &queued.number,
             &queued.pools as &[Option<Value>],
-            &queued.timeout_ms as &[Option<i64>],
             &queued.queued_at,
             &runs.id,
             &runs.phase,

@@ -45,7 +45,6 @@ pub(crate) struct QueuedColumns {
     pub(crate) stage: Vec<i32>,
     pub(crate) number: Vec<i32>,
     pub(crate) pools: Vec<Option<Value>>,
-    pub(crate) timeout_ms: Vec<Option<i64>>,
     pub(crate) queued_at: Vec<Timestamp>,
 }
 

@@ -1,7 +1,7 @@
 //! Which runs have to be planned, and when the next one does.
 //!
 //! A run is due at its own `wake_at`, which planning sets: the end of a back-off or of the run's time. How
-//! long an attempt may run is counted by who watches it (`attempt.deadline_at` is of earlier versions).
+//! long an attempt may run is counted by its supervisor.
 
 use std::time::Duration;
 

@@ -157,8 +157,8 @@ async fn many(place: &Place, dag: &Dag) {
                     0, 0, r.created_at, r.started_at from run r, copy;
              insert into stage_run (run, position, name, state)
                 select copy.run, s.position, s.name, s.state from stage_run s, copy;
-             insert into attempt (id, run, stage, number, state, pools, queued_at)
-                select gen_random_uuid(), copy.run, a.stage, a.number, a.state, a.pools, a.queued_at
+             insert into attempt (id, repo, run, stage, number, state, pools, queued_at)
+                select gen_random_uuid(), a.repo, copy.run, a.stage, a.number, a.state, a.pools, a.queued_at
                 from attempt a, copy;",
         )
         .await;

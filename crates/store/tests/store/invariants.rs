@@ -118,7 +118,6 @@ async fn history() -> Place {
             repo: place.repo,
             delivery_id: "d1".into(),
             event: "ping".into(),
-            body: b"{}".to_vec(),
             push: None,
         })
         .await

@@ -103,8 +103,8 @@ async fn of_a_daemon_that_holds_very_many_the_count_is_whole_and_the_first_are_t
         .sql(
             "insert into stage_run (run, position, name, state)
                 select run, n, 's' || n, 'active' from stage_run, generate_series(1, 1000) n;
-             insert into attempt (id, run, stage, number, state, owner, executor, fence, queued_at, claimed_at)
-                select gen_random_uuid(), a.run, n, 1, 'claimed', a.owner, a.executor, nextval('fence'),
+             insert into attempt (id, repo, run, stage, number, state, owner, executor, fence, queued_at, claimed_at)
+                select gen_random_uuid(), a.repo, a.run, n, 1, 'claimed', a.owner, a.executor, nextval('fence'),
                     a.queued_at, a.claimed_at
                 from attempt a, generate_series(1, 1000) n",
         )

@@ -209,8 +209,9 @@ async fn no_listing_and_no_loop_reads_a_whole_table() {
                 from cause c join dag_version v on v.dag = c.dag;
              insert into stage_run (run, position, name, state, outcome, finished_at)
                 select id, 0, 's0', 'finished', 'succeeded', now() from run;
-             insert into attempt (id, run, stage, number, state, outcome, queued_at, finished_at, removed)
-                select gen_random_uuid(), id, 0, 1, 'finished', 'succeeded', now(), now(), true from run;
+             insert into attempt (id, repo, run, stage, number, state, outcome, queued_at, finished_at, removed)
+                select gen_random_uuid(), d.repo, r.id, 0, 1, 'finished', 'succeeded', now(), now(), true
+                from run r join dag d on d.id = r.dag;
              insert into run_event (run, at, kind) select id, now(), 'run_finished' from run;
              analyze;",
         )

@@ -5,8 +5,8 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use trainyard_core::name::{RepoName, SecretName};
 use trainyard_store::{
-    DeliveryRecorded, Error, NewDelivery, NewRepo, RepoChange, RepoCredentials, Subject,
-    SyncOutcome, ToldPush, Weight,
+    BranchMove, DeliveryRecorded, Error, NewDelivery, NewRepo, RepoChange, RepoCredentials,
+    Subject, SyncOutcome, Weight,
 };
 
 use crate::kit::*;
@@ -18,8 +18,7 @@ fn delivery(place: &Place, id: &str, push: bool) -> NewDelivery {
         repo: place.repo,
         delivery_id: id.into(),
         event: "push".into(),
-        body: b"{}".to_vec(),
-        push: push.then(|| ToldPush {
+        push: push.then(|| BranchMove {
             branch: "main".into(),
             before: None,
             after: Some(sha('1')),
@@ -49,7 +48,10 @@ async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
     let due = place.store.repos_to_sync().await.unwrap();
     assert!(due[0].synced_before);
     let pending = place.store.pending_pushes(place.repo).await.unwrap();
-    assert_eq!((pending.len(), pending[0].branch.as_str()), (1, "main"));
+    assert_eq!(
+        (pending.len(), pending[0].moved.branch.as_str()),
+        (1, "main")
+    );
     // A delivery that comes while the sync runs makes it due again at once.
     place
         .store

@@ -63,9 +63,9 @@ fn copies(fleet: &Fleet, of: i64, first: u32, count: u32, waiting: bool) {
          insert into stage_run (run, position, name, state, outcome, finished_at)
          select n, s.position, s.name, '{stage}', {outcome}, {at}
          from run r join stage_run s on s.run = r.id, {numbers} where r.id = {of};
-         insert into attempt (id, run, stage, number, state, owner, executor, fence, queued_at, claimed_at,
+         insert into attempt (id, repo, run, stage, number, state, owner, executor, fence, queued_at, claimed_at,
              started_at, finished_at, outcome, removed)
-         select md5('attempt' || n)::uuid, n, a.stage, 1, '{attempt}', {owner}, a.executor, a.fence, a.queued_at,
+         select md5('attempt' || n)::uuid, a.repo, n, a.stage, 1, '{attempt}', {owner}, a.executor, a.fence, a.queued_at,
              a.claimed_at, {started}, {at}, {outcome}, {}
          from run r join attempt a on a.run = r.id, {numbers} where r.id = {of}",
         !waiting

@@ -28,8 +28,9 @@ seat = 1
 "#;
 
 /// Another daemon, as far as the database knows: notifications go out only while there is one.
-const NEIGHBOUR: &str = "insert into daemon (id, host, pid, version, started_at, lease_until)
-    values (gen_random_uuid(), 'elsewhere', 1, '0', now(), now() + interval '1 day')";
+const NEIGHBOUR: &str =
+    "insert into daemon (id, host, pid, version, started_at, lease_until, lease_seconds)
+    values (gen_random_uuid(), 'elsewhere', 1, '0', now(), now() + interval '1 day', 86400)";
 
 /// An installation with one daemon, which is down.
 pub(super) fn fleet(seed: u64) -> Fleet {

@@ -17,7 +17,7 @@ use Becomes::{Alone, Held, Refused};
 pub(super) type Corruption = (&'static str, Becomes);
 
 /// Of a run with a stage that runs.
-pub(super) const RUNS: [Corruption; 43] = [
+pub(super) const RUNS: [Corruption; 42] = [
     (
         "update dag_version set spec = '{\"format\": 1, \"stages\": 17}' where dag = '$dag'",
         Held,
@@ -136,10 +136,6 @@ pub(super) const RUNS: [Corruption; 43] = [
         "update attempt set claimed_at = '-infinity' where run = $run",
         Refused,
     ),
-    (
-        "update attempt set deadline_at = '-infinity' where run = $run",
-        Refused,
-    ),
     ("insert into metric values ($run, 0, 0, '', 'nan')", Held),
     (
         "insert into attempt_log values ((select id from attempt where run = $run), -5, -7, -9)
@@ -210,11 +206,11 @@ pub(super) const REPOS: [Corruption; 14] = [
     ("update repo set last_sync_at = 'infinity' where id = '$repo'", Refused),
     ("update repo set next_sync_at = '-infinity' where id = '$repo'", Refused),
     ("update repo_ref set sha = 'zz', generation = 99 where repo = '$repo'", Alone),
-    ("insert into delivery (id, provider, repo, delivery_id, event, body, branch, before, after, received_at)
-        values (gen_random_uuid(), 'x', '$repo', '', 'x', '\\xff00', 'main', 'zz', E'\\n', now())", Alone),
+    ("insert into delivery (id, provider, repo, delivery_id, event, branch, before, after, received_at)
+        values (gen_random_uuid(), 'x', '$repo', '', 'x', 'main', 'zz', E'\\n', now())", Alone),
     ("insert into secret values ('$repo', E'\\n', '\\xdead', now())", Alone),
-    ("insert into daemon (id, host, pid, version, started_at, lease_until, troubles)
-        values (gen_random_uuid(), '', -1, '', now(), now() + interval '1 hour', '[{\"x\": 1}]')", Alone),
+    ("insert into daemon (id, host, pid, version, started_at, lease_until, lease_seconds, troubles)
+        values (gen_random_uuid(), '', -1, '', now(), now() + interval '1 hour', 3600, '[{\"x\": 1}]')", Alone),
     ("update daemon set lease_until = null", Refused),
     ("update leader set daemon = gen_random_uuid(), term = 5", Alone),
 ];

@@ -43,6 +43,9 @@ create table run (
     finished_at timestamptz,
     -- When to plan again, if nothing happens before.
     wake_at timestamptz,
+    -- Which runs of a DAG count, wait and are cancelled among themselves: the value of `concurrency.group` for the
+    -- run. Null where its DAG version has no group; all such runs of a DAG are one.
+    concurrency_group text,
     -- Counts the changes of the run's and its stages' state; says whether a copy in memory is current.
     version bigint not null default 0,
     check ((phase = 'finished') = (finished_at is not null)),
@@ -53,7 +56,10 @@ create table run (
     check ((reason_code is null) = (reason_message is null)),
     check ((cancel_at is null) = (cancel_by is null)),
     check ((cancel_actor is not null) = (cancel_by is not distinct from 'actor')),
-    check ((cancel_newer is not null) = (cancel_by is not distinct from 'newer'))
+    check ((cancel_newer is not null) = (cancel_by is not distinct from 'newer')),
+    constraint run_moments check (
+        greatest(logical_time, cancel_at, created_at, started_at, finished_at, wake_at) < '10000-01-01 00:00+00'
+        and least(logical_time, cancel_at, created_at, started_at, finished_at, wake_at) > '0001-01-01 00:00+00')
 ) with (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.05);
 create index run_by_dag on run (dag, id desc);
 create index run_by_state on run (state, id desc);
@@ -74,7 +80,7 @@ create table stage_run (
     reason_code text,
     reason_message text,
     finished_at timestamptz,
-    -- Of its last started attempt, by digest where the engine knows one.
+    -- Of its last started attempt, by digest where Docker knows one.
     image text,
     -- The earlier run whose result stands in for running it again.
     reused_from bigint,
@@ -83,7 +89,10 @@ create table stage_run (
     check ((state = 'finished') = (outcome is not null)),
     check ((state = 'backing_off') = (until is not null)),
     check (reason_code is null or outcome is not null),
-    check ((reason_code is null) = (reason_message is null))
+    check ((reason_code is null) = (reason_message is null)),
+    constraint stage_run_moments check (
+        greatest(until, finished_at) < '10000-01-01 00:00+00'
+        and least(until, finished_at) > '0001-01-01 00:00+00')
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 
 -- Only grows: every claim takes the next number, and every write for an attempt carries its claim's.
@@ -97,11 +106,16 @@ create table attempt (
     state text not null check (state in ('queued', 'claimed', 'running', 'finished')),
     -- What it takes while it runs: {"gpu": 1}; null takes nothing but a slot.
     pools jsonb,
-    timeout_ms bigint check (timeout_ms > 0),
+    -- Admission goes by repo: the one that holds the fewest slots is served first. It never changes. Without a foreign
+    -- key: repos are removed with their runs, and attempts are written too often to be checked each time.
+    repo uuid not null,
     -- The daemon that holds it, or held it last. Without a foreign key: daemons are forgotten before
     -- what they did, and attempts are written too often to be checked each time.
     owner uuid,
     executor text,
+    -- Which Docker engine has its container: only a daemon that reaches the same one can adopt it. Null for
+    -- executors without one.
+    engine text,
     fence bigint,
     spec_hash text,
     handle text,
@@ -109,7 +123,6 @@ create table attempt (
     queued_at timestamptz not null,
     claimed_at timestamptz,
     started_at timestamptz,
-    deadline_at timestamptz,
     finished_at timestamptz,
     stop_requested_at timestamptz,
     stop_code text,
@@ -117,8 +130,14 @@ create table attempt (
     outcome text check (outcome in ('succeeded', 'failed', 'errored', 'timed_out', 'cancelled', 'lost')),
     reason_code text,
     reason_message text,
-    -- Whether its container is known to be gone from the engine, or never was.
+    -- Whether its container is known to be gone from Docker, or never was.
     removed boolean not null default false,
+    -- What people are shown of what it was given, one note a line: that its source tree has a pointer of Git LFS where
+    -- a file belongs.
+    notes text check (notes <> ''),
+    -- How many bytes of outputs of earlier attempts its outputs replaced. Their content stays on the disk until it is
+    -- swept, so they count towards what the run may keep. Null where there were none.
+    replaced_bytes bigint check (replaced_bytes > 0),
     unique (run, stage, number),
     foreign key (run, stage) references stage_run (run, position) on delete cascade,
     check ((state = 'finished') = (finished_at is not null)),
@@ -130,13 +149,19 @@ create table attempt (
     check (reason_code is null or outcome is not null),
     check ((reason_code is null) = (reason_message is null)),
     check ((stop_requested_at is null) = (stop_code is null)),
-    check ((stop_requested_at is null) = (stop_message is null))
+    check ((stop_requested_at is null) = (stop_message is null)),
+    constraint attempt_moments check (
+        greatest(queued_at, claimed_at, started_at, finished_at, stop_requested_at) < '10000-01-01 00:00+00'
+        and least(queued_at, claimed_at, started_at, finished_at, stop_requested_at) > '0001-01-01 00:00+00')
 ) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02);
-create index attempt_waiting on attempt (run, queued_at, stage) where state = 'queued';
+-- Admission looks at those that take the same of pools, and at those of each repo, apart from all others: what waits
+-- for a full pool is passed by in one step, however much it is. By a hash, since a stage may name more pools than a row
+-- of an index has room for.
+create index attempt_waiting
+    on attempt (coalesce(jsonb_hash_extended(pools, 0), 0), repo, run, queued_at, stage)
+    where state = 'queued';
 -- As small as the machines are: also what is asked of all held attempts is read over it.
 create index attempt_held on attempt (run) where state in ('claimed', 'running');
-create index attempt_deadline on attempt (deadline_at)
-    where state = 'running' and stop_requested_at is null and deadline_at is not null;
 create index attempt_unremoved on attempt (finished_at) where state = 'finished' and not removed;
 
 -- What happened to a run, in order of id. Append-only. Has no foreign key: it is the busiest table,

@@ -46,7 +46,9 @@ create table schedule (
     params jsonb not null,
     -- Null: it never ticks again.
     next_tick timestamptz,
-    primary key (dag, position)
+    primary key (dag, position),
+    constraint schedule_moments check (
+        next_tick > '0001-01-01 00:00+00' and next_tick < '10000-01-01 00:00+00')
 );
 create index schedule_next_tick on schedule (next_tick) where next_tick is not null;
 create index schedule_dag_version on schedule (dag_version);

@@ -7,6 +7,9 @@ create table attempt_log (
     cursor_minor bigint,
     -- Set when retention deleted the text.
     pruned_at timestamptz,
+    -- What of it is not kept, in bytes before compression and in records: its middle, or all of it.
+    dropped bigint not null default 0 check (dropped >= 0),
+    dropped_lines bigint not null default 0 check (dropped_lines >= 0),
     check ((cursor_major is null) = (cursor_minor is null))
 ) with (fillfactor = 50);
 

@@ -14,5 +14,8 @@ create table quarantine (
     last_at timestamptz not null,
     -- Since when it is left out; null while failures are only counted.
     held_at timestamptz,
-    check (num_nonnulls(repo, dag, run) = 1)
+    check (num_nonnulls(repo, dag, run) = 1),
+    constraint quarantine_moments check (
+        greatest(first_at, last_at, held_at) < '10000-01-01 00:00+00'
+        and least(first_at, last_at, held_at) > '0001-01-01 00:00+00')
 );

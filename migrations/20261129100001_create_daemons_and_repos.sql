@@ -1,4 +1,7 @@
--- One row: this installation. Its id labels every container, so that two installations can share an engine.
+-- Postgres knows moments that no program of ours does: `infinity`, and years far beyond 9999. A program that reads one
+-- fails, and with it all that is read beside it. So each table bounds its moments.
+
+-- One row: this installation. Its id labels every container, so that two installations can share a Docker engine.
 create table instance (
     only_row boolean primary key default true check (only_row),
     id uuid not null default gen_random_uuid(),
@@ -17,7 +20,29 @@ create table daemon (
     version text not null,
     started_at timestamptz not null,
     lease_until timestamptz not null,
-    stopped_at timestamptz
+    -- How long its lease is: one that reaches further than that was given before the clock went back.
+    lease_seconds double precision not null check (lease_seconds > 0),
+    stopped_at timestamptz,
+    -- Whether it ended without an orderly stop (killed, crashed, or cut off from the database while it stopped), and
+    -- the next one on its host took its place.
+    replaced boolean not null default false check (not replaced or stopped_at is not null),
+    -- What keeps it from working fully, as it says itself: [{"kind", "what", "since"}]. Other daemons show it to
+    -- people, and explain by it why queued attempts wait.
+    troubles jsonb not null default '[]' check (jsonb_typeof(troubles) = 'array'),
+    constraint daemon_moments check (
+        greatest(started_at, lease_until, stopped_at) < '10000-01-01 00:00+00'
+        and least(started_at, lease_until, stopped_at) > '0001-01-01 00:00+00')
+) with (fillfactor = 50);
+
+-- Jobs that one daemon does for all. A leader whose time is over, or who has stopped, is replaced by
+-- whoever asks first; the term says how often that happened.
+create table leader (
+    role text primary key check (role in ('scheduler', 'watcher', 'pruner')),
+    daemon uuid not null,
+    term bigint not null check (term > 0),
+    lease_until timestamptz not null,
+    constraint leader_moments check (
+        lease_until > '0001-01-01 00:00+00' and lease_until < '10000-01-01 00:00+00')
 ) with (fillfactor = 50);
 
 create table repo (
@@ -38,7 +63,12 @@ create table repo (
     -- Syncs asked for by hand, counted; and up to which of them the remote was looked at since.
     syncs_asked bigint not null default 0,
     syncs_answered bigint not null default 0,
-    last_error text
+    last_error text,
+    -- Since when its syncs have failed; null after a sync that was recorded as a whole.
+    failing_since timestamptz,
+    constraint repo_moments check (
+        greatest(created_at, next_sync_at, last_sync_at) < '10000-01-01 00:00+00'
+        and least(created_at, next_sync_at, last_sync_at) > '0001-01-01 00:00+00')
 );
 
 -- Where each branch was last seen. A branch that is gone keeps its row with no sha, so that its
@@ -58,7 +88,6 @@ create table delivery (
     repo uuid not null references repo on delete cascade,
     delivery_id text not null,
     event text not null,
-    body bytea not null,
     -- What a push delivery tells of; no branch for all others.
     branch text,
     before text,
@@ -68,7 +97,10 @@ create table delivery (
     processed_at timestamptz,
     result text,
     unique (provider, repo, delivery_id),
-    check ((processed_at is null) = (result is null))
+    check ((processed_at is null) = (result is null)),
+    constraint delivery_moments check (
+        greatest(received_at, processed_at) < '10000-01-01 00:00+00'
+        and least(received_at, processed_at) > '0001-01-01 00:00+00')
 );
 create index delivery_pending on delivery (repo, received_at) where processed_at is null;
 create index delivery_received_at on delivery (received_at);
@@ -78,6 +110,8 @@ create table secret (
     name text not null,
     sealed bytea not null,
     updated_at timestamptz not null,
+    -- Patterns of the branches whose runs may have it; none is the followed branch.
+    branches text[] not null default '{}' check (cardinality(branches) <= 64),
     primary key (repo, name)
 );
 
@@ -86,6 +120,10 @@ create table token (
     id uuid primary key,
     name text not null,
     digest bytea not null unique check (length(digest) = 32),
+    -- What it permits: 'read' or 'admin'. A daemon that does not know the word permits nothing.
+    scope text not null default 'admin',
+    -- The daemon that uses it as its own, for the command line beside it: nobody revokes it as long as that one lives.
+    kept_by uuid references daemon on delete set null,
     created_at timestamptz not null,
     last_used_at timestamptz,
     revoked_at timestamptz
