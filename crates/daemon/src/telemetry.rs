@@ -18,7 +18,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use trainyard_store::figures;
+use trainyard_store::fleet::figures;
 use trainyard_web::Render;
 
 use crate::config::{Log, LogFormat};

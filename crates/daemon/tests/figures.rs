@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use trainyard_daemon::telemetry::record_figures;
-use trainyard_store::figures::{ALL, FREE_BYTES, Kind};
+use trainyard_store::fleet::figures::{ALL, FREE_BYTES, Kind};
 
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 

@@ -11,20 +11,20 @@ use trainyard_core::id::{DagVersionId, InstanceId, RunId};
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
+use crate::access::seal::SecretKey;
 use crate::attempts::claim::{ClaimRequest, Claimer};
 use crate::attempts::finish::{Finished, FinishedAttempt};
 use crate::attempts::progress::{CreatedNote, RemovedNote, StartedNote};
-use crate::batch::Batcher;
-use crate::condition::Condition;
-use crate::dags::PinnedDag;
-use crate::error::{Error, Result};
-use crate::options::{StoreOptions, address_of};
-use crate::pool::{self, Pool};
-use crate::recent::Recent;
+use crate::db::batch::Batcher;
+use crate::db::error::{Error, Result};
+use crate::db::options::{StoreOptions, address_of};
+use crate::db::pool::{self, Pool};
+use crate::db::recent::Recent;
+use crate::db::wakes::Wakes;
+use crate::fleet::condition::Condition;
 use crate::runs::room::{Room, UnfinishedLimits};
 use crate::runs::state::KnownRun;
-use crate::seal::SecretKey;
-use crate::wakes::Wakes;
+use crate::triggers::dags::PinnedDag;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
@@ -84,7 +84,7 @@ pub(crate) struct Core {
     secret_key: Option<SecretKey>,
 }
 
-/// Writes that share transactions; see [`crate::batch`].
+/// Writes that share transactions; see [`crate::db::batch`].
 #[derive(Debug)]
 pub(crate) struct Batchers {
     pub(crate) created: Batcher<CreatedNote, ()>,

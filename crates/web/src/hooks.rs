@@ -18,7 +18,7 @@ use tracing::info;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
 use trainyard_forge::webhook::{Event, Provider, Pushed, Signed};
-use trainyard_store::figures::WEBHOOK_DELIVERIES;
+use trainyard_store::fleet::figures::WEBHOOK_DELIVERIES;
 use trainyard_store::{BranchMove, DeliveryRecorded, NewDelivery};
 
 use crate::body::{self, Sink, Unread};

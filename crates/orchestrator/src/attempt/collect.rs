@@ -22,7 +22,7 @@ use crate::attempt::mask::Masker;
 use crate::attempt::metrics_file::{self, MetricsRead};
 use crate::attempt::near_misses;
 use crate::attempt::supervisor::Surroundings;
-use crate::health::retry_log::LastingTrouble;
+use crate::health::retry_log::RetryLog;
 
 /// How often trouble of Docker is waited out before collecting gives up.
 const TRIES: u32 = 8;
@@ -216,7 +216,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         limit: u64,
     ) -> Result<Result<Option<Collected>, Reason>, Ending> {
         let mut wait = Duration::from_millis(100);
-        let mut trouble = LastingTrouble::new(
+        let mut trouble = RetryLog::new(
             "what a stage left could not be copied from its container; trying again",
             "what a stage left was copied from its container",
         );

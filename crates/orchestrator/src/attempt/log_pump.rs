@@ -17,7 +17,7 @@ use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_lines::LogLines;
 use crate::attempt::mask::Masker;
 use crate::clock;
-use crate::health::retry_log::LastingTrouble;
+use crate::health::retry_log::RetryLog;
 
 /// A batch this large is written at once, in bytes of records.
 pub(crate) const LARGE: usize = 256 * 1024;
@@ -124,7 +124,7 @@ impl LogPump {
     ) -> Result<LogEnd, FencedOff> {
         let mut give_up: Option<Instant> = None;
         let mut silence = SILENCE;
-        let mut trouble = LastingTrouble::new(
+        let mut trouble = RetryLog::new(
             "the log of a container cannot be followed; opening it again",
             "the log of a container is followed again",
         );

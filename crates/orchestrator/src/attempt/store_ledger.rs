@@ -19,10 +19,10 @@ use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::AttemptRef;
 use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
-use trainyard_store::figures::LOGS_WAITING;
+use trainyard_store::fleet::figures::LOGS_WAITING;
 use trainyard_store::{
-    ArtifactContent, ArtifactKind, Blobs, Claim, Complaint, Error, FinishedAttempt, LogChunk,
-    NewArtifact, Store, Subject, Weight, answered_within,
+    ArtifactContent, ArtifactKind, Blobs, Claim, Error, FinishedAttempt, LogChunk, NewArtifact,
+    ReportPace, Store, Subject, Weight, answered_within,
 };
 
 use crate::attempt::allowance::Allowance;
@@ -97,7 +97,7 @@ impl StoreLedger {
     {
         let mut wait = WAIT_AT_FIRST;
         let mut refusals = 0;
-        let mut complaint = Complaint::new(Duration::ZERO);
+        let mut pace = ReportPace::new(Duration::ZERO);
         loop {
             match answered_within(ANSWER_WITHIN, call()).await {
                 Ok(value) => return Ok(value),
@@ -122,7 +122,7 @@ impl StoreLedger {
                     } else if problem.is_transient() {
                         let error = &problem as &dyn std::error::Error;
                         // Each of a thousand attempts may wait for the same database.
-                        match complaint.failed(now) {
+                        match pace.failed(now) {
                             Some(_) => {
                                 warn!(error, "the database does not take {what}; trying again")
                             }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
 use trainyard_core::measure::in_units;
-use trainyard_store::figures::FREE_BYTES;
+use trainyard_store::fleet::figures::FREE_BYTES;
 use trainyard_store::{Condition, TroubleKind};
 
 use crate::clock;

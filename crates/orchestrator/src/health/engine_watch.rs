@@ -16,7 +16,7 @@ use trainyard_executor::{
     AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
     LogCursor, LogStream, PreparedImage, Proof, StageFolder, Status,
 };
-use trainyard_store::figures::{BREAKER_STATE, BREAKER_TRIPS};
+use trainyard_store::fleet::figures::{BREAKER_STATE, BREAKER_TRIPS};
 use trainyard_store::{Store, TroubleKind};
 
 use crate::clock;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
 use trainyard_executor::{AnyExecutor, Executor};
-use trainyard_store::figures::{CLAIMS_PAUSED, RECONCILE_LAG};
-use trainyard_store::{Complaint, Role, Store, Trouble, TroubleKind, answered_within};
+use trainyard_store::fleet::figures::{CLAIMS_PAUSED, RECONCILE_LAG};
+use trainyard_store::{ReportPace, Role, Store, Trouble, TroubleKind, answered_within};
 
 use crate::clock;
 use crate::health::disks::Disks;
@@ -47,7 +47,7 @@ pub struct Guard {
     next_leader_look: Instant,
     /// What the daemon's row says; nothing where that is not known.
     told: Option<Vec<Trouble>>,
-    untold: Complaint,
+    untold: ReportPace,
 }
 
 impl Guard {
@@ -71,7 +71,7 @@ impl Guard {
             disks: Disks::new(daemon, floor, Look::default(), places),
             next_leader_look: Instant::now() + LEADERLESS,
             told: Some(Vec::new()),
-            untold: Complaint::new(Duration::ZERO),
+            untold: ReportPace::new(Duration::ZERO),
         }
     }
 

@@ -1,17 +1,16 @@
-//! Trouble that may last, in the daemon's log: told once it does, every minute while it does, and when it is over.
+//! Logs retries without flooding the log: the first report when the trouble has lasted 5 s, then one a minute, and one
+//! when it is over.
 //!
-//! What is tried again until it goes well says here how each try went; when that is told is [`Complaint`]'s. The first tries heal most trouble, and that
-//! is nobody's concern: it is told at `debug`. What lasts is a fault that people have to see, but not at each try:
-//! a thousand stages may wait for the same engine.
-//!
-//! Whose trouble it is stands in the span of the attempt, so the ids are not told again here.
+//! Each try says here how it went, and [`ReportPace`] decides what is reported. The first tries heal most errors, so they
+//! are logged at `debug`. An error that lasts has to be seen, but not at each try: a thousand stages may wait for the same
+//! Docker engine. The span of the attempt carries the ids.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
-use trainyard_store::Complaint;
+use trainyard_store::ReportPace;
 
 /// What is over within this time was a hiccup.
 const HICCUP: Duration = Duration::from_secs(5);
@@ -22,21 +21,21 @@ pub(crate) const AWAY: Duration = Duration::from_secs(10);
 
 /// One kind of trouble of one attempt.
 #[derive(Debug)]
-pub(crate) struct LastingTrouble {
+pub(crate) struct RetryLog {
     what: &'static str,
     over: &'static str,
-    complaint: Complaint,
+    pace: ReportPace,
     last: Option<Instant>,
     tries: u32,
 }
 
-impl LastingTrouble {
+impl RetryLog {
     /// None yet. `what` says what is wrong and that it is tried again, `over` that it is well again.
     pub(crate) const fn new(what: &'static str, over: &'static str) -> Self {
         Self {
             what,
             over,
-            complaint: Complaint::new(HICCUP),
+            pace: ReportPace::new(HICCUP),
             last: None,
             tries: 0,
         }
@@ -49,9 +48,7 @@ impl LastingTrouble {
         self.last = Some(now);
         self.tries += 1;
         let (tries, what) = (self.tries, self.what);
-        let told = self
-            .complaint
-            .failed_since(since.into_std(), now.into_std());
+        let told = self.pace.failed_since(since.into_std(), now.into_std());
         match told {
             Some(lasting) => warn!(%error, lasting_s = lasting.as_secs(), tries, "{what}"),
             None => debug!(%error, tries, "{what}"),
@@ -70,7 +67,7 @@ impl LastingTrouble {
     pub(crate) fn over(&mut self) {
         let tries = std::mem::take(&mut self.tries);
         self.last = None;
-        if let Some(lasted) = self.complaint.succeeded(Instant::now().into_std()) {
+        if let Some(lasted) = self.pace.succeeded(Instant::now().into_std()) {
             info!(lasted_s = lasted.as_secs(), tries, "{}", self.over);
         }
     }
@@ -84,7 +81,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_fails_once_in_a_while_is_not_told() {
-        let mut trouble = LastingTrouble::new("down", "up");
+        let mut trouble = RetryLog::new("down", "up");
         for _ in 0..10 {
             assert!(!trouble.met(Instant::now(), &"cut"));
             advance(Duration::from_secs(600)).await;
@@ -93,7 +90,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_goes_well_and_fails_again_in_turn_is_told() {
-        let mut trouble = LastingTrouble::new("down", "up");
+        let mut trouble = RetryLog::new("down", "up");
         let mut was_told = false;
         for _ in 0..=HICCUP.as_secs() {
             was_told |= trouble.met(Instant::now(), &"cut");
@@ -105,7 +102,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_not_answered_for_long_is_told_at_its_first_failure() {
-        let mut trouble = LastingTrouble::new("down", "up");
+        let mut trouble = RetryLog::new("down", "up");
         let called = Instant::now();
         advance(Duration::from_secs(10)).await;
         assert!(trouble.met(called, &"no answer within 10 s"));

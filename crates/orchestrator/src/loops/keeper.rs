@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use trainyard_store::figures::{ATTEMPTS_ADOPTED, LEASES_LOST};
+use trainyard_store::fleet::figures::{ATTEMPTS_ADOPTED, LEASES_LOST};
 use trainyard_store::{ClaimRequest, Error, Store, answered_within};
 
 use crate::health::leadership::Leadership;

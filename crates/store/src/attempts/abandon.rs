@@ -9,7 +9,7 @@ use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::run::AttemptRef;
 use trainyard_core::transition::{Illegal, TOLD_WITHIN};
 
-use crate::error::Result;
+use crate::db::error::Result;
 use crate::runs::advance::Facts;
 use crate::runs::state::reference;
 use crate::store::Store;

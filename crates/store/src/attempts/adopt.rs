@@ -9,9 +9,9 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use crate::attempts::assemble::{Adopted, Claim, assemble};
 use crate::attempts::claim::{ClaimRequest, ClaimedRow};
-use crate::encoding;
-use crate::error::{Error, Result};
-use crate::quarantine::{Subject, Weight};
+use crate::care::quarantine::{Subject, Weight};
+use crate::db::encoding;
+use crate::db::error::{Error, Result};
 use crate::runs::state::reference;
 use crate::store::Store;
 

@@ -13,14 +13,14 @@ use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::artifacts::{ArtifactContent, ArtifactKind};
 use crate::attempts::claim::ClaimedRow;
-use crate::dags::PinnedDag;
-use crate::encoding::event::place;
-use crate::error::{Error, Result, answered};
-use crate::quarantine::{self, Subject, Weight};
+use crate::care::quarantine::{self, Subject, Weight};
+use crate::db::encoding::event::place;
+use crate::db::error::{Error, Result, answered};
+use crate::files::artifacts::{ArtifactContent, ArtifactKind};
 use crate::runs::state::{KnownRun, load_runs};
 use crate::store::Core;
+use crate::triggers::dags::PinnedDag;
 
 /// One claimed attempt with all that is needed to run it.
 #[derive(Debug, Clone)]

@@ -17,8 +17,8 @@ use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::assemble::{Claim, assemble};
-use crate::error::{Error, Result, repeated};
-use crate::quarantine::{self, Subject, Weight};
+use crate::care::quarantine::{self, Subject, Weight};
+use crate::db::error::{Error, Result, repeated};
 use crate::runs::state::reference;
 use crate::store::{Core, Store};
 
@@ -382,7 +382,7 @@ pub(crate) fn pools(json: Option<Value>) -> Result<BTreeMap<PoolName, u32>> {
         return Ok(BTreeMap::new());
     };
     let what = || "the pools of a waiting attempt".to_owned();
-    let doc: BTreeMap<String, u32> = crate::encoding::read(json, what)?;
+    let doc: BTreeMap<String, u32> = crate::db::encoding::read(json, what)?;
     doc.into_iter()
         .map(|(name, slots)| {
             let name = PoolName::new(name).map_err(|fault| Error::corrupt(what(), fault))?;

@@ -11,11 +11,11 @@ use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::artifacts::{ArtifactColumns, NewArtifact};
 use crate::attempts::assemble::{Claim, assemble};
 use crate::attempts::claim::{Granted, claim_in};
-use crate::error::{Error, Result, repeated};
-use crate::quarantine::{Subject, Weight};
+use crate::care::quarantine::{Subject, Weight};
+use crate::db::error::{Error, Result, repeated};
+use crate::files::artifacts::{ArtifactColumns, NewArtifact};
 use crate::runs::advance::{Advanced, EndTaken, Facts, Progress, advance_in};
 use crate::store::{Core, Store};
 

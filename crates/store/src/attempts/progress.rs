@@ -1,6 +1,6 @@
 //! Progress of a claimed attempt: its container was created, started, removed; or it is given back.
 //!
-//! Written in batches ([`crate::batch`]). The handle is durable before the container is started: a
+//! Written in batches ([`crate::db::batch`]). The handle is durable before the container is started: a
 //! handle that is not recorded proves that the program never ran, even where Docker has lost the
 //! container. The rest does not wait for the disk: should Postgres crash and forget the last of it,
 //! Docker still knows, and is asked.
@@ -13,7 +13,7 @@ use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::error::{Error, Result};
+use crate::db::error::{Error, Result};
 use crate::store::{Core, Store};
 
 /// A container was created, not started.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use trainyard_core::id::{AttemptId, DaemonId, Fence};
 
 use crate::attempts::claim::ClaimRequest;
-use crate::error::{Error, Result};
+use crate::db::error::{Error, Result};
 use crate::store::Store;
 
 /// What the database knows of an attempt, for judging a container that claims to be of it.

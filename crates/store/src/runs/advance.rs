@@ -18,9 +18,9 @@ use trainyard_core::transition::Illegal;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::attempts::abandon::GivingUp;
-use crate::error::{Error, Result, repeated};
-use crate::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
-use crate::quarantine::Subject;
+use crate::care::quarantine::Subject;
+use crate::db::error::{Error, Result, repeated};
+use crate::fleet::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
 use crate::runs::change::Changes;
 use crate::runs::lock::{LockedRun, lock_runs};
 use crate::runs::metrics::MetricColumns;

@@ -7,7 +7,7 @@ use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::run::CancelledBy;
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::error::{Result, repeated};
+use crate::db::error::{Result, repeated};
 use crate::runs::advance::{Facts, advance_in};
 use crate::store::Store;
 

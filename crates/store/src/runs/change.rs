@@ -16,11 +16,11 @@ use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunPhase};
 use trainyard_core::stage::StageIndex;
 use uuid::Uuid;
 
-use crate::dags::PinnedDag;
-use crate::encoding::event::{EventRow, number, place};
-use crate::encoding::reason_columns;
-use crate::error::{Error, Result};
+use crate::db::encoding::event::{EventRow, number, place};
+use crate::db::encoding::reason_columns;
+use crate::db::error::{Error, Result};
 use crate::runs::columns::{AttemptColumns, EventColumns, QueuedColumns, RunColumns, StageColumns};
+use crate::triggers::dags::PinnedDag;
 
 /// Which parts of one run's state changed.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use trainyard_core::run::{Run, StageState};
 use trainyard_core::stage::StageIndex;
 use uuid::Uuid;
 
-use crate::encoding::event::place;
-use crate::encoding::reason_columns;
+use crate::db::encoding::event::place;
+use crate::db::encoding::reason_columns;
 
 #[derive(Debug, Default)]
 pub(crate) struct StageColumns {

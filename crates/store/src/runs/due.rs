@@ -9,7 +9,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::id::RunId;
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::error::Result;
+use crate::db::error::Result;
 use crate::store::Store;
 
 /// When the next run is due.

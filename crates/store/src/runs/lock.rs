@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 
-use crate::error::Result;
+use crate::db::error::Result;
 use crate::runs::state::{Held, held_attempts, reference};
 
 /// A run whose row this transaction has locked.

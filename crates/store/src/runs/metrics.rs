@@ -5,8 +5,8 @@ use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::RunId;
 use trainyard_core::run::AttemptRef;
 
-use crate::encoding::event::{number, place};
-use crate::error::Result;
+use crate::db::encoding::event::{number, place};
+use crate::db::error::Result;
 
 /// Rows of `metric`.
 #[derive(Debug, Default)]

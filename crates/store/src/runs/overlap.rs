@@ -13,10 +13,10 @@ use trainyard_core::overlap::{Verdict, judge};
 use trainyard_core::run::CancelledBy;
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::dags::pinned;
-use crate::error::{Result, repeated};
+use crate::db::error::{Result, repeated};
 use crate::runs::advance::{Facts, Progress, advance_in};
 use crate::store::{Core, Store};
+use crate::triggers::dags::pinned;
 
 impl Store {
     /// Starts, skips or cancels runs of a DAG as its concurrency rule says. Does nothing where

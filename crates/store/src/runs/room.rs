@@ -11,8 +11,8 @@ use sqlx::PgConnection;
 use trainyard_core::id::RepoId;
 use trainyard_core::measure::counted;
 
-use crate::dags::PinnedDag;
-use crate::error::Result;
+use crate::db::error::Result;
+use crate::triggers::dags::PinnedDag;
 
 /// The most that a repo may have unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,12 +16,11 @@ use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::claim::claim_in;
-use crate::dags::{PinnedDag, pinned};
-use crate::encoding;
-use crate::encoding::cause::CauseDoc;
-use crate::encoding::event::place;
-use crate::encoding::param::values_doc;
-use crate::error::{Error, Result, repeated};
+use crate::db::encoding;
+use crate::db::encoding::cause::CauseDoc;
+use crate::db::encoding::event::place;
+use crate::db::encoding::param::values_doc;
+use crate::db::error::{Error, Result, repeated};
 use crate::runs::advance::{Progress, whole_micros};
 use crate::runs::change::{Changes, stage_counts};
 use crate::runs::columns::StageColumns;
@@ -31,6 +30,7 @@ use crate::runs::room::Room;
 use crate::runs::state::{KnownRun, load_runs};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
+use crate::triggers::dags::{PinnedDag, pinned};
 
 /// A run to be started.
 #[derive(Debug, Clone)]

@@ -19,11 +19,11 @@ use trainyard_core::run::{
 };
 use trainyard_core::stage::StageIndex;
 
-use crate::dags::{PinnedDag, pinned_all};
-use crate::encoding;
-use crate::encoding::param::ValuesDoc;
-use crate::error::{Error, Result};
+use crate::db::encoding;
+use crate::db::encoding::param::ValuesDoc;
+use crate::db::error::{Error, Result};
 use crate::store::Core;
+use crate::triggers::dags::{PinnedDag, pinned_all};
 
 /// A run as it was at one version of its row.
 #[derive(Debug, Clone)]

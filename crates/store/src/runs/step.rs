@@ -7,11 +7,11 @@ use trainyard_core::event::Event;
 use trainyard_core::run::Run;
 use trainyard_core::transition::{apply, step};
 
-use crate::dags::PinnedDag;
-use crate::encoding::event::{EventRow, event_row};
-use crate::error::{Error, Result};
+use crate::db::encoding::event::{EventRow, event_row};
+use crate::db::error::{Error, Result};
 use crate::runs::advance::Advanced;
 use crate::runs::change::Touched;
+use crate::triggers::dags::PinnedDag;
 
 /// What a step did.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, RunId};
 
-use crate::artifacts::{ArtifactContent, ArtifactKind};
-use crate::error::{Error, Result};
+use crate::db::error::{Error, Result};
+use crate::files::artifacts::{ArtifactContent, ArtifactKind};
 use crate::store::Store;
 
 /// An artifact of a run.

@@ -1,7 +1,7 @@
 //! What there is in the whole installation, counted: for figures that are asked for, not collected.
 
-use crate::error::Result;
-use crate::figures::{
+use crate::db::error::Result;
+use crate::fleet::figures::{
     ATTEMPTS_QUEUED, DATABASE_UP, QUARANTINES, REPOS_FAILING, STORE_CONNECTIONS_IN_USE,
 };
 use crate::store::Store;

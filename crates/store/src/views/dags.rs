@@ -9,11 +9,11 @@ use trainyard_core::name::ParamName;
 use trainyard_core::outcome::RunState;
 use trainyard_core::param::ParamValue;
 
-use crate::dags::PinnedDag;
-use crate::encoding;
-use crate::encoding::param::{ValuesDoc, values};
-use crate::error::{Error, Result};
+use crate::db::encoding;
+use crate::db::encoding::param::{ValuesDoc, values};
+use crate::db::error::{Error, Result};
 use crate::store::Store;
+use crate::triggers::dags::PinnedDag;
 
 /// A DAG in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

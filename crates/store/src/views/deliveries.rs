@@ -3,7 +3,7 @@
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
 
-use crate::error::Result;
+use crate::db::error::Result;
 use crate::store::Store;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

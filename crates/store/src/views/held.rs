@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DaemonId, RunId};
 
-use crate::error::Result;
+use crate::db::error::Result;
 use crate::store::Core;
 
 /// How many attempts of a daemon are told. More than any machine runs at a time, so that nothing is missing

@@ -3,7 +3,7 @@
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, RunId};
 
-use crate::error::Result;
+use crate::db::error::Result;
 use crate::store::Store;
 
 /// Which metrics to list, of the newest runs first.

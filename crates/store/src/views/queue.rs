@@ -9,7 +9,7 @@ use trainyard_core::why::{Holder, Paused, PoolUse, Queue};
 
 use crate::attempts::abandon::unattended;
 use crate::attempts::claim::{ClaimCapacity, pools};
-use crate::error::Result;
+use crate::db::error::Result;
 use crate::store::Store;
 use crate::views::run::RunDetail;
 

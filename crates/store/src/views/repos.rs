@@ -5,7 +5,7 @@ use std::time::Duration;
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
 
-use crate::error::{Error, Result};
+use crate::db::error::{Error, Result};
 use crate::store::Store;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,12 +10,12 @@ use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::param::ParamValue;
 use trainyard_core::run::{Run, StageRun, StageState};
 
-use crate::dags::PinnedDag;
-use crate::encoding;
-use crate::encoding::event::place;
-use crate::error::{Error, Result};
+use crate::db::encoding;
+use crate::db::encoding::event::place;
+use crate::db::error::{Error, Result};
 use crate::runs::state::{KnownRun, held_attempts, load_runs, overlay};
 use crate::store::Store;
+use crate::triggers::dags::PinnedDag;
 use crate::views::artifacts::ArtifactView;
 use crate::views::runs::RunSummary;
 

@@ -5,9 +5,9 @@ use trainyard_core::cause::CauseKind;
 use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
 use trainyard_core::outcome::{Reason, RunState};
 
-use crate::encoding;
-use crate::encoding::cause::CauseDoc;
-use crate::error::{Error, Result};
+use crate::db::encoding;
+use crate::db::encoding::cause::CauseDoc;
+use crate::db::error::{Error, Result};
 use crate::store::Store;
 
 /// Which runs to list, the newest first.

@@ -10,7 +10,7 @@ use super::endings::{ended, ending_of};
 use super::stop_signal::asked;
 use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
 use crate::attempt::ledger::Ledger;
-use crate::health::retry_log::LastingTrouble;
+use crate::health::retry_log::RetryLog;
 
 /// How long trouble of Docker is waited out before an attempt whose program was not started gives
 /// up.
@@ -68,7 +68,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let give_up = Instant::now() + PATIENCE;
         let mut stop = self.signal.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
-        let mut trouble = LastingTrouble::new("Docker failed; trying again", "Docker works again");
+        let mut trouble = RetryLog::new("Docker failed; trying again", "Docker works again");
         loop {
             if self.stop_requested() {
                 return Err(ended(Ending::Withdrawn));
@@ -106,7 +106,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     pub(super) async fn look_until_sure(&self, handle: &Handle) -> Option<Status> {
         let mut absent_since = None;
         let mut wait = WAIT_AT_FIRST;
-        let mut trouble = LastingTrouble::new(
+        let mut trouble = RetryLog::new(
             "Docker does not say whether it has a container; asking again",
             "Docker returns a container's state again",
         );

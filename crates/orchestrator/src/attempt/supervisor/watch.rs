@@ -18,7 +18,7 @@ use crate::attempt::hints;
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_pump::{LogEnd, LogPump};
 use crate::clock;
-use crate::health::retry_log::{AWAY, LastingTrouble};
+use crate::health::retry_log::{AWAY, RetryLog};
 
 /// When a stop is asked for again: Docker may have said that it did and have done nothing.
 const STOP_AGAIN: Duration = Duration::from_secs(30);
@@ -147,7 +147,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         };
         let mut wait = WAIT_AT_FIRST;
         let mut after_end = AfterEnd::default();
-        let mut trouble = LastingTrouble::new(
+        let mut trouble = RetryLog::new(
             "how a program ended could not be looked up; trying again",
             "how a program ended was looked up",
         );
@@ -195,15 +195,15 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut ran_when_asked = false;
         let mut wait = WAIT_AT_FIRST;
         let mut unstarted: Option<(Instant, Error)> = None;
-        let mut sight = LastingTrouble::new(
+        let mut sight = RetryLog::new(
             "Docker does not return a container's state; asking again",
             "Docker returns a container's state again",
         );
-        let mut start_trouble = LastingTrouble::new(
+        let mut start_trouble = RetryLog::new(
             "Docker did not start a container; asking again",
             "Docker started a container",
         );
-        let mut stop_trouble = LastingTrouble::new(
+        let mut stop_trouble = RetryLog::new(
             "Docker did not stop a container; asking again",
             "a container that was to stop has ended",
         );

@@ -1,0 +1,218 @@
+//! API tokens. Only their hashes are stored; the token itself is shown once.
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use trainyard_core::Timestamp;
+use trainyard_core::id::{DaemonId, TokenId};
+use trainyard_failpoint::{Effect as _, Point};
+use uuid::Uuid;
+
+use crate::access::seal::random;
+use crate::db::error::{Error, Result};
+use crate::store::Store;
+
+/// What every token begins with, so that people and scanners recognise one.
+const PREFIX: &str = "trainyard_";
+
+/// What a token permits. Each scope permits what is before it, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// To look at everything but secrets.
+    Read,
+    /// Everything.
+    Admin,
+}
+
+impl Scope {
+    /// Whether who has this scope may do what needs `needed`.
+    #[must_use]
+    pub fn permits(self, needed: Self) -> bool {
+        self >= needed
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// A scope of a newer version permits nothing here.
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "read" => Some(Self::Read),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
+}
+
+/// A token without the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    pub id: TokenId,
+    /// What it was called when it was made; shown as the actor of what is done with it.
+    pub name: String,
+    pub scope: Scope,
+    pub created_at: Timestamp,
+    /// When it was used last, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Makes a token; what is returned with it is shown once and cannot be had again.
+    ///
+    /// # Errors
+    /// `Conflict` where a token of this name is in use.
+    pub async fn create_token(
+        &self,
+        name: &str,
+        scope: Scope,
+    ) -> Result<(TokenInfo, SecretString)> {
+        let bytes: [u8; 32] = random().map_err(|source| Error::Storage {
+            path: "/dev/urandom".into(),
+            source,
+        })?;
+        let token = SecretString::from(format!("{PREFIX}{}", hex::encode(bytes)));
+        let id = Uuid::now_v7();
+        let row = sqlx::query!(
+            "insert into token (id, name, digest, scope, created_at) values ($1, $2, $3, $4, clock_timestamp())
+             on conflict (name) where revoked_at is null do nothing returning created_at",
+            id,
+            name,
+            digest(token.expose_secret()),
+            scope.word()
+        )
+        .fetch_optional(&self.core.pool)
+        .at(Point::CreateToken)
+        .await?
+        .ok_or_else(|| {
+            Error::conflict(format!(
+                "a token named `{name}` is in use; revoke it first, or choose another name"
+            ))
+        })?;
+        let info = TokenInfo {
+            id: TokenId(id),
+            name: name.to_owned(),
+            scope,
+            created_at: row.created_at,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        Ok((info, token))
+    }
+
+    /// All tokens, the newest first, those that were revoked included.
+    pub async fn list_tokens(&self) -> Result<Vec<TokenInfo>> {
+        let rows = sqlx::query!(
+            "select id, name, scope, created_at, last_used_at, revoked_at from token order by created_at desc"
+        )
+        .fetch_all(&self.core.reading)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(TokenInfo {
+                    id: TokenId(row.id),
+                    name: row.name,
+                    scope: Scope::from_word(&row.scope)?,
+                    created_at: row.created_at,
+                    last_used_at: row.last_used_at,
+                    revoked_at: row.revoked_at,
+                })
+            })
+            .collect())
+    }
+
+    /// Notes that a daemon uses a token as its own: as long as it lives, nobody revokes it, so that the command line
+    /// beside it is not locked out.
+    pub async fn keep_token(&self, token: TokenId, daemon: DaemonId) -> Result<()> {
+        sqlx::query!(
+            "update token set kept_by = $2 where id = $1",
+            token.0,
+            daemon.0
+        )
+        .execute(&self.core.pool)
+        .at(Point::KeepToken)
+        .await?;
+        Ok(())
+    }
+
+    /// Revokes the token in use under a name, or by its id.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where a daemon that lives uses it as its own.
+    pub async fn revoke_token(&self, name_or_id: &str) -> Result<()> {
+        let id = name_or_id.parse::<Uuid>().ok();
+        let row = sqlx::query!(
+            r#"with asked as (
+                select token.id, token.name,
+                    -- A lease that ran out: nobody answers there.
+                    (select daemon.host from daemon where daemon.id = token.kept_by
+                        and daemon.stopped_at is null and daemon.lease_until > clock_timestamp()) as kept_at
+                from token where revoked_at is null and (name = $1 or id = $2)
+            ), done as (
+                update token set revoked_at = clock_timestamp()
+                from asked where token.id = asked.id and asked.kept_at is null
+            )
+            select name, kept_at from asked order by kept_at nulls last"#,
+            name_or_id,
+            id
+        )
+        .fetch_optional(&self.core.pool)
+        .at(Point::RevokeToken)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("token `{name_or_id}` in use")))?;
+        match row.kept_at {
+            None => Ok(()),
+            Some(host) => Err(Error::conflict(format!(
+                "`{}` is the own token of the daemon at {host}, which its command line uses; to replace it, stop that \
+                 daemon, remove the file `token` from its data folder, start it again, and revoke this one",
+                row.name
+            ))),
+        }
+    }
+
+    /// Whose token this is; `None` where it is not one, or was revoked.
+    ///
+    /// The lookup is by the hash of what was presented, so its time tells nothing about any token.
+    pub async fn authenticate(&self, presented: &SecretString) -> Result<Option<TokenInfo>> {
+        let row = sqlx::query!(
+            r#"select id, name, scope, created_at, last_used_at, revoked_at,
+                -- In the future where the clock went back.
+                coalesce(last_used_at not between clock_timestamp() - interval '1 minute' and clock_timestamp(),
+                    true) as "stale!"
+            from token where digest = $1 and revoked_at is null"#,
+            digest(presented.expose_secret())
+        )
+        .fetch_optional(&self.core.reading)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let Some(scope) = Scope::from_word(&row.scope) else {
+            return Ok(None);
+        };
+        if row.stale {
+            sqlx::query!(
+                "update token set last_used_at = clock_timestamp() where id = $1",
+                row.id
+            )
+            .execute(&self.core.relaxed)
+            .at(Point::UseToken)
+            .await?;
+        }
+        Ok(Some(TokenInfo {
+            id: TokenId(row.id),
+            name: row.name,
+            scope,
+            created_at: row.created_at,
+            last_used_at: row.last_used_at,
+            revoked_at: row.revoked_at,
+        }))
+    }
+}
+
+fn digest(token: &str) -> Vec<u8> {
+    Sha256::digest(token.as_bytes()).to_vec()
+}

@@ -1,0 +1,306 @@
+//! Quarantine: what makes one repo, DAG or run fail is held back, with its reason, and the others go on.
+//!
+//! Trouble of the database or the network is nobody's fault and is never counted here. What certainly
+//! is about its subject (a row that cannot be understood) holds it back at once; what may be an
+//! accident (a panic) does at the third time within an hour. What is held back is left out by the
+//! statements that pick what to do next, so it costs nothing and fills no log. Its containers are left
+//! alone. People release it, a commit that changes the DAG does, and cancelling a run ends it.
+
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::id::{DagId, RepoId, RunId};
+use trainyard_core::outcome::ReasonCode;
+use trainyard_core::text::without_nul;
+use trainyard_failpoint::{Effect as _, Point};
+
+use crate::db::error::{Error, Result, answered};
+use crate::store::{Core, Store};
+
+/// How often trouble that may be an accident shows before its subject is held back.
+const FAILURES: i32 = 3;
+
+/// Failures further apart than this have nothing to do with each other, in seconds.
+const TOGETHER: f64 = 3600.0;
+
+/// The longest reason that is kept, in characters.
+const REASON_LONGEST: usize = 2000;
+
+/// Who is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Repo(RepoId),
+    Dag(DagId),
+    Run(RunId),
+}
+
+/// How sure it is that the fault is the subject's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It is held back at once.
+    Certain,
+    /// It is counted.
+    Suspect,
+}
+
+/// Something that is held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Its number, to release it by.
+    pub id: i64,
+    /// `repo`, `dag` or `run`.
+    pub kind: &'static str,
+    /// What it is called: `shop`, `shop/train`, `42`.
+    pub name: String,
+    /// Where it failed: `planning`.
+    pub place: String,
+    pub reason: String,
+    pub failures: u32,
+    /// Since when it is held back.
+    pub held_at: Timestamp,
+}
+
+impl Store {
+    /// Counts trouble with a subject, and holds it back if that is enough. Returns whether it is held
+    /// back now. Trouble with what has been deleted is forgotten.
+    pub async fn record_trouble(
+        &self,
+        subject: Subject,
+        place: &str,
+        reason: &str,
+        weight: Weight,
+    ) -> Result<bool> {
+        record(&self.core, subject, place, reason, weight).await
+    }
+
+    /// What is held back, the newest first.
+    pub async fn quarantined(&self) -> Result<Vec<Quarantined>> {
+        self.held_back(None).await
+    }
+
+    /// Whether a run is held back: itself, its DAG or its repo.
+    pub async fn quarantine_of(&self, run: RunId) -> Result<Option<Quarantined>> {
+        Ok(self.held_back(Some(run.0)).await?.pop())
+    }
+
+    async fn held_back(&self, run: Option<i64>) -> Result<Vec<Quarantined>> {
+        let rows = sqlx::query!(
+            r#"select q.id, q.run, q.dag, q.place, q.reason, q.failures, q.held_at as "held_at!",
+                p.name as "repo_name?", d.name as "dag_name?"
+            from quarantine q left join dag d on d.id = q.dag left join repo p on p.id = coalesce(q.repo, d.repo)
+            where q.held_at is not null and ($1::bigint is null or q.run = $1)
+            order by q.held_at desc, q.id desc"#,
+            run
+        )
+        .fetch_all(&self.core.reading)
+        .await?;
+        let items = rows.into_iter().map(|row| {
+            let repo = row.repo_name.unwrap_or_default();
+            let (kind, name) = match (row.run, row.dag_name) {
+                (Some(run), _) => ("run", run.to_string()),
+                (None, Some(dag)) => ("dag", format!("{repo}/{dag}")),
+                (None, None) => ("repo", repo),
+            };
+            Quarantined {
+                id: row.id,
+                kind,
+                name,
+                place: row.place,
+                reason: row.reason,
+                failures: row.failures.unsigned_abs(),
+                held_at: row.held_at,
+            }
+        });
+        Ok(items.collect())
+    }
+
+    /// How many subjects are held back.
+    pub async fn quarantined_count(&self) -> Result<u64> {
+        let row = sqlx::query!(
+            r#"select count(*) as "count!" from quarantine where held_at is not null"#
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(row.count.unsigned_abs())
+    }
+
+    /// Lets something go on; it is looked at again at once.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn release_from_quarantine(&self, id: i64) -> Result<()> {
+        let row = sqlx::query!(
+            "with released as (delete from quarantine where id = $1 and held_at is not null returning repo, dag, run),
+            due_run as (
+                update run set wake_at = now() from released
+                where run.id = released.run and run.phase <> 'finished'
+            ),
+            history as (
+                insert into run_event (run, at, kind)
+                select run, now(), 'run_released' from released where run is not null
+            ),
+            due_repo as (update repo set next_sync_at = now() from released where repo.id = released.repo)
+            select run from released",
+            id
+        )
+        .fetch_optional(&self.core.pool).at(Point::ReleaseFromQuarantine)
+        .await?;
+        if row.is_none() {
+            return Err(Error::not_found(format!("quarantine {id}")));
+        }
+        let wakes = &self.core.wakes;
+        wakes.plan.wake();
+        wakes.dispatch.wake();
+        wakes.schedule.wake();
+        wakes.sync.wake();
+        Ok(())
+    }
+
+    /// Ends a run that is held back, as errored with the reason for that: nobody can tell any more what
+    /// its stages would have to do. Returns whether it was held back. Its containers are removed as
+    /// those of any attempt that ended.
+    pub async fn end_quarantined(&self, run: RunId, by: &str) -> Result<bool> {
+        let mut transaction = self.core.begin().await?;
+        let held = sqlx::query!(
+            "select q.reason from run r join quarantine q on q.run = r.id
+             where r.id = $1 and r.phase <> 'finished' and q.held_at is not null for no key update of r",
+            run.0
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(held) = held else {
+            return Ok(false);
+        };
+        let message = format!("quarantined ({}), and ended by {by}", held.reason);
+        sqlx::query!(
+            "with ended as (
+                update attempt set state = 'finished', finished_at = now(), outcome = 'errored',
+                    reason_code = $2, reason_message = $3, removed = (state = 'queued')
+                where run = $1 and state <> 'finished' returning stage, number
+            )
+            insert into run_event (run, at, kind, stage, attempt, detail)
+            select $1, now(), 'attempt_finished', stage, number,
+                jsonb_build_object('outcome', 'errored', 'code', $2::text, 'message', $3::text)
+            from ended",
+            run.0,
+            ReasonCode::Internal.as_str(),
+            message
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "update stage_run set state = 'finished', finished_at = now(), until = null, outcome = 'errored',
+                reason_code = $2, reason_message = $3
+             where run = $1 and state <> 'finished'",
+            run.0,
+            ReasonCode::Internal.as_str(),
+            message
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "with ended as (
+                update run set phase = 'finished', outcome = 'errored', reason_code = $2, reason_message = $3,
+                    finished_at = now(), wake_at = null, version = version + 1, stages_finished = stages_total,
+                    stages_failed = (select count(*) from stage_run
+                        where run = $1 and outcome not in ('succeeded', 'skipped'))
+                where id = $1
+            ),
+            released as (delete from quarantine where run = $1)
+            insert into run_event (run, at, kind, detail) values ($1, now(), 'run_finished',
+                jsonb_build_object('outcome', 'errored', 'code', $2::text, 'message', $3::text))",
+            run.0,
+            ReasonCode::Internal.as_str(),
+            message
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().at(Point::EndQuarantined).await?;
+        self.core.runs.remove(run);
+        let wakes = &self.core.wakes;
+        wakes.plan.wake();
+        wakes.dispatch.wake();
+        wakes.supervise.wake();
+        wakes.runs.wake();
+        Ok(true)
+    }
+}
+
+/// Counts trouble; see [`Store::record_trouble`].
+pub(crate) async fn record(
+    core: &Core,
+    subject: Subject,
+    place: &str,
+    reason: &str,
+    weight: Weight,
+) -> Result<bool> {
+    answered(async {
+        let mut transaction = core.begin().await?;
+        let held = record_in(&mut transaction, subject, place, reason, weight).await?;
+        transaction.commit().at(Point::RecordFailure).await?;
+        Ok(held)
+    })
+    .await
+}
+
+/// Counts trouble within a transaction of the caller's.
+pub(crate) async fn record_in(
+    connection: &mut PgConnection,
+    subject: Subject,
+    place: &str,
+    reason: &str,
+    weight: Weight,
+) -> Result<bool> {
+    let (repo, dag, run) = match subject {
+        Subject::Repo(repo) => (Some(repo.0), None, None),
+        Subject::Dag(dag) => (None, Some(dag.0), None),
+        Subject::Run(run) => (None, None, Some(run.0)),
+    };
+    // A panic's message may quote anything.
+    let reason = without_nul(reason.chars().take(REASON_LONGEST).collect::<String>());
+    let enough = match weight {
+        Weight::Certain => 1,
+        Weight::Suspect => FAILURES,
+    };
+    let row = sqlx::query!(
+        r#"insert into quarantine as q (repo, dag, run, place, reason, failures, first_at, last_at, held_at)
+        select $1::uuid, $2::uuid, $3::bigint, $4, $5, 1, now(), now(), case when $6 <= 1 then now() end
+        where exists (select from repo where id = $1 union all select from dag where id = $2
+            union all select from run where id = $3 and phase <> 'finished')
+        on conflict (subject) do update set
+            place = excluded.place, reason = excluded.reason, last_at = now(),
+            first_at = case when q.last_at < now() - make_interval(secs => $7) then now() else q.first_at end,
+            failures = case when q.last_at < now() - make_interval(secs => $7) then 1 else q.failures + 1 end,
+            held_at = coalesce(q.held_at, case when $6 <= 1 or (q.failures + 1 >= $6
+                and q.last_at >= now() - make_interval(secs => $7)) then now() end)
+        returning held_at is not null as "held!", held_at is not distinct from now() as "newly!", failures"#,
+        repo,
+        dag,
+        run,
+        place,
+        reason,
+        enough,
+        TOGETHER
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else {
+        return Ok(false);
+    };
+    if let (true, Some(run)) = (row.newly, run) {
+        sqlx::query!(
+            "insert into run_event (run, at, kind, detail)
+            values ($1, now(), 'run_held_back', jsonb_build_object('place', $2::text, 'message', $3::text))",
+            run,
+            place,
+            reason
+        )
+        .execute(connection)
+        .await?;
+    }
+    if row.held {
+        tracing::error!(?subject, place, reason, "quarantined");
+    } else {
+        tracing::warn!(?subject, place, reason, failures = row.failures, "failed");
+    }
+    Ok(row.held)
+}

@@ -1,0 +1,265 @@
+//! What can go wrong, by what the caller may do about it.
+
+use std::time::Duration;
+
+use thiserror::Error as ThisError;
+
+use crate::db::pool;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the store. `Display` says what, where and what to do; the cause is the source.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// Postgres does not answer, or hung up. Transient.
+    #[error(
+        "Postgres at {address} does not answer; check that it runs and that the address is right"
+    )]
+    Unreachable {
+        /// Where it was looked for, without the password.
+        address: String,
+        /// What the attempt to reach it met.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// Postgres refused the user or the password.
+    #[error(
+        "Postgres at {address} refused user `{user}`; check the user and the password in the database URL"
+    )]
+    AuthenticationFailed {
+        address: String,
+        user: String,
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// There is no such database.
+    #[error(
+        "Postgres at {address} has no database `{database}`; create it with `createdb {database}`, or correct the database URL"
+    )]
+    DatabaseMissing {
+        address: String,
+        database: String,
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// The database URL is not one.
+    #[error(
+        "the database URL is not valid; it has the form postgres://user:password@host:5432/database"
+    )]
+    InvalidUrl(#[source] Box<sqlx::Error>),
+    /// A newer Trainyard has migrated the database.
+    #[error(
+        "the database has schema version {found}, this Trainyard knows up to {known}; start the newer version that migrated it, or restore a backup from before"
+    )]
+    SchemaNewer {
+        /// The newest migration in the database.
+        found: i64,
+        /// The newest that this program has.
+        known: i64,
+    },
+    /// The schema was changed by something else than this program's migrations, or a migration failed.
+    #[error("the database could not be migrated")]
+    Migration(#[source] Box<sqlx::migrate::MigrateError>),
+    /// Somebody else acts on the attempt now. Stop touching it.
+    #[error("another claim owns the attempt")]
+    Fenced,
+    /// There is no such thing.
+    #[error("there is no {what}")]
+    NotFound {
+        /// What, by kind and name: `run 42`.
+        what: String,
+    },
+    /// What was asked for does not fit what is there.
+    #[error("{message}")]
+    Conflict {
+        /// What, why, and what to do.
+        message: String,
+    },
+    /// A row that cannot be understood. Only what is about this row fails.
+    #[error("{what} cannot be read from the database: {problem}")]
+    Corrupt {
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The secret key is not the one that the database's secrets are sealed with.
+    #[error(
+        "the secret key does not fit this database: its secrets were sealed with another one; start with the key file that belongs to this database"
+    )]
+    WrongSecretKey,
+    /// No secret key was given.
+    #[error("this needs the secret key, and none is configured")]
+    NoSecretKey,
+    /// The disk of the artifact store is full.
+    #[error(
+        "the artifact store at {path} is full; free space on its disk, or delete old runs with `trainyard gc`"
+    )]
+    StorageFull {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The artifact store failed.
+    #[error("the artifact store failed at {path}")]
+    Storage {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Two transactions were in each other's way until they were given up. Transient.
+    #[error("the database was too busy with the same rows; try again")]
+    Contention(#[source] Option<Box<sqlx::Error>>),
+    /// The disk of Postgres is full. Transient.
+    #[error("Postgres has no room on its disk; free space there")]
+    DatabaseFull(#[source] Box<sqlx::Error>),
+    /// Postgres refused a statement: a fault in Trainyard, or in the database.
+    #[error("Postgres refused a statement")]
+    Database(#[source] Box<sqlx::Error>),
+    /// A write was cut short by a fault in Trainyard; what became of it is not known.
+    #[error("a write was cut short by a fault in Trainyard; the log says more")]
+    Interrupted,
+    /// What works in the background for the store has ended: the daemon is stopping.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// Whether the same call may succeed later with nothing changed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Contention(_)
+            | Self::StorageFull { .. }
+            | Self::DatabaseFull(_) => true,
+            // Out of memory or time: what was asked for is not at fault.
+            Self::Database(error) => {
+                let code = error.as_database_error().and_then(|error| error.code());
+                code.is_some_and(|code| code.starts_with("53") || code == "57014")
+            }
+            Self::AuthenticationFailed { .. }
+            | Self::DatabaseMissing { .. }
+            | Self::InvalidUrl(_)
+            | Self::SchemaNewer { .. }
+            | Self::Migration(_)
+            | Self::Fenced
+            | Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::Corrupt { .. }
+            | Self::WrongSecretKey
+            | Self::NoSecretKey
+            | Self::Storage { .. }
+            | Self::Interrupted
+            | Self::Stopped => false,
+        }
+    }
+
+    /// Postgres has not answered for so long. A connection whose other end fell silent never fails by
+    /// itself; whoever gives it up says so by this.
+    #[must_use]
+    pub fn silent(waited: Duration) -> Self {
+        pool::given_up(waited).into()
+    }
+
+    pub(crate) fn not_found(what: impl Into<String>) -> Self {
+        Self::NotFound { what: what.into() }
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::Conflict {
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn corrupt(what: impl Into<String>, problem: impl ToString) -> Self {
+        Self::Corrupt {
+            what: what.into(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let address = || "its configured address".to_owned();
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unreachable {
+                address: address(),
+                source: Box::new(error),
+            },
+            sqlx::Error::Database(database) => {
+                match database.code().as_deref() {
+                    // Deadlock, serialization failure, lock timeout.
+                    Some("40P01" | "40001" | "55P03") => Self::Contention(Some(Box::new(error))),
+                    // Shutting down, crashed, starting up, disconnected, too many connections.
+                    Some(
+                        "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "08000" | "08003"
+                        | "08006" | "25P03",
+                    ) => Self::Unreachable {
+                        address: address(),
+                        source: Box::new(error),
+                    },
+                    Some("53100") => Self::DatabaseFull(Box::new(error)),
+                    _ => Self::Database(Box::new(error)),
+                }
+            }
+            _ => Self::Database(Box::new(error)),
+        }
+    }
+}
+
+/// How long a transaction may take to answer: longer than Postgres lets a statement run and than a
+/// connection is waited for. A connection cut without a word would be waited on for ever.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(45);
+
+/// What the database answers, unless it falls silent.
+pub(crate) async fn answered<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    answered_within(ANSWER_WITHIN, asked).await
+}
+
+/// What the database answers, unless it is silent for so long.
+///
+/// # Errors
+/// What was answered, or [`Error::silent`].
+pub async fn answered_within<T>(
+    bound: Duration,
+    asked: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    // On the heap: what is asked within what is asked would be part of one another on the stack.
+    let mut asked = Box::pin(asked);
+    tokio::select! {
+        biased;
+        answer = &mut asked => answer,
+        () = tokio::time::sleep(bound) => {
+            // Before the connection goes back.
+            pool::note_silence();
+            Err(Error::silent(bound))
+        }
+    }
+}
+
+/// How often a transaction that met another one in its way is repeated.
+const REPEATS: u32 = 5;
+
+/// Does a transaction's work again while it loses against others. Each repeat waits a little longer.
+pub(crate) async fn repeated<T, F>(mut work: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut repeat = 0;
+    loop {
+        match answered(work()).await {
+            Err(Error::Contention(_)) if repeat < REPEATS => {
+                repeat += 1;
+                tokio::time::sleep(Duration::from_millis(2 << repeat)).await;
+            }
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Wakes between processes, over Postgres' NOTIFY.
+//!
+//! NOTIFY takes a database-wide lock at commit, so it is never part of a transaction that does work:
+//! one task tells all that gathered, at most ten times a second, and only while another daemon lives
+//! that could care. What is lost on the way is healed by polling.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use trainyard_failpoint::{Effect as _, Point};
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
+
+use crate::db::report_pace::ReportPace;
+use crate::db::wakes::Concern;
+use crate::fleet::figures::LISTENING;
+use crate::store::Store;
+
+const CHANNEL: &str = "trainyard";
+
+/// The shortest time between two notifications.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// How long to wait before listening again after the connection was lost; doubles up to 5 s.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// After how long without a word the connection is asked whether it is still one: one whose other end
+/// fell silent would be listened to for ever.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// How long that, and each step to a new connection, may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long other daemons may go unheard, or not hear of this one, before people are told. Nothing is lost by
+/// it, it only takes longer; and a restart of the database is no news.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Store {
+    /// Tells other processes of wakes and hears theirs, until `shutdown` ends. Heals itself: after a
+    /// lost connection everybody is woken, since nobody knows what was missed.
+    pub async fn listen(&self, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = shutdown => {}
+            () = self.tell() => {}
+            () = self.hear() => {}
+        }
+    }
+
+    async fn tell(&self) {
+        let outbox = &self.core.wakes.outbox;
+        let mut complaint = ReportPace::new(PATIENCE);
+        loop {
+            outbox.filled.notified().await;
+            tokio::time::sleep(BREATH).await;
+            let concerns = outbox.take();
+            if concerns.is_empty() || !self.core.others_live.load(Ordering::Relaxed) {
+                continue;
+            }
+            let words: Vec<&str> = concerns.into_iter().map(Concern::as_str).collect();
+            let payload = format!("{} {}", self.core.process, words.join(" "));
+            let told = sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload)
+                .execute(&self.core.relaxed)
+                .at(Point::Notify)
+                .await;
+            let now = Instant::now();
+            match told {
+                Ok(_) => {
+                    if let Some(lasted) = complaint.succeeded(now) {
+                        let lasted_s = lasted.as_secs();
+                        tracing::info!(lasted_s, "other daemons are notified again");
+                    }
+                }
+                Err(error) => match complaint.failed(now) {
+                    Some(lasted) => {
+                        let lasting_s = lasted.as_secs();
+                        tracing::warn!(%error, lasting_s, "could not notify the other daemons; they find changes by polling, some seconds later");
+                    }
+                    None => {
+                        tracing::debug!(%error, "other daemons could not be notified; they poll")
+                    }
+                },
+            }
+        }
+    }
+
+    async fn hear(&self) {
+        let mut pause = FIRST_PAUSE;
+        let mut complaint = ReportPace::new(PATIENCE);
+        loop {
+            let error = match self.hear_until_lost(&mut complaint).await {
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    "the connection was closed".to_owned()
+                }
+                Err(error) => {
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                    error.to_string()
+                }
+            };
+            match complaint.failed(Instant::now()) {
+                Some(lasted) => {
+                    let lasting_s = lasted.as_secs();
+                    tracing::warn!(
+                        error,
+                        lasting_s,
+                        "could not listen to the other daemons; their changes are found by polling, some seconds later"
+                    );
+                }
+                None => tracing::debug!(error, "cannot listen to other daemons; polling goes on"),
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn hear_until_lost(&self, complaint: &mut ReportPace) -> Result<(), sqlx::Error> {
+        // A pool of its own: a connection that hangs while it is given up takes no place of others.
+        let options = self.core.relaxed.connect_options();
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with((*options).clone());
+        let mut listener = in_time(PgListener::connect_with(&pool)).await?;
+        // It would be silent about a lost connection until it had another.
+        listener.eager_reconnect(false);
+        in_time(listener.listen(CHANNEL)).await?;
+        let _listening = LISTENING.while_held();
+        if let Some(lasted) = complaint.succeeded(Instant::now()) {
+            let lasted_s = lasted.as_secs();
+            tracing::info!(lasted_s, "listening to other daemons again");
+        }
+        self.wake_all();
+        loop {
+            let heard = match tokio::time::timeout(QUIET, listener.try_recv()).await {
+                Ok(heard) => heard?,
+                Err(_) => {
+                    in_time(sqlx::query!("select 1 as one").fetch_one(&mut listener)).await?;
+                    continue;
+                }
+            };
+            let Some(notification) = heard else {
+                return Ok(());
+            };
+            let mut words = notification.payload().split(' ');
+            if words.next() == Some(self.core.process.to_string().as_str()) {
+                continue;
+            }
+            for word in words {
+                if let Some(concern) = Concern::ALL.iter().find(|concern| concern.as_str() == word)
+                {
+                    self.core.wakes.of(*concern).wake_here();
+                }
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        for concern in Concern::ALL {
+            self.core.wakes.of(*concern).wake_here();
+        }
+    }
+}
+
+/// What comes of it, unless the database falls silent.
+async fn in_time<T>(step: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(ANSWER_WITHIN, step).await {
+        Ok(result) => result,
+        Err(_) => {
+            let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Err(sqlx::Error::Io(silence))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Artifacts: which output of which stage run is which content.
+
+use sqlx::PgConnection;
+use trainyard_core::id::{AttemptId, RunId};
+use trainyard_core::name::OutputName;
+use trainyard_core::run::AttemptRef;
+use uuid::Uuid;
+
+use crate::db::encoding::event::place;
+use crate::db::error::{Error, Result};
+use crate::store::Store;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactContent {
+    pub kind: ArtifactKind,
+    /// SHA-256 of the stored bytes, in lower-case hex.
+    pub sha256: String,
+    /// How many bytes are stored.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArtifactKind {
+    /// A file's bytes as they are.
+    File,
+    /// A tar archive of a folder's content.
+    Folder,
+}
+
+impl ArtifactKind {
+    /// The word as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Folder => "folder",
+        }
+    }
+
+    pub(crate) fn from_word(word: &str) -> Result<Self> {
+        [Self::File, Self::Folder]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+            .ok_or_else(|| Error::corrupt("an artifact", format!("`{word}` is not a kind")))
+    }
+}
+
+/// An output that is in the artifact store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewArtifact {
+    pub output: OutputName,
+    pub content: ArtifactContent,
+}
+
+impl Store {
+    /// How many bytes the artifacts of a run have together, and those that later attempts have replaced: their
+    /// content is on the disk until it is swept.
+    pub async fn kept_by_run(&self, run: RunId) -> Result<u64> {
+        let bytes = sqlx::query_scalar!(
+            r#"select (select coalesce(sum(size), 0)::bigint from artifact where run = $1)
+                + (select coalesce(sum(replaced_bytes), 0)::bigint from attempt where run = $1) as "bytes!""#,
+            run.0
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(bytes.unsigned_abs())
+    }
+}
+
+/// Rows of `artifact`.
+#[derive(Debug, Default)]
+pub(crate) struct ArtifactColumns {
+    run: Vec<i64>,
+    stage: Vec<i32>,
+    output: Vec<String>,
+    attempt: Vec<Uuid>,
+    kind: Vec<String>,
+    sha256: Vec<String>,
+    size: Vec<i64>,
+}
+
+impl ArtifactColumns {
+    pub(crate) fn add(
+        &mut self,
+        run: RunId,
+        reference: AttemptRef,
+        attempt: AttemptId,
+        artifacts: &[NewArtifact],
+    ) {
+        for artifact in artifacts {
+            self.run.push(run.0);
+            self.stage.push(place(reference.stage));
+            self.output.push(artifact.output.to_string());
+            self.attempt.push(attempt.0);
+            self.kind.push(artifact.content.kind.as_str().to_owned());
+            self.sha256.push(artifact.content.sha256.clone());
+            self.size
+                .push(i64::try_from(artifact.content.size).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Writes them. An earlier attempt of the same stage may have left the same output: the later one takes its
+    /// place, and its attempt notes how many bytes it replaced.
+    pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "with new as materialized (
+                select * from unnest($1::bigint[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::text[],
+                    $7::bigint[]) as new (run, stage, output, attempt, kind, sha256, size)
+            ), replaced as materialized (
+                select new.attempt, sum(old.size)::bigint as bytes
+                from new join artifact old using (run, stage, output)
+                where old.sha256 <> new.sha256 and old.size > 0 group by new.attempt
+            ), counted as (
+                update attempt a set replaced_bytes = replaced.bytes from replaced where a.id = replaced.attempt
+            )
+            insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
+            select new.*, clock_timestamp() from new
+            on conflict (run, stage, output) do update
+            set attempt = excluded.attempt, kind = excluded.kind, sha256 = excluded.sha256,
+                size = excluded.size, created_at = excluded.created_at",
+            &self.run,
+            &self.stage,
+            &self.output,
+            &self.attempt,
+            &self.kind,
+            &self.sha256,
+            &self.size
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}

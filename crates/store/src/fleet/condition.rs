@@ -1,0 +1,220 @@
+//! How a daemon is: what keeps it from working fully, in its own memory and in its row.
+//!
+//! In memory, because whether it may claim is asked on the way of every run, and because health has to
+//! be told while the database is away. In the row, because another daemon may be the one that is asked
+//! why a stage waits. The row is behind by a moment; nothing is decided by it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use trainyard_core::Timestamp;
+use trainyard_core::id::DaemonId;
+use trainyard_failpoint::{Effect as _, Point};
+
+use crate::db::error::{Error, Result};
+use crate::store::Store;
+
+/// What a trouble is about; a daemon has at most one of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleKind {
+    /// Docker that runs the attempts.
+    Engine,
+    /// What that Docker engine runs, which it does not tell.
+    Listing,
+    /// Room on disks.
+    Space,
+    /// Disks that do not answer.
+    Disk,
+    /// The daemon's lease.
+    Lease,
+    /// The leader of schedules.
+    Scheduler,
+}
+
+impl TroubleKind {
+    pub const ALL: [Self; 6] = [
+        Self::Engine,
+        Self::Listing,
+        Self::Space,
+        Self::Disk,
+        Self::Lease,
+        Self::Scheduler,
+    ];
+
+    /// The word for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Listing => "listing",
+            Self::Space => "space",
+            Self::Disk => "disk",
+            Self::Lease => "lease",
+            Self::Scheduler => "scheduler",
+        }
+    }
+
+    /// Whether a daemon with such a trouble claims no attempts. What it holds goes on. A daemon without
+    /// its lease is refused by the database itself.
+    #[must_use]
+    pub const fn pauses_claims(self) -> bool {
+        match self {
+            Self::Engine | Self::Space | Self::Disk => true,
+            Self::Listing | Self::Lease | Self::Scheduler => false,
+        }
+    }
+}
+
+/// Something that keeps a daemon from working fully. `Display` is for people, without paths or addresses:
+/// it is shown to whoever asks for the daemon's health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    pub kind: TroubleKind,
+    /// What is so: `Docker does not answer`.
+    pub what: String,
+    pub since: Timestamp,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} since {}",
+            self.what,
+            self.since.format("%Y-%m-%d %H:%M:%S UTC")
+        )
+    }
+}
+
+/// The troubles of this process' daemon.
+#[derive(Debug, Default)]
+pub struct Condition {
+    troubles: Mutex<BTreeMap<TroubleKind, Trouble>>,
+    refused_for_room: Mutex<Option<Instant>>,
+}
+
+impl Condition {
+    /// Notes that something is so, or with `None` that nothing is. What goes on keeps its beginning.
+    /// Returns whether there is something new to tell.
+    pub fn note(&self, kind: TroubleKind, what: Option<String>, now: Timestamp) -> bool {
+        let mut troubles = self.lock();
+        let Some(what) = what else {
+            return troubles.remove(&kind).is_some();
+        };
+        let known = troubles.get(&kind);
+        if known.is_some_and(|known| known.what == what) {
+            return false;
+        }
+        let since = known.map_or(now, |known| known.since);
+        let trouble = Trouble { kind, what, since };
+        troubles.insert(kind, trouble);
+        true
+    }
+
+    /// What is so now, in the order of the kinds.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Whether no attempts are to be claimed.
+    #[must_use]
+    pub fn pauses_claims(&self) -> bool {
+        self.lock().keys().any(|kind| kind.pauses_claims())
+    }
+
+    /// Notes of an error whether the database took no write for want of room on its disk. It answers all the
+    /// same, and may take others: what is small finds a place.
+    pub fn heed(&self, error: &Error, now: Instant) {
+        if matches!(error, Error::DatabaseFull(_)) {
+            *self.refusal_for_room() = Some(now);
+        }
+    }
+
+    /// Whether it did so within `time` before `now`.
+    #[must_use]
+    pub fn was_refused_for_room_within(&self, time: Duration, now: Instant) -> bool {
+        let refused = *self.refusal_for_room();
+        refused.is_some_and(|at| now.saturating_duration_since(at) <= time)
+    }
+
+    fn refusal_for_room(&self) -> MutexGuard<'_, Option<Instant>> {
+        let guard = self.refused_for_room.lock();
+        guard.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TroubleKind, Trouble>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    /// How this process' daemon is.
+    #[must_use]
+    pub fn condition(&self) -> &Condition {
+        &self.core.condition
+    }
+
+    /// Writes how this process' daemon is into its row, for the others.
+    pub async fn tell_condition(&self, daemon: DaemonId) -> Result<()> {
+        let troubles = serde_json::json!(self.core.condition.troubles());
+        sqlx::query!(
+            "update daemon set troubles = $2 where id = $1",
+            daemon.0,
+            troubles
+        )
+        .execute(&self.core.relaxed)
+        .at(Point::TellCondition)
+        .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn a_trouble_that_goes_on_keeps_its_beginning() {
+        let condition = Condition::default();
+        assert!(condition.note(TroubleKind::Space, Some("low".to_owned()), at(1)));
+        assert!(!condition.note(TroubleKind::Space, Some("low".to_owned()), at(2)));
+        assert!(condition.note(TroubleKind::Space, Some("lower".to_owned()), at(3)));
+        let told = condition.troubles()[0].to_string();
+        assert_eq!(told, "lower since 1970-01-01 00:00:01 UTC");
+        assert!(condition.note(TroubleKind::Space, None, at(4)));
+        assert!(!condition.note(TroubleKind::Space, None, at(5)));
+    }
+
+    #[test]
+    fn a_refusal_for_room_counts_for_a_time() {
+        let (condition, begun) = (Condition::default(), Instant::now());
+        let time = Duration::from_secs(5);
+        condition.heed(&Error::Contention(None), begun);
+        assert!(!condition.was_refused_for_room_within(time, begun));
+        let full = Error::DatabaseFull(Box::new(sqlx::Error::PoolClosed));
+        condition.heed(&full, begun);
+        assert!(condition.was_refused_for_room_within(time, begun + time));
+        let later = begun + time + Duration::from_millis(1);
+        assert!(!condition.was_refused_for_room_within(time, later));
+    }
+
+    #[test]
+    fn only_troubles_that_concern_starts_pause_claims() {
+        let condition = Condition::default();
+        condition.note(TroubleKind::Scheduler, Some("missing".to_owned()), at(1));
+        assert!(!condition.pauses_claims());
+        condition.note(TroubleKind::Engine, Some("silent".to_owned()), at(1));
+        assert!(condition.pauses_claims());
+    }
+}

@@ -1,0 +1,291 @@
+//! DAGs and their versions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::dag::Dag;
+use trainyard_core::id::{DagId, DagVersionId, RepoId};
+use trainyard_core::name::{DagName, RepoName};
+use trainyard_failpoint::{Effect as _, Point};
+use uuid::Uuid;
+
+use crate::db::encoding;
+use crate::db::encoding::dag::DagDoc;
+use crate::db::error::{Error, Result};
+use crate::store::{Core, Store};
+
+/// A DAG version, ready for use: what a run pins. Immutable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PinnedDag {
+    pub version: DagVersionId,
+    pub dag_id: DagId,
+    pub repo: RepoId,
+    pub repo_name: RepoName,
+    /// The commit that it was read at, as a full hash.
+    pub commit: String,
+    /// The file's path in the repo.
+    pub path: String,
+    pub dag: Arc<Dag>,
+}
+
+/// A DAG file as it stands at a commit.
+#[derive(Debug, Clone)]
+pub struct DagAtCommit {
+    /// The file's path in the repo.
+    pub path: String,
+    pub source: String,
+    /// The DAG; or, for a file with errors, its diagnostics as JSON.
+    pub dag: Result<Dag, serde_json::Value>,
+}
+
+impl Store {
+    /// The DAG that people mean by `REPO/NAME`, or by `NAME` where only one repo has it.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where several repos have it, with the choices.
+    pub async fn resolve_dag(&self, text: &str) -> Result<DagId> {
+        let (repo, name) = match text.split_once('/') {
+            Some((repo, name)) => (Some(repo), name),
+            None => (None, text),
+        };
+        let found = sqlx::query!(
+            "select d.id, r.name as repo from dag d join repo r on r.id = d.repo
+             where d.name = $1 and ($2::text is null or r.name = $2) order by r.name",
+            name,
+            repo
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        match found.as_slice() {
+            [] => Err(Error::not_found(format!("DAG `{text}`"))),
+            [one] => Ok(DagId(one.id)),
+            several => {
+                let choices: Vec<String> = several
+                    .iter()
+                    .map(|row| format!("{}/{name}", row.repo))
+                    .collect();
+                Err(Error::conflict(format!(
+                    "several repos have a DAG named `{name}`; say which: {}",
+                    choices.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// A version of a DAG.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub async fn dag_version(&self, version: DagVersionId) -> Result<Arc<PinnedDag>> {
+        let mut connection = self.core.pool.acquire().await?;
+        pinned(&self.core, &mut connection, version).await
+    }
+
+    /// The version of a DAG at the head of the repo's followed branch.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown DAG; `Conflict` where the branch does not have it (any more).
+    pub async fn current_version(&self, dag: DagId) -> Result<Arc<PinnedDag>> {
+        let row = sqlx::query!("select name, current_version from dag where id = $1", dag.0)
+            .fetch_optional(&self.core.pool)
+            .await?
+            .ok_or_else(|| Error::not_found("such DAG"))?;
+        match row.current_version {
+            Some(version) => self.dag_version(DagVersionId(version)).await,
+            None => Err(Error::conflict(format!(
+                "DAG `{}` is not on the followed branch of its repo; name a branch, tag or commit that has it",
+                row.name
+            ))),
+        }
+    }
+
+    /// Records a DAG as it stands at a commit; the same commit again gives the same version.
+    pub async fn record_dag_version(
+        &self,
+        repo: RepoId,
+        commit: &str,
+        path: &str,
+        source: &str,
+        dag: &Dag,
+    ) -> Result<(DagId, DagVersionId)> {
+        let mut transaction = self.core.begin().await?;
+        let now = lock_repo(&mut transaction, repo).await?;
+        let id = dag_row(&mut transaction, repo, dag.name(), path, now).await?;
+        let version = version_row(&mut transaction, id, commit, path, source, dag, now).await?;
+        transaction.commit().at(Point::RecordDagVersion).await?;
+        Ok((id, version))
+    }
+
+    /// Stops the triggers of a DAG from starting runs, or lets them again. By hand it can always be
+    /// started. Pausing what is paused changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn pause_dag(&self, dag: DagId, paused: bool) -> Result<()> {
+        let done = sqlx::query!("update dag set paused = $2 where id = $1", dag.0, paused)
+            .execute(&self.core.pool)
+            .at(Point::PauseDag)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::not_found("such DAG"));
+        }
+        self.core.wakes.schedule.wake();
+        Ok(())
+    }
+}
+
+/// Locks a repo against other syncs and removal; gives the transaction's time.
+pub(crate) async fn lock_repo(connection: &mut PgConnection, repo: RepoId) -> Result<Timestamp> {
+    let row = sqlx::query!(
+        "with locked as materialized (select id from repo where id = $1 for no key update)
+         select clock_timestamp() as \"now!\" from locked",
+        repo.0
+    )
+    .fetch_optional(connection)
+    .await?
+    .ok_or_else(|| Error::not_found("such repo"))?;
+    Ok(row.now)
+}
+
+/// The row of a DAG, made where there is none.
+pub(crate) async fn dag_row(
+    connection: &mut PgConnection,
+    repo: RepoId,
+    name: &DagName,
+    path: &str,
+    now: Timestamp,
+) -> Result<DagId> {
+    let known = sqlx::query!(
+        "select id from dag where repo = $1 and name = $2",
+        repo.0,
+        name.as_str()
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(row) = known {
+        return Ok(DagId(row.id));
+    }
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "insert into dag (id, repo, name, path, created_at) values ($1, $2, $3, $4, $5)",
+        id,
+        repo.0,
+        name.as_str(),
+        path,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(DagId(id))
+}
+
+/// The row of a DAG's version, made where there is none.
+pub(crate) async fn version_row(
+    connection: &mut PgConnection,
+    dag: DagId,
+    commit: &str,
+    path: &str,
+    source: &str,
+    content: &Dag,
+    now: Timestamp,
+) -> Result<DagVersionId> {
+    let known = sqlx::query!(
+        "select id from dag_version where dag = $1 and commit = $2",
+        dag.0,
+        commit
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(row) = known {
+        return Ok(DagVersionId(row.id));
+    }
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "insert into dag_version (id, dag, commit, path, source, spec, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7)",
+        id,
+        dag.0,
+        commit,
+        path,
+        source,
+        encoding::write(&DagDoc::from(content)),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(DagVersionId(id))
+}
+
+/// One version, from memory where possible.
+pub(crate) async fn pinned(
+    core: &Core,
+    connection: &mut PgConnection,
+    version: DagVersionId,
+) -> Result<Arc<PinnedDag>> {
+    if let Some(known) = core.dags.get(version) {
+        return Ok(known);
+    }
+    pinned_all(core, connection, &[version])
+        .await?
+        .remove(&version)
+        .ok_or_else(|| Error::not_found("such DAG version"))?
+}
+
+/// Versions, from memory where possible. One that cannot be read is an error of its own.
+pub(crate) async fn pinned_all(
+    core: &Core,
+    connection: &mut PgConnection,
+    versions: &[DagVersionId],
+) -> Result<HashMap<DagVersionId, Result<Arc<PinnedDag>>>> {
+    let mut found = HashMap::new();
+    let mut missing = Vec::new();
+    for version in versions {
+        match core.dags.get(*version) {
+            Some(known) => {
+                found.insert(*version, Ok(known));
+            }
+            None => missing.push(version.0),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let rows = sqlx::query!(
+        "select v.id, v.dag, v.commit, v.path, v.spec, d.repo, r.name as repo_name
+         from dag_version v join dag d on d.id = v.dag join repo r on r.id = d.repo
+         where v.id = any($1)",
+        &missing
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let version = DagVersionId(row.id);
+        let what = || {
+            format!(
+                "DAG version {} (commit {}, {})",
+                row.id, row.commit, row.path
+            )
+        };
+        let decoded = encoding::read::<DagDoc>(row.spec, what).and_then(|doc| {
+            Ok(Arc::new(PinnedDag {
+                version,
+                dag_id: DagId(row.dag),
+                repo: RepoId(row.repo),
+                repo_name: RepoName::new(row.repo_name)
+                    .map_err(|fault| Error::corrupt(what(), fault))?,
+                dag: Arc::new(
+                    Dag::try_from(doc).map_err(|problem| Error::corrupt(what(), problem))?,
+                ),
+                commit: row.commit.clone(),
+                path: row.path.clone(),
+            }))
+        });
+        if let Ok(pinned) = &decoded {
+            core.dags.put(version, Arc::clone(pinned));
+        }
+        found.insert(version, decoded);
+    }
+    Ok(found)
+}

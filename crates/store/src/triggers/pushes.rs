@@ -1,0 +1,386 @@
+//! Pushes: a branch moved, and everything that follows from it, in one transaction.
+//!
+//! The branch's row is moved by compare-and-set, so two that saw the same push record it once. Its
+//! generation counts the moves, and is in the causes' keys: a branch that is forced back to an old
+//! commit has moved again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::PgConnection;
+use trainyard_core::Timestamp;
+use trainyard_core::cause::{Cause, CauseKind};
+use trainyard_core::dag::Dag;
+use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
+use trainyard_core::name::DagName;
+use trainyard_core::param;
+use trainyard_failpoint::{Effect as _, Point};
+
+use crate::db::error::{Result, repeated};
+use crate::runs::advance::Progress;
+use crate::runs::start::{NewRun, Recorded, start_run_in};
+use crate::store::{Core, Store};
+use crate::triggers::dags::{DagAtCommit, dag_row, lock_repo, version_row};
+use crate::triggers::schedules::replace_schedules;
+
+/// A branch that points elsewhere than it did.
+#[derive(Debug, Clone)]
+pub struct PushSeen {
+    /// The branch, without `refs/heads/`.
+    pub branch: String,
+    /// Where it was recorded to point; `None` for a branch that was not there. The same as `after` where the branch
+    /// has become the followed one without moving.
+    pub before: Option<String>,
+    /// Where it points now, as a full hash.
+    pub after: String,
+    /// The DAG files at that commit: all of them, as those that are missing are taken to be gone.
+    pub dags: Vec<DagAtCommit>,
+    /// Whether the repo's schedules come from this branch.
+    pub is_followed: bool,
+    /// The DAGs whose push trigger matched.
+    pub matches: Vec<DagName>,
+    pub summary: String,
+    /// Who pushed, as far as known.
+    pub actor: Option<String>,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushRecorded {
+    /// It is recorded, with all that follows.
+    Recorded {
+        /// The runs that it started.
+        runs: Vec<RunId>,
+        /// How many of its DAG files have errors.
+        faults: usize,
+    },
+    /// The branch was not where `before` says. Nothing was changed: look again.
+    Stale,
+}
+
+/// The most runs that one push starts.
+const RUNS_OF_A_PUSH: usize = 100;
+
+/// The most stages that these have together: some seconds of one transaction.
+const STAGES_OF_A_PUSH: usize = 10_000;
+
+impl Store {
+    /// Records that a branch moved: its DAG versions and the faults of its files; on the followed
+    /// branch also the repo's DAGs and schedules; and a run for each DAG whose trigger matched, but
+    /// for paused ones.
+    ///
+    /// A DAG whose file has errors now keeps its last good version and its schedules; one whose file
+    /// is gone loses its schedules.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown repo.
+    pub async fn record_push(&self, repo: RepoId, seen: PushSeen) -> Result<PushRecorded> {
+        let (recorded, progresses) = repeated(|| async {
+            let mut transaction = self.core.begin().await?;
+            let recorded = record_push_in(&self.core, &mut transaction, repo, &seen).await?;
+            transaction.commit().at(Point::RecordPush).await?;
+            Ok(recorded)
+        })
+        .await?;
+        for progress in progresses {
+            progress.settle(&self.core).await;
+        }
+        if seen.is_followed {
+            self.core.wakes.schedule.wake();
+        }
+        Ok(recorded)
+    }
+
+    /// Records that a branch is gone. Changes nothing where it is not recorded to be at `before`.
+    pub async fn record_branch_gone(
+        &self,
+        repo: RepoId,
+        branch: &str,
+        before: Option<String>,
+    ) -> Result<()> {
+        sqlx::query!(
+            "update repo_ref set sha = null, generation = generation + 1, moved_at = clock_timestamp()
+             where repo = $1 and branch = $2 and sha = $3",
+            repo.0,
+            branch,
+            before
+        )
+        .execute(&self.core.pool).at(Point::RecordBranchGone)
+        .await?;
+        Ok(())
+    }
+}
+
+async fn record_push_in(
+    core: &Core,
+    connection: &mut PgConnection,
+    repo: RepoId,
+    seen: &PushSeen,
+) -> Result<(PushRecorded, Vec<Progress>)> {
+    let now = lock_repo(connection, repo).await?;
+    let Some(generation) = move_ref(connection, repo, seen, now).await? else {
+        return Ok((PushRecorded::Stale, Vec::new()));
+    };
+    if seen.is_followed {
+        sqlx::query!(
+            "update repo set current_branch = $2 where id = $1",
+            repo.0,
+            seen.branch
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    // All of the repo's DAGs, in one order, before any of them is touched.
+    sqlx::query!(
+        "select id from dag where repo = $1 order by id for no key update",
+        repo.0
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let (good, mut faults) = sort_out(seen);
+    let mut versions = BTreeMap::new();
+    for (file, dag) in &good {
+        if seen.is_followed || seen.matches.contains(dag.name()) {
+            let id = dag_row(connection, repo, dag.name(), &file.path, now).await?;
+            let version = version_row(
+                connection,
+                id,
+                &seen.after,
+                &file.path,
+                &file.source,
+                dag,
+                now,
+            )
+            .await?;
+            versions.insert(dag.name().clone(), (id, version, *dag));
+            if seen.is_followed {
+                make_current(connection, id, version, &file.path).await?;
+                replace_schedules(connection, id, version, dag, now).await?;
+            }
+        }
+    }
+    if seen.is_followed {
+        let present: Vec<String> = seen.dags.iter().map(|file| file.path.clone()).collect();
+        let current: Vec<_> = versions.values().map(|(id, ..)| id.0).collect();
+        drop_gone(connection, repo, &current, &present).await?;
+    }
+    let mut runs = Vec::new();
+    let mut progresses = Vec::new();
+    let mut started = Started::default();
+    let mut room = core.room();
+    for name in seen.matches.iter().collect::<BTreeSet<_>>() {
+        let Some((id, version, dag)) = versions.get(name) else {
+            continue;
+        };
+        let params = param::resolve(&dag.declared().params, &BTreeMap::new()).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            problems.join("; ")
+        });
+        let params = match params.and_then(|params| started.take(dag).map(|()| params)) {
+            Ok(params) => params,
+            Err(why) => {
+                faults.extend(not_started(&good, name, &why));
+                continue;
+            }
+        };
+        let new = NewRun {
+            dag: *id,
+            version: *version,
+            cause: cause(seen, generation),
+            params,
+            logical_time: None,
+        };
+        let (recorded, progress) = start_run_in(core, connection, &new, true, &mut room).await?;
+        progresses.push(progress);
+        match recorded {
+            Recorded::Started(run) => runs.push(run),
+            Recorded::Full(why) => faults.extend(not_started(&good, name, &why)),
+            Recorded::Duplicate(_) | Recorded::Paused => {}
+        }
+    }
+    record_faults(connection, repo, &seen.after, &seen.branch, &faults, now).await?;
+    Ok((
+        PushRecorded::Recorded {
+            runs,
+            faults: faults.len(),
+        },
+        progresses,
+    ))
+}
+
+/// What one push has started. All of it is one transaction, which has to stay short.
+#[derive(Debug, Default)]
+struct Started {
+    runs: usize,
+    stages: usize,
+}
+
+impl Started {
+    fn take(&mut self, dag: &Dag) -> Result<(), String> {
+        let stages = self.stages + dag.stages().len();
+        if self.runs == RUNS_OF_A_PUSH || stages > STAGES_OF_A_PUSH {
+            return Err(format!(
+                "one push starts at most {RUNS_OF_A_PUSH} runs with {STAGES_OF_A_PUSH} stages together; narrow the \
+                 `paths` or `branches` of push triggers, or start this DAG with `trainyard dag trigger`"
+            ));
+        }
+        self.runs += 1;
+        self.stages = stages;
+        Ok(())
+    }
+}
+
+fn cause(seen: &PushSeen, generation: i64) -> Cause {
+    Cause {
+        kind: CauseKind::Push {
+            branch: seen.branch.clone(),
+            before: seen.before.clone(),
+            generation,
+        },
+        actor: seen.actor.clone(),
+        commit: seen.after.clone(),
+        summary: seen.summary.clone(),
+        branch: Some(seen.branch.clone()),
+    }
+}
+
+/// Moves the branch's row; `None` where it is not where the push says that it was.
+async fn move_ref(
+    connection: &mut PgConnection,
+    repo: RepoId,
+    seen: &PushSeen,
+    now: Timestamp,
+) -> Result<Option<i64>> {
+    let row = sqlx::query!(
+        "insert into repo_ref (repo, branch, sha, generation, moved_at)
+         select $1, $2, $3, 1, $5 where $4::text is null
+            or exists (select from repo_ref where repo = $1 and branch = $2)
+         on conflict (repo, branch) do update
+         set sha = excluded.sha,
+             generation = repo_ref.generation + (repo_ref.sha is distinct from excluded.sha)::int,
+             moved_at = case when repo_ref.sha is distinct from excluded.sha
+                 then excluded.moved_at else repo_ref.moved_at end
+         where repo_ref.sha is not distinct from $4
+         returning generation",
+        repo.0,
+        seen.branch,
+        seen.after,
+        seen.before,
+        now
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| row.generation))
+}
+
+/// The fault of a DAG that this push should have started.
+fn not_started(good: &[(&DagAtCommit, &Dag)], name: &DagName, why: &str) -> Option<Fault> {
+    let (file, _) = good.iter().find(|(_, dag)| dag.name() == name)?;
+    let message = format!("a push cannot start it: {why}");
+    Some((file.path.clone(), diagnostic(&file.path, &message)))
+}
+
+/// A file, and what is wrong with it.
+type Fault = (String, serde_json::Value);
+
+type Faults = Vec<Fault>;
+
+/// The good files, one for each name, and the faults of the others.
+fn sort_out(seen: &PushSeen) -> (Vec<(&DagAtCommit, &Dag)>, Faults) {
+    let mut good: Vec<(&DagAtCommit, &Dag)> = Vec::new();
+    let mut faults = Vec::new();
+    for file in &seen.dags {
+        match &file.dag {
+            Err(diagnostics) => faults.push((file.path.clone(), diagnostics.clone())),
+            Ok(dag) => match good.iter().find(|(_, other)| other.name() == dag.name()) {
+                None => good.push((file, dag)),
+                Some((other, _)) => {
+                    let message = format!(
+                        "{} defines a DAG named `{}` already; give one of them another name",
+                        other.path,
+                        dag.name()
+                    );
+                    faults.push((file.path.clone(), diagnostic(&file.path, &message)));
+                }
+            },
+        }
+    }
+    (good, faults)
+}
+
+/// A diagnostic about a whole file, in the form in which files' own diagnostics are stored.
+pub(crate) fn diagnostic(path: &str, message: &str) -> serde_json::Value {
+    serde_json::json!([{
+        "file": path, "severity": "error", "code": "refused", "message": message,
+        "line": 1, "column": 1, "end_line": 1, "end_column": 1,
+    }])
+}
+
+async fn make_current(
+    connection: &mut PgConnection,
+    dag: DagId,
+    version: DagVersionId,
+    path: &str,
+) -> Result<()> {
+    sqlx::query!(
+        // What a commit changes may be mended by it; if not, it is held back again.
+        "with released as (delete from quarantine where dag = $1)
+        update dag set current_version = $2, path = $3 where id = $1",
+        dag.0,
+        version.0,
+        path
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes DAGs whose file is gone, or names another DAG now, off the followed branch.
+async fn drop_gone(
+    connection: &mut PgConnection,
+    repo: RepoId,
+    current: &[uuid::Uuid],
+    present: &[String],
+) -> Result<()> {
+    sqlx::query!(
+        "with gone as (
+            update dag set current_version = null
+            where repo = $1 and current_version is not null and id <> all($2)
+                and (path <> all($3) or path in (select path from dag where id = any($2)))
+            returning id
+        )
+        delete from schedule where dag in (select id from gone)",
+        repo.0,
+        current,
+        present
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn record_faults(
+    connection: &mut PgConnection,
+    repo: RepoId,
+    commit: &str,
+    branch: &str,
+    faults: &[Fault],
+    now: Timestamp,
+) -> Result<()> {
+    for (path, diagnostics) in faults {
+        sqlx::query!(
+            "insert into dag_fault (repo, commit, path, branch, diagnostics, found_at)
+             values ($1, $2, $3, $4, $5, $6)
+             on conflict (repo, commit, path) do update
+             set branch = excluded.branch, diagnostics = excluded.diagnostics, found_at = excluded.found_at",
+            repo.0,
+            commit,
+            path,
+            branch,
+            diagnostics,
+            now
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}

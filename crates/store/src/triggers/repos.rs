@@ -1,0 +1,377 @@
+//! Repos: what is followed, with which credentials, and when to look next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use trainyard_core::id::RepoId;
+use trainyard_core::name::RepoName;
+use trainyard_failpoint::{Effect as _, Point};
+use uuid::Uuid;
+
+use crate::access::secrets::open_text;
+use crate::care::quarantine::{Subject, Weight};
+use crate::db::encoding;
+use crate::db::error::{Error, Result};
+use crate::store::{Core, Store};
+
+/// The shortest time between two looks at a remote.
+const POLL_AT_LEAST: Duration = Duration::from_secs(5);
+
+/// A repo to be followed.
+#[derive(Debug, Clone)]
+pub struct NewRepo {
+    pub name: RepoName,
+    /// Where it is fetched from. Must hold no password: `credentials` does.
+    pub url: String,
+    /// The branch that schedules come from; `None` follows the remote's default branch.
+    pub followed_branch: Option<String>,
+    /// The time between two looks.
+    pub poll_every: Duration,
+    /// What webhook deliveries are signed with; `None` refuses them.
+    pub webhook_secret: Option<SecretString>,
+    pub credentials: Option<RepoCredentials>,
+}
+
+/// What is to change of a repo; what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct RepoChange {
+    /// Where it is fetched from. Must hold no password: `credentials` does.
+    pub url: Option<String>,
+    /// The branch that schedules come from; `Some(None)` follows the remote's default branch.
+    pub followed_branch: Option<Option<String>>,
+    /// The time between two looks.
+    pub poll_every: Option<Duration>,
+    /// What webhook deliveries are signed with.
+    pub webhook_secret: Option<SecretString>,
+    /// What to fetch with; `Some(None)` fetches without.
+    pub credentials: Option<Option<RepoCredentials>>,
+}
+
+/// What a repo is fetched with.
+#[derive(Debug, Clone)]
+pub enum RepoCredentials {
+    /// Over http.
+    Login {
+        username: String,
+        password: SecretString,
+    },
+    /// Over ssh.
+    SshKey {
+        key: SecretString,
+        /// The hosts that it may be shown to, as a file of known hosts has them.
+        known_hosts: String,
+    },
+}
+
+/// A repo whose remote should be looked at now.
+#[derive(Debug, Clone)]
+pub struct RepoToSync {
+    pub id: RepoId,
+    pub name: RepoName,
+    /// Where it is fetched from.
+    pub url: String,
+    /// The branch that schedules come from; `None` follows the remote's default branch.
+    pub followed_branch: Option<String>,
+    /// The branch that its schedules come from now; `None` before the first look.
+    pub current_branch: Option<String>,
+    pub credentials: Option<RepoCredentials>,
+    /// Whether it was ever synced: the first time only takes stock.
+    pub synced_before: bool,
+    /// How many syncs were asked for by hand until now: a look from now on answers them.
+    pub asked: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum CredentialsDoc {
+    Login {
+        username: String,
+        password: String,
+    },
+    SshKey {
+        ssh_key: String,
+        known_hosts: String,
+    },
+}
+
+impl Store {
+    /// Follows a repo; it is due for a first look at once.
+    ///
+    /// # Errors
+    /// `Conflict` where the name is taken or the URL holds a password, `NoSecretKey` where something
+    /// is to be sealed.
+    pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoId> {
+        if holds_password(&new.url) {
+            return Err(url_with_password());
+        }
+        let id = RepoId(Uuid::now_v7());
+        let done = sqlx::query!(
+            "insert into repo (id, name, url, followed_branch, poll_seconds, webhook_secret, credentials,
+                created_at, next_sync_at)
+             values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp())
+             on conflict (name) do nothing",
+            id.0,
+            new.name.as_str(),
+            new.url,
+            new.followed_branch.as_deref(),
+            poll_seconds(new.poll_every),
+            seal_webhook_secret(&self.core, id, new.webhook_secret.as_ref())?,
+            seal_credentials(&self.core, id, new.credentials.as_ref())?
+        )
+        .execute(&self.core.pool).at(Point::AddRepo)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::conflict(format!(
+                "there is a repo named `{}` already; remove it first, or choose another name",
+                new.name
+            )));
+        }
+        self.core.wakes.sync.wake();
+        Ok(id)
+    }
+
+    /// The id of the repo with a name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn resolve_repo(&self, name: &str) -> Result<RepoId> {
+        let row = sqlx::query!("select id from repo where name = $1", name)
+            .fetch_optional(&self.core.pool)
+            .await?
+            .ok_or_else(|| Error::not_found(format!("repo `{name}`")))?;
+        Ok(RepoId(row.id))
+    }
+
+    /// Changes a repo, and makes it due for a sync. Another address or other credentials release it from
+    /// quarantine. At another address, the first look takes stock as that at a new repo does: nobody pushed what
+    /// differs there.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where the URL holds a password; `NoSecretKey` where something is to be sealed.
+    pub async fn change_repo(&self, repo: RepoId, change: &RepoChange) -> Result<()> {
+        if change.url.as_deref().is_some_and(holds_password) {
+            return Err(url_with_password());
+        }
+        let credentials = change.credentials.as_ref();
+        let done = sqlx::query!(
+            "with released as (delete from quarantine where repo = $1 and ($2::text is not null or $7))
+             update repo set url = coalesce($2, url),
+                last_sync_at = case when coalesce($2, url) = url then last_sync_at end,
+                followed_branch = case when $3 then $4 else followed_branch end,
+                poll_seconds = coalesce($5, poll_seconds), webhook_secret = coalesce($6, webhook_secret),
+                credentials = case when $7 then $8 else credentials end,
+                -- A sync that is going on does not know of the change: another one follows it.
+                syncs_asked = syncs_asked + 1, next_sync_at = clock_timestamp()
+             where id = $1",
+            repo.0,
+            change.url.as_deref(),
+            change.followed_branch.is_some(),
+            change.followed_branch.as_ref().and_then(Option::as_deref),
+            change.poll_every.map(poll_seconds),
+            seal_webhook_secret(&self.core, repo, change.webhook_secret.as_ref())?,
+            credentials.is_some(),
+            seal_credentials(&self.core, repo, credentials.and_then(Option::as_ref))?
+        )
+        .execute(&self.core.pool)
+        .at(Point::ChangeRepo)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::not_found("such repo"));
+        }
+        self.core.wakes.sync.wake();
+        Ok(())
+    }
+
+    /// The repos that are due for a look at their remote, the longest due first.
+    ///
+    /// # Errors
+    /// `NoSecretKey`, `WrongSecretKey`.
+    pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
+        let rows = sqlx::query!(
+            "select id, name, url, followed_branch, current_branch, credentials, last_sync_at, syncs_asked from repo
+             where (next_sync_at <= clock_timestamp()
+                    -- Further off than ever: the clock went back.
+                    or next_sync_at > clock_timestamp() + make_interval(secs => poll_seconds))
+                and not exists (select from quarantine q where q.repo = repo.id and q.held_at is not null)
+             order by next_sync_at"
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        let mut repos = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = RepoId(row.id);
+            let read = || -> Result<RepoToSync> {
+                Ok(RepoToSync {
+                    id,
+                    name: RepoName::new(row.name)
+                        .map_err(|fault| Error::corrupt(format!("repo {id}"), fault))?,
+                    url: row.url,
+                    followed_branch: row.followed_branch,
+                    current_branch: row.current_branch,
+                    credentials: row
+                        .credentials
+                        .map(|sealed| open_credentials(&self.core, id, &sealed))
+                        .transpose()?,
+                    synced_before: row.last_sync_at.is_some(),
+                    asked: row.syncs_asked,
+                })
+            };
+            match read() {
+                Ok(repo) => repos.push(repo),
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.record_trouble(Subject::Repo(id), "sync", &reason, Weight::Certain)
+                        .await?;
+                }
+            }
+        }
+        Ok(repos)
+    }
+
+    /// How long until the next repo is due; zero where one is, `None` without repos.
+    pub async fn next_sync(&self) -> Result<Option<Duration>> {
+        let row = sqlx::query!(
+            "select extract(epoch from min(next_sync_at) - clock_timestamp())::double precision as seconds from repo
+             where not exists (select from quarantine q where q.repo = repo.id and q.held_at is not null)"
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(row
+            .seconds
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+    }
+
+    /// Where each branch of a repo was last seen.
+    pub async fn refs(&self, repo: RepoId) -> Result<BTreeMap<String, String>> {
+        let rows = sqlx::query!(
+            r#"select branch, sha as "sha!" from repo_ref where repo = $1 and sha is not null"#,
+            repo.0
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.branch, row.sha)).collect())
+    }
+
+    /// What deliveries for the repo with this name are signed with; `None` where there is no such
+    /// repo, or it takes no deliveries: one answer for both.
+    ///
+    /// # Errors
+    /// `NoSecretKey`, `WrongSecretKey`.
+    pub async fn webhook_secret(&self, repo: &str) -> Result<Option<(RepoId, SecretString)>> {
+        let row = sqlx::query!("select id, webhook_secret from repo where name = $1", repo)
+            .fetch_optional(&self.core.reading)
+            .await?;
+        let Some((id, sealed)) = row.and_then(|row| Some((RepoId(row.id), row.webhook_secret?)))
+        else {
+            return Ok(None);
+        };
+        Ok(Some((
+            id,
+            open_text(&self.core, &webhook_context(id), &sealed)?,
+        )))
+    }
+
+    /// What a repo is fetched with, and from where.
+    ///
+    /// # Errors
+    /// `NotFound`, `NoSecretKey`, `WrongSecretKey`.
+    pub async fn repo_remote(&self, repo: RepoId) -> Result<(String, Option<RepoCredentials>)> {
+        let row = sqlx::query!("select url, credentials from repo where id = $1", repo.0)
+            .fetch_optional(&self.core.pool)
+            .await?
+            .ok_or_else(|| Error::not_found("such repo"))?;
+        let credentials = row
+            .credentials
+            .map(|sealed| open_credentials(&self.core, repo, &sealed))
+            .transpose()?;
+        Ok((row.url, credentials))
+    }
+}
+
+fn url_with_password() -> Error {
+    Error::conflict("the URL holds a password, and URLs are shown; give it as credentials instead")
+}
+
+fn poll_seconds(poll_every: Duration) -> i32 {
+    i32::try_from(poll_every.max(POLL_AT_LEAST).as_secs()).unwrap_or(i32::MAX)
+}
+
+/// Whether a URL has the form `scheme://user:password@host`.
+fn holds_password(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
+}
+
+fn webhook_context(repo: RepoId) -> String {
+    format!("webhook/{repo}")
+}
+
+fn credentials_context(repo: RepoId) -> String {
+    format!("credentials/{repo}")
+}
+
+fn seal_webhook_secret(
+    core: &Core,
+    repo: RepoId,
+    secret: Option<&SecretString>,
+) -> Result<Option<Vec<u8>>> {
+    let Some(secret) = secret else {
+        return Ok(None);
+    };
+    core.secret_key()?
+        .seal(&webhook_context(repo), secret.expose_secret().as_bytes())
+        .map(Some)
+}
+
+fn seal_credentials(
+    core: &Core,
+    repo: RepoId,
+    credentials: Option<&RepoCredentials>,
+) -> Result<Option<Vec<u8>>> {
+    let Some(credentials) = credentials else {
+        return Ok(None);
+    };
+    let doc = encoding::write(&match credentials {
+        RepoCredentials::Login { username, password } => CredentialsDoc::Login {
+            username: username.clone(),
+            password: password.expose_secret().to_owned(),
+        },
+        RepoCredentials::SshKey { key, known_hosts } => CredentialsDoc::SshKey {
+            ssh_key: key.expose_secret().to_owned(),
+            known_hosts: known_hosts.clone(),
+        },
+    });
+    core.secret_key()?
+        .seal(&credentials_context(repo), doc.to_string().as_bytes())
+        .map(Some)
+}
+
+fn open_credentials(core: &Core, repo: RepoId, sealed: &[u8]) -> Result<RepoCredentials> {
+    let text = open_text(core, &credentials_context(repo), sealed)?;
+    let doc: CredentialsDoc = serde_json::from_str(text.expose_secret()).map_err(|_| {
+        Error::corrupt(
+            format!("the credentials of repo {repo}"),
+            "they are not as they were written",
+        )
+    })?;
+    Ok(match doc {
+        CredentialsDoc::Login { username, password } => RepoCredentials::Login {
+            username,
+            password: SecretString::from(password),
+        },
+        CredentialsDoc::SshKey {
+            ssh_key,
+            known_hosts,
+        } => RepoCredentials::SshKey {
+            key: SecretString::from(ssh_key),
+            known_hosts,
+        },
+    })
+}

@@ -1,0 +1,107 @@
+//! Syncs of repos: asked for, answered, and how they went.
+
+use trainyard_core::Timestamp;
+use trainyard_core::id::RepoId;
+use trainyard_core::text::without_nul;
+use trainyard_failpoint::{Effect as _, Point};
+
+use crate::db::error::{Error, Result};
+use crate::store::Store;
+
+/// How a sync went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncOutcome {
+    /// Everything that moved is recorded.
+    Good,
+    /// Everything is recorded but what these words are about, which is refused as it is.
+    AllBut(String),
+    /// What stood in the way, in words.
+    Failed(String),
+}
+
+/// Repos whose last sync failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailingSyncs {
+    pub repos: u64,
+    /// Since when the first of them has failed.
+    pub since: Timestamp,
+}
+
+impl Store {
+    /// The repos whose last sync failed; `None` without any.
+    pub async fn failing_syncs(&self) -> Result<Option<FailingSyncs>> {
+        let row = sqlx::query!(
+            r#"select count(*) as "repos!", min(failing_since) as since from repo where failing_since is not null"#
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(row.since.map(|since| FailingSyncs {
+            repos: row.repos.unsigned_abs(),
+            since,
+        }))
+    }
+
+    /// Makes a repo due now. Returns the request's number, for [`Store::is_sync_answered`].
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn request_sync(&self, repo: RepoId) -> Result<i64> {
+        let row = sqlx::query!(
+            "update repo set next_sync_at = clock_timestamp(), syncs_asked = syncs_asked + 1
+             where id = $1 returning syncs_asked",
+            repo.0
+        )
+        .fetch_optional(&self.core.pool)
+        .at(Point::RequestSync)
+        .await?
+        .ok_or_else(|| Error::not_found("such repo"))?;
+        self.core.wakes.sync.wake();
+        Ok(row.syncs_asked)
+    }
+
+    /// Whether the remote was looked at since a sync was asked for.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn is_sync_answered(&self, repo: RepoId, request: i64) -> Result<bool> {
+        let row = sqlx::query!("select syncs_answered from repo where id = $1", repo.0)
+            .fetch_optional(&self.core.pool)
+            .await?
+            .ok_or_else(|| Error::not_found("such repo"))?;
+        Ok(row.syncs_answered >= request)
+    }
+
+    /// Records how a sync went, which requests it answers ([`crate::RepoToSync::asked`]), and when the next
+    /// one is due: after the poll interval; or at once, where a delivery or a request came meanwhile. A first look is
+    /// over only where nothing was asked for since it began: the repo may have got another address.
+    pub async fn record_sync(&self, repo: RepoId, asked: i64, outcome: SyncOutcome) -> Result<()> {
+        let (error, is_over) = match outcome {
+            SyncOutcome::Good => (None, true),
+            SyncOutcome::AllBut(problem) => (Some(without_nul(problem)), true),
+            SyncOutcome::Failed(problem) => (Some(without_nul(problem)), false),
+        };
+        sqlx::query!(
+            "update repo
+             set last_error = $2, syncs_answered = greatest(syncs_answered, $3),
+                failing_since = case when $4 then null else coalesce(failing_since, clock_timestamp()) end,
+                last_sync_at = case when $4 and (last_sync_at is not null or syncs_asked = $3)
+                    then clock_timestamp() else last_sync_at end,
+                next_sync_at = case
+                    when syncs_asked > $3 then clock_timestamp()
+                    when $4 and exists (
+                        select from delivery d where d.repo = $1 and d.processed_at is null
+                    ) then clock_timestamp()
+                    else clock_timestamp() + make_interval(secs => poll_seconds) end
+             where id = $1",
+            repo.0,
+            error,
+            asked,
+            is_over
+        )
+        .execute(&self.core.pool)
+        .at(Point::FinishSync)
+        .await?;
+        self.core.wakes.runs.wake();
+        Ok(())
+    }
+}
