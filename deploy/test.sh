@@ -11,9 +11,6 @@ coproc POSTGRES { exec crates/store/tests/cluster.sh; }
 read -r TRAINYARD_TEST_POSTGRES <&"${POSTGRES[0]}"
 export TRAINYARD_TEST_POSTGRES
 
-# How long the simulation looks for histories that break something.
-export TRAINYARD_SIMULATION_SECONDS=${TRAINYARD_SIMULATION_SECONDS:-60}
-
 cargo test --workspace --doc --locked --quiet
 if cargo nextest --version >/dev/null 2>&1; then
     # Most of the time of most tests is a wait for something real: two more of them than there are cores.

@@ -39,7 +39,7 @@ fn dag(witness: &Witness) -> String {
 fn start(place: &Place, witness: &Witness) -> (Daemon, i64) {
     let remote = Remote::new(place, "model");
     remote.push("main", &[("dags/count.yaml", &dag(witness))]);
-    let daemon = Daemon::dev(place, &[]);
+    let daemon = Daemon::dev_alone(place);
     let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
     let _ = daemon.cli(&["repo", "sync", "model"]).good();
     let _ = daemon.cli(&["dag", "trigger", "count"]).good();
@@ -93,7 +93,7 @@ fn stages_are_taken_over_after_sigkill() {
     let (place, witness) = (Place::new(), Witness::new());
     let (daemon, run) = start(&place, &witness);
     daemon.kill();
-    let daemon = Daemon::dev(&place, &[]);
+    let daemon = Daemon::dev_alone(&place);
     witness.open("go");
     check(&daemon, run, &witness);
 }
@@ -119,7 +119,7 @@ fn stages_that_end_while_no_daemon_runs_are_collected() {
     until_true("the end of three containers", BOUND, || {
         docker(&["ps", "-q", "--filter", &running]).is_empty()
     });
-    let daemon = Daemon::dev(&place, &[]);
+    let daemon = Daemon::dev_alone(&place);
     check(&daemon, run, &witness);
     let daemons = daemon.json(&["daemon", "list"]);
     let next = daemons["items"]
@@ -145,7 +145,7 @@ fn stopping_the_daemon_leaves_stages_running_for_the_next_one() {
     let (place, witness) = (Place::new(), Witness::new());
     let (daemon, run) = start(&place, &witness);
     assert_eq!(daemon.stop(), Some(0));
-    let daemon = Daemon::dev(&place, &[]);
+    let daemon = Daemon::dev_alone(&place);
     witness.open("go");
     check(&daemon, run, &witness);
 }
@@ -172,7 +172,7 @@ stages:
         witness.address()
     );
     remote.push("main", &[("dags/train.yaml", &text)]);
-    let daemon = Daemon::dev(&place, &[]);
+    let daemon = Daemon::dev_alone(&place);
     let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
     let set = ["secret", "set", "KEY", "--repo", "model"];
     let _ = daemon.cli_with_input(&set, SECRET).good();
@@ -191,7 +191,7 @@ stages:
         std::fs::remove_dir_all(data.join(gone)).unwrap();
     }
     std::fs::remove_dir_all(remote.url().trim_start_matches("file://")).unwrap();
-    let daemon = Daemon::dev(&place, &[]);
+    let daemon = Daemon::dev_alone(&place);
     until_true("the stage in the next daemon's hands", BOUND, || {
         daemon.figure("trainyard_attempts_adopted_total") == 1.0
     });

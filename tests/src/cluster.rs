@@ -41,21 +41,17 @@ impl Cluster {
             chown(folder);
         }
         let data = cluster.data.display().to_string();
+        if let Some(shared) = shared() {
+            copy(&shared.join("template"), &cluster.data);
+            cluster.control("start", &[]);
+            return cluster;
+        }
         cluster.call(
             "initdb",
             &["-D", &data, "-U", "trainyard", "-A", "trust", "-E", "UTF8"],
         );
         cluster.control("start", &[]);
-        cluster.call(
-            "createdb",
-            &[
-                "-h",
-                &cluster.sockets.display().to_string(),
-                "-U",
-                "trainyard",
-                "trainyard",
-            ],
-        );
+        let _ = cluster.sql("postgres", "create database trainyard");
         cluster
     }
 
@@ -226,6 +222,47 @@ impl Drop for Cluster {
             self.control("stop", &["-m", "immediate"]);
         }));
     }
+}
+
+/// The folder of the Postgres that `deploy/test.sh` starts for all tests: its socket and the template of a cluster.
+fn shared() -> Option<PathBuf> {
+    std::env::var_os("TRAINYARD_TEST_POSTGRES").map(PathBuf::from)
+}
+
+/// The URL of a place's database in the Postgres that all tests share, made when it is first asked for.
+///
+/// # Panics
+/// When it cannot be made.
+pub(crate) fn shared_database(place: &Place) -> Option<String> {
+    let sockets = shared()?.display().to_string();
+    let name = place.path().file_name().unwrap().to_string_lossy();
+    let created = Command::new(binaries().join("psql"))
+        .args(["-h", &sockets, "-U", "trainyard", "-d", "postgres", "-qc"])
+        .arg(format!("create database \"{name}\""))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&created.stderr);
+    let is_there = created.status.success() || said.contains("already exists");
+    assert!(is_there, "{said}");
+    Some(format!(
+        "postgres://trainyard@{}/{name}",
+        sockets.replace('/', "%2F")
+    ))
+}
+
+/// Copies a folder's content, with its owners.
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(to)
+        .status();
+    assert!(
+        done.is_ok_and(|status| status.success()),
+        "cp {} {}",
+        from.display(),
+        to.display()
+    );
 }
 
 fn binaries() -> PathBuf {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::{self, Answer};
+use crate::cluster;
 use crate::place::Place;
 pub use crate::shown::{items, stage};
 use crate::wait::until;
@@ -52,13 +53,28 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `trainyard dev` on the data folder `data` of `place`, with more arguments.
+    /// Starts `trainyard dev` on the data folder `data` of `place`, with more arguments; where tests share a Postgres, on
+    /// a database of the place there.
     ///
     /// # Panics
     /// When it does not become ready; with the end of its output.
     #[must_use]
     pub fn dev(place: &Place, more: &[&str]) -> Self {
-        or_panic(Self::try_dev(place, more, &Launch::default()))
+        let database = cluster::shared_database(place);
+        let mut arguments = more.to_vec();
+        if let Some(url) = &database {
+            arguments.extend(["--database-url", url]);
+        }
+        or_panic(Self::try_dev(place, &arguments, &Launch::default()))
+    }
+
+    /// Starts `trainyard dev` with a Postgres of its own, as people do.
+    ///
+    /// # Panics
+    /// When it does not become ready; with the end of its output.
+    #[must_use]
+    pub fn dev_alone(place: &Place) -> Self {
+        or_panic(Self::try_dev(place, &[], &Launch::default()))
     }
 
     /// The same for one that may well end at once.

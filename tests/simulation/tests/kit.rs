@@ -1,19 +1,18 @@
-//! What the tests share: a budget of time, and the report of a seed that failed.
-
-use std::time::{Duration, Instant};
+//! What the tests share: how many histories they run, and the report of a seed that failed.
 
 use trainyard_simulation::{History, Settings, run};
 
-/// How long new histories are looked for, in seconds, unless the environment says otherwise.
-const SECONDS: u64 = 20;
+/// How many new histories are run, unless the environment says otherwise: a count, so that a busy machine runs as many as
+/// an idle one.
+const HISTORIES: u64 = 2_000;
 
-/// The environment's words for it, and for the first seed. A gate looks at the same histories each time;
+/// The environment's words for it, and for the first seed. A gate runs the same histories each time;
 /// a long night begins where no night before began.
-const BUDGET: &str = "TRAINYARD_SIMULATION_SECONDS";
+const COUNT: &str = "TRAINYARD_SIMULATION_HISTORIES";
 const FIRST: &str = "TRAINYARD_SIMULATION_SEED";
 
-pub(crate) fn budget() -> Duration {
-    Duration::from_secs(number(BUDGET).unwrap_or(SECONDS))
+pub(crate) fn count() -> u64 {
+    number(COUNT).unwrap_or(HISTORIES)
 }
 
 pub(crate) fn first_seed() -> u64 {
@@ -24,25 +23,6 @@ fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     let number = text.parse();
     Some(number.unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
-}
-
-/// Runs the histories of seeds from `first` on, for as long as the budget and `enough` permit.
-pub(crate) fn histories(
-    first: u64,
-    settings: Settings,
-    budget: Duration,
-    mut enough: impl FnMut(u64, &History) -> bool,
-) -> u64 {
-    let began = Instant::now();
-    let mut count = 0;
-    while began.elapsed() < budget {
-        let seed = first + count;
-        count += 1;
-        if enough(seed, &run(seed, settings)) {
-            break;
-        }
-    }
-    count
 }
 
 /// What a failing history tells: what broke, the end of what happened, and how to see it all.
