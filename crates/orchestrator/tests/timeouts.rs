@@ -92,11 +92,17 @@ async fn a_timeout_that_the_record_has_lost_is_told_again() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
-    let mut assignment = assignment(
-        "stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nsleep=5s\"}}",
-    );
+/// Runs a stage whose first supervisor dies after a second, and which another adopts after `away`. Returns how it
+/// ended, and how often its timeout was recorded.
+async fn adopted_after(
+    stage: &str,
+    away: Duration,
+    started_at: Option<Timestamp>,
+    running_for: Duration,
+) -> (AttemptEnd, u32) {
+    let mut assignment = assignment(&format!(
+        "stages: {{s: {{image: i, checkout: false, {stage}}}}}"
+    ));
     let surroundings = surroundings();
     let ledger = |signal: &StopSignal| Forgetful {
         forgets: 0,
@@ -120,32 +126,45 @@ async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
     let second = Duration::from_secs(1);
     tokio::time::timeout(second, first).await.unwrap_err();
 
-    tokio::time::advance(Duration::from_secs(60)).await;
-    let ago = Duration::from_secs(61);
+    tokio::time::advance(away).await;
     assignment.adopted = Some(Adopted {
         handle: Some(Handle {
             attempt: assignment.attempt,
             container: format!("fake-{}", assignment.attempt),
         }),
-        started_at: Some(Timestamp::UNIX_EPOCH),
-        running_for: Some(ago),
+        started_at,
+        running_for,
         log_cursor: None,
     });
     let signal = StopSignal::new();
     let next = ledger(&signal);
-    supervise(
-        &surroundings,
-        &assignment,
-        materials(&assignment),
-        &next,
-        &signal,
-    )
-    .await;
+    let materials = materials(&assignment);
+    supervise(&surroundings, &assignment, materials, &next, &signal).await;
     let (end, _) = next.ended.lock().await.take().unwrap();
+    (end, next.told.load(Ordering::Relaxed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
+    let stage = "timeout: 10s, run: \"fake\\nsleep=5s\"";
+    let (away, ago) = (Duration::from_secs(60), Duration::from_secs(61));
+    let (end, timeouts) = adopted_after(stage, away, Some(Timestamp::UNIX_EPOCH), ago).await;
     assert!(
         matches!(end.ending, Ending::Exited { code: 0, .. }),
         "{end:?}"
     );
     assert_eq!(end.ran_for, Some(Duration::from_secs(5)));
-    assert_eq!(next.told.load(Ordering::Relaxed), 0, "it did not time out");
+    assert_eq!(timeouts, 0, "it did not time out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_docker_dates_before_its_queueing_uses_up_no_timeout() {
+    let stage = "timeout: 300s, run: \"fake\\nsleep=650s\"";
+    let queued_for = Duration::from_secs(2);
+    let (end, timeouts) = adopted_after(stage, Duration::from_secs(600), None, queued_for).await;
+    assert!(
+        matches!(end.ending, Ending::Exited { code: 0, .. }),
+        "{end:?}"
+    );
+    assert_eq!(timeouts, 0, "it did not time out");
 }

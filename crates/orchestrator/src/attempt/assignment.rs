@@ -44,8 +44,8 @@ pub struct Adopted {
     pub handle: Option<Handle>,
     /// When the container started, where that was recorded.
     pub started_at: Option<Timestamp>,
-    /// For how long it had run when it was adopted, by the database's clock.
-    pub running_for: Option<Duration>,
+    /// How long it can have run at the most when it was adopted, by the database's clock.
+    pub running_for: Duration,
     /// Where the stored log ends.
     pub log_cursor: Option<LogCursor>,
 }

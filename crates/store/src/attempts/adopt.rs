@@ -62,6 +62,7 @@ impl Store {
                 update attempt a set owner = $1, fence = nextval('fence'), claimed_at = clock_timestamp()
                 from picked where a.id = picked.id
                 returning a.id, a.run, a.stage, a.number, a.fence, a.handle, a.spec_hash, a.started_at, a.claimed_at,
+                    a.queued_at,
                     picked.before, picked.before_host
             ),
             history as (
@@ -72,7 +73,8 @@ impl Store {
             )
             select a.id as "id!", a.run as "run!", a.stage as "stage!", a.number as "number!", a.fence as "fence!",
                 a.handle, a.spec_hash, a.started_at, r.version as "version!",
-                extract(epoch from clock_timestamp() - a.started_at)::float8 as running_seconds,
+                extract(epoch from clock_timestamp() - coalesce(a.started_at, a.queued_at))::float8
+                    as "running_seconds!",
                 l.cursor_major as "cursor_major?", l.cursor_minor as "cursor_minor?"
             from adopted a join run r on r.id = a.run left join attempt_log l on l.attempt = a.id"#,
             request.daemon.0,
@@ -96,9 +98,8 @@ impl Store {
                     handle: row.handle,
                     spec_hash: row.spec_hash,
                     started_at: row.started_at,
-                    running_for: row
-                        .running_seconds
-                        .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+                    running_for: Duration::try_from_secs_f64(row.running_seconds)
+                        .unwrap_or_default(),
                     log_cursor: row.cursor_major.zip(row.cursor_minor),
                 }),
             })

@@ -50,8 +50,8 @@ pub struct Adopted {
     pub spec_hash: Option<String>,
     /// When its container started, where that was recorded.
     pub started_at: Option<Timestamp>,
-    /// For how long it has run since, by the database's clock.
-    pub running_for: Option<Duration>,
+    /// How long it can have run at the most, by the database's clock: since its recorded start, else since it was queued.
+    pub running_for: Duration,
     /// Up to where the executor's log is stored (major, minor).
     pub log_cursor: Option<(i64, i64)>,
 }

@@ -40,7 +40,7 @@ pub(crate) struct Claimed {
 pub(crate) struct Left {
     pub(crate) handle: Option<String>,
     pub(crate) started_at: Option<Timestamp>,
-    pub(crate) running_for: Option<Duration>,
+    pub(crate) running_for: Duration,
     pub(crate) cursor: Option<LogCursor>,
 }
 
@@ -264,9 +264,9 @@ impl Store {
                 let left = Left {
                     handle: row.handle.clone(),
                     started_at: row.started_at,
-                    running_for: row
-                        .started_at
-                        .map(|since| (now - since).to_std().unwrap_or_default()),
+                    running_for: row.started_at.map_or(Duration::MAX, |since| {
+                        (now - since).to_std().unwrap_or_default()
+                    }),
                     cursor: row.cursor,
                 };
                 self.give(daemon, id, now, Some(left))

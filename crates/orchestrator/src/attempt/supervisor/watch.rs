@@ -398,7 +398,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             .assignment
             .adopted
             .as_ref()
-            .and_then(|adopted| adopted.running_for);
+            .map(|adopted| adopted.running_for);
         let passed = here.map_or(Duration::ZERO, |here| {
             there.map_or(here, |there| here.min(there))
         });
