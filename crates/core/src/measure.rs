@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A duration in its units: `1h30m`, `90s`, `250ms`. What is below a millisecond is left out.
+/// A duration in its units: `1h30m`, `90s`, `250ms`. Fractions of a millisecond are left out.
 #[must_use]
 pub fn in_words(duration: Duration) -> String {
     let whole = duration.as_secs();
@@ -33,7 +33,7 @@ pub fn in_units(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mut size = bytes as f64;
     let mut unit = 0;
-    // What would be shown as 1024.0 is 1 of the next unit.
+    // A size that would be shown as 1024.0 is 1 of the next unit.
     while size >= 1023.95 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;

@@ -170,7 +170,7 @@ pub struct ParamSpec {
     pub description: Option<String>,
 }
 
-/// A value as somebody gave it.
+/// A value as the caller gave it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GivenValue {
     /// Text to be read by the parameter's type (command line).
@@ -179,7 +179,7 @@ pub enum GivenValue {
     Typed(ParamValue),
 }
 
-/// What is wrong with one given parameter.
+/// The fault of one given parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("parameter `{name}` {problem}")]
 pub struct ParamFault {

@@ -88,7 +88,7 @@ pub enum CancelledBy {
 }
 
 impl CancelledBy {
-    /// Why things end that this cancels.
+    /// The reason of everything that this request cancels.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -122,7 +122,7 @@ pub struct StageRun {
 pub enum StageState {
     /// It waits for what it needs.
     Waiting,
-    /// Its last attempt is live, or has just ended and nothing was decided about it yet.
+    /// Its last attempt is live, or has just ended and the planner has not decided about it yet.
     Active,
     /// It waits before its next attempt.
     BackingOff { until: Timestamp },
@@ -245,8 +245,8 @@ impl Run {
         self.facts_with(dag, stage, &wanted, outcome)
     }
 
-    /// Of the stages only those that are asked for and come before this one, which have ended when it is its
-    /// turn. So an answer never hangs on what else happened to end, and costs no more than what it is about.
+    /// Of the stages, only those that the expression names and that come before this one: these have ended by its
+    /// turn. So an answer never depends on what else happened to end, and costs no more than the expression does.
     fn facts_with(
         &self,
         dag: &Dag,

@@ -1,4 +1,4 @@
-//! What the end of an attempt means.
+//! Classifies the end of an attempt.
 
 use crate::Timestamp;
 use crate::event::{AttemptEnd, Ending};
@@ -53,12 +53,11 @@ pub fn classify(
         Ending::Rejected(reason) => (Outcome::Failed, Some(reason.clone())),
         Ending::Errored(reason) => (Outcome::Errored, Some(reason.clone())),
         Ending::Lost(reason) => (Outcome::Lost, Some(reason.clone())),
-        // Nobody here asked for it: a person at Docker did, or Docker, which stops all when it is
-        // shut down or restarted. The stage is not at fault, and may be tried again.
+        // Trainyard did not request this stop. A person at Docker did, or Docker, which stops all containers when it
+        // is shut down or restarted. The stage is not at fault, and may be retried.
         Ending::Stopped { code } => {
             let message = format!(
-                "it was asked to stop from outside (by a person, or by Docker as that was shut down), \
-                 and ended with exit code {code}"
+                "stopped from outside Trainyard (by an operator, or because Docker shut down); exit code {code}"
             );
             (
                 Outcome::Errored,
@@ -107,7 +106,7 @@ fn exit_reason(code: i32) -> Reason {
         ),
         129..=192 => {
             let signal = code - 128;
-            // A program that crashes is known by its signal; who sent another one is not.
+            // The signal alone explains a crash. For the other signals, the sender is unknown.
             let (name, cause) = match signal {
                 1 => (" (SIGHUP)", CAUSE_UNKNOWN),
                 2 => (" (SIGINT)", CAUSE_UNKNOWN),

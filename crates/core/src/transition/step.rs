@@ -12,7 +12,7 @@ use crate::transition::{Illegal, apply};
 pub struct Step {
     /// Decisions that were taken and applied, in order.
     pub effects: Vec<Effect>,
-    /// When the run has to be looked at again, if nothing happens before.
+    /// When to plan the run again, if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// Events that did not fit and were dropped.
     pub refused: Vec<Illegal>,
