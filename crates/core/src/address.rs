@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn class_14_addresses_are_told_apart_in_all_their_clothes() {
+    fn class_14_addresses_are_distinguished_in_all_their_spellings() {
         for (kind, texts) in [
             (
                 AddressKind::Loopback,

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_pool_is_told_apart_from_a_full_one() {
+    fn an_unknown_pool_is_distinguished_from_a_full_one() {
         let full = capacity(1, 0);
         let gpu = PoolName::new("gpu").unwrap();
         assert_eq!(

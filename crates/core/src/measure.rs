@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_told_as_files_write_them() {
+    fn durations_are_shown_as_files_write_them() {
         assert_eq!(in_words(Duration::from_secs(5_400)), "1h30m");
         assert_eq!(in_words(Duration::from_millis(90_250)), "1m30s250ms");
         assert_eq!(in_words(Duration::from_micros(3)), "0s");
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_told_in_the_unit_that_fits() {
+    fn sizes_are_shown_in_the_unit_that_fits() {
         assert_eq!(in_units(512), "512 B");
         assert_eq!(in_units(4 << 30), "4 GiB");
         assert_eq!(in_units(3 << 29), "1.5 GiB");

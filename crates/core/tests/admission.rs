@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_blocked_is_told_with_its_reason(queue in queues(), capacity in capacities()) {
+    fn what_is_blocked_is_reported_with_its_reason(queue in queues(), capacity in capacities()) {
         for waiting in &queue {
             let fits = left(capacity.clone(), &[waiting]).is_some();
             match capacity.blocks(waiting) {

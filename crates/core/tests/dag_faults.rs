@@ -55,7 +55,7 @@ fn names_must_exist_once() {
 }
 
 #[test]
-fn every_circle_is_told_with_its_stages() {
+fn every_circle_is_reported_with_its_stages() {
     insta::assert_snapshot!(
         faults_of(vec![
             after("a", &["c"]),
@@ -73,7 +73,7 @@ fn every_circle_is_told_with_its_stages() {
 }
 
 #[test]
-fn a_huge_circle_is_told_in_short() {
+fn a_huge_circle_is_reported_in_short() {
     let name = |at: usize| format!("s{}", at % 500);
     let stages = (0..500)
         .map(|at| after(&name(at), &[&name(at + 1)]))

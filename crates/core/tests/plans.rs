@@ -166,7 +166,7 @@ fn a_condition_on_a_metric_that_was_not_reported_is_an_error_and_not_a_no() {
 }
 
 #[test]
-fn a_failure_is_told_to_all_that_comes_after_it() {
+fn a_failure_reaches_all_that_comes_after_it() {
     let mut world = world(vec![
         named("extract"),
         after("train", &["extract"]),
@@ -306,7 +306,7 @@ fn a_second_newer_run_does_not_force() {
 }
 
 #[test]
-fn what_was_asked_to_stop_and_does_not_end_may_be_given_up_and_is_lost() {
+fn an_attempt_that_does_not_end_after_a_stop_may_be_abandoned_and_is_lost() {
     let mut slow = named("train");
     slow.retry.lost = 2;
     let mut world = world(vec![slow]);
@@ -339,7 +339,7 @@ fn what_was_asked_to_stop_and_does_not_end_may_be_given_up_and_is_lost() {
 }
 
 #[test]
-fn what_nobody_attends_to_may_be_given_up_at_once_and_is_tried_again() {
+fn an_attempt_without_a_daemon_may_be_abandoned_at_once_and_is_retried() {
     let mut train = named("train");
     train.retry.lost = 1;
     train.retry.backoff = Duration::ZERO;
@@ -445,7 +445,7 @@ fn an_end_that_is_recorded_late_is_dated_as_it_was() {
 }
 
 #[test]
-fn a_program_killed_for_its_memory_is_told_apart_from_one_that_survived_it() {
+fn a_program_killed_for_its_memory_is_distinguished_from_one_that_survived_it() {
     let mut hungry = named("train");
     hungry.resources.memory = Some(4 << 30);
     for (code, expected) in [
@@ -606,7 +606,7 @@ fn events_about_stages_that_do_not_exist_are_refused() {
 }
 
 #[test]
-fn a_recorded_condition_that_is_no_expression_any_more_ends_its_stage_and_nothing_else() {
+fn a_recorded_condition_that_is_not_an_expression_any_more_ends_its_stage_and_nothing_else() {
     let deploy = Stage {
         condition: Some(Condition::stored("cause.branch == 'main' and params.force")),
         ..after("deploy", &["train"])

@@ -217,7 +217,7 @@ proptest! {
     }
 
     #[test]
-    fn an_end_is_recorded_once_however_often_it_is_told(story in stories()) {
+    fn an_end_is_recorded_once_however_often_it_is_reported(story in stories()) {
         let world = play(story, |_| Ok(()))?;
         let mut told = world.clone();
         let told_ends = world.history.iter().filter(|(_, event)| {

@@ -99,7 +99,7 @@ proptest! {
     }
 
     #[test]
-    fn how_often_somebody_looks_makes_no_difference_where_all_are_made_up_for(
+    fn how_often_the_clock_is_read_makes_no_difference_where_all_are_made_up_for(
         (cron, timezone) in schedules(),
         start in start(),
         looks in prop::collection::vec(0_u64..5_000, 1..40),

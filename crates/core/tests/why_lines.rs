@@ -217,7 +217,7 @@ fn a_stage_waits_for_another_one_that_backs_off() {
 }
 
 #[test]
-fn a_lost_attempt_is_told_in_words() {
+fn a_lost_attempt_is_explained_in_words() {
     let mut train = retried("train");
     train.retry.lost = 2;
     let mut scene = scene(vec![train]).start();
@@ -319,7 +319,7 @@ fn what_is_under_way_says_since_when() {
 }
 
 #[test]
-fn what_nobody_attends_to_says_so() {
+fn an_attempt_without_a_daemon_says_so() {
     let mut scene = scene(vec![named("train")]).start();
     scene.run("train");
     let train = scene.last("train");

@@ -427,7 +427,7 @@ fn work_grows_with_the_number_of_keys_and_not_with_its_square() {
 }
 
 #[test]
-fn one_variable_for_all_stages_is_told_with_what_to_do() {
+fn one_variable_for_all_stages_is_reported_with_what_to_do() {
     let (_, text) = files()
         .into_iter()
         .find(|(name, _)| *name == "one large variable for all stages")

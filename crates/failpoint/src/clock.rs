@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_off_by_what_it_is_told() {
+    fn it_is_off_by_what_the_file_says() {
         let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(43_200);
         assert_eq!(shifted(noon, 1_500), noon + Duration::from_millis(1_500));
         assert_eq!(shifted(noon, -1_500), noon - Duration::from_millis(1_500));

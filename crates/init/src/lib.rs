@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reads_a_nonce_by_accident() {
+    fn debug_output_does_not_show_a_nonce() {
         assert_eq!(format!("{:?}", nonce()), "Nonce(..)");
         assert_eq!(Nonce::parse("short"), None);
         assert_eq!(Nonce::parse(&"x".repeat(2 * HALF)), None);

@@ -1,4 +1,4 @@
-//! What expressions are evaluated over.
+//! The values that expressions are evaluated over.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Facts {
     pub stages: BTreeMap<StageName, StageFacts>,
 }
 
-/// What is known of a stage that ended.
+/// The facts of a stage that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageFacts {
     pub outcome: Outcome,

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stopped_from_outside_is_no_fault_of_the_stage_and_was_not_cancelled() {
+    fn a_stop_from_outside_is_not_a_fault_of_the_stage_and_not_a_cancellation() {
         let end = AttemptEnd {
             ending: Ending::Stopped { code: 0 },
             ended_at: Timestamp::UNIX_EPOCH,
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_told_in_words() {
+    fn exit_codes_are_explained_in_words() {
         assert_eq!(exit_reason(3).message, "exit code 3");
         assert_eq!(exit_reason(127).code, ReasonCode::CommandNotFound);
         assert_eq!(

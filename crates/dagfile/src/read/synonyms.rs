@@ -224,7 +224,7 @@ const FOREIGN: [(&str, &str, &str); 60] = [
     (
         "concurrency",
         "needs",
-        "runs are limited for the whole DAG: `concurrency` beside `stages`; stages share `pools`",
+        "runs are limited for the whole DAG: `concurrency` next to `stages`; stages share `pools`",
     ),
     ("memory", "needs", "write `resources: {memory: …}`"),
     ("cpus", "needs", "write `resources: {cpus: …}`"),
