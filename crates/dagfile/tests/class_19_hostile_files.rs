@@ -1,8 +1,8 @@
 //! Files that are made to cost much: each is answered in time and memory in proportion to its size.
 //!
-//! The bound is on the time that the thread has of a processor, since what is to be held is that nothing is walked
-//! again and again, wherever that may be. It is many times what is needed (tens of milliseconds, optimised), so that an
-//! unoptimised build fits; what was quadratic took minutes here.
+//! The bound is on the time that the thread has of a processor, since the test checks that nothing is walked again
+//! and again, wherever that may be. It is many times the time needed (tens of milliseconds, optimised), so that an
+//! unoptimised build fits; quadratic readers took minutes here.
 
 use std::fmt::Write as _;
 use std::time::Duration;

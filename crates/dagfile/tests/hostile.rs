@@ -133,7 +133,7 @@ fn check(text: &str) {
     let _ = render("dags/x.yaml", text, &parsed.diagnostics, false);
 }
 
-/// What is made of a file goes into rows, and no row takes a NUL.
+/// The parts of a file go into rows, and no row takes a NUL.
 fn keeps_no_nul(parsed: &Parsed) {
     for diagnostic in &parsed.diagnostics {
         let help = diagnostic.help.as_deref().unwrap_or_default();
@@ -184,7 +184,7 @@ fn corpus() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What is put into files, beside what is in them.
+/// Pieces that are put into files, next to their own text.
 const POISON: [&[u8]; 17] = [
     b"\xff\xfe",
     b"\0",
