@@ -1,4 +1,4 @@
-//! The one line that is written: see `format`.
+//! The one line that the program writes: see `format`.
 
 use crate::format::{HALF, LINE, PREFIX};
 

@@ -40,7 +40,7 @@ const AT_FDCWD: usize = -100_isize as usize;
 const WNOHANG: usize = 1;
 const PR_SET_DUMPABLE: usize = 4;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
-/// Who sent a signal was `kill`, whose word on the sender is the kernel's own.
+/// The signal was sent with `kill`, in which case the kernel itself names the sender.
 const SI_USER: i32 = 0;
 const SIG_SETMASK: usize = 2;
 /// Bytes of the kernel's set of signals.
@@ -243,7 +243,7 @@ pub struct Signal {
     pub from_outside: bool,
 }
 
-/// What the kernel tells of a signal, as far as it is looked at: 128 bytes in all.
+/// The kernel's description of a signal, as far as it is read: 128 bytes in all.
 #[repr(C)]
 struct Information {
     number: i32,
@@ -389,7 +389,7 @@ pub fn execute(path: Text, arguments: *const Text, environment: *const Text) -> 
     answer.err().unwrap_or_default()
 }
 
-/// What a wait for a child brought.
+/// The result of a wait for a child.
 pub enum Reaped {
     /// One has ended: its id and status.
     Ended(i32, i32),

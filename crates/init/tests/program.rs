@@ -1,4 +1,4 @@
-//! What the program promises, run as a process of this machine: a kernel is all that it needs.
+//! The promises of the program, tested with a process of this machine: a kernel is all that it needs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
