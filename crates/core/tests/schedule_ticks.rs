@@ -1,4 +1,4 @@
-//! A schedule's ticks, however irregularly somebody looks at the clock: none is lost, none repeated.
+//! A schedule's ticks, however irregularly the clock is read: none is lost, none repeated.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn schedules() -> impl Strategy<Value = (Cron, Tz)> {
         .prop_map(|(cron, timezone)| (Cron::parse(cron).expect("a cron expression"), timezone))
 }
 
-/// When somebody looks: seconds since the look before, sometimes backwards.
+/// The readings of the clock: seconds since the reading before, sometimes backwards.
 fn looks() -> impl Strategy<Value = Vec<i64>> {
     let step = prop_oneof![
         6 => 0_i64..600,
@@ -75,7 +75,7 @@ proptest! {
             now += chrono::Duration::seconds(seconds);
             let due = due(&cron, timezone, missed, next, now);
             if now < latest {
-                // The clock went backwards: whatever was due is done.
+                // The clock went backwards: all ticks that were due have fired.
                 prop_assert!(due.fire.is_empty());
             }
             latest = latest.max(now);

@@ -211,7 +211,7 @@ fn waited_in_vain(
     let Some((asked, _)) = &attempt.stop else {
         return Err(Illegal::new(
             stage,
-            "was not asked to stop, and a daemon attends to it",
+            "was not asked to stop, and a daemon supervises it",
         ));
     };
     let waited = (now - *asked).to_std();
