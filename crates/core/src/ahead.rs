@@ -1,7 +1,7 @@
 //! Stages ahead of a run: those that are sure to run unless an earlier stage fails.
 //!
-//! The daemon can request what these stages need before anything starts.
-//! Nothing is known of the other stages until their turn.
+//! The needs of these stages can be requested before anything starts.
+//! Nothing is known of the others until their turn.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,8 @@ pub fn has_begun(run: &Run) -> bool {
     })
 }
 
-/// The stages that have not ended and are sure to run, unless one before them fails: their conditions hold already, and
-/// so do those of all that they need.
+/// The stages that have not ended and are sure to run, unless one before them fails: their conditions hold already,
+/// and so do those of all that they need.
 #[must_use]
 pub fn sure_to_run(dag: &Dag, run: &Run) -> Vec<StageIndex> {
     let mut sure = vec![false; dag.stages().len()];

@@ -21,7 +21,7 @@ use crate::generate::draft::{after, draft_of, named};
 /// The faults of a draft, one a line: place, message, help.
 fn faults(draft: DagDraft) -> String {
     let mut text = String::new();
-    for fault in Dag::new(draft).expect_err("this is no DAG") {
+    for fault in Dag::new(draft).expect_err("this is not a DAG") {
         let _ = write!(text, "{:?}: {}", fault.place, fault.message);
         if let Some(help) = fault.help {
             let _ = write!(text, " ({help})");

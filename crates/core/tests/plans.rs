@@ -35,7 +35,7 @@ fn record(world: &mut World, events: &[Event]) {
             );
             Ok(())
         })
-        .expect("the planner does as it may");
+        .expect("the planner decides by its rules");
 }
 
 fn last(world: &World, stage: &str) -> AttemptRef {
@@ -252,7 +252,7 @@ fn a_cancel_that_cut_nothing_short_does_not_rename_the_end() {
             .attempt(train)
             .and_then(|train| train.stop.clone()),
         None,
-        "a clock that was set is no time that passed"
+        "a clock that was set does not make time pass"
     );
     record(&mut world, &[Event::TimeoutPassed(train)]);
     let stopped = world.finished(train, &How::WELL);
@@ -282,7 +282,7 @@ fn a_run_that_is_cancelled_cannot_start_any_more() {
             assert_eq!(recorded.refused.len(), 1);
             Ok(())
         })
-        .expect("the planner does as it may");
+        .expect("the planner decides by its rules");
 }
 
 #[test]
@@ -586,7 +586,7 @@ fn one_plan_already_says_when_to_look_again() {
     assert_eq!(
         world.wake_at,
         Some(world.now + Duration::from_secs(10)),
-        "a clock that goes back makes nobody wait for longer than the whole back-off"
+        "a clock that goes back makes no stage wait for longer than the whole back-off"
     );
     assert_eq!(world.planned().effects, []);
     record(&mut world, &[cancel()]);
@@ -606,7 +606,7 @@ fn events_about_stages_that_do_not_exist_are_refused() {
             assert_eq!(recorded.refused.len(), 2);
             Ok(())
         })
-        .expect("the planner does as it may");
+        .expect("the planner decides by its rules");
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Scene {
                 assert!(recorded.refused.is_empty());
                 Ok(())
             })
-            .expect("the planner does as it may");
+            .expect("the planner decides by its rules");
         self
     }
 
@@ -56,7 +56,7 @@ impl Scene {
     fn plan_again(&mut self) {
         self.world
             .record(&[], &mut |_| Ok(()))
-            .expect("the planner does as it may");
+            .expect("the planner decides by its rules");
     }
 
     fn start(mut self) -> Self {

@@ -397,7 +397,7 @@ fn every_hostile_file_is_answered_in_time_and_memory_in_proportion_to_its_size()
             "{name} took {:?} to show",
             used() - begun
         );
-        assert!(shown < 500_000, "{name} is told of in {shown} bytes");
+        assert!(shown < 500_000, "{name} is reported in {shown} bytes");
     }
     let peak = peak();
     assert!(peak < 400 * 1024, "it took {peak} KiB");

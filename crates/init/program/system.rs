@@ -267,7 +267,7 @@ pub fn signals(signals: u64) -> Result<i32, Errno> {
 
 /// The next signal that has come, if there is one.
 pub fn next_signal(signals: i32) -> Option<Signal> {
-    let mut told = Information {
+    let mut info = Information {
         number: 0,
         errno: 0,
         code: 0,
@@ -277,12 +277,12 @@ pub fn next_signal(signals: i32) -> Option<Signal> {
     let length = size_of::<Information>();
     // SAFETY: writes one description.
     let read = unsafe {
-        let to = &raw mut told as usize;
+        let to = &raw mut info as usize;
         call(number::READ, [signals as usize, to, length, 0, 0])
     };
     (read == Ok(length)).then_some(Signal {
-        number: told.number,
-        from_outside: told.code == SI_USER && told.pid == 0,
+        number: info.number,
+        from_outside: info.code == SI_USER && info.pid == 0,
     })
 }
 
@@ -447,7 +447,7 @@ pub fn send_to_all_others(signal: i32) {
     send(-1, signal);
 }
 
-/// No process of the same user may look into this one: trace it, read its memory, environment or files.
+/// Hides this process: no process of the same user may trace it, or read its memory, environment or files.
 pub fn hide() {
     // SAFETY: no memory is involved.
     let _ = unsafe { call(number::PRCTL, [PR_SET_DUMPABLE, 0, 0, 0, 0]) };

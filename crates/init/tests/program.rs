@@ -125,7 +125,7 @@ fn a_start_is_the_first_one_only_with_the_file_that_was_laid_out_for_it() {
     nothing("a folder");
     fs::remove_dir(place.start()).unwrap();
     nix::unistd::mkfifo(&place.start(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    nothing("a pipe that nobody writes to");
+    nothing("a pipe without a writer");
 }
 
 #[test]

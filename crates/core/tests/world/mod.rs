@@ -194,11 +194,11 @@ pub(crate) fn cases(cases: u32) -> Config {
 /// Plays a story, and checks after each report.
 pub(crate) fn play(
     (dag, happenings): (Dag, Vec<Happening>),
-    mut look: impl FnMut(&Recorded<'_>) -> TestCaseResult,
+    mut check: impl FnMut(&Recorded<'_>) -> TestCaseResult,
 ) -> Result<World, TestCaseError> {
     let mut world = World::new(Rc::new(dag), 42);
     for happening in &happenings {
-        world.happen(happening, &mut look)?;
+        world.happen(happening, &mut check)?;
     }
     Ok(world)
 }
@@ -228,7 +228,7 @@ impl World {
     pub(crate) fn happen(
         &mut self,
         happening: &Happening,
-        look: &mut impl FnMut(&Recorded<'_>) -> TestCaseResult,
+        check: &mut impl FnMut(&Recorded<'_>) -> TestCaseResult,
     ) -> TestCaseResult {
         let person = || Event::CancelRequested {
             by: CancelledBy::Actor("alice".to_owned()),
@@ -295,14 +295,14 @@ impl World {
             }
             Happening::Crash => self.run = self.replayed(),
         }
-        self.record(&events, look)
+        self.record(&events, check)
     }
 
     /// Applies facts, decides, and records what was accepted.
     pub(crate) fn record(
         &mut self,
         events: &[Event],
-        look: &mut impl FnMut(&Recorded<'_>) -> TestCaseResult,
+        check: &mut impl FnMut(&Recorded<'_>) -> TestCaseResult,
     ) -> TestCaseResult {
         let before = self.run.clone();
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
@@ -323,7 +323,7 @@ impl World {
                 .push((self.now, Event::Planned(effect.clone())));
         }
         self.wake_at = step.wake_at;
-        look(&Recorded {
+        check(&Recorded {
             before: &before,
             world: self,
             accepted,
@@ -389,14 +389,14 @@ impl World {
         hows: &[How],
         at_most: usize,
     ) -> Result<Option<usize>, TestCaseError> {
-        let look = &mut |_: &Recorded<'_>| Ok(());
+        let check = &mut |_: &Recorded<'_>| Ok(());
         let mut hows = hows.iter().cycle();
         for round in 0..at_most {
             if self.run.is_finished() {
                 return Ok(Some(round));
             }
             if self.run.phase == RunPhase::Queued {
-                self.record(&[Event::RunStarted], look)?;
+                self.record(&[Event::RunStarted], check)?;
             }
             let queued = self.queued();
             let held = self.held();
@@ -404,15 +404,15 @@ impl World {
                 let wake_at = self.wake_at;
                 prop_assert!(wake_at.is_some(), "nothing can move {:#?}", self.run);
                 self.now = self.now.max(wake_at.unwrap_or(self.now));
-                self.record(&[], look)?;
+                self.record(&[], check)?;
             }
             for attempt in queued {
-                self.record(&[Event::AttemptClaimed(attempt)], look)?;
+                self.record(&[Event::AttemptClaimed(attempt)], check)?;
             }
             for attempt in held {
                 let how = hows.next().unwrap_or(&How::WELL);
                 let end = self.finished(attempt, how);
-                self.record(&[started(attempt), end], look)?;
+                self.record(&[started(attempt), end], check)?;
             }
         }
         Ok(self.run.is_finished().then_some(at_most))

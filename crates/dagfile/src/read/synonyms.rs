@@ -334,7 +334,7 @@ pub(super) fn foreign(written: &str, keys: &[&'static str]) -> Option<&'static s
     let folded = folded(written);
     let (_, _, help) = FOREIGN
         .iter()
-        .find(|(word, beside, _)| *word == folded && keys.contains(beside))?;
+        .find(|(word, key, _)| *word == folded && keys.contains(key))?;
     Some(help)
 }
 
