@@ -25,7 +25,7 @@ pub struct Waiting {
     pub pools: BTreeMap<PoolName, u32>,
 }
 
-/// What there is to share.
+/// The capacity to share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capacity {
     /// How many more attempts may run at the same time.

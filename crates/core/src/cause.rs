@@ -87,7 +87,7 @@ impl CauseKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     pub kind: CauseKind,
-    /// Who made it happen, as far as known: a pusher's or a token's name.
+    /// The person or token that made it happen, by name, as far as known.
     pub actor: Option<String>,
     /// The full hash of the commit that the run is of; empty where there is none.
     pub commit: String,

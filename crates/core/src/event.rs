@@ -48,7 +48,7 @@ pub enum Event {
         /// Whether no daemon supervises it: its owner is gone, and no other daemon has adopted it.
         unattended: bool,
     },
-    /// What [`crate::plan::plan`] decided.
+    /// A decision of [`crate::plan::plan`].
     Planned(Effect),
 }
 

@@ -7,7 +7,7 @@ use crate::text::without_nul;
 /// How an attempt, a stage run or a run ended. The words are those of the glossary; users see them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// The program ended with exit code 0 and all that was declared is there.
+    /// The program ended with exit code 0, and all declared outputs and metrics exist.
     Succeeded,
     /// The user's program failed: its exit code, a missing output, or a refused gate.
     Failed,
@@ -238,7 +238,7 @@ impl fmt::Display for ReasonCode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     pub code: ReasonCode,
-    /// What happened, with names and numbers; a full sentence part without a final stop.
+    /// The event, with names and numbers; a full sentence part without a final stop.
     pub message: String,
 }
 

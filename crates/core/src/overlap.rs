@@ -60,7 +60,7 @@ impl Overlap {
     }
 }
 
-/// What to do with one run.
+/// A verdict about one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Start this waiting run.

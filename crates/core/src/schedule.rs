@@ -42,7 +42,7 @@ pub const MISSED_AT_MOST: usize = 100;
 /// How many ticks one call reads; the next call reads the rest.
 const STEPS_AT_MOST: usize = 50_000;
 
-/// What is due of one schedule.
+/// The ticks of one schedule that are due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// The ticks to start runs for, oldest first.

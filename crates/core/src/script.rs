@@ -52,7 +52,7 @@ pub fn pipe(script: &str) -> Option<usize> {
     None
 }
 
-/// What a part of a script stands in.
+/// The surroundings of a part of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Around {
     Quotes,

@@ -50,7 +50,7 @@ impl SecretBranches {
     /// Takes patterns of branch names; no pattern means the repo's followed branch, whichever that is at the time.
     ///
     /// # Errors
-    /// What is wrong with them, as a sentence.
+    /// The fault, as a sentence.
     pub fn new<T: Into<String>>(patterns: impl IntoIterator<Item = T>) -> Result<Self, String> {
         let patterns = patterns
             .into_iter()

@@ -50,7 +50,7 @@ pub struct Stage {
     pub condition: Option<Condition>,
     /// The image it runs in.
     pub image: ImageSource,
-    /// What it runs; `None` runs the image's own command.
+    /// The program or script that it runs; `None` runs the image's own command.
     pub command: Option<Command>,
     /// The part of the commit that is laid out in `/workspace`.
     pub checkout: Checkout,
@@ -114,7 +114,7 @@ impl Stage {
             && *gate == other.gate
     }
 
-    /// Whether its condition or what it is given depends on the run's cause: the branch, the commit, what started it.
+    /// Whether its condition, image, variables or arguments depend on the run's cause: kind, branch or commit.
     pub(crate) fn reads_cause(&self) -> bool {
         self.condition.as_ref().is_some_and(Condition::reads_cause)
             || self.templates().any(Template::reads_cause)
@@ -176,7 +176,7 @@ pub enum ImageSource {
     Build(BuildSource),
 }
 
-/// What an image is built from.
+/// The sources that an image is built from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BuildSource {
     /// The context folder within the source tree; `.` is all of it.
@@ -222,10 +222,10 @@ pub const ARGUMENT_LARGEST: usize = 128 << 10;
 /// usual stack of 8 MiB, minus the share of the image's own variables.
 pub const ARGUMENTS_LARGEST: usize = (2 << 20) - (128 << 10);
 
-/// What an argument or variable costs in addition to its bytes: the zero at its end, and a pointer.
+/// The cost of an argument or variable in addition to its bytes: the zero at its end, and a pointer.
 pub const ARGUMENT_BESIDE: usize = 1 + 8;
 
-/// What a stage runs.
+/// The program or script that a stage runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// `run:`, a script for `sh -eu`, with `pipefail` where that has it. Never evaluated by Trainyard: `$VAR` is the
@@ -307,7 +307,7 @@ impl RelativePath {
     /// Checks a path and brings it to its shortest form (`./a//b/` becomes `a/b`).
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence part.
+    /// The fault, as a sentence part.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty".to_owned());

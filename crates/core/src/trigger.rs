@@ -45,7 +45,7 @@ pub struct Pattern(String);
 /// Why a pattern matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternFault {
-    /// What is wrong with it, as a sentence part.
+    /// The fault, as a sentence part.
     pub problem: &'static str,
     /// The pattern that was meant, where that is known.
     pub meant: Option<String>,
@@ -58,7 +58,7 @@ impl Pattern {
     /// Takes a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence part.
+    /// The fault, as a sentence part.
     pub fn new(text: impl Into<String>) -> Result<Self, String> {
         let text = text.into();
         if text.is_empty() {

@@ -71,7 +71,7 @@ fn capacities() -> impl Strategy<Value = Capacity> {
         })
 }
 
-/// What is left once these were granted; `None` if they do not fit.
+/// The capacity that is left once these were granted; `None` if they do not fit.
 fn left(mut capacity: Capacity, granted: &[&Waiting]) -> Option<Capacity> {
     for waiting in granted {
         capacity.slots = capacity.slots.checked_sub(1)?;

@@ -80,9 +80,9 @@ impl DiagnosticCode {
 pub struct Diagnostic {
     pub severity: Severity,
     pub code: DiagnosticCode,
-    /// What is wrong, in a sentence without a final stop.
+    /// The fault, in a sentence without a final stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
     /// Where, in bytes of the text.
     pub span: Range<usize>,

@@ -31,7 +31,7 @@ pub struct Outside {
 /// The most paths and the most pools of one file that are looked up; the others are not reported.
 const KEPT: usize = ENTRIES_AT_MOST;
 
-/// What a path of the repo is for.
+/// The purpose of a path of the repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Use {
     Context,

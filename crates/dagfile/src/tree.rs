@@ -39,7 +39,7 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// What it is, for messages: `a list`.
+    /// The kind of the value, for messages: `a list`.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "empty",
@@ -82,7 +82,7 @@ struct Loader<'a, 's, 't> {
     sink: &'s mut Sink<'t>,
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, (Node, Size)>,
-    /// Of what was read so far.
+    /// The size of all that was read so far.
     size: Size,
 }
 

@@ -151,7 +151,7 @@ points! {
     StartContainer = "docker.start_container",
     /// A container is inspected.
     InspectContainer = "docker.inspect_container",
-    /// What was changed in a container is listed, before its files are laid out again.
+    /// The changes in a container are listed, before its files are laid out again.
     ContainerChanges = "docker.container_changes",
     /// A wait for a container's end.
     WaitContainer = "docker.wait_container",

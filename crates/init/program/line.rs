@@ -2,7 +2,7 @@
 
 use crate::format::{HALF, LINE, PREFIX};
 
-/// What is said.
+/// The content of a record.
 pub struct Facts {
     pub code: i32,
     pub signal: i32,

@@ -211,7 +211,7 @@ unsafe fn take_nonce(argument: Text) -> Option<([u8; HALF], [u8; HALF])> {
     }
 }
 
-/// Whether the start file is there as it was laid out.
+/// Whether the start file exists as it was laid out.
 fn is_first_start(file: Text, expected: &[u8; HALF]) -> bool {
     // In place of the file, the program may have left a pipe without a writer.
     let Ok(fd) = system::open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0) else {
@@ -225,7 +225,7 @@ fn is_first_start(file: Text, expected: &[u8; HALF]) -> bool {
 
 /// Makes the latch, and then removes the start file: from now on, the container counts as started.
 fn take(latch: Text, start: Text) -> Result<i32, Errno> {
-    // A latch that is there came with the image.
+    // A latch that exists already came with the image.
     match system::unlink(latch) {
         Ok(()) | Err(ENOENT) => {}
         Err(errno) => return Err(errno),

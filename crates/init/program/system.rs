@@ -212,7 +212,7 @@ pub fn write_some(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Writes at the beginning of a file, over what is there.
+/// Writes at the beginning of a file, over its old content.
 pub fn write_at_start(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     // SAFETY: reads no more than the length of the slice.
     unsafe {
@@ -314,7 +314,7 @@ pub fn now() -> Millis {
 pub const POLLIN: i16 = 1;
 pub const POLLOUT: i16 = 4;
 
-/// What to wait for at a descriptor.
+/// A descriptor, and the events to wait for at it.
 #[repr(C)]
 pub struct Poll {
     fd: i32,

@@ -22,7 +22,7 @@ pub(crate) const HALF: usize = 32;
 /// The byte in front of a line in the log: no program prints it by accident.
 pub(crate) const MARK: u8 = 0x1e;
 
-/// Behind a line that is still open, so that Docker hands on what there is of it.
+/// Behind a line that is still open, so that Docker passes on its beginning.
 pub const OPEN: &[u8] = b"\x1e\x1f\n";
 
 /// The beginning of each line; the number is the version of the format.

@@ -20,7 +20,7 @@ use std::ops::Range;
 /// The program, a static Linux executable; empty where this build has none for its architecture.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 
-/// What it runs on, as `uname -m` has it.
+/// The architecture that it runs on, as `uname -m` has it.
 pub const ARCHITECTURE: &str = std::env::consts::ARCH;
 
 pub use self::format::{OPEN, REFUSED};
@@ -93,7 +93,7 @@ pub enum Record {
 pub enum Unfit {
     /// There is no such file.
     Missing,
-    /// The file is there; its interpreter or loader is not.
+    /// The file exists; its interpreter or loader does not.
     WithoutInterpreter,
     /// It is a script with Windows line ends.
     CarriageReturn,

@@ -326,7 +326,7 @@ fn a_file_that_the_kernel_does_not_execute_is_reported_with_the_cause() {
     }
 }
 
-/// What was printed, without the marks of open lines.
+/// The program's output, without the marks of open lines.
 fn without_marks(printed: &[u8]) -> Vec<u8> {
     let mut whole = printed.to_vec();
     while let Some(at) = whole.windows(OPEN.len()).position(|bytes| bytes == OPEN) {

@@ -14,15 +14,15 @@ const MONTHS: [&str; 12] = [
     "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
 ];
 
-/// What one field takes.
+/// The rules of one field.
 struct Field {
     name: &'static str,
-    /// What its numbers are called.
+    /// The name of its numbers, in the plural.
     plural: &'static str,
     values: RangeInclusive<u32>,
     /// How many different values there are: Sunday is 0 and 7.
     width: u32,
-    /// What steps are counted in.
+    /// The unit that steps are counted in.
     within: &'static str,
     /// Names of its values, from `first_name` on.
     names: &'static [&'static str],
@@ -81,7 +81,7 @@ const DAY_OF_MONTH: usize = 2;
 const MONTH: usize = 3;
 const DAY_OF_WEEK: usize = 4;
 
-/// What is wrong, and what was probably meant.
+/// The fault, and the text that was probably meant.
 struct Wrong {
     message: String,
     help: Option<String>,

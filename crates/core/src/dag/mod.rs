@@ -39,7 +39,7 @@ pub const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub struct DagDraft {
     pub name: DagName,
     pub description: Option<String>,
-    /// What may start a run.
+    /// The triggers that may start a run.
     pub triggers: Triggers,
     pub params: BTreeMap<ParamName, ParamSpec>,
     /// How many runs may be active and what happens to one too many.
@@ -104,9 +104,9 @@ pub struct DagFault {
     pub place: Place,
     /// The part at fault of the expression or text there, in bytes of its source; `None` for all of it.
     pub part: Option<Range<usize>>,
-    /// What is wrong, as a sentence without a final stop.
+    /// The fault, as a sentence without a final stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -269,7 +269,7 @@ impl Dag {
         self.index.get(name).copied()
     }
 
-    /// What a stage needs, directly.
+    /// The stages that a stage needs, directly.
     #[must_use]
     pub fn needs(&self, index: StageIndex) -> &[StageIndex] {
         &self.needs[index.0]

@@ -1,4 +1,4 @@
-//! What stages refer to: outputs of stages before them, names within expressions, parameters.
+//! The references of stages: outputs of stages before them, names within expressions, parameters.
 
 use std::collections::BTreeSet;
 

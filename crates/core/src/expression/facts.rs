@@ -10,7 +10,7 @@ use crate::param::ParamValue;
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub params: BTreeMap<ParamName, ParamValue>,
-    /// What started the run: `schedule`, `push`, `manual` or `retry`.
+    /// The kind of the run's cause: `schedule`, `push`, `manual` or `retry`.
     pub cause: String,
     /// The branch, empty where there is none.
     pub branch: String,

@@ -55,7 +55,7 @@ const PARTS_AT_MOST: usize = 100;
 #[error("{message}")]
 pub struct ExpressionFault {
     pub message: String,
-    /// What to write instead, where that is known.
+    /// The text to write instead, where that is known.
     pub help: Option<String>,
     /// The part at fault, in bytes of the text given.
     pub range: Range<usize>,

@@ -114,7 +114,7 @@ impl<'a> Reach<'a> {
                 }),
                 _ => Some(possible),
             },
-            // A parameter and a cause are there always, and so are the ends of stages before.
+            // A parameter and a cause always exist, and so do the outcomes of stages before.
             Node::Has(Variable::Param(_) | Variable::Cause(_) | Variable::Outcome(_)) => {
                 wanted.then_some(possible)
             }

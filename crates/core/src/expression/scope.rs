@@ -1,4 +1,4 @@
-//! What the expressions of one stage may refer to, as the DAG declares it.
+//! The names that the expressions of one stage may use, as the DAG declares them.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub struct StageScope {
 
 /// The stages of a DAG, seen from one of them.
 pub trait Stages {
-    /// What is known of a stage by its name.
+    /// The standing of a stage, by its name.
     fn known(&self, name: &str) -> Known;
 
     /// The names of those that have ended before, to suggest the one that was meant.

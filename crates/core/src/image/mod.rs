@@ -63,7 +63,7 @@ pub struct ImageReference {
 #[error("invalid image reference {}: {message}", Shown(.text))]
 pub struct ReferenceFault {
     pub text: String,
-    /// What is wrong, and what was expected.
+    /// The fault, and the expected form.
     pub message: String,
     /// Where, in bytes of the text.
     pub at: usize,

@@ -7,7 +7,7 @@ use crate::measure::in_units;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::stage::Stage;
 
-/// What the end of an attempt means: its outcome, and why.
+/// The meaning of an attempt's end: its outcome, and why.
 ///
 /// A container that ended after it was asked to stop was stopped, whatever its exit code: a program
 /// that catches the signal and exits with 0 has not done its work.

@@ -7,7 +7,7 @@ use crate::plan::{Plan, plan};
 use crate::run::Run;
 use crate::transition::{Illegal, apply};
 
-/// What one step did.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Step {
     /// Decisions that were taken and applied, in order.

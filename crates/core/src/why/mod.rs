@@ -79,7 +79,7 @@ pub struct Holder {
     pub slots: u32,
 }
 
-/// What a stage waits for, or how far it is. `Display` is the line that people see.
+/// The thing that a stage waits for, or its progress. `Display` is the line that people see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
     /// Its run has not started: others of the same DAG have to end first.
@@ -193,7 +193,7 @@ impl Moment {
     }
 }
 
-/// What a stage waits for, or why it is as it is, in one line.
+/// Explains in one line what a stage waits for, or why it is in its state.
 ///
 /// # Panics
 /// If `stage` is not of this DAG, or `run` is a run of another one.
@@ -202,7 +202,7 @@ pub fn why(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> String {
     wait(dag, run, stage, queue).to_string()
 }
 
-/// What a stage waits for, or how far it is.
+/// The thing that a stage waits for, or its progress.
 ///
 /// # Panics
 /// If `stage` is not of this DAG, or `run` is a run of another one.
@@ -309,7 +309,7 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
     }
 }
 
-/// What keeps a queued attempt from starting, by the rule of [`Capacity::blocks`].
+/// The reason why a queued attempt does not start, by the rule of [`Capacity::blocks`].
 fn capacity_wait(waiting: &Waiting, queue: &Queue) -> Wait {
     // First, because free room does not help while the daemons are paused.
     if !queue.paused.is_empty() {

@@ -386,7 +386,7 @@ pub(super) fn list_or_one<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -
     }
 }
 
-/// A nested part of a scalar's text: its place in the file, as exactly as that can be said.
+/// A nested part of a scalar's text: its place in the file, as exactly as possible.
 pub(super) fn part(node: &Node, part: &Range<usize>, sink: &Sink<'_>) -> Range<usize> {
     let whole = node.span.clone();
     let (Value::Scalar { text, plain }, Some(raw)) =

@@ -36,7 +36,7 @@ impl DefaultImage {
     }
 }
 
-/// What `image` and `build` of a stage or of `defaults` say.
+/// The meaning of `image` and `build`, in a stage or in `defaults`.
 pub(super) enum Image {
     None,
     Wrong,

@@ -258,7 +258,7 @@ impl<'n> StageNames<'n> {
     }
 }
 
-/// The file without its `x-` keys, which are there for what merge keys refer to.
+/// The file without its `x-` keys, which hold the maps that merge keys refer to.
 fn without_extensions(root: &Node) -> Node {
     match &root.value {
         Value::Map(fields) => Node {

@@ -37,7 +37,7 @@ pub(super) fn outputs(
     (outputs, has_unread)
 }
 
-/// What people write before a path below `$OUTPUTS`.
+/// Prefixes that people write before a path below `$OUTPUTS`.
 const OUTPUTS: [&str; 3] = ["$OUTPUTS/", "${OUTPUTS}/", "/trainyard/outputs/"];
 
 /// A path below `$OUTPUTS` that names one file or folder.

@@ -329,7 +329,7 @@ const FOREIGN: [(&str, &str, &str); 60] = [
     ),
 ];
 
-/// What to do about a key of another system among `keys`.
+/// The help for a key of another system among `keys`.
 pub(super) fn foreign(written: &str, keys: &[&'static str]) -> Option<&'static str> {
     let folded = folded(written);
     let (_, _, help) = FOREIGN

@@ -91,7 +91,7 @@ stages: {train: {image: alpine:3, outputs: {model: model.bin}, metrics: metrics.
 pub(super) struct Key {
     pub(super) map: &'static str,
     pub(super) key: &'static str,
-    /// What holds without the key; empty for nothing.
+    /// The value that holds without the key; empty for nothing.
     pub(super) default: &'static str,
     pub(super) example: &'static str,
     pub(super) wrong: &'static str,

@@ -11,7 +11,7 @@ mod triggers;
 
 use trainyard_dagfile::parse;
 
-/// What a file says, and a part of each answer, of message and help.
+/// The text of a file, and a part of each answer, of message and help.
 type Row<'a> = (&'a str, &'a [&'a str]);
 
 #[track_caller]

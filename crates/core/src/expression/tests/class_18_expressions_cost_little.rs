@@ -1,4 +1,4 @@
-//! Whatever an expression says, it costs little, and all of it counts.
+//! Every expression costs little, whatever its text, and no part of its text is ignored.
 
 use proptest::prelude::*;
 
@@ -180,7 +180,7 @@ fn finding_out_what_never_holds_ends_for_conditions_that_branch_at_every_turn() 
             }
             begun.elapsed()
         });
-        // The bound is on work; this only sees that it is there, on a busy machine and unoptimised.
+        // The bound is on work; this only checks that there is one, on a busy machine and unoptimised.
         assert!(spent < std::time::Duration::from_secs(20), "{spent:?}");
     }
 }
