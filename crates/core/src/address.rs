@@ -1,5 +1,5 @@
-//! Kinds of IP addresses, for connections that a text from outside asks for
-//! (git remotes, image registries), and the spellings of numeric addresses.
+//! Kinds of IP addresses, for connections that a text from outside asks for (git remotes, image registries), and the
+//! spellings of numeric addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -42,8 +42,8 @@ pub fn sure_to_run(dag: &Dag, run: &Run) -> Vec<StageIndex> {
         .collect()
 }
 
-/// Whether the condition of a stage holds whatever happens. A condition
-/// that names a stage that has not ended may not hold.
+/// Whether the condition of a stage holds whatever happens. A condition that names a stage that
+/// has not ended may not hold.
 fn condition_holds(dag: &Dag, run: &Run, index: StageIndex) -> bool {
     let Some(condition) = &dag.stage(index).condition else {
         return true;

@@ -77,8 +77,8 @@ impl Outcome {
 
     /// The outcome of a run whose stages ended so: the first of a fixed order that occurs.
     ///
-    /// Outcomes that the user can fix come first, outcomes that merely follow
-    /// from another one last. A run of nothing but skipped stages was skipped.
+    /// Outcomes that the user can fix come first, outcomes that merely follow from another one last. A run of nothing
+    /// but skipped stages was skipped.
     #[must_use]
     pub fn roll_up(stages: impl IntoIterator<Item = Self>) -> Self {
         const WORST_FIRST: [Outcome; 8] = [
@@ -243,8 +243,8 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A reason with its message. The message may quote text from
-    /// outside and will be recorded, so a NUL in it is escaped.
+    /// A reason with its message. The message may quote text from outside and will be recorded,
+    /// so a NUL in it is escaped.
     pub fn new(code: ReasonCode, message: impl Into<String>) -> Self {
         Self {
             code,

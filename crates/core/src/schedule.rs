@@ -49,8 +49,8 @@ pub struct Due {
     pub fire: Vec<Timestamp>,
     /// How many ticks pass without a run, by the rule for missed ones.
     pub passed_over: usize,
-    /// The next tick to wait for; `None` if there is none. It is after `now`,
-    /// unless there were too many ticks for one call: then ask again at once.
+    /// The next tick to wait for; `None` if there is none. It is after `now`, unless there were too many ticks for
+    /// one call: then ask again at once.
     pub next: Option<Timestamp>,
 }
 
@@ -64,8 +64,8 @@ pub fn due(cron: &Cron, timezone: Tz, missed: Missed, next_tick: Timestamp, now:
     let mut next = Some(next_tick);
     while let Some(tick) = next.filter(|tick| *tick <= now) {
         if ticks.len() == STEPS_AT_MOST {
-            // Which ticks are the last ones is known only later: leave
-            // as many as may be made up for to the next call.
+            // Which ticks are the last ones is known only later: leave as many as may be made
+            // up for to the next call.
             let passed_over = STEPS_AT_MOST - MISSED_AT_MOST;
             return Due {
                 fire: Vec::new(),

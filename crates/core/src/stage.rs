@@ -68,8 +68,8 @@ pub struct Stage {
     pub gate: Vec<GateRule>,
     /// When it is retried.
     pub retry: Retry,
-    /// How long one attempt may run, from the start of its container. Making
-    /// its image ready before that may take as long, and ten minutes at least.
+    /// How long one attempt may run, from the start of its container. Making its image ready before that may take as
+    /// long, or ten minutes if that is longer.
     pub timeout: Option<Duration>,
     pub resources: Resources,
     /// Pools that an attempt takes slots from while it runs.
@@ -218,8 +218,8 @@ impl PullPolicy {
 /// variable counts with its name and `=`.
 pub const ARGUMENT_LARGEST: usize = 128 << 10;
 
-/// The most of all arguments and variables together: a quarter of the
-/// usual stack of 8 MiB, minus the share of the image's own variables.
+/// The most of all arguments and variables together: a quarter of the usual stack of 8 MiB, minus the share of
+/// the image's own variables.
 pub const ARGUMENTS_LARGEST: usize = (2 << 20) - (128 << 10);
 
 /// The cost of an argument or variable in addition to its bytes: the zero at its end, and a pointer.

@@ -17,8 +17,8 @@ pub fn without_nul(text: impl Into<String>) -> String {
 /// The longest part of a text from outside that a message quotes, in characters.
 const QUOTED_AT_MOST: usize = 80;
 
-/// The beginning of a text from outside, to be quoted in a message: long enough
-/// for every real name. The cost does not grow with the length of the text.
+/// The beginning of a text from outside, to be quoted in a message: long enough for every real name. The cost does
+/// not grow with the length of the text.
 #[must_use]
 pub fn shortened(text: &str) -> Shortened<'_> {
     Shortened(text)

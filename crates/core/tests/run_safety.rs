@@ -1,5 +1,5 @@
-//! Things that never happen to a run, in whatever order facts come, how
-//! often, how late, and however often the daemon dies.
+//! Things that never happen to a run, in whatever order facts come, how often, how late, and
+//! however often the daemon dies.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -104,8 +104,8 @@ pub fn check() -> Result<(), String> {
     }
 }
 
-/// The time that this process sees where the host's clock shows `now`:
-/// the same, unless a file says that its clock is wrong.
+/// The time that this process sees where the host's clock shows `now`: the same, unless a file says
+/// that its clock is wrong.
 #[inline]
 #[must_use]
 pub fn clock_shown(now: SystemTime) -> SystemTime {

@@ -196,8 +196,8 @@ fn usage() -> ! {
 /// An argument from the kernel, which is this process's own memory.
 unsafe fn take_nonce(argument: Text) -> Option<([u8; HALF], [u8; HALF])> {
     let mut halves = [[0_u8; HALF]; 2];
-    // SAFETY: the caller's promise. Volatile, because the write has to
-    // happen although this program never reads it again.
+    // SAFETY: the caller's promise. Volatile, because the write has to happen although this
+    // program never reads it again.
     unsafe {
         let length = search::bytes(argument).len();
         for index in 0..length {
@@ -287,8 +287,8 @@ fn attend(child: i32, signals: i32, printed: &mut [Relay; 2]) -> (i32, bool) {
     }
 }
 
-/// Waits for output, for a signal, for a line to show, or for this time
-/// at most, and passes output on. Returns whether there was any.
+/// Waits for output, for a signal, for a line to show, or for this time at most, and passes output on.
+/// Returns whether there was any.
 fn pass_on(printed: &mut [Relay; 2], signals: i32, at_most: Option<Millis>) -> bool {
     let now = system::now();
     for relay in &mut *printed {

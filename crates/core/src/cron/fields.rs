@@ -352,8 +352,8 @@ fn digits(text: &str) -> Option<u32> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// A day that none of the months has, as in `0 0 30 2 *`: with a day of
-/// the week next to it, the rest of the expression would run.
+/// A day that none of the months has, as in `0 0 30 2 *`: with a day of the week next to it, the rest of
+/// the expression would run.
 fn day_that_never_comes(read: &[String; 5]) -> Option<Wrong> {
     let months: Vec<u32> = read[MONTH].split(',').map(digits).collect::<Option<_>>()?;
     let longest = months.iter().map(|month| days_of(*month)).max()?;

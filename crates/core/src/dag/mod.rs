@@ -166,8 +166,8 @@ impl Dag {
         Self::checked(draft, &Unread::default(), true)
     }
 
-    /// As [`Dag::new`], for a draft that could be read only in part: a
-    /// fault that merely follows from a missing part is not reported.
+    /// As [`Dag::new`], for a draft that could be read only in part: a fault that merely follows from a
+    /// missing part is not reported.
     ///
     /// # Errors
     /// As [`Dag::new`].

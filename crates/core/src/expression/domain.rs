@@ -254,8 +254,8 @@ impl Interval {
         is_left.then_some((left, right))
     }
 
-    /// Removes the values beyond a bound at one end, and the bound
-    /// itself where it is `strict`. Returns whether any value is left.
+    /// Removes the values beyond a bound at one end, and the bound itself where it is `strict`. Returns
+    /// whether any value is left.
     fn cut(&mut self, end: End, bound: Number, strict: bool) -> bool {
         let bound = if self.is_whole {
             match end.integer(bound, strict) {

@@ -55,8 +55,8 @@ struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    /// The values that are possible where the expression is as `wanted`,
-    /// or more than those. `None` where it never is.
+    /// The values that are possible where the expression is as `wanted`, or more than those.
+    /// `None` where it never is.
     fn holds(&self, expr: &'a Expr, wanted: bool, possible: Possible<'a>) -> Option<Possible<'a>> {
         let size: usize = possible.values().map(Domain::size).sum();
         if !self.scope.work.spend(1 + size) {

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stopped_has_not_succeeded_though_the_engine_s_clock_is_behind() {
+    fn what_was_stopped_has_not_succeeded_though_docker_s_clock_is_behind() {
         let asked_at = Timestamp::UNIX_EPOCH;
         let why = CancelledBy::Actor("ada".to_owned()).reason();
         let end = |ending| AttemptEnd {

@@ -133,8 +133,8 @@ fn stage_ended_at(dag: &Dag, run: &Run, index: StageIndex, outcome: Outcome) -> 
     }
 }
 
-/// When the last of these stages ended, all of which have ended. A result
-/// that was reused from an earlier run counts from the start of this one.
+/// When the last of these stages ended, all of which have ended. A result that was reused from an earlier run counts
+/// from the start of this one.
 fn last_end<'a>(run: &Run, stages: impl Iterator<Item = &'a StageRun>) -> Option<Timestamp> {
     let RunPhase::Running { since } = run.phase else {
         return None;

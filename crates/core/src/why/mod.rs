@@ -131,8 +131,8 @@ pub enum Wait {
     Running { attempt: u32, since: Moment },
     /// It was asked to stop.
     Stopping { since: Moment, why: Reason },
-    /// It is being prepared, runs or is being stopped, but the daemon
-    /// that held it is gone, and no other daemon has adopted it.
+    /// It is being prepared, runs or is being stopped, but the daemon that held it is gone, and no
+    /// other daemon has adopted it.
     Unattended { since: Moment, held: Box<Self> },
     /// It waits before its next attempt.
     BackOff {

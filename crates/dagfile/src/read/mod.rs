@@ -235,8 +235,8 @@ impl<'n> StageNames<'n> {
         }
     }
 
-    /// The name of a stage. A name that is not valid is reported and
-    /// replaced by a valid one, so that reading can go on.
+    /// The name of a stage. A name that is not valid is reported and replaced by a valid one,
+    /// so that reading can go on.
     fn name(
         &mut self,
         text: &str,

@@ -1,5 +1,5 @@
-//! `docs/dag-file.md`: the lists of keys in it are made from the schema,
-//! and a test runs everything else that it shows.
+//! `docs/dag-file.md`: the lists of keys in it are made from the schema, and a test runs
+//! everything else that it shows.
 //!
 //! `UPDATE_DOCS=1 cargo test -p trainyard-dagfile reference` writes the lists. A new key is taken from the schema;
 //! [`keys::KEYS`] has its default, an example, and a wrong value, whose message is the reader's answer to it.
