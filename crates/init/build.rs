@@ -1,8 +1,7 @@
 //! Builds the program (`program/`) that this crate carries.
 //!
-//! It is no target of Cargo's: it has to be a static executable without any library, whatever the
-//! profile, flags and target of the rest, and Cargo cannot build one package's binary into another's
-//! library.
+//! It is not a target of Cargo's: it has to be a static executable without any library, whatever the profile, flags
+//! and target of the rest, and Cargo cannot build one package's binary into another's library.
 
 use std::env;
 use std::error::Error;
@@ -23,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if known {
         compile(&target, &out)
     } else {
-        // The library says that there is none.
+        // The library reports that there is none.
         Ok(fs::write(out, [])?)
     }
 }

@@ -1,9 +1,9 @@
-//! What an IP address is, for connections that an outside text asks for: git remotes and registries of images.
-//! And the spellings of numeric addresses.
+//! Kinds of IP addresses, for connections that a text from outside asks for (git remotes, image registries), and the
+//! spellings of numeric addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What an IP address is, as far as it matters to who may be connected to.
+/// The kind of an IP address, as far as it decides who may connect to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
     /// The public internet's.
@@ -14,12 +14,12 @@ pub enum AddressKind {
     Private,
     /// The link between neighbours, where clouds have their metadata, with credentials in it.
     Link,
-    /// Nobody's: unspecified, multicast, reserved.
+    /// Unassigned: unspecified, multicast, reserved.
     Reserved,
 }
 
 impl AddressKind {
-    /// What an address is. One that carries an IPv4 address within (mapped, NAT64, 6to4) is what that is.
+    /// The kind of an address. An address that embeds an IPv4 address (mapped, NAT64, 6to4) has the kind of that one.
     #[must_use]
     pub fn of(ip: IpAddr) -> Self {
         match ip {
@@ -54,7 +54,7 @@ fn kind_of_6(ip: Ipv6Addr) -> AddressKind {
     };
     match parts {
         [0, 0, 0, 0, 0, 0, 0, 1] => AddressKind::Loopback,
-        // An IPv4 address in other clothes: mapped, compatible, NAT64, 6to4.
+        // An IPv4 address in another form: mapped, compatible, NAT64, 6to4.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
             inner(high, low)
         }
@@ -62,7 +62,7 @@ fn kind_of_6(ip: Ipv6Addr) -> AddressKind {
         [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => AddressKind::Link,
         [0xfe80..=0xfebf, ..] => AddressKind::Link,
         [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => AddressKind::Private,
-        // Teredo, documentation, and everything outside of what is given out.
+        // Teredo, documentation, and everything outside of the assigned ranges.
         [0x2001, 0 | 0xdb8, ..] => AddressKind::Reserved,
         [0x2000..=0x3fff, ..] => AddressKind::Public,
         _ => AddressKind::Reserved,
@@ -90,13 +90,13 @@ pub fn numeric_address(host: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(u32::try_from(value).unwrap_or_default()))
 }
 
-/// A part of a numeric address; one that is too large is larger than any room for it.
+/// A part of a numeric address; a number that is too large becomes the largest one.
 fn number(part: &str) -> Option<u64> {
     let lower = part.to_ascii_lowercase();
     let (digits, radix) = match (lower.strip_prefix("0x"), lower.strip_prefix('0')) {
         (Some(""), _) => ("0", 16),
         (Some(hex), _) => (hex, 16),
-        // What is not octal is read as decimal by some.
+        // Some resolvers read a number that is not octal as decimal.
         (None, Some(octal)) if !octal.is_empty() && !octal.contains(['8', '9']) => (octal, 8),
         (None, _) => (lower.as_str(), 10),
     };
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn class_14_addresses_are_told_apart_in_all_their_clothes() {
+    fn class_14_addresses_are_distinguished_in_all_their_spellings() {
         for (kind, texts) in [
             (
                 AddressKind::Loopback,

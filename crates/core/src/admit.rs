@@ -1,14 +1,12 @@
 //! `admit`: shares capacity among the attempts of all runs that wait for it.
 //!
-//! Fair between repos, and within a repo between its runs: the next grant goes to the repo that holds the
-//! fewest slots, there to the run that holds the fewest, then to the attempt that waited longest. A repo
-//! that starts a hundred runs at once so gets no more than another that starts one. Nothing that runs is
-//! stopped for it: a repo that held all slots keeps them until its stages end, unless the operator set a
-//! bound for each repo.
+//! Fair between repos, and within a repo between its runs: the next grant goes to the repo that holds the fewest
+//! slots, there to the run that holds the fewest, then to the attempt that has waited longest. So a repo that starts
+//! a hundred runs at once gets no more than a repo that starts one. `admit` stops no running attempt: a repo that
+//! holds all slots keeps them until its stages end, unless the operator set a limit for each repo.
 //!
-//! An attempt whose pool is full does not block others that can go; nor does one that wants
-//! many slots of a pool at once keep them free by waiting, so it may wait as long as others keep
-//! coming that want fewer.
+//! An attempt whose pool is full does not block other attempts that can start. An attempt that wants many slots of a
+//! pool at once does not reserve them by waiting, so it may wait as long as attempts that want fewer keep coming.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +25,7 @@ pub struct Waiting {
     pub pools: BTreeMap<PoolName, u32>,
 }
 
-/// What there is to share.
+/// The capacity to share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capacity {
     /// How many more attempts may run at the same time.
@@ -38,7 +36,7 @@ pub struct Capacity {
     pub held: BTreeMap<RunId, u32>,
     /// How many attempts the runs of each repo hold already.
     pub held_by_repo: BTreeMap<RepoId, u32>,
-    /// How many attempts of one repo may run at the same time; `None` is no bound.
+    /// How many attempts of one repo may run at the same time; `None` sets no limit.
     pub stages_of_a_repo: Option<u32>,
 }
 
@@ -56,7 +54,7 @@ pub enum Blocked {
 }
 
 impl Capacity {
-    /// What stands in the way of this attempt, were it the only one that waits.
+    /// Why this attempt could not start, even if it were the only one waiting.
     #[must_use]
     pub fn blocks(&self, waiting: &Waiting) -> Option<Blocked> {
         for (pool, wanted) in &waiting.pools {
@@ -79,7 +77,7 @@ impl Capacity {
         self.stages_of_a_repo.is_some_and(|most| held >= most)
     }
 
-    /// What the repo and the run of an attempt hold: who holds less goes first.
+    /// The slots that the repo and the run of an attempt hold: the smaller share goes first.
     fn share(&self, waiting: &Waiting) -> (u32, u32) {
         let repo = self.held_by_repo.get(&waiting.repo).copied();
         let run = self.held.get(&waiting.run).copied();
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_pool_is_told_apart_from_a_full_one() {
+    fn an_unknown_pool_is_distinguished_from_a_full_one() {
         let full = capacity(1, 0);
         let gpu = PoolName::new("gpu").unwrap();
         assert_eq!(

@@ -1,9 +1,9 @@
-//! Runs made from earlier ones: which results are taken over, and which stages run again.
+//! Runs made from earlier ones: which results are reused, and which stages run again.
 //!
-//! A result stands if its stage succeeded, is not asked for again, comes after nothing that runs again, and
-//! is defined as it was. The source tree is not compared: with the usual checkout of all of it, each commit
-//! would change each stage, and nothing could be resumed with mended code. `--from STAGE` names a stage whose
-//! code has changed in a way that matters to its result.
+//! A result stands if the request does not name its stage, and the stage succeeded, comes after no stage that runs
+//! again, and has the same definition. The source tree is not compared: with the usual checkout of the whole tree,
+//! each commit would change each stage, and no run could be resumed with fixed code. `--from STAGE` names a stage
+//! whose code has changed in a way that affects its result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,14 +21,14 @@ pub struct Earlier<'a> {
     /// The DAG that it was a run of.
     pub dag: &'a Dag,
     pub run: &'a Run,
-    /// What of it is to run again.
+    /// Which of its stages run again.
     pub again: &'a Again,
     /// Stages whose Dockerfile has changed since.
     pub rebuilt: &'a BTreeSet<StageName>,
 }
 
 impl Earlier<'_> {
-    /// Whether a run of `dag` would have anything to do: something failed, has changed, or is asked for.
+    /// Whether a run of `dag` would have anything to do: a stage failed, has changed, or is named by the request.
     #[must_use]
     pub fn leaves_work(&self, dag: &Dag) -> bool {
         match self.again {
@@ -50,7 +50,7 @@ impl Earlier<'_> {
 }
 
 impl Run {
-    /// A run for what an earlier one left to do, taking over the results that stand.
+    /// A run of the stages that an earlier run left to do; it reuses the results that stand.
     ///
     /// Stages with `run_on: [always]` or `[failed]` always run again, and so do, at another branch or commit, those
     /// whose condition, variables, image or arguments name the run's cause.

@@ -1,6 +1,7 @@
-//! What is ahead of a run: the stages that are sure to run unless one before them fails.
+//! Stages ahead of a run: those that are sure to run unless an earlier stage fails.
 //!
-//! What these need can be asked for before anything starts. Of the others nothing is known until it is their turn.
+//! The needs of these stages can be requested before anything starts.
+//! Nothing is known of the others until their turn.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +20,8 @@ pub fn has_begun(run: &Run) -> bool {
     })
 }
 
-/// The stages that have not ended and are sure to run, unless one before them fails: their conditions hold already, and
-/// so do those of all that they need.
+/// The stages that have not ended and are sure to run, unless one before them fails: their conditions hold already,
+/// and so do those of all that they need.
 #[must_use]
 pub fn sure_to_run(dag: &Dag, run: &Run) -> Vec<StageIndex> {
     let mut sure = vec![false; dag.stages().len()];
@@ -41,7 +42,8 @@ pub fn sure_to_run(dag: &Dag, run: &Run) -> Vec<StageIndex> {
         .collect()
 }
 
-/// Whether the condition of a stage holds whatever happens: one that asks of a stage that has not ended may not.
+/// Whether the condition of a stage holds whatever happens. A condition that names a stage that
+/// has not ended may not hold.
 fn condition_holds(dag: &Dag, run: &Run, index: StageIndex) -> bool {
     let Some(condition) = &dag.stage(index).condition else {
         return true;

@@ -1,4 +1,4 @@
-//! Causes: what did start a run, with the key that makes a second telling of the same fact harmless.
+//! Causes: the fact that started a run, with the key that makes a second report of the same fact harmless.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use crate::Timestamp;
 use crate::id::{DagId, RepoId, RunId};
 use crate::name::StageName;
 
-/// What happened that a run is for.
+/// The fact that a run is made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CauseKind {
     /// A tick of a schedule.
@@ -23,23 +23,23 @@ pub enum CauseKind {
         branch: String,
         /// Where it pointed before; `None` for a new branch.
         before: Option<String>,
-        /// How often this branch has been seen to move; tells a forced push back from its first time.
+        /// How often this branch has been seen to move; distinguishes a forced push back from the first push.
         generation: i64,
     },
-    /// Somebody asked for it.
+    /// A person or a program requested it.
     Manual {
-        /// The branch, tag or commit that was asked for; `None` is the followed branch.
+        /// The requested branch, tag or commit; `None` is the followed branch.
         reference: Option<String>,
-        /// A key that the asker chose so that a repeated request starts nothing more.
+        /// A key that the requester chose so that a repeated request starts no second run.
         request: Option<String>,
     },
-    /// Somebody asked for an earlier run again.
+    /// A person or a program requested an earlier run again.
     Retry {
         of: RunId,
         /// Which of its stages run again.
         again: Again,
         at: RetryAt,
-        /// A key that the asker chose so that a repeated request starts nothing more.
+        /// A key that the requester chose so that a repeated request starts no second run.
         request: Option<String>,
     },
 }
@@ -50,7 +50,7 @@ pub enum Again {
     All,
     /// Those that did not succeed, and all after them.
     FromFailed,
-    /// This one and all after it, and whatever did not succeed before it.
+    /// This one and all after it, and each one before it that did not succeed.
     From(StageName),
 }
 
@@ -87,7 +87,7 @@ impl CauseKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     pub kind: CauseKind,
-    /// Who made it happen, as far as known: a pusher's or a token's name.
+    /// The person or token that made it happen, by name, as far as known.
     pub actor: Option<String>,
     /// The full hash of the commit that the run is of; empty where there is none.
     pub commit: String,
@@ -102,8 +102,7 @@ pub struct Cause {
 pub struct CauseKey(String);
 
 impl CauseKey {
-    /// The key of a cause of one DAG. `None` where every telling is a fact of its own: a request
-    /// without a key.
+    /// The key of a cause of one DAG. `None` where every report is a fact of its own: a request without a key.
     #[must_use]
     pub fn of(kind: &CauseKind, repo: RepoId, dag: DagId) -> Option<Self> {
         let key = match kind {

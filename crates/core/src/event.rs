@@ -20,7 +20,7 @@ pub enum Event {
         /// The run that was in its way.
         because_of: RunId,
     },
-    /// Somebody, or a newer run, asked for it to be cancelled. A second request forces.
+    /// A user or a newer run requested the cancellation. A second request forces it.
     CancelRequested { by: CancelledBy },
     /// A daemon took the attempt.
     AttemptClaimed(AttemptRef),
@@ -32,29 +32,27 @@ pub enum Event {
         /// The image, by digest where Docker knows one.
         image: Option<String>,
     },
-    /// The attempt has run for as long as its stage may. Whoever watches it counts that, by a clock that
-    /// nobody sets.
+    /// The attempt has run for as long as its stage may. Its supervisor measures that with a monotonic clock.
     TimeoutPassed(AttemptRef),
     /// The attempt ended.
     AttemptFinished {
         attempt: AttemptRef,
         end: AttemptEnd,
     },
-    /// Somebody waits no longer for an attempt whose end nobody tells: it counts as lost.
+    /// An operator abandoned an attempt whose container cannot be reached. It counts as lost.
     AttemptAbandoned {
         attempt: AttemptRef,
         by: String,
         /// How long it has after it was asked to stop.
         patience: Duration,
-        /// Whether no daemon attends to it: its owner is gone, and none has taken it over.
+        /// Whether no daemon supervises it: its owner is gone, and no other daemon has adopted it.
         unattended: bool,
     },
-    /// What [`crate::plan::plan`] decided.
+    /// A decision of [`crate::plan::plan`].
     Planned(Effect),
 }
 
-/// What is known of how an attempt ended. What that means is decided by
-/// [`crate::transition::classify`].
+/// How an attempt ended, as far as known. [`crate::transition::classify`] decides what that means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptEnd {
     pub ending: Ending,
@@ -69,20 +67,20 @@ pub struct AttemptEnd {
 /// The ways in which an attempt can end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// The container ended, and what was declared was collected.
+    /// The container ended, and its declared outputs and metrics were collected.
     Exited {
         /// The exit code; 128 + n after signal n.
         code: i32,
         /// Whether Docker says that the kernel killed it for its use of memory.
         out_of_memory: bool,
     },
-    /// The container ran when it was asked to stop, and then ended. Told apart from [`Self::Exited`]
-    /// since the clocks of Docker and of the database may not agree on what came first.
+    /// The container was running when it was asked to stop, and then ended. This is not [`Self::Exited`], since the
+    /// clocks of Docker and of the database may not agree on what came first.
     Stopped {
         /// The exit code; 128 + n after signal n.
         code: i32,
     },
-    /// The container ended with exit code 0, but what was declared is missing or wrong.
+    /// The container ended with exit code 0, but a declared output or metric is missing or wrong.
     Rejected(Reason),
     /// Trainyard or Docker failed.
     Errored(Reason),
@@ -95,15 +93,15 @@ pub enum Ending {
 /// A decision about one run. The store writes effects as rows, in the transaction of the state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Cancel the run since it reached its timeout.
+    /// Cancel the run because it reached its timeout.
     TimeOutRun,
     /// Make an attempt that waits for capacity.
     QueueAttempt(AttemptRef),
     /// Let the stage wait before its next attempt.
     BackOff { stage: StageIndex, until: Timestamp },
-    /// Ask whoever holds the attempt to stop it.
+    /// Ask the owner of the attempt to stop it.
     RequestStop { attempt: AttemptRef, why: Reason },
-    /// Take back an attempt that nobody has claimed.
+    /// Take back an attempt that no daemon has claimed.
     WithdrawAttempt { attempt: AttemptRef, why: Reason },
     /// End the stage run.
     FinishStage {

@@ -15,9 +15,9 @@ pub struct GateRule {
     pub max: Option<f64>,
 }
 
-/// What the rules that do not hold say, one sentence part a rule; empty when the gate holds.
+/// The rules that do not hold, one sentence part per rule; empty when the gate holds.
 ///
-/// A metric that was not reported refuses: a gate that cannot be judged does not hold.
+/// A metric that was not reported counts as refused: a gate that cannot be evaluated does not hold.
 #[must_use]
 pub fn refusals(rules: &[GateRule], metrics: &BTreeMap<MetricName, f64>) -> Vec<String> {
     rules

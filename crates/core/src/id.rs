@@ -40,7 +40,7 @@ uuid_ids! {
     DaemonId;
     /// One Trainyard installation: every daemon on one database. Labels its containers.
     InstanceId;
-    /// What started, or was refused to start, a run.
+    /// The cause of a run, or of a run that was refused.
     CauseId;
     /// One webhook delivery as received.
     DeliveryId;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A duration in its units: `1h30m`, `90s`, `250ms`. What is below a millisecond is left out.
+/// A duration in its units: `1h30m`, `90s`, `250ms`. Fractions of a millisecond are left out.
 #[must_use]
 pub fn in_words(duration: Duration) -> String {
     let whole = duration.as_secs();
@@ -33,7 +33,7 @@ pub fn in_units(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mut size = bytes as f64;
     let mut unit = 0;
-    // What would be shown as 1024.0 is 1 of the next unit.
+    // A size that would be shown as 1024.0 is 1 of the next unit.
     while size >= 1023.95 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_told_as_files_write_them() {
+    fn durations_are_shown_as_files_write_them() {
         assert_eq!(in_words(Duration::from_secs(5_400)), "1h30m");
         assert_eq!(in_words(Duration::from_millis(90_250)), "1m30s250ms");
         assert_eq!(in_words(Duration::from_micros(3)), "0s");
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_told_in_the_unit_that_fits() {
+    fn sizes_are_shown_in_the_unit_that_fits() {
         assert_eq!(in_units(512), "512 B");
         assert_eq!(in_units(4 << 30), "4 GiB");
         assert_eq!(in_units(3 << 29), "1.5 GiB");

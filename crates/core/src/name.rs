@@ -11,7 +11,7 @@ use crate::text::{shortened, without_nul};
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{} is not a valid {kind}: {rule}", quoted(.text))]
 pub struct NameError {
-    /// What kind of name was wanted, in words: `stage name`.
+    /// The kind of name that was wanted, in words: `stage name`.
     pub kind: &'static str,
     pub text: String,
     pub rule: &'static str,

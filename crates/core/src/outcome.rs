@@ -7,21 +7,21 @@ use crate::text::without_nul;
 /// How an attempt, a stage run or a run ended. The words are those of the glossary; users see them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// The program ended with exit code 0 and all that was declared is there.
+    /// The program ended with exit code 0, and all declared outputs and metrics exist.
     Succeeded,
     /// The user's program failed: its exit code, a missing output, or a refused gate.
     Failed,
-    /// Trainyard or Docker is at fault, or what the stage asks for cannot be had.
+    /// Trainyard or Docker is at fault, or something that the stage asks for is not available.
     Errored,
     /// It took longer than its timeout.
     TimedOut,
-    /// Somebody, or a newer run, asked for it to stop.
+    /// A user or a newer run cancelled it.
     Cancelled,
     /// How it ended cannot be proved.
     Lost,
     /// It did not have to run.
     Skipped,
-    /// It could not run since something that it needs did not succeed.
+    /// It could not run because a stage that it needs did not succeed.
     UpstreamFailed,
 }
 
@@ -77,8 +77,8 @@ impl Outcome {
 
     /// The outcome of a run whose stages ended so: the first of a fixed order that occurs.
     ///
-    /// What the user can mend comes first, what merely follows from something else last. A run of
-    /// nothing but skipped stages was skipped.
+    /// Outcomes that the user can fix come first, outcomes that merely follow from another one last. A run of nothing
+    /// but skipped stages was skipped.
     #[must_use]
     pub fn roll_up(stages: impl IntoIterator<Item = Self>) -> Self {
         const WORST_FIRST: [Outcome; 8] = [
@@ -147,7 +147,7 @@ impl RunState {
 
 macro_rules! reason_codes {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
-        /// What kind of cause an outcome has; stable words for programs, beside the message for people.
+        /// The kind of cause that an outcome has: stable words for programs, next to the message for people.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ReasonCode {
             $($(#[$doc])* $variant,)*
@@ -174,9 +174,9 @@ reason_codes! {
     Killed = "killed",
     /// The image's entry point or the command was not found or not executable.
     CommandNotFound = "command_not_found",
-    /// The registry or Docker does not have the image, or does not give it to us.
+    /// The registry or Docker does not have the image, or denies access to it.
     ImageNotFound = "image_not_found",
-    /// The image is there but could not be fetched.
+    /// The image exists but could not be pulled.
     ImagePull = "image_pull",
     /// The image could not be built from the commit.
     ImageBuild = "image_build",
@@ -200,7 +200,7 @@ reason_codes! {
     StageTimeout = "stage_timeout",
     /// The run took longer than its timeout.
     RunTimeout = "run_timeout",
-    /// Somebody asked for it to stop.
+    /// A user requested the cancellation.
     CancelRequested = "cancel_requested",
     /// A newer run took its place (`overlap: cancel_running`).
     Superseded = "superseded",
@@ -208,13 +208,13 @@ reason_codes! {
     Overlap = "overlap",
     /// The stage's condition (`if:`) does not hold.
     Condition = "condition",
-    /// What it needs ended in a way that it does not run on (`run_on`).
+    /// A stage that it needs ended in a way that it does not run on (`run_on`).
     Upstream = "upstream",
-    /// The container vanished, or its end cannot be proved, or nobody told of it and somebody waits no longer.
+    /// The container vanished, or its end cannot be proved, or an operator abandoned the attempt.
     Unproved = "unproved",
-    /// Storage was full or failed while results were kept.
+    /// Storage was full or failed while results were being stored.
     Storage = "storage",
-    /// The source tree of the commit could not be had.
+    /// The source tree of the commit could not be fetched.
     Source = "source",
     /// A fault in Trainyard.
     Internal = "internal",
@@ -238,13 +238,13 @@ impl fmt::Display for ReasonCode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     pub code: ReasonCode,
-    /// What happened, with names and numbers; a full sentence part without a final stop.
+    /// The event, with names and numbers; a full sentence part without a final stop.
     pub message: String,
 }
 
 impl Reason {
-    /// A reason with its message, which may quote text from outside: it will be recorded, so a NUL in
-    /// it is written out.
+    /// A reason with its message. The message may quote text from outside and will be recorded,
+    /// so a NUL in it is escaped.
     pub fn new(code: ReasonCode, message: impl Into<String>) -> Self {
         Self {
             code,

@@ -11,7 +11,7 @@ pub struct Concurrency {
     pub limit: Option<u32>,
     /// What happens to a run beyond the limit.
     pub overlap: Overlap,
-    /// What makes the groups: runs for which it has the same value are one. `None` has all runs in one.
+    /// The key of the groups: runs with the same value are one group. `None` puts all runs into one group.
     pub group: Option<Template>,
 }
 
@@ -34,7 +34,7 @@ impl Concurrency {
     }
 }
 
-/// What happens to a run that comes while as many as permitted are active.
+/// What happens to a run that arrives while as many runs as permitted are active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Overlap {
     /// It waits its turn, first come first served.
@@ -60,7 +60,7 @@ impl Overlap {
     }
 }
 
-/// What to do with one run.
+/// A verdict about one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Start this waiting run.
@@ -124,7 +124,7 @@ pub fn judge(
             }
             let (start, blocked) = newest.split_at(free.min(newest.len()));
             verdicts.extend(start.iter().copied().map(Verdict::Start));
-            // What is being cancelled already makes room for the first of the blocked.
+            // A run that is being cancelled already makes room for the first of the blocked.
             let going = active.iter().filter(|run| !cancelling.contains(run));
             let newer = blocked.iter().skip(cancelling.len());
             verdicts.extend(going.zip(newer).map(|(run, newer)| Verdict::Cancel {

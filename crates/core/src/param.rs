@@ -74,7 +74,7 @@ impl ParamKind {
     /// Reads a value given as text, as on a command line, and checks it.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence part: `must be at least 1`.
+    /// The fault, as a sentence part: `must be at least 1`.
     pub fn read(&self, text: &str) -> Result<ParamValue, String> {
         let value = match self {
             Self::String { .. } => ParamValue::String(text.to_owned()),
@@ -98,7 +98,7 @@ impl ParamKind {
     /// Checks a typed value; a whole number passes as a `number`.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence part.
+    /// The fault, as a sentence part.
     pub fn check(&self, value: ParamValue) -> Result<ParamValue, String> {
         match (self, value) {
             (Self::String { choices }, ParamValue::String(text)) => {
@@ -170,7 +170,7 @@ pub struct ParamSpec {
     pub description: Option<String>,
 }
 
-/// A value as somebody gave it.
+/// A value as the caller gave it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GivenValue {
     /// Text to be read by the parameter's type (command line).
@@ -179,12 +179,12 @@ pub enum GivenValue {
     Typed(ParamValue),
 }
 
-/// What is wrong with one given parameter.
+/// The fault of one given parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("parameter `{name}` {problem}")]
 pub struct ParamFault {
     pub name: String,
-    /// What is wrong, as a sentence part.
+    /// The fault, as a sentence part.
     pub problem: String,
 }
 

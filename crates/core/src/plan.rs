@@ -1,7 +1,7 @@
-//! `plan`: what to do next for one run. May be nothing.
+//! `plan`: what to do next for one run; possibly nothing.
 //!
-//! Level-triggered: it looks at the state, never at what has just happened, so the happy case, a
-//! lost wake-up and a restart take the same path. Once its effects are applied it returns none.
+//! Level-triggered: it reads the state, never the last event, so the normal case, a lost wake-up and a restart take
+//! the same path. Once its effects are applied, it returns none.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::{Timestamp, after};
 
 pub use crate::measure::in_words;
 
-/// What to do next, and when to look again.
+/// What to do next, and when to plan again.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// The decisions, in an order in which they can be applied.
@@ -189,7 +189,7 @@ impl Planner<'_> {
         if needs.iter().any(|need| self.ends[need.0].is_none()) {
             return None;
         }
-        if let Some((outcome, reason)) = self.held_back(index) {
+        if let Some((outcome, reason)) = self.reason_not_to_run(index) {
             return Some(self.finish_stage(index, outcome, Some(reason)));
         }
         if let Some(condition) = &self.dag.stage(index).condition {
@@ -214,7 +214,7 @@ impl Planner<'_> {
         let stage = self.dag.stage(index);
         let (_, last) = self.run.last_attempt(index)?;
         match &last.state {
-            // How long it has run is told by who watches it.
+            // The supervisor of the attempt measures how long it has run.
             AttemptState::Queued { .. }
             | AttemptState::Claimed { .. }
             | AttemptState::Running { .. } => None,
@@ -246,8 +246,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Waits on before the next attempt, and never longer than its whole back-off from now: if that is
-    /// further off, the clock has gone back since.
+    /// Continues the wait before the next attempt, which is never longer than its whole back-off from now: if the
+    /// recorded end is further off, the clock has gone back since.
     fn back_off_on(&mut self, stage: StageIndex, until: Timestamp) -> Option<Effect> {
         let ended = self.run.stages[stage.0].ended_attempts();
         let longest = self
@@ -262,7 +262,7 @@ impl Planner<'_> {
     }
 
     /// Whether and why a stage whose needs have all ended does not run.
-    fn held_back(&self, index: StageIndex) -> Option<(Outcome, Reason)> {
+    fn reason_not_to_run(&self, index: StageIndex) -> Option<(Outcome, Reason)> {
         let run_on = &self.dag.stage(index).run_on;
         if run_on.contains(&RunOn::Always) {
             return None;
@@ -307,12 +307,12 @@ impl Planner<'_> {
             }
         }
         let rolled_up = Outcome::roll_up(ends.iter().map(|end| end.outcome));
-        // What is told of the run is what is told of the first stage that ended like the run.
-        let told = self
+        // The reason of the run is the reason of the first stage that ended like the run.
+        let blamed = self
             .dag
             .indices()
             .find(|index| ends[index.0].outcome == rolled_up);
-        let reason = told.filter(|_| rolled_up.is_failure()).and_then(|index| {
+        let reason = blamed.filter(|_| rolled_up.is_failure()).and_then(|index| {
             let reason = ends[index.0].reason.as_ref()?;
             Some(Reason::new(
                 reason.code,
@@ -323,8 +323,8 @@ impl Planner<'_> {
     }
 }
 
-/// Whether an outcome is for good, whatever the retry rule says: trying again is for faults. A refused gate is
-/// a verdict on the data; an image or a secret that is not there, or not for us, does not come of asking again.
+/// Whether an outcome is final, whatever the retry rule says: retries are for faults. A refused gate is a verdict on
+/// the data. A missing or denied image or secret does not appear because of a retry.
 fn is_verdict(reason: Option<&Reason>) -> bool {
     let not_to_be_had = [ReasonCode::ImageNotFound, ReasonCode::MissingSecret];
     is_refused_gate(reason) || reason.is_some_and(|reason| not_to_be_had.contains(&reason.code))

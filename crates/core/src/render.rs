@@ -14,7 +14,7 @@ use crate::stage::{BuildSource, Command, ImageSource, PullPolicy, RelativePath, 
 pub struct RenderedStage {
     /// The image to run in.
     pub image: RenderedImage,
-    /// What to run; `None` runs the image's own command.
+    /// The command to run; `None` runs the image's own command.
     pub command: Option<RenderedCommand>,
     /// Environment variables, without secrets and without what depends on the executor
     /// (`INPUTS`, `OUTPUTS`).
@@ -47,7 +47,7 @@ pub enum RenderedImage {
     },
 }
 
-/// What to run.
+/// The command to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenderedCommand {
     /// A script for `sh -eu`, with `pipefail` where that has it.

@@ -1,4 +1,4 @@
-//! When a stage is tried again.
+//! When a stage is retried.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,14 +13,13 @@ use crate::outcome::Outcome;
 pub struct Retry {
     /// How often the stage may be tried for outcomes in `on`, the first try included. At least 1.
     pub attempts: u32,
-    /// Which outcomes are tried again. Never contains `Succeeded`, `Cancelled`, `Lost`, `Skipped`
-    /// or `UpstreamFailed`.
+    /// Which outcomes are retried. Never contains `Succeeded`, `Cancelled`, `Lost`, `Skipped` or `UpstreamFailed`.
     pub on: BTreeSet<Outcome>,
     /// How often a lost attempt is replaced by a new one.
     pub lost: u32,
     /// The wait before the second attempt.
     pub backoff: Duration,
-    /// By what the wait grows with each further attempt. At least 1.
+    /// The factor by which the wait grows with each further attempt. At least 1.
     pub factor: f64,
     pub max: Duration,
 }
@@ -35,7 +34,7 @@ impl Retry {
         self.attempts.saturating_add(self.lost)
     }
 
-    /// Whether and after what wait a stage with these ended attempts, in order, is tried again.
+    /// Whether a stage with these ended attempts, in order, is retried, and after what wait.
     ///
     /// `None` means that the last outcome stands.
     #[must_use]
@@ -60,7 +59,7 @@ impl Retry {
         }
         let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.backoff.as_secs_f64() * self.factor.powi(exponent);
-        // What is no duration is too long, or comes of a factor that no DAG can have.
+        // A value that is not a valid duration is too long, or comes from a factor that no DAG can have.
         Duration::try_from_secs_f64(seconds).map_or(self.max, |wait| wait.min(self.max))
     }
 }

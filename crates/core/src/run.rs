@@ -12,7 +12,7 @@ use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::param::ParamValue;
 use crate::stage::{RunOn, Stage, StageIndex};
 
-/// What is fixed about a run when it is made.
+/// The facts of a run that are fixed when it is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunFacts {
     pub id: RunId,
@@ -76,7 +76,7 @@ impl Cancel {
     }
 }
 
-/// Who or what cancels a run.
+/// The person, program or rule that cancels a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CancelledBy {
     /// A person or program, by name.
@@ -88,7 +88,7 @@ pub enum CancelledBy {
 }
 
 impl CancelledBy {
-    /// Why things end that this cancels.
+    /// The reason of everything that this request cancels.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -109,7 +109,7 @@ pub struct StageRun {
     pub state: StageState,
     /// Its attempts, the first first. Only the last one can be live.
     pub attempts: Vec<Attempt>,
-    /// What its last finished attempt reported.
+    /// The metrics of its last finished attempt.
     pub metrics: BTreeMap<MetricName, f64>,
     /// The image of its last started attempt, by digest where Docker knows one.
     pub image: Option<String>,
@@ -122,7 +122,7 @@ pub struct StageRun {
 pub enum StageState {
     /// It waits for what it needs.
     Waiting,
-    /// Its last attempt is live, or has just ended and nothing was decided about it yet.
+    /// Its last attempt is live, or has just ended and the planner has not decided about it yet.
     Active,
     /// It waits before its next attempt.
     BackingOff { until: Timestamp },
@@ -188,7 +188,7 @@ impl Run {
         }
     }
 
-    /// What the group of the run is evaluated over: nothing of its stages.
+    /// The facts for the group of the run: nothing of its stages.
     #[must_use]
     pub fn facts_of_cause(&self) -> Facts {
         Facts {
@@ -222,7 +222,7 @@ impl Run {
         self.stages.get(attempt.stage.0)?.attempts.get(place)
     }
 
-    /// What the templates of one stage are evaluated over.
+    /// The facts for the templates of one stage.
     #[must_use]
     pub fn expression_facts_of(&self, dag: &Dag, stage: StageIndex) -> Facts {
         let mut wanted = BTreeSet::new();
@@ -232,7 +232,7 @@ impl Run {
         self.facts_with(dag, stage, &wanted, |index| self.stages[index.0].outcome())
     }
 
-    /// What the condition of one stage is evaluated over, with outcomes that are decided but not applied yet.
+    /// The facts for the condition of one stage, with outcomes that are decided but not applied yet.
     pub(crate) fn facts_for(
         &self,
         dag: &Dag,
@@ -245,8 +245,8 @@ impl Run {
         self.facts_with(dag, stage, &wanted, outcome)
     }
 
-    /// Of the stages only those that are asked for and come before this one, which have ended when it is its
-    /// turn. So an answer never hangs on what else happened to end, and costs no more than what it is about.
+    /// Of the stages, only those that the expression names and that come before this one: these have ended by its
+    /// turn. So an answer never depends on what else happened to end, and costs no more than the expression does.
     fn facts_with(
         &self,
         dag: &Dag,

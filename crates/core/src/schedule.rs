@@ -39,32 +39,32 @@ pub const LATE_AT_MOST: Duration = Duration::from_secs(60);
 /// The most missed ticks that `missed: all` makes up for: the newest of them.
 pub const MISSED_AT_MOST: usize = 100;
 
-/// How many ticks one call looks at; what is beyond is left to the next call.
+/// How many ticks one call reads; the next call reads the rest.
 const STEPS_AT_MOST: usize = 50_000;
 
-/// What is due of one schedule.
+/// The ticks of one schedule that are due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// The ticks to start runs for, oldest first.
     pub fire: Vec<Timestamp>,
     /// How many ticks pass without a run, by the rule for missed ones.
     pub passed_over: usize,
-    /// The next tick to wait for; `None` if there is none any more. It is after `now`, unless there
-    /// were too many to look at in one call: then ask again at once.
+    /// The next tick to wait for; `None` if there is none. It is after `now`, unless there were too many ticks for
+    /// one call: then ask again at once.
     pub next: Option<Timestamp>,
 }
 
 /// Decides about a schedule whose next tick was to be `next_tick`.
 ///
-/// Asked twice with the same arguments it answers the same; asked again with its own `next` it never
-/// repeats a tick. A clock that goes backwards fires nothing: what is not due yet is waited for.
+/// Asked twice with the same arguments it answers the same; asked again with its own `next` it never repeats a tick.
+/// A clock that goes backwards fires nothing: a tick that is not due yet is waited for.
 #[must_use]
 pub fn due(cron: &Cron, timezone: Tz, missed: Missed, next_tick: Timestamp, now: Timestamp) -> Due {
     let mut ticks = Vec::new();
     let mut next = Some(next_tick);
     while let Some(tick) = next.filter(|tick| *tick <= now) {
         if ticks.len() == STEPS_AT_MOST {
-            // Which of them are the last ones shows only further on: leave as many as may be made
+            // Which ticks are the last ones is known only later: leave as many as may be made
             // up for to the next call.
             let passed_over = STEPS_AT_MOST - MISSED_AT_MOST;
             return Due {

@@ -1,8 +1,8 @@
-//! What a shell script shows without being run.
+//! Finds pipes in a shell script without running it.
 
-/// Where the first pipe of a script is, unless the script says itself what a failure within a pipe means (`pipefail`).
-/// A pipe is what a shell takes for one: not `||`, nor what stands in quotes, comments, here-documents, arithmetic or
-/// the patterns of a `case`. It takes time in proportion to the script's length.
+/// The place of the first pipe of a script, unless the script itself says what a failure within a pipe means
+/// (`pipefail`). A pipe is what a shell takes for one: not `||`, and nothing within quotes, comments, here-documents,
+/// arithmetic or the patterns of a `case`. The time is proportional to the script's length.
 #[must_use]
 pub fn pipe(script: &str) -> Option<usize> {
     if script.contains("pipefail") {
@@ -52,7 +52,7 @@ pub fn pipe(script: &str) -> Option<usize> {
     None
 }
 
-/// What a part of a script stands in.
+/// The surroundings of a part of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Around {
     Quotes,

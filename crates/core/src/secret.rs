@@ -1,16 +1,16 @@
 //! Which runs may have a secret: those of the branches that it belongs to.
 //!
-//! Whoever may push a branch writes the DAG file on it, so a file that names a secret proves nothing. The branch that a
-//! commit was found on does: who may push to it is decided at the forge.
+//! A user who may push a branch writes the DAG file on it, so a file that names a secret proves nothing. The branch
+//! that a commit was found on does: the forge decides who may push to it.
 
 use std::fmt;
 
 use crate::trigger::Pattern;
 
-/// Shorter values, in bytes, are not redacted in logs: they would blot out ordinary text and hide nothing.
+/// Shorter values, in bytes, are not redacted in logs: that would redact ordinary text and hide nothing.
 pub const SHORTEST_REDACTED: usize = 4;
 
-/// So many bytes of an attempt's secrets are redacted in their encoded forms (base64, hex), too. A value of several
+/// The encoded forms (base64, hex) of this many bytes of an attempt's secrets are redacted, too. A value of several
 /// lines counts three times: line by line, as a file, and in one line. The values themselves are always redacted.
 pub const MOST_ENCODED: usize = 43_690;
 
@@ -47,10 +47,10 @@ impl SecretBranches {
     /// Most patterns of one secret.
     pub const MOST: usize = 64;
 
-    /// Takes patterns of branch names; none is the repo's followed branch, whichever that is at the time.
+    /// Takes patterns of branch names; no pattern means the repo's followed branch, whichever that is at the time.
     ///
     /// # Errors
-    /// What is wrong with them, as a sentence.
+    /// The fault, as a sentence.
     pub fn new<T: Into<String>>(patterns: impl IntoIterator<Item = T>) -> Result<Self, String> {
         let patterns = patterns
             .into_iter()
@@ -69,8 +69,8 @@ impl SecretBranches {
         Ok(Self(patterns))
     }
 
-    /// Whether a run of `branch` may have the secret. A run of a tag or of a bare commit has no branch: anybody who
-    /// may push any branch could have brought that commit.
+    /// Whether a run of `branch` may have the secret. A run of a tag or of a bare commit has no branch: any user who
+    /// may push some branch could have brought that commit.
     #[must_use]
     pub fn admit(&self, branch: Option<&str>, followed: Option<&str>) -> bool {
         let Some(branch) = branch.filter(|branch| !branch.is_empty()) else {
@@ -147,7 +147,7 @@ mod tests {
         assert!(!secret.admit(Some("main"), None), "nothing is followed yet");
         assert!(!secret.admit(None, None));
         assert!(!secret.admit(Some(""), Some("")));
-        // It moves along with what is followed.
+        // It moves along with the followed branch.
         assert!(secret.admit(Some("trunk"), Some("trunk")));
         assert!(!secret.admit(Some("main"), Some("trunk")));
     }

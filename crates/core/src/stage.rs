@@ -12,7 +12,7 @@ use crate::retry::Retry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageIndex(pub usize);
 
-/// What of the commit a stage gets.
+/// The part of the commit that a stage gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkout {
     pub tree: bool,
@@ -50,9 +50,9 @@ pub struct Stage {
     pub condition: Option<Condition>,
     /// The image it runs in.
     pub image: ImageSource,
-    /// What it runs; `None` runs the image's own command.
+    /// The program or script that it runs; `None` runs the image's own command.
     pub command: Option<Command>,
-    /// What of the commit is laid out in `/workspace`.
+    /// The part of the commit that is laid out in `/workspace`.
     pub checkout: Checkout,
     /// Environment variables, over the DAG's.
     pub env: BTreeMap<VariableName, Template>,
@@ -66,10 +66,10 @@ pub struct Stage {
     pub metrics: Option<RelativePath>,
     /// Conditions on its own metrics, all of which must hold.
     pub gate: Vec<GateRule>,
-    /// When it is tried again.
+    /// When it is retried.
     pub retry: Retry,
-    /// How long one attempt may run, from the start of its container; and before that, ten minutes at least,
-    /// how long making its image ready may take.
+    /// How long one attempt may run, from the start of its container. Making its image ready before that may take as
+    /// long, or ten minutes if that is longer.
     pub timeout: Option<Duration>,
     pub resources: Resources,
     /// Pools that an attempt takes slots from while it runs.
@@ -77,9 +77,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Whether a result of `other` is one of this stage as well: it runs the same in the same image over the same
-    /// inputs, under the same conditions. How often, how long and with how much of the machine it may run does
-    /// not count, nor does what comes before it without being an input.
+    /// Whether a result of `other` is a result of this stage as well: both run the same in the same image over the
+    /// same inputs, under the same conditions. How often, how long and with which resources a stage may run does not
+    /// count, nor do earlier stages that are not an input.
     #[must_use]
     pub fn makes_the_same_as(&self, other: &Self) -> bool {
         let Self {
@@ -114,7 +114,7 @@ impl Stage {
             && *gate == other.gate
     }
 
-    /// Whether its condition or what it is given depends on the run's cause: the branch, the commit, what started it.
+    /// Whether its condition, image, variables or arguments depend on the run's cause: kind, branch or commit.
     pub(crate) fn reads_cause(&self) -> bool {
         self.condition.as_ref().is_some_and(Condition::reads_cause)
             || self.templates().any(Template::reads_cause)
@@ -176,7 +176,7 @@ pub enum ImageSource {
     Build(BuildSource),
 }
 
-/// What an image is built from.
+/// The sources that an image is built from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BuildSource {
     /// The context folder within the source tree; `.` is all of it.
@@ -188,7 +188,7 @@ pub struct BuildSource {
     pub target: Option<String>,
 }
 
-/// When an image is fetched from its registry.
+/// When an image is pulled from its registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum PullPolicy {
     /// When Docker does not have it.
@@ -218,14 +218,14 @@ impl PullPolicy {
 /// variable counts with its name and `=`.
 pub const ARGUMENT_LARGEST: usize = 128 << 10;
 
-/// The most of all arguments and variables together: a quarter of the usual stack of 8 MiB, but for what the image
-/// brings along.
+/// The most of all arguments and variables together: a quarter of the usual stack of 8 MiB, minus the share of
+/// the image's own variables.
 pub const ARGUMENTS_LARGEST: usize = (2 << 20) - (128 << 10);
 
-/// What an argument or variable costs in that beside its bytes: the zero at its end, and a pointer.
+/// The cost of an argument or variable in addition to its bytes: the zero at its end, and a pointer.
 pub const ARGUMENT_BESIDE: usize = 1 + 8;
 
-/// What a stage runs.
+/// The program or script that a stage runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// `run:`, a script for `sh -eu`, with `pipefail` where that has it. Never evaluated by Trainyard: `$VAR` is the
@@ -249,7 +249,7 @@ pub struct InputSource {
 pub struct DeclaredOutput {
     /// Where, below `/trainyard/outputs`.
     pub path: RelativePath,
-    /// Of which attempts it is kept.
+    /// The attempts of which it is kept.
     pub keep: Keep,
 }
 
@@ -260,7 +260,7 @@ impl From<RelativePath> for DeclaredOutput {
     }
 }
 
-/// Of which attempts an output is kept.
+/// The attempts of which an output is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Keep {
     /// Those whose program succeeded.
@@ -307,7 +307,7 @@ impl RelativePath {
     /// Checks a path and brings it to its shortest form (`./a//b/` becomes `a/b`).
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence part.
+    /// The fault, as a sentence part.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty".to_owned());

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The text with each NUL written as `\0`: Postgres keeps no NUL, so what quotes one could not be
-/// recorded. Other control characters stay, for whoever shows the text to deal with.
+/// The text with each NUL written as `\0`: Postgres stores no NUL, so a message that quotes one could not be
+/// recorded. Other control characters stay; the code that shows the text handles them.
 #[must_use]
 pub fn without_nul(text: impl Into<String>) -> String {
     let text = text.into();
@@ -17,8 +17,8 @@ pub fn without_nul(text: impl Into<String>) -> String {
 /// The longest part of a text from outside that a message quotes, in characters.
 const QUOTED_AT_MOST: usize = 80;
 
-/// The beginning of a text from outside, to be quoted in a message: as much as names anything that people
-/// name. Whatever its length, it costs no more than that.
+/// The beginning of a text from outside, to be quoted in a message: long enough for every real name. The cost does
+/// not grow with the length of the text.
 #[must_use]
 pub fn shortened(text: &str) -> Shortened<'_> {
     Shortened(text)

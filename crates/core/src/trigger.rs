@@ -45,7 +45,7 @@ pub struct Pattern(String);
 /// Why a pattern matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternFault {
-    /// What is wrong with it, as a sentence part.
+    /// The fault, as a sentence part.
     pub problem: &'static str,
     /// The pattern that was meant, where that is known.
     pub meant: Option<String>,
@@ -58,7 +58,7 @@ impl Pattern {
     /// Takes a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence part.
+    /// The fault, as a sentence part.
     pub fn new(text: impl Into<String>) -> Result<Self, String> {
         let text = text.into();
         if text.is_empty() {
@@ -104,7 +104,7 @@ impl Pattern {
             } else if parts.contains(&"") {
                 "has an empty part, `//`"
             } else if parts[0] == ".git" {
-                "is below `.git`, which is no part of a commit"
+                "is below `.git`, which is not part of a commit"
             } else {
                 return None;
             };
@@ -151,7 +151,7 @@ impl Pattern {
         })
     }
 
-    /// The patterns that its braces stand for; itself where they are nested or too many.
+    /// The patterns that its braces expand to; the pattern itself where they are nested or too many.
     fn alternatives(&self) -> Vec<String> {
         let mut open = vec![self.0.clone()];
         let mut done = Vec::new();
@@ -177,13 +177,13 @@ impl Pattern {
         done
     }
 
-    /// Made anew where it is needed: patterns are compared and stored as text.
+    /// Built on each use: patterns are compared and stored as text.
     fn matcher(&self) -> Option<globset::GlobMatcher> {
         glob(&self.0).ok().map(|glob| glob.compile_matcher())
     }
 }
 
-/// The most patterns that one with braces is taken apart into.
+/// The most patterns that one pattern with braces expands to.
 const ALTERNATIVES_AT_MOST: usize = 100;
 
 /// A path as git lists it, from one as people write it: `./src/` is `src/**`.
@@ -209,8 +209,8 @@ fn glob(text: &str) -> Result<globset::Glob, globset::Error> {
 impl PushTrigger {
     /// Whether a push to `branch` that changed `paths` starts a run.
     ///
-    /// `followed` is the repo's followed branch. `paths` is `None` where the changed files cannot be
-    /// told (a new branch, or too many): then the path filter lets it pass.
+    /// `followed` is the repo's followed branch. `paths` is `None` where the changed files are unknown (a new branch,
+    /// or too many files): then the path filter lets the push pass.
     #[must_use]
     pub fn matches(&self, branch: &str, followed: &str, paths: Option<&[String]>) -> bool {
         let branch_matches = if self.branches.is_empty() {

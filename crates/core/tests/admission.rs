@@ -71,7 +71,7 @@ fn capacities() -> impl Strategy<Value = Capacity> {
         })
 }
 
-/// What is left once these were granted; `None` if they do not fit.
+/// The capacity that is left once these were granted; `None` if they do not fit.
 fn left(mut capacity: Capacity, granted: &[&Waiting]) -> Option<Capacity> {
     for waiting in granted {
         capacity.slots = capacity.slots.checked_sub(1)?;
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_blocked_is_told_with_its_reason(queue in queues(), capacity in capacities()) {
+    fn what_is_blocked_is_reported_with_its_reason(queue in queues(), capacity in capacities()) {
         for waiting in &queue {
             let fits = left(capacity.clone(), &[waiting]).is_some();
             match capacity.blocks(waiting) {

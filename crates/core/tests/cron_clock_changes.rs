@@ -152,7 +152,7 @@ fn agree(expression: &str, timezone: Tz, from: Timestamp, to: Timestamp) {
     );
 }
 
-/// What years the rule is held to: those of the fault programme.
+/// The years that the rule is tested in: those of the fault programme.
 const YEARS: [&str; 2] = ["2020-01-01T00:00:00Z", "2038-01-01T00:00:00Z"];
 
 /// The hours of those years in which the clock of a time zone is changed.
@@ -216,7 +216,7 @@ fn frequent_times_follow_the_rule_around_every_change_from_2020_to_2037() {
     }
 }
 
-/// Not only around changes: a tick that is lost, or told twice, far from any. In all years where
+/// Not only around changes: a tick that is lost, or reported twice, far from any. In all years where
 /// `CRON_WHOLE_YEARS` is set, else in one, another for each zone.
 #[test]
 fn frequent_times_follow_the_rule_through_whole_years() {

@@ -1,4 +1,4 @@
-//! What a draft must be to become a DAG: every fault is told, with what to do about it.
+//! The rules by which a draft becomes a DAG: every fault is reported, with what to do about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use crate::generate::draft::{after, draft_of, named};
 /// The faults of a draft, one a line: place, message, help.
 fn faults(draft: DagDraft) -> String {
     let mut text = String::new();
-    for fault in Dag::new(draft).expect_err("this is no DAG") {
+    for fault in Dag::new(draft).expect_err("this is not a DAG") {
         let _ = write!(text, "{:?}: {}", fault.place, fault.message);
         if let Some(help) = fault.help {
             let _ = write!(text, " ({help})");
@@ -55,7 +55,7 @@ fn names_must_exist_once() {
 }
 
 #[test]
-fn every_circle_is_told_with_its_stages() {
+fn every_circle_is_reported_with_its_stages() {
     insta::assert_snapshot!(
         faults_of(vec![
             after("a", &["c"]),
@@ -73,13 +73,13 @@ fn every_circle_is_told_with_its_stages() {
 }
 
 #[test]
-fn a_huge_circle_is_told_in_short() {
+fn a_huge_circle_is_reported_in_short() {
     let name = |at: usize| format!("s{}", at % 500);
     let stages = (0..500)
         .map(|at| after(&name(at), &[&name(at + 1)]))
         .collect();
-    let told = faults_of(stages);
-    assert!(told.len() < 300, "{told}");
+    let reported = faults_of(stages);
+    assert!(reported.len() < 300, "{reported}");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn there_are_neither_too_few_stages_nor_too_many() {
 fn the_widest_dag_is_checked_in_good_time() {
     let name = |at: usize| format!("s{at}");
     let names: Vec<String> = (0..STAGES_AT_MOST).map(name).collect();
-    // Every stage needs the hundred before it and looks at the first of all.
+    // Every stage needs the hundred before it and reads the first of all.
     let stages: Vec<Stage> = (0..STAGES_AT_MOST)
         .map(|at| {
             let needs: Vec<&str> = names[at.saturating_sub(100)..at]
@@ -276,7 +276,7 @@ fn the_widest_dag_is_checked_in_good_time() {
         .collect();
     let begun = Instant::now();
     assert!(Dag::new(draft_of(stages)).is_ok());
-    // Unknown names cost a search for what was meant, for the first few of them.
+    // Unknown names cost a search for the name that was meant, for the first few of them.
     let unknown: Vec<String> = (0..100)
         .map(|at| "x".repeat(40) + &at.to_string())
         .collect();

@@ -94,10 +94,10 @@ impl Fleet {
         }
     }
 
-    fn tell(&mut self, run: usize, event: Event) -> Result<(), TestCaseError> {
+    fn record(&mut self, run: usize, event: Event) -> Result<(), TestCaseError> {
         let world = &mut self.worlds[run];
         world.now = self.now;
-        world.tell(&[event], &mut |_| Ok(()))
+        world.record(&[event], &mut |_| Ok(()))
     }
 
     fn attempts(&self, of: fn(&World) -> Vec<AttemptRef>) -> Vec<(usize, AttemptRef)> {
@@ -118,25 +118,25 @@ impl Fleet {
             Happening::Admit => self.admit()?,
             Happening::Run(which) => {
                 if let Some((run, attempt)) = pick(which, &self.attempts(World::claimed)) {
-                    self.tell(run, started(attempt))?;
+                    self.record(run, started(attempt))?;
                 }
             }
             Happening::Finish(which, how) => {
                 if let Some((run, attempt)) = pick(which, &self.attempts(World::held)) {
                     let end = self.worlds[run].finished(attempt, how);
-                    self.tell(run, end)?;
+                    self.record(run, end)?;
                 }
             }
             Happening::Release(which) => {
                 if let Some((run, attempt)) = pick(which, &self.attempts(World::claimed)) {
-                    self.tell(run, Event::AttemptReleased(attempt))?;
+                    self.record(run, Event::AttemptReleased(attempt))?;
                 }
             }
             Happening::Cancel(which) => {
                 let runs: Vec<usize> = (0..self.worlds.len()).collect();
                 if let Some(run) = pick(which, &runs) {
                     let by = CancelledBy::Actor("alice".to_owned());
-                    self.tell(run, Event::CancelRequested { by })?;
+                    self.record(run, Event::CancelRequested { by })?;
                 }
             }
             Happening::Wait(seconds) => self.wait(Duration::from_secs((*seconds).into()))?,
@@ -154,7 +154,7 @@ impl Fleet {
         self.now += duration;
         for world in &mut self.worlds {
             world.now = self.now;
-            world.tell(&[], &mut |_| Ok(()))?;
+            world.record(&[], &mut |_| Ok(()))?;
         }
         Ok(())
     }
@@ -180,16 +180,16 @@ impl Fleet {
             match verdict {
                 Verdict::Start(run) => {
                     self.started.push(run);
-                    self.tell(place(run), Event::RunStarted)?;
+                    self.record(place(run), Event::RunStarted)?;
                 }
                 Verdict::Skip { run, because_of } => {
                     prop_assert!(run != because_of);
-                    self.tell(place(run), Event::RunSkipped { because_of })?;
+                    self.record(place(run), Event::RunSkipped { because_of })?;
                 }
                 Verdict::Cancel { run, newer } => {
                     prop_assert!(run < newer);
                     let by = CancelledBy::Newer(newer);
-                    self.tell(place(run), Event::CancelRequested { by })?;
+                    self.record(place(run), Event::CancelRequested { by })?;
                 }
             }
             self.check()?;
@@ -216,7 +216,7 @@ impl Fleet {
             .collect();
         for place in admit(&waiting, self.capacity()) {
             let (run, attempt) = queued[place];
-            self.tell(run, Event::AttemptClaimed(attempt))?;
+            self.record(run, Event::AttemptClaimed(attempt))?;
         }
         let left: Vec<Waiting> = self
             .attempts(World::queued)
@@ -255,7 +255,7 @@ impl Fleet {
         }
     }
 
-    /// What holds at every moment.
+    /// The properties that hold at every moment.
     fn check(&self) -> Result<(), TestCaseError> {
         let (slots, pools) = held_by(&self.worlds);
         prop_assert!(slots <= SLOTS, "{} slots in use", slots);
@@ -274,7 +274,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Lets all that can happen happen until all runs have ended, in at most so many rounds.
+    /// Lets everything happen that can, until all runs have ended, in at most so many rounds.
     fn settle(&mut self, hows: &[How], at_most: usize) -> Result<(), TestCaseError> {
         let mut hows = hows.iter().cycle();
         for _ in 0..at_most {
@@ -290,9 +290,9 @@ impl Fleet {
                 self.wait(wait.unwrap_or_default())?;
             }
             for (run, attempt) in held {
-                self.tell(run, started(attempt))?;
+                self.record(run, started(attempt))?;
                 let end = self.worlds[run].finished(attempt, hows.next().unwrap_or(&How::WELL));
-                self.tell(run, end)?;
+                self.record(run, end)?;
             }
         }
         prop_assert!(false, "still going after {} rounds", at_most);

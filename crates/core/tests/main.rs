@@ -1,5 +1,4 @@
-//! What the core promises, each promise a test. Nothing here is known to the crate: only its public
-//! surface is used.
+//! The promises of the core, each promise a test. The tests use only the public surface of the crate.
 
 mod generate;
 mod world;

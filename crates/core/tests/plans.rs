@@ -21,17 +21,21 @@ use crate::world::{How, World, abandoned, started};
 
 fn world(stages: Vec<Stage>) -> World {
     let mut world = World::new(Rc::new(dag_of(stages, |_| {})), 42);
-    tell(&mut world, &[Event::RunStarted]);
+    record(&mut world, &[Event::RunStarted]);
     world
 }
 
-fn tell(world: &mut World, events: &[Event]) {
+fn record(world: &mut World, events: &[Event]) {
     world
-        .tell(events, &mut |told| {
-            assert!(told.refused.is_empty(), "refused: {:?}", told.refused);
+        .record(events, &mut |recorded| {
+            assert!(
+                recorded.refused.is_empty(),
+                "refused: {:?}",
+                recorded.refused
+            );
             Ok(())
         })
-        .expect("the planner does as it may");
+        .expect("the planner decides by its rules");
 }
 
 fn last(world: &World, stage: &str) -> AttemptRef {
@@ -52,7 +56,7 @@ fn end(world: &mut World, stage: &str, ending: Ending, value: Option<f64>) {
         metrics: value.map(|value| (auc(), value)).into_iter().collect(),
     };
     let finished = Event::AttemptFinished { attempt, end };
-    tell(
+    record(
         world,
         &[Event::AttemptClaimed(attempt), started(attempt), finished],
     );
@@ -72,7 +76,7 @@ fn cancel() -> Event {
 }
 
 /// How a stage ended, and why, as people read it.
-fn told(run: &Run, dag: &Dag, stage: &str) -> String {
+fn ending_of(run: &Run, dag: &Dag, stage: &str) -> String {
     match &run.stages[index(dag, stage).0].state {
         StageState::Finished {
             outcome, reason, ..
@@ -86,7 +90,7 @@ fn told(run: &Run, dag: &Dag, stage: &str) -> String {
 
 #[track_caller]
 fn check(world: &World, stage: &str, expected: &str) {
-    assert_eq!(told(&world.run, &world.dag, stage), expected);
+    assert_eq!(ending_of(&world.run, &world.dag, stage), expected);
 }
 
 fn on(stage: Stage, run_on: &[RunOn]) -> Stage {
@@ -166,7 +170,7 @@ fn a_condition_on_a_metric_that_was_not_reported_is_an_error_and_not_a_no() {
 }
 
 #[test]
-fn a_failure_is_told_to_all_that_comes_after_it() {
+fn a_failure_reaches_all_that_comes_after_it() {
     let mut world = world(vec![
         named("extract"),
         after("train", &["extract"]),
@@ -228,7 +232,7 @@ fn a_queued_run_that_is_cancelled_is_cancelled_even_if_nothing_was_left_to_do() 
     );
     let mut world = World::new(Rc::new(dag), 42);
     world.run = again;
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
 }
 
@@ -239,27 +243,27 @@ fn a_cancel_that_cut_nothing_short_does_not_rename_the_end() {
     let cleanup = on(after("cleanup", &["train"]), &[RunOn::Always]);
     let mut world = world(vec![slow, cleanup]);
     let train = last(&world, "train");
-    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    record(&mut world, &[Event::AttemptClaimed(train), started(train)]);
     world.now += Duration::from_secs(3_600);
-    tell(&mut world, &[]);
+    record(&mut world, &[]);
     assert_eq!(
         world
             .run
             .attempt(train)
             .and_then(|train| train.stop.clone()),
         None,
-        "a clock that was set is no time that passed"
+        "a clock that was set does not make time pass"
     );
-    tell(&mut world, &[Event::TimeoutPassed(train)]);
+    record(&mut world, &[Event::TimeoutPassed(train)]);
     let stopped = world.finished(train, &How::WELL);
-    tell(&mut world, &[stopped]);
+    record(&mut world, &[stopped]);
     check(
         &world,
         "train",
         "timed_out: it ran longer than its timeout of 1m",
     );
     // Only the stage that runs always is left, and it is spared.
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     end(&mut world, "cleanup", exited(0), None);
     assert_eq!(world.run.outcome(), Some(Outcome::TimedOut));
 }
@@ -271,23 +275,23 @@ fn a_run_that_is_cancelled_cannot_start_any_more() {
         |_| {},
     );
     let mut world = World::new(Rc::new(dag), 42);
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
     world
-        .tell(&[Event::RunStarted], &mut |told| {
-            assert_eq!(told.refused.len(), 1);
+        .record(&[Event::RunStarted], &mut |recorded| {
+            assert_eq!(recorded.refused.len(), 1);
             Ok(())
         })
-        .expect("the planner does as it may");
+        .expect("the planner decides by its rules");
 }
 
 #[test]
 fn a_second_request_cancels_what_runs_always_too() {
     let cleanup = on(after("cleanup", &["train"]), &[RunOn::Always]);
     let mut world = world(vec![named("train"), cleanup]);
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     assert_eq!(last(&world, "cleanup").number, 1);
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     check(&world, "cleanup", "cancelled: cancelled by alice");
     assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
 }
@@ -298,7 +302,7 @@ fn a_second_newer_run_does_not_force() {
     let mut world = world(vec![named("train"), cleanup]);
     for newer in [43, 44] {
         let by = CancelledBy::Newer(RunId(newer));
-        tell(&mut world, &[Event::CancelRequested { by }]);
+        record(&mut world, &[Event::CancelRequested { by }]);
     }
     check(&world, "train", "cancelled: run 43 took its place");
     end(&mut world, "cleanup", exited(0), None);
@@ -306,30 +310,30 @@ fn a_second_newer_run_does_not_force() {
 }
 
 #[test]
-fn what_was_asked_to_stop_and_does_not_end_may_be_given_up_and_is_lost() {
+fn an_attempt_that_does_not_end_after_a_stop_may_be_abandoned_and_is_lost() {
     let mut slow = named("train");
     slow.retry.lost = 2;
     let mut world = world(vec![slow]);
     let train = last(&world, "train");
-    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
-    let given_up = abandoned(train, false);
+    record(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    let abandoning = abandoned(train, false);
     let refusal = |world: &World| {
         let mut run = world.run.clone();
-        let refused = apply(&world.dag, &mut run, &given_up, world.now);
+        let refused = apply(&world.dag, &mut run, &abandoning, world.now);
         refused.expect_err("too early").to_string()
     };
     assert_eq!(
         refusal(&world),
-        "stage train was not asked to stop, and a daemon attends to it"
+        "stage train was not asked to stop, and a daemon supervises it"
     );
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     world.now += Duration::from_secs(59);
     assert_eq!(
         refusal(&world),
         "stage train was asked to stop 59s ago, and may still end by itself"
     );
     world.now += Duration::from_secs(65);
-    tell(&mut world, &[given_up]);
+    record(&mut world, &[abandoning]);
     check(
         &world,
         "train",
@@ -339,14 +343,14 @@ fn what_was_asked_to_stop_and_does_not_end_may_be_given_up_and_is_lost() {
 }
 
 #[test]
-fn what_nobody_attends_to_may_be_given_up_at_once_and_is_tried_again() {
+fn an_attempt_without_a_daemon_may_be_abandoned_at_once_and_is_retried() {
     let mut train = named("train");
     train.retry.lost = 1;
     train.retry.backoff = Duration::ZERO;
     let mut world = world(vec![train]);
     let first = last(&world, "train");
-    tell(&mut world, &[Event::AttemptClaimed(first), started(first)]);
-    tell(&mut world, &[abandoned(first, true)]);
+    record(&mut world, &[Event::AttemptClaimed(first), started(first)]);
+    record(&mut world, &[abandoned(first, true)]);
     assert_eq!(last(&world, "train").number, 2);
     end(&mut world, "train", exited(0), None);
     assert_eq!(world.run.outcome(), Some(Outcome::Succeeded));
@@ -369,11 +373,11 @@ fn a_lost_attempt_is_replaced_though_the_rule_allows_one_attempt_only() {
 fn a_program_that_ends_well_after_it_was_asked_to_stop_has_not_succeeded() {
     let mut world = world(vec![named("train")]);
     let train = last(&world, "train");
-    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    record(&mut world, &[Event::AttemptClaimed(train), started(train)]);
     world.now += Duration::from_secs(9);
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     let end = world.finished(train, &How::WELL);
-    tell(&mut world, &[end]);
+    record(&mut world, &[end]);
     check(&world, "train", "cancelled: cancelled by alice");
 }
 
@@ -381,11 +385,11 @@ fn a_program_that_ends_well_after_it_was_asked_to_stop_has_not_succeeded() {
 fn a_program_that_had_ended_before_it_was_asked_to_stop_keeps_its_end() {
     let mut world = world(vec![named("train"), named("other")]);
     let train = last(&world, "train");
-    tell(&mut world, &[Event::AttemptClaimed(train), started(train)]);
+    record(&mut world, &[Event::AttemptClaimed(train), started(train)]);
     let end = world.finished(train, &How::WELL);
     world.now += Duration::from_secs(9);
-    tell(&mut world, &[cancel()]);
-    tell(&mut world, &[end]);
+    record(&mut world, &[cancel()]);
+    record(&mut world, &[end]);
     check(&world, "train", "succeeded");
     check(&world, "other", "cancelled: cancelled by alice");
 }
@@ -398,7 +402,7 @@ fn an_end_that_is_recorded_late_is_dated_as_it_was() {
         on(after("clean", &["train"]), &[RunOn::Failed]),
     ]);
     let attempt = last(&world, "train");
-    tell(
+    record(
         &mut world,
         &[Event::AttemptClaimed(attempt), started(attempt)],
     );
@@ -410,7 +414,7 @@ fn an_end_that_is_recorded_late_is_dated_as_it_was() {
         ran_for: Some(Duration::from_secs(60)),
         metrics: BTreeMap::new(),
     };
-    tell(&mut world, &[Event::AttemptFinished { attempt, end }]);
+    record(&mut world, &[Event::AttemptFinished { attempt, end }]);
     let at = |world: &World, stage| match world.run.stages[index(&world.dag, stage).0].state {
         StageState::Finished { at, .. } => Some(at - began),
         _ => None,
@@ -421,7 +425,7 @@ fn an_end_that_is_recorded_late_is_dated_as_it_was() {
     assert_eq!(at(&world, "clean"), None, "it can start only now");
 
     let attempt = last(&world, "clean");
-    tell(
+    record(
         &mut world,
         &[Event::AttemptClaimed(attempt), started(attempt)],
     );
@@ -431,7 +435,7 @@ fn an_end_that_is_recorded_late_is_dated_as_it_was() {
         ran_for: Some(Duration::from_secs(3_600)),
         metrics: BTreeMap::new(),
     };
-    tell(&mut world, &[Event::AttemptFinished { attempt, end }]);
+    record(&mut world, &[Event::AttemptFinished { attempt, end }]);
     let hours = Some(chrono::TimeDelta::hours(2));
     assert_eq!(at(&world, "clean"), hours, "no end is in the future");
     let RunPhase::Finished { at, .. } = world.run.phase else {
@@ -445,7 +449,7 @@ fn an_end_that_is_recorded_late_is_dated_as_it_was() {
 }
 
 #[test]
-fn a_program_killed_for_its_memory_is_told_apart_from_one_that_survived_it() {
+fn a_program_killed_for_its_memory_is_distinguished_from_one_that_survived_it() {
     let mut hungry = named("train");
     hungry.resources.memory = Some(4 << 30);
     for (code, expected) in [
@@ -548,7 +552,7 @@ fn a_wait_beyond_the_end_of_time_is_one_for_ever() {
     });
     let mut late = World::new(Rc::new(dag), 42);
     late.now = world.now;
-    tell(&mut late, &[Event::RunStarted]);
+    record(&mut late, &[Event::RunStarted]);
     assert_eq!(late.wake_at, Some(trainyard_core::Timestamp::MAX_UTC));
 }
 
@@ -576,16 +580,16 @@ fn one_plan_already_says_when_to_look_again() {
     let backs_off = world.planned();
     assert_eq!(backs_off.effects.len(), 1);
     assert_eq!(backs_off.wake_at, Some(world.now + Duration::from_secs(10)));
-    tell(&mut world, &[]);
+    record(&mut world, &[]);
     world.now -= Duration::from_secs(86_400);
-    tell(&mut world, &[]);
+    record(&mut world, &[]);
     assert_eq!(
         world.wake_at,
         Some(world.now + Duration::from_secs(10)),
-        "a clock that goes back makes nobody wait for longer than the whole back-off"
+        "a clock that goes back makes no stage wait for longer than the whole back-off"
     );
     assert_eq!(world.planned().effects, []);
-    tell(&mut world, &[cancel()]);
+    record(&mut world, &[cancel()]);
     assert_eq!(world.wake_at, None);
 }
 
@@ -598,15 +602,15 @@ fn events_about_stages_that_do_not_exist_are_refused() {
     };
     let end = world.finished(attempt, &How::WELL);
     world
-        .tell(&[Event::AttemptClaimed(attempt), end], &mut |told| {
-            assert_eq!(told.refused.len(), 2);
+        .record(&[Event::AttemptClaimed(attempt), end], &mut |recorded| {
+            assert_eq!(recorded.refused.len(), 2);
             Ok(())
         })
-        .expect("the planner does as it may");
+        .expect("the planner decides by its rules");
 }
 
 #[test]
-fn a_recorded_condition_that_is_no_expression_any_more_ends_its_stage_and_nothing_else() {
+fn a_recorded_condition_that_is_not_an_expression_any_more_ends_its_stage_and_nothing_else() {
     let deploy = Stage {
         condition: Some(Condition::stored("cause.branch == 'main' and params.force")),
         ..after("deploy", &["train"])
@@ -615,7 +619,7 @@ fn a_recorded_condition_that_is_no_expression_any_more_ends_its_stage_and_nothin
     assert!(Dag::new(draft.clone()).is_err());
     let dag = Dag::stored(draft).expect("what was recorded stays readable");
     let mut world = World::new(Rc::new(dag), 42);
-    tell(&mut world, &[Event::RunStarted]);
+    record(&mut world, &[Event::RunStarted]);
     end(&mut world, "train", exited(0), None);
     check(
         &world,

@@ -1,4 +1,4 @@
-//! What `docs/dag-file.md` says of stages is so.
+//! The statements of `docs/dag-file.md` about stages are true.
 
 use std::collections::BTreeSet;
 

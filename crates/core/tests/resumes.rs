@@ -1,4 +1,4 @@
-//! Runs that are resumed with other code: what they take over, and what they run again.
+//! Runs that are resumed with other code: which results they reuse, and which stages run again.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ fn succeeded(stages: Vec<Stage>) -> World {
     earlier
 }
 
-/// The stages that a run takes over, in the order of the file.
+/// The stages whose results a run reuses, in the order of the file.
 fn taken_over(dag: &Dag, run: &Run) -> Vec<String> {
     dag.stages()
         .iter()
@@ -41,7 +41,7 @@ fn taken_over(dag: &Dag, run: &Run) -> Vec<String> {
         .collect()
 }
 
-/// What a run takes over when it is resumed with these stages instead.
+/// The stages whose results are reused when a run is resumed with these stages instead.
 fn resumed(stages: Vec<Stage>) -> Vec<String> {
     let earlier = succeeded(self::stages());
     let dag = dag_of(stages, |_| {});

@@ -52,7 +52,7 @@ proptest! {
             Outcome::Succeeded => prop_assert!(!ends.iter().any(|end| end.is_failure())),
             Outcome::Skipped => prop_assert!(ends.iter().all(|end| *end == Outcome::Skipped)),
             Outcome::Cancelled => {
-                // Told to, or given up by its executor.
+                // Cancelled on request, or withdrawn by its executor.
                 let asked = run.cancel.as_ref().is_some_and(|cancel| cancel.by != CancelledBy::Timeout);
                 prop_assert!(asked || ends.contains(&Outcome::Cancelled));
             }
@@ -64,7 +64,7 @@ proptest! {
                 prop_assert!(ends.contains(&outcome), "{} of {:?}", outcome, ends);
             }
         }
-        // Whatever ends badly says why.
+        // Every bad end has a reason.
         for stage in &run.stages {
             if let trainyard_core::run::StageState::Finished { outcome, reason, .. } = &stage.state {
                 prop_assert!(*outcome == Outcome::Succeeded || reason.is_some(), "{:?}", stage);

@@ -11,19 +11,19 @@ proptest! {
 
     #[test]
     fn replay_gives_the_same_state(story in stories()) {
-        play(story, |told| {
-            prop_assert_eq!(&told.world.replayed(), &told.world.run);
+        play(story, |recorded| {
+            prop_assert_eq!(&recorded.world.replayed(), &recorded.world.run);
             Ok(())
         })?;
     }
 
-    /// A crash between what was decided and its end is none: whatever of the last decisions was
-    /// carried out, planning again decides the rest.
+    /// A crash between a decision and its end does no harm: however many of the last decisions were carried out,
+    /// planning again decides the rest.
     #[test]
     fn a_planner_that_dies_half_way_finishes_the_next_time(story in stories(), cut in any::<prop::sample::Index>()) {
         let whole = play(story, |_| Ok(()))?;
         let last = whole.history.last().map_or(whole.now, |(at, _)| *at);
-        // What follows from the last fact, and was decided in the same moment.
+        // The decisions that follow from the last fact, taken in the same moment.
         let decided = whole
             .history
             .iter()
@@ -35,17 +35,17 @@ proptest! {
         half.history.truncate(kept);
         half.run = half.replayed();
         half.now = last;
-        half.tell(&[], &mut |_| Ok(()))?;
+        half.record(&[], &mut |_| Ok(()))?;
         prop_assert_eq!(&half.run, &whole.replayed());
     }
 
-    /// What was refused once is refused by the replayed run, too: nothing hangs on memory alone.
+    /// An event that was refused once is refused by the replayed run, too: nothing depends on memory alone.
     #[test]
     fn a_replayed_run_refuses_what_the_run_refused(story in stories()) {
-        play(story, |told| {
-            for (event, before, _) in &told.refused {
+        play(story, |recorded| {
+            for (event, before, _) in &recorded.refused {
                 let mut run = before.clone();
-                prop_assert!(apply(&told.world.dag, &mut run, event, told.world.now).is_err());
+                prop_assert!(apply(&recorded.world.dag, &mut run, event, recorded.world.now).is_err());
             }
             Ok(())
         })?;

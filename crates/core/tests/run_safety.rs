@@ -1,5 +1,5 @@
-//! What never happens to a run, in whatever order facts come, how often, how late, and however often
-//! the daemon dies.
+//! Things that never happen to a run, in whatever order facts come, how often, how late, and
+//! however often the daemon dies.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,17 +10,22 @@ use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{Run, RunPhase, StageRun, StageState};
 use trainyard_core::stage::RunOn;
 
-use crate::world::{Told, cases, play, stories};
+use crate::world::{Recorded, cases, play, stories};
 
 /// The stages whose first attempt was queued, each with the outcomes of what it needs at that point.
-fn starts(told: &Told<'_>) -> Vec<(usize, Vec<Option<Outcome>>)> {
-    let mut ends: Vec<Option<Outcome>> = told.before.stages.iter().map(StageRun::outcome).collect();
+fn starts(recorded: &Recorded<'_>) -> Vec<(usize, Vec<Option<Outcome>>)> {
+    let mut ends: Vec<Option<Outcome>> = recorded
+        .before
+        .stages
+        .iter()
+        .map(StageRun::outcome)
+        .collect();
     let mut starts = Vec::new();
-    for effect in &told.effects {
+    for effect in &recorded.effects {
         match effect {
             Effect::FinishStage { stage, outcome, .. } => ends[stage.0] = Some(*outcome),
             Effect::QueueAttempt(attempt) if attempt.number == 1 => {
-                let needs = told.world.dag.needs(attempt.stage);
+                let needs = recorded.world.dag.needs(attempt.stage);
                 starts.push((
                     attempt.stage.0,
                     needs.iter().map(|need| ends[need.0]).collect(),
@@ -37,8 +42,8 @@ proptest! {
 
     #[test]
     fn no_stage_starts_before_what_it_needs_has_ended(story in stories()) {
-        play(story, |told| {
-            for (stage, needs) in starts(told) {
+        play(story, |recorded| {
+            for (stage, needs) in starts(recorded) {
                 prop_assert!(needs.iter().all(Option::is_some), "stage #{} of {:?}", stage, needs);
             }
             Ok(())
@@ -47,9 +52,9 @@ proptest! {
 
     #[test]
     fn a_stage_that_runs_on_success_runs_only_after_success(story in stories()) {
-        play(story, |told| {
-            for (stage, needs) in starts(told) {
-                let run_on = &told.world.dag.stages()[stage].run_on;
+        play(story, |recorded| {
+            for (stage, needs) in starts(recorded) {
+                let run_on = &recorded.world.dag.stages()[stage].run_on;
                 let needs: Vec<Outcome> = needs.into_iter().flatten().collect();
                 let failed = needs.iter().any(|need| need.is_failure());
                 if *run_on == BTreeSet::from([RunOn::Success]) {
@@ -65,8 +70,8 @@ proptest! {
 
     #[test]
     fn what_has_ended_stays_as_it_ended(story in stories()) {
-        play(story, |told| {
-            let (before, after) = (told.before, &told.world.run);
+        play(story, |recorded| {
+            let (before, after) = (recorded.before, &recorded.world.run);
             if before.is_finished() {
                 prop_assert_eq!(before, after);
             }
@@ -87,15 +92,15 @@ proptest! {
 
     #[test]
     fn attempts_never_exceed_the_retry_rule(story in stories()) {
-        play(story, |told| {
-            for (stage, run) in told.world.dag.stages().iter().zip(&told.world.run.stages) {
+        play(story, |recorded| {
+            for (stage, run) in recorded.world.dag.stages().iter().zip(&recorded.world.run.stages) {
                 let rule = &stage.retry;
                 prop_assert!(run.attempts.len() <= rule.attempts_at_most() as usize);
                 let ended = run.ended_attempts();
                 let lost = ended.iter().filter(|outcome| **outcome == Outcome::Lost).count();
                 prop_assert!(lost <= rule.lost as usize + 1, "{} were lost", lost);
                 prop_assert!(ended.len() - lost <= rule.attempts as usize);
-                // Each but the last ended in a way that is tried again.
+                // Each but the last ended in a way that is retried.
                 for outcome in ended.iter().take(run.attempts.len().saturating_sub(1)) {
                     prop_assert!(*outcome == Outcome::Lost || rule.on.contains(outcome));
                 }
@@ -106,8 +111,8 @@ proptest! {
 
     #[test]
     fn only_the_last_attempt_of_a_stage_is_live(story in stories()) {
-        play(story, |told| {
-            for run in &told.world.run.stages {
+        play(story, |recorded| {
+            for run in &recorded.world.run.stages {
                 let (last, before) = match run.attempts.split_last() {
                     Some((last, before)) => (Some(last), before),
                     None => (None, &[][..]),
@@ -122,15 +127,15 @@ proptest! {
 
     #[test]
     fn cancel_beats_retry(story in stories()) {
-        play(story, |told| {
-            let Some(cancel) = &told.world.run.cancel else { return Ok(()) };
-            for effect in &told.effects {
+        play(story, |recorded| {
+            let Some(cancel) = &recorded.world.run.cancel else { return Ok(()) };
+            for effect in &recorded.effects {
                 let stage = match effect {
                     Effect::QueueAttempt(attempt) => attempt.stage,
                     Effect::BackOff { stage, .. } => *stage,
                     _ => continue,
                 };
-                let always = told.world.dag.stage(stage).run_on.contains(&RunOn::Always);
+                let always = recorded.world.dag.stage(stage).run_on.contains(&RunOn::Always);
                 prop_assert!(always && !cancel.force, "{:?}", effect);
             }
             Ok(())
@@ -139,12 +144,12 @@ proptest! {
 
     #[test]
     fn a_cancel_reaches_every_stage_at_once_but_those_that_run_always(story in stories()) {
-        play(story, |told| {
-            let run = &told.world.run;
+        play(story, |recorded| {
+            let run = &recorded.world.run;
             let Some(cancel) = run.cancel.as_ref().filter(|_| !run.is_finished()) else {
                 return Ok(());
             };
-            for (stage, run) in told.world.dag.stages().iter().zip(&run.stages) {
+            for (stage, run) in recorded.world.dag.stages().iter().zip(&run.stages) {
                 if cancel.force || !stage.run_on.contains(&RunOn::Always) {
                     let stopping = run.attempts.last().is_some_and(|last| {
                         last.is_held() && last.stop.is_some()
@@ -158,8 +163,8 @@ proptest! {
 
     #[test]
     fn no_run_outlasts_its_timeout_unasked_to_stop(story in stories()) {
-        play(story, |told| {
-            let (world, run) = (told.world, &told.world.run);
+        play(story, |recorded| {
+            let (world, run) = (recorded.world, &recorded.world.run);
             if let (RunPhase::Running { since }, Some(timeout)) =
                 (&run.phase, world.dag.declared().timeout)
             {
@@ -171,18 +176,18 @@ proptest! {
 
     #[test]
     fn a_second_plan_finds_nothing_to_do(story in stories()) {
-        play(story, |told| {
-            let again = told.world.planned();
+        play(story, |recorded| {
+            let again = recorded.world.planned();
             prop_assert_eq!(&again.effects, &[]);
-            prop_assert_eq!(again.wake_at, told.world.wake_at);
+            prop_assert_eq!(again.wake_at, recorded.world.wake_at);
             Ok(())
         })?;
     }
 
     #[test]
     fn a_run_that_only_time_can_move_on_says_when(story in stories()) {
-        play(story, |told| {
-            let (world, run) = (told.world, &told.world.run);
+        play(story, |recorded| {
+            let (world, run) = (recorded.world, &recorded.world.run);
             prop_assert!(world.wake_at.is_none_or(|at| at > world.now));
             let RunPhase::Running { since } = &run.phase else {
                 prop_assert_eq!(world.wake_at, None);
@@ -208,8 +213,8 @@ proptest! {
 
     #[test]
     fn facts_that_do_not_fit_change_nothing(story in stories()) {
-        play(story, |told| {
-            for (event, before, after) in &told.refused {
+        play(story, |recorded| {
+            for (event, before, after) in &recorded.refused {
                 prop_assert_eq!(before, after, "{:?}", event);
             }
             Ok(())
@@ -217,22 +222,22 @@ proptest! {
     }
 
     #[test]
-    fn an_end_is_recorded_once_however_often_it_is_told(story in stories()) {
+    fn an_end_is_recorded_once_however_often_it_is_reported(story in stories()) {
         let world = play(story, |_| Ok(()))?;
-        let mut told = world.clone();
-        let told_ends = world.history.iter().filter(|(_, event)| {
+        let mut copy = world.clone();
+        let recorded_ends = world.history.iter().filter(|(_, event)| {
             matches!(event, Event::AttemptFinished { .. })
         });
-        for (_, end) in told_ends {
-            told.now += Duration::from_secs(1);
-            let before = told.run.clone();
+        for (_, end) in recorded_ends {
+            copy.now += Duration::from_secs(1);
+            let before = copy.run.clone();
             let again = std::slice::from_ref(end);
-            told.tell(again, &mut |told| {
-                prop_assert_eq!(&told.accepted, &[]);
+            copy.record(again, &mut |recorded| {
+                prop_assert_eq!(&recorded.accepted, &[]);
                 Ok(())
             })?;
             // Time has passed, so attempts may have been queued; none has ended.
-            prop_assert_eq!(ends(&before), ends(&told.run));
+            prop_assert_eq!(ends(&before), ends(&copy.run));
         }
     }
 

@@ -1,4 +1,4 @@
-//! A schedule's ticks, however irregularly somebody looks at the clock: none is lost, none repeated.
+//! A schedule's ticks, however irregularly the clock is read: none is lost, none repeated.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ fn schedules() -> impl Strategy<Value = (Cron, Tz)> {
         .prop_map(|(cron, timezone)| (Cron::parse(cron).expect("a cron expression"), timezone))
 }
 
-/// When somebody looks: seconds since the look before, sometimes backwards.
-fn looks() -> impl Strategy<Value = Vec<i64>> {
+/// The readings of the clock: seconds since the reading before, sometimes backwards.
+fn readings() -> impl Strategy<Value = Vec<i64>> {
     let step = prop_oneof![
         6 => 0_i64..600,
         3 => 0_i64..20_000,
@@ -65,17 +65,17 @@ proptest! {
         (cron, timezone) in schedules(),
         missed in prop::sample::select(Missed::ALL.to_vec()),
         start in start(),
-        looks in looks(),
+        readings in readings(),
     ) {
         let Some(first) = cron.next_after(start, timezone) else { return Ok(()) };
         let (mut next, mut now, mut latest) = (first, start, start);
         let mut fired = Vec::new();
         let mut passed_over = 0;
-        for seconds in looks {
+        for seconds in readings {
             now += chrono::Duration::seconds(seconds);
             let due = due(&cron, timezone, missed, next, now);
             if now < latest {
-                // The clock went backwards: whatever was due is done.
+                // The clock went backwards: all ticks that were due have fired.
                 prop_assert!(due.fire.is_empty());
             }
             latest = latest.max(now);
@@ -99,15 +99,15 @@ proptest! {
     }
 
     #[test]
-    fn how_often_somebody_looks_makes_no_difference_where_all_are_made_up_for(
+    fn how_often_the_clock_is_read_makes_no_difference_where_all_are_made_up_for(
         (cron, timezone) in schedules(),
         start in start(),
-        looks in prop::collection::vec(0_u64..5_000, 1..40),
+        readings in prop::collection::vec(0_u64..5_000, 1..40),
     ) {
         let Some(first) = cron.next_after(start, timezone) else { return Ok(()) };
         let (mut next, mut now) = (first, start);
         let mut fired = Vec::new();
-        for seconds in looks {
+        for seconds in readings {
             now += Duration::from_secs(seconds);
             let due = due(&cron, timezone, Missed::All, next, now);
             fired.extend(due.fire);

@@ -246,7 +246,7 @@ fn every_event_is_taken_or_refused_in_every_state_as_this_table_says() {
       but no daemon held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended
       but the run has finished: run ended
       is not known to the run: queued; queued, cancelled; running; running, cancelled
-      was not asked to stop, and a daemon attends to it: train 1 claimed; train 1 running
+      was not asked to stop, and a daemon supervises it: train 1 claimed; train 1 running
     train 1 abandoned, unattended
       fits: train 1 claimed; train 1 claimed, stopping; train 1 running; train 1 running, stopping
       but no daemon held it: train 1 queued; train 1 queued, cancelled; train 1 ended; train backs off; train 2 queued; train ended; serve 1 queued; all stages ended

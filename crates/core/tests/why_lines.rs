@@ -1,4 +1,4 @@
-//! What people read when they ask why a stage does not run, or runs, or ended as it did.
+//! The lines that people read when they ask why a stage does not run, or runs, or ended as it did.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -42,25 +42,25 @@ fn scene(stages: Vec<Stage>) -> Scene {
 }
 
 impl Scene {
-    fn tell(&mut self, event: Event) -> &mut Self {
+    fn record(&mut self, event: Event) -> &mut Self {
         self.world
-            .tell(&[event], &mut |told| {
-                assert!(told.refused.is_empty());
+            .record(&[event], &mut |recorded| {
+                assert!(recorded.refused.is_empty());
                 Ok(())
             })
-            .expect("the planner does as it may");
+            .expect("the planner decides by its rules");
         self
     }
 
-    /// Lets the planner look at the time.
-    fn tell_nothing(&mut self) {
+    /// Lets the planner read the time.
+    fn plan_again(&mut self) {
         self.world
-            .tell(&[], &mut |_| Ok(()))
-            .expect("the planner does as it may");
+            .record(&[], &mut |_| Ok(()))
+            .expect("the planner decides by its rules");
     }
 
     fn start(mut self) -> Self {
-        self.tell(Event::RunStarted);
+        self.record(Event::RunStarted);
         self
     }
 
@@ -76,12 +76,12 @@ impl Scene {
     }
 
     fn claim(&mut self, stage: &str) -> &mut Self {
-        self.tell(Event::AttemptClaimed(self.last(stage)))
+        self.record(Event::AttemptClaimed(self.last(stage)))
     }
 
     fn run(&mut self, stage: &str) -> &mut Self {
         let attempt = self.claim(stage).last(stage);
-        self.tell(started(attempt))
+        self.record(started(attempt))
     }
 
     fn end(&mut self, stage: &str, ending: Ending) -> &mut Self {
@@ -92,7 +92,7 @@ impl Scene {
             ran_for: None,
             metrics: BTreeMap::new(),
         };
-        self.tell(Event::AttemptFinished { attempt, end })
+        self.record(Event::AttemptFinished { attempt, end })
     }
 
     #[track_caller]
@@ -195,13 +195,13 @@ fn a_stage_waits_for_what_it_needs_and_says_how_far_that_is() {
     );
     scene.end("test", exited(0));
     let train = scene.last("train");
-    scene.wait(190).tell(started(train));
+    scene.wait(190).record(started(train));
     scene.says(
         "serve",
         "waits for train (running since 12:03:10 UTC, attempt 1)",
     );
     let end = scene.world.finished(train, &How::WELL);
-    scene.tell(end);
+    scene.record(end);
     scene.says("serve", "is about to be started");
 }
 
@@ -217,7 +217,7 @@ fn a_stage_waits_for_another_one_that_backs_off() {
 }
 
 #[test]
-fn a_lost_attempt_is_told_in_words() {
+fn a_lost_attempt_is_explained_in_words() {
     let mut train = retried("train");
     train.retry.lost = 2;
     let mut scene = scene(vec![train]).start();
@@ -300,12 +300,12 @@ fn what_is_under_way_says_since_when() {
         "its container has been in preparation since 12:01:00 UTC, attempt 1",
     );
     let train = scene.last("train");
-    scene.wait(60).tell(started(train));
+    scene.wait(60).record(started(train));
     scene.says("train", "running since 12:02:00 UTC, attempt 1");
     scene.wait(24 * 60 * 60);
     scene.says("train", "running since 2026-11-23 12:02:00 UTC, attempt 1");
     let by = CancelledBy::Actor("alice".to_owned());
-    scene.tell(Event::CancelRequested { by });
+    scene.record(Event::CancelRequested { by });
     scene.says(
         "train",
         "has been stopping since 12:02:00 UTC: cancelled by alice",
@@ -319,7 +319,7 @@ fn what_is_under_way_says_since_when() {
 }
 
 #[test]
-fn what_nobody_attends_to_says_so() {
+fn an_attempt_without_a_daemon_says_so() {
     let mut scene = scene(vec![named("train")]).start();
     scene.run("train");
     let train = scene.last("train");
@@ -348,7 +348,7 @@ fn what_has_ended_says_how_and_why() {
         "skipped: its condition does not hold: cause.branch == 'dev'",
     );
     for wait in [10, 20, 0] {
-        scene.end("extract", exited(3)).wait(wait).tell_nothing();
+        scene.end("extract", exited(3)).wait(wait).plan_again();
     }
     scene.says("extract", "failed: exit code 3 (3 attempts)");
     scene.says("train", "upstream_failed: extract failed");

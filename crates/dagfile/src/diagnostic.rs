@@ -1,4 +1,4 @@
-//! Diagnostics: what is to be said about a file, and where.
+//! Diagnostics: what to report about a file, and where.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,12 +11,12 @@ use trainyard_core::text::without_nul;
 use crate::limits::{DIAGNOSTICS_AT_MOST, DIAGNOSTICS_KEPT};
 use crate::outside::Outside;
 
-/// How bad it is.
+/// How severe it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The file is not used.
     Error,
-    /// The file is used; somebody should look all the same.
+    /// The file is used, but deserves a check.
     Warning,
 }
 
@@ -31,26 +31,26 @@ impl Severity {
     }
 }
 
-/// What kind of fault it is; stable words for programs.
+/// The kind of fault: stable words for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DiagnosticCode {
     /// It is not YAML.
     Syntax,
-    /// It is larger or deeper than is taken.
+    /// It is larger or deeper than the limits allow.
     TooLarge,
     /// There is no such key here.
     UnknownKey,
-    /// A key stands twice.
+    /// A key occurs twice.
     DuplicateKey,
-    /// Something has to be there and is not.
+    /// Something required is missing.
     Missing,
-    /// It is a list where a text is wanted, and the like.
+    /// It has another type than wanted: a list where a text is wanted, and the like.
     WrongType,
     /// It has the right type and the wrong value.
     InvalidValue,
     /// Two things that exclude each other.
     Conflict,
-    /// It is right, and this version cannot do it.
+    /// It is right, but this version does not support it.
     NotSupportedYet,
     /// Stages do not fit together.
     Graph,
@@ -75,14 +75,14 @@ impl DiagnosticCode {
     }
 }
 
-/// One thing to be said about a file.
+/// One fault or warning about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
     pub code: DiagnosticCode,
-    /// What is wrong, in a sentence without a final stop.
+    /// The fault, in a sentence without a final stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
     /// Where, in bytes of the text.
     pub span: Range<usize>,
@@ -126,7 +126,7 @@ pub fn to_json(file_name: &str, diagnostics: &[Diagnostic]) -> Value {
         .collect()
 }
 
-/// Takes diagnostics while a file is read: the first of them, and the number of all.
+/// Collects diagnostics while a file is read: the first of them, and the number of all.
 #[derive(Debug)]
 pub(crate) struct Sink<'a> {
     text: &'a str,
@@ -136,7 +136,7 @@ pub(crate) struct Sink<'a> {
     guesses: Guesses,
     /// Whether a merge key could not be read, so that keys may be missing anywhere.
     pub(crate) has_wrong_merge: bool,
-    /// What the file says of things that are not in it.
+    /// The references of the file to things outside of it.
     pub(crate) outside: Outside,
 }
 
@@ -179,8 +179,7 @@ impl<'a> Sink<'a> {
         self.text
     }
 
-    /// The name that was meant, while the work of guessing is not spent and there still is room for what is
-    /// said of it.
+    /// The name that was meant, as long as the budget for guesses lasts and there is room for a message about it.
     pub(crate) fn nearest<'n>(
         &self,
         written: &str,
@@ -201,7 +200,7 @@ impl<'a> Sink<'a> {
         self.take(Severity::Warning, code, span, message)
     }
 
-    /// Takes an error. What it quotes of the file may hold a NUL, which no row keeps.
+    /// Adds an error. Its quotes of the file may hold a NUL, which no row can store.
     pub(crate) fn error(
         &mut self,
         code: DiagnosticCode,
@@ -239,7 +238,7 @@ impl<'a> Sink<'a> {
         &mut self.taken[last]
     }
 
-    /// All that was taken, in the order of the text.
+    /// All that were added, in the order of the text.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         self.taken
             .sort_by_key(|taken| (taken.span.start, taken.span.end));

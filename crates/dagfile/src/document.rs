@@ -1,5 +1,5 @@
-//! The form of a DAG file as types, from which the JSON Schema is made. Reading goes by
-//! [`crate::read`]; a test holds the keys of both together.
+//! The form of a DAG file as types, from which the JSON Schema is made. [`crate::read`] reads the files; a test
+//! checks that both have the same keys.
 
 use std::collections::BTreeMap;
 
@@ -342,7 +342,7 @@ forms! {
         name: Option<String>,
         /// Its port.
         port: Option<u16>,
-        /// How its health is told.
+        /// How its health is checked.
         health: Option<Health>,
         /// How long old requests may take.
         drain: Option<Duration>,
@@ -352,11 +352,11 @@ forms! {
 
     /// Not supported yet.
     Health {
-        /// The path that is asked.
+        /// The path to request.
         http: Option<String>,
         /// How often.
         interval: Option<Duration>,
-        /// How long it may take to be well.
+        /// How long it may take to become healthy.
         within: Option<Duration>,
     }
 

@@ -1,9 +1,9 @@
 //! DAG files: YAML text to a checked DAG, or to every fault of the file at once with its place.
 //!
-//! The text becomes a tree in which every key and value knows its bytes ([`tree`]); the tree is read
-//! field by field into a draft ([`read`]); the core checks the draft as a whole, and its faults are
-//! mapped back to the text. Reading goes on after a fault with whatever is usable. Nothing here is
-//! taken for something else: an unknown key is a fault, and so is a synonym, with the right word.
+//! The text becomes a tree in which every key and value knows its bytes ([`tree`]); the tree is read field by field
+//! into a draft ([`read`]); the core checks the draft as a whole, and its faults are mapped back to the text. Reading
+//! goes on after a fault with the parts that are usable. The reader guesses nothing: an unknown key is a fault, and
+//! so is a synonym, with the right word.
 //!
 //! Types are decided field by field from the text as written, so `python:3.10` stays what it is, and
 //! only `true` and `false` are booleans.
@@ -27,14 +27,14 @@ use trainyard_core::dag::Dag;
 
 use crate::diagnostic::Sink;
 
-/// What became of a file.
+/// The result of reading a file.
 #[derive(Debug, Clone)]
 pub struct Parsed {
     /// The DAG; there exactly if no diagnostic is an error.
     pub dag: Option<Dag>,
-    /// What is to be said about the file, in the order of the text.
+    /// The faults and warnings of the file, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
-    /// What it says of its repo and of pools.
+    /// Its references to its repo and to pools.
     pub outside: Outside,
 }
 

@@ -23,7 +23,7 @@ pub const VARIABLES_AT_MOST: usize = 100_000;
 /// See [`VARIABLES_AT_MOST`].
 pub const VARIABLES_LARGEST: usize = 8 * FILE_LARGEST;
 
-/// The most diagnostics that are told; one more says how many there were.
+/// The most diagnostics that are reported; one more says how many there were.
 pub const DIAGNOSTICS_AT_MOST: usize = 100;
 
 /// The most diagnostics that are kept while a file is read, to be put in order. Those beyond are counted.

@@ -1,5 +1,5 @@
-//! What a file says of things that are not in it: paths in its repo, and pools. They are kept with their
-//! places, and held against the repo or the daemon by whoever knows these.
+//! The references of a file to things outside of it: paths in its repo, and pools. They are kept with their places,
+//! and checked by the code that knows the repo or the daemon's configuration.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use trainyard_core::stage::RelativePath;
 use crate::diagnostic::{Diagnostic, DiagnosticCode, Sink};
 use crate::limits::ENTRIES_AT_MOST;
 
-/// What stands at a path of a repo.
+/// The entry at a path of a repo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// Nothing.
@@ -21,17 +21,17 @@ pub enum Entry {
     Unknown,
 }
 
-/// What a file says of things that are not in it.
+/// The references of a file to things outside of it.
 #[derive(Debug, Clone, Default)]
 pub struct Outside {
     paths: Vec<(String, Use, Range<usize>)>,
     pools: Vec<(PoolName, Range<usize>)>,
 }
 
-/// The most paths and the most pools of one file that are looked up; of the others nothing is said.
+/// The most paths and the most pools of one file that are looked up; the others are not reported.
 const KEPT: usize = ENTRIES_AT_MOST;
 
-/// What a path of the repo is for.
+/// The purpose of a path of the repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Use {
     Context,

@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 /// The longest line that is shown; of a longer one, the part around the fault.
 const WIDEST: usize = 160;
 
-/// What is looked at of a line on either side of a fault, in bytes.
+/// How much of a line is shown on either side of a fault at most, in bytes.
 const AROUND: usize = 2 * WIDEST;
 
 /// Renders diagnostics of a file, one after the other.
@@ -28,7 +28,7 @@ pub fn render(file_name: &str, text: &str, diagnostics: &[Diagnostic], color: bo
             Severity::Warning => Level::WARNING,
         };
         let span = shown(text, diagnostic);
-        // The renderer goes through all that it is given, for each diagnostic: it gets the one line.
+        // The renderer walks all text that it is given, for each diagnostic: so it gets the one line.
         let line = line(text, &span);
         let is_whole = line.start == 0 || text[..line.start].ends_with('\n');
         let snippet = Snippet::source(&text[line.clone()])

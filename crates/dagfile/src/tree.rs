@@ -39,7 +39,7 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// What it is, for messages: `a list`.
+    /// The kind of the value, for messages: `a list`.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "empty",
@@ -74,7 +74,7 @@ pub(crate) fn load(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
     loader.document()
 }
 
-/// How far before a value its tag is looked for, in bytes.
+/// How far before a value the search for its tag goes, in bytes.
 const TAG_LONGEST: usize = 100;
 
 struct Loader<'a, 's, 't> {
@@ -82,7 +82,7 @@ struct Loader<'a, 's, 't> {
     sink: &'s mut Sink<'t>,
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, (Node, Size)>,
-    /// Of what was read so far.
+    /// The size of all that was read so far.
     size: Size,
 }
 
@@ -95,7 +95,7 @@ struct Size {
     depth: usize,
 }
 
-/// Reading cannot go on; why has been said.
+/// Reading cannot go on; the reason has been reported.
 struct Stop;
 
 impl<'a> Loader<'a, '_, '_> {
@@ -195,10 +195,10 @@ impl<'a> Loader<'a, '_, '_> {
         Err(Stop)
     }
 
-    /// A tag changes how a value is read, which nothing here asks for; and an expression that begins with `!`
-    /// is one by accident, and would lose it.
+    /// Reports a tag. A tag changes how a value is read, which no key here needs; and an expression that begins with
+    /// `!` is a tag by accident, and would lose the `!`.
     fn say_tag(&mut self, tag: &Tag, range: &Range<usize>) {
-        // It stands before the value; looking for it goes no further than a tag that anybody writes.
+        // The tag stands before the value. No real tag is longer than this search goes back.
         let near = self
             .text
             .ceil_char_boundary(range.start.saturating_sub(TAG_LONGEST));
@@ -215,7 +215,7 @@ impl<'a> Loader<'a, '_, '_> {
             .help("a value that begins with `!` goes into quotes, as in `if: \"!params.verbose\"`");
     }
 
-    /// Reads a node that is so deep already. Gives it with how deep it is below.
+    /// Reads a node at this depth. Returns it with the depth of its own nesting.
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<(Node, usize), Stop> {
         let mut range = bytes(self.text, &span);
         self.check_depth(depth, &range)?;
@@ -375,7 +375,7 @@ impl<'a> Loader<'a, '_, '_> {
                     .help("name a map by `&name` first, and write `<<: *name`");
                 continue;
             };
-            // Of a key that stands twice in one map, both stay, so that it is reported.
+            // A key that occurs twice in one map stays twice, so that it is reported.
             let new: Vec<_> = more
                 .iter()
                 .filter(|(key, _)| !known.contains(&key.text))
@@ -387,7 +387,7 @@ impl<'a> Loader<'a, '_, '_> {
     }
 }
 
-/// What was meant by a line that is not YAML, where that is known.
+/// The meaning of a line that is not YAML, where that is known.
 fn syntax_help(before: &str, after: &str, problem: &str) -> Option<String> {
     if problem.contains("mapping values are not allowed") {
         let key = before.trim_start().trim_start_matches("- ");

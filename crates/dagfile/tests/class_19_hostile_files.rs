@@ -1,8 +1,8 @@
 //! Files that are made to cost much: each is answered in time and memory in proportion to its size.
 //!
-//! The bound is on the time that the thread has of a processor, since what is to be held is that nothing is walked
-//! again and again, wherever that may be. It is many times what is needed (tens of milliseconds, optimised), so that an
-//! unoptimised build fits; what was quadratic took minutes here.
+//! The bound is on the time that the thread has of a processor, since the test checks that nothing is walked again
+//! and again, wherever that may be. It is many times the time needed (tens of milliseconds, optimised), so that an
+//! unoptimised build fits; quadratic readers took minutes here.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -397,7 +397,7 @@ fn every_hostile_file_is_answered_in_time_and_memory_in_proportion_to_its_size()
             "{name} took {:?} to show",
             used() - begun
         );
-        assert!(shown < 500_000, "{name} is told of in {shown} bytes");
+        assert!(shown < 500_000, "{name} is reported in {shown} bytes");
     }
     let peak = peak();
     assert!(peak < 400 * 1024, "it took {peak} KiB");
@@ -427,7 +427,7 @@ fn work_grows_with_the_number_of_keys_and_not_with_its_square() {
 }
 
 #[test]
-fn one_variable_for_all_stages_is_told_with_what_to_do() {
+fn one_variable_for_all_stages_is_reported_with_what_to_do() {
     let (_, text) = files()
         .into_iter()
         .find(|(name, _)| *name == "one large variable for all stages")

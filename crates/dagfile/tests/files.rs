@@ -1,4 +1,4 @@
-//! DAG files in, what people read out: each wrong file with its diagnostics as a snapshot.
+//! DAG files in, diagnostics out: each wrong file with its diagnostics as a snapshot.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

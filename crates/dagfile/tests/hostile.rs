@@ -58,7 +58,7 @@ fn too_many_stages_are_one_fault() {
 }
 
 #[test]
-fn countless_faults_are_told_up_to_a_bound() {
+fn countless_faults_are_reported_up_to_a_bound() {
     let mut text = "stages: {a: {image: x, run: y}}\n".to_owned();
     for n in 0..5_000 {
         text.push_str(&format!("wrong{n}: 1\n"));
@@ -90,7 +90,7 @@ fn warnings_beyond_the_bound_make_no_valid_file_invalid() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_told_where() {
+fn bytes_that_are_not_text_are_reported_with_their_place() {
     let parsed = parse_bytes("dags/x.yaml", b"stages:\n  a: \xff\n");
     assert_eq!(
         (parsed.diagnostics[0].line, parsed.diagnostics[0].column),
@@ -133,7 +133,7 @@ fn check(text: &str) {
     let _ = render("dags/x.yaml", text, &parsed.diagnostics, false);
 }
 
-/// What is made of a file goes into rows, and no row takes a NUL.
+/// The parts of a file go into rows, and no row takes a NUL.
 fn keeps_no_nul(parsed: &Parsed) {
     for diagnostic in &parsed.diagnostics {
         let help = diagnostic.help.as_deref().unwrap_or_default();
@@ -184,7 +184,7 @@ fn corpus() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What is put into files, beside what is in them.
+/// Pieces that are put into files, next to their own text.
 const POISON: [&[u8]; 17] = [
     b"\xff\xfe",
     b"\0",

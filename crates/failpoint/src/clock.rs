@@ -1,4 +1,4 @@
-//! A clock that is wrong, for tests: by how much stands in a file, which a test may write at any time.
+//! A wrong clock for tests. A file says by how much it is off; a test may write the file at any time.
 //!
 //! Only wall clocks are meant. Monotonic time goes on as it does on a machine whose clock is set.
 
@@ -10,7 +10,7 @@ use crate::CLOCK;
 
 static FILE: LazyLock<Option<PathBuf>> = LazyLock::new(|| std::env::var_os(CLOCK).map(Into::into));
 
-/// What the clock of this process shows when the host's shows `now`.
+/// The time that the clock of this process shows when the host's shows `now`.
 pub(crate) fn shown(now: SystemTime) -> SystemTime {
     let text = FILE
         .as_ref()
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_off_by_what_it_is_told() {
+    fn it_is_off_by_what_the_file_says() {
         let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(43_200);
         assert_eq!(shifted(noon, 1_500), noon + Duration::from_millis(1_500));
         assert_eq!(shifted(noon, -1_500), noon - Duration::from_millis(1_500));

@@ -1,14 +1,14 @@
 //! Fail points: a name for every commit to the database and every call to Docker, before and after it.
 //!
-//! A crash between two effects is where recovery has to be right, and chance rarely finds all of those
-//! places. In a build with the feature `enabled` the environment says what happens at which of them, and
-//! how often; in any other build a point costs nothing and does nothing.
+//! A crash between two effects is where recovery has to be right, and chance rarely finds all of those places. In a
+//! build with the feature `enabled` the environment says what happens at which of them, and how often; in any other
+//! build a point costs nothing and does nothing.
 //!
 //! The wall clock of the process can be wrong there as well ([`CLOCK`]).
 //!
-//! Points are one closed list, so that a test can go through all of them, and so that the program can
-//! print it. That no effect is without one is held by a test of the workspace over the sources. This is
-//! the reason for a crate of our own: the known one makes a list of what happened to be configured.
+//! Points are one closed list, so that a test can go through all of them, and so that the program can print it. A
+//! test of the workspace checks over the sources that no effect is without a point. These are the reasons for a crate
+//! of our own: the crate `fail` lists only the points that are configured.
 
 mod point;
 
@@ -28,8 +28,8 @@ pub use self::point::{Moment, Point};
 
 /// A call with an effect outside of this process.
 pub trait Effect: Future + Sized {
-    /// The call, with a point before and after it. An injected failure looks like a connection that broke:
-    /// before the call nothing has happened, after it everything has, and nobody can tell.
+    /// The call, with a point before and after it. An injected failure looks like a connection that broke: before the
+    /// call nothing has happened, after it everything has, and the caller cannot know which.
     fn at(self, point: Point) -> impl Future<Output = Self::Output>;
 }
 
@@ -47,7 +47,7 @@ where
     #[cfg(feature = "enabled")]
     async fn at(self, point: Point) -> Self::Output {
         plan::reach(point, Moment::Before).await?;
-        // Reached however it was answered.
+        // Reached whatever the answer was.
         let answer = self.await;
         plan::reach(point, Moment::After).await?;
         answer
@@ -74,7 +74,7 @@ where
     #[cfg(feature = "enabled")]
     fn at(self, point: Point) -> impl Stream<Item = Self::Item> {
         let reach = move |moment| {
-            // Nothing of it is passed on but its failure.
+            // Only the failure is passed on.
             stream::once(plan::reach(point, moment)).filter_map(|reached| {
                 std::future::ready(reached.err().map(|error| Err(E::from(error))))
             })
@@ -88,7 +88,7 @@ where
 /// Reads what the environment asks for; a process should not start with half of it.
 ///
 /// # Errors
-/// What is wrong with it, or that this build does none of it; for people.
+/// The fault of the plan, or that this build supports no plan; for people.
 pub fn check() -> Result<(), String> {
     #[cfg(feature = "enabled")]
     return plan::check().map_err(|bad| bad.to_string());
@@ -104,7 +104,7 @@ pub fn check() -> Result<(), String> {
     }
 }
 
-/// What this process takes for the time where the host's clock shows `now`: the same, but where a file says
+/// The time that this process sees where the host's clock shows `now`: the same, unless a file says
 /// that its clock is wrong.
 #[inline]
 #[must_use]
@@ -115,7 +115,7 @@ pub fn clock_shown(now: SystemTime) -> SystemTime {
     now
 }
 
-/// Every place at which something can be asked for, `store.finish.after`; `None` in a build without them.
+/// Every place that a plan can name, `store.finish.after`; `None` in a build without fail points.
 #[must_use]
 pub fn places() -> Option<Vec<String>> {
     let all = Point::ALL.iter();
@@ -123,12 +123,12 @@ pub fn places() -> Option<Vec<String>> {
     cfg!(feature = "enabled").then(|| places.collect())
 }
 
-/// The variable that asks for something: `store.finish.after=abort`, `docker.start_container.before=err@3` for
-/// the third time only, `docker.logs.before=sleep:500` for 500 ms each time; several with `;` between them.
+/// The variable with the plan: `store.finish.after=abort`, `docker.start_container.before=err@3` for the third time
+/// only, `docker.logs.before=sleep:500` for 500 ms each time; several with `;` between them.
 pub const PLAN: &str = "TRAINYARD_FAIL";
 
-/// The variable with a file to which every place is appended that a process reaches, for the first nine
-/// times: `store.finish.after@3`.
+/// The variable with a file to which the process appends every place that it reaches, for the first nine times:
+/// `store.finish.after@3`.
 pub const REACHED: &str = "TRAINYARD_FAIL_REACHED";
 
 /// The variable with a file that says by how many milliseconds the clock of this process is ahead of the

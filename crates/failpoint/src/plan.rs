@@ -1,4 +1,4 @@
-//! What happens at which point, as the environment says.
+//! The actions at each point, as the environment says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::point::{Moment, Point};
 use crate::{PLAN, REACHED};
 
-/// How many times a place is recorded as reached: a test asks for none that comes later.
+/// How many times a place is recorded as reached: no test asks for a later time.
 const RECORDED: u64 = 9;
 
-/// What happens at a point.
+/// The action at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// The process ends at once, as by a crash.
@@ -22,11 +22,11 @@ pub(crate) enum Action {
     Sleep(Duration),
     /// The call fails.
     Fail,
-    /// Whoever makes the call panics.
+    /// The caller panics.
     Panic,
 }
 
-/// What happens where; [`PLAN`] says how it is written.
+/// The actions by place; [`PLAN`] says how they are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Plan {
     steps: BTreeMap<(Point, Moment), Step>,
@@ -103,7 +103,7 @@ fn parse(step: &str) -> Result<((Point, Moment), Step), &'static str> {
         (_, Some(millis)) => Action::Sleep(Duration::from_millis(
             millis.parse().map_err(|_| "has no milliseconds")?,
         )),
-        (_, None) => return Err("has no action that is known"),
+        (_, None) => return Err("has an unknown action"),
     };
     Ok(((point, moment), Step { action, nth }))
 }
@@ -111,7 +111,7 @@ fn parse(step: &str) -> Result<((Point, Moment), Step), &'static str> {
 /// Reads the plan of this process.
 ///
 /// # Errors
-/// What is wrong with it; a process should not start with half of it.
+/// The fault of the plan; a process should not start with half of it.
 pub(crate) fn check() -> Result<(), BadPlan> {
     PROCESS.plan.as_ref().map(drop).map_err(Clone::clone)
 }
@@ -134,7 +134,7 @@ static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
     }),
 });
 
-/// Does what is planned for here.
+/// Carries out the plan for this place.
 pub(crate) async fn reach(point: Point, moment: Moment) -> io::Result<()> {
     let process = &*PROCESS;
     let times = {
@@ -208,16 +208,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        for (text, told) in [
+        for (text, named) in [
             ("store.finish.after", "has no `=`"),
             ("store.finnish.after=abort", "names no point"),
             ("store.finish.during=abort", "neither `before` nor `after`"),
-            ("store.finish.after=explode", "no action that is known"),
+            ("store.finish.after=explode", "an unknown action"),
             ("store.finish.after=abort@often", "no number after `@`"),
             ("store.finish.after=sleep:long", "no milliseconds"),
         ] {
             let problem = problem(text);
-            assert!(problem.contains(told), "{text}: {problem}");
+            assert!(problem.contains(named), "{text}: {problem}");
             assert!(problem.contains(text), "{problem}");
         }
     }

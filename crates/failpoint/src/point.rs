@@ -25,17 +25,17 @@ macro_rules! points {
 }
 
 points! {
-    /// A daemon begins.
+    /// A daemon registers.
     RegisterDaemon = "store.register_daemon",
     /// Leases are renewed together.
     RenewLeases = "store.renew_leases",
     /// A daemon signs off.
     StopDaemon = "store.stop_daemon",
-    /// How a daemon is.
+    /// A daemon publishes its health.
     TellCondition = "store.tell_condition",
-    /// Who leads.
+    /// A daemon becomes or stays the leader.
     Lead = "store.lead",
-    /// Others are told that something changed.
+    /// Other daemons are notified of a change.
     Notify = "store.notify",
     /// A run begins, with the claim of its first stages.
     StartRun = "store.start_run",
@@ -51,7 +51,7 @@ points! {
     Claim = "store.claim",
     /// Attempts of a daemon that is gone get another owner.
     Adopt = "store.adopt",
-    /// What cannot be read is given back.
+    /// A claimed attempt that cannot be read is released.
     HoldBack = "store.hold_back",
     /// A container was created.
     NoteCreated = "store.note_created",
@@ -59,7 +59,7 @@ points! {
     NoteStarted = "store.note_started",
     /// A container was removed.
     NoteRemoved = "store.note_removed",
-    /// Attempts ended, and what follows from it.
+    /// Attempts end, with everything that follows from it.
     Finish = "store.finish",
     /// A piece of a log.
     AppendLog = "store.append_log",
@@ -69,51 +69,51 @@ points! {
     RecordDelivery = "store.record_delivery",
     /// A webhook was worked off.
     FinishDelivery = "store.finish_delivery",
-    /// A push, with the runs that it starts.
+    /// A push is recorded, with the runs that it starts.
     RecordPush = "store.record_push",
     RecordBranchGone = "store.record_branch_gone",
     RecordDagVersion = "store.record_dag_version",
-    /// A DAG is paused or goes on.
+    /// A DAG is paused or resumed.
     PauseDag = "store.pause_dag",
     /// A DAG that is gone is removed with its runs.
     RemoveDag = "store.remove_dag",
-    /// A repo is followed.
+    /// A repo is added.
     AddRepo = "store.add_repo",
     /// A repo's address, branch, credentials or secret changes.
     ChangeRepo = "store.change_repo",
-    /// A repo is not followed any more.
+    /// A repo is removed.
     RemoveRepo = "store.remove_repo",
-    /// A repo is to be looked at now.
+    /// A repo is to be polled now.
     RequestSync = "store.request_sync",
-    /// A repo was looked at.
+    /// A repo was polled.
     FinishSync = "store.finish_sync",
-    /// A failure of something that may be held back for it.
+    /// A failure is recorded that may lead to quarantine.
     RecordFailure = "store.record_failure",
-    /// What was held back goes on.
+    /// A quarantine is released.
     ReleaseFromQuarantine = "store.release_from_quarantine",
-    /// A run that was held back ends.
+    /// A quarantined run is ended.
     EndQuarantined = "store.end_quarantined",
-    /// Old runs go.
+    /// Old runs are removed.
     PruneRuns = "store.prune_runs",
-    /// Old logs go.
+    /// Old logs are removed.
     PruneLogs = "store.prune_logs",
-    /// Old deliveries go.
+    /// Old deliveries are removed.
     PruneDeliveries = "store.prune_deliveries",
-    /// Versions of DAGs that no run has go.
+    /// DAG versions without a run are removed.
     PruneVersions = "store.prune_versions",
-    /// Daemons that nothing mentions go.
+    /// Daemons that no row refers to are removed.
     PruneDaemons = "store.prune_daemons",
-    /// Faults of DAG files that are not current go.
+    /// Faults of DAG files that are not current are removed.
     PruneFaults = "store.prune_faults",
     SetSecret = "store.set_secret",
     RemoveSecret = "store.remove_secret",
     /// A token is made.
     CreateToken = "store.create_token",
-    /// A daemon takes a token for its own.
+    /// A daemon adopts a token as its own.
     KeepToken = "store.keep_token",
     RevokeToken = "store.revoke_token",
     UseToken = "store.use_token",
-    /// The secret key is tried on the database.
+    /// The secret key is checked against the database.
     CheckSecretKey = "store.check_secret_key",
 
     /// Docker's version.
@@ -122,7 +122,7 @@ points! {
     Info = "docker.info",
     /// The version of the protocol.
     Negotiate = "docker.negotiate",
-    /// An image is looked at.
+    /// An image is inspected.
     InspectImage = "docker.inspect_image",
     PullImage = "docker.pull_image",
     /// An image is built.
@@ -139,21 +139,21 @@ points! {
     RemoveVolume = "docker.remove_volume",
     /// The container that fills the init's volume is made.
     CreateLoader = "docker.create_loader",
-    /// The init goes into its volume.
+    /// The init is copied into its volume.
     FillVolume = "docker.fill_volume",
-    /// The container that filled the volume goes.
+    /// The container that filled the volume is removed.
     RemoveLoader = "docker.remove_loader",
     /// An attempt's container is created.
     CreateContainer = "docker.create_container",
-    /// An attempt's files go into its container.
+    /// An attempt's files are copied into its container.
     Upload = "docker.upload",
     /// An attempt's container is started.
     StartContainer = "docker.start_container",
-    /// A container is looked at.
+    /// A container is inspected.
     InspectContainer = "docker.inspect_container",
-    /// What was changed in a container is listed, before its files are laid out again.
+    /// The changes in a container are listed, before its files are laid out again.
     ContainerChanges = "docker.container_changes",
-    /// Somebody waits for a container's end.
+    /// A wait for a container's end.
     WaitContainer = "docker.wait_container",
     /// A log is opened.
     Logs = "docker.logs",
@@ -168,14 +168,14 @@ points! {
     /// A container is removed unless it runs.
     RemoveIdle = "docker.remove_idle",
     ListContainers = "docker.list_containers",
-    /// A repo's network is looked for.
+    /// A repo's network is inspected.
     InspectNetwork = "docker.inspect_network",
     /// A repo's network is made.
     CreateNetwork = "docker.create_network",
     ListNetworks = "docker.list_networks",
-    /// A network that nobody needs is removed.
+    /// An unused network is removed.
     RemoveNetwork = "docker.remove_network",
-    /// The database beside `trainyard dev` is created.
+    /// The database container of `trainyard dev` is created.
     CreateCompanion = "docker.create_companion",
     StartCompanion = "docker.start_companion",
     /// It is stopped.
@@ -189,7 +189,7 @@ points! {
 pub enum Moment {
     /// Nothing has happened yet.
     Before,
-    /// It has happened, and nobody was told yet.
+    /// It has happened, and the caller does not know yet.
     After,
 }
 

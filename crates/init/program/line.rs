@@ -1,8 +1,8 @@
-//! The one line that is written: see `format`.
+//! The one line that the program writes: see `format`.
 
 use crate::format::{HALF, LINE, PREFIX};
 
-/// What is said.
+/// The content of a record.
 pub struct Facts {
     pub code: i32,
     pub signal: i32,

@@ -1,26 +1,26 @@
 //! The first process of a container: `init LATCH START NONCE PROGRAM [ARGUMENT...]`.
 //!
-//! It runs the program where this is the container's first start, passes signals on, reaps orphans, and when
-//! the program has ended writes how over the latch and, marked, to standard error, where the daemon reads it
-//! in passing. It ends with the program's exit code, 128 + n after signal n.
+//! It runs the program if this is the container's first start, passes signals on, and reaps orphans. When the program
+//! has ended, it writes a record of the end over the latch and, marked, to standard error, where the daemon finds it
+//! while reading the log. It ends with the program's exit code, 128 + n after signal n.
 //!
 //! A request to stop that comes from outside of the container goes to every process in it: the trainer is a child of
-//! the stage's shell, which would die of the signal and leave it to be killed. Then all of them have the grace that
-//! Docker gives, not the program alone.
+//! the stage's shell, which would die of the signal and leave the trainer to be killed. So all of them have the grace
+//! period that Docker gives, not the program alone.
 //!
-//! What the program prints goes through this process, which shows lines that stay open (`relay`).
+//! The program's output goes through this process, which shows lines that stay open (`relay`).
 //!
 //! The program may be hostile, and runs as the same user. So two things are proved by a nonce that it never
 //! sees: 64 hexadecimal digits, which the daemon drew for this container and finds again in its labels.
 //!
-//! - The first half lies in the file START, laid out before the first start and removed before the program
-//!   runs. Without that file, or with any other content in it, the container was started before, and nothing
-//!   is run: whatever the program removes or makes, it cannot make that one.
-//! - The second half stands in each record. What the program prints or writes is no record without it. By
-//!   the time a record with it is written, nothing else runs in the container that could read and reuse it.
+//! - The first half lies in the file START, laid out before the first start and removed before the program runs.
+//!   Without that file, or with any other content in it, the container was started before, and nothing is run: the
+//!   program cannot make that file, whatever else it removes or makes.
+//! - The second half stands in each record. Without it, nothing that the program prints or writes counts as a record.
+//!   When a record with it is written, no other process runs in the container that could read and reuse it.
 //!
-//! The nonce comes as an argument, which anybody could read in `/proc/1/cmdline`: it is wiped before the
-//! program is there. The kernel lets nobody in the container trace this process or read its memory.
+//! The nonce comes as an argument, which any process could read in `/proc/1/cmdline`, so it is wiped before the
+//! program exists. The kernel lets no process in the container trace this process or read its memory.
 //!
 //! It needs nothing of the image (no libc, no shell, no /tmp), only the folder of the latch.
 
@@ -50,8 +50,8 @@ use crate::system::{
 const STDOUT: i32 = 1;
 const STDERR: i32 = 2;
 
-/// Signals that tell of a fault in this very process; they are not passed on: SIGILL, SIGTRAP,
-/// SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS.
+/// Signals that report a fault in this very process; they are not passed on: SIGILL, SIGTRAP, SIGABRT, SIGBUS,
+/// SIGFPE, SIGSEGV, SIGSYS.
 const OWN: u64 = bit(4) | bit(5) | bit(6) | bit(7) | bit(8) | bit(11) | bit(31);
 
 const fn bit(signal: i32) -> u64 {
@@ -115,12 +115,12 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     let latch = match take(latch, start) {
         Ok(latch) => latch,
         Err(errno) => {
-            tell(&never(errno));
+            write_record(&never(errno));
             system::exit(REFUSED)
         }
     };
     system::adopt_orphans();
-    // All are blocked before the program is there, so that none gets lost.
+    // All are blocked before the program exists, so that none gets lost.
     let signals = !OWN;
     let before = system::block(signals);
     let started = (|| {
@@ -144,7 +144,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         Err(errno) => {
             let said = never(errno);
             let _ = system::write_at_start(latch, &said);
-            tell(&said);
+            write_record(&said);
             system::exit(REFUSED)
         }
     };
@@ -166,8 +166,8 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         out_of_memory: killed_for_memory(),
         errno: unrun.unwrap_or(0),
     };
-    // What is left in the container would end with this process anyway. It may not see the nonce: it has to be gone,
-    // not only killed, before that is written.
+    // Processes that are left in the container would end with this process anyway. They must not see the nonce: they
+    // have to be gone, not only killed, before it is written.
     if system::is_first() {
         system::send_to_all_others(SIGKILL);
         while !matches!(system::reap(true), Reaped::NoChildren) {}
@@ -178,7 +178,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     let word = if unrun.is_some() { UNRUN } else { ENDED };
     let said = line(word, &facts, &end_half);
     let _ = system::write_at_start(latch, &said);
-    tell(&said);
+    write_record(&said);
     system::exit(code)
 }
 
@@ -196,7 +196,8 @@ fn usage() -> ! {
 /// An argument from the kernel, which is this process's own memory.
 unsafe fn take_nonce(argument: Text) -> Option<([u8; HALF], [u8; HALF])> {
     let mut halves = [[0_u8; HALF]; 2];
-    // SAFETY: the caller's promise. Volatile, as it has to happen although nobody here reads it again.
+    // SAFETY: the caller's promise. Volatile, because the write has to happen although this
+    // program never reads it again.
     unsafe {
         let length = search::bytes(argument).len();
         for index in 0..length {
@@ -210,9 +211,9 @@ unsafe fn take_nonce(argument: Text) -> Option<([u8; HALF], [u8; HALF])> {
     }
 }
 
-/// Whether the file of the start is there as it was laid out.
+/// Whether the start file exists as it was laid out.
 fn is_first_start(file: Text, expected: &[u8; HALF]) -> bool {
-    // In place of the file, the program may have left a pipe that nobody writes to.
+    // In place of the file, the program may have left a pipe without a writer.
     let Ok(fd) = system::open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0) else {
         return false;
     };
@@ -222,15 +223,15 @@ fn is_first_start(file: Text, expected: &[u8; HALF]) -> bool {
     length == Ok(HALF) && found == *expected
 }
 
-/// Makes the latch, and then removes the file of the start: from now on, this was started.
+/// Makes the latch, and then removes the start file: from now on, the container counts as started.
 fn take(latch: Text, start: Text) -> Result<i32, Errno> {
-    // One that is there came with the image.
+    // A latch that exists already came with the image.
     match system::unlink(latch) {
         Ok(()) | Err(ENOENT) => {}
         Err(errno) => return Err(errno),
     }
     let made = system::open(latch, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)?;
-    // What is written at the end goes over this: it needs no more room.
+    // The record of the end replaces this line: it needs no further room.
     system::write_at_start(made, &line(BEGUN, &Facts::NONE, &NO_NONCE))?;
     system::unlink(start)?;
     Ok(made)
@@ -270,13 +271,13 @@ fn attend(child: i32, signals: i32, printed: &mut [Relay; 2]) -> (i32, bool) {
                 }
             },
             number => {
-                // The program, which may signal this process too, does not ask itself to end.
+                // The program may signal this process too; that is not a request to stop.
                 let counts = signal.from_outside || !is_first;
                 let asks = counts && matches!(number, SIGTERM | SIGINT | SIGQUIT);
                 asked |= asks;
                 if asks && is_first {
                     system::send_to_all_others(number);
-                    // What is stopped would not notice before it is killed.
+                    // A stopped process would not notice the signal before it is killed.
                     system::send_to_all_others(SIGCONT);
                 } else {
                     system::send(child, number);
@@ -286,8 +287,8 @@ fn attend(child: i32, signals: i32, printed: &mut [Relay; 2]) -> (i32, bool) {
     }
 }
 
-/// Waits for output, for a signal or for a line to show, or for so long at most, and passes output on. Whether
-/// there was any.
+/// Waits for output, for a signal, for a line to show, or for this time at most, and passes output on.
+/// Returns whether there was any.
 fn pass_on(printed: &mut [Relay; 2], signals: i32, at_most: Option<Millis>) -> bool {
     let now = system::now();
     for relay in &mut *printed {
@@ -309,7 +310,7 @@ fn pass_on(printed: &mut [Relay; 2], signals: i32, at_most: Option<Millis>) -> b
     any
 }
 
-/// Passes on what was printed before the end.
+/// Passes on the output from before the end.
 fn pass_on_the_rest(printed: &mut [Relay; 2]) {
     const NO_SIGNALS: i32 = -1;
     loop {
@@ -320,8 +321,8 @@ fn pass_on_the_rest(printed: &mut [Relay; 2]) {
     }
 }
 
-/// Writes a line to the log, marked.
-fn tell(said: &[u8; LINE]) {
+/// Writes a record to the log, marked.
+fn write_record(said: &[u8; LINE]) {
     let mut marked = [MARK; LINE + 1];
     for (place, byte) in marked[1..].iter_mut().zip(said) {
         *place = *byte;

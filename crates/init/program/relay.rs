@@ -1,8 +1,8 @@
-//! Passing on what the program prints, so that a line is seen while it is still open.
+//! Passes on the program's output, so that a line is seen while it is still open.
 //!
-//! Docker hands on whole lines, and pieces of 16 KiB. A progress bar ends no line, and would not be seen until the end.
-//! So the program prints into pipes of this process. Where a line has been open for a while, the mark [`OPEN`], which
-//! ends in a line break, is written behind it, and the reader of the log takes it out again.
+//! Docker passes on whole lines, and pieces of 16 KiB. A progress bar ends no line, and would not be seen until the
+//! end. So the program prints into pipes of this process. When a line has been open for a while, this process writes
+//! the mark [`OPEN`], which ends in a line break, behind it. The reader of the log removes the mark again.
 //!
 //! A write never blocks: signals are passed on even while Docker reads nothing.
 
@@ -12,7 +12,7 @@ use crate::system::{self, EAGAIN, EINTR, Millis, POLLIN, POLLOUT, Poll};
 /// How much is read and written at a time. A pipe that can be written to has room for so much.
 const CHUNK: usize = 4096;
 
-/// What Docker hands on of a line without an end, in bytes.
+/// The length of a line without an end that Docker passes on, in bytes.
 const PIECE: usize = 16 * 1024;
 
 /// How long a line may be open before it is shown.
@@ -24,14 +24,14 @@ pub struct Relay {
     to: i32,
     has_ended: bool,
     buffer: [u8; CHUNK],
-    /// What of the buffer is still to be written.
+    /// The part of the buffer that is still to be written.
     start: usize,
     end: usize,
     /// How much was written since the last line break.
     line: usize,
     /// How many bytes the last character still lacks.
     lacking: u8,
-    /// When the oldest byte came that Docker keeps back.
+    /// When the oldest byte came that Docker has not passed on yet.
     hidden_since: Option<Millis>,
 }
 
@@ -51,7 +51,7 @@ impl Relay {
         }
     }
 
-    /// What this waits for.
+    /// What this waits for: to read or to write.
     pub fn poll(&self) -> Poll {
         if self.is_writing() {
             Poll::of(self.to, POLLOUT)
@@ -76,7 +76,7 @@ impl Relay {
         }
         self.hidden_since = None;
         let kept_back = self.line % PIECE;
-        // Half a character and half a mark would not be put together again. The next byte brings another chance.
+        // Half a character and half a mark would not be put together again. The next byte is another chance.
         if kept_back == 0 || self.lacking > 0 || kept_back + OPEN.len() > PIECE {
             return;
         }
@@ -91,7 +91,7 @@ impl Relay {
             match system::write_some(self.to, &self.buffer[self.start..self.end]) {
                 Ok(count) => self.start += count,
                 Err(EAGAIN | EINTR) => {}
-                // Nobody reads any more.
+                // The reader is gone.
                 Err(_) => self.start = self.end,
             }
             return;

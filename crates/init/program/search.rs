@@ -5,7 +5,7 @@ use crate::system::{self, EACCES, ENOENT, ENOTDIR, Errno, O_CLOEXEC, O_NONBLOCK,
 /// The longest path that the kernel takes, in bytes, its end included.
 const LONGEST: usize = 4096;
 
-/// How much of a file's beginning is looked at: as much as the kernel does.
+/// How much of a file's beginning is read: as much as the kernel reads.
 const HEAD: usize = 256;
 
 /// Where to search without a `PATH`.
@@ -29,7 +29,7 @@ pub unsafe fn bytes<'a>(text: Text) -> &'a [u8] {
 /// Why a program was not executed.
 pub struct Failure {
     pub errno: Errno,
-    /// What the file begins with; empty where there is none, or it cannot be read.
+    /// The beginning of the file; empty where there is none, or it cannot be read.
     pub head: [u8; HEAD],
     pub length: usize,
 }
@@ -73,7 +73,7 @@ pub unsafe fn become_program(arguments: *const Text, environment: *const Text) -
     let path = unsafe { value(environment, b"PATH=") }.unwrap_or(DEFAULT);
     for folder in path.split(|byte| *byte == b':') {
         let mut whole = [0_u8; LONGEST];
-        // No room for the path and its end: nothing is there.
+        // No room for the path and its end: no such file exists.
         if folder.len() + name.len() + 2 > LONGEST {
             continue;
         }
@@ -86,7 +86,7 @@ pub unsafe fn become_program(arguments: *const Text, environment: *const Text) -
         let errno = system::execute(whole.as_ptr(), arguments, environment);
         let failure = Failure::of(whole.as_ptr(), errno);
         match errno {
-            // A file that is there, without what should run it, says more than none.
+            // A file that exists without its interpreter says more than a missing file.
             ENOENT if failure.length == 0 => {}
             ENOTDIR => {}
             ENOENT | EACCES => reason = failure,

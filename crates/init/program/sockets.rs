@@ -1,9 +1,9 @@
-//! Sockets in the folder of outputs, by name: Docker leaves them out of what it copies, and says nothing.
+//! Names the sockets in the folder of outputs: Docker leaves them out of what it copies, without an error.
 
 use crate::search::value;
 use crate::system::{self, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, Text};
 
-/// The deepest folders that are looked into, and the most entries: this is for a hint only, and the end waits for it.
+/// The deepest folders that are read, and the most entries: this is for a hint only, and the end waits for it.
 const DEEPEST: usize = 16;
 const ENTRIES_AT_MOST: usize = 200_000;
 
@@ -48,7 +48,7 @@ struct Search {
 }
 
 impl Search {
-    /// Looks into a folder at this path.
+    /// Reads a folder at this path.
     fn look_into(&mut self, folder: i32, path: Option<&Path<'_>>, depth: usize) {
         let mut buffer = [0_u8; 2048];
         while let Ok(filled @ 1..) = system::entries(folder, &mut buffer) {

@@ -40,7 +40,7 @@ const AT_FDCWD: usize = -100_isize as usize;
 const WNOHANG: usize = 1;
 const PR_SET_DUMPABLE: usize = 4;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
-/// Who sent a signal was `kill`, whose word on the sender is the kernel's own.
+/// The signal was sent with `kill`, in which case the kernel itself names the sender.
 const SI_USER: i32 = 0;
 const SIG_SETMASK: usize = 2;
 /// Bytes of the kernel's set of signals.
@@ -212,7 +212,7 @@ pub fn write_some(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Writes at the beginning of a file, over what is there.
+/// Writes at the beginning of a file, over its old content.
 pub fn write_at_start(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     // SAFETY: reads no more than the length of the slice.
     unsafe {
@@ -243,7 +243,7 @@ pub struct Signal {
     pub from_outside: bool,
 }
 
-/// What the kernel tells of a signal, as far as it is looked at: 128 bytes in all.
+/// The kernel's description of a signal, as far as it is read: 128 bytes in all.
 #[repr(C)]
 struct Information {
     number: i32,
@@ -267,7 +267,7 @@ pub fn signals(signals: u64) -> Result<i32, Errno> {
 
 /// The next signal that has come, if there is one.
 pub fn next_signal(signals: i32) -> Option<Signal> {
-    let mut told = Information {
+    let mut info = Information {
         number: 0,
         errno: 0,
         code: 0,
@@ -277,12 +277,12 @@ pub fn next_signal(signals: i32) -> Option<Signal> {
     let length = size_of::<Information>();
     // SAFETY: writes one description.
     let read = unsafe {
-        let to = &raw mut told as usize;
+        let to = &raw mut info as usize;
         call(number::READ, [signals as usize, to, length, 0, 0])
     };
     (read == Ok(length)).then_some(Signal {
-        number: told.number,
-        from_outside: told.code == SI_USER && told.pid == 0,
+        number: info.number,
+        from_outside: info.code == SI_USER && info.pid == 0,
     })
 }
 
@@ -314,7 +314,7 @@ pub fn now() -> Millis {
 pub const POLLIN: i16 = 1;
 pub const POLLOUT: i16 = 4;
 
-/// What to wait for at a descriptor.
+/// A descriptor, and the events to wait for at it.
 #[repr(C)]
 pub struct Poll {
     fd: i32,
@@ -389,7 +389,7 @@ pub fn execute(path: Text, arguments: *const Text, environment: *const Text) -> 
     answer.err().unwrap_or_default()
 }
 
-/// What a wait for a child brought.
+/// The result of a wait for a child.
 pub enum Reaped {
     /// One has ended: its id and status.
     Ended(i32, i32),
@@ -447,7 +447,7 @@ pub fn send_to_all_others(signal: i32) {
     send(-1, signal);
 }
 
-/// No process of the same user may look into this one: trace it, read its memory, environment or files.
+/// Hides this process: no process of the same user may trace it, or read its memory, environment or files.
 pub fn hide() {
     // SAFETY: no memory is involved.
     let _ = unsafe { call(number::PRCTL, [PR_SET_DUMPABLE, 0, 0, 0, 0]) };

@@ -1,5 +1,5 @@
-//! Why the kernel did not execute a program, in words: its own numbers name the file that was asked for, also where
-//! another one is missing.
+//! Why the kernel did not execute a program, in words. The kernel's error number names the requested file, also where
+//! another file is missing.
 
 use crate::format::{CARRIAGE_RETURN, NO_INTERPRETER};
 use crate::search::Failure;
@@ -7,7 +7,7 @@ use crate::system::{self, E2BIG, EACCES, ENOENT, ENOEXEC, Errno};
 
 const ELF: &[u8] = b"\x7fELF";
 
-/// Says it on `fd`, after the shells' manner; the exit code, as shells have it, and the number for the record.
+/// Writes the reason to `fd`, as shells do. Returns the exit code, as shells have it, and the number for the record.
 pub fn say(fd: i32, program: &[u8], failure: &Failure) -> (i32, Errno) {
     let head = failure.head();
     let line = head.strip_prefix(b"#!").map(first_line);

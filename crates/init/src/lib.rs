@@ -1,14 +1,16 @@
-//! The first process of each container, and what it says.
+//! The first process of each container, and the record that it writes.
 //!
-//! A Docker engine keeps two promises badly: a container that is started again runs its program again and
-//! looks like new, and an exit code of 0 is what some engines record of a container that a power cut
-//! ended. The program that this crate carries stands between engine and stage: a file that is gone after the
-//! first start makes the second one harmless, and a record of the end, without which none is believed, is
-//! written where the program ran. A [`Nonce`] keeps the stage's program from forging either. It forwards
-//! signals and reaps orphans, too.
+//! It exists for two reasons:
 //!
-//! What it does not do: it holds no limits, mounts nothing, changes no user. Those are Docker's.
-//! The program is freestanding (`program/`): an image needs nothing for it, not even a C library.
+//! 1. Docker may start a container again, which runs its program again and looks like new. A file that is gone after
+//!    the first start makes the second one harmless.
+//! 2. Some Docker engines record exit code 0 for a container that a power cut ended. The program writes a record of
+//!    the end where the stage's program ran; an end without this record is not believed.
+//!
+//! A [`Nonce`] keeps the stage's program from forging either. The program also forwards signals and reaps orphans.
+//!
+//! It sets no limits, mounts nothing, and changes no user: Docker does that. It is freestanding (`program/`): it
+//! needs nothing from the image, not even a C library.
 
 mod format;
 
@@ -18,7 +20,7 @@ use std::ops::Range;
 /// The program, a static Linux executable; empty where this build has none for its architecture.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 
-/// What it runs on, as `uname -m` has it.
+/// The architecture that it runs on, as `uname -m` has it.
 pub const ARCHITECTURE: &str = std::env::consts::ARCH;
 
 pub use self::format::{OPEN, REFUSED};
@@ -27,10 +29,10 @@ use self::format::{
     BEGUN, CARRIAGE_RETURN, ENDED, HALF, LINE, MARK, NEVER, NO_INTERPRETER, PREFIX, UNRUN,
 };
 
-/// What lines of daemons before the nonce begin with. Their containers are still there after an upgrade.
+/// The beginning of lines of daemons before the nonce. Their containers still exist after an upgrade.
 const OLDER_PREFIX: &[u8] = b"trainyard-init 1 ";
 
-/// What the program of one container cannot know: see `program/main.rs`.
+/// The secret of one container that its program cannot know: see `program/main.rs`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Nonce(String);
 
@@ -48,13 +50,13 @@ impl Nonce {
         (hex && text.len() == 2 * HALF).then(|| Self(text.to_owned()))
     }
 
-    /// All of it, as the init takes it.
+    /// The whole nonce, as the init takes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The content of the file without which nothing is run.
+    /// The content of the start file, without which the init runs nothing.
     #[must_use]
     pub fn start_half(&self) -> &str {
         &self.0[..HALF]
@@ -71,13 +73,13 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// What the init wrote of a program.
+/// The init's record of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record {
-    /// It was run; nothing says that it ended.
+    /// It was run; nothing proves that it ended.
     Begun,
     Ended(End),
-    /// It was never run: the latch could not be made, for this error of the kernel.
+    /// It was never run: the latch could not be made, because of this error of the kernel.
     Never {
         /// The number of the error.
         errno: i32,
@@ -91,7 +93,7 @@ pub enum Record {
 pub enum Unfit {
     /// There is no such file.
     Missing,
-    /// The file is there; its interpreter or loader is not.
+    /// The file exists; its interpreter or loader does not.
     WithoutInterpreter,
     /// It is a script with Windows line ends.
     CarriageReturn,
@@ -131,8 +133,8 @@ pub struct End {
 }
 
 impl Record {
-    /// Reads a record; `None` where it is none, or does not have the nonce of its container. Containers of
-    /// older daemons have no nonce.
+    /// Reads a record; `None` where it is not one, or lacks the nonce of
+    /// its container. Containers of older daemons have no nonce.
     #[must_use]
     pub fn parse(line: &[u8], nonce: Option<&Nonce>) -> Option<Self> {
         let prefix = nonce.map_or(OLDER_PREFIX, |_| PREFIX);
@@ -149,13 +151,13 @@ impl Record {
         let asked = number("asked")? != 0;
         let out_of_memory = number("oom")? != 0;
         let errno = number("errno")?;
-        // Compared with `==`: a program cannot see how long that takes.
+        // Compared with `==`: a program cannot measure how long that takes.
         let has_nonce = match nonce {
             Some(nonce) => value("nonce")? == nonce.end_half(),
             None => true,
         };
         match word {
-            // It proves nothing that anybody would want to forge.
+            // This word proves nothing that is worth forging.
             word if word == BEGUN => Some(Self::Begun),
             _ if !has_nonce || words.next().is_some() => None,
             word if word == ENDED => Some(Self::Ended(End {
@@ -169,13 +171,13 @@ impl Record {
         }
     }
 
-    /// Whether [`Self::find`] is worth a try: anybody can print what looks like a record.
+    /// Whether [`Self::find`] is worth a try: any program can print a text that looks like a record.
     #[must_use]
     pub fn may_be_in(piece: &[u8]) -> bool {
         candidates(piece).next().is_some()
     }
 
-    /// Whether a record may begin at the end of a piece, which Docker engines cut at a length of theirs.
+    /// Whether a record may begin at the end of a piece: Docker cuts logs into pieces of its own length.
     #[must_use]
     pub fn may_begin_in(piece: &[u8]) -> bool {
         let last = piece.iter().rposition(|byte| *byte == MARK);
@@ -190,8 +192,8 @@ impl Record {
         })
     }
 
-    /// Finds a marked record in a piece of a log: where it is, its mark and newline included, and
-    /// what it says. What the program printed without a newline may stand in front of it.
+    /// Finds a marked record in a piece of a log: its place, including its mark and newline, and the record. Text
+    /// that the program printed without a newline may stand in front of it.
     #[must_use]
     pub fn find(piece: &[u8], nonce: Option<&Nonce>) -> Option<(Range<usize>, Self)> {
         candidates(piece).find_map(|place| {
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reads_a_nonce_by_accident() {
+    fn debug_output_does_not_show_a_nonce() {
         assert_eq!(format!("{:?}", nonce()), "Nonce(..)");
         assert_eq!(Nonce::parse("short"), None);
         assert_eq!(Nonce::parse(&"x".repeat(2 * HALF)), None);

@@ -1,4 +1,4 @@
-//! What the program promises, run as a process of this machine: a kernel is all that it needs.
+//! The promises of the program, tested with a process of this machine: a kernel is all that it needs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -125,7 +125,7 @@ fn a_start_is_the_first_one_only_with_the_file_that_was_laid_out_for_it() {
     nothing("a folder");
     fs::remove_dir(place.start()).unwrap();
     nix::unistd::mkfifo(&place.start(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    nothing("a pipe that nobody writes to");
+    nothing("a pipe without a writer");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn the_program_cannot_read_the_nonce() {
 }
 
 #[test]
-fn the_end_is_recorded_in_the_latch_and_told_on_standard_error() {
+fn the_end_is_recorded_in_the_latch_and_on_standard_error() {
     let place = Place::new();
     let output = place.run("printf half >&2");
     let (marked, record) = Record::find(&output.stderr, Some(&nonce())).unwrap();
@@ -192,7 +192,7 @@ fn signals_reach_the_program_and_being_asked_to_end_is_recorded() {
 }
 
 #[test]
-fn a_death_by_a_signal_is_told_as_shells_do() {
+fn a_death_by_a_signal_is_reported_as_shells_do() {
     let place = Place::new();
     let output = place.run("kill -SEGV $$");
     assert_eq!(output.status.code(), Some(139));
@@ -266,7 +266,7 @@ fn a_program_is_searched_in_the_path_and_named_where_it_is_missing() {
 }
 
 #[test]
-fn a_file_that_the_kernel_does_not_execute_is_told_with_what_is_wrong_with_it() {
+fn a_file_that_the_kernel_does_not_execute_is_reported_with_the_cause() {
     let elf_of_no_machine = b"\x7fELF\x02\x01\x01".as_slice();
     for (content, mode, code, words, why) in [
         (
@@ -326,7 +326,7 @@ fn a_file_that_the_kernel_does_not_execute_is_told_with_what_is_wrong_with_it() 
     }
 }
 
-/// What was printed, without the marks of open lines.
+/// The program's output, without the marks of open lines.
 fn without_marks(printed: &[u8]) -> Vec<u8> {
     let mut whole = printed.to_vec();
     while let Some(at) = whole.windows(OPEN.len()).position(|bytes| bytes == OPEN) {
@@ -372,7 +372,7 @@ fn all_that_is_printed_is_passed_on_up_to_the_end() {
 }
 
 #[test]
-fn signals_are_passed_on_while_nobody_reads_what_is_printed() {
+fn signals_are_passed_on_while_no_reader_takes_what_is_printed() {
     let place = Place::new();
     let script = "trap 'echo > run/asked; exit 7' TERM; head -c 300000 /dev/zero & echo > run/ready; \
                   while :; do sleep 0.05; done";

@@ -14,15 +14,15 @@ const MONTHS: [&str; 12] = [
     "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
 ];
 
-/// What one field takes.
+/// The rules of one field.
 struct Field {
     name: &'static str,
-    /// What its numbers are called.
+    /// The name of its numbers, in the plural.
     plural: &'static str,
     values: RangeInclusive<u32>,
     /// How many different values there are: Sunday is 0 and 7.
     width: u32,
-    /// What steps are counted in.
+    /// The unit that steps are counted in.
     within: &'static str,
     /// Names of its values, from `first_name` on.
     names: &'static [&'static str],
@@ -81,7 +81,7 @@ const DAY_OF_MONTH: usize = 2;
 const MONTH: usize = 3;
 const DAY_OF_WEEK: usize = 4;
 
-/// What is wrong, and what was probably meant.
+/// The fault, and the text that was probably meant.
 struct Wrong {
     message: String,
     help: Option<String>,
@@ -242,7 +242,7 @@ fn backwards(
         }
     };
     let help = match step {
-        // It would go on over the end of the field, for which there is no word.
+        // It would go on past the end of the field, which cron cannot express.
         Some(_) => None,
         None if first > most => Some(did_you_mean(&range(least, last))),
         None => Some(did_you_mean(&format!(
@@ -352,8 +352,8 @@ fn digits(text: &str) -> Option<u32> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// A day that none of the months has, as in `0 0 30 2 *`: with a day of the week beside it, the rest of the
-/// expression would run.
+/// A day that none of the months has, as in `0 0 30 2 *`: with a day of the week next to it, the rest of
+/// the expression would run.
 fn day_that_never_comes(read: &[String; 5]) -> Option<Wrong> {
     let months: Vec<u32> = read[MONTH].split(',').map(digits).collect::<Option<_>>()?;
     let longest = months.iter().map(|month| days_of(*month)).max()?;

@@ -44,9 +44,9 @@ const NICKNAMES: [(&str, &str); 8] = [
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct CronFault {
-    /// What is wrong, as a sentence without a final stop.
+    /// The fault, as a sentence without a final stop.
     pub message: String,
-    /// What was probably meant, or how to write it.
+    /// The expression that was probably meant, or how to write it.
     pub help: Option<String>,
     /// The part at fault, in bytes of the text.
     pub range: Range<usize>,

@@ -13,11 +13,11 @@ use croner::{CronPattern, Weekday};
 
 use crate::Timestamp;
 
-/// How far ahead a day is looked for. Leap days on a given weekday are up to 40 years apart.
+/// How far ahead the search for a day goes. Leap days on a given weekday are up to 40 years apart.
 const YEARS_AHEAD: i32 = 100;
 
-/// How far apart two looks at the clock may be for a change between them to show as a difference:
-/// no time zone changes its clock there and back within days. More than any one change.
+/// How far apart two readings of the clock may be for a change between them to show as a difference: no time zone
+/// changes its clock there and back within days. More than any one change.
 const NEAR: TimeDelta = TimeDelta::hours(26);
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
@@ -48,7 +48,7 @@ impl Civil {
         }
     }
 
-    /// The first tick after `moment`; `None` if there is none, or none that time can tell.
+    /// The first tick after `moment`; `None` if there is none, or none that a `Timestamp` can hold.
     pub(super) fn next_after(&self, moment: Timestamp, timezone: Tz) -> Option<Timestamp> {
         let into_minute = TimeDelta::seconds(i64::from(moment.second()))
             + TimeDelta::nanoseconds(i64::from(moment.nanosecond()));

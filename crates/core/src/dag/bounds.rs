@@ -1,7 +1,7 @@
-//! Numbers and sets that must make sense, whoever made the draft.
+//! Numbers and sets that must be valid, however the draft was made.
 //!
-//! Readers of files check the same with a better position; this is what the rest of the crate
-//! relies on, so it is proved here.
+//! Readers of files check the same with a better position. The rest of the crate relies on these bounds, so
+//! this module proves them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

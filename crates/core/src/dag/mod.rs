@@ -1,9 +1,9 @@
 //! The DAG: a named graph of stages that was checked when it was made.
 //!
-//! [`Dag::new`] is the only way to one. It reports every fault at once, each with its [`Place`], so
-//! that whoever reads files can point at the text. After it, all code relies on what it proved:
-//! names are unique, edges lead to known stages, there is no cycle, inputs come from stages that
-//! ended before, expressions refer to what exists, and sizes are bounded.
+//! [`Dag::new`] is the only way to make one. It reports every fault at once, each with its
+//! [`Place`], so that the reader of a file can point at the text. All other code relies on what
+//! it proved: names are unique, edges lead to known stages, there is no cycle, inputs come from
+//! stages that ended before, expressions refer to values that exist, and sizes are bounded.
 
 mod bounds;
 mod nearest;
@@ -39,7 +39,7 @@ pub const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub struct DagDraft {
     pub name: DagName,
     pub description: Option<String>,
-    /// What may start a run.
+    /// The triggers that may start a run.
     pub triggers: Triggers,
     pub params: BTreeMap<ParamName, ParamSpec>,
     /// How many runs may be active and what happens to one too many.
@@ -104,9 +104,9 @@ pub struct DagFault {
     pub place: Place,
     /// The part at fault of the expression or text there, in bytes of its source; `None` for all of it.
     pub part: Option<Range<usize>>,
-    /// What is wrong, as a sentence without a final stop.
+    /// The fault, as a sentence without a final stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for DagFault {
 /// The most faults that are reported of one draft; a hostile one has millions.
 const FAULTS_AT_MOST: usize = 1_000;
 
-/// The faults that were found, and what finding them may still cost.
+/// The faults that were found, and the work that is left for finding more.
 #[derive(Debug, Default)]
 struct Faults {
     found: Vec<DagFault>,
@@ -160,14 +160,14 @@ impl Dag {
     /// Checks a draft.
     ///
     /// # Errors
-    /// Every fault at once, up to a bound: first those of the whole and of the order of stages, then those
-    /// within each stage. Only a DAG of far too many stages is not looked at any further.
+    /// Every fault at once, up to a bound: first those of the whole and of the order of stages, then those within
+    /// each stage. Only a DAG with far too many stages is not checked any further.
     pub fn new(draft: DagDraft) -> Result<Self, Vec<DagFault>> {
         Self::checked(draft, &Unread::default(), true)
     }
 
-    /// As [`Dag::new`], for a draft of which not everything could be read: that reports no fault which only
-    /// follows from what is missing.
+    /// As [`Dag::new`], for a draft that could be read only in part: a fault that merely follows from a
+    /// missing part is not reported.
     ///
     /// # Errors
     /// As [`Dag::new`].
@@ -175,9 +175,9 @@ impl Dag {
         Self::checked(draft, unread, true)
     }
 
-    /// Takes a draft that was checked when it was recorded, maybe by another version. Its expressions are not
-    /// held against its declarations again, since rules for them may have become stricter: one that has no
-    /// value ends its stage as errored, and nothing else.
+    /// Takes a draft that was checked when it was recorded, maybe by another version. Its expressions are not checked
+    /// against its declarations again, since the rules may have become stricter: an expression without a value ends
+    /// its own stage as errored, and nothing else.
     ///
     /// # Errors
     /// As [`Dag::new`].
@@ -269,13 +269,13 @@ impl Dag {
         self.index.get(name).copied()
     }
 
-    /// What a stage needs, directly.
+    /// The stages that a stage needs, directly.
     #[must_use]
     pub fn needs(&self, index: StageIndex) -> &[StageIndex] {
         &self.needs[index.0]
     }
 
-    /// Whether a stage has ended before another one starts, since that needs it, directly or not.
+    /// Whether a stage has ended before another one starts, because that one needs it, directly or not.
     #[must_use]
     pub fn comes_before(&self, earlier: StageIndex, later: StageIndex) -> bool {
         self.upstream.contains(later, earlier)

@@ -1,4 +1,4 @@
-//! What somebody may have meant who wrote a name that does not exist.
+//! Guesses at the name that was meant by a name that does not exist.
 
 use std::cell::Cell;
 

@@ -6,7 +6,7 @@ use crate::dag::{DagFault, Faults, Place, Unread};
 use crate::name::StageName;
 use crate::stage::{Stage, StageIndex};
 
-/// The most cycles that are told of at once.
+/// The most cycles that are reported at once.
 const CYCLES_AT_MOST: usize = 10;
 
 /// The most stages of a cycle that its message names.
@@ -85,8 +85,7 @@ pub(super) fn resolve_needs(
     stages.iter().enumerate().map(resolve).collect()
 }
 
-/// Every stage after all that it needs; `None` where a cycle forbids it, and then the cycles are
-/// among the faults.
+/// Every stage after all that it needs; `None` where a cycle prevents that: then the cycles are among the faults.
 pub(super) fn topological_order(
     stages: &[Stage],
     needs: &[Vec<StageIndex>],
@@ -96,7 +95,7 @@ pub(super) fn topological_order(
         Ok(order) => return Some(order),
         Err(cycle) => cycle,
     };
-    // Without one need of each cycle found, the others show.
+    // The other cycles show once one need of each cycle found is cut.
     let mut needs = needs.to_vec();
     for _ in 0..CYCLES_AT_MOST {
         faults.push(cycle_fault(stages, &cycle));

@@ -1,4 +1,4 @@
-//! What stages refer to: outputs of stages before them, names within expressions, parameters.
+//! The references of stages: outputs of stages before them, names within expressions, parameters.
 
 use std::collections::BTreeSet;
 
@@ -36,18 +36,18 @@ impl Upstream {
     }
 }
 
-/// A draft with what was found out about the order of its stages.
+/// A draft, with the order of its stages.
 pub(super) struct Graph<'a> {
     pub(super) draft: &'a DagDraft,
     pub(super) index: &'a IndexByName,
     pub(super) needs: &'a [Vec<StageIndex>],
     pub(super) upstream: Option<&'a Upstream>,
     pub(super) unread: &'a Unread,
-    /// Of each stage, whether it or one before it may need more than is known.
+    /// For each stage, whether it or one before it may need more than is known.
     pub(super) is_doubtful: Vec<bool>,
 }
 
-/// Which stages may need more than is known, since it is wrong what they or those before them need.
+/// Which stages may need more than is known, because their needs, or the needs of stages before them, are wrong.
 pub(super) fn doubtful(
     draft: &DagDraft,
     needs: &[Vec<StageIndex>],
@@ -69,9 +69,8 @@ pub(super) fn doubtful(
 }
 
 impl Graph<'_> {
-    /// Where stages have no order, since they need each other in a circle, anything that exists may be
-    /// referred to: what comes before what shows once the circle is mended. So it is where a stage, or one
-    /// before it, needs something that is wrong.
+    /// Where stages need each other in a circle, they have no order, and may refer to anything that exists: the order
+    /// shows once the circle is fixed. The same holds where a stage, or one before it, needs something that is wrong.
     fn comes_before(&self, stage: StageIndex, other: StageIndex) -> bool {
         stage != other
             && (self.is_doubtful[stage.0]
@@ -80,12 +79,12 @@ impl Graph<'_> {
                     .is_none_or(|upstream| upstream.contains(stage, other)))
     }
 
-    /// How `other` may have ended when it is the turn of `stage`, which says on which ends it runs.
+    /// How `other` may have ended when it is the turn of `stage`, whose `run_on` says on which ends it runs.
     fn outcomes(&self, stage: StageIndex, other: StageIndex) -> Vec<Outcome> {
         let run_on = &self.draft.stages[stage.0].run_on;
         let needs = &self.needs[stage.0];
         let all = |test: fn(Outcome) -> bool| Outcome::ALL.into_iter().filter(move |o| test(*o));
-        // A need that is wrong could be any: then nothing is known of the others.
+        // A need that is wrong could be any stage: then nothing is known of the others.
         if self.is_doubtful[stage.0] || !needs.contains(&other) || run_on.contains(&RunOn::Always) {
             return Outcome::ALL.to_vec();
         }
@@ -204,7 +203,7 @@ pub(super) fn check_expressions(graph: &Graph<'_>, faults: &mut Faults) {
     }
 }
 
-/// What a run's group follows from: nothing of a stage, as none has run then.
+/// The stages that a run's group may refer to: none, since none has run by then.
 struct NoStages;
 
 impl Stages for NoStages {
@@ -319,7 +318,7 @@ fn check_inputs(graph: &Graph<'_>, at: StageIndex, stage: &Stage, faults: &mut F
 pub(super) fn check_schedules(draft: &DagDraft, unread: &Unread, faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (item, schedule) in draft.triggers.schedule.iter().enumerate() {
-        // Ticks are told apart by these two; a second run for the same tick would never come.
+        // These two identify a tick; a second run for the same tick would never start.
         if !seen.insert((schedule.cron.as_str(), schedule.timezone.name())) {
             faults.push(DagFault {
                 part: None,
@@ -354,7 +353,7 @@ pub(super) fn check_missing_params(
     is_new: bool,
     faults: &mut Faults,
 ) {
-    // What was recorded before pushes were held against parameters stays readable.
+    // A DAG that was recorded before pushes were checked against parameters stays readable.
     let has_push = draft.triggers.push.is_some() && is_new;
     let is_missing = |name: &ParamName| !unread.params.contain(name.as_str());
     let without_default = draft

@@ -1,11 +1,11 @@
-//! What a reader of a file could not make out. A fault is reported once, where it is: nothing is concluded
-//! from what is missing because of it.
+//! The parts of a file that its reader could not read. A fault is reported once, where it is: nothing is concluded
+//! from the parts that are missing because of it.
 
 use std::collections::BTreeSet;
 
 use crate::stage::StageIndex;
 
-/// The parts of a draft that are missing since what stands for them is wrong.
+/// The parts of a draft that are missing because their text is wrong.
 #[derive(Debug, Clone, Default)]
 pub struct Unread {
     /// Stages that need more than the draft says.
@@ -14,7 +14,7 @@ pub struct Unread {
     pub outputs: BTreeSet<StageIndex>,
     /// Stages that the draft has under another name, or not at all.
     pub stages: Names,
-    /// Parameters that are declared in a wrong way.
+    /// Parameters whose declaration is wrong.
     pub params: Names,
 }
 

@@ -1,4 +1,4 @@
-//! Types and names, held against what the DAG declares.
+//! Checks types and names against the declarations of the DAG.
 
 use super::ExpressionFault;
 use super::reach;
@@ -24,7 +24,7 @@ pub(super) fn condition(expr: &Expr, scope: &Scope<'_>) -> Vec<ExpressionFault> 
             check.fault(expr, message, Some(help.to_owned()));
         }
     }
-    // With a parameter of which nothing is known, nothing is known of what can hold.
+    // If the declaration of a parameter could not be read, nothing is known of what can hold.
     if check.faults.is_empty() && scope.unread_params.is_empty() {
         check.faults.extend(reach::never_holds(expr, scope));
     }
@@ -171,7 +171,7 @@ impl Check<'_> {
         }
     }
 
-    /// A text that is compared with a value that can be some texts only has to be one of them.
+    /// A text that is compared with a value of a closed set has to be in that set.
     fn choice(&mut self, variable: &Expr, literal: &Expr) {
         let (Node::Variable(variable), Node::Text(text)) = (&variable.node, &literal.node) else {
             return;

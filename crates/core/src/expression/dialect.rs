@@ -1,5 +1,5 @@
-//! What people write who come from Python, Jinja, SQL, a shell or another CI service, and the right
-//! word for it. None of it is taken for the right one.
+//! Words and marks of Python, Jinja, SQL, shells and other CI services, and the right one for each. None of them is
+//! taken in place of the right one.
 
 use std::ops::Range;
 
@@ -74,7 +74,7 @@ pub(super) fn mark(rest: &str, at: usize) -> Option<ExpressionFault> {
     }
 }
 
-/// Jinja's filters that have something like them here.
+/// Jinja's filters that have an equivalent here.
 const FILTERS: [(&str, &str); 12] = [
     ("length", "write `size(…)`"),
     ("count", "write `size(…)`"),
@@ -96,7 +96,7 @@ const FILTERS: [(&str, &str); 12] = [
     ("join", "write `+` to join texts"),
 ];
 
-/// Words that stand where an operator should, or where a value should: the word, and what to write.
+/// Words in the place of an operator or a value: the word, and what to write.
 const WORDS: [(&str, &str); 22] = [
     ("and", "write `&&`"),
     ("AND", "write `&&`"),
@@ -231,7 +231,7 @@ pub(super) fn root(word: &str, rest: &str) -> Option<String> {
     Some(help)
 }
 
-/// What other services tell of a run: their words, our value in expressions, and our variable in scripts.
+/// Facts of a run in other services: their names, our value in expressions, and our variable in scripts.
 const CONTEXT: [(&[&str], &str, &str); 6] = [
     (
         &["sha", "commit", "commit_sha", "after", "head_sha"],
@@ -249,14 +249,14 @@ const CONTEXT: [(&[&str], &str, &str); 6] = [
     (&["workspace"], "", "$PWD"),
 ];
 
-/// Functions that people look for.
+/// Functions that people expect.
 pub(super) fn function(name: &str) -> Option<&'static str> {
     Some(match name {
         "always" | "cancelled" => {
-            "write `run_on: [always]` beside `if`: the stage then runs however the others ended"
+            "add `run_on: [always]` next to `if`: the stage then runs however the others ended"
         }
         "failure" | "failed" => {
-            "write `run_on: [failed]` beside `if`: the stage then runs after a failure"
+            "add `run_on: [failed]` next to `if`: the stage then runs after a failure"
         }
         "success" | "succeeded" => {
             "leave it out: a stage runs only after success unless `run_on` says otherwise"

@@ -1,4 +1,4 @@
-//! Sets of values: at least those that a value can be.
+//! Sets of values: each has at least the values that are possible.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -74,7 +74,7 @@ impl<'a> Domain<'a> {
         }
     }
 
-    /// What is left of two where they lie so to each other; `None` where they never do.
+    /// The values of both sides that are left where the comparison holds; `None` where it never does.
     pub(super) fn relate(compare: Compare, one: Self, other: Self) -> Option<(Self, Self)> {
         match (one, other) {
             (Self::Number(one), Self::Number(other)) => {
@@ -198,7 +198,7 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// What is left where it is unequal to the other: all, unless that can be one text only.
+    /// The values that are left where it is unequal to the other: all, unless the other can be one text only.
     fn without(self, other: &Self) -> Option<Self> {
         let Some(out) = other.one() else {
             return Some(self);
@@ -254,8 +254,8 @@ impl Interval {
         is_left.then_some((left, right))
     }
 
-    /// Takes away what lies beyond a bound at one end, and the bound itself where it is `strict`. Whether any is
-    /// left.
+    /// Removes the values beyond a bound at one end, and the bound itself where it is `strict`. Returns
+    /// whether any value is left.
     fn cut(&mut self, end: End, bound: Number, strict: bool) -> bool {
         let bound = if self.is_whole {
             match end.integer(bound, strict) {
@@ -283,7 +283,7 @@ impl Interval {
         self.cut(End::Low, bound, strict)
     }
 
-    /// Takes one number away, as far as it lies at an end. Whether any is left.
+    /// Removes one number if it lies at an end. Returns whether any value is left.
     fn without(&mut self, number: Number) -> bool {
         let (at_low, at_high) = (
             self.low.order(number).is_eq(),

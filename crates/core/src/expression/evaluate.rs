@@ -1,5 +1,5 @@
-//! Evaluation. It visits each node once at most, and the texts that it makes are counted against a
-//! bound: so whatever an expression says, it costs microseconds to a few milliseconds.
+//! Evaluates expressions. It visits each node at most once, and counts the texts that it makes against a bound: so
+//! every expression costs microseconds to a few milliseconds.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -34,7 +34,7 @@ impl std::fmt::Display for Value<'_> {
 /// Why there is no value, as a sentence part.
 pub(super) type Problem = String;
 
-/// What an evaluation did cost.
+/// The cost of an evaluation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) steps: usize,
@@ -107,8 +107,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `&&` (`decided` is false) and `||` (true): one item of that truth decides, even beside items that
-    /// have no value. Otherwise the first fault is the answer.
+    /// `&&` (`decided` is false) and `||` (true): one item with the deciding truth decides, even if other items have
+    /// no value. Otherwise the first fault is the answer.
     fn chain(&mut self, items: &'a [Expr], decided: bool) -> Result<bool, Problem> {
         let mut fault = None;
         for item in items {
@@ -305,7 +305,7 @@ pub(super) fn whole(number: f64) -> Option<i64> {
     bounds.contains(&number).then_some(number as i64)
 }
 
-/// How a whole number lies to a double: exactly, and not by way of the nearest double.
+/// Compares a whole number with a double: exactly, and not by way of the nearest double.
 pub(super) fn order_mixed(integer: i64, double: f64) -> Option<Ordering> {
     match whole(double) {
         #[expect(
@@ -323,7 +323,7 @@ pub(super) fn order_mixed(integer: i64, double: f64) -> Option<Ordering> {
     }
 }
 
-/// How two values lie to each other; `None` where they have no order, as with "not a number".
+/// Compares two values; `None` where they have no order, as with "not a number".
 fn order(
     left: &Value<'_>,
     right: &Value<'_>,

@@ -1,4 +1,4 @@
-//! What expressions are evaluated over.
+//! The values that expressions are evaluated over.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::param::ParamValue;
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub params: BTreeMap<ParamName, ParamValue>,
-    /// What started the run: `schedule`, `push`, `manual` or `retry`.
+    /// The kind of the run's cause: `schedule`, `push`, `manual` or `retry`.
     pub cause: String,
     /// The branch, empty where there is none.
     pub branch: String,
@@ -21,7 +21,7 @@ pub struct Facts {
     pub stages: BTreeMap<StageName, StageFacts>,
 }
 
-/// What is known of a stage that ended.
+/// The facts of a stage that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageFacts {
     pub outcome: Outcome,

@@ -1,21 +1,20 @@
 //! Expressions: `if:` conditions and `${{ … }}` within values.
 //!
-//! The language is a part of CEL, the Common Expression Language: literals, the values of a run, comparisons,
-//! `&&`, `||`, `!`, `? :`, arithmetic, `in`, and a few functions on texts. Nothing repeats, and nothing makes
-//! lists or maps, so an expression costs no more than its size. Nothing here ever reaches a shell: scripts
-//! are not templates.
+//! The language is a part of CEL, the Common Expression Language: literals, the values of a run, comparisons, `&&`,
+//! `||`, `!`, `? :`, arithmetic, `in`, and a few functions on texts. Nothing repeats, and nothing makes lists or
+//! maps, so the size of an expression bounds its cost. No expression ever reaches a shell: scripts are not templates.
 //!
-//! 1. A text becomes tokens ([`token`]) and a small syntax tree ([`parse`], [`path`], [`syntax`]), as a whole or
-//!    not at all. [`dialect`] knows what people write who come from other languages.
-//! 2. When the DAG is made, types and names are held against what it declares ([`check`], [`Scope`]), and what
-//!    can never hold is refused ([`reach`]).
-//! 3. [`evaluate`] visits each node once at most and counts the texts that it makes: microseconds, and 64 KiB
-//!    of text at worst. That is why it may be called within a transaction.
+//! 1. A text becomes tokens ([`token`]) and a small syntax tree ([`parse`], [`path`], [`syntax`]), as a whole or not
+//!    at all. [`dialect`] knows the words of other languages.
+//! 2. When the DAG is made, types and names are checked against its declarations ([`check`], [`Scope`]), and
+//!    conditions that can never hold are refused ([`reach`]).
+//! 3. [`evaluate`] visits each node once at most and counts the texts that it makes: microseconds, and 64 KiB of text
+//!    at worst. So it may be called within a transaction.
 //!
-//! Why not the crate `cel`: its parser is ANTLR's with some twenty crates behind it, its errors name tokens of a
-//! grammar instead of what to write, it takes comprehensions, and its trees have no positions for the faults of
-//! types. It is the second opinion in the tests instead: what is taken here, it takes, to the same value. (But for
-//! `has`, which takes names in brackets here, since names of metrics have slashes.)
+//! Why not the crate `cel`: its parser is ANTLR's and brings some twenty crates, its errors name tokens of a grammar
+//! instead of what to write, it takes comprehensions, and its trees have no positions for type errors. It is the
+//! second opinion in the tests instead: it takes every expression that this module takes, and gives it the same
+//! value. (Except for `has`, which takes names in brackets here, since names of metrics have slashes.)
 
 mod check;
 mod dialect;
@@ -56,7 +55,7 @@ const PARTS_AT_MOST: usize = 100;
 #[error("{message}")]
 pub struct ExpressionFault {
     pub message: String,
-    /// What to write instead, where that is known.
+    /// The text to write instead, where that is known.
     pub help: Option<String>,
     /// The part at fault, in bytes of the text given.
     pub range: Range<usize>,
@@ -85,7 +84,7 @@ pub struct EvaluationFault {
     pub problem: String,
 }
 
-/// What became of an expression's text.
+/// The result of parsing an expression's text.
 type Parsed = Result<Expr, ExpressionFault>;
 
 /// A condition: an expression whose truth decides whether a stage runs.
@@ -125,8 +124,8 @@ impl Condition {
         start..start + inner.len()
     }
 
-    /// A condition that was recorded by some version. Where its text is not an expression (any more), it has
-    /// no value: its stage ends as errored, with the fault as its reason, and never runs.
+    /// A condition that was recorded by some version. If its text is not a valid expression (any more), it has no
+    /// value: its stage ends as errored, with the fault as its reason, and never runs.
     #[must_use]
     pub fn stored(source: &str) -> Self {
         Self {
@@ -140,7 +139,7 @@ impl Condition {
         &self.source
     }
 
-    /// What is wrong with it where the DAG declares so: names, types, and that it can never hold. The ranges
+    /// The faults of the condition under the DAG's declarations: names, types, and that it can never hold. The ranges
     /// are of [`Condition::source`].
     #[must_use]
     pub fn faults(&self, scope: &Scope<'_>) -> Vec<ExpressionFault> {
@@ -167,7 +166,7 @@ impl Condition {
     /// Evaluates the condition.
     ///
     /// # Errors
-    /// A value that is not there, or one of another type than declared.
+    /// A missing value, or a value of another type than declared.
     pub fn holds(&self, facts: &Facts) -> Result<bool, EvaluationFault> {
         let problem = match value(&self.parsed, facts) {
             Ok(Value::Boolean(truth)) => return Ok(truth),
@@ -276,7 +275,7 @@ impl Template {
             let inner = inner.trim();
             let parsed = parse::parse(inner).map_err(|fault| {
                 if inner.is_empty() {
-                    // Nothing is at fault but what is around it.
+                    // Only the text around it is at fault.
                     ExpressionFault::new(0..0, fault.message)
                 } else {
                     fault
@@ -320,7 +319,7 @@ impl Template {
         }
     }
 
-    /// What is wrong with its expressions where the DAG declares so. The ranges are of [`Template::source`].
+    /// The faults of its expressions under the DAG's declarations. The ranges are of [`Template::source`].
     #[must_use]
     pub fn faults(&self, scope: &Scope<'_>) -> Vec<ExpressionFault> {
         let faults_of = |part: &Part| match part {

@@ -40,7 +40,7 @@ pub(super) struct Parser<'a> {
     nested: usize,
 }
 
-/// Words that can stand for themselves and are no names.
+/// Words with a meaning of their own, which are not names.
 const RESERVED: [&str; 3] = ["true", "false", "in"];
 
 impl Parser<'_> {
@@ -151,7 +151,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Comparisons, sums and products: those that bind at least so tightly.
+    /// Comparisons, sums and products: those that bind at least this tightly.
     fn binary(&mut self, least: u8) -> Result<Expr, ExpressionFault> {
         let mut left = self.unary()?;
         while let Some((strength, operator)) = self.operator().filter(|found| found.0 >= least) {
@@ -275,7 +275,7 @@ impl Parser<'_> {
         self.members(expr)
     }
 
-    /// Expressions up to the closing bracket, whose end is given back.
+    /// Expressions up to the closing bracket, and the end of that bracket.
     fn items(&mut self, close: &'static str) -> Result<(Vec<Expr>, usize), ExpressionFault> {
         let mut items = Vec::new();
         loop {

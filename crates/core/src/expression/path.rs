@@ -9,10 +9,10 @@ use super::syntax::{CauseField, Expr, Function, Node, Variable};
 use super::token::Kind;
 use crate::dag::nearest;
 
-/// The names that there are at the top.
+/// The names at the top.
 const ROOTS: [&str; 3] = ["params", "cause", "stages"];
 
-/// What each of `stages` holds.
+/// The fields of each of `stages`.
 const STAGE_FIELDS: [&str; 3] = ["outcome", "metrics", "image"];
 
 /// A name within a path, and where it stands with its dot or brackets.
@@ -177,7 +177,7 @@ fn unknown_root(parser: &Parser<'_>, root: &str, span: Range<usize>) -> Expressi
         span.clone(),
         format!("there is no `{}` here", super::shown(root)),
     );
-    // `metrics.val/auc`: what looks like a name and is read as a sum or a quotient.
+    // `metrics.val/auc`: it looks like a name, but is read as a sum or a quotient.
     let before = &parser.source[..span.start];
     let joined = before.ends_with(['-', '/'])
         && before[..before.len() - 1].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');

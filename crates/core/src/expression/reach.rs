@@ -1,10 +1,10 @@
-//! What can never hold, found before anything runs.
+//! Finds conditions that can never hold, before anything runs.
 //!
-//! An expression is read as a constraint on the values of a run. Going through it, the values that are
-//! still possible shrink; where none is left, no run makes it true. Whatever is not understood (sums of
-//! doubles, converted texts, two parameters beside each other) counts as possible, and so does everything
-//! once the work allowed is spent: a condition that can hold is never called one that cannot. The property
-//! test beside it holds this against evaluation over all values of small scopes.
+//! An expression is read as a constraint on the values of a run. Part by part, the values that are still possible
+//! shrink; where none is left, no run makes the expression true. Parts that are not understood (sums of doubles,
+//! converted texts, two parameters compared with each other) count as possible, and so does everything once the work
+//! budget is spent: a condition that can hold is never reported as one that cannot. A property test checks this
+//! against evaluation over all values of small scopes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,8 +55,8 @@ struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    /// The values that are possible where the expression is as `wanted`; more than that at worst. `None`
-    /// where it never is.
+    /// The values that are possible where the expression is as `wanted`, or more than those.
+    /// `None` where it never is.
     fn holds(&self, expr: &'a Expr, wanted: bool, possible: Possible<'a>) -> Option<Possible<'a>> {
         let size: usize = possible.values().map(Domain::size).sum();
         if !self.scope.work.spend(1 + size) {
@@ -114,7 +114,7 @@ impl<'a> Reach<'a> {
                 }),
                 _ => Some(possible),
             },
-            // A parameter and a cause are there always, and so are the ends of stages before.
+            // A parameter and a cause always exist, and so do the outcomes of stages before.
             Node::Has(Variable::Param(_) | Variable::Cause(_) | Variable::Outcome(_)) => {
                 wanted.then_some(possible)
             }
@@ -184,7 +184,7 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// What is left where two values lie so to each other.
+    /// The values that are left where two values compare so.
     fn relate(
         &self,
         compare: Compare,
@@ -330,7 +330,7 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// What to do about a part that never holds.
+    /// How to fix a part that never holds.
     fn explain(&self, expr: &'a Expr) -> Option<String> {
         if expr.is_constant {
             let help = "it is the same for every run: remove the stage, or ask for something in params, cause or stages";
@@ -348,7 +348,7 @@ impl<'a> Reach<'a> {
         help
     }
 
-    /// What a value can be, where that is less than everything.
+    /// The values that are possible, where these are not all.
     fn describe(&self, variable: &'a Variable) -> Option<String> {
         match variable {
             Variable::Param(name) => match &self.scope.params.get(&**name)?.kind {
@@ -392,7 +392,7 @@ fn bounds<T: std::fmt::Display>(name: &str, low: Option<T>, high: Option<T>) -> 
     }
 }
 
-/// What is possible one way or the other.
+/// The values that are possible in one of two ways.
 fn join<'a>(one: Option<Possible<'a>>, other: Option<Possible<'a>>) -> Option<Possible<'a>> {
     match (one, other) {
         (None, found) | (found, None) => found,

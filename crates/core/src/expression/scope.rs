@@ -1,4 +1,4 @@
-//! What the expressions of one stage may refer to, as the DAG declares it.
+//! The names that the expressions of one stage may use, as the DAG declares them.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -9,13 +9,13 @@ use crate::name::ParamName;
 use crate::outcome::Outcome;
 use crate::param::{ParamKind, ParamSpec};
 
-/// The work that finding out what can never hold may take, for all expressions of one DAG.
+/// The work that the search for conditions that never hold may take, for all expressions of one DAG.
 const WORK_AT_MOST: usize = 2_000_000;
 
-/// What started a run, by its words.
+/// The kinds of causes, as expressions see them.
 const CAUSE_KINDS: [&str; 4] = ["schedule", "push", "manual", "retry"];
 
-/// What may be said of a stage's name.
+/// What the DAG says about a stage's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// No stage has it.
@@ -28,7 +28,7 @@ pub enum Known {
     Before(StageScope),
 }
 
-/// What is declared of a stage that comes before.
+/// The declarations of a stage that comes before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageScope {
     pub has_metrics: bool,
@@ -38,10 +38,10 @@ pub struct StageScope {
 
 /// The stages of a DAG, seen from one of them.
 pub trait Stages {
-    /// What is known of a stage by its name.
+    /// The standing of a stage, by its name.
     fn known(&self, name: &str) -> Known;
 
-    /// The names of those that have ended before, to say which one was meant.
+    /// The names of those that have ended before, to suggest the one that was meant.
     fn before(&self) -> Vec<&str>;
 }
 
@@ -51,14 +51,14 @@ pub struct Scope<'a> {
     /// Parameters whose declaration is wrong: they may have any type.
     pub unread_params: &'a Names,
     pub stages: &'a dyn Stages,
-    /// What may be spent on saying what was meant.
+    /// The budget for suggesting names.
     pub guesses: &'a Guesses,
-    /// What may be spent on finding out what can never hold.
+    /// The budget for finding conditions that never hold.
     pub work: &'a Work,
 }
 
-/// A budget of steps that is shared by all expressions of a DAG. Where it is spent, no more conditions
-/// are said to never hold: they still are checked for everything else.
+/// A budget of steps that all expressions of a DAG share. Once it is spent, no further condition is reported as one
+/// that never holds; all other checks go on.
 #[derive(Debug)]
 pub struct Work(Cell<usize>);
 
@@ -69,7 +69,7 @@ impl Default for Work {
 }
 
 impl Work {
-    /// Takes so many steps; false where they are not there.
+    /// Takes this many steps; false where fewer are left.
     pub(super) fn spend(&self, steps: usize) -> bool {
         let left = self.0.get();
         self.0.set(left.saturating_sub(steps));

@@ -1,4 +1,4 @@
-//! The syntax tree: small, closed, and all that the other parts know of an expression.
+//! The syntax tree: small, closed, and the only form in which the other parts see an expression.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub(super) enum Node {
     Text(Box<str>),
     /// A value of the run.
     Variable(Variable),
-    /// `stages.NAME.metrics` as a whole: what `in` looks into.
+    /// `stages.NAME.metrics` as a whole: the right side of `in`.
     Metrics(Box<str>),
     Not(Box<Expr>),
     Negative(Box<Expr>),

@@ -1,9 +1,8 @@
 //! References to images, by the grammar of the distribution project, and which registries may be asked.
 //!
-//! Docker reads more than references where an image is meant: ids, prefixes of ids, and whatever follows
-//! in the path of a request to its API. An [`ImageReference`] is a checked and complete name: registry,
-//! repository, and a tag or digest. Nothing else is ever sent to Docker on behalf of a DAG file or a
-//! Dockerfile.
+//! Docker takes more than references where it expects an image: ids, prefixes of ids, and anything that follows in
+//! the path of a request to its API. An [`ImageReference`] is a checked and complete name: registry, repository, and
+//! a tag or digest. Trainyard sends nothing else to Docker on behalf of a DAG file or a Dockerfile.
 
 mod reader;
 mod registries;
@@ -24,9 +23,8 @@ const OFFICIAL: &str = "library";
 /// Where Trainyard keeps the images that it builds; no reference may name them, as they belong to a repo.
 pub const BUILT: &str = "trainyard/build";
 
-/// The build arguments that a step of a Dockerfile gets without asking for them. Docker takes steps that differ in them
-/// alone for the same: a step that one build ran through its own proxy would be what all others get, those of other
-/// repos too.
+/// The build arguments that a step of a Dockerfile gets without declaring them. Docker's build cache ignores them: a
+/// step that one build ran through its own proxy would be reused by all other builds, those of other repos too.
 const PROXIES: [&str; 5] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -65,7 +63,7 @@ pub struct ImageReference {
 #[error("invalid image reference {}: {message}", Shown(.text))]
 pub struct ReferenceFault {
     pub text: String,
-    /// What is wrong, and what was expected.
+    /// The fault, and the expected form.
     pub message: String,
     /// Where, in bytes of the text.
     pub at: usize,
@@ -141,7 +139,7 @@ impl ImageReference {
         self.digest.as_deref()
     }
 
-    /// What Docker is asked for: by digest where there is one, which says all that a tag could.
+    /// The reference to send to Docker: by digest where there is one, which says all that a tag could.
     #[must_use]
     pub fn exact(&self) -> String {
         match (&self.digest, &self.tag) {
@@ -150,7 +148,7 @@ impl ImageReference {
         }
     }
 
-    /// Whether this is a name that only Trainyard gives to images, see [`BUILT`].
+    /// Whether only Trainyard gives this name to images, see [`BUILT`].
     #[must_use]
     pub fn is_built_here(&self) -> bool {
         let below = self.repository.strip_prefix(BUILT);
@@ -169,7 +167,7 @@ impl fmt::Display for ImageReference {
             _ if self.registry != DEFAULT_REGISTRY => {
                 write!(f, "{}/{}", self.registry, self.repository)?;
             }
-            // Without its registry this would be read as another one.
+            // Without its registry, this would be read as another reference.
             Some((first, _)) if is_host(first) => {
                 write!(f, "{}/{}", self.registry, self.repository)?;
             }

@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Docker looks for an image by the beginning of its id where a text may be one.
+    /// Docker searches by the beginning of an image's id wherever a text could be one.
     fn refuse_ids(&self) -> Result<(), ReferenceFault> {
         let text = self.text;
         let algorithm = text.split(':').next().unwrap_or_default();
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One part of a repository's path; otherwise where it goes wrong.
+/// Checks one part of a repository's path; the error is the place of the fault.
 fn component_of(text: &str) -> Result<(), usize> {
     let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();

@@ -16,13 +16,13 @@ const PUBLIC: &str = "public";
 /// Which registries an operator allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registries {
-    /// Whether all of the public internet are.
+    /// Whether all registries of the public internet are allowed.
     public: bool,
-    /// Those that are whatever their address; with the port where one is named.
+    /// The registries that are allowed whatever their address; with the port where one is named.
     named: BTreeSet<String>,
 }
 
-/// Why a registry is not asked.
+/// Why a registry may not be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RegistryFault {
     /// Its name is one of this machine or of its network.
@@ -46,7 +46,7 @@ impl Default for Registries {
 }
 
 impl Registries {
-    /// Reads the operator's list: hosts with their ports, and the word `public` for all that are public.
+    /// Reads the operator's list: hosts with their ports, and the word `public` for all public registries.
     ///
     /// # Errors
     /// An entry that is neither.
@@ -61,7 +61,7 @@ impl Registries {
                 registries.public = true;
                 continue;
             }
-            // As a reference has it: what does not come out again could never match.
+            // Read it as part of a reference: an entry that reads differently could never match one.
             let host = entry.to_ascii_lowercase();
             let read = ImageReference::parse(&format!("{host}/x"));
             match read {
@@ -77,7 +77,7 @@ impl Registries {
         Ok(registries)
     }
 
-    /// Whether images may come from the registry of a reference, as far as its name tells.
+    /// Whether images may come from the registry of a reference, judged by its name.
     ///
     /// # Errors
     /// Why they may not.
@@ -99,13 +99,13 @@ impl Registries {
         Ok(())
     }
 
-    /// Whether it matters which address the registry's name has: not where the operator named it.
+    /// Whether the address of the registry matters: it does not where the operator named the registry.
     #[must_use]
     pub fn minds_addresses(&self, reference: &ImageReference) -> bool {
         !self.named.contains(reference.registry())
     }
 
-    /// Whether the registry may be asked at these addresses of it.
+    /// Whether the registry may be used at these addresses.
     ///
     /// # Errors
     /// One of them is not public.

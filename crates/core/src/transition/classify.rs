@@ -1,4 +1,4 @@
-//! What the end of an attempt means.
+//! Classifies the end of an attempt.
 
 use crate::Timestamp;
 use crate::event::{AttemptEnd, Ending};
@@ -7,7 +7,7 @@ use crate::measure::in_units;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::stage::Stage;
 
-/// What the end of an attempt means: its outcome, and why.
+/// The meaning of an attempt's end: its outcome, and why.
 ///
 /// A container that ended after it was asked to stop was stopped, whatever its exit code: a program
 /// that catches the signal and exits with 0 has not done its work.
@@ -53,12 +53,11 @@ pub fn classify(
         Ending::Rejected(reason) => (Outcome::Failed, Some(reason.clone())),
         Ending::Errored(reason) => (Outcome::Errored, Some(reason.clone())),
         Ending::Lost(reason) => (Outcome::Lost, Some(reason.clone())),
-        // Nobody here asked for it: a person at Docker did, or Docker, which stops all when it is
-        // shut down or restarted. The stage is not at fault, and may be tried again.
+        // Trainyard did not request this stop. A person at Docker did, or Docker, which stops all containers when it
+        // is shut down or restarted. The stage is not at fault, and may be retried.
         Ending::Stopped { code } => {
             let message = format!(
-                "it was asked to stop from outside (by a person, or by Docker as that was shut down), \
-                 and ended with exit code {code}"
+                "stopped from outside Trainyard (by an operator, or because Docker shut down); exit code {code}"
             );
             (
                 Outcome::Errored,
@@ -107,7 +106,7 @@ fn exit_reason(code: i32) -> Reason {
         ),
         129..=192 => {
             let signal = code - 128;
-            // A program that crashes is known by its signal; who sent another one is not.
+            // The signal alone explains a crash. For the other signals, the sender is unknown.
             let (name, cause) = match signal {
                 1 => (" (SIGHUP)", CAUSE_UNKNOWN),
                 2 => (" (SIGINT)", CAUSE_UNKNOWN),
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stopped_has_not_succeeded_though_the_engine_s_clock_is_behind() {
+    fn what_was_stopped_has_not_succeeded_though_docker_s_clock_is_behind() {
         let asked_at = Timestamp::UNIX_EPOCH;
         let why = CancelledBy::Actor("ada".to_owned()).reason();
         let end = |ending| AttemptEnd {
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stopped_from_outside_is_no_fault_of_the_stage_and_was_not_cancelled() {
+    fn a_stop_from_outside_is_not_a_fault_of_the_stage_and_not_a_cancellation() {
         let end = AttemptEnd {
             ending: Ending::Stopped { code: 0 },
             ended_at: Timestamp::UNIX_EPOCH,
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_told_in_words() {
+    fn exit_codes_are_explained_in_words() {
         assert_eq!(exit_reason(3).message, "exit code 3");
         assert_eq!(exit_reason(127).code, ReasonCode::CommandNotFound);
         assert_eq!(

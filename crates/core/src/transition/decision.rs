@@ -1,7 +1,7 @@
-//! What a decision of the planner does to the state of a run.
+//! Applies a decision of the planner to the state of a run.
 //!
-//! Each is checked as any other event is, so that a planner that contradicts itself, or a history
-//! that was tampered with, is refused and not carried out.
+//! Each decision is checked as any other event is. If the planner contradicts itself, or a history was tampered with,
+//! the decision is refused and not carried out.
 
 use crate::Timestamp;
 use crate::dag::Dag;
@@ -115,9 +115,9 @@ pub(super) fn apply_effect(
     Ok(())
 }
 
-/// When a stage ended by what had ended before this decision: its last attempt, or, where it does not run, what it
-/// needs. Ends may be recorded late, and what follows from them is dated as they are. `None` where the decision
-/// itself ends the stage.
+/// When a stage ended: with its last attempt, or, where it does not run, with the last
+/// stage that it needs. Ends may be recorded late, and an end that follows from another
+/// one has the date of that one. `None` where the decision itself ends the stage.
 fn stage_ended_at(dag: &Dag, run: &Run, index: StageIndex, outcome: Outcome) -> Option<Timestamp> {
     let stage = run.stages.get(index.0)?;
     match stage.state {
@@ -133,8 +133,8 @@ fn stage_ended_at(dag: &Dag, run: &Run, index: StageIndex, outcome: Outcome) -> 
     }
 }
 
-/// When the last of some stages ended that have all ended. What was taken over from an earlier run counts from the start
-/// of this one.
+/// When the last of these stages ended, all of which have ended. A result that was reused from an earlier run counts
+/// from the start of this one.
 fn last_end<'a>(run: &Run, stages: impl Iterator<Item = &'a StageRun>) -> Option<Timestamp> {
     let RunPhase::Running { since } = run.phase else {
         return None;
@@ -146,7 +146,7 @@ fn last_end<'a>(run: &Run, stages: impl Iterator<Item = &'a StageRun>) -> Option
     ends.max()
 }
 
-/// Why this attempt must not be queued now, if so.
+/// The reason why this attempt must not be queued now, if there is one.
 fn cannot_queue(dag: &Dag, run: &Run, reference: AttemptRef) -> Option<&'static str> {
     let Some(stage) = run.stages.get(reference.stage.0) else {
         return Some("but there is no such stage");

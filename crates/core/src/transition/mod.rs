@@ -1,7 +1,7 @@
-//! `apply`: what an event does to the state of a run. The only place where that state changes.
+//! `apply`: changes the state of a run by an event. The only place where that state changes.
 //!
-//! An event that does not fit the state is refused as a value and changes nothing: facts arrive
-//! late, twice and out of order, and whoever brings them drops what is refused.
+//! An event that does not fit the state is refused as a value and changes nothing: facts arrive late, twice and out
+//! of order, and their sender drops those that are refused.
 
 mod classify;
 mod decision;
@@ -25,8 +25,8 @@ pub use self::step::{Step, step};
 pub use crate::measure::in_units;
 use crate::measure::in_words;
 
-/// How long a Docker engine that answers may take to tell that what was asked to stop has ended, once its
-/// program was killed; people may give up what takes longer.
+/// How long a Docker engine that answers may take to report the end of an attempt that was asked to stop, once its
+/// program was killed. After that, an operator may abandon the attempt.
 pub const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// An event that does not fit the state it met.
@@ -34,7 +34,7 @@ pub const TOLD_WITHIN: Duration = Duration::from_secs(60);
 #[error("{what} {why}")]
 pub struct Illegal {
     pub what: String,
-    /// What it met, in words: `but the run has finished`.
+    /// The state that it met, in words: `but the run has finished`.
     pub why: &'static str,
 }
 
@@ -120,7 +120,7 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
             }
             let message = match timeout {
                 Some(timeout) => format!("it ran longer than its timeout of {}", in_words(timeout)),
-                // The operator has one for all, which is no part of the DAG.
+                // The operator sets one limit for all stages, which is not part of the DAG.
                 None => "it ran longer than a stage may here (stage.timeout_at_most)".to_owned(),
             };
             attempt.stop = Some((now, Reason::new(ReasonCode::StageTimeout, message)));
@@ -199,8 +199,8 @@ fn skip_run(run: &mut Run, reason: Reason, now: Timestamp) {
     };
 }
 
-/// How long a stage's attempt has not ended after it was asked to stop, in words, if that is long enough to give
-/// it up. Where the clock has gone back since it was asked, nobody knows, and it is.
+/// How long an attempt has not ended after it was asked to stop, in words, if that is long enough to abandon it.
+/// Where the clock has gone back since the request, the wait is unknown, and counts as long enough.
 fn waited_in_vain(
     stage: &StageName,
     attempt: &Attempt,
@@ -211,7 +211,7 @@ fn waited_in_vain(
     let Some((asked, _)) = &attempt.stop else {
         return Err(Illegal::new(
             stage,
-            "was not asked to stop, and a daemon attends to it",
+            "was not asked to stop, and a daemon supervises it",
         ));
     };
     let waited = (now - *asked).to_std();

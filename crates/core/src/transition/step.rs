@@ -7,12 +7,12 @@ use crate::plan::{Plan, plan};
 use crate::run::Run;
 use crate::transition::{Illegal, apply};
 
-/// What one step did.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Step {
     /// Decisions that were taken and applied, in order.
     pub effects: Vec<Effect>,
-    /// When the run has to be looked at again, if nothing happens before.
+    /// When to plan the run again, if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// Events that did not fit and were dropped.
     pub refused: Vec<Illegal>,

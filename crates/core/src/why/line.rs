@@ -44,7 +44,7 @@ impl fmt::Display for Wait {
             }
             Self::RunStart => f.write_str("the run is about to start"),
             Self::Stages(needs) => write!(f, "waits for {}", list(needs)),
-            Self::Decision => f.write_str("is about to be decided"),
+            Self::Decision => f.write_str("waits for the planner"),
             Self::Slot { slots: 0, .. } => f.write_str("waits for a daemon: none is running"),
             Self::Slot { used, slots } => {
                 write!(f, "waits for a free slot: {used} of {slots} in use")
@@ -171,7 +171,7 @@ impl fmt::Display for Need {
                 write!(f, "running since {since}, attempt {attempt}")?;
             }
             NeedState::BackingOff(until) => write!(f, "backs off until {until}")?,
-            NeedState::Ending => f.write_str("about to be decided")?,
+            NeedState::Ending => f.write_str("waiting for the planner")?,
         }
         f.write_str(")")
     }

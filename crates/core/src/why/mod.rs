@@ -1,7 +1,7 @@
 //! `why`: what a stage waits for, or why it is as it is, in one line.
 //!
-//! It tells the same that [`crate::plan::plan`] and [`crate::admit::admit`] decide by, and decides
-//! nothing. What other runs hold is an argument, [`Queue`], since a run's state does not know it.
+//! It explains the decisions of [`crate::plan::plan`] and [`crate::admit::admit`], and decides nothing. The slots
+//! that other runs hold are an argument, [`Queue`], since a run's state does not have them.
 
 mod line;
 
@@ -21,17 +21,17 @@ use crate::stage::StageIndex;
 /// The repo of the run that is asked about: a [`Queue`] knows no other.
 const THE_REPO: RepoId = RepoId(Uuid::nil());
 
-/// What stands between a run and its turn, seen from outside of it.
+/// Everything outside of a run that keeps it from its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
-    /// When this was looked at; moments of another day are told with their date.
+    /// When this was read; moments of another day are shown with their date.
     pub now: Timestamp,
     /// How many attempts may run at the same time, over all daemons; 0 where none is running.
     pub slots: u32,
     pub slots_used: u32,
     /// How many are of the run's repo.
     pub repo_used: u32,
-    /// How many of one repo may run at the same time; `None` is no bound.
+    /// How many of one repo may run at the same time; `None` sets no limit.
     pub stages_of_a_repo: Option<u32>,
     /// The pools that are configured.
     pub pools: BTreeMap<PoolName, PoolUse>,
@@ -40,24 +40,24 @@ pub struct Queue {
     pub ahead: Vec<RunId>,
     /// Why no daemon starts anything new, where none does.
     pub paused: Vec<Paused>,
-    /// The attempts of the run whose daemon is gone and that none has taken over, and since when.
+    /// The attempts of the run whose daemon is gone and that no other daemon has adopted, and since when.
     pub unattended: BTreeMap<AttemptRef, Timestamp>,
 }
 
 /// Something that keeps daemons from starting anything new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paused {
-    /// What is so: `Docker does not answer`.
+    /// The condition: `Docker does not answer`.
     pub what: String,
     pub since: Timestamp,
 }
 
-/// What is taken of a pool.
+/// The use of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PoolUse {
     /// How many slots it has.
     pub slots: u32,
-    /// Who holds some of them.
+    /// The attempts that hold some of them.
     pub holders: Vec<Holder>,
 }
 
@@ -79,7 +79,7 @@ pub struct Holder {
     pub slots: u32,
 }
 
-/// What a stage waits for, or how far it is. `Display` is the line that people see.
+/// The thing that a stage waits for, or its progress. `Display` is the line that people see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
     /// Its run has not started: others of the same DAG have to end first.
@@ -90,11 +90,11 @@ pub enum Wait {
         /// The group that they are in, where the DAG has groups.
         group: Option<String>,
     },
-    /// Its run has not started, and nothing is in the way: the next look at it starts it.
+    /// Its run has not started, and nothing blocks it: the planner starts it next.
     RunStart,
     /// Stages that it needs have not ended.
     Stages(Vec<Need>),
-    /// All that it needs has ended; the next look at the run decides about it.
+    /// All that it needs has ended; the planner decides about it next.
     Decision,
     /// All slots are in use.
     Slot {
@@ -102,7 +102,7 @@ pub enum Wait {
         /// Of how many; 0 where no daemon is running.
         slots: u32,
     },
-    /// As many stages of its repo run as may.
+    /// The stages of its repo use as many slots as they may.
     Repo { used: u32, most: u32 },
     /// A pool has not enough free slots.
     Pool {
@@ -123,7 +123,7 @@ pub enum Wait {
     UnknownPool(PoolName),
     /// No daemon starts anything new now.
     Paused(Vec<(String, Moment)>),
-    /// There is room for it: the next look at the queue starts it.
+    /// There is room for it: the dispatcher starts it next.
     Turn,
     /// Its container is being prepared.
     Preparing { attempt: u32, since: Moment },
@@ -131,8 +131,8 @@ pub enum Wait {
     Running { attempt: u32, since: Moment },
     /// It was asked to stop.
     Stopping { since: Moment, why: Reason },
-    /// It is being prepared, runs or is being stopped, but the daemon that held it is gone, and none has taken
-    /// it over.
+    /// It is being prepared, runs or is being stopped, but the daemon that held it is gone, and no
+    /// other daemon has adopted it.
     Unattended { since: Moment, held: Box<Self> },
     /// It waits before its next attempt.
     BackOff {
@@ -175,7 +175,7 @@ pub enum NeedState {
     Running(Moment, u32),
     /// It waits before its next attempt, until then.
     BackingOff(Moment),
-    /// Its last attempt has ended, and is being decided about.
+    /// Its last attempt has ended, and the planner decides about it next.
     Ending,
 }
 
@@ -193,7 +193,7 @@ impl Moment {
     }
 }
 
-/// What a stage waits for, or why it is as it is, in one line.
+/// Explains in one line what a stage waits for, or why it is in its state.
 ///
 /// # Panics
 /// If `stage` is not of this DAG, or `run` is a run of another one.
@@ -202,7 +202,7 @@ pub fn why(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> String {
     wait(dag, run, stage, queue).to_string()
 }
 
-/// What a stage waits for, or how far it is.
+/// The thing that a stage waits for, or its progress.
 ///
 /// # Panics
 /// If `stage` is not of this DAG, or `run` is a run of another one.
@@ -309,9 +309,9 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
     }
 }
 
-/// What keeps a queued attempt from starting, by the rule of [`Capacity::blocks`].
+/// The reason why a queued attempt does not start, by the rule of [`Capacity::blocks`].
 fn capacity_wait(waiting: &Waiting, queue: &Queue) -> Wait {
-    // First, since room that comes free helps nobody then.
+    // First, because free room does not help while the daemons are paused.
     if !queue.paused.is_empty() {
         let paused = queue.paused.iter().map(|paused| {
             let since = Moment {
@@ -364,7 +364,7 @@ fn capacity_wait(waiting: &Waiting, queue: &Queue) -> Wait {
     }
 }
 
-/// A stage that has not ended yet, as those see it that need it.
+/// A stage that has not ended yet, as the stages that need it see it.
 fn need_of(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Option<Need> {
     let moment = |at| Moment { at, now: queue.now };
     let state = match &run.stages[stage.0].state {

@@ -43,7 +43,7 @@ pub(crate) fn dags() -> impl Strategy<Value = Dag> {
         })
 }
 
-/// What is random about a stage.
+/// The random part of a stage.
 #[derive(Debug, Clone)]
 struct Traits {
     /// A bit for each stage made before that it needs.
@@ -56,14 +56,14 @@ struct Traits {
     gpus: u32,
 }
 
-/// What a random condition looks at.
+/// The value that a random condition reads.
 #[derive(Debug, Clone, Copy)]
 enum Test {
     /// Always the same.
     Constant(bool),
     /// How the first stage that it needs ended.
     Outcome,
-    /// What the first stage that it needs reported, which may be nothing.
+    /// The metric that the first stage that it needs reported, which may be missing.
     Metric,
 }
 
@@ -149,7 +149,7 @@ impl Traits {
         stage.condition = self.condition.map(|test| {
             let text = match (test, needed.first()) {
                 (Test::Constant(true), _) => "true".to_owned(),
-                // What never holds is refused, so this only never does.
+                // A condition that can never hold is refused; this one just never holds in these tests.
                 (Test::Constant(false), _) => "cause.branch == 'no such branch'".to_owned(),
                 (Test::Outcome, Some(at)) if stage.run_on == BTreeSet::from([RunOn::Failed]) => {
                     format!("stages.s{at}.outcome != 'failed'")

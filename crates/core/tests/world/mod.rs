@@ -1,7 +1,7 @@
-//! A simulated world around one run: its clock, its history, and whatever may happen to it.
+//! A simulated world around one run: its clock, its history, and everything that may happen to it.
 //!
-//! It does what the store does: facts are applied one by one, those that fit are written down, then
-//! the run is planned until nothing follows, and what was decided is written down as well.
+//! It works like the store: facts are applied one by one, those that fit are recorded, then the run is planned until
+//! nothing follows, and the decisions are recorded as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -26,20 +26,20 @@ use trainyard_core::transition::{apply, step};
 use crate::generate::draft::{noon, run_of};
 use crate::generate::{auc, dags};
 
-/// One run, and what is known of it.
+/// One run, and the facts around it.
 #[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) dag: Rc<Dag>,
     pub(crate) run: Run,
     pub(crate) now: Timestamp,
-    /// When the last plan wants to be asked again.
+    /// When the last plan asked to be called again.
     pub(crate) wake_at: Option<Timestamp>,
     /// Everything that was accepted, and when.
     pub(crate) history: Vec<(Timestamp, Event)>,
 }
 
-/// What one telling did.
-pub(crate) struct Told<'a> {
+/// The effect of one report of facts.
+pub(crate) struct Recorded<'a> {
     /// The run before it.
     pub(crate) before: &'a Run,
     /// The world after it.
@@ -48,11 +48,11 @@ pub(crate) struct Told<'a> {
     pub(crate) accepted: Vec<Event>,
     /// Facts that did not, each with the run as it was before and after.
     pub(crate) refused: Vec<(Event, Run, Run)>,
-    /// What was decided.
+    /// The decisions.
     pub(crate) effects: Vec<Effect>,
 }
 
-/// Something that happens, or that somebody says has happened.
+/// Something that happens, or that is reported to have happened.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
     /// The concurrency rule lets it start.
@@ -75,15 +75,15 @@ pub(crate) enum Happening {
     FinishAndCancel(Index, How),
     /// One of the held attempts has run for as long as it may.
     TimeOut(Index),
-    /// A person gives one of the held attempts up; nobody attends to it, or somebody does.
+    /// An operator abandons one of the held attempts, with or without a daemon that supervises it.
     Abandon(Index, bool),
-    /// Something that was told before is told again.
+    /// A fact that was reported before is reported again.
     Echo(Index),
-    /// Something is told of an attempt that may be in any state, or unknown.
+    /// A fact is reported of an attempt that may be in any state, or unknown.
     Stale(Index, u32, How),
     /// Time passes.
     Wait(u16),
-    /// Time passes until the run wants to be looked at.
+    /// Time passes until the run wants to be planned.
     WaitForWake,
     /// The daemon dies: what it knew is read back from the history.
     Crash,
@@ -191,14 +191,14 @@ pub(crate) fn cases(cases: u32) -> Config {
     config
 }
 
-/// Lets a story happen, and looks after each telling.
+/// Plays a story, and checks after each report.
 pub(crate) fn play(
     (dag, happenings): (Dag, Vec<Happening>),
-    mut look: impl FnMut(&Told<'_>) -> TestCaseResult,
+    mut check: impl FnMut(&Recorded<'_>) -> TestCaseResult,
 ) -> Result<World, TestCaseError> {
     let mut world = World::new(Rc::new(dag), 42);
     for happening in &happenings {
-        world.happen(happening, &mut look)?;
+        world.happen(happening, &mut check)?;
     }
     Ok(world)
 }
@@ -228,7 +228,7 @@ impl World {
     pub(crate) fn happen(
         &mut self,
         happening: &Happening,
-        look: &mut impl FnMut(&Told<'_>) -> TestCaseResult,
+        check: &mut impl FnMut(&Recorded<'_>) -> TestCaseResult,
     ) -> TestCaseResult {
         let person = || Event::CancelRequested {
             by: CancelledBy::Actor("alice".to_owned()),
@@ -268,8 +268,8 @@ impl World {
                 );
             }
             Happening::Echo(which) => {
-                let told: Vec<&Event> = self.history.iter().map(|(_, event)| event).collect();
-                events.extend(pick(which, &told).cloned());
+                let recorded: Vec<&Event> = self.history.iter().map(|(_, event)| event).collect();
+                events.extend(pick(which, &recorded).cloned());
             }
             Happening::Stale(stage, number, how) => {
                 // One more than there are.
@@ -295,14 +295,14 @@ impl World {
             }
             Happening::Crash => self.run = self.replayed(),
         }
-        self.tell(&events, look)
+        self.record(&events, check)
     }
 
-    /// Applies facts, decides, and writes down what was accepted.
-    pub(crate) fn tell(
+    /// Applies facts, decides, and records what was accepted.
+    pub(crate) fn record(
         &mut self,
         events: &[Event],
-        look: &mut impl FnMut(&Told<'_>) -> TestCaseResult,
+        check: &mut impl FnMut(&Recorded<'_>) -> TestCaseResult,
     ) -> TestCaseResult {
         let before = self.run.clone();
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
@@ -323,7 +323,7 @@ impl World {
                 .push((self.now, Event::Planned(effect.clone())));
         }
         self.wake_at = step.wake_at;
-        look(&Told {
+        check(&Recorded {
             before: &before,
             world: self,
             accepted,
@@ -332,7 +332,7 @@ impl World {
         })
     }
 
-    /// The run as its history tells it.
+    /// The run as its history gives it.
     pub(crate) fn replayed(&self) -> Run {
         let mut run = run_of(&self.dag, self.run.facts.id.0);
         for (at, event) in &self.history {
@@ -341,7 +341,7 @@ impl World {
         run
     }
 
-    /// What a plan says now.
+    /// The result of planning now.
     pub(crate) fn planned(&self) -> trainyard_core::plan::Plan {
         plan(&self.dag, &self.run, self.now)
     }
@@ -380,23 +380,23 @@ impl World {
         })
     }
 
-    /// Lets everything that can happen happen until the run has ended: what is queued is claimed,
-    /// what is claimed runs, what runs ends, and where nothing else moves, time does.
+    /// Lets everything happen that can until the run has ended: queued attempts are claimed, claimed ones run,
+    /// running ones end, and where nothing else moves, time does.
     ///
-    /// How many rounds that took, or `None` if it did not end in `at_most`.
+    /// Returns how many rounds that took, or `None` if it did not end in `at_most`.
     pub(crate) fn settle(
         &mut self,
         hows: &[How],
         at_most: usize,
     ) -> Result<Option<usize>, TestCaseError> {
-        let look = &mut |_: &Told<'_>| Ok(());
+        let check = &mut |_: &Recorded<'_>| Ok(());
         let mut hows = hows.iter().cycle();
         for round in 0..at_most {
             if self.run.is_finished() {
                 return Ok(Some(round));
             }
             if self.run.phase == RunPhase::Queued {
-                self.tell(&[Event::RunStarted], look)?;
+                self.record(&[Event::RunStarted], check)?;
             }
             let queued = self.queued();
             let held = self.held();
@@ -404,22 +404,22 @@ impl World {
                 let wake_at = self.wake_at;
                 prop_assert!(wake_at.is_some(), "nothing can move {:#?}", self.run);
                 self.now = self.now.max(wake_at.unwrap_or(self.now));
-                self.tell(&[], look)?;
+                self.record(&[], check)?;
             }
             for attempt in queued {
-                self.tell(&[Event::AttemptClaimed(attempt)], look)?;
+                self.record(&[Event::AttemptClaimed(attempt)], check)?;
             }
             for attempt in held {
                 let how = hows.next().unwrap_or(&How::WELL);
                 let end = self.finished(attempt, how);
-                self.tell(&[started(attempt), end], look)?;
+                self.record(&[started(attempt), end], check)?;
             }
         }
         Ok(self.run.is_finished().then_some(at_most))
     }
 }
 
-/// Alice gives the attempt up.
+/// Alice abandons the attempt.
 pub(crate) fn abandoned(attempt: AttemptRef, unattended: bool) -> Event {
     Event::AttemptAbandoned {
         attempt,

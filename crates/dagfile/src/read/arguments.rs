@@ -1,4 +1,5 @@
-//! What is too long for the kernel to pass to a program, as far as a file shows it: expressions and secrets may add more.
+//! Texts that are too long for the kernel to pass to a program, as far as a file shows it: expressions
+//! and secrets may add more.
 
 use trainyard_core::expression::Template;
 use trainyard_core::measure::in_units;

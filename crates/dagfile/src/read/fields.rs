@@ -1,4 +1,4 @@
-//! Reading values by what is wanted of them. What does not fit is said, and reading goes on.
+//! Reads values by their wanted type. A value that does not fit is reported, and reading goes on.
 
 use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
@@ -19,7 +19,7 @@ use crate::tree::{Key, Node, Value};
 #[derive(Debug, Clone)]
 pub(super) struct Fields<'n> {
     fields: &'n [(Key, Node)],
-    /// The keys that unknown ones seem to stand for: their absence is no further fault.
+    /// The keys that unknown ones seem to stand for: these are not reported as missing.
     meant: Vec<&'static str>,
 }
 
@@ -133,7 +133,7 @@ pub(super) fn map<'n>(
     Some(bounded(fields, node, what, sink))
 }
 
-/// The first of too many entries, so that no more work is done for the others than to count them.
+/// The first entries of too many; the others are counted, and cost no other work.
 fn bounded<'n, T>(entries: &'n [T], node: &Node, what: &str, sink: &mut Sink<'_>) -> &'n [T] {
     if entries.len() <= ENTRIES_AT_MOST {
         return entries;
@@ -216,9 +216,9 @@ pub(super) fn boolean(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<bo
     }
 }
 
-/// What a word means that other versions of YAML, or other languages, take for a boolean.
+/// The boolean that is meant by a word of other versions of YAML, or of other languages.
 fn meant_boolean(text: &str) -> Option<bool> {
-    // What is one already is only in quotes.
+    // A boolean already, but in quotes.
     if matches!(text, "true" | "false") {
         return None;
     }
@@ -386,7 +386,7 @@ pub(super) fn list_or_one<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -
     }
 }
 
-/// A nested part of a scalar's text: its place in the file, as exactly as that can be said.
+/// A nested part of a scalar's text: its place in the file, as exactly as possible.
 pub(super) fn part(node: &Node, part: &Range<usize>, sink: &Sink<'_>) -> Range<usize> {
     let whole = node.span.clone();
     let (Value::Scalar { text, plain }, Some(raw)) =

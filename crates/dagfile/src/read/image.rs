@@ -21,7 +21,7 @@ use crate::tree::{Key, Node, Value};
 pub(super) enum DefaultImage {
     #[default]
     None,
-    /// There is one, which is wrong: stages without one do not lack it.
+    /// There is one, but it is wrong: stages without one do not lack it.
     Wrong,
     One(ImageSource, ImagePlaces),
 }
@@ -36,7 +36,7 @@ impl DefaultImage {
     }
 }
 
-/// What `image` and `build` of a stage or of `defaults` say.
+/// The meaning of `image` and `build`, in a stage or in `defaults`.
 pub(super) enum Image {
     None,
     Wrong,

@@ -1,4 +1,4 @@
-//! The keys of each map in a DAG file. A test holds them against the JSON Schema.
+//! The keys of each map in a DAG file. A test compares them with the JSON Schema.
 
 pub(crate) const DAG: &[&str] = &[
     "name",

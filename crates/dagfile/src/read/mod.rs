@@ -45,7 +45,7 @@ const LIMIT_AT_MOST: i64 = 1_000;
 /// The longest description, in characters.
 const DESCRIPTION_LONGEST: usize = 1_000;
 
-/// Reads a DAG. `None` where too much is wrong for the stages to be held against each other.
+/// Reads a DAG. `None` where too much is wrong to check the stages against each other.
 pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<Dag> {
     let root = &without_extensions(root);
     let fields = Fields::of(root, "a DAG file", keys::DAG, sink)?;
@@ -146,7 +146,7 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
                     unread_stages: &names.invalid,
                 };
                 let read = stage::read(name, key, value, &common, sink);
-                // Its key stands twice, which is reported already; what is in it is read all the same.
+                // The duplicate key is reported already; its value is read all the same.
                 if !seen.insert(&*key.text) {
                     continue;
                 }
@@ -168,7 +168,7 @@ pub(crate) fn dag(file_name: &str, root: &Node, sink: &mut Sink<'_>) -> Option<D
         }
     }
     shell::warn_of_pipes(&pipes, sink);
-    // A wrong name does not keep the stages from being held against each other.
+    // With a wrong name, the stages are still checked against each other.
     let named = name.is_some();
     let draft = DagDraft {
         name: name.or_else(|| DagName::new("unnamed").ok())?,
@@ -217,7 +217,7 @@ fn name_of_file(file_name: &str, sink: &mut Sink<'_>) -> Option<DagName> {
     }
 }
 
-/// The names of stages, with others in place of those that are not valid.
+/// The names of stages, with placeholders for those that are not valid.
 struct StageNames<'n> {
     taken: HashSet<&'n str>,
     /// Those that are not valid, as written.
@@ -235,7 +235,8 @@ impl<'n> StageNames<'n> {
         }
     }
 
-    /// The name of a stage. One that is not valid is reported, and gets a valid one, to go on with.
+    /// The name of a stage. A name that is not valid is reported and replaced by a valid one,
+    /// so that reading can go on.
     fn name(
         &mut self,
         text: &str,
@@ -257,7 +258,7 @@ impl<'n> StageNames<'n> {
     }
 }
 
-/// The file without its `x-` keys, which are there for what merge keys refer to.
+/// The file without its `x-` keys, which hold the maps that merge keys refer to.
 fn without_extensions(root: &Node) -> Node {
     match &root.value {
         Value::Map(fields) => Node {
@@ -303,7 +304,7 @@ fn concurrency(node: &Node, places: &mut Places, sink: &mut Sink<'_>) -> Option<
     })
 }
 
-/// What goes around an expression to make it a text's only part.
+/// The text before an expression that makes it a text's only part.
 const OPEN: &str = "${{ ";
 
 /// The expression that makes groups of runs, with or without `${{ … }}`.
@@ -371,7 +372,7 @@ fn env(node: &Node, sink: &mut Sink<'_>) -> (Env, EnvPlaces) {
         }
         let what = format!("the variable `{}`", shortened(&key.text));
         let template = match &value.value {
-            // An empty variable is one.
+            // An empty variable is a variable.
             Value::Null => Some(Template::literal("")),
             _ => expressions::template(value, &what, sink),
         };

@@ -27,7 +27,7 @@ pub(super) fn outputs(
     for (key, value) in entries {
         let name = fields::checked_name::<OutputName>(&key.text, &key.span, sink);
         let what = format!("output `{}`", shortened(&key.text));
-        // One whose path is wrong is one: inputs do not lack it.
+        // An output whose path is wrong still counts as one: inputs do not lack it.
         let output = output(value, &what, sink).or_else(|| some_path().map(DeclaredOutput::from));
         has_unread |= name.is_none();
         if let (Some(name), Some(output)) = (name, output) {
@@ -37,7 +37,7 @@ pub(super) fn outputs(
     (outputs, has_unread)
 }
 
-/// What people write before a path below `$OUTPUTS`.
+/// Prefixes that people write before a path below `$OUTPUTS`.
 const OUTPUTS: [&str; 3] = ["$OUTPUTS/", "${OUTPUTS}/", "/trainyard/outputs/"];
 
 /// A path below `$OUTPUTS` that names one file or folder.

@@ -130,7 +130,7 @@ fn spec(name: &str, node: &Node, sink: &mut Sink<'_>) -> Option<ParamSpec> {
     })
 }
 
-/// A value that a parameter may have, in place of one that is wrong: so it does not seem to be missing.
+/// A placeholder for a wrong value of a parameter, so that it does not seem to be missing.
 pub(super) fn any(kind: &ParamKind) -> ParamValue {
     match kind {
         ParamKind::Boolean => ParamValue::Boolean(false),

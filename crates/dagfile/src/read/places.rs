@@ -1,4 +1,4 @@
-//! Where in the text a place of the draft is.
+//! The places of a draft in the text.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -72,7 +72,7 @@ impl Places {
             | Place::Env(..) => self.text(&fault.place).map(|node| match &fault.part {
                 None => node.span.clone(),
                 Some(part) => {
-                    // A condition is kept without what is around it.
+                    // A condition is kept without the text around it.
                     let before = match (&fault.place, &node.value) {
                         (Place::Condition(_), Value::Scalar { text, .. }) => {
                             Condition::within(text).start

@@ -16,7 +16,7 @@ const ATTEMPTS_AT_MOST: i64 = 100;
 
 const WAITS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
-/// Reads `retry` over what holds without it.
+/// Reads `retry` over the values that hold without it.
 pub(super) fn retry(node: &Node, below: &Retry, sink: &mut Sink<'_>) -> Retry {
     let mut retry = below.clone();
     let Some(fields) = Fields::of(node, "`retry`", keys::RETRY, sink) else {
@@ -68,7 +68,7 @@ pub(super) fn retry(node: &Node, below: &Retry, sink: &mut Sink<'_>) -> Retry {
     retry
 }
 
-/// Reads `resources` over what holds without it.
+/// Reads `resources` over the values that hold without it.
 pub(super) fn resources(node: &Node, below: &Resources, sink: &mut Sink<'_>) -> Resources {
     let mut resources = below.clone();
     let Some(fields) = Fields::of(node, "`resources`", keys::RESOURCES, sink) else {

@@ -14,8 +14,8 @@ use crate::tree::Node;
 /// Programs that take a script as an argument only after `-c`, and else as the name of a file.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"];
 
-/// The program and its options that a script is the last argument of. One that is wrong is one: what the script
-/// would be without it is no further fault.
+/// The program and its options; the script is their last argument. A wrong `shell` still counts as one: the faults
+/// that the script would have without it are not reported.
 pub(super) fn shell(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Vec<String>> {
     Some(words(fields.get("shell")?, sink).unwrap_or_default())
 }
@@ -44,7 +44,7 @@ fn words(node: &Node, sink: &mut Sink<'_>) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// A `shell` that nothing runs in.
+/// Reports a `shell` of a stage without a script.
 pub(super) fn check_has_script(what: &str, fields: &Fields<'_>, sink: &mut Sink<'_>) {
     if let Some(key) = fields.key("shell")
         && fields.lacks("run")

@@ -24,7 +24,7 @@ use crate::tree::{Key, Node, Value};
 /// The longest script, in bytes.
 const SCRIPT_LONGEST: usize = 100_000;
 
-/// What holds for stages that say nothing themselves.
+/// The values for stages that have none of their own.
 #[derive(Debug, Default)]
 pub(super) struct Defaults {
     pub(super) image: DefaultImage,
@@ -95,21 +95,21 @@ fn checkout(fields: &Fields<'_>, sink: &mut Sink<'_>) -> Option<Checkout> {
     })
 }
 
-/// What stages have in common.
+/// The values that stages have in common.
 pub(super) struct Common<'a> {
     pub(super) env: &'a Env,
     pub(super) defaults: &'a Defaults,
-    /// Names of stages that are not valid, as written: what refers to them is no further fault.
+    /// Names of stages that are not valid, as written: a reference to one of them is not reported as well.
     pub(super) unread_stages: &'a HashSet<&'a str>,
 }
 
-/// A stage, as far as it could be read: what is wrong in it is reported, and left out or replaced.
+/// A stage, as far as it could be read: a wrong part is reported, and left out or replaced.
 pub(super) struct Read {
     pub(super) stage: Stage,
     pub(super) places: StagePlaces,
     pub(super) has_unread_needs: bool,
     pub(super) has_unread_outputs: bool,
-    /// A pipe of its script in which a failure may count for nothing.
+    /// A pipe of its script in which a failure may be ignored.
     pub(super) pipe: Option<Range<usize>>,
 }
 
@@ -168,7 +168,7 @@ pub(super) fn read(
     let inputs = inputs(&fields, common.unread_stages, &mut places, sink);
     let (outputs, has_unread_outputs) = outputs(&fields, sink);
     let metrics = match fields.get("metrics") {
-        // One that is wrong is one: gates and expressions do not lack it.
+        // A wrong path still counts as one: gates and expressions do not lack it.
         Some(node) => output_path(node, "`metrics`", sink).or_else(some_path),
         None if fields.is_meant("metrics") => some_path(),
         None => None,
@@ -288,7 +288,7 @@ fn run_on(fields: &Fields<'_>, sink: &mut Sink<'_>) -> BTreeSet<RunOn> {
                 sink,
             );
         }
-        // It could be any of them: nothing follows from it.
+        // It could be any of them, so nothing follows from it.
         return RunOn::ALL.into();
     }
     found
@@ -481,7 +481,7 @@ fn gate(fields: &Fields<'_>, places: &mut StagePlaces, sink: &mut Sink<'_>) -> V
             bound
         };
         let (min, max) = (bound("min", "`min`"), bound("max", "`max`"));
-        // What was told of a bound says it all: the rule without it would be told of as well.
+        // The report of the wrong bound is enough: the rule without it would be reported as well.
         if unsupported::gate(&inner, sink) || is_unread {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Words that people bring from elsewhere. They are never taken for the right one, only told.
+//! Words that people bring from elsewhere. They are never accepted, only reported with the right one.
 
 const SYNONYMS: [(&str, &str); 57] = [
     ("after", "needs"),
@@ -60,8 +60,8 @@ const SYNONYMS: [(&str, &str); 57] = [
     ("max_attempts", "attempts"),
 ];
 
-/// Keys of other systems that have no counterpart, or one of another form: the key, a key of the maps that
-/// this is about, and what to do.
+/// Keys of other systems that have no counterpart, or one of another form: the key, a key of the maps that the entry
+/// applies to, and what to do.
 const FOREIGN: [(&str, &str, &str); 60] = [
     // Stages.
     (
@@ -224,7 +224,7 @@ const FOREIGN: [(&str, &str, &str); 60] = [
     (
         "concurrency",
         "needs",
-        "runs are limited for the whole DAG: `concurrency` beside `stages`; stages share `pools`",
+        "runs are limited for the whole DAG: `concurrency` next to `stages`; stages share `pools`",
     ),
     ("memory", "needs", "write `resources: {memory: …}`"),
     ("cpus", "needs", "write `resources: {cpus: …}`"),
@@ -329,16 +329,16 @@ const FOREIGN: [(&str, &str, &str); 60] = [
     ),
 ];
 
-/// What to do about a key of another system among `keys`.
+/// The help for a key of another system among `keys`.
 pub(super) fn foreign(written: &str, keys: &[&'static str]) -> Option<&'static str> {
     let folded = folded(written);
     let (_, _, help) = FOREIGN
         .iter()
-        .find(|(word, beside, _)| *word == folded && keys.contains(beside))?;
+        .find(|(word, key, _)| *word == folded && keys.contains(key))?;
     Some(help)
 }
 
-/// Those keys that this version does more with than to refuse them.
+/// Those keys that this version supports, and does not refuse.
 pub(super) fn working(keys: &[&'static str]) -> impl Iterator<Item = &'static str> {
     keys.iter()
         .copied()
@@ -355,7 +355,7 @@ pub(super) fn right_word(written: &str, keys: &[&'static str]) -> Option<&'stati
     if let Some(key) = keys.iter().find(|key| **key == folded) {
         return Some(key);
     }
-    // A word may stand for another one in two places: the first that fits here.
+    // A word may stand for another one in two places: take the first that fits here.
     let mut word = folded.as_str();
     for _ in 0..2 {
         let (_, right) = SYNONYMS.iter().find(|(synonym, _)| *synonym == word)?;

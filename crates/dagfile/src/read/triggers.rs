@@ -20,7 +20,7 @@ use crate::tree::{Node, Value};
 /// The most schedules of one DAG.
 const SCHEDULES_AT_MOST: usize = 50;
 
-/// The most patterns of one list; each is held against every branch or changed file of a push.
+/// The most patterns of one list; each is matched against every branch or changed file of a push.
 const PATTERNS_AT_MOST: usize = 100;
 
 /// Reads `triggers`.
@@ -56,7 +56,7 @@ pub(super) fn read(
     }
     let push = fields.get("push").and_then(|node| push(node, sink));
     if let Some(node) = fields.get("manual") {
-        // Starting by hand is always possible; who wants to can say so.
+        // Starting by hand is always possible, and may be written out.
         if !matches!(&node.value, Value::Null) {
             Fields::of(node, "`manual`", &[], sink);
         }

@@ -1,5 +1,5 @@
-//! Parts of the format that this version cannot run yet: checked for their form, and then refused, each
-//! once and with its place, so that nobody believes they are at work.
+//! Parts of the format that this version cannot run yet. They are checked for their form, and then refused, each once
+//! and with its place, so that users do not take them for active.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn refuse(key: &Key, sink: &mut Sink<'_>) {
         .help("leave it out for now");
 }
 
-/// What says why a pattern matches nothing.
+/// A check that says why a pattern matches nothing.
 type Fault = fn(&Pattern) -> Option<PatternFault>;
 
 /// `pull_request`, `tag`, `after`.

@@ -1,4 +1,4 @@
-//! Of each key: its default, a value, and one that is refused.
+//! For each key: its default, a value, and a value that is refused.
 
 /// The maps that have a section, by the names of their types, with the title of the section.
 pub(super) const SECTIONS: [(&str, &str); 15] = [
@@ -19,8 +19,8 @@ pub(super) const SECTIONS: [(&str, &str); 15] = [
     ("Resources", "`resources`"),
 ];
 
-/// What a map stands in: a whole file with `…` for its keys, and the keys that it needs besides, each with
-/// those that it does not go with.
+/// The surroundings of a map: a whole file with `…` for its keys, and the keys that it needs besides, each with those
+/// that it does not go with.
 pub(super) struct Base {
     pub(super) file: &'static str,
     pub(super) keys: &'static [(&'static str, &'static [&'static str], &'static str)],
@@ -91,7 +91,7 @@ stages: {train: {image: alpine:3, outputs: {model: model.bin}, metrics: metrics.
 pub(super) struct Key {
     pub(super) map: &'static str,
     pub(super) key: &'static str,
-    /// What holds without the key; empty for nothing.
+    /// The value that holds without the key; empty for nothing.
     pub(super) default: &'static str,
     pub(super) example: &'static str,
     pub(super) wrong: &'static str,

@@ -1,8 +1,8 @@
-//! `docs/dag-file.md`: the lists of keys in it are made from the schema, and everything else that it shows is
-//! tried.
+//! `docs/dag-file.md`: the lists of keys in it are made from the schema, and a test runs
+//! everything else that it shows.
 //!
 //! `UPDATE_DOCS=1 cargo test -p trainyard-dagfile reference` writes the lists. A new key is taken from the schema;
-//! [`keys::KEYS`] has its default, an example, and a wrong value, whose message is what the reader says to it.
+//! [`keys::KEYS`] has its default, an example, and a wrong value, whose message is the reader's answer to it.
 
 mod keys;
 
@@ -137,7 +137,7 @@ fn file(map: &str, says: &str) -> String {
     file.replace('…', &keys.join(", "))
 }
 
-/// What the reader says to a wrong value: the message, and what to do.
+/// The reader's answer to a wrong value: the message, and what to do.
 fn fault(map: &str, wrong: &str) -> String {
     let file = file(map, wrong);
     let found = parse("dags/retrain.yaml", &file).diagnostics;
@@ -307,7 +307,7 @@ fn cells(page: &str, head: &str) -> Vec<String> {
 #[test]
 fn the_reference_names_every_function_and_every_word_of_the_expressions() {
     let page = page("dag-file.md");
-    // What the messages list is what there is.
+    // The messages list every condition that exists.
     let listed = |condition: &str| {
         let file = format!(
             "stages: {{work: {{image: alpine:3}}, b: {{image: alpine:3, needs: [work], run_on: [always], if: '{condition}'}}}}"

@@ -1,6 +1,6 @@
-//! What people write who come from elsewhere, or in haste: each file gets these answers, in this order, and
-//! no other. So a fault is reported with what to write instead, all faults of a file are reported at once, and
-//! none of them makes noise elsewhere.
+//! Files that people write who come from elsewhere, or in haste. Each file gets these answers, in this order, and no
+//! other: so a fault is reported with what to write instead, all faults of a file are reported at once, and none of
+//! them causes others elsewhere.
 
 mod expressions;
 mod faults;
@@ -11,7 +11,7 @@ mod triggers;
 
 use trainyard_dagfile::parse;
 
-/// What a file says, and a part of each answer, of message and help.
+/// The text of a file, and a part of each answer, of message and help.
 type Row<'a> = (&'a str, &'a [&'a str]);
 
 #[track_caller]

@@ -36,7 +36,7 @@ fn a_pipe_in_an_image_whose_shell_may_lack_pipefail_is_a_warning_once_per_file()
 }
 
 #[test]
-fn a_pipe_of_which_every_program_counts_is_no_warning() {
+fn a_pipe_of_which_every_program_counts_brings_no_warning() {
     for stage in [
         "image: alpine:3, run: a | b",
         "image: \"python:3.12-alpine\", run: a | b",

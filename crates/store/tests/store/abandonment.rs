@@ -157,7 +157,7 @@ async fn what_runs_under_a_daemon_that_lives_is_not_given_up() {
     assert!(!refused.any);
     assert_eq!(
         reasons(&refused),
-        "stage s0 was not asked to stop, and a daemon attends to it"
+        "stage s0 was not asked to stop, and a daemon supervises it"
     );
     let done = finish(&place.store, &claim, good()).await.unwrap();
     assert_eq!(done.advanced.finished, Some(Outcome::Succeeded));

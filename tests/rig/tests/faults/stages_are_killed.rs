@@ -92,7 +92,7 @@ const CASES: [Case; 10] = [
         |engine, container| {
             let _ = engine.docker(&["stop", container]);
         },
-        ["errored", "killed", "asked to stop from outside"],
+        ["errored", "killed", "stopped from outside Trainyard"],
     ),
 ];
 

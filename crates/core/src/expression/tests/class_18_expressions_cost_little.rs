@@ -1,4 +1,4 @@
-//! Whatever an expression says, it costs little, and all of it counts.
+//! Every expression costs little, whatever its text, and no part of its text is ignored.
 
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn large_facts() -> Facts {
     facts
 }
 
-/// Evaluates, checks and renders a text if it is an expression, and holds the cost against the text's size.
+/// Evaluates, checks and renders a text if it is an expression, and compares the cost with the text's size.
 fn check(text: &str, facts: &Facts) {
     let Ok(expr) = parse::parse(text) else { return };
     let (_, cost) = measured(&expr, facts);
@@ -77,7 +77,7 @@ proptest! {
 }
 
 #[test]
-fn what_was_costly_before_is_no_expression() {
+fn what_was_costly_before_is_not_an_expression() {
     for text in [
         "[[[1]*9999]*9999]*9999 == [[[1]*9999]*9999]*9999",
         "range(9999)|map('string')|join|length > 0",
@@ -157,7 +157,7 @@ fn the_deepest_and_longest_expressions_do_no_harm_on_a_small_stack() {
 
 #[test]
 fn finding_out_what_never_holds_ends_for_conditions_that_branch_at_every_turn() {
-    // Each `==` of truths looks at both sides twice, and so does each `?` within a condition.
+    // Each `==` of truths reads both sides twice, and so does each `?` within a condition.
     let mut text = "params.force".to_owned();
     while text.len() < 900 {
         text = format!("(params.force=={text})");
@@ -173,14 +173,14 @@ fn finding_out_what_never_holds_ends_for_conditions_that_branch_at_every_turn() 
         let declared = declared();
         let spent = declared.check(|scope| {
             assert_eq!(condition.faults(scope), [], "{text}");
-            // Once it is spent, conditions are not looked into any more, and still taken.
+            // Once the budget is spent, conditions are not searched any more, but still taken.
             let begun = std::time::Instant::now();
             for _ in 0..1_000 {
                 assert_eq!(condition.faults(scope), []);
             }
             begun.elapsed()
         });
-        // The bound is on work; this only sees that it is there, on a busy machine and unoptimised.
+        // The bound is on work; this only checks that there is one, on a busy machine and unoptimised.
         assert!(spent < std::time::Duration::from_secs(20), "{spent:?}");
     }
 }

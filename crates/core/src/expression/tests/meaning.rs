@@ -1,4 +1,4 @@
-//! What expressions mean.
+//! The meaning of expressions.
 
 use super::*;
 
@@ -73,7 +73,7 @@ fn a_value_that_is_not_there_is_a_fault_and_not_false() {
 }
 
 #[test]
-fn what_decides_by_itself_decides_beside_a_value_that_is_not_there() {
+fn what_decides_by_itself_decides_despite_a_missing_value() {
     assert!(holds("stages.train.metrics.f1 > 0.5 || params.force"));
     assert!(!holds("stages.train.metrics.f1 > 0.5 && params.n == 1"));
     assert!(holds(
@@ -135,7 +135,7 @@ fn a_text_with_values_that_are_too_long_is_refused_while_it_is_made() {
 }
 
 #[test]
-fn a_stored_text_that_is_no_expression_any_more_has_no_value_and_says_what_to_do() {
+fn a_stored_text_that_is_not_an_expression_any_more_has_no_value_and_says_what_to_do() {
     for text in [
         "params.force and params.n == 3",
         "[[[1]*9999]*9999]*9999 == [[[1]*9999]*9999]*9999",

@@ -1,4 +1,4 @@
-//! What expressions promise: what they mean, what is refused and how, and what they may cost.
+//! The promises of expressions: their meaning, their refusals, and their cost.
 
 mod class_18_expressions_cost_little;
 mod generate;

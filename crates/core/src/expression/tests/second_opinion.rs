@@ -1,4 +1,4 @@
-//! The crate `cel` has the whole language: what is taken here, it takes, and to the same value.
+//! The crate `cel` has the whole language: it takes every expression that we take, and gives it the same value.
 
 use std::collections::HashMap;
 
@@ -68,7 +68,7 @@ fn compare(text: &str) {
     match (condition.holds(&facts()), theirs) {
         (Ok(ours), Ok(Value::Bool(theirs))) => assert_eq!(ours, theirs, "{text}"),
         (Err(_), Err(_)) => {}
-        // What is no number compares as false here, as the language says; they refuse to compare it.
+        // "Not a number" compares as false here, as the language says; `cel` refuses to compare it.
         (Ok(_), Err(error)) if format!("{error:?}").contains(r#"["double", "double"]"#) => {}
         (ours, theirs) => panic!("{text}: {ours:?}, and they say {theirs:?}"),
     }

@@ -1,4 +1,4 @@
-//! What can never hold is refused, and what can hold is not.
+//! A condition that can never hold is refused, and one that can hold is not.
 
 use proptest::prelude::*;
 
@@ -103,7 +103,7 @@ fn what_can_hold_is_taken() {
     }
 }
 
-/// All runs that the generated expressions can tell apart, more or less.
+/// More or less all runs that the generated expressions can distinguish.
 fn runs() -> Vec<Facts> {
     let mut runs = vec![facts()];
     let mut vary = |change: &dyn Fn(&mut Facts, usize), count: usize| {

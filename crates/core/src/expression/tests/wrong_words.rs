@@ -1,22 +1,22 @@
-//! What people write who come from another language: each gets the right word, and none is taken.
+//! Words that people bring from other languages: each gets the right word, and none is taken.
 
 use super::*;
 
 macro_rules! shows {
-    ($told:expr) => {
+    ($reported:expr) => {
         insta::with_settings!({ omit_expression => true }, {
-            insta::assert_snapshot!($told);
+            insta::assert_snapshot!($reported);
         });
     };
 }
 
-/// What is wrong with each text, the part at fault between `»` and `«`, and what to do.
-fn told(texts: &[&str]) -> String {
-    let mut told = String::new();
+/// The fault of each text, the part at fault between `»` and `«`, and what to do.
+fn reported(texts: &[&str]) -> String {
+    let mut reported = String::new();
     for text in texts {
         let fault = fault(text).unwrap_or_else(|| panic!("{text} is taken"));
         let (start, end) = (fault.range.start, fault.range.end);
-        told.push_str(&format!(
+        reported.push_str(&format!(
             "{}»{}«{}\n    {}",
             &text[..start],
             &text[start..end],
@@ -24,16 +24,16 @@ fn told(texts: &[&str]) -> String {
             fault.message
         ));
         if let Some(help) = &fault.help {
-            told.push_str(&format!("\n    {help}"));
+            reported.push_str(&format!("\n    {help}"));
         }
-        told.push('\n');
+        reported.push('\n');
     }
-    told
+    reported
 }
 
 #[test]
-fn operators_of_other_languages_are_told_with_the_right_one() {
-    shows!(told(&[
+fn operators_of_other_languages_get_the_right_one() {
+    shows!(reported(&[
         "params.force and params.n == 3",
         "params.force or params.n == 3",
         "not params.force",
@@ -66,8 +66,8 @@ fn operators_of_other_languages_are_told_with_the_right_one() {
 }
 
 #[test]
-fn functions_of_other_services_are_told_with_what_there_is() {
-    shows!(told(&[
+fn functions_of_other_services_get_the_right_one() {
+    shows!(reported(&[
         "always()",
         "failure()",
         "success() && params.force",
@@ -85,8 +85,8 @@ fn functions_of_other_services_are_told_with_what_there_is() {
 }
 
 #[test]
-fn names_that_do_not_exist_are_told_with_the_nearest() {
-    shows!(told(&[
+fn names_that_do_not_exist_get_the_nearest() {
+    shows!(reported(&[
         "params.m == 3",
         "params.forced",
         "param.n == 3",
@@ -114,8 +114,8 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
 }
 
 #[test]
-fn types_that_do_not_fit_are_told_with_what_to_write() {
-    shows!(told(&[
+fn types_that_do_not_fit_are_reported_with_what_to_write() {
+    shows!(reported(&[
         "params.n == '3'",
         "params.force == 'true'",
         "params.text > 3",
@@ -144,8 +144,8 @@ fn types_that_do_not_fit_are_told_with_what_to_write() {
 }
 
 #[test]
-fn texts_that_are_not_among_the_choices_are_told_with_the_nearest() {
-    shows!(told(&[
+fn texts_that_are_not_among_the_choices_get_the_nearest() {
+    shows!(reported(&[
         "stages.train.outcome == 'success'",
         "stages.train.outcome != 'sucess'",
         "stages.train.outcome in ['failed', 'error']",
@@ -158,8 +158,8 @@ fn texts_that_are_not_among_the_choices_are_told_with_the_nearest() {
 }
 
 #[test]
-fn half_an_expression_is_told_where_it_ends_or_breaks() {
-    shows!(told(&[
+fn half_an_expression_is_reported_where_it_ends_or_breaks() {
+    shows!(reported(&[
         "",
         "${{ }}",
         "params.n ==",

@@ -1,4 +1,4 @@
-//! Texts that Docker would take for something else than the name of an image, or not at all.
+//! Texts that Docker would not take at all, or not for the name of an image.
 
 pub(super) const HOSTILE: &[&str] = &[
     // Ids and what begins like one.
