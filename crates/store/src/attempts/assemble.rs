@@ -177,8 +177,8 @@ async fn load_inputs(
         .collect()
 }
 
-/// Quarantines a run that cannot be read, and gives its attempt back. If both
-/// fail, the attempt stays this daemon's unsupervised claim and is adopted later.
+/// Quarantines a run that cannot be read, and gives its attempt back. If both fail, the attempt stays this daemon's
+/// unsupervised claim and is adopted later.
 async fn quarantine_run(core: &Core, row: &ClaimedRow, error: &Error) {
     let held = if error.is_transient() {
         Err(error.to_string())
@@ -188,12 +188,12 @@ async fn quarantine_run(core: &Core, row: &ClaimedRow, error: &Error) {
         held.map_err(|error| error.to_string())
     };
     if let Err(error) = held {
-        tracing::warn!(error, run.id = %row.run, attempt = %row.attempt, "a claim could not be read");
+        tracing::warn!(error, run.id = %row.run, attempt = %row.attempt, "could not read a claimed attempt; it is adopted later");
     }
 }
 
-/// Both happen in one transaction: a quarantined run is not planned
-/// again, so an attempt that it still held would stay held.
+/// Both happen in one transaction: a quarantined run is not planned again, so an
+/// attempt that it still held would stay held.
 async fn quarantine_run_as(core: &Core, row: &ClaimedRow, reason: &str) -> Result<()> {
     let mut transaction = core.begin().await?;
     let (subject, weight) = (Subject::Run(row.run), Weight::Certain);
