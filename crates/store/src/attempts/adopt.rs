@@ -36,8 +36,9 @@ impl Store {
     ///
     /// Their containers may exist, and may be running.
     ///
-    /// A claim that lies as far in the future was made before the clock went back. It is adopted as well: waiting
-    /// until the clock has caught up would block the attempt, and adopting too early does no harm.
+    /// A claim of the daemon's own that lies further than `attend_within` in the future was made before the clock went
+    /// back. It is adopted as well: waiting until the clock has caught up would block the attempt, and adopting too
+    /// early does no harm.
     pub async fn adoptable(
         &self,
         request: &ClaimRequest,

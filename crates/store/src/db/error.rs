@@ -117,7 +117,7 @@ pub enum Error {
     #[error("Postgres refused a statement")]
     Database(#[source] Box<sqlx::Error>),
     /// A write was cut short by a fault in Trainyard; its result is not known.
-    #[error("a write was cut short by a fault in Trainyard; the log says more")]
+    #[error("a write was cut short by a fault in Trainyard; see the daemon's log")]
     Interrupted,
     /// The store's background tasks have ended: the daemon is stopping.
     #[error("the store has stopped")]

@@ -39,9 +39,9 @@ impl Error {
             Self::Corrupt { .. } => Some((self.to_string(), Weight::Certain)),
             // Another transaction may have caused the refusal, once.
             _ => self.refusal().map(|code| {
-                tracing::error!(error = self as &dyn std::error::Error, "Postgres refuses a value");
+                tracing::error!(error = self as &dyn std::error::Error, "Postgres refused a value");
                 let reason = format!(
-                    "Postgres refuses what is to be recorded (SQLSTATE {code}), which is a fault in Trainyard; the daemon's log says more"
+                    "Postgres refused a value (SQLSTATE {code}), which is a fault in Trainyard; see the daemon's log"
                 );
                 (reason, Weight::Suspect)
             }),

@@ -58,7 +58,7 @@ pub const LEASES_LOST: Figure = figure(
 pub const ATTEMPTS_ADOPTED: Figure = figure(
     "trainyard_attempts_adopted_total",
     Kind::Counter,
-    "Attempts adopted that no daemon held any more, this daemon's own after a restart included",
+    "Attempts adopted because no daemon held them any more, including this daemon's own after a restart",
 );
 
 /// Attempts whose end was recorded.
@@ -93,7 +93,7 @@ pub const RUNS_FINISHED: Figure = labelled(
             "lost",
         ],
     ),
-    "Runs that ended, by how",
+    "Runs that ended, by state",
 );
 
 /// Attempts that wait for capacity, in the whole installation.
@@ -142,21 +142,21 @@ pub const CLAIMS_PAUSED: Figure = labelled(
     "trainyard_claims_paused",
     Kind::Gauge,
     ("kind", &["engine", "space", "disk"]),
-    "1 while this daemon starts nothing new because of Docker, of little free space or of a disk that does not answer",
+    "1 while this daemon starts nothing new because of Docker, low free space or a disk that does not answer",
 );
 
 pub const FREE_BYTES: Figure = labelled(
     "trainyard_free_bytes",
     Kind::Gauge,
     ("place", &["data", "artifacts", "engine"]),
-    "Bytes free on the disks that are guarded; one of several places on one disk stands for all",
+    "Bytes free on the guarded disks; of several places on one disk, only one is reported",
 );
 
 /// Attempts whose logs cannot be written.
 pub const LOGS_WAITING: Figure = figure(
     "trainyard_logs_waiting",
     Kind::Gauge,
-    "Attempts whose log waits for the database; what they print stays in Docker's log meanwhile",
+    "Attempts whose log waits for the database; meanwhile their output stays in Docker's log",
 );
 
 pub const LOG_BYTES_DROPPED: Figure = figure(
@@ -172,7 +172,7 @@ pub const WEBHOOK_DELIVERIES: Figure = labelled(
         "result",
         &["stored", "known", "refused", "malformed", "too_large"],
     ),
-    "Webhook deliveries, by what became of them",
+    "Webhook deliveries, by result",
 );
 
 /// Whether the database answers.
@@ -185,7 +185,7 @@ pub const DATABASE_UP: Figure = figure(
 pub const STORE_CONNECTIONS_IN_USE: Figure = figure(
     "trainyard_store_connections_in_use",
     Kind::Gauge,
-    "Connections to the database that are at work",
+    "Connections to the database that are in use",
 );
 
 /// Whether notifications of other daemons arrive.

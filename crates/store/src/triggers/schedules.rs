@@ -163,8 +163,7 @@ impl Store {
                     }
                 },
                 Err(_) => {
-                    let reason =
-                        "its schedule panicked, which is a bug; the daemon's log says more";
+                    let reason = "its schedule panicked, which is a bug; see the daemon's log";
                     (reason.to_owned(), Weight::Suspect)
                 }
             };

@@ -250,7 +250,7 @@ impl TryFrom<RunRow> for RunSummary {
                 .and_then(|doc| doc.try_into().map_err(corrupt))
                 .unwrap_or_else(|problem| {
                     // One such run must not hide all others. Its summary still shows the cause.
-                    tracing::warn!(%problem, "what started a run cannot be read");
+                    tracing::warn!(%problem, "the cause of a run cannot be read; the list shows only its summary");
                     CauseKind::Manual {
                         reference: None,
                         request: None,
