@@ -1,7 +1,7 @@
 //! Sealing of secrets: AES-256-GCM under a key that is never in the database.
 //!
-//! A sealed value is bound to its place (`context`): moved to another row,
-//! it does not open. It is stored as nonce (12 bytes), cipher text, tag.
+//! A sealed value is bound to its place (`context`): moved to another row, it does not open. It is stored as nonce
+//! (12 bytes), cipher text, tag.
 
 use std::fmt;
 

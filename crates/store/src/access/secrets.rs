@@ -1,5 +1,5 @@
-//! Secrets: sealed values by repo and name, and the branches whose
-//! runs may have them. A value can be set and used, never shown.
+//! Secrets: sealed values by repo and name, and the branches whose runs may have them.
+//! A value can be set and used, never shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -105,8 +105,8 @@ impl Store {
 }
 
 impl GivingUp {
-    /// One event for each attempt that the run holds. The run is locked; from here
-    /// on its attempts are locked as well, so that no daemon adopts one meanwhile.
+    /// One event for each attempt that the run holds. The run is locked; from here on its attempts are locked as
+    /// well, so that no daemon adopts one meanwhile.
     pub(crate) async fn events(
         &self,
         connection: &mut PgConnection,

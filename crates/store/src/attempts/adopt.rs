@@ -29,16 +29,16 @@ pub struct LeftBehind {
 impl Store {
     /// Adopts, with new fences, the unsupervised attempts of the request's executor and Docker engine:
     ///
-    /// 1. those of daemons that stopped or whose lease expired, except the
-    ///    daemons that are `spared`: their lease only seems to have expired;
+    /// 1. those of daemons that stopped or whose lease expired, except the daemons that are `spared`: their lease
+    ///    only seems to have expired;
     /// 2. the daemon's own that are not among `attended` although they were claimed longer ago than `attend_within`:
     ///    the answer to the claim was lost, or the daemon stopped supervising them.
     ///
     /// Their containers may exist, and may be running.
     ///
-    /// A claim of the daemon's own that lies further than `attend_within` in the future was made before the clock went
-    /// back. It is adopted as well: waiting until the clock has caught up would block the attempt, and adopting too
-    /// early does no harm.
+    /// A claim of the daemon's own that lies further than `attend_within` in the future was made before the
+    /// clock went back. It is adopted as well: waiting until the clock has caught up would block the
+    /// attempt, and adopting too early does no harm.
     pub async fn adoptable(
         &self,
         request: &ClaimRequest,

@@ -55,8 +55,8 @@ pub struct Adopted {
     pub log_cursor: Option<(i64, i64)>,
 }
 
-/// Assembles claims. A run that cannot be read is quarantined; its claimed
-/// attempts are given back, unless their program may have started.
+/// Assembles claims. A run that cannot be read is quarantined; its claimed attempts are given
+/// back, unless their program may have started.
 pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -188,7 +188,10 @@ async fn quarantine_run(core: &Core, row: &ClaimedRow, error: &Error) {
         held.map_err(|error| error.to_string())
     };
     if let Err(error) = held {
-        tracing::warn!(error, run.id = %row.run, attempt = %row.attempt, "could not read a claimed attempt; it is adopted later");
+        tracing::warn!(
+            error, run.id = %row.run, attempt = %row.attempt,
+            "could not read a claimed attempt; it is adopted later"
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Claiming: waiting attempts get capacity, and an owner.
 //!
-//! A claim holds one advisory lock for the whole database for a short time, so that capacity which is counted as
-//! free stays free. It never waits for a row while it holds that lock: it skips attempts that another transaction
-//! has locked.
+//! A claim holds one advisory lock for the whole database for a short time, so that capacity which
+//! is counted as free stays free. It never waits for a row while it holds that lock: it skips
+//! attempts that another transaction has locked.
 //!
 //! # Example
 //! Daemon A has 4 slots, and pool `gpu` has 2. A runs an attempt of shop's run 7; daemon B runs one of lab's run 9
@@ -21,10 +21,10 @@
 //! [`admit`] serves the repo that holds the fewest slots, there the run that holds the fewest, and only then the
 //! attempt that has waited longest. So A's claim sets owner A and new fences on `e`, `b` and `d`.
 //!
-//! 1. If B claims at the same moment, it waits for the lock. Then it reads these three rows as claimed, and `gpu`
-//!    as full.
-//! 2. If another transaction has `d` locked (run 9 is being cancelled), A gets `e` and `b`. The third slot stays
-//!    free until the next claim.
+//! 1. If B claims at the same moment, it waits for the lock. Then it reads these
+//!    three rows as claimed, and `gpu` as full.
+//! 2. If another transaction has `d` locked (run 9 is being cancelled), A gets `e` and `b`. The third
+//!    slot stays free until the next claim.
 //! 3. If A's lease has expired, the claim changes no row.
 
 use std::collections::BTreeMap;
@@ -49,14 +49,14 @@ use crate::store::{Core, Store};
 /// The advisory lock of admission: `trainyar` in ASCII.
 const ADMISSION: i64 = 0x7472_6169_6e79_6172;
 
-/// How many runs one admission reads, of the runs whose attempts take the same slots of the
-/// same pools. It reads the oldest runs of each repo and divides the number evenly among the
-/// repos, so that no repo hides another. Each repo gets at least as many as there are runs that
-/// hold a slot or could get one, so a run that is not read would not have got a slot anyway.
+/// How many runs one admission reads, of the runs whose attempts take the same slots of the same pools. It
+/// reads the oldest runs of each repo and divides the number evenly among the repos, so that no repo hides
+/// another. Each repo gets at least as many as there are runs that hold a slot or could get one, so a run that
+/// is not read would not have got a slot anyway.
 const RUNS_AT_MOST: i64 = 512;
 
-/// How many started runs' claims may wait for the claimer. The claimer only starts
-/// a task for each; a caller that starts runs faster than that waits for it.
+/// How many started runs' claims may wait for the claimer. The claimer only starts a task for each; a caller that
+/// starts runs faster than that waits for it.
 const HANDED_OVER_AT_MOST: usize = 64;
 
 /// The total capacity. The database knows how much of it is in use.
@@ -76,8 +76,8 @@ pub struct ClaimRequest {
     pub daemon: DaemonId,
     /// The name of the executor that will run them.
     pub executor: String,
-    /// The Docker engine that it reaches, if it has one: daemons
-    /// that reach the same one may adopt the attempts later.
+    /// The Docker engine that it reaches, if it has one: daemons that reach
+    /// the same one may adopt the attempts later.
     pub engine: Option<String>,
     /// The capacity that the claim shares out.
     pub capacity: ClaimCapacity,
@@ -126,9 +126,9 @@ pub(crate) struct Granted {
 }
 
 impl Store {
-    /// From now on, every transaction in this process that starts a run also claims the
-    /// attempts that can start at once; the receiver returns those claims. That saves a durable
-    /// commit between a trigger and its containers. A process has one claimer: the first.
+    /// From now on, every transaction in this process that starts a run also claims the attempts that can start at
+    /// once; the receiver returns those claims. That saves a durable commit between a trigger and its containers. A
+    /// process has one claimer: the first.
     #[must_use]
     pub fn claims_of_started_runs(&self, request: ClaimRequest) -> mpsc::Receiver<Vec<Claim>> {
         let (claims, claimed) = mpsc::channel(HANDED_OVER_AT_MOST);
@@ -137,9 +137,9 @@ impl Store {
         claimed
     }
 
-    /// Claims waiting attempts for a daemon, as many as there is capacity for, in the
-    /// order of [`admit`]. A daemon whose lease expired gets none until it has renewed the
-    /// lease, and a daemon whose [condition](crate::Condition) pauses claims gets none.
+    /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of [`admit`]. A daemon
+    /// whose lease expired gets none until it has renewed the lease, and a daemon whose
+    /// [condition](crate::Condition) pauses claims gets none.
     ///
     /// # Errors
     /// A database error. A run that cannot be read is quarantined.
@@ -234,11 +234,11 @@ struct Sight {
     some_wait: bool,
 }
 
-/// Finds the free capacity, and the waiting attempts that may fit into it:
-/// of those that take the same slots of the same pools, one is read for all.
+/// Finds the free capacity, and the waiting attempts that may fit into it: of those that take the same slots of the
+/// same pools, one is read for all.
 async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Sight> {
-    // The recursion steps over the index from one key to the next,
-    // however many attempts have it. It begins before all keys.
+    // The recursion steps over the index from one key to the next, however many
+    // attempts have it. It begins before all keys.
     let rows = sqlx::query!(
         r#"with recursive
         held as materialized (
@@ -315,8 +315,8 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
     })
 }
 
-/// The waiting attempts that may fit: of each run and each key as
-/// many as there are free slots, since no run can be granted more.
+/// The waiting attempts that may fit: of each run and each key as many as there are free
+/// slots, since no run can be granted more.
 async fn candidates(
     connection: &mut PgConnection,
     may_fit: &[i64],

@@ -1,7 +1,7 @@
 //! Ends of attempts: each is recorded once, with everything that follows from it, in one transaction.
 //!
-//! The attempts that an end makes ready, and the capacity that it frees, can be claimed
-//! in the same transaction: a chain of stages costs one durable commit per stage.
+//! The attempts that an end makes ready, and the capacity that it frees, can be claimed in the same transaction: a
+//! chain of stages costs one durable commit per stage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ impl Store {
     /// that can start now. Durable when it returns; safe to repeat.
     ///
     /// # Errors
-    /// `Fenced`: another claim holds the attempt; leave it and its
-    /// container alone. `Corrupt` where the run cannot be read.
+    /// `Fenced`: another claim holds the attempt; leave it and its container alone.
+    /// `Corrupt` where the run cannot be read.
     pub async fn finish_attempt(
         &self,
         finished: FinishedAttempt,
@@ -68,8 +68,8 @@ impl Store {
 
 type End = (FinishedAttempt, Option<ClaimRequest>);
 
-/// Writes ends that came at the same time in one transaction. If that fails,
-/// writes each by itself, so that one bad end does not stop the others.
+/// Writes ends that came at the same time in one transaction. If that fails, writes each by itself, so that one bad
+/// end does not stop the others.
 pub(crate) async fn write_finished(core: Arc<Core>, ends: Vec<End>) -> Vec<Result<Finished>> {
     match write_together(&core, &ends).await {
         Ok(finished) => finished,

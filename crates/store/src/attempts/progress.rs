@@ -1,10 +1,10 @@
 //! Progress of a claimed attempt: its container was created, started, removed; or the attempt is given back.
 //!
 //! 1. Progress is written in batches ([`crate::db::batch`]).
-//! 2. The handle is durable before the container is started: a missing handle
-//!    proves that the program never ran, even where Docker has lost the container.
-//! 3. The other writes do not wait for the disk: if Postgres crashes
-//!    and loses the last of them, the daemon asks Docker again.
+//! 2. The handle is durable before the container is started: a missing handle proves that the program never ran, even
+//!    where Docker has lost the container.
+//! 3. The other writes do not wait for the disk: if Postgres crashes and loses the last
+//!    of them, the daemon asks Docker again.
 
 use std::sync::Arc;
 
@@ -42,8 +42,8 @@ pub(crate) struct RemovedNote {
 }
 
 impl Store {
-    /// Records the handle of an attempt's container before it is
-    /// started, and the notes that users see with the attempt.
+    /// Records the handle of an attempt's container before it is started, and
+    /// the notes that users see with the attempt.
     ///
     /// # Errors
     /// `Fenced`: another claim holds the attempt, or it has ended. Do not start the container.
@@ -191,8 +191,8 @@ pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> V
 /// Writes notes in one statement.
 type Write<N> = for<'n> fn(&'n Core, &'n [N]) -> BoxFuture<'n, Vec<Result<()>>>;
 
-/// Writes all notes at once. If Postgres refuses a value of one
-/// of them, writes each by itself, so that only that one fails.
+/// Writes all notes at once. If Postgres refuses a value of one of them, writes
+/// each by itself, so that only that one fails.
 async fn together_or_apart<N>(core: &Core, notes: &[N], write: Write<N>) -> Vec<Result<()>> {
     let together = write(core, notes).await;
     let refused = |answer: &Result<()>| matches!(answer, Err(error) if error.refusal().is_some());

@@ -19,8 +19,8 @@ pub struct KnownAttempt {
 }
 
 impl Store {
-    /// The oldest `limit` attempts that ended on the Docker engine that
-    /// `request` reaches and whose containers are not known to be gone.
+    /// The oldest `limit` attempts that ended on the Docker engine that `request` reaches and
+    /// whose containers are not known to be gone.
     pub async fn unremoved(&self, request: &ClaimRequest, limit: u32) -> Result<Vec<AttemptId>> {
         let rows = sqlx::query_scalar!(
             "select id from attempt

@@ -1,4 +1,4 @@
-//! A pool of connections that abandons a statement which is not answered.
+//! A pool of connections that stops waiting for a statement which is not answered.
 //!
 //! A connection that is cut silently never fails by itself: everything sent was acknowledged, so nothing is sent
 //! again, and neither end closes it. A loop that waits for such an answer would stand still for ever, in silence,

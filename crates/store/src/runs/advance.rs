@@ -180,7 +180,10 @@ impl Progress {
         for dag in self.judge.into_iter().collect::<BTreeSet<_>>() {
             // A failure here costs time, not correctness: waiting runs are planned again.
             if let Err(error) = Box::pin(crate::runs::overlap::judge_dag(core, dag)).await {
-                tracing::warn!(%error, dag.id = %dag, "could not apply the concurrency rule to waiting runs; they are planned again");
+                tracing::warn!(
+                    %error, dag.id = %dag,
+                    "could not apply the concurrency rule to waiting runs; they are planned again"
+                );
             }
         }
     }

@@ -95,8 +95,8 @@ impl Store {
     }
 }
 
-/// Starts a run within the caller's transaction. With `respects_pause`, the cause is recorded as refused where the DAG
-/// is paused. The caller settles the progress after its commit; `room` belongs to its transaction.
+/// Starts a run within the caller's transaction. With `respects_pause`, the cause is recorded as refused where the
+/// DAG is paused. The caller settles the progress after its commit; `room` belongs to its transaction.
 pub(crate) async fn start_run_in(
     core: &Core,
     connection: &mut PgConnection,

@@ -48,9 +48,9 @@ pub struct MetricPoint {
 }
 
 impl Store {
-    /// Lists metrics, those of the newest runs first. For a stage with several attempts, the metrics of each attempt
-    /// are listed. Reused metrics are listed for their own run; across runs they belong to the earlier run, while
-    /// that exists.
+    /// Lists metrics, those of the newest runs first. For a stage with several attempts, the metrics
+    /// of each attempt are listed. Reused metrics are listed for their own run; across runs they
+    /// belong to the earlier run, while that exists.
     pub async fn list_metrics(&self, filter: &MetricFilter) -> Result<Vec<MetricPoint>> {
         let rows = sqlx::query!(
             r#"select m.run, p.name as repo, d.name as dag, s.name as stage, m.attempt, m.name, m.value, c.commit,
