@@ -60,7 +60,7 @@ pub enum RepoCredentials {
     /// Over ssh.
     SshKey {
         key: SecretString,
-        /// The hosts that the key may be used with, in the format of a known_hosts file.
+        /// The hosts that the key may be used with, in the format of a `known_hosts` file.
         known_hosts: String,
     },
 }
