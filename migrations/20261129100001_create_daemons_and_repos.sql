@@ -1,18 +1,18 @@
--- Postgres knows moments that no program of ours does: `infinity`, and years far beyond 9999. A program that reads one
--- fails, and with it all that is read beside it. So each table bounds its moments.
+-- Postgres accepts timestamps that our programs cannot read: `infinity`, and years far beyond 9999. A program that
+-- reads one fails, together with everything that it reads in the same statement. So each table bounds its timestamps.
 
 -- One row: this installation. Its id labels every container, so that two installations can share a Docker engine.
 create table instance (
     only_row boolean primary key default true check (only_row),
     id uuid not null default gen_random_uuid(),
-    -- A known text sealed with the secret key: tells a wrong key before it does harm.
+    -- A known text sealed with the secret key: reveals a wrong key before it does harm.
     key_check bytea,
     created_at timestamptz not null default now()
 );
 insert into instance default values;
 
--- One row for each daemon process that ever ran. Its lease covers every attempt that it owns, so a
--- heartbeat is one row written, however many attempts run.
+-- One row for each daemon process that ever ran. Its lease covers every attempt that it owns, so a heartbeat writes
+-- one row, however many attempts run.
 create table daemon (
     id uuid primary key,
     host text not null,
@@ -20,22 +20,22 @@ create table daemon (
     version text not null,
     started_at timestamptz not null,
     lease_until timestamptz not null,
-    -- How long its lease is: one that reaches further than that was given before the clock went back.
+    -- The length of its lease. A lease that reaches further was given before the clock went back.
     lease_seconds double precision not null check (lease_seconds > 0),
     stopped_at timestamptz,
     -- Whether it ended without an orderly stop (killed, crashed, or cut off from the database while it stopped), and
-    -- the next one on its host took its place.
+    -- the next daemon on its host replaced it.
     replaced boolean not null default false check (not replaced or stopped_at is not null),
-    -- What keeps it from working fully, as it says itself: [{"kind", "what", "since"}]. Other daemons show it to
-    -- people, and explain by it why queued attempts wait.
+    -- The problems that keep it from working fully, as it reports them: [{"kind", "what", "since"}]. Other daemons
+    -- show them to people, and use them to explain why queued attempts wait.
     troubles jsonb not null default '[]' check (jsonb_typeof(troubles) = 'array'),
     constraint daemon_moments check (
         greatest(started_at, lease_until, stopped_at) < '10000-01-01 00:00+00'
         and least(started_at, lease_until, stopped_at) > '0001-01-01 00:00+00')
 ) with (fillfactor = 50);
 
--- Jobs that one daemon does for all. A leader whose time is over, or who has stopped, is replaced by
--- whoever asks first; the term says how often that happened.
+-- Jobs that one daemon does for all. When a leader's lease expires or the leader stops, the first daemon that asks
+-- replaces it; the term counts the replacements.
 create table leader (
     role text primary key check (role in ('scheduler', 'watcher', 'pruner')),
     daemon uuid not null,
@@ -49,7 +49,7 @@ create table repo (
     id uuid primary key,
     name text not null unique,
     url text not null,
-    -- As asked for; null follows the remote's default branch.
+    -- As configured; null follows the remote's default branch.
     followed_branch text,
     -- The branch that was followed when it last moved.
     current_branch text,
@@ -60,7 +60,7 @@ create table repo (
     created_at timestamptz not null,
     next_sync_at timestamptz not null,
     last_sync_at timestamptz,
-    -- Syncs asked for by hand, counted; and up to which of them the remote was looked at since.
+    -- How many syncs were requested by hand, and how many of these requests a later poll of the remote has answered.
     syncs_asked bigint not null default 0,
     syncs_answered bigint not null default 0,
     last_error text,
@@ -71,8 +71,8 @@ create table repo (
         and least(created_at, next_sync_at, last_sync_at) > '0001-01-01 00:00+00')
 );
 
--- Where each branch was last seen. A branch that is gone keeps its row with no sha, so that its
--- generation goes on counting and a later push never repeats the key of an earlier one.
+-- The last seen commit of each branch. A branch that is gone keeps its row without a sha, so that its generation
+-- continues to count and a later push never repeats the key of an earlier one.
 create table repo_ref (
     repo uuid not null references repo on delete cascade,
     branch text not null,
@@ -88,7 +88,7 @@ create table delivery (
     repo uuid not null references repo on delete cascade,
     delivery_id text not null,
     event text not null,
-    -- What a push delivery tells of; no branch for all others.
+    -- The branch of a push delivery and its commits before and after; null for all other deliveries.
     branch text,
     before text,
     after text,
@@ -110,7 +110,7 @@ create table secret (
     name text not null,
     sealed bytea not null,
     updated_at timestamptz not null,
-    -- Patterns of the branches whose runs may have it; none is the followed branch.
+    -- Patterns of the branches whose runs may have it; none means the followed branch.
     branches text[] not null default '{}' check (cardinality(branches) <= 64),
     primary key (repo, name)
 );
@@ -120,9 +120,10 @@ create table token (
     id uuid primary key,
     name text not null,
     digest bytea not null unique check (length(digest) = 32),
-    -- What it permits: 'read' or 'admin'. A daemon that does not know the word permits nothing.
+    -- What it permits: 'read' or 'admin'. A daemon that does not know the scope permits nothing.
     scope text not null default 'admin',
-    -- The daemon that uses it as its own, for the command line beside it: nobody revokes it as long as that one lives.
+    -- The daemon that uses it as its own, for the command line on the same machine. It
+    -- cannot be revoked while that daemon lives.
     kept_by uuid references daemon on delete set null,
     created_at timestamptz not null,
     last_used_at timestamptz,

@@ -4,7 +4,7 @@ create table dag (
     name text not null,
     path text not null,
     paused boolean not null default false,
-    -- The version at the head of the followed branch; null for a DAG that is not there (any more).
+    -- The version at the head of the followed branch; null for a DAG that the branch does not have, or no longer has.
     current_version uuid,
     created_at timestamptz not null,
     unique (repo, name)
@@ -16,16 +16,16 @@ create table dag_version (
     dag uuid not null references dag on delete cascade,
     commit text not null,
     path text not null,
-    -- The file's text, as a person wrote it.
+    -- The file's text, as its author wrote it.
     source text not null,
-    -- The checked DAG in its canonical form, which names its format.
+    -- The checked DAG in its canonical form, which contains the number of its format.
     spec jsonb not null,
     created_at timestamptz not null,
     unique (dag, commit)
 );
 alter table dag add foreign key (current_version) references dag_version;
 
--- A file with errors at a commit.
+-- A file with errors, at a commit.
 create table dag_fault (
     repo uuid not null references repo on delete cascade,
     commit text not null,

@@ -1,5 +1,5 @@
--- What did start, or was refused to start, a run. The unique key makes a fact that is told twice
--- one fact; it is null where every telling counts.
+-- A cause that started a run, or was refused one. The unique key makes a cause that is reported twice one row; it is
+-- null where every report counts.
 create table cause (
     id uuid primary key,
     key text unique,
@@ -26,7 +26,7 @@ create table run (
     phase text not null check (phase in ('queued', 'running', 'finished')),
     outcome text check (outcome in ('succeeded', 'failed', 'errored', 'timed_out', 'cancelled', 'lost',
         'skipped', 'upstream_failed')),
-    -- The word that listings show and filter by.
+    -- The state that listings show and filter by.
     state text not null generated always as (coalesce(outcome, phase)) stored,
     reason_code text,
     reason_message text,
@@ -41,12 +41,12 @@ create table run (
     created_at timestamptz not null,
     started_at timestamptz,
     finished_at timestamptz,
-    -- When to plan again, if nothing happens before.
+    -- When to plan again if nothing happens before.
     wake_at timestamptz,
-    -- Which runs of a DAG count, wait and are cancelled among themselves: the value of `concurrency.group` for the
-    -- run. Null where its DAG version has no group; all such runs of a DAG are one.
+    -- The value of `concurrency.group` for the run. The DAG's concurrency rule applies to the runs of each value
+    -- separately. Null where its DAG version has no group; all such runs of a DAG are one group.
     concurrency_group text,
-    -- Counts the changes of the run's and its stages' state; says whether a copy in memory is current.
+    -- Counts the changes of the run's and its stages' state; shows whether a copy in memory is current.
     version bigint not null default 0,
     check ((phase = 'finished') = (finished_at is not null)),
     check ((phase = 'finished') = (outcome is not null)),
@@ -80,9 +80,9 @@ create table stage_run (
     reason_code text,
     reason_message text,
     finished_at timestamptz,
-    -- Of its last started attempt, by digest where Docker knows one.
+    -- The image of its last started attempt, by digest where Docker knows one.
     image text,
-    -- The earlier run whose result stands in for running it again.
+    -- The earlier run whose result it reuses instead of running again.
     reused_from bigint,
     primary key (run, position),
     check ((state = 'finished') = (finished_at is not null)),
@@ -95,7 +95,7 @@ create table stage_run (
         and least(until, finished_at) > '0001-01-01 00:00+00')
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 
--- Only grows: every claim takes the next number, and every write for an attempt carries its claim's.
+-- Only grows: every claim takes the next number, and every write for an attempt carries the number of its claim.
 create sequence fence as bigint;
 
 create table attempt (
@@ -104,17 +104,17 @@ create table attempt (
     stage integer not null,
     number integer not null check (number > 0),
     state text not null check (state in ('queued', 'claimed', 'running', 'finished')),
-    -- What it takes while it runs: {"gpu": 1}; null takes nothing but a slot.
+    -- The pool slots that it takes in addition to its own slot: {"gpu": 1}; null takes none.
     pools jsonb,
-    -- Admission goes by repo: the one that holds the fewest slots is served first. It never changes. Without a foreign
-    -- key: repos are removed with their runs, and attempts are written too often to be checked each time.
+    -- Admission goes by repo: the one that holds the fewest slots is served first. It never changes. Without a
+    -- foreign key: repos are removed with their runs, and attempts are written too often to be checked each time.
     repo uuid not null,
-    -- The daemon that holds it, or held it last. Without a foreign key: daemons are forgotten before
-    -- what they did, and attempts are written too often to be checked each time.
+    -- The daemon that holds it, or held it last. Without a foreign key: daemons are deleted before their attempts,
+    -- and attempts are written too often to be checked each time.
     owner uuid,
     executor text,
-    -- Which Docker engine has its container: only a daemon that reaches the same one can adopt it. Null for
-    -- executors without one.
+    -- The Docker engine that has its container: only a daemon that reaches the same one can
+    -- adopt it. Null for executors without one.
     engine text,
     fence bigint,
     spec_hash text,
@@ -130,13 +130,13 @@ create table attempt (
     outcome text check (outcome in ('succeeded', 'failed', 'errored', 'timed_out', 'cancelled', 'lost')),
     reason_code text,
     reason_message text,
-    -- Whether its container is known to be gone from Docker, or never was.
+    -- Whether its container is known to be gone from Docker, or never existed.
     removed boolean not null default false,
-    -- What people are shown of what it was given, one note a line: that its source tree has a pointer of Git LFS where
-    -- a file belongs.
+    -- Notes for users about its inputs, one per line: for example that its source tree
+    -- has a Git LFS pointer in place of a file.
     notes text check (notes <> ''),
     -- How many bytes of outputs of earlier attempts its outputs replaced. Their content stays on the disk until it is
-    -- swept, so they count towards what the run may keep. Null where there were none.
+    -- swept, so it counts towards the run's limit. Null where there were none.
     replaced_bytes bigint check (replaced_bytes > 0),
     unique (run, stage, number),
     foreign key (run, stage) references stage_run (run, position) on delete cascade,
@@ -154,18 +154,18 @@ create table attempt (
         greatest(queued_at, claimed_at, started_at, finished_at, stop_requested_at) < '10000-01-01 00:00+00'
         and least(queued_at, claimed_at, started_at, finished_at, stop_requested_at) > '0001-01-01 00:00+00')
 ) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02);
--- Admission looks at those that take the same of pools, and at those of each repo, apart from all others: what waits
--- for a full pool is passed by in one step, however much it is. By a hash, since a stage may name more pools than a row
--- of an index has room for.
+-- Admission reads the attempts that take the same slots of the same pools, and those of each repo, apart from all
+-- others: attempts that wait for a full pool are skipped in one step, however many there are. By a hash, since a
+-- stage may name more pools than a row of an index has room for.
 create index attempt_waiting
     on attempt (coalesce(jsonb_hash_extended(pools, 0), 0), repo, run, queued_at, stage)
     where state = 'queued';
--- As small as the machines are: also what is asked of all held attempts is read over it.
+-- As small as the number of attempts that run at a time: queries about all held attempts read it as well.
 create index attempt_held on attempt (run) where state in ('claimed', 'running');
 create index attempt_unremoved on attempt (finished_at) where state = 'finished' and not removed;
 
--- What happened to a run, in order of id. Append-only. Has no foreign key: it is the busiest table,
--- and its rows go together with their run.
+-- The events of a run, in order of id. Append-only. Has no foreign key: it is the busiest table, and its rows are
+-- deleted together with their run.
 create table run_event (
     run bigint not null,
     id bigint generated always as identity,
@@ -180,7 +180,7 @@ create table run_event (
 create table metric (
     run bigint not null,
     stage integer not null,
-    -- The attempt's number; 0 where the result of an earlier run was taken over.
+    -- The attempt's number; 0 where the result of an earlier run was reused.
     attempt integer not null check (attempt >= 0),
     name text not null,
     value double precision not null,
@@ -189,12 +189,12 @@ create table metric (
 );
 create index metric_name on metric (name, run desc);
 
--- The artifact store is a folder of content by hash; these rows say what of it is in use.
+-- The artifact store is a folder of content by hash; these rows say which content is in use.
 create table artifact (
     run bigint not null,
     stage integer not null,
     output text not null,
-    -- The attempt that made it; of an earlier run where its result was taken over.
+    -- The attempt that made it; an attempt of an earlier run where its result was reused.
     attempt uuid not null,
     kind text not null check (kind in ('file', 'folder')),
     sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
@@ -205,8 +205,8 @@ create table artifact (
 );
 create index artifact_sha256 on artifact (sha256);
 
--- What ended stays as it ended. A CHECK cannot see the old row; a trigger's WHEN can, and costs
--- nothing where it does not hold.
+-- A row that ended does not change any more. A CHECK cannot see the old row; a trigger's WHEN can,
+-- and costs nothing where it does not hold.
 create function refuse_change_of_what_ended() returns trigger language plpgsql as $$
 begin
     raise exception '% % has ended and cannot be changed', tg_table_name, old

@@ -1,13 +1,13 @@
--- Where the log of an attempt ends, and up to where its executor's log was read for it.
+-- The end of an attempt's log, and the position in its executor's log up to which that was read.
 create table attempt_log (
     attempt uuid primary key references attempt on delete cascade,
     -- Bytes ever written, before compression.
     length bigint not null,
     cursor_major bigint,
     cursor_minor bigint,
-    -- Set when retention deleted the text.
+    -- When retention deleted the text.
     pruned_at timestamptz,
-    -- What of it is not kept, in bytes before compression and in records: its middle, or all of it.
+    -- How much of it is not kept (its middle, or all of it), in bytes before compression and in records.
     dropped bigint not null default 0 check (dropped >= 0),
     dropped_lines bigint not null default 0 check (dropped_lines >= 0),
     check ((cursor_major is null) = (cursor_minor is null))
@@ -17,7 +17,7 @@ create table log_chunk (
     attempt uuid not null references attempt_log on delete cascade,
     -- Bytes before compression.
     start_offset bigint not null check (start_offset >= 0),
-    -- Never more than 128 KiB: a reader looks no further back for the chunk that holds its offset.
+    -- At most 128 KiB: a reader searches no further back for the chunk that contains its offset.
     length integer not null check (length between 1 and 131072),
     lines integer not null,
     -- zstd.
@@ -25,5 +25,5 @@ create table log_chunk (
     stored_at timestamptz not null,
     primary key (attempt, start_offset)
 );
--- It is compressed already.
+-- The content is compressed already.
 alter table log_chunk alter column content set storage external;

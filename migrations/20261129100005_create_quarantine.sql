@@ -1,4 +1,4 @@
--- What made one repo, DAG or run fail where others go on: counted, and from some point on held back.
+-- Failures of one repo, DAG or run while others succeed: counted, and after enough of them quarantined.
 create table quarantine (
     id bigint generated always as identity primary key,
     repo uuid unique references repo on delete cascade,
@@ -6,13 +6,13 @@ create table quarantine (
     run bigint unique references run on delete cascade,
     subject text not null unique
         generated always as (coalesce('repo ' || repo::text, 'dag ' || dag::text, 'run ' || run::text)) stored,
-    -- Where it showed: planning, scheduling, dispatch, supervision, sync.
+    -- Where it failed: planning, scheduling, dispatch, supervision, sync.
     place text not null,
     reason text not null,
     failures integer not null check (failures > 0),
     first_at timestamptz not null,
     last_at timestamptz not null,
-    -- Since when it is left out; null while failures are only counted.
+    -- When it was quarantined; null while failures are only counted.
     held_at timestamptz,
     check (num_nonnulls(repo, dag, run) = 1),
     constraint quarantine_moments check (

@@ -1,18 +1,17 @@
 //! The store: Postgres, and the only crate with SQL.
 //!
-//! What happens to a run is decided by the pure core; this crate makes it true. The central call is
-//! [`Store::advance`]: lock the run, read its state, let the core apply and plan, write the
-//! difference, all in one transaction. Recovery is no feature of its own: unfinished runs are in the
-//! tables, and planning them again is always safe.
+//! The pure core decides what happens to a run; this crate stores it. The central call is [`Store::advance`]: lock
+//! the run, read its state, let the core apply and plan, write the difference, all in one transaction. Recovery needs
+//! no code of its own: unfinished runs are in the tables, and planning them again is always safe.
 //!
-//! - One file for each aggregate. Statements are checked against a real database when this crate is
-//!   developed, and against `.sqlx` when it is built (`prepare.sh` renews it).
-//! - `now` comes once for each transaction from Postgres, read in the statement that takes the lock,
-//!   and is passed down. Several daemons have one clock so.
-//! - Lock order, everywhere: repo, DAG, schedule, run, stage run, attempt; runs in the order of their
-//!   ids. The admission lock comes last, and within it no row is waited for.
-//! - No transaction is held across anything slow.
-//! - A row that cannot be understood is an error that names it, and stops only what is about it.
+//! - One file for each aggregate. Statements are checked against a real database when this crate is developed, and
+//!   against `.sqlx` when it is built (`prepare.sh` renews it).
+//! - `now` comes once for each transaction from Postgres, read in the statement that takes the lock, and is passed
+//!   down. So several daemons share one clock.
+//! - Lock order, everywhere: repo, DAG, schedule, run, stage run, attempt; runs in the order of their ids. The
+//!   admission lock comes last, and no transaction waits for a row while it holds that lock.
+//! - No transaction is held across a slow operation.
+//! - A row that cannot be read is an error that names it, and stops only the work on that row.
 //!
 //! # Errors
 //! Every call can fail as Postgres does: it does not answer, or refuses. The docs of a call name its other errors.

@@ -1,4 +1,4 @@
-//! The handle on the database: connecting, migrating, and what all parts share.
+//! The handle to the database: connecting, migrating, and the parts that all modules share.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -28,44 +28,44 @@ use crate::triggers::dags::PinnedDag;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// What a new secret key is tried on.
+/// The text that is sealed to check the secret key.
 const KEY_CHECK: &str = "trainyard key check";
 
-/// Progress and heartbeats: each waits for one at a time.
+/// Connections for progress and heartbeats; each of these waits for one at a time.
 const RELAXED_CONNECTIONS: u32 = 4;
 
-/// For what people and their programs look at. Neither waits for the other: a page does not wait until the loops
-/// have done what is due, however much that is, and no crowd of viewers keeps a claim waiting.
+/// Connections for reads by people and their programs. Neither side waits for the other: a page does not wait until
+/// the loops have done their work, and many viewers do not keep a claim waiting.
 const READING_CONNECTIONS: u32 = 4;
 
-/// A connection that was used more recently is taken to be alive: testing it costs as much as many
-/// a statement. No Postgres restarts in less time, so nobody meets a connection that a restart closed,
-/// but those who were waiting for an answer when it did.
+/// A connection that was used more recently than this is assumed to be alive: testing it costs as much
+/// as a statement. No Postgres restarts in less time, so only calls that were waiting for an answer
+/// during a restart meet a closed connection.
 const TEST_AFTER: Duration = Duration::from_millis(50);
 
-/// How many DAG versions are kept in memory, decoded.
+/// How many decoded DAG versions are kept in memory.
 const DAGS_IN_MEMORY: usize = 128;
 
 /// How many unfinished runs are kept in memory.
 const RUNS_IN_MEMORY: usize = 256;
 
-/// The handle on one Trainyard database. Cloning it is cheap; all clones share their connections.
+/// The handle to one Trainyard database. Cloning it is cheap; all clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) core: Arc<Core>,
     pub(crate) batchers: Arc<Batchers>,
 }
 
-/// What every part of the store needs.
+/// The parts that every module of the store needs.
 #[derive(Debug)]
 pub(crate) struct Core {
-    /// For all that must be durable when it returns.
+    /// For writes that must be durable when the call returns.
     pub(crate) pool: Pool,
-    /// Commits without waiting for the disk. For what a crash of Postgres may undo, since it is
-    /// found out again: progress of attempts (Docker is asked), heartbeats. Never out of order:
-    /// the next durable commit makes all before it durable too.
+    /// Commits without waiting for the disk. For writes that a crash of Postgres may lose because they can be found
+    /// out again: progress of attempts (from Docker), heartbeats. Never out of order: the next durable commit makes
+    /// all earlier ones durable as well.
     pub(crate) relaxed: Pool,
-    /// For views, and whose token it is that asks for them.
+    /// For views, and to check the token of the caller that asks for them.
     pub(crate) reading: Pool,
     pub(crate) wakes: Wakes,
     pub(crate) dags: Recent<DagVersionId, Arc<PinnedDag>>,
@@ -73,13 +73,13 @@ pub(crate) struct Core {
     pub(crate) log_limit: i64,
     pub(crate) run_log_limit: i64,
     pub(crate) unfinished: UnfinishedLimits,
-    /// Tells this process' notifications from those of others.
+    /// Distinguishes this process' notifications from those of others.
     pub(crate) process: Uuid,
-    /// Who gets what is claimed while runs are started, if anybody.
+    /// Gets the attempts that are claimed while runs are started, if it is set.
     pub(crate) claimer: OnceLock<Claimer>,
-    /// How this process' daemon is.
+    /// The health of this process' daemon.
     pub(crate) condition: Condition,
-    /// Whether other daemons live that want to be notified; each heartbeat looks.
+    /// Whether other daemons live that need notifications; each heartbeat checks this.
     pub(crate) others_live: AtomicBool,
     secret_key: Option<SecretKey>,
 }
@@ -94,13 +94,13 @@ pub(crate) struct Batchers {
 }
 
 impl Store {
-    /// Connects. Nothing is read or changed yet: call [`Store::migrate`] next.
+    /// Connects. Reads and changes nothing yet: call [`Store::migrate`] next.
     ///
     /// # Errors
     /// `InvalidUrl`, `Unreachable`, `AuthenticationFailed`, `DatabaseMissing`.
     pub async fn connect(options: &StoreOptions) -> Result<Self> {
         let postgres = options.to_postgres()?;
-        // A pool would wait and try again until its timeout, and then not say what it met.
+        // A pool would retry until its timeout, and then not report the error that it met.
         let probe = PgConnection::connect_with(&postgres);
         match tokio::time::timeout(options.acquire_timeout, probe).await {
             Ok(Ok(connection)) => connection.close().await?,
@@ -110,8 +110,8 @@ impl Store {
         let pool = pool_options(options.max_connections.max(2), options.acquire_timeout)
             .connect_lazy_with(postgres.clone());
         let reading = pool_options(READING_CONNECTIONS, options.acquire_timeout)
-            // A plan that is kept was made for the tables as they were then: one for a new database reads
-            // all of them for each row, until somebody has counted them again.
+            // A kept plan was made for the tables as they were then: a plan for a new database reads whole tables for
+            // each row, until Postgres has analyzed them.
             .connect_lazy_with(
                 PgConnectOptions::clone(&postgres)
                     .options([("plan_cache_mode", "force_custom_plan")]),
@@ -138,8 +138,8 @@ impl Store {
         Ok(Self { core, batchers })
     }
 
-    /// Brings the schema to this program's version, and checks the secret key against the database.
-    /// Safe to call from several processes at once. Does nothing where nothing is to be done.
+    /// Brings the schema to this program's version, and checks the secret key against the database. Safe to call from
+    /// several processes at once, and safe to repeat.
     ///
     /// # Errors
     /// `SchemaNewer`, `Migration`, `WrongSecretKey`.
@@ -149,7 +149,7 @@ impl Store {
             .map(|migration| migration.version)
             .max()
             .unwrap_or(0);
-        // A migration may take as long as it takes, and wait for those of other processes.
+        // A migration may take long, and may have to wait for those of other processes.
         let unhurried = PgConnectOptions::clone(&self.core.pool.connect_options())
             .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
         let pool = PgPoolOptions::new()
@@ -175,7 +175,7 @@ impl Store {
         Ok(InstanceId(row.id))
     }
 
-    /// How many connections are at work.
+    /// How many connections are in use.
     #[must_use]
     pub fn connections_in_use(&self) -> usize {
         let in_use = |pool: &PgPool| (pool.size() as usize).saturating_sub(pool.num_idle());
@@ -183,13 +183,13 @@ impl Store {
         in_use(&core.pool) + in_use(&core.relaxed) + in_use(&core.reading)
     }
 
-    /// Hints that loops may have something to do.
+    /// Wakes: hints that loops may have something to do.
     #[must_use]
     pub fn wakes(&self) -> &Wakes {
         &self.core.wakes
     }
 
-    /// Closes all connections, after what is being written.
+    /// Closes all connections once pending writes are done.
     pub async fn close(&self) {
         self.core.reading.close().await;
         self.core.relaxed.close().await;
@@ -221,7 +221,7 @@ impl Core {
         Room::new(self.unfinished)
     }
 
-    /// Who claims while runs are started; nobody while claims are paused.
+    /// The claimer of runs that are started; `None` while claims are paused.
     pub(crate) fn claimer(&self) -> Option<&Claimer> {
         self.claimer
             .get()
@@ -262,7 +262,7 @@ fn pool_options(connections: u32, acquire_timeout: Duration) -> PgPoolOptions {
         .test_before_acquire(false)
         .before_acquire(|connection, usage| {
             Box::pin(async move {
-                // Not alive: the pool closes it and looks for another.
+                // Not alive: the pool closes it and takes another.
                 Ok(usage.idle_for < TEST_AFTER || connection.ping().await.is_ok())
             })
         })

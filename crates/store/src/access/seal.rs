@@ -1,7 +1,7 @@
 //! Sealing of secrets: AES-256-GCM under a key that is never in the database.
 //!
-//! What is sealed is bound to its place (`context`), so that a sealed value moved to another row does
-//! not open. Stored as nonce (12 bytes), cipher text, tag.
+//! A sealed value is bound to its place (`context`): moved to another row, it does not open. It is stored as nonce
+//! (12 bytes), cipher text, tag.
 
 use std::fmt;
 
@@ -16,13 +16,13 @@ const NONCE: usize = 12;
 pub struct SecretKey(SecretBox<[u8; 32]>);
 
 impl SecretKey {
-    /// Takes a key's bytes.
+    /// Makes a key from its bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(SecretBox::new(Box::new(bytes)))
     }
 
-    /// A new key and its bytes, for whoever keeps the key file.
+    /// A new key and its bytes. The caller keeps them in the key file.
     ///
     /// # Errors
     /// The system has no randomness.
@@ -47,10 +47,10 @@ impl SecretKey {
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens what was sealed.
+    /// Opens a sealed value.
     ///
     /// # Errors
-    /// `WrongSecretKey` where it was sealed with another key, for another place, or changed since.
+    /// `WrongSecretKey` where the value was sealed with another key or for another place, or has changed since.
     pub(crate) fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>> {
         let (nonce, content) = sealed
             .split_first_chunk::<NONCE>()

@@ -1,5 +1,5 @@
-//! Secrets: sealed values, by repo and name, and the branches whose runs may have them. Values are written and used,
-//! never shown.
+//! Secrets: sealed values by repo and name, and the branches whose runs may have them.
+//! A value can be set and used, never shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +13,20 @@ use trainyard_failpoint::{Effect as _, Point};
 use crate::db::error::{Error, Result};
 use crate::store::{Core, Store};
 
-/// The longest value, in bytes: what an environment variable may well be.
+/// The longest value, in bytes: about as long as an environment variable may be.
 pub const SECRET_AT_MOST: usize = 64 * 1024;
 
 /// A secret without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretInfo {
     pub name: String,
-    /// Whose runs may have it: patterns of branches; none is the followed branch.
+    /// Patterns of the branches whose runs may have it; none means the followed branch.
     pub branches: Vec<String>,
-    /// When it was set last.
+    /// When it was last set.
     pub updated_at: Timestamp,
 }
 
-/// A secret as a stage is to get it.
+/// A secret as a stage receives it.
 #[derive(Debug, Clone)]
 pub struct StoredSecret {
     pub value: SecretString,
@@ -34,7 +34,7 @@ pub struct StoredSecret {
     pub branches: SecretBranches,
 }
 
-/// Secrets of a repo, and the branch that it follows at this moment.
+/// Secrets of a repo, and the branch that it follows now.
 #[derive(Debug, Clone, Default)]
 pub struct StoredSecrets {
     /// The followed branch, where it is known.
@@ -43,12 +43,11 @@ pub struct StoredSecrets {
 }
 
 impl Store {
-    /// Sets a secret of a repo, over an earlier value. Without `branches` it keeps those that it has; a new one
-    /// belongs to the followed branch.
+    /// Sets a secret of a repo and replaces an earlier value. Without `branches` an existing secret keeps its
+    /// branches, and a new one belongs to the followed branch.
     ///
     /// # Errors
-    /// `NotFound` for an unknown repo, `Conflict` for a value that is empty or too long,
-    /// `NoSecretKey`.
+    /// `NotFound` for an unknown repo, `Conflict` for a value that is empty or too long, `NoSecretKey`.
     pub async fn set_secret(
         &self,
         repo: RepoId,
@@ -117,7 +116,7 @@ impl Store {
         Ok(())
     }
 
-    /// These secrets of a repo, whoever may have them; what is not set is absent.
+    /// The named secrets of a repo, whichever branches may have them; secrets that are not set are absent.
     ///
     /// # Errors
     /// `NoSecretKey`, `WrongSecretKey`, `Corrupt`.

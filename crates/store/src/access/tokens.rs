@@ -11,20 +11,20 @@ use crate::access::seal::random;
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
-/// What every token begins with, so that people and scanners recognise one.
+/// Every token begins with this, so that people and scanners recognise one.
 const PREFIX: &str = "trainyard_";
 
-/// What a token permits. Each scope permits what is before it, too.
+/// What a token permits. Each scope includes the scopes before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// To look at everything but secrets.
+    /// Read everything but secrets.
     Read,
     /// Everything.
     Admin,
 }
 
 impl Scope {
-    /// Whether who has this scope may do what needs `needed`.
+    /// Whether this scope permits an action that needs `needed`.
     #[must_use]
     pub fn permits(self, needed: Self) -> bool {
         self >= needed
@@ -47,22 +47,22 @@ impl Scope {
     }
 }
 
-/// A token without the token.
+/// A token's row, without the token itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
     pub id: TokenId,
-    /// What it was called when it was made; shown as the actor of what is done with it.
+    /// The name that it was given when it was made; shown as the actor of everything done with it.
     pub name: String,
     pub scope: Scope,
     pub created_at: Timestamp,
-    /// When it was used last, to the minute.
+    /// When it was last used, to the minute.
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// Makes a token; what is returned with it is shown once and cannot be had again.
+    /// Makes a token. The returned token is shown once and cannot be read again.
     ///
     /// # Errors
     /// `Conflict` where a token of this name is in use.
@@ -104,7 +104,7 @@ impl Store {
         Ok((info, token))
     }
 
-    /// All tokens, the newest first, those that were revoked included.
+    /// All tokens, the newest first, revoked ones included.
     pub async fn list_tokens(&self) -> Result<Vec<TokenInfo>> {
         let rows = sqlx::query!(
             "select id, name, scope, created_at, last_used_at, revoked_at from token order by created_at desc"
@@ -126,8 +126,8 @@ impl Store {
             .collect())
     }
 
-    /// Notes that a daemon uses a token as its own: as long as it lives, nobody revokes it, so that the command line
-    /// beside it is not locked out.
+    /// Records that a daemon uses a token as its own. While that daemon lives, the token cannot be revoked, so that
+    /// the command line on the daemon's machine is not locked out.
     pub async fn keep_token(&self, token: TokenId, daemon: DaemonId) -> Result<()> {
         sqlx::query!(
             "update token set kept_by = $2 where id = $1",
@@ -140,10 +140,10 @@ impl Store {
         Ok(())
     }
 
-    /// Revokes the token in use under a name, or by its id.
+    /// Revokes the token in use with this name or id.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where a daemon that lives uses it as its own.
+    /// `NotFound`; `Conflict` where a live daemon uses it as its own.
     pub async fn revoke_token(&self, name_or_id: &str) -> Result<()> {
         let id = name_or_id.parse::<Uuid>().ok();
         let row = sqlx::query!(
@@ -175,9 +175,9 @@ impl Store {
         }
     }
 
-    /// Whose token this is; `None` where it is not one, or was revoked.
+    /// The token's row; `None` where this is not a valid token, or it was revoked.
     ///
-    /// The lookup is by the hash of what was presented, so its time tells nothing about any token.
+    /// The lookup is by the hash of the presented token, so its duration reveals nothing about any token.
     pub async fn authenticate(&self, presented: &SecretString) -> Result<Option<TokenInfo>> {
         let row = sqlx::query!(
             r#"select id, name, scope, created_at, last_used_at, revoked_at,

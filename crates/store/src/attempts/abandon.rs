@@ -1,4 +1,4 @@
-//! Giving attempts up: what nobody tells the end of counts as lost once somebody says so.
+//! Abandoning attempts: an attempt whose end is never reported counts as lost once an operator abandons it.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::runs::advance::Facts;
 use crate::runs::state::reference;
 use crate::store::Store;
 
-/// What came of giving up a run's attempts.
+/// The result of abandoning a run's attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abandoned {
-    /// Whether any counts as lost now.
+    /// Whether any attempt counts as lost now.
     pub any: bool,
-    /// Why the others do not.
+    /// Why the other attempts were not abandoned.
     pub refused: Vec<Illegal>,
 }
 
@@ -31,40 +31,42 @@ pub(crate) struct Unattended {
     pub(crate) since: Timestamp,
 }
 
-/// The claims of a run whose daemons seemed to be gone at one look.
+/// The claims of a run whose daemons seemed to be gone when they were read.
 #[derive(Debug, Clone)]
 pub struct SeenGone(Vec<Unattended>);
 
 impl SeenGone {
-    /// Whether there are any.
+    /// Whether there are no such claims.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Somebody gives up what a run holds.
+/// A request to abandon the attempts that a run holds.
 #[derive(Debug, Clone)]
 pub struct GivingUp {
     pub by: String,
-    /// How long an attempt has to end after it was asked to stop.
+    /// How long an attempt may take to end after it was asked to stop.
     pub patience: Duration,
-    /// What was [seen](Store::seen_gone) to be gone a renewal of leases before: after the database was away, or its
-    /// clock jumped, every daemon seems to be gone until it has renewed its own.
+    /// The claims that were [already seen as gone](Store::seen_gone) one lease renewal earlier. Once is not enough:
+    /// after the database was away or its clock jumped, every daemon seems to be gone until it has renewed its lease.
     pub gone: SeenGone,
 }
 
 impl Store {
-    /// Looks which claims of a run are of daemons that have been gone for [`TOLD_WITHIN`] without another taking
-    /// them over.
+    /// The claims of a run whose daemons have been gone for [`TOLD_WITHIN`] and that no other daemon has adopted.
     pub async fn seen_gone(&self, run: RunId) -> Result<SeenGone> {
         let gone = unattended(&self.core.pool, run, TOLD_WITHIN).await?;
         Ok(SeenGone(gone))
     }
 
-    /// Ends as lost the attempts of a run that may be given up: those that were asked to stop and have not ended
-    /// for as long as they may take, and those that were seen to be gone and still are, under the same claim. Their
-    /// containers may still run; whoever reaches their engine removes them.
+    /// Ends as lost the attempts of a run that may be abandoned:
+    ///
+    /// 1. those that were asked to stop and have not ended within the time that they may take;
+    /// 2. those whose daemon was seen as gone, and still is, under the same claim.
+    ///
+    /// Their containers may still run; a daemon that reaches their Docker engine removes them.
     ///
     /// # Errors
     /// As [`Store::advance`].
@@ -103,8 +105,8 @@ impl Store {
 }
 
 impl GivingUp {
-    /// What is told of each attempt that a run holds. The run is locked; so are its attempts from here on, and
-    /// nobody takes one over meanwhile.
+    /// One event for each attempt that the run holds. The run is locked; from here on its attempts are locked as
+    /// well, so that no daemon adopts one meanwhile.
     pub(crate) async fn events(
         &self,
         connection: &mut PgConnection,

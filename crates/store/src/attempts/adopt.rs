@@ -1,4 +1,4 @@
-//! Adoption: taking over attempts that nobody attends to any more.
+//! Adoption: a daemon claims attempts whose owner's lease has expired, or that their owner no longer supervises.
 
 use std::time::Duration;
 
@@ -20,21 +20,25 @@ use crate::store::Store;
 pub struct LeftBehind {
     pub run: RunId,
     pub attempt: AttemptId,
-    /// Docker that it is at, as it names itself.
+    /// The Docker engine that it is at, as that names itself.
     pub engine: String,
     /// The daemon that is gone.
     pub owner: DaemonId,
 }
 
 impl Store {
-    /// Claims, with new fences, the attempts of the request's executor and engine that nobody attends
-    /// to: those of daemons that stopped or whose lease ran out, and the daemon's own that are not
-    /// among `attended` though they were claimed longer ago than `attend_within` (the answer to a
-    /// claim was lost, or the daemon let go of them). Their containers may exist, and may be running.
-    /// Nothing is taken from daemons that are `spared`: their lease only seems to have run out.
+    /// Adopts, with new fences, the unsupervised attempts of the request's executor and Docker engine:
     ///
-    /// A claim that lies as far in the future was made before the clock went back: nobody may wait until the
-    /// clock is where it was, and to take it too early does no harm.
+    /// 1. those of daemons that stopped or whose lease expired, except the daemons that are `spared`: their lease
+    ///    only seems to have expired;
+    /// 2. the daemon's own that are not among `attended` although they were claimed longer ago than `attend_within`:
+    ///    the answer to the claim was lost, or the daemon stopped supervising them.
+    ///
+    /// Their containers may exist, and may be running.
+    ///
+    /// A claim of the daemon's own that lies further than `attend_within` in the future was made before the
+    /// clock went back. It is adopted as well: waiting until the clock has caught up would block the
+    /// attempt, and adopting too early does no harm.
     pub async fn adoptable(
         &self,
         request: &ClaimRequest,
@@ -107,8 +111,8 @@ impl Store {
         assemble(&self.core, rows).await
     }
 
-    /// Attempts of daemons that have been gone for [`TOLD_WITHIN`], at engines that `request` does not reach: it can take
-    /// none of them over. The oldest hundred.
+    /// Attempts of daemons that have been gone for [`TOLD_WITHIN`], at Docker engines that `request` does not reach:
+    /// the caller cannot adopt any of them. The oldest hundred.
     pub async fn left_behind(&self, request: &ClaimRequest) -> Result<Vec<LeftBehind>> {
         let rows = sqlx::query!(
             r#"select a.id, a.run, a.engine, d.id as owner
@@ -132,8 +136,8 @@ impl Store {
         Ok(left.collect())
     }
 
-    /// The attempts of a daemon that were asked to stop and have not ended, and why. A run whose request cannot be
-    /// read is held back, and the others are told.
+    /// The attempts of a daemon that were asked to stop and have not ended, and why. A run whose stop request cannot
+    /// be read is quarantined; the requests of the other runs are returned.
     pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<(AttemptId, Fence, Reason)>> {
         let rows = sqlx::query!(
             r#"select a.id, a.run, a.fence as "fence!", a.stop_code, a.stop_message,

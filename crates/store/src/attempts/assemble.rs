@@ -1,6 +1,6 @@
-//! From rows of claimed attempts to claims: everything that is needed to run them.
+//! Reads everything that is needed to run claimed attempts.
 //!
-//! After the claim's transaction, in a snapshot of its own: reading locks nothing.
+//! This happens after the claim's transaction, in a snapshot of its own: reading locks nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,8 +34,7 @@ pub struct Claim {
     pub run: Arc<Run>,
     /// The DAG version that the run pins.
     pub pinned: Arc<PinnedDag>,
-    /// The artifact of each declared input; `None` where there is none, since its stage did not
-    /// succeed.
+    /// The artifact of each declared input; `None` where its stage did not succeed and left none.
     pub inputs: BTreeMap<InputName, Option<ArtifactContent>>,
     /// What an earlier claim of the same attempt left; `None` for a first claim.
     pub adopted: Option<Adopted>,
@@ -44,7 +43,7 @@ pub struct Claim {
 /// What an earlier claim of the same attempt left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// Its handle; `None` where none was recorded, which does not prove that there is no container.
+    /// Its handle; `None` where none was recorded. That does not prove that there is no container.
     pub handle: Option<String>,
     /// The hash of the spec that the handle was made from.
     pub spec_hash: Option<String>,
@@ -56,8 +55,8 @@ pub struct Adopted {
     pub log_cursor: Option<(i64, i64)>,
 }
 
-/// Puts claims together. A run that cannot be read is held back in quarantine; what was claimed of it is
-/// given back, unless its program may have been started.
+/// Assembles claims. A run that cannot be read is quarantined; its claimed attempts are given
+/// back, unless their program may have started.
 pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -99,8 +98,8 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
     for row in rows {
         match known.get(&row.run) {
             Some(Ok(run)) => claims.push(claim(row, run, &inputs)),
-            Some(Err(error)) => hold_back(core, &row, error).await,
-            None => hold_back(core, &row, &Error::not_found(format!("run {}", row.run))).await,
+            Some(Err(error)) => quarantine_run(core, &row, error).await,
+            None => quarantine_run(core, &row, &Error::not_found(format!("run {}", row.run))).await,
         }
     }
     Ok(claims)
@@ -178,27 +177,31 @@ async fn load_inputs(
         .collect()
 }
 
-/// Holds a run back that cannot be read, and gives its attempt back. What comes of neither is this daemon's
-/// claim, attended to by nobody: it is adopted later.
-async fn hold_back(core: &Core, row: &ClaimedRow, error: &Error) {
+/// Quarantines a run that cannot be read, and gives its attempt back. If both fail, the attempt stays this daemon's
+/// unsupervised claim and is adopted later.
+async fn quarantine_run(core: &Core, row: &ClaimedRow, error: &Error) {
     let held = if error.is_transient() {
         Err(error.to_string())
     } else {
         let reason = error.to_string();
-        let held = answered(hold_back_as(core, row, &reason)).await;
+        let held = answered(quarantine_run_as(core, row, &reason)).await;
         held.map_err(|error| error.to_string())
     };
     if let Err(error) = held {
-        tracing::warn!(error, run.id = %row.run, attempt = %row.attempt, "a claim could not be read");
+        tracing::warn!(
+            error, run.id = %row.run, attempt = %row.attempt,
+            "could not read a claimed attempt; it is adopted later"
+        );
     }
 }
 
-/// In one transaction: a run that is held back is looked at no more, and what it held would stay held.
-async fn hold_back_as(core: &Core, row: &ClaimedRow, reason: &str) -> Result<()> {
+/// Both happen in one transaction: a quarantined run is not planned again, so an
+/// attempt that it still held would stay held.
+async fn quarantine_run_as(core: &Core, row: &ClaimedRow, reason: &str) -> Result<()> {
     let mut transaction = core.begin().await?;
     let (subject, weight) = (Subject::Run(row.run), Weight::Certain);
     quarantine::record_in(&mut transaction, subject, "dispatch", reason, weight).await?;
-    // Without a handle no program was started; a container that waits for its start is found by its name.
+    // Without a handle no program was started; a container that was created but not started is found by its name.
     let may_run = row
         .adopted
         .as_ref()

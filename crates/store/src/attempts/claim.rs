@@ -1,7 +1,31 @@
 //! Claiming: waiting attempts get capacity, and an owner.
 //!
-//! Under one short advisory lock for the whole database, so that what is counted as free is free.
-//! No row is waited for within it: an attempt that another transaction has locked is passed by.
+//! A claim holds one advisory lock for the whole database for a short time, so that capacity which
+//! is counted as free stays free. It never waits for a row while it holds that lock: it skips
+//! attempts that another transaction has locked.
+//!
+//! # Example
+//! Daemon A has 4 slots, and pool `gpu` has 2. A runs an attempt of shop's run 7; daemon B runs one of lab's run 9
+//! with `gpu: 1`. So A has 3 slots free, and `gpu` has 1. These attempts wait:
+//!
+//! ```text
+//!      repo  run  queued  pools   A's claim
+//! a    shop    7  10:00           waits: no slot is left, and shop holds 2 by then
+//! b    shop    8  10:01   gpu 1   2nd: shop and lab hold 1 each, but run 8 holds none
+//! c    lab     9  10:02   gpu 1   waits: b took the last gpu
+//! d    lab     9  10:03           3rd: lab holds 1, shop holds 2
+//! e    web    10  10:04           1st: web holds none
+//! f    web    10  09:59   gpu 2   is not a candidate: gpu has only 1 free
+//! ```
+//!
+//! [`admit`] serves the repo that holds the fewest slots, there the run that holds the fewest, and only then the
+//! attempt that has waited longest. So A's claim sets owner A and new fences on `e`, `b` and `d`.
+//!
+//! 1. If B claims at the same moment, it waits for the lock. Then it reads these
+//!    three rows as claimed, and `gpu` as full.
+//! 2. If another transaction has `d` locked (run 9 is being cancelled), A gets `e` and `b`. The third
+//!    slot stays free until the next claim.
+//! 3. If A's lease has expired, the claim changes no row.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,23 +49,24 @@ use crate::store::{Core, Store};
 /// The advisory lock of admission: `trainyar` in ASCII.
 const ADMISSION: i64 = 0x7472_6169_6e79_6172;
 
-/// How many runs one admission looks at of those whose attempts take the same of pools, the oldest of each
-/// repo first. The repos share them evenly, so a repo hides nothing of another; but each has at least as many
-/// in sight as hold a slot or could get one, so only runs that would not get a turn anyway are out of sight.
+/// How many runs one admission reads, of the runs whose attempts take the same slots of the same pools. It
+/// reads the oldest runs of each repo and divides the number evenly among the repos, so that no repo hides
+/// another. Each repo gets at least as many as there are runs that hold a slot or could get one, so a run that
+/// is not read would not have got a slot anyway.
 const RUNS_AT_MOST: i64 = 512;
 
-/// How many started runs' claims may wait for the claimer. It only has to start a task for each; who
+/// How many started runs' claims may wait for the claimer. The claimer only starts a task for each; a caller that
 /// starts runs faster than that waits for it.
 const HANDED_OVER_AT_MOST: usize = 64;
 
-/// What there is to share, in all: what is in use is found in the database.
+/// The total capacity. The database knows how much of it is in use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClaimCapacity {
     /// How many attempts the claiming daemon may hold at the same time.
     pub slots_total: u32,
     /// The slots of each pool, shared by all daemons.
     pub pools_total: BTreeMap<PoolName, u32>,
-    /// How many attempts of one repo all daemons together may hold at the same time; `None` is no bound.
+    /// How many attempts of one repo all daemons together may hold at the same time; `None` sets no bound.
     pub stages_of_a_repo: Option<u32>,
 }
 
@@ -49,15 +74,16 @@ pub struct ClaimCapacity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
     pub daemon: DaemonId,
-    /// The word of the executor that will run them.
+    /// The name of the executor that will run them.
     pub executor: String,
-    /// Which engine it reaches, where it can say: who reaches the same one may adopt them later.
+    /// The Docker engine that it reaches, if it has one: daemons that reach
+    /// the same one may adopt the attempts later.
     pub engine: Option<String>,
-    /// What there is to share.
+    /// The capacity that the claim shares out.
     pub capacity: ClaimCapacity,
 }
 
-/// Who gets the claims that are made on the way, in the transactions that start runs.
+/// Receives the claims that are made in the transactions that start runs.
 #[derive(Debug)]
 pub(crate) struct Claimer {
     pub(crate) request: ClaimRequest,
@@ -65,8 +91,8 @@ pub(crate) struct Claimer {
 }
 
 impl Claimer {
-    /// Hands over what was granted. What does not arrive (the database went away, the daemon is
-    /// going) is held and attended by nobody, and taken over like all such attempts.
+    /// Hands over the granted attempts. If they do not arrive (the database went away, the daemon is stopping), they
+    /// stay claimed without a supervisor, and are adopted like all such attempts.
     pub(crate) async fn hand_over(&self, core: &Arc<Core>, granted: Granted) {
         if granted.rows.is_empty() {
             return;
@@ -95,28 +121,28 @@ pub(crate) struct ClaimedRow {
 #[derive(Debug, Default)]
 pub(crate) struct Granted {
     pub(crate) rows: Vec<ClaimedRow>,
-    /// Whether attempts were seen that got nothing.
+    /// Whether attempts were seen that got no capacity.
     pub(crate) some_wait: bool,
 }
 
 impl Store {
-    /// From now on, whoever starts a run in this process claims in the same transaction what can go
-    /// at once; the claims come out of the receiver. That saves a durable commit between a trigger
-    /// and its containers. There is one claimer in a process: the first.
+    /// From now on, every transaction in this process that starts a run also claims the attempts that can start at
+    /// once; the receiver returns those claims. That saves a durable commit between a trigger and its containers. A
+    /// process has one claimer: the first.
     #[must_use]
     pub fn claims_of_started_runs(&self, request: ClaimRequest) -> mpsc::Receiver<Vec<Claim>> {
         let (claims, claimed) = mpsc::channel(HANDED_OVER_AT_MOST);
-        // A second receiver is of no use; it says so by being closed.
+        // A second receiver would get nothing; it is closed at once.
         let _ = self.core.claimer.set(Claimer { request, claims });
         claimed
     }
 
-    /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of
-    /// [`admit`]. A daemon whose lease ran out gets nothing until it renews it, and one whose
-    /// [condition](crate::Condition) pauses claims gets nothing.
+    /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of [`admit`]. A daemon
+    /// whose lease expired gets none until it has renewed the lease, and a daemon whose
+    /// [condition](crate::Condition) pauses claims gets none.
     ///
     /// # Errors
-    /// Trouble with the database. A run that cannot be read is held back in quarantine.
+    /// A database error. A run that cannot be read is quarantined.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         if self.core.condition.pauses_claims() {
             return Ok(Vec::new());
@@ -132,13 +158,12 @@ impl Store {
     }
 }
 
-/// Claims within a transaction of the caller's. Call it last: from here on the transaction keeps
-/// all other claims waiting.
+/// Claims within the caller's transaction. Call it last: from here on, all other claims wait for this transaction.
 pub(crate) async fn claim_in(
     connection: &mut PgConnection,
     request: &ClaimRequest,
 ) -> Result<Granted> {
-    // In a statement of its own: the next one must not see the database as it was before the wait.
+    // The lock is a statement of its own: the next statement must not read a snapshot from before the wait.
     sqlx::query!("select pg_advisory_xact_lock($1)", ADMISSION)
         .execute(&mut *connection)
         .await?;
@@ -199,21 +224,21 @@ pub(crate) async fn claim_in(
     Ok(Granted { rows, some_wait })
 }
 
-/// What an admission sees before it looks at single attempts.
+/// What an admission reads before it reads single attempts.
 struct Sight {
-    /// Slots of the claiming daemon, pools of everybody.
+    /// Slots of the claiming daemon, and pools of all daemons.
     free: Capacity,
-    /// The keys of those that take the same of pools, where that much is free.
+    /// Keys of attempts that take the same slots of the same pools, where that many are free.
     may_fit: Vec<i64>,
     /// Whether attempts wait that cannot fit.
     some_wait: bool,
 }
 
-/// Finds what is free, and for which of the attempts that wait it may be enough: of those that take the
-/// same of pools, one stands for all.
+/// Finds the free capacity, and the waiting attempts that may fit into it: of those that take the same slots of the
+/// same pools, one is read for all.
 async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Sight> {
-    // The recursion steps over the index from one key to the next, however many have it; it begins before
-    // all keys.
+    // The recursion steps over the index from one key to the next, however many
+    // attempts have it. It begins before all keys.
     let rows = sqlx::query!(
         r#"with recursive
         held as materialized (
@@ -259,7 +284,7 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
             alike.push((key, taken.map(waiting)));
             continue;
         }
-        // What it takes of pools is known to nobody any more; its slot counts.
+        // The slots of pools that it takes cannot be read any more; its own slot counts.
         let pools = taken.unwrap_or_default();
         *free.held.entry(run).or_default() += 1;
         *free.held_by_repo.entry(repo).or_default() += 1;
@@ -272,8 +297,8 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
             }
         }
     }
-    // Those that cannot be read are looked at one by one, and held back. One that only its repo's bound
-    // blocks stands for others of other repos as well.
+    // Attempts that cannot be read are checked one by one later, and their runs are quarantined. An attempt that only
+    // its repo's bound blocks stands for attempts of other repos as well.
     let fits = |one: &Result<Waiting>| match one {
         Ok(one) => matches!(free.blocks(one), None | Some(Blocked::RepoFull)),
         Err(_) => true,
@@ -290,8 +315,8 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
     })
 }
 
-/// The attempts that wait and may fit: of each run and each key as many as there are free slots, as no
-/// run can be granted more.
+/// The waiting attempts that may fit: of each run and each key as many as there are free
+/// slots, since no run can be granted more.
 async fn candidates(
     connection: &mut PgConnection,
     may_fit: &[i64],
@@ -305,8 +330,8 @@ async fn candidates(
     let holding = i64::try_from(free.held.len()).unwrap_or(i64::MAX);
     let full = free.held_by_repo.keys().filter(|repo| free.is_full(**repo));
     let full: Vec<Uuid> = full.map(|repo| repo.0).collect();
-    // The recursions step from repo to repo and from run to run over the index, so a run with thousands of
-    // waiting attempts costs no more than one with a few, and a repo with thousands of runs neither.
+    // The recursions step from repo to repo and from run to run over the index: a run with thousands of waiting
+    // attempts costs as little as a run with a few, and so does a repo with thousands of runs.
     let rows = sqlx::query!(
         r#"select a.id, a.repo as "repo!", a.run, a.queued_at, a.pools
         from unnest($1::bigint[]) as alike (key)

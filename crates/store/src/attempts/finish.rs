@@ -1,7 +1,7 @@
-//! Ends of attempts: recorded once, with what follows from them, in one transaction.
+//! Ends of attempts: each is recorded once, with everything that follows from it, in one transaction.
 //!
-//! What becomes ready by an end, and the capacity that the end frees, can be claimed in the same
-//! transaction: a chain of stages costs one durable commit for each.
+//! The attempts that an end makes ready, and the capacity that it frees, can be claimed in the same transaction: a
+//! chain of stages costs one durable commit per stage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,20 +36,20 @@ pub struct FinishedAttempt {
 #[derive(Debug, Default)]
 pub struct Finished {
     pub advanced: Advanced,
-    /// Whether an end had been recorded before under the same claim; then nothing was changed.
+    /// Whether an end was already recorded under the same claim; then nothing was changed.
     pub before: bool,
-    /// Attempts that were claimed in the same transaction, where that was asked for. With ends that
-    /// were recorded together, all claims are given to one of the callers.
+    /// Attempts that were claimed in the same transaction, if the caller asked for that. Where several ends were
+    /// recorded together, one of the callers gets all claims.
     pub claims: Vec<Claim>,
 }
 
 impl Store {
-    /// Records the end of an attempt under its fence, decides what follows, and claims what can go
-    /// now if `claim` asks for it. Durable when it returns; may be repeated.
+    /// Records the end of an attempt under its fence, decides what follows, and, with `claim`, claims the attempts
+    /// that can start now. Durable when it returns; safe to repeat.
     ///
     /// # Errors
-    /// `Fenced`: another claim holds the attempt; leave it and its container alone. `Corrupt` where
-    /// the run cannot be read.
+    /// `Fenced`: another claim holds the attempt; leave it and its container alone.
+    /// `Corrupt` where the run cannot be read.
     pub async fn finish_attempt(
         &self,
         finished: FinishedAttempt,
@@ -68,8 +68,8 @@ impl Store {
 
 type End = (FinishedAttempt, Option<ClaimRequest>);
 
-/// Writes ends that came at the same time in one transaction; where that fails, each by itself, so
-/// that one that cannot be written does not stop the others.
+/// Writes ends that came at the same time in one transaction. If that fails, writes each by itself, so that one bad
+/// end does not stop the others.
 pub(crate) async fn write_finished(core: Arc<Core>, ends: Vec<End>) -> Vec<Result<Finished>> {
     match write_together(&core, &ends).await {
         Ok(finished) => finished,
@@ -117,12 +117,12 @@ async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Fin
     let finished = ends.iter().enumerate().map(|(place, (end, _))| {
         let claims = claims.remove(&place).unwrap_or_default();
         if let Some(Err(error)) = advanced.get(&end.run) {
-            // It is about the run, so each of its ends gets to hear it.
+            // The error is about the run, so each of its ends returns it.
             return Err(Error::corrupt(format!("run {}", end.run), error));
         }
         match taken.get(&end.attempt) {
             Some(EndTaken::Now(..)) => {
-                // Several ends of one run share what followed; the first gets to hear it.
+                // Several ends of one run share what followed; the first one returns it.
                 let advanced = advanced.remove(&end.run).and_then(Result::ok);
                 Ok(Finished {
                     advanced: advanced.unwrap_or_default(),
@@ -135,7 +135,7 @@ async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Fin
                 before: true,
                 claims,
             }),
-            // Nor does a run that is gone have attempts that anybody may touch.
+            // A run that is gone has no attempts that a daemon may touch either.
             Some(EndTaken::Fenced) | None => Err(Error::Fenced),
         }
     });
@@ -150,7 +150,7 @@ async fn write_in(
     let mut work: BTreeMap<RunId, Facts> = BTreeMap::new();
     for (end, _) in ends {
         let facts = work.entry(end.run).or_default();
-        // Told twice in one batch is told once.
+        // An end that is reported twice in one batch is recorded once.
         if facts
             .ends
             .iter()

@@ -1,7 +1,7 @@
 //! Attempts: claims, progress, ends, adoption.
 //!
-//! An attempt belongs to the daemon that claimed it, for as long as that daemon's lease runs. Every
-//! claim takes a new fence, and every write for the attempt carries it.
+//! An attempt belongs to the daemon that claimed it, until that daemon's lease expires. Every claim takes a new
+//! fence, and every write for the attempt carries it.
 
 pub(crate) mod abandon;
 pub(crate) mod adopt;

@@ -1,9 +1,10 @@
-//! Progress of a claimed attempt: its container was created, started, removed; or it is given back.
+//! Progress of a claimed attempt: its container was created, started, removed; or the attempt is given back.
 //!
-//! Written in batches ([`crate::db::batch`]). The handle is durable before the container is started: a
-//! handle that is not recorded proves that the program never ran, even where Docker has lost the
-//! container. The rest does not wait for the disk: should Postgres crash and forget the last of it,
-//! Docker still knows, and is asked.
+//! 1. Progress is written in batches ([`crate::db::batch`]).
+//! 2. The handle is durable before the container is started: a missing handle proves that the program never ran, even
+//!    where Docker has lost the container.
+//! 3. The other writes do not wait for the disk: if Postgres crashes and loses the last
+//!    of them, the daemon asks Docker again.
 
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ pub(crate) struct RemovedNote {
 }
 
 impl Store {
-    /// Records the handle of an attempt's container, before it is started, and the notes for whoever looks at it.
+    /// Records the handle of an attempt's container before it is started, and
+    /// the notes that users see with the attempt.
     ///
     /// # Errors
     /// `Fenced`: another claim holds the attempt, or it has ended. Do not start the container.
@@ -63,8 +65,8 @@ impl Store {
         self.batchers.created.write(note).await
     }
 
-    /// Records that an attempt's container runs. The first record counts, also for the timeout: it dates the start
-    /// `since` then, if Docker said when, and now if not. Docker's clock may be another, so a start is never before
+    /// Records that an attempt's container runs. The first record counts, also for the timeout: the start is `since`
+    /// if Docker reported a time, else now. Docker's clock may differ from the database's, so a start is never before
     /// the attempt was queued, nor in the future. `image` is by digest where Docker knows one.
     ///
     /// # Errors
@@ -85,7 +87,7 @@ impl Store {
         self.batchers.started.write(note).await
     }
 
-    /// Records that an ended attempt's container is gone from Docker.
+    /// Records that the container of an attempt that ended is gone from Docker.
     pub async fn mark_removed(&self, attempt: AttemptId) -> Result<()> {
         self.batchers.removed.write(RemovedNote { attempt }).await
     }
@@ -182,15 +184,15 @@ pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> V
     )
     .execute(&core.relaxed).at(Point::NoteRemoved)
     .await;
-    // An attempt that is not there, or was marked before, is as removed as can be.
+    // An attempt that does not exist, or was marked before, needs no write.
     answers(&ids, written.map(|_| ids.clone()))
 }
 
 /// Writes notes in one statement.
 type Write<N> = for<'n> fn(&'n Core, &'n [N]) -> BoxFuture<'n, Vec<Result<()>>>;
 
-/// Writes notes at once. Where that is refused for a value of one of them, each by itself: then only that one
-/// is.
+/// Writes all notes at once. If Postgres refuses a value of one of them, writes
+/// each by itself, so that only that one fails.
 async fn together_or_apart<N>(core: &Core, notes: &[N], write: Write<N>) -> Vec<Result<()>> {
     let together = write(core, notes).await;
     let refused = |answer: &Result<()>| matches!(answer, Err(error) if error.refusal().is_some());
@@ -204,7 +206,7 @@ async fn together_or_apart<N>(core: &Core, notes: &[N], write: Write<N>) -> Vec<
     apart
 }
 
-/// The answer to each note: done where its row was written, else fenced off.
+/// The answer to each note: done where its row was written, else `Fenced`.
 fn answers(ids: &[uuid::Uuid], written: sqlx::Result<Vec<uuid::Uuid>>) -> Vec<Result<()>> {
     match written {
         Ok(written) => ids
@@ -217,7 +219,7 @@ fn answers(ids: &[uuid::Uuid], written: sqlx::Result<Vec<uuid::Uuid>>) -> Vec<Re
                 }
             })
             .collect(),
-        // Each caller tries again by itself; an error cannot be shared.
+        // Each caller retries by itself. The error cannot be cloned, so only the first caller gets it.
         Err(error) => {
             tracing::debug!(%error, "progress of attempts could not be written");
             let mut first = Some(Error::from(error));

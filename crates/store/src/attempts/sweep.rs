@@ -1,4 +1,4 @@
-//! What the sweeper asks: which containers are still to be removed, and whose a container is.
+//! Queries of the sweeper: which containers are still to be removed, and which attempt a container belongs to.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::attempts::claim::ClaimRequest;
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
-/// What the database knows of an attempt, for judging a container that claims to be of it.
+/// What the database knows of an attempt, to judge a container that carries its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownAttempt {
     pub ended: bool,
@@ -19,8 +19,8 @@ pub struct KnownAttempt {
 }
 
 impl Store {
-    /// Attempts that ended on Docker that `request` reaches, and whose containers are not known to be
-    /// gone; the oldest `limit` of them.
+    /// The oldest `limit` attempts that ended on the Docker engine that `request` reaches and
+    /// whose containers are not known to be gone.
     pub async fn unremoved(&self, request: &ClaimRequest, limit: u32) -> Result<Vec<AttemptId>> {
         let rows = sqlx::query_scalar!(
             "select id from attempt
@@ -35,10 +35,10 @@ impl Store {
         Ok(rows.into_iter().map(AttemptId).collect())
     }
 
-    /// What is known of these attempts; those that are not in the answer are not known.
+    /// What is known of these attempts; an attempt that is missing from the answer does not exist.
     ///
     /// # Errors
-    /// Trouble with the database: then nothing is known, and nothing may be concluded.
+    /// A database error: then nothing is known, and the caller must not conclude anything.
     pub async fn known_attempts(
         &self,
         attempts: &[AttemptId],
@@ -63,7 +63,7 @@ impl Store {
             .collect())
     }
 
-    /// Looks at the run of an attempt again, now: a timeout has passed.
+    /// Plans the run of an attempt again now, because a timeout has passed.
     ///
     /// # Errors
     /// `NotFound`, or as [`Store::advance`].

@@ -1,11 +1,11 @@
-//! What must hold in a database at any time, whatever happened to daemons, engines and networks.
+//! Invariants: conditions that hold in a database at any time, whatever happened to daemons, Docker and networks.
 //!
-//! The schema already refuses what a CHECK can see. These look across rows, and at what should have
-//! happened by now. Each is a query for the rows that break it, so none is good and what breaks says
-//! itself what it is. They are read in one snapshot and lock nothing: a daemon may go on meanwhile.
-//!
-//! What should have happened by now is judged only while some daemon has been alive for a while:
-//! in an installation that is down nothing is late.
+//! 1. The schema already refuses violations that a CHECK can see. The invariants here compare rows, or check that
+//!    something has happened by now.
+//! 2. Each invariant is a query for the rows that break it: no row is good, and a row shows what is wrong.
+//! 3. All are read in one snapshot and lock nothing; daemons may keep working meanwhile.
+//! 4. Overdue work is a violation only after some daemon has been alive for a while: in an
+//!    installation that is down, nothing is late.
 
 use std::fmt;
 
@@ -14,15 +14,15 @@ use sqlx::AssertSqlSafe;
 use crate::db::error::Result;
 use crate::store::Store;
 
-/// How many rows of one violation are told.
+/// How many rows of one violation are reported.
 const ROWS_AT_MOST: u32 = 20;
 
-/// Something that must hold.
+/// A condition that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invariant {
-    /// A short name, to search by.
+    /// A short name, to search for.
     pub name: &'static str,
-    /// What must hold, in a sentence.
+    /// The condition, in one sentence.
     pub says: &'static str,
     /// The rows that break it.
     pub sql: &'static str,
@@ -47,7 +47,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Whether a daemon has been there long enough for things to have happened.
+/// Whether a daemon has been alive long enough for due work to be done.
 macro_rules! attended {
     () => {
         "exists (select from daemon where stopped_at is null and lease_until > clock_timestamp()
@@ -70,7 +70,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "one-end-in-history",
-        says: "history tells the end of an attempt once, and only of one that ended",
+        says: "history records the end of an attempt once, and only of an attempt that ended",
         sql: "select a.run, a.stage, a.number, a.state, count(e.id) as ends
             from attempt a left join run_event e on e.run = a.run and e.stage = a.stage
                 and e.attempt = a.number and e.kind in ('attempt_finished', 'attempt_withdrawn')
@@ -92,8 +92,8 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "success-was-claimed",
-        says: "an attempt succeeds only under a claim: its container's handle and start may be forgotten by a \
-            crash of Postgres, who held it may not",
+        says: "an attempt succeeds only under a claim: a crash of Postgres may lose the handle and the start of its \
+            container, but not its owner",
         sql: "select id, run, stage, number from attempt
             where outcome = 'succeeded'
                 and (owner is null or executor is null or claimed_at is null or fence is null)",
@@ -162,7 +162,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "a-queued-run-is-looked-at-again",
-        says: "a queued run, and one with a stage that backs off, has a time at which it is looked at",
+        says: "a queued run, and one with a stage that backs off, has a time at which it is planned again",
         sql: "select r.id, r.phase from run r
             where r.wake_at is null and (r.phase = 'queued' or r.phase = 'running'
                 and exists (select from stage_run s where s.run = r.id and s.state = 'backing_off'))",
@@ -196,8 +196,8 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "what-is-held-has-a-holder",
-        says: "an attempt is held by a daemon that is known, and while any lives, by one that lives, but in \
-            quarantine",
+        says: "an attempt is held by a known daemon, and while any daemon lives, by a live one, unless its run is \
+            in quarantine",
         sql: concat!(
             "select a.id, a.run, a.owner, d.stopped_at, d.lease_until
             from attempt a left join daemon d on d.id = a.owner
@@ -210,7 +210,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "nothing-due-is-forgotten",
-        says: "while a daemon lives, no run is overdue to be looked at, but in quarantine",
+        says: "while a daemon lives, no run is overdue to be planned, unless it is in quarantine",
         sql: concat!(
             "select id, phase, wake_at from run r where wake_at < clock_timestamp() - interval '60 s'
                 and not exists (select from quarantine q where q.run = r.id and q.held_at is not null) and ",
@@ -219,7 +219,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "no-tick-is-overdue",
-        says: "while a daemon lives, no tick of a schedule is overdue, but in quarantine",
+        says: "while a daemon lives, no tick of a schedule is overdue, unless its DAG is in quarantine",
         sql: concat!(
             "select dag, position, next_tick from schedule s
             where next_tick < clock_timestamp() - interval '120 s'
@@ -229,7 +229,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "every-delivery-is-answered",
-        says: "while a daemon lives and the remote answers, a webhook does not stay undone",
+        says: "while a daemon lives and the remote answers, no webhook delivery stays unprocessed",
         sql: concat!(
             "select d.id, d.repo, d.received_at from delivery d join repo r on r.id = d.repo
             where d.processed_at is null and r.last_error is null
@@ -239,8 +239,8 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "containers-are-removed",
-        says: "while a daemon lives that has claimed at its Docker engine, the container of an attempt that ended does not \
-            stay",
+        says: "while a daemon lives that has claimed at its Docker engine, the container of an attempt that ended is \
+            removed",
         sql: concat!(
             "select a.id, a.run, a.handle, a.finished_at from attempt a
             where a.state = 'finished' and not a.removed and a.executor is not null
@@ -254,20 +254,20 @@ pub const INVARIANTS: &[Invariant] = &[
 ];
 
 impl Store {
-    /// Looks for rows that break an invariant. Empty is good.
+    /// Finds the rows that break an invariant. An empty result is good.
     pub async fn check_invariants(&self) -> Result<Vec<Violation>> {
         let mut snapshot = self
             .core
             .pool
             .begin_with("begin isolation level repeatable read read only")
             .await?;
-        // Whole tables are read here, which is what all other statements must not do.
+        // This reads whole tables, which no other statement may do.
         sqlx::raw_sql("set local statement_timeout = '10min'; set local enable_seqscan = on")
             .execute(&mut *snapshot)
             .await?;
         let mut violations = Vec::new();
         for invariant in INVARIANTS {
-            // Made of constants of this file.
+            // The text consists of constants of this file.
             let sql = AssertSqlSafe(format!(
                 "select to_jsonb(broken)::text from ({}) as broken limit {ROWS_AT_MOST}",
                 invariant.sql

@@ -1,10 +1,11 @@
-//! Quarantine: what makes one repo, DAG or run fail is held back, with its reason, and the others go on.
+//! Quarantine: a repo, DAG or run that fails is quarantined with its reason, and all others continue.
 //!
-//! Trouble of the database or the network is nobody's fault and is never counted here. What certainly
-//! is about its subject (a row that cannot be understood) holds it back at once; what may be an
-//! accident (a panic) does at the third time within an hour. What is held back is left out by the
-//! statements that pick what to do next, so it costs nothing and fills no log. Its containers are left
-//! alone. People release it, a commit that changes the DAG does, and cancelling a run ends it.
+//! 1. Errors of the database or the network have no subject and are never counted here.
+//! 2. A failure that certainly is about its subject (a row that cannot be read) quarantines it at once. A failure
+//!    that may be an accident (a panic) quarantines it the third time within an hour.
+//! 3. The statements that pick the next work skip a quarantined subject, so it costs nothing and does not fill the
+//!    log. Its containers are left alone.
+//! 4. A user can release it, a commit that changes the DAG releases it, and cancelling a run ends it.
 
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
@@ -16,16 +17,16 @@ use trainyard_failpoint::{Effect as _, Point};
 use crate::db::error::{Error, Result, answered};
 use crate::store::{Core, Store};
 
-/// How often trouble that may be an accident shows before its subject is held back.
+/// How often a failure that may be an accident occurs before its subject is quarantined.
 const FAILURES: i32 = 3;
 
-/// Failures further apart than this have nothing to do with each other, in seconds.
+/// Failures that are further apart than this, in seconds, are not counted together.
 const TOGETHER: f64 = 3600.0;
 
 /// The longest reason that is kept, in characters.
 const REASON_LONGEST: usize = 2000;
 
-/// Who is at fault.
+/// The subject that is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     Repo(RepoId),
@@ -33,35 +34,35 @@ pub enum Subject {
     Run(RunId),
 }
 
-/// How sure it is that the fault is the subject's.
+/// How certain it is that the fault is the subject's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
-    /// It is held back at once.
+    /// Quarantines the subject at once.
     Certain,
-    /// It is counted.
+    /// Counts towards quarantine.
     Suspect,
 }
 
-/// Something that is held back.
+/// A subject in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
     /// Its number, to release it by.
     pub id: i64,
     /// `repo`, `dag` or `run`.
     pub kind: &'static str,
-    /// What it is called: `shop`, `shop/train`, `42`.
+    /// Its name: `shop`, `shop/train`, `42`.
     pub name: String,
     /// Where it failed: `planning`.
     pub place: String,
     pub reason: String,
     pub failures: u32,
-    /// Since when it is held back.
+    /// When it was quarantined.
     pub held_at: Timestamp,
 }
 
 impl Store {
-    /// Counts trouble with a subject, and holds it back if that is enough. Returns whether it is held
-    /// back now. Trouble with what has been deleted is forgotten.
+    /// Counts a failure of a subject, and quarantines the subject if that is enough. Returns whether it is in
+    /// quarantine now. Failures of a subject that has been deleted are ignored.
     pub async fn record_trouble(
         &self,
         subject: Subject,
@@ -72,12 +73,12 @@ impl Store {
         record(&self.core, subject, place, reason, weight).await
     }
 
-    /// What is held back, the newest first.
+    /// All subjects in quarantine, the newest first.
     pub async fn quarantined(&self) -> Result<Vec<Quarantined>> {
         self.held_back(None).await
     }
 
-    /// Whether a run is held back: itself, its DAG or its repo.
+    /// The quarantine that stops a run: its own, its DAG's or its repo's.
     pub async fn quarantine_of(&self, run: RunId) -> Result<Option<Quarantined>> {
         Ok(self.held_back(Some(run.0)).await?.pop())
     }
@@ -113,7 +114,7 @@ impl Store {
         Ok(items.collect())
     }
 
-    /// How many subjects are held back.
+    /// How many subjects are in quarantine.
     pub async fn quarantined_count(&self) -> Result<u64> {
         let row = sqlx::query!(
             r#"select count(*) as "count!" from quarantine where held_at is not null"#
@@ -123,7 +124,7 @@ impl Store {
         Ok(row.count.unsigned_abs())
     }
 
-    /// Lets something go on; it is looked at again at once.
+    /// Releases a subject; it is planned again at once.
     ///
     /// # Errors
     /// `NotFound`.
@@ -155,8 +156,8 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a run that is held back, as errored with the reason for that: nobody can tell any more what
-    /// its stages would have to do. Returns whether it was held back. Its containers are removed as
+    /// Ends a run in quarantine as errored, with the reason of the quarantine: the orchestrator cannot know any more
+    /// which stages would have to run. Returns whether the run was in quarantine. Its containers are removed like
     /// those of any attempt that ended.
     pub async fn end_quarantined(&self, run: RunId, by: &str) -> Result<bool> {
         let mut transaction = self.core.begin().await?;
@@ -225,7 +226,7 @@ impl Store {
     }
 }
 
-/// Counts trouble; see [`Store::record_trouble`].
+/// Counts a failure; see [`Store::record_trouble`].
 pub(crate) async fn record(
     core: &Core,
     subject: Subject,
@@ -242,7 +243,7 @@ pub(crate) async fn record(
     .await
 }
 
-/// Counts trouble within a transaction of the caller's.
+/// Counts a failure within the caller's transaction.
 pub(crate) async fn record_in(
     connection: &mut PgConnection,
     subject: Subject,
@@ -255,7 +256,7 @@ pub(crate) async fn record_in(
         Subject::Dag(dag) => (None, Some(dag.0), None),
         Subject::Run(run) => (None, None, Some(run.0)),
     };
-    // A panic's message may quote anything.
+    // A panic's message may contain anything.
     let reason = without_nul(reason.chars().take(REASON_LONGEST).collect::<String>());
     let enough = match weight {
         Weight::Certain => 1,

@@ -1,7 +1,7 @@
-//! Retention: old runs, logs, deliveries and versions go, in small batches.
+//! Retention: old runs, logs, deliveries and versions are deleted in small batches.
 //!
-//! A run goes when it is old and also not among the newest of its DAG. Content of the artifact store
-//! goes separately, once nothing refers to it ([`Store::sweep_blobs`]).
+//! A run is deleted when it is old and not among the newest of its DAG. Content of the artifact store is deleted
+//! separately, once no artifact refers to it ([`Store::sweep_blobs`]).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use uuid::Uuid;
 use crate::db::error::Result;
 use crate::store::Store;
 
-/// How many rows one transaction deletes: short enough that nobody waits for it.
+/// How many rows one transaction deletes: few enough that other transactions do not wait for it.
 const BATCH: i64 = 50;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// A run is kept at least this long after it ended.
+    /// A run is kept for at least this long after it ended.
     pub runs_for: Duration,
-    /// And so many of the newest of each DAG are kept for ever.
+    /// This many of the newest runs of each DAG are always kept.
     pub runs_of_each_dag: u32,
-    /// A log is kept this long after its run ended.
+    /// A log is kept for this long after its run ended.
     pub logs_for: Duration,
-    /// Processed webhook deliveries are kept this long.
+    /// Processed webhook deliveries are kept for this long.
     pub deliveries_for: Duration,
-    /// An image that was built for stages is kept this long after a run last used it.
+    /// An image that was built for stages is kept for this long after a run last used it.
     pub images_for: Duration,
 }
 
@@ -48,34 +48,34 @@ impl Default for Retention {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptImages {
     pub since: Timestamp,
-    /// Those that a run used since then or may still use, as its attempts name them.
+    /// Images that a run has used since then or may still use, as its attempts name them.
     pub used: BTreeSet<String>,
 }
 
-/// What was deleted, or would be.
+/// How much was deleted, or would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pruned {
-    /// Runs, with all that belongs to them.
+    /// Runs, with everything that belongs to them.
     pub runs: u64,
-    /// Logs of attempts whose runs stay.
+    /// Logs of attempts whose runs are kept.
     pub logs: u64,
     pub deliveries: u64,
-    /// DAG versions that no run pins and no branch has.
+    /// DAG versions that no run and no schedule uses and that are not current.
     pub dag_versions: u64,
-    /// Daemons that are long gone.
+    /// Daemons that have been gone for long.
     pub daemons: u64,
-    /// Faults of DAG files at commits that are not the head of a branch any more.
+    /// Faults of DAG files at commits that are no longer the head of a branch.
     pub faults: u64,
 }
 
-/// Runs that retention does not keep, each with its cause at the same place.
+/// Runs to delete, each with its cause at the same index.
 pub(crate) struct OldRuns {
     pub(crate) runs: Vec<i64>,
     causes: Vec<Uuid>,
 }
 
 impl Pruned {
-    /// Whether nothing was to be done.
+    /// Whether there was nothing to delete.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -83,7 +83,7 @@ impl Pruned {
 }
 
 impl Store {
-    /// The images that the rule keeps; all others that were built for stages may go.
+    /// The images that the rule keeps; all other images that were built for stages may be removed.
     pub async fn kept_images(&self, rule: &Retention) -> Result<KeptImages> {
         let since = sqlx::query_scalar!(
             r#"select clock_timestamp() - make_interval(secs => $1) as "since!""#,
@@ -104,13 +104,13 @@ impl Store {
         })
     }
 
-    /// Deletes what is old by the rule; `dry_run` only counts.
+    /// Deletes what the rule does not keep; `dry_run` only counts.
     ///
     /// # Errors
-    /// Trouble with the database. What was deleted until then stays deleted.
+    /// A database error. Everything deleted until then stays deleted.
     pub async fn prune(&self, rule: &Retention, dry_run: bool) -> Result<Pruned> {
         let old = self.old_runs(rule).await?;
-        // What goes with these is not counted once more.
+        // Logs and versions that are deleted with these runs are not counted a second time.
         let gone: &[i64] = if dry_run { &old.runs } else { &[] };
         Ok(Pruned {
             runs: self.prune_runs(&old, dry_run).await?,
@@ -251,7 +251,7 @@ impl Store {
             if dry_run || old.is_empty() {
                 return Ok(pruned + old.len() as u64);
             }
-            // A run or a branch may have come to use one meanwhile: its key says so, and it stays.
+            // A run or a branch may use one of them by now: its foreign key says so, and it is kept.
             let mut deleted = 0;
             for version in old {
                 let done = sqlx::query!("delete from dag_version where id = $1", version)

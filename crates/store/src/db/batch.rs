@@ -1,9 +1,8 @@
 //! Batching: writes that come at the same time share one transaction.
 //!
-//! While one batch is being written, the next one gathers, so the busier it is the larger the
-//! batches, and a lone write waits for nobody. It is what a database's group commit does, one level
-//! up, and saves the round trips as well. The work runs in a task of its own: a caller that gives up
-//! waiting cannot stop a transaction half-way.
+//! 1. While one batch is being written, the next one gathers. Under load the batches grow; a lone write does not
+//!    wait. It is a database's group commit, one level up, and it saves the round trips as well.
+//! 2. A task of its own writes: a caller that stops waiting cannot stop a transaction half-way.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -13,21 +12,21 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::db::error::{ANSWER_WITHIN, Error, Result, answered};
 
-/// The most writes in one batch; bounds how long its transaction holds its locks.
+/// The most writes in one batch; limits how long its transaction holds its locks.
 const BATCH_AT_MOST: usize = 64;
 
-/// The most writes that may gather; more wait for a place.
+/// The most writes that may gather; further writes wait for a place.
 const GATHER_AT_MOST: usize = 1_024;
 
-/// A way to hand over writes and await what became of them.
+/// Hands over writes and returns their results.
 #[derive(Debug)]
 pub(crate) struct Batcher<I, O> {
     sender: mpsc::Sender<(I, oneshot::Sender<Result<O>>)>,
 }
 
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
-    /// Starts the task that writes; it ends when the last handle is dropped. `write` answers each
-    /// item in its place.
+    /// Starts the task that writes; it ends when the last handle is dropped. `write` returns
+    /// one result per item, in the same order.
     pub(crate) fn start<W, F>(write: W) -> Self
     where
         W: Fn(Vec<I>) -> F + Send + 'static,
@@ -44,17 +43,17 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
                 let results = match answered(written.map(Ok)).await {
                     Ok(Ok(results)) => results,
                     Ok(Err(_)) => {
-                        // The panic itself is in the log. One batch is lost, not the writer.
+                        // The panic itself is in the log. One batch is lost; the writer continues.
                         tracing::error!(writes = count, "writing a batch panicked");
                         (0..count).map(|_| Err(Error::Interrupted)).collect()
                     }
-                    // It may have been written: whoever asks again finds that by the fence.
+                    // The batch may have been written: a caller that retries finds that by the fence.
                     Err(_) => (0..count)
                         .map(|_| Err(Error::silent(ANSWER_WITHIN)))
                         .collect(),
                 };
                 for (answer, result) in answers.into_iter().zip(results) {
-                    // Whoever asked may have given up waiting; what was written stands.
+                    // The caller may have stopped waiting; the write stands.
                     let _ = answer.send(result);
                 }
             }
@@ -87,15 +86,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_that_never_ends_is_given_up_and_the_next_goes_on() {
+    async fn a_write_that_never_ends_fails_and_the_next_goes_on() {
         let batcher = Batcher::start(|items: Vec<u32>| async move {
             if items.contains(&13) {
                 std::future::pending::<()>().await;
             }
             items.into_iter().map(Ok).collect()
         });
-        let given_up = batcher.write(13).await.unwrap_err();
-        assert!(given_up.is_transient(), "{given_up:?}");
+        let error = batcher.write(13).await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
         assert_eq!(batcher.write(14).await.unwrap(), 14);
     }
 

@@ -1,4 +1,4 @@
-//! What can go wrong, by what the caller may do about it.
+//! Errors, by what the caller can do about them.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::db::pool;
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the store. `Display` says what, where and what to do; the cause is the source.
+/// An error of the store. `Display` says what failed, where, and what to do; the cause is the source.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    /// Postgres does not answer, or hung up. Transient.
+    /// Postgres does not answer, or closed the connection. Transient.
     #[error(
         "Postgres at {address} does not answer; check that it runs and that the address is right"
     )]
     Unreachable {
-        /// Where it was looked for, without the password.
+        /// The address that was tried, without the password.
         address: String,
-        /// What the attempt to reach it met.
+        /// The error of the attempt to connect.
         #[source]
         source: Box<sqlx::Error>,
     },
@@ -33,7 +33,7 @@ pub enum Error {
         #[source]
         source: Box<sqlx::Error>,
     },
-    /// There is no such database.
+    /// The database does not exist.
     #[error(
         "Postgres at {address} has no database `{database}`; create it with `createdb {database}`, or correct the database URL"
     )]
@@ -43,7 +43,7 @@ pub enum Error {
         #[source]
         source: Box<sqlx::Error>,
     },
-    /// The database URL is not one.
+    /// The database URL is not valid.
     #[error(
         "the database URL is not valid; it has the form postgres://user:password@host:5432/database"
     )]
@@ -58,32 +58,32 @@ pub enum Error {
         /// The newest that this program has.
         known: i64,
     },
-    /// The schema was changed by something else than this program's migrations, or a migration failed.
+    /// The schema was changed by something other than this program's migrations, or a migration failed.
     #[error("the database could not be migrated")]
     Migration(#[source] Box<sqlx::migrate::MigrateError>),
-    /// Somebody else acts on the attempt now. Stop touching it.
+    /// Another claim owns the attempt now. Stop touching it.
     #[error("another claim owns the attempt")]
     Fenced,
-    /// There is no such thing.
+    /// The requested thing does not exist.
     #[error("there is no {what}")]
     NotFound {
-        /// What, by kind and name: `run 42`.
+        /// Its kind and name: `run 42`.
         what: String,
     },
-    /// What was asked for does not fit what is there.
+    /// The request conflicts with the stored state.
     #[error("{message}")]
     Conflict {
-        /// What, why, and what to do.
+        /// What conflicts, why, and what to do.
         message: String,
     },
-    /// A row that cannot be understood. Only what is about this row fails.
+    /// A row that cannot be read. Only work on this row fails.
     #[error("{what} cannot be read from the database: {problem}")]
     Corrupt {
         what: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The secret key is not the one that the database's secrets are sealed with.
+    /// The database's secrets are sealed with another secret key.
     #[error(
         "the secret key does not fit this database: its secrets were sealed with another one; start with the key file that belongs to this database"
     )]
@@ -107,7 +107,7 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// Two transactions were in each other's way until they were given up. Transient.
+    /// Two transactions blocked each other until Postgres stopped one. Transient.
     #[error("the database was too busy with the same rows; try again")]
     Contention(#[source] Option<Box<sqlx::Error>>),
     /// The disk of Postgres is full. Transient.
@@ -116,16 +116,16 @@ pub enum Error {
     /// Postgres refused a statement: a fault in Trainyard, or in the database.
     #[error("Postgres refused a statement")]
     Database(#[source] Box<sqlx::Error>),
-    /// A write was cut short by a fault in Trainyard; what became of it is not known.
-    #[error("a write was cut short by a fault in Trainyard; the log says more")]
+    /// A write was cut short by a fault in Trainyard; its result is not known.
+    #[error("a write was cut short by a fault in Trainyard; see the daemon's log")]
     Interrupted,
-    /// What works in the background for the store has ended: the daemon is stopping.
+    /// The store's background tasks have ended: the daemon is stopping.
     #[error("the store has stopped")]
     Stopped,
 }
 
 impl Error {
-    /// Whether the same call may succeed later with nothing changed.
+    /// Whether the same call may succeed later although nothing was changed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -133,7 +133,7 @@ impl Error {
             | Self::Contention(_)
             | Self::StorageFull { .. }
             | Self::DatabaseFull(_) => true,
-            // Out of memory or time: what was asked for is not at fault.
+            // Out of memory or time: the request itself is not at fault.
             Self::Database(error) => {
                 let code = error.as_database_error().and_then(|error| error.code());
                 code.is_some_and(|code| code.starts_with("53") || code == "57014")
@@ -155,8 +155,8 @@ impl Error {
         }
     }
 
-    /// Postgres has not answered for so long. A connection whose other end fell silent never fails by
-    /// itself; whoever gives it up says so by this.
+    /// Postgres has not answered for `waited`. A connection whose other end fell silent never fails by itself, so the
+    /// caller that stops waiting for it reports this error.
     #[must_use]
     pub fn silent(waited: Duration) -> Self {
         pool::given_up(waited).into()
@@ -214,40 +214,40 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// How long a transaction may take to answer: longer than Postgres lets a statement run and than a
-/// connection is waited for. A connection cut without a word would be waited on for ever.
+/// How long a transaction may take to answer: longer than Postgres lets a statement run, and longer than the wait for
+/// a connection. Without a limit, a call on a connection that was cut silently would wait for ever.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 
-/// What the database answers, unless it falls silent.
+/// The database's answer, unless the database falls silent.
 pub(crate) async fn answered<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
     answered_within(ANSWER_WITHIN, asked).await
 }
 
-/// What the database answers, unless it is silent for so long.
+/// The database's answer, unless the database is silent for `bound`.
 ///
 /// # Errors
-/// What was answered, or [`Error::silent`].
+/// The error of the answer, or [`Error::silent`].
 pub async fn answered_within<T>(
     bound: Duration,
     asked: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    // On the heap: what is asked within what is asked would be part of one another on the stack.
+    // On the heap: nested calls would otherwise all be part of one another's future on the stack.
     let mut asked = Box::pin(asked);
     tokio::select! {
         biased;
         answer = &mut asked => answer,
         () = tokio::time::sleep(bound) => {
-            // Before the connection goes back.
+            // This must come before the connection goes back to its pool.
             pool::note_silence();
             Err(Error::silent(bound))
         }
     }
 }
 
-/// How often a transaction that met another one in its way is repeated.
+/// How often a transaction that lost against another one is repeated.
 const REPEATS: u32 = 5;
 
-/// Does a transaction's work again while it loses against others. Each repeat waits a little longer.
+/// Repeats a transaction's work while it loses against others. Each repeat waits a little longer.
 pub(crate) async fn repeated<T, F>(mut work: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,

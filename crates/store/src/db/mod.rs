@@ -1,4 +1,4 @@
-//! How this crate talks to Postgres: pools, batches of writes, notifications, errors, and the stored forms of core types.
+//! How this crate uses Postgres: pools, batched writes, notifications, errors, and the stored forms of core types.
 
 pub(crate) mod batch;
 pub(crate) mod encoding;

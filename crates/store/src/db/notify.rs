@@ -1,8 +1,8 @@
 //! Wakes between processes, over Postgres' NOTIFY.
 //!
-//! NOTIFY takes a database-wide lock at commit, so it is never part of a transaction that does work:
-//! one task tells all that gathered, at most ten times a second, and only while another daemon lives
-//! that could care. What is lost on the way is healed by polling.
+//! NOTIFY takes a database-wide lock at commit, so it is never part of a transaction that does work: one task sends
+//! all gathered wakes, at most ten times a second, and only while another daemon lives. Polling finds everything that
+//! a lost wake would have announced.
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -24,29 +24,29 @@ const BREATH: Duration = Duration::from_millis(100);
 /// How long to wait before listening again after the connection was lost; doubles up to 5 s.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// After how long without a word the connection is asked whether it is still one: one whose other end
-/// fell silent would be listened to for ever.
+/// After how long without a notification the connection is tested: a connection whose other end fell silent would
+/// otherwise be listened to for ever.
 const QUIET: Duration = Duration::from_secs(15);
 
-/// How long that, and each step to a new connection, may take.
+/// How long that test, and each step to a new connection, may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long other daemons may go unheard, or not hear of this one, before people are told. Nothing is lost by
-/// it, it only takes longer; and a restart of the database is no news.
+/// How long notifications may fail, in either direction, before that is reported. Nothing is lost meanwhile, it only
+/// takes longer; and a restart of the database is not worth a report.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Tells other processes of wakes and hears theirs, until `shutdown` ends. Heals itself: after a
-    /// lost connection everybody is woken, since nobody knows what was missed.
+    /// Sends wakes to other processes and receives theirs, until `shutdown` ends. Recovers by itself: after a lost
+    /// connection every listener is woken, since the missed wakes are not known.
     pub async fn listen(&self, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = shutdown => {}
-            () = self.tell() => {}
+            () = self.send() => {}
             () = self.hear() => {}
         }
     }
 
-    async fn tell(&self) {
+    async fn send(&self) {
         let outbox = &self.core.wakes.outbox;
         let mut complaint = ReportPace::new(PATIENCE);
         loop {
@@ -58,16 +58,16 @@ impl Store {
             }
             let words: Vec<&str> = concerns.into_iter().map(Concern::as_str).collect();
             let payload = format!("{} {}", self.core.process, words.join(" "));
-            let told = sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload)
+            let sent = sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload)
                 .execute(&self.core.relaxed)
                 .at(Point::Notify)
                 .await;
             let now = Instant::now();
-            match told {
+            match sent {
                 Ok(_) => {
                     if let Some(lasted) = complaint.succeeded(now) {
                         let lasted_s = lasted.as_secs();
-                        tracing::info!(lasted_s, "other daemons are notified again");
+                        tracing::info!(lasted_s, "notifying the other daemons works again");
                     }
                 }
                 Err(error) => match complaint.failed(now) {
@@ -76,7 +76,7 @@ impl Store {
                         tracing::warn!(%error, lasting_s, "could not notify the other daemons; they find changes by polling, some seconds later");
                     }
                     None => {
-                        tracing::debug!(%error, "other daemons could not be notified; they poll")
+                        tracing::debug!(%error, "could not notify the other daemons; they poll")
                     }
                 },
             }
@@ -106,20 +106,23 @@ impl Store {
                         "could not listen to the other daemons; their changes are found by polling, some seconds later"
                     );
                 }
-                None => tracing::debug!(error, "cannot listen to other daemons; polling goes on"),
+                None => tracing::debug!(
+                    error,
+                    "could not listen to the other daemons; polling goes on"
+                ),
             }
             tokio::time::sleep(pause).await;
         }
     }
 
     async fn hear_until_lost(&self, complaint: &mut ReportPace) -> Result<(), sqlx::Error> {
-        // A pool of its own: a connection that hangs while it is given up takes no place of others.
+        // A pool of its own: a connection that hangs while it is closed takes no place in the other pools.
         let options = self.core.relaxed.connect_options();
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_lazy_with((*options).clone());
         let mut listener = in_time(PgListener::connect_with(&pool)).await?;
-        // It would be silent about a lost connection until it had another.
+        // With eager reconnects, a lost connection would be reported only once there is another.
         listener.eager_reconnect(false);
         in_time(listener.listen(CHANNEL)).await?;
         let _listening = LISTENING.while_held();
@@ -159,7 +162,7 @@ impl Store {
     }
 }
 
-/// What comes of it, unless the database falls silent.
+/// The step's result, unless the database falls silent.
 async fn in_time<T>(step: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     match tokio::time::timeout(ANSWER_WITHIN, step).await {
         Ok(result) => result,

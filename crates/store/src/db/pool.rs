@@ -1,9 +1,9 @@
-//! A pool of connections that gives a statement up which is not answered.
+//! A pool of connections that stops waiting for a statement which is not answered.
 //!
-//! A connection cut without a word never fails by itself: what was sent was acknowledged, so nothing is sent
-//! again, and nobody hangs up. A loop that waits for such an answer would stand still for ever, in silence,
-//! while others renew the lease of its daemon. Postgres ends a statement that takes too long itself, and says so
-//! (`statement_timeout`); who hears nothing for longer than that will hear nothing.
+//! A connection that is cut silently never fails by itself: everything sent was acknowledged, so nothing is sent
+//! again, and neither end closes it. A loop that waits for such an answer would stand still for ever, in silence,
+//! while other loops renew the daemon's lease. Postgres itself ends a statement that takes too long, and reports that
+//! (`statement_timeout`); after a longer silence no answer will come.
 
 use std::io;
 use std::ops::Deref;
@@ -21,8 +21,8 @@ use sqlx::{
 
 use crate::db::error::ANSWER_WITHIN;
 
-/// A pool of connections. Statements on it end within [`ANSWER_WITHIN`], answered or not; the parts of a
-/// transaction do not: whoever begins one bounds it as a whole.
+/// A pool of connections. Statements on it end within [`ANSWER_WITHIN`], answered or not. The statements of a
+/// transaction do not: the caller that begins the transaction limits it as a whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool(PgPool);
 
@@ -40,22 +40,22 @@ impl Deref for Pool {
     }
 }
 
-/// When Postgres was last given up, in this process.
+/// When a call to Postgres last timed out in this process.
 static SILENT: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// How long afterwards connections that come back are not taken to be alive.
+/// How long after that connections that come back are not assumed to be alive.
 const SUSPECT_FOR: Duration = Duration::from_secs(60);
 
-/// How long one of them may take to show that it is.
+/// How long one of them may take to show that it is alive.
 const WELL_WITHIN: Duration = Duration::from_secs(5);
 
-/// Notes that Postgres was given up.
+/// Notes that a call to Postgres timed out.
 pub(crate) fn note_silence() {
     *SILENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
 }
 
-/// Whether a connection may go back to its pool. The pool itself asks each for a sign of life, and waits for it
-/// without bound: one whose transaction was given up would keep its place for good.
+/// Whether a connection may go back to its pool. The pool itself tests each with a ping, and waits for the answer
+/// without limit: a connection whose transaction timed out would keep its place for good.
 pub(crate) async fn is_well(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let silent = *SILENT.lock().unwrap_or_else(PoisonError::into_inner);
     if silent.is_none_or(|at| at.elapsed() > SUSPECT_FOR) {
@@ -67,8 +67,8 @@ pub(crate) async fn is_well(connection: &mut PgConnection) -> Result<bool, sqlx:
     }
 }
 
-/// A connection while a statement is under way on it. Given up before the answer, it is closed: back in the pool
-/// it would be asked whether it is well, and keep its place for as long as it does not say.
+/// A connection while a statement runs on it. If it is dropped before the answer, it is closed: back in the pool it
+/// would be tested with a ping, and would keep its place until it answers.
 struct Busy(Option<PoolConnection<Postgres>>);
 
 impl Busy {
@@ -80,7 +80,7 @@ impl Busy {
         self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// The answer is there: it goes back to the pool.
+    /// The answer has arrived: the connection goes back to the pool.
     fn release(mut self) {
         drop(self.0.take());
     }
@@ -106,7 +106,7 @@ impl<'p> Executor<'p> for &'_ Pool {
         E: 'q + Execute<'q, Postgres>,
     {
         let pool = self.0.clone();
-        // All of it at once: what is asked for on the pool is bounded, and collected by whoever asks.
+        // All rows at once: the callers limit the number of rows, and collect them anyway.
         let answers = in_time(async move {
             let mut busy = Busy::of(&pool).await?;
             let answers: Vec<_> = busy.connection()?.fetch_many(query).collect().await;

@@ -1,13 +1,13 @@
-//! A bounded memory of what was used last.
+//! A bounded cache of the values used last.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-/// Keeps at most `capacity` values; what was used longest ago goes first.
+/// Keeps at most `capacity` values; the value used longest ago is dropped first.
 ///
-/// Small on purpose: the capacities here are a few hundred, so looking through all of them when one
-/// has to go is cheaper than a list beside the map.
+/// Deliberately simple: the capacities here are a few hundred, so searching all values when one has to
+/// go is cheaper than a list next to the map.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
     capacity: usize,

@@ -1,60 +1,60 @@
 //! When to report something that fails again and again.
 //!
-//! A loop that tries each second would fill the log if it reported each failure, and fail unnoticed if it reported none.
-//! So a failure is reported once it has lasted, then once a minute while it goes on, and once when it is over. The caller
-//! decides what is said, and where.
+//! A loop that tries each second would fill the log if it reported each failure, and would fail unnoticed if it
+//! reported none. So a failure is reported once it has lasted, then once a minute while it goes on, and once when it
+//! is over. The caller writes the report.
 
 use std::time::{Duration, Instant};
 
-/// The shortest time between two complaints.
+/// The shortest time between two reports.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// What fails after so long without a try fails anew: nobody knows what was in between. Longer than the pause
-/// between two tries of any loop.
+/// A failure that follows so long after the last try is a new one: what happened in between is not known. Longer than
+/// the pause between two tries of any loop.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(180);
 
-/// The reports about one thing that may fail. It reads no clock: the moment is an argument.
+/// The pace of reports about one thing that may fail. It reads no clock: the time is an argument.
 #[derive(Debug)]
 pub struct ReportPace {
     patience: Duration,
     spell: Option<Spell>,
-    told_at: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
-/// A time in which it failed.
+/// A period of failure.
 #[derive(Debug, Clone, Copy)]
 struct Spell {
     since: Instant,
     failed_at: Instant,
-    /// Since when it goes well, if it does.
+    /// When it last began to succeed, if it does.
     well_since: Option<Instant>,
-    /// Whether it was told, and not yet that it is over.
-    is_told: bool,
+    /// Whether the failure was reported, and its end was not.
+    is_reported: bool,
 }
 
 impl ReportPace {
-    /// Reports what has failed for `patience`; with none, the first failure.
+    /// Reports a failure that has lasted for `patience`; with zero, the first failure.
     #[must_use]
     pub const fn new(patience: Duration) -> Self {
         Self {
             patience,
             spell: None,
-            told_at: None,
+            reported_at: None,
         }
     }
 
-    /// It failed. Returns for how long it has, if that is to be told now.
+    /// Records a failure. Returns how long it has lasted, if it is to be reported now.
     pub fn failed(&mut self, now: Instant) -> Option<Duration> {
         self.failed_since(now, now)
     }
 
-    /// It failed, and had gone wrong since `begun`: a call was not answered for so long.
+    /// Records a failure that began at `begun`: a call was not answered for so long.
     pub fn failed_since(&mut self, begun: Instant, now: Instant) -> Option<Duration> {
         let since = |then: Instant| now.saturating_duration_since(then);
         let until_begun = |then: Instant| begun.saturating_duration_since(then);
         let lasting = self.spell.filter(|spell| match spell.well_since {
-            // What went well for less than the patience was no end of it: a connection that is had and lost at
-            // once, again and again, is none.
+            // A success for less than `patience` does not end the failure: a connection that is made and lost again
+            // and again is not a working one.
             Some(well) => until_begun(well) < self.patience,
             None => until_begun(spell.failed_at) < FORGOTTEN_AFTER,
         });
@@ -62,23 +62,24 @@ impl ReportPace {
             since: lasting.map_or(begun, |spell| spell.since),
             failed_at: now,
             well_since: None,
-            is_told: lasting.is_some_and(|spell| spell.is_told),
+            is_reported: lasting.is_some_and(|spell| spell.is_reported),
         });
         let lasted = since(spell.since);
         let is_due =
-            lasted >= self.patience && self.told_at.is_none_or(|at| since(at) >= AGAIN_AFTER);
+            lasted >= self.patience && self.reported_at.is_none_or(|at| since(at) >= AGAIN_AFTER);
         is_due.then(|| {
-            self.told_at = Some(now);
-            spell.is_told = true;
+            self.reported_at = Some(now);
+            spell.is_reported = true;
             lasted
         })
     }
 
-    /// It went well. Returns how long it had failed, if that was told: then its end is to be told too.
+    /// Records a success. Returns how long the failure had lasted if it was
+    /// reported: then its end is reported as well.
     pub fn succeeded(&mut self, now: Instant) -> Option<Duration> {
         let spell = self.spell.as_mut()?;
         spell.well_since.get_or_insert(now);
-        std::mem::take(&mut spell.is_told).then(|| now.saturating_duration_since(spell.since))
+        std::mem::take(&mut spell.is_reported).then(|| now.saturating_duration_since(spell.since))
     }
 }
 
@@ -93,29 +94,29 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_once_it_has_lasted_and_then_once_a_minute() {
+    fn it_is_reported_once_it_has_lasted_and_then_once_a_minute() {
         let (mut pace, begun) = (ReportPace::new(PATIENCE), Instant::now());
-        let told: Vec<u64> = (0..=140)
+        let reported: Vec<u64> = (0..=140)
             .filter(|second| pace.failed(begun + seconds(*second)).is_some())
             .collect();
-        assert_eq!(told, [10, 70, 130]);
+        assert_eq!(reported, [10, 70, 130]);
     }
 
     #[test]
-    fn without_patience_the_first_failure_is_told() {
+    fn without_patience_the_first_failure_is_reported() {
         let mut pace = ReportPace::new(Duration::ZERO);
         assert_eq!(pace.failed(Instant::now()), Some(Duration::ZERO));
     }
 
     #[test]
-    fn a_call_that_was_not_answered_for_long_is_told_at_its_first_failure() {
+    fn a_call_that_was_not_answered_for_long_is_reported_at_its_first_failure() {
         let (mut pace, begun) = (ReportPace::new(PATIENCE), Instant::now());
-        let told = pace.failed_since(begun, begun + seconds(12));
-        assert_eq!(told, Some(seconds(12)));
+        let reported = pace.failed_since(begun, begun + seconds(12));
+        assert_eq!(reported, Some(seconds(12)));
     }
 
     #[test]
-    fn its_end_is_told_once_and_only_where_it_was_told_itself() {
+    fn its_end_is_reported_once_and_only_where_the_failure_was() {
         let (mut pace, begun) = (ReportPace::new(PATIENCE), Instant::now());
         assert_eq!(pace.succeeded(begun), None);
         pace.failed(begun);
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_once_a_minute_too() {
+    fn what_comes_and_goes_is_reported_once_a_minute_too() {
         let (mut pace, begun) = (ReportPace::new(Duration::ZERO), Instant::now());
         let (mut failures, mut ends) = (Vec::new(), Vec::new());
         for second in (0..120).step_by(2) {

@@ -1,8 +1,8 @@
 //! Wakes: hints, without data, that a loop may have something to do.
 //!
-//! A wake is never the truth. A loop that is woken looks at the database, and it looks there from
-//! time to time when nobody wakes it. Within one process a wake takes microseconds; other processes
-//! hear of it through [`crate::db::notify`].
+//! A wake is never the truth. A loop that is woken reads the database, and it also polls the database
+//! from time to time without a wake. Within one process a wake takes microseconds; other processes
+//! receive it through [`crate::db::notify`].
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 macro_rules! concerns {
     ($($(#[$doc:meta])* $variant:ident = $field:ident,)*) => {
-        /// What a wake is about.
+        /// The subject of a wake.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Concern {
             $($(#[$doc])* $variant,)*
@@ -19,7 +19,7 @@ macro_rules! concerns {
         impl Concern {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The word between processes.
+            /// The name that is sent between processes.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($field),)* }
@@ -30,7 +30,7 @@ macro_rules! concerns {
         #[derive(Debug, Clone)]
         pub struct Wakes {
             $($(#[$doc])* pub $field: Wake,)*
-            /// Concerns that other processes have to hear of.
+            /// Concerns that are still to be sent to other processes.
             pub(crate) outbox: Arc<Outbox>,
         }
 
@@ -54,19 +54,19 @@ macro_rules! concerns {
 concerns! {
     /// Attempts may have become claimable.
     Dispatch = dispatch,
-    /// Runs may have to be planned, or be planned earlier than thought.
+    /// Runs may have to be planned, or planned earlier than expected.
     Plan = plan,
     /// Attempts were asked to stop.
     Supervise = supervise,
     /// Schedules changed.
     Schedule = schedule,
-    /// A repo wants to be fetched.
+    /// A repo is due for a fetch.
     Sync = sync,
     /// Logs grew.
     Logs = logs,
-    /// Runs changed, for those who watch.
+    /// Runs changed; viewers follow this.
     Runs = runs,
-    /// Somebody asked for what retention does not keep to go now.
+    /// A user asked to delete now what retention does not keep.
     Prune = prune,
 }
 
@@ -87,24 +87,24 @@ impl Wake {
         }
     }
 
-    /// Wakes everybody who listens, here and in other processes.
+    /// Wakes every listener, here and in other processes.
     pub fn wake(&self) {
         self.wake_here();
         self.wake_others();
     }
 
-    /// Wakes those who listen in other processes.
+    /// Wakes the listeners in other processes.
     pub(crate) fn wake_others(&self) {
         self.outbox.add(self.concern);
     }
 
-    /// Wakes those who listen in this process.
+    /// Wakes the listeners in this process.
     pub(crate) fn wake_here(&self) {
         self.here.send_replace(());
     }
 
-    /// Listens from now on. A wake that comes while nobody waits is kept until the next wait, so
-    /// look at the database after subscribing, then wait.
+    /// Listens from now on. A wake that comes between two waits is kept until the next wait, so subscribe first, then
+    /// read the database, then wait.
     #[must_use]
     pub fn subscribe(&self) -> Woken {
         Woken {
@@ -113,15 +113,14 @@ impl Wake {
     }
 }
 
-/// Somebody who listens to a [`Wake`].
+/// A listener of a [`Wake`].
 #[derive(Debug)]
 pub struct Woken {
     wake: watch::Receiver<()>,
 }
 
 impl Woken {
-    /// Waits for a wake since the last wait. Never ends once the store is gone. Dropping the future
-    /// loses nothing.
+    /// Waits for a wake since the last wait. Never ends once the store is gone. Dropping the future loses nothing.
     pub async fn woken(&mut self) {
         if self.wake.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -129,7 +128,7 @@ impl Woken {
     }
 }
 
-/// Concerns waiting to be told to other processes; many wakes of one concern are one.
+/// Concerns that wait to be sent to other processes; many wakes of one concern are sent as one.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: std::sync::atomic::AtomicU32,
@@ -145,7 +144,7 @@ impl Outbox {
         }
     }
 
-    /// Takes all that waits.
+    /// Takes all waiting concerns.
     pub(crate) fn take(&self) -> Vec<Concern> {
         let waiting = self.waiting.swap(0, std::sync::atomic::Ordering::Relaxed);
         Concern::ALL

@@ -1,4 +1,4 @@
-//! Artifacts: which output of which stage run is which content.
+//! Artifacts: which content is which output of which stage run.
 
 use sqlx::PgConnection;
 use trainyard_core::id::{AttemptId, RunId};
@@ -15,20 +15,20 @@ pub struct ArtifactContent {
     pub kind: ArtifactKind,
     /// SHA-256 of the stored bytes, in lower-case hex.
     pub sha256: String,
-    /// How many bytes are stored.
+    /// The number of stored bytes.
     pub size: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArtifactKind {
-    /// A file's bytes as they are.
+    /// The bytes of a file, unchanged.
     File,
-    /// A tar archive of a folder's content.
+    /// A tar archive of a directory's content.
     Folder,
 }
 
 impl ArtifactKind {
-    /// The word as stored and shown.
+    /// The name as stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -53,8 +53,8 @@ pub struct NewArtifact {
 }
 
 impl Store {
-    /// How many bytes the artifacts of a run have together, and those that later attempts have replaced: their
-    /// content is on the disk until it is swept.
+    /// The total size in bytes of a run's artifacts, and of those that later attempts replaced: their content stays
+    /// on the disk until it is swept.
     pub async fn kept_by_run(&self, run: RunId) -> Result<u64> {
         let bytes = sqlx::query_scalar!(
             r#"select (select coalesce(sum(size), 0)::bigint from artifact where run = $1)
@@ -99,8 +99,8 @@ impl ArtifactColumns {
         }
     }
 
-    /// Writes them. An earlier attempt of the same stage may have left the same output: the later one takes its
-    /// place, and its attempt notes how many bytes it replaced.
+    /// Writes the rows. An earlier attempt of the same stage may have left the same output: the later one replaces
+    /// it, and its attempt records how many bytes it replaced.
     pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
         if self.run.is_empty() {
             return Ok(());

@@ -1,8 +1,8 @@
-//! The artifact store: a folder of content by its hash, `ab/cd/abcd…`.
+//! The artifact store: a folder of files named by the hash of their content, `ab/cd/abcd…`.
 //!
-//! Content never changes and is never overwritten by other content, so a file that is there is the
-//! whole of it: it arrives by rename, after it was flushed to the disk. What no artifact refers to is
-//! swept, but only once it is a day old: what has just been stored is about to be referred to.
+//! Content never changes and is never overwritten by other content. It arrives by rename, after it was flushed to the
+//! disk, so a file that exists is complete. Content that no artifact refers to is swept, but only once it is a day
+//! old: an artifact may be about to refer to new content.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,24 +16,24 @@ use crate::care::retention::Retention;
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
-/// How old a file must be before it is swept.
+/// The age from which a file may be swept.
 const SWEEP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// How many files one look at the database covers.
+/// How many files one query of the database covers.
 const SWEEP_AT_ONCE: usize = 500;
 
-/// Where content is on its way in; on the same file system, so that it can be renamed.
+/// The folder for incoming content; on the same file system, so that it can be renamed.
 const INCOMING: &str = "incoming";
 
 /// The artifact store's folder. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: Arc<Path>,
-    /// Arrivals share it; a sweeper has it for itself while it looks at a file and removes it.
+    /// Arrivals share it; the sweeper takes it exclusively while it checks and removes a file.
     sweep: Arc<RwLock<()>>,
 }
 
-/// What a sweep removed, or would.
+/// What a sweep removed, or would remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
     pub files: u64,
@@ -41,13 +41,13 @@ pub struct Swept {
 }
 
 impl Blobs {
-    /// Opens the folder, and makes it where it is not there.
+    /// Opens the folder, and creates it if it is missing.
     ///
     /// # Errors
     /// `Storage`, `StorageFull`.
     pub async fn open(root: &Path) -> Result<Self> {
         let incoming = root.join(INCOMING);
-        // Names of artifacts are their hashes, which tell who knows a file that we have it.
+        // Only the owner may list the folder: names are hashes, and show which known files are in the store.
         tokio::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -63,14 +63,14 @@ impl Blobs {
         })
     }
 
-    /// A folder for files on their way in.
+    /// The folder for incoming files.
     #[must_use]
     pub fn incoming(&self) -> PathBuf {
         self.root.join(INCOMING)
     }
 
-    /// A folder of one process' own for files on their way in, empty: what an earlier process of this `name` left
-    /// there is removed.
+    /// An empty folder for the incoming files of one process: files that an earlier
+    /// process of this `name` left there are removed.
     ///
     /// # Errors
     /// `Storage`, `StorageFull`.
@@ -89,17 +89,17 @@ impl Blobs {
         Ok(folder)
     }
 
-    /// The file of this content; `None` where it is not there, or `sha256` is not a hash in hex.
+    /// The file of this content; `None` where it is missing, or `sha256` is not a hash in hex.
     #[must_use]
     pub fn path_of(&self, sha256: &str) -> Option<PathBuf> {
         self.place_of(sha256).filter(|path| path.is_file())
     }
 
-    /// Takes a file in under its hash. The file is gone from where it was. Content that is there
-    /// already is taken in again, which makes it young.
+    /// Moves a file into the store under its hash. The file is gone from its old place. Content that exists already
+    /// is replaced by the same content, which resets its age.
     ///
     /// # Errors
-    /// `Conflict` where the size is not as told, `Storage`, `StorageFull`.
+    /// `Conflict` where the file does not have the given size, `Storage`, `StorageFull`.
     pub async fn ingest(&self, file: &Path, sha256: &str, size: u64) -> Result<()> {
         let to = self
             .place_of(sha256)
@@ -130,7 +130,7 @@ impl Blobs {
         tokio::fs::rename(file, &to)
             .await
             .map_err(|error| failed(&to, error))?;
-        // The rename itself must outlive a power cut too.
+        // The rename itself must survive a power cut as well.
         let folder_file = tokio::fs::File::open(&folder)
             .await
             .map_err(|error| failed(&folder, error))?;
@@ -153,7 +153,7 @@ impl Blobs {
         })
     }
 
-    /// Removes a file that is still old. `false` where it was taken in again, or is gone.
+    /// Removes a file that is still old. `false` where it was ingested again, or is gone.
     async fn remove_old(&self, path: &Path) -> Result<bool> {
         let _alone = self.sweep.write().await;
         if !is_old(path).await {
@@ -168,11 +168,11 @@ impl Blobs {
 }
 
 impl Store {
-    /// Removes content that no artifact refers to, and leftovers of arrivals, once they are a day
-    /// old. `dry_run` only counts what could go once the runs that this rule does not keep are gone.
+    /// Removes content that no artifact refers to, and leftovers of arrivals, once they are a day old. `dry_run` only
+    /// counts what could be removed once the runs that this rule does not keep are gone.
     ///
     /// # Errors
-    /// Trouble with the folder or the database.
+    /// An error of the folder or the database.
     pub async fn sweep_blobs(&self, blobs: &Blobs, dry_run: Option<&Retention>) -> Result<Swept> {
         let gone = match dry_run {
             Some(rule) => self.old_runs(rule).await?.runs,
@@ -235,14 +235,14 @@ fn hash_of(file: &Path) -> Option<String> {
 }
 
 async fn is_old(path: &Path) -> bool {
-    // Where the age cannot be told, nothing is removed.
+    // A file whose age is not known is not removed.
     let modified = tokio::fs::metadata(path)
         .await
         .and_then(|metadata| metadata.modified());
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > SWEEP_AFTER))
 }
 
-/// The folders of the first two digits.
+/// The folders that are named by the first two digits.
 async fn folders(root: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     let mut entries = tokio::fs::read_dir(root)

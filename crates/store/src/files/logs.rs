@@ -1,11 +1,11 @@
 //! Logs of attempts: text by byte offset, compressed, and bounded.
 //!
-//! The logs of one run have a limit as well, all attempts together: what comes once it is reached is kept as a
-//! short beginning and end.
-//!
-//! Of a long log the beginning and the end are kept, half of the limit each; what lies between is
-//! dropped chunk by chunk as the end moves on. Offsets count every byte that was ever written, so
-//! they stay valid, and a reader that meets the gap is told its size.
+//! 1. Of a long log the beginning and the end are kept, half of the limit each; the middle is
+//!    dropped chunk by chunk as the end moves on.
+//! 2. The logs of one run have a common limit as well: once all attempts together reach it, only a short beginning
+//!    and end of further logs are kept.
+//! 3. Offsets count every byte that was ever written, so they stay valid, and a
+//!    reader that reaches the gap gets its size.
 
 use bytes::Bytes;
 use trainyard_core::Timestamp;
@@ -16,55 +16,55 @@ use crate::db::error::{Error, Result};
 use crate::fleet::figures::LOG_BYTES_DROPPED;
 use crate::store::Store;
 
-/// The most bytes in one stored chunk, before compression: reading a little never unpacks much.
+/// The most bytes in one stored chunk, before compression: a small read never unpacks much.
 const CHUNK_AT_MOST: usize = 128 * 1024;
 
-/// The most chunks that one read looks at: there may be very many small ones.
+/// The most chunks that one read covers: there may be very many small ones.
 const CHUNKS_AT_ONCE: i64 = 512;
 
-/// How often the logs of a whole run are added up: once in so many bytes of one of them.
+/// How often the logs of a whole run are summed up: once per this many bytes of one log.
 const ADDED_UP_EACH: i64 = 1024 * 1024;
 
-/// What every attempt may log, however much the others of its run did.
+/// The bytes that every attempt may log, however much the other attempts of its run logged.
 const LEAST: i64 = 64 * 1024;
 
-/// zstd's own default: text shrinks to a tenth in a fraction of a millisecond.
+/// zstd's default: text shrinks to a tenth in a fraction of a millisecond.
 const LEVEL: i32 = 3;
 
-/// More of a log.
+/// A new piece of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogChunk {
     /// Whole records, each ending in a line break.
     pub text: Bytes,
-    /// Up to where this covers the executor's log (major, minor).
+    /// The position in the executor's log up to which this reaches (major, minor).
     pub cursor: Option<(i64, i64)>,
 }
 
 /// A part of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogSlice {
-    /// The text, in order; between two pieces nothing is missing.
+    /// The text, in order; the pieces follow each other without a gap.
     pub pieces: Vec<Bytes>,
-    /// Where the first piece begins.
+    /// The offset of the first piece.
     pub start: u64,
     pub next_offset: u64,
-    /// How many bytes between the offset asked for and `start` are not kept.
+    /// How many bytes between the requested offset and `start` are not kept.
     pub dropped: u64,
     /// How many records these are; 0 where that is not known.
     pub dropped_lines: u64,
-    /// Whether this reaches the end, and nothing will be added.
+    /// Whether this reaches the end, and the log will not grow.
     pub complete: bool,
     /// When retention deleted the log, if it did.
     pub pruned_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// Adds to the log of an attempt. Durable when it returns; the same chunks told again at once, as
-    /// after a lost answer, are stored once: known by the same content and the same cursor, since a program may
-    /// print the same again and again.
+    /// Appends to the log of an attempt. Durable when it returns. If the same chunks are appended again at once, as
+    /// after a lost answer, they are stored once. They are recognised by the same content and the same cursor, since
+    /// a program may print the same text again and again.
     ///
     /// # Errors
-    /// `Fenced`, or trouble with the database.
+    /// `Fenced`, or a database error.
     pub async fn append_log(
         &self,
         attempt: AttemptId,
@@ -137,7 +137,7 @@ impl Store {
         Ok(())
     }
 
-    /// How much of the log of an attempt is kept, by what the other attempts of its run logged.
+    /// How much of the log of an attempt is kept, given how much the other attempts of its run logged.
     async fn log_room(&self, attempt: AttemptId) -> Result<i64> {
         let limit = self.core.log_limit;
         let others = sqlx::query_scalar!(
@@ -154,7 +154,7 @@ impl Store {
         Ok(room.max(LEAST).min(limit))
     }
 
-    /// Deletes the chunks that lie behind the kept beginning and before the kept end.
+    /// Deletes the chunks after the kept beginning and before the kept end.
     async fn drop_middle(&self, attempt: AttemptId, length: i64, half: i64) -> Result<()> {
         let dropped = sqlx::query_scalar!(
             r#"with dropped as (
@@ -184,14 +184,14 @@ impl Store {
     /// Reads a log from an offset: at least one chunk, and then up to about `max_bytes`.
     ///
     /// # Errors
-    /// `NotFound` for an unknown attempt, `Corrupt`, or trouble with the database.
+    /// `NotFound` for an unknown attempt, `Corrupt`, or a database error.
     pub async fn read_log(
         &self,
         attempt: AttemptId,
         from: u64,
         max_bytes: u64,
     ) -> Result<LogSlice> {
-        // The head is read first: what is added after that is beyond it, and read next time.
+        // The head is read first: text that is appended after that is beyond it, and is read next time.
         let head = sqlx::query!(
             r#"select a.state = 'finished' as "ended!", l.length as "length?", l.pruned_at,
                 l.dropped as "dropped?", l.dropped_lines as "dropped_lines?"
@@ -234,12 +234,12 @@ impl Store {
             let start = row.start_offset.unsigned_abs();
             if start > slice.next_offset {
                 if !slice.pieces.is_empty() {
-                    // The gap begins here; the next read tells of it.
+                    // The gap begins here; the next read reports it.
                     break;
                 }
                 slice.dropped = start - slice.next_offset;
                 slice.start = start;
-                // One who reads while the middle grows meets a part of it.
+                // A reader that reads while the middle grows skips only a part of it.
                 let share = slice.dropped as f64 / head.dropped.unwrap_or(0).max(1) as f64;
                 slice.dropped_lines = (lines as f64 * share.min(1.0)).round() as u64;
                 slice.next_offset = start;
@@ -261,7 +261,7 @@ impl Store {
         Ok(slice)
     }
 
-    /// Up to where an executor's log is stored for an attempt (major, minor).
+    /// The position up to which an executor's log is stored for an attempt (major, minor).
     pub async fn log_cursor(&self, attempt: AttemptId) -> Result<Option<(i64, i64)>> {
         let row = sqlx::query!(
             "select cursor_major, cursor_minor from attempt_log where attempt = $1",
@@ -297,7 +297,7 @@ impl ChunkColumns {
     }
 }
 
-/// Cuts a text into pieces of a bounded size, after line breaks where there are any.
+/// Splits a text into pieces of a bounded size, after line breaks where there are any.
 fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {

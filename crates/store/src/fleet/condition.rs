@@ -1,7 +1,9 @@
-//! How a daemon is: what keeps it from working fully, in its own memory and in its row.
+//! The health of a daemon: the problems that keep it from working fully, in its own memory and in its row.
 //!
-//! In memory, because whether it may claim is asked on the way of every run, and because health has to
-//! be told while the database is away. In the row, because another daemon may be the one that is asked
+//! 1. In memory, because every run asks whether the daemon may claim, and because the daemon reports
+//!    its health while the database is away.
+//! 2. In the row, because another daemon may be asked why a stage waits. The row is a
+//!    moment behind; no decision depends on it.
 //! why a stage waits. The row is behind by a moment; nothing is decided by it.
 
 use std::collections::BTreeMap;
@@ -17,15 +19,15 @@ use trainyard_failpoint::{Effect as _, Point};
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
-/// What a trouble is about; a daemon has at most one of each.
+/// The kind of a problem; a daemon has at most one problem of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TroubleKind {
-    /// Docker that runs the attempts.
+    /// The Docker engine that runs the attempts.
     Engine,
-    /// What that Docker engine runs, which it does not tell.
+    /// The list of running containers, which that Docker engine does not return.
     Listing,
-    /// Room on disks.
+    /// Free space on disks.
     Space,
     /// Disks that do not answer.
     Disk,
@@ -45,7 +47,7 @@ impl TroubleKind {
         Self::Scheduler,
     ];
 
-    /// The word for programs.
+    /// The name for programs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,8 +60,8 @@ impl TroubleKind {
         }
     }
 
-    /// Whether a daemon with such a trouble claims no attempts. What it holds goes on. A daemon without
-    /// its lease is refused by the database itself.
+    /// Whether a daemon with such a problem claims no attempts. The attempts that it holds continue. The database
+    /// itself refuses claims of a daemon without a lease.
     #[must_use]
     pub const fn pauses_claims(self) -> bool {
         match self {
@@ -69,12 +71,12 @@ impl TroubleKind {
     }
 }
 
-/// Something that keeps a daemon from working fully. `Display` is for people, without paths or addresses:
-/// it is shown to whoever asks for the daemon's health.
+/// A problem that keeps a daemon from working fully. `Display` is for people, without paths or addresses, since every
+/// caller of the health check sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     pub kind: TroubleKind,
-    /// What is so: `Docker does not answer`.
+    /// The problem in words: `Docker does not answer`.
     pub what: String,
     pub since: Timestamp,
 }
@@ -90,7 +92,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// The troubles of this process' daemon.
+/// The health of this process' daemon.
 #[derive(Debug, Default)]
 pub struct Condition {
     troubles: Mutex<BTreeMap<TroubleKind, Trouble>>,
@@ -98,8 +100,8 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Notes that something is so, or with `None` that nothing is. What goes on keeps its beginning.
-    /// Returns whether there is something new to tell.
+    /// Records a problem of this kind, or with `None` that there is none. A problem that continues keeps its start.
+    /// Returns whether there is a change to report.
     pub fn note(&self, kind: TroubleKind, what: Option<String>, now: Timestamp) -> bool {
         let mut troubles = self.lock();
         let Some(what) = what else {
@@ -115,27 +117,27 @@ impl Condition {
         true
     }
 
-    /// What is so now, in the order of the kinds.
+    /// The current problems, in the order of the kinds.
     #[must_use]
     pub fn troubles(&self) -> Vec<Trouble> {
         self.lock().values().cloned().collect()
     }
 
-    /// Whether no attempts are to be claimed.
+    /// Whether claims are paused.
     #[must_use]
     pub fn pauses_claims(&self) -> bool {
         self.lock().keys().any(|kind| kind.pauses_claims())
     }
 
-    /// Notes of an error whether the database took no write for want of room on its disk. It answers all the
-    /// same, and may take others: what is small finds a place.
+    /// Records when an error means that Postgres refused a write because its disk is full. Postgres still answers
+    /// then, and may accept other writes: a small one may fit.
     pub fn heed(&self, error: &Error, now: Instant) {
         if matches!(error, Error::DatabaseFull(_)) {
             *self.refusal_for_room() = Some(now);
         }
     }
 
-    /// Whether it did so within `time` before `now`.
+    /// Whether Postgres refused a write for that reason within `time` before `now`.
     #[must_use]
     pub fn was_refused_for_room_within(&self, time: Duration, now: Instant) -> bool {
         let refused = *self.refusal_for_room();
@@ -153,13 +155,13 @@ impl Condition {
 }
 
 impl Store {
-    /// How this process' daemon is.
+    /// The health of this process' daemon.
     #[must_use]
     pub fn condition(&self) -> &Condition {
         &self.core.condition
     }
 
-    /// Writes how this process' daemon is into its row, for the others.
+    /// Publishes the health of this process' daemon in its row, for the other daemons.
     pub async fn tell_condition(&self, daemon: DaemonId) -> Result<()> {
         let troubles = serde_json::json!(self.core.condition.troubles());
         sqlx::query!(
@@ -185,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_that_goes_on_keeps_its_beginning() {
+    fn a_problem_that_continues_keeps_its_start() {
         let condition = Condition::default();
         assert!(condition.note(TroubleKind::Space, Some("low".to_owned()), at(1)));
         assert!(!condition.note(TroubleKind::Space, Some("low".to_owned()), at(2)));
         assert!(condition.note(TroubleKind::Space, Some("lower".to_owned()), at(3)));
-        let told = condition.troubles()[0].to_string();
-        assert_eq!(told, "lower since 1970-01-01 00:00:01 UTC");
+        let shown = condition.troubles()[0].to_string();
+        assert_eq!(shown, "lower since 1970-01-01 00:00:01 UTC");
         assert!(condition.note(TroubleKind::Space, None, at(4)));
         assert!(!condition.note(TroubleKind::Space, None, at(5)));
     }
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn only_troubles_that_concern_starts_pause_claims() {
+    fn only_problems_that_concern_starts_pause_claims() {
         let condition = Condition::default();
         condition.note(TroubleKind::Scheduler, Some("missing".to_owned()), at(1));
         assert!(!condition.pauses_claims());

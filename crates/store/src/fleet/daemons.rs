@@ -1,7 +1,7 @@
 //! Daemons and their leases.
 //!
-//! The lease is the daemon's, not the attempt's: one row is written each time it is renewed, however
-//! many attempts run. While it runs, nobody else touches what the daemon holds.
+//! A lease belongs to a daemon, not to an attempt: each renewal writes one row, however many attempts run. Until the
+//! lease expires, no other daemon touches the attempts that the daemon holds.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::fleet::leaders::{self, Role};
 use crate::store::Store;
 use crate::views::held::{self, HeldAttempt};
 
-/// What a daemon says of itself.
+/// What a daemon registers with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonInfo {
     pub host: String,
     pub pid: u32,
     pub version: String,
-    /// Whether it is known to be the only one on its host (it holds the lock of the data directory):
-    /// then all earlier ones of that host are gone, and their attempts can be adopted at once.
+    /// Whether it is known to be the only daemon on its host (it holds the lock of the data directory). Then all
+    /// earlier daemons of that host are gone, and their attempts can be adopted at once.
     pub alone_on_host: bool,
 }
 
@@ -34,14 +34,14 @@ pub struct DaemonInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonView {
     pub id: DaemonId,
-    /// The machine's name, and its data folder there.
+    /// The machine's name, and the data directory there.
     pub host: String,
     pub pid: u32,
     pub version: String,
     pub started_at: Timestamp,
-    /// Until when nobody takes over what it holds.
+    /// When its lease expires. Until then no daemon adopts its attempts.
     pub lease_until: Timestamp,
-    /// When it stopped or was replaced, if it was.
+    /// When it stopped or was replaced, if it has.
     pub stopped_at: Option<Timestamp>,
     /// Whether it ended without an orderly stop, and the next one on its host took its place.
     pub replaced: bool,
@@ -49,11 +49,11 @@ pub struct DaemonView {
     pub is_alive: bool,
     /// How many attempts it holds.
     pub attempts: u64,
-    /// They, the oldest run's first; 1,000 of them at the most.
+    /// The attempts that it holds, the oldest run's first; at most 1,000.
     pub holds: Vec<HeldAttempt>,
-    /// What it leads, and in which term.
+    /// The roles that it leads, and in which term.
     pub leads: Vec<(Role, u64)>,
-    /// What keeps it from working fully, as it said last.
+    /// The problems that it last reported.
     pub troubles: Vec<Trouble>,
 }
 
@@ -61,14 +61,14 @@ pub struct DaemonView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseSeen {
     pub daemon: DaemonId,
-    /// Until when, by the database's clock.
+    /// When it expires, by the database's clock.
     pub until: Timestamp,
     pub length: Duration,
 }
 
 impl Store {
-    /// The daemons that live, that hold attempts, or that started within the last day; those that
-    /// live first, the newest first.
+    /// The daemons that live, that hold attempts, or that started within the last day;
+    /// live ones first, then the newest first.
     pub async fn list_daemons(&self) -> Result<Vec<DaemonView>> {
         let rows = sqlx::query!(
             r#"select d.id, d.host, d.pid, d.version, d.started_at, d.lease_until, d.stopped_at, d.replaced,
@@ -111,8 +111,8 @@ impl Store {
             .collect()
     }
 
-    /// Why no daemon claims: the troubles that pause all that live. Nothing where one of them claims, or
-    /// where none lives.
+    /// Why no daemon claims: the problems that pause claims, if all live daemons have one. Empty where a live daemon
+    /// claims, or where none lives.
     ///
     /// # Errors
     /// `Corrupt`.
@@ -130,14 +130,14 @@ impl Store {
             if pausing.is_empty() {
                 return Ok(Vec::new());
             }
-            // Several daemons on one Docker engine say the same of it.
+            // Several daemons on one Docker engine report the same problem.
             pausing.retain(|trouble| paused_by.iter().all(|known| known.what != trouble.what));
             paused_by.extend(pausing);
         }
         Ok(paused_by)
     }
 
-    /// Makes a daemon known, with a first lease.
+    /// Registers a daemon, with a first lease.
     pub async fn register_daemon(&self, info: &DaemonInfo, lease: Duration) -> Result<DaemonId> {
         let id = Uuid::now_v7();
         sqlx::query!(
@@ -161,12 +161,12 @@ impl Store {
 
     /// Renews a daemon's lease.
     ///
-    /// Where the clock went back, leases of others reach further than a lease does. Those who live renew
-    /// theirs; those who are gone must not keep what they held until the clock is where it was. So such
-    /// leases are cut to their length.
+    /// After the clock went back, the leases of other daemons reach further than the length of a lease. Live
+    /// daemons renew theirs; a daemon that is gone must not keep its attempts until the clock has caught up.
+    /// So such leases are cut to their length.
     ///
     /// # Errors
-    /// `NotFound` where the daemon is not known, or was declared gone: register again.
+    /// `NotFound` where the daemon is not registered or was declared gone: register again.
     pub async fn renew_leases(&self, daemon: DaemonId, lease: Duration) -> Result<()> {
         let renewed = sqlx::query!(
             r#"with too_long as (
@@ -197,7 +197,7 @@ impl Store {
         Ok(())
     }
 
-    /// How the leases of those stand that have not stopped, but for this daemon's own.
+    /// The leases of all other daemons that have not stopped.
     pub async fn leases_of_others(&self, daemon: DaemonId) -> Result<Vec<LeaseSeen>> {
         let rows = sqlx::query!(
             "select id, lease_until, lease_seconds from daemon where id <> $1 and stopped_at is null",
@@ -213,7 +213,7 @@ impl Store {
         Ok(leases.collect())
     }
 
-    /// Declares a daemon gone: what it holds can be adopted at once. Its containers go on.
+    /// Declares a daemon gone: its attempts can be adopted at once. Its containers continue.
     pub async fn stop_daemon(&self, daemon: DaemonId) -> Result<()> {
         sqlx::query!(
             "update daemon set stopped_at = clock_timestamp() where id = $1 and stopped_at is null",
@@ -227,17 +227,17 @@ impl Store {
     }
 }
 
-/// What a daemon said of itself. What of it cannot be read, as a newer daemon may have troubles of other kinds, is
-/// left out, and said again at its next look: nobody else has to wait for it.
+/// The problems that a daemon reported. A problem that cannot be read, such as a kind of a newer daemon, is left out:
+/// it must not hide the others. The daemon reports it again after its next check.
 fn troubles(json: Value) -> Vec<Trouble> {
-    let Value::Array(told) = json else {
-        tracing::warn!(troubles = %json, "the troubles of a daemon cannot be read");
+    let Value::Array(reported) = json else {
+        tracing::warn!(troubles = %json, "the reported problems of a daemon cannot be read; they are left out");
         return Vec::new();
     };
-    let read = told.into_iter().filter_map(|trouble| {
+    let read = reported.into_iter().filter_map(|trouble| {
         let read = Trouble::deserialize(&trouble);
         read.inspect_err(|problem| {
-            tracing::warn!(%problem, %trouble, "a reported problem of a daemon cannot be read");
+            tracing::warn!(%problem, %trouble, "a reported problem of a daemon cannot be read; it is left out");
         })
         .ok()
     });
@@ -251,13 +251,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_of_a_kind_that_is_not_known_hides_no_other() {
+    fn a_problem_of_an_unknown_kind_hides_no_other() {
         let since = "2026-11-23T12:00:00Z";
         let known = json!({"kind": "engine", "what": "Docker does not answer", "since": since});
         let unknown = json!({"kind": "moon", "what": "the moon is full", "since": since});
         let read = troubles(json!([unknown, known]));
-        let told: Vec<&str> = read.iter().map(|trouble| trouble.what.as_str()).collect();
-        assert_eq!(told, ["Docker does not answer"]);
+        let shown: Vec<&str> = read.iter().map(|trouble| trouble.what.as_str()).collect();
+        assert_eq!(shown, ["Docker does not answer"]);
         assert_eq!(troubles(json!("spoilt")), []);
     }
 }

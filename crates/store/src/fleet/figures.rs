@@ -1,13 +1,13 @@
-//! Every figure that a daemon tells of itself to a monitoring system: names, labels and meaning, each
-//! written once. docs/metrics.md shows the same table, and a test holds the two together.
+//! Every metric that a daemon exposes to a monitoring system: names, labels and meaning, each written once.
+//! docs/metrics.md shows the same table, and a test compares the two.
 //!
-//! They are counted where the facts happen, in this crate and in those above it; with no recorder
-//! installed that costs next to nothing. They are of one daemon and begin at zero with it: what is to
-//! be exact over restarts is asked of the database. (A *metric* is a number that a stage reports.)
+//! Metrics are counted where the facts happen, in this crate and in those above it; with no recorder installed that
+//! costs next to nothing. They are per daemon and start at zero with it; numbers that must be exact across restarts
+//! are read from the database. (In the domain, a *metric* is a number that a stage reports.)
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-/// How a figure moves.
+/// How a metric moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only up.
@@ -20,7 +20,7 @@ pub enum Kind {
 pub struct Figure {
     pub name: &'static str,
     pub kind: Kind,
-    /// Its label and the values that it is known to have, if it is told apart by something.
+    /// Its label and the known values of that, if it has one.
     pub label: Option<(&'static str, &'static [&'static str])>,
     pub says: &'static str,
 }
@@ -54,11 +54,11 @@ pub const LEASES_LOST: Figure = figure(
     "Times that the daemon's lease expired and it stopped supervising its attempts",
 );
 
-/// Attempts that were taken over.
+/// Attempts that were adopted.
 pub const ATTEMPTS_ADOPTED: Figure = figure(
     "trainyard_attempts_adopted_total",
     Kind::Counter,
-    "Attempts adopted that no daemon held any more, this daemon's own after a restart included",
+    "Attempts adopted because no daemon held them any more, including this daemon's own after a restart",
 );
 
 /// Attempts whose end was recorded.
@@ -93,7 +93,7 @@ pub const RUNS_FINISHED: Figure = labelled(
             "lost",
         ],
     ),
-    "Runs that ended, by how",
+    "Runs that ended, by state",
 );
 
 /// Attempts that wait for capacity, in the whole installation.
@@ -103,7 +103,7 @@ pub const ATTEMPTS_QUEUED: Figure = figure(
     "Attempts that wait for capacity, in the whole installation",
 );
 
-/// What is held back, in the whole installation.
+/// Subjects in quarantine, in the whole installation.
 pub const QUARANTINES: Figure = figure(
     "trainyard_quarantines",
     Kind::Gauge,
@@ -117,7 +117,7 @@ pub const REPOS_FAILING: Figure = figure(
     "Repos whose last sync failed, in the whole installation",
 );
 
-/// Since when Docker was not listed.
+/// Time since Docker's containers were last listed.
 pub const RECONCILE_LAG: Figure = figure(
     "trainyard_reconcile_lag_seconds",
     Kind::Gauge,
@@ -142,21 +142,21 @@ pub const CLAIMS_PAUSED: Figure = labelled(
     "trainyard_claims_paused",
     Kind::Gauge,
     ("kind", &["engine", "space", "disk"]),
-    "1 while this daemon starts nothing new because of Docker, of little free space or of a disk that does not answer",
+    "1 while this daemon starts nothing new because of Docker, low free space or a disk that does not answer",
 );
 
 pub const FREE_BYTES: Figure = labelled(
     "trainyard_free_bytes",
     Kind::Gauge,
     ("place", &["data", "artifacts", "engine"]),
-    "Bytes free on the disks that are guarded; one of several places on one disk stands for all",
+    "Bytes free on the guarded disks; of several places on one disk, only one is reported",
 );
 
-/// Logs that cannot be written.
+/// Attempts whose logs cannot be written.
 pub const LOGS_WAITING: Figure = figure(
     "trainyard_logs_waiting",
     Kind::Gauge,
-    "Attempts whose log waits for the database; what they print stays in Docker's log meanwhile",
+    "Attempts whose log waits for the database; meanwhile their output stays in Docker's log",
 );
 
 pub const LOG_BYTES_DROPPED: Figure = figure(
@@ -172,7 +172,7 @@ pub const WEBHOOK_DELIVERIES: Figure = labelled(
         "result",
         &["stored", "known", "refused", "malformed", "too_large"],
     ),
-    "Webhook deliveries, by what became of them",
+    "Webhook deliveries, by result",
 );
 
 /// Whether the database answers.
@@ -185,10 +185,10 @@ pub const DATABASE_UP: Figure = figure(
 pub const STORE_CONNECTIONS_IN_USE: Figure = figure(
     "trainyard_store_connections_in_use",
     Kind::Gauge,
-    "Connections to the database that are at work",
+    "Connections to the database that are in use",
 );
 
-/// Whether other daemons are heard.
+/// Whether notifications of other daemons arrive.
 pub const LISTENING: Figure = figure(
     "trainyard_listening",
     Kind::Gauge,
@@ -216,8 +216,8 @@ pub const ALL: [Figure; 18] = [
     LISTENING,
 ];
 
-/// Makes all figures known to the recorder, at zero: one that shows only once something went wrong
-/// cannot be watched. Which disks there are is known only to who looks at them.
+/// Registers all metrics with the recorder, at zero: a metric that appears only after a failure cannot be watched.
+/// The disks are known only to the code that checks them.
 pub fn begin() {
     for figure in ALL {
         match figure.kind {
@@ -241,7 +241,7 @@ impl Figure {
         counter!(self.name).increment(count);
     }
 
-    /// Counts on, for a value of its label.
+    /// Adds to the counter of one label value.
     pub fn add_for(&self, value: &'static str, count: u64) {
         counter!(self.name, self.label_name() => value).increment(count);
     }
@@ -250,12 +250,12 @@ impl Figure {
         gauge!(self.name).set(value);
     }
 
-    /// Sets it for a value of its label.
+    /// Sets the gauge of one label value.
     pub fn set_for(&self, of: &'static str, value: f64) {
         gauge!(self.name, self.label_name() => of).set(value);
     }
 
-    /// Moves a gauge up while something lasts.
+    /// Raises a gauge by one until the returned guard is dropped.
     #[must_use]
     pub fn while_held(&self) -> Held {
         let held = gauge!(self.name);
@@ -268,7 +268,7 @@ impl Figure {
     }
 }
 
-/// Something that is counted by a gauge as long as this lives.
+/// A gauge counts this as long as it lives.
 pub struct Held(metrics::Gauge);
 
 impl Drop for Held {

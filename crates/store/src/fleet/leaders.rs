@@ -1,4 +1,4 @@
-//! Jobs that one daemon does for all: who leads them, and since when.
+//! Jobs that one daemon does for all: which daemon leads them, and since when.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::store::Store;
 /// A job that one daemon does for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Turns ticks that are due into runs.
+    /// Turns due ticks into runs.
     Scheduler,
-    /// Looks at the remotes.
+    /// Polls the remotes.
     Watcher,
     /// Removes what retention does not keep.
     Pruner,
@@ -23,7 +23,7 @@ pub enum Role {
 impl Role {
     pub const ALL: [Self; 3] = [Self::Scheduler, Self::Watcher, Self::Pruner];
 
-    /// The word in the database and for people.
+    /// The name in the database and for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Role {
 }
 
 impl Store {
-    /// How long nobody has led a job; `None` where somebody does, or nobody ever did.
+    /// How long a job has had no leader; `None` where it has one, or never had one.
     pub async fn leaderless_for(&self, role: Role) -> Result<Option<Duration>> {
         let seconds = sqlx::query_scalar!(
             r#"select extract(epoch from clock_timestamp() - lease_until)::float8 as "seconds!"
@@ -47,9 +47,8 @@ impl Store {
         Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
     }
 
-    /// Leads every role that this daemon leads already or that nobody does, for `lease` from now on. Whose
-    /// own lease has run out leads nothing.
-    /// Returns the roles that it leads.
+    /// Leads, for `lease` from now on, every role that this daemon leads already or that has no leader. A daemon
+    /// whose own lease has expired leads none. Returns the roles that it leads.
     pub async fn lead(&self, daemon: DaemonId, lease: Duration) -> Result<BTreeSet<Role>> {
         let roles: Vec<String> = Role::ALL
             .iter()

@@ -1,8 +1,8 @@
-//! `advance`: facts about runs go in, decisions come out, and both are rows when it returns.
+//! `advance`: takes facts about runs, lets the core decide, and stores the facts and the decisions.
 //!
-//! One transaction: lock the runs, take the transaction's time, read what their attempts' holders
-//! know, let the core apply and plan, write the difference. Several runs can be advanced at once;
-//! their locks are taken in the order of their ids.
+//! All in one transaction: lock the runs, take the transaction's time, read what their attempts' holders
+//! wrote, let the core apply and plan, write the difference. Several runs can be advanced at once; their
+//! locks are taken in the order of their ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,17 +28,17 @@ use crate::runs::state::{KnownRun, load_runs, overlay};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
 
-/// How long a queued run waits until it is looked at again though nobody said so.
+/// How long a queued run waits until it is planned again without a wake.
 const QUEUED_LOOK: Duration = Duration::from_secs(60);
 
-/// What advancing a run did.
+/// The result of advancing a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Advanced {
-    /// The decisions that were taken.
+    /// The decisions of the core.
     pub effects: Vec<Effect>,
-    /// Events that did not fit and changed nothing: late, or told twice.
+    /// Events that did not fit and changed nothing: late, or reported twice.
     pub refused: Vec<Illegal>,
-    /// How many attempts count as lost now since somebody gave them up.
+    /// How many attempts were abandoned and count as lost now.
     pub lost: usize,
     /// How the run ended, if it has ended now.
     pub finished: Option<Outcome>,
@@ -46,7 +46,7 @@ pub struct Advanced {
     pub queued: bool,
 }
 
-/// What happened to one run.
+/// The facts about one run.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Facts {
     pub(crate) events: Vec<Event>,
@@ -54,7 +54,7 @@ pub(crate) struct Facts {
     pub(crate) giving_up: Option<GivingUp>,
 }
 
-/// What became of the end of an attempt.
+/// How the end of an attempt was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndTaken {
     /// It is recorded now.
@@ -65,29 +65,29 @@ pub(crate) enum EndTaken {
     Fenced,
 }
 
-/// What advancing some runs did. Nothing outside of the transaction has changed until it is
+/// The result of advancing several runs. Nothing outside of the transaction has changed until it is
 /// [settled](Progress::settle), after the commit.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) runs: HashMap<RunId, Result<Advanced>>,
     pub(crate) ends: HashMap<AttemptId, EndTaken>,
     pub(crate) known: Vec<(RunId, KnownRun)>,
-    /// How many attempts wait for capacity that did not before.
+    /// How many attempts have begun to wait for capacity.
     pub(crate) queued: usize,
     pub(crate) ended: usize,
     pub(crate) stop_requested: bool,
     pub(crate) wake_set: bool,
-    /// DAGs with a limit of which a run has ended.
+    /// DAGs with a limit, a run of which has ended.
     pub(crate) judge: Vec<DagId>,
     pub(crate) attempts_finished: Vec<Outcome>,
     pub(crate) runs_finished: Vec<Outcome>,
 }
 
 impl Store {
-    /// Records what happened to a run, and decides and records what follows.
+    /// Records events of a run, and decides and records what follows.
     ///
-    /// Claims, starts and ends of attempts are not told here: they carry fences and have their own
-    /// calls, and so has giving attempts up. With no events it only decides; that is always safe.
+    /// Claims, starts and ends of attempts do not go through here: they carry fences and have calls of their own, and
+    /// so does abandoning. Without events it only plans; that is always safe.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`.
@@ -121,8 +121,8 @@ impl Store {
         advanced
     }
 
-    /// Plans a run that is due: decides what follows for it, and where it waits for its DAG's
-    /// concurrency rule, judges that.
+    /// Plans a run that is due: decides what follows for it and, where it waits for its
+    /// DAG's concurrency rule, applies that rule.
     ///
     /// # Errors
     /// As [`Store::advance`].
@@ -139,8 +139,8 @@ impl Store {
 }
 
 impl Progress {
-    /// Notes that what waits was offered capacity in the same transaction: only other daemons can
-    /// have more to do.
+    /// Notes that the waiting attempts were offered capacity in the same transaction:
+    /// only other daemons can have more to do.
     pub(crate) fn admitted(&mut self, core: &Core, some_wait: bool) {
         (self.queued, self.ended) = (0, 0);
         if some_wait {
@@ -148,7 +148,7 @@ impl Progress {
         }
     }
 
-    /// Makes what was committed known in memory, and wakes whom it concerns.
+    /// Updates the memory with what was committed, and wakes the listeners concerned.
     pub(crate) async fn settle(self, core: &Arc<Core>) {
         for outcome in &self.attempts_finished {
             ATTEMPTS_FINISHED.add_for(outcome.as_str(), 1);
@@ -176,17 +176,20 @@ impl Progress {
         if self.runs.values().any(Result::is_ok) {
             wakes.runs.wake();
         }
-        // Once each: of one whose runs were cancelled together all have ended at once.
+        // Once for each DAG: runs that were cancelled together all end at the same time.
         for dag in self.judge.into_iter().collect::<BTreeSet<_>>() {
-            // A failure here costs time, not correctness: waiting runs are looked at again.
+            // A failure here costs time, not correctness: waiting runs are planned again.
             if let Err(error) = Box::pin(crate::runs::overlap::judge_dag(core, dag)).await {
-                tracing::warn!(%error, dag.id = %dag, "waiting runs could not be judged");
+                tracing::warn!(
+                    %error, dag.id = %dag,
+                    "could not apply the concurrency rule to waiting runs; they are planned again"
+                );
             }
         }
     }
 }
 
-/// Advances runs within a transaction of the caller's.
+/// Advances runs within the caller's transaction.
 pub(crate) async fn advance_in(
     core: &Core,
     connection: &mut PgConnection,
@@ -201,7 +204,7 @@ pub(crate) async fn advance_in(
     let mut known = known_runs(core, connection, &locked).await?;
     let mut changes = Changes::default();
     let mut metrics = MetricColumns::default();
-    let mut untold = Vec::new();
+    let mut unmatched = Vec::new();
     for (id, facts) in work {
         let Some(locked) = locked.iter().find(|run| run.id == id) else {
             continue;
@@ -233,7 +236,7 @@ pub(crate) async fn advance_in(
                 Some(_) => {
                     progress.ends.insert(attempt, EndTaken::Fenced);
                 }
-                None => untold.push((attempt, fence)),
+                None => unmatched.push((attempt, fence)),
             }
         }
         let mut run = Run::clone(&known.run);
@@ -277,7 +280,7 @@ pub(crate) async fn advance_in(
         if !stepped.events.is_empty() || wake_at != locked.wake_at {
             changes.add_events(id, now, stepped.events);
             changes.add_run(&run, &stepped.touched, &known.pinned, wake_at);
-            // A planner that sleeps until the earlier time needs no wake.
+            // A planner that sleeps until an earlier time needs no wake.
             progress.wake_set |=
                 wake_at.is_some_and(|at| locked.wake_at.is_none_or(|before| at < before));
             let version = locked.version + 1;
@@ -309,7 +312,7 @@ pub(crate) async fn advance_in(
         changes.write(connection).await?;
         metrics.write(connection).await?;
     }
-    tell_ends(connection, untold, &mut progress).await?;
+    classify_ends(connection, unmatched, &mut progress).await?;
     Ok(progress)
 }
 
@@ -339,23 +342,23 @@ async fn known_runs(
     Ok(known)
 }
 
-/// Tells apart ends that were recorded before from those that come too late.
-async fn tell_ends(
+/// Separates ends that were recorded before from those that come too late.
+async fn classify_ends(
     connection: &mut PgConnection,
-    untold: Vec<(AttemptId, Fence)>,
+    unmatched: Vec<(AttemptId, Fence)>,
     progress: &mut Progress,
 ) -> Result<()> {
-    if untold.is_empty() {
+    if unmatched.is_empty() {
         return Ok(());
     }
-    let ids: Vec<_> = untold.iter().map(|(attempt, _)| attempt.0).collect();
+    let ids: Vec<_> = unmatched.iter().map(|(attempt, _)| attempt.0).collect();
     let rows = sqlx::query!(
         "select id, fence from attempt where id = any($1) and state = 'finished'",
         &ids
     )
     .fetch_all(connection)
     .await?;
-    for (attempt, fence) in untold {
+    for (attempt, fence) in unmatched {
         let before = rows
             .iter()
             .any(|row| row.id == attempt.0 && row.fence == Some(fence.0));
@@ -380,7 +383,7 @@ fn outcome_of(run: &Run, attempt: AttemptRef) -> Option<Outcome> {
     }
 }
 
-/// Postgres keeps microseconds. Rounded up, so that a run never wakes before its time.
+/// Postgres keeps microseconds. Rounded up, so that a run is never woken before its time.
 pub(crate) fn whole_micros(at: Timestamp) -> Timestamp {
     let beyond = at.timestamp_subsec_nanos() % 1_000;
     if beyond == 0 {

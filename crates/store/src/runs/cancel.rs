@@ -11,34 +11,35 @@ use crate::db::error::{Result, repeated};
 use crate::runs::advance::{Facts, advance_in};
 use crate::store::Store;
 
-/// How many runs are cancelled in one transaction: few enough that nobody waits long for their locks.
+/// How many runs are cancelled in one transaction: few enough that other
+/// transactions do not wait long for their locks.
 const TOGETHER: usize = 20;
 
-/// Which runs to cancel, of those that have not ended.
+/// Which unfinished runs to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelFilter {
     pub repo: RepoId,
     pub dag: Option<DagId>,
-    /// Only those older than this run.
+    /// Only runs older than this one.
     pub before: Option<RunId>,
     pub limit: u32,
 }
 
-/// Runs that were cancelled at once.
+/// The runs that a call cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CancelledRuns {
-    /// Those that had not ended, the newest first.
+    /// Runs that had not ended, the newest first.
     pub runs: Vec<RunId>,
-    /// Whether the filter's limit was met: there may be more that are older than the last of these.
+    /// Whether the filter's limit was reached: there may be more runs that are older than the last of these.
     pub more: bool,
 }
 
 impl Store {
-    /// Asks for runs to be cancelled, as [`Event::CancelRequested`] does for one, and ends those that are held
-    /// back in quarantine. The newest come first, so that none starts since an older one made room for it.
+    /// Requests cancellation of runs, as [`Event::CancelRequested`] does for one, and ends those in quarantine. The
+    /// newest come first, so that no run starts because an older one made room for it.
     ///
     /// # Errors
-    /// Trouble with the database. What was cancelled before it stays so.
+    /// A database error. Runs that were cancelled before it stay cancelled.
     pub async fn cancel_runs(&self, filter: &CancelFilter, by: &str) -> Result<CancelledRuns> {
         let rows = sqlx::query!(
             r#"select r.id,
@@ -73,8 +74,7 @@ impl Store {
         Ok(cancelled)
     }
 
-    /// Asks for a run to be cancelled, and ends one that is held back in quarantine. Returns whether it had not
-    /// ended.
+    /// Requests cancellation of a run, or ends it if it is in quarantine. Returns whether it had not ended.
     ///
     /// # Errors
     /// As [`Store::advance`].
@@ -84,7 +84,7 @@ impl Store {
         }
         match self.advance(run, &[requested(by)]).await {
             Ok(advanced) => Ok(advanced.refused.is_empty()),
-            // What this call found to be unreadable is held back since.
+            // A run that this call found unreadable has been quarantined by it.
             Err(error) if error.fault().is_some() => match self.end_quarantined(run, by).await? {
                 true => Ok(true),
                 false => Err(error),
@@ -93,8 +93,8 @@ impl Store {
         }
     }
 
-    /// Cancels runs in one transaction. Returns for each whether it had not ended; those that trouble was met
-    /// with are missing, and cancelled one by one.
+    /// Cancels runs in one transaction. Returns for each whether it had not ended. Runs that caused an error are
+    /// missing, and are cancelled one by one.
     async fn cancel_together(&self, runs: &[RunId], by: &str) -> Result<BTreeMap<RunId, bool>> {
         let facts = Facts {
             events: vec![requested(by)],

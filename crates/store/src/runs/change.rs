@@ -1,9 +1,9 @@
 //! The difference that a step made to runs, written in one statement.
 //!
-//! The changes of all runs of a transaction are gathered in columns and handed to Postgres as
-//! arrays: one round trip, however many stages moved. Rows of attempts are changed only from the
-//! state in which the step saw them; a claim that came between is found by the count of rows, and
-//! the transaction is done again.
+//! 1. The changes of all runs of a transaction are gathered in columns and passed to Postgres as arrays: one round
+//!    trip, however many stages moved.
+//! 2. An attempt's row is changed only if it is still in the state that the step saw. If a claim came in between, the
+//!    count of rows shows it, and the transaction is repeated.
 
 use std::collections::BTreeSet;
 
@@ -33,14 +33,14 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    /// Notes what an event that was applied touched.
+    /// Records what an applied event touched.
     pub(crate) fn note(&mut self, event: &Event, run: &Run) {
         match event {
             Event::RunStarted | Event::CancelRequested { .. } => {}
             Event::RunSkipped { .. } => {
                 self.stages.extend((0..run.stages.len()).map(StageIndex));
             }
-            // These are the holder's, and written by it.
+            // The attempt's holder writes these itself.
             Event::AttemptClaimed(_) | Event::AttemptReleased(_) | Event::AttemptStarted { .. } => {
             }
             Event::TimeoutPassed(attempt) => {
@@ -101,7 +101,7 @@ pub(crate) fn stage_counts(run: &Run) -> (i32, i32) {
 }
 
 impl Changes {
-    /// Adds what was touched of a run whose row exists.
+    /// Adds the changed parts of a run whose row exists.
     pub(crate) fn add_run(
         &mut self,
         run: &Run,
@@ -119,7 +119,7 @@ impl Changes {
         self.add_run_row(run, wake_at);
     }
 
-    /// Adds the attempts that were queued. One that is new and ended at once never was.
+    /// Adds the attempts that were queued. An attempt that is new and ended at once was never queued.
     pub(crate) fn add_queued(&mut self, run: &Run, touched: &Touched, pinned: &PinnedDag) {
         for reference in &touched.queued {
             let Some(AttemptState::Queued { since }) =
@@ -145,7 +145,7 @@ impl Changes {
         }
     }
 
-    /// Adds rows of history that are recorded at a time.
+    /// Adds rows of history, recorded at a given time.
     pub(crate) fn add_events(&mut self, run: RunId, at: Timestamp, events: Vec<EventRow>) {
         for event in events {
             self.events.run.push(run.0);
@@ -232,10 +232,10 @@ impl Changes {
         columns.cancel_newer.push(newer);
     }
 
-    /// Writes everything.
+    /// Writes all changes.
     ///
     /// # Errors
-    /// `Contention` where an attempt was not in the state any more in which the step saw it.
+    /// `Contention` where an attempt is no longer in the state that the step saw.
     pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
         let Self {
             stages,

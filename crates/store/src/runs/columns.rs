@@ -78,7 +78,7 @@ pub(crate) struct EventColumns {
 }
 
 impl StageColumns {
-    /// Adds a stage's row as its state is now.
+    /// Adds a stage's row in its current state.
     pub(crate) fn add(&mut self, run: &Run, index: StageIndex) {
         let stage = &run.stages[index.0];
         self.run.push(run.facts.id.0);

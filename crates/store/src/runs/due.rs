@@ -1,7 +1,7 @@
-//! Which runs have to be planned, and when the next one does.
+//! Which runs have to be planned, and when the next one has to be.
 //!
-//! A run is due at its own `wake_at`, which planning sets: the end of a back-off or of the run's time. How
-//! long an attempt may run is counted by its supervisor.
+//! A run is due at its own `wake_at`, which planning sets: the end of a back-off or of the run's time limit. The
+//! supervisor of an attempt keeps track of how long that may run.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::store::Store;
 /// When the next run is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextWake {
-    /// What the database's clock showed.
+    /// The time of the database's clock.
     pub now: Timestamp,
-    /// How long it is from then; zero where one is due, `None` where none will be by itself.
+    /// How long it is from then; zero where a run is due, `None` where none becomes due by itself.
     pub wait: Option<Duration>,
 }
 
@@ -36,8 +36,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| RunId(row.id)).collect())
     }
 
-    /// Makes every run due that waits for a moment: the clock by which it does has gone back, or may have.
-    /// Planning a run too early does no harm.
+    /// Makes every run due that waits for a moment: the clock that it waits by has gone back, or may
+    /// have. Planning a run too early does no harm.
     pub async fn look_again(&self) -> Result<()> {
         sqlx::query!(
             "update run set wake_at = clock_timestamp() where wake_at > clock_timestamp()"
@@ -49,7 +49,7 @@ impl Store {
         Ok(())
     }
 
-    /// When to look for due runs again.
+    /// When to poll for due runs again.
     pub async fn next_wake(&self) -> Result<NextWake> {
         let row = sqlx::query!(
             r#"with clock as materialized (select clock_timestamp() as now)

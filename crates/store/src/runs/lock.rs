@@ -1,4 +1,4 @@
-//! Locking runs, and reading what is needed of them in the same round trip.
+//! Locks runs, and reads what is needed of them in the same round trip.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub(crate) struct LockedRun {
     pub(crate) id: RunId,
     pub(crate) version: i64,
     pub(crate) wake_at: Option<Timestamp>,
-    /// Read after the lock was got.
+    /// Read after the lock was taken.
     pub(crate) now: Timestamp,
 }
 
@@ -24,9 +24,9 @@ pub(crate) type HeldByRun = HashMap<RunId, Vec<Held>>;
 
 /// Locks runs in the order of their ids, and reads their held attempts.
 ///
-/// The time is read after the lock was got, since the outer select sees a row only once it is
-/// locked. Attempts are read as they were when the statement began: where the lock had to be waited
-/// for and the run was changed meanwhile, which its version tells, they are read again.
+/// The time is read after the lock was taken, since the outer select sees a row only once it is locked. Attempts are
+/// read as they were when the statement began: if it waited for the lock and the run was changed meanwhile, which its
+/// version shows, they are read again.
 pub(crate) async fn lock_runs(
     connection: &mut PgConnection,
     ids: &[i64],

@@ -1,4 +1,4 @@
-//! Metrics that stages reported, on their way into rows.
+//! Metrics that stages reported, as rows to be written.
 
 use sqlx::PgConnection;
 use trainyard_core::event::AttemptEnd;

@@ -1,7 +1,7 @@
-//! How many runs of one DAG, or of one group of its runs, may be active: the core's verdicts, carried out.
+//! How many runs of one DAG, or of one group of its runs, may be active: carries out the core's decisions.
 //!
-//! Under a lock on the DAG's row, so that two daemons cannot both find the last free place. Lock
-//! order: dag, then its runs.
+//! This happens under a lock on the DAG's row, so that two daemons cannot both find the last
+//! free place. Lock order: DAG, then its runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +19,10 @@ use crate::store::{Core, Store};
 use crate::triggers::dags::pinned;
 
 impl Store {
-    /// Starts, skips or cancels runs of a DAG as its concurrency rule says. Does nothing where
-    /// nothing is to be done.
+    /// Starts, skips or cancels runs of a DAG as its concurrency rule requires.
     ///
     /// # Errors
-    /// Trouble with the database, or a DAG version that cannot be read.
+    /// A database error, or a DAG version that cannot be read.
     pub async fn judge_overlap(&self, dag: DagId) -> Result<()> {
         judge_dag(&self.core, dag).await
     }
@@ -42,7 +41,7 @@ pub(crate) async fn judge_dag(core: &Arc<Core>, dag: DagId) -> Result<()> {
     Ok(())
 }
 
-/// Locks a DAG's row: one judge, and one firing of its schedules, at a time.
+/// Locks a DAG's row: only one transaction at a time applies its concurrency rule or fires its schedules.
 pub(crate) async fn lock_dag(connection: &mut PgConnection, dag: DagId) -> Result<()> {
     sqlx::query!("select id from dag where id = $1 for no key update", dag.0)
         .fetch_optional(connection)
@@ -58,7 +57,7 @@ struct Unfinished {
     is_cancelling: bool,
 }
 
-/// Judges within a transaction that holds the DAG's lock.
+/// Applies the rule within a transaction that holds the DAG's lock.
 pub(crate) async fn judge_in(
     core: &Core,
     connection: &mut PgConnection,
@@ -83,7 +82,7 @@ pub(crate) async fn judge_in(
     }
     let mut work: BTreeMap<RunId, Facts> = BTreeMap::new();
     for runs in groups.values() {
-        // The rule of the newest run that waits: it is the latest word of whoever wrote the file.
+        // The rule of the newest waiting run applies: it is the latest that the authors of the file wrote.
         let Some(newest) = runs.iter().rev().find(|run| run.waits) else {
             continue;
         };

@@ -1,9 +1,9 @@
 //! How many more unfinished runs a repo may have.
 //!
-//! Whoever may push to a repo decides how many DAGs, schedules and stages it has, and so how many runs come of one
-//! push or one tick. The bound is asked for each run, whatever its cause, and counted once for each repo and
-//! transaction. Transactions that start runs of one repo at the same moment do not see each other's: the bound
-//! may be exceeded by what those start.
+//! Users who may push to a repo decide how many DAGs, schedules and stages it has, and so how many runs one
+//! push or one tick starts. The limit is checked for each run, whatever its cause, and counted once for each
+//! repo and transaction. Transactions that start runs of one repo at the same moment do not see each other's
+//! runs, and may together exceed the limit.
 
 use std::collections::HashMap;
 
@@ -14,10 +14,10 @@ use trainyard_core::measure::counted;
 use crate::db::error::Result;
 use crate::triggers::dags::PinnedDag;
 
-/// The most that a repo may have unfinished.
+/// The most unfinished work that a repo may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnfinishedLimits {
-    /// Runs, those included that wait for their DAG's concurrency rule.
+    /// Runs, including those that wait for their DAG's concurrency rule.
     pub runs: u32,
     pub stages: u32,
 }
@@ -25,14 +25,14 @@ pub struct UnfinishedLimits {
 impl Default for UnfinishedLimits {
     fn default() -> Self {
         Self {
-            // As many as DAG files of a repo are read: all of them may tick at one moment.
+            // The most DAG files that are read of a repo: all of them may tick at one moment.
             runs: 2_000,
             stages: 100_000,
         }
     }
 }
 
-/// What repos have unfinished, as one transaction sees it.
+/// The unfinished work of repos, as one transaction sees it.
 #[derive(Debug)]
 pub(crate) struct Room {
     limits: UnfinishedLimits,
@@ -47,7 +47,7 @@ impl Room {
         }
     }
 
-    /// Why no run of a DAG can be started now; `None` where there is room for one.
+    /// Why no run of a DAG can be started now; `None` where one can.
     pub(crate) async fn lacks(
         &mut self,
         connection: &mut PgConnection,
@@ -88,7 +88,7 @@ impl Room {
     }
 }
 
-/// Unfinished runs of a repo and their unfinished stages: one look into the index of unfinished runs for each DAG.
+/// Unfinished runs of a repo and their unfinished stages: one read of the index of unfinished runs for each DAG.
 async fn count(connection: &mut PgConnection, repo: RepoId) -> Result<(u64, u64)> {
     let row = sqlx::query!(
         r#"select coalesce(sum(r.runs), 0)::bigint as "runs!", coalesce(sum(r.stages), 0)::bigint as "stages!"

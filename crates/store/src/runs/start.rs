@@ -1,4 +1,4 @@
-//! Starting runs: the one function through which every cause goes, whatever its origin.
+//! Starting runs: the one function that every cause goes through, whatever its origin.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,37 +36,37 @@ use crate::triggers::dags::{PinnedDag, pinned};
 #[derive(Debug, Clone)]
 pub struct NewRun {
     pub dag: DagId,
-    /// The version that it pins; of that DAG.
+    /// The version that it pins; of this DAG.
     pub version: DagVersionId,
-    /// What it is for. A retry names the earlier run, whose results it takes over.
+    /// Its cause. A retry names the earlier run whose results it reuses.
     pub cause: Cause,
     /// Its parameters, checked against that version.
     pub params: BTreeMap<ParamName, ParamValue>,
-    /// The moment that it is for; `None` takes the schedule's tick, the retried run's, or now.
+    /// Its logical time; `None` takes the schedule's tick, the retried run's, or now.
     pub logical_time: Option<Timestamp>,
 }
 
-/// What became of a cause.
+/// The result of recording a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// A run was made for it.
+    /// A run was started for it.
     Started(RunId),
-    /// It was told before; that run was made for it then.
+    /// The cause was recorded before, with this run.
     Duplicate(RunId),
-    /// No run is made for it, now or when it is told again, since its DAG is paused.
+    /// No run is started for it, now or when it is reported again, because its DAG is paused.
     Paused,
-    /// No run is made for it, and it is not recorded, since its repo has too many unfinished runs: the words
-    /// say how many, and what to do.
+    /// No run is started for it, and it is not recorded, because its repo has too many unfinished runs.
+    /// The text says how many, and what to do.
     Full(String),
 }
 
 impl Store {
-    /// Records a cause and starts a run for it, once: a cause that is told again with the same key
-    /// gives the same run. Starts it also while its DAG is paused.
+    /// Records a cause and starts a run for it, once: the same key again returns the same run.
+    /// Starts the run even if its DAG is paused.
     ///
     /// # Errors
-    /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has not ended,
-    /// leaves nothing to do, or its results may not be taken over; `Corrupt`.
+    /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has not ended, leaves
+    /// nothing to do, or its results may not be reused; `Corrupt`.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
         let claimer = self.core.claimer();
         let (recorded, mut progress, granted) = repeated(|| async {
@@ -95,33 +95,33 @@ impl Store {
     }
 }
 
-/// Starts a run within a transaction of the caller's. `heed_pause` records the cause as refused
-/// where the DAG is paused. The caller settles the progress after its commit; `room` is of its transaction.
+/// Starts a run within the caller's transaction. With `respects_pause`, the cause is recorded as refused where the
+/// DAG is paused. The caller settles the progress after its commit; `room` belongs to its transaction.
 pub(crate) async fn start_run_in(
     core: &Core,
     connection: &mut PgConnection,
     new: &NewRun,
-    heed_pause: bool,
+    respects_pause: bool,
     room: &mut Room,
 ) -> Result<(Recorded, Progress)> {
     let pinned = pinned(core, connection, new.version).await?;
     let key = CauseKey::of(&new.cause.kind, pinned.repo, new.dag);
     if let Some(lack) = room.lacks(connection, &pinned).await? {
-        let before = told_before(connection, key.as_ref()).await?;
+        let before = recorded_before(connection, key.as_ref()).await?;
         return Ok((before.unwrap_or(Recorded::Full(lack)), Progress::default()));
     }
     let limited = pinned.dag.declared().concurrency.limit.is_some();
     if limited {
-        // Before any lock on a run: judging locks in this order too.
+        // This comes before any lock on a run, as in the code that applies the concurrency rule.
         lock_dag(connection, new.dag).await?;
     }
-    let paused = heed_pause
+    let paused = respects_pause
         && sqlx::query!("select paused from dag where id = $1", new.dag.0)
             .fetch_one(&mut *connection)
             .await?
             .paused;
     let Some(cause) = insert_cause(connection, new, key.as_ref(), paused).await? else {
-        let before = told_before(connection, key.as_ref()).await?;
+        let before = recorded_before(connection, key.as_ref()).await?;
         return Ok((before.unwrap_or(Recorded::Paused), Progress::default()));
     };
     if paused {
@@ -130,7 +130,7 @@ pub(crate) async fn start_run_in(
     let (mut run, earlier) = new_run(core, connection, new, &pinned, &cause).await?;
     let mut changes = Changes::default();
     let mut progress = Progress::default();
-    // Looked at again in any case, until it was judged.
+    // Due in any case until the concurrency rule has been applied.
     let mut wake_at = limited.then_some(cause.now);
     let mut touched = None;
     if !limited {
@@ -165,7 +165,7 @@ pub(crate) async fn start_run_in(
     ));
     if limited {
         let judged = judge_in(core, connection, new.dag).await?;
-        // What judging knows is newer, and comes after.
+        // The result of applying the rule is newer, so it comes last.
         progress = Progress {
             known: progress.known.into_iter().chain(judged.known).collect(),
             ..judged
@@ -179,8 +179,8 @@ struct NewCause {
     now: Timestamp,
 }
 
-/// Inserts the cause; `None` where its key is known. Waits for a transaction that is telling the
-/// same cause at the same time.
+/// Inserts the cause; `None` where its key exists. Waits for a transaction
+/// that inserts the same key at the same time.
 async fn insert_cause(
     connection: &mut PgConnection,
     new: &NewRun,
@@ -215,8 +215,8 @@ async fn insert_cause(
     }))
 }
 
-/// What became of a cause of this key; `None` where none is known.
-async fn told_before(
+/// What was recorded for this key; `None` where it is new.
+async fn recorded_before(
     connection: &mut PgConnection,
     key: Option<&CauseKey>,
 ) -> Result<Option<Recorded>> {
@@ -232,7 +232,7 @@ async fn told_before(
     }))
 }
 
-/// The run's first state, and the earlier run whose results it takes over.
+/// The run's first state, and the earlier run whose results it reuses.
 async fn new_run(
     core: &Core,
     connection: &mut PgConnection,
@@ -303,7 +303,7 @@ async fn new_run(
     Ok((run, Some(known)))
 }
 
-/// The number of a run that is about to be recorded: what is refused takes none.
+/// The number of a run that is about to be recorded; a refused run takes none.
 async fn next_number(connection: &mut PgConnection) -> Result<RunId> {
     let number = sqlx::query_scalar!(r#"select nextval('run_id_seq') as "number!""#)
         .fetch_one(connection)
@@ -322,9 +322,9 @@ fn nothing_to_do(of: RunId, at: &RetryAt) -> String {
     )
 }
 
-/// Refuses results of a branch that is neither the run's own nor the followed one: whoever may push to any
-/// branch would write what the stages of another one read, with that one's secrets. A run of no branch gets none
-/// of a branch: they were made with that branch's secrets, and it may be of anybody's commit.
+/// Refuses results of a branch that is neither the run's own nor the followed one. Otherwise users who may push to
+/// any branch could write what the stages of another branch read, with that branch's secrets. A run without a branch
+/// gets no results of a branch: they were made with that branch's secrets, and the run's commit may be anybody's.
 async fn may_take_over(
     connection: &mut PgConnection,
     pinned: &PinnedDag,
@@ -394,7 +394,7 @@ async fn insert_run(
     let (phase, started_at, finished) = match &run.phase {
         RunPhase::Queued => ("queued", None, None),
         RunPhase::Running { since } => ("running", Some(*since), None),
-        // Every stage was skipped or taken over.
+        // Every stage was skipped or reused.
         RunPhase::Finished {
             at,
             outcome,
@@ -455,7 +455,7 @@ async fn insert_run(
     Ok(())
 }
 
-/// Copies the metrics and references to the artifacts of stages that are not run again.
+/// Copies the metrics and the references to artifacts of stages that are not run again.
 async fn take_over(
     connection: &mut PgConnection,
     pinned: &PinnedDag,

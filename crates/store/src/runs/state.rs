@@ -1,9 +1,9 @@
 //! The state of a run, read from its rows.
 //!
-//! A run's state in memory is as good as its rows while `version` is the row's. What only the holder
-//! of an attempt changes (claimed, started, its image) is not counted by the version: it is in the
-//! attempt's row alone and laid over the state whenever that is used ([`overlay`]). So a claim
-//! needs no lock on the run, and a run that is busy is not read again for each of its stages.
+//! A state in memory is current while its `version` is the row's. The version does not count changes that only
+//! the holder of an attempt makes (claimed, started, its image): these are in the attempt's row alone, and are
+//! laid over the state whenever it is used ([`overlay`]). So a claim needs no lock on the run, and a busy run
+//! is not read again for each of its stages.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::db::error::{Error, Result};
 use crate::store::Core;
 use crate::triggers::dags::{PinnedDag, pinned_all};
 
-/// A run as it was at one version of its row.
+/// A run as of one version of its row.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownRun {
     pub(crate) version: i64,
@@ -70,10 +70,10 @@ pub(crate) async fn held_attempts(
     Ok(held)
 }
 
-/// Lays what the holders of attempts know over a run's state.
+/// Lays the changes of the attempts' holders over a run's state.
 pub(crate) fn overlay(run: &mut Run, held: &[Held]) {
     for stage in &mut run.stages {
-        // Only the last attempt can be live. One that was held and is not any more was given back.
+        // Only the last attempt can be live. If it was held and is not any more, it was given back.
         if let Some(last) = stage.attempts.last_mut()
             && let AttemptState::Claimed { since } | AttemptState::Running { since } = last.state
         {
@@ -102,7 +102,7 @@ pub(crate) fn overlay(run: &mut Run, held: &[Held]) {
     }
 }
 
-/// Reads runs. One that cannot be read is an error of its own; one that does not exist is absent.
+/// Reads runs. A run that cannot be read is an error of its own; a run that does not exist is missing.
 ///
 /// The caller holds the runs' locks, or a snapshot.
 pub(crate) async fn load_runs(
@@ -133,7 +133,7 @@ pub(crate) async fn load_runs(
         let pinned = match dags.get(&version) {
             Some(Ok(pinned)) => Arc::clone(pinned),
             Some(Err(_)) => {
-                // The error itself belongs to one run only; each other one says it in short.
+                // Only one run can own the error itself; the others get a short one.
                 let error = dags
                     .remove(&version)
                     .and_then(Result::err)
@@ -258,7 +258,7 @@ async fn load_stages(
                 }
             };
             let attempts = attempts.remove(&key).unwrap_or_else(|| Ok(Vec::new()))?;
-            // Those of the last attempt that ended; number 0 holds what was taken over.
+            // The metrics of the last attempt that ended; number 0 holds reused ones.
             let last = attempts
                 .iter()
                 .rposition(|attempt| attempt.outcome().is_some());
@@ -325,7 +325,7 @@ async fn load_attempts(connection: &mut PgConnection, ids: &[i64]) -> Result<Att
             .entry((row.run, row.stage))
             .or_insert_with(|| Ok(Vec::new()));
         match (list.as_mut(), attempt) {
-            // Whoever holds an attempt finds it by its number.
+            // The holder of an attempt finds it by its number.
             (Ok(earlier), Ok(_)) if usize::try_from(row.number) != Ok(earlier.len() + 1) => {
                 let problem = format!("its number is {}, after {}", row.number, earlier.len());
                 *list = Err(Error::corrupt(what(), problem));
@@ -360,7 +360,7 @@ fn attempt_state(
     })
 }
 
-/// What cannot be read is an error of the run that has it, not of those that are read beside it.
+/// A metric that cannot be read is an error of its own run, not of the other runs.
 type MetricsByAttempt = HashMap<(i64, i32, i32), Result<BTreeMap<MetricName, f64>>>;
 
 async fn load_metrics(connection: &mut PgConnection, ids: &[i64]) -> Result<MetricsByAttempt> {

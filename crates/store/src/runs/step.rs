@@ -1,4 +1,4 @@
-//! One step of the core over one run, with what it touched and what goes into history.
+//! One step of the core over one run: what it touched, and the rows for its history.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,12 +13,12 @@ use crate::runs::advance::Advanced;
 use crate::runs::change::Touched;
 use crate::triggers::dags::PinnedDag;
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug, Default)]
 pub(crate) struct Stepped {
     pub(crate) advanced: Advanced,
     pub(crate) touched: Touched,
-    /// What was applied, in order; empty where nothing changed.
+    /// The applied events, in order; empty where nothing changed.
     pub(crate) events: Vec<EventRow>,
     pub(crate) wake_at: Option<Timestamp>,
 }
@@ -26,8 +26,8 @@ pub(crate) struct Stepped {
 /// Applies events and plans.
 ///
 /// # Errors
-/// `Corrupt` where the core gives up on the state. It has no reason to; should it have one after
-/// all, it is about this run, and the others of the transaction go on.
+/// `Corrupt` where the core panics over the state. It never should; if it does, the error concerns this run, and the
+/// other runs of the transaction continue.
 pub(crate) fn take_step(
     pinned: &PinnedDag,
     run: &mut Run,
@@ -35,7 +35,7 @@ pub(crate) fn take_step(
     now: Timestamp,
 ) -> Result<Stepped> {
     let id = run.facts.id;
-    // The run is dropped after a panic, so nobody sees it half-way.
+    // The run is dropped after a panic, so no code sees it half-changed.
     catch_unwind(AssertUnwindSafe(|| step_once(pinned, run, events, now))).map_err(|panic| {
         let problem = panic
             .downcast_ref::<&str>()

@@ -16,32 +16,32 @@ use crate::db::encoding::dag::DagDoc;
 use crate::db::error::{Error, Result};
 use crate::store::{Core, Store};
 
-/// A DAG version, ready for use: what a run pins. Immutable.
+/// A decoded DAG version: what a run pins. Immutable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PinnedDag {
     pub version: DagVersionId,
     pub dag_id: DagId,
     pub repo: RepoId,
     pub repo_name: RepoName,
-    /// The commit that it was read at, as a full hash.
+    /// The commit that it was read from, as a full hash.
     pub commit: String,
     /// The file's path in the repo.
     pub path: String,
     pub dag: Arc<Dag>,
 }
 
-/// A DAG file as it stands at a commit.
+/// A DAG file at a commit.
 #[derive(Debug, Clone)]
 pub struct DagAtCommit {
     /// The file's path in the repo.
     pub path: String,
     pub source: String,
-    /// The DAG; or, for a file with errors, its diagnostics as JSON.
+    /// The DAG; for a file with errors, its diagnostics as JSON.
     pub dag: Result<Dag, serde_json::Value>,
 }
 
 impl Store {
-    /// The DAG that people mean by `REPO/NAME`, or by `NAME` where only one repo has it.
+    /// Finds a DAG by `REPO/NAME`, or by `NAME` where only one repo has it.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` where several repos have it, with the choices.
@@ -86,7 +86,7 @@ impl Store {
     /// The version of a DAG at the head of the repo's followed branch.
     ///
     /// # Errors
-    /// `NotFound` for an unknown DAG; `Conflict` where the branch does not have it (any more).
+    /// `NotFound` for an unknown DAG; `Conflict` where the branch does not have it, or no longer has it.
     pub async fn current_version(&self, dag: DagId) -> Result<Arc<PinnedDag>> {
         let row = sqlx::query!("select name, current_version from dag where id = $1", dag.0)
             .fetch_optional(&self.core.pool)
@@ -101,7 +101,7 @@ impl Store {
         }
     }
 
-    /// Records a DAG as it stands at a commit; the same commit again gives the same version.
+    /// Records a DAG at a commit; the same commit again returns the same version.
     pub async fn record_dag_version(
         &self,
         repo: RepoId,
@@ -118,8 +118,8 @@ impl Store {
         Ok((id, version))
     }
 
-    /// Stops the triggers of a DAG from starting runs, or lets them again. By hand it can always be
-    /// started. Pausing what is paused changes nothing.
+    /// Pauses a DAG, or resumes it: while it is paused, its triggers start no runs. Users can
+    /// always start one by hand. Safe to repeat.
     ///
     /// # Errors
     /// `NotFound`.
@@ -136,7 +136,7 @@ impl Store {
     }
 }
 
-/// Locks a repo against other syncs and removal; gives the transaction's time.
+/// Locks a repo against other syncs and removal; returns the transaction's time.
 pub(crate) async fn lock_repo(connection: &mut PgConnection, repo: RepoId) -> Result<Timestamp> {
     let row = sqlx::query!(
         "with locked as materialized (select id from repo where id = $1 for no key update)
@@ -149,7 +149,7 @@ pub(crate) async fn lock_repo(connection: &mut PgConnection, repo: RepoId) -> Re
     Ok(row.now)
 }
 
-/// The row of a DAG, made where there is none.
+/// The row of a DAG, created if it is missing.
 pub(crate) async fn dag_row(
     connection: &mut PgConnection,
     repo: RepoId,
@@ -181,7 +181,7 @@ pub(crate) async fn dag_row(
     Ok(DagId(id))
 }
 
-/// The row of a DAG's version, made where there is none.
+/// The row of a DAG's version, created if it is missing.
 pub(crate) async fn version_row(
     connection: &mut PgConnection,
     dag: DagId,
@@ -233,7 +233,7 @@ pub(crate) async fn pinned(
         .ok_or_else(|| Error::not_found("such DAG version"))?
 }
 
-/// Versions, from memory where possible. One that cannot be read is an error of its own.
+/// Versions, from memory where possible. A version that cannot be read is an error of its own.
 pub(crate) async fn pinned_all(
     core: &Core,
     connection: &mut PgConnection,

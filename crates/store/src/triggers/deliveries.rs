@@ -1,4 +1,4 @@
-//! Webhook deliveries: stored before they are acknowledged, once each.
+//! Webhook deliveries: each is stored once, before it is acknowledged.
 
 use trainyard_core::id::{DeliveryId, RepoId};
 use trainyard_failpoint::{Effect as _, Point};
@@ -10,35 +10,35 @@ use crate::store::Store;
 /// A delivery whose signature was verified.
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
-    /// The forge's word: `github`.
+    /// The forge's name: `github`.
     pub provider: String,
     pub repo: RepoId,
-    /// The forge's own id of it, by which repeats are recognised.
+    /// The forge's own id of the delivery, by which repeats are recognised.
     pub delivery_id: String,
-    /// The forge's word for the event.
+    /// The forge's name of the event.
     pub event: String,
-    /// Of a push; `None` for all else.
+    /// The branch that a push moved; `None` for all other events.
     pub push: Option<BranchMove>,
 }
 
-/// A branch that a push moved, as its forge reports it.
+/// A branch that a push moved, as the forge reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BranchMove {
     /// The branch, without `refs/heads/`.
     pub branch: String,
-    /// Where it pointed before; `None` for a new branch.
+    /// The commit before the push; `None` for a new branch.
     pub before: Option<String>,
-    /// Where it points now; `None` where it was deleted.
+    /// The commit after the push; `None` where the branch was deleted.
     pub after: Option<String>,
     pub actor: Option<String>,
 }
 
-/// What became of a delivery.
+/// The result of recording a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryRecorded {
-    /// It is stored.
+    /// It is stored now.
     New(DeliveryId),
-    /// It was stored before; nothing was changed.
+    /// It was stored before; nothing changed.
     Duplicate,
 }
 
@@ -50,8 +50,8 @@ pub struct PendingPush {
 }
 
 impl Store {
-    /// Stores a delivery; one that tells of a push makes its repo due for a sync. Durable when it
-    /// returns: acknowledge it then.
+    /// Stores a delivery; a push also makes its repo due for a sync. Durable when it
+    /// returns: acknowledge the delivery then.
     pub async fn record_delivery(&self, new: &NewDelivery) -> Result<DeliveryRecorded> {
         let id = Uuid::now_v7();
         let push = new.push.as_ref();
@@ -91,7 +91,7 @@ impl Store {
         Ok(DeliveryRecorded::New(DeliveryId(id)))
     }
 
-    /// The push deliveries of a repo that wait, in the order in which they came.
+    /// The unprocessed push deliveries of a repo, in the order of their arrival.
     pub async fn pending_pushes(&self, repo: RepoId) -> Result<Vec<PendingPush>> {
         let rows = sqlx::query!(
             r#"select id, branch as "branch!", before, after, actor from delivery
@@ -114,7 +114,7 @@ impl Store {
             .collect())
     }
 
-    /// Records that a delivery was processed, and what came of it in words. Again changes nothing.
+    /// Records that a delivery was processed, with its result in words. A repeated call changes nothing.
     pub async fn finish_delivery(&self, delivery: DeliveryId, result: &str) -> Result<()> {
         sqlx::query!(
             "update delivery set processed_at = clock_timestamp(), result = $2

@@ -1,4 +1,4 @@
-//! What starts runs: repos and their syncs, webhook deliveries, pushes, the DAGs of a commit, schedules.
+//! Everything that starts runs: repos and their syncs, webhook deliveries, pushes, the DAGs of a commit, schedules.
 
 pub(crate) mod dags;
 pub(crate) mod deliveries;

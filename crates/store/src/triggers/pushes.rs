@@ -1,8 +1,7 @@
-//! Pushes: a branch moved, and everything that follows from it, in one transaction.
+//! Pushes: a branch moved; this and everything that follows from it are recorded in one transaction.
 //!
-//! The branch's row is moved by compare-and-set, so two that saw the same push record it once. Its
-//! generation counts the moves, and is in the causes' keys: a branch that is forced back to an old
-//! commit has moved again.
+//! The branch's row is moved by compare-and-set, so two daemons that saw the same push record it once. Its generation
+//! counts the moves and is part of the causes' keys: a branch that is forced back to an old commit has moved again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,54 +21,53 @@ use crate::store::{Core, Store};
 use crate::triggers::dags::{DagAtCommit, dag_row, lock_repo, version_row};
 use crate::triggers::schedules::replace_schedules;
 
-/// A branch that points elsewhere than it did.
+/// A branch that has moved.
 #[derive(Debug, Clone)]
 pub struct PushSeen {
     /// The branch, without `refs/heads/`.
     pub branch: String,
-    /// Where it was recorded to point; `None` for a branch that was not there. The same as `after` where the branch
-    /// has become the followed one without moving.
+    /// The recorded commit before; `None` for a new branch. Equal to `after` where the branch has
+    /// become the followed one without moving.
     pub before: Option<String>,
-    /// Where it points now, as a full hash.
+    /// The commit now, as a full hash.
     pub after: String,
-    /// The DAG files at that commit: all of them, as those that are missing are taken to be gone.
+    /// All DAG files at that commit: a DAG whose file is missing here counts as gone.
     pub dags: Vec<DagAtCommit>,
     /// Whether the repo's schedules come from this branch.
     pub is_followed: bool,
     /// The DAGs whose push trigger matched.
     pub matches: Vec<DagName>,
     pub summary: String,
-    /// Who pushed, as far as known.
+    /// Who pushed, if known.
     pub actor: Option<String>,
 }
 
-/// What became of a push.
+/// The result of recording a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushRecorded {
-    /// It is recorded, with all that follows.
+    /// The push is recorded, with everything that follows.
     Recorded {
         /// The runs that it started.
         runs: Vec<RunId>,
         /// How many of its DAG files have errors.
         faults: usize,
     },
-    /// The branch was not where `before` says. Nothing was changed: look again.
+    /// The branch was not at `before`. Nothing was changed: read the branch again.
     Stale,
 }
 
 /// The most runs that one push starts.
 const RUNS_OF_A_PUSH: usize = 100;
 
-/// The most stages that these have together: some seconds of one transaction.
+/// The most stages that these runs have together: some seconds of one transaction.
 const STAGES_OF_A_PUSH: usize = 10_000;
 
 impl Store {
-    /// Records that a branch moved: its DAG versions and the faults of its files; on the followed
-    /// branch also the repo's DAGs and schedules; and a run for each DAG whose trigger matched, but
-    /// for paused ones.
+    /// Records that a branch moved: its DAG versions and the faults of its files; on the followed branch also the
+    /// repo's DAGs and schedules; and a run for each DAG whose trigger matched, except paused ones.
     ///
-    /// A DAG whose file has errors now keeps its last good version and its schedules; one whose file
-    /// is gone loses its schedules.
+    /// A DAG whose file has errors now keeps its last good version and its schedules; a DAG
+    /// whose file is gone loses its schedules.
     ///
     /// # Errors
     /// `NotFound` for an unknown repo.
@@ -90,7 +88,7 @@ impl Store {
         Ok(recorded)
     }
 
-    /// Records that a branch is gone. Changes nothing where it is not recorded to be at `before`.
+    /// Records that a branch is gone. Changes nothing where the recorded commit is not `before`.
     pub async fn record_branch_gone(
         &self,
         repo: RepoId,
@@ -129,7 +127,7 @@ async fn record_push_in(
         .execute(&mut *connection)
         .await?;
     }
-    // All of the repo's DAGs, in one order, before any of them is touched.
+    // Locks all of the repo's DAGs in one order before it changes any of them.
     sqlx::query!(
         "select id from dag where repo = $1 order by id for no key update",
         repo.0
@@ -207,7 +205,7 @@ async fn record_push_in(
     ))
 }
 
-/// What one push has started. All of it is one transaction, which has to stay short.
+/// The runs that one push has started. All of them are one transaction, which must stay short.
 #[derive(Debug, Default)]
 struct Started {
     runs: usize,
@@ -243,7 +241,7 @@ fn cause(seen: &PushSeen, generation: i64) -> Cause {
     }
 }
 
-/// Moves the branch's row; `None` where it is not where the push says that it was.
+/// Moves the branch's row; `None` where it is not at the commit that the push starts from.
 async fn move_ref(
     connection: &mut PgConnection,
     repo: RepoId,
@@ -279,7 +277,7 @@ fn not_started(good: &[(&DagAtCommit, &Dag)], name: &DagName, why: &str) -> Opti
     Some((file.path.clone(), diagnostic(&file.path, &message)))
 }
 
-/// A file, and what is wrong with it.
+/// A file, and its diagnostics.
 type Fault = (String, serde_json::Value);
 
 type Faults = Vec<Fault>;
@@ -307,7 +305,7 @@ fn sort_out(seen: &PushSeen) -> (Vec<(&DagAtCommit, &Dag)>, Faults) {
     (good, faults)
 }
 
-/// A diagnostic about a whole file, in the form in which files' own diagnostics are stored.
+/// A diagnostic about a whole file, in the form that the diagnostics of files are stored in.
 pub(crate) fn diagnostic(path: &str, message: &str) -> serde_json::Value {
     serde_json::json!([{
         "file": path, "severity": "error", "code": "refused", "message": message,
@@ -322,7 +320,7 @@ async fn make_current(
     path: &str,
 ) -> Result<()> {
     sqlx::query!(
-        // What a commit changes may be mended by it; if not, it is held back again.
+        // The commit may have fixed the DAG; if not, the DAG is quarantined again.
         "with released as (delete from quarantine where dag = $1)
         update dag set current_version = $2, path = $3 where id = $1",
         dag.0,
@@ -334,7 +332,7 @@ async fn make_current(
     Ok(())
 }
 
-/// Takes DAGs whose file is gone, or names another DAG now, off the followed branch.
+/// Takes DAGs off the followed branch whose file is gone or defines another DAG now.
 async fn drop_gone(
     connection: &mut PgConnection,
     repo: RepoId,

@@ -1,4 +1,4 @@
-//! Removing repos and DAGs, with all that is known of them; and how much that is.
+//! Removes repos and DAGs with their history; and counts how much that is.
 
 use sqlx::PgConnection;
 use trainyard_core::id::{DagId, RepoId};
@@ -10,15 +10,15 @@ use crate::db::error::{Error, Result};
 use crate::store::Store;
 use crate::triggers::dags::lock_repo;
 
-/// What goes with a repo or a DAG that is removed.
+/// What is deleted with a repo or a DAG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct History {
     pub dags: u64,
     pub runs: u64,
-    /// Those of them that have not ended, and are in the way of the removal.
+    /// Runs that have not ended; they prevent the removal.
     pub unfinished_runs: u64,
     pub artifacts: u64,
-    /// The bytes of these, as if none had the content of another.
+    /// Their bytes, as if no two had the same content.
     pub artifact_bytes: u64,
     /// The bytes of their logs.
     pub log_bytes: u64,
@@ -26,7 +26,7 @@ pub struct History {
 }
 
 impl Store {
-    /// What goes with a repo that is removed.
+    /// What is deleted with a repo.
     pub async fn repo_history(&self, repo: RepoId) -> Result<History> {
         let dags = sqlx::query_scalar!("select id from dag where repo = $1", repo.0)
             .fetch_all(&self.core.reading)
@@ -44,7 +44,7 @@ impl Store {
         })
     }
 
-    /// What goes with a DAG that is removed.
+    /// What is deleted with a DAG.
     pub async fn dag_history(&self, dag: DagId) -> Result<History> {
         self.history_of(&[dag.0]).await
     }
@@ -73,10 +73,10 @@ impl Store {
         })
     }
 
-    /// Stops following a repo and deletes all that is known of it: DAGs, runs, logs, secrets.
+    /// Stops following a repo and deletes everything known of it: DAGs, runs, logs, secrets.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` while runs of it have not ended.
+    /// `NotFound`; `Conflict` while it has runs that have not ended.
     pub async fn remove_repo(&self, repo: RepoId) -> Result<()> {
         let mut transaction = self.core.begin().await?;
         lock_repo(&mut transaction, repo).await?;
@@ -101,11 +101,11 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a DAG that the followed branch of its repo does not have, with its runs and logs. A push of a branch that
-    /// has its file records it again.
+    /// Deletes a DAG that the followed branch of its repo does not have, with its runs and logs. A push to a branch
+    /// that has its file records it again.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` while the followed branch has it, or runs of it have not ended.
+    /// `NotFound`; `Conflict` while the followed branch has it, or while it has runs that have not ended.
     pub async fn remove_dag(&self, dag: DagId) -> Result<()> {
         let mut transaction = self.core.begin().await?;
         let repo = sqlx::query_scalar!("select repo from dag where id = $1", dag.0)
@@ -161,7 +161,7 @@ fn not_ended(live: u64, of: &str) -> String {
     format!("{} of {of} {have} not ended", counted(live, "run"))
 }
 
-/// From the leaves up: runs pin versions and causes, which cascades alone would meet first.
+/// Deletes from the leaves up: runs reference versions and causes, which cascades alone would delete first.
 async fn remove_dags(connection: &mut PgConnection, dags: &[Uuid]) -> Result<()> {
     sqlx::query!(
         "delete from run_event where run in (select id from run where dag = any($1))",

@@ -1,4 +1,4 @@
-//! Repos: what is followed, with which credentials, and when to look next.
+//! Repos: their remotes, with which credentials they are fetched, and when they are polled next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,40 +16,40 @@ use crate::db::encoding;
 use crate::db::error::{Error, Result};
 use crate::store::{Core, Store};
 
-/// The shortest time between two looks at a remote.
+/// The shortest time between two polls of a remote.
 const POLL_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// A repo to be followed.
 #[derive(Debug, Clone)]
 pub struct NewRepo {
     pub name: RepoName,
-    /// Where it is fetched from. Must hold no password: `credentials` does.
+    /// The URL to fetch from. Must not contain a password: that belongs into `credentials`.
     pub url: String,
     /// The branch that schedules come from; `None` follows the remote's default branch.
     pub followed_branch: Option<String>,
-    /// The time between two looks.
+    /// The time between two polls.
     pub poll_every: Duration,
-    /// What webhook deliveries are signed with; `None` refuses them.
+    /// The secret that signs webhook deliveries; `None` refuses deliveries.
     pub webhook_secret: Option<SecretString>,
     pub credentials: Option<RepoCredentials>,
 }
 
-/// What is to change of a repo; what is `None` stays as it is.
+/// A change of a repo; a field that is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct RepoChange {
-    /// Where it is fetched from. Must hold no password: `credentials` does.
+    /// The URL to fetch from. Must not contain a password: that belongs into `credentials`.
     pub url: Option<String>,
     /// The branch that schedules come from; `Some(None)` follows the remote's default branch.
     pub followed_branch: Option<Option<String>>,
-    /// The time between two looks.
+    /// The time between two polls.
     pub poll_every: Option<Duration>,
-    /// What webhook deliveries are signed with.
+    /// The secret that signs webhook deliveries.
     pub webhook_secret: Option<SecretString>,
-    /// What to fetch with; `Some(None)` fetches without.
+    /// The credentials to fetch with; `Some(None)` fetches without.
     pub credentials: Option<Option<RepoCredentials>>,
 }
 
-/// What a repo is fetched with.
+/// The credentials that a repo is fetched with.
 #[derive(Debug, Clone)]
 pub enum RepoCredentials {
     /// Over http.
@@ -60,26 +60,26 @@ pub enum RepoCredentials {
     /// Over ssh.
     SshKey {
         key: SecretString,
-        /// The hosts that it may be shown to, as a file of known hosts has them.
+        /// The hosts that the key may be used with, in the format of a `known_hosts` file.
         known_hosts: String,
     },
 }
 
-/// A repo whose remote should be looked at now.
+/// A repo that is due for a sync.
 #[derive(Debug, Clone)]
 pub struct RepoToSync {
     pub id: RepoId,
     pub name: RepoName,
-    /// Where it is fetched from.
+    /// The URL to fetch from.
     pub url: String,
     /// The branch that schedules come from; `None` follows the remote's default branch.
     pub followed_branch: Option<String>,
-    /// The branch that its schedules come from now; `None` before the first look.
+    /// The branch that its schedules come from now; `None` before the first sync.
     pub current_branch: Option<String>,
     pub credentials: Option<RepoCredentials>,
-    /// Whether it was ever synced: the first time only takes stock.
+    /// Whether it was ever synced: the first sync only records the branches and starts no runs.
     pub synced_before: bool,
-    /// How many syncs were asked for by hand until now: a look from now on answers them.
+    /// How many syncs were requested by hand until now: a sync from now on answers them.
     pub asked: i64,
 }
 
@@ -97,11 +97,11 @@ enum CredentialsDoc {
 }
 
 impl Store {
-    /// Follows a repo; it is due for a first look at once.
+    /// Follows a repo; it is due for its first sync at once.
     ///
     /// # Errors
-    /// `Conflict` where the name is taken or the URL holds a password, `NoSecretKey` where something
-    /// is to be sealed.
+    /// `Conflict` where the name is taken or the URL contains a password,
+    /// `NoSecretKey` where there is something to seal.
     pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoId> {
         if holds_password(&new.url) {
             return Err(url_with_password());
@@ -132,7 +132,7 @@ impl Store {
         Ok(id)
     }
 
-    /// The id of the repo with a name.
+    /// The id of the repo with this name.
     ///
     /// # Errors
     /// `NotFound`.
@@ -144,12 +144,12 @@ impl Store {
         Ok(RepoId(row.id))
     }
 
-    /// Changes a repo, and makes it due for a sync. Another address or other credentials release it from
-    /// quarantine. At another address, the first look takes stock as that at a new repo does: nobody pushed what
-    /// differs there.
+    /// Changes a repo, and makes it due for a sync. Another URL or other credentials release it
+    /// from quarantine. At another URL, the first sync only records the branches, as for a new
+    /// repo: the differences there were not pushed.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where the URL holds a password; `NoSecretKey` where something is to be sealed.
+    /// `NotFound`; `Conflict` where the URL contains a password; `NoSecretKey` where there is something to seal.
     pub async fn change_repo(&self, repo: RepoId, change: &RepoChange) -> Result<()> {
         if change.url.as_deref().is_some_and(holds_password) {
             return Err(url_with_password());
@@ -184,7 +184,7 @@ impl Store {
         Ok(())
     }
 
-    /// The repos that are due for a look at their remote, the longest due first.
+    /// The repos that are due for a sync, the longest due first.
     ///
     /// # Errors
     /// `NoSecretKey`, `WrongSecretKey`.
@@ -230,7 +230,7 @@ impl Store {
         Ok(repos)
     }
 
-    /// How long until the next repo is due; zero where one is, `None` without repos.
+    /// How long until the next repo is due; zero where one is due now, `None` without repos.
     pub async fn next_sync(&self) -> Result<Option<Duration>> {
         let row = sqlx::query!(
             "select extract(epoch from min(next_sync_at) - clock_timestamp())::double precision as seconds from repo
@@ -254,8 +254,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.branch, row.sha)).collect())
     }
 
-    /// What deliveries for the repo with this name are signed with; `None` where there is no such
-    /// repo, or it takes no deliveries: one answer for both.
+    /// The secret that signs deliveries for the repo with this name; `None` where the repo does not exist or takes no
+    /// deliveries: both cases get the same answer.
     ///
     /// # Errors
     /// `NoSecretKey`, `WrongSecretKey`.
@@ -273,7 +273,7 @@ impl Store {
         )))
     }
 
-    /// What a repo is fetched with, and from where.
+    /// The URL and the credentials that a repo is fetched with.
     ///
     /// # Errors
     /// `NotFound`, `NoSecretKey`, `WrongSecretKey`.

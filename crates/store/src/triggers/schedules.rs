@@ -1,7 +1,7 @@
 //! Schedules: which ticks are due, and the runs for them.
 //!
-//! A tick, its run and the advance to the next tick are one transaction, under the DAG's lock: a
-//! crash loses no tick and repeats none. DAGs that are due together share transactions.
+//! A tick, its run and the advance to the next tick are one transaction, under the DAG's lock: a crash loses no tick
+//! and repeats none. DAGs that are due together share transactions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -31,34 +31,33 @@ use crate::store::{Core, Store};
 use crate::triggers::dags::{PinnedDag, pinned_all};
 use crate::triggers::pushes::{diagnostic, record_faults};
 
-/// How many DAGs one pass fires; more are left to the next, which is at once.
+/// How many DAGs one pass fires; the others wait for the next pass, which follows at once.
 const DAGS_AT_ONCE: i64 = 200;
 
-/// How many DAGs fire in one transaction: at midnight there may be thousands, and each commit waits for the
-/// disk.
+/// How many DAGs fire in one transaction: at midnight thousands may be due, and each commit waits for the disk.
 const FIRES_TOGETHER: usize = 16;
 
-/// After how many runs of a repo, and how many stages of them, the rest of what is due there waits for the next
-/// transaction: a DAG may have many schedules, all due in the same minute, and thousands of stages. Other repos' DAGs
-/// in the same transaction do not wait for it.
+/// After this many runs of a repo, or stages of them, its other due ticks wait for the next transaction:
+/// a DAG may have many schedules, all due in the same minute, and thousands of stages. DAGs of other
+/// repos in the same transaction do not wait.
 const RUNS_TOGETHER: usize = 100;
 const STAGES_TOGETHER: usize = 10_000;
 
-/// How many such transactions are under way at the same time. Half of the connections that there are by
-/// default; the others are for whoever asks or runs something meanwhile.
+/// How many such transactions run at the same time. Half of the default number of connections; the others serve
+/// requests and other loops meanwhile.
 const FIRES_AT_ONCE: usize = 4;
 
-/// What a look at the schedules did.
+/// The result of a pass over the schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FireReport {
     pub fired: usize,
-    /// Ticks whose run had been started before.
+    /// Ticks whose run was started before.
     pub duplicates: usize,
     /// Ticks that pass without a run: missed ones, by their rule, and those of paused DAGs.
     pub passed_over: usize,
-    /// Ticks that pass without a run since their repo has too many unfinished ones.
+    /// Ticks that pass without a run because their repo has too many unfinished runs.
     pub refused: usize,
-    /// Whether DAGs have more ticks that are due than one transaction fires.
+    /// Whether DAGs have more due ticks than one transaction fires.
     pub is_more_due: bool,
     /// How long until the next tick; `None` where there is none.
     pub next_in: Option<Duration>,
@@ -90,8 +89,8 @@ struct ScheduleRow {
 }
 
 impl Store {
-    /// Starts the runs of all ticks that are due. A DAG whose schedule cannot be read does not stop
-    /// the others: it is held back in quarantine.
+    /// Starts the runs of all due ticks. A DAG whose schedule cannot be read is
+    /// quarantined, and does not stop the others.
     pub async fn fire_due_schedules(&self) -> Result<FireReport> {
         let mut report = FireReport::default();
         let dags = sqlx::query!(
@@ -107,18 +106,18 @@ impl Store {
         let together: Vec<Vec<DagId>> = dags.chunks(FIRES_TOGETHER).map(Vec::from).collect();
         let firing = together.into_iter().map(|dags| self.fire_together(dags));
         let mut firing = std::pin::pin!(stream::iter(firing).buffer_unordered(FIRES_AT_ONCE));
-        let mut trouble = None;
+        let mut failure = None;
         while let Some(fired) = firing.next().await {
             match fired {
                 Ok(fired) => report.add(fired),
                 Err(error) if error.is_transient() => return Err(error),
-                Err(error) => trouble = trouble.or(Some(error)),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        if let Some(error) = trouble {
+        if let Some(error) = failure {
             return Err(error);
         }
-        // What is overdue now could not fire, or is left over; neither is worth a busy loop.
+        // A tick that is overdue now could not fire, or is left over; neither justifies a busy loop.
         let next = sqlx::query!(
             "select extract(epoch from min(next_tick) - clock_timestamp())::double precision as seconds
              from schedule where next_tick > clock_timestamp()"
@@ -133,19 +132,19 @@ impl Store {
         Ok(report)
     }
 
-    /// Fires DAGs in one transaction. Where that does not go, each by itself: what is wrong with one of
-    /// them is not the others' trouble, and holds back only that one.
+    /// Fires DAGs in one transaction. If that fails, fires each by itself: the failure of one DAG does not affect the
+    /// others, and quarantines only that DAG.
     async fn fire_together(&self, mut dags: Vec<DagId>) -> Result<FireReport> {
-        // Daemons that fire the same ones lock them in the same order.
+        // Daemons that fire the same DAGs lock them in the same order.
         dags.sort_unstable();
         match AssertUnwindSafe(self.fire(&dags)).catch_unwind().await {
             Ok(Ok(report)) => return Ok(report),
-            // The more are locked together, the more often they are in somebody's way.
+            // The more DAGs are locked together, the more often they block another transaction.
             Ok(Err(Error::Contention(_))) => {}
             Ok(Err(error)) if error.is_transient() => return Err(error),
             Ok(Err(_)) | Err(_) => {}
         }
-        let (mut report, mut trouble) = (FireReport::default(), None);
+        let (mut report, mut failure) = (FireReport::default(), None);
         for dag in dags {
             let (reason, weight) = match AssertUnwindSafe(self.fire(&[dag])).catch_unwind().await {
                 Ok(Ok(fired)) => {
@@ -159,20 +158,19 @@ impl Store {
                 Ok(Err(error)) => match error.fault() {
                     Some(fault) => fault,
                     None => {
-                        trouble = trouble.or(Some(error));
+                        failure = failure.or(Some(error));
                         continue;
                     }
                 },
                 Err(_) => {
-                    let reason =
-                        "its schedule panicked, which is a bug; the daemon's log says more";
+                    let reason = "its schedule panicked, which is a bug; see the daemon's log";
                     (reason.to_owned(), Weight::Suspect)
                 }
             };
             self.record_trouble(Subject::Dag(dag), "scheduling", &reason, weight)
                 .await?;
         }
-        trouble.map_or(Ok(report), Err)
+        failure.map_or(Ok(report), Err)
     }
 
     async fn fire(&self, dags: &[DagId]) -> Result<FireReport> {
@@ -190,8 +188,8 @@ impl Store {
     }
 }
 
-/// Fires what is due of DAGs within a transaction. Starting a run costs statements of its own; all else is
-/// asked and told once for all of them.
+/// Fires the due ticks of DAGs within a transaction. Starting a run costs statements of its own; everything else is
+/// read and written once for all of them.
 async fn fire_in(
     core: &Core,
     connection: &mut PgConnection,
@@ -235,7 +233,7 @@ async fn fire_in(
                 break;
             }
             let new = new_run(row, pinned, tick, branch.clone())?;
-            // Whether the DAG is paused was asked under its lock.
+            // The pause was checked under the DAG's lock.
             let (recorded, progress) =
                 start_run_in(core, connection, &new, false, &mut room).await?;
             progresses.push(progress);
@@ -273,8 +271,8 @@ async fn fire_in(
     Ok((report, progresses))
 }
 
-/// Locks the rows of DAGs in the order of their ids: one firing of a DAG's schedules, and one judge of its
-/// runs, at a time. Returns the branches that ticks are of; paused DAGs, which do not fire, are not there.
+/// Locks the rows of DAGs in the order of their ids: only one transaction at a time fires a DAG's schedules or
+/// applies its concurrency rule. Returns the branch of each DAG's ticks; paused DAGs, which do not fire, are missing.
 async fn lock_to_fire(
     connection: &mut PgConnection,
     dags: &[DagId],
@@ -291,7 +289,7 @@ async fn lock_to_fire(
     Ok(firing.map(|row| (DagId(row.id), row.branch)).collect())
 }
 
-/// The next ticks of schedules, column by column.
+/// The next ticks of schedules, in columns.
 #[derive(Default)]
 struct NextTicks {
     dag: Vec<Uuid>,
@@ -395,8 +393,8 @@ async fn due_rows(
     Ok((read.collect::<Result<_>>()?, now))
 }
 
-/// Puts a DAG's schedules in place of those that it had. One whose expression and time zone are
-/// unchanged goes on where it was, missed ticks included.
+/// Replaces a DAG's schedules. A schedule whose expression and time zone are unchanged
+/// continues where it was, missed ticks included.
 pub(crate) async fn replace_schedules(
     connection: &mut PgConnection,
     dag: DagId,

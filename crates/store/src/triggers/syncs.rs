@@ -1,4 +1,4 @@
-//! Syncs of repos: asked for, answered, and how they went.
+//! Syncs of repos: requests, answers, and results.
 
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
@@ -8,14 +8,14 @@ use trainyard_failpoint::{Effect as _, Point};
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
-/// How a sync went.
+/// The result of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SyncOutcome {
-    /// Everything that moved is recorded.
+    /// Every move of a branch is recorded.
     Good,
-    /// Everything is recorded but what these words are about, which is refused as it is.
+    /// Everything is recorded except what this text names, which is refused.
     AllBut(String),
-    /// What stood in the way, in words.
+    /// Why the sync failed, in words.
     Failed(String),
 }
 
@@ -23,7 +23,7 @@ pub enum SyncOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailingSyncs {
     pub repos: u64,
-    /// Since when the first of them has failed.
+    /// When the first of them began to fail.
     pub since: Timestamp,
 }
 
@@ -59,7 +59,7 @@ impl Store {
         Ok(row.syncs_asked)
     }
 
-    /// Whether the remote was looked at since a sync was asked for.
+    /// Whether the remote has been polled since a sync was requested.
     ///
     /// # Errors
     /// `NotFound`.
@@ -71,9 +71,9 @@ impl Store {
         Ok(row.syncs_answered >= request)
     }
 
-    /// Records how a sync went, which requests it answers ([`crate::RepoToSync::asked`]), and when the next
-    /// one is due: after the poll interval; or at once, where a delivery or a request came meanwhile. A first look is
-    /// over only where nothing was asked for since it began: the repo may have got another address.
+    /// Records the result of a sync, which requests it answers ([`crate::RepoToSync::asked`]), and when the next one
+    /// is due: after the poll interval; or at once, where a delivery or a request came meanwhile. The first sync
+    /// counts as done only where no request came since it began: the repo may have got another URL.
     pub async fn record_sync(&self, repo: RepoId, asked: i64, outcome: SyncOutcome) -> Result<()> {
         let (error, is_over) = match outcome {
             SyncOutcome::Good => (None, true),

@@ -14,7 +14,7 @@ pub struct ArtifactView {
     pub stage: String,
     pub output: String,
     pub content: ArtifactContent,
-    /// The attempt that made it; of an earlier run where its result was taken over.
+    /// The attempt that made it; an attempt of an earlier run where its result was reused.
     pub attempt: AttemptId,
     pub created_at: Timestamp,
 }
@@ -51,7 +51,7 @@ impl Store {
     /// One artifact of a run.
     ///
     /// # Errors
-    /// `NotFound`, with the artifacts that there are.
+    /// `NotFound`, with the artifacts that the run has.
     pub async fn artifact(&self, run: RunId, stage: &str, output: &str) -> Result<ArtifactView> {
         let all = self.list_artifacts(run).await?;
         let names: Vec<String> = all

@@ -1,4 +1,4 @@
-//! What there is in the whole installation, counted: for figures that are asked for, not collected.
+//! Counts of the whole installation, for metrics that are read on request, not collected.
 
 use crate::db::error::Result;
 use crate::fleet::figures::{
@@ -7,14 +7,14 @@ use crate::fleet::figures::{
 use crate::store::Store;
 
 impl Store {
-    /// Sets the figures that only the database knows, and those of its connections. While it does not
-    /// answer, what was counted last stands.
+    /// Sets the metrics that only the database knows, and those of its connections. While the database does not
+    /// answer, the last counts stand.
     ///
     /// # Errors
-    /// Trouble with the database; that is told by a figure of its own.
+    /// A database error; a metric of its own reports that.
     pub async fn count_for_figures(&self) -> Result<()> {
         STORE_CONNECTIONS_IN_USE.set(self.connections_in_use() as f64);
-        // Until it has answered: the caller may not wait for it.
+        // Until the database has answered: the caller may stop waiting.
         DATABASE_UP.set(0.0);
         let queued = sqlx::query_scalar!(
             r#"select count(*) as "queued!" from attempt where state = 'queued'"#

@@ -1,4 +1,4 @@
-//! DAGs as they are shown: where they stand, when they tick next, how they went last.
+//! DAGs as they are shown: their versions, their next ticks, their last runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ pub struct DagSummary {
     pub repo_id: RepoId,
     pub name: String,
     pub path: String,
-    /// Whether its triggers start nothing for now.
+    /// Whether its triggers are paused.
     pub paused: bool,
-    /// Its version at the head of the followed branch; `None` where that does not have it (any more).
+    /// Its version at the head of the followed branch; `None` where the branch does not have it, or no longer has it.
     pub version: Option<DagVersionId>,
     pub commit: Option<String>,
     /// Whether its file has errors at the head of a branch: then the version is the last good one.
     pub has_faults: bool,
-    /// Since when its repo's syncs have failed: what was pushed since is not known.
+    /// Since when its repo's syncs have failed: later pushes are not known.
     pub sync_failing_since: Option<Timestamp>,
-    /// When it ticks next, paused or not.
+    /// Its next tick, paused or not.
     pub next_tick: Option<Timestamp>,
     pub last_run: Option<LastRun>,
     /// How many runs of it have not ended.
@@ -48,7 +48,7 @@ pub struct LastRun {
     pub finished_at: Option<Timestamp>,
 }
 
-/// A DAG with everything that is shown of it.
+/// A DAG with all details.
 #[derive(Debug, Clone)]
 pub struct DagDetail {
     pub summary: DagSummary,
@@ -74,7 +74,7 @@ pub struct ScheduleView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultView {
     pub repo: String,
-    /// The branch at whose head it was found.
+    /// The branch whose head has it.
     pub branch: String,
     pub commit: String,
     pub path: String,

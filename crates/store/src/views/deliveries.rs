@@ -8,21 +8,21 @@ use crate::store::Store;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryView {
-    /// The forge's own id of it.
+    /// The forge's own id of the delivery.
     pub delivery_id: String,
-    /// The forge's word: `github`.
+    /// The forge's name: `github`.
     pub provider: String,
-    /// The forge's word for the event.
+    /// The forge's name of the event.
     pub event: String,
     /// The branch that was pushed to; `None` for all but pushes.
     pub branch: Option<String>,
-    /// Where it points since; `None` where it was deleted.
+    /// The commit after the push; `None` where the branch was deleted.
     pub after: Option<String>,
     pub actor: Option<String>,
     pub received_at: Timestamp,
     /// When it was processed; `None` while it waits for a sync.
     pub processed_at: Option<Timestamp>,
-    /// What came of it, in words.
+    /// The result, in words.
     pub result: Option<String>,
 }
 

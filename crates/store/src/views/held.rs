@@ -1,4 +1,4 @@
-//! What daemons hold: the attempts that they are to attend to.
+//! The attempts that daemons hold and supervise.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use trainyard_core::id::{DaemonId, RunId};
 use crate::db::error::Result;
 use crate::store::Core;
 
-/// How many attempts of a daemon are told. More than any machine runs at a time, so that nothing is missing
-/// unless something is very wrong; and then the answer is still of a size that a page can show.
-const TOLD_AT_MOST: i64 = 1_000;
+/// How many attempts of a daemon are shown. More than any machine runs at a time, so nothing is missing unless
+/// something is very wrong; and even then a page can show the answer.
+const SHOWN_AT_MOST: i64 = 1_000;
 
 /// An attempt that a daemon holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,21 +19,21 @@ pub struct HeldAttempt {
     pub stage: String,
     /// Its number within its stage, from 1.
     pub number: u32,
-    /// Whether its container runs, as far as is known; else that is being prepared.
+    /// Whether its container is known to run; otherwise it is in preparation.
     pub is_running: bool,
-    /// When its daemon took it, or took it over.
+    /// When its daemon claimed or adopted it.
     pub since: Timestamp,
 }
 
-/// What one daemon holds.
+/// The attempts of one daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Holding {
     pub(crate) count: u64,
-    /// They, the oldest run's first; not more than [`TOLD_AT_MOST`].
+    /// The attempts, the oldest run's first; at most [`SHOWN_AT_MOST`].
     pub(crate) attempts: Vec<HeldAttempt>,
 }
 
-/// What each daemon holds, those that are gone included.
+/// The attempts of each daemon, including daemons that are gone.
 pub(crate) async fn by_daemon(core: &Core) -> Result<BTreeMap<DaemonId, Holding>> {
     let rows = sqlx::query!(
         r#"select h.owner as "owner!", h.count as "count!", h.run, s.name, h.number, h.state,
@@ -44,7 +44,7 @@ pub(crate) async fn by_daemon(core: &Core) -> Result<BTreeMap<DaemonId, Holding>
             from attempt where state in ('claimed', 'running')
         ) h join stage_run s on s.run = h.run and s.position = h.stage
         where h.place <= $1 order by h.owner, h.place"#,
-        TOLD_AT_MOST
+        SHOWN_AT_MOST
     )
     .fetch_all(&core.reading)
     .await?;

@@ -6,7 +6,7 @@ use trainyard_core::id::{DagId, RunId};
 use crate::db::error::Result;
 use crate::store::Store;
 
-/// Which metrics to list, of the newest runs first.
+/// Which metrics to list, those of the newest runs first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricFilter {
     pub run: Option<RunId>,
@@ -37,7 +37,7 @@ pub struct MetricPoint {
     pub repo: String,
     pub dag: String,
     pub stage: String,
-    /// The attempt's number; 0 where the result of an earlier run was taken over.
+    /// The attempt's number; 0 where the result of an earlier run was reused.
     pub attempt: u32,
     pub name: String,
     pub value: f64,
@@ -48,8 +48,9 @@ pub struct MetricPoint {
 }
 
 impl Store {
-    /// Lists metrics, of the newest runs first. Of a stage that was tried more than once, each attempt's are
-    /// listed. What a run took over is listed for that run alone: across runs it is the earlier run's.
+    /// Lists metrics, those of the newest runs first. For a stage with several attempts, the metrics
+    /// of each attempt are listed. Reused metrics are listed for their own run; across runs they
+    /// belong to the earlier run, while that exists.
     pub async fn list_metrics(&self, filter: &MetricFilter) -> Result<Vec<MetricPoint>> {
         let rows = sqlx::query!(
             r#"select m.run, p.name as repo, d.name as dag, s.name as stage, m.attempt, m.name, m.value, c.commit,

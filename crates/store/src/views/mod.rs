@@ -1,4 +1,4 @@
-//! Read models: what pages and the command line show. Nothing here is used to decide anything.
+//! Read models for pages and the command line. No decision depends on them.
 
 pub(crate) mod artifacts;
 mod census;

@@ -1,4 +1,4 @@
-//! What stands between a run and its turn: slots, pools, and runs ahead.
+//! Why a run still waits: slots, pools, and runs ahead of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::db::error::Result;
 use crate::store::Store;
 use crate::views::run::RunDetail;
 
-/// How long after the end of a daemon's lease what it held is usually taken over by another.
+/// How long after its lease expired another daemon has usually adopted a daemon's attempts.
 const GONE_AFTER: Duration = Duration::from_secs(30);
 
 impl Store {
-    /// What other runs hold, as far as it can stand in the way of this one. What there is of slots and
-    /// pools is the configuration's.
+    /// The capacity that other runs hold, as far as it can block this one. The configuration
+    /// says how many slots and pools there are.
     pub async fn queue(&self, detail: &RunDetail, capacity: &ClaimCapacity) -> Result<Queue> {
         let held = sqlx::query!(
             r#"select a.run, a.pools, s.name,
@@ -45,7 +45,7 @@ impl Store {
         let slots_used = u32::try_from(held.len()).unwrap_or(u32::MAX);
         let of_the_repo = held.iter().filter(|row| row.is_of_the_repo).count();
         for row in held {
-            // Another run's row that cannot be read is not what this one is asked about.
+            // Another run's row that cannot be read does not matter here.
             let (Ok(stage), Ok(taken)) = (StageName::new(row.name), pools(row.pools)) else {
                 continue;
             };

@@ -12,26 +12,26 @@ use crate::store::Store;
 pub struct RepoSummary {
     pub id: RepoId,
     pub name: String,
-    /// Where it is fetched from.
+    /// The URL that it is fetched from.
     pub url: String,
-    /// The branch that schedules come from, as asked for; `None` follows the remote's default branch.
+    /// The branch that schedules come from, as configured; `None` follows the remote's default branch.
     pub followed_branch: Option<String>,
     /// The branch that was followed when it last moved.
     pub current_branch: Option<String>,
-    /// The time between two looks at the remote.
+    /// The time between two polls of the remote.
     pub poll_every: Duration,
-    /// Whether webhook deliveries are taken.
+    /// Whether webhook deliveries are accepted.
     pub has_webhook_secret: bool,
     /// Whether it is fetched with credentials.
     pub has_credentials: bool,
     pub created_at: Timestamp,
-    /// When it was last synced without trouble.
+    /// When it was last synced without an error.
     pub last_sync_at: Option<Timestamp>,
     /// How long ago that was.
     pub last_sync_ago: Option<Duration>,
-    /// Whether it was synced and does not have the branch that was asked for.
+    /// Whether it was synced and does not have the configured branch.
     pub branch_missing: bool,
-    /// What stood in the way of the last sync.
+    /// Why the last sync failed.
     pub last_error: Option<String>,
     /// Since when its syncs have failed.
     pub failing_since: Option<Timestamp>,
@@ -43,7 +43,7 @@ pub struct RepoSummary {
     pub faults: u32,
 }
 
-/// A repo with everything that is shown of it.
+/// A repo with all details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoDetail {
     pub summary: RepoSummary,
@@ -53,7 +53,7 @@ pub struct RepoDetail {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BranchView {
     pub name: String,
-    /// Where it was last seen.
+    /// The last seen commit.
     pub sha: String,
     pub moved_at: Timestamp,
 }

@@ -19,7 +19,7 @@ use crate::triggers::dags::PinnedDag;
 use crate::views::artifacts::ArtifactView;
 use crate::views::runs::RunSummary;
 
-/// A run with everything that is shown of it.
+/// A run with all details.
 #[derive(Debug, Clone)]
 pub struct RunDetail {
     pub summary: RunSummary,
@@ -28,21 +28,20 @@ pub struct RunDetail {
     pub stages: Vec<StageView>,
     /// The DAG version that it pins.
     pub pinned: Arc<PinnedDag>,
-    /// Its state, for questions that the core answers: what a stage waits for.
+    /// Its state, for questions that the core answers: what a stage is waiting for.
     pub run: Arc<Run>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageView {
     pub name: String,
-    /// The names of those that it needs.
+    /// The names of the stages that it needs.
     pub needs: Vec<String>,
-    /// How far it is, in one word: `waiting`, `queued`, `starting`, `running`, `backing_off`, or its
-    /// outcome.
+    /// Its state in one word: `waiting`, `queued`, `starting`, `running`, `backing_off`, or its outcome.
     pub state: &'static str,
     /// How it ended, once it has.
     pub outcome: Option<Outcome>,
-    /// Why, where there is more to say.
+    /// The reason, where there is one.
     pub reason: Option<Reason>,
     /// When its next attempt is due, while it is backing off.
     pub until: Option<Timestamp>,
@@ -51,11 +50,11 @@ pub struct StageView {
     pub finished_at: Option<Timestamp>,
     /// Its image, by digest where Docker knows one.
     pub image: Option<String>,
-    /// The earlier run whose result stands in for it.
+    /// The earlier run whose result it reuses.
     pub reused_from: Option<RunId>,
-    /// What its last ended attempt reported.
+    /// The metrics of its last ended attempt.
     pub metrics: BTreeMap<String, f64>,
-    /// Its attempts, the first first.
+    /// Its attempts, in order.
     pub attempts: Vec<AttemptView>,
     pub artifacts: Vec<ArtifactView>,
 }
@@ -65,44 +64,44 @@ pub struct AttemptView {
     pub id: AttemptId,
     /// Its number within its stage, from 1.
     pub number: u32,
-    /// How far it is: `queued`, `claimed`, `running`, `finished`.
+    /// Its state: `queued`, `claimed`, `running`, `finished`.
     pub state: String,
     pub queued_at: Timestamp,
-    /// When a daemon took it.
+    /// When a daemon claimed it.
     pub claimed_at: Option<Timestamp>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub outcome: Option<Outcome>,
-    /// Why, where there is more to say.
+    /// The reason, where there is one.
     pub reason: Option<Reason>,
     /// Why it was asked to stop, if it was.
     pub stop: Option<Reason>,
     pub executor: Option<String>,
-    /// The host of the daemon that holds it, or held it.
+    /// The host of the daemon that holds it, or held it last.
     pub host: Option<String>,
     pub handle: Option<String>,
     pub image: Option<String>,
     /// How many bytes of log it wrote.
     pub log_length: u64,
-    /// How many of these are not kept, in how many records; 0 records where that is not known.
+    /// How many of these bytes are not kept, in how many records; 0 records where that is not known.
     pub log_dropped: (u64, u64),
     /// When retention deleted its log, if it did.
     pub log_pruned_at: Option<Timestamp>,
-    /// What there is to know about what it was given.
+    /// Notes about its source tree and inputs.
     pub notes: Vec<String>,
 }
 
-/// Something that happened to a run.
+/// An event of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunEvent {
     /// Its place in the history of all runs.
     pub id: i64,
     pub at: Timestamp,
-    /// What: `attempt_finished`.
+    /// The kind of event: `attempt_finished`.
     pub kind: String,
-    /// The stage's name, where it is about one.
+    /// The stage's name, if it is about one.
     pub stage: Option<String>,
-    /// The attempt's number, where it is about one.
+    /// The attempt's number, if it is about one.
     pub attempt: Option<u32>,
     pub detail: Option<serde_json::Value>,
 }
@@ -170,7 +169,7 @@ impl Store {
         })
     }
 
-    /// What happened to a run, in order, after an event that is known (0 for all).
+    /// The events of a run, in order, after a known event (0 for all).
     pub async fn run_events(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<RunEvent>> {
         let rows = sqlx::query!(
             r#"select e.id, e.at, e.kind, s.name as "stage?", e.attempt, e.detail
@@ -195,10 +194,10 @@ impl Store {
             .collect())
     }
 
-    /// The last attempt of a stage, for its log; `None` where there was none yet.
+    /// The last attempt of a stage, for its log; `None` where it has none yet.
     ///
     /// # Errors
-    /// `NotFound` for an unknown run or stage, with the stages that there are.
+    /// `NotFound` for an unknown run or stage, with the stages that the run has.
     pub async fn last_attempt(&self, run: RunId, stage: &str) -> Result<Option<AttemptId>> {
         let rows = sqlx::query!(
             r#"select s.name, a.id as "id?" from stage_run s

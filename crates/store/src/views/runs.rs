@@ -14,14 +14,14 @@ use crate::store::Store;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFilter {
     pub dag: Option<DagId>,
-    /// Of DAGs of one repo.
+    /// Of the DAGs of one repo.
     pub repo: Option<RepoId>,
     pub branch: Option<String>,
-    /// Of the commit whose hash begins so.
+    /// Of the commit whose hash begins with this.
     pub commit: Option<String>,
-    /// In one of these states; empty is any.
+    /// In one of these states; empty means any.
     pub states: Vec<RunState>,
-    /// Made at this moment or later.
+    /// Made at this time or later.
     pub since: Option<Timestamp>,
     /// Older than this one: for the next page.
     pub before: Option<RunId>,
@@ -54,28 +54,28 @@ pub struct RunSummary {
     /// The version that it pins.
     pub version: DagVersionId,
     pub state: RunState,
-    /// Why it ended so, where there is more to say.
+    /// The reason of its outcome, where there is one.
     pub reason: Option<Reason>,
-    /// Whether it was asked to be cancelled.
+    /// Whether its cancellation was requested.
     pub cancelling: bool,
     pub cause: CauseKind,
-    /// Who made it happen, as far as known.
+    /// Who caused it, if known.
     pub actor: Option<String>,
     pub branch: Option<String>,
     /// Its commit, as a full hash.
     pub commit: String,
-    /// The commit's first line, or what the cause says of itself.
+    /// The commit's first line, or the cause's own summary.
     pub summary: String,
-    /// The moment that it is for.
+    /// Its logical time.
     pub logical_time: Timestamp,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     /// How many stages it has.
     pub stages_total: u32,
-    /// How many of them ended.
+    /// How many of them have ended.
     pub stages_finished: u32,
-    /// How many of those ended in a way that counts as failure.
+    /// How many of those count as failures.
     pub stages_failed: u32,
 }
 
@@ -112,8 +112,8 @@ impl Store {
     pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
         let before = filter.before.map_or(i64::MAX, |run| run.0);
         let limit = i64::from(filter.limit);
-        // One statement for each common way in, so that each has its own index: a plan made for "any of
-        // these or none" reads the table from its newest row on.
+        // One statement for each common filter, so that each has its own index: a plan made for "any of these or
+        // none" reads the table from its newest row on.
         let state = match filter {
             RunFilter {
                 repo: None,
@@ -170,7 +170,7 @@ impl Store {
         self.summaries_of(&ids).await
     }
 
-    /// Lists runs by whatever the filter has.
+    /// Lists runs by any combination of filters.
     async fn search_runs(
         &self,
         filter: &RunFilter,
@@ -249,8 +249,8 @@ impl TryFrom<RunRow> for RunSummary {
             cause: encoding::read::<CauseDoc>(row.detail, what)
                 .and_then(|doc| doc.try_into().map_err(corrupt))
                 .unwrap_or_else(|problem| {
-                    // One such run must not hide all others. What started it is in its summary.
-                    tracing::warn!(%problem, "what started a run cannot be read");
+                    // One such run must not hide all others. Its summary still shows the cause.
+                    tracing::warn!(%problem, "the cause of a run cannot be read; the list shows only its summary");
                     CauseKind::Manual {
                         reference: None,
                         request: None,

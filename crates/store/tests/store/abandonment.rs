@@ -1,4 +1,4 @@
-//! Attempts that people give up since nobody tells how they ended.
+//! Attempts that an operator abandons because their end is never reported.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn held(place: &Place) -> (RunId, Claim) {
     (run, place.claim_one().await)
 }
 
-/// Gives a run up as another daemon does: one that knows of it what the database says.
+/// Abandons a run as another daemon does that knows only what the database says.
 async fn abandon_gone(place: &Place, run: RunId, gone: SeenGone) -> Abandoned {
     let giving_up = GivingUp {
         by: "ada".into(),
@@ -50,7 +50,7 @@ fn reasons(abandoned: &Abandoned) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_end_after_it_was_asked_to_is_lost_and_a_late_end_changes_nothing() {
+async fn an_attempt_that_outlives_a_stop_request_is_lost_and_a_late_end_changes_nothing() {
     let place = Place::new().await;
     let (run, claim) = held(&place).await;
     cancel(&place, run).await;
@@ -65,9 +65,9 @@ async fn what_does_not_end_after_it_was_asked_to_is_lost_and_a_late_end_changes_
         .await;
     assert!(abandon(&place, run).await.any);
     assert_eq!(state(&place, run).await, RunState::Ended(Outcome::Lost));
-    let told = place.text("select reason_message from attempt").await;
+    let message = place.text("select reason_message from attempt").await;
     assert_eq!(
-        told,
+        message,
         "abandoned by ada: it had not ended 1m30s after it was asked to stop"
     );
 
@@ -79,7 +79,7 @@ async fn what_does_not_end_after_it_was_asked_to_is_lost_and_a_late_end_changes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_asked_to_stop_by_a_clock_that_went_back_since_may_be_given_up() {
+async fn an_attempt_asked_to_stop_before_the_clock_went_back_may_be_abandoned() {
     let place = Place::new().await;
     let (run, _) = held(&place).await;
     cancel(&place, run).await;
@@ -90,7 +90,7 @@ async fn what_was_asked_to_stop_by_a_clock_that_went_back_since_may_be_given_up(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_daemon_left_a_minute_ago_is_lost_and_tried_again() {
+async fn an_attempt_that_a_daemon_left_a_minute_ago_is_lost_and_retried() {
     let place = Place::new().await;
     let (run, first) = held(&place).await;
     place.store.stop_daemon(place.daemon).await.unwrap();
@@ -119,11 +119,11 @@ async fn what_a_daemon_left_a_minute_ago_is_lost_and_tried_again() {
     );
 }
 
-/// As after the database's clock has jumped ahead.
+/// The state after the database's clock has jumped ahead.
 const LAPSE: &str = "update daemon set lease_until = clock_timestamp() - interval '1 hour'";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_whose_lease_is_renewed_between_two_looks_is_not_gone() {
+async fn a_daemon_whose_lease_is_renewed_between_two_checks_is_not_gone() {
     let place = Place::new().await;
     let (run, claim) = held(&place).await;
     place.sql(LAPSE).await;
@@ -136,7 +136,7 @@ async fn a_daemon_whose_lease_is_renewed_between_two_looks_is_not_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_daemon_takes_over_between_two_looks_is_not_given_up() {
+async fn an_attempt_that_another_daemon_adopts_between_two_checks_is_not_abandoned() {
     let place = Place::new().await;
     let (run, _) = held(&place).await;
     place.sql(LAPSE).await;
@@ -144,13 +144,13 @@ async fn what_another_daemon_takes_over_between_two_looks_is_not_given_up() {
     let request = request(register(&place.store, "heir").await, 1);
     let taken = place.store.adoptable(&request, &[], Duration::ZERO, &[]);
     assert_eq!(taken.await.unwrap().len(), 1);
-    // It dies at once, and is gone for as long: another claim all the same.
+    // It dies at once, and has been gone for as long; but the claim is another one.
     place.sql(LAPSE).await;
     assert!(!abandon_gone(&place, run, gone).await.any);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_runs_under_a_daemon_that_lives_is_not_given_up() {
+async fn an_attempt_of_a_live_daemon_is_not_abandoned() {
     let place = Place::new().await;
     let (run, claim) = held(&place).await;
     let refused = abandon(&place, run).await;
@@ -164,7 +164,7 @@ async fn what_runs_under_a_daemon_that_lives_is_not_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_attends_to_an_attempt_learns_that_it_has_ended() {
+async fn the_supervisor_of_an_attempt_learns_that_it_has_ended() {
     let place = Place::new().await;
     let (_, claim) = held(&place).await;
     let ended = |ago| {
@@ -178,7 +178,7 @@ async fn who_attends_to_an_attempt_learns_that_it_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_left_at_an_engine_that_nobody_reaches_is_told_of() {
+async fn an_attempt_at_a_docker_engine_that_no_daemon_reaches_is_reported() {
     let place = Place::new().await;
     let (run, claim) = held(&place).await;
     place

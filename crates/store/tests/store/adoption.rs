@@ -1,4 +1,4 @@
-//! Leases, adoption, and what the sweeper asks.
+//! Leases, adoption, and the queries of the sweeper.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn at_engine(daemon: DaemonId, engine: &str) -> ClaimRequest {
     }
 }
 
-/// What the daemon of a place can take over while it attends to these.
+/// The attempts that the daemon of a place can adopt while it supervises `attended`.
 async fn adoptable(place: &Place, attended: Vec<AttemptId>) -> Vec<Claim> {
     let request = request(place.daemon, 1);
     let found = place
@@ -222,7 +222,7 @@ async fn a_claim_whose_answer_was_lost_is_found_again() {
         .await;
     assert!(
         adoptable(vec![claim.attempt]).await.is_empty(),
-        "it is attended to"
+        "it is supervised"
     );
     assert_eq!(adoptable(vec![]).await[0].attempt, claim.attempt);
 }
@@ -238,7 +238,7 @@ async fn a_claim_from_before_the_clock_went_back_is_found_again() {
         .await;
     assert!(
         adoptable(vec![claim.attempt]).await.is_empty(),
-        "it is attended to"
+        "it is supervised"
     );
     assert_eq!(adoptable(vec![]).await[0].attempt, claim.attempt);
 }
@@ -270,7 +270,7 @@ async fn an_ended_attempt_waits_for_its_container_to_be_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containers_of_unknown_attempts_are_told_apart() {
+async fn containers_of_unknown_attempts_are_recognised() {
     let place = Place::new().await;
     place.start(place.dag(&chain("a", 1)).await).await;
     let claim = place.claim_one().await;
@@ -292,7 +292,7 @@ async fn a_lease_from_before_the_clock_went_back_is_cut_to_its_length() {
     place.claim_one().await;
     let heir = register(&place.store, "heir").await;
     place.store.lead(place.daemon, LEASE).await.unwrap();
-    // What the clock's going back by a day looks like from then on.
+    // The rows look like this after the clock went back by a day.
     for statement in [
         "update daemon set lease_until = lease_until + interval '1 day'",
         "update leader set lease_until = lease_until + interval '1 day'",
@@ -322,7 +322,7 @@ async fn a_lease_from_before_the_clock_went_back_is_cut_to_its_length() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_of_a_daemon_that_nobody_knows_is_adopted() {
+async fn an_attempt_of_an_unknown_daemon_is_adopted() {
     let place = Place::new().await;
     place.start(place.dag(&chain("a", 1)).await).await;
     place.claim_one().await;

@@ -24,7 +24,7 @@ fn make_old(path: &Path) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     #[expect(
         clippy::disallowed_methods,
-        reason = "the age of a file is told by the host's clock"
+        reason = "the age of a file is measured by the host's clock"
     )]
     let long_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
     file.set_modified(long_ago).unwrap();
@@ -114,7 +114,7 @@ async fn only_old_content_that_nothing_refers_to_is_swept() {
         both
     );
     assert!(blobs.path_of(&old).is_some());
-    // With a newer run the one that refers to the other file may go.
+    // With a newer run, the run that refers to the other file may be deleted.
     place.start(ids).await;
     let rule = Retention {
         runs_for: Duration::ZERO,

@@ -106,7 +106,7 @@ async fn a_wide_run_does_not_starve_a_later_one() {
     assert_eq!(runs, BTreeSet::from([first, second]));
 }
 
-/// A DAG whose first stages take a slot of the pool `gpu`; the others take none.
+/// A DAG whose first stages take a slot of the pool `gpu`; the other stages take none.
 fn with_gpus(text: &str, gpu: usize, cpu: usize) -> Dag {
     let stages = (0..gpu + cpu).map(|at| {
         let mut stage = stage(&format!("s{at}"), &[]);
@@ -118,14 +118,14 @@ fn with_gpus(text: &str, gpu: usize, cpu: usize) -> Dag {
     dag(text, stages.collect())
 }
 
-/// Eight slots, and a pool of one.
+/// Eight slots, and a pool with one slot.
 fn one_gpu(daemon: DaemonId) -> ClaimRequest {
     let mut request = request(daemon, 8);
     request.capacity.pools_total = BTreeMap::from([(PoolName::new("gpu").unwrap(), 1)]);
     request
 }
 
-/// Stages that were claimed, and of which runs.
+/// The claimed stages, each with its run.
 fn stages(claims: &[Claim]) -> BTreeSet<(RunId, usize)> {
     let stages = claims
         .iter()
@@ -142,7 +142,7 @@ async fn a_full_pool_does_not_hold_up_the_stages_of_a_run_that_take_none_of_it()
     assert_eq!(stages(&claims), BTreeSet::from(expected));
 }
 
-/// Starts a run, and makes it more than an admission looks at.
+/// Starts more runs of a DAG than one admission reads.
 async fn many(place: &Place, dag: &Dag) {
     place.start(place.dag(dag).await).await;
     place
@@ -170,7 +170,7 @@ async fn a_younger_run_is_claimed_though_many_older_ones_wait_for_a_full_pool() 
     many(&place, &with_gpus("older", 1, 0)).await;
     let request = one_gpu(place.daemon);
     let younger = place.dag(&wide("younger", 1)).await;
-    // The pool is filled by the first claim, and full at the second.
+    // The first claim fills the pool; at the second it is full.
     let first = place.start(younger).await;
     let claims = place.store.claim(&request).await.unwrap();
     assert_eq!(stages(&claims), BTreeSet::from([(RunId(1), 0), (first, 0)]));
@@ -180,7 +180,7 @@ async fn a_younger_run_is_claimed_though_many_older_ones_wait_for_a_full_pool() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_younger_run_is_claimed_though_many_older_ones_wait_for_a_pool_that_nobody_configured() {
+async fn a_younger_run_is_claimed_though_many_older_ones_wait_for_a_pool_that_is_not_configured() {
     let place = Place::new().await;
     many(&place, &with_gpus("older", 1, 0)).await;
     let younger = place.start(place.dag(&wide("younger", 1)).await).await;
@@ -200,7 +200,7 @@ fn of_dag(claims: &[Claim], name: &str) -> usize {
 async fn class_15_a_repos_first_run_is_claimed_though_another_repo_has_hundreds_waiting() {
     let place = Place::new().await;
     many(&place, &wide("greedy", 1)).await;
-    // The greedy repo holds a slot already; what comes free is not its turn.
+    // The greedy repo holds a slot already, so the next free slot is not its turn.
     assert_eq!(place.claim(1).await.len(), 1);
     let modest = add_repo(&place.store, "modest").await;
     let run = place
@@ -219,7 +219,7 @@ async fn class_15_two_repos_share_the_slots_however_many_runs_each_has() {
         .await;
     let mut held = place.claim(8).await;
     assert_eq!((of_dag(&held, "greedy"), of_dag(&held, "modest")), (4, 4));
-    // Each of the greedy repo's is of another run.
+    // Each attempt of the greedy repo belongs to another run.
     let runs: BTreeSet<_> = held.iter().map(|claim| claim.run.facts.id).collect();
     assert_eq!(runs.len(), 5);
     for name in ["greedy", "modest", "greedy", "greedy"] {

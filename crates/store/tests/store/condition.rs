@@ -1,4 +1,4 @@
-//! A daemon that is not well claims nothing, on no way, and the others can tell why.
+//! An unhealthy daemon claims nothing, in no way, and the other daemons know why.
 
 use trainyard_core::Timestamp;
 use trainyard_store::TroubleKind;
@@ -22,7 +22,7 @@ async fn a_daemon_whose_engine_is_away_claims_nothing_on_any_way() {
 
     place.start(ids).await;
     assert!(handed.try_recv().is_err(), "by the start of a run");
-    assert!(place.claim(10).await.is_empty(), "by a look at the queue");
+    assert!(place.claim(10).await.is_empty(), "by a claim");
     let ended = finished(&claim, good());
     let ended = place.store.finish_attempt(ended, Some(place.request(10)));
     assert!(ended.await.unwrap().claims.is_empty(), "by an end");
@@ -32,7 +32,7 @@ async fn a_daemon_whose_engine_is_away_claims_nothing_on_any_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_told_to_be_paused_only_where_no_daemon_could_start_it() {
+async fn waiting_runs_are_shown_as_paused_only_where_no_daemon_could_start_them() {
     let place = Place::new().await;
     let run = place.start(place.dag(&chain("a", 1)).await).await;
     let other = register(&place.store, "there").await;

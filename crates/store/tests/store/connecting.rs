@@ -1,4 +1,4 @@
-//! Bad databases, and what is said of them.
+//! Bad databases, and the errors about them.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use trainyard_store::{Error, Store, StoreOptions};
 use crate::kit::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_does_not_answer_is_told_with_its_address_at_once() {
+async fn a_database_that_does_not_answer_is_reported_with_its_address_at_once() {
     let mut options = StoreOptions::new("postgres://someone:hidden@127.0.0.1:1/x");
-    // It is not this that ends the wait.
+    // This timeout does not end the wait.
     options.acquire_timeout = Duration::from_secs(3_600);
     let connecting = Store::connect(&options);
     let error = tokio::time::timeout(Duration::from_secs(300), connecting)
@@ -25,7 +25,7 @@ async fn a_database_that_does_not_answer_is_told_with_its_address_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_database_is_told_with_the_way_out() {
+async fn a_missing_database_is_reported_with_the_way_out() {
     let url = migrated_database().await;
     let wrong = url.replace("/test_", "/missing_");
     let error = Store::connect(&StoreOptions::new(wrong)).await.unwrap_err();
@@ -34,7 +34,7 @@ async fn a_missing_database_is_told_with_the_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_user_is_told_by_name() {
+async fn an_unknown_user_is_reported_by_name() {
     let url = migrated_database()
         .await
         .replace("trainyard@", "nobody_here@");
@@ -47,7 +47,7 @@ async fn an_unknown_user_is_told_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_none_is_told() {
+async fn an_invalid_address_is_reported() {
     let error = Store::connect(&StoreOptions::new("mysql//what"))
         .await
         .unwrap_err();

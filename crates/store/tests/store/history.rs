@@ -1,11 +1,11 @@
-//! Run history, wakes, and what processes tell each other.
+//! Run history, wakes, and notifications between processes.
 
 use std::time::Duration;
 
 use crate::kit::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_history_tells_a_run_from_start_to_end_in_order() {
+async fn the_history_records_a_run_from_start_to_end_in_order() {
     let place = Place::new().await;
     let run = place.start(place.dag(&chain("a", 1)).await).await;
     let claim = place.claim_one().await;
@@ -94,7 +94,7 @@ async fn another_process_is_woken_over_postgres() {
     let teller = place.store.clone();
     let telling = tokio::spawn(async move { teller.listen(std::future::pending()).await });
     let mut woken = other.wakes().dispatch.subscribe();
-    // The first wake says that listening has begun.
+    // The first wake shows that listening has begun.
     tokio::time::timeout(Duration::from_secs(300), woken.woken())
         .await
         .expect("listening begins");

@@ -1,4 +1,4 @@
-//! The invariants: silent on whatever the store itself did, and each able to fail.
+//! The invariants: none is violated by the store's own work, and each can be violated.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use trainyard_store::{
 use crate::kit::*;
 use crate::pushes::{file, push, scheduled};
 
-/// The claim's whole life: handle, start, log, end.
+/// The whole life of a claim: handle, start, log, end.
 async fn run_through(place: &Place, claim: &Claim, end: trainyard_core::event::AttemptEnd) {
     let store = &place.store;
     store
@@ -52,9 +52,8 @@ async fn run_through(place: &Place, claim: &Claim, end: trainyard_core::event::A
     store.mark_removed(claim.attempt).await.unwrap();
 }
 
-/// A bit of everything: success, failure with retries, cancelling, a retry that takes results over,
-/// ticks, a webhook, a paused DAG, a queue behind a limit, adoption, an attempt that was given back,
-/// and attempts that wait and run.
+/// Some of everything: success, failure with retries, cancelling, a retry that reuses results, ticks, a webhook, a
+/// paused DAG, a queue behind a limit, adoption, an attempt that was given back, and attempts that wait and run.
 async fn history() -> Place {
     let place = Place::new().await;
     let store = &place.store;
@@ -147,7 +146,7 @@ async fn whatever_the_store_does_breaks_no_invariant() {
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
-/// What breaks each invariant, past triggers and foreign keys.
+/// Statements that break each invariant, bypassing triggers and foreign keys.
 const BROKEN: &[(&str, &str)] = &[
     (
         "one-live-attempt",
@@ -297,7 +296,7 @@ async fn every_invariant_can_be_broken_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_violation_tells_the_invariant_and_the_rows() {
+async fn a_violation_names_the_invariant_and_the_rows() {
     let place = history().await;
     place
         .sql("update run set stages_total = 9 where phase = 'queued'")

@@ -1,7 +1,7 @@
 //! A throwaway Postgres, and a database of its own for each test.
 //!
-//! Where nobody has started a cluster for many processes, the first test of this one starts it
-//! (`tests/cluster.sh`). It ends and is deleted however this process ends.
+//! Unless a cluster for many test processes was started already, the first test of a process starts one
+//! (`tests/cluster.sh`). It ends and is deleted however the process ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{ChildStdin, Command, Stdio};
@@ -26,7 +26,7 @@ use trainyard_store::{
     NewRun, Recorded, SecretKey, Store, StoreOptions,
 };
 
-/// The socket folder of a cluster that somebody else started for many test processes.
+/// Names the socket folder of a cluster that was started for many test processes.
 const SHARED: &str = "TRAINYARD_TEST_POSTGRES";
 
 /// Held while databases are made: Postgres refuses to copy a template that is being copied.
@@ -101,7 +101,7 @@ async fn make_template(cluster: &Cluster) {
         sqlx::raw_sql("alter database migrating rename to migrated")
             .execute(&mut admin)
             .await
-            .expect("nobody uses it");
+            .expect("it is not in use");
     }
     admin.close().await.expect("the connection is closed");
 }
@@ -160,7 +160,7 @@ async fn new_database(template: &str) -> String {
 pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) store: Store,
-    /// For looking and tampering behind the store's back.
+    /// For reading and changing rows behind the store's back.
     pub(crate) raw: PgPool,
     pub(crate) repo: RepoId,
     pub(crate) daemon: DaemonId,

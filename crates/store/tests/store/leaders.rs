@@ -59,7 +59,7 @@ async fn a_listing_says_who_lives_and_what_each_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_daemon_holds_is_told_with_run_stage_and_how_far_it_is() {
+async fn held_attempts_are_listed_with_run_stage_and_state() {
     let place = Place::new().await;
     let run = place.start(place.dag(&wide("a", 3)).await).await;
     let claims = place.claim(2).await;
@@ -78,7 +78,7 @@ async fn what_a_daemon_holds_is_told_with_run_stage_and_how_far_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_taken_over_is_told_of_the_daemon_that_took_it() {
+async fn an_adopted_attempt_is_listed_for_the_daemon_that_adopted_it() {
     let place = Place::new().await;
     place.start(place.dag(&wide("a", 1)).await).await;
     place.claim_one().await;
@@ -95,7 +95,7 @@ async fn what_is_taken_over_is_told_of_the_daemon_that_took_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_daemon_that_holds_very_many_the_count_is_whole_and_the_first_are_told() {
+async fn for_a_daemon_with_very_many_attempts_the_count_is_whole_and_the_first_are_listed() {
     let place = Place::new().await;
     let run = place.start(place.dag(&wide("a", 1)).await).await;
     place.claim_one().await;
@@ -118,10 +118,10 @@ async fn of_a_daemon_that_holds_very_many_the_count_is_whole_and_the_first_are_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn how_long_nobody_has_led_is_known() {
+async fn the_time_without_a_leader_is_known() {
     let place = Place::new().await;
     let leaderless = || place.store.leaderless_for(Role::Scheduler);
-    assert_eq!(leaderless().await.unwrap(), None, "nobody ever did");
+    assert_eq!(leaderless().await.unwrap(), None, "it never had a leader");
     place.store.lead(place.daemon, LEASE).await.unwrap();
     assert_eq!(leaderless().await.unwrap(), None);
     place

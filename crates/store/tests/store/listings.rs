@@ -157,8 +157,8 @@ async fn dags_and_repos_are_listed_with_where_they_stand() {
     );
 }
 
-/// The plans of these statements on large tables must not read a whole table. They are the
-/// statements of the listings and of the loops, with their parameters put in.
+/// On large tables, the plans of these statements must not read a whole table. They are the statements of the
+/// listings and of the loops, with their parameters filled in.
 const QUICK: &[(&str, &str)] = &[
     ("newest runs", "select * from run r where r.id < 9999999 order by r.id desc limit 50"),
     (
@@ -232,10 +232,10 @@ async fn no_listing_and_no_loop_reads_a_whole_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_looks_does_not_wait_until_the_work_is_done() {
+async fn viewers_do_not_wait_until_the_work_is_done() {
     let place = Place::with(|options| {
         options.max_connections = 2;
-        // Whoever waits does so for longer than the test.
+        // A blocked statement waits for longer than the test.
         for timeout in [
             &mut options.acquire_timeout,
             &mut options.statement_timeout,
@@ -246,7 +246,7 @@ async fn whoever_looks_does_not_wait_until_the_work_is_done() {
     })
     .await;
     let (dag, version) = place.dag(&chain("train", 1)).await;
-    // All that work on the database are held up, and more of them than there are connections.
+    // All work on the database is blocked, and there is more of it than there are connections.
     let mut held = place.raw.begin().await.unwrap();
     sqlx::raw_sql("lock table cause in access exclusive mode")
         .execute(&mut *held)

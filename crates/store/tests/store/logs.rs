@@ -68,7 +68,7 @@ async fn a_log_reads_back_from_any_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_log_keeps_its_head_and_its_tail_and_tells_of_the_gap() {
+async fn a_long_log_keeps_its_head_and_its_tail_and_reports_the_gap() {
     let (place, claim) = started().await;
     for at in 0..100 {
         append(
@@ -94,7 +94,7 @@ async fn a_long_log_keeps_its_head_and_its_tail_and_tells_of_the_gap() {
     assert_eq!(text(&tail), lines(900, 1_000), "the last half of the limit");
     assert_eq!(tail.dropped, tail.start - head.next_offset);
     assert_eq!(tail.dropped_lines, 800);
-    // One who had read half of it already.
+    // A reader that had already read half of it.
     let part = head.next_offset + tail.dropped / 2;
     let rest = place.store.read_log(claim.attempt, part, 1 << 20);
     assert_eq!(rest.await.unwrap().dropped_lines, 400);
@@ -103,7 +103,7 @@ async fn a_long_log_keeps_its_head_and_its_tail_and_tells_of_the_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_piece_told_again_after_a_lost_answer_is_stored_once() {
+async fn the_same_piece_sent_again_after_a_lost_answer_is_stored_once() {
     let (place, claim) = started().await;
     append(&place.store, &claim, &lines(0, 5), 1).await;
     append(&place.store, &claim, &lines(0, 5), 1).await;
@@ -120,7 +120,7 @@ async fn the_same_piece_told_again_after_a_lost_answer_is_stored_once() {
 async fn the_same_text_printed_again_is_stored_again() {
     let (place, claim) = started().await;
     let piece = lines(0, 50);
-    // As of a long line, whose pieces all have the same time.
+    // As for a long line: its pieces all have the same time.
     for cursor in 1..=3 {
         append(&place.store, &claim, &piece, cursor).await;
         append(&place.store, &claim, &piece, cursor).await;

@@ -1,4 +1,4 @@
-//! What the store promises, on a real Postgres. One file for each aggregate, one test for each promise.
+//! The promises of the store, on a real Postgres. One file for each aggregate, one test for each promise.
 
 #![expect(
     clippy::unwrap_used,

@@ -8,8 +8,8 @@ use crate::kit::*;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// Rows that stand for a database in use, by the version after which they are written. Every table
-/// that has rows in production has some here, so that a later migration meets them.
+/// Rows of a database in use, by the version after which they are written. Every table that has rows in production
+/// has some here, so that a later migration meets them.
 const SAMPLES: &[(i64, &str)] = &[
     (
         20_261_129_100_001,

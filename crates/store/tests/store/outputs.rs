@@ -23,7 +23,7 @@ async fn class_12_outputs_that_a_later_attempt_replaces_count_until_they_are_swe
         ..Retry::default()
     };
     let run = place.start(place.dag(&dag("a", vec![make])).await).await;
-    // The third is the second once more: it is on the disk once.
+    // The third has the same content as the second, which is on the disk once.
     for (byte, size, kept) in [
         ("aa", 10, 10),
         ("bb", 20, 30),

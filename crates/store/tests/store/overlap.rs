@@ -126,7 +126,7 @@ async fn a_waiting_run_is_found_by_planning_when_its_wake_was_lost() {
     let ids = place.dag(&limited("a", Overlap::Queue)).await;
     let first = place.start(ids).await;
     let second = place.start(ids).await;
-    // As if a daemon had died between the end of the first and the judgement of the second.
+    // As if a daemon had died between the end of the first run and the start of the second.
     place
         .sql(
             "update attempt set state = 'finished', outcome = 'succeeded', finished_at = now(), removed = true;

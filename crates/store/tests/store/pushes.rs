@@ -212,7 +212,7 @@ async fn a_file_with_errors_is_recorded_and_the_others_work_on() {
         "the last good version stands"
     );
     assert_eq!(detail.schedules.len(), 1);
-    // Mended: the fault is history.
+    // The file is fixed: the fault is history.
     let seen = push(
         Some('2'),
         '3',
@@ -333,7 +333,7 @@ async fn a_push_to_a_topic_branch_leaves_schedules_and_current_versions_alone() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dag_name_of_several_repos_has_to_be_said_in_full() {
+async fn a_dag_name_of_several_repos_has_to_be_given_in_full() {
     let place = Place::new().await;
     let new = NewRepo {
         name: RepoName::new("lab").unwrap(),

@@ -1,4 +1,4 @@
-//! Quarantine: what cannot be read or run is held back with its reason, and the others go on.
+//! Quarantine: a repo, DAG or run that cannot be read or run is quarantined with its reason, and the others go on.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use trainyard_store::{Claim, PushRecorded, Quarantined, RunFilter, Store, Subjec
 use crate::kit::*;
 use crate::pushes::{file, push, scheduled};
 
-/// What is held back, which has to be one thing.
+/// The quarantine, which must be the only one.
 async fn only(store: &Store) -> Quarantined {
     let mut held = store.quarantined().await.unwrap();
     assert_eq!(held.len(), 1, "{held:?}");
     held.remove(0)
 }
 
-/// A run of `good` and a run of `poisoned`, whose DAG version cannot be read any more, and a store that
-/// has read neither.
+/// A run of `good` and a run of `poisoned`, whose DAG version cannot be read any
+/// more, and a store that has read neither.
 async fn poisoned() -> (Place, Store, RunId, RunId) {
     let place = Place::new().await;
     let poisoned = place.start(place.dag(&chain("poisoned", 2)).await).await;
@@ -35,7 +35,7 @@ async fn poisoned() -> (Place, Store, RunId, RunId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_request_that_cannot_be_read_holds_its_run_back_and_the_others_are_passed_on() {
+async fn a_stop_request_that_cannot_be_read_quarantines_its_run_and_the_others_are_passed_on() {
     let place = Place::new().await;
     let ids = place.dag(&chain("a", 1)).await;
     let (sick, well) = (place.start(ids).await, place.start(ids).await);
@@ -59,7 +59,7 @@ async fn a_stop_request_that_cannot_be_read_holds_its_run_back_and_the_others_ar
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_cannot_be_read_is_held_back_and_the_others_go_on() {
+async fn a_run_that_cannot_be_read_is_quarantined_and_the_others_go_on() {
     let (place, store, poisoned, good) = poisoned().await;
     let claims = store.claim(&place.request(8)).await.unwrap();
     let runs: Vec<RunId> = claims.iter().map(|claim| claim.run.facts.id).collect();
@@ -75,7 +75,7 @@ async fn a_run_that_cannot_be_read_is_held_back_and_the_others_go_on() {
     assert_eq!(store.quarantine_of(poisoned).await.unwrap(), Some(held));
     assert_eq!(store.quarantine_of(good).await.unwrap(), None);
 
-    // Nothing of it holds capacity, and nobody tries again.
+    // It holds no capacity, and no loop retries it.
     assert_eq!(
         place
             .count("select count(*) from attempt where run = 1 and state <> 'queued'")
@@ -86,11 +86,11 @@ async fn a_run_that_cannot_be_read_is_held_back_and_the_others_go_on() {
     assert_eq!(store.check_invariants().await.unwrap(), []);
 }
 
-/// What becomes of a claim of the poisoned run that the next daemon takes over, where the container was
-/// noted or not: the attempt's state.
+/// The state of the poisoned run's attempt after the next daemon adopted it, where its
+/// container was recorded (`noted`) or not.
 async fn taken_over(noted: bool) -> String {
     let (place, store, poisoned, _) = poisoned().await;
-    // The first daemon knows the run by heart.
+    // The first daemon has the run in memory.
     let claims = place.claim(8).await;
     let of_poisoned = |claim: &&Claim| claim.run.facts.id == poisoned;
     let claim = claims.iter().find(of_poisoned).unwrap();
@@ -116,7 +116,7 @@ async fn a_claim_of_an_earlier_daemon_is_given_back_unless_its_program_may_run()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_released_goes_on_once_it_is_mended() {
+async fn a_released_run_goes_on_once_its_dag_version_is_fixed() {
     let (place, store, poisoned, _) = poisoned().await;
     store.claim(&place.request(8)).await.unwrap();
     place
@@ -138,13 +138,13 @@ async fn what_is_released_goes_on_once_it_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_held_back_can_be_ended_and_says_why() {
+async fn a_quarantined_run_can_be_ended_and_says_why() {
     let (place, store, poisoned, good) = poisoned().await;
     store.claim(&place.request(8)).await.unwrap();
     assert!(store.end_quarantined(poisoned, "anna").await.unwrap());
     assert!(
         !store.end_quarantined(good, "anna").await.unwrap(),
-        "it is not held back"
+        "it is not in quarantine"
     );
     let runs = store.list_runs(&RunFilter::default()).await.unwrap();
     let run = runs.iter().find(|run| run.id == poisoned).unwrap();
@@ -157,7 +157,7 @@ async fn a_run_that_is_held_back_can_be_ended_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn planning_leaves_a_run_alone_that_is_held_back() {
+async fn planning_leaves_a_quarantined_run_alone() {
     let (place, store, poisoned, good) = poisoned().await;
     place.sql("update run set wake_at = now()").await;
     assert!(store.plan(poisoned).await.is_err());
@@ -191,7 +191,7 @@ async fn what_a_stage_takes_of_pools_concerns_its_run_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_that_cannot_be_read_holds_its_dag_back_until_a_commit_mends_it() {
+async fn a_schedule_that_cannot_be_read_quarantines_its_dag_until_a_commit_fixes_it() {
     let place = Place::new().await;
     let mut seen = push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]);
     seen.matches.clear();
@@ -205,7 +205,7 @@ async fn a_schedule_that_cannot_be_read_holds_its_dag_back_until_a_commit_mends_
     assert_eq!((held.kind, held.name.as_str()), ("dag", "shop/night"));
     assert!(held.reason.contains("Mars/Olympus"), "{held:?}");
     place.store.fire_due_schedules().await.unwrap();
-    assert_eq!(only(&place.store).await.failures, 1, "nobody tries again");
+    assert_eq!(only(&place.store).await.failures, 1, "no loop retries it");
 
     let mut mended = push(Some('1'), '2', vec![file(&scheduled("night", "0 3 * * *"))]);
     mended.matches.clear();
@@ -231,7 +231,7 @@ async fn a_repo_whose_password_cannot_be_opened_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_be_an_accident_holds_back_at_the_third_time_within_an_hour() {
+async fn a_possible_accident_quarantines_at_the_third_time_within_an_hour() {
     let place = Place::new().await;
     let run = place.start(place.dag(&chain("a", 1)).await).await;
     let fails = || {
@@ -255,7 +255,7 @@ async fn what_may_be_an_accident_holds_back_at_the_third_time_within_an_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trouble_with_what_is_gone_is_forgotten() {
+async fn failures_of_a_removed_subject_are_ignored() {
     let place = Place::new().await;
     let subject = Subject::Run(RunId(4711));
     let held = place

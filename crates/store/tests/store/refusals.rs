@@ -1,4 +1,4 @@
-//! What Postgres refuses for its values: told apart from trouble that passes, and held back.
+//! Values that Postgres refuses: these refusals are distinguished from errors that pass, and quarantined.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn progress_that_is_refused_takes_no_other_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_of_which_something_is_refused_each_time_is_held_back() {
+async fn a_run_with_a_write_that_is_always_refused_is_quarantined() {
     let place = Place::new().await;
     let run = place.start(place.dag(&chain("a", 1)).await).await;
     place
@@ -81,7 +81,7 @@ async fn a_run_of_which_something_is_refused_each_time_is_held_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_that_is_refused_each_time_is_held_back_and_the_others_fire() {
+async fn a_schedule_that_is_always_refused_is_quarantined_and_the_others_fire() {
     let place = Place::new().await;
     let sick = file(&scheduled("sick", "0 3 * * *"));
     let well = file(&scheduled("well", "0 4 * * *"));

@@ -52,7 +52,7 @@ async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
         (pending.len(), pending[0].moved.branch.as_str()),
         (1, "main")
     );
-    // A delivery that comes while the sync runs makes it due again at once.
+    // A delivery that comes while the sync runs makes the repo due again at once.
     place
         .store
         .record_sync(place.repo, 0, SyncOutcome::Good)
@@ -73,7 +73,7 @@ async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_about_something_else_is_kept_and_wakes_nobody() {
+async fn a_delivery_about_something_else_is_kept_and_wakes_no_loop() {
     let place = Place::new().await;
     place
         .store
@@ -221,7 +221,7 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
     };
     store.change_repo(id, &change).await.unwrap();
     assert!(is_due().await);
-    // A sync that was going on is no answer to the change, and no look at the new address.
+    // A sync that was running does not answer the change, and has not polled the new address.
     store.record_sync(id, 0, SyncOutcome::Good).await.unwrap();
     let due = store.repos_to_sync().await.unwrap();
     let due = due.iter().find(|repo| repo.id == id).unwrap();
@@ -291,7 +291,7 @@ async fn a_repo_fails_to_sync_since_its_first_failure_until_a_sync_is_good() {
     assert_eq!(store.failing_syncs().await.unwrap(), Some(first));
     let dags = store.list_dags(None).await.unwrap();
     assert_eq!(dags[0].sync_failing_since, Some(first.since));
-    // A branch that is refused for good is no failure of the sync.
+    // A branch that is refused for good does not make the sync fail.
     sync(SyncOutcome::AllBut("branch x is refused".into())).await;
     assert_eq!(store.failing_syncs().await.unwrap(), None);
     let repo = store.repo_detail(place.repo).await.unwrap().summary;

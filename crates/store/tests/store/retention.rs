@@ -1,4 +1,4 @@
-//! What goes, and what stays.
+//! What retention deletes, and what it keeps.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn ended_runs(place: &Place, count: usize) {
     }
 }
 
-/// Ages all that ended; what has ended resists changes otherwise.
+/// Ages everything that ended; triggers refuse other changes to such rows.
 async fn age(place: &Place, interval: &'static str) {
     let statement = format!(
         "alter table run disable trigger user;
@@ -93,7 +93,7 @@ async fn young_runs_and_live_runs_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_go_earlier_than_their_runs_and_readers_are_told() {
+async fn logs_are_deleted_earlier_than_their_runs_and_readers_see_that() {
     let place = Place::new().await;
     ended_runs(&place, 1).await;
     age(&place, "40 days").await;

@@ -1,4 +1,4 @@
-//! Runs made from earlier ones: what they take over, and what is refused.
+//! Runs made from earlier ones: the results that they reuse, and what is refused.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn content(byte: &str, size: u64) -> ArtifactContent {
     }
 }
 
-/// `make`, which leaves a model.
+/// The stage `make`, which leaves a model.
 fn make() -> Stage {
     let mut make = stage("make", &[]);
     let path = RelativePath::new("m").unwrap();
@@ -29,7 +29,7 @@ fn make() -> Stage {
     make
 }
 
-/// `take`, which reads it.
+/// The stage `take`, which reads the model.
 fn take() -> Stage {
     let mut take = stage("take", &["make"]);
     let source = InputSource {
@@ -70,7 +70,7 @@ fn retry(ids: (DagId, DagVersionId), of: RunId, again: Again) -> NewRun {
     new
 }
 
-/// The same, with the DAG as it stands at a later commit.
+/// The same run again, with the DAG at a later commit.
 async fn resume(place: &Place, dag: DagId, stages: Vec<Stage>, of: RunId) -> NewRun {
     let changed = self::dag("a", stages);
     let recorded =
@@ -135,7 +135,7 @@ async fn a_run_that_is_resumed_with_other_code_takes_over_the_stages_that_have_n
     let (ids, run) = half_done(&place).await;
     let mut fixed = take();
     fixed.command = Some(Command::Script("true # fixed".to_owned()));
-    // Another stage stands before them now.
+    // Now another stage comes before them.
     let stages = vec![stage("check", &[]), make(), fixed];
     let new = resume(&place, ids.0, stages, run).await;
     let second = started(&place, &new).await;
@@ -175,7 +175,7 @@ async fn class_09_results_of_another_branch_are_taken_over_from_the_followed_one
     finish(&place.store, &place.claim_one().await, bad())
         .await
         .unwrap();
-    // Whoever may push to `fix` made these results.
+    // Any user who may push to `fix` can have made these results.
     let back = resume(&place, ids.0, vec![make(), take()], on_fix).await;
     assert_eq!(
         refused(&place, &back).await,

@@ -13,7 +13,7 @@ use trainyard_store::{CancelFilter, Error, Recorded};
 use crate::kit::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cause_told_twice_makes_one_run() {
+async fn a_cause_reported_twice_makes_one_run() {
     let place = Place::new().await;
     let (dag, version) = place.dag(&chain("a", 1)).await;
     let new = manual(dag, version, Some("key"));
@@ -91,7 +91,7 @@ async fn a_chain_runs_to_its_end_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_told_again_changes_nothing() {
+async fn an_end_reported_again_changes_nothing() {
     let place = Place::new().await;
     let run = place.start(place.dag(&chain("a", 2)).await).await;
     let claim = place.claim_one().await;
@@ -226,7 +226,7 @@ async fn a_failed_stage_backs_off_and_the_run_is_due_when_that_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timeout_is_told_and_no_clock_of_the_database_brings_it_on() {
+async fn a_timeout_is_reported_and_no_clock_of_the_database_brings_it_on() {
     let place = Place::new().await;
     let mut slow = stage("slow", &[]);
     slow.timeout = Some(Duration::from_millis(50));
@@ -237,7 +237,7 @@ async fn a_timeout_is_told_and_no_clock_of_the_database_brings_it_on() {
         .mark_started(claim.attempt, claim.fence, None, None)
         .await
         .unwrap();
-    // As after a jump of the clock.
+    // The state after a jump of the clock.
     place
         .sql("update attempt set started_at = now() - interval '1 day'")
         .await;
@@ -335,7 +335,7 @@ async fn all_runs_of_a_repo_or_a_dag_are_cancelled_at_once_and_no_others() {
             .chain(&second.runs)
             .is_sorted_by(|a, b| a > b)
     );
-    // The newest first: none was started since the oldest made room.
+    // The newest comes first: no run started because the oldest one made room.
     let started =
         "select count(started_at) from run where dag = (select id from dag where name = 'queued')";
     assert_eq!(place.count(started).await, 1);
@@ -402,7 +402,7 @@ async fn a_run_that_cannot_be_read_stops_only_itself() {
         [well]
     );
     finish(&fresh, &claims[0], good()).await.unwrap();
-    // The sick one's attempt does not hold capacity for ever.
+    // The attempt of the broken run does not hold capacity for ever.
     assert_eq!(
         place
             .count("select count(*) from attempt where state in ('claimed', 'running')")
@@ -413,7 +413,7 @@ async fn a_run_that_cannot_be_read_stops_only_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_run_is_told_by_its_number() {
+async fn an_unknown_run_is_reported_by_its_number() {
     let place = Place::new().await;
     let error = place.store.advance(RunId(42), &[]).await.unwrap_err();
     assert_eq!(error.to_string(), "there is no run 42");
@@ -448,7 +448,7 @@ async fn class_17_a_repo_with_too_many_unfinished_stages_starts_no_run_until_som
     assert_eq!(
         place.store.start_run(&keyed).await.unwrap(),
         Recorded::Duplicate(first),
-        "what is told again has its run"
+        "a cause that is reported again has its run"
     );
     place.store.cancel_run(first, "ada").await.unwrap();
     place.start((dag, version)).await;

@@ -39,7 +39,7 @@ async fn a_tick_fires_once_however_many_look() {
     for looked in looking.collect::<Vec<_>>() {
         fired += looked.await.unwrap();
     }
-    // A minute may have passed meanwhile; then that tick fired too, once.
+    // A minute may have passed meanwhile; then that tick fired as well, once.
     let runs = place.store.list_runs(&RunFilter::default()).await.unwrap();
     assert_eq!(runs.len(), fired);
     let mut ticks: Vec<_> = runs.iter().map(|run| run.logical_time).collect();
@@ -58,7 +58,7 @@ async fn a_tick_whose_run_cannot_be_made_is_not_lost() {
     place
         .sql("update schedule set next_tick = date_trunc('minute', now())")
         .await;
-    // As if the daemon had died between the run and the advance: nothing of the transaction stays.
+    // As if the daemon had died between the run and the advance: nothing of the transaction remains.
     place
         .sql(
             "create function fail() returns trigger language plpgsql as $$ begin raise exception 'crash'; end $$;
@@ -76,13 +76,13 @@ async fn a_tick_whose_run_cannot_be_made_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tick_that_was_told_before_starts_nothing_more() {
+async fn a_tick_that_was_recorded_before_starts_nothing_more() {
     let place = with_schedule("0 3 * * *").await;
     place
         .sql("update schedule set next_tick = date_trunc('minute', now())")
         .await;
     assert_eq!(place.store.fire_due_schedules().await.unwrap().fired, 1);
-    // As if a restored backup had set the clock of the schedule back.
+    // As if a restored backup had moved the schedule back in time.
     place
         .sql("update schedule set next_tick = (select logical_time from run)")
         .await;

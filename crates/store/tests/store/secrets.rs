@@ -70,7 +70,7 @@ async fn class_09_a_secret_keeps_its_branches_when_its_value_is_set_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn class_09_the_followed_branch_is_told_as_it_is_at_the_moment() {
+async fn class_09_the_followed_branch_is_read_as_it_is_at_the_moment() {
     let place = Place::new().await;
     place
         .store
@@ -85,7 +85,7 @@ async fn class_09_the_followed_branch_is_told_as_it_is_at_the_moment() {
             .branches
             .admit(Some(branch), found.followed.as_deref())
     };
-    assert!(!may("main").await, "nothing was looked at yet");
+    assert!(!may("main").await, "the repo was not synced yet");
     place.sql("update repo set current_branch = 'main'").await;
     assert!(may("main").await && !may("trunk").await);
     place.sql("update repo set current_branch = 'trunk'").await;
@@ -175,7 +175,7 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_use_of_a_token_is_told_after_the_clock_went_back() {
+async fn the_last_use_of_a_token_is_recorded_after_the_clock_went_back() {
     let place = Place::new().await;
     let (_, token) = place
         .store

@@ -1,4 +1,4 @@
-//! Causes: the column `detail`, beside the kind's word.
+//! Causes: the column `detail`, next to the kind.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ pub(crate) enum RetryAtDoc {
 }
 
 impl Default for RetryAtDoc {
-    /// What a retry was before there was a choice.
+    /// How a retry worked before there was a choice.
     fn default() -> Self {
         let branch_head = None;
         Self::SameCommit { branch_head }

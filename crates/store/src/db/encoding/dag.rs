@@ -1,7 +1,7 @@
 //! The canonical form of a DAG: `{"format": 1, …}`.
 //!
-//! Equal DAGs have equal forms. A later format gets its own mirror structs beside these; rows of
-//! format 1 stay readable.
+//! Equal DAGs have equal forms. A later format gets mirror structs of its own next
+//! to these; rows of format 1 stay readable.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +62,7 @@ struct PushDoc {
     paths: Vec<String>,
 }
 
-/// The word of a rule for missed ticks, read back.
+/// Reads the stored name of a rule for missed ticks.
 pub(crate) fn missed(text: &str) -> Result<Missed, String> {
     word(text, Missed::ALL, Missed::as_str)
 }

@@ -7,10 +7,10 @@ use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunPhase, StageState};
 use trainyard_core::stage::StageIndex;
 
-/// A row of `run_event`, but for the run.
+/// A row of `run_event`, without the run.
 #[derive(Debug)]
 pub(crate) struct EventRow {
-    /// When, if not when it was recorded.
+    /// When it happened, if not when it was recorded.
     pub(crate) at: Option<Timestamp>,
     pub(crate) kind: &'static str,
     pub(crate) stage: Option<i32>,
@@ -18,7 +18,7 @@ pub(crate) struct EventRow {
     pub(crate) detail: Option<Value>,
 }
 
-/// What is written of an event that was applied; `after` is the run's state after it.
+/// The row of an applied event; `after` is the run's state after it.
 pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
     let plain = |kind| EventRow {
         at: None,
@@ -55,7 +55,7 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
             of_attempt("stop_requested", *attempt, why.map(|(_, why)| reason(why)))
         }
         Event::AttemptFinished { attempt, .. } | Event::AttemptAbandoned { attempt, .. } => {
-            // What the end meant, and when it was, is in the state; the event alone does not tell.
+            // The meaning and the time of the end are in the state, not in the event.
             let (at, detail) = match after.attempt(*attempt).map(|attempt| &attempt.state) {
                 Some(AttemptState::Finished {
                     at,
@@ -119,7 +119,7 @@ fn effect_row(effect: &Effect, after: &Run) -> EventRow {
     }
 }
 
-/// A stage's place as a column holds it. DAGs have far fewer stages than would not fit.
+/// A stage's place as a column holds it. No DAG has so many stages that it would not fit.
 pub(crate) fn place(stage: StageIndex) -> i32 {
     i32::try_from(stage.0).unwrap_or(i32::MAX)
 }

@@ -1,12 +1,12 @@
 //! How domain values are written into rows.
 //!
-//! The domain types carry no serde: what is stored has to be readable by later versions, whatever
-//! the domain types become. So every JSON column has mirror structs here, with conversions both
-//! ways, and the DAG's form carries its format's number. Reading is checked: the domain's own
-//! constructors run again, and a row that does not pass is an error that names it.
-//!
-//! Floating-point numbers are text in JSON: neither every reader of JSON numbers nor every writer
-//! keeps all of their bits, and text of the shortest form that reads back does.
+//! 1. The domain types carry no serde: later versions must be able to read stored rows, however the domain
+//!    types change. So every JSON column has mirror structs here, with conversions both ways, and the DAG's
+//!    form carries the number of its format.
+//! 2. Reading is checked: the domain's own constructors run again, and a row that
+//!    does not pass is an error that names it.
+//! 3. Floating-point numbers are stored as text in JSON: not every reader and writer of JSON numbers keeps all of
+//!    their bits. The shortest text that reads back as the same number does.
 
 pub(crate) mod cause;
 pub(crate) mod dag;
@@ -55,7 +55,7 @@ pub(crate) fn reason(
     }
 }
 
-/// Both columns of an optional reason.
+/// The code and message columns of an optional reason.
 pub(crate) fn reason_columns(reason: Option<&Reason>) -> (Option<String>, Option<String>) {
     match reason {
         Some(Reason { code, message }) => (Some(code.as_str().to_owned()), Some(message.clone())),
@@ -63,7 +63,7 @@ pub(crate) fn reason_columns(reason: Option<&Reason>) -> (Option<String>, Option
     }
 }
 
-/// A duration in nanoseconds. Longer than 584 years is as good as for ever.
+/// A duration in nanoseconds. More than 584 years is stored as 584 years.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

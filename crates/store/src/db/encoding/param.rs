@@ -46,7 +46,7 @@ pub(crate) struct SpecDoc {
 
 pub(crate) type ValuesDoc = BTreeMap<String, ValueDoc>;
 
-/// A run's or a schedule's parameters as stored.
+/// The parameters of a run or a schedule as stored.
 pub(crate) fn values_doc(values: &BTreeMap<ParamName, ParamValue>) -> ValuesDoc {
     values
         .iter()

@@ -26,7 +26,7 @@ use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
 use super::dag::DagDoc;
 
 fn text() -> impl Strategy<Value = String> {
-    // Everything that text can hold, line breaks, quotes and NUL-free control characters included.
+    // Any text, including line breaks, quotes and control characters, but without NUL.
     "[^\\x00]{0,20}"
 }
 
@@ -125,7 +125,7 @@ fn gate() -> impl Strategy<Value = Vec<GateRule>> {
     vec(rule, 0..3)
 }
 
-/// What a stage has that refers to no other stage, and what it picks of those before it.
+/// The parts of a stage that refer to no other stage, and the earlier stages that it picks.
 fn stage() -> impl Strategy<Value = (Stage, Vec<Index>, bool)> {
     let command = option::of(prop_oneof![
         text().prop_map(Command::Script),
@@ -232,7 +232,7 @@ fn triggers() -> impl Strategy<Value = Triggers> {
     let push =
         (patterns(), patterns()).prop_map(|(branches, paths)| PushTrigger { branches, paths });
     (vec(schedule, 0..3), option::of(push)).prop_map(|(mut schedule, push)| {
-        // The same schedule twice is refused; neighbours are enough of a difference here.
+        // The same schedule twice is refused; comparing neighbours is enough here.
         schedule.dedup_by(|one, other| one.cron == other.cron && one.timezone == other.timezone);
         schedule.truncate(2);
         Triggers { schedule, push }
@@ -324,7 +324,7 @@ fn draft() -> impl Strategy<Value = DagDraft> {
                     );
                 }
                 if stage.needs.is_empty() {
-                    // Nothing before it could fail.
+                    // No stage before it could fail.
                     stage.run_on.insert(RunOn::Success);
                 }
                 stages.push(stage);

@@ -43,7 +43,7 @@ pub(crate) struct StageDoc {
     inputs: BTreeMap<String, InputDoc>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     outputs: BTreeMap<String, String>,
-    /// Those of the outputs that are kept of failed attempts, too.
+    /// The outputs that are kept of failed attempts as well.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     keep_always: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// A text that may hold expressions. A literal one keeps its `${{` as it is.
+/// A text that may contain expressions. A literal one keeps its `${{` as it is.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum TextDoc {
@@ -262,7 +262,8 @@ impl TryFrom<StageDoc> for Stage {
                 .iter()
                 .map(|on| word(on, RunOn::ALL, RunOn::as_str))
                 .collect::<Result<_, _>>()?,
-            // One that is no expression any more ends its stage with that as its reason, and spoils nothing else.
+            // A condition that is not a valid expression any more ends its stage with
+            // that reason; the rest of the DAG works.
             condition: doc.condition.as_deref().map(Condition::stored),
             image,
             command: doc.command.map(Command::try_from).transpose()?,
@@ -406,7 +407,7 @@ impl TryFrom<RetryDoc> for Retry {
     }
 }
 
-/// Reads one of a closed set of words.
+/// Reads one of a closed set of names.
 pub(crate) fn word<T: Copy, const N: usize>(
     text: &str,
     choices: [T; N],
