@@ -1,14 +1,14 @@
-//! Why a build gave no image.
+//! Explains why a build failed.
 
 use super::super::errors::{Trouble, is_disk_full};
 use super::super::image::cause_of;
 use crate::contract::{Error, ErrorKind};
 
-/// Why there is no image. What the build printed is in the log already.
+/// The error of a failed build. The output of the build is in the log already.
 pub(super) fn not_built(trouble: &Trouble) -> Error {
     let text = shortened(trouble.text());
     let lower = text.to_lowercase();
-    // A base image that went meanwhile, and a registry that says something about it.
+    // A base image that was removed meanwhile, or an error from a registry.
     let is_of_registry = lower.starts_with("get ")
         || lower.starts_with("head ")
         || [
@@ -29,7 +29,7 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
             .any(|words| lower.contains(words)));
     if is_of_registry {
         let message = format!(
-            "the image could not be built, as one that it needs could not be pulled: {}",
+            "the image could not be built, because one that it needs could not be pulled: {}",
             cause_of(&lower)
         );
         return Error::new(ErrorKind::ImagePull, message);
@@ -37,7 +37,7 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
     if is_disk_full(&lower) || matches!(trouble, Trouble::Silent(_)) {
         return trouble.clone().into_error("build an image");
     }
-    // Someone removed an image of an earlier build while this one took steps from it.
+    // An image of an earlier build was removed while this one took steps from it.
     if lower.starts_with("unable to find image") || lower.starts_with("no such image: sha256:") {
         let message = format!("an image was removed while the build took steps from it: {text}");
         return Error::new(ErrorKind::Engine, message);
@@ -54,7 +54,7 @@ fn is_of_step(lower: &str) -> bool {
     lower.starts_with("process \"") || lower.starts_with("executor failed running")
 }
 
-/// What went wrong, without the parts of BuildKit that passed it on.
+/// The error's text, without the names of the parts of BuildKit that passed it on.
 fn shortened(text: &str) -> &str {
     const PASSED_ON: [&str; 5] = [
         "failed to create LLB definition:",
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn why_buildkit_failed_is_told_without_who_passed_it_on() {
+    fn why_buildkit_failed_is_reported_without_the_parts_that_passed_it_on() {
         let text = "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running \
                     [/bin/sh -c x]: exit code: 7";
         assert_eq!(
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_this_buildkit_does_not_know_is_told_as_such() {
+    fn an_option_that_this_buildkit_does_not_know_is_reported_as_such() {
         let error = told("dockerfile parse error on line 2: unknown flag: parents");
         assert!(
             error
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_whose_earlier_steps_were_removed_meanwhile_is_tried_again() {
+    fn a_build_whose_earlier_steps_were_removed_meanwhile_is_retried() {
         let error = told("unable to find image \"sha256:fc9b72ebf14e\"");
         assert!(error.is_transient(), "{error}");
         let of_step =
