@@ -313,7 +313,7 @@ impl Executor for Docker {
     async fn ping(&self) -> Result<(), Error> {
         // Unlike the ping of the protocol, this needs the part of Docker that keeps containers. There is none
         // of this name, and it would not matter if there were.
-        let looked = status::look(&self.engine.client, status::NOBODY).await;
+        let looked = status::look(&self.engine.client, status::NO_CONTAINER).await;
         looked.map(drop)
     }
 
