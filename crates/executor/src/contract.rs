@@ -329,7 +329,7 @@ pub struct Collected {
     pub sha256: String,
 }
 
-/// What was copied.
+/// The kind of a copied output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CollectedKind {
     /// A file's bytes as they are.

@@ -81,7 +81,7 @@ pub(super) fn container(
             };
             let program: Vec<String> = [entrypoint, cmd].into_iter().flatten().flatten().collect();
             if program.is_empty() {
-                let message = "neither the stage nor its image says what to run";
+                let message = "neither the stage nor its image has a command to run";
                 return Err(Error::new(ErrorKind::Start, message));
             }
             let init = [init::PATH, init::LATCH, init::START, nonce.as_str()];

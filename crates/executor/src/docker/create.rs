@@ -26,8 +26,8 @@ use trainyard_init::Nonce;
 impl Engine {
     pub(super) async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
         if self.departed.holds(spec.attempt) {
-            let message = "its container ended, was recorded and removed before; the database has lost \
-                           that, as in a failover, and an attempt never runs twice";
+            let message = "its container has already ended, been recorded and been removed, but the database has lost \
+                           the record, as in a failover; it is not run again, since an attempt never runs twice";
             return Err(Error::new(ErrorKind::Gone, message));
         }
         let name = convert::name(spec.attempt);

@@ -251,7 +251,7 @@ pub(super) async fn file(
     );
     let mut sent = Vec::new();
     // No more than this is read, whatever the size: the rest of the archive does not matter.
-    while sent.len() < at_most + BESIDE {
+    while sent.len() < at_most + HEADERS {
         match tokio::time::timeout(IDLE, stream.next()).await {
             Ok(None) => break,
             Ok(Some(Ok(piece))) => sent.extend_from_slice(&piece),
@@ -270,7 +270,7 @@ pub(super) async fn file(
 }
 
 /// The most that an archive has in addition to the content of its first member.
-const BESIDE: usize = 8 * 1024;
+const HEADERS: usize = 8 * 1024;
 
 /// The first member's content; `None` where that is not a file.
 fn only_file(archive: &[u8], at_most: usize) -> Option<Vec<u8>> {

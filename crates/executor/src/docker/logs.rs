@@ -405,7 +405,7 @@ mod tests {
         let read = (0..4).map(|n| frame(sent(n), &mut first).unwrap());
         let read: Vec<LogFrame> = read.collect();
         let mut again = Position::after(Some(read[2].cursor));
-        // What Docker sends since the cursor's second.
+        // The frames that Docker sends since the cursor's second.
         let skipped = frame(sent(1), &mut again).unwrap();
         assert!(skipped.bytes.is_empty());
         assert_eq!(skipped.cursor, read[2].cursor);

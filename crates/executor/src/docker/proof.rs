@@ -219,7 +219,7 @@ fn unfit_because(why: Unfit) -> String {
             "its first line ends with a carriage return, as on Windows (CRLF); save it with LF line ends"
         }
         Unfit::Permission => {
-            "it is not executable; `git update-index --chmod=+x FILE` makes it in the repo"
+            "it is not executable; `git update-index --chmod=+x FILE` makes it executable in the repo"
         }
         Unfit::Format => {
             "exec format error: it was built for another architecture, or has no `#!` line"

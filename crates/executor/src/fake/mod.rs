@@ -148,7 +148,7 @@ impl Executor for Fake {
         if name.starts_with("fake/unreachable") {
             return Err(Error::new(
                 ErrorKind::ImagePull,
-                format!("image `{name}` could not be fetched: its registry does not answer"),
+                format!("image `{name}` could not be pulled: its registry does not answer"),
             ));
         }
         Ok(PreparedImage {

@@ -74,7 +74,7 @@ fn shortened(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Error {
+    fn failure(text: &str) -> Error {
         not_built(&Trouble::InStream(text.to_owned()))
     }
 
@@ -83,14 +83,14 @@ mod tests {
         let text = "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running \
                     [/bin/sh -c x]: exit code: 7";
         assert_eq!(
-            told(text).message,
+            failure(text).message,
             "the image could not be built: executor failed running [/bin/sh -c x]: exit code: 7"
         );
     }
 
     #[test]
     fn an_option_that_this_buildkit_does_not_know_is_reported_as_such() {
-        let error = told("dockerfile parse error on line 2: unknown flag: parents");
+        let error = failure("dockerfile parse error on line 2: unknown flag: parents");
         assert!(
             error
                 .message
@@ -100,20 +100,21 @@ mod tests {
 
     #[test]
     fn a_build_whose_earlier_steps_were_removed_meanwhile_is_retried() {
-        let error = told("unable to find image \"sha256:fc9b72ebf14e\"");
+        let error = failure("unable to find image \"sha256:fc9b72ebf14e\"");
         assert!(error.is_transient(), "{error}");
         let of_step =
-            told("process \"/bin/sh -c unable to find image\" did not complete: exit code: 1");
+            failure("process \"/bin/sh -c unable to find image\" did not complete: exit code: 1");
         assert!(!of_step.is_transient(), "{of_step}");
     }
 
     #[test]
     fn class_14_what_a_registry_answered_to_buildkit_is_not_shown() {
-        let error = told("failed to solve: failed to do request: Head \"http://x\": secret");
+        let error = failure("failed to solve: failed to do request: Head \"http://x\": secret");
         assert_eq!(error.kind, ErrorKind::ImagePull);
         assert!(!error.message.contains("secret"), "{error}");
-        let of_step =
-            told("process \"/bin/sh -c echo failed to do request\" did not complete: exit code: 1");
+        let of_step = failure(
+            "process \"/bin/sh -c echo failed to do request\" did not complete: exit code: 1",
+        );
         assert_eq!(of_step.kind, ErrorKind::ImageBuild);
     }
 }

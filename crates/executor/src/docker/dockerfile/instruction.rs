@@ -49,7 +49,7 @@ impl Instruction {
     }
 }
 
-/// What separates words within an instruction.
+/// The characters that separate words within an instruction.
 pub(super) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{b}' | '\u{c}' | '\r')
 }

@@ -128,8 +128,8 @@ pub(crate) fn read(
 fn unfit(arg: &str, builder: &Builder) -> Option<String> {
     if is_proxy_argument(arg) {
         return Some(format!(
-            "the build argument {arg} cannot be set, as Docker gives what one build fetched through its proxy to \
-             others; set it in the Dockerfile, with ENV {arg}=..."
+            "the build argument {arg} cannot be set, as Docker passes files that one build fetched through its proxy \
+             on to others; set it in the Dockerfile, with ENV {arg}=..."
         ));
     }
     // They choose the program that reads the Dockerfile, and whose caches are used.
