@@ -1,9 +1,9 @@
 //! Reads a Dockerfile before the build begins, and finds all that it makes Docker do.
 //!
 //! Docker builds with the rights of its host: it fetches the addresses in `ADD`, and looks up the images of `FROM`
-//! and `--from` by the beginnings of their ids as well. So all of these are found here, and anything ambiguous is refused
-//! instead of being passed on. The reading follows the builder that is going to build; where its versions differ in
-//! what is an instruction, the file is refused.
+//! and `--from` by the beginnings of their ids as well. So all of these are found here, and anything ambiguous is
+//! refused instead of being passed on. The reading follows the builder that is going to build; where its versions
+//! differ in what is an instruction, the file is refused.
 
 mod builder;
 mod instruction;
