@@ -1,4 +1,4 @@
-//! The executor that a daemon was configured with, whichever it is.
+//! The executor that a daemon was configured with.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,9 +18,8 @@ use crate::spec::AttemptSpec;
 /// One of the executors. Clones are cheap and share one Docker engine.
 #[derive(Debug, Clone)]
 pub enum AnyExecutor {
-    /// Containers.
     Docker(Docker),
-    /// Does what its script says.
+    /// The scripted executor.
     Fake(Fake),
 }
 
@@ -37,11 +36,11 @@ impl From<Fake> for AnyExecutor {
 }
 
 impl AnyExecutor {
-    /// Which engine this is, so that another daemon can tell whether it reaches the same one; `None`
-    /// where the executor has none that others could reach.
+    /// The id of the Docker engine, so that another daemon can check whether it reaches the same one;
+    /// `None` where the executor has none that others could reach.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     pub async fn engine_id(&self) -> Result<Option<String>, Error> {
         match self {
             Self::Docker(docker) => Ok(Some(docker.info().await?.id)),
@@ -50,10 +49,10 @@ impl AnyExecutor {
     }
 
     /// Removes images that stages' `build:` left behind, made before a moment and not `wanted` by their
-    /// id. Returns how many went, and their bytes. Executors without images have nothing to remove.
+    /// id. Returns their number and their bytes. Executors without images have nothing to remove.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     pub async fn remove_unused_build_images(
         &self,
         before: Timestamp,
@@ -69,7 +68,7 @@ impl AnyExecutor {
         }
     }
 
-    /// Removes the networks of repos that no container is in: for a daemon that stops.
+    /// Removes the networks of repos that no container is in, for a daemon that stops.
     ///
     /// # Errors
     /// Docker did not answer, or refused.
@@ -81,8 +80,8 @@ impl AnyExecutor {
     }
 }
 
-/// Calls the same method of whichever executor it is. What takes time is on the heap: a call to Docker would be
-/// part of each future around it, on every level, and those of a supervisor are deep.
+/// Calls the same method of the configured executor. Futures that take time are on the heap: a call to Docker would
+/// be part of each future around it, on every level, and those of a supervisor are deep.
 macro_rules! dispatch {
     ($this:expr, $executor:ident => $call:expr, awaited) => {
         match $this {

@@ -1,14 +1,13 @@
-//! What a collected output is written to: bounded, hashed on the way, and the same for equal content.
+//! Writes a collected output: bounded, hashed on the way, and the same for equal content.
 //!
-//! A file is kept byte by byte. A folder becomes a tar archive in which everything that differs
-//! between two runs of the same program is fixed: times are zero, owners are zero, modes are 0755
-//! and 0644. Entries come in the order in which they are given. Only regular files, folders, hard
-//! links among them and relative symbolic links that stay inside are taken; anything else is refused
-//! by its name.
+//! A file is kept byte by byte. A folder becomes a tar archive with all that differs between two runs of the same
+//! program fixed: times are zero, owners are zero, modes are 0755 and 0644. Entries keep the order in which they
+//! are given. Only regular files, folders, hard links among them and relative symbolic links that stay inside are
+//! taken; anything else is refused by its name.
 //!
 //! A program can make any number of files with names of any length, so both are bounded, and no name is kept
-//! in memory. A symbolic link leads up only at the beginning of its target, from the folder that it is in:
-//! behind a name, `..` leads up from wherever that name leads to, should it be a link itself.
+//! in memory. A symbolic link may lead up only at the beginning of its target, from the folder that it is in: after
+//! a name, `..` leads up from the target of that name, in case it is a link itself.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -26,7 +25,7 @@ use crate::contract::{Collected, CollectedKind, Error, ErrorKind};
 /// The most files, folders and links in a folder that is kept; source trees have the same bound.
 const ENTRIES_AT_MOST: u64 = 300_000;
 
-/// The most that all their names may have, in bytes.
+/// The most bytes that all their names may have.
 const NAMES_AT_MOST: u64 = 64 * 1024 * 1024;
 
 /// A new file of bounded size whose content is hashed while it is written.
@@ -57,7 +56,7 @@ impl HashingFile {
         self.write_all(bytes).map_err(|error| self.explain(&error))
     }
 
-    /// Appends all that `from` gives, which is expected to be `size` bytes.
+    /// Appends all that `from` yields, which is expected to be `size` bytes.
     pub(crate) fn copy(&mut self, from: &mut dyn Read, size: u64) -> Result<(), Error> {
         self.refuse_early(size)?;
         let copied = io::copy(from, self).map_err(|error| self.explain(&error))?;
@@ -68,7 +67,7 @@ impl HashingFile {
         }
     }
 
-    /// Flushes and tells what was written.
+    /// Flushes the file and returns its hash and size.
     pub(crate) fn finish(mut self, kind: CollectedKind) -> Result<Collected, Error> {
         self.file.flush().map_err(|error| storage(&error))?;
         Ok(Collected {
@@ -124,7 +123,7 @@ pub(crate) struct FolderArchive {
     builder: tar::Builder<HashingFile>,
     entries: u64,
     names: u64,
-    /// What the names of files hash to, which nobody can foresee: what hard links may lead to.
+    /// The hashes of file names, which hard links may lead to. Their keys are random: collisions cannot be prepared.
     files: HashSet<u64>,
     hasher: RandomState,
     /// Where the folder is for the program that made it.
@@ -163,7 +162,7 @@ impl FolderArchive {
         self.builder.get_ref().refuse_early(size)?;
         let mode = if executable { 0o755 } else { 0o644 };
         let mut header = header(EntryType::Regular, mode, size);
-        // A reader that gives less would shift every entry after it.
+        // A reader that yields less would shift every entry after it.
         let mut content = content.take(size);
         let done = self.builder.append_data(&mut header, path, &mut content);
         let missing = content.limit();
@@ -178,7 +177,7 @@ impl FolderArchive {
     /// Adds a symbolic link.
     pub(crate) fn symlink(&mut self, path: &Path, target: &Path) -> Result<(), Error> {
         self.check(path)?;
-        // Whole paths of files in the folder are as good as relative ones, but not where the folder is read.
+        // Absolute paths of files in the folder are as good as relative ones, but not where the folder is read.
         let within = target.strip_prefix(&self.root).ok();
         let target = &within.map_or_else(|| target.to_owned(), |rest| relative_to(path, rest));
         if leads_up_behind_a_name(target) {
@@ -211,7 +210,7 @@ impl FolderArchive {
         unfit(&self.builder.get_ref().output, Some(path), what)
     }
 
-    /// Ends the archive and tells what was written.
+    /// Ends the archive and returns its hash and size.
     pub(crate) fn finish(mut self) -> Result<Collected, Error> {
         let ended = self.builder.finish();
         ended.map_err(|error| self.explain(&error))?;
@@ -251,7 +250,7 @@ impl FolderArchive {
     }
 }
 
-/// A header with everything fixed that says nothing about the content.
+/// A header with everything fixed that is not content.
 fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -270,7 +269,7 @@ fn relative_to(path: &Path, target: &Path) -> PathBuf {
     up.chain(target.components()).collect()
 }
 
-/// Whether a symbolic link at `path` leads to somewhere inside of the folder that holds both, by its words.
+/// Whether a symbolic link at `path` leads to somewhere inside of the folder that holds both, by its text.
 pub(crate) fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count() as i64 - 1;
     for part in target.components() {
@@ -335,7 +334,7 @@ fn read_or_written(error: &io::Error) -> Error {
     }
 }
 
-/// A disk's trouble in words.
+/// The error for a failed write to the daemon's disk.
 pub(crate) fn storage(error: &io::Error) -> Error {
     let message = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
@@ -397,7 +396,7 @@ mod tests {
         let mut archive = archive(&folder.path().join("a"), 1 << 20);
         let mut link =
             |path: &str, target: &str| archive.symlink(Path::new(path), Path::new(target));
-        // Each stays inside by its words.
+        // Each stays inside by its text.
         assert_eq!(link("x/a/y", "../.."), Ok(()));
         let refused = link("z", "x/a/y/../evil").unwrap_err();
         assert_eq!(refused.kind, ErrorKind::OutputUnfit);
@@ -412,7 +411,7 @@ mod tests {
         ] {
             assert!(link(path, target).is_err(), "{path} -> {target}");
         }
-        // What caches of models look like, what leads nowhere, and circles lead nowhere else.
+        // Links as in caches of models, dangling links and circles lead to nothing outside.
         for (path, target) in [
             ("snapshots/1/model", "../../blobs/abc"),
             ("latest", "./snapshots/1"),
@@ -431,7 +430,7 @@ mod tests {
             let mut archive = archive(&folder.path().join(name), 1 << 40);
             let mut added = 0;
             loop {
-                // Names alone: what they cost on the disk is bounded by the size of an output.
+                // Names alone: the size bound of an output covers what they cost on disk.
                 match archive.check(&path(added)) {
                     Ok(()) => added += 1,
                     Err(error) => return (added, error),

@@ -1,7 +1,7 @@
 //! The one place where executors read a clock.
 //!
-//! A Docker engine stamps what it does by its own clock. Docker brings one along; the executors that are
-//! engines themselves use the host's. Nothing is decided by it here.
+//! Docker stamps its events by its own clock; the executors that are engines themselves use the host's. Nothing
+//! is decided by it here.
 
 use std::time::SystemTime;
 

@@ -1,16 +1,16 @@
-//! The contract between whoever supervises attempts and whatever runs them.
+//! The contract between the supervisor of an attempt and the executor that runs it.
 //!
 //! Order of calls for one attempt: [`prepare`](Executor::prepare), [`create`](Executor::create),
-//! [`start`](Executor::start), then [`wait`](Executor::wait) beside [`logs`](Executor::logs), then
+//! [`start`](Executor::start), then [`wait`](Executor::wait) together with [`logs`](Executor::logs), then
 //! [`prove`](Executor::prove), then [`collect`](Executor::collect) for each output, then
-//! [`remove`](Executor::remove). A supervisor
-//! that takes over after a restart enters at any point, with the handle or, when that was lost, by
-//! calling `create` again with the same spec.
+//! [`remove`](Executor::remove). A supervisor that takes over after a restart enters at any point, with the handle
+//! or, if that was lost, by calling `create` again with the same spec.
 //!
-//! - Every call may be repeated. `create` with the spec of an attempt that exists adopts it; it never
-//!   removes and creates again. A `create` that gave no handle may have left a container whose files
-//!   are not all laid out: repeat it before `start`. Once there is a handle, all is laid out. `start` starts only what was created and never started: on Docker,
-//!   starting an exited container would run the program a second time.
+//! - Every call may be repeated. `create` with the spec of an attempt that exists adopts its container; it never
+//!   removes and creates again. A `create` that returned no handle may have left a container whose files are not all
+//!   laid out: repeat it before `start`. Once there is a handle, all files are laid out. `start` starts only a
+//!   container that was created and never started: on Docker, starting an exited container would run the program a
+//!   second time.
 //! - Calls for different attempts may run at the same time; calls for one attempt come from one
 //!   supervisor, except `stop`, which may come at any moment.
 //! - Dropping a future or a stream, and dropping the executor, leaves containers alone.
@@ -32,15 +32,15 @@ use trainyard_core::stage::RelativePath;
 
 use crate::spec::{AttemptSpec, Limits, SpecHash};
 
-/// What runs attempts.
+/// Runs attempts in containers.
 pub trait Executor: Send + Sync {
-    /// The executor's word, as stored with attempts: `docker`.
+    /// The executor's name, as stored with attempts: `docker`.
     fn kind(&self) -> &'static str;
 
-    /// Makes an image ready: fetches or builds it. `progress` takes lines for people.
+    /// Makes an image ready: pulls or builds it. `progress` takes lines for people.
     ///
     /// # Errors
-    /// `ImageNotFound`, `ImagePull`, `ImageBuild`, or Docker's trouble.
+    /// `ImageNotFound`, `ImagePull`, `ImageBuild`, or a Docker error.
     fn prepare(
         &self,
         request: &ImageRequest,
@@ -51,40 +51,40 @@ pub trait Executor: Send + Sync {
     /// there with the same attempt and spec hash.
     ///
     /// # Errors
-    /// `Mismatch` where another spec was used for this attempt, else Docker's trouble.
+    /// `Mismatch` where another spec was used for this attempt, else a Docker error.
     fn create(&self, spec: &AttemptSpec) -> impl Future<Output = Result<Handle, Error>> + Send;
 
-    /// Starts what was created and never started; does nothing to what was started before.
+    /// Starts a container that was created and never started; does nothing to one that was started before.
     ///
     /// # Errors
-    /// `Start` where the program cannot be started, `Gone`, or Docker's trouble.
+    /// `Start` where the program cannot be started, `Gone`, or a Docker error.
     fn start(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Whether a program runs once however often its container is started: then a start that was not
-    /// confirmed may be asked for again.
+    /// Whether a program runs once however often its container is started: then an unconfirmed
+    /// start may be repeated.
     fn starts_once(&self) -> bool;
 
-    /// What is so now; `None` where Docker has no such container.
+    /// The current state; `None` where Docker has no such container.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     fn inspect(
         &self,
         handle: &Handle,
     ) -> impl Future<Output = Result<Option<Status>, Error>> + Send;
 
-    /// Waits until a started container has ended and says how ([`Status::Exited`], or `Unknown` where
-    /// that cannot be told). One that was never started is not waited for: it is `Created`.
+    /// Waits until a started container has ended and returns how ([`Status::Exited`], or `Unknown` where
+    /// Docker does not know). It does not wait for one that was never started: that is `Created`.
     ///
     /// # Errors
-    /// `Gone` where it vanished, else Docker's trouble. The caller inspects and may wait again.
+    /// `Gone` where it vanished, else a Docker error. The caller inspects and may wait again.
     fn wait(&self, handle: &Handle) -> impl Future<Output = Result<Status, Error>> + Send;
 
-    /// What is proved of an end that [`wait`](Self::wait) or [`inspect`](Self::inspect) told of. Cheapest
+    /// Proves an end that [`wait`](Self::wait) or [`inspect`](Self::inspect) reported. Cheapest
     /// once the log was read to its end.
     ///
     /// # Errors
-    /// `Gone` where there is nothing left to look at, else Docker's trouble.
+    /// `Gone` where nothing is left to read, else a Docker error.
     fn prove(
         &self,
         handle: &Handle,
@@ -92,11 +92,11 @@ pub trait Executor: Send + Sync {
     ) -> impl Future<Output = Result<Proof, Error>> + Send;
 
     /// The log after `after` (from the start without it), following until the container has ended
-    /// and all of it was read. Frames are pieces, not lines; an empty one says that reading goes on.
-    /// Of a container that was never started there is no log: the stream ends at once.
+    /// and all of it was read. Frames are pieces, not lines; an empty one means that reading goes on.
+    /// A container that was never started has no log: its stream ends at once.
     ///
     /// # Errors
-    /// On opening: `Gone`, or Docker's trouble. Items can fail too; reopen with the cursor of
+    /// On opening: `Gone`, or a Docker error. Items can fail too; reopen with the cursor of
     /// the last frame.
     fn logs(
         &self,
@@ -109,7 +109,7 @@ pub trait Executor: Send + Sync {
     /// `None` where the path does not exist.
     ///
     /// # Errors
-    /// `TooLarge` beyond `limit` bytes, `OutputUnfit`, `Storage`, `Gone`, or Docker's trouble.
+    /// `TooLarge` beyond `limit` bytes, `OutputUnfit`, `Storage`, `Gone`, or a Docker error.
     fn collect(
         &self,
         handle: &Handle,
@@ -118,11 +118,11 @@ pub trait Executor: Send + Sync {
         limit: u64,
     ) -> impl Future<Output = Result<Option<Collected>, Error>> + Send;
 
-    /// The names of files below a folder of an exited container, for a hint about one that is missing: as many as are
+    /// The names of files below a folder of an exited container, for a hint about a missing one: as many as are
     /// found in a few seconds, maybe none.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     fn files(
         &self,
         _handle: &Handle,
@@ -131,11 +131,11 @@ pub trait Executor: Send + Sync {
         async { Ok(Vec::new()) }
     }
 
-    /// How much a container has written to its Docker engine's disk so far, in bytes: `None` where Docker
-    /// cannot tell. Counting may take long, and the length of what is sparse may count in full.
+    /// How much a container has written to Docker's disk so far, in bytes: `None` where Docker does not
+    /// know. Counting may take long, and sparse files may count by their full length.
     ///
     /// # Errors
-    /// Docker's trouble; it tells nothing about the container.
+    /// A Docker error, which says nothing about the container.
     fn written(&self, _handle: &Handle) -> impl Future<Output = Result<Option<u64>, Error>> + Send {
         async { Ok(None) }
     }
@@ -144,35 +144,35 @@ pub trait Executor: Send + Sync {
     /// A container that was never started is removed instead; one that ended is left alone.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     fn stop(
         &self,
         handle: &Handle,
         grace: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Removes the container and all that was laid out for it. Removing what is gone is fine. Call it
-    /// for what has ended or never started; a program that still runs is killed without notice.
+    /// Removes the container and all that was laid out for it. Removing a missing container is fine. Call it
+    /// for a container that has ended or never started; a program that still runs is killed without notice.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     fn remove(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Asks whether Docker answers at all, by something that no container can hold up: one that
-    /// hangs may hang a listing of all, and new ones start nevertheless.
+    /// Checks whether Docker answers at all, by a request that no container can block: one that
+    /// hangs may block a listing of all containers, while new ones still start.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Everything of this instance that Docker has, in whatever state: a complete listing.
+    /// Every container of this instance that Docker has, in any state: a complete listing.
     ///
     /// # Errors
-    /// Docker's trouble; then nothing is known.
+    /// A Docker error; then nothing is known.
     fn list(&self) -> impl Future<Output = Result<Vec<Listed>, Error>> + Send;
 }
 
-/// What finds an attempt's container again. Small, and stored as text: it outlives the daemon.
+/// Finds an attempt's container again. Small, and stored as text: it outlives the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handle {
     pub attempt: AttemptId,
@@ -186,31 +186,31 @@ pub struct ImageRequest {
     pub image: RenderedImage,
     /// A tar archive of the source tree, compressed by zstd or not; needed to build.
     pub source: Option<PathBuf>,
-    /// The repo that it is for. `None` for a file run by hand.
+    /// The repo that requests it. `None` for a file run by hand.
     pub repo: Option<RepoId>,
-    /// The branch of that repo: what is built belongs to it alone.
+    /// The branch of that repo: a built image belongs to this branch alone.
     pub branch: Option<String>,
-    /// Limits of what a build runs.
+    /// Limits of the build's steps.
     pub limits: Limits,
 }
 
 /// An image that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreparedImage {
-    /// What to create containers from: Docker's id of the image.
+    /// Docker's id of the image, to create containers from.
     pub id: String,
     /// The reference to show and to store: by digest where there is one, else the id.
     pub shown: String,
 }
 
-/// What is so of a container.
+/// The state of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// Created and never started.
     Created,
     /// It runs.
     Running {
-        /// Since when, by Docker's clock.
+        /// When it started, by Docker's clock.
         since: Timestamp,
     },
     /// It ran and ended.
@@ -224,11 +224,11 @@ pub enum Status {
         /// When it ended, by Docker's clock.
         at: Timestamp,
     },
-    /// Docker has it, but cannot tell how it ended (`dead`, or no time of start).
+    /// Docker has it, but does not know how it ended (`dead`, or no start time).
     Unknown,
 }
 
-/// How a container ended, as its Docker engine tells it.
+/// How a container ended, as Docker reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
     /// The exit code; 128 + n after signal n.
@@ -237,27 +237,27 @@ pub struct Exit {
     pub out_of_memory: bool,
 }
 
-/// What is proved of a program's end.
+/// A proof of how a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
-    /// It ended, and so.
+    /// It ended as `exit` says.
     Ended {
         exit: Exit,
-        /// Whether it is known that it was sent a signal to end before.
+        /// Whether it is known to have been sent a signal to end before.
         asked: bool,
     },
-    /// It was killed from outside, with all that ran beside it: by Docker, its host, or a person.
+    /// It was killed from outside, with all of its processes: by Docker, its host, or a person.
     Killed,
-    /// It was never run; why, for people.
+    /// It was never run; the reason, for people.
     NeverRan(String),
-    /// The kernel did not execute it, which is the fault of the stage or its image; why, for people.
+    /// The kernel did not execute it, which is the fault of the stage or its image; the reason, for people.
     Unfit(String),
-    /// Nothing shows how, or whether, it ended.
+    /// Nothing proves how, or whether, it ended.
     Unproved,
 }
 
 impl Proof {
-    /// For executors whose word is proof enough.
+    /// For executors whose report is proof enough.
     #[must_use]
     pub const fn by_engine(seen: &Exit) -> Self {
         Self::Ended {
@@ -275,8 +275,8 @@ pub struct Listed {
     pub fence: Fence,
     /// The spec that it was created from.
     pub spec_hash: SpecHash,
-    /// What is so. Cheap listings cannot tell an exit code: they say [`Status::Unknown`] for what
-    /// has ended, and the caller inspects.
+    /// Its state. Cheap listings have no exit code: they say [`Status::Unknown`] for a container that
+    /// has ended, and the caller inspects it.
     pub status: Status,
 }
 
@@ -309,7 +309,7 @@ pub struct LogFrame {
     pub cursor: LogCursor,
 }
 
-/// Frames in the order in which Docker took them.
+/// Frames in the order in which Docker received them.
 pub type LogStream = Pin<Box<dyn FutureStream<Item = Result<LogFrame, Error>> + Send>>;
 
 /// A folder that a program writes to.
@@ -329,7 +329,7 @@ pub struct Collected {
     pub sha256: String,
 }
 
-/// What was copied.
+/// The kind of a copied output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CollectedKind {
     /// A file's bytes as they are.
@@ -338,21 +338,21 @@ pub enum CollectedKind {
     Folder,
 }
 
-/// Trouble of an executor. The user's program failing is no error: see [`Status::Exited`].
+/// An executor's error. A failure of the user's program is not an error: see [`Status::Exited`].
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[error("{message}")]
 pub struct Error {
     pub kind: ErrorKind,
-    /// What happened and what to do, for people.
+    /// What happened and what the user can do, for people.
     pub message: String,
 }
 
-/// Kinds of trouble, by what the caller may do.
+/// Kinds of errors, by what the caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// There is no such image, or none for us.
+    /// The image does not exist, or requires a login.
     ImageNotFound,
-    /// The image exists or may exist, but could not be fetched.
+    /// The image exists or may exist, but could not be pulled.
     ImagePull,
     /// The build failed.
     ImageBuild,
@@ -364,15 +364,15 @@ pub enum ErrorKind {
     Gone,
     /// An output is larger than permitted.
     TooLarge,
-    /// An output is, or holds, something that cannot be kept: a device, a link that leads out.
+    /// An output is, or holds, something that cannot be kept: a device, or a link that leads out of it.
     OutputUnfit,
     /// No address is left for the network of its repo.
     NoAddresses,
     /// A disk is full or fails.
     Storage,
-    /// Docker does not answer, or not in time.
+    /// Docker does not answer, or does not answer in time.
     Unreachable,
-    /// Docker answered something unforeseen.
+    /// Docker gave an unexpected answer.
     Engine,
 }
 
@@ -403,7 +403,7 @@ impl Error {
         }
     }
 
-    /// The reason to record for an attempt that ends by this error.
+    /// The reason to record for an attempt that ends with this error.
     #[must_use]
     pub fn reason(&self) -> Reason {
         let code = match self.kind {

@@ -1,8 +1,8 @@
-//! What runs attempts: one contract, [`Executor`], and its implementations.
+//! The contract that runs attempts, [`Executor`], and its implementations.
 //!
-//! An executor knows containers and nothing of runs, retries or the database. It is
-//! told what to run by an [`AttemptSpec`], hands back a [`Handle`] that finds the attempt again
-//! after a restart of the daemon, and reports what is so ([`Status`]) rather than what it means.
+//! An executor knows containers and nothing of runs, retries or the database. An [`AttemptSpec`] describes what to
+//! run. The executor returns a [`Handle`] that finds the attempt again after a restart of the daemon, and reports the
+//! container's state ([`Status`]), not what that state means.
 //!
 //! `docker::Docker` is the one for production. `fake::Fake` does what its script says and checks that callers keep
 //! the contract. It replaces Docker in tests and benchmarks, and passes the same conformance suite.

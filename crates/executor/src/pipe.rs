@@ -1,8 +1,8 @@
 //! Bounded pipes between asynchronous streams of bytes and code that reads or writes in a blocking
 //! way, as archives are read and written.
 //!
-//! At most [`PIECES`] pieces are under way, so neither side can fill the memory. A side that fails or
-//! goes away is noticed by the other: a half-written stream never looks like a complete one.
+//! At most [`PIECES`] pieces are under way, so neither side can fill the memory. Each side notices when the other
+//! fails or goes away: a half-written stream never looks like a complete one.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) fn incoming() -> (mpsc::Sender<Item>, PipeReader) {
     (sender, reader)
 }
 
-/// How far a stream has come; tells a slow one from one that is stuck.
+/// The progress of a stream; distinguishes a slow one from one that is stuck.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress(Arc<AtomicU64>);
 
@@ -67,7 +67,7 @@ impl Progress {
     }
 }
 
-/// The writing end. What was written counts only after [`PipeWriter::finish`].
+/// The writing end. The stream is complete only after [`PipeWriter::finish`].
 pub(crate) struct PipeWriter {
     sender: mpsc::Sender<Item>,
     buffer: BytesMut,
@@ -75,11 +75,11 @@ pub(crate) struct PipeWriter {
 }
 
 impl PipeWriter {
-    /// Sends what is left, or tells the reading end that the stream is not complete.
+    /// Sends the rest, or an error to the reading end: the stream is not complete.
     pub(crate) fn finish(mut self, result: io::Result<()>) -> io::Result<()> {
         let result = result.and_then(|()| self.flush());
         if let Err(error) = &result {
-            // The reading end may be gone; then it knows already.
+            // The reading end may be gone; then it needs no error.
             let _ = self
                 .sender
                 .blocking_send(Err(io::Error::new(error.kind(), "cut off")));

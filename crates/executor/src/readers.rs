@@ -1,5 +1,5 @@
-//! The readers of what a pusher or a stage's program wrote, for the fuzz targets: each takes any bytes, and
-//! drops what it makes of them.
+//! The readers of input that pushers and stages' programs wrote, for the fuzz targets: each takes any bytes, and
+//! drops the result.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,14 +27,14 @@ pub fn dockerfile(bytes: &[u8]) {
     }
 }
 
-/// Reads a `.dockerignore`, and holds a path against it.
+/// Reads a `.dockerignore`, and matches a path against it.
 pub fn dockerignore(text: &str, path: &str) {
     if let Ok(rules) = docker::dockerignore::DockerIgnore::parse(text) {
         let _ = rules.ignores(path);
     }
 }
 
-/// Takes the archive apart in which Docker sends an output.
+/// Unpacks the archive in which Docker sends an output.
 pub fn output(archive: &[u8]) {
     let (Ok(output), Ok(folder)) = (RelativePath::new("model"), tempfile::tempdir()) else {
         return;

@@ -2,13 +2,13 @@
 
 use trainyard_core::script;
 
-/// `command` keeps a shell that lacks the option from ending at it, and needs no process of its own. The script is
-/// an argument: none of its lines is moved, and nothing in it is read twice. After `--`, one that begins with a dash is
-/// no option.
+/// `command` keeps a shell that lacks the option from exiting, and needs no process of its own. The script is an
+/// argument: none of its lines is moved, and nothing in it is read twice. After `--`, a script that begins with a
+/// dash is not an option.
 const WITH_PIPEFAIL: &str =
     r#"command set -o pipefail 2>/dev/null && exec sh -euo pipefail -c -- "$1""#;
 
-/// Said of a script with a pipe, which would be the worse for it.
+/// Printed for a script with a pipe, whose failures such a shell would hide.
 const WITHOUT: &str = "echo 'trainyard: `sh` of this image has no `pipefail`: of the programs in a pipe, only the last \
                        one counts. `shell: [bash, -euo, pipefail, -c]` makes all of them count, where the image has \
                        bash' >&2\n";

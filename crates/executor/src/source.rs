@@ -1,4 +1,4 @@
-//! Source trees as they come: tar archives, compressed by zstd or not.
+//! Reads source trees: tar archives, compressed by zstd or not.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use zstd::Decoder;
 
-/// What zstd begins with. No tar archive does: a name in its place would end behind a slash or a null byte.
+/// The first bytes of zstd. No tar archive begins with them: a name in their place would end at a slash or null byte.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// How much is read from the disk at once.

@@ -1,4 +1,4 @@
-//! What an executor is told to run: complete, with nothing left to decide.
+//! The complete description of an attempt to run, with nothing left to decide.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,8 +18,8 @@ pub struct AttemptSpec {
     pub attempt: AttemptId,
     /// The installation that the container is labelled with.
     pub instance: InstanceId,
-    /// Its repo, whose network it is in; `None` for a file run by hand. No part of the [hash](Self::hash):
-    /// containers that an earlier version made are adopted.
+    /// Its repo, whose network it is in; `None` for a file run by hand. Not part of the [hash](Self::hash), so that
+    /// containers of an earlier version are adopted.
     pub repo: Option<RepoId>,
     pub run: RunId,
     pub dag: DagName,
@@ -30,7 +30,7 @@ pub struct AttemptSpec {
     pub fence: Fence,
     /// The image: an id that [`crate::Executor::prepare`] gave.
     pub image: String,
-    /// What to run; `None` runs the image's own command.
+    /// The command to run; `None` runs the image's own command.
     pub command: Option<RenderedCommand>,
     /// Environment variables without secrets. The executor adds `INPUTS` and `OUTPUTS`.
     pub env: BTreeMap<String, String>,
@@ -68,26 +68,26 @@ pub enum InputKind {
 /// Limits of a container, with the daemon's defaults applied.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
-    /// CPUs, in whole and parts; `None` is no limit.
+    /// CPUs, in whole and parts; `None` for no limit.
     pub cpus: Option<f64>,
-    /// Memory in bytes; `None` is no limit.
+    /// Memory in bytes; `None` for no limit.
     pub memory: Option<u64>,
-    /// Size of `/dev/shm` in bytes; `None` is Docker's default.
+    /// Size of `/dev/shm` in bytes; `None` for Docker's default.
     pub shm: Option<u64>,
-    /// Processes and threads; `None` is no limit.
+    /// Processes and threads; `None` for no limit.
     pub pids: Option<u32>,
 }
 
 /// The most that a stage may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ceilings {
-    /// Of its container; `None` is no ceiling.
+    /// Of its container; `None` for no ceiling.
     pub limits: Limits,
     /// How long it may run.
     pub timeout: Option<Duration>,
 }
 
-/// A hash over what an attempt runs, to tell whether a container found is the one meant.
+/// A hash over all that an attempt runs, to check whether a container belongs to this spec.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SpecHash(pub String);
 
@@ -99,7 +99,7 @@ impl fmt::Display for SpecHash {
 
 impl AttemptSpec {
     /// The hash over all that is stable when the same attempt is claimed again: not the fence, not
-    /// where files lie, and of secrets the names only.
+    /// where files lie, and only the names of secrets.
     #[must_use]
     pub fn hash(&self) -> SpecHash {
         let mut hasher = Sha256::new();

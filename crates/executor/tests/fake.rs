@@ -1,4 +1,4 @@
-//! The scripted executor: the promises of the contract, and what only it can do.
+//! The scripted executor: the contract's promises, and the features that only it has.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Subject for Scripted {
             Program::PrintVariables(names) => {
                 names.iter().map(|name| format!("env={name}")).collect()
             }
-            Program::Missing => vec!["start_error=there is no no-such-program".into()],
+            Program::Missing => vec!["start_error=the image has no no-such-program".into()],
         })
     }
 
@@ -77,7 +77,7 @@ fn fake<T: AsRef<str>>(directives: &[T]) -> RenderedCommand {
 conformance_tests!(Scripted::new());
 
 #[tokio::test]
-async fn each_call_that_breaks_the_contract_is_told_and_written_down() {
+async fn each_call_that_breaks_the_contract_is_refused_and_recorded() {
     let kit = Kit::new(Scripted::new());
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::Hang);

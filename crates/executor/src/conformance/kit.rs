@@ -1,4 +1,4 @@
-//! What the promises are written with: specs, and reading logs and outputs.
+//! Helpers to write the promises with: specs, and reading logs and outputs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use crate::spec::{AttemptSpec, InputKind, InputSpec, Limits};
 /// Longer than anything in the suite takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A subject with what one promise needs.
+/// A subject with all that one promise needs.
 pub struct Kit<S: Subject> {
     pub subject: S,
     folder: TempDir,
@@ -34,7 +34,7 @@ impl<S: Subject> std::fmt::Debug for Kit<S> {
     }
 }
 
-/// What a program printed, by stream.
+/// The output of a program, by stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Printed {
     pub stdout: String,
@@ -45,7 +45,7 @@ impl<S: Subject> Kit<S> {
     /// A kit around a subject.
     ///
     /// # Panics
-    /// Where there is no place for temporary files.
+    /// If a temporary folder cannot be made.
     pub fn new(subject: S) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self { subject, folder }
@@ -92,7 +92,7 @@ impl<S: Subject> Kit<S> {
     /// Adds an input that is a file.
     ///
     /// # Panics
-    /// Where the name is none, or the disk is full.
+    /// If the name is invalid, or the disk is full.
     pub fn add_input(&self, spec: &mut AttemptSpec, name: &str, content: &str) {
         let path = self.place(name);
         std::fs::write(&path, content).expect("a written input");
@@ -112,7 +112,7 @@ impl<S: Subject> Kit<S> {
     /// Creates and starts.
     ///
     /// # Panics
-    /// Where either fails.
+    /// If either fails.
     pub async fn start(&self, executor: &S::Executor, spec: &AttemptSpec) -> Handle {
         let handle = executor.create(spec).await.expect("a created container");
         executor.start(&handle).await.expect("a started program");
@@ -122,7 +122,7 @@ impl<S: Subject> Kit<S> {
     /// Waits for the end.
     ///
     /// # Panics
-    /// Where it fails or takes too long.
+    /// If it fails or takes too long.
     pub async fn end(&self, executor: &S::Executor, handle: &Handle) -> Status {
         let waiting = tokio::time::timeout(PATIENCE, executor.wait(handle));
         waiting.await.expect("an end in time").expect("a known end")
@@ -131,7 +131,7 @@ impl<S: Subject> Kit<S> {
     /// Creates, starts, and waits for the exit code.
     ///
     /// # Panics
-    /// Where any of it fails.
+    /// If any of it fails.
     pub async fn run(&self, executor: &S::Executor, spec: &AttemptSpec) -> (Handle, i32) {
         let handle = self.start(executor, spec).await;
         match self.end(executor, &handle).await {
@@ -143,7 +143,7 @@ impl<S: Subject> Kit<S> {
     /// The frames of a log after a cursor.
     ///
     /// # Panics
-    /// Where the log fails or does not end.
+    /// If the log fails or does not end.
     pub async fn frames(
         &self,
         executor: &S::Executor,
@@ -160,7 +160,7 @@ impl<S: Subject> Kit<S> {
     /// The first thing that a running program prints.
     ///
     /// # Panics
-    /// Where it prints nothing.
+    /// If it prints nothing.
     pub async fn first_frame(&self, executor: &S::Executor, handle: &Handle) -> LogFrame {
         let mut log = executor.logs(handle, None).await.expect("an open log");
         let first = tokio::time::timeout(PATIENCE, log.next());
@@ -174,7 +174,7 @@ impl<S: Subject> Kit<S> {
     /// All that was printed.
     ///
     /// # Panics
-    /// Where the log fails or does not end.
+    /// If the log fails or does not end.
     pub async fn printed(&self, executor: &S::Executor, handle: &Handle) -> Printed {
         joined(&self.frames(executor, handle, None).await)
     }
@@ -182,10 +182,10 @@ impl<S: Subject> Kit<S> {
     /// Collects an output, and its bytes.
     ///
     /// # Errors
-    /// What the executor says.
+    /// The executor's error.
     ///
     /// # Panics
-    /// Where the path is none, or what was collected cannot be read.
+    /// If the path is invalid, or the collected file cannot be read.
     pub async fn collect(
         &self,
         executor: &S::Executor,
@@ -200,7 +200,7 @@ impl<S: Subject> Kit<S> {
     }
 }
 
-/// Frames put together, by stream.
+/// Frames joined, by stream.
 pub(super) fn joined(frames: &[LogFrame]) -> Printed {
     let of = |stream: Stream| -> String {
         let bytes: Vec<Bytes> = frames

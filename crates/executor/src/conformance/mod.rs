@@ -1,8 +1,8 @@
-//! One suite for all executors: what the contract promises, as tests that a caller would notice.
+//! One suite for all executors: the contract's promises, as tests that a caller would notice.
 //!
 //! An executor takes part by implementing [`Subject`] and calling [`conformance_tests!`](crate::conformance_tests),
-//! which makes one test for each promise. A subject is made anew for each of them, so its containers
-//! are nobody else's; whatever a test leaves is removed at its end, also when it fails.
+//! which makes one test for each promise. Each test makes a subject of its own, and so has containers of its own;
+//! they are removed at its end, also when it fails.
 
 mod kit;
 pub mod promises;
@@ -21,7 +21,7 @@ use crate::contract::{Executor, Stream};
 pub trait Subject: Sync {
     type Executor: Executor;
 
-    /// The executor as a daemon makes it when it starts, on what earlier ones left.
+    /// The executor as a daemon makes it when it starts, with the containers of earlier ones.
     fn make(&self) -> impl Future<Output = Self::Executor> + Send;
 
     /// The installation that its attempts belong to.
@@ -33,11 +33,11 @@ pub trait Subject: Sync {
     /// How a program is written for this executor.
     fn program(&self, program: &Program<'_>) -> RenderedCommand;
 
-    /// How it tells of a program that does not exist.
+    /// How it reports a program that does not exist.
     fn missing_program(&self) -> MissingProgram;
 }
 
-/// What the programs of the suite do.
+/// The programs of the suite.
 #[derive(Debug, Clone, Copy)]
 pub enum Program<'a> {
     /// Ends at once with a code.
@@ -59,7 +59,7 @@ pub enum Program<'a> {
     Missing,
 }
 
-/// How an executor tells of a program that does not exist.
+/// How an executor reports a program that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingProgram {
     /// `start` fails with `Start`.
@@ -109,7 +109,7 @@ pub fn shell_program(program: &Program<'_>) -> RenderedCommand {
     })
 }
 
-/// Runs one promise, and removes whatever it leaves.
+/// Runs one promise, and removes all its containers.
 pub async fn check<S, P, F>(subject: S, promise: P)
 where
     S: Subject,
@@ -121,7 +121,7 @@ where
         .catch_unwind()
         .await;
     for container in leftovers.list().await.unwrap_or_default() {
-        // Stopped first, since that is what the contract asks for.
+        // They are stopped first, as the contract demands.
         let _ = leftovers
             .stop(&container.handle, std::time::Duration::ZERO)
             .await;
@@ -138,7 +138,7 @@ where
 macro_rules! conformance_tests {
     ($subject:expr) => {
         $crate::conformance_tests!($subject;
-            an_exit_code_is_told,
+            an_exit_code_is_reported,
             creating_again_adopts,
             another_spec_for_the_same_attempt_is_refused,
             starting_again_runs_nothing,
@@ -160,8 +160,8 @@ macro_rules! conformance_tests {
             removing_is_final_and_can_be_repeated,
             a_listing_shows_every_state,
             a_ping_is_answered,
-            a_missing_program_is_told,
-            giving_up_a_wait_leaves_the_program_alone,
+            a_missing_program_is_reported,
+            dropping_a_wait_leaves_the_program_alone,
         );
     };
     ($subject:expr; $($promise:ident,)*) => {$(

@@ -1,8 +1,7 @@
-//! A client of Docker for answers whose length strangers decide, which is bounded here.
+//! A client of Docker that bounds answers whose length a stranger decides.
 //!
-//! An image's description is as long as whoever made the image wants it, and Docker repeats whatever a registry
-//! sent in place of an image. bollard reads an answer, and each line of one that goes on, into memory before
-//! anybody sees its size.
+//! An image's author decides how long its description is, and Docker repeats whatever a registry sent in place of an
+//! image. bollard reads an answer, and each line of a stream, into memory before its size can be checked.
 
 use std::future::Future;
 use std::io;
@@ -31,7 +30,7 @@ use super::connect::NO_LIMIT;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
     pub(super) burst: usize,
-    /// And for each second that it goes on.
+    /// And how much for each second that it goes on.
     pub(super) per_second: usize,
 }
 
@@ -49,13 +48,13 @@ pub(super) const PROGRESS: Bound = Bound {
     per_second: 64 << 10,
 };
 
-/// What a build prints: it is bounded where it is read.
+/// The output of a build: the reader bounds it.
 const BUILD: Bound = Bound {
     burst: usize::MAX,
     per_second: usize::MAX,
 };
 
-/// A list of images, of which little is kept: a quarter of a MiB of labels for each of some thousands.
+/// A list of images, of which little is kept: up to a quarter of a MiB of labels for each of some thousands.
 const LIST: Bound = Bound {
     burst: 1 << 30,
     per_second: 0,
@@ -64,10 +63,10 @@ const LIST: Bound = Bound {
 /// The longest answer in place of a build or a list, in bytes.
 const REFUSAL: usize = 64 << 10;
 
-/// How the error begins where an answer is too long, as far as bollard passes it on.
+/// The beginning of the error for an answer that is too long, as far as bollard passes it on.
 pub(super) const TOO_LONG: &str = "the answer is longer than";
 
-/// Whether an answer was too long: bollard does not tell why a stream broke off.
+/// Whether an answer was too long: bollard does not report why a stream broke off.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exceeded(Arc<AtomicBool>);
 
@@ -77,7 +76,7 @@ impl Exceeded {
     }
 }
 
-/// A client for Docker at an address, whose answers are bounded; and whether one was too long.
+/// A client for Docker at an address, whose answers are bounded; and whether one of them was too long.
 pub(super) fn client(
     host: &str,
     bound: Bound,
@@ -120,7 +119,7 @@ where
         .build(connector)
 }
 
-/// Sends an archive, and gives the answer piece by piece: bollard does not read those of BuildKit.
+/// Sends an archive, and yields the answer piece by piece: bollard does not read those of BuildKit.
 pub(super) fn post_archive(
     host: &str,
     path: &str,
@@ -132,7 +131,7 @@ pub(super) fn post_archive(
     pieces(host, BUILD, request)
 }
 
-/// Asks for a list, and gives it piece by piece: bollard reads it into memory.
+/// Requests a list, and yields it piece by piece: bollard reads it into memory.
 pub(super) fn get(
     host: &str,
     path: &str,
@@ -214,19 +213,19 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection that ends with an error once too much was read from it: a bucket that fills up again.
+/// A connection that fails once too much was read from it: a token bucket.
 struct Bounded {
     stream: Box<dyn Stream>,
     bound: Bound,
-    /// What may still be read at once.
+    /// How many bytes may be read at once.
     left: usize,
-    /// Up to when the bucket was filled.
+    /// The time up to which the bucket was filled.
     since: Instant,
     exceeded: Exceeded,
 }
 
 impl Bounded {
-    /// Counts what was read; whether there was as much.
+    /// Counts the bytes read; `false` if they were more than allowed.
     fn spend(&mut self, read: usize) -> bool {
         let seconds = self.since.elapsed().as_secs();
         self.since += Duration::from_secs(seconds);
@@ -294,7 +293,7 @@ mod tests {
 
     use crate::docker::errors::Trouble;
 
-    /// Sends a head and then a text without an end, and tells how much of it was taken.
+    /// Sends a head and then a text without an end, and returns how much of it was read.
     async fn endless(listener: UnixListener, head: &str) -> usize {
         let (mut connection, _) = listener.accept().await.unwrap();
         let mut request = [0; 4096];
@@ -327,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn class_17_what_a_registry_sends_for_an_image_is_not_read_into_memory() {
-        // Docker repeats it in the answer or, where the pull has begun, in a line of the progress.
+        // Docker repeats it in the answer or, once the pull has begun, in a line of the progress.
         for head in [
             "HTTP/1.1 500 Error\r\n\r\n{\"message\":\"",
             "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"Pulling\"}\r\n{\"errorDetail\":{\"message\":\"",

@@ -1,7 +1,7 @@
-//! What the kernel passes to a program: variables and arguments of bounded size.
+//! Checks the size of a program's variables and arguments against the kernel's limits.
 //!
-//! More than that is found out only when the program is executed, by a number of the kernel's that nobody can
-//! do anything with. So it is looked at before a container is created.
+//! The kernel checks only when it executes the program, and reports just an error number that does not help the
+//! user. So the orchestrator checks before a container is created.
 
 use trainyard_core::measure::in_units;
 use trainyard_core::stage::{
@@ -10,7 +10,7 @@ use trainyard_core::stage::{
 
 use crate::contract::{Error, ErrorKind};
 
-/// Looks whether the kernel will pass these to a program. Values are not told: they may be secrets.
+/// Checks that the kernel will pass these to a program. The error does not show values: they may be secrets.
 pub(super) fn check<'a>(
     program: impl IntoIterator<Item = &'a str>,
     variables: impl IntoIterator<Item = &'a str>,
@@ -47,7 +47,7 @@ pub(super) fn check<'a>(
     Ok(())
 }
 
-/// The error for what only the kernel could know.
+/// The error for a limit that only the kernel could check.
 pub(super) fn refused_by_kernel() -> Error {
     too_large(
         "its variables and its command, with those of its image, are too long for the kernel (usually 2 MiB in all, \
@@ -56,7 +56,7 @@ pub(super) fn refused_by_kernel() -> Error {
     )
 }
 
-/// Whether the text of an error says that the kernel refused.
+/// Whether an error's text says that the kernel refused.
 pub(super) fn is_refusal(text: &str) -> bool {
     text.contains("argument list too long")
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_does_not_pass_is_told_by_name_and_size_and_without_its_value() {
+    fn too_long_arguments_are_reported_by_name_and_size_without_their_values() {
         let large = format!("TOKEN={}", "s3cret".repeat(40_000));
         let error = check(["sh"], ["CI=true", &large]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Start);

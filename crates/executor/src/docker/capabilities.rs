@@ -1,11 +1,12 @@
-//! What the kernel lets root do in a stage's container. All other capabilities are dropped.
+//! The capabilities of root in a stage's container. All others are dropped.
 //!
-//! The usual ones are what `tar`, `chown`, `apt`, `su` and `gosu` need with the files and users of their own container.
-//! None of them reaches out of it, and none lets a program trace the init or read its memory: that takes SYS_PTRACE.
+//! The default ones are what `tar`, `chown`, `apt`, `su` and `gosu` need with the files and users of their own
+//! container. None of them reaches out of it, and none lets a program trace the init or read its memory: that takes
+//! SYS_PTRACE.
 
 use std::fmt;
 
-/// What stages have unless the operator says otherwise.
+/// The default capabilities of stages.
 const USUAL: [&str; 6] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -15,7 +16,7 @@ const USUAL: [&str; 6] = [
     "SETUID",
 ];
 
-/// Those of capabilities(7).
+/// The names in capabilities(7).
 const KNOWN: [&str; 41] = [
     "AUDIT_CONTROL",
     "AUDIT_READ",
@@ -71,10 +72,10 @@ impl Default for Capabilities {
 }
 
 impl Capabilities {
-    /// Those of these names, in any case, with `CAP_` before them or not; none where there is no name.
+    /// Parses capabilities by name, in any case, with `CAP_` before them or not; an empty list has none.
     ///
     /// # Errors
-    /// What is wrong with the list, in a sentence.
+    /// Describes what is wrong with the list, in a sentence.
     pub fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, String> {
         let mut all = Vec::new();
         for name in names {
@@ -93,7 +94,7 @@ impl Capabilities {
         }
         all.sort_unstable();
         all.dedup();
-        // Without it the init, which ends all that a program left, could not end what changed its user.
+        // Without KILL, the init could not end processes that a program left and that changed their user.
         if all.contains(&"SETUID") && !all.contains(&"KILL") {
             return Err("`SETUID` needs `KILL` as well".to_owned());
         }

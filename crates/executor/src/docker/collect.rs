@@ -1,7 +1,7 @@
-//! Copying outputs out of an exited container onto the daemon's disk.
+//! Copies outputs out of an exited container onto the daemon's disk.
 //!
-//! Docker sends an archive; it is taken apart while it comes, so neither the archive nor a file
-//! of it is ever in memory. What is written is bounded, and fit to be kept: see [`crate::archive`].
+//! Docker sends an archive; it is unpacked while it arrives, so neither the archive nor a file of it is
+//! ever in memory. The result is bounded, and checked: see [`crate::archive`].
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -25,23 +25,23 @@ use crate::pipe;
 /// The most links from an output to the file or folder that they lead to.
 const LINKS_AT_MOST: usize = 8;
 
-/// How long names of files are looked for, the most that are found, and the longest of them, in bytes: they are for
-/// hints only, and Docker sends them with all content in between.
+/// How long names of files are searched for, the most that are found, and the longest of them, in bytes: they are
+/// for hints only, and Docker sends them with all content in between.
 const NAMES_WITHIN: Duration = Duration::from_secs(5);
 const NAMES_AT_MOST: usize = 20_000;
 const NAME_LONGEST: usize = 256;
 
-/// What an output turned out to be.
+/// The kind of an output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// A file or folder, which was copied.
     Copied(Collected),
-    /// A symbolic link, and what it leads to.
+    /// A symbolic link, and its target.
     Link(PathBuf),
 }
 
-/// Copies an output to the file `to`; `None` where there is none. A symbolic link is followed as long as it leads to
-/// something in the outputs' folder.
+/// Copies an output to the file `to`; `None` where it does not exist. A symbolic link is followed while its target
+/// is in the outputs' folder.
 pub(super) async fn collect(
     client: &Client,
     container: &str,
@@ -75,7 +75,7 @@ pub(super) async fn collect(
     ))
 }
 
-/// Where a symbolic link in the outputs' folder leads to within it.
+/// The target of a symbolic link within the outputs' folder.
 fn led_to(link: &RelativePath, target: &Path) -> Option<RelativePath> {
     let mut path: Vec<&str> = Vec::new();
     let rest = match target.strip_prefix(OUTPUTS) {
@@ -131,7 +131,7 @@ async fn copy(
                 (Err(std::io::ErrorKind::ConnectionReset.into()), true)
             }
         };
-        // The other side hangs up when it found something wrong; it says what.
+        // The reader closes the pipe when it finds a fault; its result has the reason.
         if sender.send(piece).await.is_err() || ended {
             break;
         }
@@ -144,7 +144,7 @@ async fn copy(
         None => kept.map(Some),
         Some(trouble) if trouble.text().contains("No such container") => Err(gone(container)),
         Some(trouble) => match trouble.of_content() {
-            // A path through a file is as missing as any other.
+            // A path through a file counts as missing.
             Some(OfContent::Missing) => Ok(None),
             Some(OfContent::Odd) => {
                 let what = "reached by links in a circle, or by names that are too long";
@@ -195,14 +195,14 @@ pub(super) async fn files(
             }
         }
     };
-    // Whatever became of it: the names up to there are good.
+    // However reading ended: the names up to there are good.
     let _ = tokio::time::timeout(NAMES_WITHIN, sending).await;
     naming
         .await
         .map_err(|error| Error::new(ErrorKind::Engine, error.to_string()))
 }
 
-/// The names in an archive that may break off.
+/// The names in an archive that may be cut off.
 fn names(reader: impl Read) -> Vec<String> {
     let mut archive = Archive::new(reader);
     let members = archive.entries().into_iter().flatten();
@@ -215,8 +215,8 @@ fn names(reader: impl Read) -> Vec<String> {
     names.take(NAMES_AT_MOST).collect()
 }
 
-/// Takes Docker's archive apart. Its first member is the output itself.
-/// `path` is where it is in its container.
+/// Unpacks Docker's archive. Its first member is the output itself.
+/// `path` is the output's place in its container.
 pub(crate) fn keep(
     reader: impl Read,
     output: &RelativePath,
@@ -277,7 +277,7 @@ pub(crate) fn keep(
     folder.finish().map(Kept::Copied)
 }
 
-/// What a member is that cannot be kept.
+/// The kind of a member that cannot be kept.
 fn odd(kind: EntryType) -> &'static str {
     match kind {
         EntryType::Fifo => "a named pipe",

@@ -1,9 +1,9 @@
-//! A long-running container that the daemon itself needs, beside the attempts' ones: today the
+//! Runs a long-running container that the daemon itself needs, next to those of the attempts: today the
 //! Postgres of `trainyard dev` on a machine without Postgres programs.
 //!
-//! It is found again by its name, outlives the daemon, and is started again after it was stopped: all
-//! that counts lies in its volume. It carries none of the attempts' labels, so nothing that sweeps
-//! those ever meets it.
+//! It is found again by its name, outlives the daemon, and is started again after it was stopped: its
+//! data is in its volume. It has none of the attempts' labels, so no sweep of attempts
+//! finds it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,7 +27,7 @@ use super::errors::{LONG, within};
 use super::{Docker, Engine, status};
 use crate::contract::{Error, ErrorKind};
 
-/// The label that says what the container is for.
+/// The label with the purpose of the container.
 const COMPANION: &str = "io.trainyard.companion";
 
 /// The address at which its port can be reached, on Docker's host only.
@@ -36,25 +36,25 @@ const LOOPBACK: &str = "127.0.0.1";
 /// How long it may take until it is healthy, the first time with an empty volume.
 const START: Duration = Duration::from_secs(120);
 
-/// The time between two looks.
+/// The time between two inspections.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How often Docker looks at its health.
+/// How often Docker checks its health.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
-/// How much of its log is shown where it does not start, in lines.
+/// How many lines of its log are shown where it does not start.
 const LOG_LINES: &str = "20";
 
-/// What the container is.
+/// The description of the container.
 #[derive(Clone)]
 pub struct Companion {
     /// Its name, and that of its volume.
     pub name: String,
-    /// What it is for, as its label says.
+    /// Its purpose, for the label.
     pub purpose: String,
-    /// The image to make it from; fetched where it is missing.
+    /// The image to make it from; pulled where it is missing.
     pub image: String,
-    /// Its environment. Whoever may use Docker can read it.
+    /// Its environment. Any user of Docker can read it.
     pub env: Vec<(String, SecretString)>,
     /// Where its volume is mounted.
     pub mounted_at: String,
@@ -79,8 +79,8 @@ impl Docker {
     /// lines for people.
     ///
     /// # Errors
-    /// `ImageNotFound`, `ImagePull`; `Mismatch` where the name is somebody else's; `Start` where it
-    /// ends or is not healthy in time, with the end of its log; or Docker's trouble.
+    /// `ImageNotFound`, `ImagePull`; `Mismatch` where another program uses the name; `Start` where the container
+    /// ends or is not healthy in time, with the end of its log; or a Docker error.
     pub async fn start_companion(
         &self,
         companion: &Companion,
@@ -91,7 +91,7 @@ impl Docker {
             None => engine.make_companion(companion, progress).await?,
             Some(found) => own(&found, companion)?,
         }
-        // Starting what runs changes nothing.
+        // Starting a running container changes nothing.
         within(
             LONG,
             engine
@@ -104,10 +104,10 @@ impl Docker {
         engine.usable_companion(companion).await
     }
 
-    /// Stops a companion, if it is there and runs.
+    /// Stops a companion, if it exists and runs.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     pub async fn stop_companion(&self, name: &str, grace: Duration) -> Result<(), Error> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
@@ -145,13 +145,13 @@ impl Engine {
             .at(Point::CreateCompanion);
         match within(LONG, created).await {
             Ok(_) => Ok(()),
-            // Somebody was faster; whose it is shows next time.
+            // Another process made one first; the next call checks its label.
             Err(trouble) if trouble.status() == Some(409) => Ok(()),
             Err(trouble) => Err(trouble.into_error("create a container")),
         }
     }
 
-    /// Waits until it is healthy; its port.
+    /// Waits until it is healthy; returns its port.
     async fn usable_companion(&self, companion: &Companion) -> Result<u16, Error> {
         let deadline = Instant::now() + START;
         loop {

@@ -1,4 +1,4 @@
-//! Reaching a Docker engine, and what it says of itself.
+//! Connects to a Docker engine, and reads its description of itself.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,43 +21,43 @@ use crate::contract::{Error, ErrorKind};
 /// The oldest API version of engines that are supported: Docker 20.10.
 pub const OLDEST_API: (u32, u32) = (1, 41);
 
-/// Where Docker listens unless told otherwise.
+/// The default address of Docker.
 pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 /// bollard's own limit on the head of an answer, in seconds. Every call here has its own deadline,
 /// which is shorter; uploads may take longer than any fixed time.
 pub(super) const NO_LIMIT: u64 = 30 * 24 * 3600;
 
-/// How containers are run on a Docker engine.
+/// How containers run on a Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerConfig {
     /// `unix:///…` or `tcp://…`; [`DEFAULT_HOST`] without it.
     pub host: Option<String>,
     /// The installation; containers and built images are labelled with it.
     pub instance: InstanceId,
-    /// The checkout whose files are run by hand: builds of others do not share its steps and caches.
+    /// The checkout whose files are run by hand: builds of other checkouts do not share its steps and caches.
     pub checkout: Option<PathBuf>,
-    /// The network of all stages and builds. Without it each repo has one of its own, and what is run by
-    /// hand is in Docker's default one.
+    /// The network of all stages and builds. Without it each repo has one of its own, and runs by hand use
+    /// Docker's default network.
     pub network: Option<String>,
     /// Whether the networks of repos have no way out.
     pub internal: bool,
-    /// Addresses for the networks of repos where Docker has none left.
+    /// Addresses for the networks of repos if Docker has none left.
     pub subnets: Subnets,
     /// Whether Trainyard's own init runs as the first process of each container: with it a container
     /// that is started twice runs its program once, and an end counts by the init's record of it. A
     /// program that the kernel does not execute then ends with exit code 126 or 127 instead of an error at the start.
     pub init: bool,
-    /// Docker's volume that the init lies in; by default one for each version of it, which all
-    /// installations on Docker share.
+    /// The Docker volume with the init; by default one for each version of it, which all installations on
+    /// Docker share.
     pub init_volume: String,
-    /// What root may do in stages' containers.
+    /// Root's capabilities in stages' containers.
     pub capabilities: Capabilities,
-    /// How much log Docker keeps of one container, in bytes; the oldest half goes first.
+    /// How much log Docker keeps of one container, in bytes; the oldest half is dropped first.
     pub log_size: u64,
     /// The registries that images may come from.
     pub registries: Registries,
-    /// Whether Dockerfiles that need BuildKit are built. It knows no limits and no networks of repos.
+    /// Whether to build Dockerfiles that need BuildKit. It knows no limits and no networks of repos.
     pub buildkit: bool,
     /// How long a pull may go on without any progress.
     pub pull_idle: Duration,
@@ -93,10 +93,10 @@ impl DockerConfig {
     }
 }
 
-/// What a Docker engine says of itself.
+/// A Docker engine's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
-    /// Its own id, which stays over its restarts.
+    /// Its own id, which stays the same over its restarts.
     pub id: String,
     /// Its version: `20.10.24`.
     pub version: String,
@@ -148,7 +148,7 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
         .map_err(|trouble| unreachable(host, &trouble))
 }
 
-/// A client for answers whose length others decide, and whether one was too long.
+/// A client for answers whose length others decide, and whether one of them was too long.
 pub(super) fn bounded(config: &DockerConfig, bound: Bound) -> Result<(Client, Exceeded), Error> {
     let host = config.host();
     answers::client(host, bound).map_err(|error| unreachable(host, &Trouble::from(error)))
@@ -184,7 +184,7 @@ pub(super) async fn info(client: &Client, buildkit: bool) -> Result<EngineInfo, 
     })
 }
 
-/// What there is to know of a Docker engine's BuildKit. Each Docker engine that is supported has one.
+/// The facts about Docker's BuildKit. Each supported Docker engine has one.
 pub(super) async fn buildkit(client: &Client) -> Result<BuildKit, Error> {
     let version = within(SHORT, client.version().at(Point::Version))
         .await
@@ -208,7 +208,7 @@ impl fmt::Display for EngineInfo {
 fn unreachable(host: &str, trouble: &Trouble) -> Error {
     let text = trouble.text();
     let hint = if text.contains("ermission denied") {
-        "; this user may not use it: join the group `docker`, or give another `docker.host`"
+        "; this user may not use it: join the group `docker`, or set another `docker.host`"
     } else {
         "; is it running?"
     };

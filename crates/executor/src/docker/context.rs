@@ -1,12 +1,12 @@
-//! The build context: the part of a source tree that an image is built from, and its content key.
+//! The build context: the part of a source tree from which an image is built, and its content key.
 //!
-//! The key is a hash over what can change the image: the files that the build sees with their modes
-//! and links, the Dockerfile's path, arguments and target. Times and owners are left out, so the
-//! same commit has the same key wherever it is checked out. What a `FROM` tag means today is not
-//! part of it: an image is built again when its content changes, not when its base moves.
+//! The key is a hash over all that can change the image: the files that the build sees with their modes and links,
+//! the Dockerfile's path, arguments and target. Times and owners are left out, so the same commit has the same key
+//! wherever it is checked out. The current image of a `FROM` tag is not part of it: an image is built again when
+//! its content changes, not when its base moves.
 //!
-//! The tree is of whoever pushed it. So no name of it is kept in memory, the work on it ends soon after nobody
-//! waits for it any more, and what it is left out by may take a bounded time.
+//! A stranger may have pushed the tree. So no name of it is kept in memory, the work on it ends soon after its caller
+//! stops waiting, and matching its `.dockerignore` may only take a bounded time.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -24,10 +24,10 @@ use super::layout::dated;
 use crate::contract::{Error, ErrorKind};
 use crate::source::{self, Source};
 
-/// How long a `.dockerignore` may take to be held against all files.
+/// How long matching all files against a `.dockerignore` may take.
 const IGNORING_AT_MOST: Duration = Duration::from_secs(20);
 
-/// Whether anybody waits for the work on a context. Dropping it tells the threads that are at it.
+/// Held by the caller who waits for the work on a context. Dropping it cancels that work.
 #[derive(Debug, Default)]
 pub(super) struct Wanted(Arc<AtomicBool>);
 
@@ -38,13 +38,13 @@ impl Drop for Wanted {
 }
 
 impl Wanted {
-    /// What the threads look at.
+    /// The flag that the threads check.
     pub(super) fn given_up(&self) -> GivenUp {
         GivenUp(Arc::clone(&self.0))
     }
 }
 
-/// Whether work is of no use any more.
+/// Whether the work was cancelled.
 #[derive(Debug, Clone)]
 pub(super) struct GivenUp(Arc<AtomicBool>);
 
@@ -57,7 +57,7 @@ impl GivenUp {
     }
 }
 
-/// A source tree that is read no further once that is of no use.
+/// A source tree whose reading stops once the work is cancelled.
 pub(super) struct Watched(Source, GivenUp);
 
 impl Read for Watched {
@@ -76,20 +76,20 @@ pub(super) struct Recipe {
     pub(super) target: Option<String>,
 }
 
-/// A recipe whose context was looked through.
+/// A recipe whose context was scanned.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     recipe: Recipe,
     ignore: DockerIgnore,
     given_up: GivenUp,
-    /// What is sent in place of the Dockerfile, if not that.
+    /// The text that is sent in place of the Dockerfile, if it was changed.
     pub(super) dockerfile: Option<Vec<u8>>,
     /// SHA-256 over all that can change the image, in lower-case hex.
     pub(super) key: String,
 }
 
 impl Context {
-    /// Looks through the source tree. Blocking.
+    /// Scans the source tree. Blocking.
     ///
     /// # Errors
     /// `ImageBuild` where the context or the Dockerfile is missing, `Storage`.
@@ -134,7 +134,7 @@ impl Context {
                 context.recipe.dockerfile, context.recipe.context
             ));
         }
-        // In whatever order they came.
+        // Sorted, as archives may have them in any order.
         members.sort_unstable();
         context.key = context.recipe.key(&members);
         Ok(context)
@@ -174,7 +174,7 @@ impl Context {
         archive.into_inner()?.flush()
     }
 
-    /// Calls for each file, folder and link that the build sees, with its path in the context.
+    /// Calls `call` for each file, folder and link that the build sees, with its path in the context.
     fn each_member(
         &self,
         mut call: impl FnMut(&str, &mut Entry<'_, Watched>) -> io::Result<()>,
@@ -255,7 +255,7 @@ impl Recipe {
             if is_own || (path == Path::new(".dockerignore") && !has_own) {
                 has_own |= is_own;
                 bytes.clear();
-                // One byte too many shows that it is too large.
+                // One byte more than allowed shows that it is too large.
                 entry
                     .take(dockerignore::LARGEST + 1)
                     .read_to_end(&mut bytes)?;
@@ -270,7 +270,7 @@ impl Recipe {
             hasher.update((text.len() as u64).to_le_bytes());
             hasher.update(text);
         };
-        // To be changed when the same content is built in another way.
+        // Change this when the same content is to be built in another way.
         add(b"trainyard build 2");
         add(self.dockerfile.as_str().as_bytes());
         add(self.target.as_deref().unwrap_or_default().as_bytes());
@@ -286,8 +286,8 @@ impl Recipe {
     fn unreadable(&self, error: &io::Error) -> Error {
         if error.kind() == io::ErrorKind::TimedOut {
             let message = format!(
-                "the `.dockerignore` in the folder `{}` of the source tree takes more than {} s to be held \
-                 against all files; make its rules simpler",
+                "matching all files against the `.dockerignore` in the folder `{}` of the source tree takes more \
+                 than {} s; make its rules simpler",
                 self.context,
                 IGNORING_AT_MOST.as_secs()
             );
@@ -355,7 +355,7 @@ mod tests {
     fn scan(recipe: Recipe) -> Result<Context, Error> {
         let wanted = Wanted::default();
         let scanned = Context::scan(recipe, wanted.given_up());
-        // What was scanned is still wanted.
+        // The caller still waits for the scan.
         std::mem::forget(wanted);
         scanned
     }
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn class_12_work_on_a_tree_ends_once_nobody_waits_for_it() {
+    fn class_12_work_on_a_tree_ends_once_its_caller_stops_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let source = tree(folder.path(), "a", &[("Dockerfile", "FROM x", 1)]);
         let wanted = Wanted::default();
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn class_12_a_dockerignore_beyond_its_bounds_is_told_as_the_repo_s_fault() {
+    fn class_12_a_dockerignore_beyond_its_bounds_is_reported_as_the_repo_s_fault() {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("rule", "?".repeat(60_000)),

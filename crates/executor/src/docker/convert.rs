@@ -1,14 +1,14 @@
-//! From an attempt's spec to what Docker is asked to create. Pure, and the only place where a
+//! Converts an attempt's spec to a request to Docker. This code is pure, and the only place where a
 //! container's powers are decided: a DAG file has no words for anything that is not set here.
 //!
 //! - No capabilities but the few for files and users of the container itself (`capabilities`), no new privileges, no
 //!   devices, no socket of Docker, no mounts but the init's own (read-only), and never privileged.
 //! - Memory is limited without swap on top, so that a stage that outgrows its limit is killed
 //!   instead of slowing down its host.
-//! - Secrets are environment variables: whoever may talk to Docker can read them by inspecting
-//!   the container, and is root on that host anyway. They are in no label and no command.
-//! - Docker keeps a bounded log (`json-file`, two files of half the size each): when it is full,
-//!   the older file goes. What was read before stays in Trainyard's own store.
+//! - Secrets are environment variables: any user of Docker can read them by inspecting the container,
+//!   and is root on that host anyway. They are in no label and no command.
+//! - Docker keeps a bounded log (`json-file`, two files of half the size each): when it is full, the
+//!   older file is dropped. Log that was read before stays in Trainyard's own store.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,8 +30,8 @@ use crate::contract::{Error, ErrorKind};
 use crate::shell;
 use crate::spec::{AttemptSpec, Limits};
 
-/// What a container may read and not write: Docker's own list, and the files that it keeps for each container
-/// outside of its layer, where nobody counts what is written.
+/// Files that a container may read but not write: Docker's own list, and the files that Docker keeps for each
+/// container outside of its layer, where their size is not counted.
 const READ_ONLY: [&str; 8] = [
     "/proc/bus",
     "/proc/fs",
@@ -48,17 +48,17 @@ pub(super) fn name(attempt: AttemptId) -> String {
     format!("trainyard-{attempt}")
 }
 
-/// What it takes to run a program under the init.
+/// The parameters of a program that runs under the init.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnderInit<'a> {
     pub(super) volume: &'a str,
-    /// What it proves by that it spoke.
+    /// Proves that a record is the init's own.
     pub(super) nonce: Nonce,
-    /// What the image runs where the stage does not say: its entry point and command.
+    /// The image's entry point and command, for a stage without a command.
     pub(super) default: Vec<String>,
 }
 
-/// What Docker is asked to create.
+/// The request to create the container.
 pub(super) fn container(
     spec: &AttemptSpec,
     config: &DockerConfig,
@@ -81,7 +81,7 @@ pub(super) fn container(
             };
             let program: Vec<String> = [entrypoint, cmd].into_iter().flatten().flatten().collect();
             if program.is_empty() {
-                let message = "neither the stage nor its image says what to run";
+                let message = "neither the stage nor its image has a command to run";
                 return Err(Error::new(ErrorKind::Start, message));
             }
             let init = [init::PATH, init::LATCH, init::START, nonce.as_str()];
@@ -101,15 +101,15 @@ pub(super) fn container(
         entrypoint,
         cmd,
         env: Some(environment),
-        // An image's own command runs where the image says.
+        // An image's own command runs in the image's own directory.
         working_dir: spec.command.as_ref().map(|_| WORKSPACE.to_owned()),
-        // Not the image's: see the init.
+        // Not the image's stop signal: see the init.
         stop_signal: Some("SIGTERM".to_owned()),
         labels: Some(labels::of(spec, &first)),
         attach_stdin: Some(false),
         open_stdin: Some(false),
         tty: Some(false),
-        // A check that the image brings along is for services; it would only cost time here.
+        // An image's health check is for services; here it would only cost time.
         healthcheck: Some(HealthConfig {
             test: Some(vec!["NONE".to_owned()]),
             ..HealthConfig::default()
@@ -119,8 +119,8 @@ pub(super) fn container(
     })
 }
 
-/// Entry point and command. The image's entry point gives way to what the stage says: it would
-/// change the meaning of a script.
+/// Entry point and command. The stage's command replaces the image's entry point, which would change the meaning
+/// of a script.
 type Program = (Option<Vec<String>>, Option<Vec<String>>);
 
 fn program(command: Option<&RenderedCommand>) -> Result<Program, Error> {
@@ -153,7 +153,7 @@ fn environment(spec: &AttemptSpec) -> Vec<String> {
         .collect()
 }
 
-/// What holds for all that runs for a stage: its container, and the build of its image.
+/// The limits of all that runs for a stage: its container, and the build of its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bounds {
     nano_cpus: Option<i64>,
@@ -175,8 +175,8 @@ impl Bounds {
         }
     }
 
-    /// As a part of the query of a build by the classic builder. Docker's API has no words there for a number of
-    /// processes, capabilities and new privileges: these are Docker's defaults.
+    /// The limits as a part of the query of a classic build. Docker's API has no parameters there for the number of
+    /// processes, capabilities and new privileges: these keep Docker's defaults.
     pub(super) fn build_query(self) -> Vec<(&'static str, String)> {
         /// Docker's period of accounting, in microseconds.
         const PERIOD: i64 = 100_000;
@@ -234,7 +234,7 @@ fn host(bounds: &Bounds, config: &DockerConfig) -> HostConfig {
     }
 }
 
-/// Where the init comes from: nobody in the container can change it.
+/// The mount of the init: read-only, so that no process in the container can change it.
 fn mount(volume: &str) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
@@ -338,7 +338,7 @@ mod tests {
             let network = Some("of-repo".to_owned());
             let body = container(&spec, &config, network, Some(under_init)).unwrap();
             let mut host = body.host_config.unwrap();
-            // What may differ is taken out; all the rest is as it always is.
+            // Values that differ between runs are removed; the rest is compared.
             host.nano_cpus = None;
             host.memory = None;
             host.memory_swap = None;

@@ -1,9 +1,9 @@
 //! Creating an attempt's container exactly once, and starting it at most once.
 //!
-//! The name is made from the attempt, so Docker itself refuses a second one. Where the answer
-//! was lost, or the name is taken, the container that has the name is looked at: one of the same
-//! attempt and spec is adopted, never removed and created again. Where a crash came before all its files were laid
-//! out, they are laid out again.
+//! The name is made from the attempt, so Docker itself refuses a second container. Where the answer was lost, or the
+//! name is taken, the orchestrator inspects the container that has the name: one of the same attempt and spec is
+//! adopted, never removed and created again. If a crash came before all its files were laid out, they are laid out
+//! again.
 
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
@@ -26,8 +26,8 @@ use trainyard_init::Nonce;
 impl Engine {
     pub(super) async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
         if self.departed.holds(spec.attempt) {
-            let message = "its container ended, was recorded and removed before; the database has lost \
-                           that, as in a failover, and an attempt never runs twice";
+            let message = "its container has already ended, been recorded and been removed, but the database has lost \
+                           the record, as in a failover; it is not run again, since an attempt never runs twice";
             return Err(Error::new(ErrorKind::Gone, message));
         }
         let name = convert::name(spec.attempt);
@@ -75,10 +75,10 @@ impl Engine {
         self.ends.knows(&handle.container, first.clone());
         let layout = Layout::of(spec, first);
         if let Err(error) = layout.put(&self.client, &handle.container).await {
-            // It never ran, so it may go: the next try starts from nothing. Unless this caller was slow,
-            // and somebody else has adopted and started it meanwhile.
+            // It never ran, so it may be removed: the next try starts from nothing. Unless this caller was slow,
+            // and another one has adopted and started it meanwhile.
             if let Err(problem) = self.remove_idle(&handle.container).await {
-                warn!(attempt = %spec.attempt, error = %problem, "a container without its files was left");
+                warn!(attempt = %spec.attempt, error = %problem, "could not remove a container without its files");
             }
             return Err(error);
         }
@@ -99,7 +99,7 @@ impl Engine {
         let state = found.state.as_ref().map(status::status);
         let config = found.config.as_ref();
         let labels = config.and_then(|config| config.labels.clone());
-        // What it was made with: another nonce than one drawn now.
+        // The nonce that it was made with, not one drawn now.
         let first = FirstProcess::read(&labels.unwrap_or_default());
         self.ends.knows(&handle.container, first.clone());
         if state == Some(Status::Created) {
@@ -117,8 +117,8 @@ impl Engine {
         Ok(handle)
     }
 
-    /// Starts what was created and never started. Whoever created the container just now knows that
-    /// it was not; otherwise Docker is asked first, since it would run an exited program again.
+    /// Starts a container that was created and never started. A caller that created it just now knows that
+    /// it was not started; otherwise Docker is asked first, since it would run an exited program again.
     pub(super) async fn start(&self, container: &str) -> Result<(), Error> {
         if !self.fresh.take(container) {
             match status::inspect(&self.client, container).await? {
@@ -144,7 +144,7 @@ impl Engine {
         }
         match started {
             Ok(()) => Ok(()),
-            // Unless a volume of the image's own is to be there.
+            // Unless the image has a volume of its own there.
             Err(trouble)
                 if self.config.init
                     && trouble.text().contains(init::PATH)
@@ -156,8 +156,8 @@ impl Engine {
         }
     }
 
-    /// Fills the volume of the init, which somebody removed before this container was made, and which
-    /// Docker then made anew with nothing in it. The error says to start again.
+    /// Fills the volume of the init again, which was removed before this container was made: Docker then made an
+    /// empty one. The error asks the caller to start again.
     async fn without_init(&self, container: &str, trouble: &Trouble) -> Error {
         let found = match status::look(&self.client, container).await {
             Ok(Some(found)) => found,
@@ -167,7 +167,10 @@ impl Engine {
         let image = found.image.unwrap_or_default();
         match self.init.mend(&self.client, &image).await {
             Ok(()) => {
-                let message = format!("its init was not there, and is now: {}", trouble.text());
+                let message = format!(
+                    "the init volume was missing and has been restored; the container can be started again: {}",
+                    trouble.text()
+                );
                 Error::new(ErrorKind::Engine, message)
             }
             Err(error) => error,
@@ -194,14 +197,14 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(trouble) => match trouble.status() {
                 Some(404) => Ok(()),
-                // Somebody else is at it.
+                // Another caller is removing it.
                 Some(409) if trouble.text().contains("already in progress") => Ok(()),
                 _ => Err(trouble.into_error("remove a container")),
             },
         }
     }
 
-    /// Removes a container unless it runs; whether it did.
+    /// Removes a container unless it runs; returns whether it did.
     pub(super) async fn remove_idle(&self, container: &str) -> Result<bool, Error> {
         let options = RemoveContainerOptionsBuilder::default().v(true).build();
         match within(
@@ -225,13 +228,13 @@ impl Engine {
 fn draw_nonce() -> Result<Nonce, Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|error| {
-        let message = format!("this machine gives no random numbers: {error}");
+        let message = format!("this machine's random number generator failed: {error}");
         Error::new(ErrorKind::Engine, message)
     })?;
     Ok(Nonce::new(random))
 }
 
-/// Whether a container may be there although its creation was not confirmed.
+/// Whether a container may exist although its creation was not confirmed.
 fn may_exist(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::Answered { status, .. } => *status == 409 || *status >= 500,
@@ -277,7 +280,7 @@ fn refused(trouble: Trouble, spec: &AttemptSpec) -> Error {
     }
 }
 
-/// The error for an image that was made ready and that somebody has removed since: it can be again.
+/// The error for an image that was removed since it was made ready: it can be made ready again.
 pub(super) fn image_gone(image: &str) -> Error {
     let message = format!("image {image} was removed from the Docker engine after it was prepared");
     Error::new(ErrorKind::ImagePull, message)

@@ -2,15 +2,15 @@
 //!
 //! A container is removed once its end is durably recorded, so its attempt never comes back: unless the
 //! database loses commits, as in a failover to a standby that lagged behind. Then the attempt is queued
-//! again under the same id, there is no container to adopt, and creating one would run it twice. Whoever
-//! remembers the removal refuses that. It is memory only: a daemon that is restarted in between forgets.
+//! again under the same id, there is no container to adopt, and creating one would run it twice. A daemon that
+//! remembers the removal refuses to. The list is in memory only: a daemon that restarts in between forgets it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use trainyard_core::id::AttemptId;
 
-/// How many are remembered: more than end in any failover's loss of a few seconds.
+/// How many are remembered: more than can end in the few seconds that a failover loses.
 const AT_MOST: usize = 4_096;
 
 /// Attempts, the latest [`AT_MOST`].

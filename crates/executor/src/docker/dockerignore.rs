@@ -2,10 +2,10 @@
 //!
 //! The rules are Docker's: one pattern a line, `#` comments, `!` brings back, the last match wins;
 //! `*` and `?` stay within a name, `**` crosses folders; a pattern that matches a folder matches all
-//! in it.
+//! its content.
 //!
-//! The file is of whoever pushed it. So its rules are bounded, all of them become one automaton, and a path is
-//! held against it once, in time that grows with the path and not with what the rules look like.
+//! A stranger may have pushed the file. So its rules are bounded, all of them become one automaton, and a path is
+//! matched once, in time that grows with the path and not with the form of the rules.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ const RULES_AT_MOST: usize = 1_000;
 /// The longest rule, in bytes.
 const RULE_AT_MOST: usize = 1024;
 
-/// The most of all rules together, in bytes: what a path costs at worst grows with it.
+/// The most bytes of all rules together: the cost of a path at worst grows with it.
 const RULES_TOGETHER_AT_MOST: usize = 16 * 1024;
 
 /// The most memory of the automaton, in bytes.
@@ -53,10 +53,10 @@ enum Token {
 }
 
 impl DockerIgnore {
-    /// Reads the file. Lines that make no sense match nothing.
+    /// Reads the file. Invalid lines match nothing.
     ///
     /// # Errors
-    /// What is too much about it, as the end of a sentence.
+    /// Which bound it exceeds, as the end of a sentence.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.len() as u64 > LARGEST {
             let (size, limit) = (in_units(text.len() as u64), in_units(LARGEST));
@@ -113,7 +113,7 @@ impl DockerIgnore {
 
     /// Whether a path within the context is left out.
     pub(crate) fn ignores(&self, path: &str) -> bool {
-        // A rule that changes nothing at its place is none: the last one that matches decides.
+        // A rule that changes nothing at its place is left out: the last one that matches decides.
         let last = self.patterns.matches(path).iter().next_back();
         last.is_some_and(|rule| !self.brings_back[rule])
     }
@@ -176,12 +176,12 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Token {
     Token::Class { negated, ranges }
 }
 
-/// The regular expression of a pattern: for the path itself, and for all that is in it.
+/// The regular expression of a pattern: for the path itself, and for all below it.
 fn expression(pattern: &[Token]) -> String {
     let mut text = "(?s)^".to_owned();
     let mut before = None;
     for token in pattern {
-        // Twice in a row is as good as once, and costs more.
+        // Twice in a row means the same as once, and costs more.
         let is_repeated = matches!(token, Token::Some | Token::Deep | Token::Folders);
         if is_repeated && before.replace(token) == Some(token) {
             continue;
@@ -199,13 +199,13 @@ fn expression(pattern: &[Token]) -> String {
                 let mut any = false;
                 for (low, high) in sound {
                     any = true;
-                    // Writing to a text does not fail.
+                    // Writing to a string does not fail.
                     let _ = write!(text, r"\x{{{:x}}}-\x{{{:x}}}", *low as u32, *high as u32);
                 }
                 match (negated, any) {
                     (true, _) => text.push(']'),
                     (false, true) => text.push_str("]&&[^/]]"),
-                    // A class of nothing, which nothing matches.
+                    // An empty class, which matches nothing.
                     (false, false) => text.push_str("a]&&b]"),
                 }
             }

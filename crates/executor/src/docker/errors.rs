@@ -1,4 +1,4 @@
-//! What the Docker engine's answers mean for the caller, and how long to wait for them.
+//! Converts Docker's errors for the caller, and sets how long to wait for an answer.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use bollard::errors::Error as Bollard;
 use super::init::FOLDER as INIT_FOLDER;
 use crate::contract::{Error, ErrorKind};
 
-/// For calls that only look or change a row in Docker.
+/// For calls that only read or change a row in Docker.
 pub(super) const SHORT: Duration = Duration::from_secs(10);
 
 /// For create and start, which touch disks and networks.
@@ -17,23 +17,23 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 /// For uploads and downloads of archives, without any progress.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 
-/// A call that did not succeed, before it is known what that means.
+/// A failed call, before its meaning is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// Docker answered with an error status.
     Answered { status: u16, message: String },
     /// Docker reported an error in the middle of a stream.
     InStream(String),
-    /// There was no answer, or not in time.
+    /// There was no answer, or none in time.
     Silent(String),
-    /// The answer makes no sense.
+    /// The answer is invalid.
     Odd(String),
 }
 
 /// Why a path in a container leads to nothing that can be copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OfContent {
-    /// There is nothing.
+    /// The path does not exist.
     Missing,
     /// Its links lead in a circle, or its names are too long.
     Odd,
@@ -71,7 +71,7 @@ impl Trouble {
         }
     }
 
-    /// What Docker said, or what is known instead.
+    /// Docker's message, or a text of our own where there is none.
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Answered { message, .. } => message,
@@ -79,8 +79,8 @@ impl Trouble {
         }
     }
 
-    /// What is wrong with a path in a container that was asked for; `None` where this is trouble of Docker.
-    /// Its status does not tell: what a container's own links and folders do is a 500, too.
+    /// What is wrong with the path that was asked for in a container; `None` where this is an error of Docker.
+    /// The status does not distinguish them: Docker answers 500 for a container's own links and folders, too.
     pub(super) fn of_content(&self) -> Option<OfContent> {
         let text = self.text();
         if text.contains("No such container") {
@@ -98,7 +98,7 @@ impl Trouble {
         is_odd.then_some(OfContent::Odd)
     }
 
-    /// Whether a container's own files, volumes or user are in the way. Its status does not tell, here either.
+    /// Whether a container's own files, volumes or user are the cause. The status does not distinguish them, either.
     pub(super) fn is_of_container(&self) -> bool {
         let text = self.text();
         let words = [
@@ -110,7 +110,7 @@ impl Trouble {
             "unable to find user",
             "unable to find group",
         ];
-        // The one volume of ours is at the init's folder, where nothing can be made.
+        // Our one volume is at the init's folder, where nothing can be made.
         let mounts_elsewhere = text
             .split_once("to rootfs at \"")
             .is_some_and(|(_, path)| !path.starts_with(&format!("{INIT_FOLDER}\"")));
@@ -123,7 +123,7 @@ impl Trouble {
                 || is_within_init)
     }
 
-    /// The error of making a container and starting it, which what its image has in it may cause.
+    /// The error for a failed create or start of a container, which the content of its image may cause.
     pub(super) fn into_error_of_container(self, doing: &str) -> Error {
         if self.is_of_container() {
             let message = format!(
@@ -160,7 +160,7 @@ pub(super) fn is_disk_full(text: &str) -> bool {
     text.contains("no space left on device") || text.contains("disk quota exceeded")
 }
 
-/// The error for a container that is not there.
+/// The error for a container that does not exist.
 pub(super) fn gone(container: &str) -> Error {
     let short = container.get(..12).unwrap_or(container);
     Error::new(
@@ -184,7 +184,7 @@ pub(super) async fn within<T>(
     }
 }
 
-/// An error with its causes: hyper tells what happened only there.
+/// An error with its causes: only they show what happened in hyper.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn class_17_what_an_image_does_to_its_own_container_is_not_trouble_of_docker() {
+    fn class_17_what_an_image_does_to_its_own_container_is_not_an_error_of_docker() {
         let start = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start \
                      container process: error during container init: error mounting";
         for (text, kind) in [

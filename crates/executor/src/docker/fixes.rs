@@ -1,18 +1,18 @@
-//! Fixes of Docker's security that a Docker engine lacks, as far as its versions say.
+//! Finds security fixes that a Docker engine lacks, as far as its versions show.
 //!
-//! Only faults count that a stage or a build can use here: BuildKit's where it is used, and never those of other
+//! Only faults count that a stage or a build can exploit here: BuildKit's where it is used, and never those of other
 //! frontends (CVE-2024-23653) and of authorization plugins (CVE-2024-41110), of which Trainyard uses none.
 //!
 //! Distributions add fixes to old versions, and the number stays: Debian 12 has runc 1.1.5+ds1 with the fix of
-//! 1.1.12. Such a build can be known by its name, and not by whether it is fixed.
+//! 1.1.12. The version shows that it is such a build, but not whether it has the fix.
 
 use std::fmt;
 
 use bollard::models::{SystemVersion, SystemVersionComponents};
 
-/// A fault of a part of Docker that was mended.
+/// A fault of a part of Docker that has been fixed.
 struct Fault {
-    /// As Docker names the part.
+    /// Docker's name of the part.
     component: &'static str,
     advisories: &'static str,
     /// The first release of each branch with the fix; later branches have it.
@@ -20,7 +20,7 @@ struct Fault {
 }
 
 const FAULTS: [Fault; 4] = [
-    // Out of the container by its working directory.
+    // An escape from the container by its working directory.
     Fault {
         component: "runc",
         advisories: "CVE-2024-21626",
@@ -32,7 +32,7 @@ const FAULTS: [Fault; 4] = [
         advisories: "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881",
         fixed: &[[1, 2, 8], [1, 3, 3], [1, 4, 0]],
     },
-    // An image that passes for a layer of somebody else's build.
+    // An image that passes for a layer of another user's build.
     Fault {
         component: "Engine",
         advisories: "CVE-2024-24557",
@@ -46,15 +46,15 @@ const FAULTS: [Fault; 4] = [
     },
 ];
 
-/// No component of its own to a Docker engine.
+/// Docker does not list this as a component of its own.
 const BUILDKIT: &str = "BuildKit";
 
 /// A part of a Docker engine that is older than the fixes of known faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfixed {
-    /// What it is: `runc 1.1.11`.
+    /// The part and its version: `runc 1.1.11`.
     component: String,
-    /// What is fixed in which versions.
+    /// The faults, and the versions with their fixes.
     missing: Vec<String>,
     /// Whether a distribution built it, which may have added the fixes.
     pub from_distribution: bool,
@@ -76,7 +76,7 @@ impl fmt::Display for Unfixed {
     }
 }
 
-/// The parts of a Docker engine that are older than fixes of what a stage or a build could use.
+/// The parts of a Docker engine that lack fixes of faults that a stage or a build could exploit.
 pub(super) fn lacking(version: &SystemVersion, buildkit: bool) -> Vec<Unfixed> {
     let components = version.components.as_deref().unwrap_or_default();
     components
@@ -139,7 +139,7 @@ fn number(version: &str) -> Option<([u32; 3], &str)> {
     Some(([next()?, next()?, next().unwrap_or(0)], suffix))
 }
 
-/// Whether a version ends as those that the projects themselves release.
+/// Whether a version ends like the releases of the projects themselves.
 fn is_released(suffix: &str) -> bool {
     suffix.is_empty()
         || ["-rc", "-beta", "-alpha"]
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_with_the_versions_that_have_the_fix() {
+    fn a_fault_is_reported_with_the_versions_that_have_the_fix() {
         assert_eq!(
             lacks("runc", "1.1.11", "").unwrap().to_string(),
             "runc 1.1.11 is older than the fixes of CVE-2024-21626 (1.1.12) and of \

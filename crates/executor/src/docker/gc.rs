@@ -1,4 +1,4 @@
-//! Giving back the disk that built images take.
+//! Frees the disk space of built images.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufReader};
@@ -28,11 +28,11 @@ pub struct BuildImage {
     pub id: String,
     pub tags: Vec<String>,
     pub created: Timestamp,
-    /// Bytes it takes, those that it shares with other images included.
+    /// Its bytes on disk, those that it shares with other images included.
     pub size: u64,
 }
 
-/// What Docker says of an image in a list, as far as it is of use.
+/// The used part of an image's entry in Docker's list.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ListedImage {
@@ -48,14 +48,14 @@ impl Engine {
     pub(super) async fn build_images(&self) -> Result<Vec<BuildImage>, Error> {
         let filters = serde_json::json!({
             "label": [format!("{}={}", labels::BUILD_INSTANCE, self.config.instance)],
-            // What a build leaves on its way has the same labels and no tag.
+            // Intermediate images of a build have the same labels and no tag.
             "dangling": ["false"],
         });
         self.list_images(&filters).await
     }
 
-    /// Images that these filters of Docker's let through, oldest first. Labels, which each image brings as many of
-    /// as whoever made it likes, are not kept.
+    /// The images that match these filters of Docker's, oldest first. Labels are not kept: an image's author
+    /// decides how many there are.
     pub(super) async fn list_images(&self, filters: &Value) -> Result<Vec<BuildImage>, Error> {
         let failed = |trouble: Trouble| trouble.into_error("list images");
         let version = self.client.client_version();
@@ -69,7 +69,7 @@ impl Engine {
         let receiving = async {
             let mut pieces = pin!(answers::get(self.config.host(), &path).at(Point::ListImages));
             while let Some(piece) = pieces.next().await {
-                // A reader that met nonsense is gone, and says so itself.
+                // If the reader found nonsense, it has closed the pipe, and returns the error itself.
                 let _ = sender.send(Ok(piece?)).await;
             }
             drop(sender);

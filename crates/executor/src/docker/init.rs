@@ -1,10 +1,11 @@
-//! Getting the init into containers.
+//! Mounts Trainyard's init into containers.
 //!
-//! It lies in a volume of Docker, named by its content, that every container mounts read-only:
-//! that costs a few milliseconds less than copying it into each container by the archive API, and
-//! asks nothing of images, not even `FROM scratch`. The volume is filled once, by the archive API,
-//! through a container that is never started, and what it holds is compared before it is used, so a
-//! daemon that died half-way and two that begin together do no harm.
+//! The init is in a Docker volume, named by its content, that every container mounts read-only:
+//!
+//! 1. Mounting costs a few milliseconds less than copying it into each container by the archive API.
+//! 2. It needs nothing from images, not even from `FROM scratch`.
+//! 3. The volume is filled once, by the archive API, through a container that is never started. Its content is
+//!    compared before it is used, so a daemon that died half-way, or two that begin together, do no harm.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -38,16 +39,16 @@ pub(super) const FOLDER: &str = "/trainyard/init";
 
 pub(super) const PATH: &str = "/trainyard/init/init";
 
-/// Its latch, in the container's own layer: where its record is.
+/// Its latch, in the container's own layer: it holds the record.
 pub(super) const LATCH: &str = "/trainyard/run/latch";
 
-/// The file that is there until the container is started; see [`super::layout`].
+/// The file that exists until the container is started; see [`super::layout`].
 pub(super) const START: &str = "/trainyard/run/start";
 
-/// The label of the volumes, and of the containers that they are filled through.
+/// The label of the volumes, and of the loaders: the containers through which they are filled.
 const LABEL: &str = "io.trainyard.init.volume";
 
-/// How often filling is tried: somebody else may be at it.
+/// How often filling is tried: another process may be filling it.
 const TRIES: u32 = 5;
 
 /// The wait between tries.
@@ -68,7 +69,7 @@ pub(super) struct InitVolume {
 }
 
 impl InitVolume {
-    /// The volume of this name, of which nothing is known yet.
+    /// The volume of this name, not checked yet.
     pub(super) fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -89,7 +90,7 @@ impl InitVolume {
         Ok(&self.name)
     }
 
-    /// It turned out to be missing: whatever was known of it, it is looked at, and filled anew.
+    /// Checks the volume again, and fills it if it is missing or empty, whatever was known of it.
     pub(super) async fn mend(&self, client: &Client, image: &str) -> Result<(), Error> {
         self.is_ready.store(false, Ordering::Release);
         self.ready(client, image).await.map(drop)
@@ -114,29 +115,30 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
                 debug!("another process fills the init volume")
             }
             Ok(false) => {
-                let message = format!("the volume {name} does not keep what is put into it");
+                let message =
+                    format!("the volume {name} does not keep the files that were put into it");
                 return Err(Error::new(ErrorKind::Engine, message));
             }
             Err(trouble) if trouble.text().contains("No such image") => {
                 return Err(image_gone(image));
             }
-            // Somebody else was done and removed the loader, or is about to: Docker has a
-            // different answer for each of its parts that is gone already.
+            // Another process was done and removed the loader, or is about to: Docker has a different answer
+            // for each of its parts that is gone already.
             Err(trouble) if tries < TRIES && trouble.status().is_some() => {
                 debug!(
-                    trouble = trouble.text(),
-                    "the init's loader could not be used; trying again"
+                    error = trouble.text(),
+                    "the init's loader could not be used; will retry"
                 );
             }
             Err(trouble) => {
-                return Err(trouble.into_error_of_container("take the init of containers"));
+                return Err(trouble.into_error_of_container("fill the volume of Trainyard's init"));
             }
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Fills the volume through a container of its own; whether it holds the init now.
+/// Fills the volume through a container of its own; returns whether it holds the init now.
 async fn fill_by_loader(client: &Client, name: &str, image: &str) -> Result<bool, Trouble> {
     let made = within(
         LONG,
@@ -146,9 +148,12 @@ async fn fill_by_loader(client: &Client, name: &str, image: &str) -> Result<bool
     )
     .await?;
     let held = fill_through(client, &made.id).await;
-    // What is left of it here, and after a crash, is removed by the housekeeping.
+    // The housekeeping removes loaders that remain here, and after a crash.
     if let Err(trouble) = remove_loader(client, &made.id).await {
-        warn!(trouble = trouble.text(), "the loader of the init was left");
+        warn!(
+            error = trouble.text(),
+            "could not remove the loader of the init; will retry later"
+        );
     }
     held
 }
@@ -210,26 +215,26 @@ fn loader(name: &str, image: &str) -> ContainerCreateBody {
     }
 }
 
-/// What the volume holds as the init; `None` where there is nothing.
+/// The content of the init's file in the volume; `None` where there is none.
 async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
     match file(client, name, PATH, PROGRAM.len()).await? {
         Found::File(bytes) => Ok(Some(bytes)),
-        // It is filled, and what does not hold then is told.
+        // The volume is filled then; if it still does not match, that is an error.
         Found::Nothing | Found::Unfit => Ok(None),
     }
 }
 
-/// What is at a place in a container. A container can hold anything anywhere: that is no trouble of
-/// Docker, and asking again does not change it.
+/// The content of a path in a container. A container can hold anything anywhere: an odd file is not an error of
+/// Docker, and a retry does not change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     File(Vec<u8>),
     Nothing,
-    /// Something that the file looked for is not: too large, a folder, a pipe, a circle of links.
+    /// Not the expected file: too large, a folder, a pipe, a circle of links.
     Unfit,
 }
 
-/// Looks for a file of at most so many bytes.
+/// Reads a file of at most so many bytes.
 pub(super) async fn file(
     client: &Client,
     container: &str,
@@ -245,8 +250,8 @@ pub(super) async fn file(
             .at(Point::FetchRecord)
     );
     let mut sent = Vec::new();
-    // No more than that is taken of it, whatever its size: what is behind the file does not matter.
-    while sent.len() < at_most + BESIDE {
+    // No more than this is read, whatever the size: the rest of the archive does not matter.
+    while sent.len() < at_most + HEADERS {
         match tokio::time::timeout(IDLE, stream.next()).await {
             Ok(None) => break,
             Ok(Some(Ok(piece))) => sent.extend_from_slice(&piece),
@@ -264,10 +269,10 @@ pub(super) async fn file(
     Ok(only_file(&sent, at_most).map_or(Found::Unfit, Found::File))
 }
 
-/// What an archive has beside the content of its first member.
-const BESIDE: usize = 8 * 1024;
+/// The most that an archive has in addition to the content of its first member.
+const HEADERS: usize = 8 * 1024;
 
-/// The file that an archive begins with; `None` where it begins with anything else.
+/// The first member's content; `None` where that is not a file.
 fn only_file(archive: &[u8], at_most: usize) -> Option<Vec<u8>> {
     let mut archive = tar::Archive::new(archive);
     let mut member = archive.entries().ok()?.next()?.ok()?;
@@ -287,13 +292,13 @@ fn archive() -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_size(PROGRAM.len() as u64);
     header.set_mode(0o555);
-    // Writing to memory does not fail; half an archive would show when it is compared.
+    // Writing to memory does not fail; an incomplete archive would show when it is compared.
     let _ = archive.append_data(&mut header, "init", PROGRAM);
     archive.into_inner().unwrap_or_default()
 }
 
-/// Removes what is from before a moment: loaders that were left, and, but for `ours`, volumes of other
-/// versions that no container uses.
+/// Removes leftovers from before a moment: loaders, and, except `ours`, volumes of other versions that no
+/// container uses.
 pub(super) async fn remove_old(
     client: &Client,
     ours: &str,
@@ -368,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_small_file_is_none_whatever_an_archive_holds() {
+    fn anything_but_a_small_file_is_none_whatever_an_archive_holds() {
         let whole = archive();
         assert_eq!(only_file(&whole, PROGRAM.len()).as_deref(), Some(PROGRAM));
         assert_eq!(only_file(&whole, PROGRAM.len() - 1), None);

@@ -1,7 +1,7 @@
 //! The labels by which Trainyard finds its containers and images again.
 //!
-//! An image's labels pass on to its containers, so images carry other names than containers: what
-//! somebody else runs from an image that was built here is not taken for an attempt.
+//! An image's labels pass on to its containers, so images carry other labels than containers: a container
+//! that a user runs from an image that was built here does not count as an attempt.
 
 use std::collections::HashMap;
 
@@ -15,20 +15,20 @@ pub(super) const ATTEMPT: &str = "io.trainyard.attempt";
 pub(super) const FENCE: &str = "io.trainyard.fence";
 pub(super) const SPEC: &str = "io.trainyard.spec";
 pub(super) const BUILD_INSTANCE: &str = "io.trainyard.build.instance";
-/// Which containers run under the init, and the version of what it writes; 0 for none.
+/// Marks containers that run under the init, with the version of its records; 0 for none.
 const INIT: &str = "io.trainyard.init";
-/// What the init proves by that it spoke. A program in the container cannot read its own labels.
+/// The init's nonce, which its records prove. A program in the container cannot read its own labels.
 const NONCE: &str = "io.trainyard.nonce";
 /// The scope whose builds take steps from an image.
 pub(super) const BUILD_SCOPE: &str = "io.trainyard.build.scope";
 pub(super) const BUILD_CONTENT: &str = "io.trainyard.build.content";
 
-/// What stands before the program in a container.
+/// The first process of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FirstProcess {
     /// The program itself.
     Program,
-    /// The init of a daemon before the nonce.
+    /// The init of an older daemon, before the nonce.
     OlderInit,
     Init(Nonce),
 }
@@ -44,7 +44,7 @@ impl FirstProcess {
         }
     }
 
-    /// All labels that tell of it: an image may bring some along under these names.
+    /// All labels for it, so that those that an image may bring along under these names are overwritten.
     fn labels(&self) -> [(&'static str, String); 2] {
         let (init, nonce) = match self {
             Self::Program => ("0", ""),
@@ -55,7 +55,7 @@ impl FirstProcess {
     }
 }
 
-/// The labels of an attempt's container. Never a secret of a user's: whoever lists containers sees them.
+/// The labels of an attempt's container. They never hold a secret of a user's: any user of Docker can list them.
 pub(super) fn of(spec: &AttemptSpec, first: &FirstProcess) -> HashMap<String, String> {
     [
         (INSTANCE, spec.instance.to_string()),
@@ -73,7 +73,7 @@ pub(super) fn of(spec: &AttemptSpec, first: &FirstProcess) -> HashMap<String, St
     .collect()
 }
 
-/// What the labels of a container say.
+/// The parsed labels of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) attempt: AttemptId,
@@ -82,7 +82,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads the labels; `None` where one is missing or makes no sense.
+    /// Reads the labels; `None` where one is missing or invalid.
     pub(super) fn read(labels: &HashMap<String, String>) -> Option<Self> {
         Some(Self {
             attempt: labels.get(ATTEMPT)?.parse().ok()?,
@@ -98,7 +98,7 @@ mod tests {
     use crate::spec::tests::spec;
 
     #[test]
-    fn what_stands_before_the_program_is_read_from_the_labels_of_all_versions() {
+    fn the_first_process_is_read_from_the_labels_of_all_versions() {
         let nonce = Nonce::new([1; 32]);
         for first in [
             FirstProcess::Program,

@@ -3,8 +3,8 @@
 //! One archive is written on the fly and put into the created container; neither it nor the files in
 //! it are ever in memory. Modes are widened so that a program that does not run as root can write
 //! its workspace and its outputs; inputs are readable for all, and writable for root alone. Putting the
-//! same files a second time gives the same result, which is what makes adoption safe after a crash
-//! in the middle; how one in the middle is told from one that was started, [`unstarted`] says.
+//! same files a second time gives the same result, so adoption is safe after a crash in the middle.
+//! [`unstarted`] distinguishes such a container from one that was started.
 //!
 //! Nothing is dated before 1980 or after 2107, which a zip file cannot hold.
 
@@ -52,7 +52,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// What has to be laid out.
+    /// The files to lay out.
     pub(super) fn of(spec: &AttemptSpec, first: FirstProcess) -> Self {
         Self {
             source: spec.source.clone(),
@@ -79,10 +79,10 @@ impl Layout {
             }
         };
         match writing.await {
-            // Docker hung up first; it says why.
+            // Docker closed the connection first; its answer has the reason.
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe && uploaded.is_err() => {}
             Ok(Err(error)) => {
-                // A member that no container can have stays one, however often it is tried.
+                // No container can have such a member, and a retry does not change that.
                 let kind = match error.kind() {
                     io::ErrorKind::InvalidData => ErrorKind::Start,
                     _ => ErrorKind::Storage,
@@ -104,7 +104,7 @@ impl Layout {
         let is_under_init = self.first != FirstProcess::Program;
         folder(&mut archive, Path::new("trainyard"), 0o755)?;
         if is_under_init {
-            // The init is the image's user, who has to make and remove files here.
+            // The init runs as the image's user, who has to make and remove files here.
             folder(&mut archive, Path::new(RUN), 0o777)?;
         }
         if let FirstProcess::Init(nonce) = &self.first {
@@ -134,7 +134,7 @@ impl Layout {
             }
         }
         if let FirstProcess::Init(nonce) = &self.first {
-            // Over the one before: now everything is there.
+            // It replaces the one before: now everything is laid out.
             start(&mut archive, nonce.start_half())?;
         }
         archive.into_inner()?.flush()
@@ -171,7 +171,7 @@ pub(super) fn dated(seconds: u64) -> u64 {
     seconds.clamp(OLDEST, NEWEST)
 }
 
-/// The mode for a file or folder that anybody may change.
+/// The mode for a file or folder that any user may change.
 fn writable(is_folder: bool, executable: bool) -> u32 {
     if is_folder || executable {
         0o777
@@ -180,7 +180,7 @@ fn writable(is_folder: bool, executable: bool) -> u32 {
     }
 }
 
-/// The mode for a file or folder that nobody may change.
+/// The mode for a file or folder that only root may change.
 fn read_only(is_folder: bool, executable: bool) -> u32 {
     if is_folder || executable {
         0o555
@@ -215,7 +215,7 @@ fn transplant(
             EntryType::Symlink | EntryType::Link => {
                 let target = entry.link_name()?.unwrap_or_default().into_owned();
                 let target = match below(to, &target) {
-                    // A hard link names a member of the archive, a symbolic one any path at all.
+                    // A hard link names a member of the archive, a symbolic link any path at all.
                     Ok(Some(member)) if kind == EntryType::Link => member,
                     _ if kind == EntryType::Link => return Err(unsafe_member(&path)),
                     _ => target,
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
     use crate::spec::tests::spec;
 
-    /// Modes and contents by name; times are looked at.
+    /// Modes and contents by name; checks the times.
     fn members(layout: &Layout) -> BTreeMap<String, (u32, String)> {
         let mut bytes = Vec::new();
         layout.write(&mut bytes).unwrap();

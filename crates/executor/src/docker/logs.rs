@@ -1,19 +1,19 @@
 //! A container's log as frames with cursors.
 //!
-//! Docker gives frames of up to 16 KiB with the time at which it took them, in the order of its
-//! own file, and can be asked for those since a given second. Frames of the two streams are stamped
+//! Docker sends frames of up to 16 KiB with the time at which it received them, in the order of its
+//! own file, and can send those since a given second. Frames of the two streams are stamped
 //! before they are put in order, so times may run backwards by a little; equal times occur, too: all
 //! pieces of a long line have the same.
 //!
-//! A cursor is therefore a second, and how many frames since that second were read: asking again
-//! since then and skipping as many gives the rest, without loss or repetition. The second lies one
-//! before the newest one seen, so frames that are late by up to a second are covered. Only a log
-//! that outgrew its size while nobody read, or faster than it was read, loses frames, the oldest ones.
-//! Some of those that were counted may be among them: so what is younger than all that was read is
-//! never skipped, however many are still to be.
+//! A cursor is therefore a second, and the number of frames since that second that were read: reading again
+//! since then and skipping as many yields the rest, without loss or repetition. The second is one
+//! before the newest one seen, so frames that are late by up to a second are covered. A log loses
+//! frames, the oldest ones, only if it outgrew its size while it was not read, or faster than it was read.
+//! Some of the frames that were counted may be among them: so a frame that is younger than all that was read is
+//! never skipped, however many remain to be skipped.
 //!
-//! What the init says of the end comes as a frame, too; it is taken out and remembered. The
-//! mark that the init puts behind a line that stays open is taken out, too: Docker gives frames at line breaks only.
+//! The init's record of the end comes as a frame, too; it is removed and remembered. The mark that the
+//! init appends to an open line is removed, too: Docker sends frames at line breaks only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,16 +38,15 @@ use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
 /// How far times may run backwards, in seconds.
 const LATE: i64 = 1;
 
-/// While frames come that were read before, one is passed on every so often, empty. A program that prints fast
-/// fills a second with more of them than can be skipped in the time after which silence counts as a dead
-/// connection.
+/// While only frames come that were read before, an empty one is passed on this often. A program that prints
+/// fast fills a second with more of them than can be skipped before silence counts as a dead connection.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// The largest frame that is held for what follows it, in bytes. Larger than any that Docker sends; what
-/// was put together from two is not held again.
+/// The largest frame that is held until the next one comes, in bytes. Larger than any that Docker sends; a frame
+/// that was joined from two is not held again.
 const HELD_AT_MOST: usize = 17 * 1024;
 
-/// Opens the log after a cursor. What is wrong shows with the first frame.
+/// Opens the log after a cursor. An error comes instead of the first frame.
 pub(super) fn open(
     client: &Client,
     container: &str,
@@ -65,7 +64,6 @@ pub(super) fn open(
     }))
 }
 
-/// A log being read.
 struct Reader {
     client: Client,
     container: String,
@@ -74,9 +72,9 @@ struct Reader {
     following: bool,
     /// When a frame was last passed on.
     passed: Instant,
-    /// A frame in which a record may begin that ends in the next one.
+    /// A frame at whose end a record may begin that the next frame completes.
     held: Option<LogFrame>,
-    /// What comes after a frame that was held for nothing.
+    /// The frame after a held one that turned out to hold no record.
     waiting: Option<LogFrame>,
     ends: Arc<Ends>,
 }
@@ -182,8 +180,8 @@ impl Reader {
                         _ => trouble.into_error("read a log"),
                     }));
                 }
-                // Docker 20.10 stops to follow as soon as the program has ended, whatever is still
-                // to be read. What is left is asked for once more, now that nothing comes after it.
+                // Docker 20.10 stops to follow as soon as the program has ended, whatever is still unread. The rest
+                // is requested once more, now that nothing comes after it.
                 None if self.following => {
                     let (client, container) = (self.client.clone(), self.container.clone());
                     let (position, ends) = (self.position.again(), Arc::clone(&self.ends));
@@ -198,8 +196,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// Takes the init's record out of a frame; `None` where nothing else is in it. What only looks like one
-    /// is the program's, and stays.
+    /// Removes the init's record from a frame; `None` where the frame has nothing else. A text that only looks like a
+    /// record is the program's, and stays.
     async fn without_record(&mut self, mut frame: LogFrame) -> Result<Option<LogFrame>, Error> {
         if frame.stream != Stream::Stderr || !Record::may_be_in(&frame.bytes) {
             return Ok(Some(frame));
@@ -224,7 +222,7 @@ impl Reader {
     }
 }
 
-/// A frame from what Docker sent; without its bytes where they were read before.
+/// Converts a message of Docker's to a frame; without its bytes where they were read before.
 fn frame(output: LogOutput, position: &mut Position) -> Result<LogFrame, Error> {
     let (stream, message) = match output {
         LogOutput::StdErr { message } => (Stream::Stderr, message),
@@ -250,7 +248,7 @@ fn frame(output: LogOutput, position: &mut Position) -> Result<LogFrame, Error> 
     })
 }
 
-/// Takes the mark of an open line off the end of a frame.
+/// Removes the mark of an open line from the end of a frame.
 fn without_mark(mut bytes: Bytes) -> Bytes {
     if bytes.ends_with(OPEN) {
         bytes.truncate(bytes.len() - OPEN.len());
@@ -258,7 +256,7 @@ fn without_mark(mut bytes: Bytes) -> Bytes {
     bytes
 }
 
-/// Takes the time off the front of a frame: RFC 3339 and one space.
+/// Removes the time from the front of a frame: RFC 3339 and one space.
 fn split_time(mut message: Bytes) -> Option<(Timestamp, Bytes)> {
     let end = message.iter().take(64).position(|byte| *byte == b' ')?;
     let text = std::str::from_utf8(&message[..end]).ok()?;
@@ -267,15 +265,15 @@ fn split_time(mut message: Bytes) -> Option<(Timestamp, Bytes)> {
     Some((at, message))
 }
 
-/// Where in a log reading stands.
+/// The place up to which a log was read.
 #[derive(Debug, Default)]
 struct Position {
     /// The second since which frames are counted.
     second: i64,
-    /// Frames of each second from there on, those skipped included.
+    /// The number of frames of each second from there on, skipped ones included.
     frames: BTreeMap<i64, i64>,
     skip: i64,
-    /// Up to when they may be.
+    /// Only frames up to this time may be skipped.
     skip_until: Timestamp,
     /// The newest time that was counted.
     newest: Timestamp,
@@ -284,7 +282,7 @@ struct Position {
 impl Position {
     fn after(cursor: Option<LogCursor>) -> Self {
         let cursor = cursor.unwrap_or_default();
-        // A cursor tells the second of the newest frame, not more.
+        // A cursor has only the second of the newest frame.
         let end = DateTime::from_timestamp(cursor.major + LATE + 1, 0);
         let end = end.unwrap_or(Timestamp::MAX_UTC) - chrono::TimeDelta::nanoseconds(1);
         Self {
@@ -296,9 +294,9 @@ impl Position {
         }
     }
 
-    /// The same place, for reading once more since its second.
+    /// The same place, to read again from its second.
     fn again(&self) -> Self {
-        // What was to be skipped and did not come yet may be younger than all that did.
+        // Frames that were to be skipped and have not come yet may be younger than all that came.
         let skip_until = if self.skip > 0 {
             self.skip_until
         } else {
@@ -310,7 +308,7 @@ impl Position {
         }
     }
 
-    /// Counts a frame; its cursor, or `None` where it was read before.
+    /// Counts a frame; returns its cursor, or `None` where it was read before.
     fn take(&mut self, at: Timestamp) -> Option<LogCursor> {
         *self.frames.entry(at.timestamp()).or_default() += 1;
         if let Some((newest, _)) = self.frames.last_key_value() {
@@ -322,13 +320,13 @@ impl Position {
             self.skip -= 1;
             return None;
         }
-        // The rest of them is gone from Docker's log.
+        // Docker's log has lost the rest of them.
         self.skip = 0;
         Some(self.cursor())
     }
 
-    /// Where to go on after what was counted. Frames that were to be skipped and never came were
-    /// not lost by us, but they count as read.
+    /// The place after all counted frames. Docker's log lost frames that were to be skipped and never came; they
+    /// count as read.
     fn cursor(&self) -> LogCursor {
         LogCursor {
             major: self.second,
@@ -345,7 +343,7 @@ mod tests {
         DateTime::from_timestamp_millis(millis).unwrap()
     }
 
-    /// What a Docker engine with this log sends to one who asks since a second.
+    /// The frames that a Docker engine with this log sends when asked for those since a second.
     fn read(log: &[i64], after: Option<LogCursor>) -> Vec<(i64, LogCursor)> {
         let mut position = Position::after(after);
         let since = position.second;
@@ -407,7 +405,7 @@ mod tests {
         let read = (0..4).map(|n| frame(sent(n), &mut first).unwrap());
         let read: Vec<LogFrame> = read.collect();
         let mut again = Position::after(Some(read[2].cursor));
-        // What Docker sends since the cursor's second.
+        // The frames that Docker sends since the cursor's second.
         let skipped = frame(sent(1), &mut again).unwrap();
         assert!(skipped.bytes.is_empty());
         assert_eq!(skipped.cursor, read[2].cursor);

@@ -1,16 +1,16 @@
 //! `Docker`: attempts as containers of a Docker engine, reached over its API.
 //!
 //! A container is created with a name and labels made from its attempt, started once, waited for,
-//! looked at, and kept until its results are safe: an exited container is the tombstone of its
-//! attempt. Docker is the only truth; nothing here has to survive a restart of the daemon. What
-//! this executor remembers (containers it created just now, images it looked at) only saves calls.
+//! inspected, and kept until its results are safe: an exited container is the tombstone of its
+//! attempt. Docker is the only truth; nothing here has to survive a restart of the daemon. The facts
+//! that this executor remembers (containers it created just now, images it inspected) only save calls.
 //!
-//! On the way of a stage without files the calls are: inspect the image, create, start, wait with
-//! the log beside it, inspect, remove. Each call has its own deadline; pulls, builds and copies have
+//! For a stage without files the calls are: inspect the image, create, start, wait together with
+//! the log, inspect, remove. Each call has its own deadline; pulls, builds and copies have
 //! one on their progress.
 //!
-//! What it does not do: it never looks into registries by itself, takes no credentials for them, and
-//! does not watch Docker's events (they are a ring of 256 that skips slow readers).
+//! It never queries registries by itself, takes no credentials for them, and does not watch Docker's
+//! events (they are a ring of 256 that skips slow readers).
 
 mod answers;
 mod arguments;
@@ -82,7 +82,7 @@ pub struct Docker {
 #[derive(Debug)]
 struct Engine {
     client: bollard::Docker,
-    /// For answers whose length a stage decides.
+    /// A client for answers whose length a stage decides.
     answers: bollard::Docker,
     config: DockerConfig,
     fresh: Fresh,
@@ -111,10 +111,10 @@ impl Fresh {
 }
 
 impl Docker {
-    /// Reaches a Docker engine and agrees on the version of its API.
+    /// Connects to a Docker engine and agrees on the version of its API.
     ///
     /// # Errors
-    /// `Unreachable`; `Engine` where it is too old or the address makes no sense.
+    /// `Unreachable`; `Engine` where Docker is too old or the address is invalid.
     pub async fn connect(config: DockerConfig) -> Result<Self, Error> {
         let client = connect::client(&config).await?;
         let (answers, _) = connect::bounded(&config, answers::DESCRIPTION)?;
@@ -136,10 +136,10 @@ impl Docker {
         })
     }
 
-    /// What Docker says of itself.
+    /// Docker's description of itself.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     pub async fn info(&self) -> Result<EngineInfo, Error> {
         connect::info(&self.engine.client, self.engine.config.buildkit).await
     }
@@ -147,16 +147,16 @@ impl Docker {
     /// Images that this installation built, oldest first.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     pub async fn build_images(&self) -> Result<Vec<BuildImage>, Error> {
         self.engine.build_images().await
     }
 
-    /// Removes built images from before a moment that no container uses, but for the `wanted` ids, and
-    /// tells which. One that is needed again is built again.
+    /// Removes built images from before a moment that no container uses, except the `wanted` ids, and
+    /// returns them. An image that is needed again is built again.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// A Docker error.
     pub async fn remove_unused_build_images(
         &self,
         before: Timestamp,
@@ -165,7 +165,7 @@ impl Docker {
         self.engine.remove_build_images(before, wanted).await
     }
 
-    /// Removes the networks of repos that no container is in, however lately they were needed.
+    /// Removes the networks of repos that no container is in, however recently they were used.
     ///
     /// # Errors
     /// Docker did not answer, or refused.
@@ -287,7 +287,7 @@ impl Executor for Docker {
                 if engine.remove_idle(container).await? {
                     return Ok(());
                 }
-                // It was started in between.
+                // It was started meanwhile.
             }
             Some(Status::Running { .. }) => {}
         }
@@ -311,9 +311,9 @@ impl Executor for Docker {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        // Unlike the ping of the protocol, this needs the part that keeps containers. There is none of
-        // this name, and it does not matter if there were.
-        let looked = status::look(&self.engine.client, status::NOBODY).await;
+        // Unlike the ping of the protocol, this needs the part of Docker that keeps containers. There is none
+        // of this name, and it would not matter if there were.
+        let looked = status::look(&self.engine.client, status::NO_CONTAINER).await;
         looked.map(drop)
     }
 
@@ -342,7 +342,7 @@ impl Executor for Docker {
                 if listed.is_none() {
                     warn!(
                         container = id,
-                        "a container has our label, but is not one of ours"
+                        "a container has Trainyard's label, but was not created by Trainyard"
                     );
                 }
                 listed

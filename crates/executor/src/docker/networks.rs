@@ -1,9 +1,9 @@
-//! A network of its own for each repo: its stages and builds reach each other and the outside, and those
-//! of other repos do not reach them, nor they these.
+//! Gives each repo a network of its own: its stages and builds reach each other and the outside. Stages of
+//! different repos do not reach each other.
 //!
 //! A network is made when it is first needed, found again by its name, and removed once no container has
-//! needed it for a while. Docker gives each an address range of its own while it has any left, and Trainyard
-//! one of the operator's ranges after that.
+//! needed it for a while. Docker gives each one an address range of its own while it has any left; after that,
+//! Trainyard gives it one of the operator's ranges.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -29,20 +29,20 @@ use crate::contract::{Error, ErrorKind};
 const INSTANCE: &str = "io.trainyard.network.instance";
 const REPO: &str = "io.trainyard.network.repo";
 
-/// How the bridges of all networks of Trainyard begin, so that a rule of the host's firewall can name them.
+/// The prefix of the bridges of all Trainyard networks, so that a rule of the host's firewall can name them.
 const BRIDGE: &str = "ty-";
 
-/// The size of a range of the operator's that a network gets: 253 containers that run at the same time, which is more
+/// The size of the part of an operator's range that a network gets: 253 containers that run at the same time, more
 /// than twice the CPUs of most machines.
 const PREFIX: u8 = 24;
 
-/// How many ranges are tried that no network of Docker's has: routes of the host may be in the way of some.
+/// How many ranges that no Docker network has are tried: routes of the host may collide with some.
 const TRIES: usize = 8;
 
-/// A network that was needed so lately is not removed.
+/// How long a network is kept after it was last needed.
 const LATELY: Duration = Duration::from_secs(10 * 60);
 
-/// Networks that this process has seen, with when they were needed last.
+/// Networks that this process has seen, with the time when each was last needed.
 #[derive(Debug, Default)]
 pub(super) struct Networks {
     needed: Mutex<HashMap<String, (RepoId, Instant)>>,
@@ -54,7 +54,7 @@ impl Networks {
         act(&mut self.needed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether a network is known to be there; then it is needed now.
+    /// Whether a network is known to exist; if so, marks it as needed now.
     fn is_there(&self, name: &str) -> bool {
         self.with(|needed| {
             needed
@@ -83,7 +83,7 @@ impl Networks {
     }
 }
 
-/// Addresses that networks are made from where Docker has no more of its own.
+/// Ranges of addresses for networks, used where Docker has none of its own left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnets {
     first: Ipv4Addr,
@@ -138,7 +138,7 @@ impl Subnets {
     }
 }
 
-/// The addresses of one network.
+/// The addresses of a single network.
 #[derive(Debug, Clone, Copy)]
 struct Range {
     first: u32,
@@ -146,7 +146,7 @@ struct Range {
 }
 
 impl Range {
-    /// As Docker writes it; `None` for one of IPv6.
+    /// Parses Docker's notation; `None` for IPv6.
     fn read(text: &str) -> Option<Self> {
         let (first, prefix) = text.split_once('/')?;
         let first: Ipv4Addr = first.parse().ok()?;
@@ -165,7 +165,7 @@ impl Range {
 }
 
 impl Engine {
-    /// The network of a repo's stages and builds; `None` is Docker's default one.
+    /// The network of a repo's stages and builds; `None` for Docker's default one.
     pub(super) async fn network(&self, repo: Option<RepoId>) -> Result<Option<String>, Error> {
         if let Some(given) = &self.config.network {
             return Ok(Some(given.clone()));
@@ -197,7 +197,7 @@ impl Engine {
         format!("trainyard-{}", &hash[..16])
     }
 
-    /// Whether Docker has the network. One of this name that is somebody else's is not used.
+    /// Whether Docker has the network. The error is for one of this name that another installation made.
     async fn has_network(&self, name: &str) -> Result<bool, Error> {
         let options = InspectNetworkOptionsBuilder::default().build();
         let found = within(
@@ -224,7 +224,7 @@ impl Engine {
         }
     }
 
-    /// Makes the network again that Docker did not find when it started a container; whether it was one of
+    /// Makes the network again that Docker did not find when it started a container; returns whether it was one of
     /// ours. Another daemon may have removed it just before the container was created.
     pub(super) async fn mend_network(&self, trouble: &Trouble) -> Result<bool, Error> {
         if trouble.status() != Some(404) || !trouble.text().contains("network ") {
@@ -274,7 +274,7 @@ impl Engine {
         Err(no_addresses(self.config.subnets))
     }
 
-    /// The addresses that networks of Docker have, whosesoever they are.
+    /// The addresses of all networks of Docker, whether they are ours or not.
     async fn taken(&self) -> Result<Vec<Range>, Error> {
         let listed = self
             .client
@@ -329,8 +329,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes the networks of this installation that no container is in and that were not needed lately;
-    /// how many.
+    /// Removes the networks of this installation that no container is in and that were not needed recently;
+    /// returns how many.
     pub(super) async fn remove_idle_networks(&self) -> Result<usize, Error> {
         let label = format!("{INSTANCE}={}", self.config.instance);
         let filters = HashMap::from([("label".to_owned(), vec![label])]);
@@ -358,11 +358,11 @@ impl Engine {
             match gone.await {
                 Ok(()) => removed += 1,
                 Err(trouble) if trouble.status() == Some(404) => {}
-                // A container came in between.
+                // A container was connected meanwhile.
                 Err(trouble) if trouble.status() == Some(403) => {
                     debug!(
                         network = name,
-                        trouble = trouble.text(),
+                        error = trouble.text(),
                         "a network is in use"
                     );
                 }
@@ -390,7 +390,7 @@ impl Engine {
     }
 }
 
-/// The error where no address is left. It is for good, so that the attempt gives its slot back: only people, and the
+/// The error where no address is left. It is final, so that the attempt releases its slot: only people, and the
 /// end of other repos' work, make room, and `retry` waits without a slot.
 fn no_addresses(subnets: Subnets) -> Error {
     let message = format!(
@@ -400,7 +400,7 @@ fn no_addresses(subnets: Subnets) -> Error {
     Error::new(ErrorKind::NoAddresses, message)
 }
 
-/// Whether Docker has no more ranges of addresses of its own.
+/// Whether Docker has no ranges of addresses of its own left.
 fn is_exhausted(trouble: &Trouble) -> bool {
     trouble.text().contains("non-overlapping")
         || trouble.text().contains("predefined address pools")

@@ -1,13 +1,12 @@
-//! What is proved of a container's end: by the record of its init, before Docker's word.
+//! Proves how a container ended: by the record of its init, which counts more than Docker's report.
 //!
-//! Docker's exit code alone is no proof: a second start that the latch held back overwrites it, and
-//! after a power cut some engines report 0 for what never ended. The init writes its record into the
-//! container and into its log. The log is read anyway, so the record in passing costs nothing; only
-//! where it did not come by is it fetched from the container, which takes Docker some 50 ms.
-//!
-//! All that is in a container can be of the program's making, its latch and log included. What it cannot make
-//! is a record with the container's nonce (see `trainyard_init`). What is found instead proves nothing, and is
-//! never trouble of Docker.
+//! 1. Docker's exit code alone is not a proof: a second start, which the latch refuses, overwrites it, and after a
+//!    power cut some Docker engines report 0 for a program that never ended.
+//! 2. The init writes its record into the container and into its log. The log is read anyway, so the record in it
+//!    costs nothing. Only if it was not seen there is it fetched from the container, which takes Docker some 50 ms.
+//! 3. The program may have written anything that is in the container, its latch and log included. It cannot write a
+//!    record with the container's nonce (see `trainyard_init`). Anything else found there proves nothing, and is
+//!    never an error of Docker.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,40 +21,40 @@ use super::labels::FirstProcess;
 use super::status;
 use crate::contract::{Error, Exit, Proof, Status};
 
-/// More than a record has, in bytes.
+/// An upper bound on the length of a record, in bytes.
 const RECORD_AT_MOST: usize = 1024;
 
 /// How much of a program's name is shown, in characters: a stage can give it any.
 const NAME_SHOWN: usize = 200;
 
-/// Exit code of what was killed by SIGKILL.
+/// Exit code of a process that SIGKILL ended.
 const KILLED: i32 = 128 + 9;
 
-/// What this process knows of containers that have ended, until they are removed: it saves calls.
+/// A cache of facts about containers that have ended, until they are removed: it saves calls.
 #[derive(Debug, Default)]
 pub(super) struct Ends(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     ended: HashSet<String>,
-    /// Records that came by in logs.
+    /// Records that were seen in logs.
     records: HashMap<String, Record>,
-    /// What they have to prove themselves by.
+    /// The nonces that records are checked against.
     first: HashMap<String, FirstProcess>,
 }
 
 impl Ends {
-    /// A record came by.
+    /// Notes a record from a log.
     pub(super) fn keep(&self, container: &str, record: Record) {
         self.locked().records.insert(container.to_owned(), record);
     }
 
-    /// A container was seen to have ended.
+    /// Notes that a container has ended.
     pub(super) fn saw(&self, container: &str) {
         self.locked().ended.insert(container.to_owned());
     }
 
-    /// Whether a container is known to have ended: nothing comes to its log any more.
+    /// Whether a container is known to have ended: its log is complete.
     pub(super) fn has_ended(&self, container: &str) -> bool {
         self.locked().ended.contains(container)
     }
@@ -67,12 +66,12 @@ impl Ends {
         known.first.remove(container);
     }
 
-    /// What stands before the program in a container.
+    /// Notes which process a container runs first.
     pub(super) fn knows(&self, container: &str, first: FirstProcess) {
         self.locked().first.insert(container.to_owned(), first);
     }
 
-    /// Tells that, asking Docker where it is not known.
+    /// Which process a container runs first; asks Docker if that is not known.
     pub(super) async fn first_process(
         &self,
         client: &Client,
@@ -111,7 +110,7 @@ impl Engine {
         };
         let found = self.fetch(container, LATCH, RECORD_AT_MOST).await?;
         let is_missing = found == Found::Nothing;
-        // What cannot be read as a record is as good as none, whatever it is.
+        // Content that is not a valid record counts as none.
         let record = match found {
             Found::File(bytes) => Record::parse(&bytes, nonce.as_ref()),
             Found::Nothing | Found::Unfit => None,
@@ -122,9 +121,9 @@ impl Engine {
             }
             None | Some(Record::Begun) => {}
         }
-        // Engines have exit codes of their own for an init that could not be executed.
+        // Docker has exit codes of its own for an init that could not be executed.
         if record.is_none() || seen.code == REFUSED {
-            // The file of the start goes before the program runs, and no program can make it again.
+            // The init removes the start file before the program runs, and no program can make it again.
             let never_ran = match &nonce {
                 Some(nonce) => {
                     let laid_out = Found::File(nonce.start_half().as_bytes().to_vec());
@@ -136,18 +135,17 @@ impl Engine {
                 return Ok(Proof::NeverRan(never_ran_because(seen.code)));
             }
         }
-        // Nobody was left to write a record; what the kernel killed for its use of memory is known to
-        // Docker alone then.
-        let told = Status::Exited {
+        // The init was killed before it could write a record. Then only Docker knows of a kill for memory.
+        let reported = Status::Exited {
             code: seen.code,
             out_of_memory: seen.out_of_memory,
             since: trainyard_core::Timestamp::UNIX_EPOCH,
             at: trainyard_core::Timestamp::UNIX_EPOCH,
         };
         let again = if seen.code == KILLED && !seen.out_of_memory {
-            status::look_again(&self.client, container, told).await?
+            status::look_again(&self.client, container, reported).await?
         } else {
-            told
+            reported
         };
         let seen = match again {
             Status::Exited {
@@ -163,7 +161,7 @@ impl Engine {
         Ok(proof(record, &seen))
     }
 
-    /// What a record proves, with the name of a program that was not run.
+    /// The proof that a record gives, with the name of a program that was not run.
     async fn proof_of(&self, container: &str, record: Record, seen: &Exit) -> Result<Proof, Error> {
         match proof(Some(record), seen) {
             Proof::Unfit(why) => {
@@ -180,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// A file of the init's in a container, of at most so many bytes.
+    /// A file of the init in a container, of at most so many bytes.
     pub(super) async fn fetch(
         &self,
         container: &str,
@@ -198,13 +196,13 @@ impl Engine {
     }
 }
 
-/// Why a program was not run of which there is no other word.
+/// Why a program was not run, where neither the record nor the log says it.
 fn never_ran_because(code: i32) -> String {
     let why = if code == REFUSED {
-        // Nor could the init write a word into its log: most often both are on a full disk.
-        "and its container cannot say why; look whether the disk of the Docker engine is full"
+        // The init could not even write to its log: most often both are on a full disk.
+        "and its container cannot say why; check whether the disk of the Docker engine is full"
     } else {
-        "since its container could not be: most often, the variables of its image are too long for the \
+        "since its container could not be run: most often, the variables of its image are too long for the \
          kernel (128 KiB in one, usually 2 MiB in all); its log says more"
     };
     format!("its program was not run, {why}")
@@ -221,7 +219,7 @@ fn unfit_because(why: Unfit) -> String {
             "its first line ends with a carriage return, as on Windows (CRLF); save it with LF line ends"
         }
         Unfit::Permission => {
-            "it is not executable; `git update-index --chmod=+x FILE` makes it in the repo"
+            "it is not executable; `git update-index --chmod=+x FILE` makes it executable in the repo"
         }
         Unfit::Format => {
             "exec format error: it was built for another architecture, or has no `#!` line"
@@ -237,7 +235,7 @@ fn unfit_because(why: Unfit) -> String {
     why.to_owned()
 }
 
-/// What a record, or its absence, means beside what Docker saw.
+/// The proof that a record, or its absence, gives together with Docker's report.
 fn proof(record: Option<Record>, seen: &Exit) -> Proof {
     match record {
         Some(Record::Ended(End {
@@ -257,7 +255,7 @@ fn proof(record: Option<Record>, seen: &Exit) -> Proof {
         )),
         Some(Record::Unrun(why)) => Proof::Unfit(unfit_because(why)),
         Some(Record::Begun) | None if seen.out_of_memory => Proof::by_engine(seen),
-        // In its container nobody can kill the init: that came from outside.
+        // No process in the container can kill the init: the signal came from outside.
         Some(Record::Begun) if seen.code == KILLED => Proof::Killed,
         Some(Record::Begun) | None => Proof::Unproved,
     }
@@ -289,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_stands_against_the_exit_code_of_a_start_that_was_held_back() {
+    fn a_record_counts_more_than_the_exit_code_of_a_refused_second_start() {
         let proved = proof(Some(ended(0)), &exit(REFUSED));
         let expected = Proof::Ended {
             exit: exit(0),

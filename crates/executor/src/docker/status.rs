@@ -1,4 +1,4 @@
-//! What Docker says of a container, as the contract's [`Status`], and waiting for its end.
+//! Converts Docker's state of a container to the contract's [`Status`], and waits for a container's end.
 
 use std::time::{Duration, Instant};
 
@@ -19,22 +19,22 @@ use super::errors::{SHORT, Trouble, gone, within};
 use super::labels::Identity;
 use crate::contract::{Error, ErrorKind, Handle, Listed, Status};
 
-/// The time between two looks at a container that is being removed.
+/// The time between two inspections of a container that is being removed.
 const REMOVAL: Duration = Duration::from_millis(100);
 
-/// How long the report of a kill for memory may come after that of the end.
+/// How much later than the end the report of a kill for memory may come.
 const EVIDENCE: Duration = Duration::from_millis(300);
 
-/// How long a Docker engine that answers at all may not tell of a container that has ended.
+/// How long Docker may fail to report on a container that has ended, while it answers other requests.
 const ENDED: Duration = Duration::from_secs(5 * 60);
 
 /// A name that no container has.
-pub(super) const NOBODY: &str = "trainyard-ping";
+pub(super) const NO_CONTAINER: &str = "trainyard-ping";
 
-/// How often one is looked at before it counts as stuck.
+/// How many inspections a removal may take before the container counts as stuck.
 const REMOVAL_LOOKS: u32 = 300;
 
-/// Looks at a container, by id or name; `None` where there is none.
+/// Inspects a container, by id or name; `None` where it does not exist.
 pub(super) async fn look(
     client: &Client,
     container: &str,
@@ -53,21 +53,21 @@ pub(super) async fn look(
     }
 }
 
-/// The status of a container; `None` where there is none.
+/// The status of a container; `None` where it does not exist.
 pub(super) async fn inspect(client: &Client, container: &str) -> Result<Option<Status>, Error> {
     let found = look(client, container).await?;
     Ok(found.map(|found| found.state.as_ref().map_or(Status::Unknown, status)))
 }
 
-/// Waits until a container does not run, and says what is so then.
+/// Waits until a container does not run, and returns its status then.
 ///
-/// `by_engine` says that Docker's word on a kill for memory is all there will be.
+/// With `by_engine`, Docker's report is the only evidence of a kill for memory.
 pub(super) async fn wait(
     client: &Client,
     container: &str,
     by_engine: bool,
 ) -> Result<Status, Error> {
-    // `next-exit` would miss a program that ended before the call came.
+    // `next-exit` would miss a program that ended before the call.
     let options = WaitContainerOptionsBuilder::default()
         .condition("not-running")
         .build();
@@ -85,17 +85,17 @@ pub(super) async fn wait(
         Ok(None) => {
             return Err(Error::new(
                 ErrorKind::Unreachable,
-                "the Docker engine hung up while a container was waited for",
+                "the Docker engine closed the connection while a container was waited for",
             ));
         }
     }
-    // It has ended. From a Docker engine that answers others, what it has to say of that is waited for in bounds.
+    // It has ended. If Docker answers other requests, its report on this container is awaited for a bounded time.
     let give_up = Instant::now() + ENDED;
     let mut looks = 0;
     while looks < REMOVAL_LOOKS {
         let found = match look(client, container).await {
             Ok(found) => found,
-            Err(error) if look(client, NOBODY).await.is_err() => return Err(error),
+            Err(error) if look(client, NO_CONTAINER).await.is_err() => return Err(error),
             Err(error) if Instant::now() >= give_up => {
                 warn!(container, %error, "Docker does not report how a container ended");
                 return Ok(Status::Unknown);
@@ -116,15 +116,15 @@ pub(super) async fn wait(
             }
             return Ok(status);
         }
-        // It is about to be gone.
+        // It is about to disappear.
         looks += 1;
         tokio::time::sleep(REMOVAL).await;
     }
     Ok(Status::Unknown)
 }
 
-/// Whether Docker may not have heard yet that the kernel killed the program for its use of memory:
-/// the two reports race.
+/// Whether Docker may not yet know that the kernel killed the program for its use of memory: the two
+/// reports race.
 fn may_lack_evidence(status: &Status) -> bool {
     matches!(
         status,
@@ -136,7 +136,7 @@ fn may_lack_evidence(status: &Status) -> bool {
     )
 }
 
-/// Looks once more when that report must be there.
+/// Inspects once more, after the time by which that report must be there.
 pub(super) async fn look_again(
     client: &Client,
     container: &str,
@@ -149,10 +149,10 @@ pub(super) async fn look_again(
     }))
 }
 
-/// What a state means.
+/// Converts a state of Docker's.
 ///
 /// A container counts as ended only where Docker says so and knows when it started and ended.
-/// `dead` and `removing` are what Docker calls containers that it lost hold of.
+/// `dead` and `removing` are Docker's names for containers that it lost control of.
 pub(super) fn status(state: &ContainerState) -> Status {
     use ContainerStateStatusEnum as Word;
     let started = moment(state.started_at.as_deref());
@@ -177,7 +177,7 @@ pub(super) fn status(state: &ContainerState) -> Status {
     }
 }
 
-/// An entry of a listing; `None` for a container that is not one of ours after all.
+/// An entry of a listing; `None` for a container that is not one of ours.
 pub(super) fn listed(summary: ContainerSummary) -> Option<Listed> {
     use ContainerSummaryStateEnum as Word;
     let identity = Identity::read(summary.labels.as_ref()?)?;
@@ -202,7 +202,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<Listed> {
     })
 }
 
-/// A moment as Docker writes it; its year 1 stands for "never".
+/// Parses a time in Docker's notation; its year 1 stands for "never".
 fn moment(text: Option<&str>) -> Option<Timestamp> {
     let moment = DateTime::parse_from_rfc3339(text?)
         .ok()?

@@ -1,16 +1,16 @@
-//! What BuildKit tells of a build while it goes on: messages in the format of protocol buffers, of which a few fields
-//! are read here.
+//! Reads BuildKit's progress of a build: messages in the format of protocol buffers, of which a few fields are
+//! used here.
 //!
-//! 1. A report names the steps of the build (`Vertex`) whenever something about them changes.
-//! 2. It holds what the steps printed (`VertexLog`), in pieces that may end within a line.
-//! 3. The progress of downloads and the like (`VertexStatus`) is left out.
+//! 1. A report names the steps of the build (`Vertex`) whenever one of them changes.
+//! 2. It holds the output of the steps (`VertexLog`), in pieces that may end within a line.
+//! 3. The progress of downloads and the like (`VertexStatus`) is ignored.
 
 use std::collections::HashMap;
 
-/// The longest line that is put together of pieces, in bytes.
+/// The longest line that is joined from pieces, in bytes.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// The steps of a build, as far as they were told of.
+/// The steps of a build that BuildKit has reported.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     steps: HashMap<Vec<u8>, Step>,
@@ -37,7 +37,7 @@ impl Trace {
         said
     }
 
-    /// What steps printed without an end of the line.
+    /// The output of steps that has no end of the line yet.
     pub(super) fn rest(&mut self) -> String {
         let lines = self.steps.values_mut().map(|step| &mut step.line);
         let mut said = String::new();
@@ -58,7 +58,7 @@ impl Trace {
             }
         }
         let name = String::from_utf8_lossy(name);
-        // How the context comes in.
+        // These steps bring in the context.
         if name.starts_with("[internal]") || name == "copy /context /" {
             return;
         }
@@ -99,7 +99,7 @@ fn end(line: &mut Vec<u8>, said: &mut String) {
     }
 }
 
-/// The fields of a message, up to where it makes no sense.
+/// The fields of a message, up to the first that is invalid.
 struct Fields<'m>(&'m [u8]);
 
 enum Value<'m> {
@@ -169,7 +169,7 @@ mod tests {
     /// A time at which it began.
     const BEGUN: &[u8] = &[0x2a, 0];
 
-    /// What it gives was cached.
+    /// Its result was cached.
     const CACHED: &[u8] = &[0x20, 1];
 
     #[test]

@@ -1,13 +1,13 @@
-//! How far the files of a container are laid out that Docker calls `created`, and whether it was started all the same.
+//! Finds out which files of a `created` container are laid out, and whether it was started all the same.
 //!
-//! A Docker engine that is killed while it starts a container may have run its program, and calls it `created`
-//! afterwards. Laying out the files of such a container again would bring back the file of the start, and the program
-//! would run a second time. So they are laid out again only where it is sure that nothing has run:
+//! A Docker engine that is killed while it starts a container may have run its program, and still reports `created`
+//! afterwards. Laying out the files of such a container again would bring back the start file, and the program
+//! would run a second time. So they are laid out again only where it is certain that nothing has run:
 //!
-//! 1. Nothing is in the container but its working directory, which Docker makes with it. A start leaves the place where
-//!    the init is mounted, which no program can remove.
-//! 2. The file of the start has the content that it has until all other files are there. It begins and ends the
-//!    layout, the init removes it before the program, and no program knows what was in it.
+//! 1. The container holds nothing but its working directory, which Docker makes with it. A start leaves the folder
+//!    where the init is mounted, which no program can remove.
+//! 2. The start file has the content that it has until all other files are there. It begins and ends the layout, the
+//!    init removes it before the program runs, and no program knows its content.
 
 use std::path::Path;
 
@@ -21,33 +21,33 @@ use super::errors::{LONG, within};
 use super::init::{Found, START};
 use crate::contract::Error;
 
-/// More than the file of the start has, in bytes.
+/// An upper bound on the size of the start file, in bytes.
 const START_AT_MOST: usize = 1024;
 
-/// What is laid out in a container.
+/// The progress of a container's layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LaidOut {
-    /// Nothing, or a part: it was not started.
+    /// Nothing or a part is laid out: it was not started.
     Partly,
-    /// All, or it was started: the init knows which.
+    /// All is laid out, or it was started: the init knows which.
     Wholly,
 }
 
-/// The file of the start while other files are still missing: the init runs nothing with it.
+/// The start file while other files are still missing: the init runs nothing with it.
 pub(super) fn unfinished(nonce: &Nonce) -> &str {
     let whole = nonce.start_half();
     &whole[..whole.len() / 2]
 }
 
 impl Engine {
-    /// Looks into a container that Docker calls `created`.
+    /// Checks a container that Docker reports as `created`.
     pub(super) async fn laid_out(
         &self,
         container: &str,
         found: &ContainerInspectResponse,
         nonce: &Nonce,
     ) -> Result<LaidOut, Error> {
-        // First of all: looking at a file makes Docker mount what is to be mounted, which leaves its place.
+        // This comes first: to read a file makes Docker mount the container's volumes, which leaves their folders.
         if self.is_untouched(container, found).await? {
             return Ok(LaidOut::Partly);
         }
@@ -61,7 +61,7 @@ impl Engine {
         )
     }
 
-    /// Whether nothing was ever put into a container or made in it, but its working directory.
+    /// Whether nothing was ever put into a container or made in it, except its working directory.
     async fn is_untouched(
         &self,
         container: &str,

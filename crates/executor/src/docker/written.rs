@@ -1,9 +1,9 @@
-//! How much a container has written: into its own layer, and into the volumes that its image declares.
+//! Measures how much a container has written: into its own layer, and into the volumes that its image declares.
 //!
-//! Docker counts its layer by walking through the files, so this takes as long as there are many. It counts
+//! Docker counts its layer by walking through the files, so this takes longer the more there are. It counts
 //! lengths: a file with holes counts in full. It counts neither volumes nor files that were removed while a program
-//! has them open, which take their place all the same. These are looked at where Docker is on this machine and
-//! the daemon may: as root.
+//! has them open, which still take up space. The daemon counts these itself if Docker is on this machine and the
+//! daemon runs as root.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,13 +19,13 @@ use trainyard_failpoint::{Effect as _, Point};
 use super::errors::{LONG, within};
 use crate::contract::{Error, ErrorKind};
 
-/// The unit in which the system tells how much a file takes.
+/// The unit in which the system reports the disk space of a file.
 const BLOCK: u64 = 512;
 
-/// How long the daemon looks through volumes and open files.
+/// How long the daemon walks through volumes and open files.
 const LOOKS_FOR: Duration = Duration::from_secs(20);
 
-/// What is written by now; `None` where there is no such container, or Docker does not say.
+/// The bytes written by now; `None` where the container does not exist, or Docker does not say.
 pub(super) async fn written(client: &Client, container: &str) -> Result<Option<u64>, Error> {
     let options = InspectContainerOptionsBuilder::default().size(true).build();
     let found = within(
@@ -60,7 +60,7 @@ pub(super) async fn written(client: &Client, container: &str) -> Result<Option<u
     }
 }
 
-/// Where the volumes are that Docker made for this container since its image declares them. The init's own is
+/// The folders of the volumes that Docker made for this container because its image declares them. The init's own is
 /// read-only.
 fn volumes(found: &ContainerInspectResponse) -> Vec<PathBuf> {
     let mounts = found.mounts.iter().flatten();
@@ -70,7 +70,7 @@ fn volumes(found: &ContainerInspectResponse) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the files in these folders take on the disk; `None` where time ran out. What may not be read counts as
+/// The disk space of the files in these folders; `None` where time ran out. Files that may not be read count as
 /// nothing.
 fn size_of(mut folders: Vec<PathBuf>, until: Instant) -> Option<u64> {
     let mut size: u64 = 0;
@@ -79,7 +79,7 @@ fn size_of(mut folders: Vec<PathBuf>, until: Instant) -> Option<u64> {
             if Instant::now() > until {
                 return None;
             }
-            // Not of what a link leads to.
+            // Of the link itself, not of its target.
             let Ok(about) = entry.metadata() else {
                 continue;
             };
@@ -92,7 +92,7 @@ fn size_of(mut folders: Vec<PathBuf>, until: Instant) -> Option<u64> {
     Some(size)
 }
 
-/// The processes of the container whose first process this is, on this machine; none where they cannot be told.
+/// The processes of the container whose first process this is, on this machine; none where they are not known.
 fn container_processes(first: i64) -> Vec<i64> {
     let Ok(groups) = fs::read_to_string(format!("/proc/{first}/cgroup")) else {
         return Vec::new();
@@ -115,8 +115,8 @@ fn container_processes(first: i64) -> Vec<i64> {
         .unwrap_or_default()
 }
 
-/// What files take that these processes have open and that are in no folder any more; `None` where time ran out.
-/// Those in memory are left out: only what is on the disk of a container's root or of its volumes counts.
+/// The disk space of files that these processes have open and that no folder has any more; `None` where time ran out.
+/// Files in memory are left out: only those on the disk of a container's root or of its volumes count.
 fn size_of_removed(processes: Vec<i64>, volumes: &[PathBuf], until: Instant) -> Option<u64> {
     let disk = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
     let mut disks: HashSet<u64> = volumes.iter().filter_map(|path| disk(path)).collect();
@@ -130,7 +130,7 @@ fn size_of_removed(processes: Vec<i64>, volumes: &[PathBuf], until: Instant) -> 
                 if Instant::now() > until {
                     return None;
                 }
-                // Of what is open, wherever its name leads.
+                // Of the open file, wherever its name leads.
                 let Ok(about) = fs::metadata(entry.path()) else {
                     continue;
                 };

@@ -1,4 +1,4 @@
-//! What the fake does when it builds: the build argument `FAKE` tells, one directive on each line.
+//! The fake's builds: the build argument `FAKE` is a script, one directive on each line.
 //!
 //! | directive  | what the build does                                 |
 //! |------------|-----------------------------------------------------|
@@ -39,7 +39,7 @@ pub(super) async fn build(
                 tokio::time::sleep(Duration::from_secs(1)).await;
             },
             None if directive == "hang" => std::future::pending().await,
-            Some(_) | None => return Err(wrong("there is no such directive".to_owned())),
+            Some(_) | None => return Err(wrong("unknown directive".to_owned())),
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Outputs that a script left.
+//! The outputs of scripted programs.
 
 use std::path::Path;
 

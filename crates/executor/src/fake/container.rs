@@ -1,4 +1,4 @@
-//! One container of the fake: its state follows from when it was started and what came since.
+//! One container of the fake: its state follows from when it was started and which calls came since.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::clock;
 use crate::contract::{Handle, Listed, LogCursor, LogFrame, Status};
 use crate::spec::{AttemptSpec, SpecHash};
 
-/// Where a container stands.
+/// The state of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Life {
     Created,
@@ -31,7 +31,7 @@ pub(super) enum Life {
     Vanished,
 }
 
-/// What comes next in a log.
+/// The next item of a log.
 pub(super) enum Next {
     Frame(LogFrame),
     Wait(Option<Instant>),
@@ -43,13 +43,13 @@ pub(super) struct Container {
     pub(super) spec_hash: SpecHash,
     /// The fence of the claim that created it.
     fence: Fence,
-    /// The highest fence that any create came with.
+    /// The highest fence of any create.
     pub(super) newest_fence: Fence,
     pub(super) program: Arc<Program>,
     pub(super) life: Life,
     /// Whether a wait is under way.
     pub(super) waited_for: bool,
-    /// Somebody changed its state from outside.
+    /// Its state was changed from outside.
     pub(super) changed: Arc<Notify>,
 }
 
@@ -75,7 +75,7 @@ impl Container {
         self.settle(now);
     }
 
-    /// When it ends by itself, if it runs and ever does.
+    /// When it ends by itself, if it runs and ever ends.
     pub(super) fn ends_at(&self) -> Option<Instant> {
         match self.life {
             Life::Running { started, .. } => self.program.length.map(|length| started + length),

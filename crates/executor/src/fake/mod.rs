@@ -1,16 +1,16 @@
 //! `Fake`: an executor in memory that does what its [script] says.
 //!
-//! It stands where Docker stands in tests and benchmarks of Docker, passes the same conformance
-//! suite, and is no mock: it has containers with states, and time passes in them. Nothing sleeps
-//! unless the script says so, and no thread or task is spawned: a container's state follows from
-//! when it was started. It also is the one executor that watches its callers: a call that breaks the
-//! contract gets an error that says so, is written down ([`Fake::misuse`]), and runs nothing.
+//! It replaces Docker in tests and benchmarks, passes the same conformance suite, and is not a mock: it has
+//! containers with states, and time passes in them. Nothing sleeps unless the script says so, and no thread or task
+//! is spawned: a container's state follows from when it was started. It is also the one executor that checks its
+//! callers: a call that breaks the contract gets an error that says so, is recorded ([`Fake::misuse`]), and runs
+//! nothing.
 //!
 //! Clones share one Docker engine. Handing a clone to a new daemon is a restart of the daemon: containers
-//! go on. [`Fake::runs`] is the witness of how often an attempt's program ran.
+//! go on. [`Fake::runs`] counts how often an attempt's program ran.
 //!
-//! Images need no preparing, with exceptions for tests: those named `fake/missing…` do not exist, those
-//! named `fake/unreachable…` cannot be fetched, and a build can have a [script of its own](building).
+//! Images need no preparation, with exceptions for tests: those named `fake/missing…` do not exist, those named
+//! `fake/unreachable…` cannot be pulled, and a build can have a [script of its own](building).
 
 pub mod building;
 mod collect;
@@ -64,7 +64,7 @@ impl Fake {
         Self::default()
     }
 
-    /// How often the program of `attempt` ran; 0 where it is not known.
+    /// How often the program of `attempt` ran; 0 for an unknown attempt.
     #[must_use]
     pub fn runs(&self, attempt: AttemptId) -> u32 {
         self.state().runs.get(&attempt).copied().unwrap_or_default()
@@ -103,7 +103,7 @@ impl Fake {
     }
 }
 
-/// Says that a wait ended, also when it was dropped.
+/// Marks a wait as ended, also when it was dropped.
 struct Waiting<'a>(&'a Fake, AttemptId);
 
 impl Drop for Waiting<'_> {
@@ -148,7 +148,7 @@ impl Executor for Fake {
         if name.starts_with("fake/unreachable") {
             return Err(Error::new(
                 ErrorKind::ImagePull,
-                format!("image `{name}` could not be fetched: its registry does not answer"),
+                format!("image `{name}` could not be pulled: its registry does not answer"),
             ));
         }
         Ok(PreparedImage {
@@ -204,7 +204,7 @@ impl Executor for Fake {
                 };
                 if waiting.is_none() && container.waited_for {
                     return Err(state.broken(format!(
-                        "wait for attempt {attempt} while somebody else waits for it"
+                        "wait for attempt {attempt} while another caller waits for it"
                     )));
                 }
                 container.waited_for = true;

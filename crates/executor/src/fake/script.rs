@@ -1,9 +1,9 @@
-//! The language in which a stage tells [`Fake`](super::Fake) what its program does.
+//! The script language for the program of a stage that runs on [`Fake`](super::Fake).
 //!
 //! It is read from the command: `Exec(["fake", DIRECTIVE…])`, or a `Script` whose first line is
 //! `fake` with one directive on each line after it (blank lines and `#` comments are skipped).
-//! Any other command is taken for a program that succeeds at once, so that real DAG files run
-//! through; `false` is the one that fails.
+//! Any other command counts as a program that succeeds at once, so that real DAG files run through;
+//! `false` is the one that fails.
 //!
 //! | directive            | what the program does                                                    |
 //! |----------------------|--------------------------------------------------------------------------|
@@ -20,9 +20,9 @@
 //! | `stubborn`           | does not end on SIGTERM                                                  |
 //! | `writes=SIZE`        | has written that many bytes to Docker's disk                         |
 //! | `lost`               | its container vanishes when it would have ended                          |
-//! | `unknown`            | ends in a way that Docker cannot tell                                |
+//! | `unknown`            | ends, and Docker does not know how                                       |
 //!
-//! And what Docker does:
+//! And for Docker:
 //!
 //! | directive            | what happens                                                             |
 //! |----------------------|--------------------------------------------------------------------------|
@@ -85,11 +85,11 @@ pub(super) struct Printed {
     pub(super) bytes: Bytes,
 }
 
-/// What one attempt's program does, with nothing left to look up.
+/// The program of one attempt, with nothing left to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     pub(super) printed: Vec<Printed>,
-    /// How long it runs; `None` is for ever.
+    /// How long it runs; `None` for ever.
     pub(super) length: Option<Duration>,
     pub(super) end: End,
     pub(super) stubborn: bool,
@@ -123,7 +123,7 @@ impl Program {
     /// Reads the program of an attempt.
     ///
     /// # Errors
-    /// The directive that is wrong, in words.
+    /// Describes the directive that is wrong.
     pub(super) fn read(spec: &AttemptSpec) -> Result<Self, String> {
         let mut program = Self::default();
         for directive in directives(spec.command.as_ref()) {
@@ -179,7 +179,7 @@ impl Program {
                 let bytes = needed()?;
                 let bytes = bytes
                     .parse()
-                    .map_err(|_| format!("`{bytes}` is no number"))?;
+                    .map_err(|_| format!("`{bytes}` is not a number"))?;
                 self.written = Some(bytes);
             }
             "lost" => self.end = End::Vanish,
@@ -190,14 +190,13 @@ impl Program {
                 let (call, times) = needed()?
                     .split_once(':')
                     .ok_or_else(|| "write it as `trouble=CALL:N`".to_owned())?;
-                let call =
-                    Call::from_word(call).ok_or_else(|| format!("there is no call `{call}`"))?;
+                let call = Call::from_word(call).ok_or_else(|| format!("unknown call `{call}`"))?;
                 let times = times
                     .parse()
-                    .map_err(|_| format!("`{times}` is no number"))?;
+                    .map_err(|_| format!("`{times}` is not a number"))?;
                 self.trouble.push((call, times));
             }
-            _ => return Err(format!("there is no directive `{word}`")),
+            _ => return Err(format!("unknown directive `{word}`")),
         }
         Ok(())
     }
@@ -215,7 +214,7 @@ impl Program {
     }
 }
 
-/// The directives of a command; none for what is not written for the fake.
+/// The directives of a command; none for a command that is not written for the fake.
 fn directives(command: Option<&RenderedCommand>) -> Vec<&str> {
     match command {
         Some(RenderedCommand::Exec(items)) => match items.first().map(String::as_str) {
@@ -244,7 +243,7 @@ fn exit(codes: &str, attempt: u32) -> Result<End, String> {
         .map(|code| {
             code.trim()
                 .parse()
-                .map_err(|_| format!("`{code}` is no exit code"))
+                .map_err(|_| format!("`{code}` is not a valid exit code"))
         })
         .collect::<Result<_, _>>()?;
     let index = (attempt.max(1) as usize - 1).min(codes.len() - 1);

@@ -1,4 +1,4 @@
-//! All containers of a fake engine, and what callers did to them.
+//! All containers of a fake engine, and how callers used them.
 
 use std::collections::HashMap;
 
@@ -33,8 +33,8 @@ impl State {
         attempt: AttemptId,
     ) -> Result<Option<&mut Container>, Error> {
         self.disturb(call, attempt)?;
-        // Whoever looks for a container that this Docker engine never had finds nothing, as after a Docker engine
-        // was replaced. Running one is another matter.
+        // A call for a container that this engine never had finds nothing, as after Docker was replaced. Only to start
+        // it, or to collect from it, breaks the contract.
         let needs_create = matches!(call, Call::Start | Call::Collect);
         if needs_create && !self.runs.contains_key(&attempt) {
             return Err(self.broken(format!("{call:?} of attempt {attempt} before its create")));

@@ -19,10 +19,10 @@ pub(crate) async fn build(
     kit: &Kit<Containers>,
     files: &[(&str, &str)],
 ) -> Result<PreparedImage, Error> {
-    build_told(executor, kit, files, &BTreeMap::new(), &|_| {}).await
+    build_and_print(executor, kit, files, &BTreeMap::new(), &|_| {}).await
 }
 
-/// Removes what was built, whatever its tags.
+/// Removes a built image, whatever its tags.
 pub(crate) async fn remove(image: &PreparedImage) {
     let options = bollard::query_parameters::RemoveImageOptionsBuilder::default().force(true);
     client()
@@ -31,7 +31,7 @@ pub(crate) async fn remove(image: &PreparedImage) {
         .unwrap();
 }
 
-async fn build_told(
+async fn build_and_print(
     executor: &Docker,
     kit: &Kit<Containers>,
     files: &[(&str, &str)],
@@ -42,7 +42,7 @@ async fn build_told(
     executor.prepare(&request, progress).await
 }
 
-/// A request to build the root of a tree of files, for nobody in particular and without limits.
+/// A request to build the root of a tree of files, for no repo in particular and without limits.
 pub(crate) fn request(
     kit: &Kit<Containers>,
     files: &[(&str, &str)],
@@ -85,8 +85,8 @@ async fn the_same_content_is_built_once() {
         let say = |line: String| said.lock().unwrap().push(line);
         let none = BTreeMap::new();
         let (first, second) = tokio::join!(
-            build_told(&executor, &kit, &files, &none, &say),
-            build_told(&executor, &kit, &files, &none, &say),
+            build_and_print(&executor, &kit, &files, &none, &say),
+            build_and_print(&executor, &kit, &files, &none, &say),
         );
         let first = first.unwrap();
         assert_eq!(first, second.unwrap());
@@ -100,7 +100,9 @@ async fn the_same_content_is_built_once() {
         let later = kit.subject.make().await;
         let noise = [&files[..], &[("big.csv", "1,2,3")]].concat();
         assert_eq!(
-            build_told(&later, &kit, &noise, &none, &say).await.unwrap(),
+            build_and_print(&later, &kit, &noise, &none, &say)
+                .await
+                .unwrap(),
             first
         );
         assert_eq!(
@@ -109,7 +111,9 @@ async fn the_same_content_is_built_once() {
             "later, with another file that is ignored: {said:?}"
         );
         let args = BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]);
-        let other = build_told(&later, &kit, &files, &args, &say).await.unwrap();
+        let other = build_and_print(&later, &kit, &files, &args, &say)
+            .await
+            .unwrap();
         assert_ne!(other, first, "another argument is another image");
         let mut spec = kit.spec_of(script("ls -A /app\ncat /greeting"));
         spec.image = other.id.clone();
@@ -130,7 +134,7 @@ async fn the_same_content_is_built_once() {
 }
 
 #[tokio::test]
-async fn a_failed_build_is_told_in_a_line_and_leaves_no_container() {
+async fn a_failed_build_is_reported_in_a_line_and_leaves_no_container() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let before = all_containers().await;
@@ -173,7 +177,7 @@ async fn all_containers() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_build_that_is_given_up_ends_and_has_said_what_it_did_so_far() {
+async fn a_build_whose_caller_stops_waiting_ends_and_has_printed_its_output_so_far() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let id = Uuid::now_v7().to_string();
@@ -188,7 +192,7 @@ async fn a_build_that_is_given_up_ends_and_has_said_what_it_did_so_far() {
         };
         let (files, none) = ([("Dockerfile", &*dockerfile)], BTreeMap::new());
         tokio::select! {
-            built = build_told(&executor, &kit, &files, &none, &say) => panic!("{built:?}"),
+            built = build_and_print(&executor, &kit, &files, &none, &say) => panic!("{built:?}"),
             () = printed.notified() => {}
         }
         let ended = async {
@@ -208,7 +212,7 @@ async fn a_build_that_is_given_up_ends_and_has_said_what_it_did_so_far() {
 }
 
 #[tokio::test]
-async fn a_wrong_dockerfile_and_an_unknown_base_are_told_in_words() {
+async fn a_wrong_dockerfile_and_an_unknown_base_are_reported_in_words() {
     let containers = Containers::with_registries("public,localhost:1").await;
     check(containers, |kit| async move {
         let executor = kit.subject.make().await;
@@ -294,7 +298,7 @@ async fn class_14_a_build_does_not_make_docker_ask_an_address_for_it() {
         let executor = kit.subject.make().await;
         let trigger = dockerfile(&format!("ONBUILD RUN true\n# {port}\n"));
         let with_trigger = build(&executor, &kit, &[("Dockerfile", &trigger)]).await;
-        // A base that says it for the build is made behind our back.
+        // A base image with such a trigger is made without the executor.
         let evil = made_with_trigger(&format!("ADD http://127.0.0.1:{port}/x /y")).await;
         for dockerfile in [
             dockerfile(&format!("ADD http://127.0.0.1:{port}/x /y")),
@@ -322,7 +326,7 @@ async fn class_14_a_build_does_not_make_docker_ask_an_address_for_it() {
     .await;
 }
 
-/// An image that somebody else made, with a trigger for builds that start from it.
+/// An image that another user made, with a trigger for builds that start from it.
 async fn made_with_trigger(trigger: &str) -> String {
     let name = format!("trainyard-test/trigger:{}", Uuid::now_v7());
     let (repo, tag) = name.split_once(':').unwrap();
@@ -367,7 +371,7 @@ async fn class_17_a_build_starts_from_no_image_by_the_beginning_of_its_id() {
                 dockerfile(&format!("COPY --from={name} / /x")),
             ] {
                 let built = build(&executor, &kit, &[("Dockerfile", &text)]).await;
-                // A short one may be a number, which is a stage that there is not.
+                // A short name may be a number, and there is no stage of that number.
                 let error = built.unwrap_err();
                 assert_eq!(error.kind, ErrorKind::ImageBuild, "{text}: {error}");
             }
@@ -400,10 +404,10 @@ async fn class_17_equal_content_of_two_repos_is_two_images() {
     .await;
 }
 
-/// A step that makes something else each time it runs.
+/// A step with another result each time it runs.
 const RANDOM: &str = "RUN cat /proc/sys/kernel/random/uuid\n";
 
-/// Builds for a branch of a repo, and returns what [`RANDOM`] made; `None` where its step was taken from a cache.
+/// Builds for a branch of a repo, and returns the result of [`RANDOM`]; `None` where its step came from a cache.
 async fn made_at_random(
     executor: &Docker,
     kit: &Kit<Containers>,
@@ -471,7 +475,7 @@ async fn class_17_steps_that_are_built_by_hand_belong_to_a_checkout() {
         let said = Mutex::new(Vec::new());
         let say = |line: String| said.lock().unwrap().push(line);
         built.push(
-            build_told(&executor, &kit, &files, &BTreeMap::new(), &say)
+            build_and_print(&executor, &kit, &files, &BTreeMap::new(), &say)
                 .await
                 .unwrap(),
         );
@@ -503,7 +507,7 @@ async fn class_17_a_label_makes_no_steps_those_of_another_repo() {
         let (scope, name) = ("io.trainyard.build.scope", config.labels.unwrap());
         let text = dockerfile(RANDOM);
         let forged = format!("{text}LABEL {scope}={}\n", name[scope]);
-        // One whose last image is of our labels, and one that ends before these.
+        // A build whose last image has our labels, and one that fails before it gets them.
         for forged in [forged.clone(), format!("{forged}RUN exit 7\n")] {
             let files = [("Dockerfile", &*forged)];
             let _ = made_at_random(&executor, &kit, (other, "main"), &files).await;
@@ -554,13 +558,13 @@ async fn class_17_a_cache_of_buildkit_stays_and_belongs_to_a_branch_of_a_repo() 
         let repo = RepoId(Uuid::now_v7());
         let mut images = Vec::new();
         let count = "RUN --mount=type=cache,target=/c echo >>/c/n; echo seen $(wc -l </c/n)";
-        // The frontend would be fetched, if anything of it were left.
+        // The frontend would be fetched, if any of its line were left.
         let first = format!("# syntax=docker/dockerfile:1\n{}", dockerfile(count));
         let second = dockerfile(&format!("{count} again"));
         for (branch, text, found) in [
             ("main", &first, "seen 1"),
             ("main", &second, "seen 2 again"),
-            // Neither the cache, nor the step, nor the image.
+            // Neither the cache, nor the step, nor the image is shared.
             ("other", &first, "seen 1"),
         ] {
             let mut wanted = request(&kit, &[("Dockerfile", text)], &BTreeMap::new());
@@ -597,7 +601,7 @@ async fn steps_that_buildkit_built_before_are_not_built_again() {
             let files = [("Dockerfile", &*text), ("a", content)];
             let none = BTreeMap::new();
             images.push(
-                build_told(&executor, &kit, &files, &none, &say)
+                build_and_print(&executor, &kit, &files, &none, &say)
                     .await
                     .unwrap(),
             );
@@ -628,7 +632,7 @@ async fn class_15_a_build_of_buildkit_has_no_way_out_where_stages_have_none() {
         let said = Mutex::new(Vec::new());
         let say = |line: String| said.lock().unwrap().push(line);
         let files = [("Dockerfile", &*text)];
-        let built = build_told(&executor, &kit, &files, &BTreeMap::new(), &say).await;
+        let built = build_and_print(&executor, &kit, &files, &BTreeMap::new(), &say).await;
         let error = built.unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageBuild);
         assert!(error.message.contains("exit code: 7"), "{error}");

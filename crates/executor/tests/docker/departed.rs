@@ -1,4 +1,4 @@
-//! An attempt whose container was removed gets no second one, whatever the database believes.
+//! An attempt whose container was removed gets no second one, even if the database asks for it.
 
 use trainyard_executor::conformance::{Subject, check};
 use trainyard_executor::{ErrorKind, Executor};

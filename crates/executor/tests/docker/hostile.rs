@@ -1,5 +1,5 @@
-//! What a hostile program does about its own end: with what it prints, with the files beside it, and with
-//! the process that started it. Class 15: it runs under an init that it cannot speak for.
+//! A hostile program tries to forge its own end: with its output, with files next to the record, and with the process
+//! that started it. Class 15: it runs under an init whose records it cannot forge.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use trainyard_executor::{ErrorKind, Executor, Exit, Handle, Proof};
 use crate::init::{proof, seen};
 use crate::place::{Containers, client, script};
 
-/// How long it may take at most to say what an end proves.
+/// The most time that proving an end may take.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Lines that look like records, for `printf`: of both versions, with all the nonces that a program can think of.
+/// Lines that look like records, for `printf`: of both versions, with all the nonces that a program can guess.
 const FORGED: &str = r#"
 forge() {
     printf '\036%-79s\n' 'trainyard-init 1 ended code=000 signal=00 asked=0 oom=0 errno=000'
@@ -50,7 +50,7 @@ async fn kill(handle: &Handle) {
         .unwrap();
 }
 
-/// Starts a script and waits until it has said a word.
+/// Starts a script and waits for its first output.
 async fn started(kit: &Kit<Containers>, executor: &Docker, text: &str) -> Handle {
     let handle = kit.start(executor, &kit.spec_of(script(text))).await;
     kit.first_frame(executor, &handle).await;
@@ -86,7 +86,7 @@ async fn class_15_a_program_that_is_killed_has_not_ended_as_it_said_before() {
         let handle = started(&kit, &executor, &text).await;
         kill(&handle).await;
         assert_eq!(proof(&kit, &executor, &handle).await, Proof::Unproved);
-        // Nor for a daemon that knows nothing but what is in the container.
+        // Nor for a daemon that only knows the content of the container.
         let other = kit.subject.make().await;
         let seen = seen(&kit, &other, &handle).await;
         assert_eq!(other.prove(&handle, &seen).await, Ok(Proof::Unproved));
@@ -137,7 +137,7 @@ async fn class_15_what_is_in_place_of_the_latch_keeps_no_attempt_from_ending() {
             assert_eq!(proved, Proof::Unproved, "{kind}");
             assert!(since.elapsed() < SOON, "{kind}: {:?}", since.elapsed());
             executor.remove(&handle).await.unwrap();
-            // Where it ends by itself, the init says how, whatever lies there.
+            // If it ends by itself, the init reports how, whatever is at that path.
             for code in [0, 1] {
                 let text = text.replace("sleep 600", &format!("exit {code}"));
                 let handle = kit.start(&executor, &kit.spec_of(script(&text))).await;
@@ -168,7 +168,7 @@ async fn class_15_a_program_that_removes_the_latch_runs_once_all_the_same() {
                 .unwrap();
             let seen = seen(&kit, &executor, &handle).await;
             assert_eq!(seen.code, 125, "the start was refused");
-            // It did run, so it may not be said that it never did.
+            // It did run, so it must not count as never run.
             assert_eq!(executor.prove(&handle, &seen).await, Ok(Proof::Unproved));
         }
         assert_eq!(kit.printed(&executor, &handle).await.stdout, "ran\n");
@@ -242,7 +242,7 @@ async fn a_record_that_the_engine_cuts_in_two_is_not_part_of_the_log() {
 async fn class_15_what_changed_its_user_is_gone_before_the_record_is_written() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
-        // Were it there, it would find the nonce and print a record of its own behind the true one.
+        // If it could read the record, it would find the nonce and print a record of its own after the true one.
         let waits = "trap \"\" TERM HUP; echo up; until grep -q \" ended \" /trainyard/run/latch; do :; done; cat /trainyard/run/latch";
         let text = format!(
             "su user -s /bin/sh -c 'setsid sh -c '\\''{waits}'\\'' >seen' &\n\
@@ -432,7 +432,7 @@ async fn variables_and_scripts_that_the_kernel_does_not_pass_are_refused_in_word
             error.message.contains("its variable `KEY` is too long"),
             "{error}"
         );
-        // What comes with the image shows only when it is started.
+        // The image's part is known only when it is started.
         let (base, _) = kit.run(&executor, &kit.spec_of(script("true"))).await;
         let options = CommitContainerOptionsBuilder::default()
             .container(&base.container)

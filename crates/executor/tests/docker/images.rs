@@ -1,4 +1,4 @@
-//! Images by reference: there, not there, and not to be had.
+//! Images by reference: present, missing, and unavailable.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use trainyard_core::render::RenderedImage;
@@ -44,7 +44,7 @@ async fn an_image_that_is_there_is_ready_without_a_registry() {
 }
 
 #[tokio::test]
-async fn a_missing_image_that_may_not_be_fetched_is_told_so() {
+async fn a_missing_image_that_may_not_be_pulled_is_reported_as_such() {
     let error = prepare("trainyard-test/nowhere:1", PullPolicy::Never)
         .await
         .unwrap_err();
@@ -153,7 +153,7 @@ async fn class_17_the_beginning_of_an_id_is_the_name_of_no_image() {
     let id = prepare(IMAGE, PullPolicy::Never).await.unwrap().id;
     let hex = id.strip_prefix("sha256:").unwrap();
     for name in [&hex[..2], &hex[..12], hex] {
-        // What would not be read as a reference at all is tried with a tag, and as one.
+        // A name that is not a valid reference is tried with a tag, and as a tag.
         let image = format!("{}:latest", &name[..name.len().min(63)]);
         let error = prepare(&image, PullPolicy::Never).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageNotFound, "{image}: {error}");

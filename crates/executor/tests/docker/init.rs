@@ -18,14 +18,14 @@ use uuid::Uuid;
 
 use crate::place::{Containers, IMAGE, client, script};
 
-/// Waits for the end, reads the log, and says what is proved then: the order of a supervisor.
+/// Waits for the end, reads the log, and then returns the proof: the order of a supervisor.
 pub(crate) async fn proof(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Proof {
     let seen = seen(kit, executor, handle).await;
     kit.printed(executor, handle).await;
     executor.prove(handle, &seen).await.unwrap()
 }
 
-/// What Docker says of an end.
+/// Docker's report of an end.
 pub(crate) async fn seen(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Exit {
     match kit.end(executor, handle).await {
         Status::Exited {
@@ -57,7 +57,7 @@ async fn a_container_that_is_started_again_runs_nothing_and_its_record_stands() 
         let spec = kit.spec_of(script("echo ran; exit 3"));
         let (handle, code) = kit.run(&executor, &spec).await;
         assert_eq!(code, 3);
-        // What a daemon that was paused before its call, or any person, may do.
+        // A daemon that was paused before its call, or any person, may do this.
         client()
             .start_container(&handle.container, None)
             .await
@@ -104,7 +104,7 @@ async fn an_end_without_a_record_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_kill_from_outside_is_told_from_one_of_the_program_s_own() {
+async fn a_kill_from_outside_is_distinguished_from_the_program_s_own() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("echo up; sleep 600"));
@@ -124,7 +124,7 @@ async fn a_kill_from_outside_is_told_from_one_of_the_program_s_own() {
 }
 
 #[tokio::test]
-async fn a_program_that_was_asked_to_stop_is_known_to_have_been() {
+async fn a_program_that_was_asked_to_stop_is_known_to_have_been_asked() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "trap 'exit 0' TERM; echo up; while true; do sleep 0.05; done";
@@ -292,8 +292,8 @@ async fn the_volume_of_another_version_and_the_loader_that_a_crash_left_go_once_
 }
 
 #[tokio::test]
-async fn the_volume_that_somebody_removed_is_filled_again_for_the_container_that_needs_it() {
-    // One that no other test needs, and, without a label, that none takes for an old one.
+async fn the_volume_that_a_prune_removed_is_filled_again_for_the_container_that_needs_it() {
+    // One that no other test needs, and, as it has no label, that no test removes as an old one.
     let name = format!("trainyard-test-init-{}", Uuid::now_v7().simple());
     let volume = VolumeCreateRequest {
         name: Some(name.clone()),
@@ -310,7 +310,7 @@ async fn the_volume_that_somebody_removed_is_filled_again_for_the_container_that
         // From now on it counts as filled.
         let (first, _) = kit.run(&executor, &kit.spec_of(script("true"))).await;
         executor.remove(&first).await.unwrap();
-        // What `docker volume prune` does; for the next container Docker makes it anew, and empty.
+        // As `docker volume prune` does; for the next container Docker makes the volume again, empty.
         remove().await.unwrap();
         let second = kit.spec_of(script("exit 3"));
         let handle = executor.create(&second).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a program cannot do, and what it cannot have more of.
+//! Limits of a program: what it may not do, and how much of the machine it gets.
 
 use trainyard_executor::Executor;
 use trainyard_executor::conformance::{Subject, check};
@@ -128,10 +128,10 @@ async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
 }
 
 #[tokio::test]
-async fn what_a_program_has_written_is_told_while_it_runs() {
+async fn the_bytes_that_a_program_has_written_are_reported_while_it_runs() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
-        // Half of it into a file that is in no folder any more.
+        // Half of it into a file that no folder holds any more.
         let text = "dd if=/dev/zero of=/fill bs=1M count=10 2>/dev/null; exec 3>/gone; rm /gone\n\
                     dd if=/dev/zero bs=1M count=10 >&3 2>/dev/null; sleep 600";
         let spec = kit.spec_of(script(text));

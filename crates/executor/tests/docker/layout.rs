@@ -1,4 +1,4 @@
-//! What is laid out for a program, and what it leaves.
+//! The files that a program gets, and those that it leaves.
 
 use std::collections::HashMap;
 
@@ -64,7 +64,7 @@ async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
 
 #[tokio::test]
 async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
-    // Root's capabilities include writing what is read-only.
+    // Root's capabilities include writing to read-only files.
     check(Containers::with_capabilities(&[]).await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "cat \"$INPUTS/set/sub/b\"\nls -l \"$INPUTS/set/sub/b\" | cut -c 1-10\n\
@@ -76,7 +76,7 @@ async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
             kind: InputKind::Folder,
             sha256: "00".to_owned(),
         });
-        // The folder's owner could write it in spite of its mode, so nobody else looks.
+        // The folder's owner could write to it in spite of its mode, so only root is tested.
         spec.env.insert("USER".to_owned(), "root".to_owned());
         let (handle, code) = kit.run(&executor, &spec).await;
         let printed = kit.printed(&executor, &handle).await;
@@ -188,8 +188,8 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             .collect(&executor, &handle, "good", 1 << 20)
             .await
             .unwrap();
-        let (told, bytes) = good.unwrap();
-        assert_eq!(told.kind, CollectedKind::Folder);
+        let (collected, bytes) = good.unwrap();
+        assert_eq!(collected.kind, CollectedKind::Folder);
         let members: Vec<String> = tar::Archive::new(&bytes[..])
             .entries()
             .unwrap()
@@ -238,12 +238,12 @@ async fn an_output_may_be_a_link_to_something_in_the_outputs_folder() {
         assert_eq!(code, 0);
         for output in ["c/last.ckpt", "best", "whole", "folder/last.ckpt"] {
             let file = kit.collect(&executor, &handle, output, 1 << 20).await;
-            let (told, bytes) = file.unwrap().unwrap();
-            assert_eq!((told.kind, &bytes[..]), (CollectedKind::File, &b"9\n"[..]));
+            let (collected, bytes) = file.unwrap().unwrap();
+            assert_eq!((collected.kind, &bytes[..]), (CollectedKind::File, &b"9\n"[..]));
         }
         let folder = kit.collect(&executor, &handle, "folder", 1 << 20).await;
-        let (told, bytes) = folder.unwrap().unwrap();
-        assert_eq!(told.kind, CollectedKind::Folder);
+        let (collected, bytes) = folder.unwrap().unwrap();
+        assert_eq!(collected.kind, CollectedKind::Folder);
         let mut members = tar::Archive::new(&bytes[..]);
         let links: Vec<String> = members
             .entries()
@@ -286,8 +286,8 @@ async fn a_large_output_comes_back_whole() {
         let expected = kit.printed(&executor, &handle).await.stdout;
         let to = kit.place("big");
         let path = RelativePath::new("big").unwrap();
-        let told = executor.collect(&handle, &path, &to, 50_000_000).await.unwrap().unwrap();
-        assert_eq!((told.size, &*told.sha256), (50_000_000, expected.trim()));
+        let collected = executor.collect(&handle, &path, &to, 50_000_000).await.unwrap().unwrap();
+        assert_eq!((collected.size, &*collected.sha256), (50_000_000, expected.trim()));
         let error = executor.collect(&handle, &path, &to, 49_999_999).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
         kit

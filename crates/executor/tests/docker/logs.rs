@@ -77,7 +77,7 @@ async fn no_line_is_lost_however_fast_a_program_prints_and_ends() {
 }
 
 #[tokio::test]
-async fn the_engine_keeps_no_more_of_a_log_than_it_was_told() {
+async fn docker_keeps_no_more_of_a_log_than_the_configured_size() {
     check(Containers::with_log_size(1 << 20).await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script(

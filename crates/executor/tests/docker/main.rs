@@ -1,6 +1,6 @@
-//! Docker: the promises of the contract against a real engine, and what is particular to containers.
+//! Tests of `Docker` on a real Docker engine: the contract's promises, and the behavior of containers.
 //!
-//! They need a Docker engine at `DOCKER_HOST`, or where it usually is, and no registry: the image that
+//! They need a Docker engine at `DOCKER_HOST`, or at its usual address, and no registry: the image that
 //! programs run in is made here, from the busybox of the host.
 
 #![expect(
@@ -30,7 +30,7 @@ use crate::place::{Containers, script};
 conformance_tests!(Containers::new().await);
 
 #[tokio::test]
-async fn a_program_beyond_its_memory_is_told_from_one_that_was_killed() {
+async fn a_program_beyond_its_memory_is_distinguished_from_one_that_was_killed() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         // tail keeps a line without an end in memory.
@@ -72,7 +72,7 @@ async fn a_container_removed_behind_our_back_is_gone() {
 }
 
 #[tokio::test]
-async fn without_an_init_a_missing_program_is_told_at_the_start() {
+async fn without_an_init_a_missing_program_is_reported_at_the_start() {
     let containers = Containers::without_init().await;
     check(containers, |kit: Kit<Containers>| async move {
         let executor = kit.subject.make().await;
@@ -89,7 +89,7 @@ async fn without_an_init_a_missing_program_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn what_the_engine_refuses_is_said_in_its_words() {
+async fn a_refusal_of_docker_is_reported_in_its_words() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));
@@ -144,7 +144,7 @@ async fn an_engine_that_is_too_old_is_refused_with_its_version() {
 }
 
 #[tokio::test]
-async fn an_image_that_went_away_before_the_container_came_is_told() {
+async fn an_image_that_was_removed_before_the_container_was_created_is_reported() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));

@@ -53,7 +53,7 @@ async fn class_16_stages_of_another_repo_are_out_of_reach_and_those_of_the_same_
         let server = kit.start(&executor, &server).await;
         kit.first_frame(&executor, &server).await;
         let at = address(&server).await;
-        // While a network is made on Docker, as other tests do, Docker's rules keep no networks apart for some
+        // While a network is made on Docker, as other tests do, Docker's rules do not separate networks for some
         // milliseconds (docs/security.md): one connection proves nothing.
         let ask = format!(
             "for i in 1 2 3; do nc -w 3 {at} 9999 </dev/null || {{ echo unreachable; break; }}; done | tail -n 1"
@@ -129,7 +129,7 @@ async fn a_network_without_containers_goes_once_no_daemon_needs_it() {
             .await
             .unwrap();
         assert_eq!(all(&kit).await, [""; 0]);
-        // The first one does not know that it went.
+        // The first one does not know that it was removed.
         let mut other = kit.spec_of(script("true"));
         other.repo = spec.repo;
         let (handle, code) = kit.run(&executor, &other).await;

@@ -1,4 +1,4 @@
-//! Where the tests run: a Docker engine, an installation of their own, and an image.
+//! The setting of the tests: a Docker engine, an installation of their own, and an image.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -42,28 +42,28 @@ impl Containers {
         containers
     }
 
-    /// With a volume for the init that nobody else uses.
+    /// With a volume for the init that no other test uses.
     pub(crate) async fn with_init_volume(name: &str) -> Self {
         let mut containers = Self::new().await;
         name.clone_into(&mut containers.0.init_volume);
         containers
     }
 
-    /// Where all stages and builds are in a given network.
+    /// With a given network for all stages and builds.
     pub(crate) async fn with_network(network: &str) -> Self {
         let mut containers = Self::new().await;
         containers.0.network = Some(network.to_owned());
         containers
     }
 
-    /// Where images may come from these registries only.
+    /// With images from these registries only.
     pub(crate) async fn with_registries(registries: &str) -> Self {
         let mut containers = Self::new().await;
         containers.0.registries = registries.parse().unwrap();
         containers
     }
 
-    /// Where Dockerfiles may need BuildKit; with no way out of its builds, if so.
+    /// With BuildKit allowed. With `internal`, builds have no way out.
     pub(crate) async fn with_buildkit(internal: bool) -> Self {
         let mut containers = Self::new().await;
         containers.0.buildkit = true;
@@ -78,7 +78,7 @@ impl Containers {
         containers
     }
 
-    /// Where stages have these capabilities.
+    /// With these capabilities of stages.
     pub(crate) async fn with_capabilities(names: &[&str]) -> Self {
         let mut containers = Self::new().await;
         containers.0.capabilities = Capabilities::new(names).unwrap();
@@ -134,7 +134,7 @@ pub(crate) fn client() -> bollard::Docker {
     bollard::Docker::connect_with_host(&host).unwrap()
 }
 
-/// Makes the image where Docker does not have it.
+/// Makes the image if Docker does not have it.
 async fn image() {
     static MADE: OnceCell<()> = OnceCell::const_new();
     MADE.get_or_init(|| async {

@@ -51,7 +51,7 @@ const fn case(name: &'static str, part: Part, fault: Fault, told: Told) -> Case 
     }
 }
 
-const BROKEN: &str = "could not be fetched from its registry";
+const BROKEN: &str = "could not be pulled from its registry";
 
 const REFUSALS: [Case; 7] = [
     case(

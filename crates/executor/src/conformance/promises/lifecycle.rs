@@ -1,4 +1,4 @@
-//! From create to the end, once, whoever watches.
+//! From create to the end, once, also when daemons change.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use crate::conformance::{Kit, MissingProgram, Program, Subject};
 use crate::contract::{ErrorKind, Executor, Status};
 
 /// Exit codes come back as they are, and the end has a time.
-pub async fn an_exit_code_is_told<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn an_exit_code_is_reported<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     for code in [0, 1, 42] {
         let spec = kit.spec(&Program::Exit(code));
         let handle = kit.start(&executor, &spec).await;
         let ended = kit.end(&executor, &handle).await;
         let Status::Exited {
-            code: told,
+            code: reported,
             out_of_memory,
             ..
         } = ended
         else {
             panic!("{ended:?}");
         };
-        assert_eq!((told, out_of_memory), (code, false));
+        assert_eq!((reported, out_of_memory), (code, false));
         assert_eq!(
             kit.end(&executor, &handle).await,
             ended,
             "a second wait says the same"
         );
         let looked = executor.inspect(&handle).await.expect("an answer");
-        assert_eq!(looked, Some(ended), "a look says the same");
+        assert_eq!(looked, Some(ended), "an inspection says the same");
     }
     kit
 }
 
-/// A second create with the same spec gives the same container, also with a later fence.
+/// A second create with the same spec returns the same container, also with a later fence.
 pub async fn creating_again_adopts<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&WITNESS);
@@ -97,7 +97,7 @@ pub async fn starting_again_runs_nothing<S: Subject>(kit: Kit<S>) -> Kit<S> {
     kit
 }
 
-/// A daemon that starts anew finds what another one created, with the handle or without.
+/// A daemon that starts finds the container that another one created, with the handle or without.
 pub async fn an_attempt_is_taken_over_before_its_start<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let with_handle = kit.spec(&WITNESS);
     let without = kit.spec(&WITNESS);
@@ -116,7 +116,7 @@ pub async fn an_attempt_is_taken_over_before_its_start<S: Subject>(kit: Kit<S>) 
     kit
 }
 
-/// A program goes on when its daemon goes; the next one sees its end and all of its log.
+/// A program goes on when its daemon stops; the next daemon sees its end and all of its log.
 pub async fn an_attempt_is_taken_over_while_it_runs<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let spec = kit.spec(&Program::TakeASecond("ran", "done"));
     let before = kit.subject.make().await;
@@ -131,7 +131,7 @@ pub async fn an_attempt_is_taken_over_while_it_runs<S: Subject>(kit: Kit<S>) -> 
     kit
 }
 
-/// An end that no daemon saw is still there, with its code and its outputs.
+/// An end that no daemon saw is found later, with its code and its outputs.
 pub async fn an_attempt_is_taken_over_after_its_end<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let mut spec = kit.spec(&Program::Write(&[("model.bin", "weights")]));
     spec.outputs = true;
@@ -155,7 +155,7 @@ pub async fn an_attempt_is_taken_over_after_its_end<S: Subject>(kit: Kit<S>) -> 
     kit
 }
 
-/// A Docker engine that is there says so while programs run.
+/// A running Docker engine answers a ping while programs run.
 pub async fn a_ping_is_answered<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let running = kit.start(&executor, &kit.spec(&Program::Hang)).await;
@@ -167,7 +167,7 @@ pub async fn a_ping_is_answered<S: Subject>(kit: Kit<S>) -> Kit<S> {
     kit
 }
 
-/// A listing is complete, whatever state its containers are in.
+/// A listing is complete, whatever the state of the containers.
 pub async fn a_listing_shows_every_state<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let created = executor
@@ -198,8 +198,8 @@ pub async fn a_listing_shows_every_state<S: Subject>(kit: Kit<S>) -> Kit<S> {
     kit
 }
 
-/// A program that is not there is told of in the way that the executor says.
-pub async fn a_missing_program_is_told<S: Subject>(kit: Kit<S>) -> Kit<S> {
+/// A program that does not exist is reported in the executor's own way.
+pub async fn a_missing_program_is_reported<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&Program::Missing);
     let handle = executor.create(&spec).await.expect("a container");
@@ -231,13 +231,13 @@ pub async fn a_missing_program_is_told<S: Subject>(kit: Kit<S>) -> Kit<S> {
     kit
 }
 
-/// Whoever stops waiting does not stop the program.
-pub async fn giving_up_a_wait_leaves_the_program_alone<S: Subject>(kit: Kit<S>) -> Kit<S> {
+/// Dropping a wait does not stop the program.
+pub async fn dropping_a_wait_leaves_the_program_alone<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&Program::TakeASecond("ran", "done"));
     let handle = kit.start(&executor, &spec).await;
-    let given_up = tokio::time::timeout(Duration::from_millis(50), executor.wait(&handle)).await;
-    assert!(given_up.is_err(), "it ended too soon: {given_up:?}");
+    let dropped = tokio::time::timeout(Duration::from_millis(50), executor.wait(&handle)).await;
+    assert!(dropped.is_err(), "it ended too soon: {dropped:?}");
     kit.end(&executor, &handle).await;
     assert_eq!(kit.printed(&executor, &handle).await.stdout, "ran\ndone\n");
     kit

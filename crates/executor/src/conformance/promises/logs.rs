@@ -1,4 +1,4 @@
-//! Logs: all of them, from anywhere.
+//! Logs are complete, and can be read on from any frame.
 
 use futures_util::StreamExt;
 
@@ -7,7 +7,7 @@ use crate::conformance::kit::joined;
 use crate::conformance::{Kit, Printed, Program, Subject};
 use crate::contract::{Executor, Status, Stream};
 
-/// Reading a log from the start gives all of it; reading on after any frame gives the rest.
+/// Reading a log from the start yields all of it; reading on after any frame yields the rest.
 pub async fn a_log_goes_on_after_any_of_its_frames<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let texts: Vec<String> = (0..40).map(|n| format!("line {n}")).collect();
@@ -47,7 +47,7 @@ pub async fn a_log_goes_on_after_any_of_its_frames<S: Subject>(kit: Kit<S>) -> K
     kit
 }
 
-/// Lines come while the program runs, and the log ends when the program has.
+/// Lines come while the program runs, and the log ends when the program has ended.
 pub async fn a_log_can_be_followed_and_ends_with_its_program<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&Program::TakeASecond("before", "after"));
@@ -66,7 +66,7 @@ pub async fn a_log_can_be_followed_and_ends_with_its_program<S: Subject>(kit: Ki
     kit
 }
 
-/// The log of what was never started ends at once, and is empty.
+/// The log of a container that was never started ends at once, and is empty.
 pub async fn what_was_never_started_has_no_log<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let handle = executor

@@ -1,4 +1,4 @@
-//! The promises of the contract. Each takes a [`Kit`](super::Kit) and gives it back when it holds.
+//! The promises of the contract. Each takes a [`Kit`](super::Kit) and returns it when it holds.
 
 mod lifecycle;
 mod logs;
@@ -21,5 +21,5 @@ const PLENTY: u64 = 1 << 20;
 /// Much longer than a program takes to end on SIGTERM, much shorter than a test may take.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What a suite's program prints when it runs.
+/// The lines that a program of the suite prints when it runs.
 const WITNESS: Program<'_> = Program::Print(&[(Stream::Stdout, "ran")]);

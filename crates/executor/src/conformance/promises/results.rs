@@ -1,4 +1,4 @@
-//! What goes into a program and what comes out.
+//! The input of programs, and their outputs.
 
 use std::io::Read;
 
@@ -8,8 +8,8 @@ use super::PLENTY;
 use crate::conformance::{Kit, Program, Subject};
 use crate::contract::{CollectedKind, ErrorKind};
 
-/// A file's bytes come back as they are, a folder as an archive that holds its files, both with
-/// their hash; equal folders have equal hashes.
+/// A file's bytes come back unchanged, a folder as an archive with its files, both with their hash;
+/// equal folders have equal hashes.
 pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let files = [
@@ -24,19 +24,19 @@ pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject>(kit: Kit<S>)
         let (handle, code) = kit.run(&executor, &spec).await;
         assert_eq!(code, 0);
         let file = kit.collect(&executor, &handle, "model.bin", PLENTY).await;
-        let (told, bytes) = file.expect("an answer").expect("a file");
+        let (collected, bytes) = file.expect("an answer").expect("a file");
         assert_eq!(
-            (told.kind, told.size, &bytes[..]),
+            (collected.kind, collected.size, &bytes[..]),
             (CollectedKind::File, 7, &b"weights"[..])
         );
-        assert_eq!(told.sha256, hex::encode(Sha256::digest(&bytes)));
+        assert_eq!(collected.sha256, hex::encode(Sha256::digest(&bytes)));
         let folder = kit.collect(&executor, &handle, "report", PLENTY).await;
-        let (told, bytes) = folder.expect("an answer").expect("a folder");
+        let (collected, bytes) = folder.expect("an answer").expect("a folder");
         assert_eq!(
-            (told.kind, told.size),
+            (collected.kind, collected.size),
             (CollectedKind::Folder, bytes.len() as u64)
         );
-        assert_eq!(told.sha256, hex::encode(Sha256::digest(&bytes)));
+        assert_eq!(collected.sha256, hex::encode(Sha256::digest(&bytes)));
         assert_eq!(
             files_of(&bytes),
             [
@@ -44,7 +44,7 @@ pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject>(kit: Kit<S>)
                 ("sub/b.txt".to_owned(), "two".to_owned())
             ]
         );
-        hashes.push(told.sha256);
+        hashes.push(collected.sha256);
     }
     assert_eq!(hashes[0], hashes[1]);
     kit
@@ -65,7 +65,7 @@ fn files_of(archive: &[u8]) -> Vec<(String, String)> {
     files
 }
 
-/// What was not written is no error: it is not there.
+/// A missing output is not an error: it is `None`.
 pub async fn a_missing_output_is_none<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::Write(&[("a", "1")]));
@@ -100,7 +100,7 @@ pub async fn an_output_beyond_the_limit_is_refused<S: Subject>(kit: Kit<S>) -> K
     kit
 }
 
-/// Inputs, variables and secrets are what the spec says.
+/// Inputs, variables and secrets reach the program as the spec has them.
 pub async fn inputs_and_variables_reach_the_program<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::PrintInput("raw"));

@@ -1,4 +1,4 @@
-//! Stopping, removing, and what is left.
+//! Stopping and removing, and the state afterwards.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{GRACE, WITNESS};
 use crate::conformance::{Kit, Program, Subject};
 use crate::contract::{ErrorKind, Executor, Handle, Status};
 
-/// Stopping what was created and never started leaves nothing.
+/// Stopping a container that was created and never started leaves nothing.
 pub async fn stopping_what_never_started_removes_it<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let handle = executor
@@ -22,7 +22,7 @@ pub async fn stopping_what_never_started_removes_it<S: Subject>(kit: Kit<S>) -> 
     kit
 }
 
-/// A program that ends on SIGTERM is not waited for any longer, however young it is.
+/// A stop returns as soon as the program ends on SIGTERM, however young the program is.
 pub async fn stopping_ends_a_program_by_sigterm<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     for wait_for_it in [true, false] {
@@ -66,7 +66,7 @@ pub async fn stopping_kills_what_ignores_sigterm<S: Subject>(kit: Kit<S>) -> Kit
     kit
 }
 
-/// A stop that comes too late changes nothing, and one for what is gone is fine.
+/// A stop that comes too late changes nothing, and a stop of a missing container succeeds.
 pub async fn stopping_what_ended_leaves_it_alone<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let (handle, _) = kit.run(&executor, &kit.spec(&Program::Exit(3))).await;
@@ -87,7 +87,7 @@ pub async fn stopping_what_ended_leaves_it_alone<S: Subject>(kit: Kit<S>) -> Kit
     kit
 }
 
-/// Of an attempt that never had a container the executor says that there is none.
+/// For an attempt that never had a container the executor reports that it has none.
 pub async fn what_never_was_is_gone<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&WITNESS);
@@ -109,7 +109,7 @@ pub async fn what_never_was_is_gone<S: Subject>(kit: Kit<S>) -> Kit<S> {
     kit
 }
 
-/// After a removal nothing is there, and every call says so.
+/// After a removal the container is gone, and every call reports it.
 pub async fn removing_is_final_and_can_be_repeated<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let (handle, _) = kit.run(&executor, &kit.spec(&WITNESS)).await;

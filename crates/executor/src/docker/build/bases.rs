@@ -1,4 +1,4 @@
-//! The images that a build starts from and copies from.
+//! The images from which a build starts and copies.
 
 use bollard::query_parameters::RemoveImageOptionsBuilder;
 use tracing::warn;
@@ -13,8 +13,8 @@ use super::super::image::not_allowed;
 use crate::contract::{Error, ErrorKind};
 
 impl Engine {
-    /// Makes the images that a build takes from outside ready, and reads what they bring into it. Docker
-    /// finds them here then, and asks no registry itself.
+    /// Makes the outside images of a build ready, and reads the images that they bring into it. Docker then
+    /// finds them locally, and queries no registry itself.
     pub(super) async fn prepare_bases(
         &self,
         images: &dockerfile::Images,
@@ -29,16 +29,17 @@ impl Engine {
         };
         let mut ready = Vec::new();
         for base in &images.bases {
-            // At this moment: what a look a moment ago said may have been of another image.
+            // Inspect it now: an earlier inspection may have been of another image.
             self.images.forget_name(&base.image.exact());
             let (image, id) = prepare(base.image.clone()).await?;
             let triggers = self.images.triggers(&id).ok_or_else(|| {
-                let message = format!("image `{image}` could not be looked at; it is tried again");
+                let message =
+                    format!("image `{image}` could not be inspected; the build is retried");
                 Error::new(ErrorKind::Engine, message)
             })?;
             let copied = dockerfile::read_triggers(&triggers, base, builder).map_err(|fault| {
                 let message = format!(
-                    "image `{image}` cannot be built from, for what its ONBUILD says: {}",
+                    "image `{image}` cannot be a base image because of its ONBUILD: {}",
                     fault.message
                 );
                 Error::new(ErrorKind::ImageBuild, message)
@@ -58,8 +59,8 @@ impl Engine {
         Ok(ready)
     }
 
-    /// Docker looked for the images of a build by their names while it went on: they have to be those that
-    /// were read. What was built from others is not kept.
+    /// Docker looks up the images of a build by their names while the build goes on: they have to be the images that
+    /// were read. An image built from others is not kept.
     pub(super) async fn recheck_bases(
         &self,
         bases: &[(ImageReference, String)],
@@ -77,12 +78,12 @@ impl Engine {
                 .at(Point::RemoveImage);
             if let Err(trouble) = within(LONG, removed).await {
                 warn!(
-                    trouble = trouble.text(),
-                    "an image of a moved base was left"
+                    error = trouble.text(),
+                    "could not remove an image whose base had moved"
                 );
             }
             let message = format!(
-                "image `{image}` changed while an image was built from it; the build is made again"
+                "image `{image}` changed while an image was built from it; the build is retried"
             );
             return Err(Error::new(ErrorKind::ImagePull, message));
         }

@@ -1,14 +1,14 @@
-//! Why a build gave no image.
+//! Explains why a build failed.
 
 use super::super::errors::{Trouble, is_disk_full};
 use super::super::image::cause_of;
 use crate::contract::{Error, ErrorKind};
 
-/// Why there is no image. What the build printed is in the log already.
+/// The error of a failed build. The output of the build is in the log already.
 pub(super) fn not_built(trouble: &Trouble) -> Error {
     let text = shortened(trouble.text());
     let lower = text.to_lowercase();
-    // A base image that went meanwhile, and a registry that says something about it.
+    // A base image that was removed meanwhile, or an error from a registry.
     let is_of_registry = lower.starts_with("get ")
         || lower.starts_with("head ")
         || [
@@ -29,7 +29,7 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
             .any(|words| lower.contains(words)));
     if is_of_registry {
         let message = format!(
-            "the image could not be built, as one that it needs could not be pulled: {}",
+            "the image could not be built, because one that it needs could not be pulled: {}",
             cause_of(&lower)
         );
         return Error::new(ErrorKind::ImagePull, message);
@@ -37,7 +37,7 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
     if is_disk_full(&lower) || matches!(trouble, Trouble::Silent(_)) {
         return trouble.clone().into_error("build an image");
     }
-    // Someone removed an image of an earlier build while this one took steps from it.
+    // An image of an earlier build was removed while this one took steps from it.
     if lower.starts_with("unable to find image") || lower.starts_with("no such image: sha256:") {
         let message = format!("an image was removed while the build took steps from it: {text}");
         return Error::new(ErrorKind::Engine, message);
@@ -54,7 +54,7 @@ fn is_of_step(lower: &str) -> bool {
     lower.starts_with("process \"") || lower.starts_with("executor failed running")
 }
 
-/// What went wrong, without the parts of BuildKit that passed it on.
+/// The error's text, without the names of the parts of BuildKit that passed it on.
 fn shortened(text: &str) -> &str {
     const PASSED_ON: [&str; 5] = [
         "failed to create LLB definition:",
@@ -74,23 +74,23 @@ fn shortened(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Error {
+    fn failure(text: &str) -> Error {
         not_built(&Trouble::InStream(text.to_owned()))
     }
 
     #[test]
-    fn why_buildkit_failed_is_told_without_who_passed_it_on() {
+    fn why_buildkit_failed_is_reported_without_the_parts_that_passed_it_on() {
         let text = "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running \
                     [/bin/sh -c x]: exit code: 7";
         assert_eq!(
-            told(text).message,
+            failure(text).message,
             "the image could not be built: executor failed running [/bin/sh -c x]: exit code: 7"
         );
     }
 
     #[test]
-    fn an_option_that_this_buildkit_does_not_know_is_told_as_such() {
-        let error = told("dockerfile parse error on line 2: unknown flag: parents");
+    fn an_option_that_this_buildkit_does_not_know_is_reported_as_such() {
+        let error = failure("dockerfile parse error on line 2: unknown flag: parents");
         assert!(
             error
                 .message
@@ -99,21 +99,22 @@ mod tests {
     }
 
     #[test]
-    fn a_build_whose_earlier_steps_were_removed_meanwhile_is_tried_again() {
-        let error = told("unable to find image \"sha256:fc9b72ebf14e\"");
+    fn a_build_whose_earlier_steps_were_removed_meanwhile_is_retried() {
+        let error = failure("unable to find image \"sha256:fc9b72ebf14e\"");
         assert!(error.is_transient(), "{error}");
         let of_step =
-            told("process \"/bin/sh -c unable to find image\" did not complete: exit code: 1");
+            failure("process \"/bin/sh -c unable to find image\" did not complete: exit code: 1");
         assert!(!of_step.is_transient(), "{of_step}");
     }
 
     #[test]
     fn class_14_what_a_registry_answered_to_buildkit_is_not_shown() {
-        let error = told("failed to solve: failed to do request: Head \"http://x\": secret");
+        let error = failure("failed to solve: failed to do request: Head \"http://x\": secret");
         assert_eq!(error.kind, ErrorKind::ImagePull);
         assert!(!error.message.contains("secret"), "{error}");
-        let of_step =
-            told("process \"/bin/sh -c echo failed to do request\" did not complete: exit code: 1");
+        let of_step = failure(
+            "process \"/bin/sh -c echo failed to do request\" did not complete: exit code: 1",
+        );
         assert_eq!(of_step.kind, ErrorKind::ImageBuild);
     }
 }

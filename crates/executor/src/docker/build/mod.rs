@@ -1,12 +1,12 @@
-//! Building images from a commit's tree, once for the same content.
+//! Builds images from a commit's tree, once for the same content.
 //!
 //! The image's tag is made from the key of its [`Context`] and its [`BuildScope`]. Where Docker has the tag, nothing
 //! is built; stages that want the same content at the same time wait for one build.
 //!
-//! Docker has two builders, and its API both. The classic one is used wherever it can build the Dockerfile: it runs
+//! Docker has two builders behind one API. The classic one is used wherever it can build the Dockerfile: it runs
 //! steps under the limits and in the network of the stage, and leaves no container behind (`forcerm`). BuildKit is
-//! used for what only it knows, where the operator allows it: it has neither of these (see [`BuildKit`]). Both take
-//! the context as the body of the request and need no session.
+//! used for features that only it knows, where the operator allows it: it has neither of these (see [`BuildKit`]).
+//! Both take the context as the body of the request and need no session.
 //!
 //! [`BuildKit`]: super::dockerfile::BuildKit
 
@@ -65,7 +65,7 @@ impl Engine {
         request: &ImageRequest,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        // Until this call ends, or is given up.
+        // Until this call ends, or is dropped.
         let wanted = Wanted::default();
         let scanning = {
             let (recipe, given_up) = (recipe.clone(), wanted.given_up());
@@ -117,12 +117,12 @@ impl Engine {
         self.images.look(&tag).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ImageBuild,
-                "the build went through, but left no image; is its last stage empty?",
+                "the build succeeded, but left no image; is its last stage empty?",
             )
         })
     }
 
-    /// Reads a Dockerfile, and decides who builds it: the classic builder where it can.
+    /// Reads a Dockerfile, and decides which builder builds it: the classic one where it can.
     async fn read_dockerfile(
         &self,
         recipe: &Recipe,
@@ -164,7 +164,7 @@ impl Engine {
         }
     }
 
-    /// What every build is asked for.
+    /// The parameters of every build.
     fn query(
         &self,
         context: &Context,

@@ -1,7 +1,7 @@
-//! What a build prints, as its builder's answer has it.
+//! Reads the output of a build from its builder's answer.
 //!
 //! The log keeps a bounded part of it, but each line has to be read to know that. So no more is read than a person
-//! could make use of: a build that prints faster waits, as a program does whose pipe is full, and one that never stops
+//! could use: a build that prints faster has to wait, as a program does whose pipe is full, and one that never stops
 //! printing is ended.
 
 use std::time::Duration;
@@ -19,11 +19,11 @@ use super::super::trace::Trace;
 /// The longest line of an answer that is read, in bytes. BuildKit cuts what a step prints into pieces of some KiB.
 const LONGEST_LINE: usize = 4 << 20;
 
-/// So many bytes of an answer are read as they come, and so many in each second after them.
+/// How many bytes of an answer are read as they come, and how many in each second after them.
 const AT_ONCE: u64 = 8 << 20;
 const PER_SECOND: u64 = 1 << 20;
 
-/// The most that an answer may have, in bytes.
+/// The most bytes that an answer may have.
 const AT_MOST: u64 = 512 << 20;
 
 /// Reads an answer to its end.
@@ -77,7 +77,7 @@ impl Pace {
         }
     }
 
-    /// Counts what was read, and waits where that came too fast.
+    /// Counts the bytes read, and waits where they came too fast.
     async fn keep(&mut self, read: usize) -> Result<(), Trouble> {
         self.read += read as u64;
         if self.read > AT_MOST {
@@ -115,7 +115,7 @@ struct ErrorDetail {
     message: Option<String>,
 }
 
-/// What a build prints, passed on line by line.
+/// The output of a build, passed on line by line.
 pub(super) struct Output<'a> {
     progress: &'a (dyn Fn(String) + Send + Sync),
     trace: Trace,
@@ -134,7 +134,7 @@ impl<'a> Output<'a> {
             return Ok(());
         }
         let line: Line = serde_json::from_slice(line)
-            .map_err(|error| Trouble::Odd(format!("the answer makes no sense: {error}")))?;
+            .map_err(|error| Trouble::Odd(format!("the answer is invalid: {error}")))?;
         if let Some(message) = line.error.and_then(|error| error.message) {
             self.end();
             return Err(Trouble::InStream(message));
@@ -152,7 +152,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Passes on what BuildKit began to say.
+    /// Passes on a line that BuildKit has begun.
     fn end(&mut self) {
         let rest = self.trace.rest();
         self.pass_on(&rest);
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(end, Err(Trouble::InStream("no".to_owned())));
         assert_eq!(*said.lock().unwrap(), ["out", "Step 1"]);
     }
-    /// Reads the answer of a build that prints so much, and says how long that took.
+    /// Reads the answer of a build that prints this many bytes, and returns how long that took.
     async fn printed(bytes: u64) -> (Result<(), Trouble>, Duration) {
         let piece = bytes::Bytes::from(format!("{}\n", " ".repeat((64 << 10) - 1)));
         let count = usize::try_from(bytes >> 16).unwrap();

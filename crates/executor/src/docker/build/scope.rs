@@ -1,15 +1,15 @@
-//! Who shares what a build leaves: its image, its steps, its caches.
+//! The scope that shares the results of builds: images, steps, caches.
 //!
 //! A step may print, fetch or make something else each time, and behave otherwise under the limits of another stage.
-//! Whoever runs it first has a say in what is built from it, and a stage with a branch's secrets may run that. So each
-//! branch of a repo has its own, and so has each checkout whose files are run by hand.
+//! The first to run it influences what is built from it, and a stage with a branch's secrets may run that. So each
+//! branch of a repo has a scope of its own, and so has each checkout whose files are run by hand.
 //!
-//! BuildKit keeps them apart by a name that each step and each cache knows. The classic builder has one cache for all
-//! of Docker, unless it is given a list of images to take steps from (`cachefrom`): then it takes none from others. The
-//! list is of the scope's own images. What says that an image is of a scope is a label, which a Dockerfile, a base image
-//! and a pulled image may have as well; so only those count that have a tag of [`REPOSITORY`]: nobody else can give one,
-//! and the builder sets our labels after all others. The steps of a Dockerfile's earlier stages belong to no such image,
-//! and run in each build.
+//! 1. BuildKit separates scopes by a name that each step and each cache knows.
+//! 2. The classic builder has one cache for all of Docker, unless it gets a list of images to take steps from
+//!    (`cachefrom`): then it takes none from others. The list has the scope's own images. A label marks an image as
+//!    one of the scope, but a Dockerfile, a base image and a pulled image may have this label as well. So only images
+//!    with a tag of [`REPOSITORY`] count: only the orchestrator sets such a tag, and the builder sets our labels
+//!    after all others. The steps of a Dockerfile's earlier stages belong to no such image, and run in each build.
 
 use sha2::{Digest, Sha256};
 
@@ -21,16 +21,16 @@ use crate::contract::{Error, ErrorKind, ImageRequest};
 /// The images that steps are taken from at most, the newest first. Docker looks through all of them for each step.
 const SOURCES: usize = 32;
 
-/// A tag that no image has, as the tags of built images are made of hashes. Docker takes no steps from it, where a
-/// list without any image would let it take all.
+/// A tag that no image has, as the tags of built images are made of hashes. With it Docker takes no steps; with an
+/// empty list it would take them from any image.
 const NONE: &str = "none";
 
-/// Those who share what their builds leave.
+/// The scope of a build: builds of one scope share their results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BuildScope(pub(super) String);
 
 impl BuildScope {
-    /// The tag of what is built from this content.
+    /// The tag of an image built from this content.
     pub(super) fn tag(&self, content: &str) -> String {
         let mut hasher = Sha256::new();
         hasher.update(content.as_bytes());
@@ -65,7 +65,7 @@ impl Engine {
         ))
     }
 
-    /// How the classic builder is kept to the steps of a scope.
+    /// The parameters that restrict the classic builder to the steps of a scope.
     pub(super) async fn own_steps(
         &self,
         scope: &BuildScope,
@@ -88,8 +88,8 @@ impl Engine {
         Ok(("cachefrom", serde_json::json!(sources).to_string()))
     }
 
-    /// How BuildKit is asked for. Docker's API passes it no bounds but that of `/dev/shm`, and knows no network but
-    /// Docker's own one and none at all.
+    /// The parameters for BuildKit. Docker's API passes it no limits but that of `/dev/shm`, and no network but
+    /// Docker's default one and none at all.
     pub(super) fn buildkit_query(
         &self,
         request: &ImageRequest,
@@ -110,8 +110,8 @@ impl Engine {
         let mut query = vec![
             ("version", "2".to_owned()),
             ("networkmode", network.to_owned()),
-            // BuildKit takes two steps for the same that differ in their caches only. The name of a host that a step
-            // knows makes them differ.
+            // BuildKit takes two steps for the same that differ in their caches only. A host name that the step knows
+            // makes them differ.
             ("extrahosts", format!("{}:127.0.0.1", scope.0)),
         ];
         query.extend(request.limits.shm.map(|shm| ("shmsize", shm.to_string())));

@@ -1,4 +1,4 @@
-//! The builders of Docker, and what the one knows and the other does not.
+//! The builders of Docker, and the features that only one of them knows.
 
 use std::collections::BTreeMap;
 
@@ -17,25 +17,25 @@ pub(super) const AUTOMATIC: [&str; 9] = [
     "TARGETSTAGE",
 ];
 
-/// Who builds: what a Dockerfile may say, and what it means, depends on it.
+/// The builder: what a Dockerfile may contain, and what it means, depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Builder {
     /// The builder from before BuildKit.
     Classic,
-    /// The BuildKit within a Docker engine.
+    /// The BuildKit within Docker.
     BuildKit(BuildKit),
 }
 
-/// What there is to know of a BuildKit.
+/// The facts about a BuildKit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BuildKit {
-    /// The version of the Docker engine that it is a part of.
+    /// The version of Docker that it is a part of.
     pub(crate) version: (u32, u32),
     /// The architecture of its machine, as Docker names it: `amd64`.
     pub(crate) arch: String,
 }
 
-/// Something that a builder does not know.
+/// A feature that a builder does not know.
 pub(super) struct Lack {
     message: String,
     needs_buildkit: bool,
@@ -53,7 +53,7 @@ impl Lack {
 }
 
 impl Builder {
-    /// Whether the builder knows something that the classic one does not, and BuildKit `since` a version of Docker.
+    /// Whether the builder knows a feature that the classic one lacks, and BuildKit has `since` a version of Docker.
     pub(super) fn knows(&self, what: &str, since: (u32, u32)) -> Result<(), Lack> {
         match self {
             Self::Classic => Err(Lack {

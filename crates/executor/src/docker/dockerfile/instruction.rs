@@ -49,12 +49,12 @@ impl Instruction {
     }
 }
 
-/// What separates words within an instruction.
+/// The characters that separate words within an instruction.
 pub(super) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{b}' | '\u{c}' | '\r')
 }
 
-/// How comments are read that are indented and within an instruction.
+/// How a builder reads indented comments within an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IndentedComments {
     /// As comments, which Docker 20.10 and newer do.
@@ -63,7 +63,7 @@ pub(super) enum IndentedComments {
     Text,
 }
 
-/// The instructions of a text; and why another reading of indented comments could find others, if so.
+/// The instructions of a text; and the reason why another reading of indented comments could find others, if so.
 pub(super) fn instructions(
     text: &[u8],
     indented: IndentedComments,
@@ -199,11 +199,11 @@ impl HereDocument {
     }
 }
 
-/// The here-documents that follow an instruction. Their plain forms only: what BuildKit reads differently would
-/// make instructions of a text, or a text of instructions.
+/// The here-documents that follow an instruction, in their plain forms only: if BuildKit read one differently, it
+/// could take a text for instructions, or instructions for a text.
 fn here_documents(text: &str) -> Result<Vec<HereDocument>, &'static str> {
     const PLAIN: &str = "write the here-document as <<NAME or <<-NAME, where NAME is of letters, digits, `_`, `.` \
-                         and `-`, may be in quotes, and has neither backslashes nor `${` beside it; put `<<` that \
+                         and `-`, may be in quotes, and has neither backslashes nor `${` next to it; put `<<` that \
                          begins none in quotes";
     let is_odd = |c: char| c == '\\' || (c.is_whitespace() && !is_blank(c));
     if text.contains(is_odd) || text.contains("${") {
@@ -240,8 +240,8 @@ fn here_documents(text: &str) -> Result<Vec<HereDocument>, &'static str> {
     Ok(found)
 }
 
-/// A Dockerfile that names no program to read it: Docker would fetch that, and run it. Docker's own one is within
-/// Docker as well.
+/// A Dockerfile that names no program to read it: Docker would fetch that program, and run it. Docker's own one is
+/// part of Docker as well.
 pub(in super::super) fn without_frontend(text: &[u8]) -> Vec<u8> {
     let mut without = text.to_vec();
     let mut begin = 0;
@@ -284,7 +284,7 @@ fn without_return(line: &str) -> Result<&str, &'static str> {
     Ok(line)
 }
 
-/// A line without the mark that the next one belongs to it, and whether it had one.
+/// A line without the mark that joins the next one to it, and whether it had one.
 fn continued(line: &str) -> Result<(String, bool), &'static str> {
     let trimmed = line.trim_end_matches([' ', '\t']);
     match trimmed.strip_suffix('\\') {
@@ -297,7 +297,7 @@ fn continued(line: &str) -> Result<(String, bool), &'static str> {
     }
 }
 
-/// The comments at the top of a file may direct how it is read.
+/// Checks the comments at the top of a file, which may direct how it is read.
 fn directive(comment: &str) -> Result<(), String> {
     let Some((name, value)) = comment.split_once('=') else {
         return Ok(());
@@ -307,7 +307,7 @@ fn directive(comment: &str) -> Result<(), String> {
         "escape" if value != "\\" => {
             Err("the escape character cannot be changed: only the backslash is supported".to_owned())
         }
-        // Docker's own is used in their place, see `without_frontend`.
+        // Docker's own is used instead of it, see `without_frontend`.
         "syntax" if is_official(value) => Ok(()),
         "syntax" => Err(
             "other frontends than docker/dockerfile are not supported: remove the line `# syntax=…`".to_owned(),
@@ -342,9 +342,9 @@ pub(super) fn flags(instruction: &Instruction) -> Result<(Vec<&str>, &str), Dock
         }
         flags.push(flag);
     }
-    // A second net, should Docker see an end of an option where none is seen here.
-    let begins_anew = |word: &str| word.starts_with("--") && word.len() > 2;
-    if !matches!(instruction.word.as_str(), "run") && rest.split(is_blank).any(begins_anew) {
+    // A second net, in case Docker finds the end of an option where none is found here.
+    let begins_option = |word: &str| word.starts_with("--") && word.len() > 2;
+    if !matches!(instruction.word.as_str(), "run") && rest.split(is_blank).any(begins_option) {
         return instruction
             .fault("options come before all else; write a file's name as `./--NAME`");
     }
@@ -352,10 +352,10 @@ pub(super) fn flags(instruction: &Instruction) -> Result<(Vec<&str>, &str), Dock
 }
 
 /// Whether a builder that knows here-documents could find the beginning of one: `<<` at the beginning of a
-/// word that is not within quotes. The lines after it are no instructions to such a builder.
+/// word that is not within quotes. To such a builder the lines after it are not instructions.
 pub(super) fn has_here_document(text: &str) -> bool {
     let mut quote = None;
-    // Behind an escape or a substitution, which both may hold quotes, no quote counts as one.
+    // After an escape or a substitution, which both may hold quotes, no quote counts.
     let mut quotes_are_sure = true;
     let mut before = ' ';
     for (at, c) in text.char_indices() {

@@ -1,9 +1,9 @@
-//! What a Dockerfile makes Docker do for it, read before the build begins.
+//! Reads a Dockerfile before the build begins, and finds all that it makes Docker do.
 //!
-//! Docker builds with the rights of its host: it fetches what `ADD` names by an address, and looks for the
-//! images of `FROM` and `--from` by the beginnings of their ids as well. So all of these are found here,
-//! and what cannot be told for certain is refused instead of being passed on. The reading follows the builder
-//! that is going to build; where its versions differ in what is an instruction, the file is refused.
+//! Docker builds with the rights of its host: it fetches the addresses in `ADD`, and looks up the images of `FROM`
+//! and `--from` by the beginnings of their ids as well. So all of these are found here, and anything ambiguous is
+//! refused instead of being passed on. The reading follows the builder that is going to build; where its versions
+//! differ in what is an instruction, the file is refused.
 
 mod builder;
 mod instruction;
@@ -29,13 +29,13 @@ pub(super) const LARGEST: usize = 1 << 20;
 /// The most images that one Dockerfile may name.
 const IMAGES_AT_MOST: usize = 64;
 
-/// The most that its variables may grow to, all together, in bytes: each may hold others several times.
+/// The most bytes that its variables may grow to, all together: each may hold others several times.
 const EXPANDED_AT_MOST: usize = 1 << 20;
 
-/// What a variable of a base image is counted as, in bytes.
+/// The size that a variable of a base image is counted as, in bytes.
 const INHERITED: usize = 4096;
 
-/// How an address that `ADD` fetches begins.
+/// The prefixes of addresses that `ADD` fetches.
 const REMOTE: [&str; 6] = [
     "http://",
     "https://",
@@ -45,13 +45,13 @@ const REMOTE: [&str; 6] = [
     "github.com/",
 ];
 
-/// What is wrong with a Dockerfile, and where.
+/// A fault of a Dockerfile, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DockerfileFault {
     pub(super) line: usize,
     pub(super) column: usize,
     pub(super) message: String,
-    /// Whether BuildKit may do what the classic builder cannot.
+    /// Whether BuildKit may build what the classic builder cannot.
     pub(super) needs_buildkit: bool,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for DockerfileFault {
 /// The images that a build takes from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Images {
-    /// Those that stages start from; what they run in such builds counts as part of the Dockerfile.
+    /// Those that stages start from; the triggers that they run in such builds count as part of the Dockerfile.
     pub(super) bases: Vec<Base>,
     /// Those that files are copied from.
     pub(super) copied_from: Vec<ImageReference>,
@@ -115,7 +115,7 @@ pub(crate) fn read(
     let (found, ambiguous) = instructions(text, IndentedComments::Comments, builder)?;
     let mut images = Reading::new(args, builder).all(&found, target)?;
     if let Some(fault) = ambiguous {
-        // Whatever the other reading makes Docker do has to be right as well.
+        // The other reading of the file has to be permitted as well.
         let other = instructions(text, IndentedComments::Text, builder)
             .and_then(|(found, _)| Reading::new(args, builder).all(&found, target))
             .map_err(|_| fault)?;
@@ -128,18 +128,18 @@ pub(crate) fn read(
 fn unfit(arg: &str, builder: &Builder) -> Option<String> {
     if is_proxy_argument(arg) {
         return Some(format!(
-            "the build argument {arg} cannot be set, as Docker gives what one build fetched through its proxy to \
-             others; set it in the Dockerfile, with ENV {arg}=..."
+            "the build argument {arg} cannot be set, as Docker passes files that one build fetched through its proxy \
+             on to others; set it in the Dockerfile, with ENV {arg}=..."
         ));
     }
-    // Which program reads the Dockerfile, whose caches are used.
+    // They choose the program that reads the Dockerfile, and whose caches are used.
     let is_own = matches!(builder, Builder::BuildKit(_))
         && arg.to_ascii_uppercase().starts_with("BUILDKIT_");
     is_own.then(|| format!("the build argument {arg} is one of BuildKit's own, and cannot be set"))
 }
 
-/// Reads what a base image runs in builds that start from it, one instruction in each; the images that it
-/// copies from.
+/// Reads the triggers that a base image runs in builds that start from it, one instruction in each; returns the
+/// images that they copy from.
 pub(super) fn read_triggers(
     triggers: &[String],
     base: &Base,
@@ -174,7 +174,7 @@ struct Reading<'a> {
     builder: &'a Builder,
     /// Arguments before the first `FROM`.
     meta: BTreeMap<String, String>,
-    /// Those whose values versions of BuildKit decide in different ways.
+    /// Those whose values differ between versions of BuildKit.
     undecided: BTreeSet<String>,
     /// How large variables can be.
     sizes: BTreeMap<String, usize>,
@@ -295,7 +295,7 @@ impl<'a> Reading<'a> {
         self.few(instruction)
     }
 
-    /// Checks that whoever builds sets the variables of platforms that a text uses, if nobody else does.
+    /// Checks that the builder sets the platform variables that a text uses and the Dockerfile does not set.
     fn automatic(&self, instruction: &Instruction, text: &str) -> Result<(), DockerfileFault> {
         let unset =
             |name: &&str| builder::AUTOMATIC.contains(name) && !self.meta.contains_key(*name);
@@ -316,7 +316,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Something that the classic builder does not know, and BuildKit since a version of Docker.
+    /// Refuses an instruction that the classic builder does not know, and BuildKit only since a version of Docker.
     fn beyond_classic(
         &self,
         instruction: &Instruction,
@@ -399,7 +399,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What brings files into the image: the images that they come from, but for the build's own.
+    /// The images that an instruction brings files from, apart from the stages of the build itself.
     fn files(&self, instruction: &Instruction) -> Result<Vec<ImageReference>, DockerfileFault> {
         let (flags, rest) = flags(instruction)?;
         let mut found = Vec::new();
@@ -455,7 +455,7 @@ impl<'a> Reading<'a> {
         if self.is_stage(from) {
             return Ok(None);
         }
-        // To BuildKit it is that stage, and to the classic builder an image.
+        // For BuildKit it is that stage, and for the classic builder an image.
         let is_later = self.names.contains(&from.to_ascii_lowercase());
         if is_later && matches!(self.builder, Builder::BuildKit(_)) {
             return instruction.fault(format!(
@@ -465,7 +465,7 @@ impl<'a> Reading<'a> {
         reference(instruction, from).map(Some)
     }
 
-    /// Bounds what variables grow to: Docker's own memory has no other bound for it.
+    /// Bounds the size of variables: nothing else bounds Docker's own memory for them.
     fn count(&mut self, instruction: &Instruction) -> Result<(), DockerfileFault> {
         let word = instruction.word.as_str();
         if matches!(
@@ -517,7 +517,7 @@ fn stage_name(instruction: &Instruction) -> Option<String> {
 /// The instructions up to the end of the stage to build: what comes after it is not built.
 fn up_to<'i>(instructions: &'i [Instruction], target: Option<&str>) -> &'i [Instruction] {
     let target = target.map(str::to_ascii_lowercase);
-    // The last one of the name: builders differ in which one they take.
+    // The last one of the name, though builders differ in which one they take.
     let is_target = |instruction| target.is_some() && stage_name(instruction) == target;
     let Some(begin) = instructions.iter().rposition(is_target) else {
         return instructions;

@@ -1,9 +1,9 @@
-//! `RUN --mount`: what a step sees beside its image.
+//! `RUN --mount`: the files that a step sees in addition to its image.
 
 use super::DockerfileFault;
 use super::instruction::Instruction;
 
-/// Checks a mount, and gives the stages and images that it takes files from.
+/// Checks a mount, and returns the stages and images that it takes files from.
 pub(super) fn sources<'v>(
     instruction: &Instruction,
     value: &'v str,
@@ -25,13 +25,13 @@ pub(super) fn sources<'v>(
                     return instruction.fault("expected --mount=type=bind, cache or tmpfs");
                 }
             },
-            // Other than for COPY, no number of a stage.
+            // Unlike in COPY, a number does not name a stage.
             "from" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 return instruction.fault("expected the name of a stage or an image after `from=`");
             }
             "from" if value == "scratch" => {}
             "from" => found.push(value),
-            // Caches of other repos have their names behind other prefixes.
+            // Caches of other repos have other prefixes to their names.
             "id" if value.contains('$') || value.contains("..") => {
                 return instruction.fault("the `id` of a mount cannot hold `$` and `..`");
             }

@@ -64,7 +64,7 @@ fn class_17_the_images_of_a_dockerfile_are_found_as_docker_finds_them() {
             "FROM a/x:1\nONBUILD COPY --from=c/z:1 /p /q",
             &["a/x:1", "c/z:1"],
         ),
-        // Its own name, and that of a later stage, are none of a stage yet.
+        // Neither its own name nor that of a later stage is the name of a stage yet.
         (
             "FROM a/x:1 AS late\nCOPY --from=late /p /q",
             &["a/x:1", "late:latest"],
@@ -147,7 +147,7 @@ fn what_only_buildkit_knows_is_read_as_it_does() {
 }
 
 #[test]
-fn a_docker_that_is_too_old_is_named_with_the_one_that_is_not() {
+fn a_docker_that_is_too_old_is_reported_with_the_version_that_is_needed() {
     let fault = read_by(&buildkit((20, 10)), "FROM alpine:3\nRUN <<E\nx\nE").unwrap_err();
     assert_eq!(
         fault.to_string(),
@@ -158,7 +158,7 @@ fn a_docker_that_is_too_old_is_named_with_the_one_that_is_not() {
 }
 
 #[test]
-fn what_comes_after_the_target_is_not_taken() {
+fn stages_after_the_target_are_not_taken() {
     let text = "FROM alpine:3 AS First\nFROM a/x:1\nFROM b/y:2";
     let up_to = |target| read(text.as_bytes(), &BTreeMap::new(), target, &Builder::Classic);
     assert_eq!(names(&up_to(Some("first")).unwrap()), ["alpine:3"]);
@@ -205,7 +205,7 @@ fn class_17_a_dockerfile_that_reaches_beyond_its_repo_is_refused() {
         assert!(read(&vec![b'#'; LARGEST + 1], &none, None, &builder).is_err());
         let text = b"FROM alpine:3 AS a\nCOPY --from=evil / /x\nFROM 10be AS evil";
         let found = read(text, &none, Some("a"), &builder);
-        // To the classic builder it is an image of that name.
+        // For the classic builder it is an image of that name.
         assert!(found.is_err() || names(&found.unwrap()).contains(&"evil:latest".to_owned()));
     }
 }

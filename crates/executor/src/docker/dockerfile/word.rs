@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::LARGEST;
 use super::instruction::is_blank;
 
-/// The words of a text: blanks within quotes, and behind a backslash, do not end one.
+/// The words of a text: blanks within quotes, and after a backslash, do not end one.
 pub(super) fn quoted_words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut begun = None;
@@ -31,7 +31,7 @@ pub(super) fn quoted_words(text: &str) -> Vec<&str> {
     words
 }
 
-/// The names of the variables in a text, `$NAME` and `${NAME…}`; more than there are, where a `$` is none.
+/// The names of the variables in a text, `$NAME` and `${NAME…}`; maybe too many, where a `$` begins none.
 pub(super) fn variables(text: &str) -> impl Iterator<Item = &str> {
     text.split('$').skip(1).map(|part| {
         let part = part.strip_prefix('{').unwrap_or(part);
@@ -42,7 +42,7 @@ pub(super) fn variables(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A word with its variables replaced and its quotes removed, as far as that can be told for certain.
+/// A word with its variables replaced and its quotes removed; an error where this is ambiguous.
 pub(super) fn expand(
     text: &str,
     values: &BTreeMap<String, String>,

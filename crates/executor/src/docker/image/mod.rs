@@ -1,4 +1,4 @@
-//! Making images ready by reference: looking for them, fetching them, and saying why not.
+//! Makes images ready by reference: finds them in Docker, pulls them, and reports why not.
 
 mod name;
 mod pull;
@@ -27,32 +27,32 @@ use crate::spec::AttemptSpec;
 /// Images remembered at most; more than a daemon uses at a time.
 const REMEMBERED: usize = 4096;
 
-/// How long what a look said is taken to hold: stages of one run that begin together ask once. Between
-/// any look and the use of the image it can go all the same, and the use tells.
+/// How long an inspection is taken to hold: stages of one run that begin together inspect an image once. The image
+/// can be removed between any inspection and its use all the same; the use fails then.
 const HOLDS: Duration = Duration::from_secs(1);
 
-/// What is known of images that were made ready.
+/// A cache of images that were made ready.
 #[derive(Debug)]
 pub(super) struct Images {
     known: Mutex<Known>,
-    /// Whoever made an image decides how long its description is.
+    /// A client with bounded answers, as an image's author decides how long its description is.
     answers: Client,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What their configuration says, by id.
+    /// The relevant part of their configuration, by id.
     facts: HashMap<String, Facts>,
-    /// What a look of late said, by reference.
+    /// Recent inspections, by reference.
     of_late: HashMap<String, (Instant, PreparedImage)>,
 }
 
-/// What an image's configuration says of how it is run.
+/// The part of an image's configuration that says how to run it.
 #[derive(Debug, Clone)]
 struct Facts {
-    /// Its entry point and command, one behind the other.
+    /// Its entry point and command, joined.
     command: Vec<String>,
-    /// What it runs in builds that start from it.
+    /// The triggers that it runs in builds that start from it.
     on_build: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ impl Images {
         }
     }
 
-    /// What a stage's image runs by itself; empty where the stage says what to run, or nobody does.
+    /// The command that a stage's image runs by itself; empty if the stage has a command, or the image has none.
     pub(super) async fn command(&self, spec: &AttemptSpec) -> Result<Vec<String>, Error> {
         if spec.command.is_some() {
             return Ok(Vec::new());
@@ -111,24 +111,24 @@ impl Images {
         known.of_late.insert(reference.to_owned(), of_late);
     }
 
-    /// An image turned out to be gone.
+    /// Forgets an image that no longer exists.
     pub(super) fn forget(&self, id: &str) {
         self.known().of_late.retain(|_, (_, image)| image.id != id);
     }
 
-    /// What a name stands for is to be looked up again.
+    /// Forgets which image a name stands for, so that Docker is asked again.
     pub(super) fn forget_name(&self, reference: &str) {
         self.known().of_late.remove(reference);
     }
 
-    /// What was seen of an image within the last moment.
+    /// A recent inspection of an image.
     fn seen(&self, reference: &str) -> Option<PreparedImage> {
         let known = self.known();
         let (at, image) = known.of_late.get(reference)?;
         (at.elapsed() < HOLDS).then(|| image.clone())
     }
 
-    /// Looks for an image by a reference or its id; `None` where Docker has none.
+    /// Inspects an image by a reference or its id; `None` where Docker has none.
     pub(super) async fn look(&self, reference: &str) -> Result<Option<PreparedImage>, Error> {
         let name = Name::read(reference)?;
         match within(
@@ -139,7 +139,7 @@ impl Images {
         )
         .await
         {
-            // Docker also finds images by what their ids begin with.
+            // Docker also finds images by the beginnings of their ids.
             Ok(inspect) if !name.is_of(&inspect) => Ok(None),
             Ok(inspect) => {
                 let image = prepared(&name, &inspect);
@@ -156,7 +156,7 @@ impl Images {
         }
     }
 
-    /// What an image runs in builds that start from it, as the last look at it said; `None` where that was
+    /// The triggers that an image runs in builds that start from it, from its last inspection; `None` where that was
     /// long ago.
     pub(super) fn triggers(&self, id: &str) -> Option<Vec<String>> {
         let known = self.known();
@@ -164,7 +164,7 @@ impl Images {
         facts.map(|facts| facts.on_build.clone())
     }
 
-    /// Makes the image of an earlier stage ready, as that stage was recorded to have used it.
+    /// Makes the image of an earlier stage ready, as recorded when that stage used it.
     pub(super) async fn prepare_used(
         &self,
         config: &DockerConfig,
@@ -238,7 +238,7 @@ pub(super) fn not_allowed(image: &ImageReference, fault: &RegistryFault) -> Erro
     Error::new(ErrorKind::ImageNotFound, message)
 }
 
-/// How long the addresses of a registry are looked up.
+/// How long the lookup of a registry's addresses may take.
 const LOOKUP: Duration = Duration::from_secs(5);
 
 /// Refuses a registry whose name leads into a private network. Docker looks the name up again: an
@@ -250,7 +250,7 @@ async fn reachable(config: &DockerConfig, image: &ImageReference) -> Result<(), 
     let registry = image.registry();
     let host = registry.split(':').next().unwrap_or(registry);
     let lookup = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, 443)));
-    // What cannot be looked up here is Docker's to say.
+    // If the name cannot be resolved here, Docker reports that.
     let Ok(Ok(addresses)) = lookup.await else {
         return Ok(());
     };

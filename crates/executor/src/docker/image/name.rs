@@ -1,11 +1,11 @@
-//! What an image is looked for by, and what is kept of its description.
+//! The names by which images are looked up, and the part of their descriptions that is kept.
 
 use bollard::models::ImageInspect;
 use trainyard_core::image::{ImageReference, is_id};
 
 use crate::contract::{Error, ErrorKind, PreparedImage};
 
-/// What an image is looked for by.
+/// A name by which an image is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Name {
     Id(String),
@@ -29,7 +29,7 @@ impl Name {
         }
     }
 
-    /// Whether an image that Docker found has this name, and not one that begins like it.
+    /// Whether an image that Docker found has this name, and not only one that begins with it.
     pub(super) fn is_of(&self, found: &ImageInspect) -> bool {
         let any_is = |names: &Option<Vec<String>>, wanted: &str| {
             let names = names.as_deref().unwrap_or_default();
@@ -76,7 +76,7 @@ pub(super) fn bounded(reference: &str, inspect: &ImageInspect) -> Result<(), Err
     Err(Error::new(ErrorKind::Start, message))
 }
 
-/// The description of an image is longer than it is read.
+/// The error for an image whose description is longer than the bound.
 pub(super) fn too_large(reference: &str) -> Error {
     let message = format!(
         "image `{reference}` cannot be used: its description is too long, and its labels, variables and command \

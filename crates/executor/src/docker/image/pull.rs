@@ -1,4 +1,4 @@
-//! Fetching an image by reference, and why it could not be fetched.
+//! Pulls an image by reference, and explains why it could not be pulled.
 
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptionsBuilder;
@@ -32,12 +32,12 @@ pub(super) async fn pull(
                     progress(line);
                 }
             }
-            // Not Docker's silence, which it looks like: a stranger must not have that counted.
+            // It looks as if Docker did not answer. But a stranger caused it, so it must not count as that.
             Ok(Some(Err(_))) if exceeded.is_so() => {
                 return Err(Error::new(
                     ErrorKind::ImagePull,
                     format!(
-                        "image `{reference}` could not be fetched from its registry: it answered with a text that \
+                        "image `{reference}` could not be pulled from its registry: it answered with a text that \
                          is too long"
                     ),
                 ));
@@ -54,7 +54,7 @@ pub(super) async fn pull(
     }
 }
 
-/// A line for people; the bytes that come in between are no news.
+/// A line for people; `None` for progress in bytes.
 fn line(info: &CreateImageInfo) -> Option<String> {
     let moving = info
         .progress_detail
@@ -67,9 +67,8 @@ fn line(info: &CreateImageInfo) -> Option<String> {
     })
 }
 
-/// Why an image could not be fetched, told apart by what the registry or Docker said: neither has codes
-/// for it. Their texts are not passed on: Docker's hold the body of the registry's answer, whatever
-/// service that was.
+/// Why an image could not be pulled, by the text of the registry or of Docker: neither has codes for it. Their texts
+/// are not passed on: Docker's hold the body of the registry's answer, which may come from any service.
 fn not_pulled(reference: &str, trouble: &Trouble) -> Error {
     let text = trouble.text().trim();
     let lower = text.to_lowercase();
@@ -89,8 +88,9 @@ fn not_pulled(reference: &str, trouble: &Trouble) -> Error {
         "no basic auth",
         "denied",
     ]) {
-        let message =
-            format!("the registry of image `{reference}` does not give it without a login");
+        let message = format!(
+            "the registry of image `{reference}` does not allow pulling it without a login"
+        );
         (ErrorKind::ImageNotFound, message)
     } else if has(&["toomanyrequests", "rate limit"]) {
         let message = format!("the registry rate-limited the pull of image `{reference}`");
@@ -102,17 +102,16 @@ fn not_pulled(reference: &str, trouble: &Trouble) -> Error {
         let message = format!("there is no image `{reference}` in its registry");
         (ErrorKind::ImageNotFound, message)
     } else if matches!(trouble, Trouble::Silent(_)) {
-        return trouble.clone().into_error("fetch an image");
+        return trouble.clone().into_error("pull an image");
     } else {
         let cause = cause_of(&lower);
-        let message =
-            format!("image `{reference}` could not be fetched from its registry: {cause}");
+        let message = format!("image `{reference}` could not be pulled from its registry: {cause}");
         (ErrorKind::ImagePull, message)
     };
     Error::new(kind, message)
 }
 
-/// Words of Docker's about a registry that did not answer well, and ours for them.
+/// Docker's texts about a registry that failed, and our own for them.
 const CAUSES: [(&str, &str); 13] = [
     (
         "no such host",
@@ -160,7 +159,7 @@ pub(in crate::docker) fn cause_of(lower: &str) -> String {
     )
 }
 
-/// The status of a registry's answer, as Docker's texts have it in lower case.
+/// The status of a registry's answer, from Docker's text in lower case.
 fn status_in(lower: &str) -> Option<u16> {
     [
         "parsing http ",
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_for_a_failed_pull_are_told_apart() {
+    fn reasons_for_a_failed_pull_are_distinguished() {
         let missing = "manifest for team/image:1 not found: manifest unknown: manifest unknown";
         assert_eq!(kind(Some(404), missing), ErrorKind::ImageNotFound);
         let denied = "pull access denied for team/image, repository does not exist or may require \
@@ -235,7 +234,7 @@ mod tests {
             let error = not_pulled("10.0.0.1/admin:latest", &trouble);
             assert_eq!(
                 error.message,
-                "image `10.0.0.1/admin:latest` could not be fetched from its registry: its registry answered with \
+                "image `10.0.0.1/admin:latest` could not be pulled from its registry: its registry answered with \
                  HTTP status 404"
             );
         }

@@ -1,4 +1,4 @@
-//! Dockerfiles that have Docker read another image or fetch an address, or that cannot be told from such.
+//! Dockerfiles that make Docker read another image or fetch an address, or that cannot be distinguished from these.
 
 pub(super) const HOSTILE: &[&str] = &[
     // Ids of images, in every place.
@@ -16,7 +16,7 @@ pub(super) const HOSTILE: &[&str] = &[
     "FROM alpine:3\nCOPY --chown=0:à--from=10be /a /b",
     "FROM alpine:3\nONBUILD COPY --chown=0:à--from=10be /a /b",
     "FROM alpine:3\nADD --chown=0:\u{c5}--from=10be /a /b",
-    // A blank of Unicode ends no option for Docker.
+    // For Docker, a Unicode space does not end an option.
     "FROM alpine:3\nCOPY --chown=${X:+\u{2003}a} --from=10be /a /b",
     "FROM alpine:3\nCOPY --chown=0\u{2003}--from=10be /a /b",
     "FROM alpine:3\nCOPY a --from=10be /b",
@@ -56,7 +56,7 @@ pub(super) const HOSTILE: &[&str] = &[
     "FROM alpine:3\nADD \\\n\n\n http://x /y",
     "FROM alpine:3\n   ADD http://x /y",
     "FROM alpine:3\n\u{a0}ADD http://x /y",
-    // What versions of Docker read in different ways.
+    // Texts that versions of Docker read in different ways.
     "# escape=`\nFROM alpine:3",
     "#ESCAPE = `\nFROM alpine:3",
     "# a=b\n# escape=`\nFROM alpine:3",
@@ -84,7 +84,7 @@ pub(super) const HOSTILE: &[&str] = &[
     "FROM alpine:3\nRUN \"${X:-\"} <<E \"",
     "FROM alpine:3\nRUN ${X:-'} <<E '",
     "FROM alpine:3\nONBUILD RUN <<E x",
-    // What is not a Dockerfile.
+    // Texts that are not a Dockerfile.
     "RUN x\nFROM alpine:3",
     "FROM",
     "FROM a b",
@@ -105,7 +105,7 @@ pub(super) const HOSTILE: &[&str] = &[
     "FROM $UNSET",
 ];
 
-/// The same by what only BuildKit knows.
+/// The same with features that only BuildKit knows.
 pub(super) const OF_BUILDKIT: &[&str] = &[
     "FROM alpine:3\nRUN --mount=from=10be,target=/x x",
     "FROM alpine:3\nRUN --mount=FROM=sha256:10be,target=/x x",
@@ -135,7 +135,7 @@ pub(super) const OF_BUILDKIT: &[&str] = &[
     "//syntax=evil/x\nFROM alpine:3",
     "{\"syntax\":\"evil/x\"}\nFROM alpine:3",
     "# syntax=docker/dockerfile-evil\nFROM alpine:3",
-    // Here-documents that end elsewhere than it seems, or are none.
+    // Here-documents that end elsewhere than it seems, or that are none.
     "FROM alpine:3\nRUN <<A <<B\nA\nB\nADD http://x /y",
     "FROM alpine:3\nCOPY <<-E /x\n\tE\nADD http://x /y\nE",
     "FROM alpine:3\nRUN <<E\r\nE\r\nADD http://x /y\r\nE",
