@@ -1,8 +1,7 @@
 //! Watching a Docker engine by the calls that are made to it: the breaker with its clock, and what it changes.
 //!
-//! [`Watched`] wraps an executor, passes every call on as it is, and reports whether it was answered.
-//! Nothing is refused here: an open breaker keeps new attempts from being claimed, by the daemon's
-//! condition, and that is all.
+//! [`Watched`] wraps an executor, passes every call on unchanged, and reports whether it was answered. It refuses no
+//! calls: an open breaker only keeps new attempts from being claimed, through the daemon's health.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +21,7 @@ use trainyard_store::{Store, TroubleKind};
 use crate::clock;
 use crate::health::breaker::{Breaker, Change, Phase, Subject};
 
-/// What is known of one Docker engine. Clones are the same.
+/// The state of one Docker engine. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EngineWatch {
     shared: Arc<Shared>,
@@ -60,13 +59,13 @@ impl EngineWatch {
         }
     }
 
-    /// How long ago its containers were listed completely.
+    /// The time since its containers were last listed completely.
     #[must_use]
     pub fn lag(&self) -> Duration {
         self.known().listed.elapsed()
     }
 
-    /// Whether Docker should be asked now whether it answers; ask by a call to a [`Watched`].
+    /// Whether a trial call to Docker is due; make it through a [`Watched`].
     #[must_use]
     pub fn take_trial(&self) -> bool {
         let trial = self.known().breaker.take_trial(Instant::now());
@@ -181,7 +180,7 @@ impl<E: Executor> Executor for Watched<E> {
     }
 
     async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        // One that is slow at counting files is not away.
+        // A slow count of files does not mean that Docker is away.
         self.executor.written(handle).await
     }
 
@@ -190,7 +189,7 @@ impl<E: Executor> Executor for Watched<E> {
     }
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        // Opening tells nothing: what is wrong shows with the first frame.
+        // Opening a log proves nothing: an error shows with the first frame.
         self.executor.logs(handle, after).await
     }
 

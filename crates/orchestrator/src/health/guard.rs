@@ -1,8 +1,8 @@
-//! The guard: looks at what the daemon stands on, and says what is not well.
+//! The guard: checks what the daemon depends on, and publishes the daemon's health.
 //!
-//! Every second it asks a Docker engine under suspicion, looks at the disks, the lease and the leader of
-//! schedules, and notes what it found in the daemon's condition: that is what pauses claims, and what
-//! readiness, `run why` and `daemon list` tell. It mends nothing.
+//! Every second it sends a trial call to a Docker engine under suspicion, checks the disks, the lease and the leader
+//! of schedules, and records the results as the daemon's health. The health pauses claims, and readiness, `run why`
+//! and `daemon list` show it. The guard repairs nothing.
 
 use std::time::Duration;
 
@@ -20,20 +20,20 @@ use crate::health::engine_watch::{EngineWatch, Watched};
 use crate::health::lease::Lease;
 use crate::health::space::{Floor, Look, Place};
 
-/// The time between two looks.
+/// The time between two checks.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The time between two looks at the leader of schedules.
+/// The time between two checks for a leader of schedules.
 const LEADER_LOOK: Duration = Duration::from_secs(15);
 
-/// How long ago the last complete listing of Docker's containers may be. One may take 10 s, and the
-/// next comes 5 s later.
+/// The oldest that the last complete listing of Docker's containers may be. One listing may take 10 s, and the next
+/// comes 5 s later.
 const UNLISTED: Duration = Duration::from_secs(20);
 
-/// How long schedules may be without a leader: twice what a takeover needs.
+/// How long schedules may lack a leader: twice the time of a failover.
 const LEADERLESS: Duration = Duration::from_secs(60);
 
-/// How long the database may take for what is of interest only.
+/// The deadline for database calls that are informative only.
 const TELL_AT_MOST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -45,13 +45,13 @@ pub struct Guard {
     lease: Lease,
     disks: Disks,
     next_leader_look: Instant,
-    /// What the daemon's row says; nothing where that is not known.
+    /// The health in the daemon's row; `None` where that is not known.
     told: Option<Vec<Trouble>>,
     untold: ReportPace,
 }
 
 impl Guard {
-    /// A guard over the disks of `places`, and over Docker of `executor`.
+    /// A guard over the disks of `places`, and over the Docker engine of `executor`.
     #[must_use]
     pub fn new(
         store: Store,
@@ -78,12 +78,12 @@ impl Guard {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let (watch, executor) = (self.watch.clone(), self.executor.clone());
-        // Apart from the looks: a trial may take as long as Docker's deadline.
+        // Apart from the checks: a trial may take as long as Docker's deadline.
         let trials = async {
             loop {
                 tokio::time::sleep(TICK).await;
                 if watch.take_trial() {
-                    // Its answer is reported on the way.
+                    // [`Watched`] reports the answer.
                     drop(executor.ping().await);
                 }
             }
@@ -101,7 +101,7 @@ impl Guard {
         }
     }
 
-    /// One look at everything.
+    /// Checks everything once.
     pub async fn pass(&mut self) {
         self.look_at_disks().await;
         let lapsed = (!self.lease.is_held())
@@ -127,7 +127,7 @@ impl Guard {
         }
         self.next_leader_look = Instant::now() + LEADER_LOOK;
         let asked = self.store.leaderless_for(Role::Scheduler);
-        // A database that does not answer is told of by others.
+        // Other loops report a database that does not answer.
         if let Ok(Ok(leaderless)) = tokio::time::timeout(TELL_AT_MOST, asked).await {
             let what = leaderless
                 .is_some_and(|time| time > LEADERLESS)
@@ -152,7 +152,7 @@ impl Guard {
         }
     }
 
-    /// Tells the other daemons, where there is something new.
+    /// Publishes the health to the other daemons if it has changed.
     async fn tell(&mut self) {
         let troubles = self.store.condition().troubles();
         if self.told.as_ref() == Some(&troubles) {
@@ -169,7 +169,7 @@ impl Guard {
                     info!(daemon.id = %self.daemon, lasted_s, "published this daemon's health again");
                 }
             }
-            // The next look tries again, whatever is so by then: it may have been written all the same.
+            // The next check tries again with the health of that time: this write may have succeeded all the same.
             Err(problem) => {
                 self.told = None;
                 if let Some(lasted) = self.untold.failed(now) {
