@@ -237,7 +237,7 @@ async fn an_attempt_that_is_lost_is_told_with_its_reason() {
     let heard = Heard::from_now();
     let ending = run(&fake(r"sleep=1s\nlost")).await;
     assert!(matches!(ending, Ending::Lost(_)), "{ending:?}");
-    let told = heard.with("an attempt ended, and not by its program");
+    let told = heard.with("an attempt ended, but its program did not end it");
     assert_eq!(told.len(), 1, "{:?}", heard.all());
     let text = &told[0].text;
     assert!(text.starts_with("WARN"), "{text}");

@@ -124,7 +124,7 @@ impl<'a> ClaimSupplies<'a> {
             return Ok(None);
         }
         let fault = |problem: String| {
-            let message = format!("the source tree of the commit could not be had: {problem}");
+            let message = format!("the source tree of the commit could not be prepared: {problem}");
             Reason::new(ReasonCode::Source, message)
         };
         let commit =
@@ -182,7 +182,7 @@ async fn secrets(
         match store.secrets_for(repo, wanted).await {
             Err(error) if error.is_transient() => {
                 store.condition().heed(&error, Instant::now().into_std());
-                warn!(%error, "secrets cannot be read; trying again");
+                warn!(%error, "secrets cannot be read; will retry");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(WAIT_AT_MOST);
             }

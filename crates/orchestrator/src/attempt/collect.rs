@@ -217,8 +217,8 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
     ) -> Result<Result<Option<Collected>, Reason>, Ending> {
         let mut wait = Duration::from_millis(100);
         let mut trouble = RetryLog::new(
-            "what a stage left could not be copied from its container; trying again",
-            "what a stage left was copied from its container",
+            "the outputs of a stage could not be copied from its container; will retry",
+            "the outputs of a stage were copied from its container",
         );
         let executor = &self.surroundings.executor;
         for attempt in 1.. {
@@ -282,6 +282,6 @@ fn is_at_or_below(file: &str, path: &str) -> bool {
 
 fn storage(error: &std::io::Error) -> Ending {
     let message =
-        format!("what the stage left could not be written to the daemon's data folder: {error}");
+        format!("the stage's outputs could not be written to the daemon's data folder: {error}");
     Ending::Errored(Reason::new(ReasonCode::Storage, message))
 }

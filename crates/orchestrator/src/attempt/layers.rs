@@ -113,7 +113,7 @@ impl Layers {
                     continue;
                 }
                 Ok(Err(error)) => {
-                    debug!(%error, "what a container has written is not known");
+                    debug!(%error, "the disk use of a container is not known");
                     None
                 }
                 Err(_) => None,

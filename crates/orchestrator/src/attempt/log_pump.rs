@@ -125,7 +125,7 @@ impl LogPump {
         let mut give_up: Option<Instant> = None;
         let mut silence = SILENCE;
         let mut trouble = RetryLog::new(
-            "the log of a container cannot be followed; opening it again",
+            "the log of a container cannot be followed; will retry",
             "the log of a container is followed again",
         );
         tokio::select! {
@@ -203,7 +203,7 @@ impl LogPump {
                         silent_at = Some(Instant::now() + silence);
                     }
                     Heard::Nothing => {
-                        debug!("the log of an ended container says nothing; opening it again");
+                        debug!("the log of an ended container is silent; will reopen it");
                         silence = (silence * 2).min(SILENCE_AT_MOST);
                         continue 'reopen;
                     }

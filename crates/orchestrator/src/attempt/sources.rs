@@ -128,7 +128,7 @@ async fn free(path: &Path, uses: &Mutex<HashMap<PathBuf, Use>>, turn: &AsyncMute
     }
     match tokio::fs::remove_file(path).await {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            warn!(%error, path = %path.display(), "a source archive was not removed; trying again later");
+            warn!(%error, path = %path.display(), "a source archive was not removed; will retry later");
         }
         _ => {}
     }

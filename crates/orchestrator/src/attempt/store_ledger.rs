@@ -104,7 +104,7 @@ impl StoreLedger {
                 Err(Error::Fenced) => return Err(Unwritten::FencedOff),
                 // Held back in quarantine: whoever comes once it is released finds all as it is.
                 Err(problem @ Error::Corrupt { .. }) => {
-                    error!(error = %problem, "the database cannot take {what}; leaving the attempt as it is");
+                    error!(error = %problem, "the database cannot store {what}; leaving the attempt as it is");
                     return Err(Unwritten::FencedOff);
                 }
                 Err(problem) => {
@@ -113,7 +113,7 @@ impl StoreLedger {
                     if let Some(code) = problem.refusal() {
                         error!(
                             error = &problem as &dyn std::error::Error,
-                            "the database refuses {what}, which is a fault in Trainyard"
+                            "the database refused {what}, which is a bug in Trainyard"
                         );
                         refusals += 1;
                         if refusals == REFUSALS_AT_MOST {
@@ -124,16 +124,16 @@ impl StoreLedger {
                         // Each of a thousand attempts may wait for the same database.
                         match pace.failed(now) {
                             Some(_) => {
-                                warn!(error, "the database does not take {what}; trying again")
+                                warn!(error, "the database did not store {what}; will retry")
                             }
                             None => {
-                                debug!(error, "the database does not take {what}; trying again")
+                                debug!(error, "the database did not store {what}; will retry")
                             }
                         }
                     } else {
                         error!(
                             error = &problem as &dyn std::error::Error,
-                            "the database refuses {what}; trying again"
+                            "the database refused {what}; will retry"
                         );
                         wait = WAIT_AT_MOST;
                     }
@@ -193,7 +193,7 @@ impl StoreLedger {
 /// What is refused, in words that hold nothing of it.
 fn refused(what: &str, code: &str) -> String {
     format!(
-        "the database refuses to record {what} (SQLSTATE {code}), which is a fault in Trainyard; the daemon's log says more"
+        "the database refused to record {what} (SQLSTATE {code}), which is a bug in Trainyard; see the daemon's log"
     )
 }
 

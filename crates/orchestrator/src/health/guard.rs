@@ -104,8 +104,9 @@ impl Guard {
     /// Checks everything once.
     pub async fn pass(&mut self) {
         self.look_at_disks().await;
-        let lapsed = (!self.lease.is_held())
-            .then(|| "its lease has lapsed, as the database did not renew it in time".to_owned());
+        let lapsed = (!self.lease.is_held()).then(|| {
+            "its lease has expired, since the database did not renew it in time".to_owned()
+        });
         self.note(TroubleKind::Lease, lapsed);
         let unlisted =
             (self.watch.lag() > UNLISTED).then(|| "Docker does not list its containers".to_owned());
@@ -174,7 +175,7 @@ impl Guard {
                 self.told = None;
                 if let Some(lasted) = self.untold.failed(now) {
                     let lasting_s = lasted.as_secs();
-                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "could not publish this daemon's health; trying again");
+                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "could not publish this daemon's health; will retry");
                 }
             }
         }

@@ -255,7 +255,7 @@ impl Local {
         let artifacts = self.shared.artifacts.lock().map_err(|_| {
             Reason::new(
                 ReasonCode::Internal,
-                "the list of artifacts was left in disorder",
+                "the lock of the artifacts is poisoned",
             )
         })?;
         let mut inputs = Vec::new();

@@ -59,7 +59,7 @@ pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
         Proof::Unproved => Ending::Lost(Reason::new(
             ReasonCode::Unproved,
             format!(
-                "its container ended (exit code {}), but left no record of how its program did",
+                "its container ended (exit code {}), but left no record of how its program ended",
                 seen.code
             ),
         )),

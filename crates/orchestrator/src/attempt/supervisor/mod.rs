@@ -321,7 +321,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 %outcome,
                 reason.code = %code,
                 reason = message,
-                "an attempt ended, and not by its program"
+                "an attempt ended, but its program did not end it"
             );
         }
         if let Some(handle) = handle {

@@ -67,7 +67,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let give_up = Instant::now() + PATIENCE;
         let mut stop = self.signal.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
-        let mut trouble = RetryLog::new("Docker failed; trying again", "Docker works again");
+        let mut trouble = RetryLog::new("Docker failed; will retry", "Docker works again");
         loop {
             if self.stop_requested() {
                 return Err(ended(Ending::Withdrawn));
@@ -106,7 +106,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut absent_since = None;
         let mut wait = WAIT_AT_FIRST;
         let mut trouble = RetryLog::new(
-            "Docker does not say whether it has a container; asking again",
+            "Docker does not report whether it has a container; will retry",
             "Docker returns a container's state again",
         );
         loop {

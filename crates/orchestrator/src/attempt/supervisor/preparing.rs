@@ -80,6 +80,6 @@ fn late(request: &ImageRequest, limit: Duration) -> Error {
         ),
     };
     let message =
-        format!("{what} was not done after {limit}; a longer `timeout` of the stage gives it more");
+        format!("{what} took longer than {limit}; to permit more, raise the stage's `timeout`");
     Error::new(kind, message)
 }

@@ -148,8 +148,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut wait = WAIT_AT_FIRST;
         let mut after_end = AfterEnd::default();
         let mut trouble = RetryLog::new(
-            "how a program ended could not be looked up; trying again",
-            "how a program ended was looked up",
+            "the record of how a program ended could not be read; will retry",
+            "the record of how a program ended was read",
         );
         let proof = loop {
             let called = Instant::now();
@@ -159,7 +159,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 Err(error) => {
                     trouble.met(called, &error);
                     if after_end.is_over(&self.surroundings.executor, &error).await {
-                        warn!(%error, "how a program ended cannot be looked up");
+                        warn!(%error, "the record of how a program ended cannot be read");
                         break Proof::Unproved;
                     }
                     tokio::time::sleep(wait).await;
@@ -196,15 +196,15 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut wait = WAIT_AT_FIRST;
         let mut unstarted: Option<(Instant, Error)> = None;
         let mut sight = RetryLog::new(
-            "Docker does not return a container's state; asking again",
+            "Docker does not return a container's state; will retry",
             "Docker returns a container's state again",
         );
         let mut start_trouble = RetryLog::new(
-            "Docker did not start a container; asking again",
+            "Docker did not start a container; will retry",
             "Docker started a container",
         );
         let mut stop_trouble = RetryLog::new(
-            "Docker did not stop a container; asking again",
+            "Docker did not stop a container; will retry",
             "a container that was to stop has ended",
         );
         // Concurrently: an inspection that hangs must not delay an end or a stop request.
