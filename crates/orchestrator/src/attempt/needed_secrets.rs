@@ -1,7 +1,7 @@
-//! The secrets that an attempt is held against before its container is made.
+//! The secrets that must be set before an attempt's container is created.
 //!
-//! Those of its own stage. Before anything of its run has started also those of every stage that is sure to run: a run
-//! does not train for hours to end for want of the last stage's secret.
+//! They are those of its own stage. Before anything of its run has started, also those of every stage that is sure to
+//! run: a run must not train for hours and then fail because the last stage's secret is missing.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use trainyard_core::run::Run;
 use trainyard_core::stage::StageIndex;
 use trainyard_store::{StoredSecret, StoredSecrets};
 
-/// Secrets, each with the stage that names it: the attempt's own where that does, else the first one.
+/// Secrets, each with the stage that names it: the attempt's own if it does, else the first one.
 pub(crate) struct NeededSecrets<'a> {
     own: &'a StageName,
     by_name: BTreeMap<SecretName, &'a StageName>,
 }
 
 impl<'a> NeededSecrets<'a> {
-    /// Those of an attempt of `stage`.
+    /// The secrets of an attempt of `stage`.
     pub(crate) fn of(dag: &'a Dag, run: &Run, stage: StageIndex) -> Self {
         let own = dag.stage(stage);
         let mut by_name: BTreeMap<_, _> = own
@@ -46,7 +46,7 @@ impl<'a> NeededSecrets<'a> {
         self.by_name.keys()
     }
 
-    /// Why nothing may be started for a run of `branch`: all that is missing, with the commands that set it.
+    /// Why a run of `branch` may not start: all missing secrets, with the commands that set them.
     pub(crate) fn refusal(
         &self,
         found: &StoredSecrets,
@@ -121,7 +121,7 @@ stages:
   after: {needs: [publish], image: \"alpine:3\", run: a, secrets: [LATE]}
 ";
 
-    /// What is told of an attempt of a stage, with those secrets set.
+    /// The message for an attempt of a stage, with those secrets set.
     fn told(stage: &str, publish: bool, begun: bool, set: &[(&str, &[&str])]) -> String {
         let dag = trainyard_dagfile::parse("dags/x.yaml", FILE).dag.unwrap();
         let params = dag.declared().params.keys().next().unwrap().clone();
