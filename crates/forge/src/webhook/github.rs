@@ -1,5 +1,5 @@
-//! Deliveries of GitHub: signed in `X-Hub-Signature-256` by HMAC-SHA-256 over the body, with the
-//! event and the delivery's id in headers. The older `X-Hub-Signature` (SHA-1) is not looked at.
+//! Deliveries of GitHub: signed in `X-Hub-Signature-256` by HMAC-SHA-256 over the body, with the event and the
+//! delivery's id in headers. The older `X-Hub-Signature` (SHA-1) is ignored.
 
 use std::borrow::Cow;
 
@@ -82,7 +82,7 @@ struct Pusher {
 }
 
 fn push(json: &[u8]) -> Result<Event, Malformed> {
-    // Nesting is no danger: serde_json bounds it where it reads, and skips what is unknown in a loop.
+    // Nesting is harmless: serde_json bounds it in known fields, and skips unknown ones in a loop.
     let payload: PushPayload =
         serde_json::from_slice(json).map_err(|error| Malformed::new(error.to_string()))?;
     let name = &payload.reference;

@@ -1,4 +1,4 @@
-//! What is an address of a remote, and what is not.
+//! Valid and invalid addresses of remotes.
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
