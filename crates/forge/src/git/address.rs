@@ -49,8 +49,8 @@ impl UrlRules {
                     plain(host)
                 ));
             }
-            AddressKind::Link => "in the range of a machine's neighbours and of cloud metadata",
-            AddressKind::Reserved => "the address of no machine",
+            AddressKind::Link => "a link-local address, the range of cloud metadata",
+            AddressKind::Reserved => "a reserved address",
         };
         Err(format!(
             "{shown} {why}; `git.hosts = [{:?}]` in the configuration permits it",

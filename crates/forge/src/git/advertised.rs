@@ -173,7 +173,7 @@ fn default_of(url: &RemoteUrl, capabilities: &[u8]) -> Result<Option<String>, Er
 fn no_git(url: &RemoteUrl) -> Error {
     Error::NotFound {
         url: url.to_string(),
-        why: "what is there does not speak git".to_owned(),
+        why: "the server there does not speak git".to_owned(),
     }
 }
 

@@ -33,7 +33,7 @@ pub fn serve_one_request() -> io::Result<()> {
 #[expect(
     clippy::exit,
     clippy::disallowed_methods,
-    reason = "nobody wants the answer any more, and libgit2 cannot be interrupted"
+    reason = "the answer is no longer wanted, and libgit2 cannot be interrupted"
 )]
 fn end() {
     std::process::exit(1);

@@ -66,7 +66,7 @@ impl SshKey {
             key.contains("ENCRYPTED") || (body.starts_with(OPENSSH) && !body.starts_with(UNLOCKED));
         if is_locked {
             return Err(
-                "the key has a passphrase, for which nobody can be asked; make a deploy key of its own with \
+                "the key has a passphrase, which the daemon cannot ask for; make a deploy key of its own with \
                  `ssh-keygen -t ed25519 -N '' -f deploy_key`"
                     .to_owned(),
             );

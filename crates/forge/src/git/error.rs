@@ -49,7 +49,7 @@ pub enum Error {
     #[error("repo {repo} has not been fetched yet")]
     NotFetched { repo: String },
     /// No such branch, tag or commit.
-    #[error("{reference:?} is no branch, tag or commit: {why}")]
+    #[error("{reference:?} is not a branch, tag or commit: {why}")]
     UnknownReference { reference: String, why: String },
     /// A bound against runaway or hostile repos.
     #[error("{what} is too large: {why}")]
@@ -69,7 +69,7 @@ pub enum Error {
     #[error("{what}: {why}")]
     Disk { what: String, why: String },
     /// A remote's data takes more memory or time than git may have.
-    #[error("{what} takes too much: {why}")]
+    #[error("{what} exceeds a limit: {why}")]
     Exhausted {
         /// What was fetched or read.
         what: String,
@@ -84,7 +84,7 @@ pub enum Error {
         why: String,
     },
     /// The caller cancelled the call.
-    #[error("given up before it was done")]
+    #[error("cancelled before it was complete")]
     Cancelled,
 }
 
@@ -207,7 +207,7 @@ impl Error {
         if says("invalid packet") || says("could not find repository") {
             return Self::NotFound {
                 url,
-                why: "what is there does not speak git".to_owned(),
+                why: "the server there does not speak git".to_owned(),
             };
         }
         if says("object format") {

@@ -235,7 +235,7 @@ impl<'a> Lfs<'a> {
         let missing = |why: &str| Error::NotFound {
             url: self.url.to_string(),
             why: format!(
-                "its server of Git LFS does not give {}: {}",
+                "its Git LFS server does not return {}: {}",
                 pointer.oid,
                 one_line(why, 200)
             ),
@@ -248,7 +248,7 @@ impl<'a> Lfs<'a> {
             return Err(missing(&problem.message));
         }
         let place = object.actions.and_then(|actions| actions.download);
-        let place = place.ok_or_else(|| missing("its answer names no place"))?;
+        let place = place.ok_or_else(|| missing("its answer has no address"))?;
         let target = Url::parse(&place.href).map_err(|error| missing(&error.to_string()))?;
         let headers = headers_of(&place.header);
         let session = if target.origin() == batch.origin() {
@@ -301,7 +301,7 @@ impl<'a> Lfs<'a> {
         let odd = |why: String| Error::NotFound {
             url: self.url.to_string(),
             why: format!(
-                "`git-lfs-authenticate` there says nothing of use: {}",
+                "the answer of `git-lfs-authenticate` there is not valid: {}",
                 one_line(&why, 200)
             ),
         };

@@ -157,7 +157,7 @@ impl Mirror {
 
     /// Waits until no other fetch of this mirror runs, in this process or another.
     pub(super) fn lock(&self, watch: &Watch) -> Result<File, Error> {
-        let disk = |error: &io::Error| Error::disk("the mirror's lock cannot be had", error);
+        let disk = |error: &io::Error| Error::disk("the mirror's lock cannot be acquired", error);
         // Other users of a shared machine must not read the sources.
         DirBuilder::new()
             .recursive(true)
@@ -200,7 +200,9 @@ impl Mirror {
         let path = self.path();
         Error::Corrupt {
             what: format!("the mirror {}", path.display()),
-            why: format!("{why}; it is only a copy, and made anew once the folder is removed"),
+            why: format!(
+                "{why}; it is only a copy: remove the folder, and the next fetch creates it again"
+            ),
         }
     }
 }
@@ -224,7 +226,7 @@ fn sweep_folder(folder: &Path, deep: bool, is_leftover: &impl Fn(&str) -> bool) 
         if kind.is_dir() && deep {
             sweep_folder(&entry.path(), deep, is_leftover);
         } else if kind.is_file() && entry.file_name().to_str().is_some_and(is_leftover) {
-            tracing::warn!(file = %entry.path().display(), "removing what a killed fetch left");
+            tracing::warn!(file = %entry.path().display(), "removing a file that a killed fetch left");
             // A file that cannot be removed shows up as an error of the next fetch.
             let _ = fs::remove_file(entry.path());
         }

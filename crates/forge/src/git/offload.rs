@@ -297,7 +297,7 @@ impl Git {
         }
         // Never closed.
         let _place = self.shared.reads.acquire().await;
-        self.call(&mirror, "what the repo holds", job).await
+        self.call(&mirror, "the content of the repo", job).await
     }
 
     async fn call(

@@ -112,8 +112,9 @@ fn lead(repository: &Repository, name: &str) -> Result<Option<CommitSha>, Error>
                 Some(id) => Objects::of(repository)?.peel(id)?,
                 None => None,
             };
-            let commit = commit
-                .ok_or_else(|| Error::unknown(name, "it leads to something that is no commit"))?;
+            let commit = commit.ok_or_else(|| {
+                Error::unknown(name, "it points to an object that is not a commit")
+            })?;
             Ok(Some(CommitSha::of(commit)))
         }
         // A folder of branches, such as `release` where there is `release/1`, is not a branch.

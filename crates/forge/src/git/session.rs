@@ -342,7 +342,7 @@ impl Session {
         if !is_git {
             return Err(Error::NotFound {
                 url: self.url.to_string(),
-                why: "what is there does not speak git".to_owned(),
+                why: "the server there does not speak git".to_owned(),
             });
         }
         Ok(response)

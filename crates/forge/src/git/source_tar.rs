@@ -227,7 +227,7 @@ impl Archive<'_> {
             path.extend_from_slice(name);
             refuse_unsafe(name, path)?;
             if !seen.insert(name.to_vec()) {
-                return Err(unsafe_name(path, "it is there twice"));
+                return Err(unsafe_name(path, "it occurs twice"));
             }
             self.names += 1;
             if self.names > MAX_NAMES {

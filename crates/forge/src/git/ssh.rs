@@ -182,7 +182,7 @@ impl SshSession {
     fn list(&self) -> Result<Vec<u8>, Error> {
         let no_git = || Error::NotFound {
             url: self.url.to_string(),
-            why: "what is there does not speak git".to_owned(),
+            why: "the server there does not speak git".to_owned(),
         };
         let mut list = Vec::new();
         loop {
@@ -409,7 +409,7 @@ fn of_words(url: String, said: &str) -> Error {
     if says(&["REMOTE HOST IDENTIFICATION HAS CHANGED"]) {
         return Error::Untrusted {
             url,
-            why: "the host's key is another one than in the known hosts of this repo".to_owned(),
+            why: "the host's key differs from the one in the known hosts of this repo".to_owned(),
         };
     }
     if says(&["host key is known for", "Host key verification failed"]) {
@@ -434,7 +434,7 @@ fn of_words(url: String, said: &str) -> Error {
         return Error::NotFound { url, why };
     }
     let why = if why.is_empty() {
-        "it hung up without a word".to_owned()
+        "it closed the connection without a message".to_owned()
     } else {
         why
     };

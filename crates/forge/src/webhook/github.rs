@@ -97,7 +97,7 @@ fn push(json: &[u8]) -> Result<Event, Malformed> {
         Pushed::Tag(tag.to_owned())
     } else {
         return Ok(Event::Other(
-            "push to a ref that is no branch and no tag".to_owned(),
+            "push to a ref that is neither a branch nor a tag".to_owned(),
         ));
     };
     let after = commit("after", &payload.after)?.filter(|_| !payload.deleted);
@@ -150,5 +150,5 @@ fn word(headers: &HeaderMap, name: &str) -> Result<String, Malformed> {
         .filter(|value| (1..=LONGEST_WORD).contains(&value.len()))
         .filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(ToOwned::to_owned)
-        .ok_or_else(|| Malformed::new(format!("it has no proper `{name}` header")))
+        .ok_or_else(|| Malformed::new(format!("it has no valid `{name}` header")))
 }

@@ -72,7 +72,7 @@ impl RemoteUrl {
             })
         };
         if has_login && self.is_ssh() {
-            return refused("ssh takes a key, no password: use --ssh-key and --known-hosts");
+            return refused("ssh takes a key, not a password: use --ssh-key and --known-hosts");
         }
         if has_key && !self.is_ssh() {
             return refused(

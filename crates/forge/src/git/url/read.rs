@@ -75,7 +75,7 @@ fn ssh(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
         return Err("it names a host, but no repository on it".to_owned());
     }
     if url.password().is_some() {
-        return Err("ssh takes a key, no password: use --ssh-key and --known-hosts".to_owned());
+        return Err("ssh takes a key, not a password: use --ssh-key and --known-hosts".to_owned());
     }
     let path = percent_decode_str(url.path()).decode_utf8_lossy();
     if path.chars().any(char::is_control) {
