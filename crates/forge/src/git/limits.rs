@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_that_trickles_is_given_up_after_a_minute() {
+    fn a_remote_that_trickles_is_abandoned_after_a_minute() {
         let watch = watch();
         for _ in 0..11 {
             watch.waited(Duration::from_secs(5), 1);

@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ssh_says_is_told_apart() {
+    fn ssh_failures_are_different_errors() {
         let of = |said: &str| of_words("u".to_owned(), said);
         assert!(matches!(
             of("git@h: Permission denied (publickey)."),

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn repositories_below_are_not_looked_into() {
+    fn repositories_below_are_skipped() {
         let place = Place::tracking(&[("a", "")]);
         let inner = Repository::init(place.root().join("inner")).unwrap();
         place.write("inner/code.py", "");

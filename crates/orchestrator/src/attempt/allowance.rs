@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn once_nobody_is_at_it_what_is_recorded_is_asked_again() {
+    async fn once_a_run_has_no_attempts_its_recorded_use_is_read_again() {
         let all = Allowances::new(100);
         drop(allowance(&all, 90).await);
         assert_eq!(allowance(&all, 10).await.left(), 90);

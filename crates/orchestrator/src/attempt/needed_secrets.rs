@@ -161,7 +161,7 @@ stages:
     }
 
     #[test]
-    fn before_the_start_all_that_is_missing_is_told_at_once_with_the_whole_commands() {
+    fn before_the_start_all_missing_secrets_are_reported_at_once_with_whole_commands() {
         assert_eq!(
             told("extract", false, false, &[]),
             "secret BUCKET of stage upload is not set; secret DSN is not set; run `trainyard secret set BUCKET \

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_nobody_reports_on_is_made_again() {
+    fn a_trial_without_a_report_is_repeated() {
         let now = Instant::now();
         let mut breaker = opened(now);
         let due = now + WAIT_AT_FIRST;
@@ -284,7 +284,7 @@ mod tests {
         /// Whatever happened before: a Docker engine that answers soon counts as up, and one that does not counts as
         /// down.
         #[test]
-        fn it_tells_in_the_end_what_is_so(
+        fn its_state_is_correct_in_the_end(
             history in prop::collection::vec((0_u8..5, 0_u128..4, 0_u64..90), 0..200),
             answers in any::<bool>(),
         ) {

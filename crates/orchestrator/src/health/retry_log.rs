@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_once_in_a_while_is_not_told() {
+    async fn an_error_once_in_a_while_is_not_reported() {
         let mut trouble = RetryLog::new("down", "up");
         for _ in 0..10 {
             assert!(!trouble.met(Instant::now(), &"cut"));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_goes_well_and_fails_again_in_turn_is_told() {
+    async fn an_error_that_comes_and_goes_is_reported() {
         let mut trouble = RetryLog::new("down", "up");
         let mut was_told = false;
         for _ in 0..=HICCUP.as_secs() {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_not_answered_for_long_is_told_at_its_first_failure() {
+    async fn a_call_without_an_answer_for_long_is_logged_at_its_first_failure() {
         let mut trouble = RetryLog::new("down", "up");
         let called = Instant::now();
         advance(Duration::from_secs(10)).await;

@@ -190,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_of_nothing_is_no_guard() {
+    fn a_bound_of_zero_switches_the_guard_off() {
         assert!(!Floor::Bytes(0).is_low(room(0, GIB), false));
         assert!(!Floor::Bytes(0).is_low(room(0, GIB), true));
     }
 
     #[test]
-    fn places_on_one_disk_are_looked_at_once() {
+    fn places_on_one_disk_are_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let place = |role, path: &Path| Place {
             role,

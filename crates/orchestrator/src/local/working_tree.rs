@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_all_temporary_files_is_no_source_tree() {
+    fn the_folder_of_all_temporary_files_is_not_a_source_tree() {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
         let tree = WorkingTree::of(file.path()).unwrap();
         assert!(tree.is_file_alone);
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_any_more_is_not_packed() {
+    fn an_abandoned_source_tree_is_not_packed() {
         let folder = place(&[("a.yaml", "")]);
         let tree = WorkingTree::of(&folder.path().join("a.yaml")).unwrap();
         let stopped = tree.write_tar(&folder.path().join("tree.tar"), &AtomicBool::new(true));

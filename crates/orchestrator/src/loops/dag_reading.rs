@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn class_19_push_triggers_that_take_too_long_are_the_branch_s_trouble() {
+    async fn class_19_push_triggers_that_take_too_long_are_an_error_of_the_branch() {
         let text =
             "triggers: {push: {paths: ['src/**']}}\nstages: {a: {image: 'x:1', run: 'true'}}";
         let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned())).file];
