@@ -170,8 +170,8 @@ mod tests {
     const RUN: RunId = RunId(1);
 
     async fn allowance(all: &Allowances, recorded: u64) -> Allowance {
-        let told = all.of(RUN, async { Ok::<_, ()>(recorded) });
-        told.await.unwrap()
+        let allowance = all.of(RUN, async { Ok::<_, ()>(recorded) });
+        allowance.await.unwrap()
     }
 
     #[tokio::test]

@@ -122,7 +122,7 @@ stages:
 ";
 
     /// The message for an attempt of a stage, with those secrets set.
-    fn told(stage: &str, publish: bool, begun: bool, set: &[(&str, &[&str])]) -> String {
+    fn message(stage: &str, publish: bool, begun: bool, set: &[(&str, &[&str])]) -> String {
         let dag = trainyard_dagfile::parse("dags/x.yaml", FILE).dag.unwrap();
         let params = dag.declared().params.keys().next().unwrap().clone();
         let facts = RunFacts {
@@ -163,33 +163,33 @@ stages:
     #[test]
     fn before_the_start_all_missing_secrets_are_reported_at_once_with_whole_commands() {
         assert_eq!(
-            told("extract", false, false, &[]),
+            message("extract", false, false, &[]),
             "secret BUCKET of stage upload is not set; secret DSN is not set; run `trainyard secret set BUCKET \
              --repo shop`, `trainyard secret set DSN --repo shop`"
         );
         assert_eq!(
-            told("extract", false, false, &[("BUCKET", &["*"]), ("DSN", &[])]),
+            message("extract", false, false, &[("BUCKET", &["*"]), ("DSN", &[])]),
             "secret DSN is not available on branch topic (allowed: main); run `trainyard secret set DSN --repo shop \
              --branch PATTERN`"
         );
         let all: [(&str, &[&str]); 2] = [("BUCKET", &["*"]), ("DSN", &["*"])];
-        assert_eq!(told("extract", false, false, &all), "");
+        assert_eq!(message("extract", false, false, &all), "");
     }
 
     #[test]
     fn a_stage_that_may_not_run_keeps_nothing_from_starting() {
         let set: [(&str, &[&str]); 2] = [("BUCKET", &["*"]), ("DSN", &["*"])];
-        let told = told("extract", true, false, &set);
+        let message = message("extract", true, false, &set);
         assert!(
-            told.contains("PYPI of stage publish") && told.contains("LATE of stage after"),
-            "{told}"
+            message.contains("PYPI of stage publish") && message.contains("LATE of stage after"),
+            "{message}"
         );
-        assert!(!told.contains("CHAT"), "{told}");
+        assert!(!message.contains("CHAT"), "{message}");
     }
 
     #[test]
     fn once_something_has_started_each_stage_answers_for_itself() {
-        assert_eq!(told("train", false, true, &[]), "");
-        assert!(told("upload", false, true, &[]).starts_with("secret BUCKET is not set"));
+        assert_eq!(message("train", false, true, &[]), "");
+        assert!(message("upload", false, true, &[]).starts_with("secret BUCKET is not set"));
     }
 }

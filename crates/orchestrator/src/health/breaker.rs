@@ -290,7 +290,7 @@ mod tests {
         ) {
             let mut now = Instant::now();
             let mut breaker = Breaker::default();
-            let mut told = Phase::Closed;
+            let mut reported = Phase::Closed;
             for (what, of, later) in history {
                 now += Duration::from_secs(later);
                 let change = match what {
@@ -302,11 +302,11 @@ mod tests {
                 };
                 // Every change is reported exactly once.
                 match change {
-                    Some(Change::Opened) => { prop_assert_eq!(told, Phase::Closed); told = Phase::Open; }
-                    Some(Change::Closed) => { prop_assert_eq!(told, Phase::Open); told = Phase::Closed; }
+                    Some(Change::Opened) => { prop_assert_eq!(reported, Phase::Closed); reported = Phase::Open; }
+                    Some(Change::Closed) => { prop_assert_eq!(reported, Phase::Open); reported = Phase::Closed; }
                     None => {}
                 }
-                prop_assert_eq!(breaker.phase() == Phase::Closed, told == Phase::Closed);
+                prop_assert_eq!(breaker.phase() == Phase::Closed, reported == Phase::Closed);
             }
             // From now on trials are accurate; a listing every 5 s starts the suspicion.
             for second in 0..120 {

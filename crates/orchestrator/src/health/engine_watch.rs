@@ -132,7 +132,7 @@ impl<E> Watched<E> {
         Self { executor, watch }
     }
 
-    async fn told<T>(
+    async fn reported<T>(
         &self,
         subject: Subject,
         call: impl Future<Output = Result<T, Error>>,
@@ -153,16 +153,18 @@ impl<E: Executor> Executor for Watched<E> {
         request: &ImageRequest,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        self.told(Subject::Engine, self.executor.prepare(request, progress))
+        self.reported(Subject::Engine, self.executor.prepare(request, progress))
             .await
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        self.told(Subject::Engine, self.executor.create(spec)).await
+        self.reported(Subject::Engine, self.executor.create(spec))
+            .await
     }
 
     async fn start(&self, handle: &Handle) -> Result<(), Error> {
-        self.told(about(handle), self.executor.start(handle)).await
+        self.reported(about(handle), self.executor.start(handle))
+            .await
     }
 
     fn starts_once(&self) -> bool {
@@ -170,12 +172,12 @@ impl<E: Executor> Executor for Watched<E> {
     }
 
     async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        self.told(about(handle), self.executor.prove(handle, seen))
+        self.reported(about(handle), self.executor.prove(handle, seen))
             .await
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
-        self.told(about(handle), self.executor.inspect(handle))
+        self.reported(about(handle), self.executor.inspect(handle))
             .await
     }
 
@@ -185,7 +187,8 @@ impl<E: Executor> Executor for Watched<E> {
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        self.told(about(handle), self.executor.wait(handle)).await
+        self.reported(about(handle), self.executor.wait(handle))
+            .await
     }
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
@@ -200,7 +203,7 @@ impl<E: Executor> Executor for Watched<E> {
         to: &Path,
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
-        self.told(
+        self.reported(
             about(handle),
             self.executor.collect(handle, output, to, limit),
         )
@@ -212,20 +215,21 @@ impl<E: Executor> Executor for Watched<E> {
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        self.told(about(handle), self.executor.stop(handle, grace))
+        self.reported(about(handle), self.executor.stop(handle, grace))
             .await
     }
 
     async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.told(about(handle), self.executor.remove(handle)).await
+        self.reported(about(handle), self.executor.remove(handle))
+            .await
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.told(Subject::Engine, self.executor.ping()).await
+        self.reported(Subject::Engine, self.executor.ping()).await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let listed = self.told(Subject::Engine, self.executor.list()).await;
+        let listed = self.reported(Subject::Engine, self.executor.list()).await;
         if listed.is_ok() {
             self.watch.known().listed = Instant::now();
         }

@@ -34,7 +34,7 @@ const UNLISTED: Duration = Duration::from_secs(20);
 const LEADERLESS: Duration = Duration::from_secs(60);
 
 /// The deadline for database calls that are informative only.
-const TELL_AT_MOST: Duration = Duration::from_secs(2);
+const PUBLISH_AT_MOST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub struct Guard {
@@ -46,8 +46,8 @@ pub struct Guard {
     disks: Disks,
     next_leader_look: Instant,
     /// The health in the daemon's row; `None` where that is not known.
-    told: Option<Vec<Trouble>>,
-    untold: ReportPace,
+    published: Option<Vec<Trouble>>,
+    pace: ReportPace,
 }
 
 impl Guard {
@@ -70,8 +70,8 @@ impl Guard {
             lease,
             disks: Disks::new(daemon, floor, Look::default(), places),
             next_leader_look: Instant::now() + LEADERLESS,
-            told: Some(Vec::new()),
-            untold: ReportPace::new(Duration::ZERO),
+            published: Some(Vec::new()),
+            pace: ReportPace::new(Duration::ZERO),
         }
     }
 
@@ -113,7 +113,7 @@ impl Guard {
         self.note(TroubleKind::Listing, unlisted);
         self.look_at_leader().await;
         self.show();
-        self.tell().await;
+        self.publish().await;
     }
 
     async fn look_at_disks(&mut self) {
@@ -129,7 +129,7 @@ impl Guard {
         self.next_leader_look = Instant::now() + LEADER_LOOK;
         let asked = self.store.leaderless_for(Role::Scheduler);
         // Other loops report a database that does not answer.
-        if let Ok(Ok(leaderless)) = tokio::time::timeout(TELL_AT_MOST, asked).await {
+        if let Ok(Ok(leaderless)) = tokio::time::timeout(PUBLISH_AT_MOST, asked).await {
             let what = leaderless
                 .is_some_and(|time| time > LEADERLESS)
                 .then(|| "no daemon leads the schedules".to_owned());
@@ -154,26 +154,26 @@ impl Guard {
     }
 
     /// Publishes the health to the other daemons if it has changed.
-    async fn tell(&mut self) {
+    async fn publish(&mut self) {
         let troubles = self.store.condition().troubles();
-        if self.told.as_ref() == Some(&troubles) {
+        if self.published.as_ref() == Some(&troubles) {
             return;
         }
-        let telling = self.store.tell_condition(self.daemon);
-        let told = answered_within(TELL_AT_MOST, telling).await;
+        let write = self.store.tell_condition(self.daemon);
+        let written = answered_within(PUBLISH_AT_MOST, write).await;
         let now = Instant::now().into_std();
-        match told {
+        match written {
             Ok(()) => {
-                self.told = Some(troubles);
-                if let Some(lasted) = self.untold.succeeded(now) {
+                self.published = Some(troubles);
+                if let Some(lasted) = self.pace.succeeded(now) {
                     let lasted_s = lasted.as_secs();
                     info!(daemon.id = %self.daemon, lasted_s, "published this daemon's health again");
                 }
             }
             // The next check tries again with the health of that time: this write may have succeeded all the same.
             Err(problem) => {
-                self.told = None;
-                if let Some(lasted) = self.untold.failed(now) {
+                self.published = None;
+                if let Some(lasted) = self.pace.failed(now) {
                     let lasting_s = lasted.as_secs();
                     warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "could not publish this daemon's health; will retry");
                 }

@@ -48,12 +48,12 @@ impl RetryLog {
         self.last = Some(now);
         self.tries += 1;
         let (tries, what) = (self.tries, self.what);
-        let told = self.pace.failed_since(since.into_std(), now.into_std());
-        match told {
+        let reported = self.pace.failed_since(since.into_std(), now.into_std());
+        match reported {
             Some(lasting) => warn!(%error, lasting_s = lasting.as_secs(), tries, "{what}"),
             None => debug!(%error, tries, "{what}"),
         }
-        told.is_some()
+        reported.is_some()
     }
 
     /// A try succeeded, which ends the error unless it occurred just now.

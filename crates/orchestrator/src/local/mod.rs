@@ -305,7 +305,7 @@ struct LocalLedger {
 }
 
 impl LocalLedger {
-    async fn tell(&self, event: Event) {
+    async fn send(&self, event: Event) {
         // The receiver is dropped once the run has ended: then the fact no longer matters.
         let _ = self.shared.facts.send(event).await;
     }
@@ -318,7 +318,7 @@ impl Ledger for LocalLedger {
 
     async fn started(&self, image: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         let image = image.map(ToOwned::to_owned);
-        self.tell(Event::AttemptStarted {
+        self.send(Event::AttemptStarted {
             attempt: self.reference,
             image,
         })
@@ -332,7 +332,7 @@ impl Ledger for LocalLedger {
     }
 
     async fn timeout_passed(&self) {
-        self.tell(Event::TimeoutPassed(self.reference)).await;
+        self.send(Event::TimeoutPassed(self.reference)).await;
     }
 
     async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {
@@ -348,7 +348,7 @@ impl Ledger for LocalLedger {
                 artifacts.insert((self.stage.clone(), output.name), output.content);
             }
         }
-        self.tell(Event::AttemptFinished {
+        self.send(Event::AttemptFinished {
             attempt: self.reference,
             end,
         })

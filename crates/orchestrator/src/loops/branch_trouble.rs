@@ -67,8 +67,8 @@ pub(crate) type BranchTroubles = BTreeMap<String, BranchTrouble>;
 
 /// All of them as one text; `None` if there are none.
 pub(crate) fn in_words(troubles: &BranchTroubles) -> Option<String> {
-    let told = troubles.iter().take(SHOWN_AT_MOST);
-    let mut parts: Vec<String> = told
+    let shown = troubles.iter().take(SHOWN_AT_MOST);
+    let mut parts: Vec<String> = shown
         .map(|(branch, trouble)| format!("branch {branch} is not recorded: {}", trouble.words()))
         .collect();
     if troubles.len() > SHOWN_AT_MOST {

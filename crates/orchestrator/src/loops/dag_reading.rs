@@ -276,7 +276,7 @@ mod tests {
     fn spin(path: &str, _: Result<String, String>) -> DagRead {
         let begun = processor_time();
         while processor_time().saturating_sub(begun) < FILE + Duration::from_millis(100) {}
-        read_file(path, Err("never told".to_owned()))
+        read_file(path, Err("never returned".to_owned()))
     }
 
     #[tokio::test]

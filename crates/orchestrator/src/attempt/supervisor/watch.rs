@@ -74,7 +74,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             gone.send_replace(true);
             Ok(end)
         });
-        let told = async {
+        let recorded = async {
             match &image {
                 // Started just now.
                 Some(image) => {
@@ -100,7 +100,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             Ok(())
         });
         // A supervisor that is fenced off stops at once, not when the program ends.
-        let (end, (), logs, ()) = tokio::try_join!(end, told, logs, measured)?;
+        let (end, (), logs, ()) = tokio::try_join!(end, recorded, logs, measured)?;
         if logs == LogEnd::CutShort
             && matches!(end.ending, Ending::Exited { .. } | Ending::Stopped { .. })
         {
