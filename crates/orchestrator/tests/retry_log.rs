@@ -267,8 +267,8 @@ async fn a_program_that_fails_logs_no_error() {
     assert!(heard.all().is_empty(), "{:?}", heard.all());
 }
 
-/// Runs a stage on a Docker engine that answers requests for a proof with this; returns how it ended, and how long it
-/// took.
+/// Runs a stage on a Docker engine that answers requests for a proof with this; returns how it ended, and how
+/// long it took.
 async fn run_unproved(
     script: &str,
     proves: Result<Proof, Error>,
@@ -337,7 +337,7 @@ async fn a_stopped_program_has_stopped_whatever_it_did_to_its_record() {
     let (ending, _) = run_unproved("sleep=1s", Ok(Proof::Unproved), &StopSignal::new()).await;
     assert!(
         matches!(ending, Ending::Lost(_)),
-        "nobody asked: {ending:?}"
+        "without a stop request: {ending:?}"
     );
 }
 

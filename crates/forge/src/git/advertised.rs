@@ -81,8 +81,8 @@ impl Advertised {
         Ok(())
     }
 
-    /// Reads the answer to `GET info/refs?service=git-upload-pack`, or the first output of `git-upload-pack` over
-    /// ssh.
+    /// Reads the answer to `GET info/refs?service=git-upload-pack`, or the first output of
+    /// `git-upload-pack` over ssh.
     pub(super) fn read(url: &RemoteUrl, answer: &[u8], at_most: usize) -> Result<Self, Error> {
         let mut advertised = Self::default();
         let mut lines = Lines { rest: answer };
@@ -98,7 +98,7 @@ impl Advertised {
                 let why = one_line(&String::from_utf8_lossy(said), 300);
                 return Err(Error::Unreachable {
                     url: url.to_string(),
-                    why: format!("it says: {why}"),
+                    why: format!("it reports: {why}"),
                 });
             }
             if flushes == 0 {

@@ -28,8 +28,8 @@ const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/ta
 pub struct Heads {
     /// The remote's default branch; if it names none that exists, the only branch, else `main` or `master`.
     pub default_branch: Option<String>,
-    /// Whether the remote names that branch itself. A checkout names none: its checked-out branch is work in
-    /// progress.
+    /// Whether the remote names that branch itself. A checkout names none: its checked-out branch is
+    /// work in progress.
     pub names_default: bool,
     /// The branches, by name without `refs/heads/`.
     pub branches: BTreeMap<String, CommitSha>,

@@ -31,8 +31,7 @@ pub struct FetchLimits {
 }
 
 impl Default for FetchLimits {
-    /// Half an hour, 4 GiB, 50,000 branches and tags, 1 KiB a second: room for the first fetch of a
-    /// large repo.
+    /// Half an hour, 4 GiB, 50,000 branches and tags, 1 KiB a second: room for the first fetch of a large repo.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(30 * 60),

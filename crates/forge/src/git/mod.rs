@@ -1,8 +1,8 @@
 //! Followed repos: one bare mirror each, fetched with libgit2 and read without a work tree.
 //!
-//! libgit2 runs no hooks, no helpers and no programs named by a repository's configuration, and this module makes no
-//! work tree, expands no submodule and applies no filter. That leaves a hostile remote three ways in, each of which is
-//! closed:
+//! libgit2 runs no hooks, no helpers and no programs named by a repository's configuration, and this module makes
+//! no work tree, expands no submodule and applies no filter. That leaves a hostile remote three ways in, each of
+//! which is closed:
 //!
 //! 1. The address ([`RemoteUrl`]).
 //! 2. Sizes and time ([`FetchLimits`] and the bounds of the readers).
@@ -12,8 +12,8 @@
 //! and libgit2 resolves deltas in memory. [`Git`] runs them in a child process, one for each call, with bounds in
 //! memory and time ([`Worker`]); the daemon uses only that.
 //!
-//! Shallow fetches are not used: the file transport has none, and the paths that a push changed need both of its ends.
-//! Only refs are ever removed from a mirror, so the commit of an old run stays readable after a forced push.
+//! Shallow fetches are not used: the file transport has none, and the paths that a push changed need both of its
+//! ends. Only refs are ever removed from a mirror, so the commit of an old run stays readable after a forced push.
 
 mod address;
 mod advertised;

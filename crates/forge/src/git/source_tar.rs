@@ -54,8 +54,8 @@ const LEVEL: i32 = 1;
 const LATEST: u64 = 0o77_777_777_777;
 
 impl Mirror {
-    /// Writes the tree of a commit to the file `to`, which appears only when it is complete. Returns the stand-ins in
-    /// it.
+    /// Writes the tree of a commit to the file `to`, which appears only when it is complete. Returns the
+    /// stand-ins in it.
     ///
     /// # Errors
     /// [`Error::UnsafeTree`], [`Error::TooLarge`], [`Error::Disk`], [`Error::UnknownReference`],

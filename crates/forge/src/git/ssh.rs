@@ -88,8 +88,8 @@ impl SshSession {
         begun.map(|(_, answer)| answer)
     }
 
-    /// Resolves the host, rejects it if it is in a place that is not followed, has it run a command, and reads its
-    /// first output.
+    /// Resolves the host, rejects it if it is in a place that is not followed, has it run a command, and reads
+    /// its first output.
     fn begin(
         url: &RemoteUrl,
         key: Option<&SshKey>,
@@ -383,10 +383,7 @@ fn in_memory(name: &str, text: &str) -> io::Result<File> {
     Ok(file)
 }
 
-#[expect(
-    unsafe_code,
-    reason = "what is called between fork and exec is a system call and nothing else"
-)]
+#[expect(unsafe_code, reason = "only a system call runs between fork and exec")]
 fn end_with_this_thread(command: &mut Command) {
     // SAFETY: `prctl` allocates nothing and takes no lock.
     unsafe {

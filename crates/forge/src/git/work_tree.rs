@@ -1,9 +1,9 @@
 //! The files of a work tree on this machine: those that git tracks, in their state on the disk, and those that it
 //! neither tracks nor ignores.
 //!
-//! That is `git ls-files --cached --others --exclude-standard` without files that are missing from the disk.
-//! Submodules, and repositories below that git does not track, are left out: a checkout has none of their files
-//! either.
+//! That is `git ls-files --cached --others --exclude-standard` without files that are missing from the
+//! disk. Submodules, and repositories below that git does not track, are left out: a checkout has none of
+//! their files either.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -73,8 +73,8 @@ impl WorkTree {
         Ok(())
     }
 
-    /// Adds files that are neither tracked nor ignored. libgit2 reads some patterns in a way of its own, such as
-    /// `*/`.
+    /// Adds files that are neither tracked nor ignored. libgit2 reads some patterns in a way of its own,
+    /// such as `*/`.
     fn add_others(&mut self) -> io::Result<()> {
         let walk = WalkBuilder::new(&self.root)
             .hidden(false)
@@ -264,7 +264,7 @@ mod tests {
         place.write("inner/code.py", "");
         assert_eq!(place.files(), ["a"]);
         // As a submodule it is a folder without files.
-        let someone = Signature::now("Somebody", "somebody@example.org").unwrap();
+        let someone = Signature::now("Ada", "ada@example.org").unwrap();
         let empty = inner.treebuilder(None).unwrap().write().unwrap();
         let empty = inner.find_tree(empty).unwrap();
         inner

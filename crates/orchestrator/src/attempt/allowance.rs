@@ -129,9 +129,9 @@ impl Allowances {
         }
     }
 
-    /// The allowance of an attempt of this run, of which `recorded` returns the bytes that are kept already. It is
-    /// called once while any of the run's attempts is in progress: from then on, the bytes that attempts take are
-    /// counted.
+    /// The allowance of an attempt of this run, of which `recorded` returns the bytes that are kept already. It
+    /// is called once while any of the run's attempts is in progress: from then on, the bytes that attempts
+    /// take are counted.
     ///
     /// # Errors
     /// The kept bytes cannot be read.

@@ -1,5 +1,5 @@
-//! Turns the pieces that an executor reads into the records that are stored: lines, masked, with their time and
-//! stream.
+//! Turns the pieces that an executor reads into the records that are stored: lines, masked, with their
+//! time and stream.
 //!
 //! A record is `<RFC 3339 time> <mark> <text>\n`. The mark is `O` for standard output, `E` for standard error and `S`
 //! for Trainyard's own messages; in lower case, the line goes on in the next record of that stream. Text is UTF-8;
@@ -98,8 +98,8 @@ impl LogLines {
         self.note_clean(self.clean_cursor);
     }
 
-    /// Cuts lines that are still open, so that output without a line break is shown. A possible beginning of a secret
-    /// stays.
+    /// Cuts lines that are still open, so that output without a line break is shown. A possible beginning of
+    /// a secret stays.
     pub fn cut_open_lines(&mut self, cursor: Option<LogCursor>) {
         self.stdout.cut(&self.masker, b'o', &mut self.records);
         self.stderr.cut(&self.masker, b'e', &mut self.records);
@@ -209,8 +209,8 @@ impl Pending {
         self.cut_at(masker, mark, length, records);
     }
 
-    /// Writes up to `length` bytes as a piece, without a possible beginning of a secret or an incomplete character at
-    /// its end.
+    /// Writes up to `length` bytes as a piece, without a possible beginning of a secret or an incomplete character
+    /// at its end.
     fn cut_at(&mut self, masker: &Masker, mark: u8, length: usize, records: &mut Vec<u8>) {
         let Some(at) = self.at else { return };
         let mut end = length;

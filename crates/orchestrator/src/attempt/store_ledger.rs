@@ -4,8 +4,8 @@
 //! the database is back. A supervisor's right to write ends by the fence, or with the attempt.
 //!
 //! A write that the database refuses for its values is not retried, since it can never succeed. A refused end is
-//! replaced by one in Trainyard's own words, which the database can store; a run of which anything else is refused is
-//! quarantined.
+//! replaced by one in Trainyard's own words, which the database can store; a run of which anything else is
+//! refused is quarantined.
 
 use std::future::Future;
 use std::path::Path;
@@ -241,13 +241,15 @@ impl Ledger for StoreLedger {
         let advanced = self
             .durably("a timeout", || self.store.advance(self.run, &passed))
             .await;
-        // This write needs no fence: it names the attempt, which has run for so long whoever reports it. A run that
-        // cannot be read is quarantined.
+        // This write needs no fence: it names the attempt, which has run for so long whichever daemon reports it. A
+        // run that cannot be read is quarantined.
         drop(advanced);
     }
 
     async fn allowance(&self) -> Result<Allowance, FencedOff> {
-        let recorded = self.durably("what a run keeps", || self.store.kept_by_run(self.run));
+        let recorded = self.durably("the kept bytes of a run", || {
+            self.store.kept_by_run(self.run)
+        });
         self.dispatcher.allowances().of(self.run, recorded).await
     }
 

@@ -118,8 +118,8 @@ impl Breaker {
                 unreached.clear();
                 None
             }
-            // A Docker engine that hangs for all calls may still answer one of them, so failures of Docker itself
-            // stand.
+            // A Docker engine that hangs for all calls may still answer one of them, so failures of
+            // Docker itself stand.
             (State::Closed { unreached, .. }, Subject::Container(_)) => {
                 unreached.clear();
                 None
@@ -281,8 +281,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happened before: a Docker engine that answers soon counts as up, and one that does not counts as
-        /// down.
+        /// Whatever happened before: a Docker engine that answers soon counts as up, and one that does not
+        /// counts as down.
         #[test]
         fn its_state_is_correct_in_the_end(
             history in prop::collection::vec((0_u8..5, 0_u128..4, 0_u64..90), 0..200),

@@ -61,7 +61,7 @@ impl Disks {
         let (mut low, mut silent) = (Vec::new(), Vec::new());
         for disk in &mut self.disks {
             let answer = disk.answer().await;
-            disk.heed(answer, self.floor, self.daemon);
+            disk.update(answer, self.floor, self.daemon);
             let words = disk.place.role.words();
             match disk.sight {
                 Some(Sight::Silent) => silent.push(format!("the disk of {words} does not answer")),
@@ -135,11 +135,11 @@ impl Disk {
         {
             return;
         }
-        let (tell, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let (look, path) = (look.clone(), self.place.path.clone());
         let begun = thread::Builder::new()
             .name("disk-look".to_owned())
-            .spawn(move || drop(tell.send(look.at(&path))));
+            .spawn(move || drop(sender.send(look.at(&path))));
         // Without a thread no answer comes, which the receiver sees.
         drop(begun);
         let until = Instant::now() + LOOK_AT_MOST;
@@ -159,7 +159,7 @@ impl Disk {
     }
 
     /// Takes an answer, or its absence, and logs a change.
-    fn heed(&mut self, answer: Option<io::Result<Room>>, floor: Floor, daemon: DaemonId) {
+    fn update(&mut self, answer: Option<io::Result<Room>>, floor: Floor, daemon: DaemonId) {
         let (place, path) = (self.place.role.as_str(), self.place.path.display());
         let (sight, error) = match answer {
             Some(Ok(room)) => (Sight::Room(room), None),

@@ -1,4 +1,4 @@
-//! Watching a Docker engine by the calls that are made to it: the breaker with its clock, and what it changes.
+//! Watches a Docker engine through the calls that are made to it: the breaker with its clock, and its effects.
 //!
 //! [`Watched`] wraps an executor, passes every call on unchanged, and reports whether it was answered. It refuses no
 //! calls: an open breaker only keeps new attempts from being claimed, through the daemon's health.

@@ -72,7 +72,7 @@ mod tests {
     fn who_is_silent_for_a_lease_is_not() {
         let (mut neighbours, begun) = (Neighbours::default(), Instant::now());
         let mut look = |after| neighbours.look(&[lease(1_000_000)], begun + after).len();
-        assert_eq!(look(Duration::ZERO), 1, "nobody knows yet for how long");
+        assert_eq!(look(Duration::ZERO), 1, "not known yet for how long");
         assert_eq!(look(LENGTH - TICK * 2), 1);
         assert_eq!(look(LENGTH - TICK), 0);
     }

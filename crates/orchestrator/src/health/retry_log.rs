@@ -1,5 +1,5 @@
-//! Logs retries without flooding the log: the first report when an error has lasted 5 s, then one a minute, and one
-//! on recovery.
+//! Logs retries without flooding the log: the first report when an error has lasted 5 s, then one a minute, and
+//! one on recovery.
 //!
 //! Each try reports its result here, and [`ReportPace`] decides which results are logged at a level that operators
 //! see. The first retries heal most errors, so these are logged at `debug`. An error that lasts has to be seen, but

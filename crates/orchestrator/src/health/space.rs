@@ -1,9 +1,9 @@
 //! Checks the free space on the disks that stages need.
 //!
 //! A Docker engine whose disk is full hangs rather than refuses, and an attempt that ends without room for its
-//! outputs has worked for nothing; so new stages wait. Running stages go on: they may be what frees space. New stages
-//! start again by themselves once there is free space and some to spare, so that the check does not flicker around
-//! the bound.
+//! outputs has worked for nothing; so new stages wait. Running stages go on: they may be what frees space. New
+//! stages start again by themselves once there is free space and some to spare, so that the check does not flicker
+//! around the bound.
 
 use std::fmt;
 use std::io;
@@ -97,8 +97,8 @@ impl Floor {
     }
 }
 
-/// A function that reads the free space of a directory's disk: the system's, unless a test replaces it. Cheap to
-/// clone.
+/// A function that reads the free space of a directory's disk: the system's, unless a test replaces it.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct Look(Arc<Looking>);
 

@@ -1,7 +1,7 @@
 //! Runs one DAG file on this machine: no daemon, no database, the same core, supervisor and executor.
 //!
-//! The run's state is in memory; artifacts are in a directory of the call. A [`Witness`] gets every event as it
-//! happens.
+//! The run's state is in memory; artifacts are in a directory of the call. A [`Witness`] gets every event
+//! as it happens.
 
 pub mod outputs;
 pub mod working_tree;

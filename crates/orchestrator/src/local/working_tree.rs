@@ -1,6 +1,6 @@
-//! The source tree of a file that is run by hand. In a repository: the files that git would check out, as they are on
-//! the disk, and new files that are not ignored. Elsewhere: the folder's files, without those that its `.gitignore`
-//! names.
+//! The source tree of a file that is run by hand. In a repository: the files that git would check out, as
+//! they are on the disk, and new files that are not ignored. Elsewhere: the folder's files, without those
+//! that its `.gitignore` names.
 //!
 //! A folder named `.trainyard`, where `trainyard dev` keeps its data, is never a part of it. Outside of a repository,
 //! a home folder and those above it are not source trees: stages get the DAG file alone.
@@ -154,8 +154,8 @@ impl WorkingTree {
         }
     }
 
-    /// Writes it as a tar archive, until `given_up` turns true, and returns the files of which it has only stand-ins.
-    /// Blocking.
+    /// Writes it as a tar archive, until `given_up` turns true, and returns the files of which it has
+    /// only stand-ins. Blocking.
     ///
     /// # Errors
     /// A file cannot be read (the error names it); the tree is larger than a commit's may be; `given_up` turned true.

@@ -217,8 +217,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reports attempts that daemons that are gone left on Docker engines that this one does not reach: it cannot
-    /// adopt them.
+    /// Reports attempts that daemons that are gone left on Docker engines that this one does not reach: it
+    /// cannot adopt them.
     async fn report_left_behind(&self) -> Result<(), Error> {
         let left = self.store.left_behind(self.dispatcher.request());
         for claim in answered_within(ANSWER_WITHIN, left).await? {

@@ -1,8 +1,8 @@
 //! The background loops of a daemon, started and stopped together.
 //!
 //! Each loop is idempotent and takes no input: on a wake or a tick it reads the database, lets the core decide, and
-//! does what is due, so a lost wake costs a little time and nothing else. Each has a `pass` that a test can call once.
-//! None holds a transaction across a call to Docker or git.
+//! does what is due, so a lost wake costs a little time and nothing else. Each has a `pass` that a test can call
+//! once. None holds a transaction across a call to Docker or git.
 //!
 //! | loop | wakes on | does |
 //! |---|---|---|

@@ -58,8 +58,8 @@ async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp
 /// Plans all runs that are due. Returns when the next one is.
 ///
 /// # Errors
-/// The database does not answer, or refuses a run; the others are planned. A run that cannot be planned is
-/// quarantined.
+/// The database does not answer, or refuses a run; the others are planned. A run that cannot be
+/// planned is quarantined.
 pub async fn pass(store: &Store) -> Result<NextWake, Error> {
     loop {
         let due = store.due_runs(RUNS_AT_ONCE).await?;

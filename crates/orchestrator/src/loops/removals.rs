@@ -68,8 +68,8 @@ impl Removals {
                     Ok(attempt) => {
                         self.under_way.remove(&attempt);
                     }
-                    // It is not known which task panicked: every removal that is no longer in progress may begin
-                    // again.
+                    // It is not known which task panicked: every removal that is no longer in progress
+                    // may begin again.
                     Err(_) => self.under_way.clear(),
                 }
             }

@@ -4,9 +4,9 @@
 //! Containers that the database does not know are left alone for [`STRANGER_GRACE`], then stopped and reported, never
 //! removed: they are the only trace of what happened.
 //!
-//! It is a loop of its own, apart from the [`crate::loops::keeper`]: its calls wait for Docker, and a Docker engine
-//! that is slow or silent must not keep the lease from being renewed. Removals are tasks of their own
-//! ([`crate::loops::removals`]).
+//! It is a loop of its own, apart from the [`crate::loops::keeper`]: its calls wait for Docker, and a
+//! Docker engine that is slow or silent must not keep the lease from being renewed. Removals are tasks of
+//! their own ([`crate::loops::removals`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -7,8 +7,8 @@
 //! A delivery whose `before` is the recorded head is recorded as a step of its own, so that two pushes between two
 //! fetches start a run each. A delivery that does not fit is covered by the step to the head.
 //!
-//! A branch that cannot be recorded is reported as an error of the repo, and does not keep other branches from being
-//! recorded.
+//! A branch that cannot be recorded is reported as an error of the repo, and does not keep other branches
+//! from being recorded.
 //!
 //! Each sync is a task of its own, so a slow or broken remote affects no other repo. A repo whose sync panics, or
 //! exhausts git's limits, is counted against and quarantined.

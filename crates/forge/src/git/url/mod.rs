@@ -1,8 +1,8 @@
 //! Addresses of remotes: which are followed, in the one form that libgit2 gets.
 //!
-//! An address is parsed here, strictly, and rebuilt; libgit2 only ever sees the result. So it cannot read an address
-//! differently from the check: no transport but ours, no `ext::`, no option, no configuration, no credentials in the
-//! address.
+//! An address is parsed here, strictly, and rebuilt; libgit2 only ever sees the result. So it cannot read an
+//! address differently from the check: no transport but ours, no `ext::`, no option, no configuration, no
+//! credentials in the address.
 //!
 //! [`super::address`] decides which machines it may lead to.
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UrlRules {
     /// Whether repositories on this machine's own disk may be followed, as `file:///srv/model.git` or
-    /// `/srv/model.git`. Off by default: a user who may add a repo could read any repository that the daemon's user
-    /// can.
+    /// `/srv/model.git`. Off by default: a user who may add a repo could read any repository that the
+    /// daemon's user can.
     pub allow_file_urls: bool,
     /// Whether remotes may be on this machine: services that only this machine may see are then readable.
     pub allow_loopback: bool,

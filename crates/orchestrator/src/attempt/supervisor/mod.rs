@@ -195,8 +195,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         Entry::Started(handle, since)
     }
 
-    /// Handles an attempt for which no container can be created. An earlier claim may have created one and failed to
-    /// record it.
+    /// Handles an attempt for which no container can be created. An earlier claim may have created one and failed
+    /// to record it.
     async fn without_supplies(&self, reason: Reason) -> Entry {
         let is_mine = |listed: &Listed| listed.handle.attempt == self.assignment.attempt;
         if self.assignment.adopted.is_some() {

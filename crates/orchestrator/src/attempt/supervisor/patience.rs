@@ -1,4 +1,5 @@
-//! Waits out passing Docker errors, and tells a container that is gone from a Docker engine that does not answer.
+//! Waits out passing Docker errors, and distinguishes a container that is gone from a Docker engine that
+//! does not answer.
 
 use std::time::Duration;
 
@@ -118,8 +119,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 }
                 Ok(None) => {
                     trouble.went_well();
-                    // Counted from an answer to the next question: a slow answer shows the state at the time of its
-                    // question.
+                    // Counted from an answer to the next question: a slow answer shows the state at the time
+                    // of its question.
                     let since = *absent_since.get_or_insert_with(Instant::now);
                     if asked.saturating_duration_since(since) >= ABSENCE {
                         return None;

@@ -23,8 +23,8 @@ use crate::health::retry_log::{AWAY, RetryLog};
 /// How often a stop is repeated: Docker may have confirmed it and done nothing.
 const STOP_AGAIN: Duration = Duration::from_secs(30);
 
-/// How often a passed timeout is reported again until a stop is requested: a failover of the database may have lost
-/// the report.
+/// How often a passed timeout is reported again until a stop is requested: a failover of the database may have
+/// lost the report.
 const TIMEOUT_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often a container is inspected during a `wait`: a Docker engine that hangs over just this container answers no
