@@ -94,7 +94,7 @@ fn denied(secret: &StoredSecret, branch: Option<&str>, followed: Option<&str>) -
         secret.branches.to_string()
     };
     let whose = branch.filter(|branch| !branch.is_empty()).map_or_else(
-        || "for a run of no branch, as of a tag or a commit".to_owned(),
+        || "for a run without a branch, such as of a tag or a commit".to_owned(),
         |branch| format!("on branch {branch}"),
     );
     Some(format!("{whose} (allowed: {allowed})"))

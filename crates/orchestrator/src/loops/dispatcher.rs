@@ -206,7 +206,7 @@ impl Dispatcher {
     /// Records that a supervisor panicked. Its attempt is adopted like any attempt without a supervisor, unless its
     /// run is quarantined by then.
     async fn panicked(&self, run: RunId, text: &str) {
-        let reason = format!("supervising it panicked: {text}");
+        let reason = format!("its supervisor panicked: {text}");
         let recorded = self
             .shared
             .store

@@ -154,7 +154,7 @@ impl Keeper {
         answered_within(ANSWER_WITHIN, renewal).await?;
         if self.lease.renewed(asked, self.lease_length) {
             LEASES_LOST.add(1);
-            warn!(daemon.id = %daemon, "the lease had expired; adopting again what no other daemon holds");
+            warn!(daemon.id = %daemon, "the lease had expired; adopting again the attempts that no other daemon holds");
             self.has_lapsed.store(true, Ordering::Relaxed);
             self.lapsed.notify_one();
         }

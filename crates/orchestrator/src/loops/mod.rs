@@ -226,7 +226,7 @@ impl Loops {
         tokio::select! {
             () = ends => {}
             // Each loop survives a kill at any point, so the stop need not wait.
-            () = overdue => info!("a loop still waits for Docker or the database; the stop does not wait for it"),
+            () = overdue => info!("a loop still waits for Docker or the database; stopping without it"),
         }
         loops.abort_all();
         // The next start creates the networks that it needs: Docker has addresses for some thirty networks.
@@ -235,7 +235,7 @@ impl Loops {
             info!("Docker did not remove the networks of repos; the next daemon uses them");
         }
         if let Err(problem) = store.stop_daemon(options.daemon).await {
-            info!(error = %problem, "the daemon's leave was not recorded; its leases run out instead");
+            info!(error = %problem, "could not record that this daemon stopped; its lease will expire instead");
         }
         unasked.map_or(Ok(()), Err)
     }
