@@ -19,7 +19,7 @@ pub enum Error {
     #[error("{url} cannot be followed: {why}")]
     InvalidUrl {
         url: String,
-        /// What is wrong with it.
+        /// Why the address is not valid.
         why: String,
     },
     /// The remote does not answer, or not usefully. Worth a retry.
@@ -32,7 +32,7 @@ pub enum Error {
     #[error("{url} is not trusted: {why}")]
     Untrusted {
         url: String,
-        /// What is wrong with the certificate.
+        /// Why the certificate is not trusted.
         why: String,
     },
     /// The remote requires other credentials.
@@ -71,7 +71,7 @@ pub enum Error {
     /// A remote's data takes more memory or time than git may have.
     #[error("{what} exceeds a limit: {why}")]
     Exhausted {
-        /// What was fetched or read.
+        /// The data that was fetched or read.
         what: String,
         /// Which bound, and how to move it.
         why: String,
@@ -79,7 +79,7 @@ pub enum Error {
     /// git itself failed on a remote's data.
     #[error("git failed on {what}: {why}")]
     Crashed {
-        /// What was fetched or read.
+        /// The data that was fetched or read.
         what: String,
         why: String,
     },

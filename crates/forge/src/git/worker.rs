@@ -67,7 +67,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Children that are `program` with these arguments: what it does has to be [`super::serve_one_request`].
+    /// Children that are `program` with these arguments: the program has to call [`super::serve_one_request`].
     #[must_use]
     pub fn new(program: PathBuf, arguments: Vec<OsString>) -> Self {
         Self {

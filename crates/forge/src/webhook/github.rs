@@ -42,7 +42,7 @@ fn mac(secret: &SecretString, body: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// What makes signatures with a secret.
+/// The HMAC that signs with a secret.
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
 pub(super) fn keyed(secret: &SecretString) -> Hmac<Sha256> {
     Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())

@@ -103,7 +103,7 @@ pub struct Push {
     pub before: Option<CommitSha>,
     /// Where it points; `None` where it was deleted. For an annotated tag, this is the tag's own hash.
     pub after: Option<CommitSha>,
-    /// Who pushed, as the forge names them.
+    /// The user who pushed, by the forge's name.
     pub pusher: Option<String>,
 }
 
@@ -120,7 +120,7 @@ pub enum Pushed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the delivery cannot be read: {why}")]
 pub struct Malformed {
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 

@@ -96,7 +96,7 @@ impl Signed {
         self.body.extend_from_slice(piece);
     }
 
-    /// Makes room for so much more of the body.
+    /// Reserves room for this many more bytes of the body.
     pub fn reserve(&mut self, more: usize) {
         self.body.reserve_exact(more);
     }

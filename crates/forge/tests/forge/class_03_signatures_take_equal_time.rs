@@ -11,7 +11,7 @@ use trainyard_forge::webhook::{Provider, Signed};
 
 const SAMPLES: usize = 1_000_000;
 
-/// Beyond this the two kinds differ, but for one in some hundred thousand measurements.
+/// Beyond this the two kinds differ, except in one of some hundred thousand measurements.
 const DIFFERENT: f64 = 4.5;
 
 /// Samples above this quantile are interruptions by other programs.

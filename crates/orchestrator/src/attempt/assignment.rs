@@ -33,7 +33,7 @@ pub struct Assignment {
     pub dag: Arc<Dag>,
     /// The run as it was when the attempt was claimed.
     pub run: Arc<Run>,
-    /// What an earlier claim recorded of its container.
+    /// The record of an earlier claim, if any.
     pub adopted: Option<Adopted>,
 }
 

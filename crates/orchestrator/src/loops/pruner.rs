@@ -1,4 +1,4 @@
-//! The pruner: retention. Removes what is old by the configured rule, in small batches.
+//! The pruner: retention. Removes data that is older than the configured rules keep, in small batches.
 
 use std::time::Duration;
 

@@ -388,7 +388,7 @@ impl Watcher {
         ))
     }
 
-    /// Logs pools that DAGs use and no daemon defines. `dag show` says so for as long as it is so.
+    /// Logs pools that DAGs use and no daemon defines. `dag show` reports them until they are defined.
     fn warn_of_pools(&self, repo: &RepoToSync, branch: &str, dags: &[DagAtCommit]) {
         for dag in dags.iter().filter_map(|file| file.dag.as_ref().ok()) {
             let taken: BTreeSet<&PoolName> = dag
