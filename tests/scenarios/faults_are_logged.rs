@@ -27,7 +27,7 @@ fn a_lost_attempt_is_told_with_its_own_ids_and_no_others() {
     let log = daemon.output();
     let told: Vec<&str> = log
         .lines()
-        .filter(|line| line.contains("an attempt ended, and not by its program"))
+        .filter(|line| line.contains("an attempt ended, but its program did not end it"))
         .collect();
     let [line] = told.as_slice() else {
         panic!("told {} times: {log}", told.len());

@@ -73,7 +73,7 @@ fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
     assert_eq!(viewers.held_back(), VIEWERS, "to the end");
     // The database being away is long over for the stage; the daemon has met it on every way.
     until_true("a log that waits", BOUND, || {
-        daemon.output().contains("does not take a piece of log")
+        daemon.output().contains("did not store a piece of log")
     });
     let growth = memory(&daemon).saturating_sub(before);
     assert!(growth < GROWTH_AT_MOST, "{} MiB more", growth >> 20);

@@ -214,7 +214,7 @@ reason_codes! {
     Unproved = "unproved",
     /// Storage was full or failed while results were being stored.
     Storage = "storage",
-    /// The source tree of the commit could not be fetched.
+    /// The source tree of the commit could not be prepared.
     Source = "source",
     /// A fault in Trainyard.
     Internal = "internal",

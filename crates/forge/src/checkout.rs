@@ -1,13 +1,13 @@
-//! Checkouts on this machine's disk, read without libgit2: nothing of their configuration counts.
+//! Reads checkouts on this machine's disk without libgit2, so that their configuration has no effect.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// More than any of git's one-line files has.
+/// Longer than any of git's one-line files.
 const LINE_BYTES: u64 = 8 << 10;
 
-/// Where git keeps what belongs to a checkout; `None` where the folder is none, as a bare repository.
+/// The git directory of a checkout; `None` if the folder is not one, such as a bare repository.
 pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
     if root.file_name().is_some_and(|name| name == ".git") && root.is_dir() {
         return Some(root.to_owned());
@@ -20,7 +20,7 @@ pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
     Some(root.join(folder.strip_prefix("gitdir:")?.trim()))
 }
 
-/// The branch that is checked out in a folder; `None` where there is none, or no checkout.
+/// The branch that is checked out in a folder; `None` if there is none, or the folder is not a checkout.
 pub(crate) fn branch(root: &Path) -> Option<String> {
     let head = one_line(&git_folder(root)?.join("HEAD"))?;
     let branch = head

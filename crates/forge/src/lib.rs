@@ -1,12 +1,11 @@
 //! Trainyard's side of git and of the forges: mirrors of followed repos, and webhook deliveries.
 //!
-//! [`git`] fetches remotes into bare mirrors and answers questions about commits from the mirror's
-//! object database. [`webhook`] says whether a delivery is what it claims to be, and what it tells.
+//! [`git`] fetches remotes into bare mirrors and answers questions about commits from the mirror's object database.
+//! [`webhook`] verifies deliveries and reads them.
 //!
-//! A delivery is a hint that it is worth fetching now. What happened to a branch is only ever read
-//! from the fetched heads, so a lost, late, doubled or replayed delivery changes nothing. Which runs
-//! a moved branch starts is decided elsewhere: this crate knows neither DAGs nor the store, and
-//! hands out DAG files as text.
+//! A delivery is only a hint to fetch now. Changes of a branch are only ever read from the fetched heads, so a lost,
+//! late, doubled or replayed delivery changes nothing. Other crates decide which runs a moved branch starts: this
+//! crate knows neither DAGs nor the store, and returns DAG files as text.
 
 mod checkout;
 pub mod git;

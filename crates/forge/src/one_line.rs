@@ -1,4 +1,4 @@
-//! Text from outside, made fit for one line of a log, a table or an error.
+//! Makes text from outside fit for one line of a log, a table or an error.
 
 /// `text` on one line, without characters that steer a terminal or turn the reading direction, and
 /// of at most `limit` characters.

@@ -25,7 +25,7 @@ fn has_entry_in(index: &git2::Index, folder: &[u8]) -> bool {
     })
 }
 
-/// The index of a checkout; `None` where the folder is none.
+/// The index of a checkout; `None` if the folder is not one.
 fn index_of(root: &Path) -> Option<git2::Index> {
     let file = git_folder(root)?.join("index");
     file.is_file().then(|| git2::Index::open(&file).ok())?

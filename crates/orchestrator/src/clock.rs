@@ -1,11 +1,10 @@
-//! The one place where Docker reads a clock.
+//! The one place where the orchestrator reads a clock.
 //!
-//! Decisions take their time from Postgres. This clock only stamps what is noticed outside of any
-//! transaction: the end of an attempt that no Docker engine can date, and the lines that Trainyard itself
-//! adds to a log.
+//! Decisions take their time from Postgres. This clock only stamps events outside of any transaction: the end of an
+//! attempt that Docker cannot date, and the lines that Trainyard itself adds to a log.
 //!
-//! It is the host's, unless the caller put another in its place with [`under`]: a simulation whose
-//! hosts do not agree on the time, a test in which it jumps.
+//! It is the host's clock, unless the caller replaced it with [`under`]: a simulation whose hosts disagree on the
+//! time, or a test in which the clock jumps.
 
 use std::fmt;
 use std::future::Future;
@@ -19,12 +18,12 @@ tokio::task_local! {
     static CLOCK: Clock;
 }
 
-/// A clock to put in the place of the host's. Cheap to clone.
+/// A clock to replace the host's. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock that says what `read` does.
+    /// A clock that returns what `read` does.
     pub fn new(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
@@ -36,7 +35,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Lets `work` read this clock; tasks that it spawns do not.
+/// Runs `work` under this clock; tasks that it spawns do not see it.
 pub fn under<F: Future>(clock: Clock, work: F) -> impl Future<Output = F::Output> {
     CLOCK.scope(clock, work)
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`loops`]: the background loops of a daemon, from the scheduler to the pruner.
 //! - [`attempt`]: one attempt of a stage from its claim to its recorded end: supervisor, log, outputs, masking.
-//! - [`health`]: whether Docker, the disks, the lease and the neighbours are well, and what is paused if not.
+//! - [`health`]: checks of Docker, the disks, the lease and the other daemons, and what is paused if one fails.
 //! - [`local`]: one DAG file without a daemon (`trainyard exec`), over the same core, supervisor and executor.
 
 pub mod attempt;

@@ -1,4 +1,4 @@
-//! What attempts may take of disks: what their containers write, and what is kept of them.
+//! The disk use of attempts: the bytes that their containers write, and the outputs that are kept.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ const GIB: u64 = 1 << 30;
 /// A stage that writes 3 GiB and does not end.
 const LARGE: &str = "run: \"fake\\nwrites=3221225472\\nhang\"";
 
-/// A ledger of a run that has kept something already.
+/// A ledger of a run that has kept some outputs already.
 struct Keeps {
     allowances: Allowances,
     recorded: u64,
@@ -179,7 +179,7 @@ async fn on_a_full_disk_the_container_that_wrote_most_is_stopped_and_a_small_one
     let large = run(LARGE, full(), &ledger).await;
     assert!(matches!(large, Ending::Errored(_)), "{large:?}");
     assert!(storage(&large).contains("has 1 GiB free"), "{large:?}");
-    // That one is on its way out: no second one is stopped for the same lack of room.
+    // That container is being removed: no second one is stopped for the same lack of space.
     let on_disk = full();
     let _ = run(LARGE, on_disk.clone(), &ledger).await;
     let begun = Instant::now();
@@ -215,7 +215,7 @@ async fn outputs_that_do_not_fit_into_what_a_run_may_keep_are_refused() {
     }
 }
 
-/// The outputs that are recorded of a stage of this script, and how it ends.
+/// The recorded outputs of a stage of this script, and how it ends.
 async fn kept_of(stage: &str) -> (Vec<String>, Ending) {
     let ledger = Keeps::of_a_run(GIB, 0);
     let ending = run(stage, Layers::new(0), &ledger).await;
@@ -268,7 +268,7 @@ async fn an_output_that_is_always_kept_is_kept_however_its_stage_ends() {
 }
 
 #[tokio::test]
-async fn of_a_failed_stage_nothing_is_kept_that_is_not_to_be_kept_always() {
+async fn of_a_failed_stage_only_outputs_with_keep_always_are_kept() {
     let (kept, ending) = kept_of("outputs: {a: a}, run: \"fake\\noutput=a:1\\nexit=1\"").await;
     assert_eq!(kept, Vec::<String>::new());
     assert!(

@@ -1,4 +1,4 @@
-//! Disks that do not answer hold back what is new, say so, and cost a thread each and no more.
+//! Disks that do not answer pause new stages, are reported, and cost one thread each.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,24 +17,24 @@ use trainyard_orchestrator::health::space::{Floor, Look, Place, PlaceRole, Room}
 use trainyard_store::Condition;
 use uuid::Uuid;
 
-/// How long what has to happen may take on a busy machine.
+/// How long an expected change may take on a busy machine.
 const BOUND: Duration = Duration::from_secs(300);
 
 const ARTIFACTS: &str = "/nowhere/artifacts";
 const DATA: &str = "/nowhere/data";
 
-/// What a disk does when it is looked at.
+/// How a disk answers a read.
 #[derive(Debug, Clone, Copy)]
 enum Script {
-    /// It has so many bytes free of a hundred.
+    /// It has this many of a hundred bytes free.
     Free(u64),
     /// It fails.
     Fails(ErrorKind),
-    /// It says nothing until it does something else.
+    /// It does not answer until its script changes.
     Hangs,
 }
 
-/// Disks that do what their script says.
+/// Disks that follow their scripts.
 #[derive(Debug, Default)]
 struct Scripted {
     known: Mutex<Known>,
@@ -73,7 +73,7 @@ impl Scripted {
         }
     }
 
-    /// Waits until so many looks are under way.
+    /// Waits until this many reads are in progress.
     fn wait_for(&self, under_way: usize) {
         let known = self.known.lock().unwrap();
         let others = |known: &mut Known| known.under_way != under_way;
@@ -96,7 +96,7 @@ struct Guarded {
 }
 
 impl Guarded {
-    /// A guard over the disk of artifacts, which is well, and beside it that of the data folder if it is given.
+    /// A guard over the disk of artifacts, which is healthy, and over that of the data folder if it is given.
     fn new(data: Option<Script>) -> Self {
         let scripted = Arc::new(Scripted::default());
         scripted.set(ARTIFACTS, Script::Free(50));
@@ -124,18 +124,18 @@ impl Guarded {
         self.disks.look(&self.condition).await
     }
 
-    /// Looks until it is so.
+    /// Checks until it is so.
     async fn look_until(&mut self, is_so: impl Fn(&Self) -> bool) {
         let end = Instant::now() + BOUND;
         while !is_so(self) {
-            assert!(Instant::now() < end, "told: {:?}", self.told());
+            assert!(Instant::now() < end, "problems: {:?}", self.problems());
             self.look().await;
             tokio::task::yield_now().await;
         }
     }
 
-    /// Lets the disk of artifacts hang, and looks. Nobody waits for what does not come: time passes at once
-    /// where nothing else can happen.
+    /// Lets the disk of artifacts hang, and checks. The check does not wait in real time: the clock advances at once
+    /// when nothing else can happen.
     async fn look_while_it_hangs(&mut self) -> bool {
         self.scripted.set(ARTIFACTS, Script::Hangs);
         tokio::time::pause();
@@ -145,31 +145,34 @@ impl Guarded {
         is_new
     }
 
-    fn told(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<String> {
         let troubles = self.condition.troubles();
         troubles.into_iter().map(|trouble| trouble.what).collect()
     }
 }
 
 #[tokio::test]
-async fn a_disk_that_does_not_answer_holds_back_what_is_new_until_it_does() {
+async fn a_disk_that_does_not_answer_pauses_new_stages_until_it_does() {
     let mut guarded = Guarded::new(None);
     assert!(!guarded.look().await);
     assert!(!guarded.condition.pauses_claims());
 
     assert!(guarded.look_while_it_hangs().await, "it is new");
-    assert_eq!(guarded.told(), ["the disk of artifacts does not answer"]);
+    assert_eq!(
+        guarded.problems(),
+        ["the disk of artifacts does not answer"]
+    );
     assert!(guarded.condition.pauses_claims());
 
     guarded.scripted.set(ARTIFACTS, Script::Free(50));
     guarded
-        .look_until(|guarded| guarded.told().is_empty())
+        .look_until(|guarded| guarded.problems().is_empty())
         .await;
     assert!(!guarded.condition.pauses_claims());
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_has_one_look_under_way_and_no_more() {
+async fn a_disk_that_hangs_has_one_read_in_progress() {
     let mut guarded = Guarded::new(None);
     guarded.look_while_it_hangs().await;
     for _ in 0..100 {
@@ -178,7 +181,7 @@ async fn a_disk_that_hangs_has_one_look_under_way_and_no_more() {
     assert_eq!(guarded.scripted.begun(), 1);
     guarded.scripted.set(ARTIFACTS, Script::Free(50));
     guarded
-        .look_until(|guarded| guarded.told().is_empty())
+        .look_until(|guarded| guarded.problems().is_empty())
         .await;
     assert_eq!(guarded.scripted.known.lock().unwrap().under_way_most, 1);
 }
@@ -193,7 +196,10 @@ async fn a_disk_that_answers_too_late_each_time_does_not_flicker() {
         guarded.scripted.wait_for(0);
         guarded.scripted.set(ARTIFACTS, Script::Hangs);
         let looked = |guarded: &Guarded| {
-            assert_eq!(guarded.told(), ["the disk of artifacts does not answer"]);
+            assert_eq!(
+                guarded.problems(),
+                ["the disk of artifacts does not answer"]
+            );
             guarded.scripted.begun() == begun
         };
         guarded.look_until(looked).await;
@@ -201,7 +207,7 @@ async fn a_disk_that_answers_too_late_each_time_does_not_flicker() {
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_keeps_nobody_from_seeing_another() {
+async fn a_disk_that_hangs_does_not_hide_another() {
     let mut guarded = Guarded::new(Some(Script::Free(50)));
     guarded.look_while_it_hangs().await;
     guarded.scripted.set(DATA, Script::Free(5));
@@ -209,7 +215,9 @@ async fn a_disk_that_hangs_keeps_nobody_from_seeing_another() {
         "the disk of the data folder has less than 10 B free",
         "the disk of artifacts does not answer",
     ];
-    guarded.look_until(|guarded| guarded.told() == words).await;
+    guarded
+        .look_until(|guarded| guarded.problems() == words)
+        .await;
 }
 
 #[tokio::test]
@@ -219,14 +227,17 @@ async fn a_disk_that_the_system_cannot_reach_does_not_answer() {
         .scripted
         .set(ARTIFACTS, Script::Fails(ErrorKind::StaleNetworkFileHandle));
     assert!(guarded.look().await);
-    assert_eq!(guarded.told(), ["the disk of artifacts does not answer"]);
+    assert_eq!(
+        guarded.problems(),
+        ["the disk of artifacts does not answer"]
+    );
     guarded.scripted.set(ARTIFACTS, Script::Free(50));
     assert!(guarded.look().await);
-    assert!(guarded.told().is_empty());
+    assert!(guarded.problems().is_empty());
 }
 
 #[tokio::test]
-async fn where_the_daemon_may_not_look_it_is_as_it_was() {
+async fn a_disk_that_the_daemon_may_not_read_keeps_its_state() {
     let mut guarded = Guarded::new(None);
     let denied = Script::Fails(ErrorKind::PermissionDenied);
     guarded.scripted.set(ARTIFACTS, denied);
@@ -236,5 +247,8 @@ async fn where_the_daemon_may_not_look_it_is_as_it_was() {
     guarded.look().await;
     guarded.scripted.set(ARTIFACTS, denied);
     guarded.look().await;
-    assert_eq!(guarded.told(), ["the disk of artifacts has little free"]);
+    assert_eq!(
+        guarded.problems(),
+        ["the disk of artifacts has little free"]
+    );
 }

@@ -1,4 +1,4 @@
-//! The log pump against a ledger that takes nothing for a while, in virtual time.
+//! The log pump against a ledger that stores nothing for a while, in virtual time.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ use trainyard_orchestrator::attempt::log_pump::{LogEnd, LogPump};
 use trainyard_orchestrator::attempt::mask::Masker;
 use uuid::Uuid;
 
-/// The size of a frame, as a Docker engine sends them.
+/// The size of a frame, as Docker sends them.
 const FRAME: usize = 16 * 1024;
 
 /// How long the rest of the log of an ended container may take.
@@ -122,7 +122,7 @@ impl Executor for Engine {
     }
 }
 
-/// A ledger that takes nothing before a moment, and little at a time after it.
+/// A ledger that stores nothing before a moment, and little at a time after it.
 struct Slow {
     takes_from: Instant,
     each: Duration,
@@ -185,7 +185,7 @@ async fn an_outage_of_the_ledger_after_the_program_has_ended_costs_neither_memor
     let outage = 10 * DRAIN;
     let ledger = Slow {
         takes_from: Instant::now() + outage,
-        // Slower in all than the rest of a log may be silent.
+        // In all longer than the rest of a log may be silent.
         each: Duration::from_secs(2),
         kept: Mutex::default(),
     };

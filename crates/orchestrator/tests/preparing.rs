@@ -1,4 +1,4 @@
-//! A supervisor while its image is made ready, in virtual time: what a build says, and for how long it may go on.
+//! A supervisor while its image is prepared, in virtual time: the output of the build, and its deadline.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,15 +27,15 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What `yes` of the fake prints in a second.
+/// The output of the fake's `yes` in a second.
 const LINES_A_SECOND: usize = 100;
 
 /// A record of one attempt in memory, with the times.
 #[derive(Default)]
 struct Record {
-    /// Nothing of the log is taken before.
+    /// Nothing of the log is stored before.
     takes_from: Option<Instant>,
-    /// The attempt has become somebody else's.
+    /// Another daemon owns the attempt.
     is_fenced: bool,
     log: Mutex<Vec<(Instant, String)>>,
     ended: Mutex<Option<(AttemptEnd, Instant)>>,
@@ -103,7 +103,7 @@ fn built_by(script: &str, rest: &str) -> String {
     )
 }
 
-/// Supervises the one attempt of a file to its end, which is to come within seven hours.
+/// Supervises the one attempt of a file to its end, which has to come within seven hours.
 async fn run(file: &str, record: &Record) -> Supervised {
     let assignment = assignment(file);
     let materials = assignment
@@ -115,7 +115,7 @@ async fn run(file: &str, record: &Record) -> Supervised {
     patience.await.expect("an end in time")
 }
 
-/// The words of an end that is the stage's fault.
+/// The message of an end that is the stage's fault.
 fn rejected(ending: Ending) -> String {
     match ending {
         Ending::Rejected(reason) => {
@@ -127,7 +127,7 @@ fn rejected(ending: Ending) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_build_says_is_stored_while_it_goes_on() {
+async fn the_output_of_a_build_is_stored_while_it_runs() {
     let file = built_by(r"log=one\nsleep=1m\nlog=two\nsleep=1m", "run: x");
     let record = Record::default();
     let begun = Instant::now();
@@ -142,7 +142,7 @@ async fn what_a_build_says_is_stored_while_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_build_says_last_does_not_wait_for_its_program_to_print() {
+async fn the_last_output_of_a_build_does_not_wait_for_its_program_to_print() {
     let file = built_by("log=last", r#"run: "fake\nsleep=60m""#);
     let record = Record::default();
     let begun = Instant::now();
@@ -228,7 +228,7 @@ async fn a_build_that_prints_while_nothing_is_stored_keeps_its_deadline_and_litt
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_build_is_left_once_somebody_else_has_its_attempt() {
+async fn a_build_is_dropped_once_another_daemon_owns_its_attempt() {
     let file = built_by(r"log=one\nhang", "run: x");
     let record = Record {
         is_fenced: true,

@@ -24,10 +24,10 @@ use trainyard_orchestrator::attempt::supervisor::{StopSignal, Supervised, superv
 
 use crate::kit::{assignment, surroundings};
 
-/// A ledger that takes the passing of a timeout down and, as many times as it says, has lost it afterwards.
+/// A ledger that records a passed timeout and then loses it, as many times as it is set to.
 struct Forgetful {
     forgets: u32,
-    told: AtomicU32,
+    reported: AtomicU32,
     signal: StopSignal,
     ended: Mutex<Option<(AttemptEnd, Instant)>>,
 }
@@ -46,7 +46,7 @@ impl Ledger for Forgetful {
     }
 
     async fn timeout_passed(&self) {
-        if self.told.fetch_add(1, Ordering::Relaxed) >= self.forgets {
+        if self.reported.fetch_add(1, Ordering::Relaxed) >= self.forgets {
             self.signal
                 .stop(Reason::new(ReasonCode::StageTimeout, "its timeout passed"));
         }
@@ -65,13 +65,13 @@ impl Ledger for Forgetful {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_that_the_record_has_lost_is_told_again() {
+async fn a_timeout_that_the_record_has_lost_is_reported_again() {
     let assignment =
         assignment("stages: {s: {image: i, checkout: false, timeout: 10s, run: \"fake\\nhang\"}}");
     let signal = StopSignal::new();
     let ledger = Forgetful {
         forgets: 2,
-        told: AtomicU32::new(0),
+        reported: AtomicU32::new(0),
         signal: signal.clone(),
         ended: Mutex::default(),
     };
@@ -84,7 +84,7 @@ async fn a_timeout_that_the_record_has_lost_is_told_again() {
     assert_eq!(supervised, Supervised::Finished);
     let (end, at) = ledger.ended.lock().await.take().unwrap();
     assert!(matches!(end.ending, Ending::Stopped { .. }), "{end:?}");
-    assert_eq!(ledger.told.load(Ordering::Relaxed), 3);
+    assert_eq!(ledger.reported.load(Ordering::Relaxed), 3);
     let took = at - begun;
     assert!(
         (Duration::from_secs(60)..Duration::from_secs(90)).contains(&took),
@@ -106,7 +106,7 @@ async fn adopted_after(
     let surroundings = surroundings();
     let ledger = |signal: &StopSignal| Forgetful {
         forgets: 0,
-        told: AtomicU32::new(0),
+        reported: AtomicU32::new(0),
         signal: signal.clone(),
         ended: Mutex::default(),
     };
@@ -141,11 +141,11 @@ async fn adopted_after(
     let materials = materials(&assignment);
     supervise(&surroundings, &assignment, materials, &next, &signal).await;
     let (end, _) = next.ended.lock().await.take().unwrap();
-    (end, next.told.load(Ordering::Relaxed))
+    (end, next.reported.load(Ordering::Relaxed))
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ended_in_time_while_no_daemon_watched_did_not_time_out() {
+async fn a_program_that_ended_in_time_while_no_daemon_watched_did_not_time_out() {
     let stage = "timeout: 10s, run: \"fake\\nsleep=5s\"";
     let (away, ago) = (Duration::from_secs(60), Duration::from_secs(61));
     let (end, timeouts) = adopted_after(stage, away, Some(Timestamp::UNIX_EPOCH), ago).await;

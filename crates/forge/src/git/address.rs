@@ -1,9 +1,9 @@
-//! Which machines a remote may be on.
+//! Decides which machines a remote may be on.
 //!
-//! Whoever adds a repo makes the daemon connect to an address from where the daemon is: what only this
-//! machine, or only its network, may see must not be had that way. A host is judged when its address is
-//! read, as far as the address tells, and again by every IP address that its name leads to, just before
-//! one of exactly those is connected to. So a name that leads elsewhere the second time gains nothing.
+//! A user who adds a repo makes the daemon connect to an address from the daemon's machine, and must not reach
+//! services that only this machine or its network may see. A host is checked when its address is read, as far as its
+//! name shows, and again by every IP address that its name resolves to, just before the connection to one of exactly
+//! these. So a name that resolves differently the second time gains nothing.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,7 +13,7 @@ use url::Host;
 use super::UrlRules;
 
 impl UrlRules {
-    /// Whether a host may be followed, as far as its name tells.
+    /// Whether a host may be followed, as far as its name shows.
     pub(super) fn admit_host(&self, host: &Host<&str>) -> Result<(), String> {
         match host {
             Host::Ipv4(ip) => self.admit(&host.to_string(), IpAddr::V4(*ip)),
@@ -28,8 +28,7 @@ impl UrlRules {
         }
     }
 
-    /// Whether `ip`, which is an address of `host`, may be connected to. Says why not, and which key
-    /// permits it.
+    /// Whether `ip`, an address of `host`, may be connected to. The error has the reason and the key that permits it.
     pub(super) fn admit(&self, host: &str, ip: IpAddr) -> Result<(), String> {
         let is_named = self.hosts.iter().any(|named| plain(named) == plain(host));
         let shown = if plain(host).parse() == Ok(ip) {
@@ -50,8 +49,8 @@ impl UrlRules {
                     plain(host)
                 ));
             }
-            AddressKind::Link => "in the range of a machine's neighbours and of cloud metadata",
-            AddressKind::Reserved => "the address of no machine",
+            AddressKind::Link => "a link-local address, the range of cloud metadata",
+            AddressKind::Reserved => "a reserved address",
         };
         Err(format!(
             "{shown} {why}; `git.hosts = [{:?}]` in the configuration permits it",

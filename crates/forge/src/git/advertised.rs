@@ -1,7 +1,7 @@
-//! What a remote says it has, read from its own words before anything else sees them.
+//! The refs that a remote advertises, read from its answer before libgit2 sees them.
 //!
-//! Names are bytes, and there may be as many as the remote likes: they are counted, and those that cannot
-//! be kept are left out, before libgit2 is asked to fetch anything.
+//! Names are bytes, and a remote may send any number of them: they are counted, and those that cannot be kept are
+//! left out, before libgit2 fetches anything.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,11 @@ const NAMES_BYTES: usize = 16 << 20;
 /// Branches and tags of a repository, by their full names, and what they point to.
 pub(super) type Refs = BTreeMap<String, Oid>;
 
-/// What a remote says it has.
+/// The refs that a remote advertises.
 #[derive(Debug, Default)]
 pub(super) struct Advertised {
     pub(super) refs: Refs,
-    /// What it calls its default branch: the branch's own name.
+    /// The name of its default branch.
     pub(super) default_branch: Option<String>,
     /// How many branches and tags have names that cannot be kept.
     pub(super) left_out: usize,
@@ -49,7 +49,7 @@ impl Advertised {
             self.head = Some(id);
         }
         let is_ours = name.starts_with(BRANCHES.as_bytes()) || name.starts_with(TAGS.as_bytes());
-        // `refs/tags/v1^{}` only says where the tag leads.
+        // `refs/tags/v1^{}` only names the tag's target.
         if !is_ours || name.ends_with(b"^{}") {
             return Ok(());
         }
@@ -81,7 +81,8 @@ impl Advertised {
         Ok(())
     }
 
-    /// Reads the answer to `GET info/refs?service=git-upload-pack`, or what `git-upload-pack` says first over ssh.
+    /// Reads the answer to `GET info/refs?service=git-upload-pack`, or the first output of
+    /// `git-upload-pack` over ssh.
     pub(super) fn read(url: &RemoteUrl, answer: &[u8], at_most: usize) -> Result<Self, Error> {
         let mut advertised = Self::default();
         let mut lines = Lines { rest: answer };
@@ -97,7 +98,7 @@ impl Advertised {
                 let why = one_line(&String::from_utf8_lossy(said), 300);
                 return Err(Error::Unreachable {
                     url: url.to_string(),
-                    why: format!("it says: {why}"),
+                    why: format!("it reports: {why}"),
                 });
             }
             if flushes == 0 {
@@ -132,7 +133,7 @@ impl Advertised {
         Ok(advertised)
     }
 
-    /// Servers that do not say which branch is the default one say at least where it points.
+    /// Servers that do not name the default branch at least send the commit that it points to.
     fn guess_default(&mut self) {
         if self.default_branch.is_some() {
             return;
@@ -172,7 +173,7 @@ fn default_of(url: &RemoteUrl, capabilities: &[u8]) -> Result<Option<String>, Er
 fn no_git(url: &RemoteUrl) -> Error {
     Error::NotFound {
         url: url.to_string(),
-        why: "what is there does not speak git".to_owned(),
+        why: "the server there does not speak git".to_owned(),
     }
 }
 
@@ -200,7 +201,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether a ref of this name can be a file of the mirror, its lock file beside it.
+/// Whether a ref of this name can be a file of the mirror, with its lock file next to it.
 fn can_be_kept(name: &str) -> bool {
     name.len() <= LONGEST_NAME
         && name.split('/').all(|part| part.len() <= LONGEST_PART)

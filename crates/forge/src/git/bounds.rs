@@ -1,8 +1,8 @@
-//! What a child process does to itself before it touches anything: it takes its own means away.
+//! The limits that a child process sets on itself before it does anything else.
 //!
-//! Memory is bounded as `RLIMIT_DATA`, which counts what the process may write and nobody shares: what
-//! it unpacks. Packs are read through mappings of files, which are the disk's cache and not counted, so
-//! a large honest repo needs no more than a small one. `RLIMIT_AS` stands behind it, far off.
+//! Memory is bounded as `RLIMIT_DATA`, which counts private writable memory: the objects that it unpacks. Packs are
+//! read through mappings of files, which are the disk's cache and not counted, so a large honest repo needs no more
+//! memory than a small one. `RLIMIT_AS` is a second, much higher limit.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use super::job::Bounds;
 /// The address space beyond the memory: the program itself, its threads, and mappings of packs.
 const MAPPINGS: u64 = 16 << 30;
 
-/// How fit the process is to be killed when the machine has no memory left: much fitter than the daemon.
+/// The OOM score adjustment: the kernel kills this process much sooner than the daemon when memory is short.
 const OOM_SCORE: &str = "900";
 
 impl Bounds {
-    /// Holds this process to the bounds, for good.
+    /// Applies the limits to this process, for good.
     pub(super) fn hold(&self) -> io::Result<()> {
         let seconds = self.cpu.as_secs().max(1);
         for (resource, limit) in [
@@ -28,13 +28,13 @@ impl Bounds {
         ] {
             bound(resource, limit, limit)?;
         }
-        // At the first limit the signal says what it was.
+        // At the soft limit, the signal shows the cause.
         bound(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(5))?;
         // Every fetch leaves a pack, and all of them are opened.
         if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
-        // Not everywhere may be written; then the kernel chooses by itself.
+        // Not writable everywhere; then the kernel chooses by itself.
         let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Which paths differ between two commits.
+//! Computes which paths differ between two commits.
 //!
-//! Both trees are walked side by side and equal folders skipped by their hash, so the cost is that of
-//! the difference. libgit2's own diff cannot be stopped early, which a hostile tree would use.
+//! It walks both trees in parallel and skips equal folders by their hash, so the cost is that of the difference.
+//! libgit2's own diff cannot be stopped early, which a hostile tree would exploit.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use git2::Oid;
 use super::objects::{Kind, Objects, find_commit};
 use super::{CommitSha, Error, Mirror};
 
-/// Paths beyond which a difference counts as unknown.
+/// With more paths than this, a difference counts as unknown.
 pub const MAX_CHANGED_PATHS: usize = 3000;
 
-/// Folders that are compared before a difference counts as unknown.
+/// With more compared folders than this, a difference counts as unknown.
 const MAX_FOLDERS: usize = 50_000;
 
 /// How many bytes the paths may have together.
@@ -22,11 +22,11 @@ const PATHS_BYTES: usize = 4 << 20;
 /// The longest path that is followed, in bytes; git itself has no bound.
 const LONGEST_PATH: usize = 4096;
 
-/// The paths that differ, sorted; a renamed file counts under both names. `None` where it is not
-/// known: a new branch, an end that is not in the mirror any more, or too many.
+/// The paths that differ, sorted; a renamed file counts under both names. `None` if unknown: a new branch, a commit
+/// that is no longer in the mirror, or too many paths.
 pub type ChangedPaths = Option<Vec<String>>;
 
-/// One folder as it was and as it is; one of the two may be missing.
+/// The old and the new state of one folder; one of the two may be missing.
 struct Pair {
     path: String,
     before: Option<Oid>,
@@ -34,7 +34,7 @@ struct Pair {
 }
 
 impl Mirror {
-    /// The paths that differ between `before` and `after`, whichever way history went between them.
+    /// The paths that differ between `before` and `after`, whatever the history between them.
     ///
     /// # Errors
     /// [`Error::UnknownReference`] for `after`, [`Error::NotFetched`], [`Error::Corrupt`].

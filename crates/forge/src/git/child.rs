@@ -7,11 +7,11 @@ use super::job::Request;
 /// The longest request, in bytes.
 const REQUEST_BYTES: u64 = 1 << 20;
 
-/// Reads one request from standard input, carries it out, and writes the answer to standard output. Ends
-/// the process as soon as standard input is closed: whoever asked is gone, or has given up.
+/// Reads one request from standard input, carries it out, and writes the answer to standard output. Ends the process
+/// as soon as standard input is closed: the caller is gone, or has cancelled the request.
 ///
 /// # Errors
-/// The request is not one, or the answer cannot be written.
+/// The request is not valid, or the answer cannot be written.
 pub fn serve_one_request() -> io::Result<()> {
     let mut input = BufReader::new(io::stdin());
     let mut line = Vec::new();
@@ -33,7 +33,7 @@ pub fn serve_one_request() -> io::Result<()> {
 #[expect(
     clippy::exit,
     clippy::disallowed_methods,
-    reason = "nobody wants the answer any more, and libgit2 cannot be interrupted"
+    reason = "the answer is no longer wanted, and libgit2 cannot be interrupted"
 )]
 fn end() {
     std::process::exit(1);

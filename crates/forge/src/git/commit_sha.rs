@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The full hash of a commit: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
 ///
-/// That it is well formed says nothing about whether any mirror has the commit.
+/// A well-formed hash says nothing about whether a mirror has the commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct CommitSha(String);
@@ -18,7 +18,7 @@ pub struct CommitSha(String);
 pub struct NotASha;
 
 impl CommitSha {
-    /// The hash that `text` spells, in lower case.
+    /// The hash in `text`, in lower case.
     ///
     /// # Errors
     /// It has another length, other characters, or is the all-zero hash that stands for no commit.
@@ -36,7 +36,7 @@ impl CommitSha {
         &self.0
     }
 
-    /// The hash's beginning, as people write it.
+    /// The short form of the hash, for people.
     #[must_use]
     pub fn short(&self) -> &str {
         self.0.get(..10).unwrap_or(&self.0)
@@ -47,7 +47,7 @@ impl CommitSha {
     }
 }
 
-/// Whether `text` is the hash that git writes where there is no commit.
+/// Whether `text` is the all-zero hash that git writes in place of a commit.
 pub(crate) fn is_zero(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte == b'0')
 }

@@ -1,8 +1,8 @@
-//! What of a source tree is to be fetched from elsewhere than the repo's objects.
+//! The parts of a source tree that are fetched from elsewhere than the repo's objects.
 
 use super::Credentials;
 
-/// What is to be fetched for a source tree, and with what.
+/// Which of these parts to fetch for a source tree, and with which credentials.
 #[derive(Debug, Clone)]
 pub struct Contents {
     pub url: String,

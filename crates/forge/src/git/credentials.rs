@@ -1,4 +1,4 @@
-//! What opens a remote: a user name and password over http, a key over ssh.
+//! The credentials of a remote: a user name and password over http, a key over ssh.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 /// The longest key and the longest list of known hosts, in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// How a key of OpenSSH begins, and one that has no passphrase.
+/// The beginning of an OpenSSH key, and of one without a passphrase.
 const OPENSSH: &str = "b3BlbnNzaC1rZXktdjEAAAAA";
 const UNLOCKED: &str = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU";
 
-/// What opens a remote.
+/// The credentials of a remote.
 #[derive(Debug, Clone)]
 pub enum Credentials {
     /// Over http or https.
@@ -21,15 +21,15 @@ pub enum Credentials {
     SshKey(SshKey),
 }
 
-/// A user name and a password. A token goes where the forge wants it: with most, as the password, the user name then
-/// being of no matter.
+/// A user name and a password. A token goes where the forge expects it: with most forges as the password, and the
+/// user name does not matter then.
 #[derive(Debug, Clone)]
 pub struct Login {
     pub username: String,
     pub password: SecretString,
 }
 
-/// A key, and the hosts that it may be shown to.
+/// A key, and the hosts that it may be used with.
 #[derive(Debug, Clone)]
 pub struct SshKey {
     /// The private key, as `ssh-keygen` writes it.
@@ -39,10 +39,10 @@ pub struct SshKey {
 }
 
 impl SshKey {
-    /// Refuses a key that `ssh` cannot use without asking, and known hosts that name none.
+    /// Rejects a key that `ssh` cannot use without a prompt, and known hosts that name no host.
     ///
     /// # Errors
-    /// What is wrong with it, and what to do.
+    /// The error and what to do about it.
     pub fn check(&self) -> Result<(), String> {
         let key = self.key.expose_secret();
         if key.len() > LONGEST || self.known_hosts.len() > LONGEST {
@@ -66,7 +66,7 @@ impl SshKey {
             key.contains("ENCRYPTED") || (body.starts_with(OPENSSH) && !body.starts_with(UNLOCKED));
         if is_locked {
             return Err(
-                "the key has a passphrase, for which nobody can be asked; make a deploy key of its own with \
+                "the key has a passphrase, which the daemon cannot ask for; make a deploy key of its own with \
                  `ssh-keygen -t ed25519 -N '' -f deploy_key`"
                     .to_owned(),
             );
@@ -75,7 +75,7 @@ impl SshKey {
     }
 }
 
-/// Refuses lines that `ssh` would pass by. They are not shown: one may be a private key that was given by mistake.
+/// Rejects lines that `ssh` would skip. They are not shown: one may be a private key that was pasted by mistake.
 fn check_known_hosts(text: &str) -> Result<(), String> {
     let mut hosts = 0;
     for (number, line) in text.lines().enumerate() {
@@ -205,7 +205,7 @@ mod tests {
             };
             key.check().err().unwrap_or_default()
         };
-        // In parts, so that nobody takes it for a key.
+        // In parts, so that it is not mistaken for a key.
         let kind = "PRIVATE KEY";
         let head = format!("-----BEGIN OPENSSH {kind}-----");
         let key = |body: &str| format!("{head}\n{body}\n-----END");

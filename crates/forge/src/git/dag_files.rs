@@ -21,14 +21,14 @@ pub const MAX_DAG_BYTES: usize = 64 << 20;
 pub struct DagFileText {
     /// Its path in the repo: `dags/churn.yaml`.
     pub path: String,
-    /// Its text, or in words why it cannot be read. Not parsed here.
+    /// Its text, or the reason why it cannot be read. Not parsed here.
     pub text: Result<String, String>,
 }
 
 impl Mirror {
-    /// The files `dags/*.yaml` and `dags/*.yml` of a commit, by path. Folders within `dags` and files
-    /// whose name begins with a dot are left out. A file that cannot be taken is in the list with the
-    /// reason; beyond [`MAX_DAG_FILES`] or [`MAX_DAG_BYTES`] one entry stands for all the rest.
+    /// The files `dags/*.yaml` and `dags/*.yml` of a commit, by path. Folders within `dags` and files whose name
+    /// begins with a dot are left out. A file that cannot be read is in the list with the reason; beyond
+    /// [`MAX_DAG_FILES`] or [`MAX_DAG_BYTES`] one entry stands for all the rest.
     ///
     /// # Errors
     /// [`Error::UnknownReference`], [`Error::NotFetched`], [`Error::Corrupt`].

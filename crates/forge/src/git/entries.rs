@@ -1,4 +1,4 @@
-//! What stands at given paths of a commit's tree.
+//! Looks up the entries at given paths of a commit's tree.
 
 use std::collections::HashMap;
 
@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 use super::objects::{Kind, Objects};
 use super::{CommitSha, Error, Mirror};
 
-/// The most folders that one question may have read.
+/// The most folders that one call may read.
 const FOLDERS_AT_MOST: usize = 10_000;
 
-/// What stands at a path.
+/// The entry at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// Nothing.
     Missing,
     Folder,
     File,
-    /// A link or a submodule, or something below one; or it was not looked up, as there are too many.
+    /// A link or a submodule, or something below one; or it was not looked up, as there are too many paths.
     Unknown,
 }
 
 impl Mirror {
-    /// What stands at each of these paths, relative to the root and with `/`.
+    /// The entries at these paths, relative to the root and with `/`.
     ///
     /// # Errors
     /// [`Error::UnknownReference`], [`Error::NotFetched`], [`Error::Corrupt`].
@@ -43,7 +43,7 @@ impl Mirror {
 struct Walk<'r> {
     objects: Objects<'r>,
     root: Oid,
-    /// What stands at the paths that were passed, with the tree of a folder.
+    /// The entries at the paths that were passed, with the tree of a folder.
     known: HashMap<String, (Entry, Option<Oid>)>,
     read: usize,
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a repo, by what the caller can do about it.
+//! The errors of a repo, grouped by what the caller can do about them.
 
 use git2::{ErrorClass, ErrorCode};
 use serde::{Deserialize, Serialize};
@@ -8,38 +8,38 @@ use super::limits::{Stop, Watch};
 use super::worker::{OUT_OF_MEMORY, is_out_of_memory};
 use crate::one_line::one_line;
 
-/// The most characters of somebody else's message that are passed on.
+/// The most characters of a foreign message that are passed on.
 const MESSAGE: usize = 300;
 
-/// Why a repo could not be fetched or read. The texts are for people, name no credentials, and say
-/// what to do where that is not plain.
+/// Why a repo could not be fetched or read. The texts are for people, name no credentials, and say what to do where
+/// that is not plain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
-    /// The address is not one that can be followed.
+    /// The address is not valid, or not permitted.
     #[error("{url} cannot be followed: {why}")]
     InvalidUrl {
         url: String,
-        /// What is wrong with it.
+        /// Why the address is not valid.
         why: String,
     },
-    /// The remote does not answer, or not usefully. Worth trying again.
+    /// The remote does not answer, or not usefully. Worth a retry.
     #[error("{url} cannot be reached: {why}")]
     Unreachable { url: String, why: String },
-    /// The remote took too long. Worth trying again.
+    /// The remote took too long. Worth a retry.
     #[error("{url} took too long: {why}")]
     TimedOut { url: String, why: String },
     /// The remote's certificate is not trusted by this machine.
     #[error("{url} is not trusted: {why}")]
     Untrusted {
         url: String,
-        /// What is wrong with the certificate.
+        /// Why the certificate is not trusted.
         why: String,
     },
-    /// The remote wants other credentials.
+    /// The remote requires other credentials.
     #[error("{url} refuses access: {why}")]
     AuthenticationFailed {
         url: String,
-        /// What it did not like.
+        /// The remote's reason.
         why: String,
     },
     /// There is no repository at the address, or none that these credentials may see.
@@ -49,7 +49,7 @@ pub enum Error {
     #[error("repo {repo} has not been fetched yet")]
     NotFetched { repo: String },
     /// No such branch, tag or commit.
-    #[error("{reference:?} is no branch, tag or commit: {why}")]
+    #[error("{reference:?} is not a branch, tag or commit: {why}")]
     UnknownReference { reference: String, why: String },
     /// A bound against runaway or hostile repos.
     #[error("{what} is too large: {why}")]
@@ -59,7 +59,7 @@ pub enum Error {
     UnsafeTree {
         /// The path within the tree.
         path: String,
-        /// What is wrong with it.
+        /// Why it is unsafe.
         why: String,
     },
     /// The mirror is damaged, or the remote is.
@@ -68,28 +68,28 @@ pub enum Error {
     /// This machine's disk fails.
     #[error("{what}: {why}")]
     Disk { what: String, why: String },
-    /// What a remote sent takes more memory or time than git may have.
-    #[error("{what} takes too much: {why}")]
+    /// A remote's data takes more memory or time than git may have.
+    #[error("{what} exceeds a limit: {why}")]
     Exhausted {
-        /// What was fetched or read.
+        /// The data that was fetched or read.
         what: String,
         /// Which bound, and how to move it.
         why: String,
     },
-    /// git itself failed on what a remote sent.
+    /// git itself failed on a remote's data.
     #[error("git failed on {what}: {why}")]
     Crashed {
-        /// What was fetched or read.
+        /// The data that was fetched or read.
         what: String,
         why: String,
     },
-    /// The call was given up from our side.
-    #[error("given up before it was done")]
+    /// The caller cancelled the call.
+    #[error("cancelled before it was complete")]
     Cancelled,
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without any change.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -111,7 +111,7 @@ impl Error {
         }
     }
 
-    /// Whether it is the remote's own doing, and costs a lot each time that it is tried.
+    /// Whether the remote causes it, and each try costs a lot.
     #[must_use]
     pub const fn is_costly(&self) -> bool {
         matches!(self, Self::Exhausted { .. } | Self::Crashed { .. })
@@ -131,7 +131,7 @@ impl Error {
         }
     }
 
-    /// What libgit2 says about a mirror.
+    /// The error for libgit2's report about a mirror.
     pub(super) fn of_mirror(what: &str, error: &git2::Error) -> Self {
         let why = one_line(error.message(), MESSAGE);
         if error.class() == ErrorClass::NoMemory || is_out_of_memory(&why) {
@@ -152,7 +152,7 @@ impl Error {
         }
     }
 
-    /// What libgit2 says about a remote.
+    /// The error for libgit2's report about a remote.
     pub(super) fn of_remote(url: &RemoteUrl, watch: &Watch, error: &git2::Error) -> Self {
         if let Some(stopped) = Self::of_watch(url, watch) {
             return stopped;
@@ -201,13 +201,13 @@ impl Error {
         })
     }
 
-    /// libgit2 has one code for most failures; its messages tell them apart.
+    /// libgit2 has one code for most failures; only its messages differ.
     fn of_message(url: String, class: ErrorClass, why: String) -> Self {
         let says = |part: &str| why.contains(part);
         if says("invalid packet") || says("could not find repository") {
             return Self::NotFound {
                 url,
-                why: "what is there does not speak git".to_owned(),
+                why: "the server there does not speak git".to_owned(),
             };
         }
         if says("object format") {
@@ -230,7 +230,7 @@ impl Error {
         }
     }
 
-    /// What the status of an answer over http says.
+    /// The error for an HTTP status.
     pub(super) fn of_status(url: String, status: u16) -> Self {
         match status {
             401 | 403 | 407 => Self::AuthenticationFailed {

@@ -1,8 +1,8 @@
-//! Fetching: makes a mirror's branches and tags those of the remote.
+//! Fetches: sets a mirror's branches and tags to those of the remote.
 //!
-//! In three steps, each of which may be the last one that happens: ask what the remote has, bring the
-//! objects, move the refs. A poll that finds nothing new ends after the first. Refs are moved here and
-//! not by libgit2, which creates before it prunes and so stumbles over a branch `a` that became `a/b`.
+//! It has three steps, and may end after each: read the remote's refs, fetch the objects, move the refs. A poll that
+//! finds nothing new ends after the first. Refs are moved here and not by libgit2, which creates refs before it
+//! prunes and so fails on a branch `a` that became `a/b`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,31 +23,31 @@ use crate::checkout::git_folder;
 
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
-/// What the remote has.
+/// The branches and tags of the remote.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Heads {
-    /// The branch that the remote calls its default; where it names none that exists, the only
-    /// branch, else `main` or `master`.
+    /// The remote's default branch; if it names none that exists, the only branch, else `main` or `master`.
     pub default_branch: Option<String>,
-    /// Whether the remote names that branch itself. A checkout names none: what is checked out is somebody's work.
+    /// Whether the remote names that branch itself. A checkout names none: its checked-out branch is
+    /// work in progress.
     pub names_default: bool,
     /// The branches, by name without `refs/heads/`.
     pub branches: BTreeMap<String, CommitSha>,
     /// The tags that lead to a commit, by name without `refs/tags/`.
     pub tags: BTreeMap<String, CommitSha>,
-    /// Branches that point to what is not taken, with the reason.
+    /// Branches that are left out, with the reason.
     pub refused: BTreeMap<String, String>,
     /// How many branches and tags have names that cannot be kept.
     pub left_out: usize,
 }
 
 impl Mirror {
-    /// Brings all branches and tags of `url` here; what is gone there goes here, and what was forced
-    /// there is forced here. Credentials in the address count only where none are given.
+    /// Fetches all branches and tags of `url`; deleted ones are deleted here, and forced ones are forced here.
+    /// Credentials in the address count only if none are given.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it. The mirror is as it was, or, when the disk failed at
-    /// the very end, has some of the new heads; the next fetch makes it whole.
+    /// [`Error`], by what the caller can do about it. The mirror is unchanged, or, if the disk failed at the very
+    /// end, has some of the new heads; the next fetch completes it.
     pub fn fetch(
         &self,
         url: &str,
@@ -125,7 +125,7 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// What a repository on this machine's disk has.
+    /// The refs of a repository on this machine's disk.
     fn on_disk(&self, path: &Path) -> Result<Advertised, Error> {
         let failed = |error: git2::Error| Error::of_remote(self.url, self.watch, &error);
         let remote = Repository::open(path).map_err(failed)?;
@@ -133,7 +133,7 @@ impl Fetch<'_> {
         for reference in remote.references().map_err(failed)? {
             let reference = reference.map_err(failed)?;
             let at_most = self.watch.limits().refs;
-            // One that points to another counts as what it leads to, as over http.
+            // A symbolic ref counts as its target, as over http.
             if let Some(id) = reference.target().or_else(|| {
                 let led = reference.resolve().ok()?;
                 led.target()
@@ -152,8 +152,8 @@ impl Fetch<'_> {
         Ok(advertised)
     }
 
-    /// Brings the objects, and moves the refs. `failure` is what is known better than libgit2 does. Returns
-    /// the branches that are not taken, with the reason.
+    /// Fetches the objects, and moves the refs. `failure` has a better error than libgit2's, if any. Returns the
+    /// branches that are left out, with the reason.
     fn bring(
         &self,
         advertised: &Advertised,
@@ -178,8 +178,8 @@ impl Fetch<'_> {
         Ok(refused)
     }
 
-    /// Leaves out what is too large to be read. It has no ref in the mirror either: libgit2 begins there, at
-    /// the next fetch, to say what is here already.
+    /// Leaves out refs whose objects are too large to be read. They get no ref in the mirror either: libgit2 starts
+    /// from its refs, at the next fetch, to list what is here already.
     fn weigh(&self, advertised: &Refs) -> Result<(Refs, BTreeMap<String, String>), Error> {
         let objects = Objects::of(self.repository)?;
         let (mut taken, mut refused) = (Refs::new(), BTreeMap::new());
@@ -272,7 +272,7 @@ fn heads(
         ..Heads::default()
     };
     for (name, id) in local(repository)? {
-        // A tag may lead to a file or a tree, and then names nothing that could be run.
+        // A tag may point to a file or a tree, which cannot be run.
         let Some(commit) = objects.peel(id)? else {
             debug!(name, "a ref that leads to no commit is left out");
             continue;

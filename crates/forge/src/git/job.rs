@@ -1,8 +1,8 @@
-//! What a child process is asked, and what it answers.
+//! The requests to a child process, and its answers.
 //!
-//! Each child gets one request, as a line of JSON on its standard input, which stays open for as long as
-//! the answer is wanted. The answer is a line of JSON on its standard output, and after it the text of
-//! DAG files as it is: written as JSON it could be six times as long.
+//! Each child gets one request, as a line of JSON on its standard input, which stays open while the answer is wanted.
+//! The answer is a line of JSON on its standard output, followed by the raw text of DAG files: as JSON it could be
+//! six times as long.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::{
     FetchLimits, Heads, Mirror, Mirrors, StandIns, TreeSha, UrlRules,
 };
 
-/// What the child may use.
+/// The limits of the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bounds {
     /// Memory of its own, in bytes.
@@ -37,7 +37,7 @@ pub(super) struct Request {
     pub(super) job: Job,
 }
 
-/// What is to be done with a mirror.
+/// The operation on a mirror.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Job {
     Fetch {
@@ -55,7 +55,7 @@ pub(super) enum Job {
     Entries(CommitSha, Vec<String>),
 }
 
-/// What is to be fetched for a source tree, in the clear.
+/// The contents to fetch for a source tree, in the clear.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ShownContents {
     url: String,
@@ -86,28 +86,28 @@ impl From<ShownContents> for Contents {
     }
 }
 
-/// What is asked about a commit that a branch points to now.
+/// A question about a commit that a branch points to now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LookAt {
     pub after: CommitSha,
     /// Whether its DAG files are wanted.
     pub dag_files: bool,
-    /// Whether it is wanted which paths differ, and from which commit: `None` where there is none.
+    /// Whether the changed paths are wanted, and since which commit: `None` if there is none.
     pub changed_since: Option<Option<CommitSha>>,
 }
 
-/// What a commit holds.
+/// The answer about a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// What it says about itself.
+    /// Its metadata.
     pub commit: CommitInfo,
-    /// Its DAG files; empty where they were not asked for.
+    /// Its DAG files; empty if they were not requested.
     pub dag_files: Vec<DagFileText>,
-    /// The paths that differ; `None` where that was not asked or is not known.
+    /// The changed paths; `None` if not requested or not known.
     pub changed: ChangedPaths,
 }
 
-/// One answer. A text of DAG files is here only by its length.
+/// One answer. The text of a DAG file is here only by its length.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Heads(Heads),
@@ -122,7 +122,7 @@ pub(super) enum Answer {
     Entries(Vec<Entry>),
 }
 
-/// Paths of DAG files, and how long their texts are, or why there is none.
+/// Paths of DAG files, with the lengths of their texts, or why there is no text.
 pub(super) type Lengths = Vec<(String, Result<usize, String>)>;
 
 impl Job {
@@ -144,7 +144,7 @@ impl Request {
         }
     }
 
-    /// Does it, and writes the answer.
+    /// Carries out the request, and writes the answer.
     pub(super) fn carry_out(self, mut to: impl Write) -> io::Result<()> {
         let mut texts = Vec::new();
         let answer = self.answer(&mut texts);
@@ -162,7 +162,7 @@ impl Request {
             .with_rules(self.rules)
             .with_limits(self.limits)
             .mirror(repo);
-        // Whoever gives up ends this process.
+        // A caller that cancels the request ends this process.
         let cancel = Cancel::default();
         Ok(match self.job {
             Job::Fetch { url, credentials } => {

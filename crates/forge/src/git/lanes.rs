@@ -1,9 +1,8 @@
-//! Whose turn it is to fetch.
+//! Queues fetches.
 //!
-//! One fetch of a host, on one of its ports, at a time. Beyond that there are two lanes: a short one for those that are over
-//! soon, as nearly all are, and a long one. Who takes longer than usual goes over to the long lane, and
-//! begins there the next time; so remotes that are slow, on purpose or not, wait for one another, and
-//! for nobody else.
+//! One fetch at a time runs per host and port. Beyond that there are two lanes: a short one for fetches that end
+//! soon, as nearly all do, and a long one. A fetch that takes longer than usual moves to the long lane, and its repo
+//! starts there the next time; so slow remotes, slow on purpose or not, wait only for one another.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -15,17 +14,17 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use trainyard_core::id::RepoId;
 
-/// Fetches at one time, in each lane.
+/// How many fetches run at one time in each lane.
 const EACH: usize = 4;
 
-/// What is over by then is over soon.
+/// A fetch that ends within this time stays in the short lane.
 const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub(super) struct Lanes {
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
-    /// Entries go when nobody waits.
+    /// An entry is removed when nothing waits for it.
     hosts: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
     slow: Mutex<HashSet<RepoId>>,
 }
@@ -40,7 +39,7 @@ impl Lanes {
         }
     }
 
-    /// Does `work` when it is its turn.
+    /// Runs `work` when it is its turn.
     pub(super) async fn hold<T>(
         &self,
         repo: RepoId,
@@ -63,7 +62,7 @@ impl Lanes {
             locked(&self.slow).insert(repo);
             tokio::select! {
                 done = work.as_mut() => return done,
-                // Kept until the end; the place in the short lane is somebody else's from now on.
+                // Held until the end; its place in the short lane is free from now on.
                 _long = acquire(&self.long) => {
                     drop(permit);
                     return work.await;

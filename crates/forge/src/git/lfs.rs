@@ -1,10 +1,10 @@
 //! The contents of files of Git LFS, for a source tree that is to have them and not their pointers.
 //!
-//! 1. Which server has them follows from the repo's own address, and from nothing that a commit says (`.lfsconfig`):
-//!    whoever may push would else choose who gets the repo's password.
-//! 2. Where that server says that a content lies is judged as every address, and asked without the password unless it
+//! 1. The server follows from the repo's own address, and not from anything that a commit says (`.lfsconfig`): a user
+//!    who may push would otherwise choose which server gets the repo's password.
+//! 2. The address that the server names for a content is checked like every address, and gets the password only if it
 //!    is the same server.
-//! 3. A content is what its hash says. It is kept beside the mirror, so that the next run does not fetch it again.
+//! 3. A content must match its hash. It is kept next to the mirror, so that the next run does not fetch it again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ use super::ssh::SshSession;
 use super::{Credentials, Error, RemoteUrl, UrlRules};
 use crate::one_line::one_line;
 
-/// How the text begins that git has in place of a file.
+/// How the text of a pointer begins.
 const VERSIONS: [&str; 2] = [
     "version https://git-lfs.github.com/spec/v1\n",
     "version https://hawser.github.com/spec/v1\n",
@@ -41,7 +41,7 @@ const KEPT: u64 = 16 << 30;
 /// How many bytes are read at a time from a disk.
 const PIECE: usize = 128 << 10;
 
-/// Headers of requests that are ours to set.
+/// Request headers that only this program sets.
 const OURS: [&str; 5] = [
     "connection",
     "content-length",
@@ -58,7 +58,7 @@ pub(super) fn is_pointer(content: &[u8]) -> bool {
             .any(|version| content.starts_with(version.as_bytes()))
 }
 
-/// What a pointer says.
+/// The fields of a pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Pointer {
     /// The content's SHA-256, in lower-case hex.
@@ -96,7 +96,7 @@ pub(super) struct Lfs<'a> {
     elsewhere: BTreeMap<String, Session>,
 }
 
-/// Who says where contents are.
+/// Where the addresses of contents come from.
 enum Server {
     /// A folder of contents on this machine's disk.
     Disk(PathBuf),
@@ -130,7 +130,7 @@ struct Actions {
     download: Option<Place>,
 }
 
-/// Where to ask, and with which headers. `git-lfs-authenticate` answers in the same form.
+/// The address to ask, with its headers. `git-lfs-authenticate` answers in the same form.
 #[derive(Deserialize)]
 struct Place {
     href: String,
@@ -163,7 +163,7 @@ impl<'a> Lfs<'a> {
         }
     }
 
-    /// The content that a pointer stands for, fetched if it is not here.
+    /// The content of a pointer, fetched if it is not here.
     pub(super) fn content(&mut self, pointer: &Pointer) -> Result<File, Error> {
         let path = self.folder.join(place(pointer));
         let kept = File::open(&path).ok();
@@ -204,7 +204,7 @@ impl<'a> Lfs<'a> {
         File::open(path).map_err(|error| disk(&error))
     }
 
-    /// Hands the content over in pieces.
+    /// Passes the content on in pieces.
     fn bring(
         &mut self,
         pointer: &Pointer,
@@ -235,7 +235,7 @@ impl<'a> Lfs<'a> {
         let missing = |why: &str| Error::NotFound {
             url: self.url.to_string(),
             why: format!(
-                "its server of Git LFS does not give {}: {}",
+                "its Git LFS server does not return {}: {}",
                 pointer.oid,
                 one_line(why, 200)
             ),
@@ -248,7 +248,7 @@ impl<'a> Lfs<'a> {
             return Err(missing(&problem.message));
         }
         let place = object.actions.and_then(|actions| actions.download);
-        let place = place.ok_or_else(|| missing("its answer names no place"))?;
+        let place = place.ok_or_else(|| missing("its answer has no address"))?;
         let target = Url::parse(&place.href).map_err(|error| missing(&error.to_string()))?;
         let headers = headers_of(&place.header);
         let session = if target.origin() == batch.origin() {
@@ -301,7 +301,7 @@ impl<'a> Lfs<'a> {
         let odd = |why: String| Error::NotFound {
             url: self.url.to_string(),
             why: format!(
-                "`git-lfs-authenticate` there says nothing of use: {}",
+                "the answer of `git-lfs-authenticate` there is not valid: {}",
                 one_line(&why, 200)
             ),
         };
@@ -320,7 +320,7 @@ impl<'a> Lfs<'a> {
         })
     }
 
-    /// Removes what was fetched first, where more is kept than may be.
+    /// Removes the oldest contents if more is kept than permitted.
     pub(super) fn trim(&self) {
         let mut kept: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         let list = |folder: &Path| -> Vec<fs::DirEntry> {
@@ -356,7 +356,7 @@ impl<'a> Lfs<'a> {
     }
 }
 
-/// Where a content lies below a folder of contents.
+/// The path of a content below a folder of contents.
 fn place(pointer: &Pointer) -> PathBuf {
     let oid = &pointer.oid;
     Path::new(&oid[..2]).join(&oid[2..4]).join(oid)

@@ -1,4 +1,4 @@
-//! How much a remote may cost, and the watch that holds a running fetch to it.
+//! Limits what a remote may cost, and stops a running fetch that exceeds them.
 
 use std::pin::pin;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,16 +11,16 @@ use super::{Cancel, Error, RemoteUrl};
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether the fetch still goes on.
+/// How often the watch checks whether the fetch may go on.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Over how long the least rate is measured: a moment without data is nothing.
+/// The period over which the least rate is measured: a moment without data is harmless.
 const RATE_OVER: Duration = Duration::from_secs(60);
 
-/// What one fetch may cost.
+/// The limits of one fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchLimits {
-    /// How long it may take from end to end. A server that falls silent is given up much sooner.
+    /// How long it may take from end to end. A silent server is abandoned much sooner.
     pub time: Duration,
     /// How many bytes the remote may send.
     pub bytes: usize,
@@ -31,8 +31,7 @@ pub struct FetchLimits {
 }
 
 impl Default for FetchLimits {
-    /// Half an hour, 4 GiB, 50,000 branches and tags, 1 KiB a second: room for the first fetch of a
-    /// large repo.
+    /// Half an hour, 4 GiB, 50,000 branches and tags, 1 KiB a second: room for the first fetch of a large repo.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(30 * 60),
@@ -43,7 +42,7 @@ impl Default for FetchLimits {
     }
 }
 
-/// Why a fetch was stopped from our side.
+/// Why the watch stopped a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
     Cancelled,
@@ -52,7 +51,7 @@ pub(super) enum Stop {
     TooSlow,
 }
 
-/// What came in while the remote was waited for.
+/// The bytes that came in while the fetch waited for the remote.
 #[derive(Debug, Default)]
 struct Rate {
     waited: Duration,
@@ -80,7 +79,7 @@ impl Watch {
         }
     }
 
-    /// Whether to go on, `received` bytes having come in so far.
+    /// Whether to go on after `received` bytes.
     pub(super) fn goes_on(&self, received: usize) -> bool {
         let stop = if self.cancel.is_cancelled() {
             Stop::Cancelled
@@ -95,7 +94,7 @@ impl Watch {
         false
     }
 
-    /// Notes that the remote was waited for, and what it sent in that time.
+    /// Records a wait for the remote, and the bytes that it sent meanwhile.
     pub(super) fn waited(&self, time: Duration, bytes: u64) {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         rate.waited += time;
@@ -108,7 +107,7 @@ impl Watch {
         }
     }
 
-    /// Waits for the remote for as long as the fetch goes on.
+    /// Waits for the remote while the fetch may go on.
     pub(super) fn held<T>(
         &self,
         runtime: &tokio::runtime::Runtime,
@@ -139,7 +138,7 @@ impl Watch {
         })
     }
 
-    /// Why it does not go on.
+    /// Why the fetch may not go on.
     pub(super) fn stop(&self) -> Option<Stop> {
         self.stop.get().copied()
     }
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_that_trickles_is_given_up_after_a_minute() {
+    fn a_remote_that_trickles_is_abandoned_after_a_minute() {
         let watch = watch();
         for _ in 0..11 {
             watch.waited(Duration::from_secs(5), 1);

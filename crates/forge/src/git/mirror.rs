@@ -12,10 +12,10 @@ use trainyard_core::id::RepoId;
 use super::limits::Watch;
 use super::{Error, FetchLimits, UrlRules, settings};
 
-/// How long to wait before asking again for a mirror that another process fetches.
+/// How often to poll for a mirror that another process fetches.
 const TURN: Duration = Duration::from_millis(50);
 
-/// How long a process that was ended may take to be gone.
+/// How long a killed process may take to be gone.
 const TIDY: Duration = Duration::from_secs(10);
 
 /// All mirrors, below one folder.
@@ -27,11 +27,11 @@ pub struct Mirrors {
 }
 
 impl Mirrors {
-    /// Mirrors below `root`, which is made when it is first needed. Repositories on this machine's
-    /// own disk are not followed unless [`Mirrors::with_rules`] says so.
+    /// Mirrors below `root`, which is created when it is first needed. Repositories on this machine's own disk are
+    /// not followed unless [`Mirrors::with_rules`] permits it.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        // Early, before other threads are about; whoever opens a mirror sees whether it went well.
+        // Early, before there are other threads; opening a mirror reports whether it succeeded.
         let _ = settings::apply();
         Self {
             root,
@@ -91,7 +91,7 @@ impl Mirror {
         self.root.join(format!("{}.git", self.repo))
     }
 
-    /// Removes the mirror from the disk, after a fetch that may be going on.
+    /// Removes the mirror from the disk, after a fetch in progress.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -116,7 +116,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Removes what a fetch left that was ended, once it has let go of the mirror.
+    /// Removes the files of a killed fetch, once it has released the mirror.
     pub(super) fn tidy(&self) {
         let watch = Watch::start(
             FetchLimits {
@@ -125,13 +125,13 @@ impl Mirror {
             },
             super::Cancel::default(),
         );
-        // What cannot be removed now is by the next fetch.
+        // The next fetch removes files that cannot be removed now.
         if let Ok(_lock) = self.lock(&watch) {
             self.sweep();
         }
     }
 
-    /// The repository, to be read.
+    /// The repository, for reading.
     pub(super) fn open(&self) -> Result<Repository, Error> {
         settings::apply().map_err(|why| self.damaged(why))?;
         Repository::open_bare(self.path()).map_err(|error| match error.code() {
@@ -142,7 +142,7 @@ impl Mirror {
         })
     }
 
-    /// The repository, to be fetched into; made if it is not there. Only under [`Mirror::lock`].
+    /// The repository, for fetching; created if it does not exist. Only under [`Mirror::lock`].
     pub(super) fn open_or_create(&self) -> Result<Repository, Error> {
         let repository = match self.open() {
             Err(Error::NotFetched { .. }) => Repository::init_bare(self.path())
@@ -155,10 +155,10 @@ impl Mirror {
         Ok(repository)
     }
 
-    /// Waits until nobody else, in this process or another, fetches this mirror.
+    /// Waits until no other fetch of this mirror runs, in this process or another.
     pub(super) fn lock(&self, watch: &Watch) -> Result<File, Error> {
-        let disk = |error: &io::Error| Error::disk("the mirror's lock cannot be had", error);
-        // Sources are nobody else's business on a shared machine.
+        let disk = |error: &io::Error| Error::disk("the mirror's lock cannot be acquired", error);
+        // Other users of a shared machine must not read the sources.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -184,8 +184,8 @@ impl Mirror {
         self.root.join(format!("{}.lock", self.repo))
     }
 
-    /// Removes what a fetch left that was killed: git's own lock files, which would refuse every
-    /// later fetch, and half-written packs. Who holds [`Mirror::lock`] knows that nobody uses them.
+    /// Removes the files of a killed fetch: git's own lock files, which would block every later fetch, and
+    /// half-written packs. The holder of [`Mirror::lock`] knows that they are not in use.
     fn sweep(&self) {
         let path = self.path();
         let is_lock = |name: &str| name.ends_with(".lock");
@@ -200,7 +200,9 @@ impl Mirror {
         let path = self.path();
         Error::Corrupt {
             what: format!("the mirror {}", path.display()),
-            why: format!("{why}; it is only a copy, and made anew once the folder is removed"),
+            why: format!(
+                "{why}; it is only a copy: remove the folder, and the next fetch creates it again"
+            ),
         }
     }
 }
@@ -224,8 +226,8 @@ fn sweep_folder(folder: &Path, deep: bool, is_leftover: &impl Fn(&str) -> bool) 
         if kind.is_dir() && deep {
             sweep_folder(&entry.path(), deep, is_leftover);
         } else if kind.is_file() && entry.file_name().to_str().is_some_and(is_leftover) {
-            tracing::warn!(file = %entry.path().display(), "removing what a killed fetch left");
-            // What cannot be removed shows itself in the fetch that follows.
+            tracing::warn!(file = %entry.path().display(), "removing a file that a killed fetch left");
+            // A file that cannot be removed shows up as an error of the next fetch.
             let _ = fs::remove_file(entry.path());
         }
     }

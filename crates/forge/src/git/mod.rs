@@ -1,15 +1,19 @@
 //! Followed repos: one bare mirror each, fetched with libgit2 and read without a work tree.
 //!
-//! libgit2 runs no hooks, no helpers and no programs named by a repository's configuration, and
-//! nothing here makes a work tree, expands a submodule or applies a filter. That leaves a hostile
-//! remote three ways in, each closed where it would matter: the address ([`RemoteUrl`]), sizes and
-//! time ([`FetchLimits`] and the bounds of the readers), and names in a tree (`source_tar`).
+//! libgit2 runs no hooks, no helpers and no programs named by a repository's configuration, and this module makes
+//! no work tree, expands no submodule and applies no filter. That leaves a hostile remote three ways in, each of
+//! which is closed:
 //!
-//! [`Mirror`]'s functions block, and are only to be called where a remote may do no harm: objects unpack
-//! to any size, and libgit2 resolves deltas in memory. [`Git`] has a child process do them, one for each
-//! call, with bounds in memory and time ([`Worker`]); everything that a daemon does uses that. Shallow fetches are not used: the file transport has none, and the
-//! paths that a push changed need both of its ends. Nothing is ever removed from a mirror but refs,
-//! so the commit of an old run stays readable after a forced push.
+//! 1. The address ([`RemoteUrl`]).
+//! 2. Sizes and time ([`FetchLimits`] and the bounds of the readers).
+//! 3. Names in a tree (`source_tar`).
+//!
+//! [`Mirror`]'s functions block, and are only to be called where a remote cannot do harm: objects unpack to any size,
+//! and libgit2 resolves deltas in memory. [`Git`] runs them in a child process, one for each call, with bounds in
+//! memory and time ([`Worker`]); the daemon uses only that.
+//!
+//! Shallow fetches are not used: the file transport has none, and the paths that a push changed need both of its
+//! ends. Only refs are ever removed from a mirror, so the commit of an old run stays readable after a forced push.
 
 mod address;
 mod advertised;

@@ -1,8 +1,8 @@
-//! Submodules of a source tree that is to have them.
+//! The submodules of a source tree.
 //!
-//! 1. They are fetched without credentials: a commit says where they are, and whoever may push would else read
-//!    whatever the repo's password opens. For the same reason none is fetched from the daemon's disk.
-//! 2. Each has a mirror beside that of its repo, which goes with it, under the same bounds as every fetch.
+//! 1. They are fetched without credentials: a commit names their addresses, and a user who may push could otherwise
+//!    read everything that the repo's password opens. For the same reason none is fetched from the daemon's disk.
+//! 2. Each has a mirror next to that of its repo, which is removed with it, under the same limits as every fetch.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) const MOST: usize = 20;
 /// The longest list of submodules, in bytes.
 const LIST_BYTES: usize = 64 << 10;
 
-/// The addresses of submodules by their paths, as `.gitmodules` has them.
+/// The addresses of submodules by their paths, from `.gitmodules`.
 pub(super) type Modules = BTreeMap<Vec<u8>, String>;
 
 /// Reads `.gitmodules` at the root of a tree.
@@ -42,7 +42,7 @@ pub(super) fn list(objects: &Objects<'_>, root: &Tree<'_>) -> Result<Modules, Er
     Ok(read(&String::from_utf8_lossy(file.data())))
 }
 
-/// The lines `path` and `url` of each section: what git writes, and nothing of git's other words, such as includes.
+/// The lines `path` and `url` of each section: what git itself writes, without git's other syntax, such as includes.
 fn read(text: &str) -> Modules {
     let mut modules = Modules::new();
     let (mut path, mut url) = (None, None);
@@ -68,7 +68,7 @@ fn read(text: &str) -> Modules {
     modules
 }
 
-/// Where a submodule is fetched from: an address of its own, or one that is relative to its repo's.
+/// The address of a submodule: absolute, or relative to its repo's.
 pub(super) fn address(
     path: &str,
     url: &str,
@@ -103,7 +103,7 @@ pub(super) fn address(
     Ok(url)
 }
 
-/// The mirror of a submodule, beside the mirror of its repo.
+/// The mirror of a submodule, next to the mirror of its repo.
 pub(super) fn mirror(of: &Mirror, url: &RemoteUrl) -> Result<Mirror, Error> {
     let name = hex::encode(Sha256::digest(url.as_str()));
     let repo = name[..32].parse().map_err(|_| Error::Cancelled)?;

@@ -1,7 +1,7 @@
-//! Reading trees and files out of a mirror, sizes checked before anything is loaded.
+//! Reads trees and files out of a mirror, with sizes checked before anything is loaded.
 //!
-//! A few kilobytes on the wire can unpack to gigabytes, or to a tree that names itself a million
-//! times over. Whoever walks trees bounds the walk; the size of one object is bounded here.
+//! A few kilobytes on the wire can unpack to gigabytes, or to a tree that names itself a million times over. Callers
+//! that walk trees bound the walk; this module bounds the size of one object.
 
 use git2::{ErrorCode, ObjectType, Odb, OdbObject, Oid, Repository, Tree};
 
@@ -13,10 +13,10 @@ const TREE_BYTES: usize = 32 << 20;
 /// The largest commit or tag, in bytes: the text of its author, and all of it is read at once.
 const COMMIT_BYTES: usize = 1 << 20;
 
-/// How many tags may lead to one another before a commit has to come.
+/// How many tags may lead to one another before a commit.
 const TAGS_IN_A_ROW: usize = 32;
 
-/// What an entry of a tree is.
+/// The kind of an entry of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File { executable: bool },
@@ -55,7 +55,7 @@ impl<'r> Objects<'r> {
         Ok(find_commit(self.repository, commit)?.tree_id())
     }
 
-    /// The commit that an object is, or that its tags lead to; `None` where that is none.
+    /// The commit that an object is, or that its tags lead to; `None` if there is none.
     pub(super) fn peel(&self, mut id: Oid) -> Result<Option<Oid>, Error> {
         for _ in 0..TAGS_IN_A_ROW {
             let Ok((size, kind)) = self.odb.read_header(id) else {
@@ -144,7 +144,7 @@ pub(super) fn find_commit<'r>(
         })
 }
 
-/// The hash as libgit2 knows it.
+/// The hash in libgit2's form.
 pub(super) fn object_id(commit: &CommitSha) -> Result<Oid, Error> {
     Oid::from_str(commit.as_str()).map_err(|_| {
         Error::unknown(

@@ -1,14 +1,14 @@
-//! Files of a repository on this machine's disk that are none: pipes, sockets, devices.
+//! Detects pipes, sockets and devices among the files of a repository on this machine's disk.
 //!
-//! libgit2 opens the files of a repository whatever they are, and opening a pipe waits for somebody who writes into
-//! it. Whoever hands over a folder may have put one there. The files that every fetch opens are looked at first;
-//! what else there may be, as a branch's own file, ends with the time of the fetch.
+//! libgit2 opens the files of a repository whatever they are, and opening a pipe waits for a writer. The owner of the
+//! folder may have put one there. The files that every fetch opens are checked first; other files, such as a branch's
+//! own, are bounded by the time limit of the fetch.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// What is opened in a repository's folder.
+/// The files that are opened in a repository's folder.
 const OPENED: [&str; 7] = [
     "HEAD",
     "commondir",
@@ -22,7 +22,7 @@ const OPENED: [&str; 7] = [
 /// The longest file that only names a folder.
 const NAME_BYTES: u64 = 4096;
 
-/// The first file of a repository that is none, if there is one. Links are followed, as libgit2 does.
+/// The first file of a repository that is not a regular file, if any. Links are followed, as libgit2 does.
 pub(super) fn find(root: &Path) -> Option<PathBuf> {
     let git = root.join(".git");
     if is_odd(&git) {
@@ -32,7 +32,7 @@ pub(super) fn find(root: &Path) -> Option<PathBuf> {
     if git.is_dir() {
         folder = git;
     } else if git.is_file() {
-        // A work tree beside the main one, or a submodule.
+        // A work tree next to the main one, or a submodule.
         folder = root.join(named_in(&git, "gitdir:")?);
     }
     odd_in(&folder).or_else(|| {

@@ -1,8 +1,8 @@
 //! [`Git`]: the mirrors for asynchronous callers.
 //!
-//! Everything that opens an object is done by a child process. Fetches and reads have bounded numbers
-//! of them, apart from one another: remotes that hang cost the runs no sources. One fetch per mirror goes
-//! on at a time. A future that is dropped ends its child.
+//! A child process does everything that opens an object. Fetches and reads have bounded numbers of children, apart
+//! from one another: remotes that hang do not keep runs from their sources. One fetch per mirror runs at a time. A
+//! future that is dropped ends its child.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::{
     Mirror, Mirrors, RemoteUrl, StandIns, TreeSha, Worker, source_tar,
 };
 
-/// Reads at one time: they unpack objects, which is work for a core.
+/// How many reads run at one time: they unpack objects, which is work for a core.
 const READS: usize = 4;
 
 /// Commits that are remembered; each has some hundred bytes.
@@ -38,12 +38,12 @@ struct Shared {
     reads: Semaphore,
     /// Commits that were read lately: a run by hand need not wait for a process.
     known: Mutex<HashMap<(RepoId, CommitSha), CommitInfo>>,
-    /// Whose turn it is at each mirror; entries go when nobody waits.
+    /// The queue of each mirror; an entry is removed when its queue is empty.
     turns: Mutex<HashMap<RepoId, Arc<AsyncMutex<()>>>>,
 }
 
 impl Git {
-    /// Over these mirrors, with such children.
+    /// Over these mirrors, with children of this worker.
     #[must_use]
     pub fn new(mirrors: Mirrors, worker: Worker) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Git {
         }
     }
 
-    /// The mirrors; nothing is to be read there but their settings.
+    /// The mirrors; use only their settings, and read no objects through them.
     #[must_use]
     pub fn mirrors(&self) -> &Mirrors {
         &self.shared.mirrors
@@ -82,7 +82,7 @@ impl Git {
         let server = remote.server();
         let answer = self.shared.lanes.hold(repo, server.as_deref(), work).await;
         if answer.as_ref().is_err_and(Error::is_costly) {
-            // A pack that was not finished may fill the disk.
+            // An unfinished pack may fill the disk.
             let _ = tokio::task::spawn_blocking(move || mirror.tidy()).await;
         }
         match answer? {
@@ -128,7 +128,7 @@ impl Git {
         }
     }
 
-    /// Everything about a commit that a branch points to now.
+    /// Reads everything about a commit that a branch points to now.
     ///
     /// # Errors
     /// Those of [`Mirror::commit`], [`Mirror::dag_files`] and [`Mirror::changed_paths`].
@@ -231,13 +231,13 @@ impl Git {
         to: PathBuf,
         contents: Option<&Contents>,
     ) -> Result<StandIns, Error> {
-        // A child that is ended leaves what it wrote.
+        // A child that is ended leaves its files.
         let _leftover = Leftover(&to);
         let shown = contents.map(ShownContents::from);
         let job = Job::SourceTar(commit, to.clone(), shown);
         let answer = match contents {
             None => self.read(repo, job).await?,
-            // What waits for a remote keeps nobody from reading.
+            // Waiting for a remote must not block reads.
             Some(contents) => {
                 let remote = RemoteUrl::parse(&contents.url, self.shared.mirrors.rules())?;
                 let _turn = self.turn(repo).await;
@@ -269,7 +269,7 @@ impl Git {
             let _turn = turn;
             mirror.remove()
         });
-        // Else the runtime is going down.
+        // Otherwise the runtime is shutting down.
         removal.await.unwrap_or(Err(Error::Cancelled))
     }
 
@@ -297,7 +297,7 @@ impl Git {
         }
         // Never closed.
         let _place = self.shared.reads.acquire().await;
-        self.call(&mirror, "what the repo holds", job).await
+        self.call(&mirror, "the content of the repo", job).await
     }
 
     async fn call(
@@ -323,7 +323,7 @@ impl Git {
     }
 }
 
-/// An archive that may be half written.
+/// An archive that may be incomplete.
 struct Leftover<'a>(&'a Path);
 
 impl Drop for Leftover<'_> {

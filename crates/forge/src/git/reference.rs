@@ -1,4 +1,4 @@
-//! From what people call a commit to the commit, and what it says about itself.
+//! Resolves what people call a commit, and reads a commit's metadata.
 
 use git2::{ErrorCode, Repository};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ const FEWEST_DIGITS: usize = 4;
 /// The most characters of a summary or a name that are shown.
 const LONGEST: usize = 200;
 
-/// What a commit says about itself. The texts are its author's: data, and nothing else.
+/// The metadata of a commit. The texts are its author's: data, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitInfo {
     pub sha: CommitSha,
@@ -22,21 +22,21 @@ pub struct CommitInfo {
     pub summary: String,
     /// The author's name, or address where there is none, shortened.
     pub author: String,
-    /// When it was committed, as the committer's clock had it.
+    /// When it was committed, by the committer's clock.
     pub at: Timestamp,
 }
 
 impl Mirror {
     /// The commit that `reference` names: a full hash, a branch, a tag (or either in full, such as
-    /// `refs/heads/main`), or the beginning of a hash that only one commit has. A branch goes before
-    /// a tag of the same name. Git's other forms (`main~2`, `:/fix`) are not taken.
+    /// `refs/heads/main`), or the beginning of a hash that only one commit has. A branch comes before a tag of the
+    /// same name. Git's other forms (`main~2`, `:/fix`) are not supported.
     ///
     /// # Errors
     /// [`Error::UnknownReference`], [`Error::NotFetched`].
     pub fn resolve(&self, reference: &str) -> Result<CommitSha, Error> {
         let repository = self.open()?;
         let reference = reference.trim();
-        // A full hash is never a name, so that nobody can shadow a commit by a branch that is called like it.
+        // A full hash is never read as a name, so that a branch named like a commit cannot shadow it.
         if let Ok(sha) = CommitSha::new(reference) {
             find_commit(&repository, &sha)?;
             return Ok(sha);
@@ -49,7 +49,7 @@ impl Mirror {
         by_beginning(&repository, reference)
     }
 
-    /// What a commit says about itself.
+    /// The metadata of a commit.
     ///
     /// # Errors
     /// [`Error::UnknownReference`], [`Error::NotFetched`].
@@ -72,8 +72,7 @@ impl Mirror {
         })
     }
 
-    /// Whether `older` is `newer` or one of the commits that led to it. False as well where the two
-    /// have nothing in common.
+    /// Whether `older` is `newer` or one of the commits that led to it. Also false if the two have nothing in common.
     ///
     /// # Errors
     /// [`Error::UnknownReference`], [`Error::NotFetched`].
@@ -113,11 +112,12 @@ fn lead(repository: &Repository, name: &str) -> Result<Option<CommitSha>, Error>
                 Some(id) => Objects::of(repository)?.peel(id)?,
                 None => None,
             };
-            let commit = commit
-                .ok_or_else(|| Error::unknown(name, "it leads to something that is no commit"))?;
+            let commit = commit.ok_or_else(|| {
+                Error::unknown(name, "it points to an object that is not a commit")
+            })?;
             Ok(Some(CommitSha::of(commit)))
         }
-        // A folder of branches, such as `release` where there is `release/1`, is no branch.
+        // A folder of branches, such as `release` where there is `release/1`, is not a branch.
         Err(error)
             if matches!(
                 error.code(),
@@ -140,7 +140,7 @@ fn by_beginning(repository: &Repository, reference: &str) -> Result<CommitSha, E
         ));
     }
     let unknown = || Error::unknown(reference, "the repo has nothing of this name");
-    // Padded with zeros, as libgit2 wants a beginning.
+    // Padded with zeros, as libgit2 expects an abbreviated hash.
     let beginning = git2::Oid::from_str(&format!("{reference:0<40}")).map_err(|_| unknown())?;
     let odb = repository.odb().map_err(|error| unreadable(&error))?;
     match odb.exists_prefix(beginning, reference.len()) {

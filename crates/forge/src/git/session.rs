@@ -1,8 +1,8 @@
-//! What is said to one remote over http, from the first request to the last byte of a pack.
+//! Speaks to one remote over http, from the first request to the last byte of a pack.
 //!
-//! This is ours, and not libgit2's own client, for what that one cannot be told: to connect to exactly
-//! the addresses that were judged, to follow no redirect to another port, to give up who trickles, and
-//! to stop at a number of bytes before they are kept. libgit2 is only ever handed what came in here.
+//! This is our own client and not libgit2's, which cannot connect to exactly the addresses that were checked, refuse
+//! redirects to another port, abandon a server that trickles, or stop at a number of bytes before they are kept.
+//! libgit2 only gets the bytes that came in here.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use super::limits::Watch;
 use super::{Error, RemoteUrl, UrlRules};
 use crate::one_line::one_line;
 
-/// How long a connection may take to come about, and its name to be looked up.
+/// How long it may take to resolve a name and to connect.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// How many bytes the list of branches and tags may have. Forges list every pull request as well.
@@ -29,10 +29,10 @@ pub(super) const LIST_BYTES: usize = 64 << 20;
 /// How many redirects are followed.
 const REDIRECTS: usize = 5;
 
-/// What a server takes for git; some serve nobody else.
+/// A user agent that servers take for git's; some serve no other client.
 const AGENT: &str = concat!("git/2.0 (trainyard ", env!("CARGO_PKG_VERSION"), ")");
 
-/// The type of what is said to servers of Git LFS, and the longest answer, in bytes.
+/// The media type of requests to servers of Git LFS, and the longest answer, in bytes.
 const LFS: &str = "application/vnd.git-lfs+json";
 const LFS_ANSWER: usize = 256 << 10;
 
@@ -53,16 +53,16 @@ pub(super) struct Session {
 
 #[derive(Debug)]
 struct State {
-    /// Where the repository is, after redirects.
+    /// The repository's address, after redirects.
     base: Url,
-    /// Whether the password was asked for, and is shown.
+    /// Whether the server asked for the password, so that it is sent.
     is_asked: bool,
-    /// What went wrong, since libgit2 passes on texts alone.
+    /// The error of this conversation, since libgit2 passes on texts alone.
     failure: Option<Error>,
 }
 
 impl Session {
-    /// Looks the host up, and refuses it where it is in a place that is not followed.
+    /// Resolves the host, and rejects it if it is in a place that is not followed.
     pub(super) fn open(
         url: &RemoteUrl,
         login: Option<&Login>,
@@ -95,7 +95,7 @@ impl Session {
                     }
                     client = client.resolve_to_addrs(name, &addresses);
                 }
-                // A proxy looks names up by itself, also those that are unknown here.
+                // A proxy resolves names by itself, also those that are unknown here.
                 Err(_) if has_proxy() => {}
                 Err(why) => return Err(failed(why)),
             }
@@ -117,19 +117,19 @@ impl Session {
         })
     }
 
-    /// What went wrong here, where libgit2 only says that something did.
+    /// The error of this conversation, where libgit2 only reports that there was one.
     pub(super) fn failure(&self) -> Option<Error> {
         self.state().failure.take()
     }
 
-    /// Keeps what went wrong, for whoever asks libgit2; and says it in a form that goes through it.
+    /// Keeps the error for the caller of libgit2, and returns it in a form that passes through libgit2.
     pub(super) fn keep(&self, error: Error) -> std::io::Error {
         let shown = one_line(&error.to_string(), 300).replace('\0', " ");
         self.state().failure.get_or_insert(error);
         std::io::Error::other(shown)
     }
 
-    /// The list of what the remote has, as it came.
+    /// The remote's list of refs, as it came.
     pub(super) fn list(&self) -> Result<Vec<u8>, Error> {
         let mut left = REDIRECTS;
         let response = loop {
@@ -177,7 +177,7 @@ impl Session {
         self.answer(response, "result")
     }
 
-    /// Asks a server of Git LFS, whose answers are short.
+    /// Sends a request to a server of Git LFS, whose answers are short.
     pub(super) fn ask_lfs(
         &self,
         target: &Url,
@@ -206,7 +206,7 @@ impl Session {
         Ok(answer)
     }
 
-    /// Asks for a content. The answer is read with [`Self::next`].
+    /// Requests a content. The answer is read with [`Self::next`].
     pub(super) fn get(&self, target: &Url, headers: &HeaderMap) -> Result<Response, Error> {
         let response = self.ask(|| {
             self.client
@@ -227,7 +227,7 @@ impl Session {
         Ok(response)
     }
 
-    /// The next piece of an answer; `None` is its end.
+    /// The next piece of an answer; `None` at its end.
     pub(super) fn next(&self, response: &mut Response) -> Result<Option<Vec<u8>>, Error> {
         let bytes = self
             .held(async { response.chunk().await })?
@@ -241,8 +241,8 @@ impl Session {
         Ok(bytes.map(|bytes| bytes.to_vec()))
     }
 
-    /// Sends a request, and once more with the password where that is asked for: never more often, as
-    /// wrong ones lock accounts.
+    /// Sends a request, and once more with the password if the server asks for it: never more often, as wrong
+    /// passwords lock accounts.
     fn ask(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
         let refused = |why: &str| Error::AuthenticationFailed {
             url: self.url.to_string(),
@@ -282,7 +282,7 @@ impl Session {
             .map_err(|error| self.broken(&error))
     }
 
-    /// Where a redirect of the list leads to: to another path, or from http to https, of the same host.
+    /// The target of a redirect of the list: another path, or https instead of http, of the same host.
     fn redirected(&self, from: &Url, response: &Response) -> Result<Url, Error> {
         let target = response
             .headers()
@@ -319,7 +319,7 @@ impl Session {
         let target = target.map_or("nowhere".into(), |target| {
             String::from_utf8_lossy(target.as_bytes())
         });
-        // What follows a question mark may be secret.
+        // The part after a question mark may be secret.
         let target = target.split(['?', '#']).next().unwrap_or_default();
         Error::Unreachable {
             url: self.url.to_string(),
@@ -342,7 +342,7 @@ impl Session {
         if !is_git {
             return Err(Error::NotFound {
                 url: self.url.to_string(),
-                why: "what is there does not speak git".to_owned(),
+                why: "the server there does not speak git".to_owned(),
             });
         }
         Ok(response)
@@ -405,7 +405,7 @@ pub(super) async fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, St
             )
         })?
         .map_err(|error| format!("the name {name} cannot be looked up: {error}"))?;
-    // Without a port that of the request counts, which a redirect to https changes.
+    // Without a port, the port of the request counts, which a redirect to https changes.
     let found = found.map(|address| SocketAddr::new(address.ip(), 0));
     let found: Vec<SocketAddr> = found.collect();
     if found.is_empty() {
@@ -431,7 +431,7 @@ fn takes_passwords(headers: &HeaderMap) -> bool {
         })
 }
 
-/// The innermost words of an error: those around it only say that a request failed.
+/// The innermost message of an error: the outer ones only say that a request failed.
 fn words(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {

@@ -1,24 +1,24 @@
-//! libgit2's settings for the whole process, made once before its first use here.
+//! libgit2's settings for the whole process, applied once before its first use here.
 //!
-//! With [`super::transport`] the only unsafe code of this crate: libgit2 keeps these in globals without a lock, so they may
-//! only be written while no other thread is inside libgit2. [`apply`] runs before any mirror exists,
-//! and no other part of Trainyard uses libgit2 but through a mirror.
+//! With [`super::transport`] the only unsafe code of this crate: libgit2 keeps these in globals without a lock, so
+//! they may only be written while no other thread is inside libgit2. [`apply`] runs before any mirror exists, and no
+//! other part of Trainyard uses libgit2 except through a mirror.
 
 use std::sync::OnceLock;
 
 use git2::ConfigLevel;
 
-/// How much of packs is mapped at one time, and in which pieces: address space, not memory.
+/// How many bytes of packs are mapped at one time, and in which pieces: address space, not memory.
 const MAPPED: usize = 4 << 30;
 const MAPPED_PIECE: usize = 256 << 20;
 
-/// How much of objects that were read libgit2 keeps.
+/// How many bytes of read objects libgit2 caches.
 const CACHED: isize = 32 << 20;
 
-/// Makes the settings, the first time that it is called.
+/// Applies the settings, at the first call.
 ///
 /// # Errors
-/// What libgit2 says; the settings are then not to be relied on, and nothing may be fetched.
+/// libgit2's error; the settings are then not reliable, and nothing may be fetched.
 pub(super) fn apply() -> Result<(), String> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     DONE.get_or_init(|| write().map_err(|error| error.message().to_owned()))
@@ -26,7 +26,7 @@ pub(super) fn apply() -> Result<(), String> {
 }
 
 /// Lets repositories of any owner be read, as [`apply`] does, and leaves the rest to the user's configuration, whose
-/// `core.excludesFile` says what git ignores. For a process that reads its user's work tree and has no mirror.
+/// `core.excludesFile` says which files git ignores. For a process that reads its user's work tree and has no mirror.
 pub(super) fn read_any_owner() -> Result<(), String> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     #[expect(
@@ -46,16 +46,16 @@ pub(super) fn read_any_owner() -> Result<(), String> {
     reason = "libgit2's globals have no safe setter; see the module's head"
 )]
 fn write() -> Result<(), git2::Error> {
-    // SAFETY: `apply` calls this once, and holds back every other user of libgit2 until it is done.
+    // SAFETY: `apply` calls this once, and blocks every other user of libgit2 until it is done.
     unsafe {
         git2::opts::set_mwindow_mapped_limit(MAPPED)?;
         git2::opts::set_mwindow_size(MAPPED_PIECE)?;
         git2::opts::set_cache_max_size(CACHED)?;
-        // The check keeps other people's configuration from running programs. libgit2 runs none,
-        // and remotes given as a path normally belong to whoever pushes to them.
+        // The check keeps other people's configuration from running programs. libgit2 runs none, and remotes given as
+        // a path normally belong to the users who push to them.
         git2::opts::set_verify_owner_validation(false)?;
-        // What happens must not depend on the configuration of whoever starts the daemon: a
-        // `url.*.insteadOf` there would send credentials somewhere else.
+        // The configuration of the user who starts the daemon must have no effect: a `url.*.insteadOf` there would
+        // send credentials somewhere else.
         for level in [
             ConfigLevel::System,
             ConfigLevel::Global,

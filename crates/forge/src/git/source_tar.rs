@@ -2,15 +2,13 @@
 //!
 //! It is compressed: files of nothing but zeros, which git packs into a few bytes, take as little here.
 //!
-//! Two archives of one commit are equal byte for byte: names in git's order, times those of the
-//! commit, no owners. As with `git archive`, files keep only their executable bit, a submodule is an
-//! empty folder, and what stands in for a large file (Git LFS) stays as it is, unless its contents are wanted; both are
-//! reported.
+//! Two archives of one commit are equal byte for byte: names in git's order, times those of the commit, no owners. As
+//! with `git archive`, files keep only their executable bit, a submodule is an empty folder, and a pointer of Git LFS
+//! stays as it is, unless its contents are wanted; both are reported.
 //!
-//! git holds any bytes as a name, a remote may send any object, and the archive is unpacked as files.
-//! So a name that would lead out of the tree, or into a repository's own `.git`, ends the writing, and
-//! so does a name that is there twice: as a link first and as a folder after, it would be a way out.
-//! Links may point anywhere; nothing can be written through them.
+//! git accepts any bytes as a name, a remote may send any object, and the archive is unpacked as files. So a name
+//! that would lead out of the tree, or into a repository's own `.git`, ends the writing. So does a duplicate name: as
+//! a link first and a folder after, it would lead out. Links may point anywhere; nothing can be written through them.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -46,7 +44,7 @@ pub const MAX_BYTES: u64 = 8 << 30;
 const MAX_DEPTH: usize = 200;
 const LONGEST_PATH: usize = 4096;
 
-/// How the name of an archive ends that is being written.
+/// The end of an unfinished archive's name.
 const UNFINISHED: &str = ".part";
 
 /// zstd's fastest: an archive is written once, and read a few times soon after.
@@ -56,8 +54,8 @@ const LEVEL: i32 = 1;
 const LATEST: u64 = 0o77_777_777_777;
 
 impl Mirror {
-    /// Writes the tree of a commit to the file `to`, which appears only when it is whole. Returns what it has only
-    /// stand-ins for.
+    /// Writes the tree of a commit to the file `to`, which appears only when it is complete. Returns the
+    /// stand-ins in it.
     ///
     /// # Errors
     /// [`Error::UnsafeTree`], [`Error::TooLarge`], [`Error::Disk`], [`Error::UnknownReference`],
@@ -113,7 +111,7 @@ impl Mirror {
             .finish()
             .and_then(|file| file.persist(to).map_err(|error| error.error))
             .map_err(|error| cannot_write(&error))?;
-        // The name as well must outlast a power cut: an archive that is there counts as whole.
+        // The name must survive a power cut too: an archive that exists counts as complete.
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| cannot_write(&error))?;
@@ -121,14 +119,14 @@ impl Mirror {
     }
 }
 
-/// How the name of an archive begins that is being written.
+/// The beginning of an unfinished archive's name.
 fn unfinished(to: &Path) -> OsString {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".");
     name
 }
 
-/// Removes what a writer of `to` left that was ended. The whole archive stays.
+/// Removes the files of an interrupted writer of `to`. A complete archive stays.
 pub(super) fn remove_unfinished(to: &Path) {
     let Some(entries) = to.parent().and_then(|folder| folder.read_dir().ok()) else {
         return;
@@ -138,7 +136,7 @@ pub(super) fn remove_unfinished(to: &Path) {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         if name.starts_with(beginning.as_encoded_bytes()) && name.ends_with(UNFINISHED.as_bytes()) {
-            // Archives that nobody asks for are removed in time, and so is this.
+            // Unused archives are removed in time, and so is this.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -152,18 +150,18 @@ fn cannot_write(error: &io::Error) -> Error {
 struct Level<'l> {
     mirror: &'l Mirror,
     objects: Objects<'l>,
-    /// Where it is fetched from, if anything is.
+    /// The remote to fetch from, if any.
     url: Option<&'l RemoteUrl>,
     lfs: Option<Lfs<'l>>,
     modules: Modules,
-    /// Where its own paths begin in those of the tree.
+    /// The prefix of its paths in the tree.
     begins: usize,
-    /// How many repositories it is within.
+    /// How many repositories contain it.
     nested: usize,
 }
 
 impl<'l> Level<'l> {
-    /// Reads what is to be fetched for it.
+    /// Reads the list of contents to fetch for it.
     fn begin(
         &mut self,
         tree: Oid,
@@ -207,7 +205,7 @@ struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    /// Adds what is in a folder. `path` is the folder's own, with a slash at the end but for the root.
+    /// Adds the entries of a folder. `path` is the folder's own, with a slash at the end except for the root.
     fn folder(
         &mut self,
         level: &mut Level<'_>,
@@ -229,7 +227,7 @@ impl Archive<'_> {
             path.extend_from_slice(name);
             refuse_unsafe(name, path)?;
             if !seen.insert(name.to_vec()) {
-                return Err(unsafe_name(path, "it is there twice"));
+                return Err(unsafe_name(path, "it occurs twice"));
             }
             self.names += 1;
             if self.names > MAX_NAMES {
@@ -270,7 +268,7 @@ impl Archive<'_> {
         }
     }
 
-    /// Adds what is in a submodule, if that is wanted. `path` has a slash at its end.
+    /// Adds the files of a submodule, if they are wanted. `path` has a slash at its end.
     fn submodule(
         &mut self,
         level: &Level<'_>,

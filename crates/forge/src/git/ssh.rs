@@ -1,11 +1,12 @@
-//! What is said to one remote over ssh, by the machine's own program `ssh`.
+//! Speaks to one remote over ssh, by the machine's own program `ssh`.
 //!
-//! 1. `ssh` and not a library: what speaks to strangers is then OpenSSH, which the machine's distribution mends, and
-//!    not a second implementation of it in this program. libgit2's own ways are libssh2, which needs OpenSSL, and a
-//!    call of `ssh` that cannot be told which address to connect to.
-//! 2. It reads no configuration and no agent, asks nobody, forwards nothing, and offers one key alone.
-//! 3. It connects to an address that was judged here, and holds the host's key against the known hosts of this repo
+//! 1. It is `ssh` and not a library: the code that speaks to untrusted hosts is then OpenSSH, which the machine's
+//!    distribution patches, and not a second implementation of it in this program. libgit2's own ways are libssh2,
+//!    which needs OpenSSL, and a call of `ssh` that does not take an address to connect to.
+//! 2. It reads no configuration and no agent, never prompts, forwards nothing, and offers one key alone.
+//! 3. It connects to an address that was checked here, and compares the host's key with the known hosts of this repo
 //!    under the name in the repo's address.
+//! 4. The key is never a file on a disk: `ssh` reads it out of this process' memory, by `/proc`.
 //! 4. The key is never a file on a disk: `ssh` reads it out of this process' memory, by `/proc`.
 
 use std::fs::{File, Permissions};
@@ -32,13 +33,13 @@ use super::session::{self, LIST_BYTES};
 use super::{Error, RemoteUrl, UrlRules};
 use crate::one_line::one_line;
 
-/// How much of what `ssh` says about a failure is read.
+/// The most bytes of an error message of `ssh` that are read.
 const SAID_BYTES: u64 = 8 << 10;
 
-/// How much of a short answer is read.
+/// The most bytes of a short answer that are read.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// How long `ssh` may take to end once the remote has hung up.
+/// How long `ssh` may take to end once the remote has closed the connection.
 const ENDS: Duration = Duration::from_secs(2);
 
 /// A conversation with one remote.
@@ -49,7 +50,7 @@ pub(super) struct SshSession {
     watch: Arc<Watch>,
     talk: Mutex<Talk>,
     received: AtomicUsize,
-    /// What went wrong, since libgit2 passes on texts alone.
+    /// The error of this conversation, since libgit2 passes on texts alone.
     failure: Mutex<Option<Error>>,
 }
 
@@ -59,12 +60,12 @@ struct Talk {
     to: ChildStdin,
     from: ChildStdout,
     errors: Option<JoinHandle<Vec<u8>>>,
-    /// What `ssh` reads the key and the known hosts from.
+    /// The files from which `ssh` reads the key and the known hosts.
     _files: [File; 2],
 }
 
 impl SshSession {
-    /// Asks what the remote has. The list is as it came.
+    /// Reads the remote's advertised refs. The list is as it came.
     pub(super) fn open(
         url: &RemoteUrl,
         key: Option<&SshKey>,
@@ -75,7 +76,7 @@ impl SshSession {
         Self::begin(url, key, rules, watch, &command, Self::list)
     }
 
-    /// Asks where the remote's server of Git LFS is. The answer is as it came.
+    /// Asks for the remote's server of Git LFS. The answer is as it came.
     pub(super) fn lfs_place(
         url: &RemoteUrl,
         key: Option<&SshKey>,
@@ -87,8 +88,8 @@ impl SshSession {
         begun.map(|(_, answer)| answer)
     }
 
-    /// Looks the host up, refuses it where it is in a place that is not followed, has it run a command, and reads what
-    /// it says first.
+    /// Resolves the host, rejects it if it is in a place that is not followed, has it run a command, and reads
+    /// its first output.
     fn begin(
         url: &RemoteUrl,
         key: Option<&SshKey>,
@@ -149,17 +150,17 @@ impl SshSession {
         Err(last)
     }
 
-    /// What went wrong here, where libgit2 only says that something did.
+    /// The error of this conversation, where libgit2 only reports that there was one.
     pub(super) fn failure(&self) -> Option<Error> {
         locked(&self.failure).take()
     }
 
-    /// Reads what the remote says next, in the middle of what libgit2 does.
+    /// Reads the remote's next output, in the middle of a libgit2 call.
     pub(super) fn read(&self, to: &mut [u8]) -> io::Result<usize> {
         self.receive(to).map_err(|error| self.keep(error))
     }
 
-    /// Says something to the remote, in the middle of what libgit2 does.
+    /// Writes to the remote, in the middle of a libgit2 call.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut talk = locked(&self.talk);
         let written = self.held(async { talk.to.write_all(bytes).await });
@@ -177,11 +178,11 @@ impl SshSession {
         io::Error::other(shown)
     }
 
-    /// The list of what the remote has: lines with their lengths, up to an empty one.
+    /// The remote's list of refs: lines with their lengths, up to an empty one.
     fn list(&self) -> Result<Vec<u8>, Error> {
         let no_git = || Error::NotFound {
             url: self.url.to_string(),
-            why: "what is there does not speak git".to_owned(),
+            why: "the server there does not speak git".to_owned(),
         };
         let mut list = Vec::new();
         loop {
@@ -203,7 +204,7 @@ impl SshSession {
         }
     }
 
-    /// All that the remote says, of which there is little.
+    /// Reads all of the remote's output, which is short.
     fn short_answer(&self) -> Result<Vec<u8>, Error> {
         let mut answer = vec![0; ANSWER_BYTES];
         let mut at = 0;
@@ -255,7 +256,7 @@ impl SshSession {
         )
     }
 
-    /// What `ssh` says about its end.
+    /// The error in what `ssh` printed at its end.
     fn ended(&self, talk: &mut Talk) -> Error {
         let errors = talk.errors.take();
         let said = self.runtime.block_on(async {
@@ -296,7 +297,7 @@ fn start(
     let key_file = in_memory("key", key.key.expose_secret()).map_err(|error| failed(&error))?;
     let hosts_file = in_memory("hosts", &key.known_hosts).map_err(|error| failed(&error))?;
     let mut command = Command::new("ssh");
-    // No file of configuration; and the destination is a word of ours, whose place HostName takes.
+    // Without a configuration file; the destination is a fixed word, which HostName replaces.
     command.args(["-F", "none", "-T", "-x", "-a"]);
     for option in options(url, address, &key_file, &hosts_file) {
         command.arg("-o").arg(option);
@@ -370,22 +371,19 @@ fn options(url: &RemoteUrl, address: IpAddr, key: &File, hosts: &File) -> Vec<St
     options
 }
 
-/// A file that is in memory alone, and that `ssh` takes for a key: nobody else may read it.
+/// A file in memory alone, which `ssh` accepts as a key: only this user may read it.
 fn in_memory(name: &str, text: &str) -> io::Result<File> {
     let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
-    // ssh refuses a key whose last line has no end.
+    // ssh rejects a key whose last line has no line end.
     if !text.ends_with('\n') {
         file.write_all(b"\n")?;
     }
     Ok(file)
 }
 
-#[expect(
-    unsafe_code,
-    reason = "what is called between fork and exec is a system call and nothing else"
-)]
+#[expect(unsafe_code, reason = "only a system call runs between fork and exec")]
 fn end_with_this_thread(command: &mut Command) {
     // SAFETY: `prctl` allocates nothing and takes no lock.
     unsafe {
@@ -396,7 +394,7 @@ fn end_with_this_thread(command: &mut Command) {
     }
 }
 
-/// A word for the remote's shell.
+/// Quotes a word for the remote's shell.
 fn quoted(path: &str) -> String {
     format!("'{}'", path.replace('\'', r"'\''"))
 }
@@ -408,7 +406,7 @@ fn of_words(url: String, said: &str) -> Error {
     if says(&["REMOTE HOST IDENTIFICATION HAS CHANGED"]) {
         return Error::Untrusted {
             url,
-            why: "the host's key is another one than in the known hosts of this repo".to_owned(),
+            why: "the host's key differs from the one in the known hosts of this repo".to_owned(),
         };
     }
     if says(&["host key is known for", "Host key verification failed"]) {
@@ -433,7 +431,7 @@ fn of_words(url: String, said: &str) -> Error {
         return Error::NotFound { url, why };
     }
     let why = if why.is_empty() {
-        "it hung up without a word".to_owned()
+        "it closed the connection without a message".to_owned()
     } else {
         why
     };
@@ -451,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ssh_says_is_told_apart() {
+    fn ssh_failures_are_different_errors() {
         let of = |said: &str| of_words("u".to_owned(), said);
         assert!(matches!(
             of("git@h: Permission denied (publickey)."),

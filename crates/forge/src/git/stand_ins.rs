@@ -1,13 +1,13 @@
-//! What a source tree has only stand-ins for: files of Git LFS and submodules.
+//! Reports the stand-ins in a source tree: pointers of Git LFS and empty folders of submodules.
 //!
 //! A program that gets them works on 130 bytes of text instead of its data, or on an empty folder instead of a
-//! library, and fails far from the cause, or does not fail. So whoever looks at a stage is told.
+//! library, and fails far from the cause, or does not fail. So they are shown with the stage.
 
 use serde::{Deserialize, Serialize};
 
 use super::lfs;
 
-/// How many names are said.
+/// How many names are listed.
 const NAMED: usize = 3;
 
 /// The stand-ins in one source tree.
@@ -49,7 +49,7 @@ impl StandIns {
         self.submodules.add(name);
     }
 
-    /// Each kind in words, for the tree of a commit.
+    /// A sentence for each kind, for the tree of a commit.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         self.in_words(
@@ -58,7 +58,7 @@ impl StandIns {
         )
     }
 
-    /// Each kind in words, for a work tree that `exec` takes as it stands.
+    /// A sentence for each kind, for a work tree that `exec` uses as it is.
     #[must_use]
     pub fn notes_of_work_tree(&self) -> Vec<String> {
         self.in_words(

@@ -1,4 +1,4 @@
-//! The way from libgit2 to a [`Session`] or [`SshSession`]: libgit2 asks for "http" or "ssh", and gets ours.
+//! Connects libgit2 to a [`Session`] or [`SshSession`]: libgit2 requests "http" or "ssh", and gets these transports.
 
 use std::cell::RefCell;
 use std::io::{self, Cursor, Read, Write};
@@ -11,7 +11,7 @@ use super::Error;
 use super::session::Session;
 use super::ssh::SshSession;
 
-/// Whoever speaks to the remote.
+/// The client of a remote.
 #[derive(Clone)]
 pub(super) enum Remote {
     Http(Arc<Session>),
@@ -19,7 +19,7 @@ pub(super) enum Remote {
 }
 
 impl Remote {
-    /// What went wrong, where libgit2 only says that something did.
+    /// The client's error, where libgit2 only reports that there was one.
     pub(super) fn failure(&self) -> Option<Error> {
         match self {
             Self::Http(session) => session.failure(),
@@ -28,7 +28,7 @@ impl Remote {
     }
 }
 
-/// Who speaks, and the list that the remote has sent already.
+/// A client, and the list that the remote has sent already.
 type Conversation = (Remote, Arc<Vec<u8>>);
 
 thread_local! {
@@ -36,7 +36,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Conversation>> = const { RefCell::new(None) };
 }
 
-/// Gives `call`, and libgit2 within it, this conversation.
+/// Runs `call`, and libgit2 within it, with this conversation.
 pub(super) fn with<T>(session: &Remote, list: Vec<u8>, call: impl FnOnce() -> T) -> T {
     struct Forget;
     impl Drop for Forget {
@@ -62,7 +62,7 @@ pub(super) fn register() -> Result<(), git2::Error> {
                 let (session, list) = CURRENT
                     .with_borrow(Clone::clone)
                     .ok_or_else(|| odd("no conversation has begun"))?;
-                // Over http each request is one of its own, over ssh all is said in one stream.
+                // Over http each request stands alone, over ssh all of them go through one stream.
                 let is_http = matches!(session, Remote::Http(_));
                 Transport::smart(remote, is_http, Talk { session, list })
             })?;
@@ -119,7 +119,7 @@ fn read_list(list: &mut Cursor<Arc<Vec<u8>>>, to: &mut [u8]) -> io::Result<usize
     Ok(count)
 }
 
-/// All that is said over ssh, after the list.
+/// The stream over ssh, after the list.
 struct Stream {
     session: Arc<SshSession>,
     list: Cursor<Arc<Vec<u8>>>,
@@ -152,11 +152,11 @@ struct Exchange {
 }
 
 enum Part {
-    /// The list, which was asked for already.
+    /// The list, which was fetched already.
     List(Cursor<Arc<Vec<u8>>>),
     /// A request that is being written.
     Request(Vec<u8>),
-    /// Its answer, and what of it has not been read.
+    /// Its answer, and the part of it that has not been read.
     Answer(Box<reqwest::Response>, Cursor<Vec<u8>>),
 }
 

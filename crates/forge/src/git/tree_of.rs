@@ -1,4 +1,4 @@
-//! Which tree a commit has: commits of one tree have the same files.
+//! Reads the tree of a commit: commits with one tree have the same files.
 
 use std::fmt;
 

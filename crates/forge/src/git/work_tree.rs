@@ -1,9 +1,9 @@
-//! The files of a work tree on this machine: those that git tracks, as they stand on the disk, and those that it
+//! The files of a work tree on this machine: those that git tracks, in their state on the disk, and those that it
 //! neither tracks nor ignores.
 //!
-//! That is `git ls-files --cached --others --exclude-standard` without files that are missing from the disk.
-//! A submodule, and a repository below that git does not track, is not looked into: a checkout has none of its
-//! files either.
+//! That is `git ls-files --cached --others --exclude-standard` without files that are missing from the
+//! disk. Submodules, and repositories below that git does not track, are left out: a checkout has none of
+//! their files either.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use ignore::WalkBuilder;
 use super::objects::Kind;
 use super::settings;
 
-/// A work tree and what a checkout of it would have.
+/// A work tree and the files that a checkout of it would have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkTree {
     pub root: PathBuf,
@@ -28,7 +28,7 @@ pub struct WorkTree {
 }
 
 impl WorkTree {
-    /// The work tree that a folder is in; `None` where it is in no repository. Blocking.
+    /// The work tree that contains a folder; `None` if it is not in a repository. Blocking.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -47,7 +47,7 @@ impl WorkTree {
         Ok(Some(tree))
     }
 
-    /// The folder of the work tree that a folder is in; `None` where it is in no repository. Blocking.
+    /// The root of the work tree that contains a folder; `None` if it is not in a repository. Blocking.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -73,7 +73,8 @@ impl WorkTree {
         Ok(())
     }
 
-    /// Adds what is neither tracked nor ignored. libgit2 reads some patterns in a way of its own, such as `*/`.
+    /// Adds files that are neither tracked nor ignored. libgit2 reads some patterns in a way of its own,
+    /// such as `*/`.
     fn add_others(&mut self) -> io::Result<()> {
         let walk = WalkBuilder::new(&self.root)
             .hidden(false)
@@ -87,7 +88,7 @@ impl WorkTree {
         for entry in walk {
             let entry = match entry {
                 Ok(entry) => entry,
-                // A database's folder, say: git passes by what it may not open, too.
+                // A database's folder, say: git skips folders that it may not open, too.
                 Err(error) if may_not_open(&error) => continue,
                 Err(error) => return Err(io::Error::other(error)),
             };
@@ -128,7 +129,7 @@ fn unreadable(folder: &Path, error: &git2::Error) -> io::Error {
     io::Error::other(message)
 }
 
-/// What is on the disk, folders being folders and no links to some.
+/// The kind of a path on the disk; symbolic links to folders are not folders.
 struct Folders<'a> {
     root: &'a Path,
     known: HashSet<PathBuf>,
@@ -142,7 +143,7 @@ impl<'a> Folders<'a> {
         }
     }
 
-    /// The kind of a path; `None` where nothing is there, or only by way of a symbolic link.
+    /// The kind of a path; `None` if nothing is there, or only through a symbolic link.
     fn holds(&mut self, path: &Path) -> Option<std::fs::FileType> {
         let folder = path.parent()?;
         if !folder.as_os_str().is_empty() && !self.known.contains(folder) {
@@ -257,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn repositories_below_are_not_looked_into() {
+    fn repositories_below_are_skipped() {
         let place = Place::tracking(&[("a", "")]);
         let inner = Repository::init(place.root().join("inner")).unwrap();
         place.write("inner/code.py", "");
         assert_eq!(place.files(), ["a"]);
         // As a submodule it is a folder without files.
-        let someone = Signature::now("Somebody", "somebody@example.org").unwrap();
+        let someone = Signature::now("Ada", "ada@example.org").unwrap();
         let empty = inner.treebuilder(None).unwrap().write().unwrap();
         let empty = inner.find_tree(empty).unwrap();
         inner

@@ -1,9 +1,9 @@
-//! Git in a process of its own, from the daemon's side: started, asked, watched, and ended.
+//! Runs git in a child process: starts it, sends its request, watches it, and ends it.
 //!
-//! What libgit2 makes of a hostile remote's objects, in memory, time or a crash, is so a child's, and at
-//! most the end of one child. There is one for each request. It inherits nothing: no variables but those
-//! of proxies and certificates, no working directory, no files; passwords come over its standard input.
-//! It ends when that is closed, as it is when the daemon dies, however it dies.
+//! If a hostile remote's objects make libgit2 use up memory or time, or crash, that affects one child only. Each
+//! request has a child of its own. It inherits nothing: no variables except those of proxies and certificates, no
+//! working directory, no files; passwords come over its standard input. It ends when its standard input is closed,
+//! which also happens when the daemon dies, however it dies.
 
 use std::ffi::OsString;
 use std::io;
@@ -20,16 +20,16 @@ use super::job::{Answer, Bounds, Job, Request};
 use super::{Error, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, Mirror};
 use crate::one_line::one_line;
 
-/// Memory that git may take for one fetch or one look, where nobody says otherwise.
+/// The default memory that git may take for one fetch or one read.
 pub const USUAL_MEMORY: u64 = 1 << 30;
 
-/// How long anything but a fetch and an archive may take.
+/// The deadline of everything but a fetch and an archive.
 const READ: Duration = Duration::from_secs(60);
 
-/// How long it may take to write an archive of sources.
+/// The deadline for writing an archive of sources.
 const ARCHIVE: Duration = Duration::from_secs(20 * 60);
 
-/// How much longer than its own limit a fetch may take before it is ended from here.
+/// How much longer than its own limit a fetch may take before the daemon ends it.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// The largest file: an archive of sources, with its headers.
@@ -38,10 +38,10 @@ const FILE_BYTES: u64 = 10 << 30;
 /// The longest answer: 50,000 heads, or 3,000 paths.
 const ANSWER_BYTES: u64 = 64 << 20;
 
-/// What a child says that got no more memory. How much that was is known here.
+/// The message of a child that ran out of memory. The parent knows the limit.
 pub(super) const OUT_OF_MEMORY: &str = "out of memory";
 
-/// How much of what a child says on its standard error is kept.
+/// The most bytes of a child's standard error that are kept.
 const SAID_BYTES: u64 = 4 << 10;
 
 /// The variables of proxies.
@@ -67,8 +67,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Children that are `program` with these arguments: what it does has to be
-    /// [`super::serve_one_request`].
+    /// Children that are `program` with these arguments: the program has to call [`super::serve_one_request`].
     #[must_use]
     pub fn new(program: PathBuf, arguments: Vec<OsString>) -> Self {
         Self {
@@ -78,19 +77,19 @@ impl Worker {
         }
     }
 
-    /// Children that are this very program, also when its file has been replaced since.
+    /// Children that run this very program, even if its file has been replaced since.
     #[must_use]
     pub fn this_program(argument: &str) -> Self {
         Self::new("/proc/self/exe".into(), vec![argument.into()])
     }
 
-    /// The same, with so many bytes of memory for each child.
+    /// The same, with this many bytes of memory for each child.
     #[must_use]
     pub fn with_memory(self, memory: u64) -> Self {
         Self { memory, ..self }
     }
 
-    /// Has a child do a job. A future that is dropped ends it.
+    /// Has a child carry out a request. A future that is dropped ends it.
     pub(super) async fn call(
         &self,
         mirror: &Mirror,
@@ -179,7 +178,7 @@ impl Worker {
         }
     }
 
-    /// What the end of a child says that gave no answer.
+    /// The error for a child that ended without an answer.
     fn died(&self, what: &str, status: ExitStatus, errors: &[u8], time: Duration) -> Error {
         let errors = String::from_utf8_lossy(errors);
         let signal = status.signal().and_then(|n| Signal::try_from(n).ok());
@@ -193,7 +192,7 @@ impl Worker {
                 what: what.to_owned(),
                 why: "git would have written a larger file than it may".to_owned(),
             },
-            // By the kernel, for want of memory; or by somebody.
+            // By the kernel's OOM killer, or by an operator.
             Some(Signal::SIGKILL) => Error::Exhausted {
                 what: what.to_owned(),
                 why: "its process was killed, as the kernel does where memory is short".to_owned(),
@@ -210,14 +209,14 @@ impl Worker {
     }
 }
 
-/// What a child said.
+/// The output of a child.
 struct Said {
     answer: Result<Answer, Error>,
     texts: Vec<u8>,
     errors: Vec<u8>,
 }
 
-/// Asks, and hears all that is said. The input stays open until then.
+/// Sends the request, and reads all output. The input stays open until then.
 async fn talk(child: &mut Child, request: &Request) -> Result<Said, (io::Error, Vec<u8>)> {
     let (Some(mut to), Some(out), Some(err)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -247,7 +246,7 @@ async fn talk(child: &mut Child, request: &Request) -> Result<Said, (io::Error, 
         let mut err = err;
         let mut said = Vec::new();
         let _ = (&mut err).take(SAID_BYTES).read_to_end(&mut said).await;
-        // The rest is drained, so that the child does not wait for it.
+        // The rest is drained, so that the child does not block on it.
         let _ = tokio::io::copy(&mut err, &mut tokio::io::sink()).await;
         said
     };
@@ -266,7 +265,7 @@ async fn talk(child: &mut Child, request: &Request) -> Result<Said, (io::Error, 
     }
 }
 
-/// Whether a message is that of a process that got no more memory.
+/// Whether a message is that of a process that ran out of memory.
 pub(super) fn is_out_of_memory(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains("out of memory")

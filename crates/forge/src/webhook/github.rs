@@ -1,5 +1,5 @@
-//! Deliveries of GitHub: signed in `X-Hub-Signature-256` by HMAC-SHA-256 over the body, with the
-//! event and the delivery's id in headers. The older `X-Hub-Signature` (SHA-1) is not looked at.
+//! Deliveries of GitHub: signed in `X-Hub-Signature-256` by HMAC-SHA-256 over the body, with the event and the
+//! delivery's id in headers. The older `X-Hub-Signature` (SHA-1) is ignored.
 
 use std::borrow::Cow;
 
@@ -42,7 +42,7 @@ fn mac(secret: &SecretString, body: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// What makes signatures with a secret.
+/// The HMAC that signs with a secret.
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
 pub(super) fn keyed(secret: &SecretString) -> Hmac<Sha256> {
     Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
@@ -82,7 +82,7 @@ struct Pusher {
 }
 
 fn push(json: &[u8]) -> Result<Event, Malformed> {
-    // Nesting is no danger: serde_json bounds it where it reads, and skips what is unknown in a loop.
+    // Nesting is harmless: serde_json bounds it in known fields, and skips unknown ones in a loop.
     let payload: PushPayload =
         serde_json::from_slice(json).map_err(|error| Malformed::new(error.to_string()))?;
     let name = &payload.reference;
@@ -97,7 +97,7 @@ fn push(json: &[u8]) -> Result<Event, Malformed> {
         Pushed::Tag(tag.to_owned())
     } else {
         return Ok(Event::Other(
-            "push to a ref that is no branch and no tag".to_owned(),
+            "push to a ref that is neither a branch nor a tag".to_owned(),
         ));
     };
     let after = commit("after", &payload.after)?.filter(|_| !payload.deleted);
@@ -150,5 +150,5 @@ fn word(headers: &HeaderMap, name: &str) -> Result<String, Malformed> {
         .filter(|value| (1..=LONGEST_WORD).contains(&value.len()))
         .filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(ToOwned::to_owned)
-        .ok_or_else(|| Malformed::new(format!("it has no proper `{name}` header")))
+        .ok_or_else(|| Malformed::new(format!("it has no valid `{name}` header")))
 }

@@ -1,11 +1,11 @@
-//! Webhook deliveries: is it from the forge, and what does it tell.
+//! Webhook deliveries: verifies that they come from the forge, and reads them.
 //!
-//! One file per forge, each with the same three functions: `signature` makes what the forge would
-//! send, `is_signed` compares, `parse` reads. A delivery that was not verified cannot be parsed,
-//! since only [`Provider::verify`] makes the [`Verified`] that parsing takes.
+//! Each forge has one file with the same three functions: `signature` makes what the forge would send, `is_signed`
+//! compares, `parse` reads. A delivery that was not verified cannot be parsed, since only [`Provider::verify`] makes
+//! the [`Verified`] that parsing takes.
 //!
-//! What a signature covers is the body alone. A delivery's id is a header, so whoever has caught one
-//! delivery can send it again under another id; that is why a push is a hint to fetch and no more.
+//! A signature covers the body alone. A delivery's id is a header, so an attacker who has intercepted one delivery
+//! can send it again under another id. This is why a push is only a hint to fetch.
 
 mod github;
 mod verified;
@@ -42,7 +42,7 @@ impl Provider {
         }
     }
 
-    /// What a delivery's headers claim, before its body is read. `None` where no body could make it good: it has no
+    /// The claims in a delivery's headers, before its body is read. `None` if no body could match them: it has no
     /// signature, two, or one that is not written as this forge writes it.
     #[must_use]
     pub fn claim(self, headers: &HeaderMap) -> Option<Claim> {
@@ -52,9 +52,9 @@ impl Provider {
         Some(Claim::new(self, signature))
     }
 
-    /// Checks that a delivery was signed with `secret`, over the body as it was received, in constant
-    /// time. For a repo that does not exist, call this all the same, with a secret that nobody knows:
-    /// the answer and the time it takes then tell nothing.
+    /// Checks that a delivery was signed with `secret`, over the body as it was received, in constant time. For a
+    /// repo that does not exist, call this all the same, with a random secret: then neither the answer nor its time
+    /// reveals anything.
     ///
     /// # Errors
     /// [`Rejected`], whatever the reason.
@@ -76,7 +76,7 @@ impl Provider {
     }
 }
 
-/// What a delivery says. All texts come from outside, and are bounded and free of control characters.
+/// The content of a delivery. All texts come from outside, and are bounded and free of control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The forge's id for this delivery; a second one with the same id is the same delivery.
@@ -84,14 +84,14 @@ pub struct Delivery {
     pub event: Event,
 }
 
-/// What happened, by a forge's account.
+/// The event, by a forge's account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A branch or tag was made, moved or deleted.
     Push(Push),
     /// The hook was set up.
     Ping,
-    /// Something that nothing here depends on, by the forge's name for it.
+    /// An event that Trainyard does not use, by the forge's name for it.
     Other(String),
 }
 
@@ -103,7 +103,7 @@ pub struct Push {
     pub before: Option<CommitSha>,
     /// Where it points; `None` where it was deleted. For an annotated tag, this is the tag's own hash.
     pub after: Option<CommitSha>,
-    /// Who pushed, as the forge names them.
+    /// The user who pushed, by the forge's name.
     pub pusher: Option<String>,
 }
 
@@ -115,12 +115,12 @@ pub enum Pushed {
     Tag(String),
 }
 
-/// A delivery that was signed rightly and still is not what its headers say. It is the forge's
-/// mistake or a change on its side, and sending it again does not help.
+/// A delivery with a valid signature whose content does not match its headers. It is the forge's mistake or a change
+/// on its side, and sending it again does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the delivery cannot be read: {why}")]
 pub struct Malformed {
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 

@@ -7,8 +7,8 @@ use sha2::Sha256;
 
 use super::{Delivery, Malformed, Provider, github};
 
-/// A delivery that is not signed as it must be. There is one such answer for every reason, so that
-/// nobody learns which part of a forgery was wrong, or whether a repo exists.
+/// A delivery without a valid signature. Every reason gets this one answer, so that it reveals neither which part of
+/// a forgery was wrong nor whether a repo exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not signed with this repo's webhook secret")]
 pub struct Rejected;
@@ -41,7 +41,7 @@ impl<'a> Verified<'a> {
         }
     }
 
-    /// Reads what the delivery tells.
+    /// Reads the content of the delivery.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -52,7 +52,7 @@ impl<'a> Verified<'a> {
     }
 }
 
-/// A signature that was read from headers, and that no body has been compared with yet.
+/// A signature that was read from headers and has not been compared with a body yet.
 #[derive(Debug, Clone)]
 pub struct Claim {
     provider: Provider,
@@ -67,20 +67,20 @@ impl Claim {
         }
     }
 
-    /// Begins to read the body that is claimed to be signed with `secret`.
+    /// Begins to read the body that claims to be signed with `secret`.
     #[must_use]
     pub fn signed_with(self, secret: &SecretString) -> Signed {
         Signed {
             mac: github::keyed(secret),
             claim: self,
-            // Anybody can sign with an empty secret.
+            // Anyone can sign with an empty secret.
             can_hold: !secret.expose_secret().is_empty(),
             body: Vec::new(),
         }
     }
 }
 
-/// A body that is claimed to be signed: hashed as it comes, and readable only once the signature holds.
+/// A body that claims to be signed: hashed as it comes, and readable only once the signature holds.
 #[derive(Debug)]
 pub struct Signed {
     claim: Claim,
@@ -96,7 +96,7 @@ impl Signed {
         self.body.extend_from_slice(piece);
     }
 
-    /// Makes room for so much more of the body.
+    /// Reserves room for this many more bytes of the body.
     pub fn reserve(&mut self, more: usize) {
         self.body.reserve_exact(more);
     }

@@ -1,4 +1,4 @@
-//! How long a signature takes to be refused does not tell how much of it was right.
+//! The time that it takes to reject a signature does not reveal how much of it was right.
 //!
 //! The method of dudect: two kinds of input in random order, and Welch's t-test over their times. A `==` that ends
 //! at the first wrong byte gives some hundreds. It is a measurement, so it belongs to the long programme.
@@ -11,7 +11,7 @@ use trainyard_forge::webhook::{Provider, Signed};
 
 const SAMPLES: usize = 1_000_000;
 
-/// Beyond this the two kinds differ, but for one in some hundred thousand measurements.
+/// Beyond this the two kinds differ, except in one of some hundred thousand measurements.
 const DIFFERENT: f64 = 4.5;
 
 /// Samples above this quantile are interruptions by other programs.
@@ -30,7 +30,7 @@ fn class_03_a_signature_that_is_almost_right_is_refused_as_fast_as_any() {
     let headers = HeaderMap::new();
 
     let verified = t_of(|kind| refused[kind].verify(&headers).is_ok());
-    // What the measurement is worth: the same bytes, compared with a loop that ends early.
+    // A check of the measurement: the same bytes, compared with a loop that ends early.
     let compared = t_of(|kind| {
         right
             .iter()

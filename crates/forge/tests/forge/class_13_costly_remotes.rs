@@ -1,4 +1,4 @@
-//! Remotes that send what costs a lot: it is refused by its size, or ends git's process and nothing else.
+//! Remotes that send costly data: it is rejected by its size, or ends git's process and nothing else.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,12 +112,12 @@ async fn a_file_that_unpacks_to_more_than_git_may_take_ends_its_process_alone() 
         .unwrap_err();
     assert!(matches!(error, Error::Exhausted { .. }), "{error}");
     assert!(error.is_costly() && !error.is_retryable());
-    let told = error.to_string();
+    let message = error.to_string();
     assert!(
-        told.contains("bomb/.git") && told.contains("128 MiB"),
-        "{told}"
+        message.contains("bomb/.git") && message.contains("128 MiB"),
+        "{message}"
     );
-    assert!(told.contains("`git.memory`"), "{told}");
+    assert!(message.contains("`git.memory`"), "{message}");
     let left = std::fs::read_dir(
         remote
             .folder()
@@ -131,7 +131,7 @@ async fn a_file_that_unpacks_to_more_than_git_may_take_ends_its_process_alone() 
     assert_eq!(heads.branches["main"], good, "with the same bound");
 }
 
-/// A commit with a message of so many bytes.
+/// A commit with a message of this many bytes.
 fn long_commit(remote: &Remote, onto: &CommitSha, bytes: usize) -> CommitSha {
     let tree = remote.repository.find_commit(oid(onto)).unwrap().tree_id();
     let message = "a".repeat(bytes);
@@ -259,7 +259,7 @@ fn headers_without_end_are_stopped() {
     assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
-/// The processes that this one has started and that are there still.
+/// The child processes of this process that still exist.
 fn children() -> Vec<u32> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let of = |task: std::fs::DirEntry| {
@@ -273,7 +273,7 @@ fn children() -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn gits_process_is_told_nothing_of_its_surroundings_and_ends_with_whoever_asked() {
+async fn gits_process_inherits_nothing_and_ends_with_its_caller() {
     let silent = Server::silent();
     let remote = Remote::new();
     let git = Git::new(remote.mirrors(), worker());
@@ -314,7 +314,7 @@ async fn gits_process_is_told_nothing_of_its_surroundings_and_ends_with_whoever_
 }
 
 #[tokio::test]
-async fn one_look_tells_all_that_is_asked_about_a_commit() {
+async fn one_call_answers_every_question_about_a_commit() {
     let remote = Remote::new();
     let first = remote.push(
         "main",

@@ -1,4 +1,4 @@
-//! A mirror has what the remote has, whatever happened there and here.
+//! After a fetch, a mirror has the remote's branches and tags, whatever happened there and here.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -135,7 +135,7 @@ fn a_branch_whose_name_is_not_text_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_work_tree_somebody_commits_in_is_followed_by_its_path() {
+fn a_work_tree_in_use_is_followed_by_its_path() {
     let remote = Remote::new();
     let tree = remote.folder().join("work tree");
     let git = |args: &[&str]| {
@@ -167,7 +167,7 @@ fn a_work_tree_somebody_commits_in_is_followed_by_its_path() {
 }
 
 #[test]
-fn a_repository_with_the_longer_hashes_is_refused_in_words() {
+fn a_repository_with_the_longer_hashes_is_refused_with_a_message() {
     let remote = Remote::new();
     let path = remote.make_sha256("long.git");
     let url = path.display().to_string();
@@ -194,13 +194,13 @@ fn a_plain_path_is_an_address() {
 fn a_remote_of_another_owner_is_fetched() {
     let remote = Remote::new();
     let first = remote.push("main", &[("a", "1")]);
-    // Only root can give files away; for anybody else the remote stays their own.
+    // Only root can give files away; for other users the remote stays their own.
     let _ = std::os::unix::fs::chown(remote.path(), Some(65534), Some(65534));
     assert_eq!(branches(&remote), [("main".to_owned(), first)]);
 }
 
 #[test]
-fn what_a_killed_fetch_left_does_not_stop_the_next() {
+fn the_files_of_a_killed_fetch_do_not_stop_the_next() {
     let remote = Remote::new();
     remote.push("main", &[("a", "1")]);
     let mirror = remote.fetched().path();
@@ -251,7 +251,7 @@ fn fetches_at_the_same_time_wait_for_one_another() {
 }
 
 #[test]
-fn places_without_a_repository_are_told_apart_from_broken_ones() {
+fn places_without_a_repository_and_broken_ones_are_different_errors() {
     let remote = Remote::new();
     let file = remote.folder().join("file");
     fs::write(&file, "").unwrap();
@@ -432,16 +432,16 @@ async fn asynchronous_callers_get_the_same_answers() {
 }
 
 #[test]
-fn a_remote_that_was_made_anew_is_followed() {
+fn a_remote_that_was_recreated_is_followed() {
     let remote = Remote::new();
     let first = remote.push("main", &[("a", "1")]);
     assert_eq!(branches(&remote), [("main".to_owned(), first)]);
     let tree = remote.raw_tree(&[("100644", b"z", remote.blob(b"new"))]);
     remote.delete("refs/heads/main");
-    let anew = remote.push_tree("main", tree, "A new beginning");
-    assert_eq!(branches(&remote), [("main".to_owned(), anew.clone())]);
+    let recreated = remote.push_tree("main", tree, "A new beginning");
+    assert_eq!(branches(&remote), [("main".to_owned(), recreated.clone())]);
     assert_eq!(
         sha(remote.repository.refname_to_id("refs/heads/main").unwrap()),
-        anew
+        recreated
     );
 }

@@ -1,4 +1,4 @@
-//! Remotes over http: fetched with credentials, and every failure told in words.
+//! Remotes over http: fetched with credentials, and every failure reported in plain words.
 
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ fn a_private_repository_without_credentials_says_so() {
 }
 
 #[test]
-fn failures_are_told_apart() {
+fn failures_are_different_errors() {
     let missing = failure(&Server::status("404 Not Found"));
     assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
     let forbidden = failure(&Server::status("403 Forbidden"));
@@ -160,7 +160,7 @@ fn failures_are_told_apart() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_unreachable() {
+fn a_closed_port_is_unreachable() {
     let server = Server::silent();
     let url = server.url("model.git");
     drop(server);
@@ -261,7 +261,7 @@ fn a_large_answer_over_http_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_given_up_fetch_of_a_silent_server_does_not_hold_up_other_repos() {
+async fn an_abandoned_fetch_of_a_silent_server_does_not_delay_other_repos() {
     let remote = Remote::new();
     remote.push("main", &[("a", "1")]);
     let silent = Server::silent();

@@ -30,7 +30,7 @@ fn remote_with(content: &[u8]) -> (Remote, trainyard_forge::CommitSha) {
     (remote, commit)
 }
 
-/// Writes the archive, asking `url` for contents, and returns what it has for the file.
+/// Writes the archive with contents from `url`, and returns its content of the file.
 fn archive(
     remote: &Remote,
     commit: &trainyard_forge::CommitSha,
@@ -81,7 +81,7 @@ fn batch(content: &[u8], href: &str) -> Vec<u8> {
     response("200 OK", head, answer.to_string().as_bytes())
 }
 
-/// A server of Git LFS that wants a login, and says that contents are at `href`.
+/// A server of Git LFS that requires a login, and says that contents are at `href`.
 fn asking(content: &'static [u8], href: String) -> Server {
     Server::answering(move |request| {
         if request.header("authorization") != Some(LOGIN) {
@@ -115,7 +115,7 @@ fn class_12_a_content_comes_from_where_the_server_says_without_the_repos_passwor
     assert_eq!(asked[0].header("x-ticket"), Some("17"));
     assert_eq!(asked[0].header("authorization"), None);
 
-    // What is here already is not fetched again.
+    // Contents that are here already are not fetched again.
     let (_, text) = archive(&remote, &commit, &server.url("model.git")).unwrap();
     assert_eq!((text.as_slice(), store.seen().len()), (CONTENT, 1));
 }
@@ -155,7 +155,7 @@ fn class_14_a_content_in_the_daemons_own_surroundings_is_not_fetched() {
 }
 
 #[test]
-fn a_server_without_the_content_is_told_with_its_words() {
+fn a_server_without_the_content_is_reported_with_its_message() {
     let (remote, commit) = remote_with(CONTENT);
     let server = Server::answering(|_| {
         let answer =

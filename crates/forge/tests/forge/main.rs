@@ -1,4 +1,4 @@
-//! What the crate promises, on real repositories, over files and over http.
+//! The promises of the crate, on real repositories, over files and over http.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod class_03_signatures_take_equal_time;

@@ -1,4 +1,4 @@
-//! What people call a commit leads to it, and to no other.
+//! Every way to name a commit leads to it, and to no other.
 
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ fn a_beginning_that_several_commits_have_is_refused() {
 }
 
 #[test]
-fn a_tag_of_a_file_is_no_commit() {
+fn a_tag_of_a_file_is_not_a_commit() {
     let remote = Remote::new();
     remote.push("main", &[("a", "1")]);
     let blob = remote.blob(b"key");
@@ -111,19 +111,19 @@ fn a_tag_of_a_file_is_no_commit() {
 }
 
 #[test]
-fn a_commit_tells_its_summary_author_and_time() {
+fn a_commit_has_its_summary_author_and_time() {
     let remote = Remote::new();
     let first = remote.push("main", &[("a", "1")]);
-    let told = remote.fetched().commit(&first).unwrap();
+    let read = remote.fetched().commit(&first).unwrap();
     assert_eq!(
-        (told.sha, told.summary.as_str(), told.author.as_str()),
+        (read.sha, read.summary.as_str(), read.author.as_str()),
         (first, "A change", "Ada")
     );
-    assert_eq!(told.at.timestamp(), COMMITTED_AT);
+    assert_eq!(read.at.timestamp(), COMMITTED_AT);
 }
 
 #[test]
-fn what_a_commit_tells_is_bounded_and_harmless() {
+fn the_metadata_of_a_commit_is_bounded_and_harmless() {
     let remote = Remote::new();
     let message = format!(
         "\u{1b}]0;owned\u{7}`$(touch x)` ${{{{ secrets }}}} {}",
@@ -136,13 +136,13 @@ fn what_a_commit_tells_is_bounded_and_harmless() {
         .commit(None, &who, &who, &message, &tree, &[])
         .unwrap();
     remote.point("refs/heads/main", &sha(id));
-    let told = remote.fetched().commit(&sha(id)).unwrap();
-    assert!(!format!("{}{}", told.summary, told.author).contains(char::is_control));
-    assert!(told.summary.chars().count() <= 201 && told.summary.contains("`$(touch x)`"));
+    let read = remote.fetched().commit(&sha(id)).unwrap();
+    assert!(!format!("{}{}", read.summary, read.author).contains(char::is_control));
+    assert!(read.summary.chars().count() <= 201 && read.summary.contains("`$(touch x)`"));
 }
 
 #[test]
-fn ancestry_is_told() {
+fn ancestry_is_known() {
     let remote = Remote::new();
     let first = remote.push("main", &[("a", "1")]);
     remote.point("refs/heads/topic", &first);

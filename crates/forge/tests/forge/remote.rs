@@ -1,4 +1,4 @@
-//! A remote, somebody who pushes to it, and a mirror of it.
+//! A remote, a user who pushes to it, and a mirror of it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// When all commits were made.
 pub(crate) const COMMITTED_AT: i64 = 1_700_000_000;
 
-/// A bare repository, and a folder for its mirror beside it.
+/// A bare repository, and a folder for its mirror next to it.
 pub(crate) struct Remote {
     folder: TempDir,
     pub(crate) repository: Repository,
@@ -23,7 +23,7 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Makes the process-wide settings before this test's first use of libgit2.
+        // Applies the process-wide settings before this test's first use of libgit2.
         let _ = mirrors(folder.path());
         let repository = Repository::init_opts(
             folder.path().join("model.git"),
@@ -165,7 +165,7 @@ impl Remote {
             .unwrap()
     }
 
-    /// Another repository beside it, with one commit, whose hashes are SHA-256.
+    /// Another repository next to it, with one commit, whose hashes are SHA-256.
     pub(crate) fn make_sha256(&self, name: &str) -> PathBuf {
         let path = self.folder().join(name);
         let git = |args: &[&str]| {
@@ -217,7 +217,7 @@ pub(crate) fn worker() -> Worker {
     Worker::new(env!("CARGO_BIN_EXE_git-worker").into(), Vec::new())
 }
 
-/// The usual limits, but for these.
+/// The usual limits, except for these.
 pub(crate) fn limits(change: impl FnOnce(&mut FetchLimits)) -> FetchLimits {
     let mut limits = FetchLimits::default();
     change(&mut limits);

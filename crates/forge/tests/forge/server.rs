@@ -36,7 +36,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Answers every request with what `answer` gives: a whole HTTP response.
+    /// Answers every request with the result of `answer`: a whole HTTP response.
     pub(crate) fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + 'static) -> Self {
         Self::handling(move |mut stream, seen| {
             if let Some(request) = receive(&stream) {
@@ -54,7 +54,7 @@ impl Server {
         Self::answering(move |_| response(status, "", b""))
     }
 
-    /// Takes connections and never says a word.
+    /// Accepts connections and never answers.
     pub(crate) fn silent() -> Self {
         Self::handling(|stream, _| Some(stream))
     }
@@ -111,7 +111,7 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Connections that `handle` gives back are held open until the server stops.
+    /// Connections that `handle` returns are held open until the server stops.
     fn handling(
         handle: impl Fn(TcpStream, &Mutex<Vec<Request>>) -> Option<TcpStream> + Send + 'static,
     ) -> Self {

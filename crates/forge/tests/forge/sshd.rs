@@ -1,4 +1,4 @@
-//! A real `sshd` on a free port of this machine, that lets one key in as the user of the tests.
+//! A real `sshd` on a free port of this machine, which accepts one key, for the user of the tests.
 
 use std::fs::Permissions;
 use std::net::{TcpListener, TcpStream};
@@ -34,7 +34,7 @@ impl Sshd {
         let user = Command::new("id").arg("-un").output().unwrap();
         let user = String::from_utf8(user.stdout).unwrap().trim().to_owned();
         if user == "root" {
-            // Its package makes it when the service is started, which it is not here.
+            // Its package creates it when the service is started, which does not happen here.
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         let port = free_port();
@@ -88,7 +88,7 @@ impl Sshd {
         )
     }
 
-    /// The key of this name, to be shown to a host with that key.
+    /// The key of this name, for a host with that key.
     pub(crate) fn key(&self, client: &str, host: &str) -> Credentials {
         let read = |name: String| std::fs::read_to_string(self.folder.join(name)).unwrap();
         let host = read(format!("{host}.pub"));

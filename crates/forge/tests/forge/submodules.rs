@@ -1,4 +1,4 @@
-//! Submodules in a source archive: fetched from where the commit says, without any credentials.
+//! Submodules in a source archive: fetched from the address in the commit, without any credentials.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -30,7 +30,7 @@ fn add_module(remote: &Remote, url: &str, at: &CommitSha) -> CommitSha {
     )
 }
 
-/// The files of the archive, and what it says is missing.
+/// The files of the archive, and its list of missing parts.
 fn archive(
     remote: &Remote,
     commit: &CommitSha,
@@ -153,7 +153,7 @@ fn class_13_submodules_are_bounded_in_depth_and_number() {
 }
 
 #[test]
-fn a_commit_that_its_repository_does_not_have_is_told() {
+fn a_commit_that_its_repository_does_not_have_is_reported() {
     let lib = Remote::new();
     lib.push("main", &[("lib.py", "lib")]);
     let server = Server::of_repositories(lib.folder(), None);

@@ -1,4 +1,4 @@
-//! DAG files are read at a commit, and what a push changed is told, whatever the tree holds.
+//! DAG files are read at a commit, and the paths that a push changed are reported, whatever the tree holds.
 
 use git2::FileMode;
 use trainyard_forge::git::{MAX_CHANGED_PATHS, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
@@ -38,7 +38,7 @@ fn dag_files_are_those_directly_in_dags_at_that_commit() {
 }
 
 #[test]
-fn what_stands_at_a_path_is_told_and_what_is_below_a_link_is_not() {
+fn entries_at_paths_are_listed_and_those_below_a_link_are_not() {
     let remote = Remote::new();
     let first = remote.push("main", &[("image/Dockerfile", "FROM x"), ("a", "1")]);
     let link = remote.blob(b"image");
@@ -180,7 +180,7 @@ fn files_that_are_too_large_together_are_refused_in_one_entry() {
 }
 
 #[test]
-fn changed_paths_are_told_on_both_sides() {
+fn changed_paths_are_listed_on_both_sides() {
     let remote = Remote::new();
     let before = remote.push(
         "main",

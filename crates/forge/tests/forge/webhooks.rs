@@ -1,4 +1,4 @@
-//! Only what a forge signed is read, and what is read never does harm.
+//! Only deliveries that a forge signed are read, and reading them never does harm.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
@@ -76,17 +76,17 @@ fn the_signature_is_the_one_that_github_documents() {
 }
 
 #[test]
-fn a_push_tells_branch_ends_and_pusher() {
+fn a_push_has_its_branch_ends_and_pusher() {
     let body = push("refs/heads/release/1", &"a".repeat(40), &"b".repeat(40));
     let delivery = parse("push", &body).unwrap();
     assert_eq!(delivery.id, "72d3162e-cc78-11e3-81ab-4c9367dc0958");
-    let told = Push {
+    let expected = Push {
         reference: Pushed::Branch("release/1".to_owned()),
         before: Some(commit("a")),
         after: Some(commit("b")),
         pusher: Some("ada".to_owned()),
     };
-    assert_eq!(delivery.event, Event::Push(told));
+    assert_eq!(delivery.event, Event::Push(expected));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_new_branch_has_no_before_and_a_deleted_one_no_after() {
 }
 
 #[test]
-fn a_tag_is_told_apart_from_a_branch() {
+fn a_tag_is_not_read_as_a_branch() {
     let tag = pushed(&push("refs/tags/v1", ZERO, &"b".repeat(40)));
     assert_eq!(tag.reference, Pushed::Tag("v1".to_owned()));
     let other = parse("push", &push("refs/notes/x", ZERO, &"b".repeat(40))).unwrap();
@@ -134,7 +134,7 @@ fn a_hook_that_sends_forms_is_understood() {
 }
 
 #[test]
-fn whatever_is_not_signed_rightly_gets_one_answer() {
+fn every_delivery_without_a_valid_signature_gets_one_answer() {
     let body = push("refs/heads/main", ZERO, &"b".repeat(40));
     let good = Provider::GitHub.sign(&secret(), &body).1;
     let other = SecretString::from("another secret".to_owned());

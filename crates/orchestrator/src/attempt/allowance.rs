@@ -1,4 +1,4 @@
-//! How much the outputs of a run may take, all stages together, and who has taken how much of it.
+//! Bounds how much the outputs of a run may take, all stages together, and tracks how much each attempt has taken.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,17 +8,17 @@ use tokio::sync::OnceCell;
 use trainyard_core::id::RunId;
 use trainyard_core::measure::in_units;
 
-/// What one attempt may still keep, and what it has taken of it.
+/// The bounds of one attempt, and what it has taken of them.
 #[derive(Debug)]
 pub struct Allowance {
     bounds: Vec<Bound>,
     taken: u64,
 }
 
-/// One bound over what an attempt keeps.
+/// One bound on the outputs of an attempt.
 #[derive(Debug)]
 struct Bound {
-    /// What it bounds, in words: `the outputs of one run`.
+    /// The bounded thing, in words: `the outputs of one run`.
     what: &'static str,
     /// Its key in the configuration.
     key: &'static str,
@@ -26,7 +26,7 @@ struct Bound {
     used: Arc<Used>,
 }
 
-/// What is used of a bound: what was recorded when somebody looked, and what was taken since.
+/// The use of a bound: the bytes recorded at the last read, and those taken since.
 #[derive(Debug, Default)]
 struct Used {
     recorded: OnceCell<u64>,
@@ -41,7 +41,6 @@ impl Used {
 }
 
 impl Allowance {
-    /// As much as there is room for.
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
@@ -50,17 +49,17 @@ impl Allowance {
         }
     }
 
-    /// How many bytes more may be taken now.
+    /// How many more bytes may be taken now.
     #[must_use]
     pub fn left(&self) -> u64 {
         let left = |bound: &Bound| bound.limit.saturating_sub(bound.used.bytes());
         self.bounds.iter().map(left).min().unwrap_or(u64::MAX)
     }
 
-    /// Takes some. What others took at the same time may leave too little.
+    /// Takes some bytes. Concurrent attempts may leave too little.
     ///
     /// # Errors
-    /// Which bound is in the way, in words. Then nothing is taken.
+    /// The bound that is exceeded, in words. Then nothing is taken.
     pub fn take(&mut self, bytes: u64) -> Result<(), String> {
         for bound in &self.bounds {
             bound.used.taken.fetch_add(bytes, Ordering::Relaxed);
@@ -88,7 +87,7 @@ impl Allowance {
             .unwrap_or_default()
     }
 
-    /// What was taken is recorded: it stays taken.
+    /// Marks the taken bytes as recorded: they stay taken.
     pub fn recorded(mut self) {
         self.taken = 0;
     }
@@ -113,7 +112,7 @@ impl Bound {
     }
 }
 
-/// What runs may keep, of which some are at it.
+/// The bounds of the runs that have attempts in progress.
 #[derive(Debug)]
 pub struct Allowances {
     of_a_run: u64,
@@ -130,11 +129,12 @@ impl Allowances {
         }
     }
 
-    /// The allowance of an attempt of this run, of which `recorded` tells what is kept already. That is asked
-    /// once while any of the run's attempts is at it: from then on, each that takes some counts.
+    /// The allowance of an attempt of this run, of which `recorded` returns the bytes that are kept already. It
+    /// is called once while any of the run's attempts is in progress: from then on, the bytes that attempts
+    /// take are counted.
     ///
     /// # Errors
-    /// What is kept cannot be told.
+    /// The kept bytes cannot be read.
     pub async fn of<E>(
         &self,
         run: RunId,
@@ -170,8 +170,8 @@ mod tests {
     const RUN: RunId = RunId(1);
 
     async fn allowance(all: &Allowances, recorded: u64) -> Allowance {
-        let told = all.of(RUN, async { Ok::<_, ()>(recorded) });
-        told.await.unwrap()
+        let allowance = all.of(RUN, async { Ok::<_, ()>(recorded) });
+        allowance.await.unwrap()
     }
 
     #[tokio::test]
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn once_nobody_is_at_it_what_is_recorded_is_asked_again() {
+    async fn once_a_run_has_no_attempts_its_recorded_use_is_read_again() {
         let all = Allowances::new(100);
         drop(allowance(&all, 90).await);
         assert_eq!(allowance(&all, 10).await.left(), 90);

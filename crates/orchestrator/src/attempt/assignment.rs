@@ -1,4 +1,4 @@
-//! An assignment: one claimed attempt with all that is needed to run it.
+//! An assignment: one claimed attempt with everything that is needed to run it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,16 +33,16 @@ pub struct Assignment {
     pub dag: Arc<Dag>,
     /// The run as it was when the attempt was claimed.
     pub run: Arc<Run>,
-    /// What to do about a container that an earlier claim may have made.
+    /// The record of an earlier claim, if any.
     pub adopted: Option<Adopted>,
 }
 
-/// What an earlier claim of the same attempt left.
+/// The record of an earlier claim of the same attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// Its container; `None` where none was recorded, which does not prove that there is none.
+    /// Its container; `None` if none was recorded, which does not prove that there is none.
     pub handle: Option<Handle>,
-    /// When the container started, where that was recorded.
+    /// When the container started, if that was recorded.
     pub started_at: Option<Timestamp>,
     /// How long it can have run at the most when it was adopted, by the database's clock.
     pub running_for: Duration,
@@ -50,12 +50,12 @@ pub struct Adopted {
     pub log_cursor: Option<LogCursor>,
 }
 
-/// What has to be fetched for an assignment before it can run.
+/// The files and secrets that are fetched for an assignment before it can run.
 #[derive(Debug, Clone, Default)]
 pub struct Materials {
     /// A tar archive of the commit's source tree, compressed by zstd or not.
     pub source: Option<PathBuf>,
-    /// What is not in it, in words.
+    /// The parts that it leaves out, in words.
     pub notes: Vec<String>,
     pub inputs: Vec<InputSpec>,
     /// Values of the secrets that the stage names.
@@ -69,7 +69,7 @@ impl Assignment {
         self.dag.stage(self.reference.stage)
     }
 
-    /// The stage with nothing left to evaluate.
+    /// The stage with all expressions evaluated.
     ///
     /// # Errors
     /// An expression that cannot be evaluated.
@@ -82,7 +82,7 @@ impl Assignment {
         )
     }
 
-    /// Whether the source tree is needed: laid out, or built from.
+    /// Whether the source tree is needed, as the stage's files or to build its image.
     #[must_use]
     pub fn needs_source(&self, rendered: &RenderedStage) -> bool {
         !self.run.facts.commit.is_empty()
@@ -106,7 +106,7 @@ impl Assignment {
         }
     }
 
-    /// What the executor is told to run.
+    /// The request to the executor.
     #[must_use]
     pub fn spec(
         &self,
@@ -136,7 +136,7 @@ impl Assignment {
         }
     }
 
-    /// The stage's limits: its own, and the operator's for what it does not say.
+    /// The stage's limits: its own, and the operator's defaults for the others.
     fn limits(&self, defaults: &Limits) -> Limits {
         let resources = &self.stage().resources;
         Limits {
@@ -147,7 +147,7 @@ impl Assignment {
         }
     }
 
-    /// Why the stage may not have what it asks for; `None` where it may.
+    /// Why the stage may not have the limits that it asks for; `None` if it may.
     #[must_use]
     pub fn beyond(&self, ceilings: &Ceilings) -> Option<Reason> {
         let stage = self.stage();

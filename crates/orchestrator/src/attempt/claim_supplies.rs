@@ -27,23 +27,23 @@ const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait for a database that does not answer.
 const WAIT_AT_MOST: Duration = Duration::from_secs(2);
 
-/// What one claimed attempt needs.
+/// The supplies of one claimed attempt.
 #[derive(Debug)]
 pub(crate) struct ClaimSupplies<'a> {
     blobs: &'a Blobs,
     sources: &'a Sources,
-    /// Where the source tree's archive is held for as long as the attempt goes on.
+    /// Holds the source tree's archive while the attempt is in progress.
     held: &'a OnceLock<Archive>,
     claim: &'a Claim,
     assignment: &'a Assignment,
     secrets: BTreeMap<String, SecretString>,
     are_known: bool,
-    /// Which secrets keep the attempt from being started.
+    /// Why the attempt may not start: the secrets that it lacks.
     refused: Option<Reason>,
 }
 
 impl<'a> ClaimSupplies<'a> {
-    /// Reads the secrets, which everything that the attempt prints has to be searched for.
+    /// Reads the secrets, which are masked in everything that the attempt prints.
     pub(crate) async fn new(
         store: &Store,
         blobs: &'a Blobs,
@@ -68,9 +68,9 @@ impl<'a> ClaimSupplies<'a> {
                 (StoredSecrets::default(), Some(reason))
             }
         };
-        // Others were only asked after.
+        // The other secrets were only checked.
         secrets.by_name.retain(|name, _| own.contains(name));
-        // What was started has its secrets already: they are masked, whoever may have them by now.
+        // A started container has its secrets already: they are masked even if the stage may no longer have them.
         let are_known = secrets.by_name.len() == own.len();
         if !are_known && assignment.adopted.is_some() {
             warn!(
@@ -124,7 +124,7 @@ impl<'a> ClaimSupplies<'a> {
             return Ok(None);
         }
         let fault = |problem: String| {
-            let message = format!("the source tree of the commit could not be had: {problem}");
+            let message = format!("the source tree of the commit could not be prepared: {problem}");
             Reason::new(ReasonCode::Source, message)
         };
         let commit =
@@ -167,8 +167,7 @@ impl Supplies for ClaimSupplies<'_> {
     }
 }
 
-/// The secrets that are set, of those that are wanted. A database that does not answer is waited for: it says
-/// nothing about any secret.
+/// The wanted secrets that are set. A database that does not answer is waited out: it says nothing about any secret.
 async fn secrets(
     store: &Store,
     repo: RepoId,
@@ -182,7 +181,7 @@ async fn secrets(
         match store.secrets_for(repo, wanted).await {
             Err(error) if error.is_transient() => {
                 store.condition().heed(&error, Instant::now().into_std());
-                warn!(%error, "secrets cannot be read; trying again");
+                warn!(%error, "secrets cannot be read; will retry");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(WAIT_AT_MOST);
             }

@@ -1,8 +1,8 @@
-//! Collecting what a stage declared: outputs into the artifact store, metrics into numbers.
+//! Collects the declared results of a stage: outputs into the artifact store, metrics into numbers.
 //!
-//! An output that is missing or cannot be kept fails its attempt and costs the others nothing: all faults are
-//! reported at once, and what is right is kept. Of an attempt whose program failed, only the outputs with
-//! `keep: always` are kept, and nothing about them changes how it ended.
+//! An output that is missing or cannot be kept fails its attempt and does not affect the others: all errors are
+//! reported at once, and the valid outputs are kept. Of an attempt whose program failed, only the outputs with `keep:
+//! always` are kept, and they do not change how it ended.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,19 +24,19 @@ use crate::attempt::near_misses;
 use crate::attempt::supervisor::Surroundings;
 use crate::health::retry_log::RetryLog;
 
-/// How often trouble of Docker is waited out before collecting gives up.
+/// How often a Docker error is waited out before collecting stops retrying.
 const TRIES: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) outputs: Vec<KeptOutput>,
     pub(crate) metrics: BTreeMap<MetricName, f64>,
-    /// What is missing or cannot be kept.
+    /// The outputs that are missing or cannot be kept.
     pub(crate) faults: Vec<Reason>,
 }
 
 impl Results {
-    /// How an attempt ends whose program succeeded and left something wrong.
+    /// The end of an attempt whose program succeeded and whose outputs are not valid.
     pub(crate) fn rejection(&self) -> Option<Ending> {
         let code = self.faults.first()?.code;
         let faults: Vec<&str> = self
@@ -58,10 +58,10 @@ pub(crate) struct Collector<'a, E, L> {
 }
 
 impl<E: Executor, L: Ledger> Collector<'_, E, L> {
-    /// Collects all that the stage declared.
+    /// Collects everything that the stage declared.
     ///
     /// # Errors
-    /// How the attempt ends where the fault is not the stage's: the container is gone, or what it left could not be
+    /// How the attempt ends if that is not the stage's fault: the container is gone, or its outputs could not be
     /// copied or stored.
     pub(crate) async fn all(&self, allowance: &mut Allowance) -> Result<Results, Ending> {
         let mut results = Results::default();
@@ -86,12 +86,12 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
             let faults = self.missing(&missing).await;
             results.faults.splice(0..0, faults);
         }
-        // Only once all was looked at: what an attempt keeps that errs after all would lie about for a day.
+        // Only once all were checked: artifacts of an attempt that ends `errored` would stay on the disk for a day.
         results.outputs = self.keep(copied).await?;
         Ok(results)
     }
 
-    /// Collects what is kept of failed attempts as well. What is not there was not written in time.
+    /// Collects the outputs that are kept of failed attempts too. A missing one was not written in time.
     ///
     /// # Errors
     /// As [`all`](Self::all).
@@ -139,7 +139,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         Ok(copied)
     }
 
-    /// Moves what was copied into the artifact store.
+    /// Moves the copied outputs into the artifact store.
     async fn keep(&self, copied: Vec<Copied<'_>>) -> Result<Vec<KeptOutput>, Ending> {
         let mut outputs = Vec::new();
         for (name, file, content) in copied {
@@ -154,7 +154,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         Ok(outputs)
     }
 
-    /// What is said of declared files that are not there, with those that may have been meant.
+    /// The messages about missing declared files, with the files that may have been meant.
     async fn missing(&self, missing: &[Missing<'_>]) -> Vec<Reason> {
         let list = async |folder| {
             let listed = self.surroundings.executor.files(self.handle, folder).await;
@@ -183,7 +183,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         named.collect()
     }
 
-    /// What the metrics file says; `None` where there is none.
+    /// The content of the metrics file; `None` if there is none.
     async fn metrics(
         &self,
         path: &RelativePath,
@@ -217,8 +217,8 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
     ) -> Result<Result<Option<Collected>, Reason>, Ending> {
         let mut wait = Duration::from_millis(100);
         let mut trouble = RetryLog::new(
-            "what a stage left could not be copied from its container; trying again",
-            "what a stage left was copied from its container",
+            "the outputs of a stage could not be copied from its container; will retry",
+            "the outputs of a stage were copied from its container",
         );
         let executor = &self.surroundings.executor;
         for attempt in 1.. {
@@ -264,7 +264,7 @@ type Copied<'a> = (&'a OutputName, TempPath, Collected);
 /// A declared file that is not there: an output by its name, or the metrics file.
 type Missing<'a> = (Option<&'a OutputName>, &'a RelativePath);
 
-/// What is said of an output that takes more than its run may.
+/// The message about an output that exceeds its run's allowance.
 fn refused(name: &OutputName, why: &str) -> Reason {
     let message = format!("output `{name}` is not kept: {why}");
     Reason::new(ReasonCode::Storage, message)
@@ -282,6 +282,6 @@ fn is_at_or_below(file: &str, path: &str) -> bool {
 
 fn storage(error: &std::io::Error) -> Ending {
     let message =
-        format!("what the stage left could not be written to the daemon's data folder: {error}");
+        format!("the stage's outputs could not be written to the daemon's data folder: {error}");
     Ending::Errored(Reason::new(ReasonCode::Storage, message))
 }

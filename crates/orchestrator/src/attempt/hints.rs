@@ -1,12 +1,12 @@
-//! What a stage's log says beside the program's own words where it ended in a way that many people meet and few know.
+//! Hints in a stage's log for ends that are common and whose cause few people know.
 
-/// So much of a log's end counts as last words, in bytes: some stacks of calls are printed behind the cause.
+/// How many bytes of a log's end are searched: some stack traces are printed after the cause.
 const LAST_WORDS: usize = 4096;
 
-/// EPERM in the words of C libraries, and of Go.
+/// EPERM in the messages of C libraries, and of Go.
 const REFUSED: &[u8] = b"peration not permitted";
 
-/// Whether the end of a log tells of a refused operation.
+/// Whether the end of a log shows a refused operation.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     /// Bytes printed since the last one.
@@ -14,7 +14,7 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Looks through a piece of a log.
+    /// Searches a piece of a log.
     pub(crate) fn push(&mut self, piece: &[u8]) {
         let found = piece
             .windows(REFUSED.len())
@@ -30,7 +30,7 @@ impl Refusals {
     }
 }
 
-/// What to say of a program that ended with this exit code.
+/// The hint for a program that ended with this exit code.
 pub(crate) fn hint(code: i32, refused: bool) -> Option<&'static str> {
     match code {
         0 => None,

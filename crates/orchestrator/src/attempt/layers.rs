@@ -1,8 +1,8 @@
-//! What running containers write to the disk of their engine: looked at now and then, since few engines bound it.
+//! Checks now and then how much running containers write to Docker's disk, since few Docker engines bound it.
 //!
-//! A container that has written more than it may is stopped. One that has not is stopped all the same when the
-//! disk runs full and no other has written as much: nothing new starts on a full disk, and what fills it would hold
-//! up everybody.
+//! A container that has written more than its limit is stopped. A container within its limit is stopped all the same
+//! if the disk runs full and no other container has written as much: nothing new starts on a full disk, and the
+//! container that fills it would hold up all others.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,20 +19,20 @@ use trainyard_executor::{Executor, Handle};
 
 use crate::health::space::{Floor, Look, Room};
 
-/// The shortest time between two looks at one container.
+/// The shortest time between two checks of one container.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How much of the time one container is looked at, at the most: a part of so many. A Docker engine walks through all
-/// files for it.
+/// The share of the time in which one container is checked: at most one part in this many. Docker walks through all
+/// of its files for a check.
 const PART: u32 = 20;
 
-/// How long a look may take.
+/// The deadline of a check.
 const LOOK_AT_MOST: Duration = Duration::from_secs(90);
 
-/// How long the disk may take to say how much room there is.
+/// The deadline for reading the free space of the disk.
 const DISK_AT_MOST: Duration = Duration::from_secs(5);
 
-/// How long a container that was stopped to make room may take to be gone, before another one is.
+/// How long the removal of a container that was stopped to make room may take before another one is stopped.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// The containers of one Docker engine. Cheap to clone.
@@ -45,11 +45,11 @@ pub struct Layers {
 struct Shared {
     limit: Option<u64>,
     disk: Option<Disk>,
-    /// One look at a time: a Docker engine may have slow disks.
+    /// One check at a time: a Docker engine may have slow disks.
     turn: tokio::sync::Mutex<()>,
-    /// What each has written when it was looked at last; nothing where that took too long.
+    /// The disk use of each container at its last check; `None` if the check timed out.
     written: Mutex<HashMap<AttemptId, Option<u64>>>,
-    /// When one was stopped last to make room.
+    /// When a container was last stopped to make room.
     stopped: Mutex<Option<Instant>>,
 }
 
@@ -62,13 +62,13 @@ struct Disk {
 }
 
 impl Layers {
-    /// A container may write `limit` bytes; 0 is no bound.
+    /// Each container may write `limit` bytes; 0 means no limit.
     #[must_use]
     pub fn new(limit: u64) -> Self {
         Self::with(limit, None)
     }
 
-    /// The same, where Docker's disk is that of `path` and needs `floor` free.
+    /// As `new`, for a Docker engine whose disk is that of `path` and needs `floor` free.
     #[must_use]
     pub fn on_disk(limit: u64, path: PathBuf, floor: Floor, look: Look) -> Self {
         Self::with(limit, Some(Disk { path, floor, look }))
@@ -87,7 +87,7 @@ impl Layers {
         }
     }
 
-    /// Waits until a running container has to be stopped for what it wrote; with how that ends its attempt.
+    /// Waits until a running container has to be stopped for its disk use; returns how that ends its attempt.
     pub(crate) async fn until_too_much<E: Executor>(
         &self,
         executor: &E,
@@ -107,18 +107,18 @@ impl Layers {
             let looked = tokio::time::timeout(LOOK_AT_MOST, executor.written(handle)).await;
             let written = match looked {
                 Ok(Ok(Some(bytes))) => Some(bytes),
-                // It ended, or this Docker engine cannot tell.
+                // It ended, or this Docker engine cannot measure it.
                 Ok(Ok(None)) => {
                     pause = EVERY * PART;
                     continue;
                 }
                 Ok(Err(error)) => {
-                    debug!(%error, "what a container has written is not known");
+                    debug!(%error, "the disk use of a container is not known");
                     None
                 }
                 Err(_) => None,
             };
-            // One that answers nothing says nothing about this container.
+            // A Docker engine that does not answer says nothing about this container.
             if written.is_none() && executor.ping().await.is_err() {
                 pause = EVERY.max(begun.elapsed() * PART);
                 continue;
@@ -164,8 +164,8 @@ impl Shared {
         Some(Ending::Errored(Reason::new(ReasonCode::Storage, message)))
     }
 
-    /// The room on Docker's disk and how much it needs, where that is more. What does not answer is told of by
-    /// others.
+    /// The free space on Docker's disk and the space that it needs, if that is more. Other checks report a disk that
+    /// does not answer.
     async fn low_disk(&self) -> Option<(Room, u64)> {
         let disk = self.disk.as_ref()?;
         let (look, path) = (disk.look.clone(), disk.path.clone());
@@ -176,8 +176,8 @@ impl Shared {
         (room.free < floor).then_some((room, floor))
     }
 
-    /// Whether it is time to stop one for the room that it takes: what was stopped before has to be gone first. Then
-    /// it is noted that one is.
+    /// Whether a container may be stopped now to make room: the one that was stopped before has to be gone first. If
+    /// so, records that one is stopped.
     fn may_stop_for_room(&self) -> bool {
         let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         if stopped.is_some_and(|at| at.elapsed() < GONE_AFTER) {
@@ -187,7 +187,7 @@ impl Shared {
         true
     }
 
-    /// Whether no other has written more. What could not be counted counts as most.
+    /// Whether no other container has written more. A container that could not be measured counts as the largest.
     fn is_largest(&self, attempt: AttemptId) -> bool {
         let written = self.lock();
         let size = |written: &Option<u64>| written.unwrap_or(u64::MAX);
@@ -202,7 +202,7 @@ impl Shared {
     }
 }
 
-/// Forgets a container that is not looked at any more.
+/// Forgets a container that is no longer checked.
 struct Forget<'a> {
     shared: &'a Shared,
     attempt: AttemptId,

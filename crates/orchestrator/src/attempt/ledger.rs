@@ -1,5 +1,5 @@
-//! Where the supervisor of an attempt writes down what happens: Postgres under a daemon
-//! ([`crate::attempt::store_ledger`]), memory for a file run by hand ([`crate::local`]).
+//! The supervisor's record of an attempt: Postgres under a daemon ([`crate::attempt::store_ledger`]), memory for a
+//! file run by hand ([`crate::local`]).
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use trainyard_executor::{Collected, Handle, SpecHash};
 use crate::attempt::allowance::Allowance;
 use crate::attempt::log_lines::Batch;
 
-/// Somebody else acts on the attempt now: stop touching it, and leave its container alone.
+/// Another owner acts on the attempt now: stop acting on it, and leave its container alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FencedOff;
 
@@ -22,10 +22,10 @@ pub struct KeptOutput {
     pub content: Collected,
 }
 
-/// The record of one attempt. Every call is durable when it returns, and may be repeated; what can
-/// pass (a database that restarts) is waited for inside, so that an attempt outlives it.
+/// The record of one attempt. Every call is durable when it returns, and may be repeated. Passing failures (a
+/// database that restarts) are waited out inside, so that an attempt outlives them.
 pub trait Ledger: Send + Sync {
-    /// The container was created, not started. `notes` are for whoever looks at the attempt.
+    /// The container was created, not started. `notes` are shown with the attempt.
     fn created(
         &self,
         handle: &Handle,
@@ -33,7 +33,7 @@ pub trait Ledger: Send + Sync {
         notes: &[String],
     ) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
-    /// The container runs, or ran. One that was found so has no known `image`; `since` is when Docker started it.
+    /// The container runs, or ran. An adopted one has no known `image`; `since` is when Docker started it.
     fn started(
         &self,
         image: Option<&str>,
@@ -43,10 +43,10 @@ pub trait Ledger: Send + Sync {
     /// More of the log.
     fn append_log(&self, batch: Batch) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
-    /// The container has run for as long as its stage may.
+    /// The container has run for its stage's timeout.
     fn timeout_passed(&self) -> impl Future<Output = ()> + Send;
 
-    /// What the attempt's outputs may take.
+    /// The allowance for the attempt's outputs.
     fn allowance(&self) -> impl Future<Output = Result<Allowance, FencedOff>> + Send {
         async { Ok(Allowance::unlimited()) }
     }

@@ -1,17 +1,16 @@
-//! From the pieces that an executor reads to the records that are kept: lines, masked, with their
+//! Turns the pieces that an executor reads into the records that are stored: lines, masked, with their
 //! time and stream.
 //!
-//! A record is `<RFC 3339 time> <mark> <text>\n`. The mark is `O` for standard output, `E` for
-//! standard error and `S` for Trainyard's own words; in lower case, the line goes on in the next
-//! record of that stream. Text is UTF-8; other bytes become U+FFFD.
+//! A record is `<RFC 3339 time> <mark> <text>\n`. The mark is `O` for standard output, `E` for standard error and `S`
+//! for Trainyard's own messages; in lower case, the line goes on in the next record of that stream. Text is UTF-8;
+//! other bytes become U+FFFD.
 //!
-//! A carriage return goes back to the beginning of the line. Of the text that a record has room for, only what was
-//! written there last is kept: a progress bar that was drawn ten thousand times is a few records, not a megabyte.
+//! A carriage return goes back to the beginning of the line. Of the text that fits into a record, only the last one
+//! written there is kept: a progress bar that was drawn ten thousand times is a few records, not a megabyte.
 //!
-//! What goes on is decided by *clean points*: moments at which every byte read is in a record. Only
-//! up to a clean point may records be stored with the executor's cursor, so that reading on from a
-//! stored cursor, after a crash too, neither loses a byte nor repeats one. Bytes that may be the
-//! beginning of a secret are held back until what follows tells.
+//! Reading resumes at *clean points*: moments at which every byte read is in a record. Records may be stored with the
+//! executor's cursor only up to a clean point, so that reading on from a stored cursor, also after a crash, neither
+//! loses a byte nor repeats one. Bytes that may be the beginning of a secret are buffered until more bytes decide it.
 
 use trainyard_core::Timestamp;
 use trainyard_executor::{LogCursor, LogFrame, Stream};
@@ -37,7 +36,7 @@ pub struct LogLines {
 struct Pending {
     bytes: Vec<u8>,
     at: Option<Timestamp>,
-    /// A record has the beginning of this line, and what comes next goes on behind it.
+    /// A record has the beginning of this line, and the rest follows it.
     goes_on: bool,
 }
 
@@ -45,7 +44,7 @@ struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     pub text: Vec<u8>,
-    /// Where reading goes on after them.
+    /// The cursor after them.
     pub cursor: Option<LogCursor>,
 }
 
@@ -99,15 +98,15 @@ impl LogLines {
         self.note_clean(self.clean_cursor);
     }
 
-    /// Cuts lines that are still open, so that what was printed without a line break is seen.
-    /// What may be the beginning of a secret stays.
+    /// Cuts lines that are still open, so that output without a line break is shown. A possible beginning of
+    /// a secret stays.
     pub fn cut_open_lines(&mut self, cursor: Option<LogCursor>) {
         self.stdout.cut(&self.masker, b'o', &mut self.records);
         self.stderr.cut(&self.masker, b'e', &mut self.records);
         self.note_clean(cursor);
     }
 
-    /// Ends open lines: nothing more will come. What would have become a secret is masked as one.
+    /// Ends open lines: no more output follows. An incomplete secret is masked as a complete one.
     pub fn end(&mut self, cursor: Option<LogCursor>) {
         for (mark, pending) in [(b'O', &mut self.stdout), (b'E', &mut self.stderr)] {
             if !pending.bytes.is_empty() {
@@ -124,15 +123,15 @@ impl LogLines {
         self.clean_length
     }
 
-    /// How many bytes of records are held, whether they may be stored or not.
+    /// How many bytes of records are buffered, whether they may be stored or not.
     #[must_use]
     pub fn held(&self) -> usize {
         self.records.len()
     }
 
-    /// Takes all records although there is no clean point after them, so without a place to read on from:
-    /// after a crash they are read, and stored, once more. For a stream that never comes to a clean point,
-    /// since a line of the other stays open that may be the beginning of a secret.
+    /// Takes all records although there is no clean point after them, so without a cursor: after a crash they are
+    /// read, and stored, once more. For a log that never comes to a clean point, because one stream has an open line
+    /// that may be the beginning of a secret.
     pub fn take_unclean(&mut self) -> Batch {
         self.clean_length = 0;
         Batch {
@@ -179,7 +178,7 @@ impl Pending {
         self.at.get_or_insert(at);
     }
 
-    /// Ends the line, as it is with its secrets masked.
+    /// Ends the line with its secrets masked.
     fn finish(&mut self, masked: &[u8], mark: u8, records: &mut Vec<u8>) {
         if let Some(at) = self.at.take() {
             let text = written_last(masked, self.goes_on);
@@ -210,8 +209,8 @@ impl Pending {
         self.cut_at(masker, mark, length, records);
     }
 
-    /// Writes up to `length` bytes as a piece, less what may be the beginning of a secret or of a
-    /// character.
+    /// Writes up to `length` bytes as a piece, without a possible beginning of a secret or an incomplete character
+    /// at its end.
     fn cut_at(&mut self, masker: &Masker, mark: u8, length: usize, records: &mut Vec<u8>) {
         let Some(at) = self.at else { return };
         let mut end = length;
@@ -232,8 +231,8 @@ impl Pending {
     }
 }
 
-/// What is left of a text after its carriage returns. Where the text goes on behind another one and was written over,
-/// it begins with one. It is looked for in masked text, lest a part of a secret be left.
+/// The text that is left after carriage returns. If it continues an earlier piece and overwrites it, it begins with
+/// one. Carriage returns are resolved in masked text; otherwise a part of a secret might be left.
 fn written_last(text: &[u8], goes_on: bool) -> &[u8] {
     let returns = text.iter().rev().take_while(|byte| **byte == b'\r').count();
     let written = &text[..text.len() - returns];
@@ -242,7 +241,7 @@ fn written_last(text: &[u8], goes_on: bool) -> &[u8] {
     &text[start..written.len() + returns.min(1)]
 }
 
-/// How many bytes at the end begin a character of UTF-8 that is not whole.
+/// How many bytes at the end are an incomplete UTF-8 character.
 fn open_character(bytes: &[u8]) -> usize {
     match std::str::from_utf8(&bytes[bytes.len().saturating_sub(4)..]) {
         Err(error) if error.error_len().is_none() => bytes.len().min(4) - error.valid_up_to(),

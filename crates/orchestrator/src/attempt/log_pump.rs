@@ -1,7 +1,7 @@
-//! The log pump: reads an attempt's log from its executor and writes it down in batches.
+//! The log pump: reads an attempt's log from its executor and stores it in batches.
 //!
-//! Batches go out when they are large enough or old enough, and only up to a clean point (see
-//! [`crate::attempt::log_lines`]). A viewer never slows a stage: it reads what is stored.
+//! A batch is stored when it is large enough or old enough, and only up to a clean point (see
+//! [`crate::attempt::log_lines`]). A viewer never slows a stage: it reads the stored log.
 
 use std::time::Duration;
 
@@ -22,45 +22,45 @@ use crate::health::retry_log::RetryLog;
 /// A batch this large is written at once, in bytes of records.
 pub(crate) const LARGE: usize = 256 * 1024;
 
-/// Records are written whatever is still open once they have this size: memory is bounded, however a
-/// program prints. With the database away, nothing more is read: Docker's own log, which the daemon
-/// reads on from where it has stored, is what holds the rest.
+/// At this size, records are stored even while lines are open: memory is bounded, however a program prints. While the
+/// database is down, reading stops: Docker's own log, from which the daemon reads on after its last stored record,
+/// holds the rest.
 const HELD_AT_MOST: usize = 2 * LARGE;
 
-/// A batch this old is written.
+/// A batch this old is stored.
 pub(crate) const OLD: Duration = Duration::from_millis(200);
 
-/// A line that stays open this long is cut, so that prompts and progress are seen.
+/// A line that stays open this long is cut, so that prompts and progress are shown.
 const OPEN: Duration = Duration::from_secs(1);
 
-/// A log is opened so long after it began, or when its container has ended: following costs Docker
-/// more than reading what is there, and batches are not written any sooner.
+/// How long after its start a log is opened, unless its container has ended before: following a log costs Docker more
+/// than reading it, and batches are not stored any sooner.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// The wait before a log that broke off is opened again.
+/// The wait before a broken log is reopened.
 const REOPEN: Duration = Duration::from_millis(250);
 
-/// How long the log of an ended container may say nothing before it is opened again: the connection
-/// may have died without a word. It doubles each time: a Docker engine that is busy, and has a large log to look
-/// through for what is still to be read, says nothing for a while, and begins anew when it is asked again.
+/// How long the log of an ended container may be silent before it is reopened: the connection may have died without
+/// notice. It doubles each time: a Docker engine that is busy and searches a large log is silent for a while, and
+/// starts over when the log is reopened.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// The longest that it may.
+/// The longest such silence.
 const SILENCE_AT_MOST: Duration = Duration::from_secs(60);
 
 /// How far a log was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogEnd {
     Whole,
-    /// Docker did not give the rest.
+    /// Docker did not return the rest.
     CutShort,
 }
 
-/// Reads and writes the log of one attempt.
+/// Reads and stores the log of one attempt.
 #[derive(Debug)]
 pub struct LogPump {
     lines: LogLines,
-    /// Where reading goes on; ahead of what is written.
+    /// The cursor of the next read, ahead of the stored one.
     read: Option<LogCursor>,
     changed: Option<Instant>,
     opened: Option<Instant>,
@@ -81,7 +81,7 @@ impl LogPump {
         }
     }
 
-    /// Whether the program's last words were of an operation that the kernel refused.
+    /// Whether the program's last output shows an operation that the kernel refused.
     pub(crate) fn ends_with_refusal(&self) -> bool {
         self.refusals.are_last()
     }
@@ -92,10 +92,10 @@ impl LogPump {
         self.changed.get_or_insert_with(Instant::now);
     }
 
-    /// Adds a line of Trainyard's own, and writes what makes a large batch.
+    /// Adds a line of Trainyard's own, and stores the batch if it is large.
     ///
     /// # Errors
-    /// Somebody else acts on the attempt.
+    /// Another owner acts on the attempt.
     pub async fn tell<L: Ledger>(
         &mut self,
         at: Timestamp,
@@ -109,11 +109,11 @@ impl LogPump {
         Ok(())
     }
 
-    /// Reads until the log ends: after `gone` turns true, until nothing new has come for `drain`. Time in
-    /// which the ledger takes nothing does not count.
+    /// Reads until the log ends: after `gone` turns true, until nothing new has come for `drain`. Time in which the
+    /// ledger accepts nothing does not count.
     ///
     /// # Errors
-    /// Somebody else acts on the attempt.
+    /// Another owner acts on the attempt.
     pub async fn follow<E: Executor, L: Ledger>(
         &mut self,
         executor: &E,
@@ -125,7 +125,7 @@ impl LogPump {
         let mut give_up: Option<Instant> = None;
         let mut silence = SILENCE;
         let mut trouble = RetryLog::new(
-            "the log of a container cannot be followed; opening it again",
+            "the log of a container cannot be followed; will retry",
             "the log of a container is followed again",
         );
         tokio::select! {
@@ -148,8 +148,7 @@ impl LogPump {
             };
             let mut silent_at = give_up.map(|_| Instant::now() + silence);
             loop {
-                // What is rare goes first, so that a program that never stops printing does not keep
-                // it waiting.
+                // Rare events come first, so that a program that never stops printing does not delay them.
                 let heard = tokio::select! {
                     biased;
                     () = clock::at(give_up) => Heard::TooLate,
@@ -162,7 +161,7 @@ impl LogPump {
                     Heard::Frame(Ok(frame)) => {
                         self.take(&frame, ledger).await?;
                         trouble.went_well();
-                        // An empty one brings nothing nearer to the end: it says that the connection lives.
+                        // An empty frame is not progress: it only shows that the connection is alive.
                         if !frame.bytes.is_empty() {
                             give_up = give_up.map(|_| Instant::now() + drain);
                         }
@@ -181,9 +180,9 @@ impl LogPump {
                     }
                     Heard::End if *gone.borrow() => break 'reopen LogEnd::Whole,
                     Heard::End => {
-                        // Only the log of a container that has ended is complete. This one may have ended
-                        // before its container was even started, or been cut off: it is opened again, and a line
-                        // that is open, with the beginning of a secret maybe, goes on there.
+                        // Only the log of an ended container is complete. This one may have ended before its
+                        // container was even started, or been cut off: it is reopened, and an open line, with the
+                        // beginning of a secret perhaps, continues there.
                         self.lines.cut_open_lines(self.read);
                         self.write(ledger).await?;
                         trouble.met(Instant::now(), &"it ended before its container did");
@@ -203,7 +202,7 @@ impl LogPump {
                         silent_at = Some(Instant::now() + silence);
                     }
                     Heard::Nothing => {
-                        debug!("the log of an ended container says nothing; opening it again");
+                        debug!("the log of an ended container is silent; will reopen it");
                         silence = (silence * 2).min(SILENCE_AT_MOST);
                         continue 'reopen;
                     }
@@ -219,10 +218,10 @@ impl LogPump {
         Ok(end)
     }
 
-    /// Writes all that was read, open lines too.
+    /// Stores everything that was read, open lines too.
     ///
     /// # Errors
-    /// Somebody else acts on the attempt.
+    /// Another owner acts on the attempt.
     pub async fn flush<L: Ledger>(&mut self, ledger: &L) -> Result<(), FencedOff> {
         self.lines.end(self.read);
         self.write(ledger).await
@@ -266,7 +265,7 @@ impl LogPump {
     async fn write_due<L: Ledger>(&mut self, ledger: &L) -> Result<(), FencedOff> {
         if self.opened.is_some_and(|opened| opened.elapsed() >= OPEN) {
             self.lines.cut_open_lines(self.read);
-            // What is held back for a secret waits for the next piece, or for the end.
+            // The possible beginning of a secret waits for the next piece, or for the end.
             self.opened = None;
         }
         self.write(ledger).await
@@ -280,7 +279,7 @@ impl LogPump {
         }
     }
 
-    /// Waits before the log is opened again; false once that has no more sense.
+    /// Waits before the log is reopened; false once there is no point in that.
     async fn pause(
         &self,
         gone: &mut watch::Receiver<bool>,
@@ -296,14 +295,14 @@ impl LogPump {
     }
 }
 
-/// What a wait for more of a log brought.
+/// The result of a wait for more of a log.
 enum Heard {
     Frame(Result<LogFrame, Error>),
     /// The stream ended.
     End,
-    /// Something is due to be written.
+    /// Records are due to be stored.
     Due,
-    /// Nothing, for too long.
+    /// Silence for too long.
     Nothing,
     /// The container has ended.
     Gone,

@@ -1,11 +1,11 @@
 //! Masking: keeps the values of secrets out of logs and messages.
 //!
-//! A net, not a boundary: a stage that wants to leak a secret can. It catches the value itself and the forms in which
-//! tools print it ([`forms`] and [`views`]; docs/security.md lists them). Secrets of several lines are caught line by
-//! line, so no pattern holds a line break and a line can be masked by itself.
+//! It is a safety net, not a boundary: a stage that wants to leak a secret can. It catches the value itself and the
+//! forms in which tools print it ([`forms`] and [`views`]; docs/security.md lists them). Secrets of several lines are
+//! caught line by line, so no pattern holds a line break and each line can be masked by itself.
 //!
-//! Secrets may have many bytes, and their forms many more. An automaton of all forms takes half a second and 150 MB to
-//! build. So it has only the beginnings of what is looked for as a whole, and the pieces of runs are in a hash table.
+//! Secrets may have many bytes, and their forms many more. An automaton of all forms takes half a second and 150 MB
+//! to build. So it has only the beginnings of whole texts, and the pieces of runs are in a hash table.
 
 mod forms;
 mod views;
@@ -20,27 +20,27 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::forms::{Forms, Run};
 
-/// What stands in a log in place of a secret.
+/// Replaces a secret in a log.
 pub const MASK: &str = "***";
 
-/// Of a run that goes on to the end of a text, so much is held back at least: what follows may go on with it.
+/// A run that reaches the end of a text is buffered from at least this many bytes on: the next text may continue it.
 const HELD_OF_A_RUN: usize = 64;
 
-/// The longest piece of a run, and how long a part of a run is that has a piece in it for sure.
+/// The longest piece of a run; a part of a run that is long enough is sure to contain a piece.
 const LONGEST_PIECE: usize = 24;
 const SURE_TO_BE_KNOWN: usize = 2 * LONGEST_PIECE;
 
-/// The beginning of a secret that a log ends with is masked from so many bytes on. A shorter one tells no more than a
-/// value that is too short to be a secret, and many an ordinary text ends with the first letters of one.
+/// The beginning of a secret at the end of a log is masked from this many bytes on. A shorter one reveals no more
+/// than a value that is too short to be a secret, and many an ordinary text ends with the first letters of one.
 const UNFINISHED: usize = 4;
 
-/// Of a text that is looked for as a whole, so many bytes are in the automaton.
+/// How many bytes of each whole text are in the automaton.
 const HEAD: usize = 64;
 
 /// The first bytes of a piece of a run, by which it is found. No piece is shorter.
 const KEY: usize = 8;
 
-/// Secrets of at most so many bytes are prepared at once: it takes a few milliseconds.
+/// Secrets of at most this many bytes are prepared on the caller's thread: it takes a few milliseconds.
 const SMALL: usize = 8 * 1024;
 
 /// Replaces the secrets of one attempt. Cheap to clone.
@@ -51,12 +51,12 @@ pub struct Masker {
 
 #[derive(Default)]
 struct Patterns {
-    /// Nothing is shown: not all secrets are known.
+    /// Everything is redacted: not all secrets are known.
     everything: bool,
-    /// How the texts begin that are looked for as a whole, and which begin so.
+    /// The beginnings of whole texts, and the texts that begin so.
     heads: Option<AhoCorasick>,
     by_head: Vec<Vec<Vec<u8>>>,
-    /// Pieces of the runs by their first bytes: of which run each is, and where.
+    /// Pieces of runs by their first bytes, each with its run and its place there.
     pieces: HashMap<[u8; KEY], Vec<(usize, usize)>>,
     runs: Vec<Run>,
     /// All texts in order, for the tail check, and the length of the longest.
@@ -94,7 +94,7 @@ impl Masker {
         let heads = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
             .build(by_head.keys());
-        // One that cannot be built would let everything pass.
+        // A masker without an automaton would let every secret pass.
         let Ok(heads) = heads else {
             return Self::of_everything();
         };
@@ -113,7 +113,7 @@ impl Masker {
         }
     }
 
-    /// A masker of these secret values, built beside the runtime's threads where that takes long.
+    /// A masker of these secret values, built off the runtime's threads where that takes long.
     pub async fn of(secrets: Vec<SecretString>) -> Self {
         let size: usize = secrets
             .iter()
@@ -127,7 +127,7 @@ impl Masker {
         built.unwrap_or_else(|_| Self::of_everything())
     }
 
-    /// A masker for secrets that are not known any more: nothing passes it.
+    /// A masker for secrets that are no longer known: it redacts everything.
     #[must_use]
     pub fn of_everything() -> Self {
         Self {
@@ -138,7 +138,7 @@ impl Masker {
         }
     }
 
-    /// The bytes with every secret replaced. What holds none is not copied.
+    /// The bytes with every secret replaced. Bytes without one are not copied.
     #[must_use]
     pub fn mask<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         if self.patterns.everything && !bytes.is_empty() {
@@ -147,7 +147,7 @@ impl Masker {
         replaced(bytes, self.patterns.find(bytes))
     }
 
-    /// The last bytes of a log with every secret replaced, one that they end in the middle of included.
+    /// The last bytes of a log with every secret replaced, also one that they cut off.
     #[must_use]
     pub fn mask_last<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         if self.patterns.everything || self.patterns.texts.is_empty() {
@@ -174,7 +174,7 @@ impl Masker {
         String::from_utf8_lossy(&self.mask(text.as_bytes())).into_owned()
     }
 
-    /// How many bytes at the end may be the beginning of a secret that goes on later.
+    /// How many bytes at the end may be the beginning of a secret that continues later.
     #[must_use]
     pub fn open_tail(&self, bytes: &[u8]) -> usize {
         if self.patterns.texts.is_empty() {
@@ -187,7 +187,7 @@ impl Masker {
             from = from.min(begins).min(view.open_from);
         }
         from = from.min(self.patterns.open_from(&forms::as_standard(bytes)));
-        // A run that is cut here goes on, maybe by too little to be known as one.
+        // A run that is cut here continues, perhaps by too little to be recognized.
         let mut runs = Vec::new();
         self.patterns.find_runs(bytes, &mut runs);
         let runs = merged(runs);
@@ -195,8 +195,7 @@ impl Masker {
             let held = last.len().min(HELD_OF_A_RUN);
             from = from.min(bytes.len() - held);
         }
-        // What would be masked as a whole is not cut in two, nor is a run where a part of it would be too short to be
-        // known as one.
+        // A whole text is not cut in two, nor is a run if one part would be too short to be recognized.
         let mut whole = Vec::new();
         self.patterns.find_whole(bytes, &mut whole);
         let whole = merged(whole);
@@ -210,7 +209,7 @@ impl Masker {
             };
             from = cut.start;
         }
-        // One that repeats itself has no end: then some of it has to go.
+        // A text that repeats itself has no end: then a part of it has to be released.
         let most = 2 * self.patterns.longest + HELD_OF_A_RUN;
         (bytes.len() - from).min(most)
     }
@@ -225,7 +224,7 @@ impl Patterns {
         merged(found)
     }
 
-    /// Where texts are as a whole, as they are or escaped.
+    /// Where whole texts are, as they are or escaped.
     fn find_whole(&self, bytes: &[u8], found: &mut Vec<Range<usize>>) {
         let Some(heads) = &self.heads else {
             return;
@@ -246,7 +245,7 @@ impl Patterns {
         }
     }
 
-    /// Where runs of texts are: a piece, as far as the text agrees before and after it.
+    /// Where runs are: a piece, extended as far as the text agrees before and after it.
     fn find_runs(&self, bytes: &[u8], found: &mut Vec<Range<usize>>) {
         if self.pieces.is_empty() {
             return;
@@ -267,12 +266,12 @@ impl Patterns {
             let before = agree(bytes[..at].iter().rev(), text[..place].iter().rev());
             let after = agree(bytes[at..].iter(), text[place..].iter());
             found.push(at - before..at + after);
-            // Another text may go on where this one ends, with a piece that both have a part of.
+            // Another text may begin inside this one, with a piece that both share.
             at = (at + after).saturating_sub(LONGEST_PIECE).max(at + 1);
         }
     }
 
-    /// Where the longest end of a text begins that a pattern begins with.
+    /// Where the longest end of a text begins that is the beginning of a pattern.
     fn open_from(&self, bytes: &[u8]) -> usize {
         let first = bytes.len().saturating_sub(self.longest.saturating_sub(1));
         (first..bytes.len())
@@ -303,7 +302,7 @@ fn replaced(bytes: &[u8], ranges: Vec<Range<usize>>) -> Cow<'_, [u8]> {
     Cow::Owned(masked)
 }
 
-/// The ranges in order, those that overlap as one.
+/// The ranges in order, with overlapping ones merged.
 fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found.sort_by_key(|range| (range.start, range.end));
     found.dedup_by(|next, last| {

@@ -1,8 +1,8 @@
 //! The metrics file of a stage: a flat JSON object of numbers.
 //!
-//! A training that diverged writes `NaN` or `Infinity`, which are not JSON: Python's `json` writes them all the same.
-//! They are read here to be named. Everything that is wrong with a file is reported at once, and the numbers that are
-//! right are kept.
+//! A training that diverged writes `NaN` or `Infinity`, which are not JSON, but Python's `json` writes them all the
+//! same. They are read here so that messages can name them. All errors of a file are reported at once, and the valid
+//! numbers are kept.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,21 +21,21 @@ pub const LARGEST: u64 = 1024 * 1024;
 /// The most metrics of one attempt.
 pub const METRICS_AT_MOST: usize = 1_000;
 
-/// The most faults of a file that are named one by one.
+/// The most errors of a file that are listed one by one.
 const NAMED_AT_MOST: usize = 10;
 
-/// Begins the texts that stand for numbers that JSON does not have. In a file it can only be written as an escape.
+/// Begins the strings that stand for numbers that JSON does not have. In a file it can only be written as an escape.
 const NOT_FINITE: char = '\0';
 
-/// What a metrics file says.
+/// The content of a metrics file.
 #[derive(Debug, Default)]
 pub struct MetricsRead {
     pub metrics: BTreeMap<MetricName, f64>,
-    /// What is wrong with it: sentence parts that follow the file's name.
+    /// Its errors: sentence parts that follow the file's name.
     pub fault: Option<String>,
 }
 
-/// Reads a metrics file. Texts of it are redacted before they are shortened: half a secret is not known for one.
+/// Reads a metrics file. Strings in it are redacted before they are shortened: half a secret would not be recognized.
 #[must_use]
 pub fn read(bytes: &[u8], masker: &Masker) -> MetricsRead {
     let fields = match fields(bytes) {
@@ -156,7 +156,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// The text with `NaN`, `-Infinity`, `1e999` and the like, where they stand as values, as texts.
+/// The text with `NaN`, `-Infinity`, `1e999` and the like as strings, where they stand as values.
 fn with_words_for_numbers(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     let mut rest = text;
@@ -184,7 +184,7 @@ fn is_of_a_word(sign: char) -> bool {
     sign.is_ascii_alphanumeric() || matches!(sign, '+' | '-' | '.')
 }
 
-/// Where a text in quotes ends that the JSON begins with.
+/// Where the quoted string ends that the JSON begins with.
 fn end_of_text(json: &str) -> usize {
     let mut escaped = false;
     for (at, sign) in json.bytes().enumerate().skip(1) {

@@ -1,8 +1,8 @@
 //! One attempt of a stage, from its claim to its recorded end.
 //!
-//! The [`supervisor`] drives it: it takes its supplies (source tree, inputs, secrets), prepares the image, creates and
-//! starts the container, follows the log, proves how the program ended, collects outputs, and writes each step to the
-//! [`ledger`] under the attempt's fence.
+//! The [`supervisor`] drives it: it takes its supplies (source tree, inputs, secrets), prepares the image, creates
+//! and starts the container, follows the log, proves how the program ended, collects outputs, and writes each step to
+//! the [`ledger`] under the attempt's fence.
 
 pub mod allowance;
 pub mod assignment;

@@ -1,4 +1,4 @@
-//! Where a declared file that is not there may be instead: under another name in `$OUTPUTS`, or in the working directory.
+//! Finds where a missing declared file may be instead: under another name in `$OUTPUTS`, or in the working directory.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use trainyard_core::stage::RelativePath;
 /// The most names that a message shows.
 const SHOWN_AT_MOST: usize = 3;
 
-/// What a message about the missing `path` adds, from the names of the files below both folders: a text that
-/// follows its name, or nothing.
+/// The hint for the missing `path`, from the names of the files in both directories: a text that follows the file's
+/// name, or an empty one.
 pub(crate) fn hint(path: &RelativePath, outputs: &[String], working: &[String]) -> String {
     let wanted = path.as_str();
     let mut hint = String::new();
@@ -35,7 +35,7 @@ pub(crate) fn hint(path: &RelativePath, outputs: &[String], working: &[String]) 
     hint
 }
 
-/// The names that may be meant, the most likely ones first.
+/// The names that may be meant, most likely first.
 fn near<'a>(wanted: &str, names: &'a [String]) -> Vec<&'a str> {
     let file = last_of(wanted);
     let stem = stem_of(file);

@@ -1,7 +1,7 @@
-//! The secrets that an attempt is held against before its container is made.
+//! The secrets that must be set before an attempt's container is created.
 //!
-//! Those of its own stage. Before anything of its run has started also those of every stage that is sure to run: a run
-//! does not train for hours to end for want of the last stage's secret.
+//! They are those of its own stage. Before anything of its run has started, also those of every stage that is sure to
+//! run: a run must not train for hours and then fail because the last stage's secret is missing.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use trainyard_core::run::Run;
 use trainyard_core::stage::StageIndex;
 use trainyard_store::{StoredSecret, StoredSecrets};
 
-/// Secrets, each with the stage that names it: the attempt's own where that does, else the first one.
+/// Secrets, each with the stage that names it: the attempt's own if it does, else the first one.
 pub(crate) struct NeededSecrets<'a> {
     own: &'a StageName,
     by_name: BTreeMap<SecretName, &'a StageName>,
 }
 
 impl<'a> NeededSecrets<'a> {
-    /// Those of an attempt of `stage`.
+    /// The secrets of an attempt of `stage`.
     pub(crate) fn of(dag: &'a Dag, run: &Run, stage: StageIndex) -> Self {
         let own = dag.stage(stage);
         let mut by_name: BTreeMap<_, _> = own
@@ -46,7 +46,7 @@ impl<'a> NeededSecrets<'a> {
         self.by_name.keys()
     }
 
-    /// Why nothing may be started for a run of `branch`: all that is missing, with the commands that set it.
+    /// Why a run of `branch` may not start: all missing secrets, with the commands that set them.
     pub(crate) fn refusal(
         &self,
         found: &StoredSecrets,
@@ -94,7 +94,7 @@ fn denied(secret: &StoredSecret, branch: Option<&str>, followed: Option<&str>) -
         secret.branches.to_string()
     };
     let whose = branch.filter(|branch| !branch.is_empty()).map_or_else(
-        || "for a run of no branch, as of a tag or a commit".to_owned(),
+        || "for a run without a branch, such as of a tag or a commit".to_owned(),
         |branch| format!("on branch {branch}"),
     );
     Some(format!("{whose} (allowed: {allowed})"))
@@ -121,8 +121,8 @@ stages:
   after: {needs: [publish], image: \"alpine:3\", run: a, secrets: [LATE]}
 ";
 
-    /// What is told of an attempt of a stage, with those secrets set.
-    fn told(stage: &str, publish: bool, begun: bool, set: &[(&str, &[&str])]) -> String {
+    /// The message for an attempt of a stage, with those secrets set.
+    fn message(stage: &str, publish: bool, begun: bool, set: &[(&str, &[&str])]) -> String {
         let dag = trainyard_dagfile::parse("dags/x.yaml", FILE).dag.unwrap();
         let params = dag.declared().params.keys().next().unwrap().clone();
         let facts = RunFacts {
@@ -161,35 +161,35 @@ stages:
     }
 
     #[test]
-    fn before_the_start_all_that_is_missing_is_told_at_once_with_the_whole_commands() {
+    fn before_the_start_all_missing_secrets_are_reported_at_once_with_whole_commands() {
         assert_eq!(
-            told("extract", false, false, &[]),
+            message("extract", false, false, &[]),
             "secret BUCKET of stage upload is not set; secret DSN is not set; run `trainyard secret set BUCKET \
              --repo shop`, `trainyard secret set DSN --repo shop`"
         );
         assert_eq!(
-            told("extract", false, false, &[("BUCKET", &["*"]), ("DSN", &[])]),
+            message("extract", false, false, &[("BUCKET", &["*"]), ("DSN", &[])]),
             "secret DSN is not available on branch topic (allowed: main); run `trainyard secret set DSN --repo shop \
              --branch PATTERN`"
         );
         let all: [(&str, &[&str]); 2] = [("BUCKET", &["*"]), ("DSN", &["*"])];
-        assert_eq!(told("extract", false, false, &all), "");
+        assert_eq!(message("extract", false, false, &all), "");
     }
 
     #[test]
     fn a_stage_that_may_not_run_keeps_nothing_from_starting() {
         let set: [(&str, &[&str]); 2] = [("BUCKET", &["*"]), ("DSN", &["*"])];
-        let told = told("extract", true, false, &set);
+        let message = message("extract", true, false, &set);
         assert!(
-            told.contains("PYPI of stage publish") && told.contains("LATE of stage after"),
-            "{told}"
+            message.contains("PYPI of stage publish") && message.contains("LATE of stage after"),
+            "{message}"
         );
-        assert!(!told.contains("CHAT"), "{told}");
+        assert!(!message.contains("CHAT"), "{message}");
     }
 
     #[test]
     fn once_something_has_started_each_stage_answers_for_itself() {
-        assert_eq!(told("train", false, true, &[]), "");
-        assert!(told("upload", false, true, &[]).starts_with("secret BUCKET is not set"));
+        assert_eq!(message("train", false, true, &[]), "");
+        assert!(message("upload", false, true, &[]).starts_with("secret BUCKET is not set"));
     }
 }

@@ -1,8 +1,8 @@
 //! Source trees of commits, as compressed tar archives on disk.
 //!
-//! An archive is made once for a tree, whichever commits have it, and shared by all attempts that need it. It is
-//! there as long as one of them goes on, and for a moment after: the next stage of a run usually begins as one
-//! ends. What an earlier process left is nobody's.
+//! An archive is written once for a tree, whichever commits have it, and shared by all attempts that need it. It is
+//! kept while one of them is in progress, and for a moment after: the next stage of a run usually starts as one ends.
+//! Archives of an earlier process are removed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ use trainyard_core::stage::Checkout;
 use trainyard_forge::{CommitSha, Contents, Credentials, Error, Git, Login, SshKey, TreeSha};
 use trainyard_store::{RepoCredentials, Store};
 
-/// How long an archive is kept that nobody uses.
+/// How long an unused archive is kept.
 const LINGERS: Duration = Duration::from_secs(10);
 
-/// How old a file must be that nobody knows, such as one that was being written when its writer was killed.
+/// The minimum age at which an unknown file is removed, such as one whose writer was killed.
 const LEFT_OVER: Duration = Duration::from_secs(3600);
 
-/// The trees of how many commits are remembered.
+/// How many commits' trees are remembered.
 const REMEMBERED: usize = 1_000;
 
 /// Why there is no archive.
@@ -51,15 +51,15 @@ pub struct Sources {
 #[derive(Debug, Default)]
 struct Use {
     users: usize,
-    /// How often nobody used it any more.
+    /// How often it became unused.
     idle: u64,
-    /// What the archive leaves out, in words; `None` before it is written.
+    /// The parts that the archive leaves out, in words; `None` before it is written.
     notes: Option<Vec<String>>,
-    /// Who has it writes the archive, or removes it.
+    /// Held to write the archive, or to remove it.
     turn: Arc<AsyncMutex<()>>,
 }
 
-/// An archive that somebody uses: it stays until this is dropped.
+/// An archive in use: it stays until this is dropped.
 #[derive(Debug)]
 pub struct Archive {
     path: PathBuf,
@@ -69,7 +69,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Counts as a user of the archive at `path`, whether it is there yet or not.
+    /// Counts as a user of the archive at `path`, whether it exists yet or not.
     fn of(path: PathBuf, uses: &Arc<Mutex<HashMap<PathBuf, Use>>>) -> (Self, Arc<AsyncMutex<()>>) {
         let mut all = lock(uses);
         let this = all.entry(path.clone()).or_default();
@@ -90,7 +90,7 @@ impl Archive {
         &self.path
     }
 
-    /// What the tree has only stand-ins for, in words.
+    /// The files of which the tree has only stand-ins, in words.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -118,9 +118,9 @@ impl Drop for Archive {
     }
 }
 
-/// Removes an archive, unless somebody has used it since.
+/// Removes an archive, unless it was used since.
 async fn free(path: &Path, uses: &Mutex<HashMap<PathBuf, Use>>, turn: &AsyncMutex<()>, idle: u64) {
-    // Whoever comes meanwhile waits for this turn, and then finds it gone.
+    // A new user waits for this lock, and then finds the archive gone.
     let _turn = turn.lock().await;
     let is_idle = |this: &Use| this.users == 0 && this.idle == idle;
     if !lock(uses).get(path).is_some_and(is_idle) {
@@ -128,7 +128,7 @@ async fn free(path: &Path, uses: &Mutex<HashMap<PathBuf, Use>>, turn: &AsyncMute
     }
     match tokio::fs::remove_file(path).await {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            warn!(%error, path = %path.display(), "a source archive was not removed; trying again later");
+            warn!(%error, path = %path.display(), "a source archive was not removed; will retry later");
         }
         _ => {}
     }
@@ -139,7 +139,7 @@ async fn free(path: &Path, uses: &Mutex<HashMap<PathBuf, Use>>, turn: &AsyncMute
 }
 
 impl Sources {
-    /// Archives in `folder`, which is this process' alone, written from the mirrors of `git`.
+    /// Archives in `folder`, which only this process uses, written from the mirrors of `git`.
     #[must_use]
     pub fn new(folder: PathBuf, git: Git, store: Store) -> Self {
         Self {
@@ -151,11 +151,11 @@ impl Sources {
         }
     }
 
-    /// The archive of a commit's tree, written if it is not there. Where another daemon follows the repo, this
-    /// one's mirror may not have the commit yet: then it is fetched.
+    /// The archive of a commit's tree, written if it does not exist. If another daemon follows the repo, this
+    /// daemon's mirror may not have the commit yet: then it is fetched.
     ///
     /// # Errors
-    /// Nor does the remote have the commit, or it cannot be reached; or the disk fails.
+    /// The remote does not have the commit either, or cannot be reached; or the disk fails.
     pub async fn archive(
         &self,
         repo: RepoId,
@@ -237,8 +237,8 @@ impl Sources {
         Ok(())
     }
 
-    /// Removes all files: before the first archive is asked for, they are what an earlier process left. Returns
-    /// how many and how many bytes.
+    /// Removes all files, which an earlier process left: call it before the first archive is requested. Returns how
+    /// many files and how many bytes.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -246,7 +246,7 @@ impl Sources {
         self.remove(None).await
     }
 
-    /// Removes files that nobody uses and that are not about to be used. Returns how many and how many bytes.
+    /// Removes files that are not in use and not about to be. Returns how many files and how many bytes.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -278,7 +278,7 @@ impl Sources {
     }
 }
 
-/// What a repo is fetched with, as git takes it.
+/// The remote of a repo, in git's terms.
 pub(crate) fn credentials(stored: RepoCredentials) -> Credentials {
     match stored {
         RepoCredentials::Login { username, password } => {

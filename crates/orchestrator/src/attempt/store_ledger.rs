@@ -1,11 +1,11 @@
 //! The ledger of a daemon: Postgres and the artifact folder.
 //!
-//! A database that does not answer is waited for: the container goes on meanwhile, and what happened is
-//! written once it is back. A supervisor's right to write ends by the fence, or with the attempt.
+//! A database that does not answer is waited out: the container goes on meanwhile, and its events are recorded once
+//! the database is back. A supervisor's right to write ends by the fence, or with the attempt.
 //!
-//! What the database refuses for its values is not waited for, since it never passes. An end that is
-//! refused is replaced by one in our own words, which needs nothing of it; a run of which anything else
-//! is refused is held back in quarantine.
+//! A write that the database refuses for its values is not retried, since it can never succeed. A refused end is
+//! replaced by one in Trainyard's own words, which the database can store; a run of which anything else is
+//! refused is quarantined.
 
 use std::future::Future;
 use std::path::Path;
@@ -36,18 +36,18 @@ const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait for a database that does not answer.
 const WAIT_AT_MOST: Duration = Duration::from_secs(2);
 
-/// How long the database may take to answer, waiting for others included, before it is asked again.
+/// How long the database may take to answer, lock waits included, before the call is retried.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 
-/// How often a write may be refused: what another transaction did may have been in its way, once.
+/// How often a refused write is tried: another transaction may have been in its way once.
 const REFUSALS_AT_MOST: u32 = 3;
 
-/// Why something was not written, and will not be however often that is tried.
+/// Why a write failed for good.
 #[derive(Debug)]
 enum Unwritten {
-    /// Somebody else acts on the attempt, or its run is held back.
+    /// Another owner acts on the attempt, or its run is quarantined.
     FencedOff,
-    /// The database refuses the values. With its SQLSTATE.
+    /// The database refuses the values, with this SQLSTATE.
     Refused(String),
 }
 
@@ -78,7 +78,7 @@ impl StoreLedger {
         }
     }
 
-    /// Calls until the database has taken it. Holds the run back where it refuses to.
+    /// Calls until the database has stored it. Quarantines the run if the database refuses it.
     async fn durably<T, F>(&self, what: &str, call: impl Fn() -> F) -> Result<T, FencedOff>
     where
         F: Future<Output = Result<T, Error>>,
@@ -102,9 +102,9 @@ impl StoreLedger {
             match answered_within(ANSWER_WITHIN, call()).await {
                 Ok(value) => return Ok(value),
                 Err(Error::Fenced) => return Err(Unwritten::FencedOff),
-                // Held back in quarantine: whoever comes once it is released finds all as it is.
+                // Quarantined: the next supervisor, after the release, finds everything unchanged.
                 Err(problem @ Error::Corrupt { .. }) => {
-                    error!(error = %problem, "the database cannot take {what}; leaving the attempt as it is");
+                    error!(error = %problem, "the database cannot store {what}; leaving the attempt as it is");
                     return Err(Unwritten::FencedOff);
                 }
                 Err(problem) => {
@@ -113,7 +113,7 @@ impl StoreLedger {
                     if let Some(code) = problem.refusal() {
                         error!(
                             error = &problem as &dyn std::error::Error,
-                            "the database refuses {what}, which is a fault in Trainyard"
+                            "the database refused {what}, which is a bug in Trainyard"
                         );
                         refusals += 1;
                         if refusals == REFUSALS_AT_MOST {
@@ -121,19 +121,19 @@ impl StoreLedger {
                         }
                     } else if problem.is_transient() {
                         let error = &problem as &dyn std::error::Error;
-                        // Each of a thousand attempts may wait for the same database.
+                        // A thousand attempts may wait for the same database.
                         match pace.failed(now) {
                             Some(_) => {
-                                warn!(error, "the database does not take {what}; trying again")
+                                warn!(error, "the database did not store {what}; will retry")
                             }
                             None => {
-                                debug!(error, "the database does not take {what}; trying again")
+                                debug!(error, "the database did not store {what}; will retry")
                             }
                         }
                     } else {
                         error!(
                             error = &problem as &dyn std::error::Error,
-                            "the database refuses {what}; trying again"
+                            "the database refused {what}; will retry"
                         );
                         wait = WAIT_AT_MOST;
                     }
@@ -144,7 +144,7 @@ impl StoreLedger {
         }
     }
 
-    /// Holds the run back: something of it is refused, and what may run of it cannot be recorded.
+    /// Quarantines the run: a part of it is refused, so its running attempts cannot be recorded.
     async fn hold_back(&self, what: &str, code: &str) -> FencedOff {
         let reason = refused(what, code);
         let subject = Subject::Run(self.run);
@@ -158,7 +158,7 @@ impl StoreLedger {
         FencedOff
     }
 
-    /// Writes the end of the attempt, and `claims` what can go then.
+    /// Records the end of the attempt, and `claims` the attempts that may start then.
     async fn end(&self, finished: &FinishedAttempt, claims: bool) -> Result<Vec<Claim>, Unwritten> {
         let end = || {
             let request = claims.then(|| self.dispatcher.request().clone());
@@ -168,9 +168,9 @@ impl StoreLedger {
         Ok(finished.claims)
     }
 
-    /// Writes the end of the attempt where the database refused to.
+    /// Records another end where the database refused the first one.
     async fn end_refused(&self, finished: FinishedAttempt) -> Result<(), Unwritten> {
-        // It may be what was claimed along with it.
+        // The refusal may concern the attempts claimed along with it.
         let code = match self.end(&finished, false).await {
             Err(Unwritten::Refused(code)) => code,
             other => return other.map(drop),
@@ -190,10 +190,10 @@ impl StoreLedger {
     }
 }
 
-/// What is refused, in words that hold nothing of it.
+/// A message about a refused write, without any of its values.
 fn refused(what: &str, code: &str) -> String {
     format!(
-        "the database refuses to record {what} (SQLSTATE {code}), which is a fault in Trainyard; the daemon's log says more"
+        "the database refused to record {what} (SQLSTATE {code}), which is a bug in Trainyard; see the daemon's log"
     )
 }
 
@@ -241,13 +241,15 @@ impl Ledger for StoreLedger {
         let advanced = self
             .durably("a timeout", || self.store.advance(self.run, &passed))
             .await;
-        // It needs no fence: it names the attempt, which has run for so long whoever says so. A run that
-        // cannot be read is held back.
+        // This write needs no fence: it names the attempt, which has run for so long whichever daemon reports it. A
+        // run that cannot be read is quarantined.
         drop(advanced);
     }
 
     async fn allowance(&self) -> Result<Allowance, FencedOff> {
-        let recorded = self.durably("what a run keeps", || self.store.kept_by_run(self.run));
+        let recorded = self.durably("the kept bytes of a run", || {
+            self.store.kept_by_run(self.run)
+        });
         self.dispatcher.allowances().of(self.run, recorded).await
     }
 
@@ -300,7 +302,7 @@ impl Ledger for StoreLedger {
 
     async fn removed(&self) {
         if let Err(problem) = self.store.mark_removed(self.attempt).await {
-            // The sweeper sees the container gone and marks it again.
+            // The sweeper finds the container gone and records it again.
             warn!(error = %problem, "the removal of a container was not recorded");
         }
     }

@@ -1,7 +1,7 @@
-//! What an attempt needs from elsewhere: its source tree, inputs and secrets.
+//! The external inputs of an attempt: its source tree, inputs and secrets.
 //!
-//! Only a container that is to be made needs them. One that was started has them inside: it is watched to its end
-//! whatever has become of remotes, artifacts and secrets since.
+//! They are needed only to create a container. A started container has them inside: it is watched to its end even if
+//! its remote, artifacts or secrets are gone.
 
 use std::future::Future;
 
@@ -11,19 +11,19 @@ use trainyard_core::render::RenderedStage;
 use crate::attempt::assignment::Materials;
 use crate::attempt::mask::Masker;
 
-/// What can be had for one attempt.
+/// The supplies of one attempt.
 pub trait Supplies: Send {
-    /// What hides the attempt's secrets in all that it prints.
+    /// The masker of the attempt's secrets in everything that it prints.
     fn masker(&self) -> impl Future<Output = Masker> + Send;
 
-    /// Fetches all that a container is made with.
+    /// Fetches everything that the container is created with.
     ///
     /// # Errors
-    /// Why it cannot be had; that ends the attempt.
+    /// The reason why it cannot be fetched, which ends the attempt.
     fn fetch(self) -> impl Future<Output = Result<(RenderedStage, Materials), Reason>> + Send;
 }
 
-/// What is there already, or known not to be.
+/// Supplies that are available already, or known not to be.
 impl Supplies for Result<(RenderedStage, Materials), Reason> {
     async fn masker(&self) -> Masker {
         match self {

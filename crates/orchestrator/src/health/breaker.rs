@@ -1,9 +1,8 @@
-//! The circuit breaker of a Docker engine: whether it answers, told by the calls that are made anyway.
+//! The circuit breaker of a Docker engine: decides from the calls that are made anyway whether Docker answers.
 //!
-//! While it is open nothing new is begun on that Docker engine; whoever watches what runs goes on as ever, with
-//! patience. A call that fails tells of Docker, or only of the container that it is about: one
-//! container that hangs says nothing about the others, several at once do. An answer is an answer, whatever
-//! it says: a Docker engine that refuses is there.
+//! While it is open, nothing new is started on that Docker engine; supervisors of running attempts go on and retry. A
+//! failed call is evidence against Docker, or only against the container that it concerns: one hanging container
+//! proves nothing about the others, several at once do. Any answer counts as an answer, also a refusal.
 //!
 //! A state machine without a clock or a lock; [`crate::health::engine_watch`] has both.
 
@@ -13,10 +12,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trainyard_core::id::AttemptId;
 
-/// So many calls about Docker itself have to fail, one after the other.
+/// This many calls about Docker itself have to fail in a row.
 const FAILURES: u32 = 3;
 
-/// Or so many containers have to be out of reach, with none that answers in between.
+/// Or this many containers have to be out of reach, with no answer in between.
 const CONTAINERS: usize = 3;
 
 /// The first wait before a trial; it doubles up to [`WAIT_AT_MOST`].
@@ -25,10 +24,10 @@ const WAIT_AT_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait before a trial.
 const WAIT_AT_MOST: Duration = Duration::from_secs(15);
 
-/// A trial without an end counts as none after so long.
+/// A trial without an end is dropped after this time.
 const TRIAL_AT_MOST: Duration = Duration::from_secs(60);
 
-/// What a call was about.
+/// The subject of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// Docker itself.
@@ -36,7 +35,7 @@ pub enum Subject {
     Container(AttemptId),
 }
 
-/// What a report changed.
+/// The change that a report caused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Docker counts as away.
@@ -45,12 +44,12 @@ pub enum Change {
     Closed,
 }
 
-/// How the breaker stands.
+/// The state of the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Docker answers, as far as is known.
     Closed,
-    /// It was asked whether it answers again.
+    /// A trial call is under way.
     Trial,
     /// It does not answer.
     Open,
@@ -119,7 +118,8 @@ impl Breaker {
                 unreached.clear();
                 None
             }
-            // What hangs for all may still answer for one, so Docker's own failures stand.
+            // A Docker engine that hangs for all calls may still answer one of them, so failures of
+            // Docker itself stand.
             (State::Closed { unreached, .. }, Subject::Container(_)) => {
                 unreached.clear();
                 None
@@ -128,7 +128,7 @@ impl Breaker {
                 self.state = State::closed();
                 Some(Change::Closed)
             }
-            // An answer that was on its way, or one to a question that does not need much.
+            // The answer may have been on its way already, or the question may have needed little of Docker.
             (State::Open { .. } | State::Trial { .. }, Subject::Container(_)) => None,
         }
     }
@@ -161,8 +161,8 @@ impl Breaker {
         }
     }
 
-    /// Whether Docker should be asked now whether it answers: while there is a suspicion, and when a
-    /// trial is due. Who gets true asks, and reports what came of it.
+    /// Whether a trial call to Docker is due: while there is a suspicion, and at the times of trials. The caller that
+    /// gets true makes the call and reports the result.
     pub fn take_trial(&mut self, now: Instant) -> bool {
         match &self.state {
             State::Closed {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_nobody_reports_on_is_made_again() {
+    fn a_trial_without_a_report_is_repeated() {
         let now = Instant::now();
         let mut breaker = opened(now);
         let due = now + WAIT_AT_FIRST;
@@ -281,16 +281,16 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happened before: a Docker engine that answers is soon taken for one, and one that does not
-        /// is not.
+        /// Whatever happened before: a Docker engine that answers soon counts as up, and one that does not
+        /// counts as down.
         #[test]
-        fn it_tells_in_the_end_what_is_so(
+        fn its_state_is_correct_in_the_end(
             history in prop::collection::vec((0_u8..5, 0_u128..4, 0_u64..90), 0..200),
             answers in any::<bool>(),
         ) {
             let mut now = Instant::now();
             let mut breaker = Breaker::default();
-            let mut told = Phase::Closed;
+            let mut reported = Phase::Closed;
             for (what, of, later) in history {
                 now += Duration::from_secs(later);
                 let change = match what {
@@ -300,15 +300,15 @@ mod tests {
                     3 => breaker.answered(container(of)),
                     _ => { breaker.take_trial(now); None }
                 };
-                // Every change is told once, and nothing else is.
+                // Every change is reported exactly once.
                 match change {
-                    Some(Change::Opened) => { prop_assert_eq!(told, Phase::Closed); told = Phase::Open; }
-                    Some(Change::Closed) => { prop_assert_eq!(told, Phase::Open); told = Phase::Closed; }
+                    Some(Change::Opened) => { prop_assert_eq!(reported, Phase::Closed); reported = Phase::Open; }
+                    Some(Change::Closed) => { prop_assert_eq!(reported, Phase::Open); reported = Phase::Closed; }
                     None => {}
                 }
-                prop_assert_eq!(breaker.phase() == Phase::Closed, told == Phase::Closed);
+                prop_assert_eq!(breaker.phase() == Phase::Closed, reported == Phase::Closed);
             }
-            // From now on trials tell the truth; a listing of every 5 s starts the suspicion.
+            // From now on trials are accurate; a listing every 5 s starts the suspicion.
             for second in 0..120 {
                 now += Duration::from_secs(1);
                 if breaker.take_trial(now) || second % 5 == 0 {

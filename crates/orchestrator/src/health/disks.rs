@@ -1,12 +1,11 @@
-//! The disks that are guarded: how much room each has, and whether it answers at all.
+//! The guarded disks: how much free space each has, and whether it answers at all.
 //!
-//! Asking a disk may take for ever: a network file system whose server is gone neither answers nor fails. So
-//! each look has a thread of its own that nobody waits for beyond a bound, and the next one begins only when
-//! that has ended: one that hangs costs one thread, however long it does. They are no threads of the
-//! runtime's, whose end would wait for them.
+//! Reading a disk may block for ever: a network file system whose server is gone neither answers nor fails. So each
+//! read has a thread of its own with a bounded wait, and the next read begins only when the thread has ended: a
+//! hanging disk costs one thread, for however long it hangs. The threads are not the runtime's, whose shutdown would
+//! wait for them.
 //!
-//! A disk that does not answer holds back what is new as one without room does: what is started would work for
-//! nothing.
+//! A disk that does not answer pauses new stages like one without free space: they would work for nothing.
 
 use std::io::{self, ErrorKind};
 use std::thread;
@@ -25,11 +24,10 @@ use trainyard_store::{Condition, TroubleKind};
 use crate::clock;
 use crate::health::space::{self, Floor, Look, Place, Room};
 
-/// How long a disk may take to say how much room there is. Longer, and it does not answer.
+/// The deadline of a read. After it, the disk counts as not answering.
 const LOOK_AT_MOST: Duration = Duration::from_secs(5);
 
-/// How long it counts that the database refused a write for want of room: what waits for it tries again
-/// every two seconds.
+/// How long a write that the database refused for lack of space counts: writers retry every two seconds.
 const REFUSED: Duration = Duration::from_secs(5);
 
 /// The guarded disks of one daemon.
@@ -42,7 +40,7 @@ pub struct Disks {
 }
 
 impl Disks {
-    /// The disks of `places`, each once.
+    /// The disks of `places`, each disk once.
     #[must_use]
     pub fn new(daemon: DaemonId, floor: Floor, look: Look, places: Vec<Place>) -> Self {
         let places = space::one_of_each_disk(places);
@@ -54,16 +52,16 @@ impl Disks {
         }
     }
 
-    /// Looks at all of them, and notes what is amiss. Returns whether there is something new to tell.
+    /// Reads all disks and records their problems. Returns whether there is a new one to report.
     pub async fn look(&mut self, condition: &Condition) -> bool {
-        // All at the same time: one that hangs keeps nobody from seeing the others.
+        // Concurrently: a hanging disk must not hide the others.
         for disk in &mut self.disks {
             disk.begin(&self.look);
         }
         let (mut low, mut silent) = (Vec::new(), Vec::new());
         for disk in &mut self.disks {
             let answer = disk.answer().await;
-            disk.heed(answer, self.floor, self.daemon);
+            disk.update(answer, self.floor, self.daemon);
             let words = disk.place.role.words();
             match disk.sight {
                 Some(Sight::Silent) => silent.push(format!("the disk of {words} does not answer")),
@@ -71,7 +69,7 @@ impl Disks {
                     let bound = in_units(self.floor.of(room));
                     low.push(format!("the disk of {words} has less than {bound} free"));
                 }
-                // It is as it was.
+                // Unchanged.
                 Some(Sight::Unknown) if disk.is_low => {
                     low.push(format!("the disk of {words} has little free"));
                 }
@@ -101,18 +99,18 @@ struct Disk {
     under_way: Option<UnderWay>,
 }
 
-/// What the last look at a disk saw.
+/// The result of the last read of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
-    /// So much room.
+    /// This much free space.
     Room(Room),
-    /// It does not answer, or the system says that it cannot be reached.
+    /// It does not answer, or the system reports that it cannot be reached.
     Silent,
-    /// The daemon cannot look there, which tells nothing of the disk.
+    /// The daemon may not read it, which proves nothing about the disk.
     Unknown,
 }
 
-/// A look that was begun.
+/// A read in progress.
 #[derive(Debug)]
 struct UnderWay {
     answer: oneshot::Receiver<io::Result<Room>>,
@@ -129,26 +127,26 @@ impl Disk {
         }
     }
 
-    /// Begins a look, unless one is under way still. What the last one answered too late is dropped: only an
-    /// answer in time says that the disk is well, or a slow one would flicker.
+    /// Begins a read, unless one is in progress. A late answer to the previous read is dropped: only an answer in
+    /// time proves that the disk is healthy, or a slow disk would flicker.
     fn begin(&mut self, look: &Look) {
         if let Some(under_way) = &mut self.under_way
             && matches!(under_way.answer.try_recv(), Err(TryRecvError::Empty))
         {
             return;
         }
-        let (tell, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let (look, path) = (look.clone(), self.place.path.clone());
         let begun = thread::Builder::new()
             .name("disk-look".to_owned())
-            .spawn(move || drop(tell.send(look.at(&path))));
-        // Without a thread nobody answers, which the receiver tells.
+            .spawn(move || drop(sender.send(look.at(&path))));
+        // Without a thread no answer comes, which the receiver sees.
         drop(begun);
         let until = Instant::now() + LOOK_AT_MOST;
         self.under_way = Some(UnderWay { answer, until });
     }
 
-    /// The answer of the look that is under way; nothing where it does not come in time.
+    /// The answer of the read in progress; `None` if it does not come in time.
     async fn answer(&mut self) -> Option<io::Result<Room>> {
         let under_way = self.under_way.as_mut()?;
         if under_way.until <= Instant::now() {
@@ -160,8 +158,8 @@ impl Disk {
         Some(answer.unwrap_or_else(|_| Err(io::Error::other("the free space could not be read"))))
     }
 
-    /// Takes an answer, or that there was none, and tells the log what is new about it.
-    fn heed(&mut self, answer: Option<io::Result<Room>>, floor: Floor, daemon: DaemonId) {
+    /// Takes an answer, or its absence, and logs a change.
+    fn update(&mut self, answer: Option<io::Result<Room>>, floor: Floor, daemon: DaemonId) {
         let (place, path) = (self.place.role.as_str(), self.place.path.display());
         let (sight, error) = match answer {
             Some(Ok(room)) => (Sight::Room(room), None),
@@ -199,8 +197,8 @@ impl Disk {
     }
 }
 
-/// Whether an error tells that the disk is out of reach, rather than that the daemon may not or cannot look
-/// there: a server that does not know its files any more, a file system whose program is gone.
+/// Whether an error proves that the disk is out of reach (a server that no longer knows its files, a file system
+/// whose program is gone), and not only that the daemon may not or cannot read there.
 fn is_of_the_disk(error: &io::Error) -> bool {
     matches!(
         error.kind(),

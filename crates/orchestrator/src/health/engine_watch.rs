@@ -1,8 +1,7 @@
-//! Watching a Docker engine by the calls that are made to it: the breaker with its clock, and what it changes.
+//! Watches a Docker engine through the calls that are made to it: the breaker with its clock, and its effects.
 //!
-//! [`Watched`] wraps an executor, passes every call on as it is, and reports whether it was answered.
-//! Nothing is refused here: an open breaker keeps new attempts from being claimed, by the daemon's
-//! condition, and that is all.
+//! [`Watched`] wraps an executor, passes every call on unchanged, and reports whether it was answered. It refuses no
+//! calls: an open breaker only keeps new attempts from being claimed, through the daemon's health.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +21,7 @@ use trainyard_store::{Store, TroubleKind};
 use crate::clock;
 use crate::health::breaker::{Breaker, Change, Phase, Subject};
 
-/// What is known of one Docker engine. Clones are the same.
+/// The state of one Docker engine. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EngineWatch {
     shared: Arc<Shared>,
@@ -60,13 +59,13 @@ impl EngineWatch {
         }
     }
 
-    /// How long ago its containers were listed completely.
+    /// The time since its containers were last listed completely.
     #[must_use]
     pub fn lag(&self) -> Duration {
         self.known().listed.elapsed()
     }
 
-    /// Whether Docker should be asked now whether it answers; ask by a call to a [`Watched`].
+    /// Whether a trial call to Docker is due; make it through a [`Watched`].
     #[must_use]
     pub fn take_trial(&self) -> bool {
         let trial = self.known().breaker.take_trial(Instant::now());
@@ -133,7 +132,7 @@ impl<E> Watched<E> {
         Self { executor, watch }
     }
 
-    async fn told<T>(
+    async fn reported<T>(
         &self,
         subject: Subject,
         call: impl Future<Output = Result<T, Error>>,
@@ -154,16 +153,18 @@ impl<E: Executor> Executor for Watched<E> {
         request: &ImageRequest,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        self.told(Subject::Engine, self.executor.prepare(request, progress))
+        self.reported(Subject::Engine, self.executor.prepare(request, progress))
             .await
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        self.told(Subject::Engine, self.executor.create(spec)).await
+        self.reported(Subject::Engine, self.executor.create(spec))
+            .await
     }
 
     async fn start(&self, handle: &Handle) -> Result<(), Error> {
-        self.told(about(handle), self.executor.start(handle)).await
+        self.reported(about(handle), self.executor.start(handle))
+            .await
     }
 
     fn starts_once(&self) -> bool {
@@ -171,26 +172,27 @@ impl<E: Executor> Executor for Watched<E> {
     }
 
     async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        self.told(about(handle), self.executor.prove(handle, seen))
+        self.reported(about(handle), self.executor.prove(handle, seen))
             .await
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
-        self.told(about(handle), self.executor.inspect(handle))
+        self.reported(about(handle), self.executor.inspect(handle))
             .await
     }
 
     async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        // One that is slow at counting files is not away.
+        // A slow count of files does not mean that Docker is away.
         self.executor.written(handle).await
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        self.told(about(handle), self.executor.wait(handle)).await
+        self.reported(about(handle), self.executor.wait(handle))
+            .await
     }
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        // Opening tells nothing: what is wrong shows with the first frame.
+        // Opening a log proves nothing: an error shows with the first frame.
         self.executor.logs(handle, after).await
     }
 
@@ -201,7 +203,7 @@ impl<E: Executor> Executor for Watched<E> {
         to: &Path,
         limit: u64,
     ) -> Result<Option<Collected>, Error> {
-        self.told(
+        self.reported(
             about(handle),
             self.executor.collect(handle, output, to, limit),
         )
@@ -213,20 +215,21 @@ impl<E: Executor> Executor for Watched<E> {
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        self.told(about(handle), self.executor.stop(handle, grace))
+        self.reported(about(handle), self.executor.stop(handle, grace))
             .await
     }
 
     async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.told(about(handle), self.executor.remove(handle)).await
+        self.reported(about(handle), self.executor.remove(handle))
+            .await
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.told(Subject::Engine, self.executor.ping()).await
+        self.reported(Subject::Engine, self.executor.ping()).await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let listed = self.told(Subject::Engine, self.executor.list()).await;
+        let listed = self.reported(Subject::Engine, self.executor.list()).await;
         if listed.is_ok() {
             self.watch.known().listed = Instant::now();
         }

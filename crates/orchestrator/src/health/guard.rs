@@ -1,8 +1,8 @@
-//! The guard: looks at what the daemon stands on, and says what is not well.
+//! The guard: checks what the daemon depends on, and publishes the daemon's health.
 //!
-//! Every second it asks a Docker engine under suspicion, looks at the disks, the lease and the leader of
-//! schedules, and notes what it found in the daemon's condition: that is what pauses claims, and what
-//! readiness, `run why` and `daemon list` tell. It mends nothing.
+//! Every second it sends a trial call to a Docker engine under suspicion, checks the disks, the lease and the leader
+//! of schedules, and records the results as the daemon's health. The health pauses claims, and readiness, `run why`
+//! and `daemon list` show it. The guard repairs nothing.
 
 use std::time::Duration;
 
@@ -20,21 +20,21 @@ use crate::health::engine_watch::{EngineWatch, Watched};
 use crate::health::lease::Lease;
 use crate::health::space::{Floor, Look, Place};
 
-/// The time between two looks.
+/// The time between two checks.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The time between two looks at the leader of schedules.
+/// The time between two checks for a leader of schedules.
 const LEADER_LOOK: Duration = Duration::from_secs(15);
 
-/// How long ago the last complete listing of Docker's containers may be. One may take 10 s, and the
-/// next comes 5 s later.
+/// The oldest that the last complete listing of Docker's containers may be. One listing may take 10 s, and the next
+/// comes 5 s later.
 const UNLISTED: Duration = Duration::from_secs(20);
 
-/// How long schedules may be without a leader: twice what a takeover needs.
+/// How long schedules may lack a leader: twice the time of a failover.
 const LEADERLESS: Duration = Duration::from_secs(60);
 
-/// How long the database may take for what is of interest only.
-const TELL_AT_MOST: Duration = Duration::from_secs(2);
+/// The deadline for database calls that are informative only.
+const PUBLISH_AT_MOST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub struct Guard {
@@ -45,13 +45,13 @@ pub struct Guard {
     lease: Lease,
     disks: Disks,
     next_leader_look: Instant,
-    /// What the daemon's row says; nothing where that is not known.
-    told: Option<Vec<Trouble>>,
-    untold: ReportPace,
+    /// The health in the daemon's row; `None` where that is not known.
+    published: Option<Vec<Trouble>>,
+    pace: ReportPace,
 }
 
 impl Guard {
-    /// A guard over the disks of `places`, and over Docker of `executor`.
+    /// A guard over the disks of `places`, and over the Docker engine of `executor`.
     #[must_use]
     pub fn new(
         store: Store,
@@ -70,20 +70,20 @@ impl Guard {
             lease,
             disks: Disks::new(daemon, floor, Look::default(), places),
             next_leader_look: Instant::now() + LEADERLESS,
-            told: Some(Vec::new()),
-            untold: ReportPace::new(Duration::ZERO),
+            published: Some(Vec::new()),
+            pace: ReportPace::new(Duration::ZERO),
         }
     }
 
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let (watch, executor) = (self.watch.clone(), self.executor.clone());
-        // Apart from the looks: a trial may take as long as Docker's deadline.
+        // Apart from the checks: a trial may take as long as Docker's deadline.
         let trials = async {
             loop {
                 tokio::time::sleep(TICK).await;
                 if watch.take_trial() {
-                    // Its answer is reported on the way.
+                    // [`Watched`] reports the answer.
                     drop(executor.ping().await);
                 }
             }
@@ -101,18 +101,19 @@ impl Guard {
         }
     }
 
-    /// One look at everything.
+    /// Checks everything once.
     pub async fn pass(&mut self) {
         self.look_at_disks().await;
-        let lapsed = (!self.lease.is_held())
-            .then(|| "its lease has lapsed, as the database did not renew it in time".to_owned());
+        let lapsed = (!self.lease.is_held()).then(|| {
+            "its lease has expired, since the database did not renew it in time".to_owned()
+        });
         self.note(TroubleKind::Lease, lapsed);
         let unlisted =
             (self.watch.lag() > UNLISTED).then(|| "Docker does not list its containers".to_owned());
         self.note(TroubleKind::Listing, unlisted);
         self.look_at_leader().await;
         self.show();
-        self.tell().await;
+        self.publish().await;
     }
 
     async fn look_at_disks(&mut self) {
@@ -127,8 +128,8 @@ impl Guard {
         }
         self.next_leader_look = Instant::now() + LEADER_LOOK;
         let asked = self.store.leaderless_for(Role::Scheduler);
-        // A database that does not answer is told of by others.
-        if let Ok(Ok(leaderless)) = tokio::time::timeout(TELL_AT_MOST, asked).await {
+        // Other loops report a database that does not answer.
+        if let Ok(Ok(leaderless)) = tokio::time::timeout(PUBLISH_AT_MOST, asked).await {
             let what = leaderless
                 .is_some_and(|time| time > LEADERLESS)
                 .then(|| "no daemon leads the schedules".to_owned());
@@ -152,29 +153,29 @@ impl Guard {
         }
     }
 
-    /// Tells the other daemons, where there is something new.
-    async fn tell(&mut self) {
+    /// Publishes the health to the other daemons if it has changed.
+    async fn publish(&mut self) {
         let troubles = self.store.condition().troubles();
-        if self.told.as_ref() == Some(&troubles) {
+        if self.published.as_ref() == Some(&troubles) {
             return;
         }
-        let telling = self.store.tell_condition(self.daemon);
-        let told = answered_within(TELL_AT_MOST, telling).await;
+        let write = self.store.tell_condition(self.daemon);
+        let written = answered_within(PUBLISH_AT_MOST, write).await;
         let now = Instant::now().into_std();
-        match told {
+        match written {
             Ok(()) => {
-                self.told = Some(troubles);
-                if let Some(lasted) = self.untold.succeeded(now) {
+                self.published = Some(troubles);
+                if let Some(lasted) = self.pace.succeeded(now) {
                     let lasted_s = lasted.as_secs();
                     info!(daemon.id = %self.daemon, lasted_s, "published this daemon's health again");
                 }
             }
-            // The next look tries again, whatever is so by then: it may have been written all the same.
+            // The next check tries again with the health of that time: this write may have succeeded all the same.
             Err(problem) => {
-                self.told = None;
-                if let Some(lasted) = self.untold.failed(now) {
+                self.published = None;
+                if let Some(lasted) = self.pace.failed(now) {
                     let lasting_s = lasted.as_secs();
-                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "could not publish this daemon's health; trying again");
+                    warn!(daemon.id = %self.daemon, error = %problem, lasting_s, "could not publish this daemon's health; will retry");
                 }
             }
         }

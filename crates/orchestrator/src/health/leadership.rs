@@ -1,14 +1,14 @@
-//! Which of the jobs that one daemon does for all are this one's: the keeper finds out, the loops heed it.
+//! Holds which cluster-wide jobs this daemon leads: the keeper sets it, the loops read it.
 //!
-//! Two daemons may believe for a moment that they lead. That is harmless: a tick and its run are one
-//! transaction, a branch moves by compare-and-set, and what is pruned is pruned once.
+//! Two daemons may believe for a moment that they lead. That is harmless: a tick and its run are one transaction, a
+//! branch moves by compare-and-set, and pruning twice removes nothing more.
 
 use std::collections::BTreeSet;
 
 use tokio::sync::watch;
 use trainyard_store::Role;
 
-/// What this daemon leads. Clones know the same.
+/// The jobs that this daemon leads. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Leadership {
     roles: watch::Sender<BTreeSet<Role>>,
@@ -22,7 +22,7 @@ impl Leadership {
         }
     }
 
-    /// Sets what it leads from now on.
+    /// Sets the jobs that it leads from now on.
     pub fn set(&self, roles: BTreeSet<Role>) {
         self.roles.send_if_modified(|known| {
             let changed = *known != roles;
@@ -34,13 +34,13 @@ impl Leadership {
         });
     }
 
-    /// Whether it leads this now.
+    /// Whether it leads this job now.
     #[must_use]
     pub fn leads(&self, role: Role) -> bool {
         self.roles.borrow().contains(&role)
     }
 
-    /// Returns while it leads this: at once, or as soon as it does.
+    /// Returns while it leads this job: at once, or as soon as it does.
     pub async fn leading(&self, role: Role) {
         let mut roles = self.roles.subscribe();
         if roles.wait_for(|roles| roles.contains(&role)).await.is_err() {

@@ -1,13 +1,13 @@
 //! The right of this daemon to act on attempts, by its own monotonic clock.
 //!
-//! The lease in the database says when others may take over. Whether one may still act oneself cannot
-//! be read there: the answer might come after the lease has ended, as after a pause of the whole
-//! process. So the daemon counts for itself, from the moment before it asked for a renewal, and stops a
-//! third of the lease before its end. A lease that lapsed is never picked up again by those who held it:
-//! a new tenure begins, and what went on under the old one is let go.
+//! The lease in the database says when other daemons may adopt this daemon's attempts. Whether this daemon may still
+//! act cannot be read there: the answer might come after the lease has expired, for example after a pause of the
+//! whole process. So the daemon counts for itself, from just before each request for a renewal, and stops a third of
+//! the lease before its end. A lapsed lease is never resumed by its holders: a new tenure begins, and supervision
+//! under the old one ends.
 //!
-//! The clock is the system's monotonic one, which stands still while the whole machine is suspended;
-//! what is written under an old fence is refused by the database in any case.
+//! The clock is the system's monotonic one, which stands still while the whole machine is suspended; the database
+//! refuses writes under an old fence in any case.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use trainyard_executor::{
     PreparedImage, Proof, StageFolder, Status,
 };
 
-/// The part of a lease at its end in which its holder does not act any more.
+/// The last part of a lease, in which its holder no longer acts.
 const MARGIN: u32 = 3;
 
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease of `length` that was asked for at `asked`.
+    /// A lease of `length` that was requested at `asked`.
     #[must_use]
     pub fn new(asked: Instant, length: Duration) -> Self {
         let term = Term {
@@ -49,7 +49,7 @@ impl Lease {
         }
     }
 
-    /// Notes that it was renewed. Returns whether it had lapsed before: then a new tenure has begun.
+    /// Records a renewal. Returns whether the lease had lapsed before: then a new tenure has begun.
     pub fn renewed(&self, asked: Instant, length: Duration) -> bool {
         let now = Instant::now();
         let mut lapsed = false;
@@ -69,7 +69,7 @@ impl Lease {
         Instant::now() < self.term.borrow().until
     }
 
-    /// The right to act for as long as the lease does not lapse.
+    /// The right to act until the lease lapses.
     #[must_use]
     pub fn tenure(&self) -> Tenure {
         let term = self.term.subscribe();
@@ -86,14 +86,14 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    /// Whether it still goes on.
+    /// Whether the tenure still lasts.
     #[must_use]
     pub fn is_held(&self) -> bool {
         let term = *self.term.borrow();
         term.number == self.number && Instant::now() < term.until
     }
 
-    /// Returns once it is over.
+    /// Returns once the tenure is over.
     pub async fn over(&self) {
         let mut changes = self.term.clone();
         while self.is_held() {
@@ -101,14 +101,14 @@ impl Tenure {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
                 changed = changes.changed() => if changed.is_err() {
-                    // The daemon goes; others find out by the database.
+                    // The daemon is stopping; other daemons see that in the database.
                     tokio::time::sleep_until(until).await;
                 },
             }
         }
     }
 
-    /// Returns at once while it goes on, and never after.
+    /// Returns at once while the tenure lasts, and never after.
     async fn held(&self) {
         if !self.is_held() {
             std::future::pending::<()>().await;
@@ -120,8 +120,8 @@ fn end(asked: Instant, length: Duration) -> Instant {
     asked + length - length / MARGIN
 }
 
-/// An executor that changes things only during a tenure. After it, calls that would do not return:
-/// whoever makes them is about to be let go.
+/// An executor that changes things only during a tenure. After it, calls that change something do not return: their
+/// supervisors are about to be dropped.
 #[derive(Debug, Clone)]
 pub struct Leased<E> {
     executor: E,

@@ -1,6 +1,6 @@
-//! Whether what the orchestrator needs is well: Docker, the disks, its lease, and the daemons beside it.
+//! Checks what the orchestrator depends on: Docker, the disks, the lease, and the other daemons.
 //!
-//! The [`guard`] puts it together: where something is not well, new stages wait, and running ones go on.
+//! The [`guard`] combines the checks: where one fails, new stages wait, and running stages go on.
 
 pub mod breaker;
 pub mod disks;

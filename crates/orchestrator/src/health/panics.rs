@@ -1,4 +1,4 @@
-//! What a caught panic said.
+//! The messages of caught panics.
 
 use std::any::Any;
 

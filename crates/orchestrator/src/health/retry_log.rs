@@ -1,9 +1,9 @@
-//! Logs retries without flooding the log: the first report when the trouble has lasted 5 s, then one a minute, and one
-//! when it is over.
+//! Logs retries without flooding the log: the first report when an error has lasted 5 s, then one a minute, and
+//! one on recovery.
 //!
-//! Each try says here how it went, and [`ReportPace`] decides what is reported. The first tries heal most errors, so they
-//! are logged at `debug`. An error that lasts has to be seen, but not at each try: a thousand stages may wait for the same
-//! Docker engine. The span of the attempt carries the ids.
+//! Each try reports its result here, and [`ReportPace`] decides which results are logged at a level that operators
+//! see. The first retries heal most errors, so these are logged at `debug`. An error that lasts has to be seen, but
+//! not at each retry: a thousand stages may wait for the same Docker engine. The span of the attempt carries the ids.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use trainyard_store::ReportPace;
 
-/// What is over within this time was a hiccup.
+/// An error that is over within this time is not reported.
 const HICCUP: Duration = Duration::from_secs(5);
 
-/// How long trouble has to stay away where what goes well once proves little: a log that breaks off after each
-/// frame would be told as well and in trouble in turn.
+/// How long an error must stay away where one success proves little: a log that breaks off after each frame would
+/// otherwise be reported as recovered and failed in turn.
 pub(crate) const AWAY: Duration = Duration::from_secs(10);
 
-/// One kind of trouble of one attempt.
+/// One kind of error of one attempt.
 #[derive(Debug)]
 pub(crate) struct RetryLog {
     what: &'static str,
@@ -30,7 +30,7 @@ pub(crate) struct RetryLog {
 }
 
 impl RetryLog {
-    /// None yet. `what` says what is wrong and that it is tried again, `over` that it is well again.
+    /// Without an error so far. `what` says what is wrong and that it is retried, `over` that it works again.
     pub(crate) const fn new(what: &'static str, over: &'static str) -> Self {
         Self {
             what,
@@ -41,29 +41,29 @@ impl RetryLog {
         }
     }
 
-    /// A try failed. `since` is from when on it went wrong: when a call was made that should be answered soon, the
-    /// present moment where something failed that had gone well for a while. Returns whether people were told.
+    /// A try failed. `since` is the start of the failure: the time of the call if an answer should have come soon,
+    /// now if something failed that had worked for a while. Returns whether the failure was reported.
     pub(crate) fn met(&mut self, since: Instant, error: &dyn Display) -> bool {
         let now = Instant::now();
         self.last = Some(now);
         self.tries += 1;
         let (tries, what) = (self.tries, self.what);
-        let told = self.pace.failed_since(since.into_std(), now.into_std());
-        match told {
+        let reported = self.pace.failed_since(since.into_std(), now.into_std());
+        match reported {
             Some(lasting) => warn!(%error, lasting_s = lasting.as_secs(), tries, "{what}"),
             None => debug!(%error, tries, "{what}"),
         }
-        told.is_some()
+        reported.is_some()
     }
 
-    /// A try went well, which ends the trouble unless it was met just now.
+    /// A try succeeded, which ends the error unless it occurred just now.
     pub(crate) fn went_well(&mut self) {
         if self.last.is_some_and(|last| last.elapsed() >= AWAY) {
             self.over();
         }
     }
 
-    /// It went well, which ends the trouble.
+    /// A try succeeded, which ends the error.
     pub(crate) fn over(&mut self) {
         let tries = std::mem::take(&mut self.tries);
         self.last = None;
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_once_in_a_while_is_not_told() {
+    async fn an_error_once_in_a_while_is_not_reported() {
         let mut trouble = RetryLog::new("down", "up");
         for _ in 0..10 {
             assert!(!trouble.met(Instant::now(), &"cut"));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_goes_well_and_fails_again_in_turn_is_told() {
+    async fn an_error_that_comes_and_goes_is_reported() {
         let mut trouble = RetryLog::new("down", "up");
         let mut was_told = false;
         for _ in 0..=HICCUP.as_secs() {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_not_answered_for_long_is_told_at_its_first_failure() {
+    async fn a_call_without_an_answer_for_long_is_logged_at_its_first_failure() {
         let mut trouble = RetryLog::new("down", "up");
         let called = Instant::now();
         advance(Duration::from_secs(10)).await;

@@ -1,9 +1,9 @@
-//! Free space on the disks that stages need: when it is too little to start anything.
+//! Checks the free space on the disks that stages need.
 //!
 //! A Docker engine whose disk is full hangs rather than refuses, and an attempt that ends without room for its
-//! outputs has worked for nothing; so what is not begun yet waits. What runs goes on: it may be what makes
-//! room. Starting goes on by itself, once there is room with something to spare, so that it does not
-//! flicker about the bound.
+//! outputs has worked for nothing; so new stages wait. Running stages go on: they may be what frees space. New
+//! stages start again by themselves once there is free space and some to spare, so that the check does not flicker
+//! around the bound.
 
 use std::fmt;
 use std::io;
@@ -13,21 +13,21 @@ use std::sync::Arc;
 
 use nix::sys::statvfs::statvfs;
 
-/// Without a bound from the configuration: so much has to be free, in bytes. An image of a few layers, the
-/// outputs of a stage and a database that goes on writing fit into it.
+/// The default bound, in bytes. It has room for an image of a few layers, the outputs of a stage, and a database that
+/// goes on writing.
 const USUAL: u64 = 2 << 30;
 
-/// Or this part of the disk where that is less: a small disk is meant for small things.
+/// Or this part of the disk if that is less: small disks hold small things.
 const USUAL_PART: u64 = 20;
 
-/// A folder whose disk is guarded.
+/// A directory whose disk is guarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub role: PlaceRole,
     pub path: PathBuf,
 }
 
-/// What a folder is for.
+/// The use of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceRole {
     /// The daemon's own data.
@@ -39,7 +39,7 @@ pub enum PlaceRole {
 }
 
 impl PlaceRole {
-    /// The word for programs.
+    /// The name in structured output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl PlaceRole {
         }
     }
 
-    /// As people call it.
+    /// The words in messages.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -63,7 +63,7 @@ impl PlaceRole {
 /// Room on a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// What may still be written.
+    /// The bytes that may still be written.
     pub free: u64,
     /// The size of the disk.
     pub total: u64,
@@ -74,7 +74,7 @@ pub struct Room {
 pub enum Floor {
     /// 2 GiB, or 5 % of a disk where that is less.
     Usual,
-    /// So many bytes; 0 switches the guard off.
+    /// This many bytes; 0 switches the guard off.
     Bytes(u64),
 }
 
@@ -88,7 +88,7 @@ impl Floor {
         }
     }
 
-    /// Whether there is too little room, after there was or was not before.
+    /// Whether there is too little free space, given the previous result.
     #[must_use]
     pub fn is_low(self, room: Room, was_low: bool) -> bool {
         let floor = self.of(room);
@@ -97,23 +97,23 @@ impl Floor {
     }
 }
 
-/// A way to look at the disk of a folder: the system's, unless a test puts its own in its place. Cheap to
-/// clone.
+/// A function that reads the free space of a directory's disk: the system's, unless a test replaces it.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct Look(Arc<Looking>);
 
 type Looking = dyn Fn(&Path) -> io::Result<Room> + Send + Sync;
 
 impl Look {
-    /// Looks by `look`, which may block.
+    /// Reads by `look`, which may block.
     pub fn new(look: impl Fn(&Path) -> io::Result<Room> + Send + Sync + 'static) -> Self {
         Self(Arc::new(look))
     }
 
-    /// Looks. May block as long as the disk does.
+    /// Reads the free space. May block for as long as the disk does.
     ///
     /// # Errors
-    /// The system cannot say.
+    /// The system cannot read it.
     pub fn at(&self, path: &Path) -> io::Result<Room> {
         (self.0)(path)
     }
@@ -131,10 +131,10 @@ impl fmt::Debug for Look {
     }
 }
 
-/// Looks at the disk of a folder. May block as long as the disk does.
+/// Reads the free space of a directory's disk. May block for as long as the disk does.
 ///
 /// # Errors
-/// The system cannot say.
+/// The system cannot read it.
 pub fn look(path: &Path) -> io::Result<Room> {
     let disk = statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
@@ -144,7 +144,7 @@ pub fn look(path: &Path) -> io::Result<Room> {
     })
 }
 
-/// The places that are on disks of their own, the first of each disk.
+/// The first place on each disk.
 #[must_use]
 pub fn one_of_each_disk(places: Vec<Place>) -> Vec<Place> {
     let mut seen = Vec::new();
@@ -190,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_of_nothing_is_no_guard() {
+    fn a_bound_of_zero_switches_the_guard_off() {
         assert!(!Floor::Bytes(0).is_low(room(0, GIB), false));
         assert!(!Floor::Bytes(0).is_low(room(0, GIB), true));
     }
 
     #[test]
-    fn places_on_one_disk_are_looked_at_once() {
+    fn places_on_one_disk_are_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let place = |role, path: &Path| Place {
             role,

@@ -1,7 +1,7 @@
-//! One DAG file, run here and now: no daemon, no database, the same core, supervisor and executor.
+//! Runs one DAG file on this machine: no daemon, no database, the same core, supervisor and executor.
 //!
-//! The run's state lives in memory; artifacts live in a folder of the call. What happens is told to
-//! a [`Witness`] as it happens.
+//! The run's state is in memory; artifacts are in a directory of the call. A [`Witness`] gets every event
+//! as it happens.
 
 pub mod outputs;
 pub mod working_tree;
@@ -35,21 +35,21 @@ use crate::attempt::supervisor::{StopSignal, Surroundings, supervise};
 use crate::clock;
 use crate::local::outputs::LocalOutputs;
 
-/// How many facts may wait to be taken in: a few for each attempt that runs.
+/// How many facts may be queued: a few for each running attempt.
 const FACTS_AT_MOST: usize = 256;
 
-/// What stands for the repo, of which a file by itself has none.
+/// Stands for the repo, which a file by itself does not have.
 const NO_REPO: RepoId = RepoId(Uuid::nil());
 
-/// What is told of a local run as it happens.
+/// Receives the events of a local run.
 pub trait Witness: Send + Sync {
     /// Log records of a stage; see [`crate::attempt::log_lines`] for their form.
     fn log(&self, stage: &StageName, records: &[u8]);
 
-    /// Something about the run as a whole.
+    /// A message about the run as a whole.
     fn note(&self, text: &str);
 
-    /// The state changed. `effects` is what was decided.
+    /// The state changed by these `effects`.
     fn changed(&self, dag: &Dag, run: &Run, effects: &[Effect]);
 }
 
@@ -57,7 +57,7 @@ pub trait Witness: Send + Sync {
 pub struct LocalOptions {
     /// A tar archive of the source tree.
     pub source: Option<PathBuf>,
-    /// What is not in it, in words.
+    /// The parts that the archive leaves out, in words.
     pub notes: Vec<String>,
     /// A folder for artifacts; the caller removes it.
     pub folder: PathBuf,
@@ -78,7 +78,7 @@ struct Shared {
 
 /// Runs a DAG to its end and returns the run as it ended, and what it kept.
 ///
-/// `cancel` may send a name at any time: who asks for the run to be cancelled.
+/// `cancel` may send a name at any time: the person who asks to cancel the run.
 pub async fn run_locally(
     dag: Arc<Dag>,
     facts: RunFacts,
@@ -146,7 +146,7 @@ struct Local {
 }
 
 impl Local {
-    /// Removes containers whose making was given up and came about all the same: no later run would find them.
+    /// Removes containers whose creation was abandoned and succeeded all the same: no later run would find them.
     async fn remove_left(&self) {
         let executor = &self.surroundings.executor;
         for left in executor.list().await.unwrap_or_default() {
@@ -163,7 +163,7 @@ impl Local {
         let Step {
             effects, wake_at, ..
         } = step(&self.dag, &mut self.run, events, clock::now());
-        // By the state, not by the effects: a stage's timeout is a fact that sets the stop itself.
+        // Read from the state, not from the effects: a stage's timeout is a fact that sets the stop itself.
         for (reference, signal) in &self.signals {
             let attempt = self.run.attempt(*reference);
             if let Some((_, why)) = attempt.and_then(|attempt| attempt.stop.as_ref()) {
@@ -174,7 +174,7 @@ impl Local {
         wake_at
     }
 
-    /// Claims what waits, as far as there are slots; pools have no limit here.
+    /// Claims queued attempts while there are slots; pools have no limit here.
     fn start_queued(&mut self) {
         let mut references = Vec::new();
         let mut waiting = Vec::new();
@@ -255,7 +255,7 @@ impl Local {
         let artifacts = self.shared.artifacts.lock().map_err(|_| {
             Reason::new(
                 ReasonCode::Internal,
-                "the list of artifacts was left in disorder",
+                "the lock of the artifacts is poisoned",
             )
         })?;
         let mut inputs = Vec::new();
@@ -305,8 +305,8 @@ struct LocalLedger {
 }
 
 impl LocalLedger {
-    async fn tell(&self, event: Event) {
-        // The receiver is dropped once the run has ended: then nobody cares any more.
+    async fn send(&self, event: Event) {
+        // The receiver is dropped once the run has ended: then the fact no longer matters.
         let _ = self.shared.facts.send(event).await;
     }
 }
@@ -318,7 +318,7 @@ impl Ledger for LocalLedger {
 
     async fn started(&self, image: Option<&str>, _: Option<Timestamp>) -> Result<(), FencedOff> {
         let image = image.map(ToOwned::to_owned);
-        self.tell(Event::AttemptStarted {
+        self.send(Event::AttemptStarted {
             attempt: self.reference,
             image,
         })
@@ -332,7 +332,7 @@ impl Ledger for LocalLedger {
     }
 
     async fn timeout_passed(&self) {
-        self.tell(Event::TimeoutPassed(self.reference)).await;
+        self.send(Event::TimeoutPassed(self.reference)).await;
     }
 
     async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {
@@ -348,7 +348,7 @@ impl Ledger for LocalLedger {
                 artifacts.insert((self.stage.clone(), output.name), output.content);
             }
         }
-        self.tell(Event::AttemptFinished {
+        self.send(Event::AttemptFinished {
             attempt: self.reference,
             end,
         })
@@ -359,7 +359,7 @@ impl Ledger for LocalLedger {
     async fn removed(&self) {}
 }
 
-/// The facts of a run by hand.
+/// The inputs of a run by hand.
 #[must_use]
 pub fn facts(
     dag: &Dag,

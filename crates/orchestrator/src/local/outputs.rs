@@ -1,4 +1,4 @@
-//! The outputs of a local run, put where the user wants them: `FOLDER/STAGE/PATH`, as they lay in `$OUTPUTS`.
+//! Copies the outputs of a local run to where the user wants them: `FOLDER/STAGE/PATH`, with the paths in `$OUTPUTS`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,16 +12,16 @@ use trainyard_executor::{Collected, CollectedKind};
 /// The outputs that a local run kept.
 #[derive(Debug, Default)]
 pub struct LocalOutputs {
-    /// Where their content lies, named by its hash.
+    /// The directory of their content, named by hash.
     pub(crate) from: PathBuf,
     pub(crate) kept: BTreeMap<(StageName, OutputName), Collected>,
 }
 
 impl LocalOutputs {
-    /// Copies all of them to `to`, over those of an earlier run; how many there are. Blocking.
+    /// Copies all of them to `to`, over those of an earlier run; returns how many. Blocking.
     ///
     /// # Errors
-    /// One cannot be written, by its path.
+    /// An output cannot be written; the error names its path.
     pub fn copy(&self, dag: &Dag, to: &Path) -> io::Result<usize> {
         let mut all = Vec::new();
         for stage in dag.stages() {
@@ -34,7 +34,7 @@ impl LocalOutputs {
                 }
             }
         }
-        // A folder before what else is declared in it.
+        // A folder before the outputs that are declared inside it.
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (path, content) in &all {
             put(&self.from.join(&content.sha256), content.kind, path).map_err(|error| {
@@ -46,7 +46,7 @@ impl LocalOutputs {
 }
 
 fn put(from: &Path, kind: CollectedKind, to: &Path) -> io::Result<()> {
-    // Files that this run did not make would look like its own.
+    // Otherwise, files of an earlier run would look like outputs of this one.
     match to.symlink_metadata() {
         Ok(found) if found.is_dir() => fs::remove_dir_all(to)?,
         Ok(_) => fs::remove_file(to)?,

@@ -1,8 +1,9 @@
-//! The source tree for a file run by hand: in a repository, what git would check out, with the files as they stand
-//! on the disk, and files that are new and not ignored; else the folder's files but what a `.gitignore` in it names.
+//! The source tree of a file that is run by hand. In a repository: the files that git would check out, as
+//! they are on the disk, and new files that are not ignored. Elsewhere: the folder's files, without those
+//! that its `.gitignore` names.
 //!
 //! A folder named `.trainyard`, where `trainyard dev` keeps its data, is never a part of it. Outside of a repository,
-//! a home folder and those above it are no source tree: stages get the DAG file alone.
+//! a home folder and those above it are not source trees: stages get the DAG file alone.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -18,13 +19,13 @@ use trainyard_core::measure::in_units;
 use trainyard_dagfile::Entry;
 use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, StandIns, WorkTree};
 
-/// What is never a part of a source tree.
+/// Never a part of a source tree.
 const LEFT_OUT: [&str; 2] = [".git", ".trainyard"];
 
-/// The time of all files: one that zip, make and time zones can live with, so that equal trees make equal archives.
+/// The time of all files, one that zip, make and all time zones accept, so that equal trees make equal archives.
 const DATED: u64 = 1_000_000_000;
 
-/// A source tree that was looked through.
+/// A source tree that was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkingTree {
     root: PathBuf,
@@ -32,11 +33,11 @@ pub struct WorkingTree {
     files: BTreeSet<PathBuf>,
     /// Folders, relative to the root; those of files need not be among them.
     folders: BTreeSet<PathBuf>,
-    /// Those of the folders that are git submodules, which are laid out empty.
+    /// The folders that are git submodules, which are laid out empty.
     submodules: BTreeSet<PathBuf>,
-    /// Whether it is the DAG file alone, since the folder around it is no source tree.
+    /// Whether it is the DAG file alone, since the folder around it is not a source tree.
     pub is_file_alone: bool,
-    /// Whether it is that of a git repository.
+    /// Whether it is the tree of a git repository.
     pub is_of_git: bool,
 }
 
@@ -122,7 +123,7 @@ impl WorkingTree {
         Ok(())
     }
 
-    /// What stands at a path of it.
+    /// The entry at a path of the tree.
     #[must_use]
     pub fn entry(&self, path: &str) -> Entry {
         let path = Path::new(path);
@@ -142,7 +143,7 @@ impl WorkingTree {
                 };
             }
         }
-        // What is below a folder stands right behind it.
+        // Entries below a folder follow it directly.
         let is_above_one_of = |paths: &BTreeSet<PathBuf>| {
             let mut behind = paths.range::<Path, _>((Included(path), Unbounded));
             behind.next().is_some_and(|next| next.starts_with(path))
@@ -153,10 +154,11 @@ impl WorkingTree {
         }
     }
 
-    /// Writes it as a tar archive, until `given_up` turns true, and returns what it has only stand-ins for. Blocking.
+    /// Writes it as a tar archive, until `given_up` turns true, and returns the files of which it has
+    /// only stand-ins. Blocking.
     ///
     /// # Errors
-    /// A file that cannot be read, by name; the tree is larger than one of a commit may be; it was given up.
+    /// A file cannot be read (the error names it); the tree is larger than a commit's may be; `given_up` turned true.
     pub fn write_tar(&self, to: &Path, given_up: &AtomicBool) -> io::Result<StandIns> {
         if self.files.len() > MAX_NAMES {
             return Err(self.too_large());
@@ -222,7 +224,7 @@ fn root_without_git(folder: &Path) -> &Path {
     folder.parent().filter(|_| holds_dags).unwrap_or(folder)
 }
 
-/// Whether a folder is where people keep all their work, and more.
+/// Whether a folder is one where users keep all their work, and more.
 fn is_above_work(folder: &Path) -> bool {
     let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
     let is_above_home = home.is_some_and(|home| home.starts_with(folder));
@@ -251,8 +253,8 @@ fn add_folder(
     archive.append_data(&mut header, folder, io::empty())
 }
 
-/// Adds a file of at most `room` bytes, or a link, as it stands now: its bytes. A file that is gone, or something else
-/// by now, is left out.
+/// Adds a file of at most `room` bytes, or a link, in its present state. A file that is gone or has changed its kind
+/// is left out.
 fn add(
     archive: &mut Builder<impl Write>,
     root: &Path,
@@ -275,7 +277,7 @@ fn add(
         return Ok(0);
     }
     let file = File::open(&from)?;
-    // Of the file that was opened. As many bytes are read, holes as zeros: one that grows is cut there.
+    // The size of the opened file. Exactly this many bytes are read, holes as zeros: a file that grows is cut there.
     let found = file.metadata()?;
     let size = found.len();
     if size > room {
@@ -322,7 +324,7 @@ mod tests {
         folder
     }
 
-    /// What the tree around a file has: names, kinds, sizes and content, in order.
+    /// The tree around a file: names, kinds, sizes and content, in order.
     fn packed(file: &Path) -> Vec<(String, Vec<u8>)> {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("tree.tar");
@@ -478,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_all_temporary_files_is_no_source_tree() {
+    fn the_folder_of_all_temporary_files_is_not_a_source_tree() {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
         let tree = WorkingTree::of(file.path()).unwrap();
         assert!(tree.is_file_alone);
@@ -486,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_any_more_is_not_packed() {
+    fn an_abandoned_source_tree_is_not_packed() {
         let folder = place(&[("a.yaml", "")]);
         let tree = WorkingTree::of(&folder.path().join("a.yaml")).unwrap();
         let stopped = tree.write_tar(&folder.path().join("tree.tar"), &AtomicBool::new(true));

@@ -1,28 +1,28 @@
-//! Trouble of one branch while a repo is synced: the other branches go on without it.
+//! Errors of one branch during a repo's sync: the other branches go on without it.
 
 use std::collections::BTreeMap;
 
 use tracing::error;
 use trainyard_store::Error as StoreError;
 
-/// How many branches are told with what is wrong with them; of the others, how many there are.
-const TOLD_AT_MOST: usize = 3;
+/// How many branches are listed with their errors; the others are counted.
+const SHOWN_AT_MOST: usize = 3;
 
 /// Why a branch was not recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BranchTrouble {
-    /// Nothing else can be recorded either: the database does not answer.
+    /// Other branches cannot be recorded either: the database does not answer.
     Everywhere(String),
-    /// It may pass by itself: the next look will tell.
+    /// It may pass by itself: the next sync tries again.
     Passing(String),
-    /// It is not taken as it is, however often it is looked at.
+    /// The branch cannot be recorded in this state, however often it is read.
     Refused(String),
-    /// As that, and each look costs a lot: the repo's own doing, and counted against it.
+    /// As `Refused`, and each try costs a lot: the repo causes it, and it counts against the repo.
     Costly(String),
 }
 
 impl BranchTrouble {
-    /// What is wrong, in words.
+    /// The error, in words.
     pub(crate) fn words(&self) -> &str {
         match self {
             Self::Everywhere(words)
@@ -38,11 +38,11 @@ impl From<StoreError> for BranchTrouble {
         if let Some(code) = error.refusal() {
             error!(
                 error = &error as &dyn std::error::Error,
-                "the database refuses what a branch holds"
+                "the database refused to record a branch"
             );
-            // Postgres' own words quote what it refuses.
+            // Postgres' own message quotes the refused value.
             return Self::Refused(format!(
-                "the database refuses what it holds (SQLSTATE {code}), which is a fault in Trainyard; the daemon's log says more"
+                "the database refused to record it (SQLSTATE {code}), which is a bug in Trainyard; see the daemon's log"
             ));
         }
         match error {
@@ -62,17 +62,17 @@ impl From<trainyard_forge::Error> for BranchTrouble {
     }
 }
 
-/// What is wrong with branches, by their names.
+/// The errors of branches, by name.
 pub(crate) type BranchTroubles = BTreeMap<String, BranchTrouble>;
 
-/// All of it as one text; `None` where nothing is wrong.
+/// All of them as one text; `None` if there are none.
 pub(crate) fn in_words(troubles: &BranchTroubles) -> Option<String> {
-    let told = troubles.iter().take(TOLD_AT_MOST);
-    let mut parts: Vec<String> = told
+    let shown = troubles.iter().take(SHOWN_AT_MOST);
+    let mut parts: Vec<String> = shown
         .map(|(branch, trouble)| format!("branch {branch} is not recorded: {}", trouble.words()))
         .collect();
-    if troubles.len() > TOLD_AT_MOST {
-        parts.push(format!("and {} more", troubles.len() - TOLD_AT_MOST));
+    if troubles.len() > SHOWN_AT_MOST {
+        parts.push(format!("and {} more", troubles.len() - SHOWN_AT_MOST));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }

@@ -1,8 +1,8 @@
-//! DAG files of a commit, read and held against a push: on threads of their own, and for so long only.
+//! Reads the DAG files of a commit and matches them against a push, on threads of its own and in bounded time.
 //!
-//! What somebody has pushed may be made to take long. Nobody else waits for it: neither the tasks of the
-//! runtime nor, for more than moments, other repos. A file that takes too long has a fault that says so,
-//! as one has that panics its parser, and is not read again until a commit changes it.
+//! A pushed file may be crafted to take long. It delays neither the tasks of the runtime nor, for more than moments,
+//! other repos. A file that takes too long gets a diagnostic that says so, like a file that panics its parser, and is
+//! not read again until a commit changes it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -28,14 +28,14 @@ const FILES_AT_ONCE: usize = 4;
 /// How long one file may take on a processor: a thousand times what is usual.
 const FILE: Duration = Duration::from_secs(1);
 
-/// How long it is waited for, on a machine that has other things to do.
+/// How long it may take by the wall clock, on a machine that is busy otherwise.
 const FILE_AT_MOST: Duration = Duration::from_secs(10);
 
 /// How long the files of one commit may take.
 const COMMIT: Duration = Duration::from_secs(30);
 
-/// How long the push triggers of one commit may take on a processor: thousands of patterns against thousands of
-/// paths. Looked at between two files.
+/// How much processor time the push triggers of one commit may take: thousands of patterns against thousands of
+/// paths. Checked between two files.
 const TRIGGERS: Duration = Duration::from_secs(5);
 
 /// A branch that moved, as push triggers see it.
@@ -90,7 +90,7 @@ impl DagReader {
         Ok(read)
     }
 
-    /// Which of the DAGs a push starts; the files are given back.
+    /// Matches a push against the DAGs; returns the files too.
     pub(crate) async fn started_by(
         &self,
         push: Push,
@@ -127,7 +127,7 @@ impl DagReader {
         };
         matched.ok_or_else(|| {
             BranchTrouble::Costly(format!(
-                "its push triggers take longer than {} s to be held against what changed; make their patterns \
+                "its push triggers take longer than {} s to match against the changed paths; make their patterns \
                  fewer or simpler",
                 limit.as_secs()
             ))
@@ -158,7 +158,7 @@ impl DagReader {
                 COMMIT.as_secs()
             )));
         }
-        // The thread of a file that was given up is busy for as long as it is.
+        // The thread of an abandoned file stays busy until the parser returns.
         let threads = Arc::clone(&self.threads).acquire_owned();
         let Ok(Ok(thread)) = tokio::time::timeout(COMMIT, threads).await else {
             return Err(BranchTrouble::Passing(format!(
@@ -183,12 +183,12 @@ impl DagReader {
     }
 }
 
-/// What this thread has spent on a processor; other threads do not count.
+/// The processor time of this thread; other threads do not count.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// A DAG file of a commit, and what it says of the commit and of pools.
+/// A DAG file of a commit, with its references to the commit's files and to pools.
 #[derive(Debug)]
 pub(crate) struct DagRead {
     pub(crate) file: DagAtCommit,
@@ -196,7 +196,7 @@ pub(crate) struct DagRead {
 }
 
 impl DagRead {
-    /// Holds a file against what stands in its commit: one that asks for what is not there has faults.
+    /// Checks a file against the tree of its commit: a reference to a missing path is an error.
     pub(crate) fn hold_against(self, entry: impl Fn(&str) -> Entry) -> DagAtCommit {
         let mut file = self.file;
         let faults = self.outside.faults_in_repo(&file.source, entry);
@@ -225,7 +225,7 @@ fn read_file(path: &str, text: Result<String, String>) -> DagRead {
                 let faults = trainyard_dagfile::to_json(path, &parsed.diagnostics);
                 (parsed.dag.ok_or(faults), parsed.outside)
             }))
-            // A fault of ours; the other files go on.
+            // The panic is a bug in Trainyard; the other files go on.
             .unwrap_or_else(|panic| {
                 let why = format!(
                     "reading it panicked, which is a bug: {}",
@@ -254,7 +254,7 @@ fn read_file(path: &str, text: Result<String, String>) -> DagRead {
 
 /// A diagnostic about a whole file, in the form of those that parsing makes.
 fn unreadable(path: &str, why: &str) -> serde_json::Value {
-    // A panic may quote anything, and no row takes a NUL.
+    // A panic message may hold anything, and no row takes a NUL.
     let why = without_nul(why);
     serde_json::json!([{
         "file": path, "severity": "error", "code": "unreadable", "message": why,
@@ -276,7 +276,7 @@ mod tests {
     fn spin(path: &str, _: Result<String, String>) -> DagRead {
         let begun = processor_time();
         while processor_time().saturating_sub(begun) < FILE + Duration::from_millis(100) {}
-        read_file(path, Err("never told".to_owned()))
+        read_file(path, Err("never returned".to_owned()))
     }
 
     #[tokio::test]
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn class_19_push_triggers_that_take_too_long_are_the_branch_s_trouble() {
+    async fn class_19_push_triggers_that_take_too_long_are_an_error_of_the_branch() {
         let text =
             "triggers: {push: {paths: ['src/**']}}\nstages: {a: {image: 'x:1', run: 'true'}}";
         let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned())).file];

@@ -1,9 +1,8 @@
 //! The dispatcher: claims attempts as capacity permits and starts a supervisor for each.
 //!
-//! The end of an attempt frees its slot and may make others ready; the transaction that records it
-//! claims what goes next, and so does the one that starts a run, so neither a chain of stages nor a
-//! trigger ever waits for this loop. The loop takes what is left: capacity freed elsewhere, runs that
-//! another process started.
+//! The end of an attempt frees its slot and may make others ready. The transaction that records it also claims the
+//! next attempts, and so does the transaction that starts a run, so neither a chain of stages nor a trigger ever
+//! waits for this loop. The loop claims the rest: capacity freed elsewhere, and runs that another process started.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -29,7 +28,7 @@ use crate::health::engine_watch::{EngineWatch, Watched};
 use crate::health::lease::{Lease, Leased, Tenure};
 use crate::health::panics::panic_text;
 
-/// The longest time between two looks, should every wake be lost.
+/// The longest time between two passes, in case every wake is lost.
 const TICK: Duration = Duration::from_secs(2);
 
 /// Claims and starts. Cheap to clone.
@@ -50,7 +49,7 @@ struct Shared {
     lease: Lease,
     watch: EngineWatch,
     supervisors: TaskTracker,
-    /// Cancelled once what earlier daemons left was taken over.
+    /// Cancelled once the attempts of earlier daemons were adopted.
     has_adopted: CancellationToken,
     shutdown: CancellationToken,
     /// The attempts that this daemon supervises.
@@ -63,13 +62,12 @@ struct Entry {
     signal: StopSignal,
     /// Whether its supervisor has recorded its end, and is about to remove its container.
     recorded: bool,
-    /// Makes its supervisor let go.
-    let_go: CancellationToken,
+    /// Ends its supervision.
+    unsupervised: CancellationToken,
 }
 
 impl Dispatcher {
-    /// A dispatcher that claims by `request`. Its supervisors let go at `shutdown`, and when the lease
-    /// lapses.
+    /// A dispatcher that claims by `request`. Supervision ends at `shutdown`, and when the lease lapses.
     #[must_use]
     #[expect(
         clippy::too_many_arguments,
@@ -107,8 +105,8 @@ impl Dispatcher {
         }
     }
 
-    /// Runs until shutdown, then waits for the supervisors to let go. Claims nothing before all was adopted that
-    /// an earlier daemon left running: it takes its part of the capacity.
+    /// Runs until shutdown, then waits for the supervisors to end. Claims nothing before the attempts that an earlier
+    /// daemon left running were adopted: they take their part of the capacity.
     pub async fn run(self) {
         let shared = &self.shared;
         tokio::select! {
@@ -123,7 +121,7 @@ impl Dispatcher {
                 Err(error) => {
                     let now = Instant::now().into_std();
                     shared.store.condition().heed(&error, now);
-                    error!(%error, "attempts could not be claimed; trying again");
+                    error!(%error, "attempts could not be claimed; will retry");
                     Duration::from_millis(500)
                 }
             };
@@ -142,7 +140,7 @@ impl Dispatcher {
         shared.supervisors.wait().await;
     }
 
-    /// Claims what may start now, and starts it. Returns how many attempts that was.
+    /// Claims the attempts that may start now, and starts them. Returns how many.
     ///
     /// # Errors
     /// The database does not answer.
@@ -159,8 +157,8 @@ impl Dispatcher {
     /// Starts a supervisor for each claim.
     pub fn take(&self, claims: Vec<Claim>) {
         for claim in claims {
-            // Of no parent: a claim at the end of an attempt is taken within that one's. Of the level of errors, so
-            // that what is told has its ids whatever is filtered.
+            // Without a parent: a claim at the end of an attempt happens within that attempt's span. At the level of
+            // errors, so that log lines have their ids whatever is filtered.
             let span = error_span!(
                 parent: None,
                 "attempt",
@@ -170,12 +168,12 @@ impl Dispatcher {
             );
             let dispatcher = self.clone();
             let signal = StopSignal::new();
-            let let_go = CancellationToken::new();
+            let unsupervised = CancellationToken::new();
             let entry = Entry {
                 fence: claim.fence,
                 signal: signal.clone(),
                 recorded: false,
-                let_go: let_go.clone(),
+                unsupervised: unsupervised.clone(),
             };
             self.board().insert(claim.attempt, entry);
             let shutdown = self.shared.shutdown.clone();
@@ -188,7 +186,7 @@ impl Dispatcher {
                     () = tenure.over() => {
                         warn!("the lease expired; no longer supervising the attempt");
                     }
-                    () = let_go.cancelled() => {
+                    () = unsupervised.cancelled() => {
                         warn!("the attempt was abandoned or quarantined; no longer supervising it");
                     }
                     done = AssertUnwindSafe(dispatcher.supervise(claim, &signal, &tenure)).catch_unwind() => {
@@ -205,10 +203,10 @@ impl Dispatcher {
         }
     }
 
-    /// A supervisor panicked. Its attempt is taken over like any that nobody attends to, unless its run
-    /// is held back by then.
+    /// Records that a supervisor panicked. Its attempt is adopted like any attempt without a supervisor, unless its
+    /// run is quarantined by then.
     async fn panicked(&self, run: RunId, text: &str) {
-        let reason = format!("supervising it panicked: {text}");
+        let reason = format!("its supervisor panicked: {text}");
         let recorded = self
             .shared
             .store
@@ -228,7 +226,7 @@ impl Dispatcher {
             self.clone(),
         );
         let assignment = assignment(shared.instance, &claim);
-        // Until the container is gone: the next stage usually has begun by then, and shares it.
+        // Until the container is gone: the next stage has usually started by then, and shares the archive.
         let source = OnceLock::new();
         let supplies = ClaimSupplies::new(
             &shared.store,
@@ -274,12 +272,12 @@ impl Dispatcher {
         self.board().get(&attempt).map(|entry| entry.signal.clone())
     }
 
-    /// Lets it claim: what there was to adopt was adopted.
+    /// Allows claims: adoption is complete.
     pub fn claim_from_now_on(&self) {
         self.shared.has_adopted.cancel();
     }
 
-    /// Notes that the supervisor of a claim has recorded its end.
+    /// Records that the supervisor of a claim has recorded its end.
     pub(crate) fn recorded(&self, attempt: AttemptId, fence: Fence) {
         let mut board = self.board();
         if let Some(entry) = board.get_mut(&attempt).filter(|entry| entry.fence == fence) {
@@ -287,15 +285,15 @@ impl Dispatcher {
         }
     }
 
-    /// Lets go of an attempt that has ended, unless its supervisor is done with it but for its container: one
-    /// that has not recorded the end itself may wait for a Docker engine that never tells of it.
-    pub fn let_go_of_ended(&self, attempt: AttemptId) {
+    /// Ends supervision of an attempt that has ended, unless its supervisor recorded the end and only removes the
+    /// container: a supervisor that did not record it may wait for a Docker engine that never reports the end.
+    pub fn stop_supervising_ended(&self, attempt: AttemptId) {
         if let Some(entry) = self.board().get(&attempt).filter(|entry| !entry.recorded) {
-            entry.let_go.cancel();
+            entry.unsupervised.cancel();
         }
     }
 
-    /// What runs may keep.
+    /// The allowances for the outputs of runs.
     pub(crate) fn allowances(&self) -> &Allowances {
         &self.shared.allowances
     }

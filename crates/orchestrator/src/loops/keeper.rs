@@ -1,9 +1,12 @@
-//! The keeper: holds on to what this daemon has, and takes over what nobody holds.
+//! The keeper holds this daemon's lease and its attempts, and adopts attempts without an owner:
 //!
-//! It renews the daemon's lease and what it leads, and beside that passes stop requests on, lets go of what somebody
-//! else has ended, and claims attempts again whose owner is gone. It never asks the executor anything, and renewing waits for nothing else: neither an
-//! engine that is slow nor a database that is busy must cost the lease. Looking at Docker is the
-//! [`crate::loops::sweeper`]'s.
+//! 1. It renews the daemon's lease and the jobs that the daemon leads.
+//! 2. It passes stop requests on to supervisors.
+//! 3. It ends the supervision of attempts that another owner, an abandon or a quarantine has ended.
+//! 4. It adopts attempts whose owner is gone.
+//!
+//! It makes no calls to the executor, and renewals wait for nothing else: neither a slow Docker engine nor a busy
+//! database may cost the lease. The [`crate::loops::sweeper`] inspects Docker.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,30 +24,29 @@ use crate::health::lease::Lease;
 use crate::health::neighbours::Neighbours;
 use crate::loops::dispatcher::Dispatcher;
 
-/// The time between two looks: a third of the lease.
+/// The time between two renewals: a third of the lease.
 pub const TICK: Duration = Duration::from_secs(5);
 
-/// The time until a look that failed is tried again: a tick later, the lease might have lapsed over one lost
-/// answer.
+/// The time until a failed call is retried: after a whole tick, one lost answer might cost the lease.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long after a claim its supervisor may take to begin, before the attempt counts as forgotten.
-/// Between the claim's commit and its supervisor lie a few reads. Should they ever take longer, the late
-/// supervisor has the older fence, and is told so before it starts anything.
+/// How long after a claim its supervisor may take to begin, before the attempt counts as forgotten. Between the
+/// claim's commit and its supervisor lie a few reads. Should they ever take longer, the late supervisor has the older
+/// fence, which fails before it starts anything.
 const ATTEND_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long after the end of an attempt its supervisor usually knows that it has recorded it: the answer to the
-/// commit may be on its way, or be lost. Where it takes longer, letting go does no harm.
+/// commit may be on its way, or lost. Where it takes longer, ending the supervision does no harm.
 const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often it is told that attempts wait for a daemon that reaches their engine.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How often the keeper reports attempts that wait for a daemon that reaches their Docker engine.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// How long the database may take to answer a question. A connection whose other end fell silent never
-/// fails by itself; it is given up, and another one is tried while the lease still holds.
+/// How long the database may take to answer. A connection whose other end fell silent never fails by itself; it is
+/// abandoned, and another one is tried while the lease still holds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long taking over may take: there may be thousands of attempts to be read.
+/// How long adoption may take: there may be thousands of attempts to read.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Keeps the attempts of one daemon.
@@ -56,13 +58,13 @@ pub struct Keeper {
     lease_length: Duration,
     leadership: Leadership,
     neighbours: Mutex<Neighbours>,
-    /// Whether all was let go since attempts were last looked after.
+    /// Whether supervision was ended by a lapse of the lease since the last pass.
     has_lapsed: AtomicBool,
     lapsed: Notify,
 }
 
 impl Keeper {
-    /// A keeper beside `dispatcher`.
+    /// A keeper next to `dispatcher`.
     #[must_use]
     pub fn new(
         store: Store,
@@ -83,8 +85,8 @@ impl Keeper {
         }
     }
 
-    /// Runs until `shutdown`. Renewing and looking after attempts wait for different connections, and not for
-    /// each other: however long the work of others holds up the one, the lease is kept.
+    /// Runs until `shutdown`. Renewals and passes use different connections and do not wait for each other: a pass
+    /// that is held up does not cost the lease.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::select! {
             () = self.renew_in_time() => {}
@@ -93,7 +95,7 @@ impl Keeper {
         }
     }
 
-    /// Renews for as long as this daemon is one.
+    /// Renews the lease until another daemon replaces this one.
     async fn renew_in_time(&self) {
         loop {
             let wait = match self.renew().await {
@@ -103,7 +105,7 @@ impl Keeper {
                     return;
                 }
                 Err(problem) => {
-                    error!(daemon.id = %self.dispatcher.daemon(), error = %problem, "the lease could not be renewed; trying again");
+                    error!(daemon.id = %self.dispatcher.daemon(), error = %problem, "the lease could not be renewed; will retry");
                     AGAIN
                 }
             };
@@ -111,26 +113,26 @@ impl Keeper {
         }
     }
 
-    /// Passes stops on and takes over, on a hint and from time to time.
+    /// Passes stops on and adopts attempts, on a hint and from time to time.
     async fn look_in_time(&self) {
         let mut next_full = Instant::now();
-        let mut next_telling = Instant::now() + TELL_EVERY;
+        let mut next_report = Instant::now() + REPORT_EVERY;
         let mut wake = self.store.wakes().supervise.subscribe();
         loop {
             if let Err(problem) = self.pass_stops_on().await {
-                warn!(error = %problem, "stop requests could not be read; trying again");
+                warn!(error = %problem, "stop requests could not be read; will retry");
             }
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
                 if let Err(problem) = self.take_over().await {
-                    error!(error = %problem, "attempts could not be looked after; trying again");
+                    error!(error = %problem, "attempts could not be adopted; will retry");
                     next_full = Instant::now() + AGAIN;
                 }
             }
-            if Instant::now() >= next_telling {
-                next_telling = Instant::now() + TELL_EVERY;
-                if let Err(problem) = self.tell_left_behind().await {
-                    warn!(error = %problem, "could not look for attempts that no daemon can adopt");
+            if Instant::now() >= next_report {
+                next_report = Instant::now() + REPORT_EVERY;
+                if let Err(problem) = self.report_left_behind().await {
+                    warn!(error = %problem, "could not read the attempts that no daemon can adopt; will retry");
                 }
             }
             tokio::select! {
@@ -141,10 +143,10 @@ impl Keeper {
         }
     }
 
-    /// Renews the lease, and what this daemon leads.
+    /// Renews the lease and the jobs that this daemon leads.
     ///
     /// # Errors
-    /// The database does not answer; `NotFound` where another daemon has taken this one's place.
+    /// The database does not answer; `NotFound` if another daemon has replaced this one.
     pub async fn renew(&self) -> Result<(), Error> {
         let daemon = self.dispatcher.daemon();
         let asked = Instant::now();
@@ -152,7 +154,7 @@ impl Keeper {
         answered_within(ANSWER_WITHIN, renewal).await?;
         if self.lease.renewed(asked, self.lease_length) {
             LEASES_LOST.add(1);
-            warn!(daemon.id = %daemon, "the lease had expired; adopting again what no other daemon holds");
+            warn!(daemon.id = %daemon, "the lease had expired; adopting again the attempts that no other daemon holds");
             self.has_lapsed.store(true, Ordering::Relaxed);
             self.lapsed.notify_one();
         }
@@ -162,8 +164,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Lets go of what has ended, and takes over what nobody attends to: attempts of daemons that are gone, and
-    /// its own that it let go.
+    /// Ends the supervision of attempts that have ended, and adopts attempts without a supervisor: those of daemons
+    /// that are gone, and its own that it dropped.
     ///
     /// # Errors
     /// The database does not answer.
@@ -178,7 +180,7 @@ impl Keeper {
     }
 
     async fn adopt(&self, request: &ClaimRequest, has_lapsed: bool) -> Result<(), Error> {
-        // After a lapse all was let go; otherwise a claim may be on its way to its supervisor.
+        // After a lapse all supervision has ended; otherwise a claim may be on its way to its supervisor.
         let attend_within = if has_lapsed {
             Duration::ZERO
         } else {
@@ -187,7 +189,7 @@ impl Keeper {
         let attended = self.dispatcher.supervised();
         let ended = self.store.ended_before(&attended, KNOWN_WITHIN);
         for attempt in answered_within(ANSWER_WITHIN, ended).await? {
-            self.dispatcher.let_go_of_ended(attempt);
+            self.dispatcher.stop_supervising_ended(attempt);
         }
         let leases = self.store.leases_of_others(request.daemon);
         let leases = answered_within(ANSWER_WITHIN, leases).await?;
@@ -215,9 +217,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Tells of what daemons that are gone left at engines that this one does not reach: nobody here can take
-    /// it over.
-    async fn tell_left_behind(&self) -> Result<(), Error> {
+    /// Reports attempts that daemons that are gone left on Docker engines that this one does not reach: it
+    /// cannot adopt them.
+    async fn report_left_behind(&self) -> Result<(), Error> {
         let left = self.store.left_behind(self.dispatcher.request());
         for claim in answered_within(ANSWER_WITHIN, left).await? {
             warn!(

@@ -1,8 +1,8 @@
 //! The background loops of a daemon, started and stopped together.
 //!
 //! Each loop is idempotent and takes no input: on a wake or a tick it reads the database, lets the core decide, and
-//! does what is due, so a lost wake costs a little time and nothing else. Each has a `pass` that a test can call once.
-//! None holds a transaction across a call to Docker or git.
+//! does what is due, so a lost wake costs a little time and nothing else. Each has a `pass` that a test can call
+//! once. None holds a transaction across a call to Docker or git.
 //!
 //! | loop | wakes on | does |
 //! |---|---|---|
@@ -60,33 +60,33 @@ use crate::loops::pruner::Pruner;
 use crate::loops::sweeper::Sweeper;
 use crate::loops::watcher::Watcher;
 
-/// How long the loops may take to end what they are at when the daemon stops.
+/// How long the loops may take to finish their work when the daemon stops.
 const LAST_STEPS: Duration = Duration::from_secs(4);
 
-/// How long Docker may take over the networks that a stop removes.
+/// How long Docker may take to remove networks at a stop.
 const LAST_REMOVALS: Duration = Duration::from_secs(3);
 
-/// What a daemon's loops need to know.
+/// The settings of a daemon's loops.
 #[derive(Debug, Clone)]
 pub struct LoopOptions {
     pub instance: InstanceId,
     pub daemon: DaemonId,
     pub surroundings: Surroundings,
-    /// Which engine that is, where it can say.
+    /// The id of the Docker engine, where it has one.
     pub engine_id: Option<String>,
     /// How many attempts run at the same time, and the pools.
     pub capacity: ClaimCapacity,
-    /// How long what this daemon holds is left alone after a renewal.
+    /// The length of the lease.
     pub lease: Duration,
-    /// When the first lease was asked for.
+    /// When the first lease was requested.
     pub leased_at: Instant,
     /// A folder for source archives.
     pub sources: PathBuf,
-    /// What is kept, and how long.
+    /// Retention: what is kept, and for how long.
     pub retention: Retention,
-    /// How much the outputs of one run may take together, in bytes.
+    /// How many bytes the outputs of one run may take together.
     pub artifacts_of_a_run: u64,
-    /// Folders whose disks are guarded.
+    /// Directories whose disks are guarded.
     pub places: Vec<Place>,
     /// How much has to be free on them.
     pub floor: Floor,
@@ -101,13 +101,13 @@ pub struct Loops {
     options: LoopOptions,
 }
 
-/// One of the loops ended although nobody asked for it.
+/// One of the loops ended without a shutdown.
 #[derive(Debug, thiserror::Error)]
-#[error("the {0} loop ended unasked")]
+#[error("the {0} loop ended unexpectedly")]
 pub struct LoopEnded(&'static str);
 
 impl Loops {
-    /// A Docker engine over a store and its mirrors.
+    /// The loops over a store and its mirrors.
     #[must_use]
     pub fn new(store: Store, blobs: Blobs, git: Git, options: LoopOptions) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Loops {
     /// Runs all loops until `shutdown`. Containers go on.
     ///
     /// # Errors
-    /// A loop ended unasked: then all are stopped, and the process should end too.
+    /// A loop ended without a shutdown: then all are stopped, and the process should end too.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), LoopEnded> {
         let Self {
             store,
@@ -225,17 +225,17 @@ impl Loops {
         };
         tokio::select! {
             () = ends => {}
-            // Each loop survives a kill at any point, and so does this.
-            () = overdue => info!("a loop still waits for Docker or the database; the stop does not wait for it"),
+            // Each loop survives a kill at any point, so the stop need not wait.
+            () = overdue => info!("a loop still waits for Docker or the database; stopping without it"),
         }
         loops.abort_all();
-        // The next start makes those it needs again: Docker has addresses for some thirty networks.
+        // The next start creates the networks that it needs: Docker has addresses for some thirty networks.
         let removed = tokio::time::timeout(LAST_REMOVALS, executor.remove_networks());
         if !matches!(removed.await, Ok(Ok(()))) {
             info!("Docker did not remove the networks of repos; the next daemon uses them");
         }
         if let Err(problem) = store.stop_daemon(options.daemon).await {
-            info!(error = %problem, "the daemon's leave was not recorded; its leases run out instead");
+            info!(error = %problem, "could not record that this daemon stopped; its lease will expire instead");
         }
         unasked.map_or(Ok(()), Err)
     }

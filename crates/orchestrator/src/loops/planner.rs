@@ -1,8 +1,8 @@
 //! The planner: judges which queued runs may start, and plans runs that are due.
 //!
-//! Most planning happens elsewhere: in the transaction that records an attempt's end. This loop takes
-//! what nothing else brings on: new runs, requests to cancel, back-offs and timeouts that passed. Moments are
-//! the database's; where its clock goes back, what waits for one is planned anew.
+//! Most planning happens elsewhere: in the transaction that records an attempt's end. This loop handles everything
+//! that no other transaction plans: new runs, cancel requests, back-offs and timeouts that passed. Times are the
+//! database's; if its clock goes back, everything that waits for a time is planned again.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tracing::{debug, error, warn};
 use trainyard_core::Timestamp;
 use trainyard_store::{Error, NextWake, Store};
 
-/// How many runs one pass takes at once.
+/// How many runs one pass plans at once.
 const RUNS_AT_ONCE: u32 = 200;
 
-/// The longest time between two looks, should every wake be lost.
+/// The longest time between two passes, in case every wake is lost.
 const TICK: Duration = Duration::from_secs(2);
 
 /// Runs until `shutdown`.
@@ -28,7 +28,7 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
                 next.wait.map_or(TICK, |wait| wait.min(TICK))
             }
             Err(error) => {
-                error!(%error, "runs could not be planned; trying again");
+                error!(%error, "runs could not be planned; will retry");
                 TICK
             }
         };
@@ -40,15 +40,15 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
     }
 }
 
-/// Has all that waits planned anew where the database's clock shows less than it did, or may: nobody knows
-/// what it showed before this daemon.
+/// Plans everything that waits again if the database's clock shows less than before, or may: its value before this
+/// daemon's start is not known.
 async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp) {
     if shown.is_none_or(|before| now < before) {
         if let Some(before) = shown {
-            warn!(%before, %now, "the database's clock went back; planning again all that waits for a time");
+            warn!(%before, %now, "the database's clock went back; planning again all runs that wait for a time");
         }
         if let Err(error) = store.look_again().await {
-            error!(%error, "what waits for a moment could not be made due; trying again");
+            error!(%error, "runs that wait for a time could not be planned again; will retry");
             return;
         }
     }
@@ -58,8 +58,8 @@ async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp
 /// Plans all runs that are due. Returns when the next one is.
 ///
 /// # Errors
-/// The database does not answer, or refuses a run; the others are planned. One that cannot be planned is held
-/// back.
+/// The database does not answer, or refuses a run; the others are planned. A run that cannot be
+/// planned is quarantined.
 pub async fn pass(store: &Store) -> Result<NextWake, Error> {
     loop {
         let due = store.due_runs(RUNS_AT_ONCE).await?;
@@ -68,7 +68,7 @@ pub async fn pass(store: &Store) -> Result<NextWake, Error> {
         for run in due {
             match store.plan(run).await {
                 Ok(advanced) => debug!(%run, effects = advanced.effects.len(), "planned"),
-                // The store holds it back; the others go on.
+                // The store quarantines the run; the others go on.
                 Err(problem @ Error::Corrupt { .. }) => {
                     error!(%run, error = %problem, "a run cannot be planned");
                 }

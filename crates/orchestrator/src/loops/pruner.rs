@@ -1,4 +1,4 @@
-//! The pruner: retention. Removes what is old by the configured rule, in small batches.
+//! The pruner: retention. Removes data that is older than the configured rules keep, in small batches.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::health::leadership::Leadership;
 /// The time between two passes.
 const TICK: Duration = Duration::from_secs(3600);
 
-/// The first pass waits for the start of the daemon to be over.
+/// The first pass waits until the daemon's start is over.
 const FIRST: Duration = Duration::from_secs(60);
 
-/// Removes what retention does not keep, wherever it lies.
+/// Removes everything that retention does not keep.
 #[derive(Debug)]
 pub struct Pruner {
     pub store: Store,
     pub blobs: Blobs,
-    /// Source archives: what is left over of them.
+    /// Leftover source archives.
     pub sources: Sources,
     /// Images that were built for stages.
     pub executor: AnyExecutor,
     pub rule: Retention,
-    /// Whether this daemon prunes what all share.
+    /// Whether this daemon prunes the shared data.
     pub leadership: Leadership,
 }
 
@@ -46,7 +46,7 @@ impl Pruner {
         }
     }
 
-    /// Removes once. Trouble is logged: what is left goes the next time.
+    /// Removes once. Errors are logged: the next pass retries.
     pub async fn pass(&self) {
         if self.leadership.leads(Role::Pruner) {
             self.rows().await;
@@ -62,7 +62,7 @@ impl Pruner {
             Ok(report) if report.is_empty() => {}
             Ok(report) => info!(?report, "old runs, logs and deliveries were removed"),
             Err(problem) => {
-                error!(error = %problem, "old data could not be removed; trying again later")
+                error!(error = %problem, "old data could not be removed; will retry later")
             }
         }
     }
@@ -87,13 +87,13 @@ impl Pruner {
         }
     }
 
-    /// An image whose last use was long ago may be asked for again between the two looks below. Then
-    /// its container holds it, or its attempt ends `errored` and the next one builds it anew.
+    /// An image whose last use was long ago may be requested again between the two calls below. Then its container
+    /// holds it, or its attempt ends `errored` and the next one builds it again.
     async fn images(&self) {
         let kept = match self.store.kept_images(&self.rule).await {
             Ok(kept) => kept,
             Err(problem) => {
-                error!(error = %problem, "could not list unused images; trying again later");
+                error!(error = %problem, "could not list unused images; will retry later");
                 return;
             }
         };

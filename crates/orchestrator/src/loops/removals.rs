@@ -1,5 +1,5 @@
-//! Containers of attempts that ended, on their way out: each removed by a task of its own, since a Docker engine may be
-//! silent about just one of them.
+//! Removes the containers of attempts that ended. Each removal is a task of its own, since a Docker engine may hang
+//! over just one container.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::health::engine_watch::Watched;
 /// How many containers are removed at the same time.
 const AT_ONCE: usize = 16;
 
-/// Removes containers, and notes that they are gone.
+/// Removes containers, and records that they are gone.
 #[derive(Debug)]
 pub(crate) struct Removals {
     store: Store,
     executor: Watched<AnyExecutor>,
-    /// How long a program that is still there has between SIGTERM and SIGKILL.
+    /// How long a program that still runs has between SIGTERM and SIGKILL.
     grace: Duration,
     turns: Arc<Semaphore>,
     tasks: JoinSet<AttemptId>,
@@ -41,7 +41,7 @@ impl Removals {
         }
     }
 
-    /// Begins with a container, unless its removal is under way. What still runs in it is asked to end first.
+    /// Begins to remove a container, unless its removal is in progress. A program that still runs is stopped first.
     pub(crate) fn begin(&mut self, container: Listed) {
         let Listed { handle, status, .. } = container;
         if !self.under_way.insert(handle.attempt) {
@@ -51,16 +51,16 @@ impl Removals {
         let (turns, grace) = (Arc::clone(&self.turns), self.grace);
         self.tasks.spawn(async move {
             let attempt = handle.attempt;
-            // The semaphore is never closed; were it, the removal would only come sooner.
+            // The semaphore is never closed; if it were, the removal would only come sooner.
             let _turn = turns.acquire().await;
             if let Err(error) = remove(&store, &executor, &handle, &status, grace).await {
-                warn!(%attempt, error, "a finished container was not removed; trying again");
+                warn!(%attempt, error, "a finished container was not removed; will retry");
             }
             attempt
         });
     }
 
-    /// Waits for those under way, `at_most` so long.
+    /// Waits for the removals in progress, for `at_most`.
     pub(crate) async fn settle(&mut self, at_most: Duration) {
         let settled = async {
             while let Some(done) = self.tasks.join_next().await {
@@ -68,12 +68,13 @@ impl Removals {
                     Ok(attempt) => {
                         self.under_way.remove(&attempt);
                     }
-                    // Nobody knows whose task panicked: what is not under way any more may begin again.
+                    // It is not known which task panicked: every removal that is no longer in progress
+                    // may begin again.
                     Err(_) => self.under_way.clear(),
                 }
             }
         };
-        // What takes longer goes on.
+        // Slower removals go on.
         let _ = tokio::time::timeout(at_most, settled).await;
     }
 }

@@ -1,7 +1,7 @@
-//! The scheduler: turns ticks that are due into causes and their runs.
+//! The scheduler: turns due ticks into causes and their runs.
 //!
-//! Tick, run and the next tick are one transaction of the store. This loop only gets up in time, and only
-//! where its daemon leads: all would fire the same.
+//! Tick, run and the next tick are one transaction of the store. This loop only wakes up in time, and only on the
+//! daemon that leads the schedules: all daemons would fire the same.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use trainyard_store::{Role, Store};
 
 use crate::health::leadership::Leadership;
 
-/// The longest time between two looks, should every wake be lost.
+/// The longest time between two passes, in case every wake is lost.
 const TICK: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`.
@@ -25,7 +25,7 @@ pub async fn run(store: Store, leadership: Leadership, shutdown: CancellationTok
         let wait = match pass(&store).await {
             Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
             Err(error) => {
-                error!(%error, "could not read schedules; trying again");
+                error!(%error, "could not read schedules; will retry");
                 Duration::from_secs(1)
             }
         };
@@ -37,7 +37,7 @@ pub async fn run(store: Store, leadership: Leadership, shutdown: CancellationTok
     }
 }
 
-/// Fires what is due. Returns how long until the next tick.
+/// Fires due ticks. Returns how long until the next tick.
 ///
 /// # Errors
 /// The database does not answer.
@@ -53,7 +53,7 @@ pub async fn pass(store: &Store) -> Result<Option<Duration>, trainyard_store::Er
     if report.refused > 0 {
         warn!(
             ticks = report.refused,
-            "ticks passed without runs, since their repos have too many unfinished runs; `trainyard repo show REPO` \
+            "ticks were skipped because their repos have too many unfinished runs; `trainyard repo show REPO` \
              says which"
         );
     }

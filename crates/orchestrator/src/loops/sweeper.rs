@@ -1,12 +1,12 @@
-//! The sweeper: compares the executor's full listing with what should be.
+//! The sweeper: compares the executor's full listing of containers with the database.
 //!
-//! A container whose attempt has finished is removed; one that ended or vanished unnoticed wakes its
-//! supervisor. Containers that the database does not know are left alone for [`STRANGER_GRACE`], then
-//! stopped and reported, never removed: they are the only trace of what happened.
+//! A container whose attempt has finished is removed; one that ended or vanished unnoticed wakes its supervisor.
+//! Containers that the database does not know are left alone for [`STRANGER_GRACE`], then stopped and reported, never
+//! removed: they are the only trace of what happened.
 //!
-//! It is a loop of its own, apart from the [`crate::loops::keeper`]: its calls wait for Docker, and an
-//! engine that is slow or silent must not keep the lease from being renewed. Removals are tasks of their
-//! own ([`crate::loops::removals`]).
+//! It is a loop of its own, apart from the [`crate::loops::keeper`]: its calls wait for Docker, and a
+//! Docker engine that is slow or silent must not keep the lease from being renewed. Removals are tasks of
+//! their own ([`crate::loops::removals`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -24,16 +24,16 @@ use crate::loops::dispatcher::Dispatcher;
 use crate::loops::keeper::TICK;
 use crate::loops::removals::Removals;
 
-/// How long a container unknown to the database is left alone: the row may be on its way.
+/// How long a container unknown to the database is left alone: its row may be about to be committed.
 const STRANGER_GRACE: Duration = Duration::from_secs(60);
 
-/// How many lost notes of removed containers one look makes good.
+/// How many lost records of removed containers one pass makes good.
 const NOTED_AT_ONCE: u32 = 1_000;
 
-/// How long a look waits for the removals that it began: they are usually done by then.
+/// How long a pass waits for the removals that it began: they are usually done by then.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Looks after the containers of one Docker engine.
+/// Compares the containers of one Docker engine with the database.
 #[derive(Debug)]
 pub struct Sweeper {
     store: Store,
@@ -42,12 +42,12 @@ pub struct Sweeper {
     lease: Lease,
     removals: Removals,
     strangers: HashMap<AttemptId, Instant>,
-    /// Strangers that were reported and do not run.
+    /// Unknown containers that were reported and do not run.
     reported: HashSet<AttemptId>,
 }
 
 impl Sweeper {
-    /// A sweeper beside `dispatcher`.
+    /// A sweeper next to `dispatcher`.
     #[must_use]
     pub fn new(
         store: Store,
@@ -72,7 +72,7 @@ impl Sweeper {
         loop {
             let looked = async {
                 if let Err(problem) = self.pass().await {
-                    warn!(error = %problem, "containers could not be compared with the database; trying again");
+                    warn!(error = %problem, "containers could not be compared with the database; will retry");
                 }
                 tokio::time::sleep(TICK).await;
             };
@@ -83,12 +83,12 @@ impl Sweeper {
         }
     }
 
-    /// One full look.
+    /// Makes one full pass.
     ///
     /// # Errors
-    /// The database does not answer. Trouble of the executor is logged: the next look comes anyway.
+    /// The database does not answer. Errors of the executor are logged: the next pass comes anyway.
     pub async fn pass(&mut self) -> Result<(), Error> {
-        // Asked before the listing: whoever ended later may well have a container that is not in it.
+        // Read before the listing: an attempt that ends later may well have a container that is not in it.
         let request = self.dispatcher.request();
         let unremoved = self.store.unremoved(request, NOTED_AT_ONCE).await?;
         match self.executor.list().await {
@@ -103,8 +103,7 @@ impl Sweeper {
         }
     }
 
-    /// Records of those that ended which have no container any more: it was removed, and the note of it
-    /// was lost.
+    /// Records the removal for ended attempts whose container is gone: it was removed, and the record was lost.
     async fn note_removed(&self, ended: Vec<AttemptId>, listed: &[Listed]) -> Result<(), Error> {
         let there: HashSet<AttemptId> = listed
             .iter()
@@ -112,7 +111,7 @@ impl Sweeper {
             .collect();
         let gone = ended
             .into_iter()
-            // Its supervisor is about to note it.
+            // Its supervisor is about to record it.
             .filter(|attempt| {
                 !there.contains(attempt) && self.dispatcher.signal(*attempt).is_none()
             });
@@ -131,8 +130,8 @@ impl Sweeper {
             .retain(|attempt, _| attempts.contains(attempt));
         self.reported.retain(|attempt| attempts.contains(attempt));
         for (attempt, signal) in self.dispatcher.signals() {
-            // Absent from one listing is not gone, but its supervisor may wait for an answer that
-            // never comes. One that has no container yet is not disturbed.
+            // Absent from one listing does not mean gone, but its supervisor may wait for an answer that never comes.
+            // A supervisor without a container yet is not disturbed.
             if !attempts.contains(&attempt) {
                 signal.look();
             }
@@ -161,7 +160,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Reports a container that stays unknown, and stops it where it runs.
+    /// Reports a container that stays unknown, and stops it if it runs.
     async fn suspect(&mut self, container: &Listed) {
         let attempt = container.handle.attempt;
         let seen = *self.strangers.entry(attempt).or_insert_with(Instant::now);

@@ -1,17 +1,17 @@
 //! The watcher: fetches repos and turns branches that moved into causes.
 //!
-//! Webhook deliveries only say that it is worth looking now; a look every poll interval is the
-//! guarantee, so a lost delivery costs minutes and no run. Which head was seen last is a row that is
-//! moved by compare-and-set in the transaction that records the causes: two watchers, or a delivery
-//! and a poll, never start a run twice.
+//! A webhook delivery is only a hint to fetch now. A fetch every poll interval is the guarantee, so a lost delivery
+//! costs minutes and no run. The last seen head is a row that is moved by compare-and-set in the transaction that
+//! records the causes: two watchers, or a delivery and a poll, never start a run twice.
 //!
-//! A delivery whose `before` is the recorded head is taken as a step of its own, so that two pushes
-//! between two looks start a run each. What does not fit is covered by the step to the head.
+//! A delivery whose `before` is the recorded head is recorded as a step of its own, so that two pushes between two
+//! fetches start a run each. A delivery that does not fit is covered by the step to the head.
 //!
-//! A branch that cannot be recorded is told as the repo's trouble, and keeps no other from being recorded.
+//! A branch that cannot be recorded is reported as an error of the repo, and does not keep other branches
+//! from being recorded.
 //!
-//! Each sync is a task of its own: how long a remote takes, or what it sends, is nobody else's matter. A
-//! repo whose sync panics, or exhausts what git may take for it, is counted against and held back.
+//! Each sync is a task of its own, so a slow or broken remote affects no other repo. A repo whose sync panics, or
+//! exhausts git's limits, is counted against and quarantined.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -40,16 +40,16 @@ use crate::health::panics::panic_text;
 use crate::loops::branch_trouble::{self, BranchTrouble, BranchTroubles};
 use crate::loops::dag_reading::{DagRead, DagReader, Push};
 
-/// The longest time between two looks at which repos are due.
+/// The longest time between two checks of which repos are due.
 const TICK: Duration = Duration::from_secs(5);
 
-/// The time between two looks while a sync is going on: what is due then is seen late at most by this.
+/// The time between two checks during a sync: a repo that becomes due then is delayed at most by this.
 const TICK_WHILE_BUSY: Duration = Duration::from_secs(1);
 
 /// How many commits are in memory with all their DAG files at the same time.
 const COMMITS_AT_ONCE: usize = 4;
 
-/// How often a head that moved under our hands is looked at again in one pass.
+/// How often a head that moved while it was read is read again in one pass.
 const STALE_TRIES: usize = 5;
 
 /// Follows repos. Clones share their bounds.
@@ -59,11 +59,11 @@ pub struct Watcher {
     git: Git,
     reader: DagReader,
     commits: Arc<Semaphore>,
-    /// The pools that are defined.
+    /// The defined pools.
     pools: Arc<BTreeSet<PoolName>>,
 }
 
-/// The syncs that are going on.
+/// The syncs in progress.
 #[derive(Debug, Default)]
 struct Syncs {
     tasks: JoinSet<()>,
@@ -80,7 +80,7 @@ impl Syncs {
         self.repos.values().any(|other| *other == repo)
     }
 
-    /// Waits until one is over; for ever where there is none.
+    /// Waits until one ends; for ever if there is none.
     async fn over(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => id,
@@ -104,7 +104,7 @@ impl Watcher {
         }
     }
 
-    /// Runs until `shutdown`; syncs that are going on then are given up.
+    /// Runs until `shutdown`, which cancels the syncs in progress.
     pub async fn run(self, leadership: Leadership, shutdown: CancellationToken) {
         let mut wake = self.store.wakes().sync.subscribe();
         let mut syncs = Syncs::default();
@@ -116,7 +116,7 @@ impl Watcher {
             let wait = match self.begin_due(&mut syncs).await {
                 Ok(wait) => wait.map_or(TICK, |wait| wait.min(TICK)),
                 Err(error) => {
-                    error!(%error, "could not read the repos; trying again");
+                    error!(%error, "could not read the repos; will retry");
                     TICK
                 }
             };
@@ -143,7 +143,7 @@ impl Watcher {
         if syncs.repos.is_empty() {
             self.store.next_sync().await
         } else {
-            // What is going on counts as due until it is over.
+            // A repo whose sync is in progress counts as due until it ends.
             Ok(Some(TICK_WHILE_BUSY))
         }
     }
@@ -184,7 +184,7 @@ impl Watcher {
         }
     }
 
-    /// Counts trouble that a repo makes. Returns what to add where that holds it back.
+    /// Counts a failure of a repo. Returns the text to add if that quarantines it.
     async fn count(&self, repo: &RepoToSync, reason: &str) -> &'static str {
         let subject = Subject::Repo(repo.id);
         let recorded = self
@@ -203,7 +203,7 @@ impl Watcher {
         }
     }
 
-    /// Fetches one repo and records what moved.
+    /// Fetches one repo and records the branches that moved.
     async fn sync(&self, repo: &RepoToSync) -> Result<Synced, SyncFailure> {
         let deliveries = self.store.pending_pushes(repo.id).await?;
         let credentials = repo.credentials.clone().map(credentials);
@@ -221,7 +221,7 @@ impl Watcher {
         if let (Some(current), Some(followed)) = (&repo.current_branch, &followed)
             && current != followed
         {
-            info!(repo = %repo.name, current, followed, "the followed branch is another one now");
+            info!(repo = %repo.name, current, followed, "the followed branch has changed");
         }
         let mut refs = self.store.refs(repo.id).await?;
         let mut synced = Synced::default();
@@ -267,7 +267,7 @@ impl Watcher {
         Ok(synced)
     }
 
-    /// What came of a delivery whose branch is recorded.
+    /// The result of a delivery whose branch is recorded.
     async fn result(
         &self,
         repo: RepoId,
@@ -283,7 +283,7 @@ impl Watcher {
         if let Some(result) = of(after) {
             return Ok(result.clone());
         }
-        // A look without it may have come first.
+        // A fetch without it may have come first.
         let runs = RunFilter {
             repo: Some(repo),
             branch: Some(branch.clone()),
@@ -310,7 +310,7 @@ impl Watcher {
         })
     }
 
-    /// Takes a delivery as a step of its own where it fits.
+    /// Records a delivery as a step of its own where it fits.
     async fn take_delivery(
         &self,
         repo: &RepoToSync,
@@ -331,7 +331,7 @@ impl Watcher {
         let Ok(after) = CommitSha::new(after) else {
             return Ok(None);
         };
-        // A commit that a later forced push has dropped cannot be had any more.
+        // A commit that a later forced push has dropped can no longer be fetched.
         if self.git.resolve(repo.id, after.to_string()).await.is_err() {
             return Ok(None);
         }
@@ -340,8 +340,8 @@ impl Watcher {
             .await
     }
 
-    /// Records that a branch points to `after` now, with the runs that this starts. One that has become the followed
-    /// one is recorded where it is, and starts nothing.
+    /// Records that a branch points to `after` now, with the runs that this starts. A branch that has just become the
+    /// followed one is recorded as it is, and starts nothing.
     async fn move_branch(
         &self,
         repo: &RepoToSync,
@@ -359,7 +359,7 @@ impl Watcher {
             if !has_moved && !becomes_followed {
                 return Ok(None);
             }
-            // Until it is recorded. Never closed.
+            // Held until the branch is recorded. The semaphore is never closed.
             let _commit = self.commits.acquire().await;
             let seen = self
                 .look_at(repo, branch, before, after, actor, is_followed)
@@ -388,7 +388,7 @@ impl Watcher {
         ))
     }
 
-    /// Logs pools that DAGs take of and nobody defines. `dag show` says so for as long as it is so.
+    /// Logs pools that DAGs use and no daemon defines. `dag show` reports them until they are defined.
     fn warn_of_pools(&self, repo: &RepoToSync, branch: &str, dags: &[DagAtCommit]) {
         for dag in dags.iter().filter_map(|file| file.dag.as_ref().ok()) {
             let taken: BTreeSet<&PoolName> = dag
@@ -406,7 +406,7 @@ impl Watcher {
         }
     }
 
-    /// Holds DAG files against the tree of their commit.
+    /// Checks DAG files against the tree of their commit.
     async fn held_against_commit(
         &self,
         repo: &RepoToSync,
@@ -424,7 +424,7 @@ impl Watcher {
             let found = self.git.entries(repo.id, commit.clone(), paths.clone());
             known.extend(paths.into_iter().zip(found.await?.into_iter().map(entry)));
         }
-        // Files of strangers: off the runtime's threads.
+        // The files are untrusted: off the runtime's threads.
         let held = tokio::task::spawn_blocking(move || {
             let entry = |path: &str| known.get(path).copied().unwrap_or(Entry::Unknown);
             read.into_iter()
@@ -435,7 +435,7 @@ impl Watcher {
             .map_err(|_| BranchTrouble::Passing("the daemon is stopping".to_owned()))
     }
 
-    /// Reads what a commit holds and which of its DAGs the push starts.
+    /// Reads the DAGs of a commit and decides which of them the push starts.
     async fn look_at(
         &self,
         repo: &RepoToSync,
@@ -445,8 +445,8 @@ impl Watcher {
         actor: Option<&str>,
         is_followed: bool,
     ) -> Result<PushSeen, BranchTrouble> {
-        // The first look at a repo only takes stock: nothing was pushed, and only the followed
-        // branch has schedules to set up.
+        // The first sync of a repo only takes stock: nothing was pushed, and only the followed branch has schedules
+        // to set up.
         let first_look = !repo.synced_before;
         let has_moved = before.as_deref() != Some(after.as_str());
         let before_sha = before.as_deref().and_then(|sha| CommitSha::new(sha).ok());
@@ -481,14 +481,14 @@ impl Watcher {
     }
 }
 
-/// The most paths of one commit that are looked up; of the others nothing is said.
+/// The most paths of one commit that are checked; the others get no diagnostics.
 const PATHS_AT_MOST: usize = 5_000;
 
 /// Why a sync failed as a whole.
 #[derive(Debug)]
 struct SyncFailure {
     words: String,
-    /// Whether it is the repo's doing, and costs a lot each time.
+    /// Whether the repo causes it, and it costs a lot each time.
     is_costly: bool,
 }
 
@@ -514,24 +514,24 @@ impl From<trainyard_forge::Error> for SyncFailure {
 #[derive(Debug)]
 struct Moved {
     to: String,
-    /// What came of it, in words.
+    /// The result, in words.
     result: String,
 }
 
-/// What became of the branches of one repo.
+/// The results for the branches of one repo.
 #[derive(Debug, Default)]
 struct Synced {
     moved: usize,
-    /// What came of it, by branch and commit.
+    /// The results by branch and commit.
     moves: HashMap<(String, String), String>,
-    /// What is wrong with those that are not recorded.
+    /// The errors of the branches that are not recorded.
     troubles: BranchTroubles,
-    /// What is wrong with the followed branch, where the remote does not have it.
+    /// The error of the followed branch, where the remote does not have it.
     missing: Option<String>,
 }
 
 impl Synced {
-    /// Notes what became of a branch; what is wrong everywhere ends the sync.
+    /// Adds the result for a branch; an error that concerns all branches ends the sync.
     fn note(
         &mut self,
         branch: &str,
@@ -558,7 +558,7 @@ impl Synced {
         Ok(())
     }
 
-    /// What is to be counted against the repo.
+    /// The errors to count against the repo.
     fn costly(&self) -> Option<String> {
         self.troubles
             .iter()
@@ -566,8 +566,8 @@ impl Synced {
             .map(|(branch, trouble)| format!("branch {branch}: {}", trouble.words()))
     }
 
-    /// What is to be recorded of the sync. A first look that is not over takes stock once more: what it
-    /// has not seen was not pushed since.
+    /// The result of the sync to record. An incomplete first sync takes stock once more: branches that it has not
+    /// seen were not pushed since.
     fn outcome(&self, repo: &RepoName) -> SyncOutcome {
         let troubles = branch_trouble::in_words(&self.troubles);
         let words: Vec<String> = self.missing.clone().into_iter().chain(troubles).collect();
@@ -602,7 +602,7 @@ fn why_no_run(
     let names: Vec<&str> = matches.iter().map(DagName::as_str).collect();
     let one = names.len() == 1;
     match faults {
-        _ if !synced_before => "the first look starts nothing".to_owned(),
+        _ if !synced_before => "the first sync starts nothing".to_owned(),
         0 if one => format!("DAG {} is paused", names[0]),
         0 if !names.is_empty() => format!("DAGs {} are paused", names.join(", ")),
         0 if is_followed => "no push trigger matches".to_owned(),
@@ -612,7 +612,7 @@ fn why_no_run(
     }
 }
 
-/// What is wrong where the remote does not have the branch that it was asked to be followed at.
+/// The error where the remote does not have the branch that is to be followed.
 fn missing_branch(repo: &RepoToSync, heads: &Heads) -> Option<String> {
     let followed = repo.followed_branch.as_ref()?;
     if heads.branches.contains_key(followed) || heads.refused.contains_key(followed) {
@@ -636,7 +636,7 @@ fn entry(found: trainyard_forge::Entry) -> Entry {
 }
 
 /// The branch that schedules come from. A remote that names no default branch, such as a work tree in the middle of a
-/// rebase, moves it nowhere.
+/// rebase, does not change it.
 fn followed_branch(repo: &RepoToSync, heads: &Heads) -> Option<String> {
     let current = || {
         let current = repo.current_branch.as_ref()?;

@@ -1,4 +1,4 @@
-//! What is told in the daemon's log, as tests hear it.
+//! Captures the daemon's log for tests.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// All that this thread tells at the default level of the log, while it is there.
+/// Captures all lines of this thread at the log's default level while it is in scope.
 pub(crate) struct Heard {
     lines: Arc<Mutex<Vec<Line>>>,
     _guard: DefaultGuard,
@@ -19,7 +19,7 @@ pub(crate) struct Heard {
 /// One line.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    /// Since listening began.
+    /// Since the capture began.
     pub(crate) after: Duration,
     /// Level, message and fields.
     pub(crate) text: String,

@@ -1,4 +1,4 @@
-//! What tests of a supervisor begin with.
+//! The common setup of the supervisor's tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(crate) fn assignment(text: &str) -> Assignment {
     }
 }
 
-/// A scripted engine.
+/// A scripted executor.
 pub(crate) fn surroundings() -> Surroundings<Fake> {
     Surroundings {
         executor: Fake::new(),

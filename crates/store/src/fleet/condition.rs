@@ -4,7 +4,6 @@
 //!    its health while the database is away.
 //! 2. In the row, because another daemon may be asked why a stage waits. The row is a
 //!    moment behind; no decision depends on it.
-//! why a stage waits. The row is behind by a moment; nothing is decided by it.
 
 use std::collections::BTreeMap;
 use std::fmt;

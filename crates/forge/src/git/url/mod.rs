@@ -1,10 +1,10 @@
-//! Addresses of remotes: which are followed, in the one form that libgit2 is given.
+//! Addresses of remotes: which are followed, in the one form that libgit2 gets.
 //!
-//! An address is parsed here, strictly, and written anew; libgit2 only ever sees the result. So it
-//! cannot read an address in another way than the check did: no transport but ours, no `ext::`, no
-//! option, no configuration, no credentials in the address.
+//! An address is parsed here, strictly, and rebuilt; libgit2 only ever sees the result. So it cannot read an
+//! address differently from the check: no transport but ours, no `ext::`, no option, no configuration, no
+//! credentials in the address.
 //!
-//! Which machines it may lead to is judged in [`super::address`].
+//! [`super::address`] decides which machines it may lead to.
 
 mod read;
 mod rules;
@@ -22,7 +22,7 @@ use crate::checkout;
 
 const SSH_PORT: u16 = 22;
 
-/// An address that can be followed. Shows itself without credentials.
+/// An address that can be followed. Displayed without credentials.
 #[derive(Debug, Clone)]
 pub struct RemoteUrl {
     url: Url,
@@ -33,7 +33,7 @@ impl RemoteUrl {
     /// Reads an `https://`, `http://`, `ssh://` or `file://` URL, `git@host:path`, or an absolute path.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], saying what to write instead where that is known.
+    /// [`Error::InvalidUrl`], with what to write instead if known.
     pub fn parse(text: &str, rules: &UrlRules) -> Result<Self, Error> {
         let text = text.trim();
         read(text, rules).map_err(|why| Error::InvalidUrl {
@@ -42,7 +42,7 @@ impl RemoteUrl {
         })
     }
 
-    /// The user and password that the address carried: they belong into a secret store, not a URL column.
+    /// The user and password in the address: they belong in a secret store, not in a URL column.
     #[must_use]
     pub fn login(&self) -> Option<&Login> {
         self.login.as_ref()
@@ -54,11 +54,11 @@ impl RemoteUrl {
         self.url.scheme() == "ssh"
     }
 
-    /// Refuses a password where a key belongs, a key where a password belongs, and a password for this remote where
-    /// everybody on the way would read it.
+    /// Rejects a password where a key belongs, a key where a password belongs, and a password that would be sent to
+    /// this remote without encryption.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], saying what to do.
+    /// [`Error::InvalidUrl`], with what to do.
     pub fn refuse_credentials(
         &self,
         has_login: bool,
@@ -72,7 +72,7 @@ impl RemoteUrl {
             })
         };
         if has_login && self.is_ssh() {
-            return refused("ssh takes a key, no password: use --ssh-key and --known-hosts");
+            return refused("ssh takes a key, not a password: use --ssh-key and --known-hosts");
         }
         if has_key && !self.is_ssh() {
             return refused(
@@ -91,10 +91,10 @@ impl RemoteUrl {
         self.url.as_str()
     }
 
-    /// Refuses a password for this remote where everybody on the way would read it.
+    /// Rejects a password that would be sent to this remote without encryption.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], saying what to do.
+    /// [`Error::InvalidUrl`], with what to do.
     pub fn refuse_open_password(&self, rules: &UrlRules) -> Result<(), Error> {
         if self.url.scheme() != "http" || is_here(&self.url) || rules.allow_open_passwords {
             return Ok(());
@@ -107,8 +107,8 @@ impl RemoteUrl {
         })
     }
 
-    /// Where a server of Git LFS says that contents are, without what of it may be secret. It is as open or as closed
-    /// to readers on the way as that server is, but for this machine.
+    /// The address of contents that a server of Git LFS named, without its secret parts. It has to be as encrypted as
+    /// that server, except on this machine.
     pub(super) fn of_content(
         place: &Url,
         as_open_as: &str,
@@ -134,7 +134,7 @@ impl RemoteUrl {
         Ok(Self { url, login: None })
     }
 
-    /// Where contents of Git LFS are asked for, of a remote over http.
+    /// The address of the Git LFS batch API, for a remote over http.
     pub(super) fn lfs_batch(&self) -> Url {
         let mut url = self.url.clone();
         let path = url.path().trim_end_matches('/');
@@ -143,7 +143,7 @@ impl RemoteUrl {
         url
     }
 
-    /// The server that has it, as `host:port`; `None` for this machine's disk.
+    /// The server as `host:port`; `None` for this machine's disk.
     pub(super) fn server(&self) -> Option<String> {
         let port = match self.is_ssh() {
             true => self.ssh_port(),
@@ -152,13 +152,13 @@ impl RemoteUrl {
         Some(format!("{}:{port}", self.url.host_str()?))
     }
 
-    /// The host, an IP address known as one: for ssh the `url` crate has it as text.
+    /// The host, with IP addresses parsed: for ssh, the `url` crate has them as text.
     #[must_use]
     pub fn host(&self) -> Option<Host<String>> {
         Host::parse(self.url.host_str()?).ok()
     }
 
-    /// The host as files of known hosts have it.
+    /// The host in the form of known hosts files.
     #[must_use]
     pub fn known_host(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
@@ -179,7 +179,7 @@ impl RemoteUrl {
         self.url.username()
     }
 
-    /// The path as the remote is asked for it: below the user's home where it begins so.
+    /// The path that the remote gets: relative to the user's home if it begins so.
     pub(super) fn ssh_path(&self) -> String {
         let path = percent_decode_str(self.url.path()).decode_utf8_lossy();
         match path.strip_prefix("/~/") {
@@ -213,7 +213,7 @@ impl fmt::Display for RemoteUrl {
     }
 }
 
-/// Whether a URL leads to this very machine, as far as its host tells.
+/// Whether a URL leads to this very machine, as far as its host shows.
 fn is_here(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

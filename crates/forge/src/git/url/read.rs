@@ -1,4 +1,4 @@
-//! Addresses as people write them, read into the one form that is used.
+//! Reads the ways to write an address into the one form that is used.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn refuse_what_is_not_an_address(text: &str) -> Result<(), String> {
 
 fn without_scheme(text: &str, rules: &UrlRules) -> Result<RemoteUrl, String> {
     match text.split_once(':') {
-        // `git@host:team/model.git`, the scp form. A slash first makes it a path.
+        // `git@host:team/model.git`, the scp form. A leading slash makes it a path.
         Some((host, path)) if host.contains('@') && !host.contains('/') => {
             // A relative path is below the home of the user, which ssh:// writes as `~`.
             let home = if path.starts_with('/') { "" } else { "/~/" };
@@ -75,7 +75,7 @@ fn ssh(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
         return Err("it names a host, but no repository on it".to_owned());
     }
     if url.password().is_some() {
-        return Err("ssh takes a key, no password: use --ssh-key and --known-hosts".to_owned());
+        return Err("ssh takes a key, not a password: use --ssh-key and --known-hosts".to_owned());
     }
     let path = percent_decode_str(url.path()).decode_utf8_lossy();
     if path.chars().any(char::is_control) {
@@ -89,7 +89,7 @@ fn ssh(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
     if !user.chars().all(is_plain) || user.starts_with('-') {
         return Err("its user name may hold letters, digits, `.`, `_` and `-`".to_owned());
     }
-    // The `url` crate leaves hosts of ssh as they are; these are read, and so refused, as those of https.
+    // The `url` crate leaves ssh hosts as they are; they are parsed, and so rejected, like those of https.
     let host = Host::parse(url.host_str().ok_or("it names no host")?)
         .map_err(|error| error.to_string())?;
     let judged = match &host {
@@ -154,20 +154,20 @@ fn file(url: Url, rules: &UrlRules) -> Result<RemoteUrl, String> {
     let Ok(path) = url.to_file_path() else {
         return Err("a file URL has three slashes and an absolute path".to_owned());
     };
-    // Written anew, so that `file://localhost/x` and `/x` are one address.
+    // Rebuilt, so that `file://localhost/x` and `/x` are one address.
     let url = Url::from_file_path(path).map_err(|()| "not an absolute path".to_owned())?;
     Ok(RemoteUrl { url, login: None })
 }
 
-/// An address that did not parse, fit for an error: nothing that could be a password.
+/// An invalid address, safe for an error message: without any part that could be a password.
 pub(super) fn redacted(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // What follows may hold secrets too: `?token=...`.
+    // The rest may hold secrets too: `?token=...`.
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    // A password may hold a slash that somebody forgot to encode, so up to the last `@`.
+    // A password may hold a slash that should have been encoded, so up to the last `@`.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     one_line(&format!("{scheme}{rest}"), 200)
 }

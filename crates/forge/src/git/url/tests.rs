@@ -1,4 +1,4 @@
-//! What is an address of a remote, and what is not.
+//! Valid and invalid addresses of remotes.
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -103,7 +103,7 @@ fn what_git_would_take_for_a_command_is_refused() {
 
 #[test]
 fn other_transports_are_refused_in_words() {
-    assert!(why("ssh://git:geheim@example.org/x").contains("a key, no password"));
+    assert!(why("ssh://git:geheim@example.org/x").contains("a key, not a password"));
     assert!(why("ssh://-oProxyCommand=x@example.org/x").contains("user name"));
     assert!(why("ssh://git@example.org").contains("no repository"));
     assert!(why("ssh://git@example.org/a%0ab").contains("control"));

@@ -1,4 +1,4 @@
-//! What is looked for: the parts of a secret, and the forms in which tools print bytes.
+//! The search patterns of a masker: the parts of a secret, and the forms in which tools print bytes.
 
 use std::collections::BTreeSet;
 
@@ -11,21 +11,21 @@ use trainyard_core::secret::{
 };
 use url::Url;
 
-/// What a short value counts for: it has as many forms as a long one.
+/// The minimum cost of a value: a short one has as many forms as a long one.
 const LEAST_COST: usize = 32;
 
-/// What is looked for.
+/// The search patterns.
 #[derive(Debug, Default)]
 pub(super) struct Forms {
-    /// Texts that are looked for as a whole.
+    /// Texts that are searched for as a whole.
     pub(super) whole: BTreeSet<Vec<u8>>,
-    /// Texts of which any run is looked for that is long enough: tools break them into lines.
+    /// Texts of which every run that is long enough is searched for: tools break them into lines.
     pub(super) runs: BTreeSet<Run>,
     /// How many bytes were encoded, by [`MOST_ENCODED`].
     encoded: usize,
 }
 
-/// A text of which parts are looked for.
+/// A text of which parts are searched for.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Run {
     pub(super) text: Vec<u8>,
@@ -91,8 +91,8 @@ impl Forms {
         }
         self.encoded += cost;
         self.add(STANDARD.encode(bytes).into_bytes(), 8);
-        // Within a longer base64 text the value starts at one of three offsets; the characters that it
-        // shares with its neighbours are left out.
+        // Within a longer base64 text the value starts at one of three offsets; the characters that it shares with
+        // its neighbours are left out.
         for offset in 0..3 {
             for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
                 let mut padded = vec![0; offset];
@@ -130,7 +130,7 @@ impl Forms {
     }
 }
 
-/// The text with the signs of the one base64 alphabet for those of the other: what is looked for in runs is so, too.
+/// The text with the characters of one base64 alphabet in place of the other's; runs are converted in the same way.
 pub(super) fn as_standard(text: &[u8]) -> Vec<u8> {
     let standard = text.iter().map(|sign| match sign {
         b'-' => b'+',
@@ -140,8 +140,8 @@ pub(super) fn as_standard(text: &[u8]) -> Vec<u8> {
     standard.collect()
 }
 
-/// What within a value is as secret as all of it, each with its name there: texts in JSON, the password in an address or
-/// in a list of parameters.
+/// The parts of a value that are as secret as all of it, each with its name there: strings in JSON, the password in
+/// an address or in a list of parameters.
 fn parts(value: &str) -> BTreeSet<(String, String)> {
     let mut parts = BTreeSet::new();
     if value.starts_with(['{', '[', '"'])
@@ -161,7 +161,7 @@ fn parts(value: &str) -> BTreeSet<(String, String)> {
             }
         }
     }
-    // The parser of addresses encodes what stands in them as it is.
+    // The URL parser percent-encodes literal characters, so the text is added as it stands, too.
     if let Some((_, rest)) = value.split_once("://")
         && let Some((user, _)) = rest.rsplit_once('@')
         && let Some((_, text)) = user.split_once(':')
@@ -178,7 +178,7 @@ fn parts(value: &str) -> BTreeSet<(String, String)> {
     parts
 }
 
-/// All texts of a JSON value, each with its nearest name.
+/// All strings of a JSON value, each with its nearest name.
 fn texts(name: &str, json: &Value, into: &mut BTreeSet<(String, String)>) {
     match json {
         Value::String(text) => {

@@ -1,4 +1,4 @@
-//! What is hidden, and what is not.
+//! Secrets that are masked, and texts that are not.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -13,7 +13,7 @@ fn masker() -> Masker {
 }
 
 #[test]
-fn where_secrets_are_not_known_nothing_is_shown() {
+fn where_secrets_are_not_known_everything_is_redacted() {
     let masker = Masker::of_everything();
     assert_eq!(masker.mask_text("anything at all"), MASK);
     assert_eq!(masker.mask_text(""), "");
@@ -55,7 +55,7 @@ fn very_short_values_are_left_alone() {
 }
 
 #[test]
-fn a_tail_that_may_become_a_secret_is_held_back() {
+fn a_tail_that_may_become_a_secret_is_buffered() {
     assert_eq!(masker().open_tail(b"password is hunt"), 4);
     assert_eq!(masker().open_tail(b"password is h"), 1);
     assert_eq!(masker().open_tail(b"nothing"), 0);
@@ -268,7 +268,7 @@ fn each_cut_hides(masker: &Masker, before: &str, form: &str) {
         shown.extend_from_slice(&masker.mask(second));
         let shown = String::from_utf8_lossy(&shown).into_owned();
         let rest = shown.replace(MASK, "");
-        // The quotes of the form itself, and what base64 shares with its neighbours, may stay.
+        // The quotes of the form itself, and the characters that base64 shares with its neighbours, may stay.
         assert!(
             rest.len() <= before.len() + " end".len() + 8,
             "{line:?} at {cut}: {shown:?}"
@@ -346,7 +346,7 @@ fn class_10_a_secret_that_ends_as_it_begins_is_not_cut_in_two() {
 }
 
 #[test]
-fn what_repeats_itself_is_not_held_back_for_ever() {
+fn a_repeating_text_is_not_buffered_for_ever() {
     let masker = Masker::new(["aaaa"]);
     let line = "a".repeat(100_000);
     assert!(masker.open_tail(line.as_bytes()) < 1_000);
@@ -364,7 +364,7 @@ proptest! {
         let masker = Masker::new([secret.as_str()]);
         for form in printed(&secret) {
             let line = format!("{before}{form} end");
-            // In two pieces, the end of the first being held back where it may go on.
+            // In two pieces, with the end of the first buffered where it may continue.
             let cut = cut.index(line.len());
             let held = masker.open_tail(&line.as_bytes()[..cut]);
             let (first, second) = line.as_bytes().split_at(cut - held);
@@ -372,7 +372,7 @@ proptest! {
             shown.extend_from_slice(&masker.mask(second));
             let shown = String::from_utf8_lossy(&shown).into_owned();
             prop_assert!(shown.contains(MASK), "{line:?} at {cut} came out as {shown:?}");
-            // The quotes of the form itself, and what base64 shares with its neighbours, may stay.
+            // The quotes of the form itself, and the characters that base64 shares with its neighbours, may stay.
             let rest = shown.replace(MASK, "");
             prop_assert!(
                 rest.len() <= before.len() + " end".len() + 8,

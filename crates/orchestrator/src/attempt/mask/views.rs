@@ -1,7 +1,7 @@
-//! A line as it was before somebody escaped it. Each tool leaves other signs as they are, so the line is read back
-//! rather than each secret written out in each way.
+//! Reads a line back to what it was before it was escaped. Each tool leaves other characters unescaped, so reading
+//! the line back is simpler than writing out each secret in each way.
 
-/// A line read back, and where each of its bytes stood.
+/// A line read back, with the original position of each byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) bytes: Vec<u8>,
@@ -12,12 +12,12 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Where in the line a range of this view stood.
+    /// The position in the line of a range of this view.
     pub(super) fn place_of(&self, from: usize, to: usize) -> (usize, usize) {
         (self.places[from], self.places[to])
     }
 
-    /// This view of another view, told in that one's line.
+    /// This view of another view, with positions in that one's line.
     fn within(mut self, outer: &Self) -> Self {
         for place in &mut self.places {
             *place = outer.places[*place];
@@ -27,19 +27,19 @@ impl View {
     }
 }
 
-/// What an escape at the beginning of a text is.
+/// An escape at the beginning of a text.
 enum Escape {
-    /// So many bytes stand for these.
+    /// This many bytes stand for these.
     Is(usize, Vec<u8>),
-    /// None.
+    /// Not an escape.
     No,
-    /// It may be one, with what follows.
+    /// Perhaps an escape, depending on the next bytes.
     Open,
 }
 
 type Reader = fn(&[u8]) -> Escape;
 
-/// The ways to escape, each with the bytes that one begins with.
+/// The ways to escape, each with the bytes that an escape begins with.
 const WAYS: [(&[u8], Reader); 5] = [
     (b"%", percent),
     (b"%+", percent_and_plus),
@@ -48,7 +48,7 @@ const WAYS: [(&[u8], Reader); 5] = [
     (b"'", shell),
 ];
 
-/// The line read back in each way, and once more in the same way, where that changes anything.
+/// The line read back in each way, and once more in the same way, if that changes anything.
 pub(super) fn of(line: &[u8]) -> Vec<View> {
     let mut views = Vec::new();
     for (signs, reader) in WAYS {
@@ -63,7 +63,7 @@ pub(super) fn of(line: &[u8]) -> Vec<View> {
     views
 }
 
-/// The line read back; `None` where there is nothing to read.
+/// The line read back; `None` if it has no escapes.
 fn read(line: &[u8], signs: &[u8], reader: Reader) -> Option<View> {
     let first = line.iter().position(|byte| signs.contains(byte))?;
     let mut view = View {
@@ -102,14 +102,14 @@ fn read(line: &[u8], signs: &[u8], reader: Reader) -> Option<View> {
     changed.then_some(view)
 }
 
-/// The value of hex digits; `None` where they are not all there.
+/// The value of hex digits; `None` if some are missing.
 fn digits(text: &[u8], count: usize) -> Option<u32> {
     let text = std::str::from_utf8(text.get(..count)?).ok()?;
     let are_digits = text.bytes().all(|digit| digit.is_ascii_hexdigit());
     are_digits.then(|| u32::from_str_radix(text, 16).ok())?
 }
 
-/// Whether what there is of the digits are digits, and some are missing.
+/// Whether the digits are valid so far, and some are missing.
 fn are_cut_off(text: &[u8], count: usize) -> bool {
     text.len() < count && text.iter().all(u8::is_ascii_hexdigit)
 }

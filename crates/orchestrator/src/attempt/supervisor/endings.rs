@@ -1,4 +1,4 @@
-//! How attempts end, in the core's words.
+//! Maps the ends of attempts to the core's events.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use trainyard_executor::{Error, ErrorKind, Exit, Proof};
 use crate::attempt::mask::Masker;
 use crate::clock;
 
-/// An end that no Docker engine can date.
+/// An end that Docker cannot date.
 pub(super) fn ended(ending: Ending) -> AttemptEnd {
     AttemptEnd {
         ending,
@@ -22,7 +22,7 @@ pub(super) fn ended(ending: Ending) -> AttemptEnd {
     }
 }
 
-/// What trouble of the executor means for the attempt: the stage's fault, or not.
+/// How an executor error ends the attempt: by the stage's fault, or not.
 pub(super) fn ending_of(error: &Error) -> Ending {
     let reason = error.reason();
     match error.kind {
@@ -40,7 +40,7 @@ pub(super) fn ending_of(error: &Error) -> Ending {
     }
 }
 
-/// What is proved of an end that Docker saw, after it was asked to stop or not.
+/// What is proved about an end that Docker saw, with or without a stop request.
 pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
     match proof {
         Proof::Ended { exit, asked } if stopped || asked => Ending::Stopped { code: exit.code },
@@ -48,7 +48,7 @@ pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
             code: exit.code,
             out_of_memory: exit.out_of_memory,
         },
-        // What it did before it was stopped does not matter: no record is needed.
+        // After a stop request, the exit code does not matter: no record is needed.
         Proof::Killed | Proof::Unproved if stopped => Ending::Stopped { code: seen.code },
         Proof::Killed => Ending::Errored(Reason::new(
             ReasonCode::Killed,
@@ -59,7 +59,7 @@ pub(super) fn proved(proof: Proof, seen: Exit, stopped: bool) -> Ending {
         Proof::Unproved => Ending::Lost(Reason::new(
             ReasonCode::Unproved,
             format!(
-                "its container ended (exit code {}), but left no record of how its program did",
+                "its container ended (exit code {}), but left no record of how its program ended",
                 seen.code
             ),
         )),
@@ -78,7 +78,7 @@ pub(super) fn reason_of(ending: &Ending) -> Option<&Reason> {
     }
 }
 
-/// An end that is not the program's doing, for the daemon's log: its outcome, and why.
+/// An end that its program did not cause, for the daemon's log: the outcome and the reason.
 pub(super) fn fault_of(ending: &Ending) -> Option<(Outcome, Reason)> {
     match ending {
         Ending::Lost(reason) => Some((Outcome::Lost, reason.clone())),
@@ -90,8 +90,8 @@ pub(super) fn fault_of(ending: &Ending) -> Option<(Outcome, Reason)> {
     }
 }
 
-/// The metrics, where no name holds a secret: the stage chose the names. Those that the file's own gate asks for are
-/// in the open already.
+/// The metrics without those whose names hold a secret: the stage chose the names. Names in the file's own gate are
+/// public already.
 pub(super) fn mask_names(
     metrics: BTreeMap<MetricName, f64>,
     stage: &Stage,

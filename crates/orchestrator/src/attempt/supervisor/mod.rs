@@ -1,9 +1,9 @@
 //! The supervisor: one attempt's life, from its claim to the removal of its container.
 //!
-//! It follows the attempt protocol (ARCHITECTURE.md): create, write the handle down, start only what
-//! was never started, watch, collect, finish under the fence, remove. It enters at any of these
-//! points, so that taking over after a restart is the same code. It reports facts to its [`Ledger`]
-//! and decides nothing about the run: retries, timeouts and what comes next are the core's.
+//! It follows the attempt protocol (ARCHITECTURE.md): create the container, record its handle, start only a container
+//! that was never started, watch, collect, finish under the fence, remove. It can enter at any of these steps, so
+//! that adopting an attempt after a restart runs the same code. It reports facts to its [`Ledger`] and decides
+//! nothing about the run: retries, timeouts and the next stages are the core's.
 
 mod endings;
 mod patience;
@@ -40,27 +40,27 @@ use crate::attempt::mask::Masker;
 use crate::attempt::supplies::Supplies;
 use crate::clock;
 
-/// The first wait after trouble of Docker; it doubles up to [`WAIT_AT_MOST`].
+/// The first wait after a Docker error; it doubles up to [`WAIT_AT_MOST`].
 const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
 
-/// The longest wait after trouble of Docker.
+/// The longest wait after a Docker error.
 const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 
-/// What supervisors of one executor share.
+/// Shared by the supervisors of one executor.
 #[derive(Debug, Clone)]
 pub struct Surroundings<E = AnyExecutor> {
     pub executor: E,
     /// Limits for stages that set none.
     pub limits: Limits,
-    /// The most that stages may ask for.
+    /// The operator's ceilings for the limits that stages ask for.
     pub ceilings: Ceilings,
     /// How long a program has between SIGTERM and SIGKILL.
     pub grace: Duration,
     /// The largest output that is kept, in bytes.
     pub output_limit: u64,
-    /// What containers write while they run.
+    /// The disk use of running containers.
     pub layers: Layers,
-    /// A folder for outputs on their way into the artifact store, on the same file system.
+    /// A directory for outputs on their way into the artifact store, on the same file system.
     pub scratch: PathBuf,
 }
 
@@ -85,14 +85,14 @@ impl<E> Surroundings<E> {
 pub enum Supervised {
     /// The attempt's end is recorded.
     Finished,
-    /// Somebody else acts on the attempt.
+    /// Another owner acts on the attempt.
     FencedOff,
 }
 
 /// Runs one attempt to its recorded end.
 ///
-/// `supplies` are fetched where a container is to be made; where that fails, its reason ends the attempt.
-/// Dropping the future leaves the container alone: the next supervisor takes over.
+/// `supplies` are fetched only to create a container; if that fails, the attempt ends with the reason. Dropping the
+/// future leaves the container alone: the next supervisor adopts it.
 pub async fn supervise<E: Executor, L: Ledger>(
     surroundings: &Surroundings<E>,
     assignment: &Assignment,
@@ -124,20 +124,20 @@ struct Attempt<'a, E, L> {
     ledger: &'a L,
     signal: &'a StopSignal,
     masker: Masker,
-    /// When this supervisor asked for a start that may have happened. From then on, a container that
-    /// Docker calls `created` is no proof that its program never ran.
+    /// When this supervisor requested a start that may have happened. From then on, Docker reporting the container as
+    /// `created` does not prove that its program never ran.
     begun: OnceLock<Instant>,
-    /// How the attempt ends once its container is stopped for what it wrote.
+    /// How the attempt ends once its container is stopped for its disk use.
     wrote_too_much: Sender<Option<Ending>>,
 }
 
 /// Where an attempt stands once it has a container.
 enum Entry {
-    /// To be started.
+    /// Not started yet.
     Fresh(Handle, PreparedImage),
-    /// It was started before.
+    /// Started before.
     Started(Handle, Option<Timestamp>),
-    /// It never came to a container.
+    /// The attempt ended without a container.
     Ended(AttemptEnd),
 }
 
@@ -147,7 +147,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let cursor = adopted.and_then(|adopted| adopted.log_cursor);
         let mut pump = LogPump::new(self.masker.clone(), cursor);
         let entry = match adopted.and_then(|adopted| adopted.handle.clone()) {
-            // On the heap: all that making a container takes would be part of each supervisor, twice.
+            // On the heap: the future that creates a container would be part of each supervisor, twice.
             Some(handle) => Box::pin(self.find(handle, supplies, &mut pump)).await?,
             None => Box::pin(self.create(supplies, &mut pump)).await?,
         };
@@ -165,7 +165,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         Box::pin(self.end(end, Some(handle), pump)).await
     }
 
-    /// Finds the container that an earlier claim wrote down.
+    /// Finds the container that an earlier claim recorded.
     async fn find(
         &self,
         handle: Handle,
@@ -183,7 +183,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
     }
 
-    /// A container that was started.
+    /// Handles a container that was started.
     fn started(&self, handle: Handle, status: &Status) -> Entry {
         let since = match status {
             Status::Running { since } | Status::Exited { since, .. } => Some(*since),
@@ -195,8 +195,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         Entry::Started(handle, since)
     }
 
-    /// Where no container can be made, and perhaps need not: an earlier claim may have come to one that it could
-    /// not write down.
+    /// Handles an attempt for which no container can be created. An earlier claim may have created one and failed
+    /// to record it.
     async fn without_supplies(&self, reason: Reason) -> Entry {
         let is_mine = |listed: &Listed| listed.handle.attempt == self.assignment.attempt;
         if self.assignment.adopted.is_some() {
@@ -212,7 +212,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         Entry::Ended(ended(Ending::Errored(reason)))
     }
 
-    /// Makes the image ready and creates the container, or adopts the one that is there.
+    /// Prepares the image and creates the container, or adopts the existing one.
     async fn create(
         &self,
         supplies: impl Supplies,
@@ -250,7 +250,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         };
         self.ledger.created(&handle, &spec.hash(), &notes).await?;
         if self.assignment.adopted.is_some() {
-            // Adopted by name: an earlier claim may have started it before it could say so.
+            // Adopted by name: an earlier claim may have started it and died before recording that.
             match self.look_until_sure(&handle).await {
                 Some(Status::Created) | None => {}
                 Some(started) => return Ok(self.started(handle, &started)),
@@ -259,14 +259,14 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         Ok(Entry::Fresh(handle, image))
     }
 
-    /// Starts the container. Trouble that leaves open whether it runs is left to the watch.
+    /// Starts the container. Where an error leaves open whether it runs, the watch finds out.
     async fn start(&self, handle: &Handle) -> Result<(), AttemptEnd> {
         if self.stop_requested() {
             return Err(ended(Ending::Withdrawn));
         }
         match self.begin(handle).await {
             Ok(()) => Ok(()),
-            // Nor does one look that finds nothing prove that there is nothing.
+            // One check that finds nothing does not prove that there is no container.
             Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
                 warn!(error = %self.masked(&error), "Docker did not confirm a start");
                 Ok(())
@@ -275,10 +275,10 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
     }
 
-    /// Asks Docker to start the container, and notes whether the program may run by that.
+    /// Asks Docker to start the container, and notes whether its program may run since.
     async fn begin(&self, handle: &Handle) -> Result<(), Error> {
         let begun = self.surroundings.executor.start(handle).await;
-        // A Docker engine that dies while it starts a container may have run the program, and forget it.
+        // A Docker engine that dies while it starts a container may have run the program and forgotten it.
         let may_run = match &begun {
             Ok(()) => true,
             Err(error) => error.kind == ErrorKind::Unreachable,
@@ -321,13 +321,13 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 %outcome,
                 reason.code = %code,
                 reason = message,
-                "an attempt ended, and not by its program"
+                "an attempt ended, but its program did not end it"
             );
         }
         if let Some(handle) = handle {
             match self.surroundings.executor.remove(&handle).await {
                 Ok(()) => self.ledger.removed().await,
-                // The sweeper removes what is finished and still there.
+                // The sweeper removes finished containers that are still there.
                 Err(error) => {
                     warn!(%error, "a finished container was not removed");
                 }
@@ -389,7 +389,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
     }
 
-    /// What went wrong with Docker, without secrets: it may quote what it was to run.
+    /// A Docker error with its secrets masked: it may quote the command and the environment.
     fn masked(&self, error: &Error) -> String {
         self.masker.mask_text(&error.message)
     }

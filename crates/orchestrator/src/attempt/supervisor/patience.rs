@@ -1,4 +1,5 @@
-//! Waiting trouble of Docker out, and telling absence from silence.
+//! Waits out passing Docker errors, and distinguishes a container that is gone from a Docker engine that
+//! does not answer.
 
 use std::time::Duration;
 
@@ -12,29 +13,28 @@ use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
 use crate::attempt::ledger::Ledger;
 use crate::health::retry_log::RetryLog;
 
-/// How long trouble of Docker is waited out before an attempt whose program was not started gives
-/// up.
+/// How long Docker errors are retried before an attempt whose program was not started is abandoned.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long the making of a container may go on once its attempt is to stop.
+/// How long the creation of a container may take once its attempt is to stop.
 pub(super) const MADE: Duration = Duration::from_secs(5);
 
-/// How long a Docker engine that answers others may not tell of a container that has ended, before that counts as all
-/// that there is to learn. What comes from a container keeps no attempt from ending.
+/// How long to wait for a Docker engine that answers other calls to report on a container that has ended. After that,
+/// the attempt ends with what is known, so that no container keeps its attempt from ending.
 const ENDED: Duration = Duration::from_secs(5 * 60);
 
-/// How long an absence must last, over at least two looks, before a container counts as gone.
+/// How long a container must be absent, over at least two checks, before it counts as gone.
 const ABSENCE: Duration = Duration::from_secs(2);
 
-/// Waiting for what a Docker engine has to tell of a container that has ended. Where Docker does not answer at
-/// all, that proves nothing about the container, and is waited out.
+/// Waits for Docker's report on a container that has ended. A Docker engine that does not answer at all proves
+/// nothing about the container, and is waited out.
 #[derive(Debug, Default)]
 pub(super) struct AfterEnd {
     silent_since: Option<Instant>,
 }
 
 impl AfterEnd {
-    /// A call about the container failed; whether it is no use to ask again.
+    /// Records that a call about the container failed; returns whether further retries are pointless.
     pub(super) async fn is_over(&mut self, executor: &impl Executor, error: &Error) -> bool {
         let answers = error.kind != ErrorKind::Unreachable || executor.ping().await.is_ok();
         if !answers {
@@ -47,7 +47,7 @@ impl AfterEnd {
 }
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
-    /// Calls until it succeeds, trouble that may pass is over, or a stop is asked for.
+    /// Calls until it succeeds, fails for good, runs out of patience, or a stop is requested.
     pub(super) async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, AttemptEnd>
     where
         F: Future<Output = Result<T, Error>>,
@@ -55,8 +55,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         self.patiently_ending(Duration::ZERO, call).await
     }
 
-    /// As [`Self::patiently`]; where a stop is asked for, a call that goes on has `finish` to end: what it makes
-    /// would be left behind.
+    /// As [`Self::patiently`], but where a stop is requested, a call in progress has `finish` to complete: the
+    /// container that it creates would be left behind otherwise.
     pub(super) async fn patiently_ending<T, F>(
         &self,
         finish: Duration,
@@ -68,7 +68,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let give_up = Instant::now() + PATIENCE;
         let mut stop = self.signal.stop.subscribe();
         let mut wait = WAIT_AT_FIRST;
-        let mut trouble = RetryLog::new("Docker failed; trying again", "Docker works again");
+        let mut trouble = RetryLog::new("Docker failed; will retry", "Docker works again");
         loop {
             if self.stop_requested() {
                 return Err(ended(Ending::Withdrawn));
@@ -102,12 +102,12 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         }
     }
 
-    /// Looks until Docker answers; absence counts only when it lasts.
+    /// Polls until Docker answers. A container counts as gone only if it stays absent.
     pub(super) async fn look_until_sure(&self, handle: &Handle) -> Option<Status> {
         let mut absent_since = None;
         let mut wait = WAIT_AT_FIRST;
         let mut trouble = RetryLog::new(
-            "Docker does not say whether it has a container; asking again",
+            "Docker does not report whether it has a container; will retry",
             "Docker returns a container's state again",
         );
         loop {
@@ -119,7 +119,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 }
                 Ok(None) => {
                     trouble.went_well();
-                    // From an answer to a question: a slow answer tells of the time when it was asked.
+                    // Counted from an answer to the next question: a slow answer shows the state at the time
+                    // of its question.
                     let since = *absent_since.get_or_insert_with(Instant::now);
                     if asked.saturating_duration_since(since) >= ABSENCE {
                         return None;

@@ -1,4 +1,4 @@
-//! Making an attempt's image ready: for a bounded time, with what is said meanwhile going into the log.
+//! Prepares an attempt's image in bounded time, and writes the output of the build or pull into the log meanwhile.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_pump::LogPump;
 use crate::clock;
 
-/// How long it may take where the stage has no timeout. Who compiles for GPUs waits for hours.
+/// How long it may take if the stage has no timeout. Compiling for GPUs takes hours.
 const AT_MOST: Duration = Duration::from_secs(6 * 3600);
 
-/// How long it may take however short the stage's timeout is: that may be seconds, which a program takes, and
-/// a large image or a Docker engine that restarts does not.
+/// How long it may take however short the stage's timeout is: a timeout of seconds suits a program, but not the pull
+/// of a large image or a restart of Docker.
 const AT_LEAST: Duration = Duration::from_secs(10 * 60);
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
-    /// Makes the image ready, or says how the attempt ends without.
+    /// Prepares the image, or returns how the attempt ends without it.
     pub(super) async fn prepare(
         &self,
         request: &ImageRequest,
@@ -36,19 +36,19 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let said = Said::default();
         let progress = |text: String| said.push(clock::now(), text);
         let preparing = async {
-            // On the heap, as one such call after the other is part of the next on the stack.
+            // On the heap, since on the stack each such call is part of the next.
             let call = self.patiently(|| Box::pin(executor.prepare(request, &progress)));
             let prepared = tokio::time::timeout(limit, call).await;
             said.end();
             Ok(prepared.unwrap_or_else(|_| Err(ended(ending_of(&late(request, limit))))))
         };
-        // Side by side: a log that cannot be written now holds up neither the build nor its end.
+        // Concurrently: a log that cannot be written delays neither the build nor its end.
         let passing_on = Box::pin(self.pass_on(&said, pump));
         let (prepared, ()) = tokio::try_join!(Box::pin(preparing), passing_on)?;
         Ok(prepared)
     }
 
-    /// Writes down what is said. The last of it is left to the next batch, which may be the program's.
+    /// Writes the buffered lines. The last of them go into the next batch, which may be the program's.
     async fn pass_on(&self, said: &Said, pump: &mut LogPump) -> Result<(), FencedOff> {
         while said.gather().await {
             for (at, text) in said.take() {
@@ -80,6 +80,6 @@ fn late(request: &ImageRequest, limit: Duration) -> Error {
         ),
     };
     let message =
-        format!("{what} was not done after {limit}; a longer `timeout` of the stage gives it more");
+        format!("{what} took longer than {limit}; to permit more, raise the stage's `timeout`");
     Error::new(kind, message)
 }

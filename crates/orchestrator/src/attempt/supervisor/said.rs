@@ -1,8 +1,8 @@
-//! What is said while an image is made ready, on its way into the log.
+//! Buffers the output of an image's preparation on its way into the log.
 //!
-//! A build prints up to some MiB a second and does not wait for the log, which takes what it can, nothing for
-//! as long as the database is away. So there is a bound on what is held in between: beyond it the beginning
-//! and the end are kept, as of a long log, and what lies between is left out and counted.
+//! A build prints up to some MiB per second and does not wait for the log. The log is slower, and takes nothing while
+//! the database is down. So this buffer is bounded: beyond the bound it keeps the beginning and the end, as for a
+//! long log, and drops and counts the lines in between.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -13,14 +13,14 @@ use trainyard_core::measure::{counted, in_units};
 
 use crate::attempt::log_pump::{LARGE, OLD};
 
-/// How much of the beginning is held at most, and how much of the end, in bytes. Twice both is the most that
-/// one attempt costs, since as much may be on its way into the log already.
+/// The most bytes that are buffered of the beginning, and of the end. One attempt costs at most twice the sum, since
+/// as much may be on its way into the log already.
 const HALF: usize = 1024 * 1024;
 
-/// What a line costs beside its text: its time, and what the allocator adds.
+/// The cost of a line besides its text: its time, and the allocator's overhead.
 const LINE: usize = 64;
 
-/// Lines between whoever says them and the log.
+/// The buffer between the preparation of an image and the log.
 #[derive(Debug, Default)]
 pub(super) struct Said(watch::Sender<Held>);
 
@@ -42,33 +42,33 @@ struct Part {
 struct LeftOut {
     lines: u64,
     bytes: u64,
-    /// When the last of it was said.
+    /// When the last line was added.
     at: Timestamp,
 }
 
 impl Said {
-    /// Adds a line. It waits for nothing.
+    /// Adds a line, without waiting.
     pub(super) fn push(&self, at: Timestamp, text: String) {
         self.0.send_modify(|held| held.push(at, text));
     }
 
-    /// Nothing more will be said.
+    /// Closes the buffer: no more lines follow.
     pub(super) fn end(&self) {
         self.0.send_modify(|held| held.has_ended = true);
     }
 
-    /// Waits until there is a batch to write, by its size or its age; false once nothing more will be said.
+    /// Waits until a batch is due, by its size or its age; false once the buffer is closed.
     pub(super) async fn gather(&self) -> bool {
         let mut held = self.0.subscribe();
         let some = |held: &Held| held.has_ended || held.bytes() > 0;
-        // The sender is there as long as this borrow of it.
+        // The sender lives as long as this borrow of it.
         let _ = held.wait_for(some).await;
         let much = |held: &Held| held.has_ended || held.bytes() >= LARGE;
         let _ = tokio::time::timeout(OLD, held.wait_for(much)).await;
         !self.0.borrow().has_ended
     }
 
-    /// Takes all that is held, in order, with a line of what was left out in its place.
+    /// Takes all lines in order, with one line in place of those that were dropped.
     pub(super) fn take(&self) -> impl Iterator<Item = (Timestamp, String)> + use<> {
         let mut taken = Held::default();
         self.0.send_modify(|held| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use trainyard_core::outcome::Reason;
 
-/// How others reach a running supervisor. Cheap to clone.
+/// A handle to a running supervisor. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
     pub(super) stop: Arc<watch::Sender<Option<Reason>>>,
@@ -31,7 +31,7 @@ impl StopSignal {
         });
     }
 
-    /// Asks the supervisor to look at its container: a listing disagreed with what it believes.
+    /// Asks the supervisor to inspect its container: a listing disagreed with the state it has.
     pub fn look(&self) {
         self.look.notify_one();
     }

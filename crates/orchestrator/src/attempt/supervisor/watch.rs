@@ -1,5 +1,5 @@
-//! Following a started container to its end: by its `wait`, by looks, under stop requests and the
-//! stage's timeout, beside its log.
+//! Follows a started container to its end: by Docker's `wait`, by inspecting it, under stop requests and the stage's
+//! timeout, next to its log.
 
 use std::time::Duration;
 
@@ -20,20 +20,20 @@ use crate::attempt::log_pump::{LogEnd, LogPump};
 use crate::clock;
 use crate::health::retry_log::{AWAY, RetryLog};
 
-/// When a stop is asked for again: Docker may have said that it did and have done nothing.
+/// How often a stop is repeated: Docker may have confirmed it and done nothing.
 const STOP_AGAIN: Duration = Duration::from_secs(30);
 
-/// When it is told again that the timeout has passed, as long as no stop is asked for: a failover of the
-/// database may have lost it.
+/// How often a passed timeout is reported again until a stop is requested: a failover of the database may have
+/// lost the report.
 const TIMEOUT_AGAIN: Duration = Duration::from_secs(30);
 
-/// When a container that is waited for is looked at: a Docker engine that hangs over just this one says nothing to whoever
-/// waits, and lists it as ever. A look costs Docker 0.2 ms (measured with 20.10): for a thousand that run, 3 ms of
-/// each second, a sixth of what it pays to list them every five. A look that is not answered ends after 10 s, so the
-/// silence about a container is told of every minute or two.
+/// How often a container is inspected during a `wait`: a Docker engine that hangs over just this container answers no
+/// `wait`, and still lists it. An inspection costs Docker 0.2 ms (measured with 20.10): for a thousand running
+/// containers, 3 ms of each second, a sixth of the cost of listing them every five. An inspection without an answer
+/// times out after 10 s, so silence about a container is reported every minute or two.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// When it is looked at after a wait has failed: what is waited for once more tells of nothing until it ends.
+/// When it is inspected after a failed `wait`: the repeated `wait` reports nothing until the container ends.
 const LOOK_SOON: Duration = AWAY;
 
 /// Waits for one of two.
@@ -54,8 +54,8 @@ fn length(since: Timestamp, at: Timestamp) -> Duration {
 /// How long a Docker engine that answers may take to show a start that it did not confirm.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
-/// How long nothing of the rest of the log may come once the container has ended. A Docker engine on a busy host
-/// takes its time to look through a large one.
+/// How long the rest of the log may stay silent once the container has ended. A Docker engine on a busy host takes a
+/// while to search a large log.
 const LOG_DRAIN: Duration = Duration::from_secs(120);
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
@@ -74,14 +74,14 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             gone.send_replace(true);
             Ok(end)
         });
-        let told = async {
+        let recorded = async {
             match &image {
-                // What was started now.
+                // Started just now.
                 Some(image) => {
                     let image = self.masker.mask_text(&image.shown);
                     self.ledger.started(Some(&image), None).await
                 }
-                // Whoever started it may have died before it could say so.
+                // The daemon that started it may have died before it recorded the start.
                 None if !self.start_is_recorded() => self.ledger.started(None, since).await,
                 None => Ok(()),
             }
@@ -99,8 +99,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
             Ok(())
         });
-        // Who is fenced off stops at once, not when the program ends.
-        let (end, (), logs, ()) = tokio::try_join!(end, told, logs, measured)?;
+        // A supervisor that is fenced off stops at once, not when the program ends.
+        let (end, (), logs, ()) = tokio::try_join!(end, recorded, logs, measured)?;
         if logs == LogEnd::CutShort
             && matches!(end.ending, Ending::Exited { .. } | Ending::Stopped { .. })
         {
@@ -121,7 +121,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         Ok(end)
     }
 
-    /// Holds what Docker saw of an end against what is proved of it.
+    /// Compares Docker's report of an end with the proof of it.
     async fn prove(&self, handle: &Handle, mut end: AttemptEnd) -> AttemptEnd {
         let (seen, stopped) = match &end.ending {
             Ending::Exited {
@@ -148,8 +148,8 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut wait = WAIT_AT_FIRST;
         let mut after_end = AfterEnd::default();
         let mut trouble = RetryLog::new(
-            "how a program ended could not be looked up; trying again",
-            "how a program ended was looked up",
+            "the record of how a program ended could not be read; will retry",
+            "the record of how a program ended was read",
         );
         let proof = loop {
             let called = Instant::now();
@@ -159,7 +159,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 Err(error) => {
                     trouble.met(called, &error);
                     if after_end.is_over(&self.surroundings.executor, &error).await {
-                        warn!(%error, "how a program ended cannot be looked up");
+                        warn!(%error, "the record of how a program ended cannot be read");
                         break Proof::Unproved;
                     }
                     tokio::time::sleep(wait).await;
@@ -168,13 +168,13 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
         };
         trouble.over();
-        // It has ended, and was to: that it cannot be told how is no reason to run it again.
+        // The program has ended and was to be stopped; without proof of how, that is still no reason to run it again.
         let stopped = stopped || (proof == Proof::Unproved && self.was_to_stop());
         end.ending = proved(proof, seen, stopped);
         end
     }
 
-    /// Whether the attempt was to be stopped: by this supervisor's signal, or when it was claimed.
+    /// Whether the attempt was to be stopped: by this supervisor's signal, or already when it was claimed.
     fn was_to_stop(&self) -> bool {
         let attempt = self.assignment.run.attempt(self.assignment.reference);
         self.stop_requested() || attempt.is_some_and(|attempt| attempt.stop.is_some())
@@ -196,18 +196,18 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let mut wait = WAIT_AT_FIRST;
         let mut unstarted: Option<(Instant, Error)> = None;
         let mut sight = RetryLog::new(
-            "Docker does not return a container's state; asking again",
+            "Docker does not return a container's state; will retry",
             "Docker returns a container's state again",
         );
         let mut start_trouble = RetryLog::new(
-            "Docker did not start a container; asking again",
+            "Docker did not start a container; will retry",
             "Docker started a container",
         );
         let mut stop_trouble = RetryLog::new(
-            "Docker did not stop a container; asking again",
+            "Docker did not stop a container; will retry",
             "a container that was to stop has ended",
         );
-        // Beside all else: a look that hangs keeps neither an end nor a request from being seen.
+        // Concurrently: an inspection that hangs must not delay an end or a stop request.
         let look_in = |pause| {
             Box::pin(async move {
                 tokio::time::sleep(pause).await;
@@ -252,10 +252,10 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                     continue;
                 }
                 () = clock::at(times_out), if !self.stop_requested() => match executor.inspect(handle).await {
-                    // It ended while no daemon watched, and was not stopped: the exit counts.
+                    // It ended while no daemon was watching, and was not stopped: the exit code counts.
                     Ok(Some(status @ Status::Exited { .. })) => Ok(status),
                     Ok(_) | Err(_) => {
-                        // A record that has forgotten the start, in a crash, would know no timeout.
+                        // If a crash lost the record of the start, the timeout would never pass.
                         self.ledger.started(None, since).await?;
                         self.ledger.timeout_passed().await;
                         times_out = Some(Instant::now() + TIMEOUT_AGAIN);
@@ -325,14 +325,14 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                         return Ok(ended(Ending::Withdrawn));
                     }
                     let begun = self.begun.get();
-                    // It may still be at it.
+                    // Docker may still be starting it.
                     if begun.is_some_and(|begun| begun.elapsed() < UNCONFIRMED) {
                         tokio::time::sleep(wait).await;
                         waiting = Box::pin(executor.wait(handle));
                         continue;
                     }
-                    // A start that was refused did not happen, and may be repeated; one that may have
-                    // happened (Docker died over it, and has forgotten) only where that is harmless.
+                    // A refused start did not happen and may be repeated. One that may have happened (Docker died
+                    // during it and has forgotten) is repeated only where that is harmless.
                     let since = unstarted
                         .as_ref()
                         .map_or_else(Instant::now, |(since, _)| *since);
@@ -363,7 +363,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 Err(error) if error.kind == ErrorKind::Gone => {
                     if self.look_until_sure(handle).await.is_none() {
                         if self.stop_requested() {
-                            // Stopping what was never started removes it.
+                            // Stopping a container that was never started removes it.
                             return Ok(ended(Ending::Withdrawn));
                         }
                         return Ok(lost("its container vanished from Docker while it ran"));
@@ -386,10 +386,9 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         adopted.is_some_and(|adopted| adopted.started_at.is_some())
     }
 
-    /// When the stage's timeout passes; `None` where there is none. It is counted by the monotonic clock,
-    /// which nobody sets. What had passed before the attempt was adopted only wall clocks tell, the
-    /// daemon's and the database's: where they do not agree, one of them was set, and the shorter time
-    /// counts.
+    /// When the stage's timeout passes; `None` where there is none. It is counted by the monotonic clock, which
+    /// cannot be set. The time before the attempt was adopted is known only from wall clocks, the daemon's and the
+    /// database's: where they differ, one of them was set, and the shorter time counts.
     fn times_out(&self, since: Option<Timestamp>) -> Option<Instant> {
         let own = self.assignment.stage().timeout;
         let timeout = own.or(self.surroundings.ceilings.timeout)?;

@@ -1,4 +1,4 @@
-//! What the daemon's log tells of trouble with an attempt, in virtual time.
+//! The daemon's log of errors and retries of an attempt, in virtual time.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,7 +36,7 @@ use crate::kit::{assignment, surroundings};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A record that takes everything, and keeps the end.
+/// A ledger that accepts everything, and keeps the end.
 #[derive(Default)]
 struct Record(Mutex<Option<AttemptEnd>>);
 
@@ -101,33 +101,33 @@ fn fake(script: &str) -> String {
     format!(r#"image: i, run: "fake\n{script}""#)
 }
 
-/// When lines with these words were told, in seconds.
-fn told_at(heard: &Heard, words: &str) -> Vec<u64> {
+/// When lines with these words were logged, in seconds.
+fn logged_at(heard: &Heard, words: &str) -> Vec<u64> {
     let lines = heard.with(words);
     lines.iter().map(|line| line.after.as_secs()).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_cannot_be_read_is_told_once_it_lasts_then_every_minute_and_its_end() {
+async fn an_unreadable_log_is_reported_after_5_s_then_every_minute_and_on_recovery() {
     let heard = Heard::from_now();
     // Four tries a second, for 150 s.
     run(&fake(r"trouble=logs:600\nsleep=4m\nlog=on\nsleep=1m")).await;
-    let told = heard.with("the log of a container cannot be followed");
+    let logged = heard.with("the log of a container cannot be followed");
     assert!(
-        told.iter().all(|line| line.text.starts_with("WARN")
+        logged.iter().all(|line| line.text.starts_with("WARN")
             && line.text.contains("error=")
             && line.text.contains("lasting_s=")),
-        "{told:?}"
+        "{logged:?}"
     );
-    assert_eq!(told_at(&heard, "cannot be followed"), [5, 65, 125]);
+    assert_eq!(logged_at(&heard, "cannot be followed"), [5, 65, 125]);
     let over = heard.with("the log of a container is followed again");
     assert!(over[0].text.starts_with("INFO"), "{over:?}");
-    assert_eq!(told_at(&heard, "is followed again"), [240]);
+    assert_eq!(logged_at(&heard, "is followed again"), [240]);
     assert_eq!(heard.all().len(), 4, "{:?}", heard.all());
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_that_the_first_tries_heal_is_not_told() {
+async fn an_error_that_the_first_retries_heal_is_not_reported() {
     let heard = Heard::from_now();
     let trouble = "create start inspect wait logs collect remove";
     let trouble: Vec<String> = trouble
@@ -137,7 +137,7 @@ async fn trouble_that_the_first_tries_heal_is_not_told() {
     let script = format!(r"{}log=on\nsleep=10m", trouble.concat());
     run(&fake(&script)).await;
     let lines = heard.all();
-    // One each of what is asked for once, and left to others.
+    // One each of the calls that are made once, and left to others.
     assert!(
         lines
             .iter()
@@ -148,17 +148,17 @@ async fn trouble_that_the_first_tries_heal_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_that_fail_on_and_on_are_told_until_a_look_finds_it_well() {
+async fn waits_that_keep_failing_are_reported_until_an_inspection_succeeds() {
     let heard = Heard::from_now();
     run(&fake(r"trouble=wait:20\nsleep=10m")).await;
-    let told = told_at(&heard, "Docker does not return a container's state");
-    assert!(matches!(told[..], [5..=10, 65..=75]), "{:?}", heard.all());
-    let over = told_at(&heard, "Docker returns a container's state again");
+    let logged = logged_at(&heard, "Docker does not return a container's state");
+    assert!(matches!(logged[..], [5..=10, 65..=75]), "{:?}", heard.all());
+    let over = logged_at(&heard, "Docker returns a container's state again");
     assert!(matches!(over[..], [76..=100]), "{:?}", heard.all());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_minute_or_two() {
+async fn silence_about_a_running_container_is_reported_every_minute_or_two() {
     let heard = Heard::from_now();
     let (surroundings, signal) = (surroundings(), StopSignal::new());
     let engine = surroundings.executor.clone();
@@ -172,20 +172,23 @@ async fn an_engine_that_is_silent_about_a_container_that_runs_is_told_of_every_m
         signal.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
     };
     tokio::join!(run_on(&surroundings, &stage, &signal), falls_silent);
-    let told = heard.with("Docker does not return a container's state");
-    let between: Vec<Duration> = told
+    let logged = heard.with("Docker does not return a container's state");
+    let between: Vec<Duration> = logged
         .windows(2)
         .map(|two| two[1].after - two[0].after)
         .collect();
-    assert!((3..=5).contains(&told.len()), "{told:?}");
-    assert!(told[0].after < 12 * MINUTE + 10 * SECOND, "{told:?}");
-    assert!(between.iter().all(|pause| *pause <= 2 * MINUTE), "{told:?}");
-    let over = told_at(&heard, "Docker returns a container's state again");
+    assert!((3..=5).contains(&logged.len()), "{logged:?}");
+    assert!(logged[0].after < 12 * MINUTE + 10 * SECOND, "{logged:?}");
+    assert!(
+        between.iter().all(|pause| *pause <= 2 * MINUTE),
+        "{logged:?}"
+    );
+    let over = logged_at(&heard, "Docker returns a container's state again");
     assert!(matches!(over[..], [900..=970]), "{over:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_that_the_engine_refuses_is_told_every_minute_and_its_end() {
+async fn a_stop_that_docker_refuses_is_reported_every_minute_and_on_recovery() {
     let heard = Heard::from_now();
     let (surroundings, signal) = (surroundings(), StopSignal::new());
     let stage = fake(r"trouble=stop:30\nhang");
@@ -194,28 +197,28 @@ async fn a_stop_that_the_engine_refuses_is_told_every_minute_and_its_end() {
         signal.stop(Reason::new(ReasonCode::CancelRequested, "enough"));
     };
     tokio::join!(run_on(&surroundings, &stage, &signal), asks);
-    let told = told_at(&heard, "Docker did not stop a container");
+    let logged = logged_at(&heard, "Docker did not stop a container");
     assert!(
-        matches!(told[..], [65..=70, 125..=135]),
+        matches!(logged[..], [65..=70, 125..=135]),
         "{:?}",
         heard.all()
     );
-    let over = told_at(&heard, "a container that was to stop has ended");
+    let over = logged_at(&heard, "a container that was to stop has ended");
     assert_eq!(over.len(), 1, "{:?}", heard.all());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_output_that_cannot_be_copied_for_a_while_is_told_and_its_end() {
+async fn an_output_that_cannot_be_copied_for_a_while_is_reported_and_its_recovery() {
     let heard = Heard::from_now();
     let script = fake(r"output=o:x\ntrouble=collect:7");
     run(&format!("outputs: {{o: o}}, {script}")).await;
-    let told = told_at(&heard, "could not be copied");
-    assert!(matches!(told[..], [5..=10]), "{:?}", heard.all());
+    let logged = logged_at(&heard, "could not be copied");
+    assert!(matches!(logged[..], [5..=10]), "{:?}", heard.all());
     assert_eq!(heard.with("INFO").len(), 1, "{:?}", heard.all());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_hangs_does_not_keep_an_end_from_being_seen() {
+async fn an_inspection_that_hangs_does_not_delay_an_end() {
     let surroundings = surroundings();
     let looks_hang = Strange {
         looks_hang: true,
@@ -233,13 +236,13 @@ async fn a_look_that_hangs_does_not_keep_an_end_from_being_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_is_lost_is_told_with_its_reason() {
+async fn a_lost_attempt_is_logged_with_its_reason() {
     let heard = Heard::from_now();
     let ending = run(&fake(r"sleep=1s\nlost")).await;
     assert!(matches!(ending, Ending::Lost(_)), "{ending:?}");
-    let told = heard.with("an attempt ended, and not by its program");
-    assert_eq!(told.len(), 1, "{:?}", heard.all());
-    let text = &told[0].text;
+    let logged = heard.with("an attempt ended, but its program did not end it");
+    assert_eq!(logged.len(), 1, "{:?}", heard.all());
+    let text = &logged[0].text;
     assert!(text.starts_with("WARN"), "{text}");
     assert!(
         text.contains("outcome=lost") && text.contains("vanished"),
@@ -248,23 +251,24 @@ async fn an_attempt_that_is_lost_is_told_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_reason_of_an_attempt_that_errored_is_told_without_secrets() {
+async fn the_reason_of_an_errored_attempt_is_logged_without_secrets() {
     let heard = Heard::from_now();
     let ending = run("image: fake/missing-hunter22, run: x").await;
     assert!(matches!(ending, Ending::Errored(_)), "{ending:?}");
-    let told = heard.with("outcome=errored");
-    assert_eq!(told.len(), 1, "{:?}", heard.all());
-    assert!(told[0].text.contains("fake/missing-***"), "{told:?}");
+    let logged = heard.with("outcome=errored");
+    assert_eq!(logged.len(), 1, "{:?}", heard.all());
+    assert!(logged[0].text.contains("fake/missing-***"), "{logged:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_program_that_fails_is_no_trouble() {
+async fn a_program_that_fails_logs_no_error() {
     let heard = Heard::from_now();
     run(&fake("exit=3")).await;
     assert!(heard.all().is_empty(), "{:?}", heard.all());
 }
 
-/// Runs a stage on a Docker engine that does this when it is asked for a proof; how it ended, and what it took.
+/// Runs a stage on a Docker engine that answers requests for a proof with this; returns how it ended, and how
+/// long it took.
 async fn run_unproved(
     script: &str,
     proves: Result<Proof, Error>,
@@ -282,7 +286,7 @@ async fn run_unproved(
 }
 
 #[tokio::test(start_paused = true)]
-async fn class_15_an_end_of_which_the_engine_tells_nonsense_for_ever_is_lost_after_minutes() {
+async fn class_15_an_end_that_docker_reports_as_nonsense_for_ever_is_lost_after_minutes() {
     for kind in [
         ErrorKind::Engine,
         ErrorKind::Storage,
@@ -296,7 +300,7 @@ async fn class_15_an_end_of_which_the_engine_tells_nonsense_for_ever_is_lost_aft
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_is_down_proves_nothing_of_an_end_however_long() {
+async fn a_docker_engine_that_is_down_proves_nothing_about_an_end_however_long() {
     let surroundings = surroundings();
     let engine = surroundings.executor.clone();
     let strange = Strange {
@@ -319,7 +323,7 @@ async fn an_engine_that_is_down_proves_nothing_of_an_end_however_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_stopped_has_stopped_whatever_its_program_did_to_its_record() {
+async fn a_stopped_program_has_stopped_whatever_it_did_to_its_record() {
     for proves in [Proof::Unproved, Proof::Killed] {
         let signal = StopSignal::new();
         let stops = async {
@@ -333,18 +337,18 @@ async fn what_was_stopped_has_stopped_whatever_its_program_did_to_its_record() {
     let (ending, _) = run_unproved("sleep=1s", Ok(Proof::Unproved), &StopSignal::new()).await;
     assert!(
         matches!(ending, Ending::Lost(_)),
-        "nobody asked: {ending:?}"
+        "without a stop request: {ending:?}"
     );
 }
 
-/// A Docker engine that is the fake but for this.
+/// A Docker engine that is the fake, with these differences.
 struct Strange {
     fake: Fake,
-    /// It never answers when it is asked to look at a container.
+    /// It never answers an inspection of a container.
     looks_hang: bool,
-    /// What it says of all ends.
+    /// Its answer about all ends.
     proves: Option<Result<Proof, Error>>,
-    /// It tells of no end while the fake is silent.
+    /// It reports no end while the fake is silent.
     silent_proofs: bool,
 }
 
