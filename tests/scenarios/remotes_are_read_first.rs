@@ -80,6 +80,20 @@ fn a_run_by_hand_is_of_the_newest_commit_though_nobody_looked_since_it_was_pushe
 }
 
 #[test]
+fn a_dag_whose_file_was_pushed_just_now_is_found_by_a_trigger() {
+    let place = Place::new();
+    let (daemon, remote, _) = following(&place, &dag("", "one"));
+    for (file, name) in [("two", "two"), ("three", "model/three")] {
+        let path = format!("dags/{file}.yaml");
+        let head = remote.push("main", &[(path.as_str(), dag("", file).as_str())]);
+        let started = daemon.json(&["dag", "trigger", name]);
+        assert_eq!(started["commit"], head.as_str(), "{started}");
+    }
+    let unknown = daemon.cli(&["dag", "trigger", "fourteen"]);
+    assert_eq!(unknown.code, Some(4), "{unknown:?}");
+}
+
+#[test]
 fn triggers_at_the_same_time_all_run_the_newest_commit() {
     let place = Place::new();
     let (daemon, remote, _) = following(&place, &dag("", "one"));

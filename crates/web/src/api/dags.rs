@@ -37,6 +37,9 @@ const READ_AT_MOST: std::time::Duration = std::time::Duration::from_secs(30);
 /// The most ticks in one answer.
 const TICKS_AT_MOST: u32 = 1_000;
 
+/// The remotes of how many repos are read for a DAG name without a repo.
+const READ_TOGETHER: usize = 16;
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OfRepo {
@@ -84,7 +87,7 @@ pub(crate) async fn trigger(
     Path((repo, dag)): Path<(String, String)>,
     Object(trigger): Object<Trigger>,
 ) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
-    let id = find(&state, &repo, &dag).await?;
+    let id = find_fresh(&state, &repo, &dag).await?;
     let asked = match &trigger.reference {
         None => Asked::of_current(&state, id).await?,
         Some(reference) => Asked::at(&state, id, reference).await?,
@@ -425,4 +428,23 @@ async fn find(state: &WebState, repo: &str, dag: &str) -> Result<DagId, ApiError
         format!("{repo}/{dag}")
     };
     names::dag(state, &text).await
+}
+
+/// As [`find`], and reads the remotes first where no DAG of this name is known: its file may have been pushed just now.
+async fn find_fresh(state: &WebState, repo: &str, dag: &str) -> Result<DagId, ApiError> {
+    match find(state, repo, dag).await {
+        Err(error) if error.is_not_found() => {}
+        found => return found,
+    }
+    let repos = if repo == "-" {
+        let repos = state.store().list_repos().await?;
+        repos.iter().map(|repo| repo.id).collect()
+    } else {
+        vec![names::repo(state, repo).await?]
+    };
+    if repos.len() <= READ_TOGETHER {
+        let reading = repos.into_iter().map(|repo| look::refresh(state, repo));
+        futures_util::future::try_join_all(reading).await?;
+    }
+    find(state, repo, dag).await
 }
