@@ -1,4 +1,4 @@
-//! Following goes on where it was, whatever happens to the connection and to the daemon.
+//! Following continues from the same place after a broken connection or a restart of the daemon.
 
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json as value;

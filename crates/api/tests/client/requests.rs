@@ -1,4 +1,4 @@
-//! Requests are sent as the table of routes says, and answers and refusals are told apart.
+//! The client sends requests as the table of routes says, and distinguishes answers from errors.
 
 use futures_util::StreamExt;
 use trainyard_api::{Client, ClientError, Retry, RunSelection, SecretValue, Trigger};
