@@ -10,7 +10,7 @@ use trainyard_web::Peer;
 
 use crate::kit::{LIMIT, Place, request};
 
-/// Within this, whatever is waited for has come on any machine.
+/// The longest wait, ample on any machine.
 const BOUND: Duration = Duration::from_secs(30);
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -57,7 +57,7 @@ fn hook(signature: &str, length: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Such as no body makes good, and such as one could.
+/// A signature header in the right form.
 fn well_formed() -> String {
     format!("x-hub-signature-256: sha256={}\r\n", "ab".repeat(32))
 }
@@ -171,7 +171,7 @@ async fn class_04_bodies_that_are_held_have_a_budget_together_and_others_are_ser
     assert_eq!(status(&mut honest).await, Some(200));
     let refused = held.iter().filter(|one| one.is_finished()).count();
     assert!(refused >= 15, "{refused} of 30 were refused");
-    // 150 MiB of them are this test's own.
+    // 150 MiB of them belong to the test itself.
     let grown = memory().saturating_sub(before);
     assert!(grown < 400, "{grown} MiB more");
 }

@@ -1,4 +1,4 @@
-//! A repo is changed without what it keeps going where it was not meant for.
+//! A change of a repo never sends its credentials to another host.
 
 use serde_json::{Value, json};
 
