@@ -1,8 +1,8 @@
 //! Follows a run and its logs.
 //!
 //! Both are streams of long polls: each call says what the client knows already, and is answered as soon as there is
-//! more. A broken connection or a restarted daemon therefore loses nothing and repeats nothing: the next call continues
-//! from the same place.
+//! more. A broken connection or a restarted daemon therefore loses nothing and repeats nothing: the next call
+//! continues from the same place.
 
 use std::future::Future;
 use std::time::Duration;

@@ -255,8 +255,8 @@ pub struct RunStarted {
     /// Its branch; none of a tag or a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// Notes for the caller: which results it reuses, that its branch has a newer commit, that the remote could not be
-    /// reached.
+    /// Notes for the caller: which results it reuses, that its branch has a newer commit, that the remote could not
+    /// be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Its state: `queued` where it waits for other runs, `running`, or its outcome.

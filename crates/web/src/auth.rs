@@ -17,8 +17,8 @@ use crate::figures;
 use crate::server::Peer;
 use crate::state::WebState;
 
-/// Routes that need no token: health, and webhooks, which carry a signature instead. The configuration decides whether
-/// `/metrics` is open as well.
+/// Routes that need no token: health, and webhooks, which carry a signature instead. The configuration decides
+/// whether `/metrics` is open as well.
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
 /// The caller: the name of the token.

@@ -1,7 +1,7 @@
 //! `/metrics`: the daemon's metrics in the format of Prometheus (docs/metrics.md).
 //!
-//! Metrics of this process are recorded where they occur, and only rendered here. Metrics of the whole installation are
-//! counted in the database on request; when the database does not answer, the others are still served.
+//! Metrics of this process are recorded where they occur, and only rendered here. Metrics of the whole installation
+//! are counted in the database on request; when the database does not answer, the others are still served.
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 //!
 //! 1. Requests that are invalid whatever their body are rejected before it is read: an unknown forge, no signature or
 //!    two, a content type that no forge sends, a length beyond the limit, a peer that has failed too often.
-//! 2. Other bodies are hashed as they arrive, within the budget and the time limit of all bodies. A body is parsed only
-//!    after its signature was verified, and a delivery is answered 2xx only once it is stored.
-//! 3. An unknown repo, a repo without a secret and a wrong signature are one case: all of them read the body, take the
-//!    same share of the budget, hash with some secret, and get the same answer. So the answers do not reveal which
-//!    repos exist.
+//! 2. Other bodies are hashed as they arrive, within the budget and the time limit of all bodies. A body is parsed
+//!    only after its signature was verified, and a delivery is answered 2xx only once it is stored.
+//! 3. An unknown repo, a repo without a secret and a wrong signature are one case: all of them read the body, take
+//!    the same share of the budget, hash with some secret, and get the same answer. So the answers do not reveal
+//!    which repos exist.
 
 use axum::body::Body;
 use axum::extract::{Request, State};

@@ -1,5 +1,5 @@
-//! Commits in this daemon's mirrors. Where another daemon follows the repos, a mirror here was last updated when it was
-//! last used: missing commits are fetched.
+//! Commits in this daemon's mirrors. Where another daemon follows the repos, a mirror here was last updated when it
+//! was last used: missing commits are fetched.
 
 use std::collections::BTreeMap;
 

@@ -25,7 +25,8 @@ const OF_ONE: Rate = Rate {
     a_second: 10.0,
 };
 
-/// Failed attempts of all addresses together. For loopback, only this limit holds: a reverse proxy serves many clients.
+/// Failed attempts of all addresses together. For loopback, only this limit holds: a reverse proxy serves many
+/// clients.
 const OF_ALL: Rate = Rate {
     at_once: 1000.0,
     a_second: 100.0,
@@ -99,8 +100,8 @@ impl Strangers {
         lock(&self.0.attempts).give_back(address);
     }
 
-    /// Whether a token was valid at its last use: then its use is not counted as an attempt. The database still decides
-    /// whether it is valid now.
+    /// Whether a token was valid at its last use: then its use is not counted as an attempt. The database still
+    /// decides whether it is valid now.
     pub(crate) fn was_good(&self, token: &SecretString) -> bool {
         lock(&self.0.good_tokens).contains(&digest(token))
     }
@@ -290,7 +291,8 @@ impl Attempts {
         }
     }
 
-    /// Makes room: drops the refilled buckets or, where there are none, all. The limit of all addresses still holds then.
+    /// Makes room: drops the refilled buckets or, where there are none, all. The limit of all addresses still holds
+    /// then.
     fn forget(&mut self, now: Instant) {
         self.of_each.retain(|_, bucket| {
             bucket.refill(OF_ONE, now);

@@ -93,8 +93,8 @@ impl Given {
     }
 }
 
-/// The change to a repo's credentials. Stored credentials are never sent to another host than they were given for, not
-/// even a part of them that completes newly given ones.
+/// The change to a repo's credentials. Stored credentials are never sent to another host than they were given for,
+/// not even a part of them that completes newly given ones.
 pub(super) fn changed(
     asked: &ChangeRepo,
     url: Option<&RemoteUrl>,

@@ -2,8 +2,8 @@
 //!
 //! 1. HTTP/1 only: this rules out mass resets of streams and endless header continuations.
 //! 2. Every phase of a connection has a time limit: [`pulse`] has them, one task per connection enforces them.
-//! 3. Connections are bounded, in all and per address. The bound leaves most file descriptors to the daemon's own work.
-//!    At the bound, a new connection replaces one that never showed a valid token: [`table`] decides which.
+//! 3. Connections are bounded, in all and per address. The bound leaves most file descriptors to the daemon's own
+//!    work. At the bound, a new connection replaces one that never showed a valid token: [`table`] decides which.
 //! 4. When no descriptor is left nevertheless, the loop waits a moment instead of spinning.
 
 mod pulse;

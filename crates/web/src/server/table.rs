@@ -1,8 +1,8 @@
 //! The table of open connections, and the choice of one to close when a bound is reached.
 //!
-//! Connections that showed a valid token stay. Of the others, the table closes one of the address that has the most of
-//! them: first an idle one, then one with a request in progress, the oldest of each. So a peer that holds connections
-//! open displaces its own first, and can never keep the holder of a token out.
+//! Connections that showed a valid token stay. Of the others, the table closes one of the address that has the most
+//! of them: first an idle one, then one with a request in progress, the oldest of each. So a peer that holds
+//! connections open displaces its own first, and can never keep the holder of a token out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

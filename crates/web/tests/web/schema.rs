@@ -1,5 +1,5 @@
-//! Checks a value against a schema of the document. It knows the keywords that the document uses, and fails on others,
-//! so that none is ignored.
+//! Checks a value against a schema of the document. It knows the keywords that the document uses, and fails on
+//! others, so that none is ignored.
 
 use serde_json::{Map, Value};
 
