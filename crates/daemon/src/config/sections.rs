@@ -31,7 +31,7 @@ pub struct HttpSettings {
     )]
     pub connections_per_address: Option<u32>,
 
-    /// Memory for the bodies of all requests together; further requests are rejected for the moment.
+    /// Memory for the bodies of all requests together; further requests must be retried later.
     /// Default: 64MiB
     #[arg(
         id = "http.bodies",
