@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn git_is_told_to_leave_it_alone_and_a_file_that_is_there_stays() {
+    fn git_ignores_it_and_an_existing_file_stays() {
         let (_place, data, _) = checkout(&[]);
         let held = named(&data).unwrap();
         held.hide_from_git().unwrap();
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_daemon_is_refused_and_told_who_has_the_folder() {
+    fn a_second_daemon_is_refused_with_the_process_that_has_the_folder() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("a/data");
         let held = named(&path).unwrap();

@@ -182,7 +182,7 @@ pub(crate) async fn cancel_all(
     }))
 }
 
-fn nothing_given_up(run: i64, abandoned: &Abandoned) -> ApiError {
+fn nothing_abandoned(run: i64, abandoned: &Abandoned) -> ApiError {
     if abandoned.refused.is_empty() {
         let message = format!("run {run} has no stage that is being prepared or is running");
         return ApiError::conflict(message);
@@ -227,7 +227,7 @@ pub(crate) async fn abandon(
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
     if !abandoned.any {
-        return Err(nothing_given_up(run, &abandoned));
+        return Err(nothing_abandoned(run, &abandoned));
     }
     let summary = state.store().run_summary(id).await?;
     Ok(Json(convert::run(summary)))

@@ -63,7 +63,7 @@ fn well_formed() -> String {
 }
 
 #[tokio::test]
-async fn class_04_a_head_that_does_not_end_is_given_up() {
+async fn class_04_a_head_that_does_not_end_times_out() {
     let place = Place::new().await;
     let (address, _server) = place.listen(64).await;
     let begin = Instant::now();
@@ -78,7 +78,7 @@ async fn class_04_a_head_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn class_04_whoever_holds_all_connections_is_crowded_out_and_a_tokens_holder_is_not() {
+async fn class_04_a_peer_that_holds_all_connections_is_displaced_and_a_tokens_holder_is_not() {
     let place = Place::new().await;
     let (address, _server) = place.listen(16).await;
     let known = format!(
