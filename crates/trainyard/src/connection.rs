@@ -19,7 +19,7 @@ use crate::variables::without_empty_variables;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Daemon")]
 pub(crate) struct Connection {
-    /// Its address, such as http://127.0.0.1:8080
+    /// The daemon's address, such as http://127.0.0.1:8080
     #[arg(
         id = "daemon_url",
         long = "url",
@@ -30,7 +30,7 @@ pub(crate) struct Connection {
     )]
     url: Option<String>,
 
-    /// The token to show. Others on this machine can read command lines: prefer the variable
+    /// The token to send. Other users of this machine can read command lines: prefer the variable
     #[arg(
         id = "daemon_token",
         long = "token",
@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     )]
     token: Option<SecretString>,
 
-    /// Its data folder, to take address and token from
+    /// The data folder that has its address and token
     #[arg(
         id = "daemon_data_dir",
         long = "data-dir",

@@ -27,11 +27,11 @@ pub(crate) enum Format {
 /// `--output`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
-    /// How to print it
+    /// The output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
 
-    /// Show times in UTC, not by this machine's clock. JSON always has UTC
+    /// Show times in UTC instead of local time. JSON always has UTC
     #[arg(long)]
     pub(crate) utc: bool,
 }

@@ -14,7 +14,7 @@ use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output::{self, OutputArgs};
 use crate::view;
 
-/// What stages made
+/// Artifacts: the outputs of stages
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -35,21 +35,21 @@ enum Verb {
     Get(Get),
 }
 
-/// Fetch one: a file, or a folder as a tar archive
+/// Fetch an artifact: a file, or a folder as a tar archive
 #[derive(Debug, Args)]
 struct Get {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Which one, as STAGE.OUTPUT
+    /// The artifact, as STAGE.OUTPUT
     #[arg(value_name = "STAGE.OUTPUT")]
     artifact: String,
 
-    /// Where to: a file, a folder, or `-` for standard output. Default: STAGE.OUTPUT in this folder
+    /// The destination: a file, a folder, or `-` for standard output. Default: STAGE.OUTPUT in this folder
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
 
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(short, long)]
     force: bool,
 }

@@ -10,14 +10,13 @@ use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::OutputArgs;
 
-/// Check what a daemon needs, and say what is missing
+/// Check everything that a daemon needs, and report what is missing
 ///
-/// Nothing is changed. With a configuration file, it checks what `trainyard daemon` needs; without,
-/// at what `trainyard dev` does. With --check it asks a running daemon whether all that must hold across
-/// the rows of its database does.
+/// It changes nothing. With a configuration file, it checks the needs of `trainyard daemon`; without one, those of
+/// `trainyard dev`. With --check, a running daemon checks the invariants of its database.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Check the database of the daemon that runs instead, and show the rows that break an invariant
+    /// Check the database of the running daemon instead, and show the rows that violate an invariant
     #[arg(long)]
     check: bool,
 

@@ -28,10 +28,10 @@ use crate::view::table::{Rows, cell, lines, state};
 /// How many requests to stop may wait to be heard: the first one and the one that forces.
 const REQUESTS: usize = 2;
 
-/// Run one DAG file here, against the local Docker engine, with no daemon and no database
+/// Run one DAG file on the local Docker engine, without a daemon or a database
 ///
-/// Stages get the working tree as it stands, without what git ignores. A secret is taken from the
-/// environment variable of its name. Ctrl-C cancels the run; twice, its clean-up too. So do SIGTERM and SIGHUP.
+/// Stages get the working tree as it is, without files that git ignores. A secret is read from the environment
+/// variable of its name. Ctrl-C, SIGTERM or SIGHUP cancels the run; a second one also stops its clean-up.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
     /// The DAG file
@@ -41,7 +41,7 @@ pub(crate) struct Exec {
     #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = super::dag::param)]
     params: Vec<(String, String)>,
 
-    /// Run this stage alone, without what it needs
+    /// Run this stage alone, without the stages that it needs
     #[arg(long)]
     stage: Option<String>,
 
@@ -49,7 +49,7 @@ pub(crate) struct Exec {
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     parallelism: u32,
 
-    /// Copy outputs to DIR/STAGE/PATH at the end, over those of an earlier run
+    /// Copy outputs to DIR/STAGE/PATH at the end, replacing those of an earlier run
     #[arg(long, value_name = "DIR")]
     outputs: Option<PathBuf>,
 
@@ -57,7 +57,7 @@ pub(crate) struct Exec {
     #[arg(short, long)]
     timestamps: bool,
 
-    /// The Docker engine; the usual one without it
+    /// The address of the Docker engine; Docker's own default without it
     #[arg(
         long,
         env = "DOCKER_HOST",

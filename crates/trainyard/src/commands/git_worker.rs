@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::failure::{Done, Failure};
 
-/// Answer one question about a repository, from standard input; for the daemon
+/// Answer one request about a repository, from standard input; for the daemon
 #[derive(Debug, Args)]
 pub(crate) struct GitWorker {}
 

@@ -12,7 +12,7 @@ use crate::failure::Done;
 use crate::output::{self, OutputArgs};
 use crate::{input, view};
 
-/// Secrets, which stages that name them get as environment variables
+/// Secrets: environment variables for the stages that name them
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -23,20 +23,20 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Set one; its value comes from standard input, or is asked for
+    /// Set a secret; its value is read from standard input or from the terminal
     ///
-    /// Only runs of the branches that it belongs to get it, by the branch that a commit was found on: a run of
-    /// another branch, of a tag or of a bare commit does not.
+    /// Only runs of the secret's branches get it, by the branch on which the commit was found: a run of another
+    /// branch, of a tag or of a bare commit does not.
     Set {
         #[command(flatten)]
         one: One,
 
-        /// A branch whose runs get it, or a pattern as in a push trigger, such as release/*. May be repeated.
-        /// Without it, the branches stay as they are; at first it is the followed branch
+        /// A branch whose runs get it, or a pattern as in a push trigger, such as release/*. May be repeated. Without
+        /// it, a secret keeps its branches, and a new one belongs to the followed branch
         #[arg(long = "branch", value_name = "PATTERN")]
         branches: Vec<String>,
     },
-    /// List their names. Values are never shown
+    /// List the names of secrets. Values are never shown
     List {
         /// Only those of this repo
         #[arg(long)]
@@ -44,16 +44,16 @@ enum Verb {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Remove one
+    /// Remove a secret
     Remove(One),
 }
 
 #[derive(Debug, Args)]
 struct One {
-    /// Its name, which is the variable's
+    /// The name of the secret and of its variable
     name: String,
 
-    /// The repo whose stages may name it
+    /// The repo whose stages may use it
     #[arg(long)]
     repo: String,
 }

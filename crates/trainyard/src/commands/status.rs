@@ -12,9 +12,9 @@ use crate::view;
 /// The most active runs that are counted.
 const COUNTED: u32 = 1_000;
 
-/// Show which daemon the other commands ask, why that one, and how it is
+/// Show which daemon the other commands use, why, and its state
 ///
-/// The exit code is 3 if it does not answer, or cannot do its work as its database does not answer.
+/// The exit code is 3 if the daemon or its database does not answer.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]

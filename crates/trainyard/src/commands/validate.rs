@@ -20,8 +20,9 @@ const DAEMON: Duration = Duration::from_secs(3);
 
 /// Check DAG files, and show all their faults
 ///
-/// What a file says of its repo (folders to build from, paths) is checked where the file is in a git work tree or in
-/// a folder `dags`; files that git ignores do not count. Whether pools are defined is asked of the daemon that other commands talk to, if there is one.
+/// References to the repo (folders to build from, paths) are checked if the file is in a git work tree or in a folder
+/// `dags`; files that git ignores do not count. Pools are checked against the daemon that other commands use, if
+/// there is one.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// DAG files; folders with DAG files; or repositories, of which `dags/` is checked

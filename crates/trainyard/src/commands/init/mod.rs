@@ -11,17 +11,17 @@ use self::template::Template;
 use crate::failure::{Done, Failure, Problem};
 use crate::output;
 
-/// Write a first repository: DAG files and what belongs to them
+/// Write a first repository: DAG files and the files that they need
 ///
-/// With the JSON Schema of DAG files, which editors take from the first line of each. Nothing that is there is
+/// Includes the JSON Schema of DAG files, which editors find by the first line of each file. Existing files are never
 /// overwritten.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// What to begin with
+    /// The template
     #[arg(value_enum)]
     template: Template,
 
-    /// Where to
+    /// The folder to write to
     #[arg(default_value = ".")]
     folder: PathBuf,
 }

@@ -10,7 +10,7 @@ type File = (&'static str, &'static str);
 pub(super) enum Template {
     /// The smallest DAG: one stage that says hello
     Hello,
-    /// A model that is trained anew on a push and every month, checked by a gate, and released
+    /// A model that is trained again on a push and every month, checked by a gate, and released
     Retrain,
 }
 

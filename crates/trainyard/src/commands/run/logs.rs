@@ -11,20 +11,20 @@ use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output;
 use crate::view::log::Printer;
 
-/// Print what stages wrote, of the last attempt of each
+/// Print the logs of stages, of the last attempt of each
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Only of this stage
+    /// Only the log of this stage
     stage: Option<String>,
 
-    /// Go on with what is still being written, to the end of the run
+    /// Follow the logs to the end of the run
     #[arg(short, long)]
     follow: bool,
 
-    /// Another attempt than the last one
+    /// The attempt's number; the last one without it
     #[arg(
         long,
         value_name = "NUMBER",

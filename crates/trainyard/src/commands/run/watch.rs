@@ -26,15 +26,15 @@ const UNWRAPPED: &str = "\x1b[?7l";
 /// Tells it to go on in the next row again, as terminals do.
 const WRAPPED: &str = "\x1b[?7h";
 
-/// Watch one to its end. The exit code is 1 if it does not succeed
+/// Watch a run to its end. The exit code is 1 if it does not succeed
 ///
-/// A terminal shows the whole run, always up to date; elsewhere, every change is a line.
+/// A terminal shows the whole run and keeps it up to date; elsewhere, each change is a line.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Show times in UTC, not by this machine's clock
+    /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
 }
