@@ -90,7 +90,7 @@ impl Get {
     }
 }
 
-/// Fetches an artifact in pieces, and holds all of it against its hash.
+/// Downloads an artifact in pieces, and verifies its hash.
 async fn fetch(client: &Client, artifact: &Artifact, mut take: impl FnMut(&[u8]) -> Done) -> Done {
     let (stage, output) = (&artifact.stage, &artifact.output);
     let mut pieces = client.download(artifact.run, stage, output).await?;
@@ -110,7 +110,7 @@ async fn fetch(client: &Client, artifact: &Artifact, mut take: impl FnMut(&[u8])
     Err(Failure::Refused(problem.help("fetch it again")))
 }
 
-/// The file that an artifact is saved in. An archive says by its name that it is one.
+/// The file that an artifact is saved in. Archives have their own extension.
 fn place(artifact: &Artifact, to: PathBuf) -> PathBuf {
     let mut to = if to.is_dir() {
         to.join(format!("{}.{}", artifact.stage, artifact.output))
@@ -124,11 +124,11 @@ fn place(artifact: &Artifact, to: PathBuf) -> PathBuf {
     to
 }
 
-/// Saves an artifact. A file is there whole or not at all.
+/// Saves an artifact. The file appears only when it is complete.
 async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> Done {
     let taken = || {
         let problem = Problem::new(format!("{} already exists", to.display()));
-        Failure::Refused(problem.help("`--force` writes over it; `--to` names another place"))
+        Failure::Refused(problem.help("`--force` overwrites it; `--to` gives another destination"))
     };
     if !force && to.exists() {
         return Err(taken());
@@ -158,7 +158,7 @@ async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> D
     ))
 }
 
-/// A temporary file is its owner's alone; what is left is a file like others.
+/// A temporary file is private to its owner; the saved file gets the usual mode.
 fn readable_as_usual(file: &std::fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))

@@ -144,7 +144,7 @@ impl Command {
             }
             Verb::Pause(One { dag, output }) => {
                 let dag = client.pause(&dag, true).await?;
-                let line = || format!("{} is paused; by hand it can still be started", dag.dag);
+                let line = || format!("{} is paused; it can still be started by hand", dag.dag);
                 output.show(&dag, line)
             }
             Verb::Unpause(One { dag, output }) => {
@@ -181,7 +181,7 @@ impl Command {
     }
 }
 
-/// What became of a request for a run.
+/// The result of a request for a run.
 pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
     let id = started.id;
     let why = started.why.as_ref().map(|why| format!(": {}", plain(why)));

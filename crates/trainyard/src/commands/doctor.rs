@@ -51,7 +51,7 @@ impl Doctor {
 
 impl Doctor {
     async fn check_database(self: Box<Self>) -> Done {
-        let connection = Connection::beside(self.args.settings.data_dir.clone())?;
+        let connection = Connection::from_variables(self.args.settings.data_dir.clone())?;
         let violations = connection.client()?.violations().await?;
         self.output
             .show(&violations, || broken(&violations.items))?;
@@ -59,7 +59,7 @@ impl Doctor {
             Ok(())
         } else {
             Err(Failure::refused(
-                "the database breaks what must hold; this is a fault in Trainyard, or rows were changed by hand",
+                "the database violates invariants; this is a bug in Trainyard, or rows were changed by hand",
             ))
         }
     }
@@ -67,7 +67,7 @@ impl Doctor {
 
 fn broken(violations: &[Violation]) -> String {
     if violations.is_empty() {
-        return "all that must hold across the database's rows does\n".to_owned();
+        return "all invariants of the database hold\n".to_owned();
     }
     let mut text = String::new();
     for violation in violations {

@@ -1,4 +1,4 @@
-//! `trainyard git-worker`: what the daemon starts as git's process.
+//! `trainyard git-worker`: the git process of the daemon.
 
 use clap::Args;
 

@@ -138,7 +138,7 @@ struct Set {
     output: OutputArgs,
 }
 
-/// What to fetch with.
+/// The credentials to fetch with.
 #[derive(Debug, Args)]
 struct Credentials {
     /// The user to fetch as
@@ -225,7 +225,7 @@ impl Command {
     }
 }
 
-/// Waits until the remote of a repo was read since now.
+/// Waits for a sync of the repo that begins after this call.
 async fn wait_for_sync(client: &Client, name: &str, no_wait: bool, output: OutputArgs) -> Done {
     if no_wait {
         return Ok(());
@@ -292,7 +292,7 @@ impl Set {
     }
 }
 
-/// A duration in whole seconds; a plain number is one of seconds.
+/// A duration in whole seconds; a plain number is in seconds.
 fn seconds(text: &str) -> Result<u64, &'static str> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
@@ -317,7 +317,7 @@ impl Credentials {
     }
 }
 
-/// The webhook secret that is given; `None` where the daemon is to make one.
+/// The given webhook secret; `None` asks the daemon to generate one.
 fn webhook_secret(given: &str, credentials: &Credentials) -> Result<Option<String>, Failure> {
     match given {
         "-" if credentials.password_stdin => {

@@ -103,13 +103,13 @@ impl Command {
     }
 }
 
-/// What of a value logs will show, in sentences.
+/// The parts of a value that are not redacted in logs, in sentences.
 fn unredacted(value: &str) -> Vec<String> {
     let shortest = SHORTEST_REDACTED;
     let is_short = |line: &str| line.trim().len() < shortest;
     if value.lines().all(is_short) {
         return vec![format!(
-            "shorter than {shortest} characters: it cannot be redacted, and logs show it where a stage prints it"
+            "shorter than {shortest} characters: it cannot be redacted, and logs show it if a stage prints it"
         )];
     }
     let mut warnings = Vec::new();
@@ -118,7 +118,7 @@ fn unredacted(value: &str) -> Vec<String> {
         .any(|line| !line.trim().is_empty() && is_short(line))
     {
         warnings.push(format!(
-            "its lines of fewer than {shortest} characters cannot be redacted, and logs show them where a stage prints them"
+            "its lines of fewer than {shortest} characters cannot be redacted, and logs show them if a stage prints them"
         ));
     }
     let mut names = BTreeSet::new();
@@ -128,14 +128,14 @@ fn unredacted(value: &str) -> Vec<String> {
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
         warnings.push(format!(
-            "its JSON values of {} are short or ordinary words, and are not redacted where a stage prints them by themselves",
+            "its JSON values of {} are short or ordinary words, and are not redacted if a stage prints them by themselves",
             names.join(", ")
         ));
     }
     let forms = if value.contains('\n') { 3 } else { 1 };
     if value.len() * forms > MOST_ENCODED {
         warnings.push(
-            "it is so large that it is redacted as it is, but not all of it in base64 or hex"
+            "it is so large that its base64 and hex forms are only partly redacted; its plain text is redacted"
                 .to_owned(),
         );
     }

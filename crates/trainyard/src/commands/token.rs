@@ -54,7 +54,7 @@ impl Command {
                 };
                 let made = client.create_token(&name, scope).await?;
                 if output.output == Format::Table {
-                    // Apart from the token, so that `TOKEN=$(trainyard token create ci)` works.
+                    // On standard error, so that `TOKEN=$(trainyard token create ci)` works.
                     output::note(&format!("the token of {name}; it is not shown again:"));
                 }
                 output.show(&made, || made.secret.clone())

@@ -87,7 +87,7 @@ impl Place {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A call that does not read its input closes it early: that is its own affair.
+        // A command that does not read its input closes it early, which is not an error.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap().into()
     }

@@ -45,7 +45,7 @@ impl Events {
     }
 }
 
-/// Prints events as they come.
+/// Prints events as they arrive.
 async fn printed(client: &Client, run: i64, output: OutputArgs) -> Done {
     let mut events = pin!(client.follow_events(run));
     while let Some(some) = events.next().await {
@@ -60,7 +60,7 @@ async fn printed(client: &Client, run: i64, output: OutputArgs) -> Done {
     Ok(())
 }
 
-/// All that is known so far, put together from its pages.
+/// All events so far, joined from their pages.
 async fn history(client: &Client, id: i64) -> Result<Listing<RunEvent>, ClientError> {
     let mut events: Vec<RunEvent> = Vec::new();
     loop {

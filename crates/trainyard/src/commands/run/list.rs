@@ -57,14 +57,14 @@ pub(crate) struct List {
     output: OutputArgs,
 }
 
-/// When to begin.
+/// The start of the listed period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Since {
-    /// So long ago.
+    /// This long ago.
     Ago(std::time::Duration),
     /// At a moment.
     At(Timestamp),
-    /// At a moment of the clock that moments are shown by.
+    /// At a moment in the time zone that times are shown in.
     Clock(NaiveDateTime),
 }
 
@@ -93,7 +93,7 @@ impl Since {
             (Self::Ago(time), _) => now.checked_sub_signed(chrono::Duration::from_std(time).ok()?),
             (Self::At(at), _) => Some(at),
             (Self::Clock(clock), Zone::Utc) => Some(clock.and_utc()),
-            // An hour that a change of the clock repeats begins with its first pass.
+            // If a change of the clock repeats an hour, the first pass counts.
             (Self::Clock(clock), Zone::Local) => chrono::Local
                 .from_local_datetime(&clock)
                 .earliest()
@@ -107,7 +107,7 @@ impl List {
         let screen = self.output.screen();
         let since = match self.since {
             Some(since) => Some(since.moment(clock::now(), screen.zone).ok_or_else(|| {
-                Failure::usage("the time of --since is not one that this machine's clock shows")
+                Failure::usage("the time of --since does not exist in this machine's time zone")
             })?),
             None => None,
         };

@@ -180,7 +180,7 @@ impl Cancel {
     }
 }
 
-/// Cancels several runs. One that is refused, since it has ended, keeps no other from being cancelled.
+/// Cancels several runs. A refusal, such as for a run that has ended, does not stop the others from being cancelled.
 async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Done {
     let (mut cancelled, mut refused) = (Vec::new(), 0);
     for run in runs {
@@ -211,7 +211,7 @@ async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Don
     Ok(())
 }
 
-/// Cancels all runs of a repo that have not ended.
+/// Cancels all unfinished runs of a repo.
 async fn cancel_all(client: &Client, repo: &str, dag: Option<String>, output: OutputArgs) -> Done {
     let what = match &dag {
         Some(dag) => format!("{repo}/{dag}"),
@@ -233,7 +233,7 @@ async fn cancel_all(client: &Client, repo: &str, dag: Option<String>, output: Ou
     })
 }
 
-/// How logs look where they are printed now.
+/// The format of logs on the present output.
 pub(crate) fn look(timestamps: bool) -> Look {
     Look {
         timestamps,
