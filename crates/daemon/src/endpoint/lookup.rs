@@ -48,7 +48,7 @@ pub enum NotFound {
     Nowhere,
     /// Only a folder of unknown origin names one.
     #[error(
-        "ignoring {}: `trainyard dev` of this user did not make it, so its address and its token cannot be trusted. \
+        "ignoring {}: it was not made by `trainyard dev` of this user, so its address and its token cannot be trusted. \
          Start a daemon of your own with `trainyard dev`, or give its address with --url and --token (TRAINYARD_URL, \
          TRAINYARD_TOKEN), or the whole path of its folder with --data-dir",
         data_dir.display()

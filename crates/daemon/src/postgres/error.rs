@@ -136,5 +136,5 @@ fn installed_in_words(installed: &[u32]) -> String {
         return "none is installed".to_owned();
     }
     let versions: Vec<String> = installed.iter().map(ToString::to_string).collect();
-    format!("only {} is installed", versions.join(", "))
+    format!("only these versions are installed: {}", versions.join(", "))
 }
