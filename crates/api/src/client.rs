@@ -30,7 +30,7 @@ pub enum ClientError {
     /// The address is not a valid daemon address.
     #[error("invalid daemon address `{url}`: expected http://HOST:PORT or https://HOST")]
     InvalidUrl {
-        /// What was given.
+        /// The given address.
         url: String,
         /// The address that was probably meant.
         meant: Option<String>,
@@ -38,7 +38,7 @@ pub enum ClientError {
     /// The daemon did not answer.
     #[error("no daemon answers at {url}: {problem}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The address that was called.
         url: String,
         /// The cause.
         problem: String,

@@ -26,7 +26,7 @@ impl From<trainyard_core::outcome::Reason> for Reason {
     }
 }
 
-/// What started a run.
+/// The cause of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cause {
     /// `schedule`, `push`, `manual` or `retry`.
@@ -50,7 +50,7 @@ pub struct Run {
     pub reason: Option<Reason>,
     /// Whether it was asked to be cancelled.
     pub cancelling: bool,
-    /// What started it.
+    /// Its cause.
     pub cause: Cause,
     /// Its branch.
     pub branch: Option<String>,
@@ -238,7 +238,7 @@ pub struct RunSelection {
     pub since: Option<DateTime<Utc>>,
     /// Older than this run: for the next page.
     pub before: Option<i64>,
-    /// At most so many; 50 without it.
+    /// At most this many; 50 without it.
     pub limit: Option<u32>,
 }
 

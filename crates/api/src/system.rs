@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 pub struct ErrorBody {
     /// A stable word for programs: `not_found`.
     pub code: String,
-    /// What is wrong, and where.
+    /// What happened, and where.
     pub message: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ pub struct Quarantined {
     pub name: String,
     /// Where it failed: `planning`, `scheduling`, `dispatch`, `supervision` or `sync`.
     pub place: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// How often it failed.
     pub failures: u32,
@@ -181,7 +181,7 @@ pub enum ReadyState {
     Unready,
 }
 
-/// What a token permits.
+/// The scope of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenScope {
@@ -208,7 +208,7 @@ pub struct NewToken {
 pub struct Token {
     /// Its id.
     pub id: String,
-    /// Whose it is.
+    /// Its name.
     pub name: String,
     /// What it permits.
     #[serde(default)]

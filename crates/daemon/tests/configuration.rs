@@ -167,7 +167,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.limits.artifact.to_string(), "8GiB");
 }
 
-/// Not a promise by itself: the next test runs it in a process whose environment is its own.
+/// No test by itself: the next test runs it in a process with an environment of its own.
 #[test]
 fn child_that_prints_its_configuration() {
     let Ok(arguments) = std::env::var("CONFIGURATION_TEST_ARGUMENTS") else {

@@ -11,7 +11,7 @@ use trainyard_store::Error as StoreError;
 
 use crate::strangers::TooMany;
 
-/// An error as it is answered.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,

@@ -191,7 +191,7 @@ fn ctrl_c_ends_the_following_and_says_how_to_resume_it() {
     assert_eq!(answer.code, Some(130), "{answer:?}");
     assert_eq!(
         answer.stderr,
-        "\nrun 7 goes on: `trainyard run logs 7 --follow` follows it again, `trainyard run cancel 7` cancels it\n"
+        "\nrun 7 continues: `trainyard run logs 7 --follow` follows it again, `trainyard run cancel 7` cancels it\n"
     );
 }
 

@@ -121,7 +121,7 @@ async fn page(
         dropped_lines: slice.dropped_lines,
         removed_at: slice.pruned_at,
         next_offset: slice.next_offset,
-        // If a retry follows, the stage's log goes on after the attempt's.
+        // If a retry follows, the stage's log continues after the attempt's.
         complete: slice.complete && (number.is_some() || view.outcome.is_some()),
     })
 }

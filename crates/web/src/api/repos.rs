@@ -281,7 +281,7 @@ pub(crate) async fn history(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeliveriesQuery {
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 
@@ -327,7 +327,7 @@ pub(crate) async fn sync(
             held.id
         ))),
         Looked::Overdue => Err(ApiError::conflict(format!(
-            "the sync of `{repo}` has not ended in time; it goes on"
+            "the sync of `{repo}` has not ended in time; it continues"
         ))
         .help("`trainyard repo show` shows when it has ended")),
     }

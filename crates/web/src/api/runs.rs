@@ -50,7 +50,7 @@ pub(crate) struct RunQuery {
     since: Option<DateTime<Utc>>,
     /// Older than this run: for the next page.
     before: Option<i64>,
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 
@@ -283,7 +283,7 @@ pub(crate) struct MetricQuery {
     stage: Option<String>,
     /// Of this name.
     name: Option<String>,
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 

@@ -155,7 +155,7 @@ impl Place {
             grace: Duration::from_secs(1),
             retention: Retention::default(),
             poll_every: Duration::from_secs(60),
-            // Nothing follows repos here.
+            // These tests run no watcher.
             look_at_most: Duration::ZERO,
             webhook_at_most: LIMIT,
             bodies: BodyBudget::new(64 << 20),

@@ -183,7 +183,7 @@ pub(crate) async fn to_the_end<T>(
         pressed = tokio::signal::ctrl_c() => {
             pressed?;
             output::note(&format!(
-                "\nrun {run} goes on: `{again}` follows it again, `trainyard run cancel {run}` cancels it"
+                "\nrun {run} continues: `{again}` follows it again, `trainyard run cancel {run}` cancels it"
             ));
             Err(Failure::Interrupted)
         }
