@@ -136,7 +136,7 @@ impl Place {
         }
         let hash = hex::encode(&Sha256::digest(self.home.as_os_str().as_bytes())[..6]);
         let name = format!("trainyard-{owner}-{hash}");
-        // Root's working directory may be closed to the user who runs Postgres.
+        // Root's runtime folder is closed to the user who runs Postgres.
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         runtime
             .filter(|folder| self.runner.is_none() && folder.is_absolute() && folder.is_dir())
