@@ -145,7 +145,7 @@ fn a_remote_that_is_gone_is_told_of_with_the_commit_that_is_run_instead() {
     assert_eq!(set.code, Some(3), "{set:?}");
     assert!(
         set.stdout
-            .contains("whether it has branch `dev` is not known"),
+            .contains("could not check that it has branch `dev`"),
         "{set:?}"
     );
 }

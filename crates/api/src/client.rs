@@ -1,4 +1,4 @@
-//! The client: how requests are sent and answers understood. What can be asked is in `routes`.
+//! The client: sends requests and decodes answers. The methods for each route are in `routes`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{ErrorBody, PREFIX, Readiness};
 
-/// How long a whole answer may take. Long waits of the API end before.
+/// How long a whole answer may take. Long polls of the API end earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The same for a sync, which fetches from elsewhere.
@@ -24,13 +24,13 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(125);
 /// How long it may take to connect.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Why a call did not give what was asked for. None of its texts holds the token.
+/// Why a call failed. None of the messages contains the token.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The address is not one that a daemon can have.
+    /// The address is not a valid daemon address.
     #[error("invalid daemon address `{url}`: expected http://HOST:PORT or https://HOST")]
     InvalidUrl {
-        /// What was given.
+        /// The given address.
         url: String,
         /// The address that was probably meant.
         meant: Option<String>,
@@ -38,9 +38,9 @@ pub enum ClientError {
     /// The daemon did not answer.
     #[error("no daemon answers at {url}: {problem}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The address that was called.
         url: String,
-        /// What was met.
+        /// The cause.
         problem: String,
     },
     /// The daemon refused.
@@ -48,27 +48,24 @@ pub enum ClientError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// Why.
+        /// The daemon's error.
         body: ErrorBody,
     },
-    /// The answer is not what this client understands.
-    #[error(
-        "the daemon at {url} answered something that this version does not understand: {problem}"
-    )]
+    /// The client cannot decode the answer.
+    #[error("the daemon at {url} sent an answer that this version cannot read: {problem}")]
     NotUnderstood {
         /// Where it came from.
         url: String,
-        /// What is wrong with it.
+        /// The decoding error.
         problem: String,
     },
-    /// The token has characters that no token has.
-    #[error("the token is not one: it holds characters that tokens do not have")]
+    /// The token has characters that cannot stand in an HTTP header.
+    #[error("invalid token: it contains characters that tokens cannot have")]
     InvalidToken,
 }
 
 impl ClientError {
-    /// Whether the same call may well succeed a little later: the daemon or its database is being
-    /// restarted.
+    /// Whether a retry may succeed: the daemon or its database may be restarting.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -91,14 +88,14 @@ pub struct Client {
 /// A download in pieces.
 pub type Download = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, ClientError>> + Send>>;
 
-/// A query; what is `None` is left out.
+/// A query; pairs that are `None` are left out.
 pub(crate) type Query<'a> = [(&'a str, Option<String>)];
 
 impl Client {
     /// A client for the daemon at `url`, `http://host:port`.
     ///
     /// # Errors
-    /// `InvalidUrl`, `InvalidToken`, or a system without what HTTP needs.
+    /// `InvalidUrl`, `InvalidToken`, or an error from setting up the HTTP client.
     pub fn new(url: &str, token: &str) -> Result<Self, ClientError> {
         if !is_address(url) {
             let meant = Some(format!("http://{url}")).filter(|meant| is_address(meant));
@@ -107,7 +104,7 @@ impl Client {
                 meant,
             });
         }
-        // Another part of the program may have chosen the provider already: it is the same one.
+        // Fails where another part of the program has installed the provider already: it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
@@ -135,12 +132,12 @@ impl Client {
         &self.url
     }
 
-    /// A request whose whole answer comes within [`PATIENCE`].
+    /// A request whose whole answer must arrive within [`PATIENCE`].
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.unbounded(method, path).timeout(PATIENCE)
     }
 
-    /// A request whose answer may be of any length, as long as it keeps coming.
+    /// A request whose answer may be of any length, as long as bytes keep arriving.
     pub(crate) fn unbounded(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http
             .request(method, format!("{}{PREFIX}{path}", self.url))
@@ -175,7 +172,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Sends a request and takes the answer if it is a good one.
+    /// Sends a request and returns the answer if its status is a success.
     pub(crate) async fn answer(
         &self,
         request: reqwest::RequestBuilder,
@@ -204,7 +201,7 @@ impl Client {
         })
     }
 
-    /// `/readyz`, which is outside of the API and says what it says also where it is not well.
+    /// `/readyz`: outside of the API; its body is also read when its status is an error.
     pub(crate) async fn ready(&self) -> Result<Readiness, ClientError> {
         let request = self.http.get(format!("{}/readyz", self.url));
         let response = request.timeout(PATIENCE).send().await;
@@ -234,13 +231,13 @@ impl Client {
     }
 }
 
-/// Whether requests can be sent there. `localhost:8080` is a URL as well, of the scheme `localhost`.
+/// Whether requests can be sent there. `localhost:8080` also parses as a URL, with the scheme `localhost`.
 fn is_address(url: &str) -> bool {
     reqwest::Url::parse(url)
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
-/// The last cause of an error: what the system said.
+/// The root cause of an error: the message of the operating system.
 fn root(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
@@ -249,7 +246,7 @@ fn root(error: &dyn std::error::Error) -> String {
     deepest.to_string()
 }
 
-/// A text as one part of a path.
+/// Encodes a text as one segment of a path.
 pub(crate) fn part(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

@@ -19,13 +19,13 @@ pub struct Dag {
     pub name: String,
     /// The file's path in the repo.
     pub path: String,
-    /// Whether its triggers start nothing for now.
+    /// Whether its triggers are paused.
     pub paused: bool,
-    /// The commit of its current version; none where the followed branch does not have it any more.
+    /// The commit of its current version; none once the followed branch no longer has the DAG.
     pub commit: Option<String>,
     /// Whether its file has faults at the head of a branch.
     pub has_faults: bool,
-    /// Since when its repo's syncs have failed: what was pushed since is not known.
+    /// Since when its repo's syncs have failed: later pushes are not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_failing_since: Option<DateTime<Utc>>,
     /// When it ticks next.
@@ -41,7 +41,7 @@ pub struct Dag {
 pub struct LastRun {
     /// Its number.
     pub id: i64,
-    /// How far it is.
+    /// Its state.
     pub state: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -65,7 +65,7 @@ pub struct DagDetail {
     pub schedules: Vec<Schedule>,
     /// Whether pushes start it.
     pub starts_on_push: bool,
-    /// Which pushes start it.
+    /// The pushes that start it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<PushRule>,
     /// How many of its runs may be active, where there is a limit.
@@ -76,7 +76,7 @@ pub struct DagDetail {
     pub timeout_seconds: Option<f64>,
     /// Faults of its file at heads of branches.
     pub faults: Vec<Fault>,
-    /// Pools that its stages take slots of and that this daemon does not define: these stages wait for ever.
+    /// Pools that its stages name and this daemon does not define: these stages wait for ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undefined_pools: Vec<String>,
     /// The text of its current version.
@@ -92,7 +92,7 @@ pub struct PushRule {
     pub paths: Vec<String>,
 }
 
-/// How many runs of a DAG may be active, and what happens to one more.
+/// How many runs of a DAG may be active, and what happens to a further one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConcurrencyRule {
     /// The most active runs, of each group where there are groups.
@@ -129,7 +129,7 @@ pub struct StageOutline {
     /// The expression that must hold for it to run.
     #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// What its metrics must keep for the stages after it to run.
+    /// Bounds on its metrics that must hold for the stages after it to run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate: Vec<GateBounds>,
 }
@@ -142,17 +142,17 @@ pub struct Param {
     /// Its type: `integer`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its default; none where it must be given.
+    /// Its default; without one, the parameter is required.
     #[schema(value_type = Option<Object>)]
     pub default: Option<Value>,
-    /// The values that it may have; empty is any of its type.
+    /// The allowed values; empty allows any of its type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
-    /// The smallest value that it may have.
+    /// The smallest allowed value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     pub minimum: Option<serde_json::Number>,
-    /// The largest value that it may have.
+    /// The largest allowed value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     pub maximum: Option<serde_json::Number>,
@@ -178,7 +178,7 @@ pub struct Schedule {
 pub struct Fault {
     /// Its repo.
     pub repo: String,
-    /// The branch at whose head it is.
+    /// The branch whose head has it.
     pub branch: String,
     /// The commit.
     pub commit: String,
@@ -193,19 +193,19 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
-    /// Parameters: JSON of their type, or text to be read by it.
+    /// Parameters: JSON of their type, or text that is parsed as that type.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Object>)]
     pub params: BTreeMap<String, Value>,
     /// A branch, tag or commit; the followed branch without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// A key of the caller's: the same key again starts nothing more.
+    /// An idempotency key: a second request with the same key starts no second run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
 }
 
-/// Whether triggers are held.
+/// Whether triggers are paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paused {
@@ -218,13 +218,13 @@ pub struct Paused {
 pub struct Tick {
     /// When, in UTC.
     pub at: DateTime<Utc>,
-    /// When, by the schedule's own clock: `2026-11-29 03:00 CET`.
+    /// When, in the schedule's time zone: `2026-11-29 03:00 CET`.
     pub local: String,
     /// The cron expression.
     pub cron: String,
     /// The time zone.
     pub timezone: String,
-    /// What a change of the clock does to it.
+    /// A note where a change of the clock moves or repeats it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! Following a run and its logs as they go on.
+//! Follows a run and its logs.
 //!
-//! Both are streams of long waits: each call says what is known already and is answered as soon as
-//! there is more. So a connection that breaks, or a daemon that is restarted, loses nothing and
-//! repeats nothing: the next call goes on from the same place.
+//! Both are streams of long polls: each call says what the client knows already, and is answered as soon as there is
+//! more. A broken connection or a restarted daemon therefore loses nothing and repeats nothing: the next call
+//! continues from the same place.
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{Client, ClientError, LogPage, RunDetail, RunEvent};
 /// How long one call waits for news. Shorter than what proxies commonly cut off.
 const WAIT: Duration = Duration::from_secs(25);
 
-/// The waits between tries while the daemon does not answer; together about a minute.
+/// The waits between retries while the daemon does not answer; together about a minute.
 const PAUSES: [Duration; 12] = [
     Duration::from_millis(200),
     Duration::from_millis(500),
@@ -32,10 +32,10 @@ const PAUSES: [Duration; 12] = [
 ];
 
 impl Client {
-    /// A run as it is now, and again whenever something happened to it, to its end.
+    /// The run as it is now, and again after each change, to its end.
     ///
-    /// An item is an error where the first look fails or the daemon does not answer for about a
-    /// minute; nothing comes after it.
+    /// An item is an error where the first request fails or the daemon does not answer for about a minute; the stream
+    /// ends after it.
     pub fn watch_run(
         &self,
         id: i64,
@@ -49,7 +49,7 @@ impl Client {
         try_unfold(Known::Nothing, move |known| {
             let client = client.clone();
             async move {
-                // What is known of events comes first: the run that is read after it has them in it.
+                // The newest event is read before the run, so that the run includes all events up to it.
                 let after = match known {
                     Known::End => return Ok(None),
                     Known::Nothing => client.newest_event(id).await?,
@@ -65,7 +65,7 @@ impl Client {
         })
     }
 
-    /// What happened to a run and goes on to happen, in pieces as it comes, to the run's end.
+    /// The events of a run, past and future, in batches as they arrive, to the run's end.
     ///
     /// Errors are as with [`Client::watch_run`].
     pub fn follow_events(
@@ -86,7 +86,7 @@ impl Client {
                     after = newest.id;
                     return Ok(Some((page.items, after)));
                 }
-                // Nothing more came within the wait, or nothing more can come.
+                // The wait has passed without an event, or the run has ended.
                 let run = patiently(|| client.run(id)).await?;
                 match run.summary.finished_at {
                     Some(_) => Ok(None),
@@ -96,7 +96,7 @@ impl Client {
         })
     }
 
-    /// The log of one attempt from `offset` on, in pieces as they come, to its end.
+    /// The log of one attempt from `offset` on, in pages as they arrive, to its end.
     ///
     /// Errors are as with [`Client::watch_run`].
     pub fn follow_log(
@@ -144,8 +144,7 @@ impl Client {
         }
     }
 
-    /// Waits for an event after one that is known; returns the newest. Returns also where a run has
-    /// ended that has none.
+    /// Waits for an event after a known one; returns the newest. Also returns once the run has ended.
     async fn next_event(&self, id: i64, after: i64) -> Result<i64, ClientError> {
         loop {
             let page = self.events(id, after, WAIT).await?;
@@ -159,7 +158,7 @@ impl Client {
     }
 }
 
-/// Calls again for a while where the daemon is away.
+/// Retries a call for about a minute while the daemon does not answer.
 async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,

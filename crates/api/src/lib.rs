@@ -1,4 +1,4 @@
-//! What goes over the wire: the types of `/api/v1`, and a client with one method a route.
+//! The wire format: the types of `/api/v1`, and a client with one method per route.
 //!
 //! The types own their encoding: JSON in snake case, moments in RFC 3339, durations as numbers of
 //! seconds in fields that end in `_seconds`, states and outcomes as the words of the glossary. Fields
@@ -47,17 +47,17 @@
 //! are paged: `before` takes the last `id` of the page before, as `after` does of a run's events.
 //! `offset` of a log takes the `next_offset` of the piece before; without `attempt`, a stage's log is
 //! that of its last attempt.
-//! With `wait_seconds`, an answer waits that long (50 at the most) for something to tell, so a caller
-//! that asks again and again follows without loss: [`Client::watch_run`], [`Client::follow_events`],
+//! With `wait_seconds`, the daemon holds the answer until there is something to report, 50 seconds at the most. A
+//! caller that asks again each time misses nothing: [`Client::watch_run`], [`Client::follow_events`],
 //! [`Client::follow_log`]. `state` takes several states with commas between them, `commit` the beginning of a hash.
 //!
-//! A key of a query or a body that is not known is refused, so that a slip of the pen is not passed over: a request
-//! for a dry run that is misspelt would collect for real.
+//! An unknown key in a query or a body is an error, so that a typo has no silent effect: a misspelt request for a dry
+//! run of the garbage collection would delete for real.
 //!
-//! Errors are [`ErrorBody`], with the status that fits: 400 not readable, 401 no good token, 403 a token that may
-//! only read, 404 no such thing, 409 not now or not so, 413 too large, 422 not valid, 429 too many without a good
-//! token, 503 not available, 504 not in time. Sets, removals and revocations are answered 204,
-//! things that were made 201, else it is 200.
+//! Errors are [`ErrorBody`], with these statuses: 400 not readable, 401 no valid token, 403 a token that may only
+//! read, 404 not found, 409 conflict with the present state, 413 too large, 422 not valid, 429 too many requests
+//! without a valid token, 503 not available, 504 not in time. Sets, removals and revocations are answered 204,
+//! creations 201, everything else 200.
 
 mod client;
 mod dag;
@@ -88,7 +88,7 @@ pub use system::{
     Violation,
 };
 
-/// What every path of the API begins with.
+/// The prefix of every path of the API.
 pub const PREFIX: &str = "/api/v1";
 
 /// A moment in UTC.

@@ -10,11 +10,11 @@ use chrono::{DateTime, Utc};
 pub struct LogLine {
     /// When Docker took it.
     pub at: DateTime<Utc>,
-    /// `stdout`, `stderr`, or `trainyard` for the daemon's own words.
+    /// `stdout`, `stderr`, or `trainyard` for the daemon's own lines.
     pub stream: String,
-    /// The text. What follows a carriage return was written over what stands before it.
+    /// The text. On a terminal, text after a carriage return overwrites the text before it.
     pub text: String,
-    /// Whether the line goes on in the stream's next one.
+    /// Whether the line continues in the stream's next one.
     #[serde(default)]
     pub continues: bool,
 }
@@ -26,7 +26,7 @@ pub struct LogPage {
     pub attempt: u32,
     /// The lines.
     pub lines: Vec<LogLine>,
-    /// How many bytes of text are left out before them: the log was longer than what is kept, or was removed.
+    /// How many bytes of text are missing before them: the log exceeded its limit, or was removed.
     pub dropped_bytes: u64,
     /// How many lines these are; 0 where that is not known.
     #[serde(default)]
@@ -34,13 +34,13 @@ pub struct LogPage {
     /// When retention removed the log, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_at: Option<DateTime<Utc>>,
-    /// Where to go on.
+    /// The offset of the next page.
     pub next_offset: u64,
     /// Whether the log has ended here.
     pub complete: bool,
 }
 
-/// What a stored record has beside its text: time, mark and spaces.
+/// The bytes of a stored record before its text: time, mark and spaces.
 const HEAD: u64 = "2026-11-23T15:00:00.123456789Z O ".len() as u64;
 
 /// How much text there is in records, in bytes.
@@ -52,11 +52,11 @@ pub fn text_bytes(bytes: u64, records: u64) -> u64 {
 impl LogLine {
     /// Reads stored records, each of which ends in a line break.
     pub fn read(records: &str) -> impl Iterator<Item = Self> {
-        // Not `lines`, which takes a carriage return for a part of the line break.
+        // Not `lines`, which treats a carriage return as part of the line break.
         records.split('\n').filter_map(Self::from_record)
     }
 
-    /// Reads a stored record: `TIME MARK TEXT`, the mark in lower case where the line goes on.
+    /// Reads a stored record: `TIME MARK TEXT`, the mark in lower case where the line continues in the next record.
     fn from_record(record: &str) -> Option<Self> {
         let (time, rest) = record.split_once(' ')?;
         let (mark, text) = rest.split_once(' ').unwrap_or((rest, ""));

@@ -15,22 +15,22 @@ pub struct Repo {
     pub url: String,
     /// The branch that is followed.
     pub branch: Option<String>,
-    /// The time between two looks at the remote.
+    /// The time between two polls of the remote.
     pub poll_every_seconds: u64,
-    /// Whether webhook deliveries are taken.
+    /// Whether webhook deliveries are accepted.
     pub takes_webhooks: bool,
     /// Whether it is fetched with credentials.
     pub has_credentials: bool,
     /// When it was added.
     pub created_at: DateTime<Utc>,
-    /// When it was last synced without trouble.
+    /// When it was last synced without an error.
     pub last_sync_at: Option<DateTime<Utc>>,
-    /// What stood in the way of the last sync.
+    /// The error of the last sync.
     pub last_error: Option<String>,
-    /// Since when its syncs have failed; none where the last one did not.
+    /// Since when its syncs have failed; none where the last one succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<DateTime<Utc>>,
-    /// Whether the remote, when it was last synced, did not have the branch that is to be followed.
+    /// Whether the followed branch was missing at the remote when it was last synced.
     #[serde(default, skip_serializing_if = "is_false")]
     pub branch_missing: bool,
     /// How many DAGs its followed branch has.
@@ -50,10 +50,10 @@ pub struct NewRepo {
     /// The branch to follow; the remote's default branch without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The time between two looks at the remote; the daemon's default without it.
+    /// The time between two polls of the remote; the daemon's default without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_every_seconds: Option<u64>,
-    /// What webhook deliveries are signed with; one is made without it. Write-only.
+    /// The secret that webhook deliveries are signed with; the daemon generates one without it. Write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
     /// The user name to fetch with.
@@ -65,7 +65,7 @@ pub struct NewRepo {
     /// The private key to fetch with over ssh. Write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_key: Option<String>,
-    /// The keys of the hosts that the key may be shown to, as a file of known hosts has them.
+    /// The host keys of the servers that the key may be used with, in the format of `known_hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_hosts: Option<String>,
 }
@@ -80,11 +80,11 @@ impl std::fmt::Debug for NewRepo {
     }
 }
 
-/// What is to change of a repo. What is left out stays as it is.
+/// A change to a repo. Fields that are left out stay as they are.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRepo {
-    /// Where it is fetched from. At another host it needs credentials given anew, or `no_credentials`.
+    /// Where it is fetched from. A change of the host needs new credentials or `no_credentials`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The branch to follow.
@@ -93,10 +93,10 @@ pub struct ChangeRepo {
     /// Follow the remote's default branch.
     #[serde(default, skip_serializing_if = "is_false")]
     pub default_branch: bool,
-    /// The time between two looks at the remote.
+    /// The time between two polls of the remote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_every_seconds: Option<u64>,
-    /// What webhook deliveries are signed with from now on. Write-only.
+    /// The new secret that webhook deliveries are signed with. Write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
     /// Make a new webhook secret.
@@ -111,7 +111,7 @@ pub struct ChangeRepo {
     /// The private key to fetch with over ssh. Write-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_key: Option<String>,
-    /// The keys of the hosts that the key may be shown to.
+    /// The host keys of the servers that the key may be used with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_hosts: Option<String>,
     /// Fetch without credentials.
@@ -138,7 +138,7 @@ pub struct RepoSaved {
     /// The webhook secret, where it was made here. It is not shown again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
-    /// What the caller may want to know: that the remote could not be asked for the branch.
+    /// Notes for the caller: that the remote could not be asked for the branch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -167,19 +167,19 @@ pub struct RepoDetail {
     pub fault_list: Vec<Fault>,
 }
 
-/// What goes with a repo or a DAG that is removed.
+/// The history that is removed along with a repo or a DAG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// DAGs.
     pub dags: u64,
     /// Runs.
     pub runs: u64,
-    /// Those of them that have not ended. The removal is refused until they have.
+    /// Runs that have not ended. The removal is refused until they have.
     #[serde(default)]
     pub unfinished_runs: u64,
-    /// Artifacts of these.
+    /// Artifacts of these runs.
     pub artifacts: u64,
-    /// The bytes of these, as if none had the content of another.
+    /// The bytes of these artifacts, counted as if no two shared their content.
     pub artifact_bytes: u64,
     /// The bytes of their logs.
     pub log_bytes: u64,
@@ -190,15 +190,15 @@ pub struct History {
 /// A webhook delivery whose signature was right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
-    /// The forge's own id of it.
+    /// The forge's id of it.
     pub id: String,
     /// The forge: `github`.
     pub provider: String,
     /// The forge's word for the event.
     pub event: String,
-    /// The branch that was pushed to; none for all but pushes.
+    /// The branch that was pushed to; none for other events.
     pub branch: Option<String>,
-    /// Where it points since; none where it was deleted.
+    /// The branch's new commit; none where the branch was deleted.
     pub commit: Option<String>,
     /// Who pushed.
     pub actor: Option<String>,
@@ -206,11 +206,11 @@ pub struct Delivery {
     pub received_at: DateTime<Utc>,
     /// When it was processed; none while it waits for a sync.
     pub processed_at: Option<DateTime<Utc>>,
-    /// What came of it, in words.
+    /// The result, in words.
     pub result: Option<String>,
 }
 
-/// A branch as it was last seen.
+/// A branch as of the last sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Branch {
     /// Its name.
@@ -228,7 +228,7 @@ pub struct Secret {
     pub repo: String,
     /// Its name.
     pub name: String,
-    /// Patterns of the branches whose runs may have it, as in a push trigger; none is the followed branch.
+    /// Patterns of the branches whose runs may use it, as in a push trigger; empty is the followed branch.
     #[serde(default)]
     pub branches: Vec<String>,
     /// When it was set.
@@ -241,8 +241,8 @@ pub struct Secret {
 pub struct SecretValue {
     /// The value.
     pub value: String,
-    /// Patterns of the branches whose runs may have it, as in a push trigger: none of them is the followed branch.
-    /// Without this field it keeps those that it has; a new secret belongs to the followed branch.
+    /// Patterns of the branches whose runs may use it, as in a push trigger; an empty list is the followed branch.
+    /// Without this field an existing secret keeps its patterns, and a new one belongs to the followed branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branches: Option<Vec<String>>,
 }

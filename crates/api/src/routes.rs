@@ -1,4 +1,4 @@
-//! The client's methods: one a route, in the order of the table in the crate's head.
+//! The client's methods: one per route, in the order of the table in the crate's head.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Client {
         self.get("/daemon", &[]).await
     }
 
-    /// Whether the daemon can do its work, and what keeps it from that.
+    /// Whether the daemon can do its work, and which problems keep it from that.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -68,7 +68,7 @@ impl Client {
             .await
     }
 
-    /// What goes with a repo that is removed.
+    /// The history that is removed along with a repo.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -160,7 +160,7 @@ impl Client {
         self.get(&dag_path(dag), &[]).await
     }
 
-    /// What goes with a DAG that is removed.
+    /// The history that is removed along with a DAG.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -185,7 +185,7 @@ impl Client {
             .await
     }
 
-    /// Holds or releases a DAG's triggers.
+    /// Pauses or resumes a DAG's triggers.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -237,7 +237,7 @@ impl Client {
         self.get(&format!("/runs/{id}"), &[]).await
     }
 
-    /// Asks for a run to be cancelled; asked again, also for its clean-up.
+    /// Cancels a run; a second call also stops its clean-up stages.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -246,8 +246,7 @@ impl Client {
             .await
     }
 
-    /// Asks for the newest runs of a repo that have not ended to be cancelled; asked again, also for their
-    /// clean-up.
+    /// Cancels the newest runs of a repo that have not ended; a second call also stops their clean-up stages.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -264,8 +263,8 @@ impl Client {
         .await
     }
 
-    /// Counts as lost what a run waits for though nobody tells of its end: stages that were asked to stop
-    /// a minute ago or longer, or whose daemon is gone.
+    /// Marks stages of a run as lost when their container can no longer be reached: stages that were asked to stop at
+    /// least a minute ago, or whose daemon is gone.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -274,7 +273,7 @@ impl Client {
             .await
     }
 
-    /// Asks for an earlier run again.
+    /// Retries an earlier run.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -283,8 +282,7 @@ impl Client {
             .await
     }
 
-    /// What happened to a run after an event that is known (0 for all); waits up to `wait` for
-    /// something to happen.
+    /// The events of a run after a known one (0 for all); waits up to `wait` for one.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -301,7 +299,7 @@ impl Client {
         self.get(&format!("/runs/{id}/events"), &query).await
     }
 
-    /// A piece of a stage's log from `offset` on; waits up to `wait` for one to come.
+    /// A page of a stage's log from `offset` on; waits up to `wait` for text.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -371,7 +369,7 @@ impl Client {
         self.get("/metrics", &query).await
     }
 
-    /// The daemons on the database, those that live first.
+    /// The daemons on the database, live ones first.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -379,7 +377,7 @@ impl Client {
         self.get("/daemons", &[]).await
     }
 
-    /// What must hold across rows of the database and does not. Reads all of them.
+    /// Violated invariants of the database. Reads all rows.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -387,7 +385,7 @@ impl Client {
         self.get("/violations", &[]).await
     }
 
-    /// What is held back in quarantine, the newest first.
+    /// The quarantined repos, DAGs and runs, the newest first.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -395,7 +393,7 @@ impl Client {
         self.get("/quarantine", &[]).await
     }
 
-    /// Lets something go on that is held back.
+    /// Releases a quarantined repo, DAG or run.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -411,7 +409,7 @@ impl Client {
         self.get("/tokens", &[]).await
     }
 
-    /// Makes a token.
+    /// Creates a token.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -439,7 +437,7 @@ impl Client {
         self.delete(&format!("/tokens/{}", part(token))).await
     }
 
-    /// Removes what retention does not keep.
+    /// Removes everything that retention does not keep.
     ///
     /// # Errors
     /// See [`ClientError`].

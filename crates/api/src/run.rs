@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use chrono::{DateTime, Utc};
 
-/// Why something ended as it did.
+/// The reason for an outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
     /// A stable word: `exit_code`.
@@ -26,14 +26,14 @@ impl From<trainyard_core::outcome::Reason> for Reason {
     }
 }
 
-/// What started a run.
+/// The cause of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cause {
     /// `schedule`, `push`, `manual` or `retry`.
     pub kind: String,
     /// In words: `push to main by ada`.
     pub summary: String,
-    /// Who, as far as known.
+    /// The person or token that started it, where known.
     pub actor: Option<String>,
 }
 
@@ -50,7 +50,7 @@ pub struct Run {
     pub reason: Option<Reason>,
     /// Whether it was asked to be cancelled.
     pub cancelling: bool,
-    /// What started it.
+    /// Its cause.
     pub cause: Cause,
     /// Its branch.
     pub branch: Option<String>,
@@ -58,7 +58,7 @@ pub struct Run {
     pub commit: String,
     /// The commit's first line.
     pub commit_summary: String,
-    /// The moment that it is for.
+    /// Its logical time: the moment that it is for.
     pub logical_time: DateTime<Utc>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -83,7 +83,7 @@ pub struct RunDetail {
     /// Its parameters.
     #[schema(value_type = BTreeMap<String, Object>)]
     pub params: BTreeMap<String, Value>,
-    /// Its group, where its DAG has groups: the runs that it waits for and takes the place of.
+    /// Its concurrency group, where its DAG has groups: only runs of the same group wait for or replace each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Its stages, in the order of the file.
@@ -101,7 +101,7 @@ pub struct Stage {
     pub state: String,
     /// Why it ended so.
     pub reason: Option<Reason>,
-    /// In one line: what it waits for, or why it is as it is.
+    /// In one line: what it waits for, or the reason for its state.
     pub why: String,
     /// When its first attempt started.
     pub started_at: Option<DateTime<Utc>>,
@@ -111,11 +111,11 @@ pub struct Stage {
     pub duration_seconds: Option<f64>,
     /// Its image, by digest where Docker knows one.
     pub image: Option<String>,
-    /// The earlier run whose result stands in for it.
+    /// The earlier run whose result it reuses.
     pub reused_from: Option<i64>,
-    /// What it reported.
+    /// The metrics that it reported.
     pub metrics: BTreeMap<String, f64>,
-    /// Its attempts, the first first.
+    /// Its attempts, the oldest first.
     pub attempts: Vec<Attempt>,
     /// Its outputs.
     pub artifacts: Vec<Artifact>,
@@ -124,7 +124,7 @@ pub struct Stage {
 /// One try of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
-    /// What there is to know about what it was given: that its source tree has pointers of Git LFS.
+    /// Warnings about its inputs: that its source tree has Git LFS pointers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Its number, from 1.
@@ -135,13 +135,13 @@ pub struct Attempt {
     pub state: String,
     /// Why it ended so.
     pub reason: Option<Reason>,
-    /// Since when it waited for capacity.
+    /// When it began to wait for capacity.
     pub queued_at: DateTime<Utc>,
     /// When its container started.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// What runs it.
+    /// The executor that runs it.
     pub executor: Option<String>,
     /// The host of the daemon that holds it, or held it.
     pub host: Option<String>,
@@ -149,7 +149,7 @@ pub struct Attempt {
     pub container: Option<String>,
     /// How many bytes of log it wrote.
     pub log_bytes: u64,
-    /// How many bytes of the text in it are not kept.
+    /// How many bytes of its text were dropped.
     #[serde(default)]
     pub log_dropped_bytes: u64,
     /// How many lines these are; 0 where that is not known.
@@ -201,28 +201,27 @@ pub struct Metric {
 /// Something that happened to a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunEvent {
-    /// Its place in history.
+    /// Its position in the history.
     pub id: i64,
     /// When.
     pub at: DateTime<Utc>,
-    /// What. Of the run: `run_started`, `run_skipped`, `cancel_requested`, `run_timed_out`, `run_held_back`
-    /// (in quarantine), `run_released`, `run_finished`;
-    /// of a stage: `stage_backing_off`, `stage_finished`; of an attempt: `attempt_queued`,
-    /// `attempt_claimed`, `attempt_released`, `attempt_adopted` (taken over), `attempt_started`,
-    /// `stop_requested`, `attempt_withdrawn`, `attempt_finished`. There may come more.
+    /// The kind. Of the run: `run_started`, `run_skipped`, `cancel_requested`, `run_timed_out`, `run_held_back`
+    /// (quarantined), `run_released`, `run_finished`; of a stage: `stage_backing_off`, `stage_finished`; of an
+    /// attempt: `attempt_queued`, `attempt_claimed`, `attempt_released`, `attempt_adopted` (by another daemon),
+    /// `attempt_started`, `stop_requested`, `attempt_withdrawn`, `attempt_finished`. Later versions may add kinds.
     pub kind: String,
     /// The stage.
     pub stage: Option<String>,
     /// The attempt's number.
     pub attempt: Option<u32>,
-    /// More about it: of an end `outcome`, and `code` and `message` where there is a reason; of a request
-    /// to stop these two; else `image`, `until`, `because_of` (a run), `actor`, `newer` (a run), `timeout`;
-    /// of a takeover `daemon` and `from` (their ids), `host` and `from_host`; of quarantine `place`.
+    /// Details: of an end `outcome`, and `code` and `message` where there is a reason; of a stop request these two;
+    /// of an adoption `daemon` and `from` (their ids), `host` and `from_host`; of a quarantine `place`; else `image`,
+    /// `until`, `because_of` (a run), `actor`, `newer` (a run), `timeout`.
     #[schema(value_type = Option<Object>)]
     pub detail: Option<Value>,
 }
 
-/// Which runs to list, the newest first: those that everything that is given is true of.
+/// Filters for a list of runs, the newest first. A run must match all that are given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunSelection {
     /// Of this DAG: `REPO/NAME` or `NAME`.
@@ -233,13 +232,13 @@ pub struct RunSelection {
     pub branch: Option<String>,
     /// Of the commit whose hash begins so.
     pub commit: Option<String>,
-    /// In one of these states; empty is any.
+    /// In one of these states; empty allows any.
     pub states: Vec<String>,
-    /// Made at this moment or later.
+    /// Created at this moment or later.
     pub since: Option<DateTime<Utc>>,
     /// Older than this run: for the next page.
     pub before: Option<i64>,
-    /// At most so many; 50 without it.
+    /// At most this many; 50 without it.
     pub limit: Option<u32>,
 }
 
@@ -248,7 +247,7 @@ pub struct RunSelection {
 pub struct RunStarted {
     /// Its number.
     pub id: i64,
-    /// Whether the same request had started it before.
+    /// Whether an earlier request with the same key had started it.
     pub existed: bool,
     /// Its commit, as a full hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,11 +255,11 @@ pub struct RunStarted {
     /// Its branch; none of a tag or a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// What the caller may want to know: which results it takes over, that its branch has a newer commit, that the
-    /// remote could not be reached.
+    /// Notes for the caller: which results it reuses, that its branch has a newer commit, that the remote could not
+    /// be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// How far it is: `queued` where it waits for other runs, `running`, or its outcome.
+    /// Its state: `queued` where it waits for other runs, `running`, or its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// What it waits for, or why it ended at once, in words.
@@ -268,14 +267,14 @@ pub struct RunStarted {
     pub why: Option<String>,
 }
 
-/// A request to cancel the runs of a repo that have not ended, the newest first.
+/// A request to cancel the unfinished runs of a repo, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRuns {
     /// Only those of this DAG, by its name in the repo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dag: Option<String>,
-    /// Only those older than this run: to go on after an answer that has `more`.
+    /// Only those older than this run: to continue after an answer with `more`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<i64>,
 }
@@ -289,17 +288,17 @@ pub struct RunsCancelled {
     pub more: bool,
 }
 
-/// A request for an earlier run again: all of it, or from somewhere on; at its own commit, or at another one.
+/// A request to retry an earlier run: all of it, or from some stage on; at its own commit, or at another one.
 ///
-/// At another commit it is resumed: stages that succeeded and are defined as they were are taken over, as with
-/// `from_failed`.
+/// At another commit the run is resumed: it reuses the results of stages that succeeded and whose definition has not
+/// changed, as with `from_failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// Only what did not succeed, and all after it.
+    /// Only the stages that did not succeed, and all after them.
     #[serde(default)]
     pub from_failed: bool,
-    /// This stage and all after it, and what did not succeed before it.
+    /// This stage and all after it, and the stages before it that did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// At this branch, tag or commit.
@@ -308,7 +307,7 @@ pub struct Retry {
     /// At the newest commit of the run's branch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub latest: bool,
-    /// A key of the caller's: the same key again starts nothing more.
+    /// An idempotency key: a second request with the same key starts no second run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
 }

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 pub struct ErrorBody {
     /// A stable word for programs: `not_found`.
     pub code: String,
-    /// What is wrong, and where.
+    /// What happened, and where.
     pub message: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub struct ErrorBody {
 pub struct Listing<T> {
     /// The items, in the listing's order.
     pub items: Vec<T>,
-    /// Whether there are more; the next page is asked for with what the listing's query says.
+    /// Whether there are more; the query of the listing has the parameters for the next page.
     #[serde(default)]
     pub more: bool,
 }
@@ -44,11 +44,11 @@ pub struct DaemonInfo {
     pub version: String,
     /// The installation's id.
     pub instance: String,
-    /// The address that forges reach it at.
+    /// The address at which forges reach it.
     pub url: String,
     /// How many attempts run at the same time.
     pub slots: u32,
-    /// The pools that its configuration defines, with their slots; not told by older daemons.
+    /// The pools that its configuration defines, with their slots; older daemons do not report them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pools: Option<BTreeMap<String, u32>>,
 }
@@ -64,33 +64,33 @@ pub struct DaemonSummary {
     pub pid: u32,
     /// Trainyard's version.
     pub version: String,
-    /// `alive`; `silent` where its lease ran out; `replaced` where it ended without a stop; `stopped`.
+    /// `alive`; `silent` where its lease expired; `replaced` where it ended without a stop; `stopped`.
     pub state: DaemonState,
     /// When it started.
     pub started_at: DateTime<Utc>,
-    /// Until when nobody takes over what it holds.
+    /// When its lease expires. Until then, no other daemon adopts its attempts.
     pub lease_until: DateTime<Utc>,
-    /// When it stopped or was replaced, if it was.
+    /// When it stopped or was replaced.
     pub stopped_at: Option<DateTime<Utc>>,
     /// How many attempts it holds.
     pub attempts: u64,
     /// The attempts that it holds, the oldest run's first; 1,000 of them at the most.
     #[serde(default)]
     pub holds: Vec<HeldAttempt>,
-    /// What it does for all: `scheduler`, `watcher`, `pruner`.
+    /// The jobs that it does for all daemons: `scheduler`, `watcher`, `pruner`.
     pub leads: Vec<Lead>,
-    /// What keeps it from working fully, each in words; as it said last.
+    /// The problems that keep it from working fully, each in words, as it last reported them.
     #[serde(default)]
     pub troubles: Vec<String>,
 }
 
-/// Whether a daemon lives.
+/// The state of a daemon's registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DaemonState {
     /// It holds its lease.
     Alive,
-    /// Its lease ran out: it was killed, or cannot reach the database.
+    /// Its lease expired: it was killed, or cannot reach the database.
     Silent,
     /// It ended without an orderly stop (killed, crashed, or cut off from the database), and the next one on its host
     /// took its place.
@@ -110,50 +110,50 @@ pub struct HeldAttempt {
     pub attempt: u32,
     /// `starting` or `running`.
     pub state: String,
-    /// When this daemon took it, or took it over.
+    /// When this daemon claimed or adopted it.
     pub since: DateTime<Utc>,
 }
 
-/// What a daemon does for all.
+/// A job that one daemon does for all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lead {
     /// The job.
     pub role: String,
-    /// The how-manieth leader it is.
+    /// The number of its term as leader: each new leader has a higher one.
     pub term: u64,
 }
 
-/// Something that must hold across rows of the database, and does not.
+/// A violated invariant of the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Violation {
     /// The invariant's name.
     pub invariant: String,
-    /// What must hold.
+    /// The invariant, in words.
     pub says: String,
     /// The rows that break it, each as JSON; the first few.
     pub rows: Vec<String>,
 }
 
-/// Something that failed where others went on, and is held back.
+/// A repo, DAG or run that is quarantined because it failed in the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quarantined {
     /// Its number, to release it by.
     pub id: i64,
     /// `repo`, `dag` or `run`.
     pub kind: String,
-    /// What it is called: `shop`, `shop/train`, `42`.
+    /// Its name or number: `shop`, `shop/train`, `42`.
     pub name: String,
     /// Where it failed: `planning`, `scheduling`, `dispatch`, `supervision` or `sync`.
     pub place: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// How often it failed.
     pub failures: u32,
-    /// Since when it is held back.
+    /// When it was quarantined.
     pub held_at: DateTime<Utc>,
 }
 
-/// Whether a daemon's process is well.
+/// The answer of `/healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// `ok`.
@@ -163,40 +163,40 @@ pub struct Health {
 /// Whether a daemon can do its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
-    /// How it is.
+    /// Its state.
     pub state: ReadyState,
-    /// What keeps it from being `ready`, each in words.
+    /// The problems that keep it from being `ready`, each in words.
     pub reasons: Vec<String>,
 }
 
-/// How a daemon is.
+/// The state of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadyState {
     /// All is well.
     Ready,
-    /// It answers, and does not do all of its work.
+    /// It answers, but does not do all of its work.
     Degraded,
     /// It can do nothing: the database does not answer.
     Unready,
 }
 
-/// What a token permits.
+/// The scope of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenScope {
-    /// To look at everything but secrets.
+    /// Read everything except secrets.
     Read,
-    /// Everything.
+    /// Read and change everything.
     #[default]
     Admin,
 }
 
-/// A token to be made.
+/// A request to create a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// Whose it is: shown as who did what.
+    /// Its name, shown as the actor of its requests.
     pub name: String,
     /// What it permits.
     #[serde(default)]
@@ -208,7 +208,7 @@ pub struct NewToken {
 pub struct Token {
     /// Its id.
     pub id: String,
-    /// Whose it is.
+    /// Its name.
     pub name: String,
     /// What it permits.
     #[serde(default)]
@@ -221,7 +221,7 @@ pub struct Token {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-/// A token that was just made.
+/// A newly created token.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenMade {
     /// As listings show it.
@@ -239,16 +239,16 @@ impl std::fmt::Debug for TokenMade {
     }
 }
 
-/// A request to remove what retention does not keep.
+/// A request to remove everything that retention does not keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GcRequest {
-    /// Only count.
+    /// Only count, and remove nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// What was removed, or would be.
+/// The counts of what was removed, or would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct GcReport {
     /// Whether it was only counted.

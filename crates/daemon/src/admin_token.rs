@@ -8,11 +8,11 @@ use crate::data_dir::DataDir;
 use crate::endpoint;
 use crate::serve::ServeError;
 
-/// The name of the token that every start leaves for the command line.
+/// The name of the token that every start writes for the command line.
 const ADMIN_TOKEN: &str = "admin";
 
-/// The token for the command line: the one that an earlier start left, if it still is good. As long as this daemon
-/// lives, nobody revokes it.
+/// The token for the command line: the one of an earlier start, if it is still valid. While this daemon lives, the
+/// token cannot be revoked.
 pub(crate) async fn admin_token(
     store: &Store,
     data: &DataDir,
@@ -25,7 +25,7 @@ pub(crate) async fn admin_token(
         store.keep_token(info.id, daemon).await?;
         return Ok(token);
     }
-    // Another daemon on this database may have its own, and a data folder that is gone had one.
+    // Another daemon on this database may have such a token of its own, and so may a deleted data folder.
     let host = nix::unistd::gethostname().unwrap_or_default();
     let own = format!(
         "{ADMIN_TOKEN}@{}:{}",
@@ -47,7 +47,7 @@ async fn make_token(
             made => return made,
         }
     }
-    // Its text is lost, so nobody can use it any more.
+    // Its text is lost, so it is of no use any more.
     store.revoke_token(own).await?;
     store.create_token(own, Scope::Admin).await
 }

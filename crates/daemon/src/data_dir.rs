@@ -1,12 +1,13 @@
-//! The data folder: held against a second daemon, and taken only where it is ours.
+//! The data folder: locked against a second daemon, and used only if it is ours.
 //!
-//! The lock is the kernel's (`flock`), so it goes with the process however that ends. Programs that
-//! the daemon starts do not inherit it.
+//! The lock is the kernel's (`flock`), so it ends with the process, however that ends. Programs that the daemon
+//! starts do not inherit it.
 //!
-//! A folder that is there already is a claim, not a fact: a checkout can bring along one with a key, links and a
-//! database in it. So it has to belong to us and be closed to others, has no links in it, and is not tracked by git;
-//! and one that nobody named, but that lies where the daemon was started, has to be one that a daemon of this user
-//! made ([`KnownFolders`]).
+//! An existing folder is not trusted: a checkout can contain one with a key, links and a database in it. So the
+//! daemon requires that
+//! 1. it belongs to the daemon's user and is closed to others;
+//! 2. it contains no links, and git does not track it;
+//! 3. a daemon of this user made it ([`KnownFolders`]), unless the operator gave its whole path.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +23,7 @@ use thiserror::Error;
 use crate::known_folders::KnownFolders;
 use crate::postgres::is_open_place;
 
-/// What daemons keep in a data folder. One that has none of these has nothing that we would believe.
+/// Names that daemons use in a data folder. A folder with none of these contains nothing that the daemon would trust.
 const OURS: [&str; 10] = [
     "artifacts",
     "endpoint.json",
@@ -36,23 +37,23 @@ const OURS: [&str; 10] = [
     "token",
 ];
 
-/// Who says that a data folder is ours.
+/// How a data folder was chosen.
 #[derive(Debug, Clone, Copy)]
 pub enum Said<'a> {
-    /// An operator, by its absolute path.
+    /// The operator gave its absolute path.
     ByItsPath,
-    /// Nobody: it lies in the folder that the daemon was started in. It has to be known, or new.
+    /// By default: it lies in the folder that the daemon was started in. It has to be known, or new.
     ByNobody(&'a KnownFolders),
 }
 
-/// A data folder that this process alone uses, as long as this value lives.
+/// A locked data folder: this process alone uses it while this value lives.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
-/// Why a data folder cannot be used.
+/// The reason why a data folder cannot be used.
 #[derive(Debug, Error)]
 pub enum DataDirError {
     /// It cannot be made or written.
@@ -61,11 +62,11 @@ pub enum DataDirError {
         path.display()
     )]
     Unusable {
-        /// The folder, or what in it is at fault.
+        /// The folder, or the file in it that has the problem.
         path: PathBuf,
         source: io::Error,
     },
-    /// It is there, and is not ours.
+    /// It exists, and is not ours.
     #[error(
         "the data folder {} is not used: {why}; {}",
         path.display(),
@@ -73,9 +74,9 @@ pub enum DataDirError {
     )]
     NotOurs {
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
-        /// What to do, where that is not to give another.
+        /// What to do; without it, the advice is to give another folder.
         what_to_do: Option<String>,
     },
     /// Another daemon uses it.
@@ -92,7 +93,7 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Makes the folder where it is missing, and takes its lock.
+    /// Creates the folder if it is missing, and takes its lock.
     ///
     /// # Errors
     /// It cannot be made or written, is not ours, or another daemon uses it.
@@ -144,7 +145,7 @@ impl DataDir {
             }
             Err(TryLockError::Error(source)) => return Err(fault(&file)(source)),
         }
-        // For people and the message above; the lock itself is what counts.
+        // The process id is only for users and for the message above; the lock itself decides.
         lock.set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
@@ -152,7 +153,7 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Keeps git, and what asks git, away from the folder.
+    /// Makes git, and tools that follow its rules, ignore the folder.
     ///
     /// # Errors
     /// It cannot be written.
@@ -177,10 +178,10 @@ impl DataDir {
         &self.path
     }
 
-    /// A folder in it that only this user may look into, made where it is missing.
+    /// A folder in it that only this user can access, created if it is missing.
     ///
     /// # Errors
-    /// It cannot be made, or something else has its name.
+    /// It cannot be created, or something else has its name.
     pub fn folder(&self, name: &str) -> Result<PathBuf, DataDirError> {
         let path = self.path.join(name);
         match DirBuilder::new().mode(0o700).create(&path) {
@@ -202,13 +203,13 @@ impl DataDir {
     }
 }
 
-/// Root's private Postgres runs as another user, who has to get through. There is nothing to list or to read for
-/// anybody else.
+/// Root's private Postgres runs as another user, who has to traverse the folder. Other users can neither list nor
+/// read it.
 fn mode() -> u32 {
     if geteuid().is_root() { 0o711 } else { 0o700 }
 }
 
-/// Opens a folder itself, not what a link leads to.
+/// Opens a folder without following a link.
 fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -216,7 +217,7 @@ fn open_folder(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Refuses a folder that is there and is not ours, and closes one to others that is.
+/// Refuses an existing folder that is not ours, and closes ours to other users.
 fn judge(path: &Path, found: &Metadata, said: Said<'_>) -> Result<(), DataDirError> {
     let refused = |why: String, what_to_do: Option<String>| {
         Err(DataDirError::NotOurs {
@@ -229,7 +230,7 @@ fn judge(path: &Path, found: &Metadata, said: Said<'_>) -> Result<(), DataDirErr
         path: path.to_owned(),
         source,
     };
-    // An operator may well name a link of theirs to a larger disk.
+    // An operator may give a link of their own to a larger disk.
     let real = match said {
         Said::ByItsPath => path.canonicalize().map_err(unusable)?,
         Said::ByNobody(_) if found.is_symlink() => {
@@ -266,7 +267,7 @@ fn judge(path: &Path, found: &Metadata, said: Said<'_>) -> Result<(), DataDirErr
     {
         let why = "it was not made by a daemon of this user".to_owned();
         let what_to_do = format!(
-            "where you know it, and trust its content, give it by its whole path: --data-dir {}",
+            "if you trust its content, give its whole path: --data-dir {}",
             real.display()
         );
         return refused(why, Some(what_to_do));
@@ -276,7 +277,7 @@ fn judge(path: &Path, found: &Metadata, said: Said<'_>) -> Result<(), DataDirErr
             "other users may write it (its mode is {:03o})",
             found.mode() & 0o777
         );
-        let what_to_do = "look at what is in it, and run `chmod 700` on it".to_owned();
+        let what_to_do = "check its content, then run `chmod 700` on it".to_owned();
         return refused(why, Some(what_to_do));
     }
     if found.mode() & 0o077 & !mode() != 0 {
@@ -287,8 +288,7 @@ fn judge(path: &Path, found: &Metadata, said: Said<'_>) -> Result<(), DataDirErr
     Ok(())
 }
 
-/// The names in a folder, and which are links. The link that root's Postgres gets to the place that is open to it
-/// does not count.
+/// The names in a folder, and which are links. The link from root's data folder to its cluster elsewhere is left out.
 fn names_in(folder: &Path) -> io::Result<BTreeMap<OsString, bool>> {
     std::fs::read_dir(folder)?
         .map(|entry| {
@@ -310,7 +310,7 @@ mod tests {
         DataDir::open(path, Said::ByItsPath)
     }
 
-    /// A checkout with files in `.trainyard`, as git makes them, and the user's list.
+    /// A checkout with files in `.trainyard`, as git creates them, and the user's list.
     fn checkout(files: &[&str]) -> (tempfile::TempDir, PathBuf, KnownFolders) {
         let place = tempfile::tempdir().unwrap();
         let data = place.path().join("checkout/.trainyard");
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn git_is_told_to_leave_it_alone_and_a_file_that_is_there_stays() {
+    fn git_ignores_it_and_an_existing_file_stays() {
         let (_place, data, _) = checkout(&[]);
         let held = named(&data).unwrap();
         held.hide_from_git().unwrap();
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_daemon_is_refused_and_told_who_has_the_folder() {
+    fn a_second_daemon_is_refused_with_the_process_that_has_the_folder() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("a/data");
         let held = named(&path).unwrap();

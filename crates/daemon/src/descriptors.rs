@@ -1,23 +1,23 @@
-//! File descriptors: as many as the system gives, and a part of them kept for the daemon's own work.
+//! File descriptors: as many as the system allows, with a part reserved for the daemon's own work.
 //!
-//! Connections from outside get a quarter at the most. The rest is for Docker, Postgres, git, logs and artifacts:
-//! so a crowd of peers can slow down the API, and never stops stages.
+//! Connections from outside get a quarter by default. The rest is for Docker, Postgres, git, logs and artifacts: many
+//! peers can slow down the API, but never stop stages.
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 use crate::config::Http;
 use trainyard_web::Connections;
 
-/// With fewer a daemon that does much may run out of them.
+/// With fewer, a busy daemon may run out of them.
 pub const FEW: u64 = 256;
 
-/// The most connections where nothing else is asked for.
+/// The default limit of connections.
 const CONNECTIONS_USUAL: u64 = 1024;
 
-/// The fewest connections: with fewer the command line and a page that follows a log are in each other's way.
+/// The fewest connections: with fewer, the command line and a page that follows a log would block each other.
 pub const CONNECTIONS_LEAST: u64 = 16;
 
-/// Raises the limit of this process to what it may have, and says what that is.
+/// Raises the limit of this process to its hard limit, and returns it.
 #[must_use]
 pub fn raise() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
@@ -29,7 +29,7 @@ pub fn raise() -> u64 {
     count(soft)
 }
 
-/// What a daemon that is started here would have.
+/// The limit that a daemon started here would have.
 #[must_use]
 pub fn available() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW, |(_, hard)| count(hard))
@@ -43,7 +43,7 @@ fn count(limit: rlim_t) -> u64 {
     u64::from(limit)
 }
 
-/// How many connections a daemon with so many descriptors takes. Half of them is the most, whatever is asked for.
+/// How many connections a daemon with this many descriptors accepts: at most half of them, whatever is configured.
 #[must_use]
 pub fn connections(http: &Http, descriptors: u64) -> Connections {
     let usual = (descriptors / 4).min(CONNECTIONS_USUAL);

@@ -1,5 +1,4 @@
-//! `trainyard exec`: one DAG file, run here and now against the local engine, with neither daemon nor
-//! database.
+//! `trainyard exec`: runs one DAG file on the local Docker engine, without a daemon or a database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -27,10 +26,10 @@ use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
 pub use trainyard_orchestrator::local::Witness;
 pub use trainyard_orchestrator::local::working_tree::WorkingTree;
 
-/// How long a program has between SIGTERM and SIGKILL.
+/// The grace period between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The most processes and threads of a stage that does not say, as in a daemon.
+/// The default limit on processes and threads of a stage, as in a daemon.
 const PIDS: u32 = 4096;
 
 /// The largest output that is kept.
@@ -41,7 +40,7 @@ pub struct ExecOptions {
     pub file: PathBuf,
     /// Parameters as given: names and texts.
     pub params: Vec<(String, String)>,
-    /// One stage alone, without what it needs.
+    /// One stage alone, without the stages that it needs.
     pub stage: Option<String>,
     /// How many stages run at the same time.
     pub slots: u32,
@@ -49,7 +48,7 @@ pub struct ExecOptions {
     pub outputs: Option<PathBuf>,
 }
 
-/// Why a file was not run.
+/// The reason why a file was not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// The file cannot be read.
@@ -69,8 +68,8 @@ pub enum ExecError {
     /// Parameters do not fit.
     #[error("{}", list(.0))]
     Params(Vec<ParamFault>),
-    /// There is no such stage.
-    #[error("there is no stage named `{name}`; there is {known}")]
+    /// The DAG has no such stage.
+    #[error("there is no stage named `{name}`; the stages are {known}")]
     UnknownStage { name: String, known: String },
     /// The stage cannot run alone.
     #[error("stage `{name}` cannot run alone: {}", list_faults(.faults))]
@@ -78,14 +77,14 @@ pub enum ExecError {
     /// Secrets that stages name are not set.
     #[error("{}", not_set(.0))]
     MissingSecrets(Vec<SecretName>),
-    /// Docker cannot be had.
+    /// Docker cannot be used.
     #[error(transparent)]
     Engine(#[from] trainyard_executor::Error),
     /// The disk fails.
-    #[error("the source tree could not be laid ready")]
+    #[error("could not pack the source tree")]
     Storage(#[from] std::io::Error),
     /// The folder for outputs cannot be written.
-    #[error("the outputs cannot be put into {}", path.display())]
+    #[error("cannot write the outputs to {}", path.display())]
     Outputs {
         path: PathBuf,
         #[source]
@@ -105,7 +104,7 @@ impl ExecError {
     }
 }
 
-/// Tells the thread that packs the source tree, once it is dropped, that the tree is no longer needed.
+/// On drop, signals the thread that packs the source tree that the tree is no longer needed.
 #[derive(Default)]
 struct Wanted(Arc<AtomicBool>);
 
@@ -143,7 +142,7 @@ impl Exec {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// What is wrong with the file or the parameters.
+    /// The file or the parameters are not valid.
     pub fn read(options: ExecOptions) -> Result<Self, ExecError> {
         let path = &options.file;
         let bytes = read_dag_file(path).map_err(|source| ExecError::Unreadable {
@@ -230,7 +229,7 @@ impl Exec {
             ceilings: Ceilings::default(),
             grace: GRACE,
             output_limit: OUTPUT_LIMIT,
-            // Whoever runs a file by hand sees what it writes.
+            // The user who runs a file by hand sees what it writes.
             layers: Layers::new(0),
             scratch: folder.path().to_owned(),
         };
@@ -246,7 +245,7 @@ impl Exec {
         let dag = Arc::clone(&self.dag);
         let to = self.options.outputs;
         if let Some(to) = &to {
-            // Before hours of work, not behind them.
+            // Checked before hours of work, not after them.
             std::fs::create_dir_all(to).map_err(|source| ExecError::outputs(to, source))?;
         }
         let running = run_locally(
@@ -271,7 +270,7 @@ impl Exec {
         Ok(run)
     }
 
-    /// The working tree as an archive, and what is not in it, where a stage needs it.
+    /// The working tree as an archive, and which files it leaves out, if a stage needs it.
     async fn source(
         &self,
         folder: &Path,
@@ -287,7 +286,7 @@ impl Exec {
         }
         let archive = folder.join("source.tar");
         let (file, to) = (self.options.file.clone(), archive.clone());
-        // Dropped with this future, where the run is cancelled before it began.
+        // Dropped with this future if the run is cancelled before it begins.
         let wanted = Wanted::default();
         let given_up = Arc::clone(&wanted.0);
         let (is_file_alone, stand_ins) = tokio::task::spawn_blocking(move || {
@@ -306,8 +305,8 @@ impl Exec {
         Ok(Some((archive, stand_ins.notes_of_work_tree())))
     }
 
-    /// Secrets come from environment variables of the same names. Those of stages that are sure to run have to be
-    /// there before anything starts.
+    /// Secrets come from environment variables of the same names. Those of stages that are sure to run have to be set
+    /// before anything starts.
     fn secrets(&self, facts: &RunFacts) -> Result<BTreeMap<String, SecretString>, ExecError> {
         let is_set = |name: &SecretName| std::env::var(name.as_str()).is_ok();
         let run = Run::new(&self.dag, facts.clone());
@@ -343,13 +342,13 @@ fn not_set(secrets: &[SecretName]) -> String {
     )
 }
 
-/// The text of a DAG file. More than a DAG file may have is not read: a link in a checkout may lead to a device that
-/// never ends.
+/// The text of a DAG file. Reading stops above the largest size of a DAG file: a link in a checkout may point to an
+/// endless device.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn read_dag_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    /// Enough to be told as too large.
+    /// Enough to be recognized as too large.
     const AT_MOST: u64 = (1 << 20) + 1;
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
@@ -358,7 +357,7 @@ pub fn read_dag_file(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A DAG of one stage of another one.
+/// A DAG with one stage of another DAG.
 fn alone(dag: &Dag, name: &str) -> Result<Dag, ExecError> {
     let Some(index) = dag.index_of(name) else {
         let known = dag

@@ -19,7 +19,7 @@ pub(crate) async fn docker(
     checkout: PathBuf,
 ) -> Result<Docker, Error> {
     let usual = DockerConfig::new(instance);
-    // Whoever runs it may use Docker for all else, too.
+    // Users who can run this command can use Docker directly anyway.
     let buildkit = true;
     Docker::connect(DockerConfig {
         host,
@@ -30,7 +30,7 @@ pub(crate) async fn docker(
     .await
 }
 
-/// The most that stages may ask for: what the operator says, else what the Docker engine's machine has.
+/// The most that stages may ask for: as configured, or else all that the Docker engine's machine has.
 ///
 /// # Errors
 /// Docker does not answer.
@@ -59,7 +59,7 @@ pub(crate) async fn ceilings(config: &Config, executor: &AnyExecutor) -> Result<
     })
 }
 
-/// Where a Docker engine keeps its images and containers, as far as that is a folder of this machine.
+/// The folder where a Docker engine keeps its images and containers, if it is on this machine.
 ///
 /// # Errors
 /// Docker does not answer.
@@ -77,7 +77,7 @@ pub(crate) async fn local_root(
     Ok(root.is_dir().then_some(root))
 }
 
-/// Logs which fixes a Docker engine lacks, or refuses it for them.
+/// Logs which security fixes a Docker engine lacks, or refuses to use it.
 fn check_fixes(engine: &EngineInfo, required: bool) -> Result<(), Error> {
     if required && let Some(unfixed) = engine.unfixed.first() {
         let message = format!(
@@ -89,7 +89,9 @@ fn check_fixes(engine: &EngineInfo, required: bool) -> Result<(), Error> {
         if unfixed.from_distribution {
             tracing::info!("{unfixed}");
         } else {
-            tracing::warn!("{unfixed}: what runs in a container may get out of it; update Docker");
+            tracing::warn!(
+                "{unfixed}: programs may be able to escape from their containers; update Docker"
+            );
         }
     }
     Ok(())
@@ -144,7 +146,7 @@ mod tests {
         args: DevArgs,
     }
 
-    /// What comes of a start on a Docker engine that has this version of runc.
+    /// The result of a start on a Docker engine with this version of runc.
     async fn start(runc: &str, arguments: &[&str]) -> Result<(), Error> {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
@@ -182,7 +184,7 @@ mod tests {
         let started = configured(&config, InstanceId(Uuid::nil()));
         tokio::select! {
             started = started => started.map(drop),
-            () = engine => unreachable!("Docker answers for ever"),
+            () = engine => unreachable!("the fake Docker never stops"),
         }
     }
 
@@ -194,7 +196,7 @@ mod tests {
         let expected = "runc 1.1.11 is older than the fixes of CVE-2024-21626 (1.1.12)";
         assert!(error.message.starts_with(expected), "{error}");
         assert!(error.message.contains("docker.require_fixes"), "{error}");
-        // Whether a distribution added the fixes cannot be seen.
+        // The version does not show whether a distribution has backported the fixes.
         assert!(start("1.1.5+ds1", &required).await.is_err());
 
         start("1.3.3", &required).await.unwrap();

@@ -1,9 +1,9 @@
 //! The data folders that this user's daemons have made.
 //!
-//! A folder that lies where somebody happens to stand proves nothing: a checkout can bring one along, with an address
-//! and a token in it, or with links. So each daemon writes a random number into its data folder, and a file of that
-//! name, with the folder's path in it, beside the user's configuration. A folder is known where both agree: a
-//! checkout cannot guess the number, and one that was put in the place of an earlier folder does not have it.
+//! A data folder in the current folder cannot be trusted: a checkout can contain one, with an address and a token in
+//! it, or with links. So each daemon writes a random number into its data folder, and a file with that name and the
+//! folder's path next to the user's configuration. A folder is known if both match: a checkout cannot guess the
+//! number, and a folder that replaced an earlier one does not have it.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, Permissions};
@@ -23,7 +23,7 @@ pub(crate) const ID: &str = "id";
 /// The length of a number, in letters of hex.
 const LETTERS: usize = 32;
 
-/// The folder of the user in which daemons note things for commands; `None` for a user without a home.
+/// The folder of the user for files from daemons to commands; `None` for a user without a home.
 #[must_use]
 pub(crate) fn of_user() -> Option<PathBuf> {
     let set = |name| {
@@ -36,7 +36,7 @@ pub(crate) fn of_user() -> Option<PathBuf> {
     Some(folder.join("trainyard"))
 }
 
-/// The list of data folders; without a place, none is known.
+/// The list of data folders; without a place for it, no folder is known.
 #[derive(Debug, Clone, Default)]
 pub struct KnownFolders {
     list: Option<PathBuf>,
@@ -54,7 +54,7 @@ impl KnownFolders {
         Self { list }
     }
 
-    /// Notes a data folder.
+    /// Adds a data folder to the list.
     ///
     /// # Errors
     /// The list or the folder cannot be written, or the user has no place for a list.
@@ -78,7 +78,7 @@ impl KnownFolders {
         write(&list.join(id), 0o600, folder.as_os_str().as_bytes())
     }
 
-    /// Whether a daemon of this user made the folder. A link to one is not one.
+    /// Whether a daemon of this user made the folder. A link to such a folder does not count.
     #[must_use]
     pub fn has(&self, folder: &Path) -> bool {
         let is_folder = folder.symlink_metadata().is_ok_and(|found| found.is_dir());
@@ -116,8 +116,7 @@ fn number_of(folder: &Path) -> io::Result<String> {
     }
 }
 
-/// Never half written, and never readable by more than `mode` says, not even for a moment. What is in the place of
-/// the file is replaced, a link itself too.
+/// Writes a file atomically, and with `mode` from the start. Replaces whatever has the name, also a link itself.
 pub(crate) fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;
@@ -172,7 +171,7 @@ mod tests {
         let other = scene.folder("checkout");
         write(&other.join(ID), 0o600, b"00000000000000000000000000000000").unwrap();
         assert!(!scene.known.has(&other));
-        // Not a copy of the true number either: the path is another one.
+        // Nor with a copy of the true number: the path differs.
         std::fs::copy(scene.place.path().join("data").join(ID), other.join(ID)).unwrap();
         assert!(!scene.known.has(&other));
         for odd in ["../data-folders/x", "", "/etc/passwd", &"g".repeat(32)] {

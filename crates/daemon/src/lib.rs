@@ -1,9 +1,8 @@
-//! The daemon around Docker: configuration, the data folder, a Postgres of its own for `dev`, and
-//! what a process needs at its start and its end.
+//! The daemon process: configuration, the data folder, a private Postgres for `dev`, start and stop.
 //!
-//! Nothing here knows runs or DAGs. [`config`] says what the operator wants, [`DataDir`] holds the
-//! folder against a second daemon, [`PrivateCluster`] is Postgres where none is given, [`endpoint`]
-//! is how the command line finds a running daemon, [`doctor`] says what stands in the way of a start.
+//! [`config`] merges the settings of the operator, [`DataDir`] locks the folder against a second daemon,
+//! [`PrivateCluster`] is Postgres if none is given, [`endpoint`] lets the command line find a running daemon,
+//! [`doctor`] checks whether a daemon could start.
 
 mod admin_token;
 pub mod config;
@@ -29,5 +28,5 @@ pub use data_dir::DataDir;
 pub use postgres::PrivateCluster;
 pub use remotes::GIT_WORKER;
 pub use serve::{ServeError, daemon, dev};
-/// Git's process: what the hidden command [`GIT_WORKER`] does.
+/// The git process: runs the hidden command [`GIT_WORKER`].
 pub use trainyard_forge::git::serve_one_request as git_worker;

@@ -29,8 +29,8 @@ pub(crate) async fn register(
     data: &DataDir,
     store: &Store,
 ) -> Result<Registered, ServeError> {
-    // Whoever holds the lock of a data folder is the only daemon on it: the ones before it are gone, and
-    // what they held can be taken over at once.
+    // The holder of the lock of a data folder is the only daemon on it: earlier daemons are gone, and their attempts
+    // can be adopted at once.
     let host = nix::unistd::gethostname().unwrap_or_default();
     let host = format!("{}:{}", host.to_string_lossy(), data.path().display());
     let info = DaemonInfo {
@@ -39,7 +39,7 @@ pub(crate) async fn register(
         version: version().to_owned(),
         alone_on_host: true,
     };
-    // Counted from before it is asked for: the lease may have begun any time since.
+    // Measured from before the request: the lease may have begun at any moment after it.
     let leased_at = Instant::now();
     let id = store.register_daemon(&info, config.lease.0).await?;
     Ok(Registered {
@@ -78,7 +78,7 @@ pub(crate) async fn engine(
         surroundings: Surroundings {
             executor,
             limits: Limits {
-                // Nobody asked for the defaults: a smaller machine has less.
+                // The defaults are no demand of the operator: a smaller machine uses less.
                 cpus: stage
                     .cpus
                     .map(|cpus| most.cpus.map_or(cpus, |most| cpus.min(most))),
@@ -93,7 +93,7 @@ pub(crate) async fn engine(
             grace: stage.grace.0,
             output_limit: config.limits.artifact.0,
             layers,
-            // Of the data folder's only daemon.
+            // This is the only daemon of the data folder.
             scratch: blobs.incoming_of(&daemon.host).await?,
         },
         capacity: capacity(config),
@@ -114,7 +114,7 @@ pub(crate) async fn engine(
     ))
 }
 
-/// What the stages of this daemon share.
+/// The capacity that the stages of this daemon share.
 pub(crate) fn capacity(config: &Config) -> ClaimCapacity {
     ClaimCapacity {
         slots_total: config.parallelism,
@@ -123,7 +123,7 @@ pub(crate) fn capacity(config: &Config) -> ClaimCapacity {
     }
 }
 
-/// The folders whose disks are guarded.
+/// The folders whose disks are monitored.
 fn places(config: &Config, data: &DataDir, engine: Option<PathBuf>) -> Vec<Place> {
     let place = |role, path| Place { role, path };
     let own = [

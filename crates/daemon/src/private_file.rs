@@ -1,7 +1,6 @@
-//! Files that only their user may have written, and often read: keys, tokens, and what says where a daemon is.
+//! Files that only their owner may write, and for some also read: keys, tokens, and the address of a daemon.
 //!
-//! A file is judged after it was opened, so that nobody can put another one in its place between the look and the
-//! reading.
+//! A file is checked after it was opened, so that it cannot be replaced between the check and the read.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,13 +10,13 @@ use std::path::Path;
 use nix::libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::geteuid;
 
-/// Nothing that is read here is longer, in bytes.
+/// The largest file that is read here, in bytes.
 const AT_MOST: u64 = 64 * 1024;
 
-/// What others may do with a file.
+/// What other users may do with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Others {
-    /// Nothing: it holds a secret.
+    /// Nothing: it contains a secret.
     Nothing,
     Read,
 }
@@ -25,16 +24,16 @@ pub(crate) enum Others {
 /// Whether a link is followed to its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// Yes: an operator named the path.
+    /// Yes: an operator gave the path.
     Followed,
-    /// No: the path is one of ours, and we make no links.
+    /// No: the path is one of ours, and Trainyard makes no links.
     Refused,
 }
 
 /// Reads a file of ours.
 ///
 /// # Errors
-/// It is not there, a link, no file, another user's, open to others, too long, or not text.
+/// The file is missing, a link, not a regular file, another user's, open to others, too long, or not text.
 pub(crate) fn read(
     path: &Path,
     others: Others,
@@ -58,13 +57,13 @@ pub(crate) fn read(
     Ok(text)
 }
 
-/// Who may be trusted with a file of ours: we, and root, who may do all that we may.
+/// The trusted owners of our files: the daemon's user, and root.
 pub(crate) fn owners() -> [u32; 2] {
     [geteuid().as_raw(), 0]
 }
 
 fn open(path: &Path, others: Others, links: Links, owners: &[u32]) -> io::Result<File> {
-    // A fifo without a writer would hold up the opening.
+    // Without O_NONBLOCK, opening a fifo that has no writer would block.
     let flags = match links {
         Links::Followed => O_NONBLOCK,
         Links::Refused => O_NONBLOCK | O_NOFOLLOW,

@@ -1,4 +1,4 @@
-//! The git remotes that a daemon follows: which ones it may, its mirrors of them, and those named at its start.
+//! Git remotes: which addresses are allowed, the daemon's mirrors, and the repos that are named at its start.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::serve::ServeError;
 
-/// The hidden command of this program that is git's process.
+/// The hidden command of this program that runs the git process.
 pub const GIT_WORKER: &str = "git-worker";
 
-/// Which addresses may be followed.
+/// The addresses that may be followed.
 pub(crate) fn url_rules(config: &Config) -> UrlRules {
     UrlRules {
         allow_file_urls: config.allow_file_urls,
@@ -40,7 +40,7 @@ pub(crate) fn git(config: &Config, data: &DataDir, rules: &UrlRules) -> Result<G
     Ok(Git::new(mirrors, worker))
 }
 
-/// Follows the repos that were named at the start, unless they are followed already. Returns what to say of each.
+/// Follows the repos that were named at the start, unless they are followed already. Returns a message for each.
 pub(crate) async fn follow(
     store: &Store,
     repos: &[String],
@@ -73,7 +73,8 @@ pub(crate) async fn follow(
         if !known.contains_key(url.as_str()) {
             let name =
                 RepoName::new(name_of(url.as_str())).map_err(|error| fault(error.to_string()))?;
-            // That of a checkout is fixed now: secrets belong to it, and are not for whatever is checked out later.
+            // The branch of a checkout is fixed now: secrets belong to it, and not to a branch that is checked out
+            // later.
             let branch = url.checked_out_branch();
             let new = NewRepo {
                 name: name.clone(),

@@ -1,8 +1,8 @@
-//! The key that seals secrets: a file outside the database.
+//! The key that encrypts secrets: a file outside the database.
 //!
-//! Without it the sealed secrets cannot be read by anybody; with it and a dump of the database, by
-//! anybody. So it is made once, never changed, and never printed. A file that others may read, or that nobody drew at
-//! random, is refused: what it seals is not sealed.
+//! Without the key, the encrypted secrets are lost; with the key and a dump of the database, anyone can read them. So
+//! it is made once, never changed, and never printed. A key file that other users may read, or whose key is not
+//! random, is refused, since it would not protect the secrets.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -23,11 +23,11 @@ pub const LENGTH: usize = 32;
 #[derive(Debug)]
 pub struct KeyFile {
     pub key: SecretBox<[u8; LENGTH]>,
-    /// Whether it was made just now: then tell the operator to keep a copy.
+    /// Whether it was made just now: then the daemon asks the operator to keep a copy.
     pub is_new: bool,
 }
 
-/// Why there is no key.
+/// The reason why there is no key.
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// The file cannot be read or made.
@@ -38,17 +38,17 @@ pub enum KeyError {
         doing: &'static str,
         source: io::Error,
     },
-    /// The file holds something else.
+    /// The file does not contain a key.
     #[error(
-        "the key file {} does not hold a key: it has to be 32 random bytes in hex or base64, as \
-         `openssl rand -hex 32` makes them. Where secrets were sealed already, put the old file back",
+        "the key file {} does not contain a key: it has to be 32 random bytes in hex or base64, as \
+         `openssl rand -hex 32` makes them. If secrets were encrypted already, restore the old file",
         path.display()
     )]
     NotAKey { path: PathBuf },
-    /// Anybody could guess it.
+    /// The key could be guessed.
     #[error(
-        "the key file {} does not hold a random key: {pattern}. Make one with `openssl rand -hex 32`, and set the \
-         secrets, webhook secrets and passwords that were sealed with this one again",
+        "the key file {} does not contain a random key: {pattern}. Make one with `openssl rand -hex 32`, and set the \
+         secrets, webhook secrets and passwords that were encrypted with this one again",
         path.display()
     )]
     Weak {
@@ -56,15 +56,15 @@ pub enum KeyError {
         pattern: &'static str,
     },
     /// The system has no randomness.
-    #[error("no random bytes for a new key: {0}")]
+    #[error("could not get random bytes for a new key: {0}")]
     Randomness(getrandom::Error),
 }
 
-/// Reads the key, or makes the file with mode 0600 where it is missing. Its folder has to be there: a
-/// place that is not mounted must not get a new key.
+/// Reads the key, or makes the file with mode 0600 if it is missing. Its folder has to exist: otherwise a start while
+/// a volume is not mounted would make a new key.
 ///
 /// # Errors
-/// The file cannot be read or made, or holds something else.
+/// The file cannot be read or made, or does not contain a valid key.
 pub fn read_or_create(path: &Path) -> Result<KeyFile, KeyError> {
     match read(path) {
         Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -80,7 +80,7 @@ pub fn read_or_create(path: &Path) -> Result<KeyFile, KeyError> {
 /// Reads the key.
 ///
 /// # Errors
-/// The file cannot be read, or holds something else.
+/// The file cannot be read, or does not contain a valid key.
 pub fn read(path: &Path) -> Result<SecretBox<[u8; LENGTH]>, KeyError> {
     let fault = |source| KeyError::File {
         path: path.to_owned(),
@@ -112,7 +112,7 @@ pub fn read(path: &Path) -> Result<SecretBox<[u8; LENGTH]>, KeyError> {
     }
 }
 
-/// What shows that a key was not drawn at random. One in 10^13 that were looks like this, or fewer.
+/// The pattern that shows that a key is not random. At most one in 10^13 random keys has such a pattern.
 fn pattern_of(key: &[u8; LENGTH]) -> Option<&'static str> {
     let step = key[1].wrapping_sub(key[0]);
     let (first, second) = key.split_at(LENGTH / 2);
@@ -141,7 +141,7 @@ fn create(path: &Path) -> Result<KeyFile, KeyError> {
     let key = SecretBox::new(Box::new(bytes));
     match write(path, &hex::encode(key.expose_secret())) {
         Ok(()) => Ok(KeyFile { key, is_new: true }),
-        // Another daemon was faster: its key is the one.
+        // Another daemon was faster: its key is used.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(KeyFile {
             key: read(path)?,
             is_new: false,
@@ -154,7 +154,7 @@ fn create(path: &Path) -> Result<KeyFile, KeyError> {
     }
 }
 
-/// Complete on disk before it has its name: a crash leaves no half of a key.
+/// The file is complete on disk before it gets its name, so that a crash leaves no incomplete key.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path
         .parent()
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(found.key.expose_secret(), made.key.expose_secret());
     }
 
-    /// As good as random.
+    /// Bytes that look random.
     fn good() -> [u8; LENGTH] {
         std::array::from_fn(|at| (at * at * 7 + 31) as u8)
     }
@@ -227,7 +227,8 @@ mod tests {
             write_key(&path, &text, 0o600);
             let error = read_or_create(&path).unwrap_err().to_string();
             assert!(
-                error.contains("not hold a random key") && error.contains("openssl rand -hex 32"),
+                error.contains("not contain a random key")
+                    && error.contains("openssl rand -hex 32"),
                 "{text}: {error}"
             );
             assert!(!error.contains(&text), "{error}");

@@ -1,7 +1,7 @@
-//! A whole daemon: everything made, wired, run until it is asked to stop, and put away in order.
+//! A whole daemon: creates and wires all parts, runs until it is asked to stop, and stops the parts in order.
 //!
-//! Stopping lets go of containers and never kills them. What is put away last was made first: the
-//! server, the loops, the database's connections, and with `dev` the database itself.
+//! A stop never kills containers: they keep running, and the next start adopts them. Parts are stopped in the reverse
+//! order of their start: the server, the loops, the database's connections, and with `dev` the database itself.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,16 +28,16 @@ use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
 use crate::{crypto, descriptors, endpoint, shutdown, telemetry};
 
-/// The time between two tries to reach a database that does not answer yet.
+/// The time between two attempts to reach a database that does not answer yet.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long requests that are under way may take once the daemon is asked to stop.
+/// How long requests in progress may take once the daemon is asked to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
-/// How long a run by hand waits for the remote to be looked at.
+/// How long a run by hand waits for a sync of its remote.
 const LOOK_AT_MOST: Duration = Duration::from_secs(20);
 
-/// Why a daemon did not start, or ended.
+/// The reason why a daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The configuration is wrong.
@@ -49,10 +49,10 @@ pub enum ServeError {
     /// Logging cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The key of the secrets cannot be had.
+    /// The key that encrypts secrets cannot be read or made.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The Postgres of its own does not start.
+    /// The private Postgres does not start.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The database cannot be used.
@@ -64,13 +64,13 @@ pub enum ServeError {
     /// A repo cannot be followed.
     #[error("{repo} cannot be followed: {problem}")]
     Repo { repo: String, problem: String },
-    /// The address cannot be listened on.
-    #[error("{address} cannot be listened on: {source}; give another with --listen")]
+    /// The daemon cannot listen on the address.
+    #[error("cannot listen on {address}: {source}; give another address with --listen")]
     Listen {
         address: SocketAddr,
         source: std::io::Error,
     },
-    /// Something did not let go in time.
+    /// A part of the daemon did not end in time.
     #[error("stopped, but a part of the daemon did not end in time; the next start cleans up")]
     Overdue,
     /// A part of the daemon ended by itself.
@@ -82,7 +82,7 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// Whether the command was given wrongly, rather than something it needs being amiss.
+    /// Whether the command line or the configuration is invalid, rather than something that the daemon needs.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::Config(_))
@@ -108,7 +108,7 @@ pub async fn dev(args: &DevArgs) -> Result<(), ServeError> {
 async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     crypto::install_provider();
     telemetry::install(&config.log)?;
-    // Before anything holds one.
+    // Before any descriptor is in use.
     let _ = descriptors::raise();
     let figures = telemetry::record_figures()?;
     let stopping = shutdown::on_signals()?;
@@ -122,9 +122,9 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     if config.data_dir_is_from_here || matches!(config.database, Database::Private { .. }) {
         data.hide_from_git()?;
     }
-    // Before anything is in it: a start that ends early leaves a folder that is known.
+    // Before the folder has content, so that a start that ends early leaves a known folder.
     if let Err(error) = known.note(data.path()) {
-        warn!(%error, "the data folder cannot be noted for this user: commands need --url and --token, or its whole path after --data-dir");
+        warn!(%error, "could not add the data folder to the user's list: commands need --url and --token, or its whole path with --data-dir");
     }
     debug!("configuration:\n{}", config.redacted().trim_end());
     let listener = TcpListener::bind(config.listen)
@@ -165,7 +165,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     served
 }
 
-/// Leaves what is not over when the grace of a stop is.
+/// Stops waiting for `served` when the grace period of a stop is over.
 async fn within(
     served: impl Future<Output = Result<(), ServeError>>,
     overdue: &CancellationToken,
@@ -187,7 +187,7 @@ async fn on_database(
 ) -> Result<(), ServeError> {
     let key = secret_key::read_or_create(&config.secret_key_file)?;
     if key.is_new {
-        info!(path = %config.secret_key_file.display(), "made the key that seals secrets; keep a copy of it");
+        info!(path = %config.secret_key_file.display(), "made the key that encrypts secrets; keep a copy of it");
     }
     let options = StoreOptions {
         secret_key: Some(SecretKey::from_bytes(*key.key.expose_secret())),
@@ -240,12 +240,12 @@ async fn on_database(
     );
     let (ended, served) = tokio::join!(loops, server);
     published.retract()?;
-    // What is still being written is waited for; what hangs is not.
+    // Waits for statements in progress, but not for ones that hang.
     if tokio::time::timeout(LAST_REQUESTS, store.close())
         .await
         .is_err()
     {
-        warn!("connections to the database were left open");
+        warn!("could not close all connections to the database in time");
     }
     served?;
     match ended {
@@ -254,7 +254,7 @@ async fn on_database(
     }
 }
 
-/// Connects to a database, and waits up to `wait` for one that does not answer yet: the machine may start it at the same
+/// Connects to a database, and waits up to `wait` if it does not answer yet: the machine may start it at the same
 /// time as the daemon.
 async fn patiently<T>(
     wait: Duration,
@@ -271,14 +271,14 @@ async fn patiently<T>(
             return Err(error);
         }
         if !said {
-            warn!(%error, "waiting up to {} for the database", in_words(wait));
+            warn!(%error, "could not connect to the database; will retry for up to {}", in_words(wait));
             said = true;
         }
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 
-/// Where commands on this machine reach an address that the daemon listens on.
+/// The address at which commands on this machine reach the daemon.
 fn from_this_machine(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -298,8 +298,8 @@ pub(crate) fn retention(config: &Config) -> Retention {
     }
 }
 
-/// This program's version. It is read from where the compiler put it, not built into instructions: the fault
-/// programme makes another version by changing those bytes.
+/// This program's version. It is read at run time from static memory: the fault tests make another version by
+/// changing these bytes in the binary.
 pub(crate) fn version() -> &'static str {
     std::hint::black_box(env!("CARGO_PKG_VERSION"))
 }
@@ -322,7 +322,7 @@ fn web_settings(config: &Config, listens_at: &str, figures: Render) -> WebSettin
     }
 }
 
-/// How many connections there may be, of the descriptors that this process may have.
+/// The limits on connections, from the configuration and the number of file descriptors.
 fn allowed_connections(config: &Config) -> Connections {
     let descriptors = descriptors::raise();
     if descriptors < descriptors::FEW {
@@ -340,7 +340,7 @@ fn allowed_connections(config: &Config) -> Connections {
     allowed
 }
 
-/// Tells people where it is, and what it follows.
+/// Prints the daemon's address, and the repos that it follows.
 fn say_where(url: &str, token: &std::path::Path, followed: &[String]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "Trainyard {} is at {url}", version())?;
@@ -361,15 +361,16 @@ mod tests {
 
     use super::*;
 
-    /// Answers at the `answers`th try, waited for by so many seconds; and how many tries there were.
+    /// Connects to a database that answers at the `answers`th try, waiting for so many seconds; returns the number of
+    /// tries.
     async fn tried(answers: u32, wait: u64) -> (bool, u32) {
-        let nobody = StoreOptions::new("postgres://nobody@127.0.0.1:1/none");
+        let unreachable = StoreOptions::new("postgres://nobody@127.0.0.1:1/none");
         let tries = Cell::new(0);
         let answer = patiently(Duration::from_secs(wait), async || {
             tries.set(tries.get() + 1);
             match tries.get() {
                 now if now == answers => Ok(()),
-                _ => Store::connect(&nobody).await.map(drop),
+                _ => Store::connect(&unreachable).await.map(drop),
             }
         });
         (answer.await.is_ok(), tries.get())

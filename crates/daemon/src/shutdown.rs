@@ -1,10 +1,11 @@
-//! Being asked to stop: Ctrl-C and SIGTERM.
+//! Stops the daemon on Ctrl-C and SIGTERM.
 //!
-//! The first request cancels a token, and everything lets go of what it does: containers go on, and
-//! the next start finds them. The second one ends the process at once. What has not let go by the end of
-//! the grace is left: the process ends all the same.
+//! 1. The first signal cancels a token, and all parts of the daemon end. Containers keep running, and the next start
+//!    adopts them.
+//! 2. The second signal ends the process at once.
+//! 3. Parts that have not ended by the end of the grace period are abandoned, and the process ends.
 //!
-//! All of it happens on a thread and a runtime of its own, since the daemon's may be what hangs.
+//! This happens on a thread and a runtime of its own, since the daemon's runtime may hang.
 
 use std::io;
 use std::sync::mpsc;
@@ -14,31 +15,31 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How long everything may take to let go.
+/// The grace period in which all parts of the daemon have to end.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long what has to be put away in order may take after that: a Postgres of our own.
+/// How long an orderly stop of the private Postgres may take after that.
 const LAST: Duration = Duration::from_secs(8);
 
-/// How long the last words may take to be written: who reads them may hang as well.
+/// How long writing the last log line may take: its reader may hang as well.
 const WORDS: Duration = Duration::from_millis(200);
 
-/// The exit code after a second request, as a shell has it for SIGINT.
+/// The exit code after a second signal, as shells use it for SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// The exit code where something did not let go.
+/// The exit code if a part did not end in time.
 const OVERDUE: i32 = 1;
 
-/// What a daemon that is asked to stop has to heed.
+/// The two tokens that stop a daemon.
 #[derive(Debug, Clone, Default)]
 pub struct Stopping {
-    /// Cancelled by the first request.
+    /// Cancelled by the first signal.
     pub asked: CancellationToken,
-    /// Cancelled when the grace is over: only what must be put away in order still counts.
+    /// Cancelled when the grace period is over: then the daemon only waits for the private Postgres.
     pub overdue: CancellationToken,
 }
 
-/// How the process is to end.
+/// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Twice,
@@ -46,7 +47,7 @@ enum End {
 }
 
 /// Listens for SIGINT and SIGTERM from now on. The first of them begins the stop, the second one ends the
-/// process with exit code 130, with nothing put in order.
+/// process with exit code 130, without any clean-up.
 ///
 /// # Errors
 /// The handlers cannot be installed.
@@ -89,12 +90,12 @@ fn signals() -> io::Result<impl Stream<Item = ()> + Unpin> {
     ))
 }
 
-/// Returns when the process is to end, whatever it does.
+/// Returns when the process has to end, whatever it is doing.
 async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) -> End {
     if signals.next().await.is_none() {
         return std::future::pending().await;
     }
-    // Before anything is said: whoever should hear it may hang.
+    // Before logging, since the reader of the log may hang.
     stopping.asked.cancel();
     say(
         "stopping; running stages keep running, and the next start adopts them. Ask again to stop at once",
@@ -113,7 +114,7 @@ async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) 
     }
 }
 
-/// Logs something, from a thread that may hang in it.
+/// Logs a line from a thread of its own, since logging may hang.
 fn say(words: &'static str) {
     let (to, said) = mpsc::sync_channel::<()>(1);
     let thread = std::thread::Builder::new().spawn(move || {
@@ -128,7 +129,7 @@ fn say(words: &'static str) {
 #[expect(
     clippy::exit,
     clippy::disallowed_methods,
-    reason = "asked twice, or what should have let go hangs: now, without destructors"
+    reason = "after a second signal, or when a part hangs, the process ends at once, without destructors"
 )]
 fn exit(end: End) -> ! {
     let (words, code) = match end {
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_let_go_in_time_is_left() {
+    async fn a_part_that_does_not_end_in_time_is_abandoned() {
         let stopping = Stopping::default();
         let begun = tokio::time::Instant::now();
         let one = stream::iter([()]).chain(stream::pending());
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(end, End::Overdue);
         assert!(
             stopping.overdue.is_cancelled(),
-            "what must be in order was told first"
+            "the orderly stop was requested first"
         );
         assert_eq!(begun.elapsed(), GRACE + LAST);
     }
@@ -180,10 +181,10 @@ mod tests {
     async fn a_real_signal_cancels_while_every_thread_of_the_runtime_hangs() {
         let stopping = on_signals().unwrap();
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
-        // This is the runtime's only thread, and it is not given back.
+        // This blocks the runtime's only thread.
         let begun = std::time::Instant::now();
         while !stopping.asked.is_cancelled() {
-            assert!(begun.elapsed() < GRACE / 2, "the signal was not heard");
+            assert!(begun.elapsed() < GRACE / 2, "the signal was not handled");
             std::thread::yield_now();
         }
     }

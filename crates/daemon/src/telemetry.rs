@@ -1,11 +1,13 @@
-//! What the daemon tells of itself: log lines on standard error, and figures at `/metrics`.
+//! Telemetry: log lines on standard error, and metrics at `/metrics`.
 //!
-//! Rules for whoever logs: the message alone tells a reader what happened; what a machine looks for is
-//! in fields, with units in their names; a failure is logged once, where it is dealt with; no value
-//! of a secret, whatever the level.
+//! Rules for log lines:
+//! 1. The message alone says what happened.
+//! 2. Data for programs is in fields, with units in their names.
+//! 3. A failure is logged once, where it is handled.
+//! 4. No log line contains the value of a secret, at any level.
 //!
-//! Libraries do not know these rules: the Docker client tells the body of each request at `debug`, and with it
-//! the environment of stages. So their events stop at `info`, whatever the filter asks for.
+//! Libraries do not follow these rules: the Docker client logs the body of each request at `debug`, and with it the
+//! environment of stages. So their events stop at `info`, whatever the filter says.
 
 use std::io::{IsTerminal, stderr};
 use std::panic::PanicHookInfo;
@@ -26,25 +28,25 @@ use crate::config::{Log, LogFormat};
 /// Logging cannot be set up.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
-    /// The filter is none; [`crate::Config`] has only those that are.
+    /// The filter is invalid; [`crate::Config`] contains only valid ones.
     #[error("invalid log level {level:?}")]
     Filter {
         level: String,
         source: tracing_subscriber::filter::ParseError,
     },
-    /// It was set up before.
+    /// Logging was set up before.
     #[error("logging is set up already")]
     Again(#[source] TryInitError),
-    /// There is a recorder of figures already.
+    /// A recorder of metrics is installed already.
     #[error("metrics are recorded already")]
     Recorded,
 }
 
 /// Sends log lines to standard error, and panics into the log. Colours only on a terminal, and not
-/// where `NO_COLOR` is set. Only our own crates are heard below `info`.
+/// where `NO_COLOR` is set. Below `info`, only events of our own crates are logged.
 ///
 /// # Errors
-/// The filter is none, or logging was set up before.
+/// The filter is invalid, or logging was set up before.
 pub fn install(log: &Log) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Filter {
         level: log.level.clone(),
@@ -68,7 +70,7 @@ pub fn install(log: &Log) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Whether an event may be shown as far as secrets are concerned: it is ours, or no finer than `info`.
+/// Whether an event cannot contain secrets: it is ours, or at `info` or above.
 fn is_trusted(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let crate_name = target.split("::").next().unwrap_or(target);
@@ -77,10 +79,10 @@ fn is_trusted(metadata: &Metadata<'_>) -> bool {
         || crate_name.starts_with("trainyard_")
 }
 
-/// Records figures from now on. Returns what renders them.
+/// Installs the recorder of metrics. Returns its renderer.
 ///
 /// # Errors
-/// They are recorded already.
+/// A recorder is installed already.
 pub fn record_figures() -> Result<Render, TelemetryError> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -89,7 +91,7 @@ pub fn record_figures() -> Result<Render, TelemetryError> {
     Ok(Render::new(move || handle.render()))
 }
 
-/// A panic is one event like others: a log that is read by a machine has no other lines.
+/// Logs a panic as one event like others, since programs that read the log expect no other lines.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("no message");
     let place = panic
@@ -101,6 +103,6 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         panic.place = place,
         panic.thread = thread.name().unwrap_or("unnamed"),
         panic.backtrace = %std::backtrace::Backtrace::capture(),
-        "panicked: {message}; this is a bug of Trainyard"
+        "panicked: {message}; this is a bug in Trainyard"
     );
 }

@@ -1,4 +1,4 @@
-//! The configuration as an operator meets it: files, flags, variables, and what is printed.
+//! The configuration from an operator's view: files, flags, variables, and what is printed.
 
 #![expect(
     clippy::unwrap_used,
@@ -98,7 +98,7 @@ fn the_values_of_the_example_are_the_defaults() {
     let from_example = with_file(EXAMPLE, &[]).unwrap().redacted();
     let from_nothing = with_file("", &[]).unwrap().redacted();
     assert_eq!(from_example, from_nothing);
-    // None of the keys that are not commented out may be one whose value cannot be seen here.
+    // Every key that is not commented out must have its value visible here.
     let shown = keys(&from_nothing);
     assert!(
         keys(EXAMPLE).is_subset(&shown),
@@ -130,8 +130,8 @@ fn the_help_names_the_defaults_of_the_example() {
         else {
             continue;
         };
-        let told = format!("Default: {value}");
-        assert!(help[&key].ends_with(&told), "{key}: {}", help[&key]);
+        let default = format!("Default: {value}");
+        assert!(help[&key].ends_with(&default), "{key}: {}", help[&key]);
     }
 }
 
@@ -167,7 +167,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.limits.artifact.to_string(), "8GiB");
 }
 
-/// Not a promise by itself: the next test runs it in a process whose environment is its own.
+/// No test by itself: the next test runs it in a process with an environment of its own.
 #[test]
 fn child_that_prints_its_configuration() {
     let Ok(arguments) = std::env::var("CONFIGURATION_TEST_ARGUMENTS") else {

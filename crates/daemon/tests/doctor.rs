@@ -1,4 +1,4 @@
-//! What `trainyard doctor` finds, on this machine with its real engine and its real Postgres.
+//! `trainyard doctor` on this machine, with its real Docker and its real Postgres.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
 }
 
 #[tokio::test]
-async fn a_machine_that_has_everything_is_told_so() {
+async fn a_machine_that_has_everything_passes() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data").display().to_string();
     let checks = checks(&["--data-dir", &data, "--listen", "127.0.0.1:0"]).await;

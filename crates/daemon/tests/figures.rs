@@ -1,4 +1,4 @@
-//! docs/metrics.md tells of the figures that there are, and of no others.
+//! docs/metrics.md lists exactly the metrics that exist.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ fn the_page_has_every_figure_with_what_it_says() {
 #[test]
 fn every_figure_is_shown_before_anything_has_happened() {
     let render = record_figures().expect("the only recorder of this process");
-    // Which disks there are is known once somebody looks.
+    // The disks are known only once the daemon has checked them.
     FREE_BYTES.set_for("data", 1.0);
     let text = render.call();
     let shown: BTreeSet<&str> = text

@@ -1,4 +1,4 @@
-//! What the daemon prints, as people and machines read it.
+//! The daemon's log lines, for users and for programs.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use serde_json::Value;
 use trainyard_daemon::config::{Log, LogFormat};
 use trainyard_daemon::telemetry;
 
-/// Not a promise by itself: the others run it in a process of its own, as logging is set up once in each.
+/// No test by itself: the others run it in a process of its own, since logging is set up once per process.
 #[test]
 fn child_that_logs_and_panics() {
     let format = match std::env::var("LOG_TEST_FORMAT").as_deref() {

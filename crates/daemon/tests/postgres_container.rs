@@ -73,7 +73,7 @@ async fn its_data_outlives_a_stop_and_a_kill_of_its_container() {
     let running = ["ps", "-q", "--filter", &label];
     assert_eq!(docker(&running), "", "stopped with the daemon");
 
-    // What a data folder began with is what it goes on with, whatever programs there are.
+    // A data folder that began with a container keeps using it, whatever programs are installed.
     let unasked = OwnPostgresOptions::default();
     let postgres = OwnPostgres::start(&data, &unasked).await.unwrap();
     assert_eq!(call(&postgres, "select n from kept").await, [42]);

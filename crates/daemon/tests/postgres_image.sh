@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes an image of this machine's own Postgres that keeps to what the official image promises of its
-# variables (POSTGRES_USER, POSTGRES_PASSWORD, PGDATA). Tests reach no registry of images.
+# Makes an image from this machine's own Postgres that supports the variables of the official image (POSTGRES_USER,
+# POSTGRES_PASSWORD, PGDATA), since tests cannot reach a registry.
 #
 # usage: postgres_image.sh TAG
 set -eu

@@ -1,4 +1,4 @@
-//! The Postgres of `trainyard dev`'s own, for real: made, stopped, killed, gone on with.
+//! The private Postgres of `trainyard dev`, with real programs: created, stopped, killed, used again.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use trainyard_daemon::data_dir::Said;
 use trainyard_daemon::{DataDir, PrivateCluster};
 
-/// A folder that a private Postgres of root's can be in.
+/// A folder in which root can have a private Postgres.
 fn place() -> TempDir {
     let place = tempfile::Builder::new()
         .prefix("ty-")
@@ -25,7 +25,7 @@ fn place() -> TempDir {
     place
 }
 
-/// Stops what a failing test leaves behind.
+/// Stops the Postgres that a failing test leaves behind.
 struct Guard(PathBuf);
 
 impl Drop for Guard {
@@ -119,7 +119,7 @@ async fn a_cluster_is_made_used_stopped_and_used_again() {
 }
 
 #[tokio::test]
-async fn nobody_else_can_reach_the_data_or_the_socket() {
+async fn other_users_cannot_reach_the_data_or_the_socket() {
     let scene = Scene::new();
     let cluster = scene.start().await;
     let home = scene.data.path().join("postgres");
@@ -159,7 +159,7 @@ async fn postgres_that_was_killed_recovers_with_all_that_was_committed() {
 #[tokio::test]
 async fn postgres_that_outlived_a_killed_daemon_is_gone_on_with() {
     let scene = Scene::new();
-    // A daemon that is killed does just this: nothing.
+    // A killed daemon does exactly this: nothing.
     let left = scene.start().await;
     let pid = scene.postmaster();
     let cluster = scene.start().await;
@@ -172,7 +172,7 @@ async fn postgres_that_outlived_a_killed_daemon_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn postgres_whose_socket_was_cleaned_up_is_started_anew() {
+async fn postgres_whose_socket_was_deleted_is_restarted() {
     let scene = Scene::new();
     let left = scene.start().await;
     std::fs::remove_file(scene.data.path().join("postgres/socket/.s.PGSQL.5432")).unwrap();
@@ -198,7 +198,7 @@ async fn a_file_of_a_process_that_is_another_by_now_does_not_stop_a_start() {
 }
 
 #[tokio::test]
-async fn a_start_that_was_killed_half_way_is_begun_anew() {
+async fn a_start_that_was_killed_half_way_is_repeated() {
     let scene = Scene::new();
     scene.start().await.stop().await.unwrap();
     let home = scene.data.path().join("postgres");
@@ -233,7 +233,7 @@ async fn a_data_folder_with_a_long_and_odd_name_works() {
         .join(format!("a 'b' \"$c\" {}/data", "x".repeat(100)));
     let _guard = Guard(path.clone());
     let data = DataDir::open(&path, Said::ByItsPath).unwrap();
-    // The folder between is made with the umask of whoever runs the test.
+    // The folder in between is made with the umask of the test's user.
     std::fs::set_permissions(
         path.parent().unwrap(),
         std::fs::Permissions::from_mode(0o755),

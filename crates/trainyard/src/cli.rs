@@ -1,4 +1,4 @@
-//! The command line as a whole: its commands, and how each is carried out.
+//! The command line as a whole: its commands, and how each is executed.
 
 #[cfg(test)]
 mod documentation;
@@ -16,7 +16,7 @@ use crate::commands::{
 use crate::failure::{Done, Failure};
 use crate::variables::{without_empty_variables, without_variables};
 
-/// How long threads that still work may take at the end.
+/// How long the process waits at its end for threads that still work.
 const LAST_THREADS: Duration = Duration::from_secs(2);
 
 /// Turns a git push or a cron tick into a trained, checked model.
@@ -66,21 +66,21 @@ enum Command {
     Gc(gc::Gc),
 }
 
-/// Reads the command line. A variable that is empty counts as one that is not set.
+/// Parses the command line. An empty variable counts as not set.
 fn read() -> Result<Cli, clap::Error> {
     let command = without_empty_variables(Cli::command());
     let matches = command.try_get_matches().map_err(|error| {
         if error.get(ContextKind::Usage).is_none() {
             return error;
         }
-        // clap writes into the usage line what variables gave, as if it had to be given.
+        // clap would add arguments from variables to the usage line, as if they were required.
         let bare = without_variables(Cli::command(), &|_| true);
         bare.try_get_matches().err().unwrap_or(error)
     })?;
     Cli::from_arg_matches(&matches)
 }
 
-/// Reads the command line and carries it out.
+/// Parses the command line and executes the command.
 pub(crate) fn call() -> Done {
     let cli = read().map_err(Failure::CommandLine)?;
     trainyard_failpoint::check().map_err(Failure::usage)?;
@@ -109,14 +109,14 @@ pub(crate) fn call() -> Done {
     }
 }
 
-/// Runs what waits for others to its end.
+/// Runs a future to its end.
 fn wait(work: impl Future<Output = Done>) -> Done {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::refused(format!("threads cannot be started: {error}")))?;
+        .map_err(|error| Failure::refused(format!("cannot start threads: {error}")))?;
     let done = runtime.block_on(work);
-    // What hangs in a thread of its own is not waited for: it is work that was given up.
+    // Threads that hang are not waited for: their work was abandoned.
     runtime.shutdown_timeout(LAST_THREADS);
     done
 }

@@ -1,9 +1,8 @@
-//! The one look at this machine's clock.
+//! The only place that reads this machine's clock.
 
 use trainyard_api::Timestamp;
 
-/// Now. It only tells how long something that goes on has been going on; a wrong clock shows a wrong
-/// duration and does nothing else.
+/// The current time. It is used only to show durations, so a wrong clock has no other effect.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place of the command line"

@@ -1,4 +1,4 @@
-//! Which daemon a command talks to, and as whom.
+//! The daemon that a command uses, and the token for it.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use crate::failure::Failure;
 use crate::output;
 use crate::variables::without_empty_variables;
 
-/// Where the daemon is. Without any of these, the one of `./.trainyard` where this user made that, or the newest of
-/// this user.
+/// The daemon to use. Without any of these, it is the one of `./.trainyard` if this user made that, or the newest one
+/// of this user.
 ///
-/// The ids are long, since these arguments stand beside those of every command.
+/// The ids are long, since these arguments are combined with those of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Daemon")]
 pub(crate) struct Connection {
-    /// Its address, such as http://127.0.0.1:8080
+    /// The daemon's address, such as http://127.0.0.1:8080
     #[arg(
         id = "daemon_url",
         long = "url",
@@ -30,7 +30,7 @@ pub(crate) struct Connection {
     )]
     url: Option<String>,
 
-    /// The token to show. Others on this machine can read command lines: prefer the variable
+    /// The token to send. Other users of this machine can read command lines: prefer the variable
     #[arg(
         id = "daemon_token",
         long = "token",
@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     )]
     token: Option<SecretString>,
 
-    /// Its data folder, to take address and token from
+    /// The data folder that has its address and token
     #[arg(
         id = "daemon_data_dir",
         long = "data-dir",
@@ -55,9 +55,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// For a command whose own `--data-dir` stands in the way of these arguments: they come from their
-    /// variables.
-    pub(crate) fn beside(data_dir: Option<PathBuf>) -> Result<Self, Failure> {
+    /// For a command whose own `--data-dir` conflicts with these arguments: they are read from their variables.
+    pub(crate) fn from_variables(data_dir: Option<PathBuf>) -> Result<Self, Failure> {
         let command = Self::augment_args(clap::Command::new("trainyard"));
         let mut connection = without_empty_variables(command)
             .try_get_matches_from(["trainyard"])
@@ -72,7 +71,7 @@ impl Connection {
         Ok(self.client_and_why()?.0)
     }
 
-    /// A client for that daemon, and why it is that one.
+    /// A client for that daemon, and the reason for that choice.
     pub(crate) fn client_and_why(&self) -> Result<(Client, String), Failure> {
         let given = Given {
             url: self.url.clone(),
@@ -101,7 +100,7 @@ impl Connection {
                 "its data folder, .trainyard, is in this folder".to_owned()
             }
             Some(folder) => format!(
-                "it is the one that this user started last; its data folder is {}",
+                "this user started it last; its data folder is {}",
                 folder.display()
             ),
         };

@@ -1,7 +1,7 @@
-//! How a call can end other than well, and the exit code of each way: the only place that knows them.
+//! The failures of a command, and their exit codes. No other module knows exit codes.
 //!
-//! 0 good, 1 the run failed, 2 wrong usage or an invalid file, 3 the daemon, or what a daemon needs,
-//! is unreachable or refused, 4 the daemon answers and has no such thing.
+//! 0 success, 1 the run failed, 2 wrong usage or an invalid file, 3 the daemon, or something that a daemon needs, is
+//! unreachable or refused, 4 the daemon answers and has no such thing.
 
 use std::io;
 use std::process::ExitCode;
@@ -13,31 +13,31 @@ use trainyard_core::dag::nearest;
 use crate::output;
 use crate::view::plain;
 
-/// What a command returns.
+/// The result of a command.
 pub(crate) type Done = Result<(), Failure>;
 
-/// How a call ended other than well.
+/// The failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A run did not succeed. What there is to say was said.
+    /// A run did not succeed. The command has printed why.
     Run,
-    /// Files have faults. They were shown.
+    /// Files have faults. The command has printed them.
     Faults,
-    /// The command was given wrongly, or names a file that cannot be used.
+    /// The arguments are invalid, or name a file that cannot be used.
     Usage(Problem),
-    /// The daemon, or what it needs, is unreachable or refused.
+    /// The daemon, or something that it needs, is unreachable or refused.
     Refused(Problem),
-    /// The daemon answers, and there is no run, DAG, repo or other thing of that name.
+    /// The daemon answers, and has no run, DAG, repo or other thing of that name.
     NotFound(Problem),
-    /// Ctrl-C ended the call. What goes on without it was said.
+    /// Ctrl-C ended the command. It has printed what continues without it.
     Interrupted,
-    /// What was to be printed could not be.
+    /// The output could not be written.
     Output(io::Error),
-    /// The command line itself is wrong, or help was asked for.
+    /// The command line is invalid, or asks for help.
     CommandLine(clap::Error),
 }
 
-/// What is wrong, where, and what to do.
+/// A problem: what happened, where, and what to do.
 #[derive(Debug)]
 pub(crate) struct Problem {
     message: String,
@@ -45,7 +45,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// What is wrong, and where.
+    /// What happened, and where.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -53,7 +53,7 @@ impl Problem {
         }
     }
 
-    /// With what to do about it.
+    /// Adds what to do about it.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
@@ -65,17 +65,17 @@ impl Failure {
         Self::Usage(Problem::new(message))
     }
 
-    /// Something that is needed cannot be had.
+    /// Something that the command needs is not available.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::Refused(Problem::new(message))
     }
 
-    /// A file or folder of this machine that cannot be used. `what` tells what was to be done.
+    /// A file or folder of this machine that cannot be used. `what` is the failed action, such as `read`.
     pub(crate) fn file(path: &std::path::Path, what: &str, error: &io::Error) -> Self {
         Self::usage(format!("{} cannot be {what}: {error}", path.display()))
     }
 
-    /// Says what went wrong on standard error. Returns the exit code.
+    /// Prints the error to standard error. Returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (problem, code) = match self {
             Self::Run => return ExitCode::from(1),
@@ -83,20 +83,20 @@ impl Failure {
             Self::Usage(problem) => (problem, 2),
             Self::Refused(problem) => (problem, 3),
             Self::NotFound(problem) => (problem, 4),
-            // As a shell reports a program that SIGINT ended.
+            // The code that shells use for a program that SIGINT ended.
             Self::Interrupted => return ExitCode::from(130),
-            // The reader has seen enough, as `head` does: no fault of anybody's.
+            // The reader has closed the pipe, as `head` does: not an error.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::SUCCESS;
             }
             Self::Output(error) => (Problem::new(format!("cannot write: {error}")), 2),
             Self::CommandLine(error) => {
-                // Nowhere is left to tell that it cannot be told.
+                // If standard error fails as well, there is no way left to report it.
                 let _ = error.print();
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
             }
         };
-        // It may quote a server, a file or a name from outside.
+        // The message may quote a server, a file or a name from outside.
         let message = harmless(&problem.message);
         output::complain(&format!("{} {message}", "error:".red().bold()));
         if let Some(help) = problem.help {
@@ -124,13 +124,13 @@ impl From<ClientError> for Failure {
                 let help = body.help;
                 return Self::NotFound(Problem { message, help });
             }
-            // What clap cannot know: which names and values the daemon takes.
+            // Unlike clap, the daemon knows which names and values are valid.
             ClientError::Refused { body, .. } if body.code == "invalid" => {
                 let help = body.help;
                 return Self::Usage(Problem { message, help });
             }
             ClientError::Unreachable { .. } => Some(
-                "start one with `trainyard dev`, or say where it is with --url or TRAINYARD_URL"
+                "start one with `trainyard dev`, or give its address with --url or TRAINYARD_URL"
                     .to_owned(),
             ),
             ClientError::Refused { body, .. } => body.help,
@@ -138,14 +138,14 @@ impl From<ClientError> for Failure {
                 Some("use the same version of `trainyard` as the daemon's".to_owned())
             }
             ClientError::InvalidToken => {
-                Some("check TRAINYARD_TOKEN; `trainyard token create` makes a token".to_owned())
+                Some("check TRAINYARD_TOKEN; `trainyard token create` creates a token".to_owned())
             }
         };
         Self::Refused(Problem { message, help })
     }
 }
 
-/// What to do about an unknown name, where these are known.
+/// Help for an unknown name, given the known ones.
 pub(crate) fn suggestion(written: &str, names: &[String]) -> String {
     match nearest(written, names.iter().map(String::as_str)) {
         Some(name) => format!("did you mean `{name}`?"),
@@ -154,13 +154,13 @@ pub(crate) fn suggestion(written: &str, names: &[String]) -> String {
     }
 }
 
-/// Text of several lines with nothing in it that a terminal would obey.
+/// Text of several lines, without control sequences for a terminal.
 fn harmless(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(plain).collect();
     lines.join("\n")
 }
 
-/// An error with all that is behind it, said once each.
+/// An error with its chain of causes, each text once.
 pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

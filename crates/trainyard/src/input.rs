@@ -1,5 +1,5 @@
-//! What is read from standard input and from files of keys: things that must not stand on a command line, where every user
-//! of the machine could read them; and answers of whoever sits at the terminal.
+//! Reads secrets and keys from standard input and from files, and answers from the terminal. Secrets are never
+//! command line arguments, since every user of the machine can read these.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
@@ -11,10 +11,10 @@ use trainyard_api::History;
 use crate::failure::{Failure, Problem};
 use crate::view::{self, plain};
 
-/// The most that is read of a key, in bytes.
+/// The largest key file, in bytes.
 const FILE_BYTES: u64 = 64 << 10;
 
-/// Reads a file that is known to be small, such as a key.
+/// Reads a small file, such as a key.
 pub(crate) fn small_file(path: &Path) -> Result<String, Failure> {
     let unreadable = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("{} cannot be read: {why}", path.display()))
@@ -25,14 +25,14 @@ pub(crate) fn small_file(path: &Path) -> Result<String, Failure> {
     let count = read.map_err(|error| unreadable(&error))?;
     if count as u64 > FILE_BYTES {
         return Err(unreadable(&format!(
-            "it has more than {} KiB",
+            "it is larger than {} KiB",
             FILE_BYTES >> 10
         )));
     }
     Ok(text)
 }
 
-/// Reads something secret: from standard input, or from the terminal without showing it.
+/// Reads a secret: from standard input, or from the terminal without showing it.
 ///
 /// One line break at the end is not part of it.
 pub(crate) fn secret(what: &str) -> Result<SecretString, Failure> {
@@ -63,10 +63,10 @@ pub(crate) fn secret(what: &str) -> Result<SecretString, Failure> {
     Ok(SecretString::from(text))
 }
 
-/// Asks whoever sits at the terminal whether to go on with what cannot be undone. In a script, `--yes` has to say so.
+/// Asks the user at the terminal to confirm an action that cannot be undone. Scripts need `--yes`.
 ///
-/// `action` is what is done, `history` what goes with it. With runs that have not ended it would be refused: `cancel` is the
-/// command that cancels them.
+/// `action` names the action, `history` is deleted along with it. The daemon refuses the action while runs have not
+/// ended: `cancel` is the command that cancels them.
 pub(crate) fn agree(
     yes: bool,
     action: &str,
@@ -94,7 +94,7 @@ pub(crate) fn agree(
     let unreadable = |error| Failure::usage(format!("the answer cannot be read: {error}"));
     terminal
         .write_line(&plain(&action))
-        .and_then(|()| terminal.write_str("It cannot be undone. Go on? [y/N] "))
+        .and_then(|()| terminal.write_str("It cannot be undone. Continue? [y/N] "))
         .map_err(unreadable)?;
     let answer = terminal.read_line().map_err(unreadable)?;
     match answer.trim().to_ascii_lowercase().as_str() {

@@ -1,5 +1,5 @@
-//! `trainyard`: the one binary. Its commands are in [`commands`], one file a noun; what they print is
-//! made by pure functions in [`view`]; how they end is decided by [`failure`] alone.
+//! `trainyard`: the one binary. Its commands are in [`commands`], one file per noun; pure functions in [`view`]
+//! format their output; [`failure`] alone decides their exit codes.
 
 mod cli;
 mod clock;

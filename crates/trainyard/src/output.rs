@@ -1,8 +1,7 @@
-//! The one way to standard output and standard error.
+//! All output to standard output and standard error.
 //!
-//! Text comes with its colours in it; they are taken out where the stream is no terminal or
-//! `NO_COLOR` is set. A reader that goes away early is an error like any other here; how the call
-//! ends then is [`crate::failure`]'s affair.
+//! Text contains its colours; they are removed if the stream is not a terminal or `NO_COLOR` is set. A reader that
+//! closes the stream early is an error like any other here; [`crate::failure`] decides how the command ends then.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -14,7 +13,7 @@ use crate::failure::Done;
 use crate::view::screen::{Screen, Zone};
 use crate::view::{tame, visible};
 
-/// How listings and single things are printed.
+/// The output format of listings and single items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -27,17 +26,17 @@ pub(crate) enum Format {
 /// `--output`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
-    /// How to print it
+    /// The output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
 
-    /// Show times in UTC, not by this machine's clock. JSON always has UTC
+    /// Show times in UTC instead of local time. JSON always has UTC
     #[arg(long)]
     pub(crate) utc: bool,
 }
 
 impl OutputArgs {
-    /// What tables are made for.
+    /// The screen that tables are formatted for.
     pub(crate) fn screen(self) -> Screen {
         Screen {
             width: width(),
@@ -45,17 +44,17 @@ impl OutputArgs {
         }
     }
 
-    /// Whose clock times are shown by.
+    /// The time zone that times are shown in.
     pub(crate) fn zone(self) -> Zone {
         zone(self.utc)
     }
 
-    /// Whether it is for programs.
+    /// Whether the output is for programs.
     pub(crate) fn is_json(self) -> bool {
         self.output == Format::Json
     }
 
-    /// Prints a value: as JSON as it is, or as the text that `table` makes of it.
+    /// Prints a value: as JSON, or as the text that `table` makes of it.
     pub(crate) fn show(self, value: &impl Serialize, table: impl FnOnce() -> String) -> Done {
         match self.output {
             Format::Json => json(value),
@@ -64,8 +63,8 @@ impl OutputArgs {
     }
 }
 
-/// Prints text, in which nothing is hidden and nothing but colours steers a terminal, and a line break after it where it
-/// has none.
+/// Prints text, with hidden characters made visible and without control sequences except colours. Adds a line break
+/// if it has none.
 pub(crate) fn text(text: &str) -> Done {
     let mut out = anstream::stdout().lock();
     out.write_all(fit(text).as_bytes())?;
@@ -81,24 +80,25 @@ pub(crate) fn json(value: &impl Serialize) -> Done {
     self::text(&text)
 }
 
-/// Prints bytes untouched, colours of others included.
+/// Prints bytes unchanged.
 pub(crate) fn raw(bytes: &[u8]) -> Done {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 
-/// Says something beside the result, on standard error.
+/// Prints a note to standard error, separate from the result.
 pub(crate) fn note(text: &str) {
     complain(text);
 }
 
-/// A line on standard error. Where that is closed, there is nobody to tell.
+/// Prints a line to standard error. Errors are ignored: if it is closed, there is no other place to report them.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", fit(line));
 }
 
-/// Text that may quote anything: names, authors, reasons. In JSON too: there `\u202e` is the same letter.
+/// Makes text from outside safe to print: names, authors, reasons. This is valid in JSON too, where `\u202e` is the
+/// same letter.
 fn fit(text: &str) -> String {
     tame(&visible(text), &['\t', '\n'])
 }
@@ -108,22 +108,22 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether colours are wanted on standard output.
+/// Whether to use colours on standard output.
 pub(crate) fn has_colours() -> bool {
     AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }
 
-/// Whether colours are wanted on standard error.
+/// Whether to use colours on standard error.
 pub(crate) fn complains_in_colours() -> bool {
     AutoStream::choice(&io::stderr()) != ColorChoice::Never
 }
 
-/// Whose clock times are shown by, with and without `--utc`.
+/// The time zone that times are shown in, with and without `--utc`.
 pub(crate) fn zone(utc: bool) -> Zone {
     if utc { Zone::Utc } else { Zone::Local }
 }
 
-/// The width of the terminal; `None` where output goes elsewhere and may be of any width.
+/// The width of the terminal; `None` if the output is not a terminal and may have any width.
 pub(crate) fn width() -> Option<u16> {
     let (_, columns) = is_terminal().then(|| console::Term::stdout().size_checked())??;
     Some(columns)

@@ -1,18 +1,18 @@
-//! Environment variables that stand in for arguments.
+//! Environment variables that replace arguments.
 
 use std::ffi::OsStr;
 
 use clap::Command;
 use clap::builder::Resettable;
 
-/// A command that takes an empty variable for one that is not set, as `VARIABLE= trainyard …` means it.
+/// Makes a command treat empty variables as not set, as users mean it with `VARIABLE= trainyard …`.
 pub(crate) fn without_empty_variables(command: Command) -> Command {
     without_variables(command, &|name| {
         std::env::var_os(name).is_some_and(|value| value.is_empty())
     })
 }
 
-/// A command whose arguments do not look at these variables.
+/// Makes a command ignore these variables.
 pub(crate) fn without_variables(command: Command, which: &dyn Fn(&OsStr) -> bool) -> Command {
     command
         .mut_args(|argument| {

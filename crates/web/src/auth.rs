@@ -1,8 +1,8 @@
-//! Who may call, and for what: a bearer token on every route but the few that name themselves open.
+//! Authentication and scopes: every route needs a bearer token, except the few that [`OPEN`] lists.
 //!
-//! The check is a layer over the whole router, so a new route is closed until somebody opens it in
-//! [`OPEN`]; paths are compared as they were routed, never as text with tricks in it. What a token needs
-//! follows from the method alone, so a new route cannot be forgotten either: [`needed`].
+//! 1. The check is a layer over the whole router, so a new route is closed until it is added to [`OPEN`].
+//! 2. Paths are compared as they were routed, never as the text of the request, which may be encoded in many ways.
+//! 3. The scope that a token needs follows from the method alone, so a new route needs no declaration: [`needed`].
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
@@ -17,15 +17,15 @@ use crate::figures;
 use crate::server::Peer;
 use crate::state::WebState;
 
-/// Routes that need no token: health, and webhooks, which carry a signature instead. Whether figures are
-/// among them is the configuration's to say.
+/// Routes that need no token: health, and webhooks, which carry a signature instead. The configuration decides
+/// whether `/metrics` is open as well.
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
-/// Who calls: the name of the token.
+/// The caller: the name of the token.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller(pub(crate) String);
 
-/// Lets a request through if its route is open or its token is good.
+/// Lets a request through if its route is open or its token is valid.
 pub(crate) async fn require_token(
     State(state): State<WebState>,
     mut request: Request,
@@ -53,7 +53,7 @@ pub(crate) async fn require_token(
     }
 }
 
-/// What a token must permit for a method: reading changes nothing, all else needs the right to.
+/// The scope that a method needs: methods that change nothing need `read`, all others `admin`.
 fn needed(method: &Method) -> Scope {
     if matches!(*method, Method::GET | Method::HEAD) {
         Scope::Read
@@ -80,23 +80,23 @@ async fn caller(
     peer: Option<Peer>,
     needed: Scope,
 ) -> Result<Caller, ApiError> {
-    let presented = presented.ok_or_else(|| ApiError::unauthorized("this needs a token"))?;
+    let presented = presented.ok_or_else(|| ApiError::unauthorized("this route needs a token"))?;
     let token = authenticate(state, &presented, peer.as_ref())
         .await?
-        .ok_or_else(|| ApiError::unauthorized("the token is not known, or was revoked"))?;
+        .ok_or_else(|| ApiError::unauthorized("the token is unknown or was revoked"))?;
     if let Some(peer) = peer {
         peer.set_known();
     }
     if !token.scope.permits(needed) {
         return Err(
             ApiError::forbidden(format!("the token `{}` may only read", token.name))
-                .help("use one that was made without --read-only"),
+                .help("use a token that was created without --read-only"),
         );
     }
     Ok(Caller(token.name))
 }
 
-/// Looks a token up. A peer whose tokens were not good may do that only so often.
+/// Looks a token up in the database. Lookups of invalid tokens are limited per peer.
 async fn authenticate(
     state: &WebState,
     presented: &SecretString,

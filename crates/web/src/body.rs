@@ -1,4 +1,4 @@
-//! Bodies of requests: read piece by piece, each within a size, a time, and a budget over all that are in memory.
+//! Request bodies: read chunk by chunk, each within a size limit, a time limit, and a memory budget for all bodies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 
-/// How long a body may take to come, whole.
+/// How long a whole body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The unit of the budget, in bytes.
 const UNIT: usize = 1 << 10;
 
-/// The bytes that all bodies in memory may have together. Cheap to clone.
+/// The memory budget of all bodies together. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BodyBudget(Arc<Semaphore>);
 
 impl BodyBudget {
-    /// A budget of so many bytes.
+    /// A budget of `bytes`.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.div_ceil(UNIT))))
     }
 
-    /// A share of nothing yet.
+    /// An empty share.
     fn share(&self) -> Share {
         Share {
             budget: Arc::clone(&self.0),
@@ -36,7 +36,7 @@ impl BodyBudget {
     }
 }
 
-/// What one body has of the budget. It goes back when this is dropped.
+/// The share of one body in the budget. Returned on drop.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Arc<Semaphore>,
@@ -70,18 +70,18 @@ impl Share {
     }
 }
 
-/// What takes a body in, piece by piece.
+/// Receives a body, chunk by chunk.
 pub(crate) trait Sink {
-    /// Takes a piece; says how much memory it has now.
+    /// Takes a chunk; returns how much memory the sink has now.
     fn take(&mut self, piece: &[u8]) -> usize;
 }
 
-/// By how much the memory of a body grows that has so many bytes.
+/// By how much the memory of a body of this size grows.
 pub(crate) fn step(length: usize) -> usize {
     length.clamp(8 << 10, 256 << 10)
 }
 
-/// Grows in steps, so that it never has much more than came.
+/// Grows in steps, so that it never allocates much more than has arrived.
 impl Sink for Vec<u8> {
     fn take(&mut self, piece: &[u8]) -> usize {
         if self.capacity() - self.len() < piece.len() {
@@ -92,21 +92,21 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// Why a body was not read to its end.
+/// The reason why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// It is larger than it may be.
+    /// It is larger than allowed.
     TooLarge,
     /// It took too long.
     TooSlow,
     /// The budget is used up.
     NoRoom,
-    /// It broke off.
+    /// The connection ended before the body was complete.
     Broken,
 }
 
 impl Unread {
-    /// As it is answered; `at_most` bytes were allowed.
+    /// The error answer; `at_most` bytes were allowed.
     pub(crate) fn answer(self, at_most: usize) -> ApiError {
         match self {
             Self::TooLarge => ApiError::new(
@@ -117,7 +117,7 @@ impl Unread {
             Self::TooSlow => ApiError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "too_slow",
-                format!("the body did not come within {} s", BODY_WITHIN.as_secs()),
+                format!("the body did not arrive within {} s", BODY_WITHIN.as_secs()),
             ),
             Self::NoRoom => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -126,25 +126,25 @@ impl Unread {
             )
             .retry_after(Duration::from_secs(5))
             .help(
-                "send it again later; http.bodies of the daemon is how much they may have together",
+                "retry later, or raise http.bodies of the daemon: the memory for all request bodies together",
             ),
             Self::Broken => ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "malformed",
-                "the body broke off before its end",
+                "the body is incomplete: the connection ended early",
             ),
         }
     }
 }
 
-/// Reads a body of at most `at_most` bytes. Its share of the budget is returned, to be kept as long as what was read.
+/// Reads a body of at most `at_most` bytes. Returns its share of the budget: keep it as long as the body.
 pub(crate) async fn read(
     budget: &BodyBudget,
     body: Body,
     at_most: usize,
     into: &mut impl Sink,
 ) -> Result<Share, Unread> {
-    // What says itself that it is too large need not come.
+    // A body whose declared length is too large need not be read.
     if http_body::Body::size_hint(&body).lower() > at_most as u64 {
         return Err(Unread::TooLarge);
     }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_trickles_is_given_up() {
+    async fn a_body_that_trickles_times_out() {
         let budget = BodyBudget::new(1 << 20);
         let trickle = stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_secs(1)).await;

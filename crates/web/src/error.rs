@@ -1,4 +1,4 @@
-//! Errors of the API: one mapping from what went wrong to a status, a code, and words.
+//! Errors of the API: one mapping from causes to a status, a code, and a message.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use trainyard_store::Error as StoreError;
 
 use crate::strangers::TooMany;
 
-/// An error as it is answered.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -32,7 +32,7 @@ impl ApiError {
         }
     }
 
-    /// It may be asked again so much later.
+    /// Sent as `Retry-After`.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
@@ -45,7 +45,7 @@ impl ApiError {
 
     pub(crate) fn unauthorized(message: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).help(
-            "send `Authorization: Bearer TOKEN`; `trainyard token create` makes a token, and `trainyard dev` writes one to DATA_DIR/token",
+            "send `Authorization: Bearer TOKEN`; `trainyard token create` creates a token, and `trainyard dev` writes one to DATA_DIR/token",
         )
     }
 
@@ -73,8 +73,8 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         if error.is_about_nul() {
-            // Whatever part of the request it came from: what we make ourselves holds none.
-            return Self::invalid("the request holds a NUL character, which cannot be kept")
+            // It came from some part of the request: our own texts contain none.
+            return Self::invalid("the request contains a NUL character, which cannot be stored")
                 .help("send it without `%00` in its path and without `\\u0000` in its body");
         }
         let (status, code) = match &error {
@@ -99,7 +99,10 @@ impl From<StoreError> for ApiError {
             | StoreError::Database(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an API request failed"
+            );
         }
         Self::new(status, code, error.to_string())
     }
@@ -112,7 +115,7 @@ impl From<trainyard_forge::Error> for ApiError {
             ForgeError::InvalidUrl { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             ForgeError::UnknownReference { .. } => (StatusCode::NOT_FOUND, "not_found"),
             error if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            // The remote is at fault, or refuses the daemon: what was asked for is right.
+            // The remote fails, or rejects the daemon: the request itself is valid.
             _ => (StatusCode::CONFLICT, "conflict"),
         };
         Self::new(status, code, error.to_string())
@@ -124,7 +127,7 @@ impl From<TooMany> for ApiError {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_requests",
-            "too many requests without a good token or signature came from this address",
+            "too many requests without a valid token or signature came from this address",
         )
         .retry_after(wait)
     }

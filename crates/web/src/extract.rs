@@ -1,4 +1,4 @@
-//! What handlers take from a request. Whatever does not fit is answered as every other error is: in JSON, with words.
+//! Extractors for handlers. Malformed input is answered like every other error: in JSON, with a message.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -66,7 +66,7 @@ impl<T: DeserializeOwned> FromRequest<WebState> for Object<T> {
         let _share = body::read(state.bodies(), request.into_body(), BODY_AT_MOST, &mut text)
             .await
             .map_err(|unread| unread.answer(BODY_AT_MOST))?;
-        // An array would be taken for the object's values in their order.
+        // Serde would accept an array as the object's values in their order.
         let begin = text.iter().find(|byte| !byte.is_ascii_whitespace());
         if begin.is_some_and(|begin| *begin != b'{') {
             return Err(ApiError::invalid("the body must be a JSON object"));

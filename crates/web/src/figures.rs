@@ -1,7 +1,7 @@
-//! `/metrics`: the daemon's figures, as Prometheus reads them (docs/metrics.md).
+//! `/metrics`: the daemon's metrics in the format of Prometheus (docs/metrics.md).
 //!
-//! What is counted on the way is only rendered here. What the whole installation has is counted when it is
-//! asked for; where the database does not answer, the rest is told all the same.
+//! Metrics of this process are recorded where they occur, and only rendered here. Metrics of the whole installation
+//! are counted in the database on request; when the database does not answer, the others are still served.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ pub(crate) const ROUTE: &str = "/metrics";
 /// The text format of Prometheus.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// How long the database may take to count.
+/// How long counting in the database may take.
 const COUNT_AT_MOST: Duration = Duration::from_secs(2);
 
-/// How long a count stands: where figures are public anybody may ask, and must not load the database.
+/// How long a count is cached: where `/metrics` is public, requests by anyone must not load the database.
 const STANDS_FOR: Duration = Duration::from_secs(1);
 
-/// When the database was asked to count. One asks at a time, for all who wait meanwhile.
+/// When the database last counted. One request asks at a time; the others wait for its result.
 #[derive(Debug, Default)]
 pub(crate) struct Counted(Mutex<Option<Instant>>);
 
@@ -36,13 +36,13 @@ impl Counted {
             return;
         }
         let counting = state.store().count_for_figures();
-        // Whether it answered is one of the figures.
+        // Whether it answered is a metric of its own.
         drop(tokio::time::timeout(COUNT_AT_MOST, counting).await);
         *last = Some(Instant::now());
     }
 }
 
-/// What renders the figures that were recorded; whoever installed the recorder has it.
+/// Renders the recorded metrics. The daemon, which installs the recorder, provides it.
 #[derive(Clone)]
 pub struct Render(Arc<dyn Fn() -> String + Send + Sync>);
 
@@ -52,7 +52,7 @@ impl Render {
         Self(Arc::new(render))
     }
 
-    /// The figures as they are now.
+    /// The present metrics.
     #[must_use]
     pub fn call(&self) -> String {
         (self.0)()

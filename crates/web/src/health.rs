@@ -1,4 +1,4 @@
-//! Health, for whoever restarts or routes: open to all, and silent about everything else.
+//! Health for process supervisors and load balancers: open to all, and reveals nothing else.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use trainyard_store::FailingSyncs;
 
 use crate::state::WebState;
 
-/// How long the database may take to say that it is there.
+/// How long the database may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How long an answer of the database counts: anybody may ask, and must not load it.
+/// How long an answer of the database is cached: requests by anyone must not load the database.
 const COUNTS_FOR: Duration = Duration::from_secs(1);
 
-/// What the database answered last, and when it was asked. One asks at a time, for all who wait meanwhile.
+/// The last answer of the database, and its time. One request asks at a time; the others wait for its result.
 #[derive(Debug, Default)]
 pub(crate) struct Asked(Mutex<Option<(Instant, Answer)>>);
 
@@ -48,8 +48,8 @@ pub(crate) async fn alive() -> Json<Health> {
     })
 }
 
-/// `GET /readyz`: whether the daemon can do its work, and what keeps it from that. A daemon that does not
-/// do all of it is still to be asked and still to be routed to: only without its database is it of no use.
+/// `GET /readyz`: whether the daemon can do its work, and which problems keep it from that. A degraded daemon still
+/// answers 200, so that load balancers keep routing to it; without its database it answers 503.
 pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
     let answer = state.inner.asked.answer(&state).await;
@@ -68,7 +68,7 @@ pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Re
     (status, Json(Readiness { state, reasons }))
 }
 
-/// Without the repos' names: anybody may ask.
+/// Without the repos' names: the route is open to anyone.
 fn in_words(failing: FailingSyncs) -> String {
     let since = failing.since.format("%Y-%m-%d %H:%M:%S UTC");
     let have = if failing.repos == 1 { "has" } else { "have" };

@@ -1,11 +1,12 @@
 //! Webhooks: verify the raw body, store the delivery, and only then answer.
 //!
-//! 1. What no body can make good is refused before one is read: another forge, no signature or two, a type that no
-//!    forge sends, a length beyond the limit, a peer that has failed too often.
-//! 2. The rest is hashed as it comes, within the budget and the time of all bodies. Nothing is parsed before its
-//!    signature holds, and nothing is answered 2xx that a crash could lose.
-//! 3. An unknown repo, a repo without a secret and a wrong signature are one case: all of them read the body, take the
-//!    same share of the budget, hash with some secret, and get the same answer. So nobody learns which repos there are.
+//! 1. Requests that are invalid whatever their body are rejected before it is read: an unknown forge, no signature or
+//!    two, a content type that no forge sends, a length beyond the limit, a peer that has failed too often.
+//! 2. Other bodies are hashed as they arrive, within the budget and the time limit of all bodies. A body is parsed
+//!    only after its signature was verified, and a delivery is answered 2xx only once it is stored.
+//! 3. An unknown repo, a repo without a secret and a wrong signature are one case: all of them read the body, take
+//!    the same share of the budget, hash with some secret, and get the same answer. So the answers do not reveal
+//!    which repos exist.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -50,14 +51,14 @@ impl Sink for Signed {
     }
 }
 
-/// The one answer for all that is not signed rightly.
+/// The one answer for all deliveries without a valid signature.
 fn refused(state: &WebState, repo: &str) -> ApiError {
     WEBHOOK_DELIVERIES.add_for("refused", 1);
     state.strangers().log_refused_delivery(repo);
     ApiError::new(
         StatusCode::UNAUTHORIZED,
         "unauthorized",
-        "the delivery is not signed with the webhook secret of a repo that is followed here",
+        "the delivery is not signed with the webhook secret of a repo that this daemon follows",
     )
 }
 
@@ -70,11 +71,11 @@ fn unread(state: &WebState, repo: &str, unread: Unread) -> ApiError {
     WEBHOOK_DELIVERIES.add_for("too_large", 1);
     state.strangers().log_large_delivery(repo, at_most);
     answer.help(
-        "raise limits.webhook of the daemon; until then, pushes whose webhook is refused are found by polling",
+        "raise limits.webhook of the daemon; until then, polling finds the pushes whose webhook is rejected",
     )
 }
 
-/// JSON, or a form with JSON in it; forges can be set to either.
+/// JSON, or a form with JSON in it: forges can be configured to send either.
 fn is_a_delivery(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE) else {
         return true;
@@ -86,12 +87,12 @@ fn is_a_delivery(headers: &HeaderMap) -> bool {
         .any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-/// The repo of a name and its secret. For a name that no repo has, one that nobody knows.
+/// The repo of a name and its secret. For a name that no repo has, a random secret.
 async fn secret_of(
     state: &WebState,
     repo: &str,
 ) -> Result<(Option<RepoId>, SecretString), ApiError> {
-    // A text that cannot be a name is not looked for.
+    // A text that is not a valid name needs no query.
     let known = match RepoName::new(repo) {
         Ok(_) => state.store().webhook_secret(repo).await?,
         Err(_) => None,
@@ -147,7 +148,7 @@ async fn take(
         Event::Ping => ("ping".to_owned(), None),
         Event::Other(name) => (name, None),
         Event::Push(push) => {
-            let told = match push.reference {
+            let moved = match push.reference {
                 Pushed::Tag(_) => None,
                 Pushed::Branch(branch) => Some(BranchMove {
                     branch,
@@ -156,7 +157,7 @@ async fn take(
                     actor: push.pusher,
                 }),
             };
-            ("push".to_owned(), told)
+            ("push".to_owned(), moved)
         }
     };
     let new = NewDelivery {
@@ -169,7 +170,7 @@ async fn take(
     match state.store().record_delivery(&new).await? {
         DeliveryRecorded::New(delivery) => {
             WEBHOOK_DELIVERIES.add_for("stored", 1);
-            info!(repo, delivery.id = %delivery, event = new.event, "a webhook delivery is stored");
+            info!(repo, delivery.id = %delivery, event = new.event, "stored a webhook delivery");
             Ok((StatusCode::ACCEPTED, "stored\n"))
         }
         DeliveryRecorded::Duplicate => {

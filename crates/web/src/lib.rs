@@ -1,12 +1,11 @@
-//! The HTTP server: the JSON API under `/api/v1`, webhooks under `/hooks`, health, and
-//! figures for a monitoring system.
+//! The HTTP server: the JSON API under `/api/v1`, webhooks under `/hooks`, health, and metrics.
 //!
-//! Handlers translate: they ask the store, and turn what it says into wire types. They decide nothing
-//! about runs. Every route needs a token unless [`auth::OPEN`] names it.
+//! Handlers translate: they call the store, and convert its answers to wire types. They decide nothing about runs.
+//! Every route needs a token unless [`auth::OPEN`] lists it.
 
 #[expect(
     unused_qualifications,
-    reason = "what utoipa's macros make of queries is qualified"
+    reason = "the code that utoipa's macros generate for queries is qualified"
 )]
 mod api;
 pub mod auth;
@@ -41,13 +40,13 @@ pub use server::{Connections, Peer, serve};
 pub use state::{WebSettings, WebState};
 pub use strangers::Strangers;
 
-/// How long a request may take; long waits of the API end before.
+/// How long a request may take. Long polls of the API end earlier.
 const REQUEST_AT_MOST: Duration = Duration::from_secs(120);
 
 /// The router of one daemon.
 pub fn router(state: WebState) -> Router {
     let (api, document) = api::router();
-    let beside = Router::new()
+    let outside_api = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route(figures::ROUTE, get(figures::show))
@@ -59,7 +58,7 @@ pub fn router(state: WebState) -> Router {
             &format!("{}/openapi.json", trainyard_api::PREFIX),
             described,
         )
-        .merge(beside)
+        .merge(outside_api)
         .method_not_allowed_fallback(|| async {
             error::ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -82,11 +81,11 @@ pub fn router(state: WebState) -> Router {
         ))
         .layer(from_fn(within_time))
         .layer(CatchPanicLayer::custom(|_| {
-            // The panic hook has logged what happened.
+            // The panic hook has logged the panic.
             error::ApiError::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
-                "the request met a bug of Trainyard; the daemon's log has it",
+                "the request hit a bug in Trainyard; the daemon's log has the details",
             )
             .into_response()
         }))
@@ -100,7 +99,10 @@ async fn within_time(request: Request, next: Next) -> Response {
             error::ApiError::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "timeout",
-                format!("there was no answer within {} s", REQUEST_AT_MOST.as_secs()),
+                format!(
+                    "the daemon did not answer within {} s",
+                    REQUEST_AT_MOST.as_secs()
+                ),
             )
             .into_response()
         })

@@ -1,7 +1,7 @@
-//! Looks at remotes that a request waits for.
+//! Syncs that a request waits for.
 //!
-//! The watcher takes them, as those of `repo sync`: in whichever daemon it runs, one at a time for each repo. What is
-//! asked for while one goes on is answered by the next, however many ask.
+//! The watcher does them, in whichever daemon it runs, one at a time per repo. All requests that arrive during a sync
+//! are answered by the next one.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use trainyard_store::{Quarantined, RepoSummary};
 use crate::error::ApiError;
 use crate::state::WebState;
 
-/// What became of a look.
+/// The result of a sync.
 #[derive(Debug)]
 pub(crate) enum Looked {
-    /// It is over; the repo as it is since.
+    /// It has ended; the repo after it.
     Over(RepoSummary),
-    /// The repo is held back, and not looked at.
+    /// The repo is quarantined and not synced.
     HeldBack(Quarantined),
-    /// It takes longer than it is waited for.
+    /// It has not ended in time.
     Overdue,
 }
 
-/// Asks for a look at a repo's remote, and waits up to `at_most` for the end of one that began after this call.
+/// Asks for a sync of a repo, and waits up to `at_most` for the end of one that began after this call.
 pub(crate) async fn look(
     state: &WebState,
     repo: RepoId,
@@ -55,11 +55,11 @@ pub(crate) async fn look(
     }
 }
 
-/// What of a repo is not known to be as its remote is.
+/// A repo as of its last sync, which may be older than its remote.
 #[derive(Debug)]
 pub(crate) struct LastSeen {
     pub(crate) why: String,
-    /// How long ago its remote was seen.
+    /// The time since its last sync.
     pub(crate) ago: Option<Duration>,
 }
 
@@ -78,7 +78,7 @@ impl LastSeen {
         Self::new(state, repo, &why).await
     }
 
-    /// What it means for a run of this commit.
+    /// A note for a run of this commit.
     pub(crate) fn note(&self, commit: &str, branch: Option<&str>) -> String {
         let of = branch.map(|branch| format!(" of branch {branch}"));
         let of = of.unwrap_or_default();
@@ -90,8 +90,8 @@ impl LastSeen {
     }
 }
 
-/// Has a remote looked at before something is started. `None` where the repo is as the remote is; else it is as it was
-/// last seen, and the request goes on with that.
+/// Syncs a repo before a run is started. Returns `None` after a successful sync; otherwise the request continues with
+/// the repo as it was last seen.
 pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<LastSeen>, ApiError> {
     let at_most = state.settings().look_at_most;
     let why = match look(state, repo, at_most).await? {
@@ -100,7 +100,7 @@ pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<Las
             _ => return Ok(None),
         },
         Looked::HeldBack(held) => format!(
-            "the repo is held back; `trainyard quarantine release {}` lets it go on",
+            "the repo is quarantined; `trainyard quarantine release {}` releases it",
             held.id
         ),
         Looked::Overdue => return LastSeen::overdue(state, repo).await.map(Some),
@@ -108,7 +108,7 @@ pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<Las
     LastSeen::new(state, repo, &why).await.map(Some)
 }
 
-/// A duration as people say it: `40 seconds`, `12 minutes`, `3 hours`, `2 days`.
+/// A rounded duration: `40 seconds`, `12 minutes`, `3 hours`, `2 days`.
 fn rough(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (count, unit) = match seconds {

@@ -1,5 +1,5 @@
-//! Commits in this daemon's mirrors. Where another daemon follows the repos, a mirror here is as old as
-//! its last use: what it does not have is fetched.
+//! Commits in this daemon's mirrors. Where another daemon follows the repos, a mirror here was last updated when it
+//! was last used: missing commits are fetched.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::error::ApiError;
 use crate::look::{self, LastSeen};
 use crate::state::WebState;
 
-/// The commit that a branch, tag or commit names, in the mirror with all that belongs to it: a branch or tag as the
-/// remote has it now, or else as it was last seen. What a full hash names does not change, and needs no look.
+/// The commit of a branch, tag or commit name, fetched into the mirror. A branch or tag is resolved as the remote has
+/// it now, or else as it was last seen. A full hash never changes its meaning, and needs no sync.
 pub(crate) async fn find(
     state: &WebState,
     repo: RepoId,
@@ -27,7 +27,7 @@ pub(crate) async fn find(
     let head = branch_head(&branches, reference);
     let is_tag = head.is_none() && !is_hash;
     if is_tag && last_seen.is_none() {
-        // The look went to the mirror of the daemon that follows the repo, which may be another one.
+        // The sync updated the mirror of the daemon that follows the repo, which may be another one.
         let fetching = tokio::time::timeout(state.settings().look_at_most, fetch(state, repo));
         last_seen = match fetching.await {
             Ok(Ok(())) => None,
@@ -45,7 +45,7 @@ pub(crate) async fn find(
             read().await?
         }
         (Err(error), Some(last_seen)) => {
-            let help = format!("{}; it may have it by now", last_seen.why);
+            let help = format!("{}; the remote may have it by now", last_seen.why);
             return Err(ApiError::from(error).help(help));
         }
         (found, _) => found?,
@@ -53,8 +53,8 @@ pub(crate) async fn find(
     Ok((info.sha.clone(), info, last_seen))
 }
 
-/// Where a branch of this name was last seen. A full hash is never a name: a branch that is called like a commit would
-/// run in its place, with the branch's secrets.
+/// The last known commit of a branch. A full hash is never treated as a branch name: a branch that is named like a
+/// commit would otherwise run in its place, with the branch's secrets.
 pub(crate) fn branch_head<'a>(
     branches: &'a BTreeMap<String, String>,
     reference: &str,
@@ -76,7 +76,7 @@ async fn fetch(state: &WebState, repo: RepoId) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What a repo is fetched with, as git takes it.
+/// A repo's credentials, in the form that the git client takes.
 fn credentials(stored: RepoCredentials) -> Credentials {
     match stored {
         RepoCredentials::Login { username, password } => {

@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::figures::{Counted, Render};
 use crate::health::Asked;
 use crate::strangers::Strangers;
 
-/// What every handler can reach. Cheap to clone.
+/// The state that all handlers share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WebState {
     pub(crate) inner: Arc<Inner>,
@@ -26,28 +26,28 @@ pub(crate) struct Inner {
     pub(crate) counted: Counted,
 }
 
-/// What handlers tell of the daemon and its rules.
+/// Properties and limits of the daemon that handlers use.
 #[derive(Debug, Clone)]
 pub struct WebSettings {
     pub version: String,
-    /// The address that forges and people reach this daemon at: `http://host:port`.
+    /// The address at which forges and users reach this daemon: `http://host:port`.
     pub public_url: String,
-    /// What the daemon's stages share.
+    /// The capacity that the daemon's stages share.
     pub capacity: ClaimCapacity,
-    /// How long a program has between SIGTERM and SIGKILL.
+    /// The grace period between SIGTERM and SIGKILL.
     pub grace: std::time::Duration,
     pub retention: Retention,
-    /// The time between two looks at a repo that sets none.
+    /// The poll interval of a repo that sets none.
     pub poll_every: std::time::Duration,
-    /// How long a request that starts something waits for a look at the remote.
+    /// How long a request that starts a run waits for a sync of the remote.
     pub look_at_most: std::time::Duration,
     /// The largest webhook delivery that is read, in bytes.
     pub webhook_at_most: usize,
     /// The bytes that bodies of requests may have in memory together.
     pub bodies: BodyBudget,
-    /// What peers without a good token may cause.
+    /// The limits for peers without a valid token.
     pub strangers: Strangers,
-    /// What renders `/metrics`.
+    /// Renders `/metrics`.
     pub figures: Render,
     /// Whether `/metrics` needs no token.
     pub figures_are_public: bool,

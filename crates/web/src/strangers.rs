@@ -1,5 +1,5 @@
-//! What a peer can cause that has shown neither a good token nor a good signature: a bounded number of looks into
-//! the database, and a bounded number of lines in the log.
+//! Limits for peers that have shown neither a valid token nor a valid signature: they can cause a bounded number of
+//! database queries and a bounded number of log lines.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -16,28 +16,29 @@ const LINES_A_MINUTE: u64 = 10;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The longest text of a stranger in a line of the log, in characters.
+/// The longest text of a stranger in a log line, in characters.
 const TEXT_LONGEST: usize = 200;
 
-/// Failed attempts of one address: so many at once, and so many a second from then on.
+/// Failed attempts of one address: the burst, and the rate per second after it.
 const OF_ONE: Rate = Rate {
     at_once: 100.0,
     a_second: 10.0,
 };
 
-/// Failed attempts of all addresses together. Loopback has this one only: a reverse proxy speaks for many.
+/// Failed attempts of all addresses together. For loopback, only this limit holds: a reverse proxy serves many
+/// clients.
 const OF_ALL: Rate = Rate {
     at_once: 1000.0,
     a_second: 100.0,
 };
 
-/// The most addresses whose attempts are counted apart.
+/// The most addresses whose attempts are counted separately.
 const ADDRESSES_AT_MOST: usize = 4096;
 
-/// The most tokens that are remembered as good.
+/// The most tokens that are remembered as valid.
 const TOKENS_AT_MOST: usize = 1024;
 
-/// Kinds of lines that a stranger can cause.
+/// Kinds of log lines that a stranger can cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     RefusedDelivery,
@@ -48,21 +49,21 @@ enum Kind {
 }
 
 impl Kind {
-    /// What was left out, after its number.
+    /// The text after the number of suppressed lines.
     const fn in_words(self) -> &'static str {
         match self {
-            Self::RefusedDelivery => "more webhook deliveries were refused for their signature",
+            Self::RefusedDelivery => "more webhook deliveries had no valid signature",
             Self::LargeDelivery => "more webhook deliveries were larger than limits.webhook",
-            Self::NoRoom => "more connections were turned away, for there are too many",
-            Self::AcceptFailed => "more times no connection could be accepted",
+            Self::NoRoom => "more connections were rejected because of http.connections",
+            Self::AcceptFailed => "more times accepting a connection failed",
             Self::TooManyAttempts => {
-                "more requests were refused (429) after too many failed attempts"
+                "more requests were rejected (429) after too many failed attempts"
             }
         }
     }
 }
 
-/// The bounds on what strangers cause. Cheap to clone.
+/// The limits for strangers. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Strangers(Arc<Inner>);
 
@@ -77,35 +78,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Too many attempts failed; the next may be made so much later.
+/// Too many attempts failed; the next one is allowed after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMany(pub(crate) Duration);
 
 impl Strangers {
-    /// Takes an attempt of an address: one that is in order is [given back](Self::give_back).
+    /// Counts an attempt of an address; a successful attempt is [given back](Self::give_back).
     pub(crate) fn take(&self, address: IpAddr) -> Result<(), TooMany> {
         let taken = lock(&self.0.attempts).take(address, Instant::now());
         if taken.is_err() && self.may_log(Kind::TooManyAttempts) {
             warn!(
                 peer = %address,
-                "requests are refused (429): too many had no good token or signature"
+                "rejecting requests (429): too many had no valid token or signature"
             );
         }
         taken
     }
 
-    /// The attempt was no failure.
+    /// Uncounts a successful attempt.
     pub(crate) fn give_back(&self, address: IpAddr) {
         lock(&self.0.attempts).give_back(address);
     }
 
-    /// Whether a token was good when it was used last: then its use is no attempt. Whether it still is, only the
-    /// database says.
+    /// Whether a token was valid at its last use: then its use is not counted as an attempt. The database still
+    /// decides whether it is valid now.
     pub(crate) fn was_good(&self, token: &SecretString) -> bool {
         lock(&self.0.good_tokens).contains(&digest(token))
     }
 
-    /// Remembers whether a token is good.
+    /// Remembers whether a token is valid.
     pub(crate) fn note_token(&self, token: &SecretString, is_good: bool) {
         let mut tokens = lock(&self.0.good_tokens);
         if !is_good {
@@ -122,7 +123,7 @@ impl Strangers {
         if self.may_log(Kind::RefusedDelivery) {
             warn!(
                 repo = short(repo),
-                "a webhook delivery was refused: its signature does not hold"
+                "rejected a webhook delivery: invalid signature"
             );
         }
     }
@@ -131,7 +132,7 @@ impl Strangers {
         if self.may_log(Kind::LargeDelivery) {
             warn!(
                 repo = short(repo),
-                "a webhook delivery was refused: it is larger than limits.webhook, which is {at_most} bytes"
+                "rejected a webhook delivery: it is larger than limits.webhook, which is {at_most} bytes"
             );
         }
     }
@@ -140,18 +141,18 @@ impl Strangers {
         if self.may_log(Kind::NoRoom) {
             warn!(
                 peer = %address,
-                "a connection was turned away: there are as many as http.connections allows"
+                "rejected a connection: there are as many as http.connections allows"
             );
         }
     }
 
     pub(crate) fn log_accept_failed(&self, error: &std::io::Error) {
         if self.may_log(Kind::AcceptFailed) {
-            warn!("no connection can be accepted at the moment, trying again: {error}");
+            warn!("could not accept a connection; will retry: {error}");
         }
     }
 
-    /// Says how many lines were left out in minutes that are over.
+    /// Logs how many lines were suppressed in past minutes.
     pub(crate) fn log_rest(&self) {
         let now = Instant::now();
         for (kind, lines) in lock(&self.0.lines).iter_mut() {
@@ -177,7 +178,7 @@ fn digest(token: &SecretString) -> [u8; 32] {
     Sha256::digest(token.expose_secret().as_bytes()).into()
 }
 
-/// A stranger's text as the log has it: not more than a line can hold. Its format escapes it.
+/// A stranger's text, shortened for a log line. The log format escapes it.
 fn short(text: &str) -> String {
     match text.char_indices().nth(TEXT_LONGEST) {
         None => text.to_owned(),
@@ -185,7 +186,7 @@ fn short(text: &str) -> String {
     }
 }
 
-/// Lines of one kind in the present minute.
+/// The number of lines of one kind in the present minute.
 #[derive(Debug)]
 struct Lines {
     since: Instant,
@@ -215,14 +216,14 @@ impl Lines {
     }
 }
 
-/// How many attempts may fail.
+/// A limit on failed attempts.
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     at_once: f64,
     a_second: f64,
 }
 
-/// What is left of a rate.
+/// The rest of a rate.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     left: f64,
@@ -258,7 +259,7 @@ impl Bucket {
     }
 }
 
-/// What is left to each address, and to all.
+/// The rest of each address, and of all together.
 #[derive(Debug, Default)]
 struct Attempts {
     of_all: Option<Bucket>,
@@ -290,7 +291,8 @@ impl Attempts {
         }
     }
 
-    /// Makes room: first what has refilled, and where that is nothing, all. The bound of all still holds then.
+    /// Makes room: drops the refilled buckets or, where there are none, all. The limit of all addresses still holds
+    /// then.
     fn forget(&mut self, now: Instant) {
         self.of_each.retain(|_, bucket| {
             bucket.refill(OF_ONE, now);

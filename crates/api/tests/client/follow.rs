@@ -1,4 +1,4 @@
-//! Following goes on where it was, whatever happens to the connection and to the daemon.
+//! Following continues from the same place after a broken connection or a restart of the daemon.
 
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json as value;
@@ -42,7 +42,7 @@ fn page(text: &str, next: u64, complete: bool) -> String {
 }
 
 #[tokio::test]
-async fn a_run_is_told_at_once_then_at_each_change_and_at_its_end() {
+async fn a_run_is_reported_at_once_then_at_each_change_and_at_its_end() {
     let server = Server::new(|place, _| match place {
         0 => json(&events(&[1, 2], true)),
         1 => json(&events(&[3], false)),
@@ -102,7 +102,7 @@ async fn a_log_goes_on_from_its_offset_when_the_daemon_comes_back() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_at_all_is_told_at_once() {
+async fn a_run_that_cannot_be_followed_is_reported_at_once() {
     let server = Server::new(|_, _| status(404, r#"{"code":"not_found","message":"run 7"}"#)).await;
     let client = server.client();
     let mut runs = Box::pin(client.watch_run(7));

@@ -1,4 +1,4 @@
-//! Requests are sent as the table of routes says, and answers and refusals are told apart.
+//! The client sends requests as the table of routes says, and distinguishes answers from errors.
 
 use futures_util::StreamExt;
 use trainyard_api::{Client, ClientError, Retry, RunSelection, SecretValue, Trigger};
@@ -78,7 +78,7 @@ async fn what_is_not_asked_for_is_not_in_the_query() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_the_daemons_words() {
+async fn a_refusal_is_reported_in_the_daemons_words() {
     let server = Server::new(|_, _| {
         status(
             404,
@@ -96,7 +96,7 @@ async fn a_refusal_is_told_in_the_daemons_words() {
 }
 
 #[tokio::test]
-async fn an_answer_of_something_else_is_told_as_such() {
+async fn an_answer_of_another_program_is_reported_as_such() {
     let server = Server::new(|place, _| match place {
         0 => status(404, "<html>nginx</html>"),
         1 => json("<html>hello</html>"),
@@ -122,7 +122,7 @@ async fn an_answer_of_something_else_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_address_and_the_systems_words_are_told() {
+async fn a_refused_connection_is_reported_with_the_address_and_the_systems_words() {
     let client = Client::new("http://127.0.0.1:1", TOKEN).unwrap();
     let error = client.repos().await.unwrap_err();
     assert!(

@@ -1,4 +1,4 @@
-//! A server on a free port that answers as a test wants, and remembers what it was asked.
+//! A server on a free port that answers as a test wants, and records the requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use trainyard_api::Client;
 /// The token of all tests.
 pub(crate) const TOKEN: &str = "trainyard_canary";
 
-/// What the server was asked: method, path with query, and the `Authorization` header.
+/// A request that the server received: method, path with query, and the `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Answers each request by its place in the order of requests, and its path with query.
+    /// Answers each request by its index, and its path with query.
     pub(crate) async fn new(
         answers: impl Fn(usize, &str) -> Response + Send + Sync + 'static,
     ) -> Self {
@@ -55,12 +55,12 @@ impl Server {
         Client::new(&format!("http://{}/", self.address), TOKEN).unwrap()
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// The paths with queries that it was asked for so far.
+    /// The paths and queries of the requests so far.
     pub(crate) fn targets(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.target).collect()
     }
@@ -92,7 +92,7 @@ async fn answer(
     answers(place, &target)
 }
 
-/// A good answer.
+/// An answer with status 200.
 pub(crate) fn json(text: &str) -> Response {
     (StatusCode::OK, text.to_owned()).into_response()
 }

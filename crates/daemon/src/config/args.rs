@@ -1,4 +1,4 @@
-//! What the two commands that start a daemon take.
+//! The arguments of the two commands that start a daemon.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub struct DaemonArgs {
 /// Arguments of `trainyard dev`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DevArgs {
-    /// A configuration file, as `daemon` takes it
+    /// A configuration file, as for `daemon`
     #[arg(long, env = "TRAINYARD_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -29,12 +29,12 @@ pub struct DevArgs {
     #[arg(long = "repo", value_name = "PATH_OR_URL")]
     pub repos: Vec<String>,
 
-    /// Folder with the Postgres programs (initdb, pg_ctl, postgres) for the Postgres of its own.
+    /// Folder with the Postgres programs (initdb, pg_ctl, postgres) for its own Postgres.
     /// Default: the newest found in /usr/lib/postgresql and $PATH
     #[arg(long, env = "TRAINYARD_PG_BIN", value_name = "FOLDER")]
     pub pg_bin: Option<PathBuf>,
 
-    /// Run the Postgres of its own as a container of this image, instead of with programs of this machine.
+    /// Run its own Postgres as a container of this image, instead of with programs of this machine.
     /// Default where there are none: postgres:17
     #[arg(
         long,

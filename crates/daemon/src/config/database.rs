@@ -1,4 +1,4 @@
-//! Which database, and how its address is shown without what is secret in it.
+//! The database, and how its address is shown without secrets.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,17 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 use url::Url;
 
-/// What stands for a part that is not shown.
+/// The text in place of a part that is not shown.
 const HIDDEN: &str = "(hidden)";
 
 /// Where the daemon's database is.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// A Postgres that somebody else runs.
+    /// An external Postgres.
     Url(SecretString),
     /// A Postgres of our own ([`crate::postgres::OwnPostgres`]).
     Private {
-        /// The folder of the Postgres programs; looked for without it.
+        /// The folder of the Postgres programs; searched for without it.
         binaries: Option<PathBuf>,
         /// The image of a container to use instead of programs.
         image: Option<String>,
@@ -45,20 +45,20 @@ impl Serialize for Database {
     }
 }
 
-/// Whether this can be the URL of a Postgres.
+/// Whether this is a valid URL of a Postgres.
 pub(super) fn is_postgres(url: &SecretString) -> bool {
     let url = url.expose_secret();
     (url.starts_with("postgres://") || url.starts_with("postgresql://")) && Url::parse(url).is_ok()
 }
 
-/// The URL without password and parameters; nothing of one that can be read in two ways.
+/// The URL without password and parameters; a placeholder for a URL that is ambiguous.
 fn redacted(secret: &SecretString) -> String {
     let text = secret.expose_secret();
     let Ok(url) = Url::parse(text) else {
         return HIDDEN.to_owned();
     };
-    // A password with `/`, `?`, `#` or `@` in it that was not encoded ends up in another part of the
-    // URL: then the signs do not add up, and nothing is shown.
+    // An unencoded `/`, `?`, `#` or `@` in a password moves a part of it into another part of the URL. The number of
+    // these signs shows that, and nothing is shown.
     let signs = text.matches('@').count();
     let with_user = usize::from(!url.username().is_empty());
     if signs != with_user || url.fragment().is_some() {

@@ -1,4 +1,4 @@
-//! The Docker engine.
+//! The settings for the Docker engine.
 
 use serde::Serialize;
 use trainyard_core::image::Registries;
@@ -8,7 +8,7 @@ use super::faults::Faults;
 use super::quantity::Span;
 use super::sections::DockerSettings;
 
-/// Registries need a moment for every answer.
+/// Registries need some time for each answer.
 const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
 
 /// The Docker engine.
@@ -18,9 +18,9 @@ pub struct Docker {
     pub host: Option<String>,
     /// The network of all stages and builds; `None` is one for each repo.
     pub network: Option<String>,
-    /// Whether the networks of repos have no way out.
+    /// Whether the networks of repos are internal: without a route out.
     pub internal: bool,
-    /// Addresses for these once Docker has none left.
+    /// Addresses for these networks once Docker has none left.
     #[serde(serialize_with = "shown")]
     pub subnets: Subnets,
     /// Registries that images may come from.
@@ -28,12 +28,12 @@ pub struct Docker {
     pub registries: Registries,
     /// Whether Dockerfiles that need BuildKit are built.
     pub buildkit: bool,
-    /// What root may do in stages.
+    /// Capabilities of root in stages.
     #[serde(serialize_with = "named")]
     pub capabilities: Capabilities,
-    /// How long a pull may bring nothing new.
+    /// How long a pull may make no progress.
     pub pull_idle: Span,
-    /// Whether a Docker engine without fixes of known faults is refused.
+    /// Whether a Docker engine without the fixes of known vulnerabilities is refused.
     pub require_fixes: bool,
 }
 
@@ -67,7 +67,7 @@ impl Docker {
     }
 }
 
-/// Docker's own variable: who has set it means this Docker engine.
+/// Docker's own variable for the address of the Docker engine.
 fn docker_host() -> Option<String> {
     std::env::var("DOCKER_HOST")
         .ok()

@@ -1,11 +1,11 @@
-//! Why a configuration is refused.
+//! Errors of a configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a configuration is refused. `Display` is for the operator and holds no secret.
+/// The reason why a configuration is refused. `Display` is for the operator and contains no secret.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -13,13 +13,13 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The file has faults.
     #[error("{}", lines(.0))]
     Faults(Vec<Fault>),
-    /// Values that cannot be, or cannot be together; one sentence each.
+    /// Invalid values, or values that contradict each other; one sentence each.
     #[error("{}", lines(.0))]
     Refused(Vec<String>),
 }
@@ -35,7 +35,7 @@ pub struct Fault {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// What is wrong, and what to write instead.
+    /// The problem, and what to write instead.
     pub message: String,
 }
 

@@ -1,6 +1,6 @@
-//! What is wrong with a configuration: collected, so that all of it is said at once.
+//! Collects the problems of a configuration, so that all are reported at once.
 
-/// Sentences about values that do not fit.
+/// Problems with values, one sentence each.
 #[derive(Debug, Default)]
 pub(super) struct Faults(pub(super) Vec<String>);
 
@@ -15,8 +15,7 @@ impl Faults {
         }
     }
 
-    /// A key whose text means something. Where that is not valid, the default stands in for it, so that the rest can
-    /// be checked.
+    /// Parses the text of a key. If it is invalid, the default replaces it, so that the rest can be checked.
     pub(super) fn read<T, V: Default>(
         &mut self,
         key: &str,

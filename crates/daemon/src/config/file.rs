@@ -1,7 +1,8 @@
-//! The configuration file: text to a layer, or to faults with their positions.
+//! Reads the configuration file into a layer, or into problems with their positions.
 //!
-//! The parser's own reports are not passed on as they are: they quote the line, which may hold a
-//! password, and name one unknown key at a time.
+//! The parser's own messages are not shown, for two reasons:
+//! 1. They quote the line, which may contain a password.
+//! 2. They name only one unknown key at a time.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Fault};
 use super::settings::Settings;
 
-/// Reads a file. Relative paths in it are meant from the folder that it lies in.
+/// Reads a file. Relative paths in it are relative to its folder.
 pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -73,7 +74,7 @@ impl Source<'_> {
     }
 }
 
-/// The keys that there are.
+/// All valid keys.
 struct Known {
     keys: BTreeSet<String>,
     sections: BTreeSet<String>,
@@ -122,7 +123,7 @@ impl Known {
         }
     }
 
-    /// The key or section that was meant: one of a similar path, or of a similar name elsewhere.
+    /// The key or section that was probably meant: one with a similar path, or with a similar name elsewhere.
     fn nearest(&self, path: &str) -> Option<&str> {
         let name = last(path);
         let tolerated = (name.chars().count() / 3).max(1);

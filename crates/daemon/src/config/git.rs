@@ -1,4 +1,4 @@
-//! Remotes of repos.
+//! The settings for remotes of repos.
 
 use serde::Serialize;
 
@@ -7,10 +7,10 @@ use super::hosts::Hosts;
 use super::quantity::{Size, Span};
 use super::sections::GitSettings;
 
-/// With less git does not start.
+/// With less memory, git does not start.
 const LEAST_MEMORY: Size = Size::mebibytes(64);
 
-/// Remotes need a moment for every answer.
+/// Remotes need some time for each answer.
 const SHORTEST_FETCH: Span = Span::seconds(10);
 
 /// Remotes of repos.
@@ -22,16 +22,16 @@ pub struct Git {
     pub fetch_time: Span,
     /// Largest fetch.
     pub fetch_size: Size,
-    /// Bytes in a second, at least.
+    /// Least bytes per second.
     pub slowest: Size,
     /// Whether remotes may be on this machine.
     #[serde(skip)]
     pub loopback: bool,
     /// Whether remotes may be in private networks.
     pub private_addresses: bool,
-    /// Hosts that may be anywhere.
+    /// Hosts that are permitted at any address.
     pub hosts: Hosts,
-    /// Whether passwords may go without encryption.
+    /// Whether passwords may be sent without encryption.
     pub open_passwords: bool,
 }
 

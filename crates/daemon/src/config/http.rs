@@ -1,4 +1,4 @@
-//! What peers may take of the daemon.
+//! The limits for peers of the HTTP server.
 
 use serde::Serialize;
 
@@ -7,13 +7,13 @@ use super::quantity::Size;
 use super::sections::HttpSettings;
 use crate::descriptors::CONNECTIONS_LEAST;
 
-/// A request to the API has as much.
+/// The largest request of the API.
 const LEAST_BODIES: Size = Size::mebibytes(2);
 
-/// What peers may take of the daemon.
+/// The limits for peers of the HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Http {
-    /// Connections at the same time; `None` is what is usual.
+    /// Connections at the same time; `None` is the default.
     pub connections: Option<u32>,
     /// The same, from one address that is not loopback.
     pub connections_per_address: Option<u32>,

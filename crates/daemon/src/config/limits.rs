@@ -1,4 +1,4 @@
-//! The largest of what comes from outside.
+//! Size limits for data from outside.
 
 use serde::Serialize;
 use trainyard_store::UnfinishedLimits;
@@ -7,7 +7,7 @@ use super::faults::Faults;
 use super::quantity::Size;
 use super::sections::LimitSettings;
 
-/// The largest of what comes from outside.
+/// Size limits for data from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Log kept of one attempt.
@@ -18,13 +18,13 @@ pub struct Limits {
     pub logs_of_a_run: Size,
     /// All outputs of a run.
     pub artifacts_of_a_run: Size,
-    /// What the container of a stage writes; 0 is no bound.
+    /// Bytes that the container of a stage may write; 0 means unlimited.
     pub layer: Size,
     /// Largest webhook.
     pub webhook: Size,
     /// Runs of one repo that have not ended.
     pub unfinished_runs_of_a_repo: u32,
-    /// Stages that these have left together.
+    /// Unfinished stages of these runs together.
     pub unfinished_stages_of_a_repo: u32,
 }
 

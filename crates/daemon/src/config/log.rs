@@ -1,4 +1,4 @@
-//! What is logged, and how.
+//! The settings of the log.
 
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -6,12 +6,12 @@ use tracing_subscriber::EnvFilter;
 use super::faults::Faults;
 use super::sections::{LogFormat, LogSettings};
 
-/// What is logged, and how.
+/// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Log {
-    /// How lines look.
+    /// The format of lines.
     pub format: LogFormat,
-    /// A filter as `tracing_subscriber::EnvFilter` reads it; checked.
+    /// A valid filter of `tracing_subscriber::EnvFilter`.
     pub level: String,
 }
 

@@ -7,7 +7,7 @@ use super::sections::MetricsSettings;
 /// Metrics for a monitoring system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Metrics {
-    /// Whether they need no token.
+    /// Whether `/metrics` needs no token.
     pub public: bool,
 }
 

@@ -1,8 +1,8 @@
-//! What the operator wants: one file, flags and variables, made into one [`Config`].
+//! The configuration: merges a file, flags and environment variables into one [`Config`].
 //!
-//! Flags win over the environment, that over the file, and that over the defaults, which stand here.
-//! Everything is checked before anything starts, and all that is wrong is said at once. No other part
-//! of the daemon reads the environment or knows where a value came from.
+//! 1. Flags win over the environment, the environment over the file, and the file over the defaults, which are here.
+//! 2. Everything is checked before anything starts, and all problems are reported at once.
+//! 3. No other part of the daemon reads the environment or knows where a value came from.
 
 mod args;
 mod database;
@@ -52,26 +52,26 @@ pub use self::sections::{
 pub use self::settings::Settings;
 pub use self::stage::Stage;
 
-/// Shorter leases run out between two renewals, which are 5 s apart.
+/// Shorter leases would expire between two renewals, which are 5 s apart.
 const SHORTEST_LEASE: Span = Span::seconds(10);
 
-/// Remotes are not asked more often.
+/// Remotes are not polled more often.
 const SHORTEST_POLL: Span = Span::seconds(1);
 
 /// A daemon's configuration: complete and checked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
-    /// Where the API and the webhooks listen; port 0 is any that is free.
+    /// Where the API and the webhooks listen; port 0 is any free port.
     pub listen: SocketAddr,
     /// Whether `listen` may be an address that other machines reach.
     pub allow_remote: bool,
-    /// The address that others reach it at, without a slash at the end; `None` is where it listens.
+    /// The address at which others reach it, without a slash at the end; `None` is where it listens.
     pub public_url: Option<String>,
     /// The data folder.
     #[serde(serialize_with = "path")]
     pub data_dir: PathBuf,
-    /// Whether the data folder is the one that lies where the daemon was started, rather than one whose whole path was
-    /// given.
+    /// Whether the data folder is the one in the folder that the daemon was started in, rather than one that was
+    /// given by its whole path.
     #[serde(skip)]
     pub data_dir_is_from_here: bool,
     /// The folder of artifacts.
@@ -80,44 +80,44 @@ pub struct Config {
     /// The database.
     #[serde(rename = "database_url", skip_serializing_if = "Database::is_private")]
     pub database: Database,
-    /// Most connections for work.
+    /// Size of the connection pool for work.
     pub database_connections: u32,
-    /// How long a database that does not answer is waited for at the start.
+    /// How long the daemon waits at its start for a database that does not answer.
     pub database_wait: Span,
-    /// The file of the key that seals secrets.
+    /// The file of the key that encrypts secrets.
     #[serde(serialize_with = "path")]
     pub secret_key_file: PathBuf,
-    /// What runs the stages.
+    /// The executor of stages.
     pub executor: ExecutorKind,
     /// Most attempts at the same time.
     pub parallelism: u32,
-    /// Most attempts of one repo at the same time, on all daemons; `None` is no bound.
+    /// Most attempts of one repo at the same time, on all daemons; `None` means unlimited.
     pub stages_of_a_repo: Option<u32>,
-    /// How often repos are looked at.
+    /// How often repos are polled.
     pub poll_every: Span,
     /// Whether repos may be on this machine's disk.
     pub allow_file_urls: bool,
-    /// How long a claim holds.
+    /// The duration of a lease.
     pub lease: Span,
-    /// Room that must be free on disks; `None` is what is usual.
+    /// Space that must be free on disks; `None` is the default.
     pub free_space: Option<Size>,
-    /// What peers may take of the daemon.
+    /// The limits for peers of the HTTP server.
     pub http: Http,
-    /// What is logged.
+    /// The settings of the log.
     pub log: Log,
     /// The Docker engine.
     pub docker: Docker,
     /// Remotes of repos.
     pub git: Git,
-    /// What a stage gets that asks for nothing.
+    /// The default resources of a stage.
     pub stage: Stage,
-    /// The largest of what comes from outside.
+    /// Size limits for data from outside.
     pub limits: Limits,
     /// Metrics for a monitoring system.
     pub metrics: Metrics,
-    /// What is kept.
+    /// The rules of retention.
     pub retention: Retention,
-    /// Named capacity.
+    /// Pools: named capacity.
     pub pools: Pools,
 }
 
@@ -152,13 +152,13 @@ impl Config {
         Self::load(args.config.as_deref(), args.settings.clone(), start)
     }
 
-    /// The configuration as TOML, as it is in effect, with nothing secret in it: for the log.
+    /// The configuration in effect as TOML, without secrets: for the log.
     #[must_use]
     pub fn redacted(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
 
-    /// How much has to be free on disks.
+    /// How much space must be free on disks.
     #[must_use]
     pub fn floor(&self) -> Floor {
         self.free_space
@@ -226,7 +226,7 @@ impl Config {
             free_space: settings.free_space,
             http: Http::new(settings.http),
             log: Log::new(settings.log),
-            // A Docker engine elsewhere may have fewer CPUs, and refuses more than it has.
+            // A Docker engine on another machine may have fewer CPUs, and rejects more than it has.
             stage: Stage::new(settings.stage, docker.is_local().then(cpus)),
             docker,
             git: Git::new(settings.git, is_dev),
@@ -254,7 +254,7 @@ impl Config {
         faults.require(self.parallelism >= 1, "parallelism must be at least 1");
         faults.require(
             self.stages_of_a_repo != Some(0),
-            "stages_of_a_repo must be at least 1; without it there is no bound",
+            "stages_of_a_repo must be at least 1; leave it out for no limit",
         );
         faults.require(
             self.poll_every >= SHORTEST_POLL,
@@ -273,7 +273,7 @@ impl Config {
     }
 }
 
-/// Without the slash at its end: paths are put behind it.
+/// Without the slash at its end, since paths are appended to it.
 fn public_url(text: &str) -> Result<Option<String>, String> {
     let url = url::Url::parse(text).ok().filter(|url| {
         ["http", "https"].contains(&url.scheme())

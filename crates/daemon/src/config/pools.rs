@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for Pools {
     }
 }
 
-/// A name that is checked where it stands, so that a fault has its position.
+/// A name that is validated while it is parsed, so that an error has its position.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Name(PoolName);
 

@@ -1,6 +1,6 @@
-//! Durations and sizes as people write them: `90s`, `1h30m`, `30d`; `512MiB`, `8GiB`.
+//! Durations and sizes with units: `90s`, `1h30m`, `30d`; `512MiB`, `8GiB`.
 //!
-//! A number without a unit is an error: too often it was meant in another one.
+//! A number without a unit is an error: users often assume another unit.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -64,7 +64,7 @@ impl Size {
     }
 }
 
-/// What was written is no such quantity.
+/// The text is not a valid quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a valid {what}")]
 pub struct NotAQuantity {
@@ -72,7 +72,7 @@ pub struct NotAQuantity {
     what: &'static str,
 }
 
-/// What both quantities are made of.
+/// The common part of both quantities.
 trait Quantity: FromStr<Err = NotAQuantity> {
     const WHAT: &'static str;
     const UNITS: [(&'static str, u64); 5];
@@ -194,7 +194,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// Takes a string; of anything else it says what to write.
+/// Accepts a string; for any other type, the error says what to write.
 struct Words<Q>(PhantomData<Q>);
 
 impl<Q: Quantity> Visitor<'_> for Words<Q> {

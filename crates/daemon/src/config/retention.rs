@@ -1,11 +1,11 @@
-//! What is kept, and how long.
+//! The rules of retention.
 
 use serde::Serialize;
 
 use super::quantity::Span;
 use super::sections::RetentionSettings;
 
-/// What is kept, and how long.
+/// How long things are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Retention {
     /// A run, after its end.
@@ -14,7 +14,7 @@ pub struct Retention {
     pub runs_of_each_dag: u32,
     /// A log, after its run's end.
     pub logs_for: Span,
-    /// A webhook, after it was dealt with.
+    /// A webhook, after it was processed.
     pub deliveries_for: Span,
     /// An image that was built for stages, after a run last used it.
     pub images_for: Span,

@@ -21,8 +21,8 @@ pub struct HttpSettings {
     )]
     pub connections: Option<u32>,
 
-    /// The same from one address; loopback is exempt. Raise it where a reverse proxy on another machine
-    /// speaks for many. Default: a quarter of http.connections
+    /// The same from one address; loopback is exempt. Raise it if a reverse proxy on another machine
+    /// serves many clients. Default: a quarter of http.connections
     #[arg(
         id = "http.connections_per_address",
         long = "http-connections-per-address",
@@ -31,7 +31,7 @@ pub struct HttpSettings {
     )]
     pub connections_per_address: Option<u32>,
 
-    /// Memory that the bodies of all requests may have together; more are asked to come again later.
+    /// Memory for the bodies of all requests together; further requests must be retried later.
     /// Default: 64MiB
     #[arg(
         id = "http.bodies",
@@ -67,7 +67,7 @@ pub struct LogSettings {
     )]
     pub format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, trace, also by module, such as
+    /// Log level: error, warn, info, debug, trace, also by module, such as
     /// info,trainyard_orchestrator=debug. Libraries are logged at info at most, since they log what they
     /// send, secrets included. Default: info
     #[arg(
@@ -92,8 +92,7 @@ impl LogSettings {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DockerSettings {
-    /// Address of Docker, unix:///PATH or tcp://HOST:PORT. Default: $DOCKER_HOST, else
-    /// unix:///var/run/docker.sock
+    /// Address of Docker, unix:///PATH or tcp://HOST:PORT. Default: $DOCKER_HOST, else unix:///var/run/docker.sock
     #[arg(
         id = "docker.host",
         long = "docker-host",
@@ -102,8 +101,8 @@ pub struct DockerSettings {
     )]
     pub host: Option<String>,
 
-    /// Network that all stages and builds are in: bridge, none, or one that you made. Default: a network for
-    /// each repo, which other repos do not reach
+    /// Network of all stages and builds: bridge, none, or one that you created. Default: a network for
+    /// each repo, which other repos cannot reach
     #[arg(
         id = "docker.network",
         long = "docker-network",
@@ -112,7 +111,7 @@ pub struct DockerSettings {
     )]
     pub network: Option<String>,
 
-    /// Give the networks of repos no way out: stages and builds reach only their own repo's. Default: false
+    /// Make the networks of repos internal: stages and builds reach only those of their own repo. Default: false
     #[arg(
         id = "docker.internal", long = "docker-internal", env = "TRAINYARD_DOCKER_INTERNAL", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -120,8 +119,8 @@ pub struct DockerSettings {
     )]
     pub internal: Option<bool>,
 
-    /// Addresses for the networks of repos once Docker has none of its own left (after some 30 networks); each
-    /// takes a /24 of it. Default: 10.201.0.0/16
+    /// Addresses for the networks of repos once Docker's own are used up (after some 30 networks); each
+    /// network takes a /24. Default: 10.201.0.0/16
     #[arg(
         id = "docker.subnets",
         long = "docker-subnets",
@@ -130,8 +129,8 @@ pub struct DockerSettings {
     )]
     pub subnets: Option<String>,
 
-    /// Registries that images may come from, such as docker.io,registry.internal:5000; `public` is all that
-    /// are neither on this machine nor in a private network. Default: public
+    /// Registries that images may come from, such as docker.io,registry.internal:5000; `public` stands for all
+    /// that are neither on this machine nor in a private network. Default: public
     #[arg(
         id = "docker.registries",
         long = "docker-registries",
@@ -141,8 +140,8 @@ pub struct DockerSettings {
     )]
     pub registries: Option<Vec<String>>,
 
-    /// Build Dockerfiles that need BuildKit (`RUN --mount`, here-documents). Such builds have no memory limit and
-    /// are in Docker's own network; `dev` allows them. Default: false
+    /// Allow Dockerfiles that need BuildKit (`RUN --mount`, here-documents). Such builds have no memory limit and
+    /// run in Docker's own network; `dev` allows them. Default: false
     #[arg(
         id = "docker.buildkit", long = "docker-buildkit", env = "TRAINYARD_DOCKER_BUILDKIT", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -161,7 +160,7 @@ pub struct DockerSettings {
     )]
     pub capabilities: Option<Vec<String>>,
 
-    /// How long fetching an image may bring nothing new before it is cancelled. Default: 2m
+    /// How long a pull of an image may make no progress before it is cancelled. Default: 2m
     #[arg(
         id = "docker.pull_idle",
         long = "docker-pull-idle",
@@ -170,8 +169,8 @@ pub struct DockerSettings {
     )]
     pub pull_idle: Option<Span>,
 
-    /// Refuse to start on a Docker engine or runc whose version number is older than the fixes of known ways
-    /// out of a container, a distribution's build too. Without it the log says what is missing. Default: false
+    /// Refuse to start on a Docker engine or runc whose version number is older than the fixes of known container
+    /// escapes, even if a distribution has backported them. Without it, the log lists missing fixes. Default: false
     #[arg(
         id = "docker.require_fixes", long = "docker-require-fixes", env = "TRAINYARD_DOCKER_REQUIRE_FIXES",
         value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -200,7 +199,7 @@ impl DockerSettings {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StageSettings {
-    /// CPUs of a stage, in whole and parts. Default: all that this machine has
+    /// CPUs of a stage, as a decimal number. Default: all that this machine has
     #[arg(
         id = "stage.cpus",
         long = "stage-cpus",
@@ -209,7 +208,7 @@ pub struct StageSettings {
     )]
     pub cpus: Option<f64>,
 
-    /// Memory of a stage; what needs more is killed. Default: 4GiB
+    /// Memory of a stage; a stage that needs more is killed. Default: 4GiB
     #[arg(
         id = "stage.memory",
         long = "stage-memory",
@@ -272,7 +271,7 @@ pub struct StageSettings {
     )]
     pub pids_at_most: Option<u32>,
 
-    /// Longest timeout that a stage may ask for; one without a timeout is stopped after it. Default: 30d
+    /// Longest timeout that a stage may ask for; a stage without a timeout is stopped after it. Default: 30d
     #[arg(
         id = "stage.timeout_at_most",
         long = "stage-timeout-at-most",
@@ -281,7 +280,7 @@ pub struct StageSettings {
     )]
     pub timeout_at_most: Option<Span>,
 
-    /// How long a stage that is stopped has between SIGTERM and SIGKILL. Default: 10s
+    /// Grace period of a stage between SIGTERM and SIGKILL. Default: 10s
     #[arg(
         id = "stage.grace",
         long = "stage-grace",
@@ -312,7 +311,7 @@ impl StageSettings {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitSettings {
-    /// Log kept of one attempt: of a longer one the first and the last half. Default: 16MiB
+    /// Log kept of one attempt: of a longer log the beginning and the end, half each. Default: 16MiB
     #[arg(
         id = "limits.log",
         long = "limits-log",
@@ -330,7 +329,7 @@ pub struct LimitSettings {
     )]
     pub artifact: Option<Size>,
 
-    /// Most log kept of all attempts of one run together: of what comes after that, little. Default: 1GiB
+    /// Most log kept of all attempts of one run together; of later output, only a little is kept. Default: 1GiB
     #[arg(
         id = "limits.logs_of_a_run",
         long = "limits-logs-of-a-run",
@@ -339,7 +338,7 @@ pub struct LimitSettings {
     )]
     pub logs_of_a_run: Option<Size>,
 
-    /// Most that the outputs of one run take together; a stage fails whose outputs do not fit. Default: 32GiB
+    /// Most space for the outputs of one run together; a stage whose outputs do not fit fails. Default: 32GiB
     #[arg(
         id = "limits.artifacts_of_a_run",
         long = "limits-artifacts-of-a-run",
@@ -348,8 +347,8 @@ pub struct LimitSettings {
     )]
     pub artifacts_of_a_run: Option<Size>,
 
-    /// Most that the container of a stage writes to Docker's disk while it runs; one that has written more
-    /// is stopped, and its stage fails. 0B means no bound. Default: 32GiB
+    /// Most that the container of a stage may write to Docker's disk; a container that has written more
+    /// is stopped, and its stage fails. 0B means unlimited. Default: 32GiB
     #[arg(
         id = "limits.layer",
         long = "limits-layer",
@@ -358,7 +357,7 @@ pub struct LimitSettings {
     )]
     pub layer: Option<Size>,
 
-    /// Largest webhook that is read. Default: 5MiB
+    /// Largest webhook that is accepted. Default: 5MiB
     #[arg(
         id = "limits.webhook",
         long = "limits-webhook",
@@ -367,7 +366,7 @@ pub struct LimitSettings {
     )]
     pub webhook: Option<Size>,
 
-    /// Most runs of one repo that have not ended: further ones are not started, and the fault says so. Default: 2000
+    /// Most unfinished runs of one repo: further runs are not started, and the DAG shows why. Default: 2000
     #[arg(
         id = "limits.unfinished_runs_of_a_repo",
         long = "limits-unfinished-runs-of-a-repo",
@@ -376,7 +375,7 @@ pub struct LimitSettings {
     )]
     pub unfinished_runs_of_a_repo: Option<u32>,
 
-    /// Most stages that these have left together. Default: 100000
+    /// Most unfinished stages of these runs together. Default: 100000
     #[arg(
         id = "limits.unfinished_stages_of_a_repo",
         long = "limits-unfinished-stages-of-a-repo",
@@ -428,7 +427,7 @@ pub struct GitSettings {
     )]
     pub fetch_time: Option<Span>,
 
-    /// How much a fetch may bring. Default: 4GiB
+    /// How many bytes a fetch may transfer. Default: 4GiB
     #[arg(
         id = "git.fetch_size",
         long = "git-fetch-size",
@@ -437,7 +436,7 @@ pub struct GitSettings {
     )]
     pub fetch_size: Option<Size>,
 
-    /// How much a remote has to send in a second, over each minute that it is waited for; 0B means no bound.
+    /// Least bytes per second that a remote must send, on average over each minute of waiting; 0B means no minimum.
     /// Default: 1KiB
     #[arg(
         id = "git.slowest",
@@ -447,8 +446,8 @@ pub struct GitSettings {
     )]
     pub slowest: Option<Size>,
 
-    /// Permit remotes at addresses of private networks, such as 10.0.0.5: who may add a repo then makes
-    /// the daemon ask hosts there. Default: true with `dev`, else false
+    /// Permit remotes at addresses of private networks, such as 10.0.0.5: users who may add a repo can then make
+    /// the daemon connect to hosts there. Default: true with `dev`, else false
     #[arg(
         id = "git.private_addresses", long = "git-private-addresses", env = "TRAINYARD_GIT_PRIVATE_ADDRESSES",
         value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -456,7 +455,7 @@ pub struct GitSettings {
     )]
     pub private_addresses: Option<bool>,
 
-    /// Hosts of remotes that are permitted wherever they are, this machine included, such as
+    /// Hosts of remotes that are permitted at any address, this machine included, such as
     /// forge.lan,127.0.0.1. Default: none; with `dev` also this machine
     #[arg(
         id = "git.hosts",
@@ -466,7 +465,7 @@ pub struct GitSettings {
     )]
     pub hosts: Option<Hosts>,
 
-    /// Permit passwords for http:// remotes on other machines: who is on the way reads them. Default: false
+    /// Permit passwords for http:// remotes on other machines: they can be read on the network. Default: false
     #[arg(
         id = "git.open_passwords", long = "git-open-passwords", env = "TRAINYARD_GIT_OPEN_PASSWORDS",
         value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -523,7 +522,7 @@ pub struct RetentionSettings {
     )]
     pub runs_for: Option<Span>,
 
-    /// So many of the newest runs of each DAG are kept for ever. Default: 20
+    /// How many of the newest runs of each DAG are kept for ever. Default: 20
     #[arg(
         id = "retention.runs_of_each_dag",
         long = "retention-runs-of-each-dag",
@@ -541,7 +540,7 @@ pub struct RetentionSettings {
     )]
     pub logs_for: Option<Span>,
 
-    /// How long a webhook is kept after it was dealt with. Default: 30d
+    /// How long a webhook is kept after it was processed. Default: 30d
     #[arg(
         id = "retention.deliveries_for",
         long = "retention-deliveries-for",
@@ -572,17 +571,17 @@ impl RetentionSettings {
     }
 }
 
-/// What runs the stages.
+/// The executor of stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExecutorKind {
     /// Containers of a Docker engine.
     Docker,
-    /// What its script says; for tests.
+    /// A fake that follows a script; for tests.
     Fake,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {

@@ -1,10 +1,10 @@
-//! Every key that can be set, once for all three ways of setting it.
+//! All settings, declared once for files, flags and environment variables.
 //!
-//! A [`Settings`] is one layer: what a file, or the environment and the flags together (clap gives
-//! flags the precedence), set. `None` is left to the layer below. The same field is read from TOML by
-//! its name and from the command line by the attributes beside it, and a test holds names together:
-//! the key `docker.host` is the flag `--docker-host` and the variable `TRAINYARD_DOCKER_HOST`.
-//! Defaults are not here but in [`super::Config`], where the layers have become one.
+//! A [`Settings`] is one layer: the settings of a file, or of the environment and the flags together (clap gives
+//! flags precedence). `None` leaves a setting to the layer below. A field is read from TOML by its name, and from the
+//! command line by its attributes. A test checks that the names match: the key `docker.host` is the flag
+//! `--docker-host` and the variable `TRAINYARD_DOCKER_HOST`. Defaults are in [`super::Config`], which merges the
+//! layers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,8 +36,8 @@ pub struct Settings {
     )]
     pub listen: Option<SocketAddr>,
 
-    /// Permit `listen` to be an address that other machines reach. There is no TLS: put a reverse
-    /// proxy before it. Default: false
+    /// Permit `listen` to be an address that other machines reach. The daemon has no TLS: put a reverse
+    /// proxy in front of it. Default: false
     #[arg(
         id = "allow_remote", long = "allow-remote", env = "TRAINYARD_ALLOW_REMOTE", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -45,8 +45,8 @@ pub struct Settings {
     )]
     pub allow_remote: Option<bool>,
 
-    /// Address that forges and people reach the daemon at, such as https://trainyard.example.org: where
-    /// `repo add` says that webhooks go. Default: http:// with the address that it listens on
+    /// Address at which forges and users reach the daemon, such as https://trainyard.example.org;
+    /// `repo add` shows it for webhooks. Default: http:// with the address that it listens on
     #[arg(
         id = "public_url",
         long = "public-url",
@@ -65,9 +65,8 @@ pub struct Settings {
     )]
     pub data_dir: Option<PathBuf>,
 
-    /// Postgres 14 or newer: postgres://USER:PASSWORD@HOST/DATABASE. Where it has a password prefer
-    /// the variable, as flags are seen by all users of the machine. Default: with `dev` a Postgres of
-    /// its own
+    /// Postgres 14 or newer: postgres://USER:PASSWORD@HOST/DATABASE. If it has a password, prefer the
+    /// variable: all users of the machine can see flags. Default: with `dev` a Postgres of its own
     #[arg(
         id = "database_url",
         long = "database-url",
@@ -78,7 +77,7 @@ pub struct Settings {
     #[serde(deserialize_with = "secret")]
     pub database_url: Option<SecretString>,
 
-    /// Most connections to the database that work at the same time; nine more serve reads, LISTEN and
+    /// Size of the connection pool for the database; nine more connections serve reads, LISTEN and
     /// leases. Default: 8
     #[arg(
         id = "database_connections",
@@ -106,7 +105,7 @@ pub struct Settings {
     )]
     pub artifacts_dir: Option<PathBuf>,
 
-    /// File with the key that seals secrets: 32 bytes in hex or base64. Made where it is missing.
+    /// File with the key that encrypts secrets: 32 bytes in hex or base64. Created if it is missing.
     /// Default: secret.key in the data folder
     #[arg(
         id = "secret_key_file",
@@ -116,7 +115,7 @@ pub struct Settings {
     )]
     pub secret_key_file: Option<PathBuf>,
 
-    /// What runs the stages: `docker`, or `fake`, which runs nothing and is for tests. Default: docker
+    /// Executor of stages: `docker`, or `fake`, which runs nothing and is for tests. Default: docker
     #[arg(
         id = "executor",
         long = "executor",
@@ -134,8 +133,7 @@ pub struct Settings {
     )]
     pub parallelism: Option<u32>,
 
-    /// Most stages of one repo that run at the same time, on all daemons together. Default: as many as there
-    /// is room for
+    /// Most stages of one repo that run at the same time, on all daemons together. Default: unlimited
     #[arg(
         id = "stages_of_a_repo",
         long = "stages-of-a-repo",
@@ -144,7 +142,7 @@ pub struct Settings {
     )]
     pub stages_of_a_repo: Option<u32>,
 
-    /// How often repos are polled without a webhook. Default: 1m
+    /// How often repos are polled, in addition to webhooks. Default: 1m
     #[arg(
         id = "poll_every",
         long = "poll-every",
@@ -153,8 +151,8 @@ pub struct Settings {
     )]
     pub poll_every: Option<Span>,
 
-    /// Permit repos on this machine's own disk: any user who may add a repo then reads any repository that
-    /// the daemon's user can. Default: true with `dev`, else false
+    /// Permit repos on this machine's own disk: any user who may add a repo can then read any repository that
+    /// the daemon's user can read. Default: true with `dev`, else false
     #[arg(
         id = "allow_file_urls", long = "allow-file-urls", env = "TRAINYARD_ALLOW_FILE_URLS", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -162,8 +160,8 @@ pub struct Settings {
     )]
     pub allow_file_urls: Option<bool>,
 
-    /// How long a claim of an attempt holds unless it is renewed, which happens every 5 s; at least
-    /// 10s. After a crash another daemon takes over so much later, and up to 5 s more. Default: 15s
+    /// Lease of an attempt, which its daemon renews every 5 s; at least 10s. After a crash, another
+    /// daemon adopts the attempt once the lease has expired, and up to 5 s later. Default: 15s
     #[arg(
         id = "lease",
         long = "lease",
@@ -172,8 +170,8 @@ pub struct Settings {
     )]
     pub lease: Option<Span>,
 
-    /// Room that must be free on the disks of the data folder, of artifacts and of a Docker engine on this
-    /// machine: with less, nothing new is started until there is more. 0B means no bound. Default: 2GiB, or
+    /// Space that must be free on the disks of the data folder, of artifacts and of a Docker engine on this
+    /// machine: with less, no new stage is started until there is more. 0B means no minimum. Default: 2GiB, or
     /// 5 % of a smaller disk
     #[arg(
         id = "free_space",
@@ -192,11 +190,11 @@ pub struct Settings {
     )]
     pub pools: Option<Pools>,
 
-    /// What peers may take of the daemon.
+    /// Limits for peers of the HTTP server.
     #[command(flatten)]
     pub http: HttpSettings,
 
-    /// What the daemon prints.
+    /// The daemon's log.
     #[command(flatten)]
     pub log: LogSettings,
 
@@ -208,11 +206,11 @@ pub struct Settings {
     #[command(flatten)]
     pub git: GitSettings,
 
-    /// What a stage gets that asks for nothing.
+    /// Default resources of a stage.
     #[command(flatten)]
     pub stage: StageSettings,
 
-    /// The largest of what comes from outside.
+    /// Size limits for data from outside.
     #[command(flatten)]
     pub limits: LimitSettings,
 
@@ -220,13 +218,13 @@ pub struct Settings {
     #[command(flatten)]
     pub metrics: MetricsSettings,
 
-    /// What is kept, and how long.
+    /// Rules of retention.
     #[command(flatten)]
     pub retention: RetentionSettings,
 }
 
 impl Settings {
-    /// This layer laid over another: what is set here wins.
+    /// Merges this layer over another: settings of this one win.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         Self {
@@ -258,7 +256,7 @@ impl Settings {
         }
     }
 
-    /// Relative paths are meant from `folder`, as those in a file are meant from where it lies.
+    /// Resolves relative paths against `folder`: those in a file are relative to its folder.
     #[must_use]
     pub(super) fn within(mut self, folder: &Path) -> Self {
         for path in [
@@ -274,7 +272,7 @@ impl Settings {
         self
     }
 
-    /// Every key's path with its help, as the command line has them: `docker.host`.
+    /// The path of every key (`docker.host`) with its help text on the command line.
     #[must_use]
     pub fn keys() -> BTreeMap<String, String> {
         let command = Self::augment_args(clap::Command::new("keys"));

@@ -1,4 +1,4 @@
-//! What a stage gets that asks for nothing, and what it may ask for.
+//! Default and largest resources of a stage.
 
 use serde::Serialize;
 
@@ -6,13 +6,13 @@ use super::faults::Faults;
 use super::quantity::{Size, Span};
 use super::sections::StageSettings;
 
-/// Docker refuses less.
+/// Docker rejects less.
 const LEAST_MEMORY: Size = Size::mebibytes(6);
 
-/// What a stage gets that asks for nothing.
+/// Default and largest resources of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stage {
-    /// CPUs; `None` is no limit.
+    /// CPUs; `None` means unlimited.
     pub cpus: Option<f64>,
     /// Memory.
     pub memory: Size,
@@ -20,7 +20,7 @@ pub struct Stage {
     pub shm: Option<Size>,
     /// Processes and threads.
     pub pids: u32,
-    /// The most memory that one may ask for; `None` is all of Docker's machine.
+    /// The most memory that a stage may ask for; `None` is all of Docker's machine.
     pub memory_at_most: Option<Size>,
     /// The most CPUs; `None` is all of Docker's machine.
     pub cpus_at_most: Option<f64>,
@@ -35,7 +35,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `cpus` are those of this machine, where Docker is on it.
+    /// `cpus` are those of this machine, if Docker runs on it.
     pub(super) fn new(given: StageSettings, cpus: Option<u32>) -> Self {
         Self {
             cpus: given.cpus.or_else(|| cpus.map(f64::from)),

@@ -1,4 +1,4 @@
-//! The Docker engine: reachable, new enough, with room on its disk.
+//! Checks the Docker engine: reachable, new enough, with space on its disk.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::config::Config;
 const ENGINE: &str = "Docker engine";
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
-    // Nothing is created, so nothing is labelled with the instance.
+    // The check creates nothing, so the instance id is never used as a label.
     let mut docker = DockerConfig::new(InstanceId(Uuid::nil()));
     docker.host.clone_from(&config.docker.host);
     docker.buildkit = config.docker.buildkit;
@@ -27,7 +27,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         Err(error) => vec![Check::failed(
             ENGINE,
             error.to_string(),
-            "start Docker 20.10 or newer (Debian: `apt install docker.io`), or say where it is with --docker-host",
+            "start Docker 20.10 or newer (Debian: `apt install docker.io`), or give its address with --docker-host",
         )],
         Ok(info) => std::iter::once(engine(&host, &info))
             .chain(fixes(&info, config.docker.require_fixes))
@@ -47,7 +47,7 @@ fn engine(host: &str, info: &EngineInfo) -> Check {
     Check::ok(ENGINE, detail)
 }
 
-/// The fixes that its versions may lack.
+/// Security fixes that its versions may lack.
 fn fixes(info: &EngineInfo, required: bool) -> impl Iterator<Item = Check> {
     const NAME: &str = "Docker fixes";
     info.unfixed.iter().map(move |unfixed| {
@@ -64,13 +64,13 @@ fn fixes(info: &EngineInfo, required: bool) -> impl Iterator<Item = Check> {
             Check::warning(
                 NAME,
                 detail,
-                "update Docker: what runs in a container may get out of it",
+                "update Docker: programs may be able to escape from their containers",
             )
         }
     })
 }
 
-/// Room for images and containers; unknown where Docker is on another machine.
+/// Space for images and containers; unknown if Docker is on another machine.
 fn disk(host: &str, info: &EngineInfo, floor: Floor) -> Option<Check> {
     let root = Path::new(&info.root_dir);
     (host.starts_with("unix:") && root.exists()).then(|| {
@@ -78,7 +78,7 @@ fn disk(host: &str, info: &EngineInfo, floor: Floor) -> Option<Check> {
             "Docker disk",
             root,
             floor,
-            "remove what is not used: `docker system df`, `docker system prune`",
+            "remove unused images and containers: `docker system df`, `docker system prune`",
         )
     })
 }

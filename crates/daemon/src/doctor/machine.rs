@@ -1,4 +1,4 @@
-//! This machine: the data folder, its disk, the key, the address.
+//! Checks this machine: the data folder, its disk, the key, the address.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::descriptors;
 use crate::secret_key::{self, KeyError};
 
-/// Less free space deserves a look: a stage's artifacts may need more.
+/// Less free space is a warning: a stage's artifacts may need more.
 const LITTLE: u64 = 5 << 30;
 
 pub(super) fn checks(config: &Config) -> Vec<Check> {
@@ -24,7 +24,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
             "Disk",
             there,
             config.floor(),
-            "make room, or give a folder on another disk with --data-dir",
+            "free some space, or give a folder on another disk with --data-dir",
         ));
     }
     checks.extend([key(&config.secret_key_file), address(config)]);
@@ -69,7 +69,7 @@ fn folder(data: &Path) -> Check {
         ),
         Ok(()) if !there.is_dir() => Check::failed(
             NAME,
-            format!("{} is not a folder", there.display()),
+            format!("{} is not a directory", there.display()),
             what_to_do,
         ),
         Ok(()) if there == data => Check::ok(NAME, format!("{} can be written", data.display())),
@@ -80,7 +80,7 @@ fn folder(data: &Path) -> Check {
     }
 }
 
-/// How much room there is: with less than the daemon's bound nothing would be started.
+/// Checks free space: with less than the daemon's minimum, it would start no stage.
 pub(super) fn space(name: &'static str, path: &Path, floor: Floor, what_to_do: &str) -> Check {
     let room = match look(path) {
         Ok(room) => room,
@@ -113,7 +113,7 @@ fn key(path: &Path) -> Check {
             NAME,
             format!("{} will be made at the first start", path.display()),
         ),
-        Err(error) => Check::failed(NAME, error.to_string(), "put the right file back"),
+        Err(error) => Check::failed(NAME, error.to_string(), "restore the right key file"),
     }
 }
 
@@ -125,17 +125,17 @@ fn address(config: &Config) -> Check {
         Err(error) if error.kind() == ErrorKind::AddrInUse => Check::warning(
             NAME,
             format!("something listens on {listen} already"),
-            "where that is not Trainyard itself, choose another with --listen",
+            "unless that is Trainyard itself, choose another address with --listen",
         ),
         Err(error) => Check::failed(
             NAME,
-            format!("{listen} cannot be listened on: {error}"),
-            "choose another with --listen",
+            format!("cannot listen on {listen}: {error}"),
+            "choose another address with --listen",
         ),
     }
 }
 
-/// The folder, or the nearest one above it that is there.
+/// The folder, or its nearest ancestor that exists.
 fn nearest(path: &Path) -> Option<&Path> {
     path.ancestors().find(|folder| folder.exists())
 }
@@ -152,16 +152,16 @@ mod tests {
             "Disk",
             place.path(),
             Floor::Bytes(u64::MAX / 2),
-            "make room",
+            "free some space",
         );
         assert_eq!(check.status, Status::Failed);
         assert!(check.detail.contains("nothing new is started"), "{check:?}");
-        let check = space("Disk", place.path(), Floor::Bytes(0), "make room");
+        let check = space("Disk", place.path(), Floor::Bytes(0), "free some space");
         assert_ne!(check.status, Status::Failed);
     }
 
     #[test]
-    fn a_folder_that_will_be_made_is_no_trouble() {
+    fn a_folder_that_will_be_made_passes() {
         let place = tempfile::tempdir().unwrap();
         assert_eq!(folder(place.path()).status, Status::Ok);
         let check = folder(&place.path().join("a/b"));

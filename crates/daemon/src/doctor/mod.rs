@@ -1,7 +1,7 @@
-//! What stands in the way of a start, found out without a daemon.
+//! `trainyard doctor`: checks, without a daemon, whether one could start.
 //!
-//! Each check looks at one thing, changes nothing, and says what to do where something is wrong. It
-//! looks as whoever calls it: call it as the daemon's user.
+//! Each check examines one thing, changes nothing, and says what to do if something is wrong. It runs with the
+//! caller's rights: call it as the daemon's user.
 
 mod engine;
 mod machine;
@@ -11,25 +11,25 @@ use serde::Serialize;
 
 use crate::config::{Config, ExecutorKind};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What: `Docker engine`.
+    /// The name of the check: `Docker engine`.
     pub name: &'static str,
     pub status: Status,
-    /// What was found, in one sentence.
+    /// The finding, in one sentence.
     pub detail: String,
-    /// What to do, where something is wrong.
+    /// What to do, if something is wrong.
     pub what_to_do: Option<String>,
 }
 
-/// How something is.
+/// The status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Good.
     Ok,
-    /// It works, and deserves a look.
+    /// It works, but may cause problems.
     Warning,
     /// The daemon would not start, or its stages would fail.
     Failed,
@@ -74,13 +74,13 @@ impl Check {
     }
 }
 
-/// Looks at everything that a daemon of this configuration needs.
+/// Checks everything that a daemon with this configuration needs.
 pub async fn examine(config: &Config) -> Vec<Check> {
     let mut checks = match config.executor {
         ExecutorKind::Docker => engine::checks(config).await,
         ExecutorKind::Fake => vec![Check::warning(
             "Executor",
-            "stages are only played: nothing of them runs",
+            "the fake executor only simulates stages: nothing runs",
             "set executor = \"docker\" for real runs",
         )],
     };
@@ -89,7 +89,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// The worst of all, which decides the exit code.
+/// The worst status of all checks, which decides the exit code.
 #[must_use]
 pub fn worst(checks: &[Check]) -> Status {
     checks

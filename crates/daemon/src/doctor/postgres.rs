@@ -1,4 +1,4 @@
-//! The database: reachable and new enough, or the programs for one of our own.
+//! Checks the database: reachable and new enough, or the programs for a private Postgres.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) async fn check(config: &Config) -> Check {
     }
 }
 
-/// Whether that comes up shows with Docker, which has a check of its own.
+/// Whether the container can start depends on Docker, which has a check of its own.
 fn in_a_container(image: &str) -> Check {
     Check::ok(
         POSTGRES,
@@ -60,7 +60,7 @@ async fn elsewhere(url: &SecretString, shown: &str) -> Check {
         Check::failed(
             POSTGRES,
             format!("{shown}: {why}"),
-            "see that it runs there, that the database exists, and that user and password are right",
+            "check that it runs there, that the database exists, and that user and password are right",
         )
     };
     let options = match PgConnectOptions::from_str(url.expose_secret()) {
@@ -77,7 +77,7 @@ async fn elsewhere(url: &SecretString, shown: &str) -> Check {
             Ok(Ok(connection)) => connection,
         };
     let major = connection.server_version_num().unwrap_or_default() / 10_000;
-    // Nothing was changed; a connection that is not closed in order is closed all the same.
+    // The check has changed nothing. If closing in order fails, Postgres closes the connection by itself.
     let _ = connection.close().await;
     if major < OLDEST {
         return Check::failed(

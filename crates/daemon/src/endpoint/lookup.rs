@@ -1,4 +1,4 @@
-//! The reading side: which daemon a command is meant for.
+//! The reading side: finds the daemon that a command is for.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,7 +14,7 @@ use url::{Host, Url};
 use super::{DEV_DATA_DIR, ENDPOINT, Endpoint, Places, TOKEN, token_in};
 use crate::private_file::{self, Links, Others};
 
-/// What the command line was given.
+/// The flags and variables of a command.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     /// `--url` or `TRAINYARD_URL`.
@@ -25,55 +25,55 @@ pub struct Given {
     pub data_dir: Option<PathBuf>,
 }
 
-/// A daemon to talk to.
+/// A daemon that was found.
 #[derive(Debug, Clone)]
 pub struct Found {
     pub url: String,
-    /// The token to show; the daemon refuses most without one.
+    /// The token to send; the daemon rejects most requests without one.
     pub token: Option<SecretString>,
-    /// The data folder that told, where it was not given by flags or variables.
+    /// The data folder that names the daemon, unless flags or variables gave its address.
     pub data_dir: Option<PathBuf>,
-    /// A data folder that lies here and was not made by a daemon of this user: nothing in it was believed.
+    /// A data folder here that no daemon of this user made: its content was ignored.
     pub ignored: Option<PathBuf>,
 }
 
 /// No daemon was found.
 #[derive(Debug, Error)]
 pub enum NotFound {
-    /// Nothing tells of one.
+    /// No flag, variable or data folder names one.
     #[error(
-        "no daemon is known here: start one with `trainyard dev`, or say where it is with --url and \
+        "no daemon is known here: start one with `trainyard dev`, or give its address with --url and \
          --token (TRAINYARD_URL, TRAINYARD_TOKEN) or --data-dir"
     )]
     Nowhere,
-    /// Only a folder tells of one that anybody may have put here.
+    /// Only a folder of unknown origin names one.
     #[error(
-        "ignoring {}: it was not made by `trainyard dev` of this user, so its address and its token may be anybody's. \
-         Start a daemon of yours with `trainyard dev`, or say where it is with --url and --token (TRAINYARD_URL, \
-         TRAINYARD_TOKEN), or with the whole path of its folder after --data-dir",
+        "ignoring {}: it was not made by `trainyard dev` of this user, so its address and its token cannot be trusted. \
+         Start a daemon of your own with `trainyard dev`, or give its address with --url and --token (TRAINYARD_URL, \
+         TRAINYARD_TOKEN), or the whole path of its folder with --data-dir",
         data_dir.display()
     )]
     Stranger { data_dir: PathBuf },
-    /// A token without the address that it is for.
+    /// A token was given without an address.
     #[error(
-        "a token is given without the address that it is for: give that with --url (TRAINYARD_URL), or unset \
-         TRAINYARD_TOKEN. A token is not sent to an address that only a file names"
+        "a token is given without an address: give the address with --url (TRAINYARD_URL), or unset TRAINYARD_TOKEN. \
+         A given token is never sent to an address that only a file names"
     )]
     TokenWithoutAddress,
-    /// An address elsewhere, where it has to be on this machine.
+    /// An address on another machine, where one on this machine is required.
     #[error(
-        "the address in {} is not one of this machine's loopback (127.0.0.1, ::1): where it is right, give it with --url \
-         and --token (TRAINYARD_URL, TRAINYARD_TOKEN)",
+        "the address in {} is not a loopback address (127.0.0.1, ::1): if it is right, give it with --url and --token \
+         (TRAINYARD_URL, TRAINYARD_TOKEN)",
         data_dir.join(ENDPOINT).display()
     )]
     Elsewhere { data_dir: PathBuf },
     /// The data folder's daemon does not run.
     #[error(
-        "the daemon of {} does not run: start it, or say where another is with --url and --token",
+        "the daemon of {} does not run: start it, or give the address of another one with --url and --token",
         data_dir.display()
     )]
     Stopped { data_dir: PathBuf },
-    /// What a daemon wrote cannot be read, or is not what one would have written.
+    /// A file of the daemon cannot be read, or is not valid.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
 }
@@ -81,7 +81,7 @@ pub enum NotFound {
 /// Finds the daemon that a command is meant for.
 ///
 /// # Errors
-/// None is known, the one that is known does not run, or its files cannot be read or believed.
+/// No daemon is known, the known one does not run, or its files cannot be read or trusted.
 pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
     let mut ignored = None;
     let known = match &given.data_dir {
@@ -89,7 +89,7 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
         None => nearby(places, &mut ignored),
     };
     match (given.url, given.token) {
-        // What lies around is no obstacle for who says it all.
+        // Address and token are given: problems with the data folder do not matter.
         (Some(url), Some(token)) => Ok(Found {
             url,
             token: Some(token),
@@ -97,7 +97,7 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
             ignored: None,
         }),
         (Some(url), None) => {
-            // A token goes to the daemon that it belongs to, and to no other address.
+            // A token from a file is sent only to its own daemon, and to no other address.
             let token = known
                 .ok()
                 .flatten()
@@ -128,8 +128,8 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
     }
 }
 
-/// Whether a token that was given may be sent to an address that a data folder told: where it is that folder's own,
-/// or where the folder was given as well and its daemon is on this machine.
+/// Whether a given token may be sent to an address that a data folder names: if it is that folder's own token, or if
+/// the folder was given as well and its daemon is on this machine.
 fn may_have(token: &SecretString, known: &Known, is_given: bool) -> Result<(), NotFound> {
     let own = known.token.as_ref();
     if own.is_some_and(|own| own.expose_secret() == token.expose_secret()) {
@@ -166,8 +166,8 @@ impl Known {
     }
 }
 
-/// The daemon of a folder that was given. Its whole path is an operator's word; a path from here is only as good as
-/// what lies here.
+/// The daemon of a given folder. An absolute path is trusted, since an operator wrote it; a relative path is trusted
+/// only like a folder that lies here.
 fn in_given_folder(folder: &Path, places: &Places) -> Result<Known, NotFound> {
     let stopped = || NotFound::Stopped {
         data_dir: folder.to_owned(),
@@ -186,13 +186,13 @@ fn in_given_folder(folder: &Path, places: &Places) -> Result<Known, NotFound> {
 
 fn nearby(places: &Places, ignored: &mut Option<PathBuf>) -> Result<Option<Known>, NotFound> {
     let here = places.working_dir.join(DEV_DATA_DIR);
-    // Something else may be kept in a folder of that name; a token is a daemon's.
-    let tells = [ENDPOINT, TOKEN]
+    // A folder of that name may have another purpose; one with these files is a daemon's.
+    let has_daemon_files = [ENDPOINT, TOKEN]
         .iter()
         .any(|file| here.join(file).symlink_metadata().is_ok());
-    if tells && !places.known.has(&here) {
+    if has_daemon_files && !places.known.has(&here) {
         *ignored = Some(here);
-    } else if tells {
+    } else if has_daemon_files {
         let known = in_folder(&here)?.ok_or(NotFound::Stopped { data_dir: here })?;
         known.is_on_this_machine()?;
         return Ok(Some(known));
@@ -221,7 +221,7 @@ fn nearby(places: &Places, ignored: &mut Option<PathBuf>) -> Result<Option<Known
     }
 }
 
-/// What the daemon of a data folder wrote; `None` where it does not run.
+/// The endpoint that the daemon of a data folder wrote; `None` if it does not run.
 fn in_folder(folder: &Path) -> Result<Option<Known>, NotFound> {
     let path = folder.join(ENDPOINT);
     let unreadable = |path: PathBuf| move |source| NotFound::Unreadable { path, source };
@@ -231,7 +231,7 @@ fn in_folder(folder: &Path) -> Result<Option<Known>, NotFound> {
     };
     let owners = trusted_owners(found.uid());
     if !owners.contains(&found.uid()) || found.mode() & 0o022 != 0 {
-        let problem = "other users may change what is in it; it has to belong to the daemon's user alone (`chmod 700`)";
+        let problem = "other users can change its content; only the daemon's user may have access to it (`chmod 700`)";
         return Err(unreadable(folder.to_owned())(io::Error::other(problem)));
     }
     let text = match private_file::read(&path, Others::Read, Links::Refused, &owners) {
@@ -249,8 +249,8 @@ fn in_folder(folder: &Path) -> Result<Option<Known>, NotFound> {
     }))
 }
 
-/// Who may have written a data folder's files: we, root, and for root the user whose folder it is, since a daemon
-/// runs as a user of its own.
+/// The users whose files in a data folder are trusted: the caller, root, and for root the owner of the folder, since
+/// a daemon runs as a user of its own.
 fn trusted_owners(of_folder: u32) -> Vec<u32> {
     let mut owners = private_file::owners().to_vec();
     if geteuid().is_root() {
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(mode(&data.path().join(ENDPOINT)), 0o600);
     }
 
-    /// A data folder as a checkout brings it along: readable, and with whatever its author likes.
+    /// A data folder as a checkout may contain it: readable, and with content of its author's choice.
     fn planted(scene: &Scene, folder: &str, url: &str) -> PathBuf {
         let path = scene.place.path().join(folder);
         std::fs::create_dir_all(&path).unwrap();
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_checkout_brings_one_along_the_users_own_daemon_is_asked_and_that_is_told() {
+    fn where_a_checkout_brings_one_along_the_users_own_daemon_is_asked_and_that_is_reported() {
         let scene = Scene::new();
         planted(&scene, DEV_DATA_DIR, "http://127.0.0.1:8594");
         let _own = scene.daemon("own", "http://127.0.0.1:8001", "to");
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_path_from_here_is_no_better_than_what_lies_here() {
+    fn a_given_relative_path_is_trusted_only_like_a_folder_here() {
         let scene = Scene::new();
         let folder = planted(&scene, "data", "http://127.0.0.1:8594");
         let given = |folder: &Path| Given {
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_ones_own_goes_to_no_address_that_only_a_file_told() {
+    fn a_given_token_is_not_sent_to_an_address_that_only_a_file_names() {
         let scene = Scene::new();
         let (data, _published) = scene.daemon(DEV_DATA_DIR, "http://127.0.0.1:8001", "ta");
         let given = |token: &str, folder: Option<&Path>| Given {
@@ -488,7 +488,7 @@ mod tests {
         };
         let error = scene.find(given("mine", None)).unwrap_err();
         assert!(matches!(error, NotFound::TokenWithoutAddress), "{error}");
-        // It is the daemon's own, or the folder was given, too.
+        // The token is the daemon's own, or the folder was given, too.
         assert!(scene.find(given("ta", None)).is_ok());
         assert_eq!(
             scene.find(given("mine", Some(data.path()))).unwrap(),

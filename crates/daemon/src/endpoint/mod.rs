@@ -1,15 +1,14 @@
-//! How the command line finds a running daemon: who writes the address and the admin token, and who
-//! reads them.
+//! How the command line finds a running daemon: the daemon writes its address and the admin token, commands read
+//! them.
 //!
-//! A daemon writes `endpoint.json` and `token` into its data folder, and its folder's path into a
-//! file of the user's, so that commands of the same user need no flags. [`find`] looks, in this order,
-//! at what was given (flags, `TRAINYARD_URL`, `TRAINYARD_TOKEN`), the data folder given, `./.trainyard`,
-//! and the user's file. A data folder whose daemon was stopped ends the search: nobody wants to be
-//! connected to another project's daemon by accident.
+//! A daemon writes `endpoint.json` and `token` into its data folder, and the path of this folder into a file of the
+//! user, so that commands of the same user need no flags. [`find`] checks, in this order, flags and variables
+//! (`TRAINYARD_URL`, `TRAINYARD_TOKEN`), a given data folder, `./.trainyard`, and the user's file. A data folder
+//! whose daemon was stopped ends the search, so that a command never reaches another project's daemon by accident.
 //!
-//! `./.trainyard` comes with wherever somebody stands, which may be a checkout of a stranger's repository. It is taken
-//! only where a daemon of this user made it ([`KnownFolders`]), and never for an address of another machine. A token
-//! that was given is not sent to an address that only a file names.
+//! 1. The current folder may be a checkout of an untrusted repository that contains a `.trainyard`. It is used only
+//!    if a daemon of this user made it ([`KnownFolders`]), and never for an address on another machine.
+//! 2. A given token is not sent to an address that only a file names.
 
 mod lookup;
 
@@ -31,10 +30,10 @@ use crate::private_file::{self, Links, Others};
 const ENDPOINT: &str = "endpoint.json";
 const TOKEN: &str = "token";
 
-/// The data folder of `trainyard dev`, from where it is started.
+/// The data folder of `trainyard dev`, relative to the folder that it is started in.
 pub const DEV_DATA_DIR: &str = ".trainyard";
 
-/// What a daemon says of itself.
+/// The address of a daemon, as written to its data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Where it listens: `http://127.0.0.1:8080`.
@@ -42,7 +41,7 @@ pub struct Endpoint {
     pub pid: u32,
 }
 
-/// What was written for the command line; [`Published::retract`] takes the address back.
+/// The files that were written for the command line; [`Published::retract`] removes the address.
 #[derive(Debug)]
 pub struct Published {
     endpoint: PathBuf,
@@ -50,11 +49,11 @@ pub struct Published {
     pub token: PathBuf,
 }
 
-/// Writes the address and the admin token (both mode 0600) into the data folder, and the folder into
-/// the user's file. The token comes first: who sees the address finds the token.
+/// Writes the address and the admin token (both mode 0600) into the data folder, and the path of the folder into the
+/// user's file. The token is written first: a command that finds the address also finds the token.
 ///
 /// # Errors
-/// The data folder cannot be written. Trouble with the user's file is none: flags serve as well.
+/// The data folder cannot be written. A problem with the user's file is only logged: flags serve as well.
 pub fn publish(
     data: &DataDir,
     url: &str,
@@ -76,26 +75,26 @@ pub fn publish(
         serde_json::to_string_pretty(&endpoint)?.as_bytes(),
     )?;
     if let Err(error) = places.known.note(data.path()) {
-        tracing::debug!(path = %data.path().display(), error = %error, "the data folder is not noted for this user");
+        tracing::debug!(path = %data.path().display(), error = %error, "could not add the data folder to the user's list");
     }
     if let Some(pointer) = &places.pointer
         && let Err(error) = point(pointer, data.path())
     {
-        tracing::debug!(path = %pointer.display(), error = %error, "the newest daemon is not noted for this user");
+        tracing::debug!(path = %pointer.display(), error = %error, "could not record the newest daemon for this user");
     }
     Ok(published)
 }
 
-/// The admin token that an earlier start left in the data folder.
+/// The admin token that an earlier start wrote into the data folder.
 ///
 /// # Errors
-/// There is one and it cannot be read.
+/// The file exists and cannot be read.
 pub fn read_token(data: &DataDir) -> io::Result<Option<SecretString>> {
     token_in(data.path(), &private_file::owners())
 }
 
 impl Published {
-    /// Takes the address back: the daemon stops. The token stays; the next start goes on with it.
+    /// Removes the address when the daemon stops. The token stays; the next start uses it again.
     ///
     /// # Errors
     /// The file cannot be removed.

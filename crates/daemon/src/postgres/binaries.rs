@@ -68,8 +68,8 @@ pub(super) fn choose(
     })
 }
 
-/// Where distributions put them, then `$PATH`, where links are followed: the programs look for each
-/// other where they really are.
+/// The folders of distributions, then `$PATH`. Links are followed, since the programs search for each other in their
+/// real folder.
 fn usual_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     if let Ok(versions) = Path::new("/usr/lib/postgresql").read_dir() {

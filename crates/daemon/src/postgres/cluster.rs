@@ -1,13 +1,14 @@
-//! A Postgres of `trainyard dev`'s own, from the programs found on the machine.
+//! The private Postgres of `trainyard dev`, from the programs found on the machine.
 //!
-//! Its cluster lies in the data folder, listens on a Unix socket only, and runs in a session of its
-//! own, so that Ctrl-C does not reach it before the daemon has let go. It is stopped in order with the
-//! daemon. After a daemon that was killed it still runs, and the next one goes on with it; a Postgres
-//! that was killed itself recovers at its next start. A second daemon cannot get here: it does not get
-//! the [`DataDir`].
+//! 1. Its cluster lies in the data folder and listens on a Unix socket only. A second daemon cannot use it, since it
+//!    cannot lock the [`DataDir`].
+//! 2. It runs in a session of its own, so that Ctrl-C does not stop it before the daemon has disconnected. The daemon
+//!    stops it in order.
+//! 3. If the daemon is killed, Postgres keeps running, and the next daemon uses it. If Postgres itself is killed, it
+//!    recovers at its next start.
 //!
-//! It is for one machine and one user. Backups, upgrades to another major version and tuning are for a
-//! Postgres that is run on purpose, with `--database-url`.
+//! It is for one machine and one user. For backups, upgrades to another major version and tuning, run a Postgres of
+//! your own and give it with `--database-url`.
 
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -24,8 +25,8 @@ use super::postmaster::{self, State};
 use super::programs::{self, Programs};
 use crate::data_dir::DataDir;
 
-/// The cluster's one user. The database is `postgres`, which `initdb` makes: the cluster is ours alone,
-/// so it needs no other.
+/// The cluster's one user. The database is `postgres`, which `initdb` creates: the cluster is ours alone, so it needs
+/// no other.
 pub(super) const USER: &str = "trainyard";
 
 /// How long a start may take; after a crash it replays the log of at most 512 MB.
@@ -34,20 +35,20 @@ const START: Duration = Duration::from_secs(120);
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(60);
 
-/// The time between two looks at what is about to change.
+/// The interval for polling the state of Postgres.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A larger log of Postgres is put aside at the next start; one old one is kept.
+/// A larger log of Postgres is rotated at the next start; one old log is kept.
 const LOG_LIMIT: u64 = 16 << 20;
 
-/// What stays as it is in a URL's parameter.
+/// Characters that are not encoded in a URL's parameter.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
     .remove(b'_')
     .remove(b'.');
 
-/// A running Postgres of our own. Dropping it leaves it running; the next start goes on with it.
+/// A running private Postgres. After a drop it keeps running, and the next start uses it.
 #[derive(Debug)]
 pub struct PrivateCluster {
     place: Place,
@@ -58,12 +59,12 @@ pub struct PrivateCluster {
 }
 
 impl PrivateCluster {
-    /// Starts the data folder's Postgres, or goes on with it where it still runs. Makes the cluster at
-    /// the first call, which takes about a second.
+    /// Starts the data folder's Postgres, or uses it if it still runs. Creates the cluster at the first call, which
+    /// takes about a second.
     ///
     /// # Errors
-    /// There are no programs, the cluster is another version's or another user's, or Postgres does not
-    /// start; each with what to do.
+    /// There are no programs, the cluster belongs to another version or user, or Postgres does not start. Each error
+    /// says what to do.
     pub async fn start(data: &DataDir, pg_bin: Option<&Path>) -> Result<Self, ClusterError> {
         let (data, pg_bin) = (data.path().to_owned(), pg_bin.map(Path::to_owned));
         off_the_runtime(move || start(&data, pg_bin.as_deref())).await
@@ -86,7 +87,7 @@ impl PrivateCluster {
         .await
     }
 
-    /// Where to connect; nothing in it is secret.
+    /// Where to connect; contains no secret.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -112,13 +113,13 @@ impl PrivateCluster {
 /// The programs that a start on this data folder would use. Changes nothing.
 ///
 /// # Errors
-/// There are none that fit; with what to do.
+/// No suitable programs are installed. The error says what to do.
 pub fn programs_for(data: &Path, pg_bin: Option<&Path>) -> Result<Binaries, ClusterError> {
     let cluster = data.join("postgres/cluster");
     binaries::choose(pg_bin, made_by(&cluster)?, &cluster)
 }
 
-/// Programs are waited for, and files locked by others: not on the runtime's threads.
+/// Runs blocking work (waiting for programs, file locks) outside the runtime's threads.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
 ) -> Result<T, ClusterError> {
@@ -145,7 +146,7 @@ fn start(data: &Path, pg_bin: Option<&Path>) -> Result<PrivateCluster, ClusterEr
     let host = percent_encode(sockets.as_os_str().as_bytes(), PLAIN);
     let url = format!("postgres:///postgres?host={host}&port=5432&user={USER}");
     if was_running {
-        info!(path = %cluster.display(), "going on with the Postgres that still runs");
+        info!(path = %cluster.display(), "using the private Postgres that is still running");
     }
     Ok(PrivateCluster {
         place,
@@ -156,7 +157,7 @@ fn start(data: &Path, pg_bin: Option<&Path>) -> Result<PrivateCluster, ClusterEr
     })
 }
 
-/// The major version that made the cluster; `None` where there is no cluster yet.
+/// The major version that created the cluster; `None` if there is no cluster yet.
 fn made_by(cluster: &Path) -> Result<Option<u32>, ClusterError> {
     if !cluster.exists() {
         return Ok(None);
@@ -166,11 +167,11 @@ fn made_by(cluster: &Path) -> Result<Option<u32>, ClusterError> {
     let major = text
         .trim()
         .parse()
-        .map_err(|_| std::io::Error::other("it holds no version"));
+        .map_err(|_| std::io::Error::other("it does not contain a version"));
     major.map(Some).map_err(ClusterError::file(path))
 }
 
-/// Makes the cluster under another name first: a start that is killed leaves no half of one.
+/// Creates the cluster under another name first, so that a killed start leaves no incomplete cluster.
 fn make(programs: &Programs<'_>) -> Result<(), ClusterError> {
     const UNFINISHED: &str = "cluster.unfinished";
     let unfinished = programs.place.home.join(UNFINISHED);
@@ -182,7 +183,7 @@ fn make(programs: &Programs<'_>) -> Result<(), ClusterError> {
     std::fs::rename(&unfinished, &cluster).map_err(ClusterError::file(&cluster))
 }
 
-/// Waits until the cluster either takes connections, and says at which socket, or is stopped.
+/// Waits until the cluster accepts connections, and returns its socket, or until it is stopped.
 fn settle(programs: &Programs<'_>) -> Result<Option<PathBuf>, ClusterError> {
     let cluster = programs.place.cluster();
     let deadline = Instant::now() + START;
@@ -192,7 +193,7 @@ fn settle(programs: &Programs<'_>) -> Result<Option<PathBuf>, ClusterError> {
             State::Ready { sockets } if sockets.join(".s.PGSQL.5432").exists() => {
                 return Ok(Some(sockets));
             }
-            // Something cleaned up below it, and nobody can reach it any more.
+            // Another program has deleted its socket (a clean-up of /tmp), so it is unreachable.
             State::Ready { .. } => {
                 stop(programs)?;
                 "stopping"
@@ -216,13 +217,13 @@ fn settle(programs: &Programs<'_>) -> Result<Option<PathBuf>, ClusterError> {
     }
 }
 
-/// Starts a cluster that is stopped, and says at which socket.
+/// Starts a stopped cluster, and returns its socket.
 fn launch(programs: &Programs<'_>) -> Result<PathBuf, ClusterError> {
     let log = programs.place.log();
     put_aside(&log)?;
     let sockets = programs.place.sockets()?;
-    // The folder is this cluster's alone, and the cluster is stopped: a lock there was left by a
-    // Postgres that was killed. It names a process, too, and Postgres would believe it.
+    // The folder belongs to this cluster alone, and the cluster is stopped: a lock file there is a leftover of a
+    // killed Postgres. It names a process as well, and Postgres would trust it.
     remove(&sockets.join(".s.PGSQL.5432.lock"))?;
     let deadline = Instant::now() + START;
     loop {
@@ -239,7 +240,7 @@ fn launch(programs: &Programs<'_>) -> Result<PathBuf, ClusterError> {
         } else {
             String::new()
         };
-        // Processes of a Postgres that was killed notice it within moments, and go.
+        // Child processes of a killed Postgres notice its end within moments, and exit.
         let is_dying = logged.contains("is still in use");
         if !is_dying || Instant::now() >= deadline {
             let said = format!("{said}\nthe end of {}:\n{logged}", log.display());
@@ -270,7 +271,7 @@ fn stop(programs: &Programs<'_>) -> Result<(), ClusterError> {
     let stopped = programs.stop(STOP.as_secs());
     let cluster = programs.place.cluster();
     match postmaster::look(&cluster).map_err(ClusterError::file(&cluster))? {
-        // It may have ended by itself in between: that is what was wanted.
+        // It may have stopped by itself in between, which is fine.
         State::Stopped | State::Stale => Ok(()),
         State::Starting | State::Ready { .. } | State::Stopping => stopped,
     }

@@ -1,8 +1,8 @@
 //! Postgres as a labelled container, for machines without Postgres programs.
 //!
-//! Its port is open on the loopback address alone, its password is random and lies in the data folder,
-//! and its data in a volume of its name, which outlives it. It is stopped with the daemon. Upgrades to
-//! another major version are for a Postgres that is run on purpose, as with a private cluster.
+//! Its port is open on the loopback address only. Its password is random and lies in the data folder. Its data is in
+//! a volume with the container's name, which outlives the container. The daemon stops it in order. As with a private
+//! cluster, run a Postgres of your own for upgrades to another major version.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -20,13 +20,13 @@ use super::error::ClusterError;
 use crate::data_dir::DataDir;
 use crate::secret_key;
 
-/// The image unless another is asked for.
+/// The default image.
 pub const DEFAULT_IMAGE: &str = "postgres:17";
 
 /// The cluster's one user.
 const USER: &str = "trainyard";
 
-/// The volume's place in the container. Not the image's own, which differs between its versions.
+/// The mount point of the volume in the container. Not the image's own, which differs between its versions.
 const MOUNTED_AT: &str = "/trainyard-postgres";
 
 /// How long a stop may take.
@@ -40,11 +40,10 @@ pub struct PostgresContainer {
 }
 
 impl PostgresContainer {
-    /// Starts the data folder's container, and makes it at the first call.
+    /// Starts the data folder's container, and creates it at the first call.
     ///
     /// # Errors
-    /// Docker does not answer or is on another machine, the image cannot be had, or Postgres does
-    /// not start in it.
+    /// Docker does not answer or is on another machine, the image cannot be pulled, or Postgres does not start in it.
     pub async fn start(
         data: &DataDir,
         image: &str,
@@ -52,7 +51,7 @@ impl PostgresContainer {
     ) -> Result<Self, ClusterError> {
         let config = DockerConfig {
             host: docker_host,
-            // It only labels attempts and built images; the database that knows it is not there yet.
+            // The instance id labels only attempts and built images; the database that has it does not exist yet.
             ..DockerConfig::new(InstanceId(Uuid::nil()))
         };
         if !config.host().starts_with("unix://") {
@@ -90,7 +89,7 @@ impl PostgresContainer {
     /// Stops it. Its volume stays.
     ///
     /// # Errors
-    /// Docker's trouble.
+    /// Docker fails to stop it.
     pub async fn stop(self) -> Result<(), ClusterError> {
         Ok(self.docker.stop_companion(&self.name, STOP).await?)
     }
@@ -102,7 +101,7 @@ impl PostgresContainer {
     }
 }
 
-/// The file that holds the password, and whose presence says that there is a container.
+/// The file with the password. Its presence means that the data folder uses a container.
 pub(super) fn key_file(data: &Path) -> PathBuf {
     data.join("postgres/container.key")
 }
@@ -127,7 +126,7 @@ fn companion(data: &Path, image: &str, password: &SecretString) -> Companion {
     }
 }
 
-/// The container's name: the same for the same data folder, and no other's.
+/// The container's name: unique for each data folder, and the same at each start.
 fn name(data: &Path) -> String {
     let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
     format!("trainyard-postgres-{}", &hex::encode(digest)[..12])

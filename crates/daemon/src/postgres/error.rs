@@ -1,17 +1,17 @@
-//! Why there is no Postgres of our own.
+//! Errors of the private Postgres.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why the private cluster cannot be started or stopped, and what to do.
+/// The reason why the private Postgres cannot be started or stopped, and what to do.
 #[derive(Debug, Error)]
 pub enum ClusterError {
     /// There are no programs.
     #[error(
         "no Postgres programs (initdb, pg_ctl, postgres) {}; install them (Debian: `apt install postgresql`), \
-         say where they are with --pg-bin, run them in a container with --pg-image postgres:17, or give a \
+         give their folder with --pg-bin, run Postgres in a container with --pg-image postgres:17, or give a \
          database with --database-url",
         given.as_ref().map_or_else(
             || "in /usr/lib/postgresql and $PATH".to_owned(),
@@ -22,13 +22,14 @@ pub enum ClusterError {
         /// The folder that was given.
         given: Option<PathBuf>,
     },
-    /// There are no programs, and no container can be had instead.
+    /// There are no programs, and a container cannot be used instead.
     #[error(
         "there are no Postgres programs in /usr/lib/postgresql and $PATH (Debian: `apt install postgresql`), \
-         and no Postgres in a container: {0}. Fix one of the two, name the folder of the programs with --pg-bin, or a database with --database-url"
+         and Postgres cannot run in a container: {0}. Fix one of the two, give the folder of the programs with \
+         --pg-bin, or give a database with --database-url"
     )]
     NeitherProgramsNorContainer(trainyard_executor::Error),
-    /// The container cannot be had.
+    /// Postgres cannot run in a container.
     #[error("Postgres cannot run in a container: {0}")]
     Engine(#[from] trainyard_executor::Error),
     /// The container's port would be open on another machine.
@@ -37,22 +38,22 @@ pub enum ClusterError {
          give a database with --database-url"
     )]
     RemoteEngine { host: String },
-    /// The container's password cannot be had.
+    /// The container's password cannot be read or made.
     #[error(transparent)]
     Key(#[from] crate::secret_key::KeyError),
-    /// All that is installed is too old.
+    /// All installed versions are too old.
     #[error(
         "Postgres {newest} is too old: {} or newer is needed; install it, or give a database with --database-url",
         super::binaries::OLDEST
     )]
     TooOld {
-        /// The newest that is installed.
+        /// The newest installed version.
         newest: u32,
     },
     /// The cluster was made by a version that is not installed.
     #[error(
-        "the database in {} was made by Postgres {made_by}, and {}; install Postgres {made_by} again or say \
-         where it is with --pg-bin. To start with an empty database instead, move the folder away",
+        "the database in {} was made by Postgres {made_by}, and {}; install Postgres {made_by} again, or give the \
+         folder of its programs with --pg-bin. To start with an empty database instead, move the folder away",
         cluster.display(), installed_in_words(installed)
     )]
     OtherVersion {
@@ -61,13 +62,13 @@ pub enum ClusterError {
         made_by: u32,
         installed: Vec<u32>,
     },
-    /// Root has nobody to run Postgres as.
+    /// Root has no user to run Postgres as.
     #[error(
         "Postgres refuses to run as root, and there is neither a user `postgres` nor `nobody`; make one \
          (`useradd --system postgres`), start as another user, or give a database with --database-url"
     )]
     NoUser,
-    /// The cluster is another user's.
+    /// The cluster belongs to another user.
     #[error(
         "the database in {} belongs to user {owner}, and this is user {user}; start as that user, or give \
          another folder with --data-dir",
@@ -78,7 +79,7 @@ pub enum ClusterError {
         owner: u32,
         user: u32,
     },
-    /// The user who runs Postgres cannot get to the cluster.
+    /// The user who runs Postgres cannot reach the cluster.
     #[error(
         "user {user}, who runs Postgres because root may not, cannot get through {}; run `chmod o+x` on it, \
          or give a folder elsewhere with --data-dir",
@@ -86,11 +87,11 @@ pub enum ClusterError {
     )]
     Closed {
         user: String,
-        /// The first folder on the way that is closed.
+        /// The first folder on the path that is closed to that user.
         closed: PathBuf,
     },
     /// A place for the socket is not safe to use.
-    #[error("{} should be a folder that only user {owner} can use; remove it", path.display())]
+    #[error("{} is not a folder that only user {owner} can use; remove it", path.display())]
     UnsafeSockets { path: PathBuf, owner: u32 },
     /// Files cannot be read or written.
     #[error("{} cannot be used: {source}", path.display())]
@@ -105,9 +106,9 @@ pub enum ClusterError {
         /// The end of what it printed, or of Postgres' log.
         said: String,
     },
-    /// Postgres neither came up nor went down in time.
+    /// Postgres neither started nor stopped in time.
     #[error(
-        "the Postgres in {} is {doing} for more than {seconds} s; its log is {}",
+        "the Postgres in {} has been {doing} for more than {seconds} s; its log is {}",
         cluster.display(), log.display()
     )]
     TooSlow {
@@ -118,12 +119,12 @@ pub enum ClusterError {
         log: PathBuf,
     },
     /// The thread that waited for Postgres panicked.
-    #[error("starting or stopping Postgres panicked; this is a bug of Trainyard")]
+    #[error("starting or stopping Postgres panicked; this is a bug in Trainyard")]
     Panicked,
 }
 
 impl ClusterError {
-    /// For `map_err`: trouble with a file.
+    /// For `map_err`: an error with a file.
     pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }
@@ -135,5 +136,5 @@ fn installed_in_words(installed: &[u32]) -> String {
         return "none is installed".to_owned();
     }
     let versions: Vec<String> = installed.iter().map(ToString::to_string).collect();
-    format!("what is installed is {}", versions.join(", "))
+    format!("only these versions are installed: {}", versions.join(", "))
 }

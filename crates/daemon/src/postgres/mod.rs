@@ -1,8 +1,8 @@
-//! A Postgres of `trainyard dev`'s own: a private cluster made with the programs of this machine, or a
-//! container where there are none.
+//! The private Postgres of `trainyard dev`: a cluster made with the programs of this machine, or a container if there
+//! are none.
 //!
-//! Which of the two a data folder has is settled at its first start and stays so, whatever is
-//! installed later: its data lies there.
+//! The first start decides which of the two a data folder uses. This never changes, whatever is installed later,
+//! since the data lies there.
 
 pub mod binaries;
 mod cluster;
@@ -27,7 +27,7 @@ pub(crate) use self::place::is_open_place;
 
 use crate::data_dir::DataDir;
 
-/// A running Postgres of our own. Dropping it leaves it running; the next start goes on with it.
+/// A running private Postgres. After a drop it keeps running, and the next start uses it.
 #[derive(Debug)]
 pub enum OwnPostgres {
     /// Made with the programs of this machine.
@@ -35,10 +35,10 @@ pub enum OwnPostgres {
     Container(PostgresContainer),
 }
 
-/// How a Postgres of our own is to be had.
+/// Options for the private Postgres.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnPostgresOptions {
-    /// The folder of the programs; looked for without it.
+    /// The folder of the programs; searched for without it.
     pub binaries: Option<std::path::PathBuf>,
     /// The image of a container, instead of programs.
     pub image: Option<String>,
@@ -47,10 +47,10 @@ pub struct OwnPostgresOptions {
 }
 
 impl OwnPostgres {
-    /// Starts the data folder's Postgres, or goes on with it where it still runs.
+    /// Starts the data folder's Postgres, or uses it if it still runs.
     ///
     /// # Errors
-    /// It does not start; with what to do.
+    /// It does not start; the error says what to do.
     pub async fn start(data: &DataDir, options: &OwnPostgresOptions) -> Result<Self, ClusterError> {
         if options.image.is_some() || is_in_a_container(data.path()) {
             return Self::container(data, options).await;
@@ -97,7 +97,7 @@ impl OwnPostgres {
         }
     }
 
-    /// Where others on this machine may connect, for people; `None` where that has a password.
+    /// The address for other programs on this machine, to show to users; `None` if it contains a password.
     #[must_use]
     pub fn shown_url(&self) -> Option<&str> {
         match self {

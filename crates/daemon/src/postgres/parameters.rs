@@ -1,27 +1,28 @@
-//! What the private Postgres is told: small, durable, and reached by its socket only.
+//! Parameters of the private Postgres: small, durable, and reachable by its socket only.
 //!
-//! The parameters are given at each start instead of being written into the cluster's files, so that
-//! a newer Trainyard's apply, and so that root writes no file where another user could have put a link.
+//! The daemon passes them at each start instead of writing them into the cluster's files:
+//! 1. The parameters of a newer Trainyard apply at once.
+//! 2. Root writes no file where another user could have put a link.
 
 use std::path::Path;
 
-/// Each with its reason, where it has one of its own.
+/// The parameters, with a comment where the reason is not obvious.
 const PARAMETERS: [(&str, &str); 22] = [
     // No TCP at all.
     ("listen_addresses", ""),
     ("unix_socket_permissions", "0700"),
     ("port", "5432"),
-    // One daemon: its pool, a few more of its own, and somebody with psql.
+    // One daemon: its pool, a few more connections, and a user with psql.
     ("max_connections", "50"),
     ("shared_buffers", "64MB"),
     ("work_mem", "8MB"),
     ("maintenance_work_mem", "64MB"),
-    // Statements are short; workers and compilation only cost memory.
+    // Statements are short: parallel workers and JIT compilation would only cost memory.
     ("max_worker_processes", "2"),
     ("max_parallel_workers_per_gather", "0"),
     ("jit", "off"),
     ("autovacuum_max_workers", "2"),
-    // Nobody replicates from here; that keeps the log small.
+    // There is no replication, so the write-ahead log can stay small.
     ("wal_level", "minimal"),
     ("max_wal_senders", "0"),
     ("max_wal_size", "512MB"),
@@ -30,15 +31,15 @@ const PARAMETERS: [(&str, &str); 22] = [
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
     ("log_min_messages", "warning"),
-    // The daemon reports failed statements, with what it was doing.
+    // The daemon logs failed statements itself, with their context.
     ("log_min_error_statement", "panic"),
     ("logging_collector", "off"),
     ("timezone", "UTC"),
 ];
 
-/// The arguments of `postgres`, quoted for the shell that pg_ctl puts between.
+/// The arguments of `postgres`, quoted for the shell that pg_ctl uses.
 pub(super) fn command_line(sockets: &Path) -> String {
-    // The value is a list of folders; double quotes make one of it, whatever is in it.
+    // The value is a list of folders; double quotes make it one folder, whatever characters it has.
     let folder = format!("\"{}\"", sockets.display().to_string().replace('"', "\"\""));
     PARAMETERS
         .into_iter()
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_safe_and_nobody_gets_in_by_network() {
+    fn data_is_durable_and_there_is_no_access_by_network() {
         let line = command_line(Path::new("/s"));
         for part in [
             "'listen_addresses='",

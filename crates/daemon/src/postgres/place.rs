@@ -1,10 +1,12 @@
-//! Where a cluster lies, whose it is, and where its socket goes.
+//! Location and owner of a cluster, and location of its socket.
 //!
-//! Everything is in `postgres/` of the data folder: `cluster/`, `socket/` and `postgres.log`. Two
-//! things can be in the way. Postgres refuses to run as root, so root gives the folder to `postgres` or
-//! `nobody`, who has to get through all folders above it; where they are closed, as below `/root`, the
-//! folder is made in [`OPEN_PLACE`] and linked. And the path of a Unix socket has at most 107 bytes;
-//! where the data folder's is longer, a short folder is named after its hash.
+//! Everything is in `postgres/` of the data folder: `cluster/`, `socket/` and `postgres.log`. There are two
+//! exceptions:
+//! 1. Postgres refuses to run as root, so root gives the folder to the user `postgres` or `nobody`, who has to be
+//!    able to traverse all folders above it. If one of them is closed, such as `/root`, the folder is made in
+//!    [`OPEN_PLACE`] and linked.
+//! 2. The path of a Unix socket has at most 107 bytes. If the data folder's path is longer, the socket is in a short
+//!    folder that is named after its hash.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
@@ -18,17 +20,17 @@ use tracing::{debug, info};
 
 use super::error::ClusterError;
 
-/// Where root's clusters go whose data folder is closed to the user who runs them.
+/// The folder for root's clusters whose data folder is closed to the user who runs Postgres.
 const OPEN_PLACE: &str = "/var/lib/trainyard-dev";
 
-/// Room for a socket's folder: 107 bytes without `/.s.PGSQL.5432`.
+/// The longest path of a socket's folder: 107 bytes without `/.s.PGSQL.5432`.
 const LONGEST_FOLDER: usize = 107 - "/.s.PGSQL.5432".len();
 
 /// The place of one cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) home: PathBuf,
-    /// Who runs Postgres, where that is not who we are.
+    /// The user who runs Postgres, if not the daemon's user.
     pub(super) runner: Option<Runner>,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct Runner {
 }
 
 impl Place {
-    /// Finds the place of a data folder's cluster, or makes it.
+    /// Finds the place of a data folder's cluster, or creates it.
     pub(super) fn prepare(data: &Path) -> Result<Self, ClusterError> {
         let link = data.join("postgres");
         match link.symlink_metadata() {
@@ -56,8 +58,8 @@ impl Place {
         let user = geteuid();
         let runner = if user.is_root() {
             let runner = if owner.uid() == 0 {
-                // Made by a start that was killed before it gave it away: then there is nothing in it. What has
-                // content is not handed to another user.
+                // A start that was killed before it changed the owner leaves an empty folder. A folder with content
+                // is not given to another user.
                 let mut content = std::fs::read_dir(&home).map_err(ClusterError::file(&home))?;
                 if content.next().is_some() {
                     let problem = "it belongs to root, who does not run Postgres, and is not empty";
@@ -96,7 +98,7 @@ impl Place {
         self.home.join("postgres.log")
     }
 
-    /// The folder of the socket, made where it is missing.
+    /// The folder of the socket, created if it is missing.
     pub(super) fn sockets(&self) -> Result<PathBuf, ClusterError> {
         let owner = self
             .runner
@@ -106,7 +108,7 @@ impl Place {
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => self.give_away(&path)?,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                // In /tmp anybody may have been first.
+                // In /tmp, another user may have created it first.
                 let found = path.symlink_metadata().map_err(ClusterError::file(&path))?;
                 if !found.is_dir() || found.uid() != owner || found.mode() & 0o077 != 0 {
                     return Err(ClusterError::UnsafeSockets { path, owner });
@@ -117,13 +119,13 @@ impl Place {
         Ok(path)
     }
 
-    /// Removes the folder of the socket where it is not in the cluster's own. Call it when Postgres is
-    /// stopped; one that is not empty stays.
+    /// Removes the folder of the socket if it is outside of the cluster's folder. Call it when Postgres is stopped; a
+    /// folder that is not empty stays.
     pub(super) fn remove_sockets(&self, sockets: &Path) {
         if !sockets.starts_with(&self.home)
             && let Err(error) = std::fs::remove_dir(sockets)
         {
-            debug!(path = %sockets.display(), error = %error, "the socket's folder stays");
+            debug!(path = %sockets.display(), error = %error, "could not remove the socket's folder");
         }
     }
 
@@ -134,7 +136,7 @@ impl Place {
         }
         let hash = hex::encode(&Sha256::digest(self.home.as_os_str().as_bytes())[..6]);
         let name = format!("trainyard-{owner}-{hash}");
-        // Root's is closed to whom it gives Postgres to.
+        // Root's runtime folder is closed to the user who runs Postgres.
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         runtime
             .filter(|folder| self.runner.is_none() && folder.is_absolute() && folder.is_dir())
@@ -143,7 +145,7 @@ impl Place {
             .unwrap_or_else(|| Path::new("/tmp").join(&name))
     }
 
-    /// Gives what root made to who runs Postgres.
+    /// Changes the owner of root's files to the user who runs Postgres.
     fn give_away(&self, path: &Path) -> Result<(), ClusterError> {
         match &self.runner {
             None => Ok(()),
@@ -177,7 +179,7 @@ impl Runner {
     }
 
     fn take(&self, path: &Path) -> Result<(), ClusterError> {
-        // The folder itself, and not what a link in its place leads to.
+        // The folder itself: a link in its place is not followed.
         OpenOptions::new()
             .read(true)
             .custom_flags(O_DIRECTORY | O_NOFOLLOW)
@@ -186,7 +188,7 @@ impl Runner {
             .map_err(ClusterError::file(path))
     }
 
-    /// The first folder above `path`, or `path`, that this user cannot get through.
+    /// The first folder above `path`, or `path` itself, that this user cannot traverse.
     fn closed_on_the_way_to(&self, path: &Path) -> Option<PathBuf> {
         let mut folders: Vec<&Path> = path.ancestors().collect();
         folders.reverse();
@@ -218,7 +220,7 @@ pub(crate) fn is_open_place(link: &Path) -> bool {
     })
 }
 
-/// Makes a cluster's folder, at `link` or in the open place behind it.
+/// Creates a cluster's folder, at `link` or in the open place that `link` then points to.
 fn make_home(link: &Path) -> Result<(), ClusterError> {
     let make = |path: &Path| {
         DirBuilder::new()
@@ -247,7 +249,7 @@ fn make_home(link: &Path) -> Result<(), ClusterError> {
             closed,
         });
     }
-    // Not named after the data folder: another one of that path, later, is another one.
+    // Not named after the data folder: a later data folder with the same path is a different one.
     let home = open.join(format!("postgres-{}", uuid::Uuid::now_v7().simple()));
     make(&home)?;
     runner.take(&home)?;

@@ -1,29 +1,28 @@
-//! Whether a cluster is running, from the file that Postgres keeps about itself.
+//! Whether a cluster is running, read from `postmaster.pid`.
 //!
-//! `postmaster.pid` outlives a Postgres that was killed, and its process id may since be another
-//! program's, or that of a dead process which nobody has buried (common in containers, whose first
-//! process is no init). Postgres believes such a file and refuses to start, so what is provably stale
-//! is told apart here. That no process of the old one is still at work on the files is then Postgres'
-//! own check, by its shared memory.
+//! The file outlives a Postgres that was killed. Its process id may by then belong to another program, or to a zombie
+//! (common in containers whose first process is not an init). Postgres trusts such a file and refuses to start, so
+//! this module detects files that are provably stale. Postgres itself then checks, by its shared memory, that no
+//! process of the old server still uses the files.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is so of a cluster.
+/// The state of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
     /// It does not run.
     Stopped,
-    /// The file is there, and the process that it names is another one, or dead.
+    /// The file exists, but the process that it names is another program, or dead.
     Stale,
-    /// It does not take connections yet.
+    /// It does not accept connections yet.
     Starting,
-    /// It takes connections.
+    /// It accepts connections.
     Ready {
         /// The folder of its socket.
         sockets: PathBuf,
     },
-    /// It takes no connections any more.
+    /// It no longer accepts connections.
     Stopping,
 }
 
@@ -35,7 +34,7 @@ pub(super) fn look(cluster: &Path) -> io::Result<State> {
     Ok(judge(&text, |pid| is_postgres_of(pid, cluster)))
 }
 
-/// The file that Postgres keeps about itself.
+/// The file in which Postgres records its process and state.
 pub(super) fn pid_file(cluster: &Path) -> PathBuf {
     cluster.join("postmaster.pid")
 }
@@ -43,7 +42,7 @@ pub(super) fn pid_file(cluster: &Path) -> PathBuf {
 /// Lines: process, folder, start, port, folder of the socket, address, shared memory, status.
 fn judge(text: &str, is_ours: impl FnOnce(u32) -> Process) -> State {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    // Without a process it is being written just now; it is complete at the next look.
+    // Without a process id, the file is just being written; the next poll finds it complete.
     let Some(pid) = lines.first().and_then(|line| line.parse().ok()) else {
         return State::Starting;
     };
@@ -62,7 +61,7 @@ fn judge(text: &str, is_ours: impl FnOnce(u32) -> Process) -> State {
 
 enum Process {
     Postgres,
-    /// No such process. Postgres sees that by itself, and clears its file up more carefully than we could.
+    /// No such process. Postgres detects that by itself, and cleans its file up more carefully than we could.
     Gone,
     Other,
 }
@@ -79,7 +78,7 @@ fn is_postgres_of(pid: u32, cluster: &Path) -> Process {
     let is_alive = name_and_state.is_some_and(|(name, rest)| {
         matches!(name, "postgres" | "postmaster") && !rest.starts_with(['Z', 'X'])
     });
-    // Postgres works in its folder. Where that may not be seen, its name has to do.
+    // The working directory of Postgres is its cluster. If that is not readable, the name of the process decides.
     let works_elsewhere = about
         .join("cwd")
         .read_link()
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_process_that_nobody_buried_is_stale() {
+    fn a_zombie_process_is_stale() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let stat = format!("/proc/{}/stat", child.id());
         while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {

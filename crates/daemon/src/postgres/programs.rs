@@ -1,4 +1,4 @@
-//! Calling `initdb` and `pg_ctl` as the user who runs Postgres.
+//! Runs `initdb` and `pg_ctl` as the user who runs Postgres.
 
 use std::ffi::OsStr;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,10 +11,10 @@ use super::binaries::Binaries;
 use super::error::ClusterError;
 use super::place::Place;
 
-/// How much of what was printed goes into a message.
+/// How much output of a program goes into a message.
 const LINES: usize = 12;
 
-/// The programs, at one place.
+/// The programs for the cluster of one place.
 #[derive(Debug)]
 pub(super) struct Programs<'a> {
     pub(super) binaries: &'a Binaries,
@@ -22,9 +22,9 @@ pub(super) struct Programs<'a> {
 }
 
 impl Programs<'_> {
-    /// Makes a new cluster in `folder`, a name within the place.
+    /// Creates a cluster in `folder`, a name within the place.
     ///
-    /// Everybody who reaches the socket is let in: its folder is closed to all others.
+    /// Postgres trusts every client of the socket: the socket's folder is closed to other users.
     pub(super) fn initdb(&self, folder: &str) -> Result<(), ClusterError> {
         let arguments = [
             "--pgdata",
@@ -40,9 +40,9 @@ impl Programs<'_> {
         self.call("initdb", arguments).map(|_| ())
     }
 
-    /// Starts Postgres in a session of its own and waits until it takes connections.
+    /// Starts Postgres in a session of its own, and waits until it accepts connections.
     pub(super) fn start(&self, sockets: &Path, seconds: u64) -> Result<(), ClusterError> {
-        // The cluster's path is not among the arguments: pg_ctl would put it into a shell command.
+        // The cluster's path is not an argument: pg_ctl would put it into a shell command.
         let options = super::parameters::command_line(sockets);
         let seconds = seconds.to_string();
         let arguments = [
@@ -83,7 +83,7 @@ impl Programs<'_> {
             .args(arguments)
             .current_dir(&self.place.home)
             .env_clear()
-            // Nothing of the daemon's environment: it may hold secrets, and PG... would change what happens.
+            // Without the daemon's environment: it may contain secrets, and PG* variables would change the behaviour.
             .envs(
                 ["PATH", "LD_LIBRARY_PATH"]
                     .iter()
@@ -93,7 +93,7 @@ impl Programs<'_> {
             .env("TZ", "UTC")
             .env("PGDATA", self.place.cluster())
             .stdin(Stdio::null())
-            // Ctrl-C is for the daemon, which then stops Postgres in order.
+            // Ctrl-C must reach only the daemon, which then stops Postgres in order.
             .process_group(0);
         if let Some(runner) = &self.place.runner {
             command.uid(runner.uid).gid(runner.gid);
@@ -114,11 +114,11 @@ impl Programs<'_> {
     }
 }
 
-/// The end of Postgres' log, as far as it can be read.
+/// The end of Postgres' log; empty if it cannot be read.
 pub(super) fn end_of_log(log: &Path) -> String {
     const BYTES: i64 = 4096;
     let read = || -> std::io::Result<String> {
-        // Whoever runs Postgres could have put a link here, and we may be root.
+        // The user who runs Postgres could have put a link here, and the daemon may be root.
         let mut file = std::fs::OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)

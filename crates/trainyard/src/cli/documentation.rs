@@ -1,4 +1,4 @@
-//! Every command line that the documentation, the examples and the messages show is one that the command line takes.
+//! Every command line in the documentation, the examples and the messages is valid.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use super::Cli;
 use crate::variables::without_variables;
 
-/// What is in them is shown to users: pages and examples, and the messages of the code.
+/// Files and folders whose content users read.
 const PAGES: [&str; 5] = [
     "README.md",
     "CONTRIBUTING.md",
@@ -21,7 +21,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The files below a path that end so.
+/// The files below a path with these endings.
 fn files(path: &Path, endings: &[&str]) -> Vec<PathBuf> {
     if path.is_dir() {
         let entries = std::fs::read_dir(path).unwrap();
@@ -49,7 +49,7 @@ fn commands(script: &str) -> Vec<Vec<String>> {
             }
             '<' if rest.starts_with("<(") => rest = &rest[1..],
             '<' | '>' => {
-                // `2>&1` or `> FILE`: what follows is not a word of the command.
+                // `2>&1` or `> FILE`: the target is not a word of the command.
                 let target = rest.trim_start_matches(['<', '>', '&', ' ']);
                 rest = word(target).1;
             }
@@ -68,7 +68,7 @@ fn commands(script: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// The first word of a script, without its quotes, and what follows it.
+/// The first word of a script, without its quotes, and the rest of the script.
 fn word(script: &str) -> (String, &str) {
     let mut word = String::new();
     let mut quote = None;
@@ -84,7 +84,7 @@ fn word(script: &str) -> (String, &str) {
     (word, "")
 }
 
-/// The arguments of `trainyard`, where the command calls it.
+/// The arguments of `trainyard`, if the command calls it.
 fn arguments(command: &[String]) -> Option<&[String]> {
     let is_assignment = |word: &String| {
         word.split_once('=').is_some_and(|(name, _)| {
@@ -102,7 +102,7 @@ fn arguments(command: &[String]) -> Option<&[String]> {
     }
 }
 
-/// The code blocks for a shell.
+/// The shell code blocks of a page.
 fn scripts(page: &str) -> impl Iterator<Item = String> {
     let blocks = page.split("```").skip(1).step_by(2);
     blocks.filter_map(|block| {
@@ -117,7 +117,7 @@ fn scripts(page: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// The command lines within the paragraphs of a page, or the lines of a source file: pieces of code in backticks.
+/// The command lines in backticks, within the paragraphs of a page or the lines of a source file.
 fn spans(text: &str, between: &str) -> Vec<String> {
     text.split(between)
         .filter(|part| !part.starts_with("```"))
@@ -127,21 +127,21 @@ fn spans(text: &str, between: &str) -> Vec<String> {
         .collect()
 }
 
-/// A source file whose texts do not go over lines.
+/// A source file, with its multi-line texts joined.
 fn joined(source: &str) -> String {
     let mut parts = source.split("\\\n");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |joined, part| joined + part.trim_start())
 }
 
-/// What the command line says to these arguments, if they are wrong.
+/// The error of the command line for these arguments, if they are invalid.
 fn refusal(arguments: &[String]) -> Option<clap::Error> {
     let command = without_variables(Cli::command(), &|_| true);
     let words = arguments.iter().map(|word| filled(word));
     let error = command
         .try_get_matches_from(["trainyard".to_owned()].into_iter().chain(words))
         .err()?;
-    // Help and the version are errors of clap that do not use the error stream.
+    // For clap, help and version are errors that do not use the error stream.
     error.use_stderr().then_some(error)
 }
 
@@ -162,7 +162,7 @@ fn filled(word: &str) -> String {
     }
 }
 
-/// The same of a command of which a sentence names no more than it needs.
+/// The same for a command that a sentence may name without its required arguments.
 fn refusal_of_part(arguments: &[String]) -> Option<clap::Error> {
     let is_cut = |error: &clap::Error| {
         matches!(

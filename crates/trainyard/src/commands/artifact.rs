@@ -14,7 +14,7 @@ use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output::{self, OutputArgs};
 use crate::view;
 
-/// What stages made
+/// Artifacts: the outputs of stages
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -35,21 +35,21 @@ enum Verb {
     Get(Get),
 }
 
-/// Fetch one: a file, or a folder as a tar archive
+/// Fetch an artifact: a file, or a folder as a tar archive
 #[derive(Debug, Args)]
 struct Get {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Which one, as STAGE.OUTPUT
+    /// The artifact, as STAGE.OUTPUT
     #[arg(value_name = "STAGE.OUTPUT")]
     artifact: String,
 
-    /// Where to: a file, a folder, or `-` for standard output. Default: STAGE.OUTPUT in this folder
+    /// The destination: a file, a folder, or `-` for standard output. Default: STAGE.OUTPUT in this folder
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
 
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(short, long)]
     force: bool,
 }
@@ -90,7 +90,7 @@ impl Get {
     }
 }
 
-/// Fetches an artifact in pieces, and holds all of it against its hash.
+/// Downloads an artifact in pieces, and verifies its hash.
 async fn fetch(client: &Client, artifact: &Artifact, mut take: impl FnMut(&[u8]) -> Done) -> Done {
     let (stage, output) = (&artifact.stage, &artifact.output);
     let mut pieces = client.download(artifact.run, stage, output).await?;
@@ -110,7 +110,7 @@ async fn fetch(client: &Client, artifact: &Artifact, mut take: impl FnMut(&[u8])
     Err(Failure::Refused(problem.help("fetch it again")))
 }
 
-/// The file that an artifact is saved in. An archive says by its name that it is one.
+/// The file that an artifact is saved in. Archives have their own extension.
 fn place(artifact: &Artifact, to: PathBuf) -> PathBuf {
     let mut to = if to.is_dir() {
         to.join(format!("{}.{}", artifact.stage, artifact.output))
@@ -124,11 +124,11 @@ fn place(artifact: &Artifact, to: PathBuf) -> PathBuf {
     to
 }
 
-/// Saves an artifact. A file is there whole or not at all.
+/// Saves an artifact. The file appears only when it is complete.
 async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> Done {
     let taken = || {
         let problem = Problem::new(format!("{} already exists", to.display()));
-        Failure::Refused(problem.help("`--force` writes over it; `--to` names another place"))
+        Failure::Refused(problem.help("`--force` overwrites it; `--to` gives another destination"))
     };
     if !force && to.exists() {
         return Err(taken());
@@ -158,7 +158,7 @@ async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> D
     ))
 }
 
-/// A temporary file is its owner's alone; what is left is a file like others.
+/// A temporary file is private to its owner; the saved file gets the usual mode.
 fn readable_as_usual(file: &std::fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))

@@ -8,7 +8,7 @@ use crate::failure::{Done, Failure, in_full};
 use crate::output::OutputArgs;
 use crate::view;
 
-/// Run the daemon in production, with a Postgres that you run
+/// Run the daemon in production, with your own Postgres
 ///
 /// SIGTERM stops it; running stages keep running, and the next start adopts them. Several daemons may
 /// share one database: they divide the work, and adopt the stages of one that is lost.
@@ -23,14 +23,14 @@ pub(crate) struct Daemon {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the daemons on the database: who lives, and what each holds and leads
+    /// List the daemons on the database: their states, attempts and roles
     ///
-    /// STATE is `alive`; `degraded` where something keeps it from working fully; `silent` where its lease ran out;
-    /// `stopped` after an orderly stop; `replaced` where it was killed or crashed and the next one on its host took its
+    /// STATE is `alive`; `degraded` if a problem keeps it from working fully; `silent` if its lease has expired;
+    /// `stopped` after an orderly stop; `replaced` if it was killed or crashed and the next one on its host took its
     /// place.
     ///
-    /// What each holds is listed below the table, as RUN.STAGE: on a terminal as many as go into a line, else
-    /// all. At most 1,000 of a daemon are listed; HOLDS counts all.
+    /// The attempts of each daemon are listed below the table, as RUN.STAGE: on a terminal as many as fit into a
+    /// line, elsewhere all, but at most 1,000 per daemon. HOLDS counts all.
     List {
         #[command(flatten)]
         output: OutputArgs,

@@ -14,7 +14,7 @@ use crate::view::quantity::commit;
 use crate::view::state::is_good;
 use crate::view::{self, plain};
 
-/// DAGs: what is run, and when
+/// DAGs: list, start, pause and remove them
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -33,25 +33,25 @@ enum Verb {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show one: what starts it, its limits, parameters, schedules and stages, and faults of its file
+    /// Show a DAG: its triggers, limits, parameters, schedules and stages, and faults of its file
     Show(One),
     Trigger(TriggerArgs),
-    /// Let its triggers start nothing for now; by hand it can be started
+    /// Pause the triggers of a DAG; it can still be started by hand
     Pause(One),
-    /// Let its triggers start runs again
+    /// Resume the triggers of a DAG
     Unpause(One),
-    /// Remove one that is not on the followed branch any more. Its runs, logs and artifacts are deleted
+    /// Remove a DAG that is no longer on the followed branch. Its runs, logs and artifacts are deleted
     ///
-    /// Says how much that is, and asks.
+    /// Shows how much that is, and asks for confirmation.
     Remove {
-        /// REPO/NAME, or NAME where only one repo has it
+        /// REPO/NAME, or NAME if only one repo has it
         dag: String,
 
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
     },
-    /// Show when its schedules tick next
+    /// Show the next ticks of a DAG's schedules
     Next {
         #[command(flatten)]
         one: One,
@@ -63,17 +63,17 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct One {
-    /// REPO/NAME, or NAME where only one repo has it
+    /// REPO/NAME, or NAME if only one repo has it
     dag: String,
 
     #[command(flatten)]
     output: OutputArgs,
 }
 
-/// Start one by hand
+/// Start a DAG by hand
 #[derive(Debug, Args)]
 struct TriggerArgs {
-    /// REPO/NAME, or NAME where only one repo has it
+    /// REPO/NAME, or NAME if only one repo has it
     dag: String,
 
     /// A parameter
@@ -84,11 +84,11 @@ struct TriggerArgs {
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
 
-    /// A key of yours: the same key again starts nothing more
+    /// An idempotency key: a second request with the same key starts no second run
     #[arg(long, value_name = "KEY")]
     request: Option<String>,
 
-    /// Show the logs as they come, to the end of the run
+    /// Show the logs as they are written, to the end of the run
     #[arg(short, long, conflicts_with = "output")]
     follow: bool,
 
@@ -144,7 +144,7 @@ impl Command {
             }
             Verb::Pause(One { dag, output }) => {
                 let dag = client.pause(&dag, true).await?;
-                let line = || format!("{} is paused; by hand it can still be started", dag.dag);
+                let line = || format!("{} is paused; it can still be started by hand", dag.dag);
                 output.show(&dag, line)
             }
             Verb::Unpause(One { dag, output }) => {
@@ -181,7 +181,7 @@ impl Command {
     }
 }
 
-/// What became of a request for a run.
+/// The result of a request for a run.
 pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
     let id = started.id;
     let why = started.why.as_ref().map(|why| format!(": {}", plain(why)));

@@ -10,14 +10,13 @@ use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::OutputArgs;
 
-/// Check what a daemon needs, and say what is missing
+/// Check everything that a daemon needs, and report what is missing
 ///
-/// Nothing is changed. With a configuration file, it checks what `trainyard daemon` needs; without,
-/// at what `trainyard dev` does. With --check it asks a running daemon whether all that must hold across
-/// the rows of its database does.
+/// It changes nothing. With a configuration file, it checks the needs of `trainyard daemon`; without one, those of
+/// `trainyard dev`. With --check, a running daemon checks the invariants of its database.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Check the database of the daemon that runs instead, and show the rows that break an invariant
+    /// Check the database of the running daemon instead, and show the rows that violate an invariant
     #[arg(long)]
     check: bool,
 
@@ -52,7 +51,7 @@ impl Doctor {
 
 impl Doctor {
     async fn check_database(self: Box<Self>) -> Done {
-        let connection = Connection::beside(self.args.settings.data_dir.clone())?;
+        let connection = Connection::from_variables(self.args.settings.data_dir.clone())?;
         let violations = connection.client()?.violations().await?;
         self.output
             .show(&violations, || broken(&violations.items))?;
@@ -60,7 +59,7 @@ impl Doctor {
             Ok(())
         } else {
             Err(Failure::refused(
-                "the database breaks what must hold; this is a fault in Trainyard, or rows were changed by hand",
+                "the database violates invariants; this is a bug in Trainyard, or rows were changed by hand",
             ))
         }
     }
@@ -68,7 +67,7 @@ impl Doctor {
 
 fn broken(violations: &[Violation]) -> String {
     if violations.is_empty() {
-        return "all that must hold across the database's rows does\n".to_owned();
+        return "all invariants of the database hold\n".to_owned();
     }
     let mut text = String::new();
     for violation in violations {

@@ -25,13 +25,13 @@ use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
 use crate::view::table::{Rows, cell, lines, state};
 
-/// How many requests to stop may wait to be heard: the first one and the one that forces.
+/// How many stop requests may be pending: the first one, and the one that forces.
 const REQUESTS: usize = 2;
 
-/// Run one DAG file here, against the local Docker engine, with no daemon and no database
+/// Run one DAG file on the local Docker engine, without a daemon or a database
 ///
-/// Stages get the working tree as it stands, without what git ignores. A secret is taken from the
-/// environment variable of its name. Ctrl-C cancels the run; twice, its clean-up too. So do SIGTERM and SIGHUP.
+/// Stages get the working tree as it is, without files that git ignores. A secret is read from the environment
+/// variable of its name. Ctrl-C, SIGTERM or SIGHUP cancels the run; a second one also stops its clean-up.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
     /// The DAG file
@@ -41,7 +41,7 @@ pub(crate) struct Exec {
     #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = super::dag::param)]
     params: Vec<(String, String)>,
 
-    /// Run this stage alone, without what it needs
+    /// Run this stage alone, without the stages that it needs
     #[arg(long)]
     stage: Option<String>,
 
@@ -49,7 +49,7 @@ pub(crate) struct Exec {
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     parallelism: u32,
 
-    /// Copy outputs to DIR/STAGE/PATH at the end, over those of an earlier run
+    /// Copy outputs to DIR/STAGE/PATH at the end, replacing those of an earlier run
     #[arg(long, value_name = "DIR")]
     outputs: Option<PathBuf>,
 
@@ -57,7 +57,7 @@ pub(crate) struct Exec {
     #[arg(short, long)]
     timestamps: bool,
 
-    /// The Docker engine; the usual one without it
+    /// The address of the Docker engine; Docker's own default without it
     #[arg(
         long,
         env = "DOCKER_HOST",
@@ -85,7 +85,7 @@ impl Exec {
             .collect();
         let dag = prepared.dag().clone();
         let witness = Arc::new(Teller {
-            state: Mutex::new(Told {
+            state: Mutex::new(Progress {
                 printer: Printer::new(look(self.timestamps), &names),
                 stages: vec![Seen::default(); names.len()],
             }),
@@ -107,14 +107,14 @@ impl Exec {
                 | Outcome::UpstreamFailed,
             )
             | None => Err(Failure::Run),
-            // Nobody else can cancel it.
+            // There is no other way to cancel it.
             Some(Outcome::Cancelled) => Err(Failure::Interrupted),
         }
     }
 }
 
-/// Ctrl-C, SIGTERM and SIGHUP, as somebody who asks for the run to be cancelled. A SIGHUP that the caller ignores,
-/// as `nohup` does, stays ignored.
+/// Turns Ctrl-C, SIGTERM and SIGHUP into requests to cancel the run. A SIGHUP that the caller ignores, as `nohup`
+/// does, stays ignored.
 fn requests_to_stop() -> io::Result<mpsc::Receiver<String>> {
     let (ask, asked) = mpsc::channel(REQUESTS);
     let signals = [
@@ -130,7 +130,7 @@ fn requests_to_stop() -> io::Result<mpsc::Receiver<String>> {
         let ask = ask.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                output::note("stopping; once more stops the clean-up, too");
+                output::note("stopping; a second signal also stops the clean-up");
                 if ask.send(name.to_owned()).await.is_err() {
                     return;
                 }
@@ -140,7 +140,7 @@ fn requests_to_stop() -> io::Result<mpsc::Receiver<String>> {
     Ok(asked)
 }
 
-/// Whether this process was started with a signal ignored, as the kernel tells.
+/// Whether this process was started with a signal ignored, according to the kernel.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status
@@ -170,7 +170,7 @@ fn failure(error: ExecError) -> Failure {
         | ExecError::NotAlone { .. } => Failure::usage(in_full(&error)),
         ExecError::Engine(_) => Failure::Refused(
             Problem::new(in_full(&error))
-                .help("`trainyard doctor` checks Docker and all else that is needed"),
+                .help("`trainyard doctor` checks Docker and everything else that is needed"),
         ),
         ExecError::Storage(_) | ExecError::Outputs { .. } => Failure::refused(in_full(&error)),
         ExecError::Cancelled(_) => {
@@ -180,27 +180,27 @@ fn failure(error: ExecError) -> Failure {
     }
 }
 
-/// Prints what a run does as it does it: logs to standard output, the rest to standard error.
+/// Prints the progress of a run: logs to standard output, the rest to standard error.
 struct Teller {
-    state: Mutex<Told>,
+    state: Mutex<Progress>,
 }
 
-struct Told {
+struct Progress {
     printer: Printer,
     stages: Vec<Seen>,
 }
 
-/// What was seen of a stage.
+/// The printed state of a stage.
 #[derive(Debug, Clone, Default)]
 struct Seen {
-    /// What was printed of it last.
+    /// Its last printed line.
     line: String,
     /// When its first attempt began to run.
     began: Option<Timestamp>,
 }
 
 impl Teller {
-    fn locked(&self) -> MutexGuard<'_, Told> {
+    fn locked(&self) -> MutexGuard<'_, Progress> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -212,9 +212,9 @@ impl Witness for Teller {
             lines: LogLine::read(&text).collect(),
             ..LogPage::default()
         };
-        let mut told = self.locked();
-        let text = told.printer.page(stage.as_str(), &page);
-        // Who does not read on any more does not want to know; the run goes on to its end.
+        let mut progress = self.locked();
+        let text = progress.printer.page(stage.as_str(), &page);
+        // The reader has closed the stream. The run continues to its end.
         let _ = output::raw(text.as_bytes());
     }
 
@@ -223,8 +223,13 @@ impl Witness for Teller {
     }
 
     fn changed(&self, dag: &Dag, run: &Run, _: &[Effect]) {
-        let mut told = self.locked();
-        for ((stage, state), seen) in dag.stages().iter().zip(&run.stages).zip(&mut told.stages) {
+        let mut progress = self.locked();
+        for ((stage, state), seen) in dag
+            .stages()
+            .iter()
+            .zip(&run.stages)
+            .zip(&mut progress.stages)
+        {
             if let Some(AttemptState::Running { since }) =
                 state.attempts.last().map(|attempt| &attempt.state)
             {
@@ -243,7 +248,7 @@ impl Witness for Teller {
     }
 }
 
-/// How a run ended: a table of its stages, and the run in a line that names each stage that failed.
+/// The end of a run: a table of its stages, and a line that names each stage that failed.
 fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
     let heads = ["STAGE", "STATE", "TIME", "NOTE"];
     let screen = Screen {
@@ -298,7 +303,7 @@ fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
         let why = match (&*failed, reason) {
             ([], None) => String::new(),
             ([], Some(reason)) => format!(": {reason}"),
-            // Its reason is in the table.
+            // The table has its reason.
             ([name], _) => format!(": stage {name}"),
             (names, _) => format!(": stages {}", names.join(", ")),
         };
@@ -308,7 +313,7 @@ fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
     text
 }
 
-/// A stage's state: in a word, and with what there is to say of it. Waiting is not worth a word.
+/// A stage's state: in a word, and with details, which are empty while it waits.
 fn describe(stage: &StageRun) -> (&'static str, String) {
     let again = match stage.attempts.len() {
         0 | 1 => String::new(),

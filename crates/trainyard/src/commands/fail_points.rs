@@ -5,7 +5,7 @@ use clap::Args;
 use crate::failure::{Done, Failure};
 use crate::output;
 
-/// List the places at which a test may have the daemon fail, in a build that has them
+/// List the places at which a test can make the daemon fail, in a build that has them
 #[derive(Debug, Args)]
 pub(crate) struct FailPoints {}
 

@@ -7,10 +7,10 @@ use crate::failure::Done;
 use crate::output::OutputArgs;
 use crate::view;
 
-/// Remove now what retention does not keep; the daemon does it by itself from time to time
+/// Remove now everything that retention does not keep; the daemon also does this periodically
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
-    /// Only count
+    /// Only count, and remove nothing
     #[arg(long)]
     dry_run: bool,
 

@@ -1,10 +1,10 @@
-//! `trainyard git-worker`: what the daemon starts as git's process.
+//! `trainyard git-worker`: the git process of the daemon.
 
 use clap::Args;
 
 use crate::failure::{Done, Failure};
 
-/// Answer one question about a repository, from standard input; for the daemon
+/// Answer one request about a repository, from standard input; for the daemon
 #[derive(Debug, Args)]
 pub(crate) struct GitWorker {}
 

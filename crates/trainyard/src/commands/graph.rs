@@ -12,13 +12,13 @@ use crate::failure::{Done, Failure};
 use crate::output;
 use crate::view::graph::{self, Node};
 
-/// Draw the stages of a DAG file, and what needs what
+/// Draw the stages of a DAG file and their dependencies
 #[derive(Debug, Args)]
 pub(crate) struct Graph {
     /// The DAG file
     file: PathBuf,
 
-    /// What for
+    /// The output format
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Picture,
 }

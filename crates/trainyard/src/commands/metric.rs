@@ -9,7 +9,7 @@ use crate::failure::Done;
 use crate::output::OutputArgs;
 use crate::view;
 
-/// Numbers that stages reported
+/// Metrics: numbers that stages reported
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -26,23 +26,23 @@ enum Verb {
 /// List metrics, those of the newest runs first
 #[derive(Debug, Args)]
 struct List {
-    /// Of a run, by its number or as `latest`; or of a DAG, by its name
+    /// A run, by its number or as `latest`; or a DAG, by its name
     #[arg(value_name = "RUN|DAG", conflicts_with = "dag")]
     of: Option<String>,
 
-    /// Of this DAG: REPO/NAME, or NAME where only one repo has it
+    /// Only those of this DAG: REPO/NAME, or NAME if only one repo has it
     #[arg(long)]
     dag: Option<String>,
 
-    /// Of stages of this name
+    /// Only those of stages with this name
     #[arg(long)]
     stage: Option<String>,
 
-    /// Of this name
+    /// Only those with this name
     #[arg(long)]
     name: Option<String>,
 
-    /// At most so many
+    /// At most this many
     #[arg(long, default_value_t = 200)]
     limit: u32,
 

@@ -1,5 +1,5 @@
-//! The commands, one file a noun. Each reads its arguments, asks the daemon or a library, and prints
-//! what [`crate::view`] makes of the answer.
+//! The commands, one file per noun. Each reads its arguments, calls the daemon or a library, and prints the answer as
+//! [`crate::view`] formats it.
 
 pub(crate) mod artifact;
 pub(crate) mod completions;

@@ -9,7 +9,7 @@ use crate::view;
 
 /// Quarantine: repos, DAGs and runs that are stopped after repeated failures, with the reason
 ///
-/// Nothing in quarantine runs until it is released, a commit changes its DAG, or its run is
+/// A quarantined repo, DAG or run does nothing until it is released, a commit changes its DAG, or its run is
 /// cancelled.
 #[derive(Debug, Args)]
 pub(crate) struct Command {
@@ -21,11 +21,11 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List what is in quarantine, and why
+    /// List the quarantined repos, DAGs and runs, with reasons
     List(OutputArgs),
-    /// Let something go on, once what was wrong with it is mended
+    /// Release a repo, DAG or run, once the cause of its failures is fixed
     Release {
-        /// Its number in the list
+        /// The number in the list
         id: i64,
     },
 }

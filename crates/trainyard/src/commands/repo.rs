@@ -26,57 +26,57 @@ enum Verb {
     Add(Add),
     /// List the repos
     List(OutputArgs),
-    /// Show one: its branches, DAGs, and DAG files with faults
+    /// Show a repo: its branches, DAGs, and DAG files with faults
     Show(One),
-    /// Fetch one now, and wait until that is done
+    /// Fetch a repo now, and wait until that is done
     Sync(One),
     Set(Set),
-    /// List the webhook deliveries that came for one, and what came of them
+    /// List the webhook deliveries of a repo, with their results
     ///
-    /// A delivery whose signature is wrong is refused and not kept: the daemon's log names it.
+    /// Deliveries with a wrong signature are rejected and not stored; the daemon's log has them.
     Deliveries {
         #[command(flatten)]
         one: One,
 
-        /// How many of the newest
+        /// How many of the newest to list
         #[arg(long, default_value_t = 50, value_name = "COUNT")]
         limit: u32,
     },
-    /// Remove one. Its DAGs, runs, logs, artifacts and secrets are deleted
+    /// Remove a repo. Its DAGs, runs, logs, artifacts and secrets are deleted
     ///
-    /// Says how much that is, and asks.
+    /// Shows how much that is, and asks for confirmation.
     Remove {
         /// The repo's name
         name: String,
 
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
     },
 }
 
-/// Follow one
+/// Follow a repo
 ///
-/// Prints where the forge is to send webhooks and, where the daemon made it, the secret that they are
-/// to be signed with, once. Webhooks are a convenience: pushes are found without them, too. Then waits until the
-/// remote was read for the first time; where that fails, the repo stays, and the exit code is 3.
+/// Prints the address for the forge's webhooks and, if the daemon generated it, the secret that signs them; the
+/// secret is shown only once. Webhooks are optional: the daemon also finds pushes by polling. Then waits for the
+/// first sync with the remote; if that fails, the repo stays, and the exit code is 3.
 #[derive(Debug, Args)]
 struct Add {
-    /// What to call it
+    /// The repo's name
     name: String,
 
-    /// Where to fetch it from: https://, ssh:// (or git@host:path), or file:// where the daemon allows that
+    /// The address to fetch from: https://, ssh:// (or git@host:path), or file:// if the daemon allows it
     url: String,
 
     /// The branch whose schedules count; the remote's default branch without it
     #[arg(long)]
     branch: Option<String>,
 
-    /// How often to look for pushes: `30s`, `5m`, or a number of seconds; the daemon's default without it
+    /// How often to poll for pushes: `30s`, `5m`, or a number of seconds; the daemon's default without it
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     poll_every: Option<u64>,
 
-    /// What webhooks are signed with: `-` reads it from standard input, `generate` makes one
+    /// The secret that signs webhooks: `-` reads it from standard input, `generate` makes one
     #[arg(
         long,
         value_name = "SECRET",
@@ -88,7 +88,7 @@ struct Add {
     #[command(flatten)]
     credentials: Credentials,
 
-    /// Do not wait until the remote was read
+    /// Do not wait for the sync
     #[arg(long)]
     no_wait: bool,
 
@@ -96,15 +96,15 @@ struct Add {
     output: OutputArgs,
 }
 
-/// Change one: what is not given stays as it is
+/// Change a repo: settings that are not given stay as they are
 ///
-/// Then waits until the remote was read with the change; where that fails, the change stays, and the exit code is 3.
+/// Then waits for a sync with the change; if that fails, the change stays, and the exit code is 3.
 #[derive(Debug, Args)]
 struct Set {
     /// The repo's name
     name: String,
 
-    /// Where to fetch it from, if elsewhere than before. At another host its credentials have to be given again
+    /// The new address to fetch from. A change of the host needs new credentials or --no-credentials
     url: Option<String>,
 
     /// The branch whose schedules count
@@ -115,11 +115,11 @@ struct Set {
     #[arg(long, conflicts_with = "branch")]
     default_branch: bool,
 
-    /// How often to look for pushes: `30s`, `5m`, or a number of seconds
+    /// How often to poll for pushes: `30s`, `5m`, or a number of seconds
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     poll_every: Option<u64>,
 
-    /// What webhooks are signed with: `-` reads it from standard input, `generate` makes one
+    /// The secret that signs webhooks: `-` reads it from standard input, `generate` makes one
     #[arg(long, value_name = "SECRET")]
     webhook_secret: Option<String>,
 
@@ -130,7 +130,7 @@ struct Set {
     #[arg(long, conflicts_with_all = ["username", "password_stdin", "ssh_key", "known_hosts"])]
     no_credentials: bool,
 
-    /// Do not wait until the remote was read
+    /// Do not wait for the sync
     #[arg(long)]
     no_wait: bool,
 
@@ -138,7 +138,7 @@ struct Set {
     output: OutputArgs,
 }
 
-/// What to fetch with.
+/// The credentials to fetch with.
 #[derive(Debug, Args)]
 struct Credentials {
     /// The user to fetch as
@@ -149,11 +149,11 @@ struct Credentials {
     #[arg(long)]
     password_stdin: bool,
 
-    /// The private key to fetch with over ssh: a deploy key that may only read, without a passphrase
+    /// The private key to fetch with over ssh: a read-only deploy key without a passphrase
     #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "password_stdin"])]
     ssh_key: Option<PathBuf>,
 
-    /// The keys of the ssh host, as `ssh-keyscan HOST` prints them; no other host gets to see the key
+    /// The keys of the ssh host, as `ssh-keyscan HOST` prints them; the key is used with no other host
     #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "password_stdin"])]
     known_hosts: Option<PathBuf>,
 }
@@ -225,7 +225,7 @@ impl Command {
     }
 }
 
-/// Waits until the remote of a repo was read since now.
+/// Waits for a sync of the repo that begins after this call.
 async fn wait_for_sync(client: &Client, name: &str, no_wait: bool, output: OutputArgs) -> Done {
     if no_wait {
         return Ok(());
@@ -292,7 +292,7 @@ impl Set {
     }
 }
 
-/// A duration in whole seconds; a plain number is one of seconds.
+/// A duration in whole seconds; a plain number is in seconds.
 fn seconds(text: &str) -> Result<u64, &'static str> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
@@ -317,7 +317,7 @@ impl Credentials {
     }
 }
 
-/// The webhook secret that is given; `None` where the daemon is to make one.
+/// The given webhook secret; `None` asks the daemon to generate one.
 fn webhook_secret(given: &str, credentials: &Credentials) -> Result<Option<String>, Failure> {
     match given {
         "-" if credentials.password_stdin => {

@@ -12,7 +12,7 @@ use crate::failure::Done;
 use crate::output::{self, OutputArgs};
 use crate::{input, view};
 
-/// Secrets, which stages that name them get as environment variables
+/// Secrets: environment variables for the stages that name them
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -23,20 +23,20 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Set one; its value comes from standard input, or is asked for
+    /// Set a secret; its value is read from standard input or from the terminal
     ///
-    /// Only runs of the branches that it belongs to get it, by the branch that a commit was found on: a run of
-    /// another branch, of a tag or of a bare commit does not.
+    /// Only runs of the secret's branches get it, by the branch on which the commit was found: a run of another
+    /// branch, of a tag or of a bare commit does not.
     Set {
         #[command(flatten)]
         one: One,
 
-        /// A branch whose runs get it, or a pattern as in a push trigger, such as release/*. May be repeated.
-        /// Without it, the branches stay as they are; at first it is the followed branch
+        /// A branch whose runs get it, or a pattern as in a push trigger, such as release/*. May be repeated. Without
+        /// it, a secret keeps its branches, and a new one belongs to the followed branch
         #[arg(long = "branch", value_name = "PATTERN")]
         branches: Vec<String>,
     },
-    /// List their names. Values are never shown
+    /// List the names of secrets. Values are never shown
     List {
         /// Only those of this repo
         #[arg(long)]
@@ -44,16 +44,16 @@ enum Verb {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Remove one
+    /// Remove a secret
     Remove(One),
 }
 
 #[derive(Debug, Args)]
 struct One {
-    /// Its name, which is the variable's
+    /// The name of the secret and of its variable
     name: String,
 
-    /// The repo whose stages may name it
+    /// The repo whose stages may use it
     #[arg(long)]
     repo: String,
 }
@@ -103,13 +103,13 @@ impl Command {
     }
 }
 
-/// What of a value logs will show, in sentences.
+/// The parts of a value that are not redacted in logs, in sentences.
 fn unredacted(value: &str) -> Vec<String> {
     let shortest = SHORTEST_REDACTED;
     let is_short = |line: &str| line.trim().len() < shortest;
     if value.lines().all(is_short) {
         return vec![format!(
-            "shorter than {shortest} characters: it cannot be redacted, and logs show it where a stage prints it"
+            "shorter than {shortest} characters: it cannot be redacted, and logs show it if a stage prints it"
         )];
     }
     let mut warnings = Vec::new();
@@ -118,7 +118,7 @@ fn unredacted(value: &str) -> Vec<String> {
         .any(|line| !line.trim().is_empty() && is_short(line))
     {
         warnings.push(format!(
-            "its lines of fewer than {shortest} characters cannot be redacted, and logs show them where a stage prints them"
+            "its lines of fewer than {shortest} characters cannot be redacted, and logs show them if a stage prints them"
         ));
     }
     let mut names = BTreeSet::new();
@@ -128,14 +128,14 @@ fn unredacted(value: &str) -> Vec<String> {
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
         warnings.push(format!(
-            "its JSON values of {} are short or ordinary words, and are not redacted where a stage prints them by themselves",
+            "its JSON values of {} are short or ordinary words, and are not redacted if a stage prints them by themselves",
             names.join(", ")
         ));
     }
     let forms = if value.contains('\n') { 3 } else { 1 };
     if value.len() * forms > MOST_ENCODED {
         warnings.push(
-            "it is so large that it is redacted as it is, but not all of it in base64 or hex"
+            "it is so large that its base64 and hex forms are only partly redacted; its plain text is redacted"
                 .to_owned(),
         );
     }

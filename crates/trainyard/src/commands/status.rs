@@ -9,12 +9,12 @@ use crate::failure::{Done, Failure};
 use crate::output::{self, OutputArgs};
 use crate::view;
 
-/// The most active runs that are counted.
+/// The largest number of active runs that is counted.
 const COUNTED: u32 = 1_000;
 
-/// Show which daemon the other commands ask, why that one, and how it is
+/// Show which daemon the other commands use, why, and its state
 ///
-/// The exit code is 3 if it does not answer, or cannot do its work as its database does not answer.
+/// The exit code is 3 if the daemon or its database does not answer.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -24,23 +24,23 @@ pub(crate) struct Status {
     connection: Connection,
 }
 
-/// What there is to know about a daemon.
+/// The state of a daemon.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// Its address.
     pub(crate) url: String,
-    /// Why this daemon is the one that is asked.
+    /// Why commands use this daemon.
     pub(crate) because: String,
     /// Whether it can do its work.
     pub(crate) readiness: Readiness,
-    /// What it says of itself; missing where its database does not answer.
+    /// Its properties; missing if its database does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) daemon: Option<DaemonInfo>,
-    /// How many daemons of its database live.
+    /// How many daemons of its database are alive.
     pub(crate) daemons_alive: usize,
-    /// How many runs are going on.
+    /// How many runs are running.
     pub(crate) runs_running: usize,
-    /// How many runs wait.
+    /// How many runs are queued.
     pub(crate) runs_queued: usize,
 }
 

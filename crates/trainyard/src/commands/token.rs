@@ -8,7 +8,7 @@ use crate::failure::Done;
 use crate::output::{self, Format, OutputArgs};
 use crate::view;
 
-/// Tokens: who may call the daemon
+/// Tokens for access to the daemon
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -19,21 +19,21 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make one. Its text is printed once, and stored nowhere
+    /// Create a token. Its text is printed once, and not stored
     Create {
-        /// Whose it is: shown as who did what
+        /// The token's name, shown as the actor of its requests
         name: String,
-        /// It may read everything but secrets, and change nothing
+        /// The token may read everything except secrets, and change nothing
         #[arg(long)]
         read_only: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// List them, without their texts
+    /// List the tokens, without their texts
     List(OutputArgs),
-    /// Revoke one; it is of no use from then on
+    /// Revoke a token; it is invalid from then on
     Revoke {
-        /// Its name, or its id
+        /// The token's name or id
         token: String,
     },
 }
@@ -54,7 +54,7 @@ impl Command {
                 };
                 let made = client.create_token(&name, scope).await?;
                 if output.output == Format::Table {
-                    // Apart from the token, so that `TOKEN=$(trainyard token create ci)` works.
+                    // On standard error, so that `TOKEN=$(trainyard token create ci)` works.
                     output::note(&format!("the token of {name}; it is not shown again:"));
                 }
                 output.show(&made, || made.secret.clone())

@@ -15,13 +15,14 @@ use crate::connection::Connection;
 use crate::failure::{Done, Failure};
 use crate::output::{self, Format, OutputArgs};
 
-/// How long a daemon is waited for that could say which pools it has.
+/// How long to wait for a daemon's list of its pools.
 const DAEMON: Duration = Duration::from_secs(3);
 
 /// Check DAG files, and show all their faults
 ///
-/// What a file says of its repo (folders to build from, paths) is checked where the file is in a git work tree or in
-/// a folder `dags`; files that git ignores do not count. Whether pools are defined is asked of the daemon that other commands talk to, if there is one.
+/// References to the repo (folders to build from, paths) are checked if the file is in a git work tree or in a folder
+/// `dags`; files that git ignores do not count. Pools are checked against the daemon that other commands use, if
+/// there is one.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// DAG files; folders with DAG files; or repositories, of which `dags/` is checked
@@ -78,7 +79,7 @@ impl Validate {
         }
         if let Pools::Unknown = pools {
             output::note(
-                "pools were not checked: no daemon answered that could say which it has (TRAINYARD_URL names one)",
+                "pools were not checked: no daemon answered (TRAINYARD_URL gives its address)",
             );
         }
         if self.output.output == Format::Json {
@@ -98,12 +99,12 @@ impl Validate {
 enum Pools {
     NotAsked,
     Unknown,
-    /// Those of the daemon at this address.
+    /// The pools of the daemon at this address.
     Of(String, BTreeMap<String, u32>),
 }
 
 impl Pools {
-    /// What is to be said about the pools that a file names. The daemon is asked when the first one is.
+    /// Diagnostics for the pools that a file names. The daemon is called when the first file names one.
     async fn warnings(&mut self, text: &str, parsed: &Parsed) -> Vec<Diagnostic> {
         if !parsed.outside.has_pools() {
             return Vec::new();
@@ -126,19 +127,19 @@ impl Pools {
 }
 
 async fn ask() -> Option<(String, BTreeMap<String, u32>)> {
-    let client: Client = Connection::beside(None).ok()?.client().ok()?;
+    let client: Client = Connection::from_variables(None).ok()?.client().ok()?;
     let answer = tokio::time::timeout(DAEMON, client.daemon()).await.ok()?;
     let DaemonInfo { url, pools, .. } = answer.ok()?;
     Some((url, pools?))
 }
 
-/// The source trees that files are in, by their folders. Of a folder in no repository that has another name than
-/// `dags`, and of one that cannot be read, nothing is known.
+/// The source trees of files, by their folders. A folder outside of any repository that is not named `dags`, and one
+/// that cannot be read, has no known tree.
 #[derive(Default)]
 struct Trees(HashMap<PathBuf, Option<WorkingTree>>);
 
 impl Trees {
-    /// What stands at the paths of the tree around a file.
+    /// The source tree around a file.
     fn around(&mut self, file: &Path) -> impl Fn(&str) -> Entry {
         let folder = file.canonicalize().ok();
         let folder = folder
@@ -156,7 +157,7 @@ impl Trees {
     }
 }
 
-/// The files that paths mean.
+/// The files that the paths stand for.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {

@@ -6,7 +6,7 @@ use crate::view::plain;
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, cell, moment};
 
-/// The list of daemons, and below it what each holds and what is wrong with it.
+/// The list of daemons, and below it their attempts and problems.
 pub(crate) fn list(daemons: &[DaemonSummary], screen: Screen) -> String {
     let heads = [
         "DAEMON",
@@ -61,7 +61,7 @@ fn leads(daemon: &DaemonSummary) -> String {
     leads.collect::<Vec<_>>().join(", ")
 }
 
-/// What a daemon holds, in one line: as many as go into `width`, one at the least, and how many more.
+/// The attempts of a daemon, in one line: as many as fit into `width`, at least one, and the number of the others.
 fn held(daemon: &DaemonSummary, width: Option<u16>) -> Option<String> {
     let names = daemon
         .holds
@@ -85,7 +85,7 @@ fn held(daemon: &DaemonSummary, width: Option<u16>) -> Option<String> {
     most.or_else(|| (!names.is_empty()).then(|| line(1)))
 }
 
-/// What a daemon that is gone said last is of no interest.
+/// Whether to show a daemon's problems: the last report of a daemon that is gone is outdated.
 fn is_degraded(daemon: &DaemonSummary) -> bool {
     daemon.state == DaemonState::Alive && !daemon.troubles.is_empty()
 }
@@ -106,9 +106,9 @@ mod tests {
 
     use super::*;
 
-    fn daemon(attempts: u64, told: u64) -> DaemonSummary {
+    fn daemon(attempts: u64, listed: u64) -> DaemonSummary {
         let at = "2026-11-23T15:00:00Z".parse().unwrap();
-        let holds = (1..=told).map(|stage| HeldAttempt {
+        let holds = (1..=listed).map(|stage| HeldAttempt {
             run: 42,
             stage: format!("s{stage}"),
             attempt: 1,
@@ -141,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_all_that_the_daemon_told_are_shown_and_the_rest_is_counted() {
+    fn without_a_terminal_all_listed_attempts_are_shown_and_the_rest_is_counted() {
         let line = held(&daemon(1_003, 3), None).unwrap();
         assert_eq!(line, "here: holds 42.s1, 42.s2, 42.s3 and 1000 more");
     }
 
     #[test]
-    fn a_daemon_of_before_that_told_none_has_its_count_alone() {
+    fn an_older_daemon_that_lists_none_shows_only_its_count() {
         assert_eq!(held(&daemon(3, 0), None), None);
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     if summary.paused {
         detail.line(
             "paused",
-            "its triggers start nothing; by hand it can be started",
+            "its triggers start nothing; it can still be started by hand",
         );
     }
     if let Some(run) = &summary.last_run {
@@ -114,7 +114,7 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     }
     for pool in &dag.undefined_pools {
         let warning =
-            format!("the daemon defines no pool `{pool}`: stages that take of it wait for ever");
+            format!("the daemon defines no pool `{pool}`: stages that need it wait for ever");
         detail.line("warning", warning);
     }
     for warning in warnings(dag) {
@@ -172,7 +172,7 @@ fn pushes(push: &PushRule) -> String {
     }
 }
 
-/// The warnings of its file, as `validate` has them.
+/// The warnings of its file, as `validate` shows them.
 fn warnings(dag: &DagDetail) -> Vec<String> {
     let Some(source) = &dag.source else {
         return Vec::new();
@@ -212,7 +212,7 @@ fn params(params: &[Param], screen: Screen) -> String {
     rows.text("")
 }
 
-/// The values that a parameter may have, where its type alone does not say it.
+/// The allowed values of a parameter, if its type alone does not define them.
 fn allowed(param: &Param) -> String {
     match (&param.minimum, &param.maximum) {
         (Some(minimum), Some(maximum)) => format!("{minimum} to {maximum}"),
@@ -222,7 +222,7 @@ fn allowed(param: &Param) -> String {
     }
 }
 
-/// What stands beside a stage: its image, on which condition it runs, and what its metrics must keep.
+/// The note of a stage: its image, its condition, and its gate.
 fn notes(stage: &StageOutline) -> String {
     let mut notes = vec![stage.image.clone()];
     notes.extend(
@@ -247,7 +247,7 @@ fn gate(rule: &GateBounds) -> String {
     }
 }
 
-/// A parameter's value as people write it.
+/// A parameter's value as users write it.
 pub(crate) fn value(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),

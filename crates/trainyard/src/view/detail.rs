@@ -1,4 +1,4 @@
-//! One thing in full: a title, and lines of names and values below it.
+//! The details of one item: a title, and lines of names and values below it.
 
 use owo_colors::OwoColorize;
 
@@ -16,14 +16,14 @@ impl Detail {
         self.lines.push((name, plain(value.as_ref())));
     }
 
-    /// Adds a line where there is a value.
+    /// Adds a line if there is a value.
     pub(crate) fn line_if(&mut self, name: &'static str, value: Option<impl AsRef<str>>) {
         if let Some(value) = value {
             self.line(name, value);
         }
     }
 
-    /// The text below a title, which may have colours in it.
+    /// The text below a title, which may contain colours.
     pub(crate) fn text(&self, title: &str) -> String {
         let width = self.lines.iter().map(|(name, _)| name.len()).max();
         let width = width.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The history of a run: what happened to it, in words.
+//! The history of a run: its events, in words.
 
 use owo_colors::OwoColorize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
 use crate::view::table::{Cell, Rows, cell, moment};
 
-/// The events of a run, a row each, in the order in which they come.
+/// The events of a run, one row each, in the given order.
 pub(crate) fn list(events: &[RunEvent], screen: Screen) -> String {
     let heads = ["AT", "WHAT", "STAGE", "ATTEMPT", "DETAIL"];
     let mut rows = Rows::new(&heads, screen)
@@ -18,7 +18,7 @@ pub(crate) fn list(events: &[RunEvent], screen: Screen) -> String {
         .names(&[2])
         .droppable(&[3]);
     for event in events {
-        let (what, detail) = told(event, screen.zone);
+        let (what, detail) = described(event, screen.zone);
         let attempt = event.attempt.map(|number| number.to_string());
         rows.add(vec![
             moment(event.at, screen),
@@ -31,9 +31,9 @@ pub(crate) fn list(events: &[RunEvent], screen: Screen) -> String {
     rows.text("nothing happened to it yet")
 }
 
-/// An event in a line of its own, for where more are to come.
+/// An event as one line, for a history that is followed.
 pub(crate) fn line(event: &RunEvent, zone: Zone) -> String {
-    let (what, detail) = told(event, zone);
+    let (what, detail) = described(event, zone);
     let attempt = event.attempt.filter(|number| *number > 1);
     let place = match (&event.stage, attempt) {
         (Some(stage), Some(attempt)) => format!("{} (attempt {attempt}): ", plain(stage)),
@@ -48,8 +48,8 @@ pub(crate) fn line(event: &RunEvent, zone: Zone) -> String {
     format!("{}  {place}{}{detail}", at.bright_black(), plain(what))
 }
 
-/// What happened, and more about it. What is not known here, since the daemon is newer, is told as it is.
-fn told(event: &RunEvent, zone: Zone) -> (&str, String) {
+/// The kind of an event in words, and its details. A kind that only newer daemons know is shown as it is.
+fn described(event: &RunEvent, zone: Zone) -> (&str, String) {
     let read = |read: fn(&Value) -> Option<String>| event.detail.as_ref().and_then(read);
     let until = || event.detail.as_ref().and_then(|detail| until(detail, zone));
     let (what, detail) = match event.kind.as_str() {
@@ -89,7 +89,7 @@ fn in_the_way(detail: &Value) -> Option<String> {
     Some(format!("run {run} of the same DAG was in its way"))
 }
 
-/// The daemons of a takeover, by their hosts: a daemon that takes its own up again is one.
+/// The daemons of an adoption, by their hosts; one if a daemon adopts its own attempt again.
 fn heir(detail: &Value) -> Option<String> {
     let host = text(detail, "host")?;
     let is_same = text(detail, "daemon") == text(detail, "from");
@@ -115,7 +115,7 @@ fn until(detail: &Value, zone: Zone) -> Option<String> {
     Some(format!("until {}", zone.moment_in_full(until)))
 }
 
-/// Nothing where Docker told no image.
+/// Nothing if Docker reported no image.
 fn image(detail: &Value) -> Option<String> {
     match detail.get("image")? {
         Value::Null => Some(String::new()),

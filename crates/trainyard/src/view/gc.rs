@@ -1,4 +1,4 @@
-//! What garbage collection did.
+//! The report of a garbage collection.
 
 use trainyard_api::GcReport;
 

@@ -1,4 +1,4 @@
-//! A DAG as a picture: for a terminal, for Graphviz, for Mermaid.
+//! Draws a DAG: for a terminal, for Graphviz, for Mermaid.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 
 use crate::view::{lanes, plain};
 
-/// A stage as pictures show it.
+/// A stage in a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) name: String,
@@ -15,7 +15,7 @@ pub(crate) struct Node {
     pub(crate) note: String,
 }
 
-/// The picture for a terminal: lines, or words where lines would be too many.
+/// The picture for a terminal: lines, or words if there would be too many lines.
 pub(crate) fn draw(nodes: &[Node]) -> String {
     let needs: Vec<Vec<usize>> = nodes.iter().map(|node| places(nodes, node)).collect();
     let width = nodes.iter().map(|node| node.name.len()).max();
@@ -40,7 +40,7 @@ pub(crate) fn draw(nodes: &[Node]) -> String {
             continue;
         };
         let node = &nodes[stage];
-        // Padded first: colours have a length, too.
+        // Padded before it is coloured, since colour codes count as characters.
         let name = format!("{:width$}", plain(&node.name));
         let note = plain(&node.note);
         text.push_str(&format!("{:lines$} {}", row.lines, name.bold()));
@@ -80,7 +80,7 @@ pub(crate) fn dot(dag: &str, nodes: &[Node]) -> String {
 
 /// The picture for Mermaid.
 pub(crate) fn mermaid(nodes: &[Node]) -> String {
-    // Mermaid has words that are no ids (`end`), so stages are numbered.
+    // Mermaid reserves words such as `end`, so stages are numbered.
     let ids: BTreeMap<&str, usize> = nodes
         .iter()
         .enumerate()
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_in_a_column_beside_the_lines() {
+    fn names_are_in_a_column_next_to_the_lines() {
         insta::assert_snapshot!(strip_str(&draw(&nodes())).to_string());
     }
 

@@ -1,12 +1,11 @@
-//! The lines beside a list of stages that show what needs what, as `git log --graph` draws commits.
+//! The lines next to a list of stages that show their dependencies, as `git log --graph` draws commits.
 //!
-//! Each stage has a row. A lane goes down from it to the last stage that needs it; above a stage, one
-//! row joins the lanes of what it needs. A lane that a join crosses without belonging to it interrupts
-//! the join's line.
+//! Each stage has a row. A lane goes down from it to the last stage that needs it; above a stage, one row joins the
+//! lanes of the stages that it needs. A lane that a join crosses without belonging to it interrupts the join's line.
 
 use std::collections::BTreeSet;
 
-/// More lanes than this are no help to anybody.
+/// A picture with more lanes than this would not help.
 const LANES_AT_MOST: usize = 24;
 
 /// One row of the picture.
@@ -18,8 +17,8 @@ pub(crate) struct Row {
     pub(crate) stage: Option<usize>,
 }
 
-/// Draws stages, given what each needs by place. `None` where a picture would not help: too many
-/// lanes, or no order at all.
+/// Draws stages, given the indices of the stages that each needs. `None` if a picture would not help: too many lanes,
+/// or a cycle.
 pub(crate) fn draw(needs: &[Vec<usize>]) -> Option<Vec<Row>> {
     let needs: Vec<BTreeSet<usize>> = needs
         .iter()
@@ -43,7 +42,7 @@ pub(crate) fn draw(needs: &[Vec<usize>]) -> Option<Vec<Row>> {
     Some(picture.rows)
 }
 
-/// All places, each after what it needs, else in their own order. `None` where there is a cycle.
+/// All indices, each after the stages that it needs, otherwise in their own order. `None` if there is a cycle.
 pub(crate) fn order(needs: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
     let mut left: Vec<usize> = needs.iter().map(BTreeSet::len).collect();
     let mut dependents = vec![Vec::new(); needs.len()];
@@ -69,7 +68,7 @@ pub(crate) fn order(needs: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
 struct Picture {
     /// The stage that each lane comes from.
     lanes: Vec<Option<usize>>,
-    /// How many stages that need it are still to be drawn, for each stage.
+    /// For each stage, how many stages that need it are not drawn yet.
     waiting: Vec<usize>,
     rows: Vec<Row>,
 }
@@ -115,7 +114,7 @@ impl Picture {
         self.lanes[place] = (self.waiting[stage] > 0).then_some(stage);
     }
 
-    /// The row above a stage at `place` that joins lanes to it.
+    /// The row above the stage at `place` that joins lanes to it.
     fn join(&mut self, place: usize, joined: &[usize], ending: &[usize]) {
         let ends = || joined.iter().copied().chain([place]);
         let (first, last) = (ends().min().unwrap_or(place), ends().max().unwrap_or(place));

@@ -1,8 +1,8 @@
-//! Lines of logs, of one stage or of several at once.
+//! Log lines, of one stage or of several at once.
 //!
-//! What stages wrote may colour itself and return to the beginning of its line, and steer a terminal in no other way:
-//! logs come from programs that nobody may have looked at. That holds for pipes and files, too, whose content comes to
-//! a terminal in the end. On a terminal, a line that a program wrote over is drawn over.
+//! Logs come from untrusted programs. So of all control sequences, only colours and carriage returns are printed,
+//! also to pipes and files, whose content may reach a terminal later. On a terminal, a line that a program has
+//! overwritten is overwritten as well.
 
 use owo_colors::{AnsiColors, OwoColorize};
 use trainyard_api::{LogLine, LogPage, Timestamp};
@@ -20,10 +20,10 @@ const COLOURS: [AnsiColors; 6] = [
     AnsiColors::BrightRed,
 ];
 
-/// Back to the beginning of the line, which is cleared.
+/// Returns to the beginning of the line, and clears it.
 const LINE_AGAIN: &str = "\r\x1b[K";
 
-/// How lines are to look.
+/// The format of lines.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Look {
     /// With the time of each line.
@@ -32,13 +32,13 @@ pub(crate) struct Look {
     pub(crate) terminal: bool,
 }
 
-/// Puts lines together, over pages and stages.
+/// Joins pieces of lines, across pages and stages.
 #[derive(Debug)]
 pub(crate) struct Printer {
     look: Look,
-    /// The stages, where lines say which they are of.
+    /// The stages, if lines have the name of their stage.
     stages: Vec<String>,
-    /// The last line, where it goes on.
+    /// The last line, if it continues.
     open: Option<OpenLine>,
 }
 
@@ -46,12 +46,12 @@ pub(crate) struct Printer {
 struct OpenLine {
     stage: String,
     stream: String,
-    /// Whether what comes next is written over it.
+    /// Whether the next text overwrites it.
     is_over: bool,
 }
 
 impl Printer {
-    /// Without prefixes where there is only one stage.
+    /// Without prefixes if there is only one stage.
     pub(crate) fn new(look: Look, stages: &[String]) -> Self {
         let stages = match stages {
             [] | [_] => Vec::new(),
@@ -79,7 +79,7 @@ impl Printer {
         text
     }
 
-    /// A line of ours.
+    /// A line of Trainyard's own.
     pub(crate) fn remark(&mut self, stage: &str, remark: &str) -> String {
         let break_first = if self.open.take().is_some() { "\n" } else { "" };
         let remark = if self.look.colours {
@@ -93,7 +93,7 @@ impl Printer {
     fn line(&mut self, stage: &str, line: &LogLine) -> String {
         let is_open = |open: &OpenLine| open.stage == stage && open.stream == line.stream;
         let goes_on = self.open.as_ref().is_some_and(is_open);
-        // Of what a progress bar wrote over itself, the last is left.
+        // Of a progress bar, only the last state remains.
         let written = line.text.trim_end_matches('\r');
         let last = written.rsplit('\r').next().unwrap_or(written);
         let was_over = goes_on && self.open.as_ref().is_some_and(|open| open.is_over);
@@ -156,7 +156,7 @@ impl Printer {
     }
 }
 
-/// What of a log is not there any more, and why; `None` where all of it is.
+/// How much of a log is missing, and why; `None` if it is complete.
 pub(crate) fn missing(bytes: u64, lines: u64, removed: Option<Timestamp>) -> Option<String> {
     if bytes == 0 {
         return None;
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_kept_is_told_with_its_size() {
+    fn a_gap_is_reported_with_its_size() {
         let mut printer = Printer::new(Look::default(), &[]);
         let page = LogPage {
             dropped_bytes: 3 << 20,
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_removed_is_told_with_the_day() {
+    fn a_log_that_was_removed_is_reported_with_the_day() {
         let mut printer = Printer::new(Look::default(), &[]);
         let page = LogPage {
             dropped_bytes: 3,

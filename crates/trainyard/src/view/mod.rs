@@ -1,5 +1,5 @@
-//! What people see: text made of values by pure functions, with colours in it. Times are arguments;
-//! nothing is asked but the time zone of this machine, and nothing is printed here.
+//! Formats values as text with colours, by pure functions. Times are arguments; the only input from outside is the
+//! time zone of this machine, and nothing is printed here.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod token;
 
-/// Text from outside with nothing in it that a terminal would obey or that breaks a line.
+/// Text from outside, without control sequences and line breaks.
 pub(crate) fn plain(text: &str) -> String {
     let text: String = text
         .chars()
@@ -33,7 +33,7 @@ pub(crate) fn plain(text: &str) -> String {
     visible(&text).into_owned()
 }
 
-/// Text with the colours in it, and nothing else that a terminal obeys, but for the control characters in `kept`.
+/// Text with its colours, but without other control sequences, except for the control characters in `kept`.
 pub(crate) fn tame(text: &str, kept: &[char]) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.chars();
@@ -49,13 +49,13 @@ pub(crate) fn tame(text: &str, kept: &[char]) -> String {
                         }
                         is_last
                     });
-                    // `ESC [ > 4 ; 1 m` sets what keys send.
+                    // `ESC [ > 4 ; 1 m` is not a colour: it changes the codes that keys send.
                     let is_colour = |letter: char| matches!(letter, '0'..='9' | ';' | ':');
                     if last == Some('m') && parameters.chars().all(is_colour) {
                         shown.push_str(&format!("\x1b[{parameters}m"));
                     }
                 }
-                // Strings for the terminal, to their end: BEL, or ESC and a backslash.
+                // Strings for the terminal are dropped up to their end: BEL, or ESC and a backslash.
                 Some(']' | 'P' | '^' | '_' | 'X') => {
                     while let Some(letter) = rest.next() {
                         if letter == '\x07' || (letter == '\x1b' && rest.next().is_some()) {
@@ -66,9 +66,10 @@ pub(crate) fn tame(text: &str, kept: &[char]) -> String {
                 Some(_) | None => {}
             },
             letter if kept.contains(&letter) => shown.push(letter),
-            // The line ends there, or begins anew.
+            // The line ends there, or starts again.
             '\r' => {}
-            // Not nothing: what a control character kept apart, a secret among it, would be put together.
+            // Replaced, not removed: text on both sides of a control character must not be joined, since that could
+            // restore a secret.
             letter if letter.is_control() => shown.push('\u{fffd}'),
             letter => shown.push(letter),
         }
@@ -76,8 +77,8 @@ pub(crate) fn tame(text: &str, kept: &[char]) -> String {
     shown
 }
 
-/// Text in which nothing is hidden: letters that a terminal does not show, or for which it changes the order of
-/// others, are written out as `\\u202e`. Two names that look the same are then the same.
+/// Text without hidden letters: letters that a terminal does not show, or that change the order of others, are
+/// written out as `\\u202e`. So two names that look the same are the same.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -96,8 +97,8 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Letters without a shape of their own: marks of direction and of joining, fillers, tags, and the control characters
-/// that JSON does not write out.
+/// Invisible letters: marks of direction and of joining, fillers, tags, and the control characters that JSON does not
+/// escape.
 fn is_hidden(letter: char) -> bool {
     matches!(
         letter,
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(plain("日本語 é ❤️ 👩"), "日本語 é ❤️ 👩");
     }
 
-    /// Rows of each listing, with names as long as people give them.
+    /// Rows of each listing, with names of realistic length.
     fn listings(screen: Screen) -> Vec<String> {
         let at = "2026-11-23T15:00:00Z";
         let hash = "0123456789abcdef0123456789abcdef01234567";

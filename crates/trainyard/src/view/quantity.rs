@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use trainyard_api::Timestamp;
 
-/// How much of a commit's hash people see.
+/// How many characters of a commit's hash are shown.
 const COMMIT_SHOWN: usize = 10;
 
-/// The time between two moments; none where the clocks disagree.
+/// The time between two moments; zero if the clocks disagree.
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
     (to - from).to_std().unwrap_or_default()
 }
@@ -43,7 +43,7 @@ pub(crate) fn size(bytes: u64) -> String {
 /// A metric's value with at most six digits after the point.
 pub(crate) fn number(value: f64) -> String {
     let text = format!("{value:.6}");
-    // Very small and very large numbers would lose all that matters, or fill the line.
+    // Very small numbers would lose all their digits, and very large ones fill the line.
     if value != 0.0 && (value.abs() < 1e-4 || value.abs() >= 1e15) {
         return format!("{value:e}");
     }

@@ -1,11 +1,11 @@
-//! Quarantine: what is held back, and why.
+//! Quarantine: its repos, DAGs and runs, with reasons.
 
 use trainyard_api::Quarantined;
 
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, cell, moment};
 
-/// The list of what is held back.
+/// The list of quarantined repos, DAGs and runs.
 pub(crate) fn list(held: &[Quarantined], screen: Screen) -> String {
     let heads = ["ID", "WHAT", "NAME", "FAILED IN", "SINCE", "REASON"];
     let mut rows = Rows::new(&heads, screen)

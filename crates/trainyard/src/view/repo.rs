@@ -68,7 +68,7 @@ pub(crate) fn synced(repo: &Repo, zone: Zone) -> String {
     detail(repo, None, zone)
 }
 
-/// A repo that was just added or changed, as `verb` says.
+/// A repo that was just added or changed; `verb` says which.
 pub(crate) fn saved(saved: &RepoSaved, verb: &str) -> String {
     let mut detail = Detail::default();
     detail.line("url", &saved.repo.url);
@@ -84,7 +84,7 @@ pub(crate) fn saved(saved: &RepoSaved, verb: &str) -> String {
     text
 }
 
-/// What a sync found.
+/// The result of a sync.
 pub(crate) fn found(repo: &Repo) -> String {
     let branch = repo.branch.as_deref().unwrap_or("the default branch");
     let mut text = format!("found {} on {}", counted(repo.dags, "DAG"), plain(branch));
@@ -101,7 +101,7 @@ pub(crate) fn found(repo: &Repo) -> String {
     text
 }
 
-/// What goes with a repo or a DAG that is removed.
+/// The history that is removed along with a repo or a DAG.
 pub(crate) fn history(history: &History) -> String {
     let some = |number: u64, what: &str, bytes: Option<u64>| {
         let bytes = bytes.map(|bytes| format!(" ({})", size(bytes)));
@@ -146,11 +146,11 @@ pub(crate) fn deliveries(deliveries: &[Delivery], screen: Screen) -> String {
         ]);
     }
     rows.text(
-        "no deliveries; one with a wrong signature is refused, and only the daemon's log has it",
+        "no deliveries; those with a wrong signature are rejected, and only the daemon's log has them",
     )
 }
 
-/// DAG files with faults, as a compiler would list them.
+/// DAG files with faults, in the style of a compiler.
 pub(crate) fn faults(faults: &[Fault]) -> String {
     let mut text = String::new();
     for fault in faults {

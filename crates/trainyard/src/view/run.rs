@@ -102,8 +102,7 @@ pub(crate) fn title(run: &Run, now: Timestamp) -> String {
     text
 }
 
-/// What stands beside a stage: why it is so, its numbers, its outputs, and its attempts where one was
-/// not enough.
+/// The note of a stage: the reason for its state, its metrics, its outputs, and its attempts if it had several.
 fn notes(stage: &Stage) -> Vec<String> {
     let mut notes = Vec::new();
     match (&stage.reason, stage.reused_from) {
@@ -154,7 +153,7 @@ fn time(start: Option<Timestamp>, end: Option<Timestamp>, now: Timestamp) -> Str
     })
 }
 
-/// What each stage waits for, or why it is as it is: a line each.
+/// The state of each stage, explained: one line each.
 pub(crate) fn why(run: &RunDetail) -> String {
     let width = run.stages.iter().map(|stage| stage.name.len()).max();
     let width = width.unwrap_or_default();
@@ -167,7 +166,7 @@ pub(crate) fn why(run: &RunDetail) -> String {
     text
 }
 
-/// What changed since `before`, a line each, for where the whole cannot be drawn anew.
+/// The changes since `before`, one line each, for outputs that cannot be redrawn.
 pub(crate) fn changes(
     before: Option<&RunDetail>,
     run: &RunDetail,

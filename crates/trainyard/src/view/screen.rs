@@ -1,21 +1,21 @@
-//! What text is made for: how wide the place is where it is shown, and whose clock moments are given by.
+//! The screen that text is formatted for: its width, and the time zone for moments.
 
 use chrono::Local;
 use trainyard_api::Timestamp;
 
-/// Where text is shown.
+/// A screen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Screen {
-    /// The width of the terminal; `None` where text goes elsewhere and may be of any width.
+    /// The width of the terminal; `None` if the output is not a terminal and may have any width.
     pub(crate) width: Option<u16>,
-    /// Whose clock moments are given by.
+    /// The time zone for moments.
     pub(crate) zone: Zone,
 }
 
-/// Whose clock moments are given by.
+/// The time zone for moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Zone {
-    /// This machine's, as `TZ` or the system sets it.
+    /// This machine's time zone, as `TZ` or the system sets it.
     Local,
     Utc,
 }
@@ -31,7 +31,7 @@ impl Zone {
         self.format(at, "%Y-%m-%d %H:%M")
     }
 
-    /// A moment with the clock that it is of: `2026-11-23 15:04:05 UTC`, `2026-11-23 16:04:05 +01:00`.
+    /// A moment with its time zone: `2026-11-23 15:04:05 UTC`, `2026-11-23 16:04:05 +01:00`.
     pub(crate) fn moment_in_full(self, at: Timestamp) -> String {
         match self {
             Self::Local => self.format(at, "%Y-%m-%d %H:%M:%S %:z"),

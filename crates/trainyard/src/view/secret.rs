@@ -22,7 +22,7 @@ pub(crate) fn list(secrets: &[Secret], screen: Screen) -> String {
     rows.text("no secrets; `trainyard secret set NAME --repo REPO` sets one")
 }
 
-/// Whose runs get it.
+/// The branches whose runs get it.
 fn branches(secret: &Secret) -> String {
     if secret.branches.is_empty() {
         "followed".to_owned()

@@ -1,19 +1,19 @@
-//! How states look: a colour for each kind of them.
+//! Colours of states.
 
 use comfy_table::Color;
 use owo_colors::Style;
 use trainyard_core::outcome::Outcome;
 
-/// What a state means to somebody who waits.
+/// The kind of a state, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// It went well.
+    /// It succeeded.
     Good,
-    /// It did not.
+    /// It failed.
     Bad,
     /// It was not done.
     Off,
-    /// It goes on.
+    /// It is in progress.
     Busy,
     Waiting,
 }
@@ -59,8 +59,8 @@ impl Mood {
     }
 }
 
-/// Whether a run that is in this state has ended well. One that was skipped by its DAG's rule has
-/// done what the rule says.
+/// Whether a run in this state has ended without a failure. A run that was skipped by its DAG's rule did as the rule
+/// says.
 pub(crate) fn is_good(state: &str) -> bool {
     match Outcome::from_word(state) {
         Some(Outcome::Succeeded | Outcome::Skipped) => true,

@@ -1,4 +1,4 @@
-//! Which daemon is asked, and how it is.
+//! The daemon that commands use, and its state.
 
 use owo_colors::OwoColorize;
 use trainyard_api::ReadyState;

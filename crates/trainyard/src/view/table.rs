@@ -1,7 +1,7 @@
-//! Tables without lines, as `kubectl` has them: a head in capitals, columns two blanks apart.
+//! Tables without lines, as `kubectl` prints them: a head in capitals, columns two blanks apart.
 //!
-//! On a terminal that is too narrow, a table is made to fit in this order: moments lose their seconds, columns that
-//! matter least are left out, names are shortened, and the last column is broken into lines.
+//! On a terminal that is too narrow, a table shrinks in this order: moments lose their seconds, the least important
+//! columns are left out, names are shortened, and the last column is broken into lines.
 
 use comfy_table::{CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use console::{measure_text_width, truncate_str};
@@ -11,10 +11,10 @@ use crate::view::plain;
 use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
 
-/// Words in a narrower column than this are no pleasure to read.
+/// A narrower column of words would be hard to read.
 const WORDS_AT_LEAST: usize = 20;
 
-/// What is left of a shortened name at the least.
+/// The least length of a shortened name.
 const NAME_AT_LEAST: usize = 12;
 
 /// The blanks between two columns.
@@ -26,11 +26,11 @@ pub(crate) struct Rows {
     screen: Screen,
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
-    /// Columns that may be left out, by their places in `columns`; the first goes first.
+    /// Columns that may be left out, by their index in `columns`; the first goes first.
     droppable: Vec<usize>,
     /// Columns whose cells may be shortened; the first goes first.
     names: Vec<usize>,
-    /// Whether the last column is of words, which can be broken into lines.
+    /// Whether the last column has words, which can be broken into lines.
     ends_in_words: bool,
 }
 
@@ -41,11 +41,11 @@ struct Column {
     is_shown: bool,
 }
 
-/// What stands in a column of a row.
+/// A cell: the text of a row in one column.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
     text: String,
-    /// What stands there where there is little room.
+    /// The shorter text for narrow terminals.
     short: Option<String>,
     colour: Option<Color>,
 }
@@ -68,13 +68,13 @@ impl Rows {
         }
     }
 
-    /// Puts a column's cells to its right edge.
+    /// Aligns a column's cells to the right.
     pub(crate) fn right(mut self, column: usize) -> Self {
         self.columns[column].is_right = true;
         self
     }
 
-    /// Says of a column that it holds moments, made by [`moment`].
+    /// Marks a column as one of moments, made by [`moment`].
     pub(crate) fn moments(mut self, column: usize) -> Self {
         if self.screen.zone == Zone::Utc {
             self.columns[column].head.push_str(" (UTC)");
@@ -82,19 +82,19 @@ impl Rows {
         self
     }
 
-    /// Lets columns be left out where there is no room; the first goes first.
+    /// Allows columns to be left out if the terminal is too narrow; the first goes first.
     pub(crate) fn droppable(mut self, columns: &[usize]) -> Self {
         self.droppable = columns.to_vec();
         self
     }
 
-    /// Lets the cells of columns be shortened where there is no room; the first goes first.
+    /// Allows the cells of columns to be shortened if the terminal is too narrow; the first goes first.
     pub(crate) fn names(mut self, columns: &[usize]) -> Self {
         self.names = columns.to_vec();
         self
     }
 
-    /// Keeps the last column from being broken into lines: what is in it is copied as a whole.
+    /// Keeps the last column from being broken into lines: users copy its content as a whole.
     pub(crate) fn whole(mut self) -> Self {
         self.ends_in_words = false;
         self
@@ -104,7 +104,7 @@ impl Rows {
         self.rows.push(cells);
     }
 
-    /// The text; `nothing` where there are no rows.
+    /// The text; `nothing` if there are no rows.
     pub(crate) fn text(mut self, nothing: &str) -> String {
         if self.rows.is_empty() {
             return format!("{nothing}\n");
@@ -114,7 +114,7 @@ impl Rows {
         format!("{}\n", self.table(breaks).trim_fmt())
     }
 
-    /// Makes it as narrow as `room`, as far as that goes. Returns whether the last column has to be broken into lines.
+    /// Shrinks it to `room` as far as possible. Returns whether the last column has to be broken into lines.
     fn fit(&mut self, room: usize) -> bool {
         if self.width() <= room {
             return false;
@@ -136,14 +136,14 @@ impl Rows {
                 self.shorten(column, excess);
             }
         }
-        // Where even that is not enough, lines go on where the terminal breaks them.
+        // If even that is not enough, the terminal wraps the lines.
         self.ends_in_words
             && self.columns.last().is_some_and(|last| last.is_shown)
             && self.width() > room
             && self.least_width() <= room
     }
 
-    /// Shortens the cells of a column by so much, if they are long enough.
+    /// Shortens the cells of a column by `excess` characters, if they are long enough.
     fn shorten(&mut self, column: usize, excess: usize) {
         let width = self.column_width(column).saturating_sub(excess);
         for row in &mut self.rows {
@@ -152,13 +152,13 @@ impl Rows {
         }
     }
 
-    /// How wide it is with no line broken.
+    /// Its width without broken lines.
     fn width(&self) -> usize {
         let last = self.columns.len().saturating_sub(1);
         self.width_with(self.column_width(last))
     }
 
-    /// How wide it is with the last column broken into lines as narrow as is good to read.
+    /// Its width with the last column broken into lines of the least readable width.
     fn least_width(&self) -> usize {
         let last = self.column_width(self.columns.len().saturating_sub(1));
         self.width_with(match self.ends_in_words {
@@ -194,7 +194,7 @@ impl Rows {
             .collect();
         let mut table = Table::new();
         table.load_style(presets::NOTHING).enforce_styling();
-        // Blanks with a colour are not at the end of a line for whoever trims it.
+        // Coloured blanks at the end of a line could not be trimmed.
         table.style_text_only();
         table.set_content_arrangement(ContentArrangement::Disabled);
         let heads = shown.iter().map(|column| &self.columns[*column].head);
@@ -237,7 +237,7 @@ impl Cell {
     }
 }
 
-/// A name in no more than `width` columns: names that are alike mostly begin alike, so their ends stay.
+/// A name in at most `width` columns: similar names usually share their beginning, so their ends are kept.
 fn shortened(name: &str, width: usize) -> String {
     if measure_text_width(name) <= width {
         return name.to_owned();
@@ -283,7 +283,7 @@ pub(crate) fn state(word: &str) -> Cell {
     cell(word).fg(Mood::of(word).colour())
 }
 
-/// A cell that calls for attention.
+/// A highlighted cell.
 pub(crate) fn bad(text: impl AsRef<str>) -> Cell {
     cell(text).fg(Mood::Bad.colour())
 }
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_need_nothing_changes() {
+    fn a_table_that_fits_is_not_changed() {
         assert_eq!(table(Some(200)), table(None));
     }
 }

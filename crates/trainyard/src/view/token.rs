@@ -1,4 +1,4 @@
-//! Tokens: whose they are, never their text.
+//! Tokens: their names, never their texts.
 
 use trainyard_api::{Token, TokenScope};
 

@@ -1,4 +1,4 @@
-//! Fetching artifacts: whole, and what the run kept, or not at all.
+//! Fetching artifacts: completely and with the hash that the run kept, or not at all.
 
 use serde_json::json;
 
@@ -59,7 +59,7 @@ fn a_file_that_is_there_is_written_over_by_force_alone() {
     --- stdout
     --- stderr
     error: m.bin already exists
-    help: `--force` writes over it; `--to` names another place
+    help: `--force` overwrites it; `--to` gives another destination
     ");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
     let answer = daemon.call(&[&get[..], &["--force"]].concat());
@@ -77,7 +77,7 @@ fn a_dash_is_standard_output() {
 }
 
 #[test]
-fn what_is_not_what_the_run_kept_is_not_saved() {
+fn content_with_another_hash_is_not_saved() {
     let daemon = daemon("something else");
     let answer = daemon.call(&["artifact", "get", "42", "train.model", "--to", "m.bin"]);
     assert_eq!(answer.code, Some(3), "{answer:?}");

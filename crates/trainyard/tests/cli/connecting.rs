@@ -92,7 +92,7 @@ fn a_usage_line_has_nothing_that_a_variable_gave() {
 }
 
 #[test]
-fn status_says_which_daemon_is_asked_why_and_how_it_is() {
+fn status_shows_which_daemon_is_used_why_and_its_state() {
     let daemon = Daemon::new(|_, what, query| {
         let text = match what {
             "GET /readyz" => r#"{"state":"degraded","reasons":["Docker does not answer"]}"#,
@@ -172,7 +172,7 @@ fn the_address_and_the_token_are_found_in_the_data_folder() {
     assert_eq!(daemon.asked()[0].authorization, format!("Bearer {TOKEN}"));
 }
 
-/// A data folder with the address of `daemon`, as a checkout could bring one along.
+/// A data folder with the address of `daemon`, as a checkout could contain one.
 fn plant(place: &Place, daemon: &Daemon) {
     let endpoint = format!(r#"{{"url":"{}","pid":1}}"#, daemon.url());
     place.write(".trainyard/endpoint.json", &endpoint);

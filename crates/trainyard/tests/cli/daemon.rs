@@ -1,4 +1,4 @@
-//! A server that plays the daemon for the binary.
+//! A server that simulates the daemon for the binary.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::binary::{Answer, Place};
 /// The token of all tests.
 pub(crate) const TOKEN: &str = "trainyard_canary";
 
-/// What the daemon was asked.
+/// A request that the daemon received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     /// `POST /repos`
@@ -42,7 +42,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Answers by the place in the order of requests, what is asked (`GET /runs/7`), and the query.
+    /// Answers by the index of the request, its method and path (`GET /runs/7`), and its query.
     pub(crate) fn new(
         rule: impl Fn(usize, &str, &str) -> (u16, String) + Send + Sync + 'static,
     ) -> Self {
@@ -65,7 +65,7 @@ impl Daemon {
         }
     }
 
-    /// Answers one question with a text of JSON, and all others with 404.
+    /// Answers one request with a JSON text, and all others with 404.
     pub(crate) fn with(what: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
         Self::new(move |_, asked, _| {

@@ -1,4 +1,4 @@
-//! Commands that look at DAG files, and need neither daemon nor engine.
+//! Commands that read DAG files, and need neither a daemon nor Docker.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -97,7 +97,7 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_text_is_a_fault_of_the_file() {
+fn a_file_that_is_not_text_is_a_fault_of_the_file() {
     let place = Place::new();
     std::fs::write(place.path("x.yaml"), b"stages: \xff\xfe").unwrap();
     let answer = place.call(&["validate", "x.yaml"]);
@@ -281,7 +281,7 @@ fn an_engine_that_is_not_there_is_exit_code_3() {
 }
 
 #[test]
-fn a_reader_that_goes_away_early_is_no_fault() {
+fn a_reader_that_closes_the_pipe_early_is_not_an_error() {
     let place = Place::new();
     let mut child = place
         .command(&["schema"])
@@ -289,7 +289,7 @@ fn a_reader_that_goes_away_early_is_no_fault() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Closed before a byte of it was read: the call meets a broken pipe.
+    // Closed before a byte was read: the command gets a broken pipe.
     drop(child.stdout.take());
     let mut stderr = String::new();
     child

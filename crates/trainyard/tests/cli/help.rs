@@ -1,4 +1,4 @@
-//! Help is what people read first: of every command, as a whole.
+//! The help of every command, as a whole.
 
 use crate::binary::Place;
 
@@ -62,7 +62,7 @@ fn every_command_explains_itself() {
         let answer = place.call(&arguments);
         assert_eq!(answer.code, Some(0), "{answer:?}");
         assert_eq!(answer.stderr, "");
-        // How to reach the daemon is the same everywhere, and shown once, with `repo`.
+        // The arguments for the daemon are the same everywhere, and shown once, with `repo`.
         let (own, _) = match command {
             ["repo"] => (answer.stdout.as_str(), ""),
             _ => answer

@@ -1,4 +1,4 @@
-//! What happened to a run, as a table and as JSON.
+//! The events of a run, as a table and as JSON.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn page(events: &[Value], more: bool) -> String {
     json!({"items": events, "more": more}).to_string()
 }
 
-/// An event of each kind, and one that only a newer daemon knows.
+/// An event of each kind, and one of a kind that only newer daemons know.
 fn of_each_kind() -> Vec<Value> {
     let (run, stage) = (json!([null, null]), json!(["train", null]));
     let attempt = |number: u32| json!(["train", number]);
@@ -65,7 +65,7 @@ fn of_each_kind() -> Vec<Value> {
 }
 
 #[test]
-fn every_kind_of_event_is_told_in_words_and_an_unknown_one_as_it_is() {
+fn every_kind_of_event_is_shown_in_words_and_an_unknown_one_as_it_is() {
     let daemon = Daemon::with("GET /runs/7/events", page(&of_each_kind(), false));
     insta::assert_snapshot!(daemon.call(&["run", "events", "7"]).whole());
 }
@@ -73,12 +73,12 @@ fn every_kind_of_event_is_told_in_words_and_an_unknown_one_as_it_is() {
 /// A history of three events in two pages.
 fn in_pages() -> (Daemon, Vec<Value>) {
     let events = of_each_kind()[..3].to_vec();
-    let told = events.clone();
+    let sent = events.clone();
     let daemon = Daemon::new(move |_, _, query| {
         let text = if query.contains("after=0&") {
-            page(&told[..2], true)
+            page(&sent[..2], true)
         } else if query.contains("after=2&") {
-            page(&told[2..], false)
+            page(&sent[2..], false)
         } else {
             return (422, format!(r#"{{"code":"invalid","message":"{query}"}}"#));
         };
@@ -88,7 +88,7 @@ fn in_pages() -> (Daemon, Vec<Value>) {
 }
 
 #[test]
-fn a_long_history_is_told_whole_and_in_order() {
+fn a_long_history_is_shown_completely_and_in_order() {
     let (daemon, _) = in_pages();
     let answer = daemon.call(&["run", "events", "7"]);
     let places =
@@ -121,7 +121,7 @@ fn a_name_in_an_event_cannot_steer_the_terminal() {
     assert!(!answer.stdout.contains(['\u{7}', '\u{1b}']), "{answer:?}");
 }
 
-/// A run that ends after its third event, each of which comes by itself.
+/// A run that ends after its third event, each of which arrives separately.
 fn going_on() -> Daemon {
     let events = of_each_kind();
     Daemon::new(move |_, what, query| {

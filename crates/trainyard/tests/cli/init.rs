@@ -1,4 +1,4 @@
-//! `init` writes a repository that is right, and overwrites nothing.
+//! `init` writes a valid repository, and overwrites nothing.
 
 use crate::binary::Place;
 

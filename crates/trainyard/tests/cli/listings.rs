@@ -1,4 +1,4 @@
-//! Tables for people, JSON for programs, of values as the daemon gives them.
+//! Tables for people and JSON for programs, made from the daemon's answers.
 
 use serde_json::{Value, json};
 
@@ -134,7 +134,7 @@ fn items(items: &[Value]) -> String {
     json!({"items": items, "more": false}).to_string()
 }
 
-/// The table, checked to be free of colours and of blanks at the ends of lines.
+/// The table, checked to have no colours and no blanks at the ends of lines.
 #[track_caller]
 fn table(what: &'static str, answer: String, arguments: &[&str]) -> String {
     let answer: Answer = Daemon::with(what, answer).call(arguments);
@@ -170,7 +170,7 @@ fn why_is_a_line_for_each_stage() {
 }
 
 #[test]
-fn dags_are_listed_with_what_needs_a_look() {
+fn dags_are_listed_with_their_problems() {
     let mut paused = dag();
     paused["name"] = "old".into();
     paused["dag"] = "model/old".into();
@@ -246,7 +246,7 @@ fn next(paused: bool) -> Answer {
 }
 
 #[test]
-fn ticks_are_told_by_both_clocks() {
+fn ticks_are_shown_by_both_clocks() {
     let answer = next(false);
     assert_eq!(answer.stderr, "");
     insta::assert_snapshot!(answer.stdout);
@@ -288,7 +288,7 @@ fn times_are_shown_by_the_clock_of_this_machine_or_in_utc() {
 }
 
 #[test]
-fn repos_are_listed_with_their_trouble() {
+fn repos_are_listed_with_their_errors() {
     let mut failing = repo();
     failing["name"] = "other".into();
     failing["branch"] = Value::Null;
@@ -424,7 +424,10 @@ fn colours_are_for_terminals_or_where_they_are_asked_for() {
             .stdout
             .contains('\x1b')
     };
-    assert!(!coloured("TERM", "xterm-256color"), "this is no terminal");
+    assert!(
+        !coloured("TERM", "xterm-256color"),
+        "this is not a terminal"
+    );
     assert!(coloured("CLICOLOR_FORCE", "1"));
 }
 

@@ -1,4 +1,4 @@
-//! Logs, whole or as they come.
+//! Logs, complete or followed.
 
 use serde_json::{Value, json};
 
@@ -104,8 +104,8 @@ fn a_tail_is_the_last_lines_of_each_stage() {
     assert_eq!(answer.stdout, lines);
 }
 
-/// A run that goes on while it is looked at: `train` fails once and is tried again.
-fn looked_at(states: &'static [(&'static str, u32)]) -> Daemon {
+/// A run that is followed while it is running: `train` fails once and is retried.
+fn followed(states: &'static [(&'static str, u32)]) -> Daemon {
     let looks = std::sync::atomic::AtomicUsize::new(0);
     Daemon::new(move |_, what, query| {
         let first = query.contains("attempt=1");
@@ -129,7 +129,7 @@ fn looked_at(states: &'static [(&'static str, u32)]) -> Daemon {
 
 #[test]
 fn following_shows_every_attempt_to_the_end_of_the_run() {
-    let daemon = looked_at(&[("queued", 0), ("running", 1), ("succeeded", 2)]);
+    let daemon = followed(&[("queued", 0), ("running", 1), ("succeeded", 2)]);
     let answer = daemon.call(&["run", "logs", "7", "--follow"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert_eq!(answer.stdout, "no\nattempt 2\nyes\n");
@@ -160,10 +160,10 @@ fn following_a_tail_begins_with_its_last_lines_and_shows_later_attempts_whole() 
 }
 
 #[test]
-fn ctrl_c_ends_the_looking_on_and_says_how_to_go_on() {
-    let (tell, told) = std::sync::mpsc::channel();
+fn ctrl_c_ends_the_following_and_says_how_to_resume_it() {
+    let (sender, receiver) = std::sync::mpsc::channel();
     let daemon = Daemon::new(move |place, what, _| {
-        let _ = tell.send(());
+        let _ = sender.send(());
         let text = match what {
             "GET /runs/7/events" => events(i64::try_from(place).unwrap() + 1),
             _ => run("running", &[stage("train", "running", 0)]),
@@ -181,7 +181,7 @@ fn ctrl_c_ends_the_looking_on_and_says_how_to_go_on() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    told.recv().unwrap();
+    receiver.recv().unwrap();
     let id = child.id().to_string();
     let kill = std::process::Command::new("kill")
         .args(["-INT", &id])
@@ -191,7 +191,7 @@ fn ctrl_c_ends_the_looking_on_and_says_how_to_go_on() {
     assert_eq!(answer.code, Some(130), "{answer:?}");
     assert_eq!(
         answer.stderr,
-        "\nrun 7 goes on: `trainyard run logs 7 --follow` follows it again, `trainyard run cancel 7` cancels it\n"
+        "\nrun 7 continues: `trainyard run logs 7 --follow` follows it again, `trainyard run cancel 7` cancels it\n"
     );
 }
 
@@ -199,7 +199,7 @@ fn ctrl_c_ends_the_looking_on_and_says_how_to_go_on() {
 fn a_followed_trigger_ends_as_the_run_does() {
     for (end, code) in [("succeeded", 0), ("failed", 1), ("cancelled", 1)] {
         let states: &'static [(&str, u32)] = vec![("running", 1), (end, 2)].leak();
-        let answer = looked_at(states).call(&["dag", "trigger", "churn", "--follow"]);
+        let answer = followed(states).call(&["dag", "trigger", "churn", "--follow"]);
         assert_eq!(answer.code, Some(code), "{answer:?}");
         assert_eq!(answer.stdout, "no\nattempt 2\nyes\n");
         assert_eq!(answer.stderr, format!("run 7 started\nrun 7 {end}\n"));

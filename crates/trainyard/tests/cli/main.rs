@@ -1,4 +1,4 @@
-//! The binary as people and scripts call it: what it prints, where, and its exit codes.
+//! The binary as users and scripts call it: its output, on which stream, and its exit codes.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 

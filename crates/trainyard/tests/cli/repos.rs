@@ -1,4 +1,4 @@
-//! Repos are added, changed and removed: what is sent, what is said, and how it ends.
+//! Repos are added, changed and removed: the requests, the output, and the exit codes.
 
 use serde_json::{Value, json};
 
@@ -164,15 +164,15 @@ fn removing_says_what_goes_and_wants_yes_in_a_script() {
         let daemon = removes();
         let refused = daemon.call(&what);
         assert_eq!(refused.code, Some(2), "{refused:?}");
-        let told = "2 DAGs, 14 runs, logs (3.1 MiB), 1 artifact (1.2 GiB), 3 secrets";
-        assert!(refused.stderr.contains(told), "{refused:?}");
+        let history = "2 DAGs, 14 runs, logs (3.1 MiB), 1 artifact (1.2 GiB), 3 secrets";
+        assert!(refused.stderr.contains(history), "{refused:?}");
         assert!(refused.stderr.contains("--yes"), "{refused:?}");
         assert_eq!(asked(&daemon), [format!("GET /{path}/history")]);
 
         let daemon = removes();
         let removed = daemon.call(&[&what[..], &["--yes"]].concat());
         assert_eq!(removed.code, Some(0), "{removed:?}");
-        assert!(removed.stdout.contains(told), "{removed:?}");
+        assert!(removed.stdout.contains(history), "{removed:?}");
         let removal = format!("DELETE /{path}");
         assert_eq!(asked(&daemon).last(), Some(&removal));
     }
@@ -227,7 +227,7 @@ fn dags_of_a_repo_that_fails_to_sync_are_listed_with_a_note() {
         repo.to_string()
     })
     .call(&["repo", "show", "model"]);
-    for told in ["since 2026-11-23 15:00:01 +00:00", "no route to host"] {
-        assert!(shown.stdout.contains(told), "{told}: {shown:?}");
+    for part in ["since 2026-11-23 15:00:01 +00:00", "no route to host"] {
+        assert!(shown.stdout.contains(part), "{part}: {shown:?}");
     }
 }

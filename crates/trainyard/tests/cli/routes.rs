@@ -1,4 +1,4 @@
-//! Every verb asks the daemon what the table of routes says, and tells its refusal.
+//! Every command sends the request of the table of routes, and prints the daemon's error.
 
 use crate::daemon::Daemon;
 
@@ -65,10 +65,10 @@ fn every_verb_asks_one_thing_and_what_is_not_there_is_exit_code_4() {
     });
     for (place, (arguments, what)) in CALLS.into_iter().enumerate() {
         let answer = daemon.call_with("a value", arguments);
-        let told = format!("error: there is no {what}\n");
+        let error = format!("error: there is no {what}\n");
         assert_eq!(
             (answer.code, answer.stdout.as_str(), answer.stderr.as_str()),
-            (Some(4), "", told.as_str()),
+            (Some(4), "", error.as_str()),
             "{arguments:?}"
         );
         assert_eq!(daemon.asked().len(), place + 1, "{arguments:?} asked once");

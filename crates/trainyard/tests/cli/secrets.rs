@@ -1,4 +1,4 @@
-//! Secrets come in by standard input and never by the command line, and go out once or never.
+//! Secrets are read from standard input and never from the command line, and are printed once or never.
 
 use serde_json::{Value, json};
 
@@ -41,9 +41,9 @@ fn the_branches_of_a_secret_are_sent_only_where_they_are_given() {
 }
 
 #[test]
-fn what_cannot_be_redacted_is_told_when_it_is_set() {
+fn parts_of_a_secret_that_cannot_be_redacted_are_reported_when_it_is_set() {
     let daemon = Daemon::new(|_, _, _| (204, String::new()));
-    for (value, told) in [
+    for (value, is_reported) in [
         ("q7z", true),
         (" ab ", true),
         ("long enough\nabc\n", true),
@@ -54,7 +54,7 @@ fn what_cannot_be_redacted_is_told_when_it_is_set() {
         assert_eq!(answer.code, Some(0), "{answer:?}");
         assert_eq!(
             answer.stderr.contains("cannot be redacted"),
-            told,
+            is_reported,
             "{value:?}: {answer:?}"
         );
         assert!(!answer.whole().contains(value.trim()), "{answer:?}");
@@ -66,9 +66,9 @@ fn parts_of_a_json_secret_that_are_not_redacted_are_named_when_it_is_set() {
     let daemon = Daemon::new(|_, _, _| (204, String::new()));
     let set = ["secret", "set", "KEY", "--repo", "model"];
     let value = r#"{"user": "svc", "mode": "fast", "password": "hush", "id": "a1b2c3"}"#;
-    insta::assert_snapshot!(daemon.call_with(value, &set).stderr, @"KEY: its JSON values of `mode`, `user` are short or ordinary words, and are not redacted where a stage prints them by themselves");
+    insta::assert_snapshot!(daemon.call_with(value, &set).stderr, @"KEY: its JSON values of `mode`, `user` are short or ordinary words, and are not redacted if a stage prints them by themselves");
     let large = daemon.call_with(&"k".repeat(50_000), &set);
-    insta::assert_snapshot!(large.stderr, @"KEY: it is so large that it is redacted as it is, but not all of it in base64 or hex");
+    insta::assert_snapshot!(large.stderr, @"KEY: it is so large that its base64 and hex forms are only partly redacted; its plain text is redacted");
 }
 
 #[test]

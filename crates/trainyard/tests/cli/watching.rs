@@ -1,4 +1,4 @@
-//! Watching a run where there is no terminal: every change is a line.
+//! Watching a run without a terminal: every change is a line.
 
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ fn watched(end: &'static str) -> Daemon {
                 false,
                 &[("train", "running"), ("release", "waiting")],
             ),
-            // Nothing that concerns anybody changed.
+            // No visible change.
             1 => run(
                 "running",
                 false,
@@ -73,7 +73,7 @@ fn watched(end: &'static str) -> Daemon {
 }
 
 #[test]
-fn every_change_is_told_once_and_a_failed_run_is_exit_code_1() {
+fn every_change_is_printed_once_and_a_failed_run_is_exit_code_1() {
     insta::assert_snapshot!(watched("failed").call(&["run", "watch", "7"]).whole(), @"
     exit code 1
     --- stdout

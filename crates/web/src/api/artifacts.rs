@@ -1,4 +1,4 @@
-//! Artifacts: listed, and fetched in a stream.
+//! Artifacts: list them, and stream their content.
 
 use axum::Json;
 use axum::body::Body;

@@ -1,4 +1,4 @@
-//! From what the store tells to what goes over the wire.
+//! Converts types of the store to wire types.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -332,7 +332,7 @@ pub(super) fn run_detail(detail: store::RunDetail, queue: &Queue) -> RunDetail {
     }
 }
 
-/// What keeps a run from starting.
+/// The reason why a run has not started.
 pub(super) fn why_not_started(detail: &store::RunDetail, queue: &Queue) -> Option<String> {
     let first = detail.stages.first().map(|_| StageIndex(0))?;
     Some(why(&detail.pinned.dag, &detail.run, first, queue))

@@ -1,4 +1,4 @@
-//! What a repo is fetched with, as requests give it.
+//! The credentials of a repo, as requests give them.
 
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_api::ChangeRepo;
@@ -24,7 +24,7 @@ impl Given {
             || self.known_hosts.is_some()
     }
 
-    /// Adds to a part of credentials of one kind what the repo has of the others.
+    /// Completes partly given credentials with the parts of the same kind that the repo has already.
     fn or_kept(mut self, kept: RepoCredentials) -> Self {
         let login = self.username.is_some() || self.password.is_some();
         let ssh = self.ssh_key.is_some() || self.known_hosts.is_some();
@@ -44,7 +44,7 @@ impl Given {
         self
     }
 
-    /// What the repo at `url` is to be fetched with; a login in the address counts where none is given.
+    /// The credentials for the repo at `url`; a login in the address is used where none is given.
     pub(super) fn checked(
         self,
         url: &RemoteUrl,
@@ -93,8 +93,8 @@ impl Given {
     }
 }
 
-/// What of the credentials changes. Those that are there never go to another host than they were given for: not whole,
-/// and no part of them beside what is given.
+/// The change to a repo's credentials. Stored credentials are never sent to another host than they were given for,
+/// not even a part of them that completes newly given ones.
 pub(super) fn changed(
     asked: &ChangeRepo,
     url: Option<&RemoteUrl>,
@@ -138,7 +138,7 @@ pub(super) fn changed(
     Ok((is_given || asked.no_credentials).then_some(checked))
 }
 
-/// Scheme, host and port of an address in the one form that they are stored in.
+/// Scheme, host and port of an address, normalized as stored addresses are.
 fn origin(url: &str) -> (&str, &str) {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split('/').next().unwrap_or_default();

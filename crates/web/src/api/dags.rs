@@ -1,4 +1,4 @@
-//! DAGs: listed, shown, started by hand, paused, removed; and their ticks to come.
+//! DAGs: list, show, start by hand, pause and remove them; and their next ticks.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ use crate::look;
 use crate::mirrored;
 use crate::state::WebState;
 
-/// How long the DAG files of a commit may take to be read.
+/// How long reading the DAG files of a commit may take.
 const READ_AT_MOST: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The most ticks in one answer.
@@ -131,12 +131,12 @@ pub(super) struct Asked {
     pub(super) commit: String,
     pub(super) summary: String,
     pub(super) branch: Option<String>,
-    /// What the caller may want to know of the commit.
+    /// A note for the caller about the commit.
     pub(super) notes: Vec<String>,
 }
 
 impl Asked {
-    /// The one at the head of the followed branch, as its remote has it now.
+    /// The version at the head of the followed branch, as the remote has it now.
     async fn of_current(state: &WebState, dag: DagId) -> Result<Self, ApiError> {
         let store = state.store();
         let repo = store.dag_detail(dag).await?.summary.repo_id;
@@ -167,7 +167,7 @@ impl Asked {
         })
     }
 
-    /// The one at a branch, tag or commit.
+    /// The version at a branch, tag or commit.
     pub(super) async fn at(
         state: &WebState,
         dag: DagId,
@@ -186,7 +186,8 @@ impl Asked {
                     .record_dag_version(repo, commit.as_str(), &path, &text, &dag)
                     .await?;
                 let branches = state.store().refs(repo).await?;
-                // A branch of this name that was recorded meanwhile is another commit's: it gives no secrets to this one.
+                // A branch of this name that was recorded meanwhile points to another commit. This commit must not
+                // get its secrets.
                 let branch = mirrored::branch_head(&branches, reference)
                     .is_some_and(|sha| sha == commit.as_str())
                     .then(|| reference.to_owned());
@@ -222,19 +223,19 @@ impl Asked {
     }
 }
 
-/// What a commit's files say about one DAG.
+/// One DAG as the files of a commit define it.
 enum Found {
     Dag {
         path: String,
         text: String,
         dag: Box<trainyard_core::dag::Dag>,
     },
-    /// Those of the file that it was in; none where that is gone.
+    /// The diagnostics of its last known file; none where that file is gone.
     Faults(Vec<Diagnostic>),
 }
 
-/// Looks for a DAG among the files of a commit: on a thread of its own, since somebody may have made them
-/// to take long, and for so long only.
+/// Searches the files of a commit for a DAG, on a thread of its own and with a time limit: a hostile commit can make
+/// reading slow.
 async fn find_among(
     files: Vec<DagFileText>,
     name: String,
@@ -242,7 +243,7 @@ async fn find_among(
 ) -> Result<Found, ApiError> {
     static THREADS: Semaphore = Semaphore::const_new(2);
     let too_long = || ApiError::invalid("its DAG files take too long to read");
-    // Kept by the thread, also where nobody waits for it any more. Never closed.
+    // The thread keeps the permit to its end, also after the request has timed out. The semaphore is never closed.
     let thread = tokio::time::timeout(READ_AT_MOST, THREADS.acquire())
         .await
         .map_err(|_| too_long())?;
@@ -272,7 +273,7 @@ async fn find_among(
     });
     match tokio::time::timeout_at(end, reading).await {
         Ok(Ok(found)) => Ok(found),
-        // It panicked, or it goes on.
+        // The thread panicked, or is still reading.
         Ok(Err(_)) | Err(_) => Err(too_long()),
     }
 }
@@ -286,7 +287,7 @@ async fn summary_of(state: &WebState, pinned: &PinnedDag) -> String {
     info.map(|info| info.summary).unwrap_or_default()
 }
 
-/// What became of a request for a run.
+/// The answer to a request for a run.
 pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunStarted, ApiError> {
     let (run, existed) = match recorded {
         Recorded::Started(run) => (run, false),
@@ -294,7 +295,7 @@ pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunS
         Recorded::Paused => return Err(ApiError::conflict("the DAG is paused")),
         Recorded::Full(why) => return Err(ApiError::conflict(why)),
     };
-    // The run is there, whatever becomes of this question.
+    // The run exists already: a failure to read its state is no failure of the request.
     let standing = standing(state, run).await.ok();
     let (summary, why) = standing.unzip();
     Ok(RunStarted {
@@ -308,7 +309,7 @@ pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunS
     })
 }
 
-/// How far a run is, and why it has not started or did not have to.
+/// The state of a run, and the reason where it has not started or was skipped.
 async fn standing(state: &WebState, run: RunId) -> Result<(RunSummary, Option<String>), ApiError> {
     let summary = state.store().run_summary(run).await?;
     let why = match summary.state {
@@ -327,7 +328,7 @@ async fn standing(state: &WebState, run: RunId) -> Result<(RunSummary, Option<St
 
 fn given(value: Value) -> Result<GivenValue, ApiError> {
     match value {
-        // Text is read by the parameter's type, so that a command line needs no quoting of its own.
+        // Text is parsed as the parameter's type, so that the command line needs no JSON quoting.
         Value::String(text) => Ok(GivenValue::Text(text)),
         Value::Bool(truth) => Ok(GivenValue::Typed(ParamValue::Boolean(truth))),
         Value::Number(number) => {
@@ -341,7 +342,7 @@ fn given(value: Value) -> Result<GivenValue, ApiError> {
     }
 }
 
-/// What goes with a DAG that is removed.
+/// The history that is removed along with a DAG.
 #[utoipa::path(
     get, path = "/dags/{repo}/{dag}/history", params(("repo" = String, Path), ("dag" = String, Path)),
     responses((status = 200, body = History), (status = 404, body = ErrorBody))
@@ -420,7 +421,7 @@ pub(crate) async fn ticks(
     Ok(Json(Listing::whole(ticks)))
 }
 
-/// The DAG that a path means; a repo of `-` is the only one that has it.
+/// The DAG of a path; the repo `-` stands for the only one that has it.
 async fn find(state: &WebState, repo: &str, dag: &str) -> Result<DagId, ApiError> {
     let text = if repo == "-" {
         dag.to_owned()

@@ -1,5 +1,4 @@
-//! Logs, in pieces from a byte offset on; a reader that follows asks again, and is kept waiting until
-//! there is more.
+//! Logs, in pages from a byte offset on. A reader that follows asks again, and the answer waits until there is more.
 
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use crate::error::ApiError;
 use crate::extract::{Path, Query};
 use crate::state::WebState;
 
-/// The most bytes of one piece. A piece waits in memory until its reader takes it, several times as large where it is
-/// no text.
+/// The most bytes of one page. A page stays in memory until its reader has taken it, and its JSON is several times as
+/// large where it is binary data.
 const PIECE_AT_MOST: u64 = 256 << 10;
 
 /// The longest wait for more.
@@ -26,9 +25,9 @@ const WAIT_AT_MOST: u64 = 50;
 pub(crate) struct LogQuery {
     /// The attempt's number; the last one without it.
     attempt: Option<u32>,
-    /// Where to begin, as the piece before said.
+    /// The byte to begin at: `next_offset` of the page before.
     offset: Option<u64>,
-    /// Wait so long for more to come.
+    /// How long to wait for more.
     wait_seconds: Option<u64>,
 }
 
@@ -100,7 +99,7 @@ async fn page(
         ),
     };
     let Some(attempt) = attempt else {
-        // Nothing ran yet; nothing will once the stage has ended.
+        // No attempt has run yet. None will once the stage has ended.
         return Ok(LogPage {
             complete: view.outcome.is_some(),
             ..LogPage::default()
@@ -122,7 +121,7 @@ async fn page(
         dropped_lines: slice.dropped_lines,
         removed_at: slice.pruned_at,
         next_offset: slice.next_offset,
-        // With a retry to come, the stage's log is not over with the attempt's.
+        // If a retry follows, the stage's log continues after the attempt's.
         complete: slice.complete && (number.is_some() || view.outcome.is_some()),
     })
 }

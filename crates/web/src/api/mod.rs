@@ -1,4 +1,4 @@
-//! The JSON API: one file a noun. The OpenAPI document is made from the same handlers.
+//! The JSON API: one file per noun. The OpenAPI document is generated from the same handlers.
 
 mod artifacts;
 mod convert;

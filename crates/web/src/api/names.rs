@@ -1,4 +1,4 @@
-//! Names that people write: what they stand for, and which name was probably meant where there is no such thing.
+//! Resolves names that users write, and suggests a similar name where there is no match.
 
 use trainyard_core::dag::nearest;
 use trainyard_core::id::{DagId, RepoId};
@@ -37,13 +37,13 @@ pub(super) async fn dag(state: &WebState, text: &str) -> Result<DagId, ApiError>
                 .unwrap_or_else(|| "`trainyard dag list` lists the DAGs".to_owned());
             Err(ApiError::from(error).help(help))
         }
-        // Nothing is in the way of the call: it has to be made with the repo's name.
+        // The name is ambiguous, which the caller can mend: not a conflict with the present state.
         Err(error @ StoreError::Conflict { .. }) => Err(ApiError::invalid(error.to_string())),
         found => Ok(found?),
     }
 }
 
-/// The question whether a known name was meant.
+/// `did you mean …?`, where a known name is similar.
 pub(super) fn meant<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(written, known).map(|name| format!("did you mean `{name}`?"))
 }

@@ -1,4 +1,4 @@
-//! What is held back in quarantine: listed, released, and shown where it is in the way.
+//! Quarantine: list and release its subjects, and report it where it is the cause of an error.
 
 use axum::Json;
 use axum::extract::State;
@@ -46,7 +46,7 @@ fn quarantined(held: store::Quarantined) -> Quarantined {
     }
 }
 
-/// In one line, what is so of a run that is held back and what can be done.
+/// One line on a quarantined run: why it is quarantined, and which commands release or end it.
 pub(super) fn in_words(held: &store::Quarantined) -> String {
     format!(
         "quarantined since its {} failed: {}; release it with `trainyard quarantine release {}`, or end it with \
@@ -55,7 +55,7 @@ pub(super) fn in_words(held: &store::Quarantined) -> String {
     )
 }
 
-/// An error about a run, with what is said of it in quarantine where that is its cause.
+/// An error about a run; where the run is quarantined, the reason and the commands for it.
 pub(super) async fn explain(state: &WebState, run: RunId, error: Error) -> ApiError {
     if matches!(error, Error::Corrupt { .. })
         && let Ok(Some(held)) = state.store().quarantine_of(run).await

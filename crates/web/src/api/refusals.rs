@@ -1,48 +1,51 @@
-//! How requests may be refused, for the document: what follows from the kind of a route is written here once, not at
-//! each of them.
+//! Error answers for the OpenAPI document: those that follow from the kind of a route are written here once, not at
+//! each route.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
 
-/// A status with which requests are refused, and when.
+/// An error status, and when it is answered.
 type Refusal = (&'static str, &'static str);
 
 const ALWAYS: [Refusal; 6] = [
-    ("401", "no good token"),
+    ("401", "no valid token"),
     (
         "429",
-        "too many requests without a good token came from this address",
+        "too many requests without a valid token came from this address",
     ),
-    ("500", "a bug of Trainyard; the daemon's log has it"),
+    (
+        "500",
+        "a bug in Trainyard; the daemon's log has the details",
+    ),
     (
         "503",
-        "the database does not answer, or too much is under way",
+        "the database does not answer, or the daemon is overloaded",
     ),
-    ("504", "not in time"),
-    ("409", "not now, or not so"),
+    ("504", "the daemon did not answer in time"),
+    ("409", "conflict with the present state"),
 ];
 
-/// Where the path or a query names something.
+/// For routes with parameters in the path or the query.
 const OF_PARAMETERS: [Refusal; 3] = [
     (
         "400",
-        "a part of the path or the query cannot be read, or is not known",
+        "a parameter of the path or the query is malformed or unknown",
     ),
     ("404", "not found"),
     ("422", "not valid"),
 ];
 
 const OF_BODIES: [Refusal; 5] = [
-    ("400", "the body is not valid JSON, or broke off"),
-    ("408", "the body did not come in time"),
+    ("400", "the body is not valid JSON, or is incomplete"),
+    ("408", "the body did not arrive in time"),
     ("413", "the body is too large"),
-    ("415", "the body is not said to be JSON"),
+    ("415", "the content type is not JSON"),
     ("422", "not valid"),
 ];
 
 const OF_CHANGES: [Refusal; 1] = [("403", "the token may only read")];
 
-/// Describes all refusals that a route does not describe itself.
+/// Adds all error answers that a route does not describe itself.
 pub(super) fn describe(document: &mut OpenApi) {
     for item in document.paths.paths.values_mut() {
         if let Some(reading) = &mut item.get {

@@ -23,13 +23,13 @@ use crate::extract::{Object, Path, Query};
 use crate::look::{self, Looked};
 use crate::state::WebState;
 
-/// How long a sync is waited for.
+/// How long a request waits for a sync.
 const SYNC_AT_MOST: Duration = Duration::from_secs(100);
 
 /// The most deliveries in one answer.
 const DELIVERIES_AT_MOST: u32 = 1_000;
 
-/// The shortest webhook secret that is taken, in characters.
+/// The shortest allowed webhook secret, in characters.
 const SECRET_SHORTEST: usize = 16;
 
 #[utoipa::path(get, path = "/repos", responses((status = 200, body = Listing<Repo>)))]
@@ -83,7 +83,7 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, Json(saved(&state, id, made).await?)))
 }
 
-/// Changes a repo; what is left out stays as it is.
+/// Changes a repo; fields that are left out stay as they are.
 #[utoipa::path(
     patch, path = "/repos/{repo}", params(("repo" = String, Path)), request_body = ChangeRepo,
     responses((status = 200, body = RepoSaved), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody))
@@ -105,7 +105,7 @@ pub(crate) async fn change(
     let followed_branch = match (asked.branch.clone(), asked.default_branch) {
         (Some(_), true) => return Err(either("branch", "default_branch")),
         (Some(branch), false) => {
-            // At another address, the first look tells.
+            // At a new address, the first sync reports a missing branch.
             if url.is_none() {
                 notes.extend(has_branch(&state, id, &branch).await?);
             }
@@ -155,15 +155,15 @@ pub(crate) async fn change(
     Ok(Json(saved))
 }
 
-/// The branch that is checked out at an address on this machine's disk. A checkout is followed there for good: else
-/// who checks out another branch would give it the secrets of the followed one.
+/// The branch that is checked out at an address on this machine's disk. The repo follows this branch for good:
+/// otherwise, checking out another branch would give that branch the secrets of the followed one.
 async fn checked_out_branch(url: &RemoteUrl) -> Option<String> {
     let url = url.clone();
     let reading = tokio::task::spawn_blocking(move || url.checked_out_branch());
     reading.await.ok().flatten()
 }
 
-/// Refuses a branch that the remote does not have. Returns what to say where the remote cannot be asked.
+/// Refuses a branch that the remote does not have. Returns a note for the caller where the remote cannot be asked.
 async fn has_branch(
     state: &WebState,
     repo: RepoId,
@@ -171,7 +171,7 @@ async fn has_branch(
 ) -> Result<Option<String>, ApiError> {
     if let Some(last_seen) = look::refresh(state, repo).await? {
         return Ok(Some(format!(
-            "{}: whether it has branch `{branch}` is not known",
+            "{}: could not check that it has branch `{branch}`",
             last_seen.why
         )));
     }
@@ -263,7 +263,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What goes with a repo that is removed.
+/// The history that is removed along with a repo.
 #[utoipa::path(
     get, path = "/repos/{repo}/history", params(("repo" = String, Path)),
     responses((status = 200, body = History), (status = 404, body = ErrorBody))
@@ -281,11 +281,11 @@ pub(crate) async fn history(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeliveriesQuery {
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 
-/// The newest webhook deliveries for a repo. Those whose signature was wrong are refused, and not kept.
+/// The newest webhook deliveries for a repo. Deliveries with a wrong signature are rejected and not stored.
 #[utoipa::path(
     get, path = "/repos/{repo}/deliveries", params(("repo" = String, Path), DeliveriesQuery),
     responses((status = 200, body = Listing<Delivery>), (status = 404, body = ErrorBody))
@@ -306,7 +306,7 @@ pub(crate) async fn deliveries(
     }))
 }
 
-/// Asks for a sync and waits until one that began after this call is over.
+/// Asks for a sync, and waits for the end of one that began after this call.
 #[utoipa::path(
     post, path = "/repos/{repo}/sync", params(("repo" = String, Path)),
     responses((status = 200, body = Repo), (status = 404, body = ErrorBody))
@@ -319,7 +319,7 @@ pub(crate) async fn sync(
     match look::look(&state, id, SYNC_AT_MOST).await? {
         Looked::Over(summary) => Ok(Json(convert::repo(summary))),
         Looked::HeldBack(held) => Err(ApiError::conflict(format!(
-            "`{repo}` is in quarantine, and not synced: {}",
+            "`{repo}` is quarantined and not synced: {}",
             held.reason
         ))
         .help(format!(
@@ -327,9 +327,9 @@ pub(crate) async fn sync(
             held.id
         ))),
         Looked::Overdue => Err(ApiError::conflict(format!(
-            "the sync of `{repo}` takes longer than expected"
+            "the sync of `{repo}` has not ended in time; it continues"
         ))
-        .help("`trainyard repo show` says when it is done")),
+        .help("`trainyard repo show` shows when it has ended")),
     }
 }
 
@@ -337,7 +337,7 @@ fn webhook_url(state: &WebState, repo: &str) -> String {
     format!("{}/hooks/github/{repo}", state.settings().public_url)
 }
 
-/// 256 bits, as two random UUIDs hold 244 and their text is easy to paste.
+/// Two random UUIDs: 244 random bits, in a text that is easy to paste.
 fn make_secret() -> String {
     let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
     format!("{}{}", a.simple(), b.simple())

@@ -1,4 +1,4 @@
-//! Runs retried: at their own commit, or resumed with the code of another one.
+//! Retries runs: at their own commit, or resumed with the code of another one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;
 
-/// The DAG that a retry is to be a run of, and how it came to that.
+/// The DAG version of a retry, and notes on how it was chosen.
 struct Target {
     version: DagVersionId,
     dag: Arc<Dag>,
@@ -89,7 +89,7 @@ pub(crate) async fn retry(
     Ok((StatusCode::CREATED, Json(started)))
 }
 
-/// The branch, tag or commit that the run is to be resumed at; `None` is its own commit.
+/// The branch, tag or commit to resume the run at; `None` is its own commit.
 fn reference(retry: &Retry, earlier: &Run) -> Result<Option<String>, ApiError> {
     match (&retry.reference, retry.latest) {
         (Some(_), true) => Err(ApiError::invalid(
@@ -138,7 +138,7 @@ fn again(from: Option<String>, from_failed: bool, target: &Target) -> Result<Aga
 }
 
 impl Target {
-    /// What the earlier run was of.
+    /// The DAG version of the earlier run.
     async fn same_commit(
         state: &WebState,
         earlier: &Run,
@@ -220,7 +220,7 @@ impl Target {
     }
 }
 
-/// The stages whose Dockerfile differs between two commits. Where that is not known, all that have one.
+/// The stages whose Dockerfile differs between two commits. Where the commits cannot be compared, all that have one.
 async fn rebuilt(
     state: &WebState,
     earlier: &Run,
@@ -255,7 +255,7 @@ async fn rebuilt(
         }
         _ => None,
     };
-    // Of a submodule, its folder is what changes.
+    // A change in a submodule shows as a change of its folder.
     let differs = |dockerfile: &String| {
         let dockerfile = std::path::Path::new(dockerfile);
         let changes = |paths: &Vec<String>| paths.iter().any(|path| dockerfile.starts_with(path));
@@ -268,7 +268,7 @@ async fn rebuilt(
         .collect())
 }
 
-/// Which stages of a new run are taken over, and which are not.
+/// A note on which stages of a new run are reused, and which run again.
 fn taken_over(dag: &Dag, run: &Run, of: RunId) -> Option<String> {
     let names = |reused: bool| {
         let stages = dag.stages().iter().zip(&run.stages);

@@ -1,4 +1,4 @@
-//! Runs: listed, shown, cancelled; what happened to them, and what they measured.
+//! Runs: list, show, cancel and abandon them; their events and metrics.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ use crate::state::WebState;
 /// The most runs or events in one answer.
 const ROWS_AT_MOST: u32 = 1_000;
 
-/// The most runs that one request cancels, for which it takes a second or two.
+/// The most runs that one request cancels: these take a second or two.
 const CANCELLED_AT_MOST: u32 = 500;
 
-/// How long a daemon that lives takes at most to renew its lease, once the database answers: twice the usual time.
+/// How long a live daemon takes at most to renew its lease once the database answers: twice the usual time.
 const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 
-/// The longest wait for something to happen.
+/// The longest wait for an event.
 const WAIT_AT_MOST: u64 = 50;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -46,11 +46,11 @@ pub(crate) struct RunQuery {
     commit: Option<String>,
     /// `queued`, `running`, or an outcome; several with commas between them.
     state: Option<String>,
-    /// Made at this moment or later.
+    /// Created at this moment or later.
     since: Option<DateTime<Utc>>,
     /// Older than this run: for the next page.
     before: Option<i64>,
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 
@@ -144,7 +144,7 @@ pub(crate) async fn cancel(
     let summary = state.store().run_summary(id).await?;
     let is_cancelled = match cancelled {
         Ok(is_cancelled) => is_cancelled,
-        // One that cannot be read and was given up has ended all the same.
+        // An unreadable run that was abandoned has ended nevertheless.
         Err(_) if summary.finished_at.is_some() => false,
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
@@ -154,7 +154,7 @@ pub(crate) async fn cancel(
     Ok(Json(convert::run(summary)))
 }
 
-/// Cancels the newest runs of a repo that have not ended; what is left is told by `more`.
+/// Cancels the newest runs of a repo that have not ended; `more` reports whether others are left.
 #[utoipa::path(
     post, path = "/repos/{repo}/cancel", params(("repo" = String, Path)), request_body = CancelRuns,
     responses((status = 200, body = RunsCancelled), (status = 404, body = ErrorBody))
@@ -182,9 +182,9 @@ pub(crate) async fn cancel_all(
     }))
 }
 
-fn nothing_given_up(run: i64, abandoned: &Abandoned) -> ApiError {
+fn nothing_abandoned(run: i64, abandoned: &Abandoned) -> ApiError {
     if abandoned.refused.is_empty() {
-        let message = format!("run {run} has no stage that is being prepared or runs");
+        let message = format!("run {run} has no stage that is being prepared or is running");
         return ApiError::conflict(message);
     }
     let refused = abandoned.refused.iter().map(ToString::to_string);
@@ -227,7 +227,7 @@ pub(crate) async fn abandon(
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
     if !abandoned.any {
-        return Err(nothing_given_up(run, &abandoned));
+        return Err(nothing_abandoned(run, &abandoned));
     }
     let summary = state.store().run_summary(id).await?;
     Ok(Json(convert::run(summary)))
@@ -238,7 +238,7 @@ pub(crate) async fn abandon(
 pub(crate) struct EventQuery {
     /// After this event; 0 for all.
     after: Option<i64>,
-    /// Wait so long for one to come.
+    /// How long to wait for one.
     wait_seconds: Option<u64>,
 }
 
@@ -266,7 +266,7 @@ pub(crate) async fn events(
         }
         tokio::select! {
             () = wake.woken() => {}
-            // Events of claims and starts wake nobody; a look now and then finds them.
+            // Events of claims and starts send no notification: polling finds them.
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
         }
     }
@@ -283,7 +283,7 @@ pub(crate) struct MetricQuery {
     stage: Option<String>,
     /// Of this name.
     name: Option<String>,
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 

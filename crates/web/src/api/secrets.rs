@@ -1,4 +1,4 @@
-//! Secrets: set, named, removed; never read.
+//! Secrets: set, list and remove them. No route returns a value.
 
 use axum::Json;
 use axum::extract::State;
@@ -51,7 +51,7 @@ pub(crate) async fn set(
     }
     if secret.value.contains('\0') {
         return Err(ApiError::invalid(format!(
-            "the value of {name} holds a NUL character, which no environment variable can"
+            "the value of {name} contains a NUL character, which environment variables cannot hold"
         ))
         .help("encode it, as base64 does, and have the stage decode it"));
     }

@@ -1,4 +1,4 @@
-//! The daemon itself: what it is, tokens, garbage collection.
+//! The daemon itself: its properties, tokens, garbage collection.
 
 use axum::Json;
 use axum::extract::State;
@@ -125,7 +125,7 @@ pub(crate) async fn create_token(
         || name.contains(char::is_control)
     {
         return Err(ApiError::invalid(format!(
-            "a token's name has 1 to {TOKEN_NAME_LONGEST} characters, none of them control characters"
+            "a token's name must have 1 to {TOKEN_NAME_LONGEST} characters, without control characters"
         )));
     }
     let scope = match new.scope {
@@ -176,7 +176,7 @@ pub(crate) async fn gc(
         .sweep_blobs(state.blobs(), dry_run.then_some(rule))
         .await?;
     if !dry_run {
-        // What this crate cannot reach: images and source archives.
+        // The pruner also removes images and source archives, which this crate cannot reach.
         state.store().wakes().prune.wake();
     }
     Ok(Json(GcReport {

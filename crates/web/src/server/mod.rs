@@ -1,11 +1,10 @@
-//! The HTTP server: an accept loop that a peer without a token cannot wear out.
+//! The HTTP server: an accept loop that a peer without a token cannot exhaust.
 //!
-//! 1. HTTP/1 only: no streams that are reset in masses, no header continuations without end.
-//! 2. Every phase of a connection has its time: [`pulse`] knows them, one task per connection holds them.
-//! 3. Connections are bounded, in all and per address. The bound leaves most file descriptors to the daemon's
-//!    own work. Where it is reached a newcomer takes the place of a connection that never showed a
-//!    good token: [`table`] decides which.
-//! 4. Where no descriptor is left all the same, the loop waits a moment instead of spinning.
+//! 1. HTTP/1 only: this rules out mass resets of streams and endless header continuations.
+//! 2. Every phase of a connection has a time limit: [`pulse`] has them, one task per connection enforces them.
+//! 3. Connections are bounded, in all and per address. The bound leaves most file descriptors to the daemon's own
+//!    work. At the bound, a new connection replaces one that never showed a valid token: [`table`] decides which.
+//! 4. When no descriptor is left nevertheless, the loop waits a moment instead of spinning.
 
 mod pulse;
 mod stream;
@@ -41,35 +40,35 @@ use self::pulse::Pulse;
 use self::stream::Watched;
 use self::table::{Admission, SharedTable, Table};
 
-/// How often a connection's time is looked at.
+/// How often the time limits of a connection are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The most bytes that are buffered of one connection, so the largest head of a request.
+/// The most bytes that are buffered of one connection: the largest head of a request.
 const BUFFER_AT_MOST: usize = 64 << 10;
 
-/// How long the loop waits where the system has no descriptor for a new connection.
+/// How long the loop waits when there is no file descriptor for a new connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(250);
 
-/// How often it is looked whether the log owes the number of lines about strangers that it left out.
+/// How often the server checks whether it still has to log the number of suppressed log lines.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
-/// After an answer to a request whose body was not read, so many bytes of it are read and dropped, and for so long:
-/// else the system would answer the rest with a reset, which takes the answer from its reader.
+/// After an answer to a request whose body was not read, up to this many bytes are read and dropped, for at most this
+/// long. Otherwise the system would answer the rest with a reset, and the peer would lose the answer.
 const LINGER_BYTES: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a peer gets for whom there is no room.
+/// The answer to a connection beyond the bound.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: application/json\r\ncontent-length: 70\r\nconnection: close\r\n\r\n{\"code\":\"unavailable\",\"message\":\"the daemon has too many connections\"}";
 
-/// How many connections there may be.
+/// The bounds on connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
     pub in_all: usize,
-    /// From one address. Loopback is exempt: a reverse proxy on this machine speaks for many.
+    /// From one address. Loopback is exempt: a reverse proxy on this machine serves many clients.
     pub per_address: usize,
 }
 
-/// Who is at the other end of a request's connection.
+/// The peer of a request's connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
     address: IpAddr,
@@ -77,7 +76,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that has not shown a token yet.
+    /// A peer that has not shown a valid token yet.
     #[must_use]
     pub fn new(address: IpAddr) -> Self {
         Self {
@@ -92,7 +91,7 @@ impl Peer {
         self.address
     }
 
-    /// What counts as one address: of IPv6 the network of 64 bits, which one customer has alone.
+    /// The unit of the bound per address: for IPv6 the /64 network, which belongs to one customer.
     pub(crate) fn source(&self) -> IpAddr {
         match self.address {
             IpAddr::V6(address) if !address.is_loopback() => {
@@ -103,7 +102,7 @@ impl Peer {
         }
     }
 
-    /// Its token is good: the connection is kept where others have to make room.
+    /// Its token is valid: the connection is not closed to make room.
     pub(crate) fn set_known(&self) {
         self.is_known.store(true, Ordering::Relaxed);
     }
@@ -113,10 +112,10 @@ impl Peer {
     }
 }
 
-/// Serves until `shutdown`, and then lets requests that are under way end for at most `last_requests`.
+/// Serves until `shutdown`, then waits at most `last_requests` for requests in progress.
 ///
 /// # Errors
-/// Nothing can be accepted any more.
+/// The listening socket failed.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -126,7 +125,7 @@ pub async fn serve(
     last_requests: Duration,
 ) -> std::io::Result<()> {
     let table = SharedTable::new(Table::new(connections));
-    // One more than there may be: who is accepted waits here until the one that made room has closed.
+    // One more than the bound: an accepted connection waits here until the one that it replaces has closed.
     let room = Arc::new(Semaphore::new(connections.in_all));
     let tasks = TaskTracker::new();
     let mut summary = tokio::time::interval(SUMMARY_EVERY);
@@ -164,7 +163,7 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
             permit = Arc::clone(&room).acquire_owned() => permit,
         };
-        // It is closed never.
+        // It is never closed.
         let Ok(permit) = permit else { break };
         let _ = stream.set_nodelay(true);
         let connection = Connection {
@@ -186,7 +185,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Whether a failed accept says something of that one connection only.
+/// Whether a failed accept concerns that one connection only.
 fn is_of_the_peer(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
@@ -203,7 +202,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Serves one connection to its end: the peer's, its time's, or that of the daemon.
+    /// Serves one connection until the peer closes it, a time limit passes, or the daemon stops.
     async fn run(self, stream: TcpStream, shutdown: CancellationToken) {
         let service = Service {
             peer: self.peer,
@@ -212,7 +211,7 @@ impl Connection {
         };
         let io = TokioIo::new(Watched::new(stream, Arc::clone(&self.pulse)));
         let mut connection = http1::Builder::new()
-            // The pulse times heads, and tells an idle connection from a slow one.
+            // The pulse times heads: unlike hyper's timer, it distinguishes an idle connection from a slow one.
             .header_read_timeout(None)
             .max_buf_size(BUFFER_AT_MOST)
             .serve_connection(io, service);
@@ -244,7 +243,7 @@ impl Connection {
     }
 }
 
-/// Closes with grace: says that nothing more comes, and drops for a moment what still arrives.
+/// Closes gracefully: shuts down the write side, and drops for a moment what still arrives.
 async fn linger(mut io: Watched) {
     if io.shutdown().await.is_err() {
         return;
@@ -262,7 +261,7 @@ async fn linger(mut io: Watched) {
     let _ = tokio::time::timeout(LINGER, read).await;
 }
 
-/// One connection's requests, given to the router with their peer.
+/// Passes the requests of one connection to the router, with their peer.
 struct Service {
     peer: Peer,
     pulse: Arc<Pulse>,
@@ -288,7 +287,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// A request is under way as long as this is there.
+/// A request is in progress until this is dropped.
 struct Busy(Arc<Pulse>);
 
 impl Busy {
@@ -304,7 +303,7 @@ impl Drop for Busy {
     }
 }
 
-/// A body that is part of its request's time.
+/// A body that keeps its request in progress until it is dropped.
 struct Tracked {
     body: Body,
     _busy: Busy,

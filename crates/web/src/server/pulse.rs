@@ -1,32 +1,32 @@
-//! The times of one connection: what it does now, since when, and whether that takes too long.
+//! The time limits of one connection: its phase, since when it has lasted, and whether that is too long.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From a connection's begin to its first request, and from the first byte of a request to the end of its head.
+/// From a connection's start to its first request, and from the first byte of a request to the end of its head.
 const HEAD: Duration = Duration::from_secs(10);
 
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How long a peer may take no byte of an answer that is there for it.
+/// How long a peer may read nothing while an answer is waiting for it.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// What a connection does.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing has come yet.
+    /// Nothing has arrived yet.
     New,
     /// The last request is answered.
     Idle,
-    /// Part of a head has come.
+    /// Part of a head has arrived.
     Head,
     /// A request is handled or answered.
     Busy,
 }
 
-/// The times of one connection, as its stream and its requests note them.
+/// The phase of one connection and its times, updated by its stream and its requests.
 #[derive(Debug)]
 pub(super) struct Pulse(Mutex<State>);
 
@@ -53,7 +53,7 @@ impl Pulse {
     pub(super) fn has_read(&self, now: Instant) {
         let mut state = self.state();
         match state.phase {
-            // The time of a first head runs since the connection's begin.
+            // The first head is timed from the start of the connection.
             Phase::New => state.phase = Phase::Head,
             Phase::Idle => {
                 state.phase = Phase::Head;
@@ -63,7 +63,7 @@ impl Pulse {
         }
     }
 
-    /// The peer took bytes, or does not take any.
+    /// Notes that the peer took bytes, or does not take any.
     pub(super) fn has_written(&self, is_stuck: bool, now: Instant) {
         let mut state = self.state();
         state.stuck_since = is_stuck.then(|| state.stuck_since.unwrap_or(now));
@@ -83,13 +83,13 @@ impl Pulse {
         self.state().phase == Phase::Busy
     }
 
-    /// Whether the connection has had its time.
+    /// Whether the connection has exceeded its time limit.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let state = self.state();
         let at_most = match state.phase {
             Phase::New | Phase::Head => Some(HEAD),
             Phase::Idle => Some(IDLE),
-            // Requests have a time of their own.
+            // Requests have a timeout of their own.
             Phase::Busy => None,
         };
         let is_stuck = state
@@ -124,7 +124,10 @@ mod tests {
         let pulse = Pulse::new(begin);
         pulse.has_read(begin);
         pulse.request_begins();
-        assert!(!pulse.is_over(after(begin, 3600)), "a request is under way");
+        assert!(
+            !pulse.is_over(after(begin, 3600)),
+            "a request is in progress"
+        );
         pulse.request_ends(after(begin, 100));
         assert!(!pulse.is_over(after(begin, 159)));
         assert!(pulse.is_over(after(begin, 160)));

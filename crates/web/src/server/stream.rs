@@ -1,4 +1,4 @@
-//! A connection's bytes, noted in its pulse.
+//! A connection's stream, which notes its traffic in the pulse.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::pulse::Pulse;
 
-/// A stream that notes in a pulse what comes and what does not go.
+/// A stream that notes in a pulse which bytes arrive, and which the peer does not take.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: TcpStream,

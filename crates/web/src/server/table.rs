@@ -1,8 +1,8 @@
-//! Which connections there are, and who has to go where there is no room for another.
+//! The table of open connections, and the choice of one to close when a bound is reached.
 //!
-//! Who showed a good token stays. Of the others goes one of the address that has the most of them: first one that
-//! waits, then one whose request is under way, the oldest of each. So whoever holds connections open crowds out
-//! itself before anybody else, and can never keep a token's holder out.
+//! Connections that showed a valid token stay. Of the others, the table closes one of the address that has the most
+//! of them: first an idle one, then one with a request in progress, the oldest of each. So a peer that holds
+//! connections open displaces its own first, and can never keep the holder of a token out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -38,7 +38,7 @@ impl Table {
         }
     }
 
-    /// Takes in a connection, for which another may have to go. `None`: there is no room.
+    /// Adds a connection, and may close another one for it. `None`: there is no room.
     fn admit(&mut self, peer: &Peer, pulse: &Arc<Pulse>) -> Option<(u64, CancellationToken)> {
         let source = peer.source();
         if !source.is_loopback() {
@@ -70,7 +70,7 @@ impl Table {
             .filter(move |(_, held)| held.peer.source() == source)
     }
 
-    /// The connection to close where one has to go, of one source or of all.
+    /// The connection to close to make room, of one source or of all.
     fn least_missed(&self, only: Option<IpAddr>) -> Option<u64> {
         let strangers = || {
             self.entries
@@ -84,7 +84,7 @@ impl Table {
                 for (_, held) in strangers() {
                     *counts.entry(held.peer.source()).or_default() += 1;
                 }
-                // Of equals the same each time, whatever the map's order.
+                // Breaks ties the same way each time, whatever the map's order.
                 counts
                     .into_iter()
                     .max_by_key(|(from, count)| (*count, *from))?
@@ -104,15 +104,15 @@ impl Table {
     }
 }
 
-/// The table of the accept loop, which connections leave by themselves.
+/// The table of the accept loop. Connections remove themselves.
 #[derive(Debug, Clone)]
 pub(super) struct SharedTable(Arc<Mutex<Table>>);
 
-/// What becomes of a new connection.
+/// The decision on a new connection.
 pub(super) enum Admission {
-    /// It is in the table as long as this is there.
+    /// It is in the table until this is dropped.
     Granted(Entry),
-    /// All that are there showed a good token.
+    /// Refused: all present connections showed a valid token.
     Refused,
 }
 
@@ -145,7 +145,7 @@ impl SharedTable {
 }
 
 impl Entry {
-    /// Cancelled where the connection has to make room.
+    /// Cancelled when the connection has to make room.
     pub(super) fn evicted(&self) -> CancellationToken {
         self.evicted.clone()
     }

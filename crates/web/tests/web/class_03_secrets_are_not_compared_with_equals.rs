@@ -5,17 +5,17 @@ use trainyard_api::{ChangeRepo, NewRepo, RepoSaved, SecretValue, TokenMade};
 use trainyard_forge::webhook::{Claim, Signed};
 use trainyard_store::{RepoCredentials, SecretKey};
 
-/// Does not compile for a type that has `==`: which of the two the call means could not be told then.
+/// Does not compile for a type that has `==`: the call would be ambiguous.
 macro_rules! has_no_equals {
     ($($kind:ty),* $(,)?) => {
         $({
             trait EitherWay<A> {
-                fn told() {}
+                fn resolves() {}
             }
             struct WithEquals;
             impl<T: ?Sized> EitherWay<()> for T {}
             impl<T: ?Sized + PartialEq> EitherWay<WithEquals> for T {}
-            <$kind as EitherWay<_>>::told();
+            <$kind as EitherWay<_>>::resolves();
         })*
     };
 }

@@ -10,7 +10,7 @@ use trainyard_web::Peer;
 
 use crate::kit::{LIMIT, Place, request};
 
-/// Within this, whatever is waited for has come on any machine.
+/// The longest wait, ample on any machine.
 const BOUND: Duration = Duration::from_secs(30);
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -57,13 +57,13 @@ fn hook(signature: &str, length: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Such as no body makes good, and such as one could.
+/// A signature header in the right form.
 fn well_formed() -> String {
     format!("x-hub-signature-256: sha256={}\r\n", "ab".repeat(32))
 }
 
 #[tokio::test]
-async fn class_04_a_head_that_does_not_end_is_given_up() {
+async fn class_04_a_head_that_does_not_end_times_out() {
     let place = Place::new().await;
     let (address, _server) = place.listen(64).await;
     let begin = Instant::now();
@@ -78,7 +78,7 @@ async fn class_04_a_head_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn class_04_whoever_holds_all_connections_is_crowded_out_and_a_tokens_holder_is_not() {
+async fn class_04_a_peer_that_holds_all_connections_is_displaced_and_a_tokens_holder_is_not() {
     let place = Place::new().await;
     let (address, _server) = place.listen(16).await;
     let known = format!(
@@ -171,7 +171,7 @@ async fn class_04_bodies_that_are_held_have_a_budget_together_and_others_are_ser
     assert_eq!(status(&mut honest).await, Some(200));
     let refused = held.iter().filter(|one| one.is_finished()).count();
     assert!(refused >= 15, "{refused} of 30 were refused");
-    // 150 MiB of them are this test's own.
+    // 150 MiB of them belong to the test itself.
     let grown = memory().saturating_sub(before);
     assert!(grown < 400, "{grown} MiB more");
 }

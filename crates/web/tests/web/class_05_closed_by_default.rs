@@ -1,4 +1,4 @@
-//! Every route needs a token but those that are named as open, and no spelling of a path gets around that.
+//! Every route needs a token except the listed open ones, and no spelling of a path bypasses that.
 
 use crate::kit::{Place, filled, request, routes};
 

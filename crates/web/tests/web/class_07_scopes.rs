@@ -1,4 +1,4 @@
-//! What a token may do is held at the router's root, for every route there is.
+//! The router enforces the scope of a token at its root, for every route.
 
 use crate::kit::{CANARIES, Place, filled, routes};
 
@@ -70,7 +70,7 @@ async fn class_07_the_command_lines_own_token_is_not_revoked_while_its_daemon_li
             .status,
         200
     );
-    // Once that daemon is gone, it is a token like others.
+    // Once that daemon has stopped, it is a token like any other.
     sqlx::raw_sql("update daemon set stopped_at = now()")
         .execute(&place.raw)
         .await

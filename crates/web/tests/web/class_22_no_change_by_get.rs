@@ -1,5 +1,4 @@
-//! Requests across sites: nothing changes by GET, nothing is taken from cookies, and nobody is told that other sites
-//! may ask.
+//! Cross-site requests: GET changes nothing, cookies do not authenticate, and no CORS header allows other sites.
 
 use crate::kit::{Place, filled, request, routes};
 

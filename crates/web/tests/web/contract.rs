@@ -1,4 +1,4 @@
-//! The API keeps to its own document, whatever is asked of it.
+//! The API conforms to its OpenAPI document for arbitrary requests.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -11,7 +11,7 @@ use crate::schema;
 /// How many requests are made.
 const REQUESTS: u32 = 1_500;
 
-/// What may stand where a name, a number or anything else is expected, percent-encoded.
+/// Values for path and query parameters of any type, percent-encoded.
 const ODD: [&str; 22] = [
     "shop",
     "train",
@@ -132,7 +132,7 @@ fn asked(document: &Value) -> impl Strategy<Value = Asked> + use<> {
                     .into_iter()
                     .map(|(place, value)| {
                         let name = place.get(&names);
-                        // A wait that is granted is no answer that is of interest here.
+                        // A granted wait only delays the test.
                         let value = if name == "wait_seconds" {
                             "0".to_owned()
                         } else {
@@ -154,7 +154,7 @@ fn asked(document: &Value) -> impl Strategy<Value = Asked> + use<> {
                 }
             },
         )
-        // A sync waits for a watcher, which is not here; and the repo is needed to the end.
+        // A sync waits for a watcher, which this test does not run; and the repo is needed to the end.
         .prop_filter("it waits for others, or removes the scene", |asked| {
             let path = asked.path.split('?').next().unwrap();
             let scene = ["/repos/shop", "/dags/shop/train", "/dags/-/train"];
@@ -177,7 +177,7 @@ fn content_type(answer: &Answer) -> &str {
         .map_or("", |kind| kind.to_str().unwrap())
 }
 
-/// What of an answer the document does not describe.
+/// The parts of an answer that the document does not describe.
 fn undescribed(document: &Value, asked: &Asked, answer: &Answer) -> Vec<String> {
     let operation = &document["paths"][&asked.route][asked.method.to_ascii_lowercase()];
     let described = &operation["responses"][answer.status.as_str()];

@@ -1,4 +1,4 @@
-//! DAGs, asked for by name.
+//! DAGs, requested by name.
 
 use serde_json::json;
 

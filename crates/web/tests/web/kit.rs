@@ -31,7 +31,7 @@ use trainyard_web::{
     BodyBudget, Connections, Render, Strangers, WebSettings, WebState, router, serve,
 };
 
-/// What no answer may ever hold.
+/// Texts that no answer may contain.
 pub(crate) const CANARIES: [&str; 3] = [
     "canary-of-the-webhook",
     "canary-of-the-secret",
@@ -140,7 +140,7 @@ impl Place {
             allow_file_urls: true,
             ..UrlRules::default()
         };
-        // Nothing is fetched here, so no child is ever asked.
+        // These tests fetch nothing, so the git worker is never started.
         let no_worker = Worker::new("/bin/false".into(), Vec::new());
         let mirrors = Mirrors::new(folder.path().join("mirrors")).with_rules(rules);
         let git = Git::new(mirrors, no_worker);
@@ -155,7 +155,7 @@ impl Place {
             grace: Duration::from_secs(1),
             retention: Retention::default(),
             poll_every: Duration::from_secs(60),
-            // Nothing follows repos here.
+            // These tests run no watcher.
             look_at_most: Duration::ZERO,
             webhook_at_most: LIMIT,
             bodies: BodyBudget::new(64 << 20),
@@ -175,7 +175,7 @@ impl Place {
         }
     }
 
-    /// Asks the router itself.
+    /// Calls the router directly.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
@@ -210,7 +210,7 @@ impl Place {
         (address, shutdown.drop_guard())
     }
 
-    /// All rows there are, but for when tokens were used: two that are equal mean that nothing was changed.
+    /// All rows of the database, except the times of tokens' last use: equal texts mean that nothing has changed.
     pub(crate) async fn everything(&self) -> Vec<(String, String)> {
         let tables: Vec<String> = sqlx::query_scalar(
             "select table_name::text from information_schema.tables
@@ -305,10 +305,7 @@ async fn database() -> String {
     url(&name)
 }
 
-#[expect(
-    clippy::zombie_processes,
-    reason = "it ends when this process does, and not before"
-)]
+#[expect(clippy::zombie_processes, reason = "it lives until this process ends")]
 fn start() -> (String, Option<ChildStdin>) {
     let mut child = Command::new("../store/tests/cluster.sh")
         .stdin(Stdio::piped())

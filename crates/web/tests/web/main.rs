@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test that cannot go on fails there, with the error"
 )]
 
 mod class_01_forged_webhooks;

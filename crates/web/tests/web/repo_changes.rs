@@ -1,4 +1,4 @@
-//! A repo is changed without what it keeps going where it was not meant for.
+//! A change of a repo never sends its credentials to another host.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn change(place: &Place, body: Value) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_is_named_changes_and_a_made_webhook_secret_is_told_once() {
+async fn only_given_fields_change_and_a_generated_webhook_secret_is_shown_once() {
     let place = Place::new().await;
     let (status, saved) = change(
         &place,

@@ -1,16 +1,16 @@
-//! Whether a value is what a schema of the document describes. It knows the words that the document uses, and fails on
-//! others, so that none is passed over.
+//! Checks a value against a schema of the document. It knows the keywords that the document uses, and fails on
+//! others, so that none is ignored.
 
 use serde_json::{Map, Value};
 
-/// What of a value the schema does not describe; nothing where all is well.
+/// The parts of a value that the schema does not describe; empty where it conforms.
 pub(crate) fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(document, schema, value, "$", &mut found);
     found
 }
 
-/// A schema and everything that it is put together from.
+/// A schema and all schemas that it is composed of.
 fn parts<'a>(document: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
     let target = schema["$ref"]
         .as_str()
@@ -50,7 +50,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut 
     }
 }
 
-/// The same for what stands in one part itself.
+/// The same for the keywords of one part itself.
 fn check_part(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     for word in ["oneOf", "anyOf"] {
         if let Some(choices) = schema[word].as_array() {

@@ -1,4 +1,4 @@
-//! A repo over ssh is taken with a key and the keys of its host, or refused with what to do.
+//! A repo over ssh needs a private key and the keys of its host; an error says how to give them.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ const HOST: &str =
 #[tokio::test]
 async fn a_repo_over_ssh_needs_a_key_and_the_keys_of_its_host() {
     let place = Place::new().await;
-    // How an unlocked key of OpenSSH begins; in parts, so that nobody takes it for one.
+    // The head of an unencrypted OpenSSH key; in parts, so that scanners do not report it as a key.
     let kind = "PRIVATE KEY";
     let head = format!("-----BEGIN OPENSSH {kind}-----");
     let key = format!("{head}\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAA\n");
@@ -91,7 +91,7 @@ async fn a_key_and_the_keys_of_its_host_are_changed_each_alone() {
     let (status, said) = set(json!({"known_hosts": "example.org"})).await;
     assert_eq!(status, 422, "{said}");
     assert!(said.contains("known hosts, line 1"), "{said}");
-    // A part of the credentials of another kind is no part of these.
+    // A part of credentials of another kind does not complete these.
     let (status, said) = set(json!({"password": "hunter2"})).await;
     assert_eq!(status, 422, "{said}");
     let (status, said) =

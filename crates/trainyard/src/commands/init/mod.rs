@@ -11,17 +11,17 @@ use self::template::Template;
 use crate::failure::{Done, Failure, Problem};
 use crate::output;
 
-/// Write a first repository: DAG files and what belongs to them
+/// Write a first repository: DAG files and the files that they need
 ///
-/// With the JSON Schema of DAG files, which editors take from the first line of each. Nothing that is there is
+/// Includes the JSON Schema of DAG files, which editors find by the first line of each file. Existing files are never
 /// overwritten.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// What to begin with
+    /// The template
     #[arg(value_enum)]
     template: Template,
 
-    /// Where to
+    /// The folder to write to
     #[arg(default_value = ".")]
     folder: PathBuf,
 }
@@ -40,7 +40,7 @@ impl Init {
             let problem = Problem::new(format!("{} already exists", taken.join(", ")));
             return Err(Failure::Usage(problem.help("name another folder")));
         }
-        // A folder that is a link leads out of the one that was named.
+        // A folder that is a link leads out of the given folder.
         let folders = files
             .iter()
             .flat_map(|(path, _)| Path::new(path).ancestors());
@@ -57,7 +57,7 @@ impl Init {
             let text = format!("{}{text}", if is_dag { MODELINE } else { "" });
             save(&place(path), &text)?;
         }
-        // It belongs to all DAG files of the repository, those of an earlier template included.
+        // The schema serves all DAG files of the repository, including those of an earlier template.
         let schema = place("dags/schema.json");
         if schema.symlink_metadata().is_err() {
             save(&schema, &format!("{:#}\n", json_schema()))?;
@@ -67,7 +67,7 @@ impl Init {
     }
 }
 
-/// What tells editors where the schema is.
+/// The comment that points editors to the schema.
 const MODELINE: &str = "# yaml-language-server: $schema=schema.json\n";
 
 fn save(path: &Path, text: &str) -> Done {
@@ -80,7 +80,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // Also where something appeared just now, it is not overwritten.
+    // A file that has appeared in the meantime is not overwritten either.
     let mut file = std::fs::File::create_new(path)?;
     std::io::Write::write_all(&mut file, text.as_bytes())
 }

@@ -1,16 +1,16 @@
-//! What `trainyard init` can begin with: examples of `dags/`, which all run in the tests.
+//! The templates of `trainyard init`: examples from `dags/`, which the tests run.
 
 use clap::ValueEnum;
 
-/// A path in the new repository, and the file's text.
+/// A path in the new repository, and the text of the file.
 type File = (&'static str, &'static str);
 
-/// Something to begin with.
+/// A template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Template {
     /// The smallest DAG: one stage that says hello
     Hello,
-    /// A model that is trained anew on a push and every month, checked by a gate, and released
+    /// A model that is trained again on a push and every month, checked by a gate, and released
     Retrain,
 }
 
@@ -51,7 +51,7 @@ impl Template {
         }
     }
 
-    /// What to do with them.
+    /// The next step, shown to the user.
     pub(super) const fn what_next(self) -> &'static str {
         match self {
             Self::Hello => "try it: trainyard exec dags/hello.yaml",

@@ -14,15 +14,15 @@ use crate::failure::Done;
 use crate::output::{self, Format, OutputArgs};
 use crate::view;
 
-/// Show what happened to one, in order
+/// Show the events of a run, in order
 ///
-/// Starts and ends, requests to stop, and attempts that another daemon adopted; with outcomes and reasons.
+/// Starts and ends, stop requests, and adoptions by other daemons, with outcomes and reasons.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Go on with what happens, to the end of the run: a line for each event, or one of JSON
+    /// Follow the events to the end of the run: one line for each event, as text or JSON
     #[arg(short, long)]
     follow: bool,
 
@@ -45,7 +45,7 @@ impl Events {
     }
 }
 
-/// Prints events as they come.
+/// Prints events as they arrive.
 async fn printed(client: &Client, run: i64, output: OutputArgs) -> Done {
     let mut events = pin!(client.follow_events(run));
     while let Some(some) = events.next().await {
@@ -60,7 +60,7 @@ async fn printed(client: &Client, run: i64, output: OutputArgs) -> Done {
     Ok(())
 }
 
-/// All that is known so far, put together from its pages.
+/// All events so far, joined from their pages.
 async fn history(client: &Client, id: i64) -> Result<Listing<RunEvent>, ClientError> {
     let mut events: Vec<RunEvent> = Vec::new();
     loop {

@@ -1,7 +1,7 @@
-//! Logs of a run as they are written, of all its stages at once.
+//! Follows the logs of all stages of a run at once.
 //!
-//! The run tells which attempts there are; each is followed for itself, to its end. So what a stage
-//! writes is printed whole and in order, whatever the others do and however often it is tried.
+//! The run's detail lists the attempts; each attempt is followed separately, to its end. So the log of a stage is
+//! printed completely and in order, whatever the other stages do and however often it is retried.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::view::log::Printer;
 
-/// What comes of a followed attempt: its pages, then its end.
+/// An item of a followed attempt: a page, or its end.
 enum Piece {
     Page(String, LogPage),
     End(String),
@@ -26,8 +26,7 @@ enum Piece {
 
 type Pieces = BoxStream<'static, Result<Piece, ClientError>>;
 
-/// Attempts of one stage that wait for the one before them to be printed whole. The first of them is
-/// the one that is followed.
+/// Attempts of one stage that wait until the one before them is printed completely. The first one is being followed.
 type Turns = BTreeMap<String, VecDeque<u32>>;
 
 /// Prints the logs of a run, or of one stage of it, until it has ended. Returns its state then.
@@ -46,7 +45,7 @@ pub(crate) async fn logs(
     let mut last: Option<RunDetail> = None;
     loop {
         tokio::select! {
-            // What is there is printed before more is looked for.
+            // Prints pages that have arrived before it checks for new attempts.
             biased;
             Some(piece) = pieces.next() => match (piece?, &mut printer) {
                 (Piece::Page(stage, page), Some(printer)) => {
@@ -63,7 +62,7 @@ pub(crate) async fn logs(
             },
             Some(run) = changes.next() => {
                 let run = run?;
-                // What an attempt writes that begins later is new from its first line on.
+                // The log of an attempt that begins later is new from its first line on.
                 let tail = tail.filter(|_| last.is_none());
                 let stages = logs::chosen(&run, stage)?;
                 let printer = printer.get_or_insert_with(|| Printer::new(look(timestamps), &stages));
@@ -82,8 +81,8 @@ pub(crate) async fn logs(
     Ok(last.map(|run| run.summary.state).unwrap_or_default())
 }
 
-/// The attempts that are not followed yet. Of those that were over before the first look, only the
-/// last one of each stage is of interest.
+/// The attempts that are not followed yet. Of those that had ended before the first request, only the last one of
+/// each stage is shown.
 fn new_attempts(
     run: &RunDetail,
     stages: &[String],
@@ -109,8 +108,8 @@ fn new_attempts(
     new
 }
 
-/// Follows an attempt, and says its number where it is not the first. With `tail`, only the last lines of what was
-/// written before this moment come.
+/// Follows an attempt, and prints its number if it is not the first. With `tail`, earlier output is limited to its
+/// last lines.
 fn begin(
     client: &Client,
     id: i64,
@@ -135,7 +134,7 @@ fn begin(
         .boxed())
 }
 
-/// The last lines of what an attempt has written, and what it goes on to write.
+/// The last lines of an attempt's log, and then new lines as they are written.
 fn from_tail(
     client: Client,
     id: i64,
@@ -171,20 +170,20 @@ fn from_tail(
         .boxed()
 }
 
-/// Looks on until a run has ended, or until Ctrl-C, which ends nothing but the looking on. `again` is the command that
-/// takes it up again.
+/// Follows until a run has ended, or until Ctrl-C, which stops only the following. `again` is the command that
+/// resumes it.
 pub(crate) async fn to_the_end<T>(
     run: i64,
     again: &str,
     looking: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     tokio::select! {
-        // First, so that it is heard from the beginning.
+        // Polled first, so that the handler is installed from the beginning.
         biased;
         pressed = tokio::signal::ctrl_c() => {
             pressed?;
             output::note(&format!(
-                "\nrun {run} goes on: `{again}` follows it again, `trainyard run cancel {run}` cancels it"
+                "\nrun {run} continues: `{again}` follows it again, `trainyard run cancel {run}` cancels it"
             ));
             Err(Failure::Interrupted)
         }

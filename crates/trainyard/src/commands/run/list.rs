@@ -16,23 +16,23 @@ use crate::{clock, view};
 /// List runs, the newest first
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Of this DAG: REPO/NAME, or NAME where only one repo has it
+    /// Only those of this DAG: REPO/NAME, or NAME if only one repo has it
     #[arg(long)]
     dag: Option<String>,
 
-    /// Of DAGs of this repo
+    /// Only those of this repo
     #[arg(long)]
     repo: Option<String>,
 
-    /// Of this branch
+    /// Only those of this branch
     #[arg(long)]
     branch: Option<String>,
 
-    /// Of this commit: its hash, or the beginning of it
+    /// Only those of this commit: its hash, or the beginning of it
     #[arg(long, value_name = "HASH")]
     commit: Option<String>,
 
-    /// In this state; several states with commas between them, or with the option given again
+    /// Only those in this state; give several with commas between them, or repeat the option
     #[arg(
         long = "state",
         value_name = "STATE",
@@ -41,15 +41,15 @@ pub(crate) struct List {
     )]
     states: Vec<String>,
 
-    /// Made since then: so long ago (`2h`, `7d`), or at a moment (`2026-11-23`, `2026-11-23T15:00`)
+    /// Only those created since: a time ago (`2h`, `7d`), or a moment (`2026-11-23`, `2026-11-23T15:00`)
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
 
-    /// Older than this run
+    /// Only those older than this run
     #[arg(long, value_name = "RUN")]
     before: Option<RunId>,
 
-    /// At most so many
+    /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
 
@@ -57,14 +57,14 @@ pub(crate) struct List {
     output: OutputArgs,
 }
 
-/// When to begin.
+/// The start of the listed period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Since {
-    /// So long ago.
+    /// This long ago.
     Ago(std::time::Duration),
     /// At a moment.
     At(Timestamp),
-    /// At a moment of the clock that moments are shown by.
+    /// At a moment in the time zone that times are shown in.
     Clock(NaiveDateTime),
 }
 
@@ -93,7 +93,7 @@ impl Since {
             (Self::Ago(time), _) => now.checked_sub_signed(chrono::Duration::from_std(time).ok()?),
             (Self::At(at), _) => Some(at),
             (Self::Clock(clock), Zone::Utc) => Some(clock.and_utc()),
-            // An hour that a change of the clock repeats begins with its first pass.
+            // If a change of the clock repeats an hour, the first pass counts.
             (Self::Clock(clock), Zone::Local) => chrono::Local
                 .from_local_datetime(&clock)
                 .earliest()
@@ -107,7 +107,7 @@ impl List {
         let screen = self.output.screen();
         let since = match self.since {
             Some(since) => Some(since.moment(clock::now(), screen.zone).ok_or_else(|| {
-                Failure::usage("the time of --since is not one that this machine's clock shows")
+                Failure::usage("the time of --since does not exist in this machine's time zone")
             })?),
             None => None,
         };

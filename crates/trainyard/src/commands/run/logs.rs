@@ -11,20 +11,20 @@ use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output;
 use crate::view::log::Printer;
 
-/// Print what stages wrote, of the last attempt of each
+/// Print the logs of stages, of the last attempt of each
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Only of this stage
+    /// Only the log of this stage
     stage: Option<String>,
 
-    /// Go on with what is still being written, to the end of the run
+    /// Follow the logs to the end of the run
     #[arg(short, long)]
     follow: bool,
 
-    /// Another attempt than the last one
+    /// The attempt's number; the last one without it
     #[arg(
         long,
         value_name = "NUMBER",
@@ -80,7 +80,7 @@ impl Logs {
     }
 }
 
-/// The last lines of a log that comes in pages.
+/// The last lines of a log that arrives in pages.
 pub(super) struct Tail {
     lines: usize,
     page: Option<LogPage>,
@@ -91,9 +91,9 @@ impl Tail {
         Self { lines, page: None }
     }
 
-    /// Takes the next page, and forgets what is not among the last lines any more.
+    /// Takes the next page, and drops lines that are no longer among the last ones.
     pub(super) fn take(&mut self, mut page: LogPage) {
-        // Before a gap there are no last lines: what is missing comes after them.
+        // Lines before a gap are not the last ones, since the missing lines follow them.
         if let Some(before) = self.page.take().filter(|_| page.dropped_bytes == 0) {
             let newer = std::mem::replace(&mut page.lines, before.lines);
             page.lines.extend(newer);
@@ -103,7 +103,7 @@ impl Tail {
         }
         let ends = |line: &LogLine| !line.continues;
         let open = usize::from(page.lines.last().is_some_and(|line| !ends(line)));
-        // The line before the first that is shown ends there; pieces of one line are one.
+        // Pieces of one line count as one line: the first shown piece follows the end of a line.
         let cut = page.lines.iter().enumerate().rev();
         let cut = cut
             .filter(|(_, line)| ends(line))
@@ -116,13 +116,13 @@ impl Tail {
         self.page = Some(page);
     }
 
-    /// A page with the last lines; none where no page came.
+    /// A page with the last lines; `None` if no page arrived.
     pub(super) fn page(self) -> Option<LogPage> {
         self.page
     }
 }
 
-/// The stages whose logs are wanted: one by name, or all.
+/// The stages whose logs to show: one by name, or all.
 pub(super) fn chosen(run: &RunDetail, stage: Option<&str>) -> Result<Vec<String>, Failure> {
     let names = run.stages.iter().map(|stage| stage.name.clone());
     let Some(wanted) = stage else {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told_where_it_is_among_the_last_lines() {
+    fn a_gap_is_reported_if_it_is_among_the_last_lines() {
         let missing = |lines: usize| {
             let mut tail = Tail::new(lines);
             tail.take(page(&[("a", false)]));

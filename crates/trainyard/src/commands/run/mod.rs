@@ -21,7 +21,7 @@ use crate::view::log::Look;
 use crate::view::plain;
 use crate::{clock, view};
 
-/// Runs: what happened, and what goes on
+/// Runs: list, follow, cancel and retry them
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(flatten)]
@@ -33,14 +33,14 @@ pub(crate) struct Command {
 #[derive(Debug, Subcommand)]
 enum Verb {
     List(list::List),
-    /// Show one: its stages with their states, times, reasons and metrics
+    /// Show a run: its stages with their states, times, reasons and metrics
     Show(One),
     Logs(logs::Logs),
     Watch(watch::Watch),
     Cancel(Cancel),
     Abandon(Abandon),
     Retry(RetryArgs),
-    /// Say in a line a stage what it waits for, or why it is as it is
+    /// Explain each stage's state: what it is waiting for, or why it ended
     Why(One),
     Events(events::Events),
 }
@@ -54,7 +54,7 @@ struct One {
     output: OutputArgs,
 }
 
-/// Stop runs. Stages with `run_on: [always]` still run; asked once more, they are stopped, too
+/// Cancel runs. Stages with `run_on: [always]` still run; cancel again to stop those as well
 #[derive(Debug, Args)]
 struct Cancel {
     /// The runs' numbers
@@ -65,7 +65,7 @@ struct Cancel {
     )]
     runs: Vec<RunId>,
 
-    /// All of this repo that have not ended
+    /// All unfinished runs of this repo
     #[arg(long)]
     repo: Option<String>,
 
@@ -77,12 +77,12 @@ struct Cancel {
     output: OutputArgs,
 }
 
-/// Count stages as lost whose end Docker never reports
+/// Mark stages as lost when their container can no longer be reached
 ///
-/// They count as lost: those that were asked to stop a minute ago or longer and have not ended, as their
-/// engine does not answer, and those whose daemon is gone without another that reaches its Docker engine. What
-/// still runs of them is removed once a daemon reaches their engine again. A run that was not cancelled
-/// tries them again, as its retry rules say.
+/// This applies to stages that were asked to stop at least a minute ago and have not ended because their Docker
+/// engine does not answer, and to stages whose daemon is gone while no other daemon reaches its Docker engine. Once a
+/// daemon reaches that Docker engine again, it removes their containers. A run that was not cancelled retries these
+/// stages, as its retry rules say.
 #[derive(Debug, Args)]
 struct Abandon {
     /// The run's number
@@ -92,34 +92,33 @@ struct Abandon {
     output: OutputArgs,
 }
 
-/// Run one again with the same parameters, at the same commit or with other code
+/// Retry a run with the same parameters, at the same commit or with other code
 ///
-/// It is a new run. Results of stages that need not run again are reused. At another commit (--ref,
-/// --latest), these are the results of stages that succeeded and whose definition in the DAG file, Dockerfile and
-/// inputs have not changed. Changes of other files do not count: name the first stage that they matter to with
-/// --from.
+/// This starts a new run, which reuses the results of stages that need not run again. At another commit (--ref,
+/// --latest), these are the stages that succeeded and whose definition in the DAG file, Dockerfile and inputs have
+/// not changed. Changes to other files do not count: give the first stage that they affect with --from.
 #[derive(Debug, Args)]
 struct RetryArgs {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Only what did not succeed, and all after it
+    /// Only the stages that did not succeed, and all after them
     #[arg(long, conflicts_with = "from")]
     from_failed: bool,
 
-    /// This stage and all after it, and what did not succeed before it
+    /// This stage and all after it, and the stages before it that did not succeed
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
 
-    /// Resume it at this branch, tag or commit
+    /// Resume the run at this branch, tag or commit
     #[arg(long = "ref", value_name = "REF", conflicts_with = "latest")]
     reference: Option<String>,
 
-    /// Resume it at the newest commit of its branch
+    /// Resume the run at the newest commit of its branch
     #[arg(long)]
     latest: bool,
 
-    /// A key of yours: the same key again starts nothing more
+    /// An idempotency key: a second request with the same key starts no second run
     #[arg(long, value_name = "KEY")]
     request: Option<String>,
 
@@ -181,7 +180,7 @@ impl Cancel {
     }
 }
 
-/// Cancels several runs. One that is refused, since it has ended, keeps no other from being cancelled.
+/// Cancels several runs. A refusal, such as for a run that has ended, does not stop the others from being cancelled.
 async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Done {
     let (mut cancelled, mut refused) = (Vec::new(), 0);
     for run in runs {
@@ -212,7 +211,7 @@ async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Don
     Ok(())
 }
 
-/// Cancels all runs of a repo that have not ended.
+/// Cancels all unfinished runs of a repo.
 async fn cancel_all(client: &Client, repo: &str, dag: Option<String>, output: OutputArgs) -> Done {
     let what = match &dag {
         Some(dag) => format!("{repo}/{dag}"),
@@ -234,7 +233,7 @@ async fn cancel_all(client: &Client, repo: &str, dag: Option<String>, output: Ou
     })
 }
 
-/// How logs look where they are printed now.
+/// The format of logs on the present output.
 pub(crate) fn look(timestamps: bool) -> Look {
     Look {
         timestamps,

@@ -1,4 +1,4 @@
-//! How people name a run: by its number, or as the newest one.
+//! Names of runs on the command line: a number, or the newest one.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use trainyard_core::id::RunId;
 use crate::failure::{Failure, Problem};
 use crate::view::plain;
 
-/// A run: `42` or `#42`; `latest`; or a DAG, whose newest run is meant.
+/// A run: `42` or `#42`; `latest`; or a DAG, for its newest run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RunName {
     /// By its number.

@@ -16,25 +16,24 @@ use crate::view::screen::{Screen, Zone};
 use crate::view::state::is_good;
 use crate::{clock, output, view};
 
-/// How often times are brought up to date on a terminal.
+/// How often times are updated on a terminal.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Tells a terminal to cut lines at its edge: a line that goes on in the next row would be counted
-/// as one, and be drawn over as one.
+/// Makes a terminal cut lines at its edge: a wrapped line would take two rows, but be overwritten as one.
 const UNWRAPPED: &str = "\x1b[?7l";
 
-/// Tells it to go on in the next row again, as terminals do.
+/// Makes it wrap lines again, as terminals do by default.
 const WRAPPED: &str = "\x1b[?7h";
 
-/// Watch one to its end. The exit code is 1 if it does not succeed
+/// Watch a run to its end. The exit code is 1 if it does not succeed
 ///
-/// A terminal shows the whole run, always up to date; elsewhere, every change is a line.
+/// A terminal shows the whole run and keeps it up to date; elsewhere, each change is a line.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Show times in UTC, not by this machine's clock
+    /// Show times in UTC instead of local time
     #[arg(long)]
     utc: bool,
 }
@@ -47,7 +46,7 @@ impl Watch {
         let last = if output::is_terminal() {
             follow::to_the_end(run, &again, drawn(client, run, zone)).await?
         } else {
-            follow::to_the_end(run, &again, told(client, run, zone)).await?
+            follow::to_the_end(run, &again, report(client, run, zone)).await?
         };
         match last {
             Some(run) if is_good(&run.summary.state) => Ok(()),
@@ -56,7 +55,7 @@ impl Watch {
     }
 }
 
-async fn told(client: &Client, id: i64, zone: Zone) -> Result<Option<RunDetail>, Failure> {
+async fn report(client: &Client, id: i64, zone: Zone) -> Result<Option<RunDetail>, Failure> {
     let mut changes = pin!(client.watch_run(id));
     let mut last: Option<RunDetail> = None;
     while let Some(run) = changes.next().await {
@@ -90,7 +89,7 @@ async fn drawn(client: &Client, id: i64, zone: Zone) -> Result<Option<RunDetail>
             let (height, width) = terminal.size();
             let width = Some(width);
             let text = view::run::show(run, clock::now(), Screen { width, zone });
-            // What has scrolled away cannot be drawn over; the last picture is whole.
+            // Rows that have scrolled away cannot be overwritten, so the last picture is printed completely.
             let fits = usize::from(height).saturating_sub(1);
             if is_over {
                 output::text(&text)?;

@@ -99,7 +99,7 @@ fn keys(player: &mut Player<'_>, name: &str) {
     };
     player.call_with_token(&token, &["repo", "list"], "");
     player.call(&["token", "revoke", name], "", "there is no");
-    player.call_with_token(&token, &["repo", "list"], "is not known, or was revoked");
+    player.call_with_token(&token, &["repo", "list"], "is unknown or was revoked");
     let url = player.fleet.remote.url();
     let add = ["repo", "add", name, &url, "--poll-every", "3600"];
     player.call(&add, "", "already");
