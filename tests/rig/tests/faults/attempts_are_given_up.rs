@@ -18,7 +18,7 @@ const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 10);
 #[test]
 fn what_never_ends_is_lost_once_somebody_says_so() {
     let trials = Trials::new(
-        "F10 one container silent for good, given up",
+        "F10 one container silent for good, abandoned",
         "lost, others go on in its place, container gone in 30 s",
         1,
     )

@@ -78,7 +78,7 @@ fn the_daemon_waits_and_goes_on() {
             if refused.code == Some(0) || !refused.stderr.contains("does not answer") {
                 verdict
                     .violations
-                    .push(format!("what had no place was told so: {refused:?}"));
+                    .push(format!("a refused request says so: {refused:?}"));
             }
             in_time(verdict)
         },
@@ -91,7 +91,7 @@ fn the_daemon_waits_and_goes_on() {
 fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
     let trials = Trials::new(
         "F26 connections exhausted at a start",
-        "told in words, adopted 5 s after the release",
+        "reported in words, adopted 5 s after the release",
         1,
     )
     .long(10);

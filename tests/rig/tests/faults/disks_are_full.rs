@@ -184,7 +184,7 @@ fn a_daemon_without_room_for_sources_mirrors_and_its_log_lives_and_goes_on() {
             until_why(fleet, without_room, "space");
             let synced = fleet.first().get().cli(&["repo", "sync", REPO]);
             if !format!("{synced:?}").contains("space") {
-                violations.push(format!("a fetch without room is told so: {synced:?}"));
+                violations.push(format!("a fetch without room is reported as: {synced:?}"));
             }
             let runs = fleet.first().get().run_ids().len();
             std::fs::remove_file(&filling).unwrap();
@@ -304,7 +304,7 @@ fn full_engine(fault: &str, guarded: bool) {
                     let state = if words.is_empty() { "succeeded" } else { "failed" };
                     let told = shown["reason"]["message"].as_str().unwrap_or_default();
                     if shown["state"] != state || !told.contains(words) {
-                        violations.push(format!("{name} of run {run} is told as {shown}"));
+                        violations.push(format!("{name} of run {run} is reported as {shown}"));
                     }
                 }
             }

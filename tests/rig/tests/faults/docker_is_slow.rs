@@ -64,7 +64,7 @@ const SLOW_IS_TOLD: Duration = Duration::from_secs(15);
 fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
     let trials = Trials::new(
         "F10 Docker slow for all",
-        "API answers in 1 s, no lease lost, 30 s told in 15 s",
+        "API answers in 1 s, no lease lost, 30 s reported in 15 s",
         1,
     )
     .long(5);
@@ -109,10 +109,10 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
             }
             if let Some(told) = told {
                 tell(&format!(
-                    "F10: a Docker engine slower by {by:?} was told of after {told:.1?}"
+                    "F10: a Docker engine slower by {by:?} was reported after {told:.1?}"
                 ));
                 if told > within(SLOW_IS_TOLD) {
-                    verdict.violations.push(format!("told of after {told:?}"));
+                    verdict.violations.push(format!("reported after {told:?}"));
                 }
             }
             verdict
@@ -149,7 +149,7 @@ fn others_go_on(fleet: &Fleet, run: i64, hung: &str) -> Duration {
 fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
     let trials = Trials::new(
         "F10 Docker hangs on one container and on listing",
-        "others go on, no lease lost, told in 26 s, healed in 25 s",
+        "others go on, no lease lost, reported in 26 s, healed in 25 s",
         1,
     )
     .long(10);
@@ -190,7 +190,7 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
                 .figure("trainyard_reconcile_lag_seconds");
             assert!(lag > 20.0, "{unlisted}, for {lag} s");
             tell(&format!(
-                "F10: a listing that hangs was told of after {told:.1?}"
+                "F10: a listing that hangs was reported after {told:.1?}"
             ));
             let slowest = asked(fleet);
             docker.clear();
@@ -200,7 +200,7 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
                 ("another run took", took, Duration::from_secs(15)),
                 ("the API answered after", slowest, ANSWER),
                 (
-                    "a listing that hangs was told of after",
+                    "a listing that hangs was reported after",
                     told,
                     UNLISTED_IS_TOLD,
                 ),

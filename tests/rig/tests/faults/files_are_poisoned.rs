@@ -64,7 +64,7 @@ fn usual(fleet: &Fleet, violations: &mut Vec<String>) -> Usual {
 fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
     let count = usize::try_from(argument("RIG_POISONED", POISONED, LONG_POISONED)).unwrap();
     let trials = Trials::new(
-        &format!("F23 {count} poisoned files beside {GOOD} good ones"),
+        &format!("F23 {count} poisoned files next to {GOOD} good ones"),
         "0 panics, all shown, the good ones run within 10 %",
         1,
     )
@@ -140,7 +140,7 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
             if fleet.first().log().contains("panicked") {
                 violations.push("something panicked; the daemon's log says what".to_owned());
             }
-            tell(&format!("F23: all told after {:?}", begun.elapsed()));
+            tell(&format!("F23: all reported after {:?}", begun.elapsed()));
             violations.extend(fleet.violations());
             // No stage speaks to the witness here.
             violations.retain(|told| !told.starts_with("succeeded without"));

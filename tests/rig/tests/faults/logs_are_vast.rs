@@ -41,7 +41,7 @@ const PREFACE: u64 = 3;
 fn printing(what: &str, print: &str, mebibytes: u64) {
     let trials = Trials::new(
         &format!("F24 {what}"),
-        "64 MiB of growth, first and last line kept, nobody held up",
+        "64 MiB of growth, first and last line kept, no one delayed",
         1,
     )
     .long(3);

@@ -256,7 +256,7 @@ fn impatience(fleet: &Fleet, run: i64) -> Vec<String> {
 fn registry_that(fault: &str, cases: &'static [Case]) {
     let trials = Trials::new(
         fault,
-        "retried or told rightly, 0 stuck longer than a pull may be idle",
+        "retried or reported correctly, 0 stuck longer than a pull may be idle",
         1,
     )
     .long(20);

@@ -60,7 +60,7 @@ fn corrupt(fleet: &Fleet, sql: &str) -> bool {
         .sql(&format!("select corrupt($corrupt${sql}$corrupt$)"));
     assert!(
         told == "taken" || told.starts_with("23"),
-        "{sql} is no corruption, but: {told}"
+        "{sql} does not corrupt anything: {told}"
     );
     told != "taken"
 }
@@ -127,7 +127,7 @@ fn goes_on(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
         let run = run["id"].as_i64().unwrap();
         let why = fleet.first().get().cli(&["run", "why", &run.to_string()]);
         if why.code != Some(0) {
-            violations.push(format!("why a good run waits is not told: {why:?}"));
+            violations.push(format!("`run why` does not say why a good run waits: {why:?}"));
         }
         fleet.finished(run, BOUND)
     });
@@ -270,7 +270,7 @@ fn what_cannot_be_read_concerns_nobody_else() {
     let total = RUNS.len() + DAGS.len() + REPOS.len();
     let trials = Trials::new(
         &format!("F23 {total} kinds of corrupted rows"),
-        "refused, or held back alone; 0 panics; others go on",
+        "refused, or quarantined alone; 0 panics; others go on",
         1,
     )
     .long(10)

@@ -98,7 +98,7 @@ const CASES: [Case; 10] = [
 
 #[test]
 fn a_killed_stage_is_told_by_who_killed_it() {
-    let trials = Trials::new("F13 stages killed", "every cause told rightly", 2).long(25);
+    let trials = Trials::new("F13 stages killed", "every cause reported correctly", 2).long(25);
     let summary = trials.run(
         |trial| {
             let fleet = Fleet::start(&FleetOptions::new(trial.seed), |witness| {
@@ -135,7 +135,7 @@ fn a_killed_stage_is_told_by_who_killed_it() {
             for case in &CASES {
                 let attempt = &stage(&shown, case.name)["attempts"][0];
                 if !is_told_as(attempt, case.told) {
-                    violations.push(format!("{} is told as {attempt}", case.name));
+                    violations.push(format!("{} is reported as {attempt}", case.name));
                 }
             }
             Verdict {

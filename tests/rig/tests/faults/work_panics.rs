@@ -43,7 +43,7 @@ fn held_back(fleet: &Fleet, kind: &str, name: &str) -> String {
 fn what_panics_is_held_back_and_all_else_goes_on() {
     let trials = Trials::new(
         "F23 the daemon's work for one run or repo panics",
-        "held back with its reason, the daemon lives, others go on",
+        "quarantined with its reason, the daemon lives, others go on",
         1,
     )
     .long(10)
