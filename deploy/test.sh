@@ -11,7 +11,7 @@ coproc POSTGRES { exec crates/store/tests/cluster.sh; }
 read -r TRAINYARD_TEST_POSTGRES <&"${POSTGRES[0]}"
 export TRAINYARD_TEST_POSTGRES
 
-# How long the simulation looks for histories that break something.
+# How long the simulation searches for histories that break an invariant.
 export TRAINYARD_SIMULATION_SECONDS=${TRAINYARD_SIMULATION_SECONDS:-60}
 
 cargo test --workspace --doc --locked --quiet
