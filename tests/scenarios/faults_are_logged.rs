@@ -13,7 +13,7 @@ const CHAIN: &str = r#"stages:
 "#;
 
 #[test]
-fn a_lost_attempt_is_told_with_its_own_ids_and_no_others() {
+fn a_lost_attempt_is_logged_with_its_own_ids_only() {
     let place = Place::new();
     let remote = Remote::new(&place, "model");
     remote.push("main", &[("dags/chain.yaml", CHAIN)]);

@@ -25,7 +25,7 @@ const VIEWERS: usize = 4;
 const GROWTH_AT_MOST: u64 = 32 << 20;
 
 #[test]
-fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
+fn a_stage_prints_on_while_the_database_is_away_and_no_viewer_reads() {
     let (place, witness) = (Place::new(), Witness::new());
     let cluster = Cluster::start(&place);
     let remote = Remote::new(&place, "model");

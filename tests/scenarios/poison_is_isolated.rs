@@ -11,7 +11,7 @@ use trainyard_tests::wait::{until, until_true};
 use trainyard_tests::witness::Witness;
 
 #[test]
-fn a_run_that_cannot_be_read_any_more_is_held_back_shown_and_ended_by_hand() {
+fn an_unreadable_run_is_quarantined_shown_and_ended_by_hand() {
     let (place, witness) = (Place::new(), Witness::new());
     let cluster = Cluster::start(&place);
     let remote = Remote::new(&place, "model");

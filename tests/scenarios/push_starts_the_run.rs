@@ -224,7 +224,7 @@ fn the_branch_that_a_checkout_is_on_when_it_is_added_is_followed_whatever_is_che
 }
 
 #[test]
-fn a_stage_is_told_of_large_files_and_submodules_that_its_tree_does_not_have() {
+fn the_log_names_large_files_and_submodules_that_a_tree_lacks() {
     let place = Place::new();
     let text = dag("push: {}", "trained");
     let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);

@@ -109,7 +109,7 @@ fn an_attempt_whose_end_is_refused_ends_all_the_same() {
 }
 
 #[test]
-fn a_run_whose_log_is_refused_is_held_back_until_it_is_cancelled() {
+fn a_run_whose_log_is_refused_is_quarantined_until_it_is_cancelled() {
     let text = "stages: {say: {image: x, checkout: false, run: \"fake\\nlog=hi\\nhang\"}}\n";
     let scene = Scene::synced(&[("dags/log.yaml", text), ("dags/say.yaml", SAY)]);
     scene.refuse("log_chunk", "length = 0");
@@ -152,7 +152,7 @@ fn a_nul_in_a_file_is_that_file_s_fault_and_the_rest_is_followed() {
 }
 
 #[test]
-fn a_branch_that_is_refused_is_told_and_the_others_are_followed() {
+fn a_branch_that_is_refused_is_reported_and_the_others_are_followed() {
     let scene = Scene::with(&[("dags/say.yaml", SAY)]);
     scene.remote.push("a-sick-one", &[]);
     scene.remote.push("well", &[]);

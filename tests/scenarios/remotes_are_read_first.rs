@@ -39,7 +39,7 @@ fn id(started: &Value) -> i64 {
 }
 
 #[test]
-fn a_run_by_hand_is_of_the_newest_commit_though_nobody_looked_since_it_was_pushed() {
+fn a_run_by_hand_is_of_the_newest_commit_before_any_poll() {
     let place = Place::new();
     let (daemon, remote, _) = following(&place, &dag("", "one; exit 1"));
     let newest = |more: &str| remote.push("main", &[("more", more)]);
@@ -95,7 +95,7 @@ fn triggers_at_the_same_time_all_run_the_newest_commit() {
 }
 
 #[test]
-fn a_remote_that_is_gone_is_told_of_with_the_commit_that_is_run_instead() {
+fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
     let place = Place::new();
     let (daemon, _remote, first) = following(&place, &dag("", "one; exit 1"));
     std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
@@ -150,7 +150,7 @@ fn a_retry_that_finds_nothing_to_run_says_that_there_may_be_a_newer_commit() {
 }
 
 #[test]
-fn a_newest_commit_whose_dag_has_faults_is_told_of_with_the_one_that_is_run() {
+fn a_newest_commit_whose_dag_has_faults_is_reported_with_the_one_that_is_run() {
     let place = Place::new();
     let (daemon, remote, first) = following(&place, &dag("", "one"));
     let head = remote.push("main", &[("dags/say.yaml", "stages: {}\n")]);

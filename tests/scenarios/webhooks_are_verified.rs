@@ -100,7 +100,7 @@ fn a_delivery_beyond_the_configured_size_is_refused_in_words_and_one_within_is_t
 }
 
 #[test]
-fn class_01_a_forged_signature_starts_nothing_and_tells_nothing() {
+fn class_01_a_forged_signature_starts_nothing_and_reveals_nothing() {
     let scene = scene(&[]);
     let good = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
     let forged = [

@@ -50,7 +50,7 @@ impl Clocks {
             daemons: TimeDelta::zero(),
             _place: place,
         };
-        clocks.tell_daemons();
+        clocks.write_for_daemons();
         let _ = fleet.cluster.sql(INSTALL);
         for daemon in &mut fleet.daemons {
             let file = clocks.file.display().to_string();
@@ -98,10 +98,10 @@ impl Clocks {
     /// When that cannot be written.
     pub fn jump_daemons(&mut self, by: TimeDelta) {
         self.daemons += by;
-        self.tell_daemons();
+        self.write_for_daemons();
     }
 
-    fn tell_daemons(&self) {
+    fn write_for_daemons(&self) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, self.daemons.num_milliseconds().to_string()).unwrap();
         // At once: nobody reads half of it.

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn another_build_begins_anew_beside_what_the_former_left() {
+    fn another_build_starts_over_and_keeps_the_former_files() {
         let place = Place::new();
         let opened = Journal::open(place.path(), &heading("1+a"));
         opened.journal.append(&line(2, 1));

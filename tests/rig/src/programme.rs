@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_says_what_the_programme_was_told() {
+    fn a_command_has_the_arguments_of_the_programme() {
         let set = [
             ("RIG_TRIALS_F2", "3000"),
             ("RIG_NEXT", "/it's here"),

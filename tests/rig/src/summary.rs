@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn builds_are_told_once_where_they_are_the_same() {
+    fn equal_builds_are_named_once() {
         let mut rows = vec![
             row(HISTORIES, Some("00ff")),
             row("F2 killed", Some("1+a")),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_red_trial_is_told_with_its_command() {
+    fn a_red_trial_is_reported_with_its_command() {
         let place = Place::new();
         let heading = Heading {
             fault: "F2 killed".to_owned(),

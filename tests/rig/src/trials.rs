@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn another_build_is_tried_anew() {
+    fn another_build_is_tried_from_the_start() {
         let place = Place::new();
         let mut trials = trials(&place, 2);
         let first = tried(&trials);

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builds_of_one_version_are_told_apart_by_their_programs() {
+    fn builds_of_one_version_differ_by_their_programs() {
         let first = name("trainyard 0.1.0\n", b"hello");
         assert_eq!(first, "0.1.0+2cf24dba5fb0");
         assert_ne!(name("trainyard 0.1.0\n", b"hello!"), first);

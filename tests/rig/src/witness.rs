@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attempt_that_starts_twice_is_told_from_one_that_ran_once() {
+    fn an_attempt_that_starts_twice_differs_from_one_that_ran_once() {
         let accounts = accounts("1.a.1/start\n1.b.1/start\ngate/1\n1.a.1/end\n1.b.1/start\n");
         assert_eq!(accounts["1.a.1"], Account { starts: 1, ends: 1 });
         assert_eq!(accounts["1.b.1"], Account { starts: 2, ends: 0 });

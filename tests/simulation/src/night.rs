@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn another_build_begins_anew_beside_what_the_former_left() {
+    fn another_build_starts_over_and_keeps_the_former_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let night = |build: &str| Night::new(path("histories"), build.to_owned());

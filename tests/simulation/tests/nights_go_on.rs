@@ -50,7 +50,7 @@ fn it_goes_on_behind_the_last_seed_and_counts_the_time_it_had() {
 }
 
 #[test]
-fn another_build_begins_anew() {
+fn another_build_starts_over() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("histories");
     night(&journal, 1);
@@ -74,7 +74,7 @@ fn another_build_begins_anew() {
 }
 
 #[test]
-fn red_seeds_are_kept_beside_the_journal() {
+fn red_seeds_are_kept_next_to_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("histories");
     let mistake = ["--keep-going", "--mutation", "never-sweeps"];

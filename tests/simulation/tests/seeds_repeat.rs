@@ -3,7 +3,7 @@
 use trainyard_simulation::{Settings, run};
 
 #[test]
-fn a_seed_tells_the_same_history_again() {
+fn a_seed_repeats_the_same_history() {
     let settings = Settings {
         trace: true,
         ..Settings::default()

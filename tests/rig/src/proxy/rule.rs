@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_told_from_texts_that_mention_them() {
+    fn commits_differ_from_texts_that_mention_them() {
         let unit = |body: &[u8]| {
             let mut bytes = vec![b'Q', 0, 0, 0, 0];
             bytes.extend_from_slice(body);

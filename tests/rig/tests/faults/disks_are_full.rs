@@ -316,7 +316,7 @@ fn full_engine(fault: &str, guarded: bool) {
 }
 
 #[test]
-fn an_engine_without_room_is_given_nothing_new_and_what_runs_is_told_rightly() {
+fn docker_without_room_gets_no_new_stages_and_ends_are_reported_correctly() {
     full_engine("F16 disk of Docker full", true);
 }
 

@@ -61,7 +61,7 @@ const SLOWEST: u64 = 30;
 const SLOW_IS_TOLD: Duration = Duration::from_secs(15);
 
 #[test]
-fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
+fn a_slow_docker_delays_only_its_own_stages() {
     let trials = Trials::new(
         "F10 Docker slow for all",
         "API answers in 1 s, no lease lost, 30 s reported in 15 s",

@@ -98,7 +98,7 @@ fn without_live_restore_what_was_killed_is_never_a_success() {
 }
 
 #[test]
-fn what_an_engine_stops_as_it_is_restarted_is_nobody_s_wish_and_tried_again() {
+fn stages_that_a_docker_restart_stops_are_errored_and_retried() {
     let trials = Trials::new(
         "F9 dockerd restarted in order",
         "stopped stages errored and retried, 0 cancelled, 0 false successes",

@@ -23,7 +23,7 @@ fn degraded(fleet: &Fleet) -> bool {
 }
 
 #[test]
-fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
+fn no_stage_starts_while_docker_is_away_and_none_is_abandoned() {
     let trials = Trials::new("F10 Docker away, breaker", "0 lost, 0 duplicates", 1).long(20);
     let summary = trials.run(
         |trial| {

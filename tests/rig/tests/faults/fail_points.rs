@@ -302,7 +302,7 @@ fn a_daemon_that_dies_anywhere_is_followed_by_one_that_goes_on() {
 }
 
 #[test]
-fn a_daemon_that_is_told_of_a_failure_goes_on() {
+fn a_daemon_that_gets_a_failure_goes_on() {
     let places = daemons_places();
     let trials = Trials::new(
         "F1 a call fails at a place, its effect or not",

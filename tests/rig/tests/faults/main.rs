@@ -6,7 +6,7 @@
     reason = "what cannot go on fails, with the place and the error"
 )]
 
-mod attempts_are_given_up;
+mod attempts_are_abandoned;
 mod cancel_meets_a_kill;
 mod clocks_jump;
 mod commit_answers_are_lost;

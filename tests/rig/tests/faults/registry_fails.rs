@@ -270,12 +270,12 @@ fn registry_that(fault: &str, cases: &'static [Case]) {
 }
 
 #[test]
-fn what_may_pass_is_tried_again_and_what_will_not_is_told_at_once() {
+fn transient_refusals_are_retried_and_final_ones_reported_at_once() {
     registry_that("F27 registry refuses", &REFUSALS);
 }
 
 #[test]
-fn a_silent_registry_is_given_up_and_a_slow_one_is_not() {
+fn a_silent_pull_is_cancelled_and_a_slow_one_is_not() {
     registry_that("F27 registry silent", &SILENCES);
 }
 

@@ -127,7 +127,9 @@ fn goes_on(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
         let run = run["id"].as_i64().unwrap();
         let why = fleet.first().get().cli(&["run", "why", &run.to_string()]);
         if why.code != Some(0) {
-            violations.push(format!("`run why` does not say why a good run waits: {why:?}"));
+            violations.push(format!(
+                "`run why` does not say why a good run waits: {why:?}"
+            ));
         }
         fleet.finished(run, BOUND)
     });
@@ -266,7 +268,7 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
 }
 
 #[test]
-fn what_cannot_be_read_concerns_nobody_else() {
+fn unreadable_rows_affect_only_their_own_subject() {
     let total = RUNS.len() + DAGS.len() + REPOS.len();
     let trials = Trials::new(
         &format!("F23 {total} kinds of corrupted rows"),

@@ -97,7 +97,7 @@ const CASES: [Case; 10] = [
 ];
 
 #[test]
-fn a_killed_stage_is_told_by_who_killed_it() {
+fn a_killed_stage_is_reported_with_its_killer() {
     let trials = Trials::new("F13 stages killed", "every cause reported correctly", 2).long(25);
     let summary = trials.run(
         |trial| {
@@ -134,7 +134,7 @@ fn a_killed_stage_is_told_by_who_killed_it() {
             let mut violations = fleet.violations();
             for case in &CASES {
                 let attempt = &stage(&shown, case.name)["attempts"][0];
-                if !is_told_as(attempt, case.told) {
+                if !is_reported_as(attempt, case.told) {
                     violations.push(format!("{} is reported as {attempt}", case.name));
                 }
             }
@@ -161,7 +161,7 @@ fn container_of(fleet: &Fleet, name: &str) -> String {
     })
 }
 
-fn is_told_as(attempt: &Value, [state, code, words]: [&str; 3]) -> bool {
+fn is_reported_as(attempt: &Value, [state, code, words]: [&str; 3]) -> bool {
     let reason = |key: &str| attempt["reason"][key].as_str().unwrap_or_default();
     attempt["state"] == state && reason("code") == code && reason("message").contains(words)
 }

@@ -40,7 +40,7 @@ fn held_back(fleet: &Fleet, kind: &str, name: &str) -> String {
 }
 
 #[test]
-fn what_panics_is_held_back_and_all_else_goes_on() {
+fn a_subject_that_panics_is_quarantined_and_others_go_on() {
     let trials = Trials::new(
         "F23 the daemon's work for one run or repo panics",
         "quarantined with its reason, the daemon lives, others go on",

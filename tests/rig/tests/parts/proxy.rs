@@ -205,7 +205,7 @@ fn a_black_hole_reads_and_never_answers() {
 }
 
 #[test]
-fn a_delay_holds_back_what_it_strikes_and_nothing_else() {
+fn a_delay_affects_only_what_it_strikes() {
     let upstream = Upstream::start();
     let proxy = upstream.proxy(Protocol::Http);
     let wait = Duration::from_millis(400);

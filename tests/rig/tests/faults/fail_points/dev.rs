@@ -150,7 +150,7 @@ fn fail_at(place: &str, action: &str) -> (Vec<String>, Duration) {
 }
 
 #[test]
-fn a_database_beside_dev_is_found_again_whatever_failed() {
+fn a_database_of_dev_is_found_again_whatever_failed() {
     let places: Vec<(String, &str)> = places()
         .into_iter()
         .filter(|place| is_companions(place))

@@ -79,7 +79,7 @@ fn what_runs_goes_on_what_is_new_waits_and_says_why() {
 }
 
 #[test]
-fn a_disk_that_does_not_answer_holds_back_what_is_new_and_nobody_from_stopping() {
+fn a_disk_that_does_not_answer_pauses_new_stages_and_no_stop() {
     let place = Place::new();
     let artifacts = place.join("artifacts");
     let _disk = SmallDisk::mount(&artifacts, 64);

@@ -16,7 +16,7 @@ use crate::{BOUND, timed};
 const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 10);
 
 #[test]
-fn what_never_ends_is_lost_once_somebody_says_so() {
+fn a_stage_that_never_ends_is_lost_once_it_is_abandoned() {
     let trials = Trials::new(
         "F10 one container silent for good, abandoned",
         "lost, others go on in its place, container gone in 30 s",

@@ -15,7 +15,7 @@ fn most_memory(pid: u32) -> u64 {
 }
 
 #[test]
-fn a_repo_that_exhausts_git_is_held_back_and_the_others_and_the_daemon_go_on() {
+fn a_repo_that_exhausts_git_is_quarantined_and_all_others_go_on() {
     let place = Place::new();
     let (good, sick) = (Remote::new(&place, "good"), Remote::new(&place, "sick"));
     good.push("main", &[("dags/a.yaml", FILE)]);
