@@ -1,4 +1,4 @@
-//! Figures and how they are told.
+//! Figures and how they are printed.
 
 /// One figure of the table.
 #[derive(Debug)]

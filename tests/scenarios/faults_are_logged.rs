@@ -25,12 +25,12 @@ fn a_lost_attempt_is_logged_with_its_own_ids_only() {
     let ended = daemon.finished_run(run, BOUND);
     assert_eq!(ended["state"], "lost", "{ended}");
     let log = daemon.output();
-    let told: Vec<&str> = log
+    let reported: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("an attempt ended, and not by its program"))
         .collect();
-    let [line] = told.as_slice() else {
-        panic!("told {} times: {log}", told.len());
+    let [line] = reported.as_slice() else {
+        panic!("logged {} times: {log}", reported.len());
     };
     for wanted in [
         &format!("run.id={run}"),

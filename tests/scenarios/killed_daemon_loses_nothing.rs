@@ -68,13 +68,13 @@ fn check(daemon: &Daemon, run: i64, witness: &Witness) {
         );
     }
     for name in ["a", "b", "c"] {
-        let told = format!("lines-{name}-");
+        let reported = format!("lines-{name}-");
         let all = witness.all();
-        let (told, _) = all
+        let (reported, _) = all
             .iter()
-            .find(|(saying, _)| saying.starts_with(&told))
+            .find(|(saying, _)| saying.starts_with(&reported))
             .unwrap();
-        let count: usize = told.rsplit('-').next().unwrap().parse().unwrap();
+        let count: usize = reported.rsplit('-').next().unwrap().parse().unwrap();
         let log = daemon
             .cli(&["run", "logs", &run.to_string(), name])
             .good()

@@ -1,5 +1,5 @@
-//! A stage that prints much is held up neither by a database that is away nor by viewers who have asked for more
-//! than anybody can keep for them and do not read; the daemon's memory is bounded, and nothing is lost.
+//! A stage that prints much is delayed neither by a database that is away nor by viewers who request more than the
+//! daemon can keep for them and do not read; the daemon's memory is bounded, and nothing is lost.
 
 use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::Daemon;
@@ -61,7 +61,7 @@ fn a_stage_prints_on_while_the_database_is_away_and_no_viewer_reads() {
     });
     let before = memory(&daemon);
     let viewers = Viewers::of(&daemon, &path, PREFACE, VIEWERS);
-    until_true("viewers who hold back their answers", BOUND, || {
+    until_true("viewers who do not read their answers", BOUND, || {
         viewers.held_back() == VIEWERS
     });
 

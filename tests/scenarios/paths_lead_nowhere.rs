@@ -119,7 +119,7 @@ fn class_11_no_path_leads_out_of_what_the_api_has() {
         for trick in &tricks {
             let request = route.replace("{}", trick);
             let answer = ask(&daemon, &request);
-            // What is no request at all may be hung up on.
+            // If it is not a valid request, the daemon may close the connection.
             let status = answer.split(' ').nth(1).unwrap_or("400");
             assert!(status.starts_with('4'), "{request}: {answer}");
             assert!(

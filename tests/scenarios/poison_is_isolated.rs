@@ -1,4 +1,4 @@
-//! What makes one run or file fail is held back with its reason and shown; all others go on.
+//! A run that fails repeatedly is quarantined with its reason and shown; a file with faults is shown; all others go on.
 
 use serde_json::Value;
 use trainyard_tests::cluster::Cluster;
@@ -123,6 +123,6 @@ fn fifty_poisoned_files_do_not_stop_a_good_one() {
     let held = scene.daemon.json(&["quarantine", "list"]);
     assert!(
         items(&held).is_empty(),
-        "a file with faults is no poison: {held}"
+        "a file with faults is not quarantined: {held}"
     );
 }

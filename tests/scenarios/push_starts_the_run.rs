@@ -1,5 +1,4 @@
-//! A push starts the runs whose triggers match, at the pushed commit, told by webhook or found by
-//! polling.
+//! A push starts the runs whose triggers match, at the pushed commit, reported by webhook or found by polling.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What Postgres cannot keep, such as a NUL from outside, is told where it came from, and stops nothing else.
+//! A value that Postgres cannot keep, such as a NUL from outside, is reported where it came from, and stops nothing
+//! else.
 
 use serde_json::Value;
 use trainyard_tests::cluster::Cluster;
@@ -36,7 +37,7 @@ impl Scene {
         }
     }
 
-    /// The first look at the remote is over.
+    /// The first sync of the remote is over.
     fn synced(files: &[(&str, &str)]) -> Self {
         let scene = Self::with(files);
         scene.follow();
@@ -158,15 +159,21 @@ fn a_branch_that_is_refused_is_reported_and_the_others_are_followed() {
     scene.remote.push("well", &[]);
     scene.refuse("repo_ref", "branch <> 'a-sick-one'");
     scene.follow();
-    let told = scene.daemon.cli(&["repo", "sync", "model"]);
-    assert!(told.stderr.contains("branch a-sick-one"), "{told:#?}");
-    assert!(told.stderr.contains("23514"), "{told:#?}");
+    let reported = scene.daemon.cli(&["repo", "sync", "model"]);
+    assert!(
+        reported.stderr.contains("branch a-sick-one"),
+        "{reported:#?}"
+    );
+    assert!(reported.stderr.contains("23514"), "{reported:#?}");
     assert!(scene.shown().contains("branch a-sick-one"));
 
     // What is pushed to the others from now on starts runs, though that one is never recorded.
     scene.remote.push("main", &[("more", "1")]);
-    let told = scene.daemon.cli(&["repo", "sync", "model"]);
-    assert!(told.stderr.contains("branch a-sick-one"), "{told:#?}");
+    let reported = scene.daemon.cli(&["repo", "sync", "model"]);
+    assert!(
+        reported.stderr.contains("branch a-sick-one"),
+        "{reported:#?}"
+    );
     let run = scene
         .daemon
         .finished_run(scene.daemon.runs(1, BOUND)[0], BOUND);

@@ -75,8 +75,8 @@ fn a_run_by_hand_is_of_the_newest_commit_before_any_poll() {
     assert_eq!(started["commit"], head.as_str(), "{started}");
     let head = newest("6");
     let answer = daemon.cli(&["run", "retry", &of, "--ref", "main"]).good();
-    let told = format!("commit {} of branch main", &head[..10]);
-    assert!(answer.stdout.contains(&told), "{answer:?}");
+    let reported = format!("commit {} of branch main", &head[..10]);
+    assert!(answer.stdout.contains(&reported), "{answer:?}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
     let place = Place::new();
     let (daemon, _remote, first) = following(&place, &dag("", "one; exit 1"));
     std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
-    let told = format!(": commit {} of branch main, last seen ", &first[..10]);
+    let reported = format!(": commit {} of branch main, last seen ", &first[..10]);
     let mut run = String::new();
     for arguments in [
         vec!["dag", "trigger", "say"],
@@ -111,7 +111,7 @@ fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
         }
         let answer = daemon.cli(&arguments).good().stdout;
         assert!(answer.contains("cannot reach the remote ("), "{answer}");
-        assert!(answer.contains(&told), "{answer}");
+        assert!(answer.contains(&reported), "{answer}");
         run = answer;
     }
     assert!(run.contains("run 3 "), "{run}");
@@ -144,8 +144,8 @@ fn a_retry_that_finds_nothing_to_run_says_that_there_may_be_a_newer_commit() {
     let _ = daemon.finished_run(id(&started), BOUND);
     std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
     let refused = daemon.cli(&["run", "retry", "1", "--latest"]);
-    for told in ["nothing is left to run", "cannot reach the remote ("] {
-        assert!(refused.stderr.contains(told), "{told}: {refused:?}");
+    for reported in ["nothing is left to run", "cannot reach the remote ("] {
+        assert!(refused.stderr.contains(reported), "{reported}: {refused:?}");
     }
 }
 
@@ -187,7 +187,7 @@ fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant
         .cli(&["repo", "set", "other", "--branch", "dev"])
         .good();
     assert!(set.stdout.contains("found 1 DAG on dev"), "{set:?}");
-    // One that goes later is told of by each sync.
+    // Each sync reports a branch that is removed later.
     remote.delete("dev");
     let synced = daemon.cli(&["repo", "sync", "other"]);
     assert_eq!(synced.code, Some(3), "{synced:?}");

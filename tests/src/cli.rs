@@ -6,8 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Where the binary under test is: beside the caller's own build. Cargo puts programs into the folder
-/// of the profile, and tests into `deps` below it.
+/// The path of the binary under test: next to the caller's own build. Cargo puts programs into the folder of the
+/// profile, and tests into `deps` below it.
 ///
 /// # Panics
 /// When it was not built.

@@ -214,8 +214,8 @@ impl Cluster {
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
-            let told = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{program} {arguments:?}: {told}"))
+            let reported = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{program} {arguments:?}: {reported}"))
         }
     }
 }

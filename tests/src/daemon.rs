@@ -152,7 +152,7 @@ impl Daemon {
     /// Whether its process has ended, by itself.
     ///
     /// # Panics
-    /// When that cannot be told.
+    /// When that is unknown.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -389,7 +389,7 @@ pub fn http_client() -> reqwest::Client {
 /// Sends a signal by its name.
 ///
 /// # Panics
-/// When there is no `kill`.
+/// When `kill` is missing.
 pub fn signal(pid: u32, name: &str) {
     std::process::Command::new("kill")
         .arg(format!("-{name}"))

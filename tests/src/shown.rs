@@ -15,7 +15,7 @@ pub fn items(listing: &Value) -> &Vec<Value> {
         .unwrap_or_else(|| panic!("not a listing: {listing}"))
 }
 
-/// A stage of a run as `run show --output json` tells it.
+/// A stage of a run as `run show --output json` prints it.
 ///
 /// # Panics
 /// When the run has no such stage.

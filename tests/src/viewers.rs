@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::daemon::Daemon;
 
-/// How many pieces each asks for in advance: many times what the kernel keeps of a connection that nobody reads.
+/// How many pieces each requests in advance: many times what the kernel buffers for a connection without a reader.
 const PIECES: u64 = 128;
 
 /// From where one piece is asked for to where the next one is, in bytes.

@@ -63,7 +63,7 @@ impl Delivery {
         runtime.block_on(self.post(&crate::daemon::http_client(), url, repo))
     }
 
-    /// Sends it, beside others. Returns the status code.
+    /// Sends it, at the same time as others. Returns the status code.
     ///
     /// # Errors
     /// As [`Delivery::try_send`].

@@ -47,7 +47,7 @@ fn name(expression: &Expr) -> Option<String> {
 }
 
 fn calls_docker(call: &ExprMethodCall) -> bool {
-    // A wait is a stream, and asks only when it is looked at; there it has its name.
+    // A wait is a stream, and sends its request only when it is polled; there it has its name.
     let asks = !["clone", "client_version", "wait_container"]
         .iter()
         .any(|method| call.method == method);

@@ -1,4 +1,4 @@
-//! Class 6: nothing in the repository is a credential that somebody could use, or that a copied example would set.
+//! Class 6: nothing in the repository is a working credential, or one that a copied example would set.
 
 #![expect(
     clippy::unwrap_used,
@@ -67,7 +67,7 @@ fn credential(line: &str, is_copied: bool) -> Option<&str> {
     (is_copied && sets_a_password(line)).then_some(line)
 }
 
-/// Whether a line is `password = "…"`, `PASSWORD: …` or the like, with a value that is no variable.
+/// Whether a line is `password = "…"`, `PASSWORD: …` or the like, with a value that is not a variable.
 fn sets_a_password(line: &str) -> bool {
     let Some((key, value)) = line.split_once(['=', ':']) else {
         return false;

@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-/// The one place that puts a statement together: from constants that stand beside it.
+/// The one place that puts a statement together: from constants next to it.
 const KNOWN: (&str, usize) = ("store/src/care/invariants.rs", 2);
 
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {

@@ -43,7 +43,7 @@ fn remove(size: usize) {
     unsafe_code,
     reason = "an allocator is unsafe by its contract; all calls go on to the system's"
 )]
-// SAFETY: every call is passed on as it came; the counts are beside it.
+// SAFETY: every call is passed on as it came; the counts are kept separately.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size());

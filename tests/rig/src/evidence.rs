@@ -32,9 +32,9 @@ impl Evidence {
     /// # Panics
     /// When it cannot be written.
     pub(crate) fn add(&self, testimony: impl FnOnce() -> Vec<(String, String)>) {
-        let told = caught(testimony)
+        let reported = caught(testimony)
             .unwrap_or_else(|said| vec![("no-testimony".to_owned(), format!("{said}\n"))]);
-        for (name, text) in told {
+        for (name, text) in reported {
             fs::write(self.folder.join(name), text).unwrap();
         }
     }

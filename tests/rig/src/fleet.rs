@@ -343,8 +343,8 @@ impl Fleet {
 
 /// What is kept of a part under this name: what it answers, or why it does not.
 fn answer(name: &str, asked: impl FnOnce() -> String) -> (String, String) {
-    let told = caught(asked).unwrap_or_else(|said| format!("it could not be asked: {said}\n"));
-    (name.to_owned(), told)
+    let reported = caught(asked).unwrap_or_else(|said| format!("it could not be asked: {said}\n"));
+    (name.to_owned(), reported)
 }
 
 #[cfg(test)]
@@ -353,10 +353,10 @@ mod tests {
 
     #[test]
     fn a_part_that_is_down_says_so_in_its_own_file() {
-        let (name, told) = answer("dump.sql", || panic!("no such file"));
+        let (name, reported) = answer("dump.sql", || panic!("no such file"));
         assert_eq!(name, "dump.sql");
-        assert_eq!(told, "it could not be asked: no such file\n");
-        let (_, told) = answer("containers", || "one".to_owned());
-        assert_eq!(told, "one");
+        assert_eq!(reported, "it could not be asked: no such file\n");
+        let (_, reported) = answer("containers", || "one".to_owned());
+        assert_eq!(reported, "one");
     }
 }

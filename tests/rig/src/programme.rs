@@ -152,14 +152,14 @@ mod tests {
             ("HOME", "/root"),
         ];
         let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let told = command(set.into_iter(), 5, 77, "soak::all");
+        let reported = command(set.into_iter(), 5, 77, "soak::all");
         let release = if cfg!(debug_assertions) {
             ""
         } else {
             " --release"
         };
         assert_eq!(
-            told,
+            reported,
             format!(
                 "RIG_NEXT='/it'\\''s here' RIG_TRIALS_F2=3000 RIG_SEED=5 RIG_ONLY=77 cargo test{release} \
                  --locked --package trainyard-rig --test faults -- --nocapture soak::all"

@@ -65,7 +65,7 @@ impl Trials {
         let (asked, kept) = (programme::seed(), journal::origin_of(&folder, fault));
         let seed = journal::first_seed(asked, kept.as_ref(), &build, only.is_some()).unwrap_or(now);
         if asked.is_some_and(|asked| asked != seed) {
-            tell(&format!("{fault}: goes on with seed {seed}, as it began"));
+            report(&format!("{fault}: goes on with seed {seed}, as it began"));
         }
         Self {
             fault: fault.to_owned(),
@@ -180,7 +180,7 @@ impl Trials {
         let opened = Journal::open(&self.folder, heading);
         if let Some(former) = opened.former {
             let (fault, former) = (&self.fault, former.display());
-            tell(&format!(
+            report(&format!(
                 "{fault}: begins anew with build {}; what another build's trials came to is in {former}",
                 self.build
             ));
@@ -196,13 +196,13 @@ impl Trials {
         }
         let again = programme::again(self.seed, trial.seed, &self.test);
         let violations = verdict.violations.join("\n");
-        tell(&format!(
+        report(&format!(
             "{}: trial {} is red: {violations}\nalone: {again}",
             self.fault, trial.number
         ));
         let (first, build) = (self.seed, &self.build);
-        let told = format!("{trial:?}\nfirst seed {first}, build {build}\n{violations}\n");
-        Evidence::keep(folder, &told, &again)
+        let reported = format!("{trial:?}\nfirst seed {first}, build {build}\n{violations}\n");
+        Evidence::keep(folder, &reported, &again)
     }
 }
 
@@ -210,7 +210,7 @@ impl Trials {
     clippy::print_stdout,
     reason = "whoever watches a long programme is told when it counts"
 )]
-fn tell(what: &str) {
+fn report(what: &str) {
     println!("{what}");
 }
 
@@ -309,8 +309,8 @@ mod tests {
             |()| panic!("nobody answers"),
         );
         assert_eq!((summary.trials, summary.violations), (1, 1));
-        let told = fs::read_to_string(place.join("F0-nothing-1/no-testimony")).unwrap();
-        assert_eq!(told, "nobody answers\n");
+        let reported = fs::read_to_string(place.join("F0-nothing-1/no-testimony")).unwrap();
+        assert_eq!(reported, "nobody answers\n");
     }
 
     /// The seeds that are tried, by number.

@@ -22,14 +22,17 @@ pub(crate) fn this() -> &'static str {
     static THIS: OnceLock<String> = OnceLock::new();
     THIS.get_or_init(|| {
         let program = cli::binary();
-        let told = version(&program, Place::new().path());
-        name(&told, &std::fs::read(&program).unwrap())
+        let reported = version(&program, Place::new().path());
+        name(&reported, &std::fs::read(&program).unwrap())
     })
 }
 
 /// What a build is called, by what it says that it is and by its program.
-fn name(told: &str, program: &[u8]) -> String {
-    let version = told.strip_prefix("trainyard ").unwrap_or(told).trim();
+fn name(reported: &str, program: &[u8]) -> String {
+    let version = reported
+        .strip_prefix("trainyard ")
+        .unwrap_or(reported)
+        .trim();
     format!("{version}+{}", &sha256(program)[..SHOWN])
 }
 

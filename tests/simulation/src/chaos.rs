@@ -1,6 +1,5 @@
-//! What goes wrong by the clock: daemons killed, stopped, cut off and started anew; Docker and the
-//! store going down and coming back; people who make runs, cancel them and meddle with containers.
-//! What goes wrong at calls is the [`crate::world::Weather`]'s.
+//! Faults by the clock: daemons killed, stopped, cut off and restarted; Docker and the store going down and coming
+//! back; people who make runs, cancel them and change containers. [`crate::world::Weather`] has the faults of calls.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

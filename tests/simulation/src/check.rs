@@ -65,7 +65,7 @@ impl Stage {
                         program.exit
                     )
                 });
-                // Where another claim had stopped it, only the clocks tell what came first.
+                // If another claim had stopped it, only the clocks say what came first.
                 let stopped = program.stopped_by == Some(row.fence);
                 world.demand(Invariant::StoppedIsNoSuccess, !stopped, || {
                     format!("{} was asked to end, did, and succeeded", short(*id))

@@ -1,7 +1,7 @@
-//! A simulated daemon: what dispatcher, keeper and planner do, around real supervisors.
+//! A simulated daemon: dispatcher, keeper and planner, around real supervisors.
 //!
-//! Each of its loops looks at the truth on a hint or a tick. It stops all that it does for its
-//! attempts before its lease runs out, by its own clock, unless it is stopped itself just then.
+//! Each of its loops reads the store on a hint or a tick. The daemon stops its work on attempts before its lease
+//! expires, by its own clock, unless it is paused itself at that moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -206,7 +206,7 @@ impl Daemon {
         let how = supervise(&surroundings, &assignment, materials, &ledger, signal).await;
         self.world.note(|| {
             let attempt = crate::engine::short(assignment.attempt);
-            format!("{} lets go of {attempt}: {how:?}", self.process.name)
+            format!("{} stops supervising {attempt}: {how:?}", self.process.name)
         });
     }
 
@@ -333,7 +333,7 @@ impl Daemon {
                 }
                 (Some(true), None) => {
                     if matches!(container.status, Status::Running { .. }) {
-                        // What somebody gave up may run on; it is asked to end before it is removed.
+                        // The program of an abandoned attempt may run on; it is asked to end before its container is removed.
                         let _ = self.docker.stop(&container.handle, GRACE).await;
                     }
                     if self.docker.remove(&container.handle).await.is_ok() {

@@ -4,7 +4,7 @@
 //! protocol. What is simulated: the store, Docker, the network between them and the daemons, the
 //! clocks, and the daemons around the supervisors, which may be killed, paused and cut off at any
 //! call. All of it runs on one thread in tokio's paused time, and everything that is left to chance
-//! is drawn from one generator, so a seed tells the whole history and tells it again.
+//! is drawn from one generator, so a seed determines the whole history and repeats it.
 //!
 //! | part | real counterpart | file |
 //! |---|---|---|
@@ -48,7 +48,7 @@ pub use world::{Invariant, Violation};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks; what a panic left behind is looked at as it is, since the panic fails the history anyway.
+/// Locks. State that a panic left behind is used as it is, since the panic fails the history anyway.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

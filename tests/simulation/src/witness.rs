@@ -1,5 +1,5 @@
-//! The witness: what programs themselves say of when they began and ended. It decides what ran twice
-//! or not at all, whatever the records claim.
+//! The witness: programs themselves report when they began and ended. It decides what ran twice or not at all, whatever
+//! the records say.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ pub(crate) struct Witness {
 pub(crate) struct Program {
     pub(crate) starts: u32,
     pub(crate) running: bool,
-    /// Whether whoever started it held the attempt, and was still there to hear of it. What a claim
-    /// that was lost meanwhile starts can run beside what the next one decides.
+    /// Whether the claim that started it held the attempt, and still waited for the answer. A start of a claim that
+    /// was lost meanwhile may overlap with the decisions of the next one.
     pub(crate) proper: bool,
     /// Its own exit code; none where something killed it from outside.
     pub(crate) exit: Option<i32>,

@@ -7,8 +7,8 @@ use trainyard_simulation::{History, Settings, run};
 /// How long new histories are looked for, in seconds, unless the environment says otherwise.
 const SECONDS: u64 = 20;
 
-/// The environment's words for it, and for the first seed. A gate looks at the same histories each time;
-/// a long night begins where no night before began.
+/// The environment's names for it, and for the first seed. A gate tries the same histories each time; a long night
+/// begins where no night before began.
 const BUDGET: &str = "TRAINYARD_SIMULATION_SECONDS";
 const FIRST: &str = "TRAINYARD_SIMULATION_SEED";
 
@@ -45,20 +45,20 @@ pub(crate) fn histories(
     count
 }
 
-/// What a failing history tells: what broke, the end of what happened, and how to see it all.
+/// The report of a failing history: the violation, the last events, and how to see all of them.
 pub(crate) fn report(seed: u64, history: &History, settings: Settings) -> String {
-    let told = run(
+    let reported = run(
         seed,
         Settings {
             trace: true,
             ..settings
         },
     );
-    let from = told.trace.len().saturating_sub(60);
+    let from = reported.trace.len().saturating_sub(60);
     let violations: Vec<String> = history.violations.iter().map(ToString::to_string).collect();
     format!(
         "seed {seed} breaks\n  {}\nwhat happened last:\n{}\nsee all of it: simulate --seed {seed} --once",
         violations.join("\n  "),
-        told.trace[from..].join("\n")
+        reported.trace[from..].join("\n")
     )
 }

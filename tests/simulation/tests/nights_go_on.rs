@@ -66,9 +66,9 @@ fn another_build_starts_over() {
     drop(program);
     let output = simulate(&another, &journal, 1, &[]);
     assert!(output.status.success(), "{output:?}");
-    let told = String::from_utf8(output.stdout).unwrap();
-    let (_, aside) = told.lines().next().unwrap().rsplit_once(' ').unwrap();
-    assert!(told.starts_with("histories begin anew"), "{told}");
+    let reported = String::from_utf8(output.stdout).unwrap();
+    let (_, aside) = reported.lines().next().unwrap().rsplit_once(' ').unwrap();
+    assert!(reported.starts_with("starting over"), "{reported}");
     assert_eq!(std::fs::read_to_string(aside).unwrap(), former);
     assert!(number(&journal, "histories") > 0, "its own second");
 }
@@ -83,8 +83,8 @@ fn red_seeds_are_kept_next_to_the_journal() {
     let red = std::fs::read_to_string(journal.with_extension("red")).unwrap();
     assert_eq!(red.lines().count() as u64, number(&journal, "failed"));
     let (seed, violated) = red.lines().next().unwrap().split_once('\t').unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
+    let reported = String::from_utf8(output.stdout).unwrap();
     let first = format!("seed {seed}: ");
-    let said = told.lines().find_map(|line| line.strip_prefix(&first));
+    let said = reported.lines().find_map(|line| line.strip_prefix(&first));
     assert!(violated.starts_with(said.unwrap()), "{red}");
 }

@@ -17,7 +17,7 @@ use trainyard_rig::witness::Witness;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 /// A run's stages, more than half of which run at the same time.
 const STAGES: usize = 8;
@@ -264,7 +264,7 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
             if recovery > within(WELL) {
                 verdict.violations.push(format!("well after {recovery:?}"));
             }
-            tell(&format!(
+            report(&format!(
                 "F17: {whose:?} by {by}: well after {recovery:?}, {adopted} to {taken_over} taken over"
             ));
             verdict

@@ -12,7 +12,7 @@ use trainyard_rig::trials::{Trial, Trials};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 /// The shortest there is, for the sake of many trials: the default is 15 s.
 const LEASE: Duration = Duration::from_secs(10);
@@ -204,7 +204,7 @@ fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
                 lost if lost > lost_before => Ok(()),
                 lost => Err(lost.to_string()),
             });
-            tell(&format!(
+            report(&format!(
                 "F15: {action:?} with {holds} attempts held, after {}; taken over {recovery:.1?} after the cut; back \
                  {back:.2?} after its end",
                 done.join(", ")

@@ -62,11 +62,11 @@ fn verdict(fleet: &mut Fleet, mut violations: Vec<String>, recovery: Duration) -
 /// Waits until `run why` says this.
 fn until_why(fleet: &Fleet, run: i64, words: &str) {
     until(words, BOUND, || {
-        let told = fleet.first().get().cli(&["run", "why", &run.to_string()]);
-        if told.stdout.contains(words) {
+        let printed = fleet.first().get().cli(&["run", "why", &run.to_string()]);
+        if printed.stdout.contains(words) {
             Ok(())
         } else {
-            Err(format!("{told:?}"))
+            Err(format!("{printed:?}"))
         }
     });
 }
@@ -127,7 +127,7 @@ fn an_output_without_room_is_made_again_once_there_is_some() {
             until("figures of a disk with room", BOUND, || {
                 match (daemon.figure(FREE), daemon.figure(PAUSED)) {
                     (free, 0.0) if free > 1e8 => Ok(()),
-                    told => Err(format!("{told:?}")),
+                    printed => Err(format!("{printed:?}")),
                 }
             });
             let mut violations: Vec<String> = not_succeeded(fleet, run).into_iter().collect();
@@ -302,8 +302,8 @@ fn full_engine(fault: &str, guarded: bool) {
                 ] {
                     let shown = stage(&shown, name);
                     let state = if words.is_empty() { "succeeded" } else { "failed" };
-                    let told = shown["reason"]["message"].as_str().unwrap_or_default();
-                    if shown["state"] != state || !told.contains(words) {
+                    let printed = shown["reason"]["message"].as_str().unwrap_or_default();
+                    if shown["state"] != state || !printed.contains(words) {
                         violations.push(format!("{name} of run {run} is reported as {shown}"));
                     }
                 }
@@ -368,7 +368,7 @@ fn a_postgres_without_room_loses_nothing() {
                 match fleet.first().get().readiness() {
                     (state, _) if state == "unready" => Ok(()),
                     (_, reasons) if reasons.contains("the disk of the database is full") => Ok(()),
-                    told => Err(format!("{told:?}")),
+                    printed => Err(format!("{printed:?}")),
                 }
             });
             std::fs::remove_file(&filling).unwrap();

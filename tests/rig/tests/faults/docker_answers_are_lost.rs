@@ -9,7 +9,7 @@ use trainyard_rig::trials::Trials;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until_true;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 /// The stages of a run that comes to its end, and of one that is cancelled.
 const STAGES: usize = 8;
@@ -110,7 +110,7 @@ fn nothing_runs_twice_and_no_container_is_left() {
             let _ = fleet.finished(run, BOUND);
             assert!(docker.fired().len() >= before + 8, "{}", docker.record());
             let lost = CALLS.map(|(name, ..)| format!("{} {name}", docker.count(name)));
-            tell(&format!("F11: {}", lost.join(", ")));
+            report(&format!("F11: {}", lost.join(", ")));
             assert!(docker.count("lost-stop") > 0, "{}", docker.record());
             docker.clear();
             let mut verdict = judge(fleet, run, None);

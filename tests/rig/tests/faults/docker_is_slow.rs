@@ -9,7 +9,7 @@ use trainyard_rig::proxy::{Action, Direction, Matcher, Pattern, Rule};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 const STAGES: usize = 4;
 
@@ -43,15 +43,15 @@ fn with_lapses(mut verdict: Verdict, before: (f64, usize), fleet: &Fleet) -> Ver
 
 /// How long it takes until readiness says `degraded`, with such a reason.
 fn until_degraded(fleet: &Fleet, reason: &str) -> Duration {
-    let ((), told) = timed(|| {
+    let ((), shown) = timed(|| {
         until("health that tells of it", BOUND, || {
             match fleet.first().get().readiness() {
                 (state, reasons) if state == "degraded" && reasons.contains(reason) => Ok(()),
-                told => Err(format!("{told:?}")),
+                shown => Err(format!("{shown:?}")),
             }
         });
     });
-    told
+    shown
 }
 
 /// How slow it is at the most, in seconds: three times what calls endure.
@@ -90,7 +90,7 @@ fn a_slow_docker_delays_only_its_own_stages() {
                 },
             ));
             let run = fleet.trigger();
-            let told = (least == SLOWEST).then(|| until_degraded(fleet, "Docker does not answer"));
+            let shown = (least == SLOWEST).then(|| until_degraded(fleet, "Docker does not answer"));
             docker.until_fired("slow", STAGES, BOUND);
             let slowest = (0..6)
                 .map(|_| {
@@ -107,12 +107,12 @@ fn a_slow_docker_delays_only_its_own_stages() {
                     .violations
                     .push(format!("the API answered after {slowest:?}"));
             }
-            if let Some(told) = told {
-                tell(&format!(
-                    "F10: a Docker engine slower by {by:?} was reported after {told:.1?}"
+            if let Some(shown) = shown {
+                report(&format!(
+                    "F10: a Docker engine slower by {by:?} was reported after {shown:.1?}"
                 ));
-                if told > within(SLOW_IS_TOLD) {
-                    verdict.violations.push(format!("reported after {told:?}"));
+                if shown > within(SLOW_IS_TOLD) {
+                    verdict.violations.push(format!("reported after {shown:?}"));
                 }
             }
             verdict
@@ -177,10 +177,10 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
             docker.cut_all();
             let unlisted = "Docker does not list its containers";
             let fleet: &Fleet = fleet;
-            let (took, told) = std::thread::scope(|scope| {
-                let told = scope.spawn(|| until_degraded(fleet, unlisted));
+            let (took, shown) = std::thread::scope(|scope| {
+                let shown = scope.spawn(|| until_degraded(fleet, unlisted));
                 let took = others_go_on(fleet, run, &hung.attempt);
-                (took, told.join().unwrap())
+                (took, shown.join().unwrap())
             });
             // A lease that waits for a listing has lapsed by then.
             docker.until_fired("list", 2, BOUND);
@@ -189,8 +189,8 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
                 .get()
                 .figure("trainyard_reconcile_lag_seconds");
             assert!(lag > 20.0, "{unlisted}, for {lag} s");
-            tell(&format!(
-                "F10: a listing that hangs was reported after {told:.1?}"
+            report(&format!(
+                "F10: a listing that hangs was reported after {shown:.1?}"
             ));
             let slowest = asked(fleet);
             docker.clear();
@@ -201,7 +201,7 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
                 ("the API answered after", slowest, ANSWER),
                 (
                     "a listing that hangs was reported after",
-                    told,
+                    shown,
                     UNLISTED_IS_TOLD,
                 ),
                 ("healed after", recovery, HEALED),

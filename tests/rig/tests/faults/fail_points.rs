@@ -28,7 +28,7 @@ use trainyard_tests::place::Place;
 use self::play::{Act, Mishaps, NO_CONTAINER, play};
 use self::player::{Fall, Player};
 
-use crate::{tell, timed};
+use crate::{report, timed};
 
 /// Everything is in hand again by then, counted from the start of the next daemon.
 const IN_HAND: Duration = Duration::from_secs(5);
@@ -194,7 +194,7 @@ impl Theatre {
         };
         let mut player = Player::new(&mut self.fleet, plan, self.record.clone());
         let (mut violations, took) = timed(|| play(&mut player, acts, besides));
-        tell(&format!(
+        report(&format!(
             "F1: {at} in {acts:?}: {:.1} s",
             took.as_secs_f64()
         ));
@@ -274,7 +274,7 @@ fn every_place_is_reached() {
             let mut reached: BTreeSet<String> = reached.into_keys().collect();
             reached.extend(dev::reached());
             let (count, all) = (reached.len(), listed.len());
-            tell(&format!("F1: {count} of {all} places reached"));
+            report(&format!("F1: {count} of {all} places reached"));
             let missed = listed.iter().filter(|place| !reached.contains(*place));
             let violations = missed
                 .map(|place| format!("not reached: {place}"))

@@ -11,7 +11,7 @@ use trainyard_rig::programme::{argument, is_long};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// The gate's, and the long programme's.
 const POISONED: u64 = 100;
@@ -101,7 +101,7 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
                 let beside = usual(fleet, &mut violations);
                 (sync.join().unwrap(), beside)
             });
-            tell(&format!(
+            report(&format!(
                 "F23: {count} poisoned files read after {:?}; a good run takes {before:?}, meanwhile {:?}",
                 synced.0, synced.1
             ));
@@ -126,7 +126,7 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
                 violations.push(format!("{current} of {GOOD} good files were read"));
             }
             let after = usual(fleet, &mut violations);
-            tell(&format!("F23: with them in place a good run takes {after:?}"));
+            report(&format!("F23: with them in place a good run takes {after:?}"));
             if is_long() && after.middle > before.middle.mul_f64(SLOWER) + before.spread {
                 violations.push(format!("a good run took {before:?}, and {after:?} since"));
             }
@@ -140,10 +140,10 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
             if fleet.first().log().contains("panicked") {
                 violations.push("something panicked; the daemon's log says what".to_owned());
             }
-            tell(&format!("F23: all reported after {:?}", begun.elapsed()));
+            report(&format!("F23: all reported after {:?}", begun.elapsed()));
             violations.extend(fleet.violations());
             // No stage speaks to the witness here.
-            violations.retain(|told| !told.starts_with("succeeded without"));
+            violations.retain(|printed| !printed.starts_with("succeeded without"));
             Verdict {
                 violations,
                 recovery: Some(recovery),

@@ -16,7 +16,7 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::viewers::Viewers;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// What the daemon may grow by.
 const GROWTH: u64 = 64 << 20;
@@ -147,7 +147,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             }
             let growth = memory.saturating_sub(before);
             let stored = stored(fleet, run);
-            tell(&format!(
+            report(&format!(
                 "F24 {what}: printed in {printed:.1?}, read {recovery:.1?} later, grew by {} MiB, of \
                  which {} for viewers, {held_back} of whom held back; at most {} MiB in Docker's log, {} MiB kept; \
                  a run beside took {slowest:.2?} at most ({passed} of them, {quiet:.2?} before)",

@@ -77,7 +77,7 @@ fn judge(fleet: &Fleet, run: i64, recovery: Option<Duration>) -> Verdict {
     clippy::print_stdout,
     reason = "figures are what the programme is run for"
 )]
-fn tell(figure: &str) {
+fn report(figure: &str) {
     println!("{figure}");
 }
 

@@ -12,7 +12,7 @@ use trainyard_rig::trials::Trials;
 use trainyard_rig::witness::Witness;
 use trainyard_tests::wait::until_true;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 const CONTAINERS: u64 = 60;
 
@@ -77,7 +77,7 @@ fn every_end_is_seen_though_streams_are_cut() {
                 seconds.parse().unwrap()
             };
             let (first, last) = (ended("min"), ended("max"));
-            tell(&format!(
+            report(&format!(
                 "F12: {count} containers ended {first:.2} s to {last:.2} s after they were let go, by Docker's word"
             ));
             assert!(first > 0.0, "the first ended {first} s after they were let go");

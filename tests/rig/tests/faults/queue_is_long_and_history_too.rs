@@ -13,7 +13,7 @@ use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_store::{ClaimCapacity, ClaimRequest, DaemonInfo, Store, StoreOptions};
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 const QUEUED: u32 = 10_000;
 
@@ -199,7 +199,7 @@ fn claiming_stays_quick() {
                 store.close().await;
                 (free, held, plan(fleet, &request).await)
             });
-            tell(&format!(
+            report(&format!(
                 "F25: claim p99 {free:?} free, {held:?} with a transaction held"
             ));
             let mut violations = Vec::new();

@@ -15,7 +15,7 @@ use trainyard_tests::daemon::stage;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// How long a pull may be idle here, in seconds.
 const IDLE: u64 = 4;
@@ -39,15 +39,15 @@ struct Case {
     name: &'static str,
     part: Part,
     fault: Fault,
-    told: Told,
+    ending: Told,
 }
 
-const fn case(name: &'static str, part: Part, fault: Fault, told: Told) -> Case {
+const fn case(name: &'static str, part: Part, fault: Fault, ending: Told) -> Case {
     Case {
         name,
         part,
         fault,
-        told,
+        ending,
     }
 }
 
@@ -183,7 +183,7 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
     });
     let shown = || fleet.first().get().json(&["run", "show", &run.to_string()]);
     for case in cases {
-        match case.told {
+        match case.ending {
             Told::Retried(_) => {
                 until("two tries that failed", BOUND, || {
                     let errors = errors(&shown(), case.name);
@@ -208,17 +208,17 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
     for case in cases {
         let (name, errors) = (case.name, errors(&shown, case.name));
         let state = stage(&shown, name)["state"].as_str().unwrap_or_default();
-        let (expected, right) = match case.told {
+        let (expected, right) = match case.ending {
             Told::Retried(words) => {
-                let told =
+                let ending =
                     |error: &String| error.starts_with("image_pull: ") && error.contains(words);
-                ("succeeded", errors.len() >= 2 && errors.iter().all(told))
+                ("succeeded", errors.len() >= 2 && errors.iter().all(ending))
             }
             Told::Final(words) => {
-                let told = errors
+                let ending = errors
                     .iter()
                     .all(|error| error.starts_with("image_not_found: ") && error.contains(words));
-                ("errored", errors.len() == 1 && told)
+                ("errored", errors.len() == 1 && ending)
             }
             Told::Unnoticed => ("succeeded", errors.is_empty()),
         };
@@ -226,7 +226,7 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
             violations.push(format!("{name} {state}: {errors:?}"));
         }
     }
-    tell(&format!("F27: a run beside took {beside:.2?}"));
+    report(&format!("F27: a run beside took {beside:.2?}"));
     if beside > within(BESIDE) {
         violations.push(format!("a run beside took {beside:?}"));
     }
@@ -239,7 +239,7 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
 
 /// Tries that were not apart as the retry rule says, or that were stuck.
 fn impatience(fleet: &Fleet, run: i64) -> Vec<String> {
-    let told = fleet.cluster.sql(&format!(
+    let ending = fleet.cluster.sql(&format!(
         "select s.name || ' ' || n.number || ' after ' || n.claimed_at - a.finished_at
          from attempt a join attempt n on (n.run, n.stage, n.number) = (a.run, a.stage, a.number + 1)
          join stage_run s on s.run = a.run and s.position = a.stage
@@ -250,7 +250,7 @@ fn impatience(fleet: &Fleet, run: i64) -> Vec<String> {
          where a.run = {run} and a.outcome = 'errored' and a.finished_at > a.claimed_at + interval '{} s'",
         IDLE + 5
     ));
-    told.lines().map(ToOwned::to_owned).collect()
+    ending.lines().map(ToOwned::to_owned).collect()
 }
 
 fn registry_that(fault: &str, cases: &'static [Case]) {
@@ -309,10 +309,10 @@ fn an_image_that_goes_before_its_container_comes_is_fetched_again() {
             docker.clear();
             let mut violations = fleet.violations();
             let errors = errors(&shown, "gone");
-            let told = errors
+            let ending = errors
                 .iter()
                 .all(|error| error.contains("was removed from the Docker engine"));
-            if shown["state"] != "succeeded" || errors.len() != 1 || !told {
+            if shown["state"] != "succeeded" || errors.len() != 1 || !ending {
                 violations.push(format!("it ended so: {shown}"));
             }
             Verdict {

@@ -17,7 +17,7 @@ use trainyard_tests::remote::Remote;
 use trainyard_tests::wait::{until, until_true};
 
 use self::corruptions::{Becomes, DAGS, REPOS, RUNS};
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// How soon a run ends that nothing is wrong with.
 const GOES_ON: Duration = Duration::from_secs(15);
@@ -55,14 +55,14 @@ struct Tried {
 
 /// Tries to corrupt; says whether the database refused.
 fn corrupt(fleet: &Fleet, sql: &str) -> bool {
-    let told = fleet
+    let reported = fleet
         .cluster
         .sql(&format!("select corrupt($corrupt${sql}$corrupt$)"));
     assert!(
-        told == "taken" || told.starts_with("23"),
-        "{sql} does not corrupt anything: {told}"
+        reported == "taken" || reported.starts_with("23"),
+        "{sql} does not corrupt anything: {reported}"
     );
-    told != "taken"
+    reported != "taken"
 }
 
 /// Corrupts everything; nobody is there to see it.
@@ -250,12 +250,12 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
         ));
     }
     let listed = fleet.first().get().json(&["quarantine", "list"]);
-    let told = items(&listed).iter().filter(|item| {
+    let reported = items(&listed).iter().filter(|item| {
         item["reason"]
             .as_str()
             .is_some_and(|reason| !reason.is_empty())
     });
-    if told.count() != held.len() {
+    if reported.count() != held.len() {
         violations.push(format!("not all are listed with a reason: {listed}"));
     }
     for arguments in ASKED {
@@ -340,7 +340,7 @@ fn unreadable_rows_affect_only_their_own_subject() {
             for attempt in fleet.witness.duplicates() {
                 violations.push(format!("ran more than once: {attempt}"));
             }
-            tell(&format!(
+            report(&format!(
                 "F23: {total} corruptions, {refused} refused by the database; {} subjects held back; a good run took \
                  {before:.1?}, with them {after:.1?}, cancelled {cancelled:.1?}, after another start {again:.1?}",
                 held(fleet).len()

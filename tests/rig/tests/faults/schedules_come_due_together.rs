@@ -13,7 +13,7 @@ use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 /// The gate's herd, and the long programme's.
 const SCHEDULES: u64 = 500;
@@ -156,7 +156,7 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
             let herd = stampede(fleet, count);
             let (slow, slowest) = (herd.answered.percentile(99), herd.answered.percentile(100));
             let (slow, slowest) = (slow.unwrap(), slowest.unwrap());
-            tell(&format!(
+            report(&format!(
                 "F20: {count} schedules: all runs there after {:?}, ended after {:?}; {} answers of the API \
                  meanwhile, p99 {slow:?}, the slowest {slowest:?}, {} not given; {} MiB; at most {} overtook",
                 herd.there,
@@ -168,7 +168,7 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
             ));
             let mut violations = fleet.violations();
             // Nothing of this runs where the witness could hear it.
-            violations.retain(|told| !told.starts_with("succeeded without"));
+            violations.retain(|reported| !reported.starts_with("succeeded without"));
             let wrong = fleet.cluster.sql(
                 "select coalesce(string_agg(d.name, ' '), '') from numbers n join dag d on d.id = n.dag
                  where (select count(*) from run r where r.dag = n.dag and r.outcome = 'succeeded') <> 1

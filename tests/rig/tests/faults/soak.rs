@@ -16,7 +16,7 @@ use trainyard_rig::proxy::{Action, Matcher, Rule};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 /// The pace of runs.
 const EVERY: Duration = Duration::from_secs(1);
@@ -168,7 +168,7 @@ fn every_run_succeeds_and_nothing_grows() {
                 "select coalesce(extract(epoch from max(finished_at - created_at)), 0)::float8 from run where id > {last}"
             ));
             let runs = count(fleet, "true") - before;
-            tell(&format!(
+            report(&format!(
                 "F29: {runs} runs, {confirmed} triggers confirmed; the spared daemon: {early:?}, then {late:?}"
             ));
             let mut violations = fleet.violations();

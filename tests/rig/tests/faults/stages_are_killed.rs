@@ -13,7 +13,7 @@ use trainyard_tests::daemon::{signal, stage};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 /// What is done to a stage from outside.
 type Outside = fn(&PrivateEngine, &str);
@@ -23,25 +23,25 @@ struct Case {
     name: &'static str,
     work: &'static str,
     outside: Option<Outside>,
-    told: [&'static str; 3],
+    expected: [&'static str; 3],
 }
 
-const fn alone(name: &'static str, work: &'static str, told: [&'static str; 3]) -> Case {
+const fn alone(name: &'static str, work: &'static str, expected: [&'static str; 3]) -> Case {
     Case {
         name,
         work,
         outside: None,
-        told,
+        expected,
     }
 }
 
 /// A stage that runs until something is done to it.
-const fn struck(name: &'static str, outside: Outside, told: [&'static str; 3]) -> Case {
+const fn struck(name: &'static str, outside: Outside, expected: [&'static str; 3]) -> Case {
     Case {
         name,
         work: "exec sleep 600",
         outside: Some(outside),
-        told,
+        expected,
     }
 }
 
@@ -115,7 +115,7 @@ fn a_killed_stage_is_reported_with_its_killer() {
             let version = fleet
                 .engine
                 .docker(&["info", "--format", "{{.CgroupVersion}}"]);
-            tell(&format!("F13: control groups of version {version}"));
+            report(&format!("F13: control groups of version {version}"));
             fleet
         },
         |_, fleet| {
@@ -134,7 +134,7 @@ fn a_killed_stage_is_reported_with_its_killer() {
             let mut violations = fleet.violations();
             for case in &CASES {
                 let attempt = &stage(&shown, case.name)["attempts"][0];
-                if !is_reported_as(attempt, case.told) {
+                if !is_reported_as(attempt, case.expected) {
                     violations.push(format!("{} is reported as {attempt}", case.name));
                 }
             }

@@ -15,7 +15,7 @@ use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 const DOWN: [TimeDelta; 5] = [
     TimeDelta::minutes(1),
@@ -198,7 +198,7 @@ impl Absence {
             }
         }
         let recovery = self.began_after(back, answered, &mut violations);
-        tell(&format!(
+        report(&format!(
             "F19: down for {down}: {} runs in all, the first {recovery:?} after the start",
             fired.len()
         ));

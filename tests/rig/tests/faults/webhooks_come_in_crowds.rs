@@ -18,7 +18,7 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 use trainyard_tests::webhook::Delivery;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 /// How often one delivery comes.
 const DUPLICATES: usize = 50;
@@ -126,12 +126,12 @@ impl Forge<'_> {
         self.take(&deliveries, &answers);
         self.settle();
         let before = self.state();
-        for told in inverted {
+        for reported in inverted {
             let stale = Delivery {
-                id: format!("{}-stale", told.id),
-                ..told.clone()
+                id: format!("{}-stale", reported.id),
+                ..reported.clone()
             };
-            self.come_after_all(&[stale, told]);
+            self.come_after_all(&[stale, reported]);
         }
         let after = self.state();
         if before != after {
@@ -317,7 +317,7 @@ fn what_was_acknowledged_is_there_once() {
             answers.extend(forge.come_in_a_burst(seconds));
             forge.come_over_a_death(&mut dice);
             let slowest = percentile(&answers, 99);
-            tell(&format!(
+            report(&format!(
                 "F21: {} webhooks answered within {:?} (p50), {slowest:?} (p99)",
                 answers.len(),
                 percentile(&answers, 50)

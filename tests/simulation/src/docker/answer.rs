@@ -21,7 +21,7 @@ impl Trouble {
     pub(super) fn into_error(self) -> Error {
         let (kind, message) = match self {
             Self::Silent => (ErrorKind::Unreachable, "no answer"),
-            Self::Said(Refusal::Down) => (ErrorKind::Unreachable, "nobody listens"),
+            Self::Said(Refusal::Down) => (ErrorKind::Unreachable, "connection refused"),
             Self::Said(Refusal::NotFound) => (ErrorKind::Gone, "no such container"),
             Self::Said(Refusal::Refused) => (ErrorKind::Start, "the program cannot be started"),
             Self::Said(Refusal::Conflict | Refusal::Broken) => (ErrorKind::Engine, "it broke"),

@@ -123,8 +123,8 @@ impl Engine {
         mut tell: impl FnMut(Id, &Container) -> T,
     ) -> Result<Vec<T>, Refusal> {
         let state = self.answering()?;
-        let told = state.containers.iter().map(|(id, found)| tell(*id, found));
-        Ok(told.collect())
+        let reported = state.containers.iter().map(|(id, found)| tell(*id, found));
+        Ok(reported.collect())
     }
 
     pub(crate) fn start(self: &Arc<Self>, id: Id, asker: Asker) -> Result<(), Refusal> {
@@ -138,7 +138,7 @@ impl Engine {
             (_, Start::Breaks) => return Err(Refusal::Broken),
             (Life::Exited { .. }, Start::Works) if self.world.settings.latch => {
                 self.world
-                    .note(|| format!("the latch of c{id} holds back a second start"));
+                    .note(|| format!("the latch of c{id} prevents a second start"));
                 let before = container.run_again(now);
                 self.settle_later(id, container.generation, HELD_BACK, before);
                 return Ok(());
@@ -147,7 +147,7 @@ impl Engine {
         }
         self.world
             .note(|| format!("engine starts c{id} for {}", short(attempt)));
-        // What nobody waits for any more, nobody can be held to.
+        // If the caller no longer waits, its claim is not responsible for the start.
         container.start(now, asker.fence.filter(|_| asker.waits));
         self.witness_start(container, asker);
         if let Some(length) = behaviour.length {
@@ -337,7 +337,7 @@ impl Engine {
         }
         let id = self.world.draw(|random| random.pick(&ids));
         self.world
-            .note(|| format!("somebody meddles with c{id} (removes: {removes})"));
+            .note(|| format!("an operator changes c{id} (removes: {removes})"));
         if removes {
             self.take_away(&mut state, id);
         } else if let Some(container) = state.containers.get_mut(&id)

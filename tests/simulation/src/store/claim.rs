@@ -1,4 +1,4 @@
-//! Claims: waiting attempts get capacity and an owner, and those that nobody attends to a new one.
+//! Claims: waiting attempts get capacity and an owner, and attempts without a living owner get a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -234,7 +234,7 @@ impl Store {
             });
     }
 
-    /// Claims again what nobody attends to.
+    /// Adopts attempts that no daemon supervises.
     pub(crate) fn adopt(
         &mut self,
         daemon: DaemonId,

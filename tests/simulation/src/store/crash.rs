@@ -23,7 +23,7 @@ pub(super) struct Undo {
 }
 
 impl Store {
-    /// It goes down, with or without the last of what it was told.
+    /// It goes down, with or without the last writes.
     pub(crate) fn go_down(&mut self, forgets: bool) {
         let mut undo = std::mem::take(&mut self.undo);
         undo.retain(|change| change.at.elapsed() < LAG);

@@ -59,7 +59,7 @@ impl Store {
         Taken::Now
     }
 
-    /// More of a log; the same piece told again at once is stored once.
+    /// More of a log. The same piece, sent twice in a row, is stored once.
     pub(crate) fn append_log(
         &mut self,
         attempt: AttemptId,

@@ -113,10 +113,10 @@ fn tick(player: &mut Player<'_>, title: &Title) {
     let of_tick = format!(
         "from dag d join repo r on r.id = d.repo where r.name = '{REPO}' and d.name = 'tick'"
     );
-    let told = "select pg_notify('trainyard', 'somebody schedule')";
+    let reported = "select pg_notify('trainyard', 'somebody schedule')";
     let _ = player.sql(&format!(
         "update schedule s set cron = 'never', next_tick = date_trunc('second', now()) {of_tick} and d.id = s.dag;
-         {told}"
+         {reported}"
     ));
     let held = format!(
         "select count(*) {of_tick} and exists (select from quarantine q where q.dag = d.id and q.held_at is not null)"
