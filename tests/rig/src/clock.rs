@@ -1,5 +1,5 @@
-//! Clocks that jump while nobody touches the machine's: the database's, which decides, and the
-//! daemons' own, which stamp.
+//! Clocks that jump while the machine's stays as it is: the database's, which decides, and the daemons' own, which
+//! stamp.
 //!
 //! The database's is two functions of the names that the daemons' statements call, `clock_timestamp`
 //! and `now`, in a schema that their search path has before Postgres' own. They add what a row of one
@@ -104,7 +104,7 @@ impl Clocks {
     fn write_for_daemons(&self) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, self.daemons.num_milliseconds().to_string()).unwrap();
-        // At once: nobody reads half of it.
+        // Atomically: no reader sees half of it.
         std::fs::rename(&new, &self.file).unwrap();
     }
 }

@@ -158,7 +158,7 @@ impl PrivateCluster {
         processes::kill_all(&[postmaster]);
     }
 
-    /// Freezes the postmaster: nobody new gets in, sessions go on.
+    /// Freezes the postmaster: it accepts no new sessions, existing ones go on.
     ///
     /// # Panics
     /// When it is down.

@@ -1,8 +1,8 @@
 //! A Docker engine of a test's own, to be killed, frozen and restarted.
 //!
-//! Everything of it is apart from the machine's own engine: data root, exec root, pid file, socket,
-//! containerd, control group, and a bridge. It is told to leave packet filters and forwarding alone,
-//! so its containers reach this host and nothing else.
+//! All of it is separate from the machine's own Docker engine: data root, exec root, pid file, socket, containerd,
+//! control group, and a bridge. It is configured to leave packet filters and forwarding alone, so its containers reach
+//! this host and nothing else.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -201,7 +201,7 @@ impl PrivateEngine {
         }
     }
 
-    /// Freezes dockerd: connections are accepted by the kernel, and nobody answers.
+    /// Freezes dockerd: the kernel accepts connections, but no answer comes.
     pub fn freeze(&self) {
         self.send("STOP");
     }

@@ -16,7 +16,7 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Keeps what needs nobody's answer.
+    /// Keeps the evidence that needs no answer of a running part.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -58,11 +58,11 @@ mod tests {
         assert_eq!(command_in(&folder), None);
         let evidence = Evidence::keep(folder.clone(), "seen\n", "RIG_ONLY=9 cargo test");
         evidence.add(|| vec![("log".to_owned(), "what was said".to_owned())]);
-        evidence.add(|| panic!("nobody answers"));
+        evidence.add(|| panic!("no answer"));
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         assert_eq!(read("verdict"), "seen\n");
         assert_eq!(read("log"), "what was said");
-        assert_eq!(read("no-testimony"), "nobody answers\n");
+        assert_eq!(read("no-testimony"), "no answer\n");
         assert_eq!(command_in(&folder).unwrap(), "RIG_ONLY=9 cargo test");
     }
 }

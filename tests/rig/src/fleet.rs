@@ -1,5 +1,5 @@
-//! A whole installation to be broken: a private Postgres and a private engine, daemons beside each
-//! other on them, each behind proxies of its own, a remote, and a witness.
+//! A whole installation to be broken: a private Postgres and a private Docker engine, several daemons on them, each
+//! behind proxies of its own, a remote, and a witness.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -326,7 +326,7 @@ impl Fleet {
             kept.push((format!("proxy-postgres-{number}"), daemon.postgres.record()));
             kept.push((format!("proxy-docker-{number}"), daemon.docker.record()));
         }
-        // Either may be down, by itself, or still be frozen and answer nobody.
+        // Either may be down, by itself, or still be frozen and not answer.
         kept.push(answer("dump.sql", || {
             if self.cluster.is_up() {
                 self.cluster.thaw();

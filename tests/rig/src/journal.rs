@@ -1,7 +1,7 @@
-//! What the trials of a fault came to, in a file: a heading, and a line for each trial that ended.
+//! The results of a fault's trials, in a file: a heading, and a line for each trial that ended.
 //!
-//! It is what an interrupted programme goes on from, and what the table is made of. It is about one build:
-//! another one's trials begin anew, and what the former came to is moved aside.
+//! An interrupted programme continues from it, and the table is made of it. It belongs to one build: the trials of
+//! another build start over, and the results of the former are moved aside.
 
 use std::fs;
 use std::io::Write as _;
@@ -223,7 +223,7 @@ fn move_aside(folder: &Path, heading: &Heading, lines: &[Line]) -> PathBuf {
     aside
 }
 
-/// A free name beside `path`: builds may take turns.
+/// A free name next to `path`: builds may alternate.
 fn place_aside(path: &Path, build: &str) -> PathBuf {
     let mut number = 1;
     loop {
@@ -330,7 +330,7 @@ mod tests {
         };
         let first = |asked, build, only| first_seed(asked, Some(&kept), build, only);
         assert_eq!(first(Some(3), "1+a", false), Some(7));
-        assert_eq!(first(Some(3), "1+b", false), Some(3), "it begins anew");
+        assert_eq!(first(Some(3), "1+b", false), Some(3), "it starts over");
         assert_eq!(first(None, "1+b", false), None);
         assert_eq!(first(Some(3), "1+a", true), Some(3));
         assert_eq!(first(None, "1+b", true), Some(7));

@@ -1,7 +1,7 @@
 //! Processes by where they belong, for parts that start processes of their own.
 //!
 //! They are found by a path of the rig's own in their command line, or by a control group of the
-//! rig's own, and signalled one by one by id: nothing here can reach a process of anybody else.
+//! rig's own, and signalled one by one by id: nothing here can reach a process that is not the rig's.
 
 use std::path::Path;
 use std::process::Command;

@@ -9,7 +9,7 @@ pub struct Trial {
     pub number: u32,
     /// Repeats it, as far as anything of real processes can be repeated.
     pub seed: u64,
-    /// Whether none comes after it: what was left for later is looked at now.
+    /// Whether it is the last trial: checks that were postponed are made now.
     pub last: bool,
 }
 

@@ -1,10 +1,10 @@
 //! Trials: one fault, many times, each with a seed of its own; counted, timed, and kept when red.
 //!
-//! No failure in N trials bounds the rate of failures to 3/N with 95 % confidence, so the number of
-//! trials is the figure that matters, and a night's work must survive being interrupted: each trial
-//! that ended is a line in a file, and the next start goes on behind it.
+//! No failure in N trials bounds the rate of failures to 3/N with 95 % confidence, so the number of trials matters, and
+//! a night's work must survive an interruption: each trial that ended is a line in a file, and the next start continues
+//! after it.
 //!
-//! How many, and where results go, is told by [`programme`].
+//! [`programme`] says how many there are, and where results go.
 
 use std::fs;
 use std::panic::Location;
@@ -43,8 +43,8 @@ pub struct Trials {
     test: String,
     /// Where results and evidence are.
     pub folder: PathBuf,
-    /// Held as long as it exists, where one is: recovery times mean little while many faults are
-    /// tried beside each other on the same machine.
+    /// The turn, if turns are taken, held as long as this exists: recovery times mean little while many faults are tried on
+    /// the same machine at the same time.
     _turn: Option<fs::File>,
 }
 
@@ -53,7 +53,7 @@ impl Trials {
     /// on this machine.
     ///
     /// # Panics
-    /// When a variable of the environment is no number, the program was not built, or nobody may take turns.
+    /// When a variable of the environment is not a number, the program was not built, or turns cannot be taken.
     #[must_use]
     #[track_caller]
     pub fn new(fault: &str, target: &str, count: u32) -> Self {
@@ -65,7 +65,7 @@ impl Trials {
         let (asked, kept) = (programme::seed(), journal::origin_of(&folder, fault));
         let seed = journal::first_seed(asked, kept.as_ref(), &build, only.is_some()).unwrap_or(now);
         if asked.is_some_and(|asked| asked != seed) {
-            report(&format!("{fault}: goes on with seed {seed}, as it began"));
+            report(&format!("{fault}: continues with its first seed {seed}"));
         }
         Self {
             fault: fault.to_owned(),
@@ -172,7 +172,7 @@ impl Trials {
         }
     }
 
-    /// Where results go, and those that are there. One trial that is tried again is no result.
+    /// The file of the results, and its contents. A single trial that is repeated is not a result.
     fn open(&self, heading: &Heading) -> (Option<Journal>, Vec<Line>) {
         if self.only.is_some() {
             return (None, Vec::new());
@@ -181,14 +181,14 @@ impl Trials {
         if let Some(former) = opened.former {
             let (fault, former) = (&self.fault, former.display());
             report(&format!(
-                "{fault}: begins anew with build {}; what another build's trials came to is in {former}",
+                "{fault}: starts over with build {}; the results of the other build are in {former}",
                 self.build
             ));
         }
         (Some(opened.journal), opened.lines)
     }
 
-    /// Keeps of a red trial what needs nobody's answer, and tells of it.
+    /// Keeps the evidence of a red trial that needs no answer of a running part, and reports it.
     fn keep(&self, heading: &Heading, trial: Trial, verdict: &Verdict) -> Evidence {
         let mut folder = heading.evidence(&self.folder, trial.number);
         if self.only.is_some() {
@@ -208,7 +208,7 @@ impl Trials {
 
 #[expect(
     clippy::print_stdout,
-    reason = "whoever watches a long programme is told when it counts"
+    reason = "the long programme reports its progress on the standard output"
 )]
 fn report(what: &str) {
     println!("{what}");
@@ -303,14 +303,11 @@ mod tests {
     #[test]
     fn a_red_trial_is_counted_though_its_parts_say_nothing() {
         let place = Place::new();
-        let summary = trials(&place, 1).run(
-            |_| (),
-            |_, ()| panic!("seen"),
-            |()| panic!("nobody answers"),
-        );
+        let summary =
+            trials(&place, 1).run(|_| (), |_, ()| panic!("seen"), |()| panic!("no answer"));
         assert_eq!((summary.trials, summary.violations), (1, 1));
         let reported = fs::read_to_string(place.join("F0-nothing-1/no-testimony")).unwrap();
-        assert_eq!(reported, "nobody answers\n");
+        assert_eq!(reported, "no answer\n");
     }
 
     /// The seeds that are tried, by number.

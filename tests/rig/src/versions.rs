@@ -1,4 +1,4 @@
-//! Versions of the program: the build under test, and another version beside it.
+//! Versions of the program: the build under test, and another version.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use trainyard_tests::place::Place;
 use crate::digest::sha256;
 use crate::programme;
 
-/// How much of a program's hash tells builds apart.
+/// How much of a program's hash distinguishes builds.
 const SHOWN: usize = 12;
 
 /// The build under test, by its version and its program's hash: `0.1.0+5d41402abc4b`. Found out once: it

@@ -151,7 +151,7 @@ fn accounts(journal: &str) -> BTreeMap<String, Account> {
         match said {
             "start" => accounts.entry(attempt.to_owned()).or_default().starts += 1,
             "end" => accounts.entry(attempt.to_owned()).or_default().ends += 1,
-            // A gate, which is no saying of an attempt.
+            // A gate, which is not a report of an attempt.
             _ => {}
         }
     }

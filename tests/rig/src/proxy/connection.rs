@@ -107,7 +107,7 @@ impl Connection {
                 let rest = cutter.remainder();
                 if !self.condition().black_hole {
                     self.forward(&rest, to).await?;
-                    // The other way may go on; a peer that is gone cannot be told.
+                    // The other direction may go on; a peer that is gone cannot be notified.
                     let _ = to.shutdown().await;
                 }
                 return Ok(());

@@ -30,7 +30,7 @@ pub struct Matcher {
     pub connection: Option<u64>,
     /// What passes; `None` strikes connections as they come, before any byte.
     pub passing: Option<(Direction, Option<Pattern>)>,
-    /// How many that fit are let go first.
+    /// How many matching requests pass before the first strike.
     pub after: u32,
     /// How likely each of the others is struck, 0 to 1.
     pub probability: f64,
@@ -164,8 +164,8 @@ pub enum Action {
     BlackHole,
     /// The connection is reset, and the unit is gone.
     Reset,
-    /// The request is passed on and the connection is cut at once: the upstream is still at it when
-    /// whoever asked tries again.
+    /// The request is passed on and the connection is cut at once: the upstream still works on it when the client
+    /// retries.
     HangUp,
     /// The request is carried out; then its answer is dropped and the connection is cut. Whoever
     /// asked cannot know.

@@ -44,7 +44,7 @@ pub(super) struct Unit {
     pub(super) meaning: Meaning,
     /// Which request of the connection this is, or answers to; from 1.
     pub(super) exchange: u64,
-    /// Whether an answer tells that its request was carried out.
+    /// Whether an answer says that its request was carried out.
     pub(super) concludes: bool,
     /// Whether a statement outside of any transaction takes effect by this request.
     pub(super) autocommits: bool,
@@ -141,7 +141,7 @@ impl Cutter {
         units
     }
 
-    /// What is held back at the end of the stream.
+    /// The bytes that are still buffered at the end of the stream.
     pub(super) fn remainder(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }

@@ -99,7 +99,7 @@ impl Registry {
         format!("{}/{name}:{TAG}", self.address)
     }
 
-    /// The line of a daemon's configuration that lets it ask this registry, which is on this machine, beside others.
+    /// The line of a daemon's configuration that permits this registry, which is on this machine, besides others.
     #[must_use]
     pub fn permission(&self) -> String {
         format!("docker.registries = [\"public\", \"{}\"]\n", self.address)

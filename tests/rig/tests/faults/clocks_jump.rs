@@ -30,8 +30,8 @@ const TIMEOUT: &str = "5m";
 /// The time between two ticks. A day has fewer than the 100 that are made up for at most.
 const EVERY: TimeDelta = TimeDelta::minutes(20);
 
-/// All leases hold and all ticks have fired, from the last jump on: a renewal is due every 5 s, a look at
-/// the schedules every 10 s.
+/// All leases hold and all ticks have fired, from the last jump on: a renewal is due every 5 s, a pass of the scheduler
+/// every 10 s.
 const WELL: Duration = Duration::from_secs(15);
 
 /// The lease of those that are killed, the shortest there is.
@@ -104,7 +104,7 @@ impl Clockwork {
         }
     }
 
-    /// Notes how late it has been, so that ticks which fired can be told from such as could not.
+    /// Notes the latest time shown, to distinguish ticks that fired from ticks that could not.
     fn note(&mut self) {
         self.latest = self.latest.max(self.clocks.database(&self.fleet.cluster));
     }

@@ -1,5 +1,4 @@
-//! F26: outsiders take every connection that Postgres has. The daemon waits, and goes on as soon as they
-//! let go.
+//! F26: outsiders take every connection that Postgres has. The daemon waits, and goes on as soon as they release them.
 
 use std::time::Duration;
 

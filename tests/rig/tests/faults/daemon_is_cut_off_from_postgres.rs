@@ -80,7 +80,7 @@ fn fleet(seed: u64, registry: &Registry) -> Fleet {
     })
 }
 
-/// What is built, so that it has to be built anew.
+/// Files of an image, so that it has to be built again.
 fn contexts(content: &str) -> Vec<(String, String)> {
     BUILT
         .map(|folder| {
@@ -171,7 +171,7 @@ fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
             let holds = held();
             assert!(holds > 0, "nothing was at the daemon that was cut off");
             let acts_until = end_of_lease(fleet, pid) - LEASE / MARGIN;
-            // Who pulls anew need not wait.
+            // A new pull need not wait.
             for name in PULLED {
                 registry.heal(name);
             }

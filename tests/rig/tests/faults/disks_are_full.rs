@@ -1,5 +1,5 @@
-//! F16: the disk of the artifacts, of the daemon, of Docker or of Postgres is full while stages run. What needs
-//! the room waits or fails in words, nothing is spoilt, nobody dies, and all goes on by itself once there is
+//! F16: the disk of the artifacts, of the daemon, of Docker or of Postgres is full while stages run. Work that needs the
+//! room waits, or fails with the reason; nothing is corrupted, no process dies, and all goes on by itself once there is
 //! room.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, timed};
 
-const TARGET: &str = "0 crashes, nothing spoilt, resumed 30 s after there is room";
+const TARGET: &str = "0 crashes, nothing corrupted, resumed 30 s after there is room";
 
 /// How soon all must be done once there is room.
 const RESUMED: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ fn free(fleet: &Fleet, filling: &Path, runs: &[i64]) -> Duration {
     recovery
 }
 
-/// What holds wherever the disk was full, beside what a test has looked at itself.
+/// Checks that apply to each full disk, besides those of the test itself.
 fn verdict(fleet: &mut Fleet, mut violations: Vec<String>, recovery: Duration) -> Verdict {
     if fleet.first_mut().has_died() {
         violations.push("the daemon has ended".to_owned());
@@ -172,7 +172,7 @@ fn a_daemon_without_room_for_sources_mirrors_and_its_log_lives_and_goes_on() {
             until_true("the start of what runs on", BOUND, || {
                 fleet.witness.started() == started + 1
             });
-            // A commit whose source tree nobody has needed yet.
+            // A commit whose source tree no stage has needed yet.
             let number = trial.number.to_string();
             let _ = fleet.remote.push("main", &[("other", &number)]);
             let _ = fleet.first().get().cli(&["repo", "sync", REPO]).good();
@@ -364,7 +364,7 @@ fn a_postgres_without_room_loses_nothing() {
             until_true("the end of all programs", BOUND, || {
                 fleet.witness.ended() == ended + 4
             });
-            until("health that tells of it", BOUND, || {
+            until("health that reports it", BOUND, || {
                 match fleet.first().get().readiness() {
                     (state, _) if state == "unready" => Ok(()),
                     (_, reasons) if reasons.contains("the disk of the database is full") => Ok(()),

@@ -1,5 +1,5 @@
-//! F10: Docker is slow for everybody, or hangs on one container, or on listing. Whatever does not
-//! need the answer goes on, health tells of it in time, and all heals by itself.
+//! F10: Docker is slow for all, or hangs on one container, or on listing. Work that does not need the answer goes on,
+//! health reports it in time, and all heals by itself.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn asked(fleet: &Fleet) -> Duration {
     timed(|| fleet.first().get().cli(&["run", "list"]).good()).1
 }
 
-/// Leases let go for want of time. No fault of a Docker engine may cost one.
+/// Leases that expired for lack of time. No fault of a Docker engine may cost one.
 fn lapses(fleet: &Fleet) -> (f64, usize) {
     let lost = fleet.first().get().figure("trainyard_leases_lost_total");
     (lost, fleet.first().log().matches("lease").count())
@@ -44,7 +44,7 @@ fn with_lapses(mut verdict: Verdict, before: (f64, usize), fleet: &Fleet) -> Ver
 /// How long it takes until readiness says `degraded`, with such a reason.
 fn until_degraded(fleet: &Fleet, reason: &str) -> Duration {
     let ((), shown) = timed(|| {
-        until("health that tells of it", BOUND, || {
+        until("health that reports it", BOUND, || {
             match fleet.first().get().readiness() {
                 (state, reasons) if state == "degraded" && reasons.contains(reason) => Ok(()),
                 shown => Err(format!("{shown:?}")),
@@ -58,7 +58,7 @@ fn until_degraded(fleet: &Fleet, reason: &str) -> Duration {
 const SLOWEST: u64 = 30;
 
 /// By then a Docker engine counts as one that does not answer, from the moment when it became so slow.
-const SLOW_IS_TOLD: Duration = Duration::from_secs(15);
+const SLOW_IS_REPORTED: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_slow_docker_delays_only_its_own_stages() {
@@ -111,7 +111,7 @@ fn a_slow_docker_delays_only_its_own_stages() {
                 report(&format!(
                     "F10: a Docker engine slower by {by:?} was reported after {shown:.1?}"
                 ));
-                if shown > within(SLOW_IS_TOLD) {
+                if shown > within(SLOW_IS_REPORTED) {
                     verdict.violations.push(format!("reported after {shown:?}"));
                 }
             }
@@ -126,13 +126,12 @@ fn a_slow_docker_delays_only_its_own_stages() {
 /// some more.
 const UNLISTED_IS_TOLD: Duration = Duration::from_secs(26);
 
-/// What was asked on a connection that is dead by now is asked again by then: a listing under way is given
-/// up after 10 s, the next comes 5 s later and tells of the end, and a log is silent for 5 s before it is
-/// opened again.
+/// When requests on a connection that is dead were repeated: a listing under way times out after 10 s, the next one
+/// comes 5 s later and shows the end, and a log is silent for 5 s before it is opened again.
 const HEALED: Duration = Duration::from_secs(10 + 5 + 5 + 5);
 
-/// Waits until all stages of a run have ended but the one that hangs, and for another run, which is not held up at
-/// its start either, and comes to all of its ends. Returns how long that took.
+/// Waits until all stages of a run have ended except the one that hangs, and for another run, whose start is not delayed
+/// either, and whose stages all end. Returns how long that took.
 fn others_go_on(fleet: &Fleet, run: i64, hung: &str) -> Duration {
     fleet.first().docker.until_fired("container", 1, BOUND);
     until("the end of all others", BOUND, || {

@@ -1,5 +1,5 @@
-//! F10: Docker is away. Its breaker opens: nothing new is begun, everybody can see why, what runs is
-//! not given up, and once Docker is back all goes on by itself.
+//! F10: Docker is away. Its breaker opens: no new stage starts, the reason is visible, running attempts are not
+//! abandoned, and once Docker is back all goes on by itself.
 
 use std::time::Duration;
 

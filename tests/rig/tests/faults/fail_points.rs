@@ -1,6 +1,6 @@
-//! F1: the daemon dies, or is told of a failure that was none, at every place where it has an effect: before
-//! and after each commit to the database and each call to Docker. It goes on from there as if nothing had
-//! been, and the list of places is the program's own, so that none is left out.
+//! F1: the daemon dies, or gets an error for a call that succeeded, at every place where it has an effect: before and
+//! after each commit to the database and each call to Docker. It continues from there as if nothing had happened. The
+//! list of places is the program's own, so that none is left out.
 //!
 //! The gate tries a sample, the attempt protocol first; the long programme tries each place. `RIG_PLACE` is a
 //! part of the name of those that are tried, where not all are: `store.hold_back`.
@@ -106,7 +106,7 @@ fn mishaps(place: &str) -> Mishaps {
 /// How often places are reached in a play in which nothing fails but what has to, by one process.
 type Reached = BTreeMap<String, u64>;
 
-/// What each act alone comes to. The same for all: whoever is first finds out.
+/// The places that each act alone reaches. The same for all: the first test that needs it finds out.
 static BY_ACT: OnceLock<BTreeMap<Act, Reached>> = OnceLock::new();
 
 /// A fleet to play on.
@@ -201,7 +201,7 @@ impl Theatre {
         if player.reached().get(place).is_none_or(|times| *times < nth) {
             return None;
         }
-        // A start that is told of a failure gives up, and says so.
+        // A start that gets a failure ends, and says so.
         let may_fall = |fall: &Fall| action == "abort" || matches!(fall, Fall::Starting(_));
         if player.falls.len() > 1 || !player.falls.iter().all(may_fall) {
             violations.push(format!("it ended: {:?}", player.falls));

@@ -1,5 +1,5 @@
-//! F23: hundreds of DAG files as nobody should write them stand beside good ones in one repo. Each is
-//! shown with what is wrong with it; the good ones run as before, and the daemon starts again over all.
+//! F23: hundreds of invalid and hostile DAG files are next to good ones in one repo. Each is shown with its faults; the
+//! good ones run as before, and the daemon restarts with all of them.
 //!
 //! `RIG_POISONED` says how many there are.
 
@@ -19,7 +19,7 @@ const LONG_POISONED: u64 = 500;
 
 const GOOD: usize = 10;
 
-/// What the good ones' runs may take longer beside poison, apart from what they differ by without it.
+/// How much longer the good ones' runs may take next to poison, apart from their usual spread.
 const SLOWER: f64 = 1.1;
 
 /// How long runs take: in the middle, and how far the longest is from the shortest.
@@ -135,7 +135,7 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
             let _ = usual(fleet, &mut violations);
             let held = fleet.cluster.sql("select count(*) from quarantine");
             if held != "0" {
-                violations.push(format!("{held} held back, and a wrong file is no poison"));
+                violations.push(format!("{held} quarantined, although an invalid file is no reason for that"));
             }
             if fleet.first().log().contains("panicked") {
                 violations.push("something panicked; the daemon's log says what".to_owned());

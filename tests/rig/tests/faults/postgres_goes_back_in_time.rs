@@ -26,7 +26,7 @@ fn fleet(trial: Trial, work: &str) -> Fleet {
     Fleet::with_wide_dag(&FleetOptions::new(trial.seed), STAGES, |_| work.to_owned())
 }
 
-/// Attempts whose containers were started more than once, as Docker tells.
+/// Attempts whose containers were started more than once, by Docker's events.
 fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
     let seconds = since.elapsed().as_secs() + 2;
     let events = fleet.engine.docker(&[
@@ -40,7 +40,7 @@ fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
         "--format",
         "{{index .Actor.Attributes \"io.trainyard.attempt\"}}",
     ]);
-    assert!(!events.is_empty(), "Docker tells of no start");
+    assert!(!events.is_empty(), "Docker reports no start");
     let mut seen = BTreeSet::new();
     events
         .lines()
@@ -189,7 +189,7 @@ fn what_the_database_has_forgotten_is_stopped_and_reported() {
                 .filter(|seen| !log.contains(&seen.container))
                 .map(|seen| format!("not reported: {seen:?}"))
                 .collect();
-            // What is kept to be looked at is the next trial's orphan: somebody has looked.
+            // A container that is kept for inspection is the next trial's orphan: remove it.
             for seen in fleet.engine.containers_of(&instance) {
                 let _ = fleet.engine.docker(&["rm", "-f", &seen.container]);
             }

@@ -37,7 +37,7 @@ fn no_exit_code_is_lost() {
             Fleet::start(&FleetOptions::new(trial.seed), |witness| {
                 let mut text = "stages:\n".to_owned();
                 for number in 0..STAGES {
-                    // A hundred kilobytes of log each, that nobody takes.
+                    // A hundred kilobytes of log each, which the database does not take.
                     let work = format!(
                         "{}; yes 0123456789abcdef | head -n 6000 || true",
                         witness.gate()

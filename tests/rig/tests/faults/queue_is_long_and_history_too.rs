@@ -1,5 +1,5 @@
-//! F25: ten thousand runs wait, over a long history, and somebody holds a transaction open, so that
-//! nothing dead can be cleaned away. Claiming stays quick, by its indexes.
+//! F25: ten thousand runs wait, over a long history, and a client holds a transaction open, so that dead rows cannot be
+//! removed. Claiming stays quick, by its indexes.
 //!
 //! `RIG_HISTORY` says how many runs have ended before.
 
@@ -80,7 +80,7 @@ fn end_claimed(fleet: &Fleet) {
     );
 }
 
-/// A transaction that somebody holds open, and with it all that died since; ended when it is dropped.
+/// A transaction that is held open, and with it all rows that died since; ended when it is dropped.
 struct Held(Child);
 
 impl Held {

@@ -1,6 +1,6 @@
-//! F23: rows are corrupted, each column that a loop reads in a run, DAG or repo of its own, and the daemon
-//! starts over all of it. The database refuses what it can; what is left is about its own run, DAG or repo
-//! only, which is held back with a reason or ends, and all others go on.
+//! F23: rows are corrupted, each column that a loop reads in a run, DAG or repo of its own, and the daemon starts on all
+//! of it. The database refuses as many as it can; the others affect only their own run, DAG or repo, which is
+//! quarantined with a reason or ends, and all others go on.
 
 mod corruptions;
 
@@ -22,8 +22,8 @@ use crate::{BOUND, report, timed};
 /// How soon a run ends that nothing is wrong with.
 const GOES_ON: Duration = Duration::from_secs(15);
 
-/// How long it may take until everything was looked at on a busy machine: repos are every ten seconds here.
-const HELD_BACK: Duration = Duration::from_secs(90);
+/// How long it may take until every row was read on a busy machine: repos are polled every ten seconds here.
+const QUARANTINED: Duration = Duration::from_secs(90);
 
 fn name(class: &str, number: usize) -> String {
     format!("{class}{number}")
@@ -65,7 +65,7 @@ fn corrupt(fleet: &Fleet, sql: &str) -> bool {
     reported != "taken"
 }
 
-/// Corrupts everything; nobody is there to see it.
+/// Corrupts everything, while no daemon runs.
 fn corrupt_all(fleet: &mut Fleet, runs: &[i64]) -> Vec<Tried> {
     let mut subjects = Vec::new();
     for (number, (sql, becomes)) in RUNS.into_iter().enumerate() {
@@ -152,7 +152,7 @@ fn is_cancelled(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
     let _ = fleet.first().get().cli(&cancel).good();
     let begun = Instant::now();
     let has_ended = format!("select phase = 'finished' from run where id = {run}");
-    // One that is not passed on is no reason not to look at all else.
+    // Even if a stop request is not passed on, the other checks are made.
     while fleet.cluster.sql(&has_ended) != "t" && begun.elapsed() < within(GOES_ON * 2) {
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -175,7 +175,7 @@ const ASKED: [&[&str]; 6] = [
     &["repo", "show", REPO],
 ];
 
-/// What is held back.
+/// The subjects in quarantine.
 fn held(fleet: &Fleet) -> Vec<String> {
     let rows = fleet
         .cluster
@@ -183,7 +183,7 @@ fn held(fleet: &Fleet) -> Vec<String> {
     rows.lines().map(ToOwned::to_owned).collect()
 }
 
-/// What is held back without a reason of its own: whatever is wrong with others must not do that.
+/// Subjects that are quarantined without a fault of their own: faults of others must not cause that.
 fn held_in_vain(tried: &[Tried], held: &[String]) -> Vec<String> {
     let has_reason = |subject: &&String| {
         tried
@@ -192,7 +192,7 @@ fn held_in_vain(tried: &[Tried], held: &[String]) -> Vec<String> {
     };
     held.iter()
         .filter(|subject| !has_reason(subject))
-        .map(|subject| format!("held back, and nothing of its own is the reason: {subject}"))
+        .map(|subject| format!("quarantined without a fault of its own: {subject}"))
         .collect()
 }
 
@@ -229,12 +229,12 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
         left.map(|tried| tried.sql.clone()).collect()
     };
     let begun = Instant::now();
-    while !missing(&held(fleet)).is_empty() && begun.elapsed() < within(HELD_BACK) {
+    while !missing(&held(fleet)).is_empty() && begun.elapsed() < within(QUARANTINED) {
         std::thread::sleep(Duration::from_millis(200));
     }
     let held = held(fleet);
     for sql in missing(&held) {
-        violations.push(format!("not held back: {sql}"));
+        violations.push(format!("not quarantined: {sql}"));
     }
     for tried in tried {
         if tried.refused != (tried.becomes == Becomes::Refused) {
@@ -320,7 +320,7 @@ fn unreadable_rows_affect_only_their_own_subject() {
             let after = goes_on(fleet, &mut violations);
             let cancelled = is_cancelled(fleet, &mut violations);
             violations.extend(judged(fleet, &tried));
-            // What was held back is not read again, and what ended has ended.
+            // Quarantined subjects are not read again, and ended runs have ended.
             fleet.first_mut().restart_after(Duration::ZERO);
             let again = goes_on(fleet, &mut violations);
             for (what, took) in [
@@ -341,7 +341,7 @@ fn unreadable_rows_affect_only_their_own_subject() {
                 violations.push(format!("ran more than once: {attempt}"));
             }
             report(&format!(
-                "F23: {total} corruptions, {refused} refused by the database; {} subjects held back; a good run took \
+                "F23: {total} corruptions, {refused} refused by the database; {} subjects quarantined; a good run took \
                  {before:.1?}, with them {after:.1?}, cancelled {cancelled:.1?}, after another start {again:.1?}",
                 held(fleet).len()
             ));

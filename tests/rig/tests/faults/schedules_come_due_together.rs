@@ -70,8 +70,8 @@ struct Herd {
     overtaken: u32,
 }
 
-/// Lets all schedules come due at one moment, which is midnight for them. The scheduler, which was not told
-/// of what is set here, looks once more before that, within ten seconds.
+/// Lets all schedules come due at one moment, which is midnight for them. The scheduler, which gets no wake for this
+/// change, reads the schedules once more before that, within ten seconds.
 fn stampede(fleet: &Fleet, count: u64) -> Herd {
     let _ = fleet.cluster.sql(
         "update schedule set next_tick = date_trunc('second', clock_timestamp()) + interval '12 s'",

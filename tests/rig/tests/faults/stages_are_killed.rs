@@ -1,8 +1,7 @@
-//! F13: who killed a stage is told by evidence: itself, the kernel for its use of memory, or somebody
-//! from outside.
+//! F13: evidence says what killed a stage: itself, the kernel for its use of memory, or a signal from outside.
 //!
-//! The first process of a container is the init, which the kernel does not choose when memory is short, as it
-//! has none; with a program of its own in that place, what the kernel kills is told by Docker. On the first
+//! The first process of a container is the init, which the kernel does not choose when memory is short, as it uses
+//! none; with a program of its own in that place, Docker reports the kills of the kernel. On the first
 //! version of control groups the evidence is the count of kills in `memory.oom_control`.
 
 use serde_json::Value;
@@ -18,7 +17,7 @@ use crate::{BOUND, report};
 /// What is done to a stage from outside.
 type Outside = fn(&PrivateEngine, &str);
 
-/// A stage, what it runs, what is done to it, and what its end must be told as: outcome, reason, and words.
+/// A stage, its script, what is done to it, and how its end must be reported: outcome, reason, and words.
 struct Case {
     name: &'static str,
     work: &'static str,
@@ -51,7 +50,7 @@ const MEMORY: [&str; 3] = ["failed", "out_of_memory", "32 MiB"];
 
 const CASES: [Case; 10] = [
     alone("itself", "kill -KILL $$", UNKNOWN),
-    // Shells pass on by this exit code that a signal ended what they ran: which of both it was, nobody knows.
+    // Shells use this exit code if a signal ended their program: which of both it was is unknown.
     alone("own-code", "exit 137", UNKNOWN),
     alone(
         "child",

@@ -2,7 +2,7 @@
 //! ticks that were missed by each schedule's rule, for exactly those, however many there were, and at
 //! once; after it every schedule ticks on.
 //!
-//! What it has to make up for is told by an oracle of its own, which goes through the minutes.
+//! An oracle that walks the minutes says which ticks it has to make up for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -209,8 +209,7 @@ impl Absence {
         }
     }
 
-    /// How long after the start the first run was there; how long the start itself takes is no promise of
-    /// the schedules'.
+    /// How long after the start the first run existed; the duration of the start itself is not a promise of the schedules.
     fn began_after(
         &self,
         back: DateTime<Utc>,

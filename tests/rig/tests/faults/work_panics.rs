@@ -1,5 +1,5 @@
-//! F23, the other way: what the daemon does for one run or one repo panics. That is held back with its reason at
-//! the third time, the daemon lives, and everything else goes on.
+//! F23, the other way: the daemon's work for one run or one repo panics. That run or repo is quarantined with its reason
+//! at the third time, the daemon lives, and everything else goes on.
 
 use trainyard_failpoint::PLAN;
 use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
@@ -26,8 +26,8 @@ fn fleet(seed: u64) -> Fleet {
     })
 }
 
-/// Waits until something is held back, and returns why.
-fn held_back(fleet: &Fleet, kind: &str, name: &str) -> String {
+/// Waits until the subject is quarantined, and returns the reason.
+fn quarantined(fleet: &Fleet, kind: &str, name: &str) -> String {
     until("a quarantine", BOUND, || {
         let listed = fleet.first().get().json(&["quarantine", "list"]);
         let items = listed["items"].as_array().cloned().unwrap_or_default();
@@ -75,17 +75,17 @@ fn a_subject_that_panics_is_quarantined_and_others_go_on() {
                 assert_ne!(synced.code, Some(0), "{synced:?}");
             }
             let mut violations = Vec::new();
-            let repo = held_back(fleet, "repo", REPO);
-            let (run, recovery) = timed(|| held_back(fleet, "run", &builds.to_string()));
+            let repo = quarantined(fleet, "repo", REPO);
+            let (run, recovery) = timed(|| quarantined(fleet, "run", &builds.to_string()));
             for (who, reason) in [("repo", repo), ("run", run)] {
                 if !reason.contains("panicked: injected at") {
-                    violations.push(format!("the {who} is held back as: {reason}"));
+                    violations.push(format!("the {who} is quarantined as: {reason}"));
                 }
             }
             let other = fleet.trigger();
             let ended = fleet.finished(other, BOUND);
             if ended["state"] != "succeeded" {
-                violations.push(format!("beside what panics, a run: {ended}"));
+                violations.push(format!("a run next to the panicking one: {ended}"));
             }
             if fleet.first_mut().has_died() {
                 violations.push("the daemon died".to_owned());

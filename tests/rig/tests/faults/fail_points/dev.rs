@@ -1,6 +1,6 @@
-//! The places that only `trainyard dev` comes to, with its own Postgres in a container: it is created,
-//! started, looked at where it does not come up, and stopped. On the machine's engine, since that of the rig
-//! opens no ports; what is left there is removed.
+//! The places that only `trainyard dev` reaches, with its own Postgres in a container: it is created, started, inspected
+//! if it does not come up, and stopped. On the machine's Docker engine, since that of the rig opens no ports; leftovers
+//! are removed there.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -26,17 +26,17 @@ impl Act {
 /// What else goes wrong in a play, for places that are on no good way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mishaps {
-    /// The files of a container are not taken: it is removed. Of another one nobody hears that it was created.
+    /// Docker refuses the files of a container: it is removed. The answer that another one was created gets lost.
     pub(super) container: bool,
-    /// Docker is out of reach for a while, which others are told of.
+    /// Docker is out of reach for a while, which other daemons can read.
     pub(super) engine: bool,
 }
 
-/// What fails where containers are not to be made without trouble.
+/// The calls that fail if containers are to be made with errors.
 pub(super) const NO_CONTAINER: &str =
     "docker.upload.before=err@1;docker.create_container.after=err@2";
 
-/// How often Docker is out of reach: long enough to be told of, and asked for less and less often.
+/// How often Docker is out of reach: long enough to be reported, and to be asked less and less often.
 const OUT_OF_REACH: u32 = 4;
 
 /// Everything that ended before is old.
@@ -97,7 +97,7 @@ pub(super) fn play(player: &mut Player<'_>, acts: &[Act], mishaps: Mishaps) -> V
     wrong.extend(judge(player, &title, ends));
     player.see_to_it();
     codes.push(player.stop());
-    // One that was killed by a signal is told of as a fall.
+    // A daemon that was killed by a signal is reported as a fall.
     for code in codes.into_iter().flatten().filter(|code| *code != 0) {
         wrong.push(format!("a stop ended with {code}"));
     }

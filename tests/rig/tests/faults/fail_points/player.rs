@@ -35,7 +35,7 @@ pub(super) struct Player<'a> {
     plan: String,
     /// Where it says which places it reached.
     record: PathBuf,
-    /// Ends that nobody asked for by a signal.
+    /// Ends that no signal requested.
     pub(super) falls: Vec<Fall>,
     /// From a start to everything being in hand, the longest.
     pub(super) recovery: Duration,
@@ -168,8 +168,8 @@ impl<'a> Player<'a> {
             .unwrap_or_else(|| panic!("no run in {run}"))
     }
 
-    /// Calls the command line with somebody's token, until it is refused with these words; with none, until
-    /// it is answered well.
+    /// Calls the command line with a given token, until it is refused with these words; without words, until it
+    /// succeeds.
     #[track_caller]
     pub(super) fn call_with_token(&mut self, token: &str, arguments: &[&str], refused: &str) {
         self.until(&arguments.join(" "), |fleet| {
