@@ -1,4 +1,5 @@
-//! `make bench`: the overhead of Trainyard over the containers that it runs, each figure a ratio measured in this run.
+//! `make bench`: the overhead of Trainyard over the containers that it runs, each figure a ratio
+//! measured in this run.
 //!
 //! | figure | against |
 //! |---|---|

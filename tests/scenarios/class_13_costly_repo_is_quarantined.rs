@@ -58,7 +58,7 @@ fn a_repo_that_exhausts_git_is_quarantined_and_all_others_go_on() {
         "it is not the daemon's memory"
     );
 
-    // What an old process met does not kill the next one.
+    // An object that ended one process does not end the next one.
     daemon.kill();
     let daemon = Daemon::dev(&place, &bounded);
     let _ = daemon.cli(&["repo", "sync", "good"]).good();

@@ -1,4 +1,4 @@
-//! What a repo costs in disk is bounded: its source trees, what its stages write, and what is kept of them.
+//! The disk space of a repo is bounded: its source trees, the writes of its stages, and their outputs and logs.
 
 use std::path::Path;
 

@@ -15,13 +15,14 @@ use trainyard_tests::witness::Witness;
 /// second than can be read again in the time after which a silent log counts as broken off.
 const LINES: usize = 400_000;
 
-/// What is printed before the viewers come, in bytes: what they ask for.
+/// The output before the viewers come, in bytes: they request it.
 const PREFACE: u64 = 3 << 20;
 
 /// How many viewers there are.
 const VIEWERS: usize = 4;
 
-/// What the daemon may need more for the viewers, and while it cannot write, in bytes: less than the stage prints.
+/// How much more memory the daemon may need for the viewers, and while it cannot write, in bytes:
+/// less than the output.
 const GROWTH_AT_MOST: u64 = 32 << 20;
 
 #[test]
@@ -93,7 +94,7 @@ fn a_stage_prints_on_while_the_database_is_away_and_no_viewer_reads() {
     drop(viewers);
 }
 
-/// What it has in memory, in bytes.
+/// Its memory, in bytes.
 fn memory(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status

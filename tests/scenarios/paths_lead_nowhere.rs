@@ -1,4 +1,5 @@
-//! Class 11: whatever stands in a path of the API, it names a thing of Trainyard's or nothing: no file is read for it.
+//! Class 11: whatever stands in a path of the API, it names a thing of Trainyard's or nothing: no
+//! file is read for it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -39,7 +40,7 @@ const ROUTES: [&str; 28] = [
     "POST /hooks/github/{}",
 ];
 
-/// What is put there: ways up, to the root, through encodings, past checks of endings.
+/// The attacks: paths up, to the root, through encodings, past checks of endings.
 fn tricks() -> Vec<String> {
     let ups = [
         "..",

@@ -1,4 +1,5 @@
-//! A run that fails repeatedly is quarantined with its reason and shown; a file with faults is shown; all others go on.
+//! A run that fails repeatedly is quarantined with its reason and shown; a file with faults is
+//! shown; all others go on.
 
 use serde_json::Value;
 use trainyard_tests::cluster::Cluster;

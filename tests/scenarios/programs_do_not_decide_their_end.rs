@@ -1,4 +1,4 @@
-//! What a hostile program prints, and what it leaves in its container, decides nothing about its end.
+//! The output of a hostile program, and its files in its container, decide nothing about its end.
 
 use trainyard_tests::daemon::stage;
 use trainyard_tests::engine::IMAGE;

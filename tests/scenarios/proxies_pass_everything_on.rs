@@ -1,5 +1,5 @@
-//! The configurations of reverse proxies in `deploy/README.md` work as they stand there: with nginx and Caddy of Debian,
-//! a large webhook arrives with its signature, and a followed log comes line by line.
+//! The configurations of reverse proxies in `deploy/README.md` work as they stand there: with nginx and Caddy of
+//! Debian, a large webhook arrives with its signature, and a followed log comes line by line.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;

@@ -167,7 +167,7 @@ fn a_branch_that_is_refused_is_reported_and_the_others_are_followed() {
     assert!(reported.stderr.contains("23514"), "{reported:#?}");
     assert!(scene.shown().contains("branch a-sick-one"));
 
-    // What is pushed to the others from now on starts runs, though that one is never recorded.
+    // Pushes to the others start runs from now on, though that one is never recorded.
     scene.remote.push("main", &[("more", "1")]);
     let reported = scene.daemon.cli(&["repo", "sync", "model"]);
     assert!(

@@ -1,4 +1,4 @@
-//! What is started by hand is of the branch as its remote has it now; where that cannot be read, the answer says so.
+//! A run by hand is of the branch as its remote has it now; if the remote cannot be read, the answer says so.
 
 use std::time::Duration;
 

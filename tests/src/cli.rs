@@ -28,7 +28,7 @@ pub fn binary() -> PathBuf {
     built
 }
 
-/// What a call printed and how it ended.
+/// The output of a call, and its exit code.
 #[derive(Debug)]
 pub struct Answer {
     /// The exit code; `None` after a signal.

@@ -134,7 +134,7 @@ impl Cluster {
     /// The same, of a database that may refuse it.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The log of Postgres.
     pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let sockets = self.sockets.display().to_string();
         self.try_call(

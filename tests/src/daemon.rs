@@ -23,7 +23,7 @@ const STOP: Duration = Duration::from_secs(300);
 /// another, so one that grew could overflow a stack on another machine; here it fails first.
 const STACK: &str = "1048576";
 
-/// What is started, and what it finds in its environment.
+/// The program that is started, and its environment.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub program: PathBuf,
@@ -110,7 +110,7 @@ impl Daemon {
         launch: &Launch,
     ) -> Result<Self, String> {
         let endpoint = data.join("endpoint.json");
-        // What an earlier daemon left would be taken for this one's.
+        // The files of an earlier daemon would be taken for this one's.
         let _ = std::fs::remove_file(&endpoint);
         let output = folder.join("daemon.log");
         let log = std::fs::File::options()
@@ -197,7 +197,7 @@ impl Daemon {
         answer_to(request)
     }
 
-    /// What it says of its readiness: the state, and the reasons as one text.
+    /// Its readiness: the state, and the reasons as one text.
     ///
     /// # Panics
     /// When it does not answer.

@@ -1,4 +1,4 @@
-//! What the command line prints as JSON, taken apart.
+//! Parts of the JSON that the command line prints.
 
 use serde_json::Value;
 

@@ -65,7 +65,7 @@ fn has_unsent(sockets: &str, connection: &TcpStream) -> bool {
     let ours = as_listed(connection.local_addr().unwrap());
     sockets.lines().any(|line| {
         let mut words = line.split_whitespace().skip(1);
-        // What stands first of the two queues is to be sent.
+        // The first entry of the two queues is to be sent.
         words.next() == Some(&theirs)
             && words.next() == Some(&ours)
             && words

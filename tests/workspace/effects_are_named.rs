@@ -16,7 +16,7 @@ use quote::ToTokens as _;
 use syn::visit::{self, Visit};
 use syn::{Expr, ExprMethodCall, ItemFn};
 
-/// What makes an effect of a method call.
+/// The method calls that are effects.
 type IsEffect = fn(&ExprMethodCall) -> bool;
 
 fn root() -> &'static Path {

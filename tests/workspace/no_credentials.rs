@@ -47,7 +47,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// What of a line looks like a credential.
+/// The part of a line that looks like a credential.
 fn credential(line: &str, is_copied: bool) -> Option<&str> {
     let whole = line.trim();
     if whole.starts_with("-----BEGIN ") && whole.ends_with("PRIVATE KEY-----") {

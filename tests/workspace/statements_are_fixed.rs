@@ -1,4 +1,4 @@
-//! Class 8: the text of each SQL statement stands in the source. What comes from outside is bound to it and never
+//! Class 8: the text of each SQL statement is in the source. Values from outside are bound to it and never
 //! becomes a part of it.
 //!
 //! The database library takes only `&'static str` and what is wrapped in `AssertSqlSafe`, so it is enough to look for

@@ -82,7 +82,7 @@ impl Clocks {
         ));
     }
 
-    /// What the database's clock shows.
+    /// The time of the database's clock.
     ///
     /// # Panics
     /// When the database is down.

@@ -195,7 +195,7 @@ impl PrivateCluster {
     /// The same, of a database that may refuse it.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The log of Postgres.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         self.cluster.try_sql(DATABASE, sql)
     }

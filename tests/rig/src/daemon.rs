@@ -20,13 +20,13 @@ pub struct RiggedDaemon {
     frozen: bool,
     configuration: String,
     launch: Launch,
-    /// What it takes for Postgres.
+    /// The address that it uses for Postgres.
     pub postgres: FaultProxy,
-    /// What it takes for Docker.
+    /// The address that it uses for Docker.
     pub docker: FaultProxy,
     disk: Option<LoopDisk>,
     place: Place,
-    /// What its disk is in.
+    /// The file of its disk.
     _backing: Option<Place>,
 }
 
@@ -136,12 +136,12 @@ impl RiggedDaemon {
         Ok(())
     }
 
-    /// What its next start finds in its environment.
+    /// The environment of its next start.
     pub fn set_variables(&mut self, variables: Vec<(String, String)>) {
         self.launch.variables = variables;
     }
 
-    /// What is started as it the next time: another build.
+    /// The program of its next start: another build.
     pub fn set_program(&mut self, program: PathBuf) {
         self.launch.program = program;
     }

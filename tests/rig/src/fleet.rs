@@ -23,7 +23,7 @@ use crate::witness::Witness;
 /// The name of the repo that daemons follow.
 pub const REPO: &str = "model";
 
-/// What its webhooks are signed with.
+/// The secret that signs its webhooks.
 pub const WEBHOOK_SECRET: &str = "a-webhook-secret-of-32-characters";
 
 /// When the container of an attempt that ended is gone, and noted to be, at the latest.
@@ -62,11 +62,11 @@ impl FleetOptions {
     }
 }
 
-/// An installation. What stands first is dropped first: daemons before what they use.
+/// An installation. The first field is dropped first: daemons before the parts that they use.
 #[derive(Debug)]
 pub struct Fleet {
     pub daemons: Vec<RiggedDaemon>,
-    /// What stages say of themselves.
+    /// The reports of the stages themselves.
     pub witness: Witness,
     /// Docker that all daemons use.
     pub engine: PrivateEngine,
@@ -310,7 +310,7 @@ impl Fleet {
         found
     }
 
-    /// What a red trial keeps: records of the proxies, logs, the witness' journal, the database.
+    /// The evidence of a red trial: records of the proxies, logs, the witness' journal, the database.
     #[must_use]
     pub fn testimony(&self) -> Vec<(String, String)> {
         let mut kept = vec![

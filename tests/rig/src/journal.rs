@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How files of this kind end.
 const EXTENSION: &str = "tsv";
 
-/// What is tried, how often.
+/// The fault, and the number of trials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Heading {
     pub(crate) fault: String,
@@ -21,7 +21,7 @@ pub(crate) struct Heading {
     pub(crate) origin: Option<Origin>,
 }
 
-/// What makes trials the same again: a journal goes on as long as it has the same build.
+/// The build of the trials: a journal continues as long as the build is the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// Version and hash of what is tried.
@@ -85,7 +85,7 @@ fn path_of(folder: &Path, fault: &str) -> PathBuf {
     folder.join(slug(fault)).with_extension(EXTENSION)
 }
 
-/// What the journal of a fault in a folder says that its trials are of, if there is one and it says so.
+/// The build that the journal of a fault in a folder names, if there is one.
 pub(crate) fn origin_of(folder: &Path, fault: &str) -> Option<Origin> {
     let (heading, _) = read(&path_of(folder, fault))?;
     heading.origin
@@ -155,7 +155,7 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) journal: Journal,
-    /// What is in it already.
+    /// Its present contents.
     pub(crate) lines: Vec<Line>,
     /// Where another build's journal went that was there before.
     pub(crate) former: Option<PathBuf>,

@@ -7,8 +7,9 @@
 //! - `RIG_LONG`: not empty, the long programme; without it, the gate.
 //! - `RIG_TRIALS`: trials of every fault; `RIG_TRIALS_F2`: of fault F2.
 //! - `RIG_SEED`: the first seed; without it the time of day. Trials that continue keep their first seed.
-//! - `RIG_ONLY`: the seed of a trial, which is tried alone, and is not counted; it has to be one of those that come from
-//!   `RIG_SEED`. A red trial prints this command. The leftovers of earlier trials on a shared installation are missing.
+//! - `RIG_ONLY`: the seed of a trial, which is tried alone, and is not counted; it has to be one of those that
+//!   come from `RIG_SEED`. A red trial prints this command. The leftovers of earlier trials on a shared
+//!   installation are missing.
 //! - `RIG_FOLDER`: the folder of the results, which continue as long as the build is the same; without it each start
 //!   begins in a new temporary folder.
 //! - `RIG_NEXT`: a build of the next version, to be upgraded to; without it, this one is taken under another

@@ -1,4 +1,4 @@
-//! What all trials of a fault came to: a row of the table.
+//! The results of all trials of a fault: a row of the table.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::trials::Trials;
 pub const HEAD: &str = "| fault | trials | violations | recovery p50 | recovery p99 | target |
 |---|---|---|---|---|---|";
 
-/// What all trials of a fault came to. Displays as a row of the table.
+/// The results of all trials of a fault. Displays as a row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     pub fault: String,
@@ -27,7 +27,7 @@ pub struct Summary {
     /// Recovery times, the shortest first.
     pub recoveries: Vec<Duration>,
     pub target: String,
-    /// What was tried, by version and hash; `None` where that was not noted yet.
+    /// The build that was tried, by version and hash; `None` if that was not recorded.
     pub build: Option<String>,
     /// How to try what was red again, a line each.
     pub red: Vec<String>,

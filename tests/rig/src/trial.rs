@@ -20,10 +20,10 @@ impl Trial {
     }
 }
 
-/// What a trial found.
+/// The result of a trial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// What was violated; empty is good.
+    /// The violations; empty is good.
     pub violations: Vec<String>,
     /// How long it took to be whole again.
     pub recovery: Option<Duration>,

@@ -1,8 +1,8 @@
 //! Trials: one fault, many times, each with a seed of its own; counted, timed, and kept when red.
 //!
-//! No failure in N trials bounds the rate of failures to 3/N with 95 % confidence, so the number of trials matters, and
-//! a night's work must survive an interruption: each trial that ended is a line in a file, and the next start continues
-//! after it.
+//! No failure in N trials bounds the rate of failures to 3/N with 95 % confidence, so the number of trials matters,
+//! and a night's work must survive an interruption: each trial that ended is a line in a file, and the next start
+//! continues after it.
 //!
 //! [`programme`] says how many there are, and where results go.
 
@@ -23,9 +23,9 @@ pub use crate::trial::{Trial, Verdict};
 /// A fault to be tried.
 #[derive(Debug)]
 pub struct Trials {
-    /// What the table calls it: `F2 SIGKILL of the daemon`.
+    /// Its name in the table: `F2 SIGKILL of the daemon`.
     pub fault: String,
-    /// What is promised, in words.
+    /// The promise, in words.
     pub target: String,
     pub count: u32,
     /// How many in the gate.
@@ -39,12 +39,12 @@ pub struct Trials {
     /// The seed of the one trial that is tried, where it is but one.
     only: Option<u64>,
     build: String,
-    /// What the runner of tests calls the test that this is.
+    /// The name of this test in the test runner.
     test: String,
     /// Where results and evidence are.
     pub folder: PathBuf,
-    /// The turn, if turns are taken, held as long as this exists: recovery times mean little while many faults are tried on
-    /// the same machine at the same time.
+    /// The turn, if turns are taken, held as long as this exists: recovery times mean little while many faults are
+    /// tried on the same machine at the same time.
     _turn: Option<fs::File>,
 }
 

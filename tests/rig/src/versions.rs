@@ -27,7 +27,7 @@ pub(crate) fn this() -> &'static str {
     })
 }
 
-/// What a build is called, by what it says that it is and by its program.
+/// The name of a build, by its version and by a hash of its program.
 fn name(reported: &str, program: &[u8]) -> String {
     let version = reported
         .strip_prefix("trainyard ")
@@ -54,7 +54,7 @@ pub fn next(place: &Place) -> PathBuf {
     program
 }
 
-/// What a program says that it is.
+/// The version that a program prints.
 fn version(program: &Path, folder: &Path) -> String {
     let mut command = cli::command_of(program, folder, &[], &["--version"]);
     String::from_utf8(command.output().unwrap().stdout).unwrap()

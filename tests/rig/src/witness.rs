@@ -18,7 +18,7 @@ pub struct Witness {
     journal: PathBuf,
 }
 
-/// What was heard of one attempt.
+/// The reports of one attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
     pub starts: usize,
@@ -70,7 +70,7 @@ impl Witness {
         self.heard.open(&run.to_string());
     }
 
-    /// What was heard of each attempt.
+    /// The reports of each attempt.
     ///
     /// # Panics
     /// When the journal cannot be read.

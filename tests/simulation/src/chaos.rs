@@ -236,7 +236,7 @@ impl Stage {
             .is_some_and(|row| row.run.cancel.is_some());
         let by = CancelledBy::Actor("ada".to_owned());
         store.tell(run, &Event::CancelRequested { by });
-        // Who asks twice has no patience. Given up this early, attempts are in every state.
+        // The second request comes early, so that abandoned attempts are in every state.
         if was_asked {
             store.abandon(run);
         }

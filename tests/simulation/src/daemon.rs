@@ -90,7 +90,7 @@ impl Daemon {
         daemon
     }
 
-    /// Who it is; asked only after it is registered.
+    /// Its id; known only after it is registered.
     pub(crate) fn id(&self) -> DaemonId {
         self.id.get().copied().unwrap_or(DaemonId(Uuid::nil()))
     }
@@ -243,7 +243,7 @@ impl Daemon {
     async fn keep(self: Arc<Self>) {
         let mut next_full = Instant::now();
         loop {
-            // What fails is tried again with the next look.
+            // A failure is retried with the next pass.
             let _ = self.pass_stops_on().await;
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
@@ -333,7 +333,8 @@ impl Daemon {
                 }
                 (Some(true), None) => {
                     if matches!(container.status, Status::Running { .. }) {
-                        // The program of an abandoned attempt may run on; it is asked to end before its container is removed.
+                        // The program of an abandoned attempt may run on; it is asked to end before its
+                        // container is removed.
                         let _ = self.docker.stop(&container.handle, GRACE).await;
                     }
                     if self.docker.remove(&container.handle).await.is_ok() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::history::History;
 
-/// What histories came to, over all starts.
+/// The results of histories, over all starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// The first one's seed; each takes the next.
@@ -100,7 +100,7 @@ pub struct Night {
     build: String,
 }
 
-/// What an earlier start left.
+/// The file of an earlier start.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Left {
     /// Nothing: this is the first.

@@ -1,17 +1,17 @@
-//! The witness: programs themselves report when they began and ended. It decides what ran twice or not at all, whatever
-//! the records say.
+//! The witness: programs themselves report when they began and ended. It decides what ran twice or not at all,
+//! whatever the records say.
 
 use std::collections::BTreeMap;
 
 use trainyard_core::id::{AttemptId, Fence};
 
-/// What programs say, by attempt.
+/// The reports of programs, by attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     programs: BTreeMap<AttemptId, Program>,
 }
 
-/// What is known of one attempt's program.
+/// The reports of one attempt's program.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Program {
     pub(crate) starts: u32,

@@ -1,4 +1,4 @@
-//! What the tests share: a budget of time, and the report of a seed that failed.
+//! Shared by the tests: a budget of time, and the report of a seed that failed.
 
 use std::time::{Duration, Instant};
 

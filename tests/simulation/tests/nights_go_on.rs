@@ -55,7 +55,7 @@ fn another_build_starts_over() {
     let journal = folder.path().join("histories");
     night(&journal, 1);
     let former = std::fs::read_to_string(&journal).unwrap();
-    // What stands behind the end of a program changes nothing but its hash.
+    // Bytes after the end of a program change nothing but its hash.
     let another = folder.path().join("simulate");
     std::fs::copy(SIMULATE, &another).unwrap();
     let mut program = std::fs::File::options()

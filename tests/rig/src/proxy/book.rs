@@ -48,8 +48,8 @@ struct Entry {
     struck: u32,
 }
 
-/// A rule that no longer applies, and since when. Most trials let everything pass before they judge, so these say what
-/// the trials broke.
+/// A rule that no longer applies, and since when. Most trials let everything pass before they judge, so these say
+/// what the trials broke.
 #[derive(Debug)]
 struct Former {
     entry: Entry,

@@ -19,7 +19,7 @@ enum End {
     Reset,
 }
 
-/// What faults did to the connection as a whole.
+/// The effect of faults on the connection as a whole.
 #[derive(Debug)]
 struct Condition {
     dialogue: Dialogue,
@@ -80,7 +80,7 @@ impl Connection {
             Some(Action::DropAnswer) => self.condition().drop_answer_to = Some(1),
         }
         let Ok(upstream) = Stream::connect(&self.shared.upstream).await else {
-            // What is not there: the client sees its connection end.
+            // The upstream is missing: the client sees its connection end.
             return End::Reset;
         };
         let (mut from_upstream, mut to_upstream) = tokio::io::split(upstream);

@@ -112,7 +112,7 @@ impl FaultProxy {
         self.shared.book().clear();
     }
 
-    /// What struck, in order.
+    /// The rules that struck, in order.
     #[must_use]
     pub fn fired(&self) -> Vec<Fired> {
         self.shared.book().fired.clone()

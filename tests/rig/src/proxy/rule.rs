@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::wire::{Direction, Meaning, Unit, find};
 
-/// What a unit is recognised by.
+/// The pattern that recognises a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
     /// These bytes, within one unit.
@@ -23,7 +23,7 @@ pub enum Pattern {
     Autocommit,
 }
 
-/// What a rule is about. Every part that is set must fit.
+/// The units that a rule matches. Every part that is set must fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matcher {
     /// Only this connection, in the order of their coming, from 1.
@@ -147,7 +147,7 @@ fn path_fits(wanted: &str, found: &str) -> bool {
     }
 }
 
-/// What is done to what a rule strikes.
+/// The action on the units that a rule strikes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Nothing: it passes, and no later rule is asked. Recorded all the same.
@@ -175,7 +175,7 @@ pub enum Action {
 /// A fault and what it strikes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// What records call it by.
+    /// Its name in records.
     pub name: String,
     pub when: Matcher,
     pub action: Action,

@@ -24,10 +24,10 @@ pub struct Registry {
     shared: Arc<Shared>,
 }
 
-/// What of an image is asked for.
+/// The requested part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// What says what it is made of.
+    /// The manifest.
     Manifest,
     /// Its files.
     Layer,
@@ -55,7 +55,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     images: BTreeMap<String, Image>,
-    /// What goes wrong, by the name of the image.
+    /// The faults, by the name of the image.
     faults: BTreeMap<String, (Part, Fault)>,
     /// Of each image since it was published.
     asked: Vec<(String, Part)>,
@@ -93,7 +93,7 @@ impl Registry {
         self.reference(name)
     }
 
-    /// What an image of this name is called, whether it is there or not.
+    /// The reference of an image of this name, whether it exists or not.
     #[must_use]
     pub fn reference(&self, name: &str) -> String {
         format!("{}/{name}:{TAG}", self.address)
@@ -133,7 +133,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers one request. Whoever asks may hang up at any time.
+    /// Answers one request. The client may close the connection at any time.
     fn serve(&self, stream: &TcpStream) {
         let Some(request) = Request::read(stream) else {
             return;
@@ -157,7 +157,7 @@ impl Shared {
         };
     }
 
-    /// What a request is about, and the right answer.
+    /// The subject of a request, and the right answer.
     fn find(&self, request: &Request) -> (Option<(String, Part)>, Answer) {
         let state = self.state();
         let Some(path) = request.path.strip_prefix("/v2/") else {

@@ -11,8 +11,8 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, timed};
 
-/// How long a container may exist after Docker is well: the daemon stops supervising it 10 s after its end and within a
-/// pass of the keeper, and the sweeper's next pass removes it; a busy machine needs more.
+/// How long a container may exist after Docker is well: the daemon stops supervising it 10 s after its end and within
+/// a pass of the keeper, and the sweeper's next pass removes it; a busy machine needs more.
 const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 10);
 
 #[test]

@@ -30,8 +30,8 @@ const TIMEOUT: &str = "5m";
 /// The time between two ticks. A day has fewer than the 100 that are made up for at most.
 const EVERY: TimeDelta = TimeDelta::minutes(20);
 
-/// All leases hold and all ticks have fired, from the last jump on: a renewal is due every 5 s, a pass of the scheduler
-/// every 10 s.
+/// All leases hold and all ticks have fired, from the last jump on: a renewal is due every 5 s, a pass of the
+/// scheduler every 10 s.
 const WELL: Duration = Duration::from_secs(15);
 
 /// The lease of those that are killed, the shortest there is.
@@ -163,7 +163,7 @@ impl Clockwork {
         });
     }
 
-    /// What is wrong with the ticks that fired: they have to be all from the first on, once each.
+    /// The violations among the ticks that fired: all from the first on have to be there, once each.
     fn misfired(&mut self) -> Vec<String> {
         self.note();
         let rows = self.fleet.cluster.sql(

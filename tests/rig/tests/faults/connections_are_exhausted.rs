@@ -1,4 +1,5 @@
-//! F26: outsiders take every connection that Postgres has. The daemon waits, and goes on as soon as they release them.
+//! F26: outsiders take every connection that Postgres has. The daemon waits, and goes on as soon as
+//! they release them.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ fn the_daemon_waits_and_goes_on() {
             });
             let crowd = Crowd::gather(&fleet.cluster);
             until_true("a crowd", BOUND, || crowd.refused() > FULL);
-            // What the daemon had, the crowd has now.
+            // The crowd now has the daemon's connections.
             fleet.first().postgres.cut_all();
             until_true("the end of all programs", BOUND, || {
                 fleet.witness.ended() == ended + STAGES

@@ -1,6 +1,6 @@
-//! F16: the disk of the artifacts, of the daemon, of Docker or of Postgres is full while stages run. Work that needs the
-//! room waits, or fails with the reason; nothing is corrupted, no process dies, and all goes on by itself once there is
-//! room.
+//! F16: the disk of the artifacts, of the daemon, of Docker or of Postgres is full while stages run. Work that
+//! needs the room waits, or fails with the reason; nothing is corrupted, no process dies, and all goes on by itself
+//! once there is room.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const TARGET: &str = "0 crashes, nothing corrupted, resumed 30 s after there is 
 /// How soon all must be done once there is room.
 const RESUMED: Duration = Duration::from_secs(30);
 
-/// What is free on the disk of artifacts, and whether that keeps the daemon from starting anything.
+/// The free space on the disk of artifacts, and whether that keeps the daemon from starting stages.
 const FREE: &str = "trainyard_free_bytes{place=\"artifacts\"}";
 const PAUSED: &str = "trainyard_claims_paused{kind=\"space\"}";
 

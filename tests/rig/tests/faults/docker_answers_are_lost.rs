@@ -25,7 +25,7 @@ const CALLS: [(&str, &str, &str, f64); 5] = [
     ("lost-remove", "DELETE", "/containers/*", 0.5),
 ];
 
-/// What a program that ignores SIGTERM has before it is killed.
+/// The time that a program that ignores SIGTERM has before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A run that was cancelled is over by then, after the grace.

@@ -130,8 +130,8 @@ const UNLISTED_IS_TOLD: Duration = Duration::from_secs(26);
 /// comes 5 s later and shows the end, and a log is silent for 5 s before it is opened again.
 const HEALED: Duration = Duration::from_secs(10 + 5 + 5 + 5);
 
-/// Waits until all stages of a run have ended except the one that hangs, and for another run, whose start is not delayed
-/// either, and whose stages all end. Returns how long that took.
+/// Waits until all stages of a run have ended except the one that hangs, and for another run, whose start is not
+/// delayed either, and whose stages all end. Returns how long that took.
 fn others_go_on(fleet: &Fleet, run: i64, hung: &str) -> Duration {
     fleet.first().docker.until_fired("container", 1, BOUND);
     until("the end of all others", BOUND, || {
@@ -172,7 +172,7 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
             ] {
                 docker.add(Rule::always(name, when, Action::BlackHole));
             }
-            // What is under way on it is cut, and asked again into the void.
+            // Requests under way on it are cut, and repeated without an answer.
             docker.cut_all();
             let unlisted = "Docker does not list its containers";
             let fleet: &Fleet = fleet;

@@ -1,5 +1,5 @@
-//! F9: dockerd is killed, or restarted in order. With live-restore stages go on unaffected; without it, they are killed
-//! or asked to stop, and that never counts as success, nor as a cancel.
+//! F9: dockerd is killed, or restarted in order. With live-restore stages go on unaffected; without it, they are
+//! killed or asked to stop, and that never counts as success, nor as a cancel.
 
 use std::time::Duration;
 

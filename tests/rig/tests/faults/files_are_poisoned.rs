@@ -1,5 +1,5 @@
-//! F23: hundreds of invalid and hostile DAG files are next to good ones in one repo. Each is shown with its faults; the
-//! good ones run as before, and the daemon restarts with all of them.
+//! F23: hundreds of invalid and hostile DAG files are next to good ones in one repo. Each is shown with its faults;
+//! the good ones run as before, and the daemon restarts with all of them.
 //!
 //! `RIG_POISONED` says how many there are.
 

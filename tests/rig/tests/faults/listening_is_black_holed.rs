@@ -15,7 +15,7 @@ use crate::{BOUND, judge};
 /// The longest a start may be late: the dispatcher's poll of 2 s, and 1 s.
 const LATE: Duration = Duration::from_secs(3);
 
-/// Who listens, as Postgres sees it.
+/// The sessions that listen, by Postgres' records.
 const LISTENERS: &str = "select count(*) from pg_stat_activity where query ilike 'listen %'";
 
 #[test]

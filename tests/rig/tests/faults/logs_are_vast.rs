@@ -1,7 +1,7 @@
-//! F24: a stage prints a line without end, a vast log, as fast as it can, or bytes that are not text, and viewers of its
-//! log request more than the daemon can keep for them, and do not read. The stage goes on at its pace, the daemon's
-//! memory does not grow, Docker's own log stays bounded, other runs are not delayed, and the stored log has its
-//! beginning, its end, and a mark where something was left out.
+//! F24: a stage prints a line without end, a vast log, as fast as it can, or bytes that are not text, and viewers of
+//! its log request more than the daemon can keep for them, and do not read. The stage goes on at its pace, the
+//! daemon's memory does not grow, Docker's own log stays bounded, other runs are not delayed, and the stored log has
+//! its beginning, its end, and a mark where something was left out.
 //!
 //! `RIG_LINE_MIB`, `RIG_LOG_MIB`, `RIG_LINES` and `RIG_BINARY_MIB` say how much is printed.
 
@@ -18,10 +18,10 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, report, timed};
 
-/// What the daemon may grow by.
+/// The most that the daemon may grow by.
 const GROWTH: u64 = 64 << 20;
 
-/// What Docker keeps of one container: 128 MiB in two files, the last of which may be a line too long.
+/// The log that Docker keeps of one container: 128 MiB in two files, the last of which may be a line too long.
 const SPILL: u64 = (128 << 20) + (1 << 20);
 
 /// What is kept of a log, and a batch that comes before what lies in the middle goes.
@@ -34,7 +34,7 @@ const BESIDE: Duration = Duration::from_secs(10);
 /// How many viewers do not read.
 const VIEWERS: usize = 20;
 
-/// What is printed before the viewers come, in MiB: what they ask for and do not read.
+/// The output before the viewers come, in MiB: they request it and do not read it.
 const PREFACE: u64 = 3;
 
 /// Tries one way to print.
@@ -188,7 +188,7 @@ fn beside(fleet: &Fleet) -> Duration {
     took
 }
 
-/// What the files of a folder take, in bytes; nothing where it is gone.
+/// The size of a folder's files, in bytes; 0 if it is gone.
 fn size_of(folder: &Path) -> u64 {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     files
@@ -206,7 +206,7 @@ fn stored(fleet: &Fleet, run: i64) -> u64 {
     sum.parse().unwrap()
 }
 
-/// What is wrong with a log of which so much was printed.
+/// The violations of a stored log of which so much was printed.
 fn judge_log(fleet: &Fleet, run: i64, mebibytes: u64) -> Vec<String> {
     let log = fleet
         .first()

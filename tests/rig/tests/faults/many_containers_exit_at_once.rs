@@ -1,5 +1,5 @@
-//! F12: many containers are released at the same moment, and every stream from Docker is cut while they exit. No end is
-//! missed.
+//! F12: many containers are released at the same moment, and every stream from Docker is cut while they
+//! exit. No end is missed.
 //!
 //! `RIG_CONTAINERS` says how many.
 

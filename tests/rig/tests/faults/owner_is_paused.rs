@@ -1,5 +1,5 @@
 //! F3: the daemon that owns stages is paused for twice its lease, another takes them over, and the first
-//! goes on where it was. What it still believes to own is not its own any more; nothing runs twice.
+//! goes on where it was. The attempts that it believes to own are no longer its own; nothing runs twice.
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ const STAGES: usize = 4;
 /// on their way, one more look, and stopping it.
 const REPORTED: Duration = Duration::from_secs(60 + 5 + 15);
 
-/// What waits for half a minute and more by design has no trial in the gate.
+/// A fault that takes half a minute and more by design has no trial in the gate.
 const LONG_ONLY: u32 = 0;
 
 fn fleet(trial: Trial, work: &str) -> Fleet {

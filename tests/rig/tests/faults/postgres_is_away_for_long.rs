@@ -16,7 +16,7 @@ use crate::{BOUND, report, timed};
 
 const STAGES: usize = 8;
 
-/// What the daemon may grow by meanwhile.
+/// The most that the daemon may grow by meanwhile.
 const GROWTH: u64 = 50 << 20;
 
 const OUTAGE: u64 = 20;

@@ -1,5 +1,5 @@
-//! F25: ten thousand runs wait, over a long history, and a client holds a transaction open, so that dead rows cannot be
-//! removed. Claiming stays quick, by its indexes.
+//! F25: ten thousand runs wait, over a long history, and a client holds a transaction open, so that dead rows cannot
+//! be removed. Claiming stays quick, by its indexes.
 //!
 //! `RIG_HISTORY` says how many runs have ended before.
 

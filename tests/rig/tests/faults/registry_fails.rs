@@ -1,6 +1,6 @@
-//! F27: the image registry refuses, fails, is slow or silent, or closes the connection in the middle of a layer, and an
-//! image that was there disappears. Transient errors are retried by the retry rule, final ones are reported at once,
-//! nothing is stuck longer than a pull may be idle, and other runs do not wait for it.
+//! F27: the image registry refuses, fails, is slow or silent, or closes the connection in the middle of a layer, and
+//! an image that was there disappears. Transient errors are retried by the retry rule, final ones are reported at
+//! once, nothing is stuck longer than a pull may be idle, and other runs do not wait for it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const IDLE: u64 = 4;
 /// The longest that another run may take meanwhile.
 const BESIDE: Duration = Duration::from_secs(10);
 
-/// What is done about the pull of an image.
+/// The fault of an image's pull.
 #[derive(Clone, Copy)]
 enum Ending {
     /// It is tried again, by the retry rule, until the registry is well; each failure says these words.

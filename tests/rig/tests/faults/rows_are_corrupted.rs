@@ -1,5 +1,5 @@
-//! F23: rows are corrupted, each column that a loop reads in a run, DAG or repo of its own, and the daemon starts on all
-//! of it. The database refuses as many as it can; the others affect only their own run, DAG or repo, which is
+//! F23: rows are corrupted, each column that a loop reads in a run, DAG or repo of its own, and the daemon starts on
+//! all of it. The database refuses as many as it can; the others affect only their own run, DAG or repo, which is
 //! quarantined with a reason or ends, and all others go on.
 
 mod corruptions;
@@ -48,7 +48,7 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n"
 struct Tried {
     sql: String,
     becomes: Becomes,
-    /// What quarantine would call its subject.
+    /// The name of its subject in quarantine.
     subject: String,
     refused: bool,
 }
@@ -165,7 +165,7 @@ fn is_cancelled(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
     took
 }
 
-/// What people ask for, which has to be answered whatever is in it.
+/// Requests of users, which have to be answered whatever the rows contain.
 const ASKED: [&[&str]; 6] = [
     &["run", "list"],
     &["dag", "list"],
@@ -215,7 +215,7 @@ fn let_go_on(fleet: &Fleet, runs: &[i64], tried: &[Tried]) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with how the daemon copes.
+/// The violations of a daemon on corrupted rows.
 fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
     let mut violations = Vec::new();
     let expected: Vec<&Tried> = tried

@@ -27,7 +27,7 @@ const ANSWERED: Duration = Duration::from_millis(300);
 
 const ANSWERED_AT_MOST: Duration = Duration::from_secs(1);
 
-/// What the daemon has in RAM at the most.
+/// The most that the daemon has in RAM.
 const MEMORY: u64 = 200 << 20;
 
 /// How many stages run at the same time.
@@ -60,7 +60,7 @@ fn multiply(fleet: &Fleet, count: u64) {
     ));
 }
 
-/// What one herd came to.
+/// The result of one herd.
 #[derive(Debug)]
 struct Herd {
     there: Duration,

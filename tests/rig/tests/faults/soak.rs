@@ -28,7 +28,7 @@ const GROWTH: u64 = 8 << 20;
 /// Connections come and go.
 const MORE_FILES: usize = 16;
 
-/// What happens to an installation now and then.
+/// The faults of a soak.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Daemon,
@@ -71,7 +71,7 @@ impl Fault {
     }
 }
 
-/// What must not grow.
+/// The quantities that must not grow.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     memory: u64,

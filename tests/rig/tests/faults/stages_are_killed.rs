@@ -14,7 +14,7 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, report};
 
-/// What is done to a stage from outside.
+/// The signal that a stage gets from outside.
 type Outside = fn(&PrivateEngine, &str);
 
 /// A stage, its script, what is done to it, and how its end must be reported: outcome, reason, and words.

@@ -209,7 +209,8 @@ impl Absence {
         }
     }
 
-    /// How long after the start the first run existed; the duration of the start itself is not a promise of the schedules.
+    /// How long after the start the first run existed; the duration of the start itself is not a
+    /// promise of the schedules.
     fn began_after(
         &self,
         back: DateTime<Utc>,
@@ -228,7 +229,7 @@ impl Absence {
         (first - back).to_std().ok()
     }
 
-    /// What is wrong with the next tick of those that tick every minute.
+    /// The violations of the next tick of schedules that tick every minute.
     fn ticks_on(&self, minute: DateTime<Utc>) -> Vec<String> {
         let before = minute - TimeDelta::milliseconds(500);
         self.clocks.set_database(&self.fleet.cluster, before);

@@ -1,7 +1,7 @@
-//! F21: a webhook comes fifty times, webhooks come in another order than the pushes, and long after newer ones or after
-//! the end of their runs, 200 of them come in a second, and the daemon dies over one between storing and answering it.
-//! Every acknowledged delivery is stored once, with one result, no push starts two runs, and the branch does not go
-//! back. Repos are polled only once an hour: a webhook starts each run here.
+//! F21: a webhook comes fifty times, webhooks come in another order than the pushes, and long after newer ones or
+//! after the end of their runs, 200 of them come in a second, and the daemon dies over one between storing and
+//! answering it. Every acknowledged delivery is stored once, with one result, no push starts two runs, and the branch
+//! does not go back. Repos are polled only once an hour: a webhook starts each run here.
 //!
 //! `RIG_BURST_SECONDS` is how long 200 a second come.
 
@@ -208,8 +208,8 @@ impl Forge<'_> {
         self.settle();
     }
 
-    /// Whether each acknowledged delivery is stored once, with a result; and whether each push that the daemon read has its
-    /// run, and none has two.
+    /// Whether each acknowledged delivery is stored once, with a result; and whether each push that the daemon read
+    /// has its run, and none has two.
     fn judge(mut self) -> Vec<String> {
         let kept = self.fleet.cluster.sql(&format!(
             "select delivery_id from delivery where processed_at is not null and result is not null

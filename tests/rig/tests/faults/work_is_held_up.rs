@@ -1,5 +1,5 @@
-//! F26, the other way: a daemon's statements about its attempts wait in Postgres, behind a lock of another session, for
-//! longer than it may act without a renewal. The lease waits for none of them.
+//! F26, the other way: a daemon's statements about its attempts wait in Postgres, behind a lock of another session,
+//! for longer than it may act without a renewal. The lease waits for none of them.
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::trials::Trials;

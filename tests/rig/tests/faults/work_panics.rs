@@ -1,5 +1,5 @@
-//! F23, the other way: the daemon's work for one run or one repo panics. That run or repo is quarantined with its reason
-//! at the third time, the daemon lives, and everything else goes on.
+//! F23, the other way: the daemon's work for one run or one repo panics. That run or repo is quarantined with its
+//! reason at the third time, the daemon lives, and everything else goes on.
 
 use trainyard_failpoint::PLAN;
 use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};

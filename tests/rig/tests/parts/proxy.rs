@@ -80,7 +80,7 @@ fn connect(proxy: &FaultProxy) -> TcpStream {
     stream
 }
 
-/// What comes back for a request: the answer, or what the connection came to.
+/// The result of a request: the answer, or the end of the connection.
 fn ask(stream: &mut (impl Read + Write), method: &str, path: &str) -> Result<String, ErrorKind> {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     stream

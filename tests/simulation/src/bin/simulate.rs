@@ -125,8 +125,8 @@ fn side_by_side(first: u64, jobs: usize, settings: Settings) -> Vec<History> {
 /// How much work an interruption may cost.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-/// Continues where an earlier start of this build stopped; otherwise starts over, and says so if the file is of another
-/// build.
+/// Continues where an earlier start of this build stopped; otherwise starts over, and says so if the file
+/// is of another build.
 fn begin(out: &mut impl Write, night: Option<&Night>, first: u64) -> std::io::Result<Tally> {
     match night.map_or(Ok(Left::Nothing), Night::begin)? {
         Left::Nothing => {}

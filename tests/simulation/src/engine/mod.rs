@@ -38,7 +38,7 @@ pub(crate) enum Refusal {
     Broken,
 }
 
-/// Who asks: the claim that the caller acts under, none for a sweeper, and whether it still waits.
+/// The caller: the claim that it acts under, none for a sweeper, and whether it still waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asker {
     pub(crate) fence: Option<Fence>,
@@ -282,14 +282,14 @@ impl Engine {
         }
     }
 
-    // What happens to it.
+    // Its fate.
 
     /// Whether there is nothing left.
     pub(crate) fn is_empty(&self) -> bool {
         held(&self.state).containers.is_empty()
     }
 
-    /// What is left, in words.
+    /// The containers that are left, in words.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let tell = |(id, container): (&Id, &Container)| {
             format!(

@@ -35,7 +35,7 @@ pub(crate) struct Claimed {
     pub(crate) left: Option<Left>,
 }
 
-/// What an earlier claim of the same attempt left.
+/// The state that an earlier claim of the same attempt left.
 #[derive(Debug, Clone)]
 pub(crate) struct Left {
     pub(crate) handle: Option<String>,
@@ -288,7 +288,7 @@ impl Store {
         Some(held.map(|(id, _)| *id).collect())
     }
 
-    /// What a daemon holds and was asked to stop.
+    /// The attempts that a daemon holds and has to stop.
     pub(crate) fn stop_requests(&self, daemon: DaemonId) -> Vec<(AttemptId, Reason)> {
         let own = self
             .attempts

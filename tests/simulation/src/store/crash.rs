@@ -13,7 +13,7 @@ use super::Store;
 /// How long the disk may lag behind: three times Postgres's `wal_writer_delay`.
 const LAG: Duration = Duration::from_millis(600);
 
-/// What a write that may be lost has changed.
+/// The change of a write that may be lost.
 pub(super) struct Undo {
     pub(super) at: Instant,
     pub(super) attempt: AttemptId,

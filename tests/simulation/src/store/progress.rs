@@ -10,7 +10,7 @@ use trainyard_executor::LogCursor;
 use super::Store;
 use super::crash::Undo;
 
-/// What became of a write for an attempt.
+/// The result of a write for an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     Now,
@@ -95,7 +95,7 @@ impl Store {
         attempts.iter().filter_map(known).collect()
     }
 
-    /// What a daemon holds and runs, as far as the records say.
+    /// The attempts that a daemon holds and runs, by the records.
     pub(crate) fn running_of(
         &self,
         daemon: trainyard_core::id::DaemonId,

@@ -1,6 +1,6 @@
-//! The places that only `trainyard dev` reaches, with its own Postgres in a container: it is created, started, inspected
-//! if it does not come up, and stopped. On the machine's Docker engine, since that of the rig opens no ports; leftovers
-//! are removed there.
+//! The places that only `trainyard dev` reaches, with its own Postgres in a container: it is created, started,
+//! inspected if it does not come up, and stopped. On the machine's Docker engine, since that of the rig opens no
+//! ports; leftovers are removed there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -138,7 +138,7 @@ fn fail_at(place: &str, action: &str) -> (Vec<String>, Duration) {
                 wrong.push(format!("{plan}: the next one stopped with {code:?}"));
             }
         }
-        // What does not come up says why, this time as ever.
+        // A database that does not come up says why, each time.
         Err(said) if place.contains("logs") && said.contains("the end of its log") => {}
         Err(said) => wrong.push(format!("{plan}: the next one did not start: {said}")),
     }

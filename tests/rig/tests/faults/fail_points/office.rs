@@ -1,5 +1,5 @@
-//! The act of what people ask of a daemon, and of what it does by itself: secrets, tokens and repos come and
-//! go, a schedule is mended and ticks, runs must not overlap, a DAG pauses, a branch comes and goes, and what is old goes.
+//! The act of what people ask of a daemon, and of what it does by itself: secrets, tokens and repos come and go, a
+//! schedule is mended and ticks, runs must not overlap, a DAG pauses, a branch comes and goes, and what is old goes.
 
 use trainyard_rig::fleet::REPO;
 use trainyard_tests::engine::IMAGE;

@@ -11,7 +11,7 @@ use super::seat::Seat;
 /// A part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Act {
-    /// What people ask of a daemon, schedules, overlap, branches, and what is old.
+    /// Requests of users, schedules, overlap, branches, and retention.
     Office,
     /// A push with all that follows.
     Push,
@@ -23,7 +23,7 @@ impl Act {
     pub(super) const ALL: [Self; 3] = [Self::Office, Self::Push, Self::Seat];
 }
 
-/// What else goes wrong in a play, for places that are on no good way.
+/// Further faults of a play, for places that a play without faults does not reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mishaps {
     /// Docker refuses the files of a container: it is removed. The answer that another one was created gets lost.
@@ -50,7 +50,7 @@ const AGE: &str = "set session_replication_role = replica;
 /// The label of the volumes that inits are in.
 pub(super) const VOLUMES: &str = "label=io.trainyard.init.volume";
 
-/// What a play is called by.
+/// The name of a play.
 #[derive(Debug, Clone)]
 pub(super) struct Title {
     /// In all names that it gives; no other play has it.
@@ -143,7 +143,7 @@ fn start(player: &mut Player<'_>, mishaps: Mishaps) {
     }
 }
 
-/// What holds for every play.
+/// Checks for every play.
 fn judge(player: &Player<'_>, title: &Title, mut ends: Vec<&str>) -> Vec<String> {
     let last = title.last;
     ends.sort_unstable();

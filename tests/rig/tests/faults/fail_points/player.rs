@@ -31,7 +31,7 @@ pub(super) enum Fall {
 #[derive(Debug)]
 pub(super) struct Player<'a> {
     pub(super) fleet: &'a mut Fleet,
-    /// What its next start is asked to fail at; nothing once it has ended by itself.
+    /// The place at which its next start fails; none once it has ended by itself.
     plan: String,
     /// Where it says which places it reached.
     record: PathBuf,
@@ -44,7 +44,7 @@ pub(super) struct Player<'a> {
 impl<'a> Player<'a> {
     /// Plays with a daemon that fails as `plan` says.
     pub(super) fn new(fleet: &'a mut Fleet, plan: String, record: PathBuf) -> Self {
-        // What is there was recorded by others.
+        // The existing records are those of others.
         let _ = std::fs::remove_file(&record);
         Self {
             fleet,
@@ -112,7 +112,7 @@ impl<'a> Player<'a> {
         if !self.plan.is_empty() {
             variables.push((PLAN.to_owned(), self.plan.clone()));
         }
-        // What is reached without the plan says nothing about it.
+        // A place that is reached without the plan says nothing about it.
         if self.falls.is_empty() {
             variables.push((REACHED.to_owned(), self.record.display().to_string()));
         }

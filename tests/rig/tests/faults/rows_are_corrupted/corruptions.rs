@@ -1,6 +1,6 @@
-//! What is corrupted, row by row, and what becomes of it.
+//! The corruptions, row by row, and their effects.
 
-/// What becomes of a corruption.
+/// The effect of a corruption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Becomes {
     /// The database refuses it, and nothing has happened to its subject.
