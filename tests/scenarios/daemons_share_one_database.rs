@@ -1,4 +1,4 @@
-//! Several daemons on one database: what one loses the other takes over, and any of them answers.
+//! Several daemons on one database: the others adopt the stages of a lost one, and any of them answers.
 
 use std::time::Duration;
 

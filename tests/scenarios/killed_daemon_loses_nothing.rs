@@ -1,5 +1,5 @@
-//! A daemon that is killed while stages run loses nothing: containers go on, the next daemon takes
-//! them over, nothing runs twice, and no line of log is missing.
+//! A daemon that is killed while stages run loses nothing: containers go on, the next daemon adopts them,
+//! nothing runs twice, and no line of log is missing.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn check(daemon: &Daemon, run: i64, witness: &Witness) {
 }
 
 #[test]
-fn stages_are_taken_over_after_sigkill() {
+fn stages_are_adopted_after_sigkill() {
     let (place, witness) = (Place::new(), Witness::new());
     let (daemon, run) = start(&place, &witness);
     daemon.kill();
@@ -186,7 +186,7 @@ stages:
     let _ = daemon.cli(&remove).good();
     let data = daemon.data().to_owned();
     daemon.kill();
-    // As for a daemon elsewhere that takes over, while the remote is out of reach.
+    // As for a daemon on another machine that adopts it, while the remote is out of reach.
     for gone in ["mirrors", "sources", "artifacts"] {
         std::fs::remove_dir_all(data.join(gone)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Stages are retried by their rule; a run retried from where it failed takes over what stands.
+//! Stages are retried by their rule; a run that is retried from its failure reuses the results before it.
 
 use trainyard_tests::daemon::stage;
 use trainyard_tests::engine::IMAGE;
@@ -101,8 +101,8 @@ stages:
 
     let resumed = scene.daemon.json(&["run", "retry", &id, "--latest"]);
     let notes = resumed["notes"].to_string();
-    let taken_over = format!("reused from run {id}: make; to run again: check");
-    assert!(notes.contains(&taken_over), "{resumed}");
+    let reused = format!("reused from run {id}: make; to run again: check");
+    assert!(notes.contains(&reused), "{resumed}");
     let run = resumed["id"].as_i64().unwrap();
     let run = scene.daemon.finished_run(run, BOUND);
     assert_eq!(run["state"], "succeeded", "{run}\n{}", scene.log(&run));

@@ -239,7 +239,7 @@ impl Daemon {
         });
     }
 
-    /// Renews the lease, passes stop requests on, takes over, sweeps.
+    /// Renews the lease, passes stop requests on, adopts, sweeps.
     async fn keep(self: Arc<Self>) {
         let mut next_full = Instant::now();
         loop {

@@ -193,7 +193,7 @@ impl Connection {
     }
 }
 
-/// Reads and answers nothing until the client hangs up.
+/// Reads and answers nothing until the client closes the connection.
 async fn swallow(from: &mut ReadHalf<Stream>) -> End {
     let mut buffer = vec![0; READ];
     while from.read(&mut buffer).await.is_ok_and(|count| count > 0) {}

@@ -1,4 +1,4 @@
-//! Rules: which fault strikes what, when, and how often.
+//! Rules: which fault strikes which units, when, and how often.
 
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ pub enum Action {
     },
     /// The connection is cut after so many more bytes, both ways together.
     CutAfter(u64),
-    /// From here on everything is read and nothing is passed on, either way. Nobody hangs up.
+    /// From here on everything is read and nothing is passed on, either way. No side closes the connection.
     BlackHole,
     /// The connection is reset, and the unit is gone.
     Reset,

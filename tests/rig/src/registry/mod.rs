@@ -38,7 +38,7 @@ pub enum Part {
 pub enum Fault {
     /// It answers with this status, and what registries say with it. 429 asks for a pause of a second.
     Status(u16),
-    /// It hangs up after half of the bytes.
+    /// It closes the connection after half of the bytes.
     Half,
     /// It says nothing more after half of the bytes, and does not hang up.
     Silence,
@@ -111,7 +111,7 @@ impl Registry {
         state.faults.insert(name.to_owned(), (part, fault));
     }
 
-    /// All is well with an image again; connections of it that are held in silence are hung up.
+    /// Ends the faults of an image; its connections that are held in silence are closed.
     pub fn heal(&self, name: &str) {
         self.shared.state().faults.remove(name);
         self.shared.healed.notify_all();

@@ -1,8 +1,7 @@
-//! F17: clocks jump, by an hour or a day, there and back, while stages run and a tick is near: the
-//! database's clock, by which all is decided, the daemons' own, which only stamp, or both. Leases are
-//! counted by monotonic time, by those who hold them and by those who watch, so nothing is taken over. No
-//! tick fires twice, none that passed is left out, and no stage is taken to have outlasted its
-//! timeout, or any moment to be impossible.
+//! F17: clocks jump, by an hour or a day, there and back, while stages run and a tick is near: the database's clock,
+//! which decides, the daemons' own, which only stamp, or both. Leases count by monotonic time, both for the daemon
+//! that holds one and for those that watch it, so no attempt is adopted. No tick fires twice, none that passed is
+//! left out, and no stage ends by its timeout too early.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -194,7 +193,7 @@ impl Clockwork {
         violations
     }
 
-    /// How often an attempt was taken over.
+    /// How often an attempt was adopted.
     fn adopted(&self) -> String {
         self.fleet
             .cluster
@@ -252,10 +251,10 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
                 .violations
                 .extend(judge(&clockwork.fleet, probe, None).violations);
             verdict.violations.extend(clockwork.misfired());
-            let taken_over = clockwork.adopted();
-            if taken_over != adopted {
+            let now_adopted = clockwork.adopted();
+            if now_adopted != adopted {
                 verdict.violations.push(format!(
-                    "{adopted} attempts had been taken over, now {taken_over}"
+                    "{adopted} attempts had been adopted, now {now_adopted}"
                 ));
             }
             if clockwork.lapsed() > 0 {
@@ -265,7 +264,7 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
                 verdict.violations.push(format!("well after {recovery:?}"));
             }
             report(&format!(
-                "F17: {whose:?} by {by}: well after {recovery:?}, {adopted} to {taken_over} taken over"
+                "F17: {whose:?} by {by}: well after {recovery:?}, {adopted} to {now_adopted} adopted"
             ));
             verdict
         },
@@ -278,7 +277,7 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
 fn what_a_dead_daemon_held_is_not_its_own_for_another_day() {
     let trials = Trials::new(
         "F17 clock back by 1 d over a dead daemon",
-        "0 run twice, taken over in a lease and 10 s",
+        "0 run twice, adopted in a lease and 10 s",
         1,
     )
     .long(20);
@@ -311,7 +310,7 @@ fn what_a_dead_daemon_held_is_not_its_own_for_another_day() {
             if recovery > within(LEASE + Duration::from_secs(10)) {
                 verdict
                     .violations
-                    .push(format!("taken over after {recovery:?}"));
+                    .push(format!("adopted after {recovery:?}"));
             }
             verdict
         },

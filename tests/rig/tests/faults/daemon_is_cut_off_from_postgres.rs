@@ -1,5 +1,5 @@
-//! F15: of two daemons one is cut off from Postgres, and still reaches Docker. It stops changing
-//! things there a third of its lease before that ends; the other takes over; nothing runs twice.
+//! F15: of two daemons one is cut off from Postgres, and still reaches Docker. It stops changing containers a third
+//! of its lease before the lease expires; the other adopts its attempts; nothing runs twice.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ fn end_of_lease(fleet: &Fleet, pid: u32) -> DateTime<Utc> {
 fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
     let trials = Trials::new(
         "F15 daemon cut off from Postgres only",
-        "0 duplicates, no side effect in the last third of the lease, taken over in a lease and 5 s",
+        "0 duplicates, no side effect in the last third of the lease, adopted in a lease and 5 s",
         2,
     )
     .long(500);
@@ -200,19 +200,19 @@ fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
                     if alive == "2" { Ok(()) } else { Err(alive) }
                 });
             });
-            until("the figure of leases lost", BOUND, || match lost() {
+            until("the metric of leases lost", BOUND, || match lost() {
                 lost if lost > lost_before => Ok(()),
                 lost => Err(lost.to_string()),
             });
             report(&format!(
-                "F15: {action:?} with {holds} attempts held, after {}; taken over {recovery:.1?} after the cut; back \
+                "F15: {action:?} with {holds} attempts held, after {}; adopted {recovery:.1?} after the cut; back \
                  {back:.2?} after its end",
                 done.join(", ")
             ));
             cut_off.docker.clear();
             assert!(other.is_up(), "{ended}");
             if recovery > within(TAKEOVER) {
-                violations.push(format!("taken over after {recovery:?}"));
+                violations.push(format!("adopted after {recovery:?}"));
             }
             let mut verdict = judge(fleet, run, Some(recovery));
             verdict.violations.append(&mut violations);

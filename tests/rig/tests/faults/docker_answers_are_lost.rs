@@ -151,6 +151,6 @@ fn a_program_that_ends_at_once_runs_once_though_its_start_was_not_confirmed() {
 
 #[test]
 fn a_start_that_is_tried_again_while_the_engine_is_at_it_happens_once() {
-    let fault = "F11 starts of short programs hung up on";
+    let fault = "F11 connections cut at starts of short programs";
     short_programs(fault, &Action::HangUp);
 }

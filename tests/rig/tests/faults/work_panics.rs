@@ -60,7 +60,7 @@ fn a_subject_that_panics_is_quarantined_and_others_go_on() {
         |_, fleet| {
             let daemon = fleet.first().get();
             let builds = daemon.json(&["dag", "trigger", "builds"])["id"].clone();
-            // Somebody else's attempt is taken over after a while only: as if it had panicked twice by then.
+            // An attempt of another daemon is adopted only after a while: count as if it had panicked twice by then.
             until("the first panic of the run", BOUND, || {
                 let counted =
                     "update quarantine set failures = 2 where run is not null returning run";

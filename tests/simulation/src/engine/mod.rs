@@ -20,7 +20,7 @@ use crate::behaviour::{Behaviour, OnTerm, Start};
 use crate::held;
 use crate::world::{Invariant, World};
 
-/// How long a container that the latch holds back runs.
+/// How long a container runs whose latch prevents a second start.
 const HELD_BACK: Duration = Duration::from_millis(5);
 
 /// Why Docker does not do it.

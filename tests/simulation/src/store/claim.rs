@@ -169,11 +169,7 @@ impl Store {
     ) -> Claimed {
         let fence = self.next_fence(id);
         self.world.note(|| {
-            let how = if left.is_some() {
-                "takes over"
-            } else {
-                "claims"
-            };
+            let how = if left.is_some() { "adopts" } else { "claims" };
             format!(
                 "daemon {} {how} {} with fence {}",
                 daemon.0.as_u128(),

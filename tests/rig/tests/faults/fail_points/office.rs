@@ -1,5 +1,6 @@
-//! The act of what people ask of a daemon, and of what it does by itself: secrets, tokens and repos come and go, a
-//! schedule is mended and ticks, runs must not overlap, a DAG pauses, a branch comes and goes, and what is old goes.
+//! The act of the office: requests of users, and the daemon's own housekeeping. Secrets, tokens and repos come
+//! and go, a schedule is fixed and ticks, runs must not overlap, a DAG pauses, a branch comes and goes, and
+//! retention removes old data.
 
 use trainyard_rig::fleet::REPO;
 use trainyard_tests::engine::IMAGE;
