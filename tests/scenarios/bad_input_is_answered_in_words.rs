@@ -9,7 +9,7 @@ use trainyard_tests::place::Place;
 use trainyard_tests::scene::Scene;
 
 #[test]
-fn what_does_not_exist_is_named() {
+fn unknown_things_are_named() {
     let scene = Scene::with_dag(&format!(
         "stages: {{a: {{image: \"{IMAGE}\", run: \"true\"}}}}\n"
     ));
@@ -95,7 +95,7 @@ fn a_wrong_token_is_refused_and_says_what_to_do() {
 }
 
 #[test]
-fn an_unreachable_database_stops_the_start_with_what_and_where() {
+fn an_unreachable_database_stops_the_start_with_its_address() {
     let place = Place::new();
     let answer = call(
         place.path(),

@@ -16,7 +16,7 @@ use trainyard_tests::wait::{until, until_true};
 use trainyard_tests::witness::Witness;
 
 #[test]
-fn what_runs_goes_on_what_is_new_waits_and_says_why() {
+fn running_stages_go_on_and_new_ones_wait_and_say_why() {
     let (place, witness) = (Place::new(), Witness::new());
     let _disk = SmallDisk::mount(&place.join("data"), 64);
     let cluster = Cluster::start(&place);

@@ -151,7 +151,7 @@ fn stopping_the_daemon_leaves_stages_running_for_the_next_one() {
 }
 
 #[test]
-fn a_stage_that_runs_needs_nothing_more_of_what_it_was_made_from() {
+fn a_running_stage_needs_neither_its_remote_nor_its_inputs() {
     const SECRET: &str = "correct-horse-battery";
     let (place, witness) = (Place::new(), Witness::new());
     let remote = Remote::new(&place, "model");

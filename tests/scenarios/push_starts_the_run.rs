@@ -73,7 +73,7 @@ fn a_push_without_a_webhook_is_found_by_polling() {
 }
 
 #[test]
-fn branch_and_path_filters_decide_what_runs() {
+fn branch_and_path_filters_decide_which_dags_run() {
     let place = Place::new();
     let files = [
         (

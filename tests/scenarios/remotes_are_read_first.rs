@@ -195,7 +195,7 @@ fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant
 }
 
 #[test]
-fn another_address_starts_nothing_by_itself_and_what_is_pushed_there_later_does() {
+fn another_address_starts_nothing_and_later_pushes_there_do() {
     let place = Place::new();
     let (daemon, remote, first) = following(&place, &dag("push: {}", "one"));
     let same = place.join("same.git");

@@ -20,7 +20,7 @@ fn a_stage_that_fails_at_first_succeeds_by_its_retry_rule() {
 }
 
 #[test]
-fn retrying_from_the_failed_stage_does_not_run_what_succeeded_again() {
+fn retrying_from_the_failed_stage_reuses_the_stages_that_succeeded() {
     let witness = Witness::new();
     let scene = Scene::with_dag(&format!(
         r#"env: {{WITNESS: "{}"}}
@@ -70,7 +70,7 @@ stages:
 }
 
 #[test]
-fn a_run_is_resumed_with_the_fixed_code_and_says_what_it_takes_over() {
+fn a_run_is_resumed_with_the_fixed_code_and_names_the_reused_stages() {
     let witness = Witness::new();
     let dag = |check: &str| {
         format!(

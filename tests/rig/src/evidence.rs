@@ -52,7 +52,7 @@ mod tests {
     use trainyard_tests::place::Place;
 
     #[test]
-    fn a_folder_has_what_was_violated_though_its_parts_say_nothing() {
+    fn a_folder_has_the_violations_even_if_parts_do_not_answer() {
         let place = Place::new();
         let folder = place.join("F0-nothing-1");
         assert_eq!(command_in(&folder), None);

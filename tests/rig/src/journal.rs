@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_keeps_its_first_seed() {
+    fn a_continued_programme_keeps_its_first_seed() {
         let kept = Origin {
             build: "1+a".to_owned(),
             seed: 7,

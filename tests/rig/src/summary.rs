@@ -161,7 +161,7 @@ mod tests {
     use trainyard_tests::place::Place;
 
     #[test]
-    fn the_table_is_in_the_order_of_faults_and_says_what_is_missing() {
+    fn the_table_is_in_the_order_of_faults_and_shows_missing_trials() {
         let place = Place::new();
         for (fault, planned, recoveries) in
             [("F10 slow", 1, vec![30]), ("F2 killed", 3, vec![9, 4])]

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_red_trial_is_counted_and_keeps_what_it_left() {
+    fn a_red_trial_is_counted_and_keeps_its_evidence() {
         let place = Place::new();
         let prepared = std::cell::Cell::new(0);
         let summary = trials(&place, 3).run(

@@ -274,7 +274,7 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
 }
 
 #[test]
-fn what_a_dead_daemon_held_is_not_its_own_for_another_day() {
+fn attempts_of_a_dead_daemon_do_not_stay_its_own_for_a_day() {
     let trials = Trials::new(
         "F17 clock back by 1 d over a dead daemon",
         "0 run twice, adopted in a lease and 10 s",

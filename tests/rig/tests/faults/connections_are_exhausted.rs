@@ -88,7 +88,7 @@ fn the_daemon_waits_and_goes_on() {
 }
 
 #[test]
-fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
+fn a_daemon_without_a_connection_says_so_and_its_next_start_adopts() {
     let trials = Trials::new(
         "F26 connections exhausted at a start",
         "reported in words, adopted 5 s after the release",

@@ -54,7 +54,7 @@ fn with_live_restore_stages_go_on() {
 }
 
 #[test]
-fn without_live_restore_what_was_killed_is_never_a_success() {
+fn without_live_restore_a_killed_stage_never_succeeds() {
     let trials = Trials::new(
         "F9 dockerd killed",
         "0 false successes, detected 10 s after its start",

@@ -264,7 +264,7 @@ fn a_stage_prints_as_fast_as_it_can() {
 }
 
 #[test]
-fn what_is_no_text_is_kept_as_well_as_can_be() {
+fn output_that_is_not_text_is_kept_as_far_as_possible() {
     let size = argument("RIG_BINARY_MIB", 8, 200);
     // Of what carriage returns write over, the last is kept.
     let print = format!("head -c {} /dev/urandom | tr \"\\r\" x; echo", size << 20);

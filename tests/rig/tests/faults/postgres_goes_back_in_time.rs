@@ -50,7 +50,7 @@ fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
 }
 
 #[test]
-fn what_runs_is_taken_in_hand_again_and_nothing_runs_twice() {
+fn running_attempts_are_adopted_again_and_nothing_runs_twice() {
     let trials = Trials::new(
         "F7 failover loses 1 to 5 s, attempts known",
         "0 attempts with two containers, 0 orphans",
@@ -153,7 +153,7 @@ fn outside_the_witness(fleet: &Fleet) -> Vec<String> {
 }
 
 #[test]
-fn what_the_database_has_forgotten_is_stopped_and_reported() {
+fn containers_that_the_database_forgot_are_stopped_and_reported() {
     let trials = Trials::new(
         "F7 failover loses whole runs",
         "0 unaccounted containers 80 s later",

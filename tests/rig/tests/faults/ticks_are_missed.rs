@@ -260,7 +260,7 @@ impl Absence {
 }
 
 #[test]
-fn exactly_what_the_rule_says_is_made_up_for() {
+fn exactly_the_ticks_of_the_rule_are_made_up_for() {
     let trials = Trials::new(
         "F19 down for 1 min, 1 h, 1 d, 10 d, 30 d",
         "exactly the ticks of none, last, all; begun in 5 s",

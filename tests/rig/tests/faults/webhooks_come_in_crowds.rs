@@ -291,7 +291,7 @@ fn percentile(answers: &[Answer], percent: usize) -> Duration {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_once() {
+fn acknowledged_deliveries_are_stored_once() {
     let seconds = argument("RIG_BURST_SECONDS", 3, 10);
     let trials = Trials::new(
         "F21 webhooks 50 times, out of order, 200/s, over a death",

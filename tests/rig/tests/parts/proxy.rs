@@ -172,7 +172,7 @@ fn a_reset_request_never_arrives() {
 }
 
 #[test]
-fn a_request_arrives_though_whoever_sent_it_was_hung_up_on() {
+fn a_request_arrives_though_its_connection_was_closed() {
     let upstream = Upstream::start();
     let proxy = upstream.proxy(Protocol::Http);
     let when = Matcher::http("POST", "/containers/*/start");
@@ -243,7 +243,7 @@ fn a_connection_is_cut_after_so_many_bytes() {
 }
 
 #[test]
-fn rules_count_what_they_let_go_and_how_often_they_struck() {
+fn rules_count_passes_and_strikes() {
     let upstream = Upstream::start();
     let proxy = upstream.proxy(Protocol::Http);
     proxy.add(Rule::times(
