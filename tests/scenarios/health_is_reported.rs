@@ -1,4 +1,4 @@
-//! How a daemon is can be asked of it: in words by `/readyz`, in numbers by `/metrics`.
+//! A daemon reports its health: in words by `/readyz`, in numbers by `/metrics`.
 
 use std::collections::BTreeSet;
 

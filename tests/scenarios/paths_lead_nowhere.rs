@@ -1,4 +1,4 @@
-//! Class 11: whatever stands in a path of the API, it names a thing of Trainyard's or nothing: no
+//! Class 11: a path of the API names a thing of Trainyard's or nothing, whatever it contains: no
 //! file is read for it.
 
 use std::io::{Read, Write};

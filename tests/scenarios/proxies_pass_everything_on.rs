@@ -34,7 +34,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The configuration that stands in `deploy/README.md` after these words.
+/// The configuration in `deploy/README.md` after these words.
 fn documented(words: &str) -> &'static str {
     let page = include_str!("../../deploy/README.md");
     let (_, rest) = page.split_once(words).unwrap();

@@ -214,10 +214,10 @@ impl Daemon {
         )
     }
 
-    /// One of its figures, written as Prometheus has it: `name{label="value"}`.
+    /// One of its metrics, written as Prometheus has it: `name{label="value"}`.
     ///
     /// # Panics
-    /// When it does not answer, or has no such figure.
+    /// When it does not answer, or has no such metric.
     #[track_caller]
     #[must_use]
     pub fn figure(&self, name: &str) -> f64 {

@@ -13,7 +13,7 @@ pub struct Delivery {
     pub signature: String,
 }
 
-/// The hash that stands for no commit.
+/// The hash that means no commit.
 pub const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 impl Delivery {

@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// How long a gate is waited for at the most.
+/// The longest wait at a gate.
 const GATE_AT_MOST: Duration = Duration::from_secs(900);
 
 /// Hears what stages say.

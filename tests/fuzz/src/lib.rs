@@ -28,7 +28,7 @@ use crate::random::Random;
 /// The largest input, in bytes: what grows faster than its input shows at this size.
 const INPUT_AT_MOST: usize = 64 << 10;
 
-/// Of what a search came to.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Search {
     /// How many inputs were tried.

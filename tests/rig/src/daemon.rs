@@ -247,7 +247,7 @@ impl RiggedDaemon {
 
 impl Drop for RiggedDaemon {
     fn drop(&mut self) {
-        // A frozen one would not hear that it should stop; killing needs no waiting either.
+        // A frozen daemon does not react to SIGTERM; and a kill needs no wait.
         self.kill();
     }
 }

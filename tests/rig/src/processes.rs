@@ -70,7 +70,7 @@ pub(crate) fn remove_cgroup(name: &str) {
 /// When one stays.
 pub(crate) fn kill_all(pids: &[u32]) {
     for pid in pids {
-        // One that ended by itself meanwhile is as dead as it should be.
+        // A process that ended by itself meanwhile needs no signal.
         let _ = Command::new("kill")
             .args(["-KILL", &pid.to_string()])
             .stderr(std::process::Stdio::null())

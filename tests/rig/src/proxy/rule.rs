@@ -150,7 +150,7 @@ fn path_fits(wanted: &str, found: &str) -> bool {
 /// The action on the units that a rule strikes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing: it passes, and no later rule is asked. Recorded all the same.
+    /// Nothing: the unit passes, and no later rule applies. It is recorded nevertheless.
     Pass,
     /// It waits, as does what comes after it the same way.
     Delay {
@@ -179,7 +179,7 @@ pub struct Rule {
     pub name: String,
     pub when: Matcher,
     pub action: Action,
-    /// How often, at the most.
+    /// How often at most.
     pub times: u32,
 }
 

@@ -39,7 +39,7 @@ const EFFECTS: [(&str, &str, &str); 8] = [
 const PULLED: [&str; 2] = ["p0", "p1"];
 const BUILT: [&str; 2] = ["b0", "b1"];
 
-/// A pull that has begun before the cut comes to its end when the daemon must not act any more.
+/// A pull that has begun before the cut ends when the daemon must not act any more.
 const SLOW: Fault = Fault::Slow {
     pieces: 18,
     pause: Duration::from_millis(500),

@@ -124,7 +124,7 @@ fn an_output_without_room_is_made_again_once_there_is_some() {
             let recovery = free(fleet, &filling, &[run]);
             let shown = fleet.finished(run, BOUND);
             let daemon = fleet.first().get();
-            until("figures of a disk with room", BOUND, || {
+            until("metrics of a disk with room", BOUND, || {
                 match (daemon.figure(FREE), daemon.figure(PAUSED)) {
                     (free, 0.0) if free > 1e8 => Ok(()),
                     printed => Err(format!("{printed:?}")),

@@ -11,7 +11,7 @@ use trainyard_tests::wait::until_true;
 
 use crate::{BOUND, judge, report, timed};
 
-/// The stages of a run that comes to its end, and of one that is cancelled.
+/// The stages of a run that ends by itself, and of one that is cancelled.
 const STAGES: usize = 8;
 const LONG_STAGES: usize = 4;
 

@@ -54,7 +54,7 @@ fn until_degraded(fleet: &Fleet, reason: &str) -> Duration {
     shown
 }
 
-/// How slow it is at the most, in seconds: three times what calls endure.
+/// The largest delay, in seconds: three times the timeout of calls.
 const SLOWEST: u64 = 30;
 
 /// By then a Docker engine counts as one that does not answer, from the moment when it became so slow.

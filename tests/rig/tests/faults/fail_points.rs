@@ -73,7 +73,7 @@ fn places() -> Vec<String> {
     listed.map(ToOwned::to_owned).collect()
 }
 
-/// Places that the network of a repo comes to. Daemons of the rig use Docker's own bridge: a network of a repo's own
+/// Places that the network of a repo reaches. Daemons of the rig use Docker's own bridge: a network of a repo's own
 /// would stay on this machine when their Docker is killed. The tests of the executor try networks.
 fn is_networks(place: &str) -> bool {
     ["inspect_network", "create_network", "remove_network"]
@@ -151,8 +151,8 @@ impl Theatre {
         (player.reached(), player.recovery)
     }
 
-    /// Plays with one failure at a place, in an act that comes to it and at one of the first times; in all of
-    /// them where that comes to no failure.
+    /// Plays with one failure at a place, in an act that reaches it and at one of the first times; in all acts if
+    /// that causes no failure.
     fn try_at(&mut self, place: &str, action: &str, dice: &mut Dice) -> Verdict {
         self.open();
         let by_act = BY_ACT.get_or_init(|| {
@@ -164,7 +164,7 @@ impl Theatre {
             .filter_map(|(act, reached)| Some((*act, *reached.get(place)?)))
             .collect();
         let besides = mishaps(place);
-        // No act comes to them by itself.
+        // No act reaches them by itself.
         coming.extend(besides.engine.then_some((Act::Office, 1)));
         coming.extend(besides.container.then_some((Act::Push, 1)));
         let verdict = match coming.as_slice() {
@@ -183,7 +183,7 @@ impl Theatre {
             })
     }
 
-    /// `None` where it came to no failure.
+    /// `None` if no failure happened.
     fn try_once(&mut self, acts: &[Act], place: &str, action: &str, nth: u64) -> Option<Verdict> {
         let besides = mishaps(place);
         let at = format!("{place}={action}@{nth}");

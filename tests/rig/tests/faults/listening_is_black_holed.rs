@@ -1,5 +1,5 @@
-//! F8: the connection on which a daemon listens for others goes silent without closing. It hears of
-//! nothing, and finds all the same by polling; when the network is back, it listens again.
+//! F8: the connection on which a daemon listens for others goes silent without closing. The daemon gets no
+//! notifications, and finds changes by polling; when the network is back, it listens again.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn starts_are_late_by_no_more_than_a_poll() {
         |trial| {
             let options = FleetOptions {
                 daemons: 2,
-                // The first daemon is full with one stage, so the other has to hear of the second.
+                // The first daemon is full with one stage, so the other has to learn of the second.
                 parallelism: 1,
                 ..FleetOptions::new(trial.seed)
             };

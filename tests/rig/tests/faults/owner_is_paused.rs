@@ -65,7 +65,7 @@ fn attempts_adopted_from_a_paused_daemon_are_no_longer_its_own() {
             });
             std::thread::sleep((LEASE * 2).saturating_sub(recovery));
             fleet.daemons[1].thaw();
-            until("the figure of leases lost", BOUND, || match lost(fleet) {
+            until("the metric of leases lost", BOUND, || match lost(fleet) {
                 lost if lost > lost_before => Ok(()),
                 lost => Err(lost.to_string()),
             });

@@ -72,7 +72,9 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
                 "F14: {under_way} attempts under way at a power cut, {lost} lost"
             ));
             if figure.to_string() != lost {
-                violations.push(format!("{figure} lost by the figure, and {lost} in truth"));
+                violations.push(format!(
+                    "{figure} lost by the metric, but {lost} by the table"
+                ));
             }
             Verdict {
                 violations,

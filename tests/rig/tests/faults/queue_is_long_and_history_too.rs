@@ -110,7 +110,7 @@ impl Drop for Held {
     }
 }
 
-/// How long 99 of 100 claims take at the most.
+/// How long 99 of 100 claims take at most.
 async fn claims(fleet: &Fleet, store: &Store, request: &ClaimRequest) -> Duration {
     let mut times = Vec::new();
     for _ in 0..CLAIMS {

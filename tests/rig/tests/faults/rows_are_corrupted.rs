@@ -246,7 +246,7 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
     if held.is_empty() || format!("{quarantines}") != held.len().to_string() {
         let held = held.len();
         violations.push(format!(
-            "{quarantines} quarantines by the figure, and {held} in truth"
+            "{quarantines} quarantines by the metric, but {held} by the table"
         ));
     }
     let listed = fleet.first().get().json(&["quarantine", "list"]);

@@ -167,7 +167,7 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
                 herd.overtaken
             ));
             let mut violations = fleet.violations();
-            // Nothing of this runs where the witness could hear it.
+            // None of these stages can reach the witness.
             violations.retain(|reported| !reported.starts_with("succeeded without"));
             let wrong = fleet.cluster.sql(
                 "select coalesce(string_agg(d.name, ' '), '') from numbers n join dag d on d.id = n.dag

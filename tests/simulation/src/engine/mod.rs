@@ -106,7 +106,7 @@ impl Engine {
         state.created += 1;
         let id = state.created;
         self.world
-            .note(|| format!("engine creates c{id} for {}", short(spec.attempt)));
+            .note(|| format!("Docker creates c{id} for {}", short(spec.attempt)));
         let behaviour = Behaviour::of(self.world.seed, spec);
         let container = Container::new(spec, behaviour);
         state.containers.insert(id, container);
@@ -146,7 +146,7 @@ impl Engine {
             (Life::Created | Life::Exited { .. }, Start::Works) => {}
         }
         self.world
-            .note(|| format!("engine starts c{id} for {}", short(attempt)));
+            .note(|| format!("Docker starts c{id} for {}", short(attempt)));
         // If the caller no longer waits, its claim is not responsible for the start.
         container.start(now, asker.fence.filter(|_| asker.waits));
         self.witness_start(container, asker);
@@ -278,7 +278,7 @@ impl Engine {
             }
             container.changed.notify_waiters();
             state.names.remove(&container.attempt);
-            self.world.note(|| format!("engine removes c{id}"));
+            self.world.note(|| format!("Docker removes c{id}"));
         }
     }
 

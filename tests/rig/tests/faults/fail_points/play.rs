@@ -59,7 +59,7 @@ pub(super) struct Title {
     pub(super) last: i64,
 }
 
-/// Plays these acts to their end. Returns what was not as it should be.
+/// Plays these acts to their end. Returns the violations.
 pub(super) fn play(player: &mut Player<'_>, acts: &[Act], mishaps: Mishaps) -> Vec<String> {
     let title = clear_the_stage(player);
     start(player, mishaps);

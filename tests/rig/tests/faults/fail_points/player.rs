@@ -16,7 +16,7 @@ use crate::{BOUND, timed};
 /// How long anything that is asked for may take, with a lease that has to run out on the way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a daemon came to its end.
+/// How a daemon ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fall {
     /// While it started: what it said.
@@ -55,7 +55,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// How often each place was reached while the plan stood, by one process at the most.
+    /// How often each place was reached under the plan, by one process at most.
     pub(super) fn reached(&self) -> BTreeMap<String, u64> {
         let mut reached: BTreeMap<String, u64> = BTreeMap::new();
         for line in std::fs::read_to_string(&self.record)
@@ -201,7 +201,7 @@ impl<'a> Player<'a> {
         })
     }
 
-    /// Looks until the daemon came to a place, or died over it.
+    /// Waits until the daemon reached a place, or died there.
     #[track_caller]
     pub(super) fn until_reached(&mut self, place: &str) {
         until(place, within(PATIENCE), || {
