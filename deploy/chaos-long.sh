@@ -9,8 +9,8 @@
 # SEED is the first seed of both, the histories and the faults (of these unless RIG_SEED is set); without it
 # both take the time of day. A programme that continues keeps its first seed.
 #
-# A red trial keeps a folder, and prints the command that runs it alone (RIG_ONLY); the table has it
-# too. Red seeds of histories are in RIG_FOLDER/histories.red, with what each violated.
+# A red trial keeps a folder, and prints the command that runs it alone (RIG_ONLY); the table has it too. Red seeds of
+# histories are in RIG_FOLDER/histories.red, with their violations.
 #
 # The counts are those of the long programme, and each is an argument. The table counts against the
 # programme's own, however many are asked for: 60 of 500.

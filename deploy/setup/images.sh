@@ -7,8 +7,8 @@
 #   alpine:3           busybox with all its commands; no package manager
 #   python:3.11-slim   Debian's Python 3.11 with pip
 #
-# Prints a line for each image that says where it came from. A stand-in carries the label `dev.trainyard.stand-in`, and
-# `docker pull NAME` replaces it by the real one at any time.
+# Prints a line for each image that says where it came from. A stand-in carries the label
+# `dev.trainyard.stand-in`, and `docker pull NAME` replaces it by the real one at any time.
 set -euo pipefail
 here=$(dirname "$0")
 . "$here/say.sh"
