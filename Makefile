@@ -11,7 +11,7 @@ CARGO ?= cargo
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-setup: ## install what is missing, start Docker if no engine answers, provide base images
+setup: ## install missing packages, start Docker if it does not answer, provide base images
 	deploy/setup/install.sh
 	deploy/setup/docker.sh
 	deploy/setup/images.sh
@@ -19,7 +19,7 @@ setup: ## install what is missing, start Docker if no engine answers, provide ba
 demo: ## a real push retrains a real model; a worse one is refused; a cron tick retrains by itself
 	deploy/demo.sh
 
-demo-stop: ## stop what the demo left running
+demo-stop: ## stop the daemon and the warehouse of the demo
 	deploy/demo.sh stop
 
 test: setup lint build ## everything: formatting, lints, queries, all tests on real Postgres and Docker
@@ -46,5 +46,5 @@ chaos: setup ## the fault programme's gate: a minute of each fuzz target, faults
 chaos-long: setup ## all of it: HOURS=8 SEED=7 RIG_TRIALS_F2=3000; the head of deploy/chaos-long.sh lists the rest
 	deploy/chaos-long.sh
 
-prepare: ## write .sqlx anew after a change to a query or a migration
+prepare: ## write .sqlx again after a change to a query or a migration
 	crates/store/prepare.sh

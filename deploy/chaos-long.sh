@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The long fault programme: inputs of strangers, the time that signatures take, simulated histories for some
-# hours, then every fault on real parts, then the table. Goes on where it was interrupted, as long as its folder
-# is there and it is the same build: another one's histories and trials begin anew, and the former's are moved
-# aside, to FILE.before-BUILD. Ends with 1 when anything was violated.
+# The long fault programme: untrusted input, the time that signatures take, simulated histories for some hours, then
+# every fault on real parts, then the table. It continues where it was interrupted, as long as its folder is there and
+# the build is the same. With another build, histories and trials start from the beginning, and the former ones are
+# moved aside, to FILE.before-BUILD. Exits with 1 if there was any violation.
 #
 # usage: [HOURS=1] [SEED=7] [RIG_TRIALS_F2=3000] [RIG_FOLDER=…] chaos-long.sh [FAULT_FILTER...]
 #
 # SEED is the first seed of both, the histories and the faults (of these unless RIG_SEED is set); without it
-# both take the time of day. What goes on keeps the seed that it began with.
+# both take the time of day. A programme that continues keeps its first seed.
 #
-# A red trial keeps a folder, and is told with the command that tries it alone (RIG_ONLY); the table has it
-# too. Red seeds of histories are in RIG_FOLDER/histories.red, with what each violated.
+# A red trial keeps a folder, and prints the command that runs it alone (RIG_ONLY); the table has it too. Red seeds of
+# histories are in RIG_FOLDER/histories.red, with their violations.
 #
 # The counts are those of the long programme, and each is an argument. The table counts against the
 # programme's own, however many are asked for: 60 of 500.

@@ -5,7 +5,7 @@
 # usage: demo.sh          (make demo)
 #        demo.sh stop     (make demo-stop)
 #
-# The daemon and the project's warehouse stay up at the end, to look around in. A second call begins anew.
+# The daemon and the project's warehouse stay up at the end, so that you can explore. A second call starts over.
 # TRAINYARD_BIN names a ready binary to use instead of building one.
 set -euo pipefail
 . "$(dirname "$0")/demo/place.sh"
@@ -92,7 +92,7 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s:
   run $THIRD   its repair: released
   run $FOURTH   the cron tick: retrained by itself
 
-Look around (the daemon stays up at $URL):
+Explore (the daemon stays up at $URL):
 
   . $STATE/env
   trainyard run show $SECOND

@@ -1,4 +1,4 @@
-# Sourced by the demo's scripts: where things are, and how to talk and to wait.
+# Sourced by the demo's scripts: where things are, and how to print and to wait.
 # shellcheck shell=bash
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -58,12 +58,12 @@ wait_until() {
     local deadline=$((SECONDS + $1)) bound=$1 what=$2
     shift 2
     until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || stop_with "waited $bound s in vain for $what"
+        [ "$SECONDS" -lt "$deadline" ] || stop_with "waited $bound s for $what, which did not happen"
         sleep 0.25
     done
 }
 
-# free_port ADDRESS FIRST: the first port from FIRST on that nobody listens on.
+# free_port ADDRESS FIRST: the first port from FIRST on without a listener.
 free_port() {
     local port
     for ((port = $2; port < $2 + 100; port++)); do

@@ -1,7 +1,7 @@
 # Sourced by the demo: the retrain project's data warehouse, a Postgres cluster of its own.
 #
 # It listens on the address of Docker's bridge only, where containers reach it and the network outside does
-# not, and lets in one user with a password, who owns one database and is no superuser.
+# not, and lets in one user with a password, who owns one database and is not a superuser.
 # shellcheck shell=bash
 
 # postgres_bin PROGRAM: its path, of the newest version installed.
@@ -16,7 +16,7 @@ postgres_bin() {
 # start_warehouse: makes the cluster, starts it, and sets WAREHOUSE_DSN.
 start_warehouse() {
     local folder=$STATE/warehouse address port password
-    # Asked in a container: `docker network inspect` of a young engine does not tell it.
+    # Read in a container: `docker network inspect` does not have it on a newly started Docker engine.
     address=$(docker run --rm alpine:3 ip -4 route | awk '$1 == "default" { print $3 }')
     [ -n "$address" ] || fail demo "containers have no network: no default route in Docker's bridge network"
     port=$(free_port "$address" 15432)
@@ -33,7 +33,7 @@ start_warehouse() {
 			port = $port
 			unix_socket_directories = ''
 			max_connections = 20
-			fsync = off   # the demo makes it anew each time
+			fsync = off   # the demo creates it again each time
 		CONFIG
         # Only this machine and Docker's own address ranges.
         as_pg_user tee data/pg_hba.conf >/dev/null <<-HBA

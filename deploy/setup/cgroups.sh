@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Mounts the control groups, which containers need and which nobody mounts on a machine without init system.
+# Mounts the control groups, which containers need and which are not mounted on a machine without an init system.
 #
 # usage: cgroups.sh
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that a Docker engine answers: uses the one that is there, else starts one.
+# Makes sure that a Docker engine answers: uses the one that is there, else starts one.
 #
 # usage: docker.sh [STATE_FOLDER]     Docker's log goes there; default .trainyard in the current folder
 #
@@ -36,7 +36,7 @@ forget_stale_pid() {
 }
 
 if version=$(engine_version); then
-    say docker "engine $version answers at $HOST"
+    say docker "Docker $version answers at $HOST"
     exit 0
 fi
 case $HOST in
@@ -46,7 +46,7 @@ esac
 if [ -d /run/systemd/system ] && [ -z "${DOCKER_HOST:-}" ]; then
     as_root systemctl start docker || fail docker "systemd could not start docker; see: journalctl -u docker"
     wait_for_engine || fail docker "docker runs and does not answer at $HOST; are you in the group docker?"
-    say docker "engine $(engine_version) started by systemd"
+    say docker "Docker $(engine_version), started by systemd"
     exit 0
 fi
 [ "$(id -u)" -eq 0 ] || fail docker "no Docker engine answers at $HOST; start one, or run this as root"
@@ -67,4 +67,4 @@ if ! wait_for_engine; then
     tail -n 20 "$log" >&2
     fail docker "dockerd ended, or did not answer within $WAIT_SECONDS s; the end of $log is above"
 fi
-say docker "started engine $(engine_version) at $HOST (pid $dockerd_pid, log $log)"
+say docker "started Docker $(engine_version) at $HOST (pid $dockerd_pid, log $log)"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Sees to it that Docker has the base images that the examples name: pulls them where a registry answers,
-# else makes a stand-in of the same name from Debian packages.
+# Makes sure that Docker has the base images that the examples name: pulls them if a registry answers, else makes
+# a stand-in of the same name from Debian packages.
 #
 # usage: images.sh [CACHE_FOLDER]     made root file systems are kept there; default .trainyard/cache
 #
 #   alpine:3           busybox with all its commands; no package manager
 #   python:3.11-slim   Debian's Python 3.11 with pip
 #
-# Says in one line an image where it came from. A stand-in carries the label `dev.trainyard.stand-in`, and
-# `docker pull NAME` replaces it by the real one at any time.
+# Prints a line for each image that says where it came from. A stand-in carries the label
+# `dev.trainyard.stand-in`, and `docker pull NAME` replaces it by the real one at any time.
 set -euo pipefail
 here=$(dirname "$0")
 . "$here/say.sh"
@@ -21,8 +21,8 @@ PULL_SECONDS=300
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# registry_pull IMAGE: pulls it. Gives up after REGISTRY_SECONDS if by then no registry has said that it has
-# the image, and after PULL_SECONDS in any case.
+# registry_pull IMAGE: pulls it. Stops after REGISTRY_SECONDS if no registry has reported the image by then,
+# and after PULL_SECONDS in any case.
 registry_pull() {
     local log=$scratch/pull.log pull deadline=$((SECONDS + REGISTRY_SECONDS))
     timeout "$PULL_SECONDS" docker pull "$1" >"$log" 2>&1 &

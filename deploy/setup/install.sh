@@ -12,7 +12,7 @@ set -euo pipefail
 ALL=(build-essential pkg-config git curl jq openssl ca-certificates docker.io postgresql
     iptables iproute2 e2fsprogs openssh-client openssh-server nginx caddy)
 
-# is_here PACKAGE: whether what the package is wanted for is on the machine, whoever put it there.
+# is_here PACKAGE: whether the programs of the package are on the machine, from any source.
 is_here() {
     case $1 in
         build-essential) command -v cc && command -v make ;;
@@ -30,7 +30,7 @@ is_here() {
     esac >/dev/null 2>&1
 }
 
-# without_cluster COMMAND...: runs it while Postgres packages are told to make no cluster.
+# without_cluster COMMAND...: runs it while Postgres packages are configured to make no cluster.
 without_cluster() {
     local folder=/etc/postgresql-common/createcluster.d
     as_root mkdir -p "$folder"
@@ -42,7 +42,7 @@ without_cluster() {
     return "$status"
 }
 
-# without_services COMMAND...: runs it while packages are told to start no service, such as sshd.
+# without_services COMMAND...: runs it while packages are configured to start no service, such as sshd.
 without_services() {
     local policy=/usr/sbin/policy-rc.d
     if [ -e "$policy" ]; then
@@ -83,7 +83,7 @@ apt() {
 apt update
 without_services without_cluster apt install --no-install-recommends -y "${missing[@]}"
 for package in "${missing[@]}"; do
-    is_here "$package" || fail install "$package is installed and yet what it is for cannot be found"
+    is_here "$package" || fail install "$package is installed, but its programs cannot be found"
     # The tests start these themselves: none of them starts with the machine.
     case $package in
         openssh-server) unit=ssh ;;

@@ -1,4 +1,4 @@
-# Sourced by the scripts of this folder: one way to talk, and to end with a reason.
+# Sourced by the scripts of this folder: one way to print progress, and to end with a reason.
 # shellcheck shell=bash
 
 # say TOPIC TEXT: one line of progress.

@@ -22,7 +22,7 @@ use trainyard_tests::engine::IMAGE;
 /// A nonce of the init's: anything of this length.
 const NONCE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// What containers of the bare loop have in common with stages, beyond their limits.
+/// The settings that containers of the bare loop share with stages, beyond their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Like {
     /// The init stands before the program.
@@ -141,7 +141,7 @@ async fn one(docker: &Docker, init: Option<&str>, in_network: bool) {
         .unwrap();
 }
 
-/// What the init needs in order to run anything.
+/// The settings that the init needs to run a program.
 fn start_file() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let content = &NONCE.as_bytes()[..NONCE.len() / 2];
@@ -154,7 +154,7 @@ fn start_file() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// What Trainyard asks for by default, so that Docker has the same to do.
+/// Trainyard's default settings, so that Docker has the same work to do.
 fn host_config() -> HostConfig {
     const MEMORY: i64 = 4 << 30;
     HostConfig {

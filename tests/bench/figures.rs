@@ -1,4 +1,4 @@
-//! Figures and how they are told.
+//! Figures and how they are printed.
 
 /// One figure of the table.
 #[derive(Debug)]
@@ -6,7 +6,7 @@ pub(crate) struct Figure {
     pub(crate) what: String,
     /// The product's own value, in words with its unit.
     pub(crate) value: String,
-    /// What it was measured against, in words with its unit.
+    /// Its baseline, in words with its unit.
     pub(crate) against: String,
     /// The ratio of the two, where there is one.
     pub(crate) ratio: Option<f64>,

@@ -1,4 +1,4 @@
-//! What a daemon costs that has nothing to do.
+//! The cost of an idle daemon.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! `make bench`: what Trainyard costs over what it runs, each figure a ratio measured in this run.
+//! `make bench`: the overhead of Trainyard over the containers that it runs, each figure a ratio
+//! measured in this run.
 //!
 //! | figure | against |
 //! |---|---|
@@ -10,11 +11,11 @@
 //! | idle memory and processor time, and the time from launch to healthy | nothing: they are sizes |
 //!
 //! Rounds alternate with the bare loop, which drifts with the machine; ratios are pair by pair, and the
-//! median is told. Build with `--release` on both sides.
+//! median is printed. Build with `--release` on both sides.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
 mod bare;

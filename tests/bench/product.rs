@@ -1,4 +1,4 @@
-//! The product's side: whole runs through a daemon, by the times that its history tells.
+//! The product's side: whole runs through a daemon, by the times in its history.
 
 use std::time::Duration;
 
@@ -33,13 +33,13 @@ impl Bench {
         }
     }
 
-    /// One run, as its history tells it.
+    /// One run, as its history has it.
     fn run(&self) -> Value {
         self.run_unobserved(Duration::ZERO)
     }
 
-    /// The same, and nobody asks for its end during this time: each look is a process that takes
-    /// processor time from what is measured, and the bare loop has none.
+    /// The same, without a request for its end during this time: each request is a process that takes processor
+    /// time from the measured work, and the bare loop has none.
     fn run_unobserved(&self, spared: Duration) -> Value {
         let answer = self.daemon.json(&["dag", "trigger", "bench"]);
         std::thread::sleep(spared);

@@ -9,7 +9,7 @@ use trainyard_tests::place::Place;
 use trainyard_tests::scene::Scene;
 
 #[test]
-fn what_does_not_exist_is_named() {
+fn unknown_things_are_named() {
     let scene = Scene::with_dag(&format!(
         "stages: {{a: {{image: \"{IMAGE}\", run: \"true\"}}}}\n"
     ));
@@ -28,7 +28,7 @@ fn what_does_not_exist_is_named() {
 }
 
 #[test]
-fn an_unknown_image_is_told_apart_from_a_failing_program() {
+fn an_unknown_image_differs_from_a_failing_program() {
     let scene = Scene::with_dag(
         "stages: {a: {image: \"trainyard.invalid/nosuch:1\", pull: never, run: \"true\"}}\n",
     );
@@ -43,7 +43,7 @@ fn an_unknown_image_is_told_apart_from_a_failing_program() {
 }
 
 #[test]
-fn exit_codes_and_memory_kills_are_told_apart() {
+fn exit_codes_and_memory_kills_are_distinguished() {
     let scene = Scene::with_dag(&format!(
         r#"stages:
   code: {{image: "{IMAGE}", run: exit 42}}
@@ -95,7 +95,7 @@ fn a_wrong_token_is_refused_and_says_what_to_do() {
 }
 
 #[test]
-fn an_unreachable_database_stops_the_start_with_what_and_where() {
+fn an_unreachable_database_stops_the_start_with_its_address() {
     let place = Place::new();
     let answer = call(
         place.path(),

@@ -1,4 +1,4 @@
-//! Several daemons on one database: what one loses the other takes over, and any of them answers.
+//! Several daemons on one database: the others adopt the stages of a lost one, and any of them answers.
 
 use std::time::Duration;
 
@@ -163,7 +163,7 @@ fn an_owner_that_was_paused_for_longer_than_its_lease_leaves_its_stage_to_the_ot
 fn any_daemon_starts_runs_at_a_branch_and_serves_what_the_other_made() {
     let pair = Pair::start();
     pair.witness.open("go");
-    // The second has never looked at the remote.
+    // The second daemon has never fetched the remote.
     let run = pair
         .second
         .json(&["dag", "trigger", "long", "--ref", "main"]);

@@ -1,4 +1,4 @@
-//! What a repo costs in disk is bounded: its source trees, what its stages write, and what is kept of them.
+//! The disk space of a repo is bounded: its source trees, the writes of its stages, and their outputs and logs.
 
 use std::path::Path;
 
@@ -83,8 +83,8 @@ fn class_12_a_stage_that_fills_the_disk_is_stopped_and_says_why() {
     );
     let ended = daemon.finished_run(trigger(&daemon), BOUND);
     assert_eq!(ended["state"], "failed", "{ended}");
-    let told = stage(&ended, "s").to_string();
-    assert!(told.contains("limits.layer"), "{told}");
+    let reported = stage(&ended, "s").to_string();
+    assert!(reported.contains("limits.layer"), "{reported}");
 }
 
 #[test]
@@ -98,11 +98,11 @@ fn class_12_outputs_that_are_too_large_together_are_kept_as_far_as_they_fit() {
     let ended = daemon.finished_run(trigger(&daemon), BOUND);
     assert_eq!(ended["state"], "failed", "{ended}");
     let stage = stage(&ended, "s");
-    let told = stage.to_string();
-    assert!(told.contains("limits.artifacts_of_a_run"), "{told}");
+    let reported = stage.to_string();
+    assert!(reported.contains("limits.artifacts_of_a_run"), "{reported}");
     let listed = items(&stage["artifacts"]);
     let kept: Vec<_> = listed.iter().map(|one| one["output"].as_str()).collect();
-    assert_eq!(kept, [Some("a")], "{told}");
+    assert_eq!(kept, [Some("a")], "{reported}");
     let artifacts = daemon.data().join("artifacts");
     let folders: Vec<_> = std::fs::read_dir(&artifacts)
         .unwrap()

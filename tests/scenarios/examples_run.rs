@@ -12,7 +12,7 @@ const BOUND: Duration = Duration::from_secs(600);
 
 const PAGES: [&str; 3] = ["README.md", "docs/dag-file.md", "docs/coming-from.md"];
 
-/// What the DAG files of the documentation name: programs in Python, and a Dockerfile.
+/// The files that the DAG files of the documentation name: programs in Python, and a Dockerfile.
 const PROGRAMS: [&str; 5] = [
     "extract.py",
     "train.py",

@@ -220,7 +220,7 @@ fn an_image_without_a_run_runs_its_own_command_in_its_own_folder() {
 }
 
 #[test]
-fn what_keeps_a_program_from_being_run_is_told_and_costs_one_attempt() {
+fn a_program_that_cannot_be_run_is_reported_and_costs_one_attempt() {
     let place = Place::new();
     let text = "stages:\n  \
                 crlf: {image: alpine:3, command: [./crlf.sh]}\n  \

@@ -13,7 +13,7 @@ const CHAIN: &str = r#"stages:
 "#;
 
 #[test]
-fn a_lost_attempt_is_told_with_its_own_ids_and_no_others() {
+fn a_lost_attempt_is_logged_with_its_own_ids_only() {
     let place = Place::new();
     let remote = Remote::new(&place, "model");
     remote.push("main", &[("dags/chain.yaml", CHAIN)]);
@@ -25,12 +25,12 @@ fn a_lost_attempt_is_told_with_its_own_ids_and_no_others() {
     let ended = daemon.finished_run(run, BOUND);
     assert_eq!(ended["state"], "lost", "{ended}");
     let log = daemon.output();
-    let told: Vec<&str> = log
+    let reported: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("an attempt ended, but its program did not end it"))
         .collect();
-    let [line] = told.as_slice() else {
-        panic!("told {} times: {log}", told.len());
+    let [line] = reported.as_slice() else {
+        panic!("logged {} times: {log}", reported.len());
     };
     for wanted in [
         &format!("run.id={run}"),

@@ -1,5 +1,5 @@
-//! A full disk fails the stage that needs the room, in words; all else goes on, and a retry takes over
-//! what stands.
+//! A full disk fails the stage that needs the room, with the reason; all else goes on, and a retry reuses
+//! the results.
 
 use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::{Daemon, items, stage};

@@ -5,7 +5,7 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::scene::Scene;
 
 #[test]
-fn equal_content_is_built_once_and_changed_content_anew() {
+fn equal_content_is_built_once_and_changed_content_again() {
     let dag = "stages:\n  use: {build: {context: image, args: {WORD: hello}}, run: cat /word}\n";
     let unique = format!("{:?}", std::time::SystemTime::UNIX_EPOCH.elapsed());
     let dockerfile = format!(
@@ -36,7 +36,7 @@ fn equal_content_is_built_once_and_changed_content_anew() {
 }
 
 #[test]
-fn a_dockerfile_that_fails_is_told_with_its_own_words() {
+fn a_dockerfile_that_fails_is_reported_with_its_own_words() {
     let dag = "stages: {use: {build: ., run: \"true\"}}\n";
     let dockerfile = format!("FROM {IMAGE}\nRUN echo the compiler is missing && exit 7\n");
     let scene = Scene::with(&[("dags/dag.yaml", dag), ("Dockerfile", &dockerfile)]);

@@ -1,5 +1,5 @@
-//! A daemon that is killed while stages run loses nothing: containers go on, the next daemon takes
-//! them over, nothing runs twice, and no line of log is missing.
+//! A daemon that is killed while stages run loses nothing: containers go on, the next daemon adopts them,
+//! nothing runs twice, and no line of log is missing.
 
 use std::time::Duration;
 
@@ -68,13 +68,13 @@ fn check(daemon: &Daemon, run: i64, witness: &Witness) {
         );
     }
     for name in ["a", "b", "c"] {
-        let told = format!("lines-{name}-");
+        let reported = format!("lines-{name}-");
         let all = witness.all();
-        let (told, _) = all
+        let (reported, _) = all
             .iter()
-            .find(|(saying, _)| saying.starts_with(&told))
+            .find(|(saying, _)| saying.starts_with(&reported))
             .unwrap();
-        let count: usize = told.rsplit('-').next().unwrap().parse().unwrap();
+        let count: usize = reported.rsplit('-').next().unwrap().parse().unwrap();
         let log = daemon
             .cli(&["run", "logs", &run.to_string(), name])
             .good()
@@ -89,7 +89,7 @@ fn check(daemon: &Daemon, run: i64, witness: &Witness) {
 }
 
 #[test]
-fn stages_are_taken_over_after_sigkill() {
+fn stages_are_adopted_after_sigkill() {
     let (place, witness) = (Place::new(), Witness::new());
     let (daemon, run) = start(&place, &witness);
     daemon.kill();
@@ -151,7 +151,7 @@ fn stopping_the_daemon_leaves_stages_running_for_the_next_one() {
 }
 
 #[test]
-fn a_stage_that_runs_needs_nothing_more_of_what_it_was_made_from() {
+fn a_running_stage_needs_neither_its_remote_nor_its_inputs() {
     const SECRET: &str = "correct-horse-battery";
     let (place, witness) = (Place::new(), Witness::new());
     let remote = Remote::new(&place, "model");
@@ -186,7 +186,7 @@ stages:
     let _ = daemon.cli(&remove).good();
     let data = daemon.data().to_owned();
     daemon.kill();
-    // As for a daemon elsewhere that takes over, while the remote is out of reach.
+    // As for a daemon on another machine that adopts it, while the remote is out of reach.
     for gone in ["mirrors", "sources", "artifacts"] {
         std::fs::remove_dir_all(data.join(gone)).unwrap();
     }

@@ -1,5 +1,5 @@
-//! A stage that prints much is held up neither by a database that is away nor by viewers who have asked for more
-//! than anybody can keep for them and do not read; the daemon's memory is bounded, and nothing is lost.
+//! A stage that prints much is delayed neither by a database that is away nor by viewers who request more than the
+//! daemon can keep for them and do not read; the daemon's memory is bounded, and nothing is lost.
 
 use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::Daemon;
@@ -15,17 +15,18 @@ use trainyard_tests::witness::Witness;
 /// second than can be read again in the time after which a silent log counts as broken off.
 const LINES: usize = 400_000;
 
-/// What is printed before the viewers come, in bytes: what they ask for.
+/// The output before the viewers come, in bytes: they request it.
 const PREFACE: u64 = 3 << 20;
 
 /// How many viewers there are.
 const VIEWERS: usize = 4;
 
-/// What the daemon may need more for the viewers, and while it cannot write, in bytes: less than the stage prints.
+/// How much more memory the daemon may need for the viewers, and while it cannot write, in bytes:
+/// less than the output.
 const GROWTH_AT_MOST: u64 = 32 << 20;
 
 #[test]
-fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
+fn a_stage_prints_on_while_the_database_is_away_and_no_viewer_reads() {
     let (place, witness) = (Place::new(), Witness::new());
     let cluster = Cluster::start(&place);
     let remote = Remote::new(&place, "model");
@@ -61,7 +62,7 @@ fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
     });
     let before = memory(&daemon);
     let viewers = Viewers::of(&daemon, &path, PREFACE, VIEWERS);
-    until_true("viewers who hold back their answers", BOUND, || {
+    until_true("viewers who do not read their answers", BOUND, || {
         viewers.held_back() == VIEWERS
     });
 
@@ -93,7 +94,7 @@ fn a_stage_prints_on_while_the_database_is_away_and_nobody_reads() {
     drop(viewers);
 }
 
-/// What it has in memory, in bytes.
+/// Its memory, in bytes.
 fn memory(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status

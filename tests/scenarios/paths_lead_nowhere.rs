@@ -1,4 +1,5 @@
-//! Class 11: whatever stands in a path of the API, it names a thing of Trainyard's or nothing: no file is read for it.
+//! Class 11: a path of the API names a thing of Trainyard's or nothing, whatever it contains: no
+//! file is read for it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -39,7 +40,7 @@ const ROUTES: [&str; 28] = [
     "POST /hooks/github/{}",
 ];
 
-/// What is put there: ways up, to the root, through encodings, past checks of endings.
+/// The attacks: paths up, to the root, through encodings, past checks of endings.
 fn tricks() -> Vec<String> {
     let ups = [
         "..",
@@ -119,7 +120,7 @@ fn class_11_no_path_leads_out_of_what_the_api_has() {
         for trick in &tricks {
             let request = route.replace("{}", trick);
             let answer = ask(&daemon, &request);
-            // What is no request at all may be hung up on.
+            // If it is not a valid request, the daemon may close the connection.
             let status = answer.split(' ').nth(1).unwrap_or("400");
             assert!(status.starts_with('4'), "{request}: {answer}");
             assert!(

@@ -1,4 +1,5 @@
-//! What makes one run or file fail is held back with its reason and shown; all others go on.
+//! A run that fails repeatedly is quarantined with its reason and shown; a file with faults is
+//! shown; all others go on.
 
 use serde_json::Value;
 use trainyard_tests::cluster::Cluster;
@@ -11,7 +12,7 @@ use trainyard_tests::wait::{until, until_true};
 use trainyard_tests::witness::Witness;
 
 #[test]
-fn a_run_that_cannot_be_read_any_more_is_held_back_shown_and_ended_by_hand() {
+fn an_unreadable_run_is_quarantined_shown_and_ended_by_hand() {
     let (place, witness) = (Place::new(), Witness::new());
     let cluster = Cluster::start(&place);
     let remote = Remote::new(&place, "model");
@@ -123,6 +124,6 @@ fn fifty_poisoned_files_do_not_stop_a_good_one() {
     let held = scene.daemon.json(&["quarantine", "list"]);
     assert!(
         items(&held).is_empty(),
-        "a file with faults is no poison: {held}"
+        "a file with faults is not quarantined: {held}"
     );
 }

@@ -1,4 +1,4 @@
-//! What a hostile program prints, and what it leaves in its container, decides nothing about its end.
+//! The output of a hostile program, and its files in its container, decide nothing about its end.
 
 use trainyard_tests::daemon::stage;
 use trainyard_tests::engine::IMAGE;
@@ -21,7 +21,7 @@ fn class_15_a_printed_record_makes_no_success_and_hides_no_line() {
 }
 
 #[test]
-fn class_15_what_replaces_its_latch_ends_with_its_timeout_and_frees_its_slot() {
+fn class_15_a_program_that_replaces_its_latch_ends_with_its_timeout() {
     let scene = Scene::with_dag(&format!(
         "stages:\n  stuck:\n    image: \"{IMAGE}\"\n    timeout: 2s\n    run: |\n      trap '' TERM\n      \
          rm /trainyard/run/latch\n      dd if=/dev/zero of=/trainyard/run/latch bs=1M count=3 2>/dev/null\n      \

@@ -1,5 +1,5 @@
-//! The configurations of reverse proxies in `deploy/README.md` work as they stand there: with nginx and Caddy of Debian,
-//! a large webhook arrives with its signature, and a followed log comes line by line.
+//! The configurations of reverse proxies in `deploy/README.md` work as they stand there: with nginx and Caddy of
+//! Debian, a large webhook arrives with its signature, and a followed log comes line by line.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -34,7 +34,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The configuration that stands in `deploy/README.md` after these words.
+/// The configuration in `deploy/README.md` after these words.
 fn documented(words: &str) -> &'static str {
     let page = include_str!("../../deploy/README.md");
     let (_, rest) = page.split_once(words).unwrap();

@@ -1,5 +1,4 @@
-//! A push starts the runs whose triggers match, at the pushed commit, told by webhook or found by
-//! polling.
+//! A push starts the runs whose triggers match, at the pushed commit, reported by webhook or found by polling.
 
 use std::time::Duration;
 
@@ -74,7 +73,7 @@ fn a_push_without_a_webhook_is_found_by_polling() {
 }
 
 #[test]
-fn branch_and_path_filters_decide_what_runs() {
+fn branch_and_path_filters_decide_which_dags_run() {
     let place = Place::new();
     let files = [
         (
@@ -224,7 +223,7 @@ fn the_branch_that_a_checkout_is_on_when_it_is_added_is_followed_whatever_is_che
 }
 
 #[test]
-fn a_stage_is_told_of_large_files_and_submodules_that_its_tree_does_not_have() {
+fn the_log_names_large_files_and_submodules_that_a_tree_lacks() {
     let place = Place::new();
     let text = dag("push: {}", "trained");
     let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);

@@ -14,7 +14,7 @@ use trainyard_tests::witness::Witness;
 
 const BOUND: Duration = Duration::from_secs(600);
 
-/// The commands that stand in the README after these words.
+/// The commands in the README after these words.
 fn commands(words: &str) -> &'static str {
     let page = include_str!("../../README.md");
     let (_, rest) = page.split_once(words).unwrap();

@@ -1,4 +1,5 @@
-//! What Postgres cannot keep, such as a NUL from outside, is told where it came from, and stops nothing else.
+//! A value that Postgres cannot keep, such as a NUL from outside, is reported where it came from, and stops nothing
+//! else.
 
 use serde_json::Value;
 use trainyard_tests::cluster::Cluster;
@@ -36,7 +37,7 @@ impl Scene {
         }
     }
 
-    /// The first look at the remote is over.
+    /// The first sync of the remote is over.
     fn synced(files: &[(&str, &str)]) -> Self {
         let scene = Self::with(files);
         scene.follow();
@@ -109,7 +110,7 @@ fn an_attempt_whose_end_is_refused_ends_all_the_same() {
 }
 
 #[test]
-fn a_run_whose_log_is_refused_is_held_back_until_it_is_cancelled() {
+fn a_run_whose_log_is_refused_is_quarantined_until_it_is_cancelled() {
     let text = "stages: {say: {image: x, checkout: false, run: \"fake\\nlog=hi\\nhang\"}}\n";
     let scene = Scene::synced(&[("dags/log.yaml", text), ("dags/say.yaml", SAY)]);
     scene.refuse("log_chunk", "length = 0");
@@ -152,21 +153,27 @@ fn a_nul_in_a_file_is_that_file_s_fault_and_the_rest_is_followed() {
 }
 
 #[test]
-fn a_branch_that_is_refused_is_told_and_the_others_are_followed() {
+fn a_branch_that_is_refused_is_reported_and_the_others_are_followed() {
     let scene = Scene::with(&[("dags/say.yaml", SAY)]);
     scene.remote.push("a-sick-one", &[]);
     scene.remote.push("well", &[]);
     scene.refuse("repo_ref", "branch <> 'a-sick-one'");
     scene.follow();
-    let told = scene.daemon.cli(&["repo", "sync", "model"]);
-    assert!(told.stderr.contains("branch a-sick-one"), "{told:#?}");
-    assert!(told.stderr.contains("23514"), "{told:#?}");
+    let reported = scene.daemon.cli(&["repo", "sync", "model"]);
+    assert!(
+        reported.stderr.contains("branch a-sick-one"),
+        "{reported:#?}"
+    );
+    assert!(reported.stderr.contains("23514"), "{reported:#?}");
     assert!(scene.shown().contains("branch a-sick-one"));
 
-    // What is pushed to the others from now on starts runs, though that one is never recorded.
+    // Pushes to the others start runs from now on, though that one is never recorded.
     scene.remote.push("main", &[("more", "1")]);
-    let told = scene.daemon.cli(&["repo", "sync", "model"]);
-    assert!(told.stderr.contains("branch a-sick-one"), "{told:#?}");
+    let reported = scene.daemon.cli(&["repo", "sync", "model"]);
+    assert!(
+        reported.stderr.contains("branch a-sick-one"),
+        "{reported:#?}"
+    );
     let run = scene
         .daemon
         .finished_run(scene.daemon.runs(1, BOUND)[0], BOUND);

@@ -1,4 +1,4 @@
-//! What is started by hand is of the branch as its remote has it now; where that cannot be read, the answer says so.
+//! A run by hand is of the branch as its remote has it now; if the remote cannot be read, the answer says so.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn id(started: &Value) -> i64 {
 }
 
 #[test]
-fn a_run_by_hand_is_of_the_newest_commit_though_nobody_looked_since_it_was_pushed() {
+fn a_run_by_hand_is_of_the_newest_commit_before_any_poll() {
     let place = Place::new();
     let (daemon, remote, _) = following(&place, &dag("", "one; exit 1"));
     let newest = |more: &str| remote.push("main", &[("more", more)]);
@@ -75,8 +75,8 @@ fn a_run_by_hand_is_of_the_newest_commit_though_nobody_looked_since_it_was_pushe
     assert_eq!(started["commit"], head.as_str(), "{started}");
     let head = newest("6");
     let answer = daemon.cli(&["run", "retry", &of, "--ref", "main"]).good();
-    let told = format!("commit {} of branch main", &head[..10]);
-    assert!(answer.stdout.contains(&told), "{answer:?}");
+    let reported = format!("commit {} of branch main", &head[..10]);
+    assert!(answer.stdout.contains(&reported), "{answer:?}");
 }
 
 #[test]
@@ -109,11 +109,11 @@ fn triggers_at_the_same_time_all_run_the_newest_commit() {
 }
 
 #[test]
-fn a_remote_that_is_gone_is_told_of_with_the_commit_that_is_run_instead() {
+fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
     let place = Place::new();
     let (daemon, _remote, first) = following(&place, &dag("", "one; exit 1"));
     std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
-    let told = format!(": commit {} of branch main, last seen ", &first[..10]);
+    let reported = format!(": commit {} of branch main, last seen ", &first[..10]);
     let mut run = String::new();
     for arguments in [
         vec!["dag", "trigger", "say"],
@@ -125,7 +125,7 @@ fn a_remote_that_is_gone_is_told_of_with_the_commit_that_is_run_instead() {
         }
         let answer = daemon.cli(&arguments).good().stdout;
         assert!(answer.contains("cannot reach the remote ("), "{answer}");
-        assert!(answer.contains(&told), "{answer}");
+        assert!(answer.contains(&reported), "{answer}");
         run = answer;
     }
     assert!(run.contains("run 3 "), "{run}");
@@ -158,13 +158,13 @@ fn a_retry_that_finds_nothing_to_run_says_that_there_may_be_a_newer_commit() {
     let _ = daemon.finished_run(id(&started), BOUND);
     std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
     let refused = daemon.cli(&["run", "retry", "1", "--latest"]);
-    for told in ["nothing is left to run", "cannot reach the remote ("] {
-        assert!(refused.stderr.contains(told), "{told}: {refused:?}");
+    for reported in ["nothing is left to run", "cannot reach the remote ("] {
+        assert!(refused.stderr.contains(reported), "{reported}: {refused:?}");
     }
 }
 
 #[test]
-fn a_newest_commit_whose_dag_has_faults_is_told_of_with_the_one_that_is_run() {
+fn a_newest_commit_whose_dag_has_faults_is_reported_with_the_one_that_is_run() {
     let place = Place::new();
     let (daemon, remote, first) = following(&place, &dag("", "one"));
     let head = remote.push("main", &[("dags/say.yaml", "stages: {}\n")]);
@@ -201,7 +201,7 @@ fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant
         .cli(&["repo", "set", "other", "--branch", "dev"])
         .good();
     assert!(set.stdout.contains("found 1 DAG on dev"), "{set:?}");
-    // One that goes later is told of by each sync.
+    // Each sync reports a branch that is removed later.
     remote.delete("dev");
     let synced = daemon.cli(&["repo", "sync", "other"]);
     assert_eq!(synced.code, Some(3), "{synced:?}");
@@ -209,7 +209,7 @@ fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant
 }
 
 #[test]
-fn another_address_starts_nothing_by_itself_and_what_is_pushed_there_later_does() {
+fn another_address_starts_nothing_and_later_pushes_there_do() {
     let place = Place::new();
     let (daemon, remote, first) = following(&place, &dag("push: {}", "one"));
     let same = place.join("same.git");

@@ -1,4 +1,5 @@
-//! A repo that cannot be read is told of and mended, what its runs lack is told at once, and it goes when asked to.
+//! A repo that cannot be read is reported and fixed, missing secrets of its runs are reported at once, and it is
+//! removed on request.
 
 use trainyard_tests::daemon::Daemon;
 use trainyard_tests::engine::IMAGE;
@@ -48,12 +49,12 @@ fn a_repo_is_mended_and_removed_with_the_command_line_alone() {
     let run = daemon.finished_run(run, BOUND);
     assert_eq!(run["state"], "errored", "{run}");
     let reason = run["reason"]["message"].as_str().unwrap();
-    for told in [
+    for reported in [
         "secret DSN is not set",
         "secret BUCKET of stage upload is not set",
         "`trainyard secret set BUCKET --repo model`",
     ] {
-        assert!(reason.contains(told), "{told}: {reason}");
+        assert!(reason.contains(reported), "{reported}: {reason}");
     }
     let tries = run["stages"][0]["attempts"].as_array().unwrap();
     assert_eq!(tries.len(), 1, "{run}");

@@ -109,10 +109,10 @@ fn class_09_a_branch_that_anybody_may_push_gets_no_secret() {
     let run = daemon.finished_run(evil, BOUND);
     assert_eq!(run["branch"], "intern/feature", "{run}");
     assert_eq!(run["state"], "errored", "{run}");
-    let told = run.to_string();
+    let reported = run.to_string();
     assert!(
-        told.contains("secret DSN is not available on branch intern/feature (allowed: main)"),
-        "{told}"
+        reported.contains("secret DSN is not available on branch intern/feature (allowed: main)"),
+        "{reported}"
     );
     let log = daemon
         .cli(&["run", "logs", &evil.to_string()])

@@ -86,10 +86,10 @@ fn a_delivery_beyond_the_configured_size_is_refused_in_words_and_one_within_is_t
         413,
         "signed, and yet too large"
     );
-    let told = scene.daemon.output();
+    let reported = scene.daemon.output();
     assert!(
-        told.contains("larger than limits.webhook, which is 20480 bytes"),
-        "{told}"
+        reported.contains("larger than limits.webhook, which is 20480 bytes"),
+        "{reported}"
     );
     let refused = "trainyard_webhook_deliveries_total{result=\"too_large\"}";
     assert_eq!(scene.daemon.figure(refused), 1.0);
@@ -100,7 +100,7 @@ fn a_delivery_beyond_the_configured_size_is_refused_in_words_and_one_within_is_t
 }
 
 #[test]
-fn class_01_a_forged_signature_starts_nothing_and_tells_nothing() {
+fn class_01_a_forged_signature_starts_nothing_and_reveals_nothing() {
     let scene = scene(&[]);
     let good = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
     let forged = [

@@ -6,8 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Where the binary under test is: beside the caller's own build. Cargo puts programs into the folder
-/// of the profile, and tests into `deps` below it.
+/// The path of the binary under test: next to the caller's own build. Cargo puts programs into the folder of the
+/// profile, and tests into `deps` below it.
 ///
 /// # Panics
 /// When it was not built.
@@ -28,7 +28,7 @@ pub fn binary() -> PathBuf {
     built
 }
 
-/// What a call printed and how it ended.
+/// The output of a call, and its exit code.
 #[derive(Debug)]
 pub struct Answer {
     /// The exit code; `None` after a signal.

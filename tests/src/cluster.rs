@@ -130,7 +130,7 @@ impl Cluster {
     /// The same, of a database that may refuse it.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The log of Postgres.
     pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let sockets = self.sockets.display().to_string();
         self.try_call(
@@ -210,8 +210,8 @@ impl Cluster {
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
-            let told = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{program} {arguments:?}: {told}"))
+            let reported = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{program} {arguments:?}: {reported}"))
         }
     }
 }

@@ -24,7 +24,7 @@ const STOP: Duration = Duration::from_secs(300);
 /// another, so one that grew could overflow a stack on another machine; here it fails first.
 const STACK: &str = "1048576";
 
-/// What is started, and what it finds in its environment.
+/// The program that is started, and its environment.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub program: PathBuf,
@@ -126,7 +126,7 @@ impl Daemon {
         launch: &Launch,
     ) -> Result<Self, String> {
         let endpoint = data.join("endpoint.json");
-        // What an earlier daemon left would be taken for this one's.
+        // The files of an earlier daemon would be taken for this one's.
         let _ = std::fs::remove_file(&endpoint);
         let output = folder.join("daemon.log");
         let log = std::fs::File::options()
@@ -168,7 +168,7 @@ impl Daemon {
     /// Whether its process has ended, by itself.
     ///
     /// # Panics
-    /// When that cannot be told.
+    /// When that is unknown.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -213,7 +213,7 @@ impl Daemon {
         answer_to(request)
     }
 
-    /// What it says of its readiness: the state, and the reasons as one text.
+    /// Its readiness: the state, and the reasons as one text.
     ///
     /// # Panics
     /// When it does not answer.
@@ -230,10 +230,10 @@ impl Daemon {
         )
     }
 
-    /// One of its figures, written as Prometheus has it: `name{label="value"}`.
+    /// One of its metrics, written as Prometheus has it: `name{label="value"}`.
     ///
     /// # Panics
-    /// When it does not answer, or has no such figure.
+    /// When it does not answer, or has no such metric.
     #[track_caller]
     #[must_use]
     pub fn figure(&self, name: &str) -> f64 {
@@ -405,7 +405,7 @@ pub fn http_client() -> reqwest::Client {
 /// Sends a signal by its name.
 ///
 /// # Panics
-/// When there is no `kill`.
+/// When `kill` is missing.
 pub fn signal(pid: u32, name: &str) {
     std::process::Command::new("kill")
         .arg(format!("-{name}"))

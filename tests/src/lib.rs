@@ -1,13 +1,12 @@
 //! The harness of the end-to-end scenarios: a daemon, a git remote, a witness, and ways to wait.
 //!
-//! Scenarios see what a user sees: the binary, its exit codes and output, HTTP, and git. What ran is
-//! told by a [`witness::Witness`], which stages call over the network, and not by Trainyard's own
-//! records. A part that is missing (no Docker engine, no Postgres, no binary) fails the test with a sentence
-//! that says how to get it.
+//! Scenarios see what a user sees: the binary, its exit codes and output, HTTP, and git. A [`witness::Witness`],
+//! which stages call over the network, says what ran, and not Trainyard's own records. A part that is missing
+//! (Docker, Postgres, the binary) fails the test with a sentence that says how to get it.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
 pub mod cli;

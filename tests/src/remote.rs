@@ -1,4 +1,4 @@
-//! A git remote and somebody who pushes to it.
+//! A git remote and a user who pushes to it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,7 +111,7 @@ impl Remote {
     }
 }
 
-/// Calls git as nobody in particular and returns what it printed.
+/// Calls git with a fixed author and returns its output.
 ///
 /// # Panics
 /// When it fails.

@@ -1,4 +1,4 @@
-//! What the command line prints as JSON, taken apart.
+//! Parts of the JSON that the command line prints.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ pub fn items(listing: &Value) -> &Vec<Value> {
         .unwrap_or_else(|| panic!("not a listing: {listing}"))
 }
 
-/// A stage of a run as `run show --output json` tells it.
+/// A stage of a run as `run show --output json` prints it.
 ///
 /// # Panics
 /// When the run has no such stage.

@@ -38,7 +38,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: what still has a file open there keeps nobody from going on.
+        // Lazily: a process that still has a file open there blocks nothing.
         let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
     }
 }

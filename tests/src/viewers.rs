@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::daemon::Daemon;
 
-/// How many pieces each asks for in advance: many times what the kernel keeps of a connection that nobody reads.
+/// How many pieces each requests in advance: many times what the kernel buffers for a connection without a reader.
 const PIECES: u64 = 128;
 
 /// From where one piece is asked for to where the next one is, in bytes.
@@ -65,7 +65,7 @@ fn has_unsent(sockets: &str, connection: &TcpStream) -> bool {
     let ours = as_listed(connection.local_addr().unwrap());
     sockets.lines().any(|line| {
         let mut words = line.split_whitespace().skip(1);
-        // What stands first of the two queues is to be sent.
+        // The first entry of the two queues is to be sent.
         words.next() == Some(&theirs)
             && words.next() == Some(&ours)
             && words

@@ -13,7 +13,7 @@ pub struct Delivery {
     pub signature: String,
 }
 
-/// The hash that stands for no commit.
+/// The hash that means no commit.
 pub const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 impl Delivery {
@@ -63,7 +63,7 @@ impl Delivery {
         runtime.block_on(self.post(&crate::daemon::http_client(), url, repo))
     }
 
-    /// Sends it, beside others. Returns the status code.
+    /// Sends it, at the same time as others. Returns the status code.
     ///
     /// # Errors
     /// As [`Delivery::try_send`].

@@ -1,4 +1,4 @@
-//! A witness outside of Trainyard's records: stages tell it what they do, over the network.
+//! A witness outside of Trainyard's records: stages report to it over the network.
 //!
 //! It listens where containers on Docker's default network reach this host. In a stage:
 //! `wget -q -O- "$WITNESS/start-$TRAINYARD_ATTEMPT"`, with [`Witness::address`] in `WITNESS`.
@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// How long a gate is waited for at the most.
+/// The longest wait at a gate.
 const GATE_AT_MOST: Duration = Duration::from_secs(900);
 
 /// Hears what stages say.

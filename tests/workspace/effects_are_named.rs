@@ -7,7 +7,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use quote::ToTokens as _;
 use syn::visit::{self, Visit};
 use syn::{Expr, ExprMethodCall, ItemFn};
 
-/// What makes an effect of a method call.
+/// The method calls that are effects.
 type IsEffect = fn(&ExprMethodCall) -> bool;
 
 fn root() -> &'static Path {
@@ -47,7 +47,7 @@ fn name(expression: &Expr) -> Option<String> {
 }
 
 fn calls_docker(call: &ExprMethodCall) -> bool {
-    // A wait is a stream, and asks only when it is looked at; there it has its name.
+    // A wait is a stream, and sends its request only when it is polled; there it has its name.
     let asks = !["clone", "client_version", "wait_container"]
         .iter()
         .any(|method| call.method == method);

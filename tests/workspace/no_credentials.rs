@@ -1,8 +1,8 @@
-//! Class 6: nothing in the repository is a credential that somebody could use, or that a copied example would set.
+//! Class 6: nothing in the repository is a working credential, or one that a copied example would set.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
 use std::path::Path;
@@ -47,7 +47,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// What of a line looks like a credential.
+/// The part of a line that looks like a credential.
 fn credential(line: &str, is_copied: bool) -> Option<&str> {
     let whole = line.trim();
     if whole.starts_with("-----BEGIN ") && whole.ends_with("PRIVATE KEY-----") {
@@ -67,7 +67,7 @@ fn credential(line: &str, is_copied: bool) -> Option<&str> {
     (is_copied && sets_a_password(line)).then_some(line)
 }
 
-/// Whether a line is `password = "…"`, `PASSWORD: …` or the like, with a value that is no variable.
+/// Whether a line is `password = "…"`, `PASSWORD: …` or the like, with a value that is not a variable.
 fn sets_a_password(line: &str) -> bool {
     let Some((key, value)) = line.split_once(['=', ':']) else {
         return false;

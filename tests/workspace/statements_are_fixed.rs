@@ -1,4 +1,4 @@
-//! Class 8: the text of each SQL statement stands in the source. What comes from outside is bound to it and never
+//! Class 8: the text of each SQL statement is in the source. Values from outside are bound to it and never
 //! becomes a part of it.
 //!
 //! The database library takes only `&'static str` and what is wrapped in `AssertSqlSafe`, so it is enough to look for
@@ -6,12 +6,12 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
 use std::path::Path;
 
-/// The one place that puts a statement together: from constants that stand beside it.
+/// The one place that puts a statement together: from constants next to it.
 const KNOWN: (&str, usize) = ("store/src/care/invariants.rs", 2);
 
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {

@@ -1,8 +1,8 @@
 //! Whether what comes from strangers can make the daemon panic, run long, or eat memory.
 //!
-//! It works on a stable compiler, with no Docker engine that watches coverage: inputs are made from samples and words of each
-//! format by changing, repeating and nesting them (`mutate`), which is what finds costs out of proportion. An input that
-//! breaks a bound is written to `found/TARGET/`, and a test tries all that are there from then on.
+//! It works on a stable compiler, without coverage feedback: inputs are made from samples and words
+//! of each format by changing, repeating and nesting them (`mutate`), which is what finds costs out of proportion. An
+//! input that breaks a bound is written to `found/TARGET/`, and a test tries all that are there from then on.
 //!
 //! ```text
 //! cargo run --release -p trainyard-fuzz -- --seconds 60 [TARGET...]
@@ -28,12 +28,12 @@ use crate::random::Random;
 /// The largest input, in bytes: what grows faster than its input shows at this size.
 const INPUT_AT_MOST: usize = 64 << 10;
 
-/// Of what a search came to.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Search {
     /// How many inputs were tried.
     pub tried: u64,
-    /// What broke a bound, if anything did.
+    /// The bound that was broken, if any.
     pub found: Option<Finding>,
 }
 
@@ -53,7 +53,7 @@ pub fn folder(target: &Target) -> PathBuf {
         .join(target.name)
 }
 
-/// What was found of a target before.
+/// The earlier findings of a target.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -118,7 +118,7 @@ pub fn search(target: &Target, seed: u64, time: Duration) -> Search {
                 });
                 return Search { tried, found };
             }
-            // What costs more than others is worth a closer look.
+            // An input that costs more than others is worth further mutations.
             Ok(is_costly) if is_costly || random.one_in(200) => {
                 if corpus.len() < 500 {
                     corpus.push(input);

@@ -35,7 +35,7 @@ fn main() -> Result<ExitCode, String> {
         }
     }
     let chosen = chosen(&names)?;
-    // Panics are findings, and are told as those.
+    // Panics are findings, and are reported as those.
     std::panic::set_hook(Box::new(|_| ()));
     let queue = Mutex::new(chosen.into_iter());
     let work = || -> Result<bool, String> {
@@ -86,7 +86,12 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Target>, String> {
         targets::ALL
             .iter()
             .find(|target| target.name == name)
-            .ok_or_else(|| format!("there is no target `{name}`; there are {}", all.join(", ")))
+            .ok_or_else(|| {
+                format!(
+                    "unknown target `{name}`; the targets are {}",
+                    all.join(", ")
+                )
+            })
     };
     names.iter().map(find).collect()
 }

@@ -1,4 +1,4 @@
-//! What one input costs: time, memory, and whether it ends in a panic.
+//! The cost of one input: time, memory, and whether it ends in a panic.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::targets::Target;
 
-/// What one input may take. An honest one of this size takes some milliseconds, and machines are slow at times.
+/// The bounds of one input. An honest one of this size takes some milliseconds, and machines are slow at times.
 const TIME_AT_MOST: Duration = Duration::from_secs(2);
 
 /// Memory at the same time for one input, in bytes.
@@ -43,7 +43,7 @@ fn remove(size: usize) {
     unsafe_code,
     reason = "an allocator is unsafe by its contract; all calls go on to the system's"
 )]
-// SAFETY: every call is passed on as it came; the counts are beside it.
+// SAFETY: every call is passed on as it came; the counts are kept separately.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size());

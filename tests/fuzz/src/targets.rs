@@ -1,4 +1,4 @@
-//! What is fuzzed: every reader of bytes that a stranger, a pusher or a stage makes.
+//! The fuzz targets: every reader of bytes from a peer, a pusher or a stage.
 
 use chrono_tz::Tz;
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,4 +1,4 @@
-//! What was found once does not come again, and the search finds what is there to be found.
+//! Earlier findings stay fixed, and the search finds planted faults.
 
 use std::time::Duration;
 

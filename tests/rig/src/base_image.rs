@@ -10,7 +10,7 @@ const PLACES: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 /// A root file system as a tar archive: busybox under all its names.
 ///
 /// # Panics
-/// When there is no static busybox.
+/// When a static busybox is missing.
 pub(crate) fn archive() -> Vec<u8> {
     root().into_inner().unwrap()
 }
@@ -18,7 +18,7 @@ pub(crate) fn archive() -> Vec<u8> {
 /// The same with one more file, which makes it another image.
 ///
 /// # Panics
-/// When there is no static busybox.
+/// When a static busybox is missing.
 pub(crate) fn archive_with(path: &str, content: &[u8]) -> Vec<u8> {
     let mut archive = root();
     let mut header = header(tar::EntryType::Regular, 0o644);

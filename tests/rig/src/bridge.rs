@@ -1,7 +1,7 @@
 //! A network bridge of a test's own.
 //!
-//! A dockerd without one would take over, or remove, the bridge of the machine's own engine.
-//! Containers on it reach the host at its address, and nothing else: there is no forwarding.
+//! A dockerd without one would use, or remove, the bridge of the machine's own Docker engine. Containers on it reach
+//! the host at its address, and nothing else: forwarding is off.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Makes one, under a name and with a network that nobody else has.
+    /// Makes one, with a name and a network of its own.
     ///
     /// # Panics
     /// Without the right to.
@@ -28,7 +28,7 @@ impl Bridge {
                 name: format!("tyrig{number}"),
                 address: Ipv4Addr::new(10, 208 + number / 16, number % 16 * 16, 1),
             };
-            // The kernel refuses a name that is taken: there is no gap for two to slip through.
+            // The kernel refuses a name that is taken, so two tests cannot get the same one.
             if ip(&["link", "add", "name", &bridge.name, "type", "bridge"]).is_ok() {
                 // Room for a thousand containers and more: 4,094, of which a bridge takes 1,024.
                 let network = format!("{}/20", bridge.address);

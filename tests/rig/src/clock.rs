@@ -1,5 +1,5 @@
-//! Clocks that jump while nobody touches the machine's: the database's, which decides, and the
-//! daemons' own, which stamp.
+//! Clocks that jump while the machine's stays as it is: the database's, which decides, and the daemons' own, which
+//! stamp.
 //!
 //! The database's is two functions of the names that the daemons' statements call, `clock_timestamp`
 //! and `now`, in a schema that their search path has before Postgres' own. They add what a row of one
@@ -50,7 +50,7 @@ impl Clocks {
             daemons: TimeDelta::zero(),
             _place: place,
         };
-        clocks.tell_daemons();
+        clocks.write_for_daemons();
         let _ = fleet.cluster.sql(INSTALL);
         for daemon in &mut fleet.daemons {
             let file = clocks.file.display().to_string();
@@ -82,7 +82,7 @@ impl Clocks {
         ));
     }
 
-    /// What the database's clock shows.
+    /// The time of the database's clock.
     ///
     /// # Panics
     /// When the database is down.
@@ -98,13 +98,13 @@ impl Clocks {
     /// When that cannot be written.
     pub fn jump_daemons(&mut self, by: TimeDelta) {
         self.daemons += by;
-        self.tell_daemons();
+        self.write_for_daemons();
     }
 
-    fn tell_daemons(&self) {
+    fn write_for_daemons(&self) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, self.daemons.num_milliseconds().to_string()).unwrap();
-        // At once: nobody reads half of it.
+        // Atomically: no reader sees half of it.
         std::fs::rename(&new, &self.file).unwrap();
     }
 }

@@ -158,7 +158,7 @@ impl PrivateCluster {
         processes::kill_all(&[postmaster]);
     }
 
-    /// Freezes the postmaster: nobody new gets in, sessions go on.
+    /// Freezes the postmaster: it accepts no new sessions, existing ones go on.
     ///
     /// # Panics
     /// When it is down.
@@ -195,7 +195,7 @@ impl PrivateCluster {
     /// The same, of a database that may refuse it.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The log of Postgres.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         self.cluster.try_sql(DATABASE, sql)
     }

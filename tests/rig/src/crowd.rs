@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cluster::{DATABASE, PrivateCluster};
 use crate::proxy::Address;
 
-/// The pause after Postgres had no place: short, to be before everybody else.
+/// The pause after Postgres had no room: short, to be first when there is some.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Connections that do nothing but be there; they end when it is dropped.
@@ -84,7 +84,7 @@ impl Drop for Crowd {
     }
 }
 
-/// A session, as far as its being ready; `None` where there is no place.
+/// A session, up to the point where it is ready; `None` if Postgres has no room.
 fn enter(address: SocketAddr) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream

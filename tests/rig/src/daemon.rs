@@ -20,13 +20,13 @@ pub struct RiggedDaemon {
     frozen: bool,
     configuration: String,
     launch: Launch,
-    /// What it takes for Postgres.
+    /// The address that it uses for Postgres.
     pub postgres: FaultProxy,
-    /// What it takes for Docker.
+    /// The address that it uses for Docker.
     pub docker: FaultProxy,
     disk: Option<LoopDisk>,
     place: Place,
-    /// What its disk is in.
+    /// The file of its disk.
     _backing: Option<Place>,
 }
 
@@ -136,12 +136,12 @@ impl RiggedDaemon {
         Ok(())
     }
 
-    /// What its next start finds in its environment.
+    /// The environment of its next start.
     pub fn set_variables(&mut self, variables: Vec<(String, String)>) {
         self.launch.variables = variables;
     }
 
-    /// What is started as it the next time: another build.
+    /// The program of its next start: another build.
     pub fn set_program(&mut self, program: PathBuf) {
         self.launch.program = program;
     }
@@ -247,7 +247,7 @@ impl RiggedDaemon {
 
 impl Drop for RiggedDaemon {
     fn drop(&mut self) {
-        // A frozen one would not hear that it should stop; killing needs no waiting either.
+        // A frozen daemon does not react to SIGTERM; and a kill needs no wait.
         self.kill();
     }
 }

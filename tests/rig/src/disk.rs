@@ -53,7 +53,7 @@ impl LoopDisk {
             let zeros = vec![0; size];
             while file.write_all(&zeros).is_ok() {}
         }
-        // What was written and not yet placed counts as taken as well.
+        // Data that is written and not yet placed counts as used as well.
         let _ = file.sync_all();
         path
     }

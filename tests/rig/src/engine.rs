@@ -1,8 +1,8 @@
 //! A Docker engine of a test's own, to be killed, frozen and restarted.
 //!
-//! Everything of it is apart from the machine's own engine: data root, exec root, pid file, socket,
-//! containerd, control group, and a bridge. It is told to leave packet filters and forwarding alone,
-//! so its containers reach this host and nothing else.
+//! All of it is separate from the machine's own Docker engine: data root, exec root, pid file, socket, containerd,
+//! control group, and a bridge. It is configured to leave packet filters and forwarding alone, so its containers
+//! reach this host and nothing else.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -46,7 +46,7 @@ pub enum Killed {
     Everything,
 }
 
-/// What a Docker engine says of one container.
+/// Docker's state of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub container: String,
@@ -194,14 +194,14 @@ impl PrivateEngine {
         if what == Killed::Everything {
             processes::kill_all(&shims);
             processes::kill_all(&processes::in_cgroup(self.bridge.name()));
-            // What engines keep in /run is not there after a start of the machine.
+            // Docker's files in /run are gone after a start of the machine.
             let runtime = self.place.join("exec");
             processes::unmount_below(&runtime);
             let _ = std::fs::remove_dir_all(&runtime);
         }
     }
 
-    /// Freezes dockerd: connections are accepted by the kernel, and nobody answers.
+    /// Freezes dockerd: the kernel accepts connections, but no answer comes.
     pub fn freeze(&self) {
         self.send("STOP");
     }
@@ -261,7 +261,7 @@ impl PrivateEngine {
         pid.parse().unwrap()
     }
 
-    /// What the first process of a running container has started.
+    /// The children of a running container's first process.
     ///
     /// # Panics
     /// When it does not run.
@@ -351,7 +351,7 @@ impl Drop for PrivateEngine {
     }
 }
 
-/// The machine's own engine and network as they are now, to be compared: the rig must not touch them.
+/// The machine's own Docker engine and network as they are now, to be compared: the rig must not touch them.
 ///
 /// # Panics
 /// When the machine's engine does not answer.

@@ -16,7 +16,7 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Keeps what needs nobody's answer.
+    /// Keeps the evidence that needs no answer of a running part.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -32,9 +32,9 @@ impl Evidence {
     /// # Panics
     /// When it cannot be written.
     pub(crate) fn add(&self, testimony: impl FnOnce() -> Vec<(String, String)>) {
-        let told = caught(testimony)
+        let reported = caught(testimony)
             .unwrap_or_else(|said| vec![("no-testimony".to_owned(), format!("{said}\n"))]);
-        for (name, text) in told {
+        for (name, text) in reported {
             fs::write(self.folder.join(name), text).unwrap();
         }
     }
@@ -52,17 +52,17 @@ mod tests {
     use trainyard_tests::place::Place;
 
     #[test]
-    fn a_folder_has_what_was_violated_though_its_parts_say_nothing() {
+    fn a_folder_has_the_violations_even_if_parts_do_not_answer() {
         let place = Place::new();
         let folder = place.join("F0-nothing-1");
         assert_eq!(command_in(&folder), None);
         let evidence = Evidence::keep(folder.clone(), "seen\n", "RIG_ONLY=9 cargo test");
         evidence.add(|| vec![("log".to_owned(), "what was said".to_owned())]);
-        evidence.add(|| panic!("nobody answers"));
+        evidence.add(|| panic!("no answer"));
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         assert_eq!(read("verdict"), "seen\n");
         assert_eq!(read("log"), "what was said");
-        assert_eq!(read("no-testimony"), "nobody answers\n");
+        assert_eq!(read("no-testimony"), "no answer\n");
         assert_eq!(command_in(&folder).unwrap(), "RIG_ONLY=9 cargo test");
     }
 }

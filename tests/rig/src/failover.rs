@@ -1,5 +1,5 @@
-//! A database that goes back in time, as daemons see a failover to a standby that lagged behind: what
-//! was committed last is gone, and nobody is told.
+//! A database that goes back in time, as daemons see a failover to a standby that lagged behind: the last commits are
+//! lost, and no client gets an error for them.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! A whole installation to be broken: a private Postgres and a private engine, daemons beside each
-//! other on them, each behind proxies of its own, a remote, and a witness.
+//! A whole installation to be broken: a private Postgres and a private Docker engine, several daemons on them, each
+//! behind proxies of its own, a remote, and a witness.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::witness::Witness;
 /// The name of the repo that daemons follow.
 pub const REPO: &str = "model";
 
-/// What its webhooks are signed with.
+/// The secret that signs its webhooks.
 pub const WEBHOOK_SECRET: &str = "a-webhook-secret-of-32-characters";
 
 /// When the container of an attempt that ended is gone, and noted to be, at the latest.
@@ -62,11 +62,11 @@ impl FleetOptions {
     }
 }
 
-/// An installation. What stands first is dropped first: daemons before what they use.
+/// An installation. The first field is dropped first: daemons before the parts that they use.
 #[derive(Debug)]
 pub struct Fleet {
     pub daemons: Vec<RiggedDaemon>,
-    /// What stages say of themselves.
+    /// The reports of the stages themselves.
     pub witness: Witness,
     /// Docker that all daemons use.
     pub engine: PrivateEngine,
@@ -310,7 +310,7 @@ impl Fleet {
         found
     }
 
-    /// What a red trial keeps: records of the proxies, logs, the witness' journal, the database.
+    /// The evidence of a red trial: records of the proxies, logs, the witness' journal, the database.
     #[must_use]
     pub fn testimony(&self) -> Vec<(String, String)> {
         let mut kept = vec![
@@ -326,7 +326,7 @@ impl Fleet {
             kept.push((format!("proxy-postgres-{number}"), daemon.postgres.record()));
             kept.push((format!("proxy-docker-{number}"), daemon.docker.record()));
         }
-        // Either may be down, by itself, or still be frozen and answer nobody.
+        // Either may be down, by itself, or still be frozen and not answer.
         kept.push(answer("dump.sql", || {
             if self.cluster.is_up() {
                 self.cluster.thaw();
@@ -343,8 +343,8 @@ impl Fleet {
 
 /// What is kept of a part under this name: what it answers, or why it does not.
 fn answer(name: &str, asked: impl FnOnce() -> String) -> (String, String) {
-    let told = caught(asked).unwrap_or_else(|said| format!("it could not be asked: {said}\n"));
-    (name.to_owned(), told)
+    let reported = caught(asked).unwrap_or_else(|said| format!("it could not be asked: {said}\n"));
+    (name.to_owned(), reported)
 }
 
 #[cfg(test)]
@@ -353,10 +353,10 @@ mod tests {
 
     #[test]
     fn a_part_that_is_down_says_so_in_its_own_file() {
-        let (name, told) = answer("dump.sql", || panic!("no such file"));
+        let (name, reported) = answer("dump.sql", || panic!("no such file"));
         assert_eq!(name, "dump.sql");
-        assert_eq!(told, "it could not be asked: no such file\n");
-        let (_, told) = answer("containers", || "one".to_owned());
-        assert_eq!(told, "one");
+        assert_eq!(reported, "it could not be asked: no such file\n");
+        let (_, reported) = answer("containers", || "one".to_owned());
+        assert_eq!(reported, "one");
     }
 }

@@ -1,4 +1,4 @@
-//! What the simulation's histories came to: the journal of `simulate`, as a row of the table.
+//! The results of the simulation's histories: the journal of `simulate`, as a row of the table.
 //!
 //! The file is the simulation's (`trainyard_simulation::Night`): a name and a value a line. Nothing of it
 //! is written here.
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::summary::Summary;
 
-/// What the journal is called in a folder of results, and what the table calls its row.
+/// The name of the journal in a folder of results, and of its row in the table.
 pub(crate) const HISTORIES: &str = "histories";
 
 /// The row, where there is a journal that can be read.

@@ -1,7 +1,7 @@
-//! What the trials of a fault came to, in a file: a heading, and a line for each trial that ended.
+//! The results of a fault's trials, in a file: a heading, and a line for each trial that ended.
 //!
-//! It is what an interrupted programme goes on from, and what the table is made of. It is about one build:
-//! another one's trials begin anew, and what the former came to is moved aside.
+//! An interrupted programme continues from it, and the table is made of it. It belongs to one build: the trials of
+//! another build start over, and the results of the former are moved aside.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How files of this kind end.
 const EXTENSION: &str = "tsv";
 
-/// What is tried, how often.
+/// The fault, and the number of trials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Heading {
     pub(crate) fault: String,
@@ -21,7 +21,7 @@ pub(crate) struct Heading {
     pub(crate) origin: Option<Origin>,
 }
 
-/// What makes trials the same again: a journal goes on as long as it has the same build.
+/// The build of the trials: a journal continues as long as the build is the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// Version and hash of what is tried.
@@ -85,7 +85,7 @@ fn path_of(folder: &Path, fault: &str) -> PathBuf {
     folder.join(slug(fault)).with_extension(EXTENSION)
 }
 
-/// What the journal of a fault in a folder says that its trials are of, if there is one and it says so.
+/// The build that the journal of a fault in a folder names, if there is one.
 pub(crate) fn origin_of(folder: &Path, fault: &str) -> Option<Origin> {
     let (heading, _) = read(&path_of(folder, fault))?;
     heading.origin
@@ -155,7 +155,7 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) journal: Journal,
-    /// What is in it already.
+    /// Its present contents.
     pub(crate) lines: Vec<Line>,
     /// Where another build's journal went that was there before.
     pub(crate) former: Option<PathBuf>,
@@ -223,7 +223,7 @@ fn move_aside(folder: &Path, heading: &Heading, lines: &[Line]) -> PathBuf {
     aside
 }
 
-/// A free name beside `path`: builds may take turns.
+/// A free name next to `path`: builds may alternate.
 fn place_aside(path: &Path, build: &str) -> PathBuf {
     let mut number = 1;
     loop {
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn another_build_begins_anew_beside_what_the_former_left() {
+    fn another_build_starts_over_and_keeps_the_former_files() {
         let place = Place::new();
         let opened = Journal::open(place.path(), &heading("1+a"));
         opened.journal.append(&line(2, 1));
@@ -323,14 +323,14 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_keeps_its_first_seed() {
+    fn a_continued_programme_keeps_its_first_seed() {
         let kept = Origin {
             build: "1+a".to_owned(),
             seed: 7,
         };
         let first = |asked, build, only| first_seed(asked, Some(&kept), build, only);
         assert_eq!(first(Some(3), "1+a", false), Some(7));
-        assert_eq!(first(Some(3), "1+b", false), Some(3), "it begins anew");
+        assert_eq!(first(Some(3), "1+b", false), Some(3), "it starts over");
         assert_eq!(first(None, "1+b", false), None);
         assert_eq!(first(Some(3), "1+a", true), Some(3));
         assert_eq!(first(None, "1+b", true), Some(7));

@@ -6,14 +6,14 @@
 //!   test's own, to be killed, frozen and restarted.
 //! - [`failover::Past`] brings a database back as it was some seconds ago; [`crowd::Crowd`] takes all
 //!   of its connections; [`clock::Clocks`] are the database's clock and the daemons', to jump.
-//! - [`poison`] makes DAG files as nobody should write them.
+//! - [`poison`] makes invalid and hostile DAG files.
 //! - [`prober::Prober`] keeps asking a daemon for a page, and takes the time.
-//! - [`disk::LoopDisk`] is a disk to be filled; [`artifacts`] looks at what one left of the artifact store.
+//! - [`disk::LoopDisk`] is a disk to be filled; [`artifacts`] checks the artifact store after a fault.
 //! - [`registry::Registry`] has images to be pulled, and misbehaves on demand.
-//! - [`fleet::Fleet`] is daemons beside each other on one database, each behind proxies of its own.
-//! - [`witness::Witness`] hears from the stages themselves what ran, how often: the truth about
-//!   duplicates never comes from Trainyard's own records.
-//! - [`versions`] tells the build under test, and has another version of the program.
+//! - [`fleet::Fleet`] is several daemons on one database, each behind proxies of its own.
+//! - [`witness::Witness`] learns from the stages themselves what ran, and how often: the truth about duplicates never
+//!   comes from Trainyard's own records.
+//! - [`versions`] names the build under test, and has another version of the program.
 //! - [`trials::Trials`] repeats a seeded trial, counts, measures, and keeps what a red one left;
 //!   [`programme`] says how many, and [`summary::Summary`] is their row of the table.
 //!
@@ -22,7 +22,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
 pub mod artifacts;

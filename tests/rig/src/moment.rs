@@ -1,4 +1,4 @@
-//! The wall clock, for records that are laid beside the logs of daemons. Nothing is decided by it.
+//! The wall clock, for records that are compared with the logs of daemons. It decides nothing.
 
 use chrono::{DateTime, Utc};
 

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_panic_said_is_heard() {
+    fn the_text_of_a_panic_is_returned() {
         assert_eq!(caught(|| 3), Ok(3));
         let plain = caught(|| -> u8 { panic!("seen") });
         assert_eq!(plain, Err("seen".to_owned()));

@@ -1,6 +1,6 @@
-//! DAG files as nobody should write them: a grammar of nastiness, from a seed.
+//! Invalid and hostile DAG files: a grammar of nastiness, from a seed.
 //!
-//! Every one of them is wrong, so a file without a fault is a finding as well.
+//! Each of them is invalid, so a file without a fault is a finding as well.
 
 use crate::dice::Dice;
 

@@ -29,7 +29,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The time that `percent` of all answers keep; none where nobody asked.
+    /// The time within which `percent` of all answers came; none without a request.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Option<Duration> {
         let rank = (self.times.len() * percent).div_ceil(100);
@@ -38,7 +38,7 @@ impl Answers {
 }
 
 impl Prober {
-    /// Asks for `path`, as somebody with the daemon's token.
+    /// Requests `path`, with the daemon's token.
     ///
     /// # Panics
     /// When no runtime can be made.

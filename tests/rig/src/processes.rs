@@ -1,7 +1,7 @@
 //! Processes by where they belong, for parts that start processes of their own.
 //!
 //! They are found by a path of the rig's own in their command line, or by a control group of the
-//! rig's own, and signalled one by one by id: nothing here can reach a process of anybody else.
+//! rig's own, and signalled one by one by id: nothing here can reach a process that is not the rig's.
 
 use std::path::Path;
 use std::process::Command;
@@ -70,7 +70,7 @@ pub(crate) fn remove_cgroup(name: &str) {
 /// When one stays.
 pub(crate) fn kill_all(pids: &[u32]) {
     for pid in pids {
-        // One that ended by itself meanwhile is as dead as it should be.
+        // A process that ended by itself meanwhile needs no signal.
         let _ = Command::new("kill")
             .args(["-KILL", &pid.to_string()])
             .stderr(std::process::Stdio::null())

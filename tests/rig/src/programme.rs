@@ -1,18 +1,17 @@
 //! Which programme is run, and the arguments that say how much of it.
 //!
-//! The gate is what every change is held against, in minutes. The long programme has the counts that
-//! make a statement of a figure: no failure in N trials bounds the rate of failures to 3/N with 95 %
-//! confidence. Every figure of either is an argument, from the environment:
+//! The gate checks every change, in minutes. The long programme has enough trials for a statement: no failure in N
+//! trials bounds the rate of failures to 3/N with 95 % confidence. Every number of either is an argument, from the
+//! environment:
 //!
 //! - `RIG_LONG`: not empty, the long programme; without it, the gate.
 //! - `RIG_TRIALS`: trials of every fault; `RIG_TRIALS_F2`: of fault F2.
-//! - `RIG_SEED`: the first seed; without it the time of day. Trials that go on keep the one that they began
-//!   with.
-//! - `RIG_ONLY`: the seed of a trial, which is tried alone, and counts for nothing; it has to be one of
-//!   those that come from `RIG_SEED`. A red trial is told with the command. What the trials before it left
-//!   on an installation that they share is not there.
-//! - `RIG_FOLDER`: where results go, and go on as long as it is the same build; without it each start begins
-//!   anew in a folder below the temporary one.
+//! - `RIG_SEED`: the first seed; without it the time of day. Trials that continue keep their first seed.
+//! - `RIG_ONLY`: the seed of a trial, which is tried alone, and is not counted; it has to be one of those that
+//!   come from `RIG_SEED`. A red trial prints this command. The leftovers of earlier trials on a shared
+//!   installation are missing.
+//! - `RIG_FOLDER`: the folder of the results, which continue as long as the build is the same; without it each start
+//!   begins in a new temporary folder.
 //! - `RIG_NEXT`: a build of the next version, to be upgraded to; without it, this one is taken under another
 //!   version's name.
 //! - what a fault has of its own: its file says which.
@@ -24,7 +23,7 @@ use std::time::Duration;
 /// An argument that has another value in the long programme than in the gate.
 ///
 /// # Panics
-/// When the environment gives one that is no number.
+/// When the value in the environment is not a number.
 #[must_use]
 pub fn argument(name: &str, gate: u64, long: u64) -> u64 {
     number(name).unwrap_or(if is_long() { long } else { gate })
@@ -36,19 +35,19 @@ pub fn is_long() -> bool {
     std::env::var_os("RIG_LONG").is_some_and(|value| !value.is_empty())
 }
 
-/// When the gate gives up waiting for what is promised sooner.
-const GIVEN_UP: Duration = Duration::from_secs(600);
+/// How long the gate waits for an event that is promised sooner.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-/// The time in which something has to come that is promised within `promised`.
+/// How long to wait for an event that is promised within `promised`.
 ///
-/// How long it takes is measured by the long programme, which has the machine for itself. The gate runs beside other
-/// work, and says only that it comes.
+/// The long programme, which has the machine for itself, measures the time. The gate shares the machine, and only
+/// checks that the event happens.
 #[must_use]
 pub fn within(promised: Duration) -> Duration {
     if is_long() {
         promised
     } else {
-        promised.max(GIVEN_UP)
+        promised.max(LONGEST_WAIT)
     }
 }
 
@@ -134,7 +133,7 @@ fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
     )
 }
 
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_says_what_the_programme_was_told() {
+    fn a_command_has_the_arguments_of_the_programme() {
         let set = [
             ("RIG_TRIALS_F2", "3000"),
             ("RIG_NEXT", "/it's here"),
@@ -152,14 +151,14 @@ mod tests {
             ("HOME", "/root"),
         ];
         let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let told = command(set.into_iter(), 5, 77, "soak::all");
+        let reported = command(set.into_iter(), 5, 77, "soak::all");
         let release = if cfg!(debug_assertions) {
             ""
         } else {
             " --release"
         };
         assert_eq!(
-            told,
+            reported,
             format!(
                 "RIG_NEXT='/it'\\''s here' RIG_TRIALS_F2=3000 RIG_SEED=5 RIG_ONLY=77 cargo test{release} \
                  --locked --package trainyard-rig --test faults -- --nocapture soak::all"

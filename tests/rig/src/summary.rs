@@ -1,4 +1,4 @@
-//! What all trials of a fault came to: a row of the table.
+//! The results of all trials of a fault: a row of the table.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::trials::Trials;
 pub const HEAD: &str = "| fault | trials | violations | recovery p50 | recovery p99 | target |
 |---|---|---|---|---|---|";
 
-/// What all trials of a fault came to. Displays as a row of the table.
+/// The results of all trials of a fault. Displays as a row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     pub fault: String,
@@ -27,7 +27,7 @@ pub struct Summary {
     /// Recovery times, the shortest first.
     pub recoveries: Vec<Duration>,
     pub target: String,
-    /// What was tried, by version and hash; `None` where that was not noted yet.
+    /// The build that was tried, by version and hash; `None` if that was not recorded.
     pub build: Option<String>,
     /// How to try what was red again, a line each.
     pub red: Vec<String>,
@@ -161,7 +161,7 @@ mod tests {
     use trainyard_tests::place::Place;
 
     #[test]
-    fn the_table_is_in_the_order_of_faults_and_says_what_is_missing() {
+    fn the_table_is_in_the_order_of_faults_and_shows_missing_trials() {
         let place = Place::new();
         for (fault, planned, recoveries) in
             [("F10 slow", 1, vec![30]), ("F2 killed", 3, vec![9, 4])]
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn builds_are_told_once_where_they_are_the_same() {
+    fn equal_builds_are_named_once() {
         let mut rows = vec![
             row(HISTORIES, Some("00ff")),
             row("F2 killed", Some("1+a")),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_red_trial_is_told_with_its_command() {
+    fn a_red_trial_is_reported_with_its_command() {
         let place = Place::new();
         let heading = Heading {
             fault: "F2 killed".to_owned(),

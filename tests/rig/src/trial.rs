@@ -9,7 +9,7 @@ pub struct Trial {
     pub number: u32,
     /// Repeats it, as far as anything of real processes can be repeated.
     pub seed: u64,
-    /// Whether none comes after it: what was left for later is looked at now.
+    /// Whether it is the last trial: checks that were postponed are made now.
     pub last: bool,
 }
 
@@ -20,10 +20,10 @@ impl Trial {
     }
 }
 
-/// What a trial found.
+/// The result of a trial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// What was violated; empty is good.
+    /// The violations; empty is good.
     pub violations: Vec<String>,
     /// How long it took to be whole again.
     pub recovery: Option<Duration>,

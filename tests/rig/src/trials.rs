@@ -1,10 +1,10 @@
 //! Trials: one fault, many times, each with a seed of its own; counted, timed, and kept when red.
 //!
-//! No failure in N trials bounds the rate of failures to 3/N with 95 % confidence, so the number of
-//! trials is the figure that matters, and a night's work must survive being interrupted: each trial
-//! that ended is a line in a file, and the next start goes on behind it.
+//! No failure in N trials bounds the rate of failures to 3/N with 95 % confidence, so the number of trials matters,
+//! and a night's work must survive an interruption: each trial that ended is a line in a file, and the next start
+//! continues after it.
 //!
-//! How many, and where results go, is told by [`programme`].
+//! [`programme`] says how many there are, and where results go.
 
 use std::fs;
 use std::panic::Location;
@@ -23,9 +23,9 @@ pub use crate::trial::{Trial, Verdict};
 /// A fault to be tried.
 #[derive(Debug)]
 pub struct Trials {
-    /// What the table calls it: `F2 SIGKILL of the daemon`.
+    /// Its name in the table: `F2 SIGKILL of the daemon`.
     pub fault: String,
-    /// What is promised, in words.
+    /// The promise, in words.
     pub target: String,
     pub count: u32,
     /// How many in the gate.
@@ -39,12 +39,12 @@ pub struct Trials {
     /// The seed of the one trial that is tried, where it is but one.
     only: Option<u64>,
     build: String,
-    /// What the runner of tests calls the test that this is.
+    /// The name of this test in the test runner.
     test: String,
     /// Where results and evidence are.
     pub folder: PathBuf,
-    /// Held as long as it exists, where one is: recovery times mean little while many faults are
-    /// tried beside each other on the same machine.
+    /// The turn, if turns are taken, held as long as this exists: recovery times mean little while many faults are
+    /// tried on the same machine at the same time.
     _turn: Option<fs::File>,
 }
 
@@ -53,7 +53,7 @@ impl Trials {
     /// on this machine.
     ///
     /// # Panics
-    /// When a variable of the environment is no number, the program was not built, or nobody may take turns.
+    /// When a variable of the environment is not a number, the program was not built, or turns cannot be taken.
     #[must_use]
     #[track_caller]
     pub fn new(fault: &str, target: &str, count: u32) -> Self {
@@ -65,7 +65,7 @@ impl Trials {
         let (asked, kept) = (programme::seed(), journal::origin_of(&folder, fault));
         let seed = journal::first_seed(asked, kept.as_ref(), &build, only.is_some()).unwrap_or(now);
         if asked.is_some_and(|asked| asked != seed) {
-            tell(&format!("{fault}: goes on with seed {seed}, as it began"));
+            report(&format!("{fault}: continues with its first seed {seed}"));
         }
         Self {
             fault: fault.to_owned(),
@@ -172,7 +172,7 @@ impl Trials {
         }
     }
 
-    /// Where results go, and those that are there. One trial that is tried again is no result.
+    /// The file of the results, and its contents. A single trial that is repeated is not a result.
     fn open(&self, heading: &Heading) -> (Option<Journal>, Vec<Line>) {
         if self.only.is_some() {
             return (None, Vec::new());
@@ -180,15 +180,15 @@ impl Trials {
         let opened = Journal::open(&self.folder, heading);
         if let Some(former) = opened.former {
             let (fault, former) = (&self.fault, former.display());
-            tell(&format!(
-                "{fault}: begins anew with build {}; what another build's trials came to is in {former}",
+            report(&format!(
+                "{fault}: starts over with build {}; the results of the other build are in {former}",
                 self.build
             ));
         }
         (Some(opened.journal), opened.lines)
     }
 
-    /// Keeps of a red trial what needs nobody's answer, and tells of it.
+    /// Keeps the evidence of a red trial that needs no answer of a running part, and reports it.
     fn keep(&self, heading: &Heading, trial: Trial, verdict: &Verdict) -> Evidence {
         let mut folder = heading.evidence(&self.folder, trial.number);
         if self.only.is_some() {
@@ -196,21 +196,21 @@ impl Trials {
         }
         let again = programme::again(self.seed, trial.seed, &self.test);
         let violations = verdict.violations.join("\n");
-        tell(&format!(
+        report(&format!(
             "{}: trial {} is red: {violations}\nalone: {again}",
             self.fault, trial.number
         ));
         let (first, build) = (self.seed, &self.build);
-        let told = format!("{trial:?}\nfirst seed {first}, build {build}\n{violations}\n");
-        Evidence::keep(folder, &told, &again)
+        let reported = format!("{trial:?}\nfirst seed {first}, build {build}\n{violations}\n");
+        Evidence::keep(folder, &reported, &again)
     }
 }
 
 #[expect(
     clippy::print_stdout,
-    reason = "whoever watches a long programme is told when it counts"
+    reason = "the long programme reports its progress on the standard output"
 )]
-fn tell(what: &str) {
+fn report(what: &str) {
     println!("{what}");
 }
 
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_red_trial_is_counted_and_keeps_what_it_left() {
+    fn a_red_trial_is_counted_and_keeps_its_evidence() {
         let place = Place::new();
         let prepared = std::cell::Cell::new(0);
         let summary = trials(&place, 3).run(
@@ -303,14 +303,11 @@ mod tests {
     #[test]
     fn a_red_trial_is_counted_though_its_parts_say_nothing() {
         let place = Place::new();
-        let summary = trials(&place, 1).run(
-            |_| (),
-            |_, ()| panic!("seen"),
-            |()| panic!("nobody answers"),
-        );
+        let summary =
+            trials(&place, 1).run(|_| (), |_, ()| panic!("seen"), |()| panic!("no answer"));
         assert_eq!((summary.trials, summary.violations), (1, 1));
-        let told = fs::read_to_string(place.join("F0-nothing-1/no-testimony")).unwrap();
-        assert_eq!(told, "nobody answers\n");
+        let reported = fs::read_to_string(place.join("F0-nothing-1/no-testimony")).unwrap();
+        assert_eq!(reported, "no answer\n");
     }
 
     /// The seeds that are tried, by number.
@@ -328,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn another_build_is_tried_anew() {
+    fn another_build_is_tried_from_the_start() {
         let place = Place::new();
         let mut trials = trials(&place, 2);
         let first = tried(&trials);

@@ -1,4 +1,4 @@
-//! Versions of the program: the build under test, and another version beside it.
+//! Versions of the program: the build under test, and another version.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use trainyard_tests::place::Place;
 use crate::digest::sha256;
 use crate::programme;
 
-/// How much of a program's hash tells builds apart.
+/// How much of a program's hash distinguishes builds.
 const SHOWN: usize = 12;
 
 /// The build under test, by its version and its program's hash: `0.1.0+5d41402abc4b`. Found out once: it
@@ -22,14 +22,17 @@ pub(crate) fn this() -> &'static str {
     static THIS: OnceLock<String> = OnceLock::new();
     THIS.get_or_init(|| {
         let program = cli::binary();
-        let told = version(&program, Place::new().path());
-        name(&told, &std::fs::read(&program).unwrap())
+        let reported = version(&program, Place::new().path());
+        name(&reported, &std::fs::read(&program).unwrap())
     })
 }
 
-/// What a build is called, by what it says that it is and by its program.
-fn name(told: &str, program: &[u8]) -> String {
-    let version = told.strip_prefix("trainyard ").unwrap_or(told).trim();
+/// The name of a build, by its version and by a hash of its program.
+fn name(reported: &str, program: &[u8]) -> String {
+    let version = reported
+        .strip_prefix("trainyard ")
+        .unwrap_or(reported)
+        .trim();
     format!("{version}+{}", &sha256(program)[..SHOWN])
 }
 
@@ -51,7 +54,7 @@ pub fn next(place: &Place) -> PathBuf {
     program
 }
 
-/// What a program says that it is.
+/// The version that a program prints.
 fn version(program: &Path, folder: &Path) -> String {
     let mut command = cli::command_of(program, folder, &[], &["--version"]);
     String::from_utf8(command.output().unwrap().stdout).unwrap()
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builds_of_one_version_are_told_apart_by_their_programs() {
+    fn builds_of_one_version_differ_by_their_programs() {
         let first = name("trainyard 0.1.0\n", b"hello");
         assert_eq!(first, "0.1.0+2cf24dba5fb0");
         assert_ne!(name("trainyard 0.1.0\n", b"hello!"), first);

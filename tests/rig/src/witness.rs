@@ -18,7 +18,7 @@ pub struct Witness {
     journal: PathBuf,
 }
 
-/// What was heard of one attempt.
+/// The reports of one attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
     pub starts: usize,
@@ -70,7 +70,7 @@ impl Witness {
         self.heard.open(&run.to_string());
     }
 
-    /// What was heard of each attempt.
+    /// The reports of each attempt.
     ///
     /// # Panics
     /// When the journal cannot be read.
@@ -151,7 +151,7 @@ fn accounts(journal: &str) -> BTreeMap<String, Account> {
         match said {
             "start" => accounts.entry(attempt.to_owned()).or_default().starts += 1,
             "end" => accounts.entry(attempt.to_owned()).or_default().ends += 1,
-            // A gate, which is no saying of an attempt.
+            // A gate, which is not a report of an attempt.
             _ => {}
         }
     }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attempt_that_starts_twice_is_told_from_one_that_ran_once() {
+    fn an_attempt_that_starts_twice_differs_from_one_that_ran_once() {
         let accounts = accounts("1.a.1/start\n1.b.1/start\ngate/1\n1.a.1/end\n1.b.1/start\n");
         assert_eq!(accounts["1.a.1"], Account { starts: 1, ends: 1 });
         assert_eq!(accounts["1.b.1"], Account { starts: 2, ends: 0 });

@@ -1,4 +1,4 @@
-//! What a program does when it is run: drawn from the seed and its place alone, so that it does not
+//! The behaviour of a program when it is run: drawn from the seed and its place alone, so that it does not
 //! depend on anything that happened before.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::random::Random;
 /// Names of stages whose programs may run without end begin so: such stages have a timeout.
 pub(crate) const MAY_BE_ENDLESS: char = 't';
 
-/// What a program does.
+/// The behaviour of a program.
 #[derive(Debug, Clone)]
 pub(crate) struct Behaviour {
     /// How long it runs; none is without end.
@@ -27,7 +27,7 @@ pub(crate) struct Behaviour {
     pub(crate) metrics: String,
 }
 
-/// What it does when it is asked to end.
+/// Its reaction to a request to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnTerm {
     Dies,
@@ -36,7 +36,7 @@ pub(crate) enum OnTerm {
     Ignores,
 }
 
-/// What Docker says when it is to be started.
+/// Docker's answer to its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Works,
@@ -108,7 +108,7 @@ impl Behaviour {
         }
     }
 
-    /// What it has printed after running for `ran`.
+    /// Its output after running for `ran`.
     pub(crate) fn printed(&self, ran: Duration) -> impl Iterator<Item = &(Duration, Vec<u8>)> {
         self.prints.iter().take_while(move |(at, _)| *at <= ran)
     }

@@ -1,6 +1,5 @@
-//! What goes wrong by the clock: daemons killed, stopped, cut off and started anew; Docker and the
-//! store going down and coming back; people who make runs, cancel them and meddle with containers.
-//! What goes wrong at calls is the [`crate::world::Weather`]'s.
+//! Faults by the clock: daemons killed, stopped, cut off and restarted; Docker and the store going down and coming
+//! back; people who make runs, cancel them and change containers. [`crate::world::Weather`] has the faults of calls.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -237,7 +236,7 @@ impl Stage {
             .is_some_and(|row| row.run.cancel.is_some());
         let by = CancelledBy::Actor("ada".to_owned());
         store.tell(run, &Event::CancelRequested { by });
-        // Who asks twice has no patience. Given up this early, attempts are in every state.
+        // The second request comes early, so that abandoned attempts are in every state.
         if was_asked {
             store.abandon(run);
         }

@@ -1,4 +1,4 @@
-//! What is checked when a history is over. Most invariants are watched while it goes on, where they
+//! The checks when a history is over. Most invariants are checked while it goes on, where they
 //! can break: see [`crate::world::Invariant`].
 
 use trainyard_core::outcome::Outcome;
@@ -11,7 +11,7 @@ use crate::store::AttemptRow;
 use crate::witness::Program;
 use crate::world::Invariant;
 
-/// What the supervisor writes into a log that it could not read to its end.
+/// The line that the supervisor writes into a log that it could not read to its end.
 const LEFT_OUT: &str = "left out";
 
 impl Stage {
@@ -65,7 +65,7 @@ impl Stage {
                         program.exit
                     )
                 });
-                // Where another claim had stopped it, only the clocks tell what came first.
+                // If another claim had stopped it, only the clocks say what came first.
                 let stopped = program.stopped_by == Some(row.fence);
                 world.demand(Invariant::StoppedIsNoSuccess, !stopped, || {
                     format!("{} was asked to end, did, and succeeded", short(*id))

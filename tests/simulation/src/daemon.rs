@@ -1,7 +1,7 @@
-//! A simulated daemon: what dispatcher, keeper and planner do, around real supervisors.
+//! A simulated daemon: dispatcher, keeper and planner, around real supervisors.
 //!
-//! Each of its loops looks at the truth on a hint or a tick. It stops all that it does for its
-//! attempts before its lease runs out, by its own clock, unless it is stopped itself just then.
+//! Each of its loops reads the store on a hint or a tick. The daemon stops its work on attempts before its lease
+//! expires, by its own clock, unless it is paused itself at that moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -90,7 +90,7 @@ impl Daemon {
         daemon
     }
 
-    /// Who it is; asked only after it is registered.
+    /// Its id; known only after it is registered.
     pub(crate) fn id(&self) -> DaemonId {
         self.id.get().copied().unwrap_or(DaemonId(Uuid::nil()))
     }
@@ -206,7 +206,7 @@ impl Daemon {
         let how = supervise(&surroundings, &assignment, materials, &ledger, signal).await;
         self.world.note(|| {
             let attempt = crate::engine::short(assignment.attempt);
-            format!("{} lets go of {attempt}: {how:?}", self.process.name)
+            format!("{} stops supervising {attempt}: {how:?}", self.process.name)
         });
     }
 
@@ -239,11 +239,11 @@ impl Daemon {
         });
     }
 
-    /// Renews the lease, passes stop requests on, takes over, sweeps.
+    /// Renews the lease, passes stop requests on, adopts, sweeps.
     async fn keep(self: Arc<Self>) {
         let mut next_full = Instant::now();
         loop {
-            // What fails is tried again with the next look.
+            // A failure is retried with the next pass.
             let _ = self.pass_stops_on().await;
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
@@ -333,7 +333,8 @@ impl Daemon {
                 }
                 (Some(true), None) => {
                     if matches!(container.status, Status::Running { .. }) {
-                        // What somebody gave up may run on; it is asked to end before it is removed.
+                        // The program of an abandoned attempt may run on; it is asked to end before its
+                        // container is removed.
                         let _ = self.docker.stop(&container.handle, GRACE).await;
                     }
                     if self.docker.remove(&container.handle).await.is_ok() {

@@ -16,12 +16,12 @@ use crate::world::{Violation, World};
 /// many attempts as a stage may have, for each stage in a row.
 const ENDS_WITHIN: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// What a history came to.
+/// The result of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
-    /// What did not hold; empty where all did.
+    /// The violations; empty if all invariants held.
     pub violations: Vec<Violation>,
-    /// What happened, where that was asked for.
+    /// The events, if a trace was requested.
     pub trace: Vec<String>,
     /// How many runs there were.
     pub runs: u64,

@@ -1,10 +1,10 @@
 //! Simulation: whole histories of Trainyard under faults, from a seed, in virtual time.
 //!
-//! What is real: the pure core (`step`, `admit`, `judge`) and the supervisor that runs the attempt
-//! protocol. What is simulated: the store, Docker, the network between them and the daemons, the
+//! Real parts: the pure core (`step`, `admit`, `judge`) and the supervisor that runs the attempt
+//! protocol. Simulated parts: the store, Docker, the network between them and the daemons, the
 //! clocks, and the daemons around the supervisors, which may be killed, paused and cut off at any
 //! call. All of it runs on one thread in tokio's paused time, and everything that is left to chance
-//! is drawn from one generator, so a seed tells the whole history and tells it again.
+//! is drawn from one generator, so a seed determines the whole history and repeats it.
 //!
 //! | part | real counterpart | file |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! | ledger, daemon | the store's ledger, dispatcher, keeper and planner | `ledger`, `daemon` |
 //! | witness | a file that programs append to, outside of all records | `witness` |
 //!
-//! What it does not do: it parses no SQL, speaks no HTTP and runs no container. Those have their
+//! Out of scope: it parses no SQL, speaks no HTTP and runs no container. Those have their
 //! conformance suites and the fault programme; a fault there is not found here. Causes and their
 //! deduplication are the store's, and are not simulated.
 //!
@@ -48,7 +48,7 @@ pub use world::{Invariant, Violation};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks; what a panic left behind is looked at as it is, since the panic fails the history anyway.
+/// Locks. State that a panic left behind is used as it is, since the panic fails the history anyway.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use crate::world::World;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Silence;
 
-/// Where a daemon can be told to stop or die.
+/// Where a daemon can be paused or killed.
 const LONG_PAUSE: (u64, u64) = (1_000, 60_000);
 
 /// Sends a request whose `effect` happens when it arrives; its argument says whether the caller still

@@ -1,8 +1,8 @@
-//! A night of histories: how far it came, in a file, so that an interruption costs little, and which seeds
-//! broke an invariant, in a file beside it.
+//! A night of histories: its progress in a file, so that an interruption costs little, and the seeds that broke an
+//! invariant in a file next to it.
 //!
-//! Both are about one build of the simulation, which has what it tries within itself: another one begins
-//! anew, and the former's files are moved aside. The table of the fault programme reads the first of them
+//! Both belong to one build of the simulation, which contains the code under test: another build starts over, and the
+//! files of the former are moved aside. The table of the fault programme reads the first of them
 //! (`tests/rig/src/histories.rs`).
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::history::History;
 
-/// What histories came to, over all starts.
+/// The results of histories, over all starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// The first one's seed; each takes the next.
@@ -100,7 +100,7 @@ pub struct Night {
     build: String,
 }
 
-/// What an earlier start left.
+/// The file of an earlier start.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Left {
     /// Nothing: this is the first.
@@ -118,10 +118,10 @@ impl Night {
         Self { journal, build }
     }
 
-    /// Looks what an earlier start left, and makes room where that was another build's.
+    /// Reads the files of an earlier start, and moves those of another build aside.
     ///
     /// # Errors
-    /// It cannot be read or moved, or is no journal.
+    /// They cannot be read or moved, or are not a valid journal.
     pub fn begin(&self) -> io::Result<Left> {
         let text = match fs::read_to_string(&self.journal) {
             Ok(text) => text,
@@ -133,11 +133,11 @@ impl Night {
             .filter_map(|line| line.split_once(' '))
             .collect();
         if !values.contains_key("build") && !is_of_before_builds(&text) {
-            let told = format!(
-                "{} is no journal of histories: {text:?}",
+            let reported = format!(
+                "{} is not a valid journal of histories: {text:?}",
                 self.journal.display()
             );
-            return Err(io::Error::other(told));
+            return Err(io::Error::other(reported));
         }
         let is_same = values.get("build") == Some(&self.build.as_str());
         match Tally::read(&values).filter(|_| is_same) {
@@ -186,7 +186,7 @@ impl Night {
         Ok(aside)
     }
 
-    /// A free name beside `path`: builds may take turns.
+    /// A free name next to `path`: builds may alternate.
     fn place_aside(&self, path: &Path) -> PathBuf {
         let mut number = 1;
         loop {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn another_build_begins_anew_beside_what_the_former_left() {
+    fn another_build_starts_over_and_keeps_the_former_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let night = |build: &str| Night::new(path("histories"), build.to_owned());

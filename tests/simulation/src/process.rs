@@ -101,7 +101,7 @@ impl Process {
         }
     }
 
-    /// Passes while the process runs: here it stops, or ends, where it was told to.
+    /// Passes while the process runs. A process that is to be paused or to end does so here.
     pub(crate) async fn gate(&self) {
         std::future::poll_fn(|_| {
             if self.is_dead() || self.is_paused() {

@@ -11,7 +11,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A generator for one purpose, told apart by `parts`, whatever was drawn before.
+    /// A generator for one purpose, distinguished by `parts`, whatever was drawn before.
     pub(crate) fn for_purpose(seed: u64, parts: &[u64]) -> Self {
         let mut random = Self(seed ^ 0x7472_6169_6e79_6172);
         for part in parts {
@@ -47,7 +47,7 @@ impl Random {
         from[usize::try_from(place).unwrap_or_default()]
     }
 
-    /// A duration of whole milliseconds, as long as tokio's timer tells them apart.
+    /// A duration of whole milliseconds, the resolution of tokio's timer.
     pub(crate) fn millis(&mut self, first: u64, last: u64) -> Duration {
         Duration::from_millis(self.between(first, last))
     }

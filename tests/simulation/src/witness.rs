@@ -1,23 +1,23 @@
-//! The witness: what programs themselves say of when they began and ended. It decides what ran twice
-//! or not at all, whatever the records claim.
+//! The witness: programs themselves report when they began and ended. It decides what ran twice or not at all,
+//! whatever the records say.
 
 use std::collections::BTreeMap;
 
 use trainyard_core::id::{AttemptId, Fence};
 
-/// What programs say, by attempt.
+/// The reports of programs, by attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     programs: BTreeMap<AttemptId, Program>,
 }
 
-/// What is known of one attempt's program.
+/// The reports of one attempt's program.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Program {
     pub(crate) starts: u32,
     pub(crate) running: bool,
-    /// Whether whoever started it held the attempt, and was still there to hear of it. What a claim
-    /// that was lost meanwhile starts can run beside what the next one decides.
+    /// Whether the claim that started it held the attempt, and still waited for the answer. A start of a claim that
+    /// was lost meanwhile may overlap with the decisions of the next one.
     pub(crate) proper: bool,
     /// Its own exit code; none where something killed it from outside.
     pub(crate) exit: Option<i32>,

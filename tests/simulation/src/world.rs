@@ -1,4 +1,4 @@
-//! What all parts of a history share: time, chance, how bad the weather is, and what was noticed.
+//! The state that all parts of a history share: time, chance, the frequency of faults, and the violations.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::settings::{Mutation, Settings};
 use crate::witness::Witness;
 
-/// What must hold in every history.
+/// The invariants of every history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
     /// An attempt's program is started at most once.
@@ -21,7 +21,7 @@ pub enum Invariant {
     RecordedOnce,
     /// Only what exited with code 0 has succeeded.
     ProvedSuccess,
-    /// What ended because it was asked to has not succeeded.
+    /// A program that ended because it was asked to has not succeeded.
     StoppedIsNoSuccess,
     /// An attempt's end is recorded when its program has ended.
     EndedBeforeRecorded,
@@ -33,7 +33,7 @@ pub enum Invariant {
     Capacity,
     /// A later claim's fence is higher, and a fenced off supervisor touches nothing.
     Fences,
-    /// What runs is asked to end before it is killed.
+    /// A running program is asked to end before it is killed.
     Grace,
     /// A program is started with its files laid out.
     LaidOut,
@@ -115,7 +115,7 @@ impl Weather {
     }
 }
 
-/// What all parts of a history share.
+/// The state that all parts of a history share.
 pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) seed: u64,

@@ -25,20 +25,20 @@ fn number(variable: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }
 
-/// What a failing history tells: what broke, the end of what happened, and how to see it all.
+/// The report of a failing history: the violation, the last events, and how to see all of them.
 pub(crate) fn report(seed: u64, history: &History, settings: Settings) -> String {
-    let told = run(
+    let reported = run(
         seed,
         Settings {
             trace: true,
             ..settings
         },
     );
-    let from = told.trace.len().saturating_sub(60);
+    let from = reported.trace.len().saturating_sub(60);
     let violations: Vec<String> = history.violations.iter().map(ToString::to_string).collect();
     format!(
         "seed {seed} breaks\n  {}\nwhat happened last:\n{}\nsee all of it: simulate --seed {seed} --once",
         violations.join("\n  "),
-        told.trace[from..].join("\n")
+        reported.trace[from..].join("\n")
     )
 }

@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
 use std::io::Write as _;
@@ -50,12 +50,12 @@ fn it_goes_on_behind_the_last_seed_and_counts_the_time_it_had() {
 }
 
 #[test]
-fn another_build_begins_anew() {
+fn another_build_starts_over() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("histories");
     night(&journal, 1);
     let former = std::fs::read_to_string(&journal).unwrap();
-    // What stands behind the end of a program changes nothing but its hash.
+    // Bytes after the end of a program change nothing but its hash.
     let another = folder.path().join("simulate");
     std::fs::copy(SIMULATE, &another).unwrap();
     let mut program = std::fs::File::options()
@@ -66,15 +66,15 @@ fn another_build_begins_anew() {
     drop(program);
     let output = simulate(&another, &journal, 1, &[]);
     assert!(output.status.success(), "{output:?}");
-    let told = String::from_utf8(output.stdout).unwrap();
-    let (_, aside) = told.lines().next().unwrap().rsplit_once(' ').unwrap();
-    assert!(told.starts_with("histories begin anew"), "{told}");
+    let reported = String::from_utf8(output.stdout).unwrap();
+    let (_, aside) = reported.lines().next().unwrap().rsplit_once(' ').unwrap();
+    assert!(reported.starts_with("starting over"), "{reported}");
     assert_eq!(std::fs::read_to_string(aside).unwrap(), former);
     assert!(number(&journal, "histories") > 0, "its own second");
 }
 
 #[test]
-fn red_seeds_are_kept_beside_the_journal() {
+fn red_seeds_are_kept_next_to_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("histories");
     let mistake = ["--keep-going", "--mutation", "never-sweeps"];
@@ -83,8 +83,8 @@ fn red_seeds_are_kept_beside_the_journal() {
     let red = std::fs::read_to_string(journal.with_extension("red")).unwrap();
     assert_eq!(red.lines().count() as u64, number(&journal, "failed"));
     let (seed, violated) = red.lines().next().unwrap().split_once('\t').unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
+    let reported = String::from_utf8(output.stdout).unwrap();
     let first = format!("seed {seed}: ");
-    let said = told.lines().find_map(|line| line.strip_prefix(&first));
+    let said = reported.lines().find_map(|line| line.strip_prefix(&first));
     assert!(violated.starts_with(said.unwrap()), "{red}");
 }

@@ -1,9 +1,9 @@
-//! A seed tells one history, however often it is asked.
+//! A seed gives the same history each time.
 
 use trainyard_simulation::{Settings, run};
 
 #[test]
-fn a_seed_tells_the_same_history_again() {
+fn a_seed_repeats_the_same_history() {
     let settings = Settings {
         trace: true,
         ..Settings::default()
@@ -19,7 +19,7 @@ fn a_seed_tells_the_same_history_again() {
 fn looking_on_changes_nothing() {
     for seed in 1..40 {
         let quiet = run(seed, Settings::default());
-        let told = run(
+        let reported = run(
             seed,
             Settings {
                 trace: true,
@@ -28,7 +28,7 @@ fn looking_on_changes_nothing() {
         );
         assert_eq!(
             (quiet.programs, quiet.took),
-            (told.programs, told.took),
+            (reported.programs, reported.took),
             "seed {seed}"
         );
     }

@@ -43,7 +43,7 @@ impl Listener {
                 (Self::Tcp(listener), bound)
             }
             Address::Unix(path) => {
-                // What an earlier proxy left; nobody can listen on it any more.
+                // Left by an earlier proxy; no process listens on it any more.
                 let _ = std::fs::remove_file(path);
                 let listener = UnixListener::bind(path)?;
                 (Self::Unix(listener), address.clone())

@@ -48,8 +48,8 @@ struct Entry {
     struck: u32,
 }
 
-/// A rule that holds no more, and since when. Most trials let everything pass before they judge, so what
-/// they broke is told by these.
+/// A rule that no longer applies, and since when. Most trials let everything pass before they judge, so these say
+/// what the trials broke.
 #[derive(Debug)]
 struct Former {
     entry: Entry,
@@ -60,7 +60,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "struck {}, let go {}: {:?}",
+            "struck {}, passed {}: {:?}",
             self.struck, self.let_go, self.rule
         )
     }
@@ -190,11 +190,11 @@ mod tests {
     fn rules_that_hold_no_more_stay_in_the_record() {
         let mut book = Book::new(1);
         book.add(rule("first"));
-        assert_eq!(book.strike(1, None), None, "one is let go");
+        assert_eq!(book.strike(1, None), None, "one passes");
         assert_eq!(book.strike(2, None), Some(Action::Reset));
         book.clear();
         book.add(rule("second"));
-        assert_eq!(book.struck("first"), 0, "it holds no more");
+        assert_eq!(book.struck("first"), 0, "it no longer applies");
         let record = book.record();
         let lines: Vec<&str> = record.lines().collect();
         let [former, holds, fired] = lines[..] else {
@@ -202,10 +202,10 @@ mod tests {
         };
         assert!(former.starts_with("rule from 2"), "{former}");
         assert!(former.contains(" to 2"), "{former}");
-        assert!(former.contains("struck 1, let go 1: Rule"), "{former}");
+        assert!(former.contains("struck 1, passed 1: Rule"), "{former}");
         assert!(former.contains("\"first\""), "{former}");
         assert!(!holds.contains(" to 2"), "{holds}");
-        assert!(holds.contains("struck 0, let go 0: Rule"), "{holds}");
+        assert!(holds.contains("struck 0, passed 0: Rule"), "{holds}");
         assert!(holds.contains("\"second\""), "{holds}");
         assert!(fired.contains("first Reset connection 2"), "{fired}");
     }

@@ -19,7 +19,7 @@ enum End {
     Reset,
 }
 
-/// What faults did to the connection as a whole.
+/// The effect of faults on the connection as a whole.
 #[derive(Debug)]
 struct Condition {
     dialogue: Dialogue,
@@ -80,7 +80,7 @@ impl Connection {
             Some(Action::DropAnswer) => self.condition().drop_answer_to = Some(1),
         }
         let Ok(upstream) = Stream::connect(&self.shared.upstream).await else {
-            // What is not there: the client sees its connection end.
+            // The upstream is missing: the client sees its connection end.
             return End::Reset;
         };
         let (mut from_upstream, mut to_upstream) = tokio::io::split(upstream);
@@ -107,7 +107,7 @@ impl Connection {
                 let rest = cutter.remainder();
                 if !self.condition().black_hole {
                     self.forward(&rest, to).await?;
-                    // The other way may go on; a peer that is gone cannot be told.
+                    // The other direction may go on; a peer that is gone cannot be notified.
                     let _ = to.shutdown().await;
                 }
                 return Ok(());
@@ -193,7 +193,7 @@ impl Connection {
     }
 }
 
-/// Reads and answers nothing until the client hangs up.
+/// Reads and answers nothing until the client closes the connection.
 async fn swallow(from: &mut ReadHalf<Stream>) -> End {
     let mut buffer = vec![0; READ];
     while from.read(&mut buffer).await.is_ok_and(|count| count > 0) {}

@@ -74,7 +74,7 @@ impl FaultProxy {
             accepted: AtomicU64::new(0),
             open: AtomicUsize::new(0),
         });
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, reported) = std::sync::mpsc::channel();
         let (place, accepting) = (listen.clone(), Arc::clone(&shared));
         runtime.spawn(async move {
             match Listener::bind(&place).await {
@@ -85,7 +85,7 @@ impl FaultProxy {
                 Err(error) => tell.send(Err(error)).unwrap(),
             }
         });
-        let address = told
+        let address = reported
             .recv()
             .unwrap()
             .unwrap_or_else(|error| panic!("a proxy cannot listen at {listen:?}: {error}"));
@@ -112,7 +112,7 @@ impl FaultProxy {
         self.shared.book().clear();
     }
 
-    /// What struck, in order.
+    /// The rules that struck, in order.
     #[must_use]
     pub fn fired(&self) -> Vec<Fired> {
         self.shared.book().fired.clone()

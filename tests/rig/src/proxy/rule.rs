@@ -1,10 +1,10 @@
-//! Rules: which fault strikes what, when, and how often.
+//! Rules: which fault strikes which units, when, and how often.
 
 use std::time::Duration;
 
 use super::wire::{Direction, Meaning, Unit, find};
 
-/// What a unit is recognised by.
+/// The pattern that recognises a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
     /// These bytes, within one unit.
@@ -23,14 +23,14 @@ pub enum Pattern {
     Autocommit,
 }
 
-/// What a rule is about. Every part that is set must fit.
+/// The units that a rule matches. Every part that is set must fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matcher {
     /// Only this connection, in the order of their coming, from 1.
     pub connection: Option<u64>,
     /// What passes; `None` strikes connections as they come, before any byte.
     pub passing: Option<(Direction, Option<Pattern>)>,
-    /// How many that fit are let go first.
+    /// How many matching requests pass before the first strike.
     pub after: u32,
     /// How likely each of the others is struck, 0 to 1.
     pub probability: f64,
@@ -147,10 +147,10 @@ fn path_fits(wanted: &str, found: &str) -> bool {
     }
 }
 
-/// What is done to what a rule strikes.
+/// The action on the units that a rule strikes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing: it passes, and no later rule is asked. Recorded all the same.
+    /// Nothing: the unit passes, and no later rule applies. It is recorded nevertheless.
     Pass,
     /// It waits, as does what comes after it the same way.
     Delay {
@@ -160,12 +160,12 @@ pub enum Action {
     },
     /// The connection is cut after so many more bytes, both ways together.
     CutAfter(u64),
-    /// From here on everything is read and nothing is passed on, either way. Nobody hangs up.
+    /// From here on everything is read and nothing is passed on, either way. No side closes the connection.
     BlackHole,
     /// The connection is reset, and the unit is gone.
     Reset,
-    /// The request is passed on and the connection is cut at once: the upstream is still at it when
-    /// whoever asked tries again.
+    /// The request is passed on and the connection is cut at once: the upstream still works on it when the client
+    /// retries.
     HangUp,
     /// The request is carried out; then its answer is dropped and the connection is cut. Whoever
     /// asked cannot know.
@@ -175,11 +175,11 @@ pub enum Action {
 /// A fault and what it strikes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// What records call it by.
+    /// Its name in records.
     pub name: String,
     pub when: Matcher,
     pub action: Action,
-    /// How often, at the most.
+    /// How often at most.
     pub times: u32,
 }
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_told_from_texts_that_mention_them() {
+    fn commits_differ_from_texts_that_mention_them() {
         let unit = |body: &[u8]| {
             let mut bytes = vec![b'Q', 0, 0, 0, 0];
             bytes.extend_from_slice(body);

@@ -4,7 +4,7 @@
 //! depends on what the other side said: which answer belongs to which request, whether a
 //! transaction is open. Only as much of each protocol is read as faults need; bodies pass as bytes.
 
-/// What is spoken over a connection.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// Bytes; each read is a unit, each a request or an answer.
@@ -24,7 +24,7 @@ pub enum Direction {
     Answer,
 }
 
-/// What a unit is.
+/// The kind of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Part of a body or of a stream.
@@ -44,13 +44,13 @@ pub(super) struct Unit {
     pub(super) meaning: Meaning,
     /// Which request of the connection this is, or answers to; from 1.
     pub(super) exchange: u64,
-    /// Whether an answer tells that its request was carried out.
+    /// Whether an answer says that its request was carried out.
     pub(super) concludes: bool,
     /// Whether a statement outside of any transaction takes effect by this request.
     pub(super) autocommits: bool,
 }
 
-/// What both directions of a connection know.
+/// The state that both directions of a connection share.
 #[derive(Debug)]
 pub(super) struct Dialogue {
     protocol: Protocol,
@@ -58,7 +58,7 @@ pub(super) struct Dialogue {
     requests: u64,
     /// Requests answered: begun with HTTP, concluded with Postgres.
     answers: u64,
-    /// What follows is not understood any more: an upgrade, TLS.
+    /// The rest is passed on without being parsed: an upgrade, TLS.
     opaque: bool,
     session: bool,
     asked_for_tls: bool,
@@ -141,7 +141,7 @@ impl Cutter {
         units
     }
 
-    /// What is held back at the end of the stream.
+    /// The bytes that are still buffered at the end of the stream.
     pub(super) fn remainder(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
@@ -235,7 +235,7 @@ impl Cutter {
                     }
                     _ => {}
                 }
-                // What is not yet asked for to be answered belongs to the next one that is.
+                // A message without an answer of its own belongs to the next one that has one.
                 let exchange = dialogue.requests + u64::from(!matches!(kind, b'Q' | b'S' | b'F'));
                 let mut unit = dialogue.unit(bytes, Meaning::Message(kind), exchange);
                 unit.autocommits = autocommits;

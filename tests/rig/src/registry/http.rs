@@ -74,7 +74,7 @@ impl Answer {
         }
     }
 
-    /// What registries say with a status.
+    /// The body that registries send with a status.
     pub(super) fn failure(status: u16) -> Self {
         let (code, message) = match status {
             401 => ("UNAUTHORIZED", "authentication required"),

@@ -46,7 +46,7 @@ impl Image {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": described("application/vnd.docker.container.image.v1+json", &config),
-            // Engines look at the content, and take one that is not compressed as well.
+            // Docker inspects the content, and accepts one that is not compressed as well.
             "layers": [described("application/vnd.docker.image.rootfs.diff.tar.gzip", &layer)],
         });
         Self {

@@ -24,10 +24,10 @@ pub struct Registry {
     shared: Arc<Shared>,
 }
 
-/// What of an image is asked for.
+/// The requested part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// What says what it is made of.
+    /// The manifest.
     Manifest,
     /// Its files.
     Layer,
@@ -38,7 +38,7 @@ pub enum Part {
 pub enum Fault {
     /// It answers with this status, and what registries say with it. 429 asks for a pause of a second.
     Status(u16),
-    /// It hangs up after half of the bytes.
+    /// It closes the connection after half of the bytes.
     Half,
     /// It says nothing more after half of the bytes, and does not hang up.
     Silence,
@@ -55,7 +55,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     images: BTreeMap<String, Image>,
-    /// What goes wrong, by the name of the image.
+    /// The faults, by the name of the image.
     faults: BTreeMap<String, (Part, Fault)>,
     /// Of each image since it was published.
     asked: Vec<(String, Part)>,
@@ -93,13 +93,13 @@ impl Registry {
         self.reference(name)
     }
 
-    /// What an image of this name is called, whether it is there or not.
+    /// The reference of an image of this name, whether it exists or not.
     #[must_use]
     pub fn reference(&self, name: &str) -> String {
         format!("{}/{name}:{TAG}", self.address)
     }
 
-    /// The line of a daemon's configuration that lets it ask this registry, which is on this machine, beside others.
+    /// The line of a daemon's configuration that permits this registry, which is on this machine, besides others.
     #[must_use]
     pub fn permission(&self) -> String {
         format!("docker.registries = [\"public\", \"{}\"]\n", self.address)
@@ -111,7 +111,7 @@ impl Registry {
         state.faults.insert(name.to_owned(), (part, fault));
     }
 
-    /// All is well with an image again; connections of it that are held in silence are hung up.
+    /// Ends the faults of an image; its connections that are held in silence are closed.
     pub fn heal(&self, name: &str) {
         self.shared.state().faults.remove(name);
         self.shared.healed.notify_all();
@@ -133,7 +133,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers one request. Whoever asks may hang up at any time.
+    /// Answers one request. The client may close the connection at any time.
     fn serve(&self, stream: &TcpStream) {
         let Some(request) = Request::read(stream) else {
             return;
@@ -157,7 +157,7 @@ impl Shared {
         };
     }
 
-    /// What a request is about, and the right answer.
+    /// The subject of a request, and the right answer.
     fn find(&self, request: &Request) -> (Option<(String, Part)>, Answer) {
         let state = self.state();
         let Some(path) = request.path.strip_prefix("/v2/") else {

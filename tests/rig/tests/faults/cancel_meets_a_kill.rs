@@ -11,7 +11,7 @@ use trainyard_tests::wait::until;
 
 use crate::{BOUND, timed};
 
-/// What a program has between SIGTERM and SIGKILL.
+/// The time that a program has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long after that all may be over.
@@ -157,7 +157,7 @@ fn it_ends_cancelled_once_and_leaves_no_container() {
             let state = STATES[(trial.number as usize - 1) % STATES.len()];
             let run = brought_into(fleet, state, &mut dice);
             let id = run.to_string();
-            // What has ended meanwhile cannot be cancelled any more, and says so.
+            // A run that has ended meanwhile cannot be cancelled any more; the answer says so.
             let _ = fleet.first().get().cli(&["run", "cancel", &id]);
             std::thread::sleep(dice.between(Duration::ZERO, Duration::from_millis(300)));
             fleet.first_mut().kill();

@@ -1,8 +1,7 @@
-//! F17: clocks jump, by an hour or a day, there and back, while stages run and a tick is near: the
-//! database's clock, by which all is decided, the daemons' own, which only stamp, or both. Leases are
-//! counted by monotonic time, by those who hold them and by those who watch, so nothing is taken over. No
-//! tick fires twice, none that passed is left out, and no stage is taken to have outlasted its
-//! timeout, or any moment to be impossible.
+//! F17: clocks jump, by an hour or a day, there and back, while stages run and a tick is near: the database's clock,
+//! which decides, the daemons' own, which only stamp, or both. Leases count by monotonic time, both for the daemon
+//! that holds one and for those that watch it, so no attempt is adopted. No tick fires twice, none that passed is
+//! left out, and no stage ends by its timeout too early.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use trainyard_rig::witness::Witness;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 /// A run's stages, more than half of which run at the same time.
 const STAGES: usize = 8;
@@ -30,8 +29,8 @@ const TIMEOUT: &str = "5m";
 /// The time between two ticks. A day has fewer than the 100 that are made up for at most.
 const EVERY: TimeDelta = TimeDelta::minutes(20);
 
-/// All leases hold and all ticks have fired, from the last jump on: a renewal is due every 5 s, a look at
-/// the schedules every 10 s.
+/// All leases hold and all ticks have fired, from the last jump on: a renewal is due every 5 s, a pass of the
+/// scheduler every 10 s.
 const WELL: Duration = Duration::from_secs(15);
 
 /// The lease of those that are killed, the shortest there is.
@@ -104,7 +103,7 @@ impl Clockwork {
         }
     }
 
-    /// Notes how late it has been, so that ticks which fired can be told from such as could not.
+    /// Notes the latest time shown, to distinguish ticks that fired from ticks that could not.
     fn note(&mut self) {
         self.latest = self.latest.max(self.clocks.database(&self.fleet.cluster));
     }
@@ -163,7 +162,7 @@ impl Clockwork {
         });
     }
 
-    /// What is wrong with the ticks that fired: they have to be all from the first on, once each.
+    /// The violations among the ticks that fired: all from the first on have to be there, once each.
     fn misfired(&mut self) -> Vec<String> {
         self.note();
         let rows = self.fleet.cluster.sql(
@@ -194,7 +193,7 @@ impl Clockwork {
         violations
     }
 
-    /// How often an attempt was taken over.
+    /// How often an attempt was adopted.
     fn adopted(&self) -> String {
         self.fleet
             .cluster
@@ -252,10 +251,10 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
                 .violations
                 .extend(judge(&clockwork.fleet, probe, None).violations);
             verdict.violations.extend(clockwork.misfired());
-            let taken_over = clockwork.adopted();
-            if taken_over != adopted {
+            let now_adopted = clockwork.adopted();
+            if now_adopted != adopted {
                 verdict.violations.push(format!(
-                    "{adopted} attempts had been taken over, now {taken_over}"
+                    "{adopted} attempts had been adopted, now {now_adopted}"
                 ));
             }
             if clockwork.lapsed() > 0 {
@@ -264,8 +263,8 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
             if recovery > within(WELL) {
                 verdict.violations.push(format!("well after {recovery:?}"));
             }
-            tell(&format!(
-                "F17: {whose:?} by {by}: well after {recovery:?}, {adopted} to {taken_over} taken over"
+            report(&format!(
+                "F17: {whose:?} by {by}: well after {recovery:?}, {adopted} to {now_adopted} adopted"
             ));
             verdict
         },
@@ -275,10 +274,10 @@ fn nothing_runs_twice_and_no_tick_is_lost() {
 }
 
 #[test]
-fn what_a_dead_daemon_held_is_not_its_own_for_another_day() {
+fn attempts_of_a_dead_daemon_do_not_stay_its_own_for_a_day() {
     let trials = Trials::new(
         "F17 clock back by 1 d over a dead daemon",
-        "0 run twice, taken over in a lease and 10 s",
+        "0 run twice, adopted in a lease and 10 s",
         1,
     )
     .long(20);
@@ -311,7 +310,7 @@ fn what_a_dead_daemon_held_is_not_its_own_for_another_day() {
             if recovery > within(LEASE + Duration::from_secs(10)) {
                 verdict
                     .violations
-                    .push(format!("taken over after {recovery:?}"));
+                    .push(format!("adopted after {recovery:?}"));
             }
             verdict
         },

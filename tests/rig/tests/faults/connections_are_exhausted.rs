@@ -1,5 +1,5 @@
-//! F26: outsiders take every connection that Postgres has. The daemon waits, and goes on as soon as they
-//! let go.
+//! F26: outsiders take every connection that Postgres has. The daemon waits, and goes on as soon as
+//! they release them.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn the_daemon_waits_and_goes_on() {
             });
             let crowd = Crowd::gather(&fleet.cluster);
             until_true("a crowd", BOUND, || crowd.refused() > FULL);
-            // What the daemon had, the crowd has now.
+            // The crowd now has the daemon's connections.
             fleet.first().postgres.cut_all();
             until_true("the end of all programs", BOUND, || {
                 fleet.witness.ended() == ended + STAGES
@@ -78,7 +78,7 @@ fn the_daemon_waits_and_goes_on() {
             if refused.code == Some(0) || !refused.stderr.contains("does not answer") {
                 verdict
                     .violations
-                    .push(format!("what had no place was told so: {refused:?}"));
+                    .push(format!("a refused request says so: {refused:?}"));
             }
             in_time(verdict)
         },
@@ -88,10 +88,10 @@ fn the_daemon_waits_and_goes_on() {
 }
 
 #[test]
-fn a_daemon_that_finds_no_place_says_so_and_its_next_start_adopts_what_ran() {
+fn a_daemon_without_a_connection_says_so_and_its_next_start_adopts() {
     let trials = Trials::new(
         "F26 connections exhausted at a start",
-        "told in words, adopted 5 s after the release",
+        "reported in words, adopted 5 s after the release",
         1,
     )
     .long(10);

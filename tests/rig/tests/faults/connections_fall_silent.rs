@@ -1,7 +1,7 @@
-//! F15, the other way: connections to Postgres fall silent in the middle of statements, and new ones are good, as
-//! where a primary is fenced off and its address moves. What was sent was acknowledged and nobody hangs up, so
-//! nothing fails by itself. All that waits for an answer gives it up: whoever plans, fires, looks at remotes,
-//! claims, and writes down.
+//! F15, the other way: connections to Postgres fall silent in the middle of statements, and new ones work, as if a
+//! primary was fenced off and its address moved. Sent data was acknowledged and no connection is closed, so nothing
+//! fails by itself. Every wait for an answer ends by a timeout: in the planner, the scheduler, the watcher, the
+//! dispatcher and the supervisors.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::BOUND;
 /// How many fall silent, one after the other as something is asked on them: most of those that a daemon works with.
 const SILENT: u32 = 12;
 
-/// When all goes on, at the latest: an answer is given up after 45 s, and the next connection may be silent too.
+/// When all goes on, at the latest: a query times out after 45 s, and the next connection may be silent too.
 const GOES_ON: Duration = Duration::from_secs(120);
 
-/// A stage that waits for the planner between its attempts, and one beside it; every push starts a run.
+/// A stage that waits for the planner between its attempts, and one parallel to it; every push starts a run.
 fn dag(script: &str) -> String {
     let head = format!("image: \"{IMAGE}\", checkout: false");
     format!(

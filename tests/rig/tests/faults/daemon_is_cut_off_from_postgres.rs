@@ -1,5 +1,5 @@
-//! F15: of two daemons one is cut off from Postgres, and still reaches Docker. It stops changing
-//! things there a third of its lease before that ends; the other takes over; nothing runs twice.
+//! F15: of two daemons one is cut off from Postgres, and still reaches Docker. It stops changing containers a third
+//! of its lease before the lease expires; the other adopts its attempts; nothing runs twice.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use trainyard_rig::trials::{Trial, Trials};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 /// The shortest there is, for the sake of many trials: the default is 15 s.
 const LEASE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ const EFFECTS: [(&str, &str, &str); 8] = [
 const PULLED: [&str; 2] = ["p0", "p1"];
 const BUILT: [&str; 2] = ["b0", "b1"];
 
-/// A pull that has begun before the cut comes to its end when the daemon must not act any more.
+/// A pull that has begun before the cut ends when the daemon must not act any more.
 const SLOW: Fault = Fault::Slow {
     pieces: 18,
     pause: Duration::from_millis(500),
@@ -80,7 +80,7 @@ fn fleet(seed: u64, registry: &Registry) -> Fleet {
     })
 }
 
-/// What is built, so that it has to be built anew.
+/// Files of an image, so that it has to be built again.
 fn contexts(content: &str) -> Vec<(String, String)> {
     BUILT
         .map(|folder| {
@@ -129,7 +129,7 @@ fn end_of_lease(fleet: &Fleet, pid: u32) -> DateTime<Utc> {
 fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
     let trials = Trials::new(
         "F15 daemon cut off from Postgres only",
-        "0 duplicates, no side effect in the last third of the lease, taken over in a lease and 5 s",
+        "0 duplicates, no side effect in the last third of the lease, adopted in a lease and 5 s",
         2,
     )
     .long(500);
@@ -171,7 +171,7 @@ fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
             let holds = held();
             assert!(holds > 0, "nothing was at the daemon that was cut off");
             let acts_until = end_of_lease(fleet, pid) - LEASE / MARGIN;
-            // Who pulls anew need not wait.
+            // A new pull need not wait.
             for name in PULLED {
                 registry.heal(name);
             }
@@ -200,19 +200,19 @@ fn it_stops_before_its_lease_ends_and_nothing_runs_twice() {
                     if alive == "2" { Ok(()) } else { Err(alive) }
                 });
             });
-            until("the figure of leases lost", BOUND, || match lost() {
+            until("the metric of leases lost", BOUND, || match lost() {
                 lost if lost > lost_before => Ok(()),
                 lost => Err(lost.to_string()),
             });
-            tell(&format!(
-                "F15: {action:?} with {holds} attempts held, after {}; taken over {recovery:.1?} after the cut; back \
+            report(&format!(
+                "F15: {action:?} with {holds} attempts held, after {}; adopted {recovery:.1?} after the cut; back \
                  {back:.2?} after its end",
                 done.join(", ")
             ));
             cut_off.docker.clear();
             assert!(other.is_up(), "{ended}");
             if recovery > within(TAKEOVER) {
-                violations.push(format!("taken over after {recovery:?}"));
+                violations.push(format!("adopted after {recovery:?}"));
             }
             let mut verdict = judge(fleet, run, Some(recovery));
             verdict.violations.append(&mut violations);

@@ -8,7 +8,7 @@ use trainyard_rig::programme::within;
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// A run's stages, and how many run at the same time. Twice as many at the least have not ended when the time before
 /// a kill begins, so about as many are under way at the kill, but where it comes as the first begin.
@@ -56,10 +56,10 @@ impl Load {
     }
 
     /// Says how much was under way at the kills so far.
-    fn tell(&self) {
+    fn report(&self) {
         let mut sorted = self.under_way.clone();
         sorted.sort_unstable();
-        tell(&format!(
+        report(&format!(
             "F2: under way at {} kills: {} (median), {} to {}",
             sorted.len(),
             sorted[sorted.len() / 2],
@@ -89,12 +89,12 @@ impl Load {
         let attempts = self.fleet.attempts().into_keys();
         let again = attempts.filter(|attempt| !attempt.ends_with(".1"));
         violations.extend(again.map(|attempt| format!("an attempt was lost: there is {attempt}")));
-        let untold = self
+        let unstarted = self
             .fleet
             .cluster
             .sql("select count(*) from attempt where outcome = 'succeeded' and started_at is null");
-        if untold != "0" {
-            violations.push(format!("{untold} attempts ended that never started"));
+        if unstarted != "0" {
+            violations.push(format!("{unstarted} attempts ended that never started"));
         }
         violations
     }
@@ -137,7 +137,7 @@ fn twenty_stages_outlive_their_daemon() {
             let mut violations = Vec::new();
             if trial.last || trial.number.is_multiple_of(KILLS) {
                 violations = load.judged();
-                load.tell();
+                load.report();
             }
             if under_way > STAGES {
                 violations.push(format!(

@@ -23,7 +23,7 @@ const STAGES: usize = 6;
 /// In hand again by then after a daemon went.
 const IN_HAND: Duration = Duration::from_secs(5);
 
-/// What a migration of a later version may do while this one runs: every table has a column more.
+/// A migration of a later version while this one runs: every table has a column more.
 const EXPAND: &str = "do $$ declare t text; begin
     for t in select table_name from information_schema.tables
         where table_schema = 'public' and table_type = 'BASE TABLE' and table_name <> '_sqlx_migrations'

@@ -1,6 +1,6 @@
-//! F16: the disk of the artifacts, of the daemon, of Docker or of Postgres is full while stages run. What needs
-//! the room waits or fails in words, nothing is spoilt, nobody dies, and all goes on by itself once there is
-//! room.
+//! F16: the disk of the artifacts, of the daemon, of Docker or of Postgres is full while stages run. Work that
+//! needs the room waits, or fails with the reason; nothing is corrupted, no process dies, and all goes on by itself
+//! once there is room.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, timed};
 
-const TARGET: &str = "0 crashes, nothing spoilt, resumed 30 s after there is room";
+const TARGET: &str = "0 crashes, nothing corrupted, resumed 30 s after there is room";
 
 /// How soon all must be done once there is room.
 const RESUMED: Duration = Duration::from_secs(30);
 
-/// What is free on the disk of artifacts, and whether that keeps the daemon from starting anything.
+/// The free space on the disk of artifacts, and whether that keeps the daemon from starting stages.
 const FREE: &str = "trainyard_free_bytes{place=\"artifacts\"}";
 const PAUSED: &str = "trainyard_claims_paused{kind=\"space\"}";
 
@@ -43,7 +43,7 @@ fn free(fleet: &Fleet, filling: &Path, runs: &[i64]) -> Duration {
     recovery
 }
 
-/// What holds wherever the disk was full, beside what a test has looked at itself.
+/// Checks that apply to each full disk, besides those of the test itself.
 fn verdict(fleet: &mut Fleet, mut violations: Vec<String>, recovery: Duration) -> Verdict {
     if fleet.first_mut().has_died() {
         violations.push("the daemon has ended".to_owned());
@@ -62,11 +62,11 @@ fn verdict(fleet: &mut Fleet, mut violations: Vec<String>, recovery: Duration) -
 /// Waits until `run why` says this.
 fn until_why(fleet: &Fleet, run: i64, words: &str) {
     until(words, BOUND, || {
-        let told = fleet.first().get().cli(&["run", "why", &run.to_string()]);
-        if told.stdout.contains(words) {
+        let printed = fleet.first().get().cli(&["run", "why", &run.to_string()]);
+        if printed.stdout.contains(words) {
             Ok(())
         } else {
-            Err(format!("{told:?}"))
+            Err(format!("{printed:?}"))
         }
     });
 }
@@ -124,10 +124,10 @@ fn an_output_without_room_is_made_again_once_there_is_some() {
             let recovery = free(fleet, &filling, &[run]);
             let shown = fleet.finished(run, BOUND);
             let daemon = fleet.first().get();
-            until("figures of a disk with room", BOUND, || {
+            until("metrics of a disk with room", BOUND, || {
                 match (daemon.figure(FREE), daemon.figure(PAUSED)) {
                     (free, 0.0) if free > 1e8 => Ok(()),
-                    told => Err(format!("{told:?}")),
+                    printed => Err(format!("{printed:?}")),
                 }
             });
             let mut violations: Vec<String> = not_succeeded(fleet, run).into_iter().collect();
@@ -172,7 +172,7 @@ fn a_daemon_without_room_for_sources_mirrors_and_its_log_lives_and_goes_on() {
             until_true("the start of what runs on", BOUND, || {
                 fleet.witness.started() == started + 1
             });
-            // A commit whose source tree nobody has needed yet.
+            // A commit whose source tree no stage has needed yet.
             let number = trial.number.to_string();
             let _ = fleet.remote.push("main", &[("other", &number)]);
             let _ = fleet.first().get().cli(&["repo", "sync", REPO]).good();
@@ -184,7 +184,7 @@ fn a_daemon_without_room_for_sources_mirrors_and_its_log_lives_and_goes_on() {
             until_why(fleet, without_room, "space");
             let synced = fleet.first().get().cli(&["repo", "sync", REPO]);
             if !format!("{synced:?}").contains("space") {
-                violations.push(format!("a fetch without room is told so: {synced:?}"));
+                violations.push(format!("a fetch without room is reported as: {synced:?}"));
             }
             let runs = fleet.first().get().run_ids().len();
             std::fs::remove_file(&filling).unwrap();
@@ -302,9 +302,9 @@ fn full_engine(fault: &str, guarded: bool) {
                 ] {
                     let shown = stage(&shown, name);
                     let state = if words.is_empty() { "succeeded" } else { "failed" };
-                    let told = shown["reason"]["message"].as_str().unwrap_or_default();
-                    if shown["state"] != state || !told.contains(words) {
-                        violations.push(format!("{name} of run {run} is told as {shown}"));
+                    let printed = shown["reason"]["message"].as_str().unwrap_or_default();
+                    if shown["state"] != state || !printed.contains(words) {
+                        violations.push(format!("{name} of run {run} is reported as {shown}"));
                     }
                 }
             }
@@ -316,7 +316,7 @@ fn full_engine(fault: &str, guarded: bool) {
 }
 
 #[test]
-fn an_engine_without_room_is_given_nothing_new_and_what_runs_is_told_rightly() {
+fn docker_without_room_gets_no_new_stages_and_ends_are_reported_correctly() {
     full_engine("F16 disk of Docker full", true);
 }
 
@@ -364,11 +364,11 @@ fn a_postgres_without_room_loses_nothing() {
             until_true("the end of all programs", BOUND, || {
                 fleet.witness.ended() == ended + 4
             });
-            until("health that tells of it", BOUND, || {
+            until("health that reports it", BOUND, || {
                 match fleet.first().get().readiness() {
                     (state, _) if state == "unready" => Ok(()),
                     (_, reasons) if reasons.contains("the disk of the database is full") => Ok(()),
-                    told => Err(format!("{told:?}")),
+                    printed => Err(format!("{printed:?}")),
                 }
             });
             std::fs::remove_file(&filling).unwrap();

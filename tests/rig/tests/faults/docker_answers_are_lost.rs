@@ -9,9 +9,9 @@ use trainyard_rig::trials::Trials;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until_true;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
-/// The stages of a run that comes to its end, and of one that is cancelled.
+/// The stages of a run that ends by itself, and of one that is cancelled.
 const STAGES: usize = 8;
 const LONG_STAGES: usize = 4;
 
@@ -25,7 +25,7 @@ const CALLS: [(&str, &str, &str, f64); 5] = [
     ("lost-remove", "DELETE", "/containers/*", 0.5),
 ];
 
-/// What a program that ignores SIGTERM has before it is killed.
+/// The time that a program that ignores SIGTERM has before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A run that was cancelled is over by then, after the grace.
@@ -110,7 +110,7 @@ fn nothing_runs_twice_and_no_container_is_left() {
             let _ = fleet.finished(run, BOUND);
             assert!(docker.fired().len() >= before + 8, "{}", docker.record());
             let lost = CALLS.map(|(name, ..)| format!("{} {name}", docker.count(name)));
-            tell(&format!("F11: {}", lost.join(", ")));
+            report(&format!("F11: {}", lost.join(", ")));
             assert!(docker.count("lost-stop") > 0, "{}", docker.record());
             docker.clear();
             let mut verdict = judge(fleet, run, None);
@@ -151,6 +151,6 @@ fn a_program_that_ends_at_once_runs_once_though_its_start_was_not_confirmed() {
 
 #[test]
 fn a_start_that_is_tried_again_while_the_engine_is_at_it_happens_once() {
-    let fault = "F11 starts of short programs hung up on";
+    let fault = "F11 connections cut at starts of short programs";
     short_programs(fault, &Action::HangUp);
 }

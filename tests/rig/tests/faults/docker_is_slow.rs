@@ -1,5 +1,5 @@
-//! F10: Docker is slow for everybody, or hangs on one container, or on listing. Whatever does not
-//! need the answer goes on, health tells of it in time, and all heals by itself.
+//! F10: Docker is slow for all, or hangs on one container, or on listing. Work that does not need the answer goes on,
+//! health reports it in time, and all heals by itself.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use trainyard_rig::proxy::{Action, Direction, Matcher, Pattern, Rule};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 const STAGES: usize = 4;
 
@@ -25,7 +25,7 @@ fn asked(fleet: &Fleet) -> Duration {
     timed(|| fleet.first().get().cli(&["run", "list"]).good()).1
 }
 
-/// Leases let go for want of time. No fault of a Docker engine may cost one.
+/// Leases that expired for lack of time. No fault of a Docker engine may cost one.
 fn lapses(fleet: &Fleet) -> (f64, usize) {
     let lost = fleet.first().get().figure("trainyard_leases_lost_total");
     (lost, fleet.first().log().matches("lease").count())
@@ -43,28 +43,28 @@ fn with_lapses(mut verdict: Verdict, before: (f64, usize), fleet: &Fleet) -> Ver
 
 /// How long it takes until readiness says `degraded`, with such a reason.
 fn until_degraded(fleet: &Fleet, reason: &str) -> Duration {
-    let ((), told) = timed(|| {
-        until("health that tells of it", BOUND, || {
+    let ((), shown) = timed(|| {
+        until("health that reports it", BOUND, || {
             match fleet.first().get().readiness() {
                 (state, reasons) if state == "degraded" && reasons.contains(reason) => Ok(()),
-                told => Err(format!("{told:?}")),
+                shown => Err(format!("{shown:?}")),
             }
         });
     });
-    told
+    shown
 }
 
-/// How slow it is at the most, in seconds: three times what calls endure.
+/// The largest delay, in seconds: three times the timeout of calls.
 const SLOWEST: u64 = 30;
 
 /// By then a Docker engine counts as one that does not answer, from the moment when it became so slow.
-const SLOW_IS_TOLD: Duration = Duration::from_secs(15);
+const SLOW_IS_REPORTED: Duration = Duration::from_secs(15);
 
 #[test]
-fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
+fn a_slow_docker_delays_only_its_own_stages() {
     let trials = Trials::new(
         "F10 Docker slow for all",
-        "API answers in 1 s, no lease lost, 30 s told in 15 s",
+        "API answers in 1 s, no lease lost, 30 s reported in 15 s",
         1,
     )
     .long(5);
@@ -90,7 +90,7 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
                 },
             ));
             let run = fleet.trigger();
-            let told = (least == SLOWEST).then(|| until_degraded(fleet, "Docker does not answer"));
+            let shown = (least == SLOWEST).then(|| until_degraded(fleet, "Docker does not answer"));
             docker.until_fired("slow", STAGES, BOUND);
             let slowest = (0..6)
                 .map(|_| {
@@ -107,12 +107,12 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
                     .violations
                     .push(format!("the API answered after {slowest:?}"));
             }
-            if let Some(told) = told {
-                tell(&format!(
-                    "F10: a Docker engine slower by {by:?} was told of after {told:.1?}"
+            if let Some(shown) = shown {
+                report(&format!(
+                    "F10: a Docker engine slower by {by:?} was reported after {shown:.1?}"
                 ));
-                if told > within(SLOW_IS_TOLD) {
-                    verdict.violations.push(format!("told of after {told:?}"));
+                if shown > within(SLOW_IS_REPORTED) {
+                    verdict.violations.push(format!("reported after {shown:?}"));
                 }
             }
             verdict
@@ -126,13 +126,12 @@ fn an_engine_that_is_slow_for_all_holds_up_nobody_else() {
 /// some more.
 const UNLISTED_IS_TOLD: Duration = Duration::from_secs(26);
 
-/// What was asked on a connection that is dead by now is asked again by then: a listing under way is given
-/// up after 10 s, the next comes 5 s later and tells of the end, and a log is silent for 5 s before it is
-/// opened again.
+/// When requests on a connection that is dead were repeated: a listing under way times out after 10 s, the next one
+/// comes 5 s later and shows the end, and a log is silent for 5 s before it is opened again.
 const HEALED: Duration = Duration::from_secs(10 + 5 + 5 + 5);
 
-/// Waits until all stages of a run have ended but the one that hangs, and for another run, which is not held up at
-/// its start either, and comes to all of its ends. Returns how long that took.
+/// Waits until all stages of a run have ended except the one that hangs, and for another run, whose start is not
+/// delayed either, and whose stages all end. Returns how long that took.
 fn others_go_on(fleet: &Fleet, run: i64, hung: &str) -> Duration {
     fleet.first().docker.until_fired("container", 1, BOUND);
     until("the end of all others", BOUND, || {
@@ -149,7 +148,7 @@ fn others_go_on(fleet: &Fleet, run: i64, hung: &str) -> Duration {
 fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
     let trials = Trials::new(
         "F10 Docker hangs on one container and on listing",
-        "others go on, no lease lost, told in 26 s, healed in 25 s",
+        "others go on, no lease lost, reported in 26 s, healed in 25 s",
         1,
     )
     .long(10);
@@ -173,14 +172,14 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
             ] {
                 docker.add(Rule::always(name, when, Action::BlackHole));
             }
-            // What is under way on it is cut, and asked again into the void.
+            // Requests under way on it are cut, and repeated without an answer.
             docker.cut_all();
             let unlisted = "Docker does not list its containers";
             let fleet: &Fleet = fleet;
-            let (took, told) = std::thread::scope(|scope| {
-                let told = scope.spawn(|| until_degraded(fleet, unlisted));
+            let (took, shown) = std::thread::scope(|scope| {
+                let shown = scope.spawn(|| until_degraded(fleet, unlisted));
                 let took = others_go_on(fleet, run, &hung.attempt);
-                (took, told.join().unwrap())
+                (took, shown.join().unwrap())
             });
             // A lease that waits for a listing has lapsed by then.
             docker.until_fired("list", 2, BOUND);
@@ -189,8 +188,8 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
                 .get()
                 .figure("trainyard_reconcile_lag_seconds");
             assert!(lag > 20.0, "{unlisted}, for {lag} s");
-            tell(&format!(
-                "F10: a listing that hangs was told of after {told:.1?}"
+            report(&format!(
+                "F10: a listing that hangs was reported after {shown:.1?}"
             ));
             let slowest = asked(fleet);
             docker.clear();
@@ -200,8 +199,8 @@ fn a_container_and_a_listing_that_hang_hold_up_nothing_else() {
                 ("another run took", took, Duration::from_secs(15)),
                 ("the API answered after", slowest, ANSWER),
                 (
-                    "a listing that hangs was told of after",
-                    told,
+                    "a listing that hangs was reported after",
+                    shown,
                     UNLISTED_IS_TOLD,
                 ),
                 ("healed after", recovery, HEALED),

@@ -1,5 +1,5 @@
-//! F9: dockerd is killed, or restarted in good order. With live-restore stages go on and nobody notices; without,
-//! they are killed or asked to stop, and that is never taken for success, nor for somebody's wish.
+//! F9: dockerd is killed, or restarted in order. With live-restore stages go on unaffected; without it, they are
+//! killed or asked to stop, and that never counts as success, nor as a cancel.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn with_live_restore_stages_go_on() {
 }
 
 #[test]
-fn without_live_restore_what_was_killed_is_never_a_success() {
+fn without_live_restore_a_killed_stage_never_succeeds() {
     let trials = Trials::new(
         "F9 dockerd killed",
         "0 false successes, detected 10 s after its start",
@@ -98,10 +98,10 @@ fn without_live_restore_what_was_killed_is_never_a_success() {
 }
 
 #[test]
-fn what_an_engine_stops_as_it_is_restarted_is_nobody_s_wish_and_tried_again() {
+fn stages_that_a_docker_restart_stops_are_errored_and_retried() {
     let trials = Trials::new(
         "F9 dockerd restarted in order",
-        "stopped stages errored and tried again, 0 cancelled, 0 false successes",
+        "stopped stages errored and retried, 0 cancelled, 0 false successes",
         1,
     )
     .long(25);

@@ -1,5 +1,5 @@
-//! F10: Docker is away. Its breaker opens: nothing new is begun, everybody can see why, what runs is
-//! not given up, and once Docker is back all goes on by itself.
+//! F10: Docker is away. Its breaker opens: no new stage starts, the reason is visible, running attempts are not
+//! abandoned, and once Docker is back all goes on by itself.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ fn degraded(fleet: &Fleet) -> bool {
 }
 
 #[test]
-fn nothing_new_is_begun_on_an_engine_that_is_away_and_nothing_is_given_up() {
-    let trials = Trials::new("F10 engine away, breaker", "0 lost, 0 duplicates", 1).long(20);
+fn no_stage_starts_while_docker_is_away_and_none_is_abandoned() {
+    let trials = Trials::new("F10 Docker away, breaker", "0 lost, 0 duplicates", 1).long(20);
     let summary = trials.run(
         |trial| {
             let options = FleetOptions {

@@ -1,6 +1,6 @@
-//! F1: the daemon dies, or is told of a failure that was none, at every place where it has an effect: before
-//! and after each commit to the database and each call to Docker. It goes on from there as if nothing had
-//! been, and the list of places is the program's own, so that none is left out.
+//! F1: the daemon dies, or gets an error for a call that succeeded, at every place where it has an effect: before and
+//! after each commit to the database and each call to Docker. It continues from there as if nothing had happened. The
+//! list of places is the program's own, so that none is left out.
 //!
 //! The gate tries a sample, the attempt protocol first; the long programme tries each place. `RIG_PLACE` is a
 //! part of the name of those that are tried, where not all are: `store.hold_back`.
@@ -28,7 +28,7 @@ use trainyard_tests::place::Place;
 use self::play::{Act, Mishaps, NO_CONTAINER, play};
 use self::player::{Fall, Player};
 
-use crate::{tell, timed};
+use crate::{report, timed};
 
 /// Everything is in hand again by then, counted from the start of the next daemon.
 const IN_HAND: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ fn places() -> Vec<String> {
     listed.map(ToOwned::to_owned).collect()
 }
 
-/// Places that the network of a repo comes to. Daemons of the rig use Docker's own bridge: a network of a repo's own
+/// Places that the network of a repo reaches. Daemons of the rig use Docker's own bridge: a network of a repo's own
 /// would stay on this machine when their Docker is killed. The tests of the executor try networks.
 fn is_networks(place: &str) -> bool {
     ["inspect_network", "create_network", "remove_network"]
@@ -106,7 +106,7 @@ fn mishaps(place: &str) -> Mishaps {
 /// How often places are reached in a play in which nothing fails but what has to, by one process.
 type Reached = BTreeMap<String, u64>;
 
-/// What each act alone comes to. The same for all: whoever is first finds out.
+/// The places that each act alone reaches. The same for all: the first test that needs it finds out.
 static BY_ACT: OnceLock<BTreeMap<Act, Reached>> = OnceLock::new();
 
 /// A fleet to play on.
@@ -151,8 +151,8 @@ impl Theatre {
         (player.reached(), player.recovery)
     }
 
-    /// Plays with one failure at a place, in an act that comes to it and at one of the first times; in all of
-    /// them where that comes to no failure.
+    /// Plays with one failure at a place, in an act that reaches it and at one of the first times; in all acts if
+    /// that causes no failure.
     fn try_at(&mut self, place: &str, action: &str, dice: &mut Dice) -> Verdict {
         self.open();
         let by_act = BY_ACT.get_or_init(|| {
@@ -164,7 +164,7 @@ impl Theatre {
             .filter_map(|(act, reached)| Some((*act, *reached.get(place)?)))
             .collect();
         let besides = mishaps(place);
-        // No act comes to them by itself.
+        // No act reaches them by itself.
         coming.extend(besides.engine.then_some((Act::Office, 1)));
         coming.extend(besides.container.then_some((Act::Push, 1)));
         let verdict = match coming.as_slice() {
@@ -183,7 +183,7 @@ impl Theatre {
             })
     }
 
-    /// `None` where it came to no failure.
+    /// `None` if no failure happened.
     fn try_once(&mut self, acts: &[Act], place: &str, action: &str, nth: u64) -> Option<Verdict> {
         let besides = mishaps(place);
         let at = format!("{place}={action}@{nth}");
@@ -194,14 +194,14 @@ impl Theatre {
         };
         let mut player = Player::new(&mut self.fleet, plan, self.record.clone());
         let (mut violations, took) = timed(|| play(&mut player, acts, besides));
-        tell(&format!(
+        report(&format!(
             "F1: {at} in {acts:?}: {:.1} s",
             took.as_secs_f64()
         ));
         if player.reached().get(place).is_none_or(|times| *times < nth) {
             return None;
         }
-        // A start that is told of a failure gives up, and says so.
+        // A start that gets a failure ends, and says so.
         let may_fall = |fall: &Fall| action == "abort" || matches!(fall, Fall::Starting(_));
         if player.falls.len() > 1 || !player.falls.iter().all(may_fall) {
             violations.push(format!("it ended: {:?}", player.falls));
@@ -274,7 +274,7 @@ fn every_place_is_reached() {
             let mut reached: BTreeSet<String> = reached.into_keys().collect();
             reached.extend(dev::reached());
             let (count, all) = (reached.len(), listed.len());
-            tell(&format!("F1: {count} of {all} places reached"));
+            report(&format!("F1: {count} of {all} places reached"));
             let missed = listed.iter().filter(|place| !reached.contains(*place));
             let violations = missed
                 .map(|place| format!("not reached: {place}"))
@@ -302,7 +302,7 @@ fn a_daemon_that_dies_anywhere_is_followed_by_one_that_goes_on() {
 }
 
 #[test]
-fn a_daemon_that_is_told_of_a_failure_goes_on() {
+fn a_daemon_that_gets_a_failure_goes_on() {
     let places = daemons_places();
     let trials = Trials::new(
         "F1 a call fails at a place, its effect or not",

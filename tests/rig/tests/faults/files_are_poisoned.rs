@@ -1,5 +1,5 @@
-//! F23: hundreds of DAG files as nobody should write them stand beside good ones in one repo. Each is
-//! shown with what is wrong with it; the good ones run as before, and the daemon starts again over all.
+//! F23: hundreds of invalid and hostile DAG files are next to good ones in one repo. Each is shown with its faults;
+//! the good ones run as before, and the daemon restarts with all of them.
 //!
 //! `RIG_POISONED` says how many there are.
 
@@ -11,7 +11,7 @@ use trainyard_rig::programme::{argument, is_long};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// The gate's, and the long programme's.
 const POISONED: u64 = 100;
@@ -19,7 +19,7 @@ const LONG_POISONED: u64 = 500;
 
 const GOOD: usize = 10;
 
-/// What the good ones' runs may take longer beside poison, apart from what they differ by without it.
+/// How much longer the good ones' runs may take next to poison, apart from their usual spread.
 const SLOWER: f64 = 1.1;
 
 /// How long runs take: in the middle, and how far the longest is from the shortest.
@@ -64,7 +64,7 @@ fn usual(fleet: &Fleet, violations: &mut Vec<String>) -> Usual {
 fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
     let count = usize::try_from(argument("RIG_POISONED", POISONED, LONG_POISONED)).unwrap();
     let trials = Trials::new(
-        &format!("F23 {count} poisoned files beside {GOOD} good ones"),
+        &format!("F23 {count} poisoned files next to {GOOD} good ones"),
         "0 panics, all shown, the good ones run within 10 %",
         1,
     )
@@ -101,7 +101,7 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
                 let beside = usual(fleet, &mut violations);
                 (sync.join().unwrap(), beside)
             });
-            tell(&format!(
+            report(&format!(
                 "F23: {count} poisoned files read after {:?}; a good run takes {before:?}, meanwhile {:?}",
                 synced.0, synced.1
             ));
@@ -126,7 +126,7 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
                 violations.push(format!("{current} of {GOOD} good files were read"));
             }
             let after = usual(fleet, &mut violations);
-            tell(&format!("F23: with them in place a good run takes {after:?}"));
+            report(&format!("F23: with them in place a good run takes {after:?}"));
             if is_long() && after.middle > before.middle.mul_f64(SLOWER) + before.spread {
                 violations.push(format!("a good run took {before:?}, and {after:?} since"));
             }
@@ -135,15 +135,15 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
             let _ = usual(fleet, &mut violations);
             let held = fleet.cluster.sql("select count(*) from quarantine");
             if held != "0" {
-                violations.push(format!("{held} held back, and a wrong file is no poison"));
+                violations.push(format!("{held} quarantined, although an invalid file is no reason for that"));
             }
             if fleet.first().log().contains("panicked") {
                 violations.push("something panicked; the daemon's log says what".to_owned());
             }
-            tell(&format!("F23: all told after {:?}", begun.elapsed()));
+            report(&format!("F23: all reported after {:?}", begun.elapsed()));
             violations.extend(fleet.violations());
             // No stage speaks to the witness here.
-            violations.retain(|told| !told.starts_with("succeeded without"));
+            violations.retain(|printed| !printed.starts_with("succeeded without"));
             Verdict {
                 violations,
                 recovery: Some(recovery),

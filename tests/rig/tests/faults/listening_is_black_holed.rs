@@ -1,5 +1,5 @@
-//! F8: the connection on which a daemon listens for others goes silent without closing. It hears of
-//! nothing, and finds all the same by polling; when the network is back, it listens again.
+//! F8: the connection on which a daemon listens for others goes silent without closing. The daemon gets no
+//! notifications, and finds changes by polling; when the network is back, it listens again.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{BOUND, judge};
 /// The longest a start may be late: the dispatcher's poll of 2 s, and 1 s.
 const LATE: Duration = Duration::from_secs(3);
 
-/// Who listens, as Postgres sees it.
+/// The sessions that listen, by Postgres' records.
 const LISTENERS: &str = "select count(*) from pg_stat_activity where query ilike 'listen %'";
 
 #[test]
@@ -30,7 +30,7 @@ fn starts_are_late_by_no_more_than_a_poll() {
         |trial| {
             let options = FleetOptions {
                 daemons: 2,
-                // The first daemon is full with one stage, so the other has to hear of the second.
+                // The first daemon is full with one stage, so the other has to learn of the second.
                 parallelism: 1,
                 ..FleetOptions::new(trial.seed)
             };

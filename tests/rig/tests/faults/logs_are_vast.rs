@@ -1,7 +1,7 @@
-//! F24: a stage prints a line without end, a vast log, as fast as it can, or what is no text, and viewers of its
-//! log have asked for more than anybody can keep for them, and do not read. The stage goes on at its pace, the
-//! daemon does not swell, Docker's own log stays bounded, other runs pass by, and what is kept has its beginning,
-//! its end, and a mark where something was left out.
+//! F24: a stage prints a line without end, a vast log, as fast as it can, or bytes that are not text, and viewers of
+//! its log request more than the daemon can keep for them, and do not read. The stage goes on at its pace, the
+//! daemon's memory does not grow, Docker's own log stays bounded, other runs are not delayed, and the stored log has
+//! its beginning, its end, and a mark where something was left out.
 //!
 //! `RIG_LINE_MIB`, `RIG_LOG_MIB`, `RIG_LINES` and `RIG_BINARY_MIB` say how much is printed.
 
@@ -16,32 +16,32 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::viewers::Viewers;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
-/// What the daemon may grow by.
+/// The most that the daemon may grow by.
 const GROWTH: u64 = 64 << 20;
 
-/// What Docker keeps of one container: 128 MiB in two files, the last of which may be a line too long.
+/// The log that Docker keeps of one container: 128 MiB in two files, the last of which may be a line too long.
 const SPILL: u64 = (128 << 20) + (1 << 20);
 
 /// What is kept of a log, and a batch that comes before what lies in the middle goes.
 const KEPT: u64 = (16 << 20) + (1 << 20);
 
-/// How much longer than before, and than four times as long, the run of somebody else may take meanwhile: the
-/// machine is busy with printing.
+/// How much longer than before, and than four times as long, another run may take meanwhile: the machine is busy with
+/// printing.
 const BESIDE: Duration = Duration::from_secs(10);
 
 /// How many viewers do not read.
 const VIEWERS: usize = 20;
 
-/// What is printed before the viewers come, in MiB: what they ask for and do not read.
+/// The output before the viewers come, in MiB: they request it and do not read it.
 const PREFACE: u64 = 3;
 
 /// Tries one way to print.
 fn printing(what: &str, print: &str, mebibytes: u64) {
     let trials = Trials::new(
         &format!("F24 {what}"),
-        "64 MiB of growth, first and last line kept, nobody held up",
+        "64 MiB of growth, first and last line kept, no one delayed",
         1,
     )
     .long(3);
@@ -97,7 +97,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             });
             let path = format!("/api/v1/runs/{run}/stages/prints/log");
             let viewers = Viewers::of(fleet.first().get(), &path, PREFACE << 20, VIEWERS);
-            until("viewers who hold back their answers", BOUND, || match viewers.held_back() {
+            until("viewers who do not read their answers", BOUND, || match viewers.held_back() {
                 VIEWERS => Ok(()),
                 less => Err(less.to_string()),
             });
@@ -147,10 +147,10 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
             }
             let growth = memory.saturating_sub(before);
             let stored = stored(fleet, run);
-            tell(&format!(
+            report(&format!(
                 "F24 {what}: printed in {printed:.1?}, read {recovery:.1?} later, grew by {} MiB, of \
-                 which {} for viewers, {held_back} of whom held back; at most {} MiB in Docker's log, {} MiB kept; \
-                 a run beside took {slowest:.2?} at most ({passed} of them, {quiet:.2?} before)",
+                 which {} for viewers, {held_back} of whom do not read; at most {} MiB in Docker's log, {} MiB kept; \
+                 another run took {slowest:.2?} at most ({passed} of them, {quiet:.2?} before)",
                 growth >> 20,
                 for_viewers >> 20,
                 spill >> 20,
@@ -166,7 +166,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
                 }
             }
             if slowest > within(BESIDE + 4 * quiet) {
-                violations.push(format!("a run beside took {slowest:?}"));
+                violations.push(format!("another run took {slowest:?}"));
             }
             violations.extend(judge_log(fleet, run, PREFACE + mebibytes));
             Verdict {
@@ -179,7 +179,7 @@ fn printing(what: &str, print: &str, mebibytes: u64) {
     summary.assert_clean(&trials);
 }
 
-/// How long a run beside takes, from its trigger to its end.
+/// How long another run takes, from its trigger to its end.
 fn beside(fleet: &Fleet) -> Duration {
     let (_, took) = timed(|| {
         let run = fleet.first().get().json(&["dag", "trigger", "beside"]);
@@ -188,7 +188,7 @@ fn beside(fleet: &Fleet) -> Duration {
     took
 }
 
-/// What the files of a folder take, in bytes; nothing where it is gone.
+/// The size of a folder's files, in bytes; 0 if it is gone.
 fn size_of(folder: &Path) -> u64 {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     files
@@ -206,7 +206,7 @@ fn stored(fleet: &Fleet, run: i64) -> u64 {
     sum.parse().unwrap()
 }
 
-/// What is wrong with a log of which so much was printed.
+/// The violations of a stored log of which so much was printed.
 fn judge_log(fleet: &Fleet, run: i64, mebibytes: u64) -> Vec<String> {
     let log = fleet
         .first()
@@ -229,7 +229,7 @@ fn judge_log(fleet: &Fleet, run: i64, mebibytes: u64) -> Vec<String> {
         .filter(|line| line.contains("from the middle of the log are not kept"))
         .count();
     if mebibytes > 17 && marks != 1 {
-        violations.push(format!("{marks} marks tell that something was left out"));
+        violations.push(format!("{marks} marks say that something was left out"));
     }
     violations
 }
@@ -252,7 +252,7 @@ fn of_a_vast_log_the_beginning_and_the_end_are_kept() {
 
 /// Lines of a usual length. Docker 20.10 holds up to a megabyte of what was printed before it is in its log, and
 /// closes the log two seconds after the program's end: of lines of two bytes, as `yes` alone prints them, that is
-/// half a million entries, whose last a busy machine does not write in time. Nobody can read those.
+/// half a million entries, whose last a busy machine does not write in time. No daemon can read those.
 #[test]
 fn a_stage_prints_as_fast_as_it_can() {
     let lines = argument("RIG_LINES", 200_000, 60_000_000);
@@ -264,10 +264,10 @@ fn a_stage_prints_as_fast_as_it_can() {
 }
 
 #[test]
-fn what_is_no_text_is_kept_as_well_as_can_be() {
+fn output_that_is_not_text_is_kept_as_far_as_possible() {
     let size = argument("RIG_BINARY_MIB", 8, 200);
     // Of what carriage returns write over, the last is kept.
     let print = format!("head -c {} /dev/urandom | tr \"\\r\" x; echo", size << 20);
-    // What is no character takes three bytes.
+    // A byte that is not text takes three bytes.
     printing("no text", &print, 2 * size);
 }

@@ -3,10 +3,10 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot go on fails, with the place and the error"
+    reason = "a test panics with the place and the error"
 )]
 
-mod attempts_are_given_up;
+mod attempts_are_abandoned;
 mod cancel_meets_a_kill;
 mod clocks_jump;
 mod commit_answers_are_lost;
@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 use trainyard_rig::fleet::Fleet;
 use trainyard_rig::trials::Verdict;
 
-/// When a run of a few stages is given up, faults included: a machine may be busy with a lot else.
+/// How long to wait for a run of a few stages, faults included: the machine may be busy with other work.
 const BOUND: Duration = Duration::from_secs(600);
 
 /// The verdict on a run that should have succeeded whatever was done to it.
@@ -72,12 +72,12 @@ fn judge(fleet: &Fleet, run: i64, recovery: Option<Duration>) -> Verdict {
     }
 }
 
-/// Prints what was measured beside recovery.
+/// Prints measurements besides recovery.
 #[expect(
     clippy::print_stdout,
     reason = "figures are what the programme is run for"
 )]
-fn tell(figure: &str) {
+fn report(figure: &str) {
     println!("{figure}");
 }
 

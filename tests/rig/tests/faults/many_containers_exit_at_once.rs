@@ -1,5 +1,5 @@
-//! F12: many containers are let go at the same moment, and every stream from Docker is cut while they exit. No
-//! end is missed.
+//! F12: many containers are released at the same moment, and every stream from Docker is cut while they
+//! exit. No end is missed.
 //!
 //! `RIG_CONTAINERS` says how many.
 
@@ -12,17 +12,17 @@ use trainyard_rig::trials::Trials;
 use trainyard_rig::witness::Witness;
 use trainyard_tests::wait::until_true;
 
-use crate::{BOUND, judge, tell, timed};
+use crate::{BOUND, judge, report, timed};
 
 const CONTAINERS: u64 = 60;
 
 const MANY_CONTAINERS: u64 = 1_000;
 
-/// What a Docker engine can do: looking at a container, and removing it, each take their time, on two cores.
+/// The capacity of a Docker engine: inspecting and removing a container each take their time, on two cores.
 const EACH: Duration = Duration::from_millis(100);
 
-/// A gate lets go by itself after two minutes, and so many containers may take longer to start: whoever waited so
-/// long asks again. The shell does that by itself: another program in each would draw out the ends.
+/// A gate opens by itself after two minutes, and so many containers may take longer to start: a container that waited
+/// so long asks again. The shell does that itself: another program in each container would spread the ends.
 fn gate(witness: &Witness) -> String {
     let now = |name: &str| format!("read {name} rest < /proc/uptime");
     format!(
@@ -77,10 +77,10 @@ fn every_end_is_seen_though_streams_are_cut() {
                 seconds.parse().unwrap()
             };
             let (first, last) = (ended("min"), ended("max"));
-            tell(&format!(
-                "F12: {count} containers ended {first:.2} s to {last:.2} s after they were let go, by Docker's word"
+            report(&format!(
+                "F12: {count} containers ended {first:.2} s to {last:.2} s after they were released, by Docker's clock"
             ));
-            assert!(first > 0.0, "the first ended {first} s after they were let go");
+            assert!(first > 0.0, "the first ended {first} s after they were released");
             let mut verdict = judge(fleet, run, Some(recovery));
             if recovery > within(bound) {
                 verdict

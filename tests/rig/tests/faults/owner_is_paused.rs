@@ -1,5 +1,5 @@
-//! F3: the daemon that owns stages is paused for twice its lease, another takes them over, and the first
-//! goes on where it was. What it still believes to own is not its own any more; nothing runs twice.
+//! F3: the daemon that owns stages is paused for twice its lease, another adopts them, and the first
+//! continues where it was. The attempts that it believes to own are no longer its own; nothing runs twice.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ const LEASE: Duration = Duration::from_secs(10);
 const TAKEOVER: Duration = Duration::from_secs(10 + 5);
 
 #[test]
-fn what_was_taken_over_from_a_paused_daemon_is_not_its_own_any_more() {
+fn attempts_adopted_from_a_paused_daemon_are_no_longer_its_own() {
     let trials = Trials::new(
         "F3 owner paused for two leases of 10 s",
-        "0 duplicates, taken over in a lease and 5 s",
+        "0 duplicates, adopted in a lease and 5 s",
         1,
     )
     .long(100);
@@ -65,7 +65,7 @@ fn what_was_taken_over_from_a_paused_daemon_is_not_its_own_any_more() {
             });
             std::thread::sleep((LEASE * 2).saturating_sub(recovery));
             fleet.daemons[1].thaw();
-            until("the figure of leases lost", BOUND, || match lost(fleet) {
+            until("the metric of leases lost", BOUND, || match lost(fleet) {
                 lost if lost > lost_before => Ok(()),
                 lost => Err(lost.to_string()),
             });
@@ -73,7 +73,7 @@ fn what_was_taken_over_from_a_paused_daemon_is_not_its_own_any_more() {
             if recovery > within(TAKEOVER) {
                 verdict
                     .violations
-                    .push(format!("taken over after {recovery:?}"));
+                    .push(format!("adopted after {recovery:?}"));
             }
             verdict
         },

@@ -19,14 +19,14 @@ const STAGES: usize = 4;
 /// on their way, one more look, and stopping it.
 const REPORTED: Duration = Duration::from_secs(60 + 5 + 15);
 
-/// What waits for half a minute and more by design has no trial in the gate.
+/// A fault that takes half a minute and more by design has no trial in the gate.
 const LONG_ONLY: u32 = 0;
 
 fn fleet(trial: Trial, work: &str) -> Fleet {
     Fleet::with_wide_dag(&FleetOptions::new(trial.seed), STAGES, |_| work.to_owned())
 }
 
-/// Attempts whose containers were started more than once, as Docker tells.
+/// Attempts whose containers were started more than once, by Docker's events.
 fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
     let seconds = since.elapsed().as_secs() + 2;
     let events = fleet.engine.docker(&[
@@ -40,7 +40,7 @@ fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
         "--format",
         "{{index .Actor.Attributes \"io.trainyard.attempt\"}}",
     ]);
-    assert!(!events.is_empty(), "Docker tells of no start");
+    assert!(!events.is_empty(), "Docker reports no start");
     let mut seen = BTreeSet::new();
     events
         .lines()
@@ -50,7 +50,7 @@ fn started_twice(fleet: &Fleet, since: Instant) -> Vec<String> {
 }
 
 #[test]
-fn what_runs_is_taken_in_hand_again_and_nothing_runs_twice() {
+fn running_attempts_are_adopted_again_and_nothing_runs_twice() {
     let trials = Trials::new(
         "F7 failover loses 1 to 5 s, attempts known",
         "0 attempts with two containers, 0 orphans",
@@ -153,7 +153,7 @@ fn outside_the_witness(fleet: &Fleet) -> Vec<String> {
 }
 
 #[test]
-fn what_the_database_has_forgotten_is_stopped_and_reported() {
+fn containers_that_the_database_forgot_are_stopped_and_reported() {
     let trials = Trials::new(
         "F7 failover loses whole runs",
         "0 unaccounted containers 80 s later",
@@ -189,7 +189,7 @@ fn what_the_database_has_forgotten_is_stopped_and_reported() {
                 .filter(|seen| !log.contains(&seen.container))
                 .map(|seen| format!("not reported: {seen:?}"))
                 .collect();
-            // What is kept to be looked at is the next trial's orphan: somebody has looked.
+            // A container that is kept for inspection is the next trial's orphan: remove it.
             for seen in fleet.engine.containers_of(&instance) {
                 let _ = fleet.engine.docker(&["rm", "-f", &seen.container]);
             }

@@ -12,11 +12,11 @@ use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until_true;
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 const STAGES: usize = 8;
 
-/// What the daemon may grow by meanwhile.
+/// The most that the daemon may grow by meanwhile.
 const GROWTH: u64 = 50 << 20;
 
 const OUTAGE: u64 = 20;
@@ -37,7 +37,7 @@ fn no_exit_code_is_lost() {
             Fleet::start(&FleetOptions::new(trial.seed), |witness| {
                 let mut text = "stages:\n".to_owned();
                 for number in 0..STAGES {
-                    // A hundred kilobytes of log each, that nobody takes.
+                    // A hundred kilobytes of log each, which the database does not take.
                     let work = format!(
                         "{}; yes 0123456789abcdef | head -n 6000 || true",
                         witness.gate()
@@ -73,23 +73,23 @@ fn no_exit_code_is_lost() {
             most = fleet.first().memory().max(most);
             let mut violations = fleet.violations();
             let growth = most.saturating_sub(before);
-            tell(&format!("F5: grew by {} KiB", growth / 1024));
+            report(&format!("F5: grew by {} KiB", growth / 1024));
             if growth > GROWTH {
                 violations.push(format!("the daemon grew by {growth} bytes"));
             }
             for number in 0..STAGES {
-                let told = fleet.cluster.sql(&format!(
+                let reported = fleet.cluster.sql(&format!(
                     "select a.outcome || ' ' || coalesce(a.reason_message, '') from attempt a
                      join stage_run s on s.run = a.run and s.position = a.stage
                      where a.run = {run} and s.name = 's{number}' and a.number = 1"
                 ));
                 let right = if number == 0 {
-                    told.starts_with("succeeded")
+                    reported.starts_with("succeeded")
                 } else {
-                    told.starts_with(&format!("failed exit code {number}"))
+                    reported.starts_with(&format!("failed exit code {number}"))
                 };
                 if !right {
-                    violations.push(format!("s{number} exited with {number}, recorded: {told}"));
+                    violations.push(format!("s{number} exited with {number}, recorded: {reported}"));
                 }
             }
             Verdict {

@@ -7,7 +7,7 @@ use trainyard_rig::engine::Killed;
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::trials::{Trials, Verdict};
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 const STAGES: usize = 8;
 
@@ -53,7 +53,7 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
             fleet.first_mut().start();
             let (_, recovery) = timed(|| {
                 if !has_finished(fleet, run, HUNG) {
-                    tell(&format!(
+                    report(&format!(
                         "F14: restarting a Docker engine that hangs, in trial {}",
                         trial.number
                     ));
@@ -68,11 +68,13 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
                 "select count(*) from attempt where run = {run} and outcome = 'lost'"
             ));
             let figure = fleet.first().get().figure(LOST);
-            tell(&format!(
+            report(&format!(
                 "F14: {under_way} attempts under way at a power cut, {lost} lost"
             ));
             if figure.to_string() != lost {
-                violations.push(format!("{figure} lost by the figure, and {lost} in truth"));
+                violations.push(format!(
+                    "{figure} lost by the metric, but {lost} by the table"
+                ));
             }
             Verdict {
                 violations,

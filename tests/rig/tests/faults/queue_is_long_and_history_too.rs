@@ -1,5 +1,5 @@
-//! F25: ten thousand runs wait, over a long history, and somebody holds a transaction open, so that
-//! nothing dead can be cleaned away. Claiming stays quick, by its indexes.
+//! F25: ten thousand runs wait, over a long history, and a client holds a transaction open, so that dead rows cannot
+//! be removed. Claiming stays quick, by its indexes.
 //!
 //! `RIG_HISTORY` says how many runs have ended before.
 
@@ -13,7 +13,7 @@ use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_store::{ClaimCapacity, ClaimRequest, DaemonInfo, Store, StoreOptions};
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 const QUEUED: u32 = 10_000;
 
@@ -80,7 +80,7 @@ fn end_claimed(fleet: &Fleet) {
     );
 }
 
-/// A transaction that somebody holds open, and with it all that died since; ended when it is dropped.
+/// A transaction that is held open, and with it all rows that died since; ended when it is dropped.
 struct Held(Child);
 
 impl Held {
@@ -110,7 +110,7 @@ impl Drop for Held {
     }
 }
 
-/// How long 99 of 100 claims take at the most.
+/// How long 99 of 100 claims take at most.
 async fn claims(fleet: &Fleet, store: &Store, request: &ClaimRequest) -> Duration {
     let mut times = Vec::new();
     for _ in 0..CLAIMS {
@@ -199,7 +199,7 @@ fn claiming_stays_quick() {
                 store.close().await;
                 (free, held, plan(fleet, &request).await)
             });
-            tell(&format!(
+            report(&format!(
                 "F25: claim p99 {free:?} free, {held:?} with a transaction held"
             ));
             let mut violations = Vec::new();

@@ -1,6 +1,6 @@
-//! F27: the registry of images refuses, is out of order, slow or silent, or hangs up in the middle of a layer, and an
-//! image that was there goes away. What may pass is tried again by the retry rule, what will not is told at once,
-//! nothing is stuck longer than a pull may be idle, and nobody else waits for it.
+//! F27: the image registry refuses, fails, is slow or silent, or closes the connection in the middle of a layer, and
+//! an image that was there disappears. Transient errors are retried by the retry rule, final ones are reported at
+//! once, nothing is stuck longer than a pull may be idle, and other runs do not wait for it.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use trainyard_tests::daemon::stage;
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// How long a pull may be idle here, in seconds.
 const IDLE: u64 = 4;
 
-/// The longest that the run of somebody else may take meanwhile.
+/// The longest that another run may take meanwhile.
 const BESIDE: Duration = Duration::from_secs(10);
 
-/// What is done about the pull of an image.
+/// The fault of an image's pull.
 #[derive(Clone, Copy)]
-enum Told {
+enum Ending {
     /// It is tried again, by the retry rule, until the registry is well; each failure says these words.
     Retried(&'static str),
     /// It ends as errored at once, with these words.
@@ -39,15 +39,15 @@ struct Case {
     name: &'static str,
     part: Part,
     fault: Fault,
-    told: Told,
+    ending: Ending,
 }
 
-const fn case(name: &'static str, part: Part, fault: Fault, told: Told) -> Case {
+const fn case(name: &'static str, part: Part, fault: Fault, ending: Ending) -> Case {
     Case {
         name,
         part,
         fault,
-        told,
+        ending,
     }
 }
 
@@ -58,39 +58,39 @@ const REFUSALS: [Case; 7] = [
         "too-many",
         Part::Manifest,
         Fault::Status(429),
-        Told::Retried("rate-limited the pull"),
+        Ending::Retried("rate-limited the pull"),
     ),
     case(
         "out-of-order",
         Part::Manifest,
         Fault::Status(503),
-        Told::Retried(BROKEN),
+        Ending::Retried(BROKEN),
     ),
     case(
         "at-a-loss",
         Part::Manifest,
         Fault::Status(500),
-        Told::Retried(BROKEN),
+        Ending::Retried(BROKEN),
     ),
     case(
         "unknown",
         Part::Manifest,
         Fault::Status(404),
-        Told::Final("there is no image"),
+        Ending::Final("there is no image"),
     ),
     case(
         "locked",
         Part::Manifest,
         Fault::Status(401),
-        Told::Final("without a login"),
+        Ending::Final("without a login"),
     ),
     // Once, which Docker makes up for; and for longer than it tries again.
-    case("cut", Part::Layer, Fault::Half, Told::Unnoticed),
+    case("cut", Part::Layer, Fault::Half, Ending::Unnoticed),
     case(
         "cut-for-long",
         Part::Layer,
         Fault::Half,
-        Told::Retried(BROKEN),
+        Ending::Retried(BROKEN),
     ),
 ];
 
@@ -101,13 +101,13 @@ const SILENCES: [Case; 3] = [
         "silent-manifest",
         Part::Manifest,
         Fault::Silence,
-        Told::Retried(SILENCE),
+        Ending::Retried(SILENCE),
     ),
     case(
         "silent-layer",
         Part::Layer,
         Fault::Silence,
-        Told::Retried(SILENCE),
+        Ending::Retried(SILENCE),
     ),
     // Longer in all than a pull may be idle, and never idle for so long.
     case(
@@ -117,11 +117,11 @@ const SILENCES: [Case; 3] = [
             pieces: 12,
             pause: Duration::from_millis(500),
         },
-        Told::Unnoticed,
+        Ending::Unnoticed,
     ),
 ];
 
-/// A fleet with a stage for each case, and another DAG beside it.
+/// A fleet with a stage for each case, and another DAG.
 fn fleet(seed: u64, registry: &Registry, cases: &[Case]) -> Fleet {
     let options = FleetOptions {
         more: format!("docker.pull_idle = \"{IDLE}s\"\n{}", registry.permission()),
@@ -152,7 +152,7 @@ fn fleet(seed: u64, registry: &Registry, cases: &[Case]) -> Fleet {
     })
 }
 
-/// Attempts of a stage that ended as errored, as they are told.
+/// The reasons of a stage's attempts that ended as errored.
 fn errors(shown: &Value, name: &str) -> Vec<String> {
     stage(shown, name)["attempts"]
         .as_array()
@@ -183,8 +183,8 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
     });
     let shown = || fleet.first().get().json(&["run", "show", &run.to_string()]);
     for case in cases {
-        match case.told {
-            Told::Retried(_) => {
+        match case.ending {
+            Ending::Retried(_) => {
                 until("two tries that failed", BOUND, || {
                     let errors = errors(&shown(), case.name);
                     if errors.len() >= 2 {
@@ -194,8 +194,8 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
                     }
                 });
             }
-            Told::Final(_) => {}
-            Told::Unnoticed => until_true(case.name, BOUND, || {
+            Ending::Final(_) => {}
+            Ending::Unnoticed => until_true(case.name, BOUND, || {
                 registry.asked(case.name, case.part) > 0
             }),
         }
@@ -208,27 +208,27 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
     for case in cases {
         let (name, errors) = (case.name, errors(&shown, case.name));
         let state = stage(&shown, name)["state"].as_str().unwrap_or_default();
-        let (expected, right) = match case.told {
-            Told::Retried(words) => {
-                let told =
+        let (expected, right) = match case.ending {
+            Ending::Retried(words) => {
+                let fits =
                     |error: &String| error.starts_with("image_pull: ") && error.contains(words);
-                ("succeeded", errors.len() >= 2 && errors.iter().all(told))
+                ("succeeded", errors.len() >= 2 && errors.iter().all(fits))
             }
-            Told::Final(words) => {
-                let told = errors
+            Ending::Final(words) => {
+                let fits = errors
                     .iter()
                     .all(|error| error.starts_with("image_not_found: ") && error.contains(words));
-                ("errored", errors.len() == 1 && told)
+                ("errored", errors.len() == 1 && fits)
             }
-            Told::Unnoticed => ("succeeded", errors.is_empty()),
+            Ending::Unnoticed => ("succeeded", errors.is_empty()),
         };
         if state != expected || !right {
             violations.push(format!("{name} {state}: {errors:?}"));
         }
     }
-    tell(&format!("F27: a run beside took {beside:.2?}"));
+    report(&format!("F27: another run took {beside:.2?}"));
     if beside > within(BESIDE) {
-        violations.push(format!("a run beside took {beside:?}"));
+        violations.push(format!("another run took {beside:?}"));
     }
     violations.extend(impatience(fleet, run));
     Verdict {
@@ -239,7 +239,7 @@ fn attempt(seed: u64, fleet: &Fleet, registry: &Registry, cases: &[Case]) -> Ver
 
 /// Tries that were not apart as the retry rule says, or that were stuck.
 fn impatience(fleet: &Fleet, run: i64) -> Vec<String> {
-    let told = fleet.cluster.sql(&format!(
+    let found = fleet.cluster.sql(&format!(
         "select s.name || ' ' || n.number || ' after ' || n.claimed_at - a.finished_at
          from attempt a join attempt n on (n.run, n.stage, n.number) = (a.run, a.stage, a.number + 1)
          join stage_run s on s.run = a.run and s.position = a.stage
@@ -250,13 +250,13 @@ fn impatience(fleet: &Fleet, run: i64) -> Vec<String> {
          where a.run = {run} and a.outcome = 'errored' and a.finished_at > a.claimed_at + interval '{} s'",
         IDLE + 5
     ));
-    told.lines().map(ToOwned::to_owned).collect()
+    found.lines().map(ToOwned::to_owned).collect()
 }
 
 fn registry_that(fault: &str, cases: &'static [Case]) {
     let trials = Trials::new(
         fault,
-        "retried or told rightly, 0 stuck longer than a pull may be idle",
+        "retried or reported correctly, 0 stuck longer than a pull may be idle",
         1,
     )
     .long(20);
@@ -270,12 +270,12 @@ fn registry_that(fault: &str, cases: &'static [Case]) {
 }
 
 #[test]
-fn what_may_pass_is_tried_again_and_what_will_not_is_told_at_once() {
+fn transient_refusals_are_retried_and_final_ones_reported_at_once() {
     registry_that("F27 registry refuses", &REFUSALS);
 }
 
 #[test]
-fn a_silent_registry_is_given_up_and_a_slow_one_is_not() {
+fn a_silent_pull_is_cancelled_and_a_slow_one_is_not() {
     registry_that("F27 registry silent", &SILENCES);
 }
 
@@ -288,7 +288,7 @@ fn an_image_that_goes_before_its_container_comes_is_fetched_again() {
     )
     .long(20);
     let registry = Registry::start();
-    let cases = [case("gone", Part::Layer, Fault::Half, Told::Unnoticed)];
+    let cases = [case("gone", Part::Layer, Fault::Half, Ending::Unnoticed)];
     let summary = trials.run(
         |trial| fleet(trial.seed, &registry, &cases),
         |trial, fleet| {
@@ -309,10 +309,10 @@ fn an_image_that_goes_before_its_container_comes_is_fetched_again() {
             docker.clear();
             let mut violations = fleet.violations();
             let errors = errors(&shown, "gone");
-            let told = errors
+            let ending = errors
                 .iter()
                 .all(|error| error.contains("was removed from the Docker engine"));
-            if shown["state"] != "succeeded" || errors.len() != 1 || !told {
+            if shown["state"] != "succeeded" || errors.len() != 1 || !fits {
                 violations.push(format!("it ended so: {shown}"));
             }
             Verdict {

@@ -1,6 +1,6 @@
-//! F23: rows are corrupted, each column that a loop reads in a run, DAG or repo of its own, and the daemon
-//! starts over all of it. The database refuses what it can; what is left is about its own run, DAG or repo
-//! only, which is held back with a reason or ends, and all others go on.
+//! F23: rows are corrupted, each column that a loop reads in a run, DAG or repo of its own, and the daemon starts on
+//! all of it. The database refuses as many as it can; the others affect only their own run, DAG or repo, which is
+//! quarantined with a reason or ends, and all others go on.
 
 mod corruptions;
 
@@ -17,13 +17,13 @@ use trainyard_tests::remote::Remote;
 use trainyard_tests::wait::{until, until_true};
 
 use self::corruptions::{Becomes, DAGS, REPOS, RUNS};
-use crate::{BOUND, tell, timed};
+use crate::{BOUND, report, timed};
 
 /// How soon a run ends that nothing is wrong with.
 const GOES_ON: Duration = Duration::from_secs(15);
 
-/// How long it may take until everything was looked at on a busy machine: repos are every ten seconds here.
-const HELD_BACK: Duration = Duration::from_secs(90);
+/// How long it may take until every row was read on a busy machine: repos are polled every ten seconds here.
+const QUARANTINED: Duration = Duration::from_secs(90);
 
 fn name(class: &str, number: usize) -> String {
     format!("{class}{number}")
@@ -48,24 +48,24 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n"
 struct Tried {
     sql: String,
     becomes: Becomes,
-    /// What quarantine would call its subject.
+    /// The name of its subject in quarantine.
     subject: String,
     refused: bool,
 }
 
 /// Tries to corrupt; says whether the database refused.
 fn corrupt(fleet: &Fleet, sql: &str) -> bool {
-    let told = fleet
+    let reported = fleet
         .cluster
         .sql(&format!("select corrupt($corrupt${sql}$corrupt$)"));
     assert!(
-        told == "taken" || told.starts_with("23"),
-        "{sql} is no corruption, but: {told}"
+        reported == "taken" || reported.starts_with("23"),
+        "{sql} does not corrupt anything: {reported}"
     );
-    told != "taken"
+    reported != "taken"
 }
 
-/// Corrupts everything; nobody is there to see it.
+/// Corrupts everything, while no daemon runs.
 fn corrupt_all(fleet: &mut Fleet, runs: &[i64]) -> Vec<Tried> {
     let mut subjects = Vec::new();
     for (number, (sql, becomes)) in RUNS.into_iter().enumerate() {
@@ -127,7 +127,9 @@ fn goes_on(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
         let run = run["id"].as_i64().unwrap();
         let why = fleet.first().get().cli(&["run", "why", &run.to_string()]);
         if why.code != Some(0) {
-            violations.push(format!("why a good run waits is not told: {why:?}"));
+            violations.push(format!(
+                "`run why` does not say why a good run waits: {why:?}"
+            ));
         }
         fleet.finished(run, BOUND)
     });
@@ -150,7 +152,7 @@ fn is_cancelled(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
     let _ = fleet.first().get().cli(&cancel).good();
     let begun = Instant::now();
     let has_ended = format!("select phase = 'finished' from run where id = {run}");
-    // One that is not passed on is no reason not to look at all else.
+    // Even if a stop request is not passed on, the other checks are made.
     while fleet.cluster.sql(&has_ended) != "t" && begun.elapsed() < within(GOES_ON * 2) {
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -163,7 +165,7 @@ fn is_cancelled(fleet: &Fleet, violations: &mut Vec<String>) -> Duration {
     took
 }
 
-/// What people ask for, which has to be answered whatever is in it.
+/// Requests of users, which have to be answered whatever the rows contain.
 const ASKED: [&[&str]; 6] = [
     &["run", "list"],
     &["dag", "list"],
@@ -173,7 +175,7 @@ const ASKED: [&[&str]; 6] = [
     &["repo", "show", REPO],
 ];
 
-/// What is held back.
+/// The subjects in quarantine.
 fn held(fleet: &Fleet) -> Vec<String> {
     let rows = fleet
         .cluster
@@ -181,7 +183,7 @@ fn held(fleet: &Fleet) -> Vec<String> {
     rows.lines().map(ToOwned::to_owned).collect()
 }
 
-/// What is held back without a reason of its own: whatever is wrong with others must not do that.
+/// Subjects that are quarantined without a fault of their own: faults of others must not cause that.
 fn held_in_vain(tried: &[Tried], held: &[String]) -> Vec<String> {
     let has_reason = |subject: &&String| {
         tried
@@ -190,7 +192,7 @@ fn held_in_vain(tried: &[Tried], held: &[String]) -> Vec<String> {
     };
     held.iter()
         .filter(|subject| !has_reason(subject))
-        .map(|subject| format!("held back, and nothing of its own is the reason: {subject}"))
+        .map(|subject| format!("quarantined without a fault of its own: {subject}"))
         .collect()
 }
 
@@ -213,7 +215,7 @@ fn let_go_on(fleet: &Fleet, runs: &[i64], tried: &[Tried]) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with how the daemon copes.
+/// The violations of a daemon on corrupted rows.
 fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
     let mut violations = Vec::new();
     let expected: Vec<&Tried> = tried
@@ -227,12 +229,12 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
         left.map(|tried| tried.sql.clone()).collect()
     };
     let begun = Instant::now();
-    while !missing(&held(fleet)).is_empty() && begun.elapsed() < within(HELD_BACK) {
+    while !missing(&held(fleet)).is_empty() && begun.elapsed() < within(QUARANTINED) {
         std::thread::sleep(Duration::from_millis(200));
     }
     let held = held(fleet);
     for sql in missing(&held) {
-        violations.push(format!("not held back: {sql}"));
+        violations.push(format!("not quarantined: {sql}"));
     }
     for tried in tried {
         if tried.refused != (tried.becomes == Becomes::Refused) {
@@ -244,16 +246,16 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
     if held.is_empty() || format!("{quarantines}") != held.len().to_string() {
         let held = held.len();
         violations.push(format!(
-            "{quarantines} quarantines by the figure, and {held} in truth"
+            "{quarantines} quarantines by the metric, but {held} by the table"
         ));
     }
     let listed = fleet.first().get().json(&["quarantine", "list"]);
-    let told = items(&listed).iter().filter(|item| {
+    let reported = items(&listed).iter().filter(|item| {
         item["reason"]
             .as_str()
             .is_some_and(|reason| !reason.is_empty())
     });
-    if told.count() != held.len() {
+    if reported.count() != held.len() {
         violations.push(format!("not all are listed with a reason: {listed}"));
     }
     for arguments in ASKED {
@@ -266,11 +268,11 @@ fn judged(fleet: &Fleet, tried: &[Tried]) -> Vec<String> {
 }
 
 #[test]
-fn what_cannot_be_read_concerns_nobody_else() {
+fn unreadable_rows_affect_only_their_own_subject() {
     let total = RUNS.len() + DAGS.len() + REPOS.len();
     let trials = Trials::new(
         &format!("F23 {total} kinds of corrupted rows"),
-        "refused, or held back alone; 0 panics; others go on",
+        "refused, or quarantined alone; 0 panics; others go on",
         1,
     )
     .long(10)
@@ -318,7 +320,7 @@ fn what_cannot_be_read_concerns_nobody_else() {
             let after = goes_on(fleet, &mut violations);
             let cancelled = is_cancelled(fleet, &mut violations);
             violations.extend(judged(fleet, &tried));
-            // What was held back is not read again, and what ended has ended.
+            // Quarantined subjects are not read again, and ended runs have ended.
             fleet.first_mut().restart_after(Duration::ZERO);
             let again = goes_on(fleet, &mut violations);
             for (what, took) in [
@@ -338,8 +340,8 @@ fn what_cannot_be_read_concerns_nobody_else() {
             for attempt in fleet.witness.duplicates() {
                 violations.push(format!("ran more than once: {attempt}"));
             }
-            tell(&format!(
-                "F23: {total} corruptions, {refused} refused by the database; {} subjects held back; a good run took \
+            report(&format!(
+                "F23: {total} corruptions, {refused} refused by the database; {} subjects quarantined; a good run took \
                  {before:.1?}, with them {after:.1?}, cancelled {cancelled:.1?}, after another start {again:.1?}",
                 held(fleet).len()
             ));

@@ -13,7 +13,7 @@ use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 /// The gate's herd, and the long programme's.
 const SCHEDULES: u64 = 500;
@@ -27,7 +27,7 @@ const ANSWERED: Duration = Duration::from_millis(300);
 
 const ANSWERED_AT_MOST: Duration = Duration::from_secs(1);
 
-/// What the daemon has in RAM at the most.
+/// The most that the daemon has in RAM.
 const MEMORY: u64 = 200 << 20;
 
 /// How many stages run at the same time.
@@ -60,7 +60,7 @@ fn multiply(fleet: &Fleet, count: u64) {
     ));
 }
 
-/// What one herd came to.
+/// The result of one herd.
 #[derive(Debug)]
 struct Herd {
     there: Duration,
@@ -70,8 +70,8 @@ struct Herd {
     overtaken: u32,
 }
 
-/// Lets all schedules come due at one moment, which is midnight for them. The scheduler, which was not told
-/// of what is set here, looks once more before that, within ten seconds.
+/// Lets all schedules come due at one moment, which is midnight for them. The scheduler, which gets no wake for this
+/// change, reads the schedules once more before that, within ten seconds.
 fn stampede(fleet: &Fleet, count: u64) -> Herd {
     let _ = fleet.cluster.sql(
         "update schedule set next_tick = date_trunc('second', clock_timestamp()) + interval '12 s'",
@@ -156,7 +156,7 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
             let herd = stampede(fleet, count);
             let (slow, slowest) = (herd.answered.percentile(99), herd.answered.percentile(100));
             let (slow, slowest) = (slow.unwrap(), slowest.unwrap());
-            tell(&format!(
+            report(&format!(
                 "F20: {count} schedules: all runs there after {:?}, ended after {:?}; {} answers of the API \
                  meanwhile, p99 {slow:?}, the slowest {slowest:?}, {} not given; {} MiB; at most {} overtook",
                 herd.there,
@@ -167,8 +167,8 @@ stages: {{say: {{image: \"{IMAGE}\", checkout: false, run: \"true\"}}}}\n"
                 herd.overtaken
             ));
             let mut violations = fleet.violations();
-            // Nothing of this runs where the witness could hear it.
-            violations.retain(|told| !told.starts_with("succeeded without"));
+            // None of these stages can reach the witness.
+            violations.retain(|reported| !reported.starts_with("succeeded without"));
             let wrong = fleet.cluster.sql(
                 "select coalesce(string_agg(d.name, ' '), '') from numbers n join dag d on d.id = n.dag
                  where (select count(*) from run r where r.dag = n.dag and r.outcome = 'succeeded') <> 1

@@ -16,7 +16,7 @@ use trainyard_rig::proxy::{Action, Matcher, Rule};
 use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 /// The pace of runs.
 const EVERY: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const GROWTH: u64 = 8 << 20;
 /// Connections come and go.
 const MORE_FILES: usize = 16;
 
-/// What happens to an installation now and then.
+/// The faults of a soak.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Daemon,
@@ -71,7 +71,7 @@ impl Fault {
     }
 }
 
-/// What must not grow.
+/// The quantities that must not grow.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     memory: u64,
@@ -168,7 +168,7 @@ fn every_run_succeeds_and_nothing_grows() {
                 "select coalesce(extract(epoch from max(finished_at - created_at)), 0)::float8 from run where id > {last}"
             ));
             let runs = count(fleet, "true") - before;
-            tell(&format!(
+            report(&format!(
                 "F29: {runs} runs, {confirmed} triggers confirmed; the spared daemon: {early:?}, then {late:?}"
             ));
             let mut violations = fleet.violations();

@@ -1,8 +1,7 @@
-//! F13: who killed a stage is told by evidence: itself, the kernel for its use of memory, or somebody
-//! from outside.
+//! F13: evidence says what killed a stage: itself, the kernel for its use of memory, or a signal from outside.
 //!
-//! The first process of a container is the init, which the kernel does not choose when memory is short, as it
-//! has none; with a program of its own in that place, what the kernel kills is told by Docker. On the first
+//! The first process of a container is the init, which the kernel does not choose when memory is short, as it uses
+//! none; with a program of its own in that place, Docker reports the kills of the kernel. On the first
 //! version of control groups the evidence is the count of kills in `memory.oom_control`.
 
 use serde_json::Value;
@@ -13,35 +12,35 @@ use trainyard_tests::daemon::{signal, stage};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::{until, until_true};
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
-/// What is done to a stage from outside.
+/// The signal that a stage gets from outside.
 type Outside = fn(&PrivateEngine, &str);
 
-/// A stage, what it runs, what is done to it, and what its end must be told as: outcome, reason, and words.
+/// A stage, its script, what is done to it, and how its end must be reported: outcome, reason, and words.
 struct Case {
     name: &'static str,
     work: &'static str,
     outside: Option<Outside>,
-    told: [&'static str; 3],
+    expected: [&'static str; 3],
 }
 
-const fn alone(name: &'static str, work: &'static str, told: [&'static str; 3]) -> Case {
+const fn alone(name: &'static str, work: &'static str, expected: [&'static str; 3]) -> Case {
     Case {
         name,
         work,
         outside: None,
-        told,
+        expected,
     }
 }
 
 /// A stage that runs until something is done to it.
-const fn struck(name: &'static str, outside: Outside, told: [&'static str; 3]) -> Case {
+const fn struck(name: &'static str, outside: Outside, expected: [&'static str; 3]) -> Case {
     Case {
         name,
         work: "exec sleep 600",
         outside: Some(outside),
-        told,
+        expected,
     }
 }
 
@@ -51,7 +50,7 @@ const MEMORY: [&str; 3] = ["failed", "out_of_memory", "32 MiB"];
 
 const CASES: [Case; 10] = [
     alone("itself", "kill -KILL $$", UNKNOWN),
-    // Shells pass on by this exit code that a signal ended what they ran: which of both it was, nobody knows.
+    // Shells use this exit code if a signal ended their program: which of both it was is unknown.
     alone("own-code", "exit 137", UNKNOWN),
     alone(
         "child",
@@ -97,8 +96,8 @@ const CASES: [Case; 10] = [
 ];
 
 #[test]
-fn a_killed_stage_is_told_by_who_killed_it() {
-    let trials = Trials::new("F13 stages killed", "every cause told rightly", 2).long(25);
+fn a_killed_stage_is_reported_with_its_killer() {
+    let trials = Trials::new("F13 stages killed", "every cause reported correctly", 2).long(25);
     let summary = trials.run(
         |trial| {
             let fleet = Fleet::start(&FleetOptions::new(trial.seed), |witness| {
@@ -115,7 +114,7 @@ fn a_killed_stage_is_told_by_who_killed_it() {
             let version = fleet
                 .engine
                 .docker(&["info", "--format", "{{.CgroupVersion}}"]);
-            tell(&format!("F13: control groups of version {version}"));
+            report(&format!("F13: control groups of version {version}"));
             fleet
         },
         |_, fleet| {
@@ -134,8 +133,8 @@ fn a_killed_stage_is_told_by_who_killed_it() {
             let mut violations = fleet.violations();
             for case in &CASES {
                 let attempt = &stage(&shown, case.name)["attempts"][0];
-                if !is_told_as(attempt, case.told) {
-                    violations.push(format!("{} is told as {attempt}", case.name));
+                if !is_reported_as(attempt, case.expected) {
+                    violations.push(format!("{} is reported as {attempt}", case.name));
                 }
             }
             Verdict {
@@ -161,7 +160,7 @@ fn container_of(fleet: &Fleet, name: &str) -> String {
     })
 }
 
-fn is_told_as(attempt: &Value, [state, code, words]: [&str; 3]) -> bool {
+fn is_reported_as(attempt: &Value, [state, code, words]: [&str; 3]) -> bool {
     let reason = |key: &str| attempt["reason"][key].as_str().unwrap_or_default();
     attempt["state"] == state && reason("code") == code && reason("message").contains(words)
 }

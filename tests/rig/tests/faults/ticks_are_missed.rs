@@ -2,7 +2,7 @@
 //! ticks that were missed by each schedule's rule, for exactly those, however many there were, and at
 //! once; after it every schedule ticks on.
 //!
-//! What it has to make up for is told by an oracle of its own, which goes through the minutes.
+//! An oracle that walks the minutes says which ticks it has to make up for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use trainyard_rig::trials::{Trials, Verdict};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 const DOWN: [TimeDelta; 5] = [
     TimeDelta::minutes(1),
@@ -198,7 +198,7 @@ impl Absence {
             }
         }
         let recovery = self.began_after(back, answered, &mut violations);
-        tell(&format!(
+        report(&format!(
             "F19: down for {down}: {} runs in all, the first {recovery:?} after the start",
             fired.len()
         ));
@@ -209,8 +209,8 @@ impl Absence {
         }
     }
 
-    /// How long after the start the first run was there; how long the start itself takes is no promise of
-    /// the schedules'.
+    /// How long after the start the first run existed; the duration of the start itself is not a
+    /// promise of the schedules.
     fn began_after(
         &self,
         back: DateTime<Utc>,
@@ -229,7 +229,7 @@ impl Absence {
         (first - back).to_std().ok()
     }
 
-    /// What is wrong with the next tick of those that tick every minute.
+    /// The violations of the next tick of schedules that tick every minute.
     fn ticks_on(&self, minute: DateTime<Utc>) -> Vec<String> {
         let before = minute - TimeDelta::milliseconds(500);
         self.clocks.set_database(&self.fleet.cluster, before);
@@ -260,7 +260,7 @@ impl Absence {
 }
 
 #[test]
-fn exactly_what_the_rule_says_is_made_up_for() {
+fn exactly_the_ticks_of_the_rule_are_made_up_for() {
     let trials = Trials::new(
         "F19 down for 1 min, 1 h, 1 d, 10 d, 30 d",
         "exactly the ticks of none, last, all; begun in 5 s",

@@ -1,7 +1,7 @@
 //! F21: a webhook comes fifty times, webhooks come in another order than the pushes, and long after newer ones or
-//! after the end of what they started, 200 of them come in a second, and the daemon dies over one between storing
-//! and answering it. Whatever was acknowledged is there once, with one result, no push starts two runs, and the
-//! branch does not go back. Repos are looked at by themselves once an hour: what starts a run here is a webhook.
+//! after the end of their runs, 200 of them come in a second, and the daemon dies over one between storing and
+//! answering it. Every acknowledged delivery is stored once, with one result, no push starts two runs, and the branch
+//! does not go back. Repos are polled only once an hour: a webhook starts each run here.
 //!
 //! `RIG_BURST_SECONDS` is how long 200 a second come.
 
@@ -18,7 +18,7 @@ use trainyard_tests::engine::IMAGE;
 use trainyard_tests::wait::until;
 use trainyard_tests::webhook::Delivery;
 
-use crate::{BOUND, tell};
+use crate::{BOUND, report};
 
 /// How often one delivery comes.
 const DUPLICATES: usize = 50;
@@ -51,7 +51,7 @@ stages: {{only: {{image: \"{IMAGE}\", checkout: false, run: '{script}'}}}}\n"
     })
 }
 
-/// Somebody who pushes, and the forge that tells of it.
+/// A user who pushes, and the forge that reports it.
 struct Forge<'a> {
     fleet: &'a mut Fleet,
     /// In the ids of its deliveries.
@@ -64,7 +64,7 @@ struct Forge<'a> {
 }
 
 impl Forge<'_> {
-    /// Pushes a commit, which is told of by what is returned, under the id `name`.
+    /// Pushes a commit. Returns its delivery, under the id `name`.
     fn push(&mut self, name: &str) -> Delivery {
         let before = std::mem::take(&mut self.head);
         self.head = self.fleet.remote.push("main", &[("change", name)]);
@@ -113,25 +113,25 @@ impl Forge<'_> {
         answers
     }
 
-    /// The newest is told of first, or second; once all were dealt with and their runs have ended, what is long over
-    /// is told of again: by a delivery of its own, and by one that has come before, from the first push to the last.
+    /// The newest push is delivered first, or second. Once all were handled and their runs have ended, old pushes are
+    /// delivered again: by a new delivery, and by one that has come before, from the first push to the last.
     fn come_in_another_order(&mut self, dice: &mut Dice) {
         let mut deliveries: Vec<Delivery> = ["first", "second", "third"]
             .map(|name| self.push(name))
             .into();
         let inverted = deliveries.clone();
-        // The one that tells of the first push never comes first.
+        // The delivery of the first push never comes first.
         deliveries.rotate_left(1 + usize::from(dice.chance(0.5)));
         let answers = send(&self.url(), &deliveries, EVERY);
         self.take(&deliveries, &answers);
         self.settle();
         let before = self.state();
-        for told in inverted {
+        for reported in inverted {
             let stale = Delivery {
-                id: format!("{}-stale", told.id),
-                ..told.clone()
+                id: format!("{}-stale", reported.id),
+                ..reported.clone()
             };
-            self.come_after_all(&[stale, told]);
+            self.come_after_all(&[stale, reported]);
         }
         let after = self.state();
         if before != after {
@@ -156,7 +156,7 @@ impl Forge<'_> {
         )
     }
 
-    /// Distinct deliveries that all tell of the same push, as a forge with many hooks sends them.
+    /// Distinct deliveries of the same push, as a forge with many hooks sends them.
     fn come_in_a_burst(&mut self, seconds: u64) -> Vec<Answer> {
         let before = self.head.clone();
         let mut deliveries = vec![self.push("burst")];
@@ -208,8 +208,8 @@ impl Forge<'_> {
         self.settle();
     }
 
-    /// Whether each that was acknowledged is there once, with a result; and whether each push that was
-    /// looked at has its run, and none has two.
+    /// Whether each acknowledged delivery is stored once, with a result; and whether each push that the daemon read
+    /// has its run, and none has two.
     fn judge(mut self) -> Vec<String> {
         let kept = self.fleet.cluster.sql(&format!(
             "select delivery_id from delivery where processed_at is not null and result is not null
@@ -291,7 +291,7 @@ fn percentile(answers: &[Answer], percent: usize) -> Duration {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_once() {
+fn acknowledged_deliveries_are_stored_once() {
     let seconds = argument("RIG_BURST_SECONDS", 3, 10);
     let trials = Trials::new(
         "F21 webhooks 50 times, out of order, 200/s, over a death",
@@ -317,7 +317,7 @@ fn what_was_acknowledged_is_there_once() {
             answers.extend(forge.come_in_a_burst(seconds));
             forge.come_over_a_death(&mut dice);
             let slowest = percentile(&answers, 99);
-            tell(&format!(
+            report(&format!(
                 "F21: {} webhooks answered within {:?} (p50), {slowest:?} (p99)",
                 answers.len(),
                 percentile(&answers, 50)

@@ -1,5 +1,4 @@
-//! F22: the forge does not reach the daemon, and no webhook ever comes. Pushes are found all the same, by
-//! looking at the remote.
+//! F22: the forge does not reach the daemon, and no webhook ever comes. The daemon finds the pushes by polling.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use trainyard_tests::wait::until;
 
 use crate::{BOUND, judge};
 
-/// How often the remote is looked at.
+/// How often the remote is polled.
 const POLL: Duration = Duration::from_secs(3);
 
 /// How long a look may take.

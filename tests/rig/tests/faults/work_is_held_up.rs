@@ -1,5 +1,5 @@
-//! F26, the other way: what a daemon does with its attempts waits in Postgres, behind a lock of somebody else's, for
-//! longer than it may act without a renewal. The lease waits for none of it.
+//! F26, the other way: a daemon's statements about its attempts wait in Postgres, behind a lock of another session,
+//! for longer than it may act without a renewal. The lease waits for none of them.
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};
 use trainyard_rig::trials::Trials;

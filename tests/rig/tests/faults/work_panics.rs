@@ -1,5 +1,5 @@
-//! F23, the other way: what the daemon does for one run or one repo panics. That is held back with its reason at
-//! the third time, the daemon lives, and everything else goes on.
+//! F23, the other way: the daemon's work for one run or one repo panics. That run or repo is quarantined with its
+//! reason at the third time, the daemon lives, and everything else goes on.
 
 use trainyard_failpoint::PLAN;
 use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
@@ -26,8 +26,8 @@ fn fleet(seed: u64) -> Fleet {
     })
 }
 
-/// Waits until something is held back, and returns why.
-fn held_back(fleet: &Fleet, kind: &str, name: &str) -> String {
+/// Waits until the subject is quarantined, and returns the reason.
+fn quarantined(fleet: &Fleet, kind: &str, name: &str) -> String {
     until("a quarantine", BOUND, || {
         let listed = fleet.first().get().json(&["quarantine", "list"]);
         let items = listed["items"].as_array().cloned().unwrap_or_default();
@@ -40,10 +40,10 @@ fn held_back(fleet: &Fleet, kind: &str, name: &str) -> String {
 }
 
 #[test]
-fn what_panics_is_held_back_and_all_else_goes_on() {
+fn a_subject_that_panics_is_quarantined_and_others_go_on() {
     let trials = Trials::new(
         "F23 the daemon's work for one run or repo panics",
-        "held back with its reason, the daemon lives, others go on",
+        "quarantined with its reason, the daemon lives, others go on",
         1,
     )
     .long(10)
@@ -60,7 +60,7 @@ fn what_panics_is_held_back_and_all_else_goes_on() {
         |_, fleet| {
             let daemon = fleet.first().get();
             let builds = daemon.json(&["dag", "trigger", "builds"])["id"].clone();
-            // Somebody else's attempt is taken over after a while only: as if it had panicked twice by then.
+            // An attempt of another daemon is adopted only after a while: count as if it had panicked twice by then.
             until("the first panic of the run", BOUND, || {
                 let counted =
                     "update quarantine set failures = 2 where run is not null returning run";
@@ -75,17 +75,17 @@ fn what_panics_is_held_back_and_all_else_goes_on() {
                 assert_ne!(synced.code, Some(0), "{synced:?}");
             }
             let mut violations = Vec::new();
-            let repo = held_back(fleet, "repo", REPO);
-            let (run, recovery) = timed(|| held_back(fleet, "run", &builds.to_string()));
+            let repo = quarantined(fleet, "repo", REPO);
+            let (run, recovery) = timed(|| quarantined(fleet, "run", &builds.to_string()));
             for (who, reason) in [("repo", repo), ("run", run)] {
                 if !reason.contains("panicked: injected at") {
-                    violations.push(format!("the {who} is held back as: {reason}"));
+                    violations.push(format!("the {who} is quarantined as: {reason}"));
                 }
             }
             let other = fleet.trigger();
             let ended = fleet.finished(other, BOUND);
             if ended["state"] != "succeeded" {
-                violations.push(format!("beside what panics, a run: {ended}"));
+                violations.push(format!("a run next to the panicking one: {ended}"));
             }
             if fleet.first_mut().has_died() {
                 violations.push("the daemon died".to_owned());

@@ -23,7 +23,7 @@ fn psql(url: &str, statements: &[&str]) -> Result<String, String> {
 }
 
 #[test]
-fn it_is_reached_both_ways_and_survives_what_is_done_to_it() {
+fn it_is_reached_both_ways_and_survives_faults() {
     let place = Place::new();
     let mut cluster = PrivateCluster::start(&place, 50);
     for address in [cluster.tcp(), cluster.socket()] {

@@ -1,4 +1,4 @@
-//! The private engine: it can be broken in every way, and nobody else notices.
+//! The private Docker engine: it can be broken in every way, and other tests are not affected.
 
 use std::time::Duration;
 

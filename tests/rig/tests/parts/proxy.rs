@@ -80,7 +80,7 @@ fn connect(proxy: &FaultProxy) -> TcpStream {
     stream
 }
 
-/// What comes back for a request: the answer, or what the connection came to.
+/// The result of a request: the answer, or the end of the connection.
 fn ask(stream: &mut (impl Read + Write), method: &str, path: &str) -> Result<String, ErrorKind> {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     stream
@@ -172,7 +172,7 @@ fn a_reset_request_never_arrives() {
 }
 
 #[test]
-fn a_request_arrives_though_whoever_sent_it_was_hung_up_on() {
+fn a_request_arrives_though_its_connection_was_closed() {
     let upstream = Upstream::start();
     let proxy = upstream.proxy(Protocol::Http);
     let when = Matcher::http("POST", "/containers/*/start");
@@ -205,7 +205,7 @@ fn a_black_hole_reads_and_never_answers() {
 }
 
 #[test]
-fn a_delay_holds_back_what_it_strikes_and_nothing_else() {
+fn a_delay_affects_only_what_it_strikes() {
     let upstream = Upstream::start();
     let proxy = upstream.proxy(Protocol::Http);
     let wait = Duration::from_millis(400);
@@ -243,7 +243,7 @@ fn a_connection_is_cut_after_so_many_bytes() {
 }
 
 #[test]
-fn rules_count_what_they_let_go_and_how_often_they_struck() {
+fn rules_count_passes_and_strikes() {
     let upstream = Upstream::start();
     let proxy = upstream.proxy(Protocol::Http);
     proxy.add(Rule::times(

@@ -30,8 +30,8 @@ struct Arguments {
     /// Go on after a seed that broke an invariant, and print one line for each.
     #[arg(long)]
     keep_going: bool,
-    /// Where to keep how far it came, and go on from there: `--seconds` counts over all starts. Seeds that broke
-    /// an invariant are kept beside it, in FILE.red. Another build begins anew.
+    /// File with the progress, from which the next start continues: `--seconds` counts over all starts. Seeds that
+    /// broke an invariant are kept next to it, in FILE.red. Another build starts over.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// Leave the start latch and the completion marker out of containers.
@@ -125,15 +125,15 @@ fn side_by_side(first: u64, jobs: usize, settings: Settings) -> Vec<History> {
 /// How much work an interruption may cost.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-/// Goes on where an earlier start of this build left off; begins anew otherwise, and says so where another
-/// build was there.
+/// Continues where an earlier start of this build stopped; otherwise starts over, and says so if the file
+/// is of another build.
 fn begin(out: &mut impl Write, night: Option<&Night>, first: u64) -> std::io::Result<Tally> {
     match night.map_or(Ok(Left::Nothing), Night::begin)? {
         Left::Nothing => {}
         Left::Same(tally) => return Ok(tally),
         Left::Another(path) => writeln!(
             out,
-            "histories begin anew with another build of the simulation; how far the former came is in {}",
+            "starting over with another build of the simulation; the progress of the former is in {}",
             path.display()
         )?,
     }

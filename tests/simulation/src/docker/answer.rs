@@ -1,4 +1,4 @@
-//! What Docker answers, as the executor's contract has it.
+//! Docker's answers, in the terms of the executor's contract.
 
 use trainyard_executor::{Error, ErrorKind, Handle, Status};
 
@@ -21,7 +21,7 @@ impl Trouble {
     pub(super) fn into_error(self) -> Error {
         let (kind, message) = match self {
             Self::Silent => (ErrorKind::Unreachable, "no answer"),
-            Self::Said(Refusal::Down) => (ErrorKind::Unreachable, "nobody listens"),
+            Self::Said(Refusal::Down) => (ErrorKind::Unreachable, "connection refused"),
             Self::Said(Refusal::NotFound) => (ErrorKind::Gone, "no such container"),
             Self::Said(Refusal::Refused) => (ErrorKind::Start, "the program cannot be started"),
             Self::Said(Refusal::Conflict | Refusal::Broken) => (ErrorKind::Engine, "it broke"),
@@ -35,7 +35,7 @@ pub(super) fn id_of(handle: &Handle) -> Result<Id, Error> {
     handle.container.parse().map_err(gone)
 }
 
-/// What a container's state means. With the init in it, an exit code 0 counts with its marker only.
+/// The meaning of a container's state. With the init in it, an exit code 0 counts with its marker only.
 pub(super) fn status(container: &Container, init: bool) -> Status {
     match &container.life {
         Life::Created => Status::Created,

@@ -41,7 +41,7 @@ pub(crate) struct Claim {
     pub(crate) run: u64,
     pub(crate) stage: String,
     pub(crate) number: u32,
-    /// It was told that somebody else holds the attempt.
+    /// It knows that another daemon holds the attempt.
     pub(crate) fenced_off: AtomicBool,
 }
 
@@ -117,7 +117,7 @@ impl Docker {
             let fenced_off = claim.fenced_off.load(Ordering::Relaxed);
             self.world().demand(Invariant::Fences, !fenced_off, || {
                 let attempt = crate::engine::short(claim.attempt);
-                format!("a supervisor that was told to leave {attempt} alone calls {what}")
+                format!("a supervisor that was fenced off from {attempt} calls {what}")
             });
         }
     }
@@ -241,8 +241,8 @@ impl Executor for Docker {
                 if crate::engine::needs_files(spec)
                     && let Err(error) = self.lay_out(id).await
                 {
-                    // It never ran, unless somebody has taken the attempt over meanwhile. What is
-                    // left of it is adopted by the next try.
+                    // It never ran, unless another daemon has adopted the attempt meanwhile. The next try adopts
+                    // the container if it is still there.
                     drop(self.remove_idle(id).await);
                     return Err(error);
                 }

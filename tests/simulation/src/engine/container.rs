@@ -18,7 +18,7 @@ pub(crate) enum Life {
     Created,
     Running {
         since: Timestamp,
-        /// What it is to be again afterwards, where the latch holds its program back.
+        /// Its state afterwards, if the latch prevents its program.
         held_back: Option<Box<Life>>,
     },
     Exited {
@@ -51,7 +51,7 @@ pub(crate) struct Container {
     first_at: Option<Timestamp>,
 }
 
-/// What comes next in a log.
+/// The next part of a log.
 pub(crate) enum NextFrame {
     Frame(LogFrame),
     /// Nothing yet; something may come so much later.
@@ -124,7 +124,7 @@ impl Container {
         before
     }
 
-    /// What a kill from outside leaves of it.
+    /// Its state after a kill from outside.
     pub(crate) fn killed(&self, code: i32) -> Life {
         match &self.life {
             Life::Running {

@@ -20,7 +20,7 @@ use crate::behaviour::{Behaviour, OnTerm, Start};
 use crate::held;
 use crate::world::{Invariant, World};
 
-/// How long a container that the latch holds back runs.
+/// How long a container runs whose latch prevents a second start.
 const HELD_BACK: Duration = Duration::from_millis(5);
 
 /// Why Docker does not do it.
@@ -38,7 +38,7 @@ pub(crate) enum Refusal {
     Broken,
 }
 
-/// Who asks: the claim that the caller acts under, none for a sweeper, and whether it still waits.
+/// The caller: the claim that it acts under, none for a sweeper, and whether it still waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asker {
     pub(crate) fence: Option<Fence>,
@@ -106,7 +106,7 @@ impl Engine {
         state.created += 1;
         let id = state.created;
         self.world
-            .note(|| format!("engine creates c{id} for {}", short(spec.attempt)));
+            .note(|| format!("Docker creates c{id} for {}", short(spec.attempt)));
         let behaviour = Behaviour::of(self.world.seed, spec);
         let container = Container::new(spec, behaviour);
         state.containers.insert(id, container);
@@ -123,8 +123,8 @@ impl Engine {
         mut tell: impl FnMut(Id, &Container) -> T,
     ) -> Result<Vec<T>, Refusal> {
         let state = self.answering()?;
-        let told = state.containers.iter().map(|(id, found)| tell(*id, found));
-        Ok(told.collect())
+        let reported = state.containers.iter().map(|(id, found)| tell(*id, found));
+        Ok(reported.collect())
     }
 
     pub(crate) fn start(self: &Arc<Self>, id: Id, asker: Asker) -> Result<(), Refusal> {
@@ -138,7 +138,7 @@ impl Engine {
             (_, Start::Breaks) => return Err(Refusal::Broken),
             (Life::Exited { .. }, Start::Works) if self.world.settings.latch => {
                 self.world
-                    .note(|| format!("the latch of c{id} holds back a second start"));
+                    .note(|| format!("the latch of c{id} prevents a second start"));
                 let before = container.run_again(now);
                 self.settle_later(id, container.generation, HELD_BACK, before);
                 return Ok(());
@@ -146,8 +146,8 @@ impl Engine {
             (Life::Created | Life::Exited { .. }, Start::Works) => {}
         }
         self.world
-            .note(|| format!("engine starts c{id} for {}", short(attempt)));
-        // What nobody waits for any more, nobody can be held to.
+            .note(|| format!("Docker starts c{id} for {}", short(attempt)));
+        // If the caller no longer waits, its claim is not responsible for the start.
         container.start(now, asker.fence.filter(|_| asker.waits));
         self.witness_start(container, asker);
         if let Some(length) = behaviour.length {
@@ -278,18 +278,18 @@ impl Engine {
             }
             container.changed.notify_waiters();
             state.names.remove(&container.attempt);
-            self.world.note(|| format!("engine removes c{id}"));
+            self.world.note(|| format!("Docker removes c{id}"));
         }
     }
 
-    // What happens to it.
+    // Its fate.
 
     /// Whether there is nothing left.
     pub(crate) fn is_empty(&self) -> bool {
         held(&self.state).containers.is_empty()
     }
 
-    /// What is left, in words.
+    /// The containers that are left, in words.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let tell = |(id, container): (&Id, &Container)| {
             format!(
@@ -337,7 +337,7 @@ impl Engine {
         }
         let id = self.world.draw(|random| random.pick(&ids));
         self.world
-            .note(|| format!("somebody meddles with c{id} (removes: {removes})"));
+            .note(|| format!("an operator changes c{id} (removes: {removes})"));
         if removes {
             self.take_away(&mut state, id);
         } else if let Some(container) = state.containers.get_mut(&id)

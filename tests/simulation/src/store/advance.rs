@@ -16,7 +16,7 @@ use crate::engine::short;
 use crate::held;
 use crate::world::Invariant;
 
-/// How long a queued run waits until it is looked at again though nobody said so.
+/// How long a queued run waits until the planner reads it again without a wake.
 const QUEUED_LOOK: Duration = Duration::from_secs(60);
 
 impl Store {
@@ -80,7 +80,7 @@ impl Store {
         self.world.note(|| format!("run {run}: {event:?}"));
         match event {
             Event::AttemptFinished { attempt, .. } => self.note_end(run, *attempt, true),
-            // Whoever gives it up does not know, and its program may run on.
+            // Its end is not known, and its program may run on.
             Event::AttemptAbandoned { attempt, .. } => self.note_end(run, *attempt, false),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Claims: waiting attempts get capacity and an owner, and those that nobody attends to a new one.
+//! Claims: waiting attempts get capacity and an owner, and attempts without a living owner get a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) struct Claimed {
     pub(crate) left: Option<Left>,
 }
 
-/// What an earlier claim of the same attempt left.
+/// The state that an earlier claim of the same attempt left.
 #[derive(Debug, Clone)]
 pub(crate) struct Left {
     pub(crate) handle: Option<String>,
@@ -169,11 +169,7 @@ impl Store {
     ) -> Claimed {
         let fence = self.next_fence(id);
         self.world.note(|| {
-            let how = if left.is_some() {
-                "takes over"
-            } else {
-                "claims"
-            };
+            let how = if left.is_some() { "adopts" } else { "claims" };
             format!(
                 "daemon {} {how} {} with fence {}",
                 daemon.0.as_u128(),
@@ -234,7 +230,7 @@ impl Store {
             });
     }
 
-    /// Claims again what nobody attends to.
+    /// Adopts attempts that no daemon supervises.
     pub(crate) fn adopt(
         &mut self,
         daemon: DaemonId,
@@ -288,7 +284,7 @@ impl Store {
         Some(held.map(|(id, _)| *id).collect())
     }
 
-    /// What a daemon holds and was asked to stop.
+    /// The attempts that a daemon holds and has to stop.
     pub(crate) fn stop_requests(&self, daemon: DaemonId) -> Vec<(AttemptId, Reason)> {
         let own = self
             .attempts

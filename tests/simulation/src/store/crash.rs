@@ -13,7 +13,7 @@ use super::Store;
 /// How long the disk may lag behind: three times Postgres's `wal_writer_delay`.
 const LAG: Duration = Duration::from_millis(600);
 
-/// What a write that may be lost has changed.
+/// The change of a write that may be lost.
 pub(super) struct Undo {
     pub(super) at: Instant,
     pub(super) attempt: AttemptId,
@@ -23,7 +23,7 @@ pub(super) struct Undo {
 }
 
 impl Store {
-    /// It goes down, with or without the last of what it was told.
+    /// It goes down, with or without the last writes.
     pub(crate) fn go_down(&mut self, forgets: bool) {
         let mut undo = std::mem::take(&mut self.undo);
         undo.retain(|change| change.at.elapsed() < LAG);

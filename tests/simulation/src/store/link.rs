@@ -12,7 +12,7 @@ use crate::world::World;
 /// How long a statement is waited for.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The store did not answer. What was asked for may have been done.
+/// The store did not answer. The request may have been carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unavailable;
 

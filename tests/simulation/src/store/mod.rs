@@ -170,14 +170,14 @@ impl Store {
         self.wake(Wake::Dispatch);
     }
 
-    /// Somebody tells something about a run.
+    /// An event of a run comes from outside.
     pub(crate) fn tell(&mut self, run: RunId, event: &Event) {
         self.undo.clear();
         self.advance(run, std::slice::from_ref(event));
         self.settle();
     }
 
-    /// Somebody gives up all that a run holds.
+    /// An operator abandons all attempts of a run.
     pub(crate) fn abandon(&mut self, run: RunId) {
         let held = self
             .attempts

@@ -10,7 +10,7 @@ use trainyard_executor::LogCursor;
 use super::Store;
 use super::crash::Undo;
 
-/// What became of a write for an attempt.
+/// The result of a write for an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     Now,
@@ -59,7 +59,7 @@ impl Store {
         Taken::Now
     }
 
-    /// More of a log; the same piece told again at once is stored once.
+    /// More of a log. The same piece, sent twice in a row, is stored once.
     pub(crate) fn append_log(
         &mut self,
         attempt: AttemptId,
@@ -95,7 +95,7 @@ impl Store {
         attempts.iter().filter_map(known).collect()
     }
 
-    /// What a daemon holds and runs, as far as the records say.
+    /// The attempts that a daemon holds and runs, by the records.
     pub(crate) fn running_of(
         &self,
         daemon: trainyard_core::id::DaemonId,

@@ -1,6 +1,6 @@
-//! The places that only `trainyard dev` comes to, with its own Postgres in a container: it is created,
-//! started, looked at where it does not come up, and stopped. On the machine's engine, since that of the rig
-//! opens no ports; what is left there is removed.
+//! The places that only `trainyard dev` reaches, with its own Postgres in a container: it is created, started,
+//! inspected if it does not come up, and stopped. On the machine's Docker engine, since that of the rig opens no
+//! ports; leftovers are removed there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -138,7 +138,7 @@ fn fail_at(place: &str, action: &str) -> (Vec<String>, Duration) {
                 wrong.push(format!("{plan}: the next one stopped with {code:?}"));
             }
         }
-        // What does not come up says why, this time as ever.
+        // A database that does not come up says why, each time.
         Err(said) if place.contains("logs") && said.contains("the end of its log") => {}
         Err(said) => wrong.push(format!("{plan}: the next one did not start: {said}")),
     }
@@ -150,7 +150,7 @@ fn fail_at(place: &str, action: &str) -> (Vec<String>, Duration) {
 }
 
 #[test]
-fn a_database_beside_dev_is_found_again_whatever_failed() {
+fn a_database_of_dev_is_found_again_whatever_failed() {
     let places: Vec<(String, &str)> = places()
         .into_iter()
         .filter(|place| is_companions(place))

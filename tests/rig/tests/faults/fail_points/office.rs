@@ -1,5 +1,6 @@
-//! The act of what people ask of a daemon, and of what it does by itself: secrets, tokens and repos come and
-//! go, a schedule is mended and ticks, runs must not overlap, a DAG pauses, a branch comes and goes, and what is old goes.
+//! The act of the office: requests of users, and the daemon's own housekeeping. Secrets, tokens and repos come
+//! and go, a schedule is fixed and ticks, runs must not overlap, a DAG pauses, a branch comes and goes, and
+//! retention removes old data.
 
 use trainyard_rig::fleet::REPO;
 use trainyard_tests::engine::IMAGE;
@@ -94,7 +95,7 @@ fn keys(player: &mut Player<'_>, name: &str) {
         if made.code == Some(0) {
             break made.json()["secret"].as_str().unwrap().to_owned();
         }
-        // It was made, and nobody has heard its text.
+        // It was made, and no client has received its text.
         player.call(&["token", "revoke", name], "", "there is no");
     };
     player.call_with_token(&token, &["repo", "list"], "");
@@ -108,20 +109,20 @@ fn keys(player: &mut Player<'_>, name: &str) {
     player.call(&["repo", "remove", name, "--yes"], "", "there is no");
 }
 
-/// A schedule that is due and cannot be read is held back; once it is mended, it ticks.
+/// A schedule that is due and cannot be read is quarantined; once it is fixed, it ticks.
 fn tick(player: &mut Player<'_>, title: &Title) {
     let of_tick = format!(
         "from dag d join repo r on r.id = d.repo where r.name = '{REPO}' and d.name = 'tick'"
     );
-    let told = "select pg_notify('trainyard', 'somebody schedule')";
+    let reported = "select pg_notify('trainyard', 'somebody schedule')";
     let _ = player.sql(&format!(
         "update schedule s set cron = 'never', next_tick = date_trunc('second', now()) {of_tick} and d.id = s.dag;
-         {told}"
+         {reported}"
     ));
     let held = format!(
         "select count(*) {of_tick} and exists (select from quarantine q where q.dag = d.id and q.held_at is not null)"
     );
-    player.until_sql("a schedule to be held back", &held, "1");
+    player.until_sql("a schedule to be quarantined", &held, "1");
     let _ = player.sql(&format!(
         "update schedule s set cron = '@yearly' {of_tick} and d.id = s.dag"
     ));
@@ -169,7 +170,7 @@ fn collect_garbage(player: &mut Player<'_>, title: &Title) {
     let (volume, image) = (volume(title), image(title));
     let mut looks = 0;
     player.until("the removal of what is old", |fleet| {
-        // The daemon looks at its Docker engine in its own time; where that fails, an hour later.
+        // The daemon lists images at its own time; if that fails, an hour later.
         if looks % 20 == 0 {
             let collected = fleet.first().get().cli(&["gc"]);
             if collected.code != Some(0) {

@@ -11,7 +11,7 @@ use super::seat::Seat;
 /// A part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Act {
-    /// What people ask of a daemon, schedules, overlap, branches, and what is old.
+    /// Requests of users, schedules, overlap, branches, and retention.
     Office,
     /// A push with all that follows.
     Push,
@@ -23,20 +23,20 @@ impl Act {
     pub(super) const ALL: [Self; 3] = [Self::Office, Self::Push, Self::Seat];
 }
 
-/// What else goes wrong in a play, for places that are on no good way.
+/// Further faults of a play, for places that a play without faults does not reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mishaps {
-    /// The files of a container are not taken: it is removed. Of another one nobody hears that it was created.
+    /// Docker refuses the files of a container: it is removed. The answer that another one was created gets lost.
     pub(super) container: bool,
-    /// Docker is out of reach for a while, which others are told of.
+    /// Docker is out of reach for a while, which other daemons can read.
     pub(super) engine: bool,
 }
 
-/// What fails where containers are not to be made without trouble.
+/// The calls that fail if containers are to be made with errors.
 pub(super) const NO_CONTAINER: &str =
     "docker.upload.before=err@1;docker.create_container.after=err@2";
 
-/// How often Docker is out of reach: long enough to be told of, and asked for less and less often.
+/// How often Docker is out of reach: long enough to be reported, and to be asked less and less often.
 const OUT_OF_REACH: u32 = 4;
 
 /// Everything that ended before is old.
@@ -50,7 +50,7 @@ const AGE: &str = "set session_replication_role = replica;
 /// The label of the volumes that inits are in.
 pub(super) const VOLUMES: &str = "label=io.trainyard.init.volume";
 
-/// What a play is called by.
+/// The name of a play.
 #[derive(Debug, Clone)]
 pub(super) struct Title {
     /// In all names that it gives; no other play has it.
@@ -59,7 +59,7 @@ pub(super) struct Title {
     pub(super) last: i64,
 }
 
-/// Plays these acts to their end. Returns what was not as it should be.
+/// Plays these acts to their end. Returns the violations.
 pub(super) fn play(player: &mut Player<'_>, acts: &[Act], mishaps: Mishaps) -> Vec<String> {
     let title = clear_the_stage(player);
     start(player, mishaps);
@@ -97,7 +97,7 @@ pub(super) fn play(player: &mut Player<'_>, acts: &[Act], mishaps: Mishaps) -> V
     wrong.extend(judge(player, &title, ends));
     player.see_to_it();
     codes.push(player.stop());
-    // One that was killed by a signal is told of as a fall.
+    // A daemon that was killed by a signal is reported as a fall.
     for code in codes.into_iter().flatten().filter(|code| *code != 0) {
         wrong.push(format!("a stop ended with {code}"));
     }
@@ -143,7 +143,7 @@ fn start(player: &mut Player<'_>, mishaps: Mishaps) {
     }
 }
 
-/// What holds for every play.
+/// Checks for every play.
 fn judge(player: &Player<'_>, title: &Title, mut ends: Vec<&str>) -> Vec<String> {
     let last = title.last;
     ends.sort_unstable();

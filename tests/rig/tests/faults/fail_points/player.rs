@@ -16,7 +16,7 @@ use crate::{BOUND, timed};
 /// How long anything that is asked for may take, with a lease that has to run out on the way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a daemon came to its end.
+/// How a daemon ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fall {
     /// While it started: what it said.
@@ -31,11 +31,11 @@ pub(super) enum Fall {
 #[derive(Debug)]
 pub(super) struct Player<'a> {
     pub(super) fleet: &'a mut Fleet,
-    /// What its next start is asked to fail at; nothing once it has ended by itself.
+    /// The place at which its next start fails; none once it has ended by itself.
     plan: String,
     /// Where it says which places it reached.
     record: PathBuf,
-    /// Ends that nobody asked for by a signal.
+    /// Ends that no signal requested.
     pub(super) falls: Vec<Fall>,
     /// From a start to everything being in hand, the longest.
     pub(super) recovery: Duration,
@@ -44,7 +44,7 @@ pub(super) struct Player<'a> {
 impl<'a> Player<'a> {
     /// Plays with a daemon that fails as `plan` says.
     pub(super) fn new(fleet: &'a mut Fleet, plan: String, record: PathBuf) -> Self {
-        // What is there was recorded by others.
+        // The existing records are those of others.
         let _ = std::fs::remove_file(&record);
         Self {
             fleet,
@@ -55,7 +55,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// How often each place was reached while the plan stood, by one process at the most.
+    /// How often each place was reached under the plan, by one process at most.
     pub(super) fn reached(&self) -> BTreeMap<String, u64> {
         let mut reached: BTreeMap<String, u64> = BTreeMap::new();
         for line in std::fs::read_to_string(&self.record)
@@ -112,7 +112,7 @@ impl<'a> Player<'a> {
         if !self.plan.is_empty() {
             variables.push((PLAN.to_owned(), self.plan.clone()));
         }
-        // What is reached without the plan says nothing about it.
+        // A place that is reached without the plan says nothing about it.
         if self.falls.is_empty() {
             variables.push((REACHED.to_owned(), self.record.display().to_string()));
         }
@@ -168,8 +168,8 @@ impl<'a> Player<'a> {
             .unwrap_or_else(|| panic!("no run in {run}"))
     }
 
-    /// Calls the command line with somebody's token, until it is refused with these words; with none, until
-    /// it is answered well.
+    /// Calls the command line with a given token, until it is refused with these words; without words, until it
+    /// succeeds.
     #[track_caller]
     pub(super) fn call_with_token(&mut self, token: &str, arguments: &[&str], refused: &str) {
         self.until(&arguments.join(" "), |fleet| {
@@ -201,7 +201,7 @@ impl<'a> Player<'a> {
         })
     }
 
-    /// Looks until the daemon came to a place, or died over it.
+    /// Waits until the daemon reached a place, or died there.
     #[track_caller]
     pub(super) fn until_reached(&mut self, place: &str) {
         until(place, within(PATIENCE), || {

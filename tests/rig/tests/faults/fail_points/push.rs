@@ -1,5 +1,5 @@
-//! The act of a push, told by a webhook, with all that follows: an image is built and another fetched, an
-//! output is handed on, a number is judged, a stage fails first, one says too much, and one is told a secret.
+//! The act of a push, reported by a webhook, with all that follows: an image is built and another pulled, an output
+//! is passed on, a metric is judged, a stage fails first, one prints too much, and one gets a secret.
 
 use trainyard_rig::fleet::{REPO, WEBHOOK_SECRET};
 use trainyard_tests::webhook::Delivery;

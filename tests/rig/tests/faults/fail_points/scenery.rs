@@ -1,4 +1,4 @@
-//! What the play is played on: DAG files that between them ask for everything a daemon does.
+//! The scenery of the play: DAG files that together use everything that a daemon does.
 
 use trainyard_rig::fleet::{Fleet, FleetOptions, REPO};
 use trainyard_rig::registry::Registry;
@@ -88,8 +88,8 @@ fn files(witness: &Witness, fetched: &str) -> Vec<(String, String)> {
     files.into_iter().map(owned).collect()
 }
 
-/// A DAG that a push starts: an image is built and another fetched, an output is handed on, a number is
-/// judged, a stage fails first, one says too much, and one is told a secret.
+/// A DAG that a push starts: an image is built and another pulled, an output is passed on, a metric is judged, a
+/// stage fails first, one prints too much, and one gets a secret.
 fn work(witness: &Witness, fetched: &str) -> String {
     let made = witness.script("head -c 5000 /dev/urandom > $OUTPUTS/made");
     let taken = witness.script(

@@ -1,5 +1,5 @@
-//! The act of a seat: a run has it and is cancelled, two wait for it, and when it is free they cannot be read.
-//! One is given up, the other goes on once its version is mended.
+//! The act of a seat: a run has it and is cancelled, two wait for it, and when it is free they cannot be read. One is
+//! cancelled, the other goes on once its version is fixed.
 
 use super::play::Title;
 use super::player::Player;
@@ -7,7 +7,7 @@ use super::scenery::dag;
 
 pub(super) struct Seat {
     held: i64,
-    /// The first goes on, the second is given up.
+    /// The first goes on, the second is cancelled.
     sick: [i64; 2],
     /// Their version of the DAG, and what it should be.
     version: String,
@@ -67,7 +67,7 @@ impl Seat {
         let quarantined = format!(
             "select count(*) from quarantine where run in ({one}, {other}) and held_at is not null"
         );
-        player.until_sql("both to be held back", &quarantined, "2");
+        player.until_sql("both to be quarantined", &quarantined, "2");
         cancel(player, other);
         self.write(player, &self.spec);
         let id = player.sql(&format!("select id from quarantine where run = {one}"));

@@ -1,13 +1,13 @@
-//! What is corrupted, row by row, and what becomes of it.
+//! The corruptions, row by row, and their effects.
 
-/// What becomes of a corruption.
+/// The effect of a corruption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Becomes {
     /// The database refuses it, and nothing has happened to its subject.
     Refused,
-    /// Its subject is held back.
+    /// Its subject is quarantined.
     Held,
-    /// Nothing that holds anybody back, its subject included: that is told with the row, or goes on all the same.
+    /// Nothing is quarantined, its subject included: the fault is reported with the row, or the subject goes on.
     Alone,
 }
 

@@ -1,4 +1,4 @@
-//! How a daemon is can be asked of it: in words by `/readyz`, in numbers by `/metrics`.
+//! A daemon reports its health: in words by `/readyz`, in numbers by `/metrics`.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use trainyard_tests::wait::until_true;
 const PAGE: &str = include_str!("../../docs/metrics.md");
 
 #[test]
-fn figures_need_a_token_and_are_those_of_the_page() {
+fn metrics_need_a_token_and_are_those_of_the_page() {
     let scene = Scene::with_dag(&format!(
         "stages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n"
     ));

@@ -1,4 +1,4 @@
-//! A repo whose objects unpack to more than git may take costs its own sync, and nobody else's.
+//! A repo whose objects unpack to more than git's limits fails its own sync, and no other.
 
 use trainyard_tests::daemon::{Daemon, items};
 use trainyard_tests::place::Place;
@@ -15,12 +15,12 @@ fn most_memory(pid: u32) -> u64 {
 }
 
 #[test]
-fn a_repo_that_exhausts_git_is_held_back_and_the_others_and_the_daemon_go_on() {
+fn a_repo_that_exhausts_git_is_quarantined_and_all_others_go_on() {
     let place = Place::new();
     let (good, sick) = (Remote::new(&place, "good"), Remote::new(&place, "sick"));
     good.push("main", &[("dags/a.yaml", FILE)]);
     sick.push("main", &[("dags/a.yaml", FILE)]);
-    // Some hundred kilobytes for git, and 300 MiB for whoever unpacks them.
+    // Some hundred kilobytes for git, and 300 MiB when unpacked.
     let zeros = std::fs::File::create(sick.tree().join("zeros")).unwrap();
     zeros.set_len(300 << 20).unwrap();
     let _ = git(sick.tree(), &["add", "zeros"]);
@@ -39,7 +39,7 @@ fn a_repo_that_exhausts_git_is_held_back_and_the_others_and_the_daemon_go_on() {
     let mut tries = 0;
     while held(&daemon).is_none() {
         tries += 1;
-        assert!(tries <= 4, "it is not held back");
+        assert!(tries <= 4, "it is not quarantined");
         let refused = daemon.cli(&["repo", "sync", "sick"]);
         assert!(refused.stderr.contains("`git.memory`"), "{refused:#?}");
     }
@@ -58,7 +58,7 @@ fn a_repo_that_exhausts_git_is_held_back_and_the_others_and_the_daemon_go_on() {
         "it is not the daemon's memory"
     );
 
-    // What an old process met does not kill the next one.
+    // An object that ended one process does not end the next one.
     daemon.kill();
     let daemon = Daemon::dev(&place, &bounded);
     let _ = daemon.cli(&["repo", "sync", "good"]).good();

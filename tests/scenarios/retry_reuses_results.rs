@@ -1,4 +1,4 @@
-//! Stages are retried by their rule; a run retried from where it failed takes over what stands.
+//! Stages are retried by their rule; a run that is retried from its failure reuses the results before it.
 
 use trainyard_tests::daemon::stage;
 use trainyard_tests::engine::IMAGE;
@@ -20,7 +20,7 @@ fn a_stage_that_fails_at_first_succeeds_by_its_retry_rule() {
 }
 
 #[test]
-fn retrying_from_the_failed_stage_does_not_run_what_succeeded_again() {
+fn retrying_from_the_failed_stage_reuses_the_stages_that_succeeded() {
     let witness = Witness::new();
     let scene = Scene::with_dag(&format!(
         r#"env: {{WITNESS: "{}"}}
@@ -70,7 +70,7 @@ stages:
 }
 
 #[test]
-fn a_run_is_resumed_with_the_fixed_code_and_says_what_it_takes_over() {
+fn a_run_is_resumed_with_the_fixed_code_and_names_the_reused_stages() {
     let witness = Witness::new();
     let dag = |check: &str| {
         format!(
@@ -101,8 +101,8 @@ stages:
 
     let resumed = scene.daemon.json(&["run", "retry", &id, "--latest"]);
     let notes = resumed["notes"].to_string();
-    let taken_over = format!("reused from run {id}: make; to run again: check");
-    assert!(notes.contains(&taken_over), "{resumed}");
+    let reused = format!("reused from run {id}: make; to run again: check");
+    assert!(notes.contains(&reused), "{resumed}");
     let run = resumed["id"].as_i64().unwrap();
     let run = scene.daemon.finished_run(run, BOUND);
     assert_eq!(run["state"], "succeeded", "{run}\n{}", scene.log(&run));

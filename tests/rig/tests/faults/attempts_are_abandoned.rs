@@ -1,5 +1,5 @@
-//! F10: Docker never says anything more about one container. Whoever cancels its run waits in vain, and
-//! may give it up: it is lost, its slot is free, and its container goes once Docker tells of it again.
+//! F10: Docker no longer reports anything about one container. A cancel of its run has no effect, and an operator
+//! abandons it: it is lost, its slot is free, and its container is removed once Docker reports it again.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use trainyard_tests::wait::{until, until_true};
 
 use crate::{BOUND, timed};
 
-/// How long a container may be there after Docker is well: the daemon lets go of it 10 s after its end and
-/// within a look, and the next look removes it; a busy machine takes its time.
+/// How long a container may exist after Docker is well: the daemon stops supervising it 10 s after its end and within
+/// a pass of the keeper, and the sweeper's next pass removes it; a busy machine needs more.
 const GONE: Duration = Duration::from_secs(10 + 5 + 5 + 10);
 
 #[test]
-fn what_never_ends_is_lost_once_somebody_says_so() {
+fn a_stage_that_never_ends_is_lost_once_it_is_abandoned() {
     let trials = Trials::new(
-        "F10 one container silent for good, given up",
+        "F10 one container silent for good, abandoned",
         "lost, others go on in its place, container gone in 30 s",
         1,
     )
@@ -63,9 +63,9 @@ fn what_never_ends_is_lost_once_somebody_says_so() {
             let mut violations = Vec::new();
             let ended = fleet.finished(run, BOUND);
             if ended["state"] != "lost" {
-                violations.push(format!("given up, and it is {ended}"));
+                violations.push(format!("abandoned, but its state is {ended}"));
             }
-            // It has the only slot no more.
+            // It no longer holds the only slot.
             let other = fleet.trigger();
             fleet.witness.open(other);
             let ended = fleet.finished(other, BOUND);

@@ -16,7 +16,7 @@ use trainyard_tests::wait::{until, until_true};
 use trainyard_tests::witness::Witness;
 
 #[test]
-fn what_runs_goes_on_what_is_new_waits_and_says_why() {
+fn running_stages_go_on_and_new_ones_wait_and_say_why() {
     let (place, witness) = (Place::new(), Witness::new());
     let _disk = SmallDisk::mount(&place.join("data"), 64);
     let cluster = Cluster::start(&place);
@@ -56,8 +56,8 @@ fn what_runs_goes_on_what_is_new_waits_and_says_why() {
     let waiting = trigger();
     until("the reason", BOUND, || {
         let why = daemon.cli(&["run", "why", &waiting.to_string()]).stdout;
-        let told = format!("waits: {words}");
-        if why.contains(&told) {
+        let reported = format!("waits: {words}");
+        if why.contains(&reported) {
             Ok(())
         } else {
             Err(why)
@@ -79,7 +79,7 @@ fn what_runs_goes_on_what_is_new_waits_and_says_why() {
 }
 
 #[test]
-fn a_disk_that_does_not_answer_holds_back_what_is_new_and_nobody_from_stopping() {
+fn a_disk_that_does_not_answer_pauses_new_stages_and_no_stop() {
     let place = Place::new();
     let artifacts = place.join("artifacts");
     let _disk = SmallDisk::mount(&artifacts, 64);
@@ -112,8 +112,8 @@ fn a_disk_that_does_not_answer_holds_back_what_is_new_and_nobody_from_stopping()
         .unwrap();
     until("why it waits", BOUND, || {
         let why = daemon.cli(&["run", "why", &id.to_string()]).stdout;
-        let told = format!("waits: {words}");
-        if why.contains(&told) {
+        let reported = format!("waits: {words}");
+        if why.contains(&reported) {
             Ok(())
         } else {
             Err(why)
@@ -123,9 +123,9 @@ fn a_disk_that_does_not_answer_holds_back_what_is_new_and_nobody_from_stopping()
     drop(hung);
     assert_eq!(daemon.finished_run(id, BOUND)["state"], "succeeded");
     until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
-    let told = |words| daemon.output().matches(words).count();
-    assert_eq!(told("the disk does not answer"), 1);
-    assert_eq!(told("the disk answers again"), 1);
+    let reported = |words| daemon.output().matches(words).count();
+    assert_eq!(reported("the disk does not answer"), 1);
+    assert_eq!(reported("the disk answers again"), 1);
 
     let _hung = HungDisk::mount(&artifacts);
     until_true("a degraded daemon", BOUND, || {
@@ -137,7 +137,7 @@ fn a_disk_that_does_not_answer_holds_back_what_is_new_and_nobody_from_stopping()
 /// A file system that says nothing, over a folder; gone when it is dropped.
 struct HungDisk {
     folder: PathBuf,
-    /// Where what it is asked could be read. Once nobody has that open, it fails instead.
+    /// Where its requests could be read. Once that is closed, it fails instead.
     _questions: File,
 }
 
