@@ -1,11 +1,11 @@
 #!/bin/sh
 # A throwaway Postgres for tests: prints the folder of its socket once it answers, and lasts until its
-# standard input is closed, so it ends however its caller does. Durability is off. Beside the socket
-# lies `template`, the data folder of a cluster with the database `trainyard`: a test that needs a
-# cluster of its own copies it, which takes a tenth of what initdb does.
+# standard input is closed, so it ends however its caller does. Durability is off.
 #
-# Each test process starts one of its own; where many are to come, `deploy/test.sh` starts one for all
-# and names it in TRAINYARD_TEST_POSTGRES.
+# Each test process starts one of its own; where many are to come, `deploy/test.sh` starts one for all,
+# `--with-template`, and names it in TRAINYARD_TEST_POSTGRES. Next to its socket lies `template` then, the
+# data folder of a cluster with the database `trainyard`: a test that needs a cluster of its own copies it,
+# which takes a tenth of the time of initdb.
 set -eu
 bin=${PG_BIN:-$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)}
 work=$(mktemp -d)
@@ -19,8 +19,10 @@ fi
 chmod 755 "$work"
 cd "$work"
 $as_user "$bin/initdb" -D "$work/data" -U trainyard -A trust -E UTF8 --no-sync >"$work/log" 2>&1
-echo 'create database trainyard' | $as_user "$bin/postgres" --single -D "$work/data" postgres >>"$work/log" 2>&1
-$as_user cp -a "$work/data" "$work/template"
+if [ "${1-}" = --with-template ]; then
+    echo 'create database trainyard' | $as_user "$bin/postgres" --single -D "$work/data" postgres >>"$work/log" 2>&1
+    $as_user cp -a "$work/data" "$work/template"
+fi
 $as_user "$bin/postgres" -D "$work/data" -c listen_addresses= -c unix_socket_directories="$work" \
     -c fsync=off -c full_page_writes=off -c max_connections=500 -c shared_buffers=64MB >>"$work/log" 2>&1 </dev/null &
 postgres=$!

@@ -312,7 +312,7 @@ fn an_image_that_goes_before_its_container_comes_is_fetched_again() {
             let ending = errors
                 .iter()
                 .all(|error| error.contains("was removed from the Docker engine"));
-            if shown["state"] != "succeeded" || errors.len() != 1 || !fits {
+            if shown["state"] != "succeeded" || errors.len() != 1 || !ending {
                 violations.push(format!("it ended so: {shown}"));
             }
             Verdict {
