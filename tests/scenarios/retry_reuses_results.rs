@@ -103,6 +103,8 @@ stages:
     let notes = resumed["notes"].to_string();
     let reused = format!("reused from run {id}: make; to run again: check");
     assert!(notes.contains(&reused), "{resumed}");
+    let not_counted = "the changed files dags/dag.yaml, fixed do not count for them";
+    assert!(notes.contains(not_counted), "{resumed}");
     let run = resumed["id"].as_i64().unwrap();
     let run = scene.daemon.finished_run(run, BOUND);
     assert_eq!(run["state"], "succeeded", "{run}\n{}", scene.log(&run));

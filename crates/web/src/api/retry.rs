@@ -10,6 +10,7 @@ use trainyard_api::{ErrorBody, Retry, RunStarted};
 use trainyard_core::cause::{Again, Cause, CauseKind, RetryAt};
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagVersionId, RunId};
+use trainyard_core::measure::counted;
 use trainyard_core::name::{ParamName, StageName};
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
 use trainyard_core::run::Run;
@@ -25,6 +26,9 @@ use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;
 
+/// How many changed files a note names.
+const FILES_SHOWN: usize = 3;
+
 /// The DAG version of a retry, and notes on how it was chosen.
 struct Target {
     version: DagVersionId,
@@ -34,6 +38,8 @@ struct Target {
     branch: Option<String>,
     params: BTreeMap<ParamName, ParamValue>,
     at: RetryAt,
+    /// The files that differ from the earlier run's commit: `None` where the commits cannot be compared.
+    changed: Option<Vec<String>>,
     notes: Vec<String>,
 }
 
@@ -83,7 +89,12 @@ pub(crate) async fn retry(
     let mut started = dags::started(&state, recorded).await?;
     if !started.existed {
         let (run, _) = state.store().run_state(RunId(started.id)).await?;
-        target.notes.extend(taken_over(&target.dag, &run, of));
+        target.notes.extend(taken_over(
+            &target.dag,
+            target.changed.as_deref(),
+            &run,
+            &earlier,
+        ));
         started.notes = target.notes;
     }
     Ok((StatusCode::CREATED, Json(started)))
@@ -168,6 +179,7 @@ impl Target {
             params: facts.params.clone(),
             notes: notes.collect(),
             at: RetryAt::SameCommit { branch_head },
+            changed: Some(Vec::new()),
         })
     }
 
@@ -206,7 +218,8 @@ impl Target {
                 earlier.facts.id
             ));
         }
-        let rebuilt = rebuilt(state, earlier, pinned, &asked).await?;
+        let changed = changed(state, earlier, pinned, &asked).await?;
+        let rebuilt = rebuilt(&asked.dag, changed.as_deref());
         Ok(Self {
             version: asked.version,
             dag: asked.dag,
@@ -215,61 +228,54 @@ impl Target {
             branch: asked.branch,
             params,
             at: RetryAt::Reference { reference, rebuilt },
+            changed,
             notes,
         })
     }
 }
 
-/// The stages whose Dockerfile differs between two commits. Where the commits cannot be compared, all that have one.
-async fn rebuilt(
+/// The files that differ between the commits of an earlier run and of a new one; `None` where they cannot be compared.
+async fn changed(
     state: &WebState,
     earlier: &Run,
     pinned: &PinnedDag,
     asked: &Asked,
-) -> Result<BTreeSet<StageName>, ApiError> {
-    let dockerfiles: Vec<(&Stage, String)> = asked
-        .dag
-        .stages()
-        .iter()
-        .filter_map(|stage| match &stage.image {
-            ImageSource::Build(build) if build.context.is_root() => {
-                Some((stage, build.dockerfile.to_string()))
-            }
-            ImageSource::Build(build) => {
-                Some((stage, format!("{}/{}", build.context, build.dockerfile)))
-            }
-            ImageSource::Reference { .. } => None,
-        })
-        .collect();
-    if dockerfiles.is_empty() || asked.commit == earlier.facts.commit {
-        return Ok(BTreeSet::new());
+) -> Result<Option<Vec<String>>, ApiError> {
+    if asked.commit == earlier.facts.commit {
+        return Ok(Some(Vec::new()));
     }
     let commits = (
         CommitSha::new(&earlier.facts.commit),
         CommitSha::new(&asked.commit),
     );
-    let changed = match commits {
-        (Ok(before), Ok(after)) => {
-            let git = state.git();
-            git.changed_paths(pinned.repo, Some(before), after).await?
-        }
-        _ => None,
+    let (Ok(before), Ok(after)) = commits else {
+        return Ok(None);
     };
-    // A change in a submodule shows as a change of its folder.
-    let differs = |dockerfile: &String| {
-        let dockerfile = std::path::Path::new(dockerfile);
-        let changes = |paths: &Vec<String>| paths.iter().any(|path| dockerfile.starts_with(path));
-        changed.as_ref().is_none_or(changes)
-    };
-    Ok(dockerfiles
-        .into_iter()
-        .filter(|(_, path)| differs(path))
-        .map(|(stage, _)| stage.name.clone())
-        .collect())
+    let git = state.git();
+    Ok(git.changed_paths(pinned.repo, Some(before), after).await?)
 }
 
-/// A note on which stages of a new run are reused, and which run again.
-fn taken_over(dag: &Dag, run: &Run, of: RunId) -> Option<String> {
+/// The stages whose Dockerfile is among the changed files. Where these are not known, all that have one.
+fn rebuilt(dag: &Dag, changed: Option<&[String]>) -> BTreeSet<StageName> {
+    // A change in a submodule shows as a change of its folder.
+    let differs = |dockerfile: &str| {
+        let dockerfile = std::path::Path::new(dockerfile);
+        changed.is_none_or(|paths| paths.iter().any(|path| dockerfile.starts_with(path)))
+    };
+    let is_rebuilt = |stage: &&Stage| match &stage.image {
+        ImageSource::Build(build) if build.context.is_root() => {
+            differs(&build.dockerfile.to_string())
+        }
+        ImageSource::Build(build) => differs(&format!("{}/{}", build.context, build.dockerfile)),
+        ImageSource::Reference { .. } => false,
+    };
+    let rebuilt = dag.stages().iter().filter(is_rebuilt);
+    rebuilt.map(|stage| stage.name.clone()).collect()
+}
+
+/// Notes on which stages of a new run are reused, which run again, and which changes do not count for the reused ones.
+fn taken_over(dag: &Dag, changed: Option<&[String]>, run: &Run, earlier: &Run) -> Vec<String> {
+    let of = earlier.facts.id;
     let names = |reused: bool| {
         let stages = dag.stages().iter().zip(&run.stages);
         let names = stages
@@ -277,11 +283,35 @@ fn taken_over(dag: &Dag, run: &Run, of: RunId) -> Option<String> {
             .map(|(stage, _)| stage.name.as_str());
         names.collect::<Vec<_>>().join(", ")
     };
-    match (names(true), names(false)) {
-        (taken, _) if taken.is_empty() => None,
-        (taken, again) if again.is_empty() => Some(format!("reused from run {of}: {taken}")),
-        (taken, again) => Some(format!(
-            "reused from run {of}: {taken}; to run again: {again}"
-        )),
+    let (reused, again) = (names(true), names(false));
+    if reused.is_empty() {
+        return Vec::new();
+    }
+    let again = match again.is_empty() {
+        true => String::new(),
+        false => format!("; to run again: {again}"),
+    };
+    let mut notes = vec![format!("reused from run {of}: {reused}{again}")];
+    let files = match changed {
+        Some([]) => return notes,
+        Some(files) => shown(files),
+        None => "changes since then do".to_owned(),
+    };
+    notes.push(format!(
+        "the reused results are of commit {}; {files} not count for them. `--from STAGE` runs a stage again, and \
+         those that need it",
+        short(&earlier.facts.commit)
+    ));
+    notes
+}
+
+/// Changed files as the subject of a sentence.
+fn shown(files: &[String]) -> String {
+    let names = files.iter().take(FILES_SHOWN).map(String::as_str);
+    let names = names.collect::<Vec<_>>().join(", ");
+    match files.len() {
+        1 => format!("the changed file {names} does"),
+        0..=FILES_SHOWN => format!("the changed files {names} do"),
+        count => format!("{} ({names}, …) do", counted(count as u64, "changed file")),
     }
 }
