@@ -253,10 +253,10 @@ const CONTEXT: [(&[&str], &str, &str); 6] = [
 pub(super) fn function(name: &str) -> Option<&'static str> {
     Some(match name {
         "always" | "cancelled" => {
-            "add `run_on: [always]` next to `if`: the stage then runs however the others ended"
+            "write `run_on: [always]` next to `if`: the stage then runs however the others ended"
         }
         "failure" | "failed" => {
-            "add `run_on: [failed]` next to `if`: the stage then runs after a failure"
+            "write `run_on: [failed]` next to `if`: the stage then runs after a failure"
         }
         "success" | "succeeded" => {
             "leave it out: a stage runs only after success unless `run_on` says otherwise"

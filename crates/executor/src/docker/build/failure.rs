@@ -37,9 +37,8 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
     if is_disk_full(&lower) || matches!(trouble, Trouble::Silent(_)) {
         return trouble.clone().into_error("build an image");
     }
-    // An image of an earlier build was removed while this one took steps from it.
-    if lower.starts_with("unable to find image") || lower.starts_with("no such image: sha256:") {
-        let message = format!("an image was removed while the build took steps from it: {text}");
+    if was_disturbed(&lower) {
+        let message = format!("an image was removed while Docker searched its cache: {text}");
         return Error::new(ErrorKind::Engine, message);
     }
     let mut message = format!("the image could not be built: {text}");
@@ -47,6 +46,18 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
         message.push_str(". The BuildKit of a newer Docker may know it");
     }
     Error::new(ErrorKind::ImageBuild, message)
+}
+
+/// Whether somebody removed an image while the classic builder searched its cache. Docker reads all images that were made
+/// from the same parent, one after the other, and fails where one is gone: that concerns no step of this build, and the
+/// next try does not see the image any more.
+fn was_disturbed(lower: &str) -> bool {
+    lower.starts_with("unable to find image \"sha256:")
+}
+
+/// As [`was_disturbed`], of an error that [`not_built`] made.
+pub(super) fn is_worth_another_try(error: &Error) -> bool {
+    error.kind == ErrorKind::Engine && error.message.contains("while Docker searched its cache")
 }
 
 /// Whether BuildKit says how a command of a step ended, and so repeats the command.

@@ -24,7 +24,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use trainyard_core::image::BUILT;
 use trainyard_failpoint::{Flow as _, Point};
 
-use self::failure::not_built;
+use self::failure::{is_worth_another_try, not_built};
 use self::output::{Output, follow};
 use self::scope::BuildScope;
 use super::Engine;
@@ -39,6 +39,9 @@ use crate::pipe;
 
 /// The repository of the tags of built images.
 pub(super) const REPOSITORY: &str = BUILT;
+
+/// How often a build is tried that the removal of other images disturbs.
+const TRIES: u32 = 4;
 
 /// Builds under way, by key: the same content is built once.
 #[derive(Debug, Default)]
@@ -112,7 +115,14 @@ impl Engine {
         let mut query = self.query(&context, &recipe, &tag, &scope);
         query.push(("buildargs", serde_json::json!(args).to_string()));
         query.extend(of_builder);
-        self.run_build(context, &query, progress).await?;
+        let mut tries = 1;
+        while let Err(error) = self.run_build(context.clone(), &query, progress).await {
+            if tries == TRIES || !is_worth_another_try(&error) {
+                return Err(error);
+            }
+            tries += 1;
+            progress(format!("{}; building again", error.message));
+        }
         self.recheck_bases(&bases, &tag).await?;
         self.images.look(&tag).await?.ok_or_else(|| {
             Error::new(
