@@ -197,7 +197,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
                 ..
             })) => Some(Err(invalid(path, "is a folder"))),
             Ok(Some(Collected {
-                kind: CollectedKind::File,
+                kind: CollectedKind::File | CollectedKind::Executable,
                 ..
             })) => {
                 // Small, and written just now: not worth a thread.
