@@ -1,14 +1,14 @@
 //! Being asked to stop: Ctrl-C and SIGTERM.
 //!
 //! The first request cancels a token, and everything lets go of what it does: containers go on, and
-//! the next start finds them. The second one ends the process at once. What has not let go by the end of
+//! the next start finds them. The second one ends the process at once, and a Postgres of our own with it. What has not let go by the end of
 //! the grace is left: the process ends all the same.
 //!
 //! All of it happens on a thread and a runtime of its own, since the daemon's may be what hangs.
 
-use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
+use std::{fmt, io};
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,12 +30,37 @@ const INTERRUPTED: i32 = 130;
 const OVERDUE: i32 = 1;
 
 /// What a daemon that is asked to stop has to heed.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Stopping {
     /// Cancelled by the first request.
     pub asked: CancellationToken,
     /// Cancelled when the grace is over: only what must be put away in order still counts.
     pub overdue: CancellationToken,
+    /// Cancelled when the process ends now: the thread for signals ends it, with its exit code.
+    pub now: CancellationToken,
+    /// What is done before the process ends out of order; it returns what there is to say.
+    last: Arc<OnceLock<LastAct>>,
+}
+
+type LastAct = Box<dyn Fn() -> String + Send + Sync>;
+
+impl Stopping {
+    /// Has something done before the process ends out of order, in moments and on another thread. The first call
+    /// counts.
+    pub fn at_the_last(&self, act: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.last.set(Box::new(act));
+    }
+
+    fn do_the_last(&self) -> Option<String> {
+        self.now.cancel();
+        self.last.get().map(|act| act())
+    }
+}
+
+impl fmt::Debug for Stopping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopping").finish_non_exhaustive()
+    }
 }
 
 /// How the process is to end.
@@ -46,7 +71,7 @@ enum End {
 }
 
 /// Listens for SIGINT and SIGTERM from now on. The first of them begins the stop, the second one ends the
-/// process with exit code 130, with nothing put in order.
+/// process with exit code 130, with nothing put in order but what [`Stopping::at_the_last`] says.
 ///
 /// # Errors
 /// The handlers cannot be installed.
@@ -68,7 +93,8 @@ pub fn on_signals() -> io::Result<Stopping> {
                 match signals() {
                     Ok(signals) => {
                         let _ = to.send(Ok(()));
-                        exit(watch(signals, theirs).await);
+                        let end = watch(signals, theirs.clone()).await;
+                        exit(end, theirs.do_the_last());
                     }
                     Err(error) => drop(to.send(Err(error))),
                 }
@@ -97,7 +123,7 @@ async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) 
     // Before anything is said: whoever should hear it may hang.
     stopping.asked.cancel();
     say(
-        "stopping; running stages keep running, and the next start adopts them. Ask again to stop at once",
+        "stopping; running stages keep running, and the next start adopts them. Ask again to stop at once".to_owned(),
     );
     let overdue = async {
         tokio::time::sleep(GRACE).await;
@@ -114,7 +140,7 @@ async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) 
 }
 
 /// Logs something, from a thread that may hang in it.
-fn say(words: &'static str) {
+fn say(words: String) {
     let (to, said) = mpsc::sync_channel::<()>(1);
     let thread = std::thread::Builder::new().spawn(move || {
         tracing::info!("{words}");
@@ -130,7 +156,7 @@ fn say(words: &'static str) {
     clippy::disallowed_methods,
     reason = "asked twice, or what should have let go hangs: now, without destructors"
 )]
-fn exit(end: End) -> ! {
+fn exit(end: End, more: Option<String>) -> ! {
     let (words, code) = match end {
         End::Twice => ("stopped at once", INTERRUPTED),
         End::Overdue => (
@@ -138,7 +164,7 @@ fn exit(end: End) -> ! {
             OVERDUE,
         ),
     };
-    say(words);
+    say(more.map_or_else(|| words.to_owned(), |more| format!("{words}; {more}")));
     std::process::exit(code);
 }
 
@@ -166,6 +192,19 @@ mod tests {
             "what must be in order was told first"
         );
         assert_eq!(begun.elapsed(), GRACE + LAST);
+    }
+
+    #[test]
+    fn what_is_left_to_do_is_done_by_the_thread_that_ends_the_process() {
+        let stopping = Stopping::default();
+        let theirs = stopping.clone();
+        assert_eq!(Stopping::default().do_the_last(), None);
+        stopping.at_the_last(|| "Postgres was stopped".to_owned());
+        assert_eq!(
+            theirs.do_the_last().as_deref(),
+            Some("Postgres was stopped")
+        );
+        assert!(stopping.now.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
