@@ -196,7 +196,7 @@ create table artifact (
     output text not null,
     -- The attempt that made it; an attempt of an earlier run where its result was reused.
     attempt uuid not null,
-    kind text not null check (kind in ('file', 'folder')),
+    kind text not null check (kind in ('file', 'executable', 'folder')),
     sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
     size bigint not null check (size >= 0),
     created_at timestamptz not null,

@@ -12,13 +12,15 @@ fn a_file_and_a_folder_are_handed_to_the_next_stage_and_can_be_fetched() {
     image: "{IMAGE}"
     run: |
       echo content > "$OUTPUTS/file.txt"
+      echo 'echo ran' > "$OUTPUTS/tool" && chmod 755 "$OUTPUTS/tool"
       mkdir -p "$OUTPUTS/folder/inner" && echo deep > "$OUTPUTS/folder/inner/x"
-    outputs: {{file: file.txt, folder: folder}}
+    outputs: {{file: file.txt, tool: tool, folder: folder}}
   use:
     needs: [make]
     image: "{IMAGE}"
-    inputs: {{data: make.file, tree: make.folder}}
+    inputs: {{data: make.file, tool: make.tool, tree: make.folder}}
     run: |
+      [ "$("$INPUTS/tool")" = ran ]
       grep content "$INPUTS/data"
       grep deep "$INPUTS/tree/inner/x"
       echo changed > "$INPUTS/data" || true
@@ -33,7 +35,7 @@ fn a_file_and_a_folder_are_handed_to_the_next_stage_and_can_be_fetched() {
     assert_eq!(run["state"], "succeeded", "{run}\n{}", scene.log(&run));
     let id = run["id"].to_string();
     let listing = scene.daemon.json(&["artifact", "list", &id]);
-    assert_eq!(items(&listing).len(), 2, "{listing}");
+    assert_eq!(items(&listing).len(), 3, "{listing}");
     let to = scene.place.join("fetched").display().to_string();
     let _ = scene
         .daemon

@@ -47,7 +47,7 @@ fn a_repo_that_exhausts_git_is_quarantined_and_all_others_go_on() {
     assert_eq!(held_back["kind"], "repo", "{held_back}");
     assert_eq!(held_back["name"], "sick", "{held_back}");
     let refused = daemon.cli(&["repo", "sync", "sick"]);
-    assert!(refused.stderr.contains("in quarantine"), "{refused:#?}");
+    assert!(refused.stderr.contains("is quarantined"), "{refused:#?}");
     assert!(
         refused.stderr.contains("quarantine release"),
         "{refused:#?}"

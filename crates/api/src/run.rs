@@ -169,7 +169,7 @@ pub struct Artifact {
     pub stage: String,
     /// Its name.
     pub output: String,
-    /// `file`, or `folder` (fetched as a tar archive).
+    /// `file`, `executable` (a file that may be executed), or `folder` (fetched as a tar archive).
     pub kind: String,
     /// SHA-256 of its content, in hex.
     pub sha256: String,

@@ -11,7 +11,7 @@ use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{CancelledBy, Run};
 use trainyard_core::stage::Stage;
-use trainyard_core::why::{Holder, Paused, PoolUse, Queue, why};
+use trainyard_core::why::{Holder, Paused, PoolUse, Queue, why, why_not_started};
 
 use crate::generate::draft::{after, dag_of, index, named, noon, run_of};
 use crate::generate::gpu;
@@ -368,4 +368,10 @@ fn what_was_taken_over_says_from_which_run() {
     );
     scene.world.run = again;
     scene.says("extract", "succeeded: reused from run 42");
+    // What it waits for as long as it is queued is what its other stages do.
+    scene.queue.ahead = vec![RunId(42)];
+    assert_eq!(
+        why_not_started(&scene.world.dag, &scene.world.run, &scene.queue).as_deref(),
+        Some("run 42 of the same DAG has to end first (concurrency limit 1)")
+    );
 }

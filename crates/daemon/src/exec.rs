@@ -71,8 +71,16 @@ pub enum ExecError {
     /// The DAG has no such stage.
     #[error("there is no stage named `{name}`; the stages are {known}")]
     UnknownStage { name: String, known: String },
+    /// The stage cannot run alone: it takes outputs of others.
+    #[error(
+        "stage `{name}` cannot run alone: it needs {outputs}, which other stages make; run the file without --stage"
+    )]
+    NeedsOutputs { name: String, outputs: String },
     /// The stage cannot run alone.
-    #[error("stage `{name}` cannot run alone: {}", list_faults(.faults))]
+    #[error(
+        "stage `{name}` cannot run alone: {}; run the file without --stage",
+        list_faults(.faults)
+    )]
     NotAlone { name: String, faults: Vec<DagFault> },
     /// Secrets that stages name are not set.
     #[error("{}", not_set(.0))]
@@ -372,6 +380,15 @@ fn alone(dag: &Dag, name: &str) -> Result<Dag, ExecError> {
     };
     let mut draft = dag.declared().clone();
     let mut stage = dag.stage(index).clone();
+    if !stage.inputs.is_empty() {
+        let outputs = stage.inputs.values();
+        let outputs = outputs.map(|source| format!("`{}.{}`", source.stage, source.output));
+        let outputs: BTreeSet<String> = outputs.collect();
+        return Err(ExecError::NeedsOutputs {
+            name: name.to_owned(),
+            outputs: Vec::from_iter(outputs).join(", "),
+        });
+    }
     stage.needs.clear();
     draft.stages = vec![stage];
     Dag::new(draft).map_err(|faults| ExecError::NotAlone {

@@ -158,10 +158,15 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     if let Some(url) = postgres.shown_url() {
         info!("the database is at {url}");
     }
-    let asked = stopping.asked;
+    stopping.at_the_last(postgres.halt());
+    let asked = stopping.asked.clone();
     let served = on_database(&config, repos, &data, url, listener, figures, asked);
     let served = within(served, &stopping.overdue).await;
-    postgres.stop().await?;
+    let stopped = postgres.stop().await;
+    if stopping.now.is_cancelled() {
+        return std::future::pending().await;
+    }
+    stopped?;
     served
 }
 

@@ -2,14 +2,14 @@
 //!
 //! 1. The first signal cancels a token, and all parts of the daemon end. Containers keep running, and the next start
 //!    adopts them.
-//! 2. The second signal ends the process at once.
+//! 2. The second signal ends the process at once, and the Postgres of `dev` with it.
 //! 3. Parts that have not ended by the end of the grace period are abandoned, and the process ends.
 //!
 //! This happens on a thread and a runtime of its own, since the daemon's runtime may hang.
 
-use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
+use std::{fmt, io};
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,12 +31,37 @@ const INTERRUPTED: i32 = 130;
 const OVERDUE: i32 = 1;
 
 /// The two tokens that stop a daemon.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Stopping {
     /// Cancelled by the first signal.
     pub asked: CancellationToken,
     /// Cancelled when the grace period is over: then the daemon only waits for the private Postgres.
     pub overdue: CancellationToken,
+    /// Cancelled when the process ends now: the thread for signals ends it, with its exit code.
+    pub now: CancellationToken,
+    /// What is done before the process ends out of order; it returns what there is to say.
+    last: Arc<OnceLock<LastAct>>,
+}
+
+type LastAct = Box<dyn Fn() -> String + Send + Sync>;
+
+impl Stopping {
+    /// Has something done before the process ends out of order, in moments and on another thread. The first call
+    /// counts.
+    pub fn at_the_last(&self, act: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.last.set(Box::new(act));
+    }
+
+    fn do_the_last(&self) -> Option<String> {
+        self.now.cancel();
+        self.last.get().map(|act| act())
+    }
+}
+
+impl fmt::Debug for Stopping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopping").finish_non_exhaustive()
+    }
 }
 
 /// How the process ends.
@@ -47,7 +72,7 @@ enum End {
 }
 
 /// Listens for SIGINT and SIGTERM from now on. The first of them begins the stop, the second one ends the
-/// process with exit code 130, without any clean-up.
+/// process with exit code 130, without any clean-up but [`Stopping::at_the_last`].
 ///
 /// # Errors
 /// The handlers cannot be installed.
@@ -69,7 +94,8 @@ pub fn on_signals() -> io::Result<Stopping> {
                 match signals() {
                     Ok(signals) => {
                         let _ = to.send(Ok(()));
-                        exit(watch(signals, theirs).await);
+                        let end = watch(signals, theirs.clone()).await;
+                        exit(end, theirs.do_the_last());
                     }
                     Err(error) => drop(to.send(Err(error))),
                 }
@@ -98,7 +124,7 @@ async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) 
     // Before logging, since the reader of the log may hang.
     stopping.asked.cancel();
     say(
-        "stopping; running stages keep running, and the next start adopts them. Ask again to stop at once",
+        "stopping; running stages keep running, and the next start adopts them. Ask again to stop at once".to_owned(),
     );
     let overdue = async {
         tokio::time::sleep(GRACE).await;
@@ -115,7 +141,7 @@ async fn watch(mut signals: impl Stream<Item = ()> + Unpin, stopping: Stopping) 
 }
 
 /// Logs a line from a thread of its own, since logging may hang.
-fn say(words: &'static str) {
+fn say(words: String) {
     let (to, said) = mpsc::sync_channel::<()>(1);
     let thread = std::thread::Builder::new().spawn(move || {
         tracing::info!("{words}");
@@ -131,7 +157,7 @@ fn say(words: &'static str) {
     clippy::disallowed_methods,
     reason = "after a second signal, or when a part hangs, the process ends at once, without destructors"
 )]
-fn exit(end: End) -> ! {
+fn exit(end: End, more: Option<String>) -> ! {
     let (words, code) = match end {
         End::Twice => ("stopped at once", INTERRUPTED),
         End::Overdue => (
@@ -139,7 +165,7 @@ fn exit(end: End) -> ! {
             OVERDUE,
         ),
     };
-    say(words);
+    say(more.map_or_else(|| words.to_owned(), |more| format!("{words}; {more}")));
     std::process::exit(code);
 }
 
@@ -167,6 +193,19 @@ mod tests {
             "the orderly stop was requested first"
         );
         assert_eq!(begun.elapsed(), GRACE + LAST);
+    }
+
+    #[test]
+    fn what_is_left_to_do_is_done_by_the_thread_that_ends_the_process() {
+        let stopping = Stopping::default();
+        let theirs = stopping.clone();
+        assert_eq!(Stopping::default().do_the_last(), None);
+        stopping.at_the_last(|| "Postgres was stopped".to_owned());
+        assert_eq!(
+            theirs.do_the_last().as_deref(),
+            Some("Postgres was stopped")
+        );
+        assert!(stopping.now.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

@@ -119,6 +119,25 @@ async fn a_cluster_is_made_used_stopped_and_used_again() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_halted_says_so_and_has_lost_nothing() {
+    let scene = Scene::new();
+    let cluster = scene.start().await;
+    let mut connection = connect(&cluster).await;
+    run(&mut connection, "create table note (text text)").await;
+    run(&mut connection, "insert into note values ('kept')").await;
+    assert_eq!(cluster.halt()(), "its Postgres was stopped, too");
+    assert_eq!(scene.postmaster(), None);
+
+    let cluster = scene.start().await;
+    assert!(!cluster.was_running());
+    assert_eq!(
+        ask(&mut connect(&cluster).await, "select text from note").await,
+        "kept"
+    );
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn other_users_cannot_reach_the_data_or_the_socket() {
     let scene = Scene::new();
     let cluster = scene.start().await;

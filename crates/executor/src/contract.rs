@@ -334,6 +334,8 @@ pub struct Collected {
 pub enum CollectedKind {
     /// A file's bytes as they are.
     File,
+    /// The same of a file that may be executed.
+    Executable,
     /// A tar archive of a folder's content.
     Folder,
 }

@@ -61,6 +61,8 @@ pub struct InputSpec {
 pub enum InputKind {
     /// A file of this content.
     File,
+    /// The same, which may be executed.
+    Executable,
     /// A folder, from a tar archive.
     Folder,
 }

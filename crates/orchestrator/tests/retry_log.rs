@@ -10,20 +10,21 @@ mod kit;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::run::{Attempt, AttemptState, Run};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
     AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
     LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
 };
-use trainyard_orchestrator::attempt::assignment::Materials;
+use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{
@@ -36,13 +37,20 @@ use crate::kit::{assignment, surroundings};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A ledger that accepts everything, and keeps the end.
+/// A ledger that accepts everything, and keeps the end and the log.
 #[derive(Default)]
-struct Record(Mutex<Option<AttemptEnd>>);
+struct Record {
+    end: Mutex<Option<AttemptEnd>>,
+    log: Mutex<Vec<u8>>,
+}
 
 impl Record {
     fn ending(&self) -> Ending {
-        self.0.lock().unwrap().take().unwrap().ending
+        self.end.lock().unwrap().take().unwrap().ending
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
     }
 }
 
@@ -55,7 +63,8 @@ impl Ledger for Record {
         Ok(())
     }
 
-    async fn append_log(&self, _: Batch) -> Result<(), FencedOff> {
+    async fn append_log(&self, batch: Batch) -> Result<(), FencedOff> {
+        self.log.lock().unwrap().extend_from_slice(&batch.text);
         Ok(())
     }
 
@@ -66,7 +75,7 @@ impl Ledger for Record {
     }
 
     async fn finished(&self, end: AttemptEnd, _: Vec<KeptOutput>) -> Result<(), FencedOff> {
-        *self.0.lock().unwrap() = Some(end);
+        *self.end.lock().unwrap() = Some(end);
         Ok(())
     }
 
@@ -339,6 +348,64 @@ async fn a_stopped_program_has_stopped_whatever_it_did_to_its_record() {
         matches!(ending, Ending::Lost(_)),
         "without a stop request: {ending:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_docker_killed_for_a_daemon_that_is_gone_was_stopped_and_not_killed_from_outside()
+ {
+    let heard = Heard::from_now();
+    let surroundings = surroundings();
+    let strange = Strange {
+        proves: Some(Ok(Proof::Killed)),
+        ..Strange::on(&surroundings.executor)
+    };
+    let surroundings = surroundings.with_executor(strange);
+    let stage = fake(r"sleep=5s\nexit=137");
+    let mut assignment = assignment(&format!("stages: {{s: {{checkout: false, {stage}}}}}"));
+    let supplies = |assignment: &Assignment| {
+        let rendered = assignment.render();
+        rendered.map(|rendered| (rendered, Materials::default()))
+    };
+    let (gone, signal) = (Record::default(), StopSignal::new());
+    let first = supplies(&assignment);
+    let first = supervise(&surroundings, &assignment, first, &gone, &signal);
+    tokio::time::timeout(SECOND, first).await.unwrap_err();
+
+    // The daemon recorded the request, asked Docker for it, and was killed.
+    let why = Reason::new(ReasonCode::CancelRequested, "cancelled by ada");
+    let since = Timestamp::UNIX_EPOCH;
+    let mut run = Run::clone(&assignment.run);
+    run.stages[0].attempts.push(Attempt {
+        state: AttemptState::Running { since },
+        stop: Some((since, why)),
+    });
+    assignment.run = Arc::new(run);
+    assignment.adopted = Some(Adopted {
+        handle: Some(Handle {
+            attempt: assignment.attempt,
+            container: format!("fake-{}", assignment.attempt),
+        }),
+        started_at: Some(since),
+        running_for: SECOND,
+        log_cursor: None,
+    });
+    sleep(MINUTE).await;
+    let (record, signal) = (Record::default(), StopSignal::new());
+    let next = supplies(&assignment);
+    supervise(&surroundings, &assignment, next, &record, &signal).await;
+    assert_eq!(record.ending(), Ending::Stopped { code: 137 });
+    assert_eq!(record.log(), "");
+    assert!(heard.with("ended").is_empty(), "{:?}", heard.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_recorded_as_cancelled_gets_no_other_reason() {
+    let heard = Heard::from_now();
+    let signal = StopSignal::new();
+    signal.stop(Reason::new(ReasonCode::CancelRequested, "cancelled by ada"));
+    let ending = run_on(&surroundings(), "image: fake/missing, run: x", &signal).await;
+    assert!(!matches!(ending, Ending::Exited { .. }), "{ending:?}");
+    assert!(heard.with("ended").is_empty(), "{:?}", heard.all());
 }
 
 /// A Docker engine that is the fake, with these differences.

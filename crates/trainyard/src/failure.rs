@@ -133,6 +133,12 @@ impl From<ClientError> for Failure {
                 "start one with `trainyard dev`, or give its address with --url or TRAINYARD_URL"
                     .to_owned(),
             ),
+            // The daemon's help is for programs that speak HTTP.
+            ClientError::Refused { body, .. } if body.code == "unauthorized" => Some(
+                "give a valid token in TRAINYARD_TOKEN or with --token, or name the data folder of the daemon with \
+                 --data-dir; `trainyard token create` makes a token"
+                    .to_owned(),
+            ),
             ClientError::Refused { body, .. } => body.help,
             ClientError::NotUnderstood { .. } => {
                 Some("use the same version of `trainyard` as the daemon's".to_owned())

@@ -144,10 +144,15 @@ async fn take(
         WEBHOOK_DELIVERIES.add_for("malformed", 1);
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", problem.to_string())
     })?;
+    let mut why_nothing = "only pushes of branches start runs";
     let (event, push) = match delivery.event {
         Event::Ping => ("ping".to_owned(), None),
         Event::Other(name) => (name, None),
         Event::Push(push) => {
+            if let Pushed::Tag(_) = &push.reference {
+                why_nothing =
+                    "tags start no runs; `trainyard dag trigger DAG --ref TAG` starts one";
+            }
             let moved = match push.reference {
                 Pushed::Tag(_) => None,
                 Pushed::Branch(branch) => Some(BranchMove {
@@ -166,6 +171,7 @@ async fn take(
         delivery_id: delivery.id,
         event,
         push,
+        without_push: format!("nothing to do: {why_nothing}"),
     };
     match state.store().record_delivery(&new).await? {
         DeliveryRecorded::New(delivery) => {

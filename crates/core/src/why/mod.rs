@@ -15,7 +15,7 @@ use crate::dag::Dag;
 use crate::id::{RepoId, RunId};
 use crate::name::{PoolName, StageName};
 use crate::outcome::{Outcome, Reason};
-use crate::run::{AttemptRef, AttemptState, Run, RunPhase, StageState};
+use crate::run::{AttemptRef, AttemptState, Run, RunPhase, StageRun, StageState};
 use crate::stage::StageIndex;
 
 /// The repo of the run that is asked about: a [`Queue`] knows no other.
@@ -200,6 +200,18 @@ impl Moment {
 #[must_use]
 pub fn why(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> String {
     wait(dag, run, stage, queue).to_string()
+}
+
+/// The reason why a queued run has not started: that of its first stage that has not ended, as one with a reused result
+/// has. `None` if all have ended.
+///
+/// # Panics
+/// If `run` is a run of another DAG.
+#[must_use]
+pub fn why_not_started(dag: &Dag, run: &Run, queue: &Queue) -> Option<String> {
+    let waits = |stage: &StageRun| stage.outcome().is_none();
+    let first = run.stages.iter().position(waits)?;
+    Some(why(dag, run, StageIndex(first), queue))
 }
 
 /// The thing that a stage waits for, or its progress.

@@ -35,6 +35,9 @@ const START: Duration = Duration::from_secs(120);
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(60);
 
+/// How long an immediate stop may take.
+const HALT: Duration = Duration::from_secs(5);
+
 /// The interval for polling the state of Postgres.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -85,6 +88,27 @@ impl PrivateCluster {
             Ok(())
         })
         .await
+    }
+
+    /// Stops Postgres without waiting for its connections and without a checkpoint; its next start recovers. Returns
+    /// a sentence about the result.
+    pub fn halt(&self) -> impl Fn() -> String + Send + Sync + use<> {
+        let (binaries, place) = (self.binaries.clone(), self.place.clone());
+        move || {
+            let programs = Programs {
+                binaries: &binaries,
+                place: &place,
+            };
+            let folder = place.cluster();
+            match is_stopped_by(programs.halt(HALT.as_secs()), &folder) {
+                Ok(()) => "its Postgres was stopped, too".to_owned(),
+                Err(_) => format!(
+                    "its Postgres still runs: `{} stop --pgdata {} --mode immediate` stops it",
+                    binaries.folder.join("pg_ctl").display(),
+                    folder.display()
+                ),
+            }
+        }
     }
 
     /// Where to connect; contains no secret.
@@ -268,9 +292,11 @@ fn put_aside(log: &Path) -> Result<(), ClusterError> {
 }
 
 fn stop(programs: &Programs<'_>) -> Result<(), ClusterError> {
-    let stopped = programs.stop(STOP.as_secs());
-    let cluster = programs.place.cluster();
-    match postmaster::look(&cluster).map_err(ClusterError::file(&cluster))? {
+    is_stopped_by(programs.stop(STOP.as_secs()), &programs.place.cluster())
+}
+
+fn is_stopped_by(stopped: Result<(), ClusterError>, cluster: &Path) -> Result<(), ClusterError> {
+    match postmaster::look(cluster).map_err(ClusterError::file(cluster))? {
         // It may have stopped by itself in between, which is fine.
         State::Stopped | State::Stale => Ok(()),
         State::Starting | State::Ready { .. } | State::Stopping => stopped,

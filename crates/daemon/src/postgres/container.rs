@@ -94,6 +94,10 @@ impl PostgresContainer {
         Ok(self.docker.stop_companion(&self.name, STOP).await?)
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where to connect, with the password.
     #[must_use]
     pub fn url(&self) -> &SecretString {

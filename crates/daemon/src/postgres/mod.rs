@@ -89,6 +89,22 @@ impl OwnPostgres {
         }
     }
 
+    /// Stops Postgres out of order and in moments, where the process is about to end; returns what became of it, in words.
+    pub(crate) fn halt(&self) -> impl Fn() -> String + Send + Sync + use<> {
+        let halt: Box<dyn Fn() -> String + Send + Sync> = match self {
+            Self::Cluster(cluster) => Box::new(cluster.halt()),
+            Self::Container(container) => {
+                let name = container.name().to_owned();
+                Box::new(move || {
+                    format!(
+                        "its Postgres goes on in container {name}: `docker stop {name}` stops it"
+                    )
+                })
+            }
+        };
+        halt
+    }
+
     #[must_use]
     pub fn url(&self) -> SecretString {
         match self {

@@ -60,15 +60,17 @@ impl Programs<'_> {
 
     /// Ends all connections and stops Postgres.
     pub(super) fn stop(&self, seconds: u64) -> Result<(), ClusterError> {
+        self.stop_in("--mode=fast", seconds)
+    }
+
+    /// Stops Postgres as a crash would: its next start recovers.
+    pub(super) fn halt(&self, seconds: u64) -> Result<(), ClusterError> {
+        self.stop_in("--mode=immediate", seconds)
+    }
+
+    fn stop_in(&self, mode: &str, seconds: u64) -> Result<(), ClusterError> {
         let seconds = seconds.to_string();
-        let arguments = [
-            "stop",
-            "--wait",
-            "--silent",
-            "--mode=fast",
-            "--timeout",
-            &seconds,
-        ];
+        let arguments = ["stop", "--wait", "--silent", mode, "--timeout", &seconds];
         self.call("pg_ctl", arguments).map(|_| ())
     }
 

@@ -11,7 +11,7 @@ use bollard::Docker as Client;
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use tar::{Archive, EntryType};
+use tar::{Archive, EntryType, Header};
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Flow as _, Point};
 
@@ -240,9 +240,13 @@ pub(crate) fn keep(
     let mut file = HashingFile::create(to, output, limit)?;
     match first.header().entry_type() {
         EntryType::Regular | EntryType::Continuous => {
+            let kind = match is_executable(first.header()) {
+                true => CollectedKind::Executable,
+                false => CollectedKind::File,
+            };
             let size = first.size();
             file.copy(&mut first, size)?;
-            return file.finish(CollectedKind::File).map(Kept::Copied);
+            return file.finish(kind).map(Kept::Copied);
         }
         EntryType::Directory => {}
         EntryType::Symlink => {
@@ -259,7 +263,7 @@ pub(crate) fn keep(
         match header.entry_type() {
             EntryType::Directory => folder.folder(&path)?,
             EntryType::Regular | EntryType::Continuous => {
-                let executable = header.mode().unwrap_or_default() & 0o111 != 0;
+                let executable = is_executable(header);
                 let size = member.size();
                 folder.file(&path, executable, size, &mut member.by_ref())?;
             }
@@ -275,6 +279,10 @@ pub(crate) fn keep(
         }
     }
     folder.finish().map(Kept::Copied)
+}
+
+fn is_executable(member: &Header) -> bool {
+    member.mode().unwrap_or_default() & 0o111 != 0
 }
 
 /// The kind of a member that cannot be kept.

@@ -120,10 +120,11 @@ impl Layout {
         for input in &self.inputs {
             let to = Path::new("trainyard/inputs").join(input.name.as_str());
             match input.kind {
-                InputKind::File => {
+                InputKind::File | InputKind::Executable => {
                     let mut file = File::open(&input.path)?;
                     let size = file.metadata()?.len();
-                    let mut header = header(EntryType::Regular, 0o444, size);
+                    let mode = read_only(false, input.kind == InputKind::Executable);
+                    let mut header = header(EntryType::Regular, mode, size);
                     archive.append_data(&mut header, &to, &mut file)?;
                 }
                 InputKind::Folder => {
@@ -311,6 +312,11 @@ mod tests {
         let mut spec = spec();
         spec.source = Some(source(folder.path()));
         spec.inputs[0].path = input;
+        spec.inputs.push(InputSpec {
+            name: "tool".parse().unwrap(),
+            kind: InputKind::Executable,
+            ..spec.inputs[0].clone()
+        });
         let members = members(&Layout::of(&spec, FirstProcess::Program));
         let mode = |path: &str| {
             members
@@ -322,6 +328,7 @@ mod tests {
         assert_eq!(mode("workspace/bin/run.sh"), 0o777);
         assert_eq!(mode("workspace/note"), 0o666);
         assert_eq!(mode("trainyard/inputs/raw"), 0o444);
+        assert_eq!(mode("trainyard/inputs/tool"), 0o555);
         assert_eq!(mode("trainyard/outputs"), 0o777);
         assert_eq!(members["trainyard/inputs/raw"].1, "data");
     }

@@ -177,7 +177,7 @@ async fn half_create(spec: &AttemptSpec) {
 async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
-        let text = "cd \"$OUTPUTS\"\nmkdir -p good/sub bad out\necho 1 >good/sub/a\n\
+        let text = "cd \"$OUTPUTS\"\nmkdir -p good/sub bad out\necho 1 >plain\necho 1 >good/sub/a\n\
                     chmod 700 good/sub/a\nln good/sub/a good/same\nln -s sub/a good/latest\n\
                     mkfifo bad/pipe\nln -s /etc/passwd out/users\nln -s good link";
         let mut spec = kit.spec_of(script(text));
@@ -212,6 +212,13 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             members.iter().any(|member| member.starts_with("1 644")),
             "{members:?}"
         );
+        for (output, kind) in [
+            ("good/sub/a", CollectedKind::Executable),
+            ("plain", CollectedKind::File),
+        ] {
+            let file = kit.collect(&executor, &handle, output, 1 << 20).await;
+            assert_eq!(file.unwrap().unwrap().0.kind, kind, "{output}");
+        }
         for (output, culprit) in [("bad", "pipe"), ("out", "users")] {
             let error = kit
                 .collect(&executor, &handle, output, 1 << 20)

@@ -113,6 +113,7 @@ impl<'a> ClaimSupplies<'a> {
             path,
             kind: match content.kind {
                 ArtifactKind::File => InputKind::File,
+                ArtifactKind::Executable => InputKind::Executable,
                 ArtifactKind::Folder => InputKind::Folder,
             },
             sha256: content.sha256.clone(),

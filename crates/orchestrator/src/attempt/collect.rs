@@ -20,7 +20,7 @@ use crate::attempt::allowance::Allowance;
 use crate::attempt::ledger::{KeptOutput, Ledger};
 use crate::attempt::mask::Masker;
 use crate::attempt::metrics_file::{self, MetricsRead};
-use crate::attempt::near_misses;
+use crate::attempt::near_misses::{self, Left};
 use crate::attempt::supervisor::Surroundings;
 use crate::health::retry_log::RetryLog;
 
@@ -157,20 +157,22 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
     /// The messages about missing declared files, with the files that may have been meant.
     async fn missing(&self, missing: &[Missing<'_>]) -> Vec<Reason> {
         let list = async |folder| {
-            let listed = self.surroundings.executor.files(self.handle, folder).await;
             // A hint is not worth an error.
-            listed.unwrap_or_default()
+            self.surroundings
+                .executor
+                .files(self.handle, folder)
+                .await
+                .ok()
         };
-        let mut outputs = list(StageFolder::Outputs).await;
-        let working = list(StageFolder::Working).await;
+        let outputs = list(StageFolder::Outputs).await;
+        let left = Left::new(outputs, list(StageFolder::Working).await);
         let declared = self.stage.outputs.values().map(|output| &output.path);
         let declared: Vec<&str> = declared
             .chain(&self.stage.metrics)
             .map(RelativePath::as_str)
             .collect();
-        outputs.retain(|file| !declared.iter().any(|path| is_at_or_below(file, path)));
         let named = missing.iter().map(|(name, path)| {
-            let hint = near_misses::hint(path, &outputs, &working);
+            let hint = near_misses::hint(path, &declared, &left);
             match name {
                 Some(name) => {
                     let message =
@@ -197,7 +199,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
                 ..
             })) => Some(Err(invalid(path, "is a folder"))),
             Ok(Some(Collected {
-                kind: CollectedKind::File,
+                kind: CollectedKind::File | CollectedKind::Executable,
                 ..
             })) => {
                 // Small, and written just now: not worth a thread.
@@ -273,11 +275,6 @@ fn refused(name: &OutputName, why: &str) -> Reason {
 fn invalid(path: &RelativePath, fault: &str) -> Reason {
     let message = format!("metrics file outputs/{path} {fault}");
     Reason::new(ReasonCode::InvalidMetrics, message)
-}
-
-fn is_at_or_below(file: &str, path: &str) -> bool {
-    file.strip_prefix(path)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn storage(error: &std::io::Error) -> Ending {

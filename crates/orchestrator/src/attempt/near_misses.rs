@@ -8,18 +8,37 @@ use trainyard_core::stage::RelativePath;
 /// The most names that a message shows.
 const SHOWN_AT_MOST: usize = 3;
 
-/// The hint for the missing `path`, from the names of the files in both directories: a text that follows the file's
-/// name, or an empty one.
-pub(crate) fn hint(path: &RelativePath, outputs: &[String], working: &[String]) -> String {
+/// The names of the files that a stage left.
+pub(crate) struct Left {
+    /// Below `$OUTPUTS`; `None` where they are not known.
+    outputs: Option<Vec<String>>,
+    working: Vec<String>,
+}
+
+impl Left {
+    pub(crate) fn new(outputs: Option<Vec<String>>, working: Option<Vec<String>>) -> Self {
+        Self {
+            outputs,
+            working: working.unwrap_or_default(),
+        }
+    }
+}
+
+/// The hint for the missing `path`, from the names of the files that are there: a text that follows the file's name, or
+/// an empty one. Files that are `declared` themselves are not suggested.
+pub(crate) fn hint(path: &RelativePath, declared: &[&str], left: &Left) -> String {
     let wanted = path.as_str();
     let mut hint = String::new();
-    let near = near(wanted, outputs);
+    let outputs = left.outputs.iter().flatten();
+    let is_declared = |file: &str| declared.iter().any(|path| is_at_or_below(file, path));
+    let undeclared: Vec<String> = outputs.filter(|file| !is_declared(file)).cloned().collect();
+    let near = near(wanted, &undeclared);
     if !near.is_empty() {
         let _ = write!(hint, "; $OUTPUTS has {}", quoted(&near));
-    } else if outputs.is_empty() {
+    } else if left.outputs.as_ref().is_some_and(Vec::is_empty) {
         hint.push_str("; $OUTPUTS is empty");
     }
-    let near = self::near(wanted, working);
+    let near = self::near(wanted, &left.working);
     if !near.is_empty() {
         let _ = write!(
             hint,
@@ -63,6 +82,11 @@ fn near<'a>(wanted: &str, names: &'a [String]) -> Vec<&'a str> {
     found
 }
 
+fn is_at_or_below(file: &str, path: &str) -> bool {
+    file.strip_prefix(path)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn last_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -85,8 +109,8 @@ mod tests {
 
     fn hint_for(path: &str, outputs: &[&str], working: &[&str]) -> String {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let (outputs, working): (Vec<String>, Vec<String>) = (owned(outputs), owned(working));
-        hint(&RelativePath::new(path).unwrap(), &outputs, &working)
+        let left = Left::new(Some(owned(outputs)), Some(owned(working)));
+        hint(&RelativePath::new(path).unwrap(), &[path, "report"], &left)
     }
 
     #[test]
@@ -118,6 +142,14 @@ mod tests {
     fn the_very_name_comes_first_and_few_are_shown() {
         let many = ["a/m.bin", "b/m.bin", "c/m.bin", "m.bin"];
         assert!(hint_for("m.bin", &["x"], &many).contains("has `m.bin`, `a/m.bin`, `b/m.bin`: "));
+    }
+
+    #[test]
+    fn outputs_with_other_declared_files_or_unknown_ones_are_not_said_to_be_empty() {
+        assert_eq!(hint_for("model.bin", &["report", "report/a"], &[]), "");
+        let unknown = Left::new(None, None);
+        let path = RelativePath::new("model.bin").unwrap();
+        assert_eq!(hint(&path, &["model.bin"], &unknown), "");
     }
 
     #[test]

@@ -70,7 +70,10 @@ impl<'a> NeededSecrets<'a> {
                     let followed = found.followed.as_deref();
                     if let Some(why) = denied(secret, branch, followed) {
                         faults.push(format!("secret {name}{whose} is not available {why}"));
-                        commands.push(format!("`{set} --branch PATTERN`"));
+                        // No pattern admits a run that has no branch.
+                        if has_branch(branch) {
+                            commands.push(format!("`{set} --branch PATTERN`"));
+                        }
                     }
                 }
             }
@@ -78,9 +81,21 @@ impl<'a> NeededSecrets<'a> {
         if faults.is_empty() {
             return None;
         }
-        let message = format!("{}; run {}", faults.join("; "), commands.join(", "));
+        let mut message = faults.join("; ");
+        if faults.len() > commands.len() {
+            message.push_str(
+                "; a run of a tag or a bare commit gets no secrets of branches: start it on a branch (`--ref BRANCH`)",
+            );
+        }
+        if !commands.is_empty() {
+            message.push_str(&format!("; run {}", commands.join(", ")));
+        }
         Some(Reason::new(ReasonCode::MissingSecret, message))
     }
+}
+
+fn has_branch(branch: Option<&str>) -> bool {
+    branch.is_some_and(|branch| !branch.is_empty())
 }
 
 /// Why a run of `branch` may not have a secret.
@@ -123,6 +138,16 @@ stages:
 
     /// The message for an attempt of a stage, with those secrets set.
     fn message(stage: &str, publish: bool, begun: bool, set: &[(&str, &[&str])]) -> String {
+        message_of(Some("topic"), stage, publish, begun, set)
+    }
+
+    fn message_of(
+        branch: Option<&str>,
+        stage: &str,
+        publish: bool,
+        begun: bool,
+        set: &[(&str, &[&str])],
+    ) -> String {
         let dag = trainyard_dagfile::parse("dags/x.yaml", FILE).dag.unwrap();
         let params = dag.declared().params.keys().next().unwrap().clone();
         let facts = RunFacts {
@@ -131,7 +156,7 @@ stages:
             dag: dag.name().clone(),
             cause: "manual".to_owned(),
             commit: String::new(),
-            branch: Some("topic".to_owned()),
+            branch: branch.map(str::to_owned),
             logical_time: Timestamp::default(),
             params: [(params, trainyard_core::param::ParamValue::Boolean(publish))].into(),
         };
@@ -155,7 +180,7 @@ stages:
         let stage = dag.index_of(stage).unwrap();
         let repo = RepoName::new("shop").unwrap();
         NeededSecrets::of(&dag, &run, stage)
-            .refusal(&found, &repo, Some("topic"))
+            .refusal(&found, &repo, branch)
             .map(|reason| reason.message)
             .unwrap_or_default()
     }
@@ -174,6 +199,16 @@ stages:
         );
         let all: [(&str, &[&str]); 2] = [("BUCKET", &["*"]), ("DSN", &["*"])];
         assert_eq!(message("extract", false, false, &all), "");
+    }
+
+    #[test]
+    fn a_run_without_a_branch_is_sent_to_one_and_not_to_a_pattern() {
+        assert_eq!(
+            message_of(None, "extract", false, false, &[("DSN", &["*"])]),
+            "secret BUCKET of stage upload is not set; secret DSN is not available for a run of no branch, as of a tag \
+             or a commit (allowed: *); a run of a tag or a bare commit gets no secrets of branches: start it on a \
+             branch (`--ref BRANCH`); run `trainyard secret set BUCKET --repo shop`"
+        );
     }
 
     #[test]

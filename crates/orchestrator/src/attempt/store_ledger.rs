@@ -268,6 +268,7 @@ impl Ledger for StoreLedger {
                 content: ArtifactContent {
                     kind: match output.content.kind {
                         CollectedKind::File => ArtifactKind::File,
+                        CollectedKind::Executable => ArtifactKind::Executable,
                         CollectedKind::Folder => ArtifactKind::Folder,
                     },
                     sha256: output.content.sha256,

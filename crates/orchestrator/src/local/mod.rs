@@ -273,6 +273,7 @@ impl Local {
                 path: self.shared.folder.join(&content.sha256),
                 kind: match content.kind {
                     CollectedKind::File => InputKind::File,
+                    CollectedKind::Executable => InputKind::Executable,
                     CollectedKind::Folder => InputKind::Folder,
                 },
                 sha256: content.sha256.clone(),

@@ -1,8 +1,9 @@
 //! Copies the outputs of a local run to where the user wants them: `FOLDER/STAGE/PATH`, with the paths in `$OUTPUTS`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use trainyard_core::dag::Dag;
@@ -56,7 +57,8 @@ fn put(from: &Path, kind: CollectedKind, to: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     match kind {
-        CollectedKind::File => fs::copy(from, to).map(drop),
+        CollectedKind::File => copy_file(from, to, 0o644),
+        CollectedKind::Executable => copy_file(from, to, 0o755),
         CollectedKind::Folder => {
             fs::create_dir(to)?;
             let mut archive = tar::Archive::new(File::open(from)?);
@@ -67,6 +69,12 @@ fn put(from: &Path, kind: CollectedKind, to: &Path) -> io::Result<()> {
     }
 }
 
+/// The copy in the run's folder is for its owner alone, and may not be executed: its mode is not the file's.
+fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
+    fs::copy(from, to)?;
+    fs::set_permissions(to, Permissions::from_mode(mode))
+}
+
 #[cfg(test)]
 mod tests {
     use trainyard_core::name::StageName;
@@ -75,8 +83,7 @@ mod tests {
 
     #[test]
     fn outputs_lie_as_in_their_stage_and_replace_those_of_an_earlier_run() {
-        let text =
-            "stages: {make: {image: i, run: x, outputs: {model: out/model.bin, days: days}}}";
+        let text = "stages: {make: {image: i, run: x, outputs: {model: out/model.bin, tool: tool, days: days}}}";
         let dag = trainyard_dagfile::parse("dag.yaml", text).dag.unwrap();
         let place = tempfile::tempdir().unwrap();
         let from = place.path().join("kept");
@@ -85,6 +92,7 @@ mod tests {
         fs::create_dir_all(to.join("make/days")).unwrap();
         fs::write(to.join("make/days/old.csv"), "").unwrap();
         fs::write(from.join("file"), "weights").unwrap();
+        fs::set_permissions(from.join("file"), Permissions::from_mode(0o600)).unwrap();
         let mut archive = tar::Builder::new(File::create(from.join("folder")).unwrap());
         let mut header = tar::Header::new_gnu();
         header.set_size(1);
@@ -95,6 +103,7 @@ mod tests {
         archive.into_inner().unwrap();
         let kept = [
             ("model", CollectedKind::File, "file"),
+            ("tool", CollectedKind::Executable, "file"),
             ("days", CollectedKind::Folder, "folder"),
         ];
         let kept = kept.map(|(name, kind, sha256)| {
@@ -115,7 +124,12 @@ mod tests {
             from,
             kept: kept.into_iter().collect(),
         };
-        assert_eq!(outputs.copy(&dag, &to).unwrap(), 2);
+        assert_eq!(outputs.copy(&dag, &to).unwrap(), 3);
+        let mode = |path: &str| to.join(path).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode("make/out/model.bin"), mode("make/tool")),
+            (0o644, 0o755)
+        );
         assert_eq!(
             fs::read_to_string(to.join("make/out/model.bin")).unwrap(),
             "weights"

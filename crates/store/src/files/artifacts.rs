@@ -23,6 +23,8 @@ pub struct ArtifactContent {
 pub enum ArtifactKind {
     /// The bytes of a file, unchanged.
     File,
+    /// The same of a file that may be executed.
+    Executable,
     /// A tar archive of a directory's content.
     Folder,
 }
@@ -33,12 +35,13 @@ impl ArtifactKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
+            Self::Executable => "executable",
             Self::Folder => "folder",
         }
     }
 
     pub(crate) fn from_word(word: &str) -> Result<Self> {
-        [Self::File, Self::Folder]
+        [Self::File, Self::Executable, Self::Folder]
             .into_iter()
             .find(|kind| kind.as_str() == word)
             .ok_or_else(|| Error::corrupt("an artifact", format!("`{word}` is not a kind")))

@@ -19,6 +19,8 @@ pub struct NewDelivery {
     pub event: String,
     /// The branch that a push moved; `None` for all other events.
     pub push: Option<BranchMove>,
+    /// Recorded as the result where there is no `push`: nothing is to be done, and why.
+    pub without_push: String,
 }
 
 /// A branch that a push moved, as the forge reports it.
@@ -61,7 +63,7 @@ impl Store {
                     received_at, processed_at, result)
                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(),
                     case when $6::text is null then clock_timestamp() end,
-                    case when $6::text is null then 'nothing to do' end)
+                    case when $6::text is null then $10::text end)
                 on conflict (provider, repo, delivery_id) do nothing
                 returning id, branch
             ),
@@ -78,7 +80,8 @@ impl Store {
             push.map(|push| push.branch.as_str()),
             push.and_then(|push| push.before.as_deref()),
             push.and_then(|push| push.after.as_deref()),
-            push.and_then(|push| push.actor.as_deref())
+            push.and_then(|push| push.actor.as_deref()),
+            new.without_push
         )
         .fetch_one(&self.core.pool).at(Point::RecordDelivery)
         .await?;

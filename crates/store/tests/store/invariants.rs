@@ -118,6 +118,7 @@ async fn history() -> Place {
             delivery_id: "d1".into(),
             event: "ping".into(),
             push: None,
+            without_push: "nothing to do".into(),
         })
         .await
         .unwrap();

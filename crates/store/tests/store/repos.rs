@@ -24,6 +24,7 @@ fn delivery(place: &Place, id: &str, push: bool) -> NewDelivery {
             after: Some(sha('1')),
             actor: Some("ada".into()),
         }),
+        without_push: "nothing to do: tags start no runs".into(),
     }
 }
 
@@ -315,7 +316,10 @@ async fn deliveries_are_listed_with_the_newest_first() {
         (listed[0].branch.as_deref(), listed[0].result.as_deref()),
         (Some("main"), None)
     );
-    assert_eq!(listed[1].result.as_deref(), Some("nothing to do"));
+    assert_eq!(
+        listed[1].result.as_deref(),
+        Some("nothing to do: tags start no runs")
+    );
     let newest = place.store.list_deliveries(place.repo, 1).await.unwrap();
     assert_eq!(newest, listed[..1]);
 }

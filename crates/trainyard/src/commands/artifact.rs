@@ -150,7 +150,11 @@ async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> D
         file.persist_noclobber(to)
     };
     let file = file.map_err(|error| unwritable(error.error))?;
-    readable_as_usual(&file).map_err(unwritable)?;
+    let mode = match artifact.kind.as_str() {
+        "executable" => 0o755,
+        _ => 0o644,
+    };
+    open_to_others(&file, mode).map_err(unwritable)?;
     output::text(&format!(
         "{} ({})",
         to.display(),
@@ -159,7 +163,7 @@ async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> D
 }
 
 /// A temporary file is private to its owner; the saved file gets the usual mode.
-fn readable_as_usual(file: &std::fs::File) -> std::io::Result<()> {
+fn open_to_others(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
 }

@@ -7,11 +7,11 @@ use trainyard_api::Trigger;
 
 use crate::commands::run::follow;
 use crate::connection::Connection;
-use crate::failure::{Done, Failure};
+use crate::failure::{Done, Failure, Problem};
 use crate::input;
 use crate::output::{self, OutputArgs};
 use crate::view::quantity::commit;
-use crate::view::state::is_good;
+use crate::view::state::has_succeeded;
 use crate::view::{self, plain};
 
 /// DAGs: list, start, pause and remove them
@@ -104,6 +104,19 @@ pub(crate) fn param(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Parameters as they were given; one that is given twice may be meant either way.
+pub(crate) fn each_once(params: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
+    for (place, (name, _)) in params.iter().enumerate() {
+        if params[..place].iter().any(|(earlier, _)| earlier == name) {
+            let name = plain(name);
+            return Err(Failure::usage(format!(
+                "parameter `{name}` is given more than once"
+            )));
+        }
+    }
+    Ok(params)
+}
+
 impl Command {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
@@ -117,8 +130,7 @@ impl Command {
                 output.show(&dag, || view::dag::show(&dag, output.screen()))
             }
             Verb::Trigger(args) => {
-                let params: BTreeMap<String, serde_json::Value> = args
-                    .params
+                let params: BTreeMap<String, serde_json::Value> = each_once(args.params)?
                     .into_iter()
                     .map(|(name, value)| (name, value.into()))
                     .collect();
@@ -134,9 +146,16 @@ impl Command {
                 output::note(&started_line(&started));
                 let again = format!("trainyard run logs {} --follow", started.id);
                 let logs = follow::logs(&client, started.id, None, false, None);
-                let state = follow::to_the_end(started.id, &again, logs).await?;
-                output::note(&format!("run {} {state}", started.id));
-                if is_good(&state) {
+                let run = follow::to_the_end(started.id, &again, logs).await?;
+                let Some(run) = run.map(|run| run.summary) else {
+                    return Err(Failure::Run);
+                };
+                let why = run
+                    .reason
+                    .map(|reason| format!(": {}", plain(&reason.message)));
+                let (id, state) = (run.id, plain(&run.state));
+                output::note(&format!("run {id} {state}{}", why.unwrap_or_default()));
+                if has_succeeded(&run.state) {
                     Ok(())
                 } else {
                     Err(Failure::Run)
@@ -152,11 +171,19 @@ impl Command {
                 output.show(&dag, || format!("{} is no longer paused", dag.dag))
             }
             Verb::Remove { dag, yes } => {
+                let found = client.dag(&dag).await?.summary;
+                let dag = found.dag;
+                if found.commit.is_some() {
+                    let problem =
+                        Problem::new(format!("{dag} is on the followed branch of its repo"));
+                    return Err(Failure::Refused(problem.help(format!(
+                        "delete {} there first, or pause it with `trainyard dag pause {dag}`",
+                        found.path
+                    ))));
+                }
                 let history = client.dag_history(&dag).await?;
-                let cancel = match dag.split_once('/') {
-                    Some((repo, dag)) => format!("trainyard run cancel --repo {repo} --dag {dag}"),
-                    None => format!("trainyard run cancel --repo REPO --dag {dag}"),
-                };
+                let (repo, name) = dag.split_once('/').unwrap_or_default();
+                let cancel = format!("trainyard run cancel --repo {repo} --dag {name}");
                 input::agree(yes, &format!("removes DAG {dag}"), &history, &cancel)?;
                 client.remove_dag(&dag).await?;
                 let history = view::repo::history(&history);

@@ -71,7 +71,7 @@ impl Exec {
     pub(crate) async fn call(self) -> Done {
         let prepared = Prepared::read(ExecOptions {
             file: self.file,
-            params: self.params,
+            params: super::dag::each_once(self.params)?,
             stage: self.stage,
             slots: self.parallelism,
             outputs: self.outputs,
@@ -96,7 +96,7 @@ impl Exec {
             .await
             .map_err(failure)?;
         let table = ended(&dag, &run, &witness.locked().stages);
-        output::note(table.trim_end());
+        witness.note(table.trim_end());
         match run.outcome() {
             Some(Outcome::Succeeded | Outcome::Skipped) => Ok(()),
             Some(
@@ -167,6 +167,7 @@ fn failure(error: ExecError) -> Failure {
         | ExecError::Params(_)
         | ExecError::MissingSecrets(_)
         | ExecError::UnknownStage { .. }
+        | ExecError::NeedsOutputs { .. }
         | ExecError::NotAlone { .. } => Failure::usage(in_full(&error)),
         ExecError::Engine(_) => Failure::Refused(
             Problem::new(in_full(&error))
@@ -199,6 +200,14 @@ struct Seen {
     began: Option<Timestamp>,
 }
 
+impl Progress {
+    /// Prints a note between the logs, on a line of its own.
+    fn say(&mut self, text: &str) {
+        let _ = output::raw(self.printer.break_line().as_bytes());
+        output::note(text);
+    }
+}
+
 impl Teller {
     fn locked(&self) -> MutexGuard<'_, Progress> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -219,11 +228,12 @@ impl Witness for Teller {
     }
 
     fn note(&self, text: &str) {
-        output::note(text);
+        self.locked().say(text);
     }
 
     fn changed(&self, dag: &Dag, run: &Run, _: &[Effect]) {
         let mut progress = self.locked();
+        let mut news = Vec::new();
         for ((stage, state), seen) in dag
             .stages()
             .iter()
@@ -241,9 +251,12 @@ impl Witness for Teller {
             }
             if !line.is_empty() {
                 let name = stage.name.as_str().bold().to_string();
-                output::note(&format!("{name}: {}", line.style(Mood::of(word).style())));
+                news.push(format!("{name}: {}", line.style(Mood::of(word).style())));
             }
             seen.line = line;
+        }
+        for line in news {
+            progress.say(&line);
         }
     }
 }

@@ -79,6 +79,15 @@ impl Printer {
         text
     }
 
+    /// The text to print before anything else. A terminal shows all streams in one, and the last line may still be open.
+    pub(crate) fn break_line(&mut self) -> &'static str {
+        if self.look.terminal && self.open.take().is_some() {
+            "\n"
+        } else {
+            ""
+        }
+    }
+
     /// A line of Trainyard's own.
     pub(crate) fn remark(&mut self, stage: &str, remark: &str) -> String {
         let break_first = if self.open.take().is_some() { "\n" } else { "" };
@@ -300,6 +309,19 @@ mod tests {
         assert_eq!(show("0 of", true), "0 of");
         assert_eq!(show("\r40%\r50%\r", true), "\r\x1b[Ka | 50%");
         assert_eq!(show("done", false), "\r\x1b[Ka | done\n");
+    }
+
+    #[test]
+    fn on_a_terminal_what_is_said_in_between_begins_a_line() {
+        let half = || page(vec![line("stdout", "no newline", true)]);
+        let mut printer = on_a_terminal();
+        assert_eq!(printer.break_line(), "");
+        assert_eq!(printer.page("a", &half()), "a | no newline");
+        assert_eq!((printer.break_line(), printer.break_line()), ("\n", ""));
+        assert_eq!(printer.page("a", &half()), "a | no newline");
+        let mut elsewhere = Printer::new(Look::default(), &[]);
+        let _ = elsewhere.page("a", &half());
+        assert_eq!(elsewhere.break_line(), "");
     }
 
     #[test]

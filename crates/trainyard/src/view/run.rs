@@ -189,7 +189,12 @@ pub(crate) fn changes(
     }
     let is_news = before.is_none_or(|before| before.summary.state != run.summary.state);
     if is_news {
-        text.push_str(&format!("{}\n", title(&run.summary, now)));
+        text.push_str(&title(&run.summary, now));
+        // No stage's line says it.
+        if let (None, Some(reason)) = (run.summary.started_at, &run.summary.reason) {
+            text.push_str(&format!(": {}", plain(&reason.message)));
+        }
+        text.push('\n');
     }
     text
 }

@@ -59,19 +59,8 @@ impl Mood {
     }
 }
 
-/// Whether a run in this state has ended without a failure. A run that was skipped by its DAG's rule did as the rule
-/// says.
-pub(crate) fn is_good(state: &str) -> bool {
-    match Outcome::from_word(state) {
-        Some(Outcome::Succeeded | Outcome::Skipped) => true,
-        Some(
-            Outcome::Failed
-            | Outcome::Errored
-            | Outcome::TimedOut
-            | Outcome::Cancelled
-            | Outcome::Lost
-            | Outcome::UpstreamFailed,
-        )
-        | None => false,
-    }
+/// Whether a run in this state has succeeded. A skipped run has not: a script that waits for it would go on with nothing
+/// new.
+pub(crate) fn has_succeeded(state: &str) -> bool {
+    Outcome::from_word(state) == Some(Outcome::Succeeded)
 }

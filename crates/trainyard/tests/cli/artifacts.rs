@@ -1,5 +1,7 @@
 //! Fetching artifacts: completely and with the hash that the run kept, or not at all.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
 use crate::daemon::Daemon;
@@ -15,8 +17,13 @@ fn daemon(content: &'static str) -> Daemon {
         };
         let text = match what {
             "GET /runs/42/artifacts" => {
-                json!({"items": [artifact("model", "file"), artifact("tree", "folder")]})
-                    .to_string()
+                let kinds = [
+                    ("model", "file"),
+                    ("tool", "executable"),
+                    ("tree", "folder"),
+                ];
+                let items = kinds.map(|(output, kind)| artifact(output, kind));
+                json!({"items": items}).to_string()
             }
             _ => content.to_owned(),
         };
@@ -45,6 +52,18 @@ fn an_artifact_is_saved_under_its_name_or_where_one_says() {
         assert!(answer.stdout.contains(path), "{answer:?}");
         let kept = std::fs::read_to_string(place.path(path)).unwrap();
         assert_eq!(kept, "content\n");
+    }
+}
+
+#[test]
+fn what_could_be_executed_can_be_again() {
+    let daemon = daemon("content\n");
+    let place = daemon.place();
+    for (artifact, mode) in [("train.model", 0o644), ("train.tool", 0o755)] {
+        let answer = daemon.call(&["artifact", "get", "42", artifact]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        let found = place.path(artifact).metadata().unwrap().permissions();
+        assert_eq!(found.mode() & 0o777, mode, "{artifact}");
     }
 }
 

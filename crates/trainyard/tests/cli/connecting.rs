@@ -144,7 +144,7 @@ fn a_refusal_is_exit_code_3_in_the_daemons_words() {
     --- stdout
     --- stderr
     error: the token is not known
-    help: make one
+    help: give a valid token in TRAINYARD_TOKEN or with --token, or name the data folder of the daemon with --data-dir; `trainyard token create` makes a token
     ");
 }
 

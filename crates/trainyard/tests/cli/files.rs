@@ -267,6 +267,35 @@ fn a_wrong_file_is_not_run() {
 }
 
 #[test]
+fn a_stage_that_needs_what_another_one_makes_is_not_run_alone() {
+    let place = Place::new();
+    place.write(
+        "two.yaml",
+        "stages:\n  a: {image: x, outputs: {model: m.bin}}\n  \
+         b: {needs: [a], image: x, inputs: {m: a.model}}\n",
+    );
+    insta::assert_snapshot!(place.call(&["exec", "two.yaml", "--stage", "b"]).whole(), @"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: stage `b` cannot run alone: it needs `a.model`, which other stages make; run the file without --stage
+    ");
+}
+
+#[test]
+fn a_parameter_of_exec_that_is_given_twice_is_refused() {
+    let place = Place::new();
+    let text = "params: {i: {type: integer}}\nstages: {a: {image: x}}\n";
+    place.write("dag.yaml", text);
+    let answer = place.call(&["exec", "dag.yaml", "-p", "i=5", "-p", "i=6"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert!(
+        answer.stderr.contains("`i` is given more than once"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn an_engine_that_is_not_there_is_exit_code_3() {
     let place = Place::new();
     place.write("right.yaml", "stages: {a: {image: x}}\n");

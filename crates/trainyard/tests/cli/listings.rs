@@ -111,6 +111,16 @@ fn dag() -> Value {
     })
 }
 
+/// A DAG as the followed branch has it at a commit, or does not.
+pub(crate) fn dag_detail(commit: Option<&str>) -> Value {
+    json!({
+        "dag": "model/train", "repo": "model", "name": "train", "path": "dags/train.yaml",
+        "paused": false, "commit": commit, "has_faults": false, "next_tick": null, "last_run": null,
+        "active_runs": 0, "description": null, "stages": [], "params": [], "schedules": [],
+        "starts_on_push": false, "faults": [], "source": null,
+    })
+}
+
 fn repo() -> Value {
     json!({
         "name": "model", "url": "https://example.org/model.git", "branch": "main",

@@ -38,6 +38,7 @@ fn removes() -> Daemon {
     });
     Daemon::new(move |_, what, _| match what {
         "GET /repos/model/history" | "GET /dags/model/train/history" => (200, history.to_string()),
+        "GET /dags/model/train" => (200, crate::listings::dag_detail(None).to_string()),
         "DELETE /repos/model" | "DELETE /dags/model/train" => (204, String::new()),
         other => panic!("{other}"),
     })
@@ -167,7 +168,7 @@ fn removing_says_what_goes_and_wants_yes_in_a_script() {
         let history = "2 DAGs, 14 runs, logs (3.1 MiB), 1 artifact (1.2 GiB), 3 secrets";
         assert!(refused.stderr.contains(history), "{refused:?}");
         assert!(refused.stderr.contains("--yes"), "{refused:?}");
-        assert_eq!(asked(&daemon), [format!("GET /{path}/history")]);
+        assert_eq!(asked(&daemon).last(), Some(&format!("GET /{path}/history")));
 
         let daemon = removes();
         let removed = daemon.call(&[&what[..], &["--yes"]].concat());
@@ -175,6 +176,22 @@ fn removing_says_what_goes_and_wants_yes_in_a_script() {
         assert!(removed.stdout.contains(history), "{removed:?}");
         let removal = format!("DELETE /{path}");
         assert_eq!(asked(&daemon).last(), Some(&removal));
+    }
+}
+
+#[test]
+fn a_dag_on_the_followed_branch_is_not_removed_with_yes_or_without() {
+    for yes in [&["--yes"][..], &[]] {
+        let dag = crate::listings::dag_detail(Some("0123"));
+        let daemon = Daemon::new(move |_, _, _| (200, dag.to_string()));
+        let refused = daemon.call(&[&["dag", "remove", "train"], yes].concat());
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        assert_eq!(
+            refused.stderr,
+            "error: model/train is on the followed branch of its repo\n\
+             help: delete dags/train.yaml there first, or pause it with `trainyard dag pause model/train`\n"
+        );
+        assert_eq!(asked(&daemon), ["GET /dags/-/train"]);
     }
 }
 

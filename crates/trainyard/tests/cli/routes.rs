@@ -16,7 +16,7 @@ const CALLS: [(&[&str], &str); 44] = [
     (&["dag", "pause", "m/d"], "PUT /dags/m/d/paused"),
     (&["dag", "unpause", "d"], "PUT /dags/-/d/paused"),
     (&["dag", "next", "d", "--count", "3"], "GET /dags/-/d/ticks"),
-    (&["dag", "remove", "m/d", "-y"], "GET /dags/m/d/history"),
+    (&["dag", "remove", "m/d", "-y"], "GET /dags/m/d"),
     (&["run", "list"], "GET /runs"),
     (&["run", "show", "7"], "GET /runs/7"),
     (&["run", "show", "latest"], "GET /runs"),
@@ -159,6 +159,65 @@ fn of_several_runs_each_is_cancelled_whatever_another_says() {
         answer.stderr,
         "run 7 has ended already: failed\nerror: 1 of 2 runs could not be cancelled\n"
     );
+}
+
+#[test]
+fn a_run_that_is_named_twice_is_asked_to_stop_once() {
+    let daemon = Daemon::new(|_, _, _| (200, crate::listings::run(8, "running").to_string()));
+    for arguments in [
+        &["run", "cancel", "8", "8"][..],
+        &["run", "cancel", "8", "9", "8"],
+    ] {
+        let before = daemon.asked().len();
+        let answer = daemon.call(arguments);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        let asked = &daemon.asked()[before..];
+        let of_8 = asked
+            .iter()
+            .filter(|asked| asked.what == "POST /runs/8/cancel");
+        assert_eq!(of_8.count(), 1, "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_unknown_run_is_exit_code_4_also_among_others() {
+    let daemon = Daemon::new(|_, what, _| match what {
+        "POST /runs/999/cancel" => (
+            404,
+            r#"{"code":"not_found","message":"there is no run 999"}"#.to_owned(),
+        ),
+        _ => (200, crate::listings::run(8, "cancelled").to_string()),
+    });
+    for arguments in [
+        &["run", "cancel", "999"][..],
+        &["run", "cancel", "8", "999"],
+    ] {
+        let answer = daemon.call(arguments);
+        assert_eq!(answer.code, Some(4), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_parameter_that_is_given_twice_is_refused_before_anything_is_asked() {
+    let daemon = Daemon::new(|_, what, _| panic!("{what}"));
+    let answer = daemon.call(&["dag", "trigger", "d", "-p", "i=5", "-p", "i=6"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert_eq!(
+        answer.stderr,
+        "error: parameter `i` is given more than once\n"
+    );
+}
+
+#[test]
+fn the_help_for_a_wrong_token_names_the_ways_of_the_command_line() {
+    let daemon = Daemon::new(|_, _, _| {
+        let body = r#"{"code":"unauthorized","message":"the token is not valid","help":"send `Authorization: Bearer TOKEN`"}"#;
+        (401, body.to_owned())
+    });
+    let answer = daemon.call(&["run", "list"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(answer.stderr.contains("TRAINYARD_TOKEN"), "{answer:?}");
+    assert!(!answer.stderr.contains("Bearer"), "{answer:?}");
 }
 
 #[test]

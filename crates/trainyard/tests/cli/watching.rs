@@ -91,3 +91,35 @@ fn a_run_that_succeeds_is_exit_code_0() {
     let answer = watched("succeeded").call(&["run", "watch", "7"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
 }
+
+#[test]
+fn a_run_that_was_skipped_is_exit_code_1_and_its_last_line_says_why() {
+    let mut skipped: Value = serde_json::from_str(&run("skipped", false, &[])).unwrap();
+    skipped["finished_at"] = at(5).into();
+    skipped["reason"] = json!({"code": "superseded", "message": "run 6 was in its way"});
+    let daemon = Daemon::new(move |place, what, _| match what {
+        "GET /runs/7" => (200, skipped.to_string()),
+        "GET /runs/7/events" => {
+            let event = json!({"id": place + 1, "at": at(0), "kind": "x", "stage": null,
+                "attempt": null, "detail": null});
+            (200, json!({"items": [event], "more": false}).to_string())
+        }
+        "POST /dags/-/churn/runs" => (
+            201,
+            r#"{"id":7,"existed":false,"state":"queued"}"#.to_owned(),
+        ),
+        other => panic!("{other}"),
+    });
+    let watched = daemon.call(&["run", "watch", "7"]);
+    assert_eq!(watched.code, Some(1), "{watched:?}");
+    assert_eq!(
+        watched.stdout.lines().last(),
+        Some("run 7 of model/churn: skipped: run 6 was in its way")
+    );
+    let followed = daemon.call(&["dag", "trigger", "churn", "--follow"]);
+    assert_eq!(followed.code, Some(1), "{followed:?}");
+    assert_eq!(
+        followed.stderr.lines().last(),
+        Some("run 7 skipped: run 6 was in its way")
+    );
+}

@@ -53,7 +53,7 @@ pub(crate) async fn download(
         .ok_or_else(gone)?;
     let file = tokio::fs::File::open(&path).await.map_err(|_| gone())?;
     let (kind, ending) = match artifact.content.kind {
-        ArtifactKind::File => ("application/octet-stream", ""),
+        ArtifactKind::File | ArtifactKind::Executable => ("application/octet-stream", ""),
         ArtifactKind::Folder => ("application/x-tar", ".tar"),
     };
     let headers = [

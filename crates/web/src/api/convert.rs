@@ -332,10 +332,9 @@ pub(super) fn run_detail(detail: store::RunDetail, queue: &Queue) -> RunDetail {
     }
 }
 
-/// The reason why a run has not started.
+/// The reason why a run has not started, in words.
 pub(super) fn why_not_started(detail: &store::RunDetail, queue: &Queue) -> Option<String> {
-    let first = detail.stages.first().map(|_| StageIndex(0))?;
-    Some(why(&detail.pinned.dag, &detail.run, first, queue))
+    trainyard_core::why::why_not_started(&detail.pinned.dag, &detail.run, queue)
 }
 
 fn stage(view: store::StageView, why: String) -> Stage {

@@ -131,3 +131,22 @@ async fn class_02_a_delivery_that_is_sent_fifty_times_at_once_is_stored_once() {
     assert!(answers.iter().all(|answer| answer.status.is_success()));
     assert_eq!(deliveries(&place).await, 1);
 }
+
+#[tokio::test]
+async fn the_delivery_of_a_tag_says_why_it_starts_nothing() {
+    let place = Place::new().await;
+    let body = BODY.replace("refs/heads/main", "refs/tags/v1");
+    let signature = sign(CANARIES[0], &body);
+    let answer = place
+        .ask(delivery("/hooks/github/shop", &[&signature], body))
+        .await;
+    assert_eq!(answer.status, 202);
+    let result: String = sqlx::query_scalar("select result from delivery")
+        .fetch_one(&place.raw)
+        .await
+        .unwrap();
+    assert_eq!(
+        result,
+        "nothing to do: tags start no runs; `trainyard dag trigger DAG --ref TAG` starts one"
+    );
+}

@@ -21,8 +21,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
-use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::stage::Keep;
+use trainyard_core::transition::classify;
 use trainyard_executor::{
     AnyExecutor, Ceilings, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage,
     Status,
@@ -306,11 +307,12 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let metrics = std::mem::take(&mut results.metrics);
         end.metrics = mask_names(metrics, self.assignment.stage(), &self.masker);
         mask_ending(&mut end.ending, &self.masker);
-        if let Some(reason) = reason_of(&end.ending) {
+        let is_as_asked = self.is_as_asked(&end);
+        if let Some(reason) = reason_of(&end.ending).filter(|_| !is_as_asked) {
             pump.say(clock::now(), &reason.message);
         }
         pump.flush(self.ledger).await?;
-        let fault = fault_of(&end.ending);
+        let fault = fault_of(&end.ending).filter(|_| !is_as_asked);
         let is_kept = !results.outputs.is_empty();
         self.ledger.finished(end, results.outputs).await?;
         if is_kept {
@@ -392,6 +394,24 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
     /// A Docker error with its secrets masked: it may quote the command and the environment.
     fn masked(&self, error: &Error) -> String {
         self.masker.mask_text(&error.message)
+    }
+
+    /// Whether an end is recorded as the stop that was asked for, whatever Docker saw of it: then nothing else is said
+    /// of it either.
+    fn is_as_asked(&self, end: &AttemptEnd) -> bool {
+        let signalled = self.signal.stop.borrow().clone();
+        let stop = self
+            .recorded_stop()
+            .cloned()
+            .or_else(|| signalled.map(|why| (end.ended_at, why)));
+        let (outcome, _) = classify(self.assignment.stage(), stop.as_ref(), end);
+        matches!(outcome, Outcome::Cancelled | Outcome::TimedOut)
+    }
+
+    /// The request to stop that was recorded when the attempt was claimed.
+    fn recorded_stop(&self) -> Option<&(Timestamp, Reason)> {
+        let attempt = self.assignment.run.attempt(self.assignment.reference);
+        attempt.and_then(|attempt| attempt.stop.as_ref())
     }
 
     fn stop_requested(&self) -> bool {

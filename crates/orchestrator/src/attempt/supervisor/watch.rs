@@ -168,16 +168,23 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
             }
         };
         trouble.over();
-        // The program has ended and was to be stopped; without proof of how, that is still no reason to run it again.
-        let stopped = stopped || (proof == Proof::Unproved && self.was_to_stop());
+        // The program has ended and was to be stopped; without proof of how, that is still no reason to run it again. If
+        // another daemon asked Docker to stop it, Docker killed it for that.
+        let stopped = stopped
+            || match proof {
+                Proof::Unproved => self.was_to_stop(),
+                Proof::Killed => self
+                    .recorded_stop()
+                    .is_some_and(|(asked_at, _)| *asked_at <= end.ended_at),
+                Proof::Ended { .. } | Proof::Unfit(_) | Proof::NeverRan(_) => false,
+            };
         end.ending = proved(proof, seen, stopped);
         end
     }
 
     /// Whether the attempt was to be stopped: by this supervisor's signal, or already when it was claimed.
     fn was_to_stop(&self) -> bool {
-        let attempt = self.assignment.run.attempt(self.assignment.reference);
-        self.stop_requested() || attempt.is_some_and(|attempt| attempt.stop.is_some())
+        self.stop_requested() || self.recorded_stop().is_some()
     }
 
     async fn wait_for_end(

@@ -29,14 +29,14 @@ type Pieces = BoxStream<'static, Result<Piece, ClientError>>;
 /// Attempts of one stage that wait until the one before them is printed completely. The first one is being followed.
 type Turns = BTreeMap<String, VecDeque<u32>>;
 
-/// Prints the logs of a run, or of one stage of it, until it has ended. Returns its state then.
+/// Prints the logs of a run, or of one stage of it, until it has ended. Returns how it is then.
 pub(crate) async fn logs(
     client: &Client,
     id: i64,
     stage: Option<&str>,
     timestamps: bool,
     tail: Option<usize>,
-) -> Result<String, Failure> {
+) -> Result<Option<RunDetail>, Failure> {
     let mut changes = pin!(client.watch_run(id));
     let mut pieces: SelectAll<Pieces> = SelectAll::new();
     let mut turns = Turns::new();
@@ -78,7 +78,7 @@ pub(crate) async fn logs(
             else => break,
         }
     }
-    Ok(last.map(|run| run.summary.state).unwrap_or_default())
+    Ok(last)
 }
 
 /// The attempts that are not followed yet. Of those that had ended before the first request, only the last one of

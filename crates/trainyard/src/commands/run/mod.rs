@@ -15,7 +15,7 @@ use trainyard_core::measure::counted;
 use crate::commands::dag::started_line;
 use crate::commands::run::name::RunName;
 use crate::connection::Connection;
-use crate::failure::{Done, Failure};
+use crate::failure::{Done, Failure, Problem};
 use crate::output::{self, OutputArgs};
 use crate::view::log::Look;
 use crate::view::plain;
@@ -168,7 +168,14 @@ impl Command {
 
 impl Cancel {
     async fn call(self, client: &Client) -> Done {
-        match (self.repo, self.runs.as_slice()) {
+        // A second request for the same run would stop its clean-up as well.
+        let mut runs: Vec<RunId> = Vec::new();
+        for run in self.runs {
+            if !runs.contains(&run) {
+                runs.push(run);
+            }
+        }
+        match (self.repo, runs.as_slice()) {
             (Some(repo), _) => cancel_all(client, &repo, self.dag, self.output).await,
             (None, [run]) => {
                 let run = client.cancel(run.0).await?;
@@ -182,16 +189,17 @@ impl Cancel {
 
 /// Cancels several runs. A refusal, such as for a run that has ended, does not stop the others from being cancelled.
 async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Done {
-    let (mut cancelled, mut refused) = (Vec::new(), 0);
+    let (mut cancelled, mut refused, mut is_unknown) = (Vec::new(), 0, false);
     for run in runs {
         match client.cancel(run.0).await {
             Ok(run) => cancelled.push(run),
             Err(ClientError::Refused {
-                status: 404 | 409,
+                status: status @ (404 | 409),
                 body,
             }) => {
                 output::complain(&body.message);
                 refused += 1;
+                is_unknown |= status == 404;
             }
             Err(error) => return Err(error.into()),
         }
@@ -204,9 +212,11 @@ async fn cancel_each(client: &Client, runs: &[RunId], output: OutputArgs) -> Don
     })?;
     if refused > 0 {
         let all = runs.len();
-        return Err(Failure::refused(format!(
-            "{refused} of {all} runs could not be cancelled"
-        )));
+        let problem = Problem::new(format!("{refused} of {all} runs could not be cancelled"));
+        return Err(match is_unknown {
+            true => Failure::NotFound(problem),
+            false => Failure::Refused(problem),
+        });
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::commands::run::follow;
 use crate::commands::run::name::RunName;
 use crate::failure::{Done, Failure};
 use crate::view::screen::{Screen, Zone};
-use crate::view::state::is_good;
+use crate::view::state::has_succeeded;
 use crate::{clock, output, view};
 
 /// How often times are updated on a terminal.
@@ -49,7 +49,7 @@ impl Watch {
             follow::to_the_end(run, &again, report(client, run, zone)).await?
         };
         match last {
-            Some(run) if is_good(&run.summary.state) => Ok(()),
+            Some(run) if has_succeeded(&run.summary.state) => Ok(()),
             Some(_) | None => Err(Failure::Run),
         }
     }
