@@ -1,6 +1,7 @@
 //! A repo that cannot be read is told of and mended, what its runs lack is told at once, and it goes when asked to.
 
-use trainyard_tests::daemon::Daemon;
+use trainyard_tests::cli;
+use trainyard_tests::daemon::{Daemon, Launch};
 use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
@@ -69,4 +70,25 @@ fn a_repo_is_mended_and_removed_with_the_command_line_alone() {
     }
     let left = daemon.json(&["repo", "list"]);
     assert_eq!(left["items"].as_array().unwrap().len(), 0, "{left}");
+}
+
+#[test]
+fn a_folder_without_a_repository_is_refused_at_the_start() {
+    let place = Place::new();
+    let plain = place.join("plain");
+    std::fs::create_dir(&plain).unwrap();
+    for (folder, words) in [
+        (&plain, "is not a git repository; run `git init` there"),
+        (&place.join("nowhere"), "is not a directory"),
+    ] {
+        let folder = folder.display().to_string();
+        let refused = Daemon::try_dev(&place, &["--repo", &folder], &Launch::default());
+        let said = refused.err().unwrap();
+        assert!(said.contains(words), "{said}");
+        let data = place.join("other").display().to_string();
+        let start = ["dev", "--data-dir", &data, "--repo", &folder];
+        let refused = cli::call(place.path(), &[], &start);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(!place.join("other").exists(), "nothing is made");
+    }
 }
