@@ -13,6 +13,8 @@ const TOLD_AT_MOST: usize = 3;
 pub(crate) enum BranchTrouble {
     /// Nothing else can be recorded either: the database does not answer.
     Everywhere(String),
+    /// The repo has another address since, or is gone: nothing of this sync counts.
+    AddressChanged,
     /// It may pass by itself: the next look will tell.
     Passing(String),
     /// It is not taken as it is, however often it is looked at.
@@ -25,6 +27,7 @@ impl BranchTrouble {
     /// What is wrong, in words.
     pub(crate) fn words(&self) -> &str {
         match self {
+            Self::AddressChanged => "the repo has another address",
             Self::Everywhere(words)
             | Self::Passing(words)
             | Self::Refused(words)
