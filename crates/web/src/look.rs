@@ -90,7 +90,32 @@ impl LastSeen {
     }
 }
 
-/// Has a remote looked at before something is started. `None` where the repo is as the remote is; else it is as it was
+/// [`refresh`] for something that is to be started. Of an address that was never read nothing is known: what the repo
+/// has are commits of its earlier one, and they are not run in its name.
+pub(crate) async fn before_start(
+    state: &WebState,
+    repo: RepoId,
+) -> Result<Option<LastSeen>, ApiError> {
+    let Some(last_seen) = refresh(state, repo).await? else {
+        return Ok(None);
+    };
+    let repo = state.store().repo_detail(repo).await?.summary;
+    match (repo.address_changed_at, repo.last_sync_at) {
+        (Some(changed_at), None) => Err(ApiError::conflict(format!(
+            "the address of repo {} was changed at {}, and its remote has not been read since; {}",
+            repo.name,
+            changed_at.format("%Y-%m-%d %H:%M:%S UTC"),
+            last_seen.why
+        ))
+        .help(format!(
+            "`trainyard repo set {name} URL` changes the address; `trainyard repo sync {name}` reads the remote",
+            name = repo.name
+        ))),
+        _ => Ok(Some(last_seen)),
+    }
+}
+
+/// Has a remote looked at. `None` where the repo is as the remote is; else it is as it was
 /// last seen, and the request goes on with that.
 pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<LastSeen>, ApiError> {
     let at_most = state.settings().look_at_most;

@@ -21,7 +21,7 @@ pub(crate) async fn find(
     let is_hash = is_hash(reference);
     let mut last_seen = match is_hash {
         true => None,
-        false => look::refresh(state, repo).await?,
+        false => look::before_start(state, repo).await?,
     };
     let branches = state.store().refs(repo).await?;
     let head = branch_head(&branches, reference);
