@@ -49,6 +49,10 @@ create table repo (
     id uuid primary key,
     name text not null unique,
     url text not null,
+    -- Counts the changes of its url and its credentials. A sync that began before one records nothing after it.
+    address_number bigint not null check (address_number > 0),
+    -- When the url changed last.
+    address_changed_at timestamptz,
     -- As configured; null follows the remote's default branch.
     followed_branch text,
     -- The branch that was followed when it last moved.
@@ -67,8 +71,8 @@ create table repo (
     -- Since when its syncs have failed; null after a sync that was recorded as a whole.
     failing_since timestamptz,
     constraint repo_moments check (
-        greatest(created_at, next_sync_at, last_sync_at) < '10000-01-01 00:00+00'
-        and least(created_at, next_sync_at, last_sync_at) > '0001-01-01 00:00+00')
+        greatest(created_at, address_changed_at, next_sync_at, last_sync_at) < '10000-01-01 00:00+00'
+        and least(created_at, address_changed_at, next_sync_at, last_sync_at) > '0001-01-01 00:00+00')
 );
 
 -- The last seen commit of each branch. A branch that is gone keeps its row without a sha, so that its generation

@@ -151,6 +151,42 @@ fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
 }
 
 #[test]
+fn what_an_earlier_address_had_is_not_run_before_the_new_one_was_read() {
+    let place = Place::new();
+    let (daemon, remote, first) = following(&place, &dag("", "one; exit 1"));
+    let started = daemon.json(&["dag", "trigger", "say"]);
+    let _ = daemon.finished_run(id(&started), BOUND);
+    let nowhere = format!("file://{}", place.join("nowhere.git").display());
+    let set = daemon.cli(&["repo", "set", "model", &nowhere]);
+    assert_eq!(set.code, Some(3), "{set:?}");
+    for arguments in [
+        vec!["dag", "trigger", "say"],
+        vec!["dag", "trigger", "say", "--ref", "main"],
+        vec!["run", "retry", "1", "--latest"],
+    ] {
+        let refused = daemon.cli(&arguments);
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        for words in [
+            "the address of repo model was changed at ",
+            "and its remote has not been read since; cannot reach the remote (",
+            "`trainyard repo sync model`",
+        ] {
+            assert!(refused.stderr.contains(words), "{words}: {refused:?}");
+        }
+    }
+    assert_eq!(daemon.run_ids(), [1]);
+    // Its branch can be changed all the same, and what names a commit means that one.
+    let set = daemon.cli(&["repo", "set", "model", "--branch", "main", "--no-wait"]);
+    let _ = set.good();
+    let by_hash = daemon.json(&["dag", "trigger", "say", "--ref", &first]);
+    assert_eq!(by_hash["commit"], first.as_str(), "{by_hash}");
+
+    let _ = daemon.cli(&["repo", "set", "model", &remote.url()]).good();
+    let started = daemon.json(&["dag", "trigger", "say"]);
+    assert_eq!(started["commit"], first.as_str(), "{started}");
+}
+
+#[test]
 fn a_retry_that_finds_nothing_to_run_says_that_there_may_be_a_newer_commit() {
     let place = Place::new();
     let (daemon, _remote, _) = following(&place, &dag("", "one"));

@@ -40,11 +40,34 @@ pub(crate) fn git(config: &Config, data: &DataDir, rules: &UrlRules) -> Result<G
     Ok(Git::new(mirrors, worker))
 }
 
+/// The addresses of the repos that are named at the start. A folder without a git repository is refused, before anything
+/// is made: otherwise only its sync would fail, later.
+pub(crate) fn named(repos: &[String], rules: &UrlRules) -> Result<Vec<RemoteUrl>, ServeError> {
+    let url = |repo: &String| {
+        let text = match std::path::Path::new(repo).canonicalize() {
+            Ok(path) => path.display().to_string(),
+            Err(_) => repo.clone(),
+        };
+        let url = RemoteUrl::parse(&text, rules).map_err(|error| refused(repo, error))?;
+        match url.missing_on_disk() {
+            Some(problem) => Err(refused(repo, problem)),
+            None => Ok(url),
+        }
+    };
+    repos.iter().map(url).collect()
+}
+
+fn refused(repo: &str, problem: impl std::fmt::Display) -> ServeError {
+    ServeError::Repo {
+        repo: repo.to_owned(),
+        problem: problem.to_string(),
+    }
+}
+
 /// Follows the repos that were named at the start, unless they are followed already. Returns a message for each.
 pub(crate) async fn follow(
     store: &Store,
-    repos: &[String],
-    rules: &UrlRules,
+    repos: &[RemoteUrl],
     poll_every: Duration,
 ) -> Result<Vec<String>, ServeError> {
     if repos.is_empty() {
@@ -60,19 +83,10 @@ pub(crate) async fn follow(
         })
         .collect();
     let mut said = Vec::new();
-    for repo in repos {
-        let fault = |problem: String| ServeError::Repo {
-            repo: repo.clone(),
-            problem,
-        };
-        let text = match std::path::Path::new(repo).canonicalize() {
-            Ok(path) => path.display().to_string(),
-            Err(_) => repo.clone(),
-        };
-        let url = RemoteUrl::parse(&text, rules).map_err(|error| fault(error.to_string()))?;
+    for url in repos {
         if !known.contains_key(url.as_str()) {
-            let name =
-                RepoName::new(name_of(url.as_str())).map_err(|error| fault(error.to_string()))?;
+            let name = RepoName::new(name_of(url.as_str()))
+                .map_err(|error| refused(url.as_str(), error))?;
             // The branch of a checkout is fixed now: secrets belong to it, and not to a branch that is checked out
             // later.
             let branch = url.checked_out_branch();

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use trainyard_core::measure::in_words;
+use trainyard_forge::RemoteUrl;
 use trainyard_orchestrator::loops::LoopEnded;
 use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
 use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
@@ -23,7 +24,7 @@ use crate::data_dir::{DataDir, DataDirError, Said};
 use crate::known_folders::KnownFolders;
 use crate::loops::{capacity, engine, register};
 use crate::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
-use crate::remotes::{follow, git, url_rules};
+use crate::remotes::{follow, git, named, url_rules};
 use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
 use crate::{crypto, descriptors, endpoint, shutdown, telemetry};
@@ -85,7 +86,7 @@ impl ServeError {
     /// Whether the command line or the configuration is invalid, rather than something that the daemon needs.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_))
+        matches!(self, Self::Config(_) | Self::Repo { .. })
     }
 }
 
@@ -111,6 +112,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     // Before any descriptor is in use.
     let _ = descriptors::raise();
     let figures = telemetry::record_figures()?;
+    let repos = &named(repos, &url_rules(&config))?;
     let stopping = shutdown::on_signals()?;
     let known = KnownFolders::of_this_user();
     let said = if config.data_dir_is_from_here {
@@ -183,7 +185,7 @@ async fn within(
 
 async fn on_database(
     config: &Config,
-    repos: &[String],
+    repos: &[RemoteUrl],
     data: &DataDir,
     url: SecretString,
     listener: TcpListener,
@@ -219,7 +221,7 @@ async fn on_database(
     let blobs = Blobs::open(&config.artifacts_dir).await?;
     let rules = url_rules(config);
     let git = git(config, data, &rules)?;
-    let followed = follow(&store, repos, &rules, config.poll_every.0).await?;
+    let followed = follow(&store, repos, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
     let settings = web_settings(config, &listens_at, figures);

@@ -20,6 +20,13 @@ pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
     Some(root.join(folder.strip_prefix("gitdir:")?.trim()))
 }
 
+/// Whether a folder is a checkout or a bare repository.
+pub(crate) fn is_repository(root: &Path) -> bool {
+    let is_git = |folder: &Path| folder.join("HEAD").is_file() && folder.join("objects").is_dir();
+    // A linked checkout has its objects with the first one.
+    git_folder(root).is_some_and(|git| git.join("HEAD").is_file()) || is_git(root)
+}
+
 /// The branch that is checked out in a folder; `None` if there is none, or the folder is not a checkout.
 pub(crate) fn branch(root: &Path) -> Option<String> {
     let head = one_line(&git_folder(root)?.join("HEAD"))?;
@@ -63,5 +70,11 @@ mod tests {
         let bare = place.path().join("bare.git");
         let _ = git2::Repository::init_bare(&bare).unwrap();
         assert_eq!((git_folder(&bare), branch(&bare)), (None, None));
+        for repository in [&root, &root.join(".git"), &linked, &bare] {
+            assert!(is_repository(repository), "{}", repository.display());
+        }
+        for other in [place.path(), &place.path().join("nowhere")] {
+            assert!(!is_repository(other), "{}", other.display());
+        }
     }
 }

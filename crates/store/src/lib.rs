@@ -59,7 +59,9 @@ pub use triggers::dags::{DagAtCommit, PinnedDag};
 pub use triggers::deliveries::{BranchMove, DeliveryRecorded, NewDelivery, PendingPush};
 pub use triggers::pushes::{PushRecorded, PushSeen};
 pub use triggers::removal::History;
-pub use triggers::repos::{NewRepo, RepoChange, RepoCredentials, RepoToSync};
+pub use triggers::repos::{
+    AddressNumber, NewRepo, RepoChange, RepoChanged, RepoCredentials, RepoRemote, RepoToSync,
+};
 pub use triggers::schedules::FireReport;
 pub use triggers::syncs::{FailingSyncs, SyncOutcome};
 pub use views::artifacts::ArtifactView;

@@ -90,6 +90,31 @@ impl LastSeen {
     }
 }
 
+/// [`refresh`] before a start. Of an address that was never read nothing is known: the recorded commits are those of the
+/// earlier address, and are refused.
+pub(crate) async fn before_start(
+    state: &WebState,
+    repo: RepoId,
+) -> Result<Option<LastSeen>, ApiError> {
+    let Some(last_seen) = refresh(state, repo).await? else {
+        return Ok(None);
+    };
+    let repo = state.store().repo_detail(repo).await?.summary;
+    match (repo.address_changed_at, repo.last_sync_at) {
+        (Some(changed_at), None) => Err(ApiError::conflict(format!(
+            "the address of repo {} was changed at {}, and its remote has not been read since; {}",
+            repo.name,
+            changed_at.format("%Y-%m-%d %H:%M:%S UTC"),
+            last_seen.why
+        ))
+        .help(format!(
+            "`trainyard repo set {name} URL` changes the address; `trainyard repo sync {name}` reads the remote",
+            name = repo.name
+        ))),
+        _ => Ok(Some(last_seen)),
+    }
+}
+
 /// Syncs a repo before a run is started. Returns `None` after a successful sync; otherwise the request continues with
 /// the repo as it was last seen.
 pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<LastSeen>, ApiError> {

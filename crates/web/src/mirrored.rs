@@ -21,7 +21,7 @@ pub(crate) async fn find(
     let is_hash = is_hash(reference);
     let mut last_seen = match is_hash {
         true => None,
-        false => look::refresh(state, repo).await?,
+        false => look::before_start(state, repo).await?,
     };
     let branches = state.store().refs(repo).await?;
     let head = branch_head(&branches, reference);
@@ -68,12 +68,16 @@ fn is_hash(reference: &str) -> bool {
 }
 
 async fn fetch(state: &WebState, repo: RepoId) -> Result<(), ApiError> {
-    let (url, stored) = state.store().repo_remote(repo).await?;
-    state
-        .git()
-        .fetch(repo, url, stored.map(credentials))
-        .await?;
-    Ok(())
+    let store = state.store();
+    loop {
+        let remote = store.repo_remote(repo).await?;
+        let stored = remote.credentials.map(credentials);
+        tokio::select! {
+            fetched = state.git().fetch(repo, remote.url, stored) => return Ok(fetched.map(drop)?),
+            // It would keep the new address waiting.
+            () = store.address_changed(repo, remote.address) => {}
+        }
+    }
 }
 
 /// A repo's credentials, in the form that the git client takes.

@@ -1,5 +1,7 @@
 //! Mirrors: one bare repository on disk per followed repo.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -61,6 +63,25 @@ impl Mirrors {
     #[must_use]
     pub fn limits(&self) -> FetchLimits {
         self.limits
+    }
+
+    /// The repos that have a mirror here, or a part of one.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    pub fn repos(&self) -> Result<BTreeSet<RepoId>, Error> {
+        let fault = |error: &io::Error| Error::disk("the mirrors cannot be listed", error);
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            entries => entries.map_err(|error| fault(&error))?,
+        };
+        let mut repos = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(|error| fault(&error))?.file_name();
+            let id = Path::new(&name).file_stem().and_then(OsStr::to_str);
+            repos.extend(id.and_then(|id| id.parse().ok()).map(RepoId));
+        }
+        Ok(repos)
     }
 
     /// The mirror of one repo, whether it was fetched yet or not.

@@ -4,7 +4,7 @@
 //! from one another: remotes that hang do not keep runs from their sources. One fetch per mirror runs at a time. A
 //! future that is dropped ends its child.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -254,6 +254,17 @@ impl Git {
             (Answer::Archived(stand_ins), _) => Ok(stand_ins),
             other => Err(odd(&other.0)),
         }
+    }
+
+    /// [`Mirrors::repos`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn mirrored_repos(&self) -> Result<BTreeSet<RepoId>, Error> {
+        let mirrors = self.shared.mirrors.clone();
+        let listing = tokio::task::spawn_blocking(move || mirrors.repos());
+        // Else the runtime is going down.
+        listing.await.unwrap_or(Err(Error::Cancelled))
     }
 
     /// [`Mirror::remove`].

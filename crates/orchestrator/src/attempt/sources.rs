@@ -165,10 +165,10 @@ impl Sources {
         let contents = match checkout.lfs || checkout.submodules {
             false => None,
             true => {
-                let (url, stored) = self.store.repo_remote(repo).await?;
+                let remote = self.store.repo_remote(repo).await?;
                 Some(Contents {
-                    url,
-                    credentials: stored.map(credentials),
+                    url: remote.url,
+                    credentials: remote.credentials.map(credentials),
                     lfs: checkout.lfs,
                     submodules: checkout.submodules,
                 })
@@ -232,9 +232,15 @@ impl Sources {
     }
 
     async fn fetch(&self, repo: RepoId) -> Result<(), SourceError> {
-        let (url, stored) = self.store.repo_remote(repo).await?;
-        self.git.fetch(repo, url, stored.map(credentials)).await?;
-        Ok(())
+        loop {
+            let remote = self.store.repo_remote(repo).await?;
+            let stored = remote.credentials.map(credentials);
+            tokio::select! {
+                fetched = self.git.fetch(repo, remote.url, stored) => return Ok(fetched.map(drop)?),
+                // It would keep the new address waiting.
+                () = self.store.address_changed(repo, remote.address) => {}
+            }
+        }
     }
 
     /// Removes all files, which an earlier process left: call it before the first archive is requested. Returns how

@@ -13,6 +13,8 @@ const SHOWN_AT_MOST: usize = 3;
 pub(crate) enum BranchTrouble {
     /// Other branches cannot be recorded either: the database does not answer.
     Everywhere(String),
+    /// The repo got another address, or was removed: nothing of this sync counts.
+    AddressChanged,
     /// It may pass by itself: the next sync tries again.
     Passing(String),
     /// The branch cannot be recorded in this state, however often it is read.
@@ -25,6 +27,7 @@ impl BranchTrouble {
     /// The error, in words.
     pub(crate) fn words(&self) -> &str {
         match self {
+            Self::AddressChanged => "the repo has another address",
             Self::Everywhere(words)
             | Self::Passing(words)
             | Self::Refused(words)

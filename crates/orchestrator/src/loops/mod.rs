@@ -174,6 +174,7 @@ impl Loops {
             store: store.clone(),
             blobs,
             sources,
+            git: git.clone(),
             executor: executor.clone(),
             rule: options.retention,
             leadership: leadership.clone(),

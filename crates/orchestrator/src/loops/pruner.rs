@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
+use trainyard_core::id::RepoId;
 use trainyard_executor::AnyExecutor;
+use trainyard_forge::Git;
 use trainyard_store::{Blobs, Retention, Role, Store};
 
 use crate::attempt::sources::Sources;
@@ -23,6 +25,8 @@ pub struct Pruner {
     pub blobs: Blobs,
     /// Leftover source archives.
     pub sources: Sources,
+    /// Mirrors: those of repos that were removed.
+    pub git: Git,
     /// Images that were built for stages.
     pub executor: AnyExecutor,
     pub rule: Retention,
@@ -54,6 +58,7 @@ impl Pruner {
         }
         // These are the daemon's own.
         self.source_archives().await;
+        self.mirrors().await;
         self.images().await;
     }
 
@@ -87,6 +92,24 @@ impl Pruner {
         }
     }
 
+    /// Removes the mirrors of repos that another daemon removed, or that were removed just before this one ended. A repo
+    /// that is added after the mirrors are listed has none among them.
+    async fn mirrors(&self) {
+        let removed = async {
+            let mirrored = self.git.mirrored_repos().await.map_err(in_words)?;
+            let mirrored: Vec<RepoId> = mirrored.into_iter().collect();
+            let gone = self.store.removed_repos(&mirrored).await;
+            for repo in gone.map_err(in_words)? {
+                self.git.remove(repo).await.map_err(in_words)?;
+                info!(%repo, "the mirror of a removed repo was removed");
+            }
+            Ok::<_, String>(())
+        };
+        if let Err(problem) = removed.await {
+            error!(error = %problem, "mirrors of removed repos could not be removed; will retry");
+        }
+    }
+
     /// An image whose last use was long ago may be requested again between the two calls below. Then its container
     /// holds it, or its attempt ends `errored` and the next one builds it again.
     async fn images(&self) {
@@ -106,4 +129,8 @@ impl Pruner {
             Err(problem) => error!(error = %problem, "unused built images could not be removed"),
         }
     }
+}
+
+fn in_words(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

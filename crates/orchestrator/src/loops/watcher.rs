@@ -10,6 +10,9 @@
 //! A branch that cannot be recorded is reported as an error of the repo, and does not keep other branches
 //! from being recorded.
 //!
+//! A sync is of one address. When the repo gets another one, or is removed, the sync's git process ends, and nothing
+//! more of it is recorded: each write compares the address in its transaction. The new address is due at once.
+//!
 //! Each sync is a task of its own, so a slow or broken remote affects no other repo. A repo whose sync panics, or
 //! exhausts git's limits, is counted against and quarantined.
 
@@ -163,12 +166,16 @@ impl Watcher {
                     (_, outcome) => outcome,
                 }
             }
-            Ok(Err(failure)) => {
-                let counted = match failure.is_costly {
-                    true => self.count(&repo, &failure.words).await,
+            Ok(Err(SyncFailure::AddressChanged)) => {
+                info!(repo = %repo.name, "the sync ended early: the repo has another address, or was removed");
+                return;
+            }
+            Ok(Err(SyncFailure::Failed { words, is_costly })) => {
+                let counted = match is_costly {
+                    true => self.count(&repo, &words).await,
                     false => "",
                 };
-                SyncOutcome::Failed(failure.words + counted)
+                SyncOutcome::Failed(words + counted)
             }
             Err(panic) => {
                 let reason = format!("its sync panicked: {}", panic_text(&*panic));
@@ -179,13 +186,20 @@ impl Watcher {
         if let SyncOutcome::Failed(problem) = &outcome {
             warn!(repo = %repo.name, error = %problem, "a repo could not be synced");
         }
-        if let Err(error) = self.store.record_sync(repo.id, repo.asked, outcome).await {
+        let recorded = self
+            .store
+            .record_sync(repo.id, repo.address, repo.asked, outcome);
+        if let Err(error) = recorded.await {
             error!(repo = %repo.name, %error, "the result of a sync could not be recorded");
         }
     }
 
     /// Counts a failure of a repo. Returns the text to add if that quarantines it.
     async fn count(&self, repo: &RepoToSync, reason: &str) -> &'static str {
+        // Another address has done nothing yet.
+        if let Ok(false) = self.store.is_at(repo.id, repo.address).await {
+            return "";
+        }
         let subject = Subject::Repo(repo.id);
         let recorded = self
             .store
@@ -203,14 +217,25 @@ impl Watcher {
         }
     }
 
+    /// Does git's work for a sync, until the repo gets another address or is removed: a future of [`Git`] that is
+    /// dropped ends its process.
+    async fn while_at_address<T>(
+        &self,
+        repo: &RepoToSync,
+        work: impl Future<Output = T>,
+    ) -> Result<T, AddressChanged> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.store.address_changed(repo.id, repo.address) => Err(AddressChanged),
+        }
+    }
+
     /// Fetches one repo and records the branches that moved.
     async fn sync(&self, repo: &RepoToSync) -> Result<Synced, SyncFailure> {
         let deliveries = self.store.pending_pushes(repo.id).await?;
         let credentials = repo.credentials.clone().map(credentials);
-        let heads = self
-            .git
-            .fetch(repo.id, repo.url.clone(), credentials)
-            .await?;
+        let fetch = self.git.fetch(repo.id, repo.url.clone(), credentials);
+        let heads = self.while_at_address(repo, fetch).await??;
         if heads.left_out > 0 {
             warn!(
                 repo = %repo.name, count = heads.left_out,
@@ -250,7 +275,7 @@ impl Watcher {
         for branch in gone {
             let before = refs.remove(&branch);
             self.store
-                .record_branch_gone(repo.id, &branch, before)
+                .record_branch_gone(repo.id, repo.address, &branch, before)
                 .await?;
         }
         for delivery in deliveries {
@@ -260,7 +285,7 @@ impl Watcher {
                 Some(_) => continue,
             };
             self.store
-                .finish_delivery(delivery.delivery, &result)
+                .finish_delivery(repo.id, repo.address, delivery.delivery, &result)
                 .await?;
         }
         synced.missing = missing_branch(repo, &heads);
@@ -361,11 +386,10 @@ impl Watcher {
             }
             // Held until the branch is recorded. The semaphore is never closed.
             let _commit = self.commits.acquire().await;
-            let seen = self
-                .look_at(repo, branch, before, after, actor, is_followed)
-                .await?;
+            let reading = self.look_at(repo, branch, before, after, actor, is_followed);
+            let seen = self.while_at_address(repo, reading).await??;
             let matches = seen.matches.clone();
-            match self.store.record_push(repo.id, seen).await? {
+            match self.store.record_push(repo.id, repo.address, seen).await? {
                 PushRecorded::Recorded { runs, faults } => {
                     debug!(repo = %repo.name, branch, commit = %after, runs = runs.len(), faults, "a branch moved");
                     refs.insert(branch.to_owned(), after.to_string());
@@ -378,6 +402,7 @@ impl Watcher {
                         result,
                     }));
                 }
+                PushRecorded::AddressChanged => return Err(BranchTrouble::AddressChanged),
                 PushRecorded::Stale => {
                     *refs = self.store.refs(repo.id).await?;
                 }
@@ -484,17 +509,37 @@ impl Watcher {
 /// The most paths of one commit that are checked; the others get no diagnostics.
 const PATHS_AT_MOST: usize = 5_000;
 
-/// Why a sync failed as a whole.
+/// The repo has another address since a sync began, or is gone.
 #[derive(Debug)]
-struct SyncFailure {
-    words: String,
-    /// Whether the repo causes it, and it costs a lot each time.
-    is_costly: bool,
+struct AddressChanged;
+
+/// Why a sync ended without a whole result.
+#[derive(Debug)]
+enum SyncFailure {
+    /// Nothing of it counts: another one follows.
+    AddressChanged,
+    Failed {
+        words: String,
+        /// Whether the repo causes it, and it costs a lot each time.
+        is_costly: bool,
+    },
+}
+
+impl From<AddressChanged> for SyncFailure {
+    fn from(AddressChanged: AddressChanged) -> Self {
+        Self::AddressChanged
+    }
+}
+
+impl From<AddressChanged> for BranchTrouble {
+    fn from(AddressChanged: AddressChanged) -> Self {
+        Self::AddressChanged
+    }
 }
 
 impl From<trainyard_store::Error> for SyncFailure {
     fn from(error: trainyard_store::Error) -> Self {
-        Self {
+        Self::Failed {
             words: error.to_string(),
             is_costly: false,
         }
@@ -503,7 +548,7 @@ impl From<trainyard_store::Error> for SyncFailure {
 
 impl From<trainyard_forge::Error> for SyncFailure {
     fn from(error: trainyard_forge::Error) -> Self {
-        Self {
+        Self::Failed {
             words: error.to_string(),
             is_costly: error.is_costly(),
         }
@@ -545,8 +590,9 @@ impl Synced {
                 }
                 self.troubles.remove(branch);
             }
+            Err(BranchTrouble::AddressChanged) => return Err(SyncFailure::AddressChanged),
             Err(BranchTrouble::Everywhere(words)) => {
-                return Err(SyncFailure {
+                return Err(SyncFailure::Failed {
                     words,
                     is_costly: false,
                 });

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::db::error::Result;
 use crate::store::Store;
+use crate::triggers::repos::AddressNumber;
 
 /// A delivery whose signature was verified.
 #[derive(Debug, Clone)]
@@ -117,13 +118,23 @@ impl Store {
             .collect())
     }
 
-    /// Records that a delivery was processed, with its result in words. A repeated call changes nothing.
-    pub async fn finish_delivery(&self, delivery: DeliveryId, result: &str) -> Result<()> {
+    /// Records that a delivery was processed, with its result in words. A repeated call changes nothing, nor does one
+    /// for another address than the one that the repo has.
+    pub async fn finish_delivery(
+        &self,
+        repo: RepoId,
+        address: AddressNumber,
+        delivery: DeliveryId,
+        result: &str,
+    ) -> Result<()> {
         sqlx::query!(
-            "update delivery set processed_at = clock_timestamp(), result = $2
-             where id = $1 and processed_at is null",
+            "with locked as materialized (select id from repo where id = $3 and address_number = $4 for no key update)
+             update delivery set processed_at = clock_timestamp(), result = $2
+             where id = $1 and repo in (select id from locked) and processed_at is null",
             delivery.0,
-            result
+            result,
+            repo.0,
+            address.0
         )
         .execute(&self.core.pool)
         .at(Point::FinishDelivery)

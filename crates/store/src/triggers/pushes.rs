@@ -19,6 +19,7 @@ use crate::runs::advance::Progress;
 use crate::runs::start::{NewRun, Recorded, start_run_in};
 use crate::store::{Core, Store};
 use crate::triggers::dags::{DagAtCommit, dag_row, lock_repo, version_row};
+use crate::triggers::repos::AddressNumber;
 use crate::triggers::schedules::replace_schedules;
 
 /// A branch that has moved.
@@ -54,6 +55,8 @@ pub enum PushRecorded {
     },
     /// The branch was not at `before`. Nothing was changed: read the branch again.
     Stale,
+    /// The repo has another address since. Nothing was changed.
+    AddressChanged,
 }
 
 /// The most runs that one push starts.
@@ -67,14 +70,20 @@ impl Store {
     /// repo's DAGs and schedules; and a run for each DAG whose trigger matched, except paused ones.
     ///
     /// A DAG whose file has errors now keeps its last good version and its schedules; a DAG
-    /// whose file is gone loses its schedules.
+    /// whose file is gone loses its schedules. `address` is the one whose remote was read.
     ///
     /// # Errors
     /// `NotFound` for an unknown repo.
-    pub async fn record_push(&self, repo: RepoId, seen: PushSeen) -> Result<PushRecorded> {
+    pub async fn record_push(
+        &self,
+        repo: RepoId,
+        address: AddressNumber,
+        seen: PushSeen,
+    ) -> Result<PushRecorded> {
         let (recorded, progresses) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let recorded = record_push_in(&self.core, &mut transaction, repo, &seen).await?;
+            let recorded =
+                record_push_in(&self.core, &mut transaction, repo, address, &seen).await?;
             transaction.commit().at(Point::RecordPush).await?;
             Ok(recorded)
         })
@@ -88,19 +97,23 @@ impl Store {
         Ok(recorded)
     }
 
-    /// Records that a branch is gone. Changes nothing where the recorded commit is not `before`.
+    /// Records that a branch is gone. Changes nothing where the recorded commit is not `before`, or the repo has
+    /// another address than the one whose remote was read.
     pub async fn record_branch_gone(
         &self,
         repo: RepoId,
+        address: AddressNumber,
         branch: &str,
         before: Option<String>,
     ) -> Result<()> {
         sqlx::query!(
-            "update repo_ref set sha = null, generation = generation + 1, moved_at = clock_timestamp()
-             where repo = $1 and branch = $2 and sha = $3",
+            "with locked as materialized (select id from repo where id = $1 and address_number = $4 for no key update)
+             update repo_ref set sha = null, generation = generation + 1, moved_at = clock_timestamp()
+             where repo in (select id from locked) and branch = $2 and sha = $3",
             repo.0,
             branch,
-            before
+            before,
+            address.0
         )
         .execute(&self.core.pool).at(Point::RecordBranchGone)
         .await?;
@@ -112,9 +125,22 @@ async fn record_push_in(
     core: &Core,
     connection: &mut PgConnection,
     repo: RepoId,
+    address: AddressNumber,
     seen: &PushSeen,
 ) -> Result<(PushRecorded, Vec<Progress>)> {
     let now = lock_repo(connection, repo).await?;
+    // A statement of its own: it sees what was committed while the lock was waited for.
+    let is_at = sqlx::query!(
+        r#"select address_number = $2 as "is_at!" from repo where id = $1"#,
+        repo.0,
+        address.0
+    )
+    .fetch_one(&mut *connection)
+    .await?
+    .is_at;
+    if !is_at {
+        return Ok((PushRecorded::AddressChanged, Vec::new()));
+    }
     let Some(generation) = move_ref(connection, repo, seen, now).await? else {
         return Ok((PushRecorded::Stale, Vec::new()));
     };

@@ -98,6 +98,8 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().at(Point::RemoveRepo).await?;
+        // A sync that is going on ends.
+        self.core.wakes.sync.wake();
         Ok(())
     }
 

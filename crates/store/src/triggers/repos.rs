@@ -19,6 +19,9 @@ use crate::store::{Core, Store};
 /// The shortest time between two polls of a remote.
 const POLL_AT_LEAST: Duration = Duration::from_secs(5);
 
+/// How often a change of an address is looked for whose wake was lost.
+const ADDRESS_TICK: Duration = Duration::from_secs(15);
+
 /// A repo to be followed.
 #[derive(Debug, Clone)]
 pub struct NewRepo {
@@ -65,6 +68,31 @@ pub enum RepoCredentials {
     },
 }
 
+/// The number of a repo's address: each change of its URL or its credentials counts it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressNumber(pub(crate) i64);
+
+impl AddressNumber {
+    /// The number of a new repo.
+    pub const FIRST: Self = Self(1);
+}
+
+/// The URL of a repo, and the credentials to fetch it with.
+#[derive(Debug, Clone)]
+pub struct RepoRemote {
+    pub url: String,
+    pub credentials: Option<RepoCredentials>,
+    pub address: AddressNumber,
+}
+
+/// The result of a change of a repo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepoChanged {
+    Recorded,
+    /// Its address is another one than the change was decided for. Nothing was changed: decide again.
+    Stale,
+}
+
 /// A repo that is due for a sync.
 #[derive(Debug, Clone)]
 pub struct RepoToSync {
@@ -72,6 +100,7 @@ pub struct RepoToSync {
     pub name: RepoName,
     /// The URL to fetch from.
     pub url: String,
+    pub address: AddressNumber,
     /// The branch that schedules come from; `None` follows the remote's default branch.
     pub followed_branch: Option<String>,
     /// The branch that its schedules come from now; `None` before the first sync.
@@ -108,9 +137,9 @@ impl Store {
         }
         let id = RepoId(Uuid::now_v7());
         let done = sqlx::query!(
-            "insert into repo (id, name, url, followed_branch, poll_seconds, webhook_secret, credentials,
+            "insert into repo (id, name, url, address_number, followed_branch, poll_seconds, webhook_secret, credentials,
                 created_at, next_sync_at)
-             values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp())
+             values ($1, $2, $3, $8, $4, $5, $6, $7, clock_timestamp(), clock_timestamp())
              on conflict (name) do nothing",
             id.0,
             new.name.as_str(),
@@ -118,7 +147,8 @@ impl Store {
             new.followed_branch.as_deref(),
             poll_seconds(new.poll_every),
             seal_webhook_secret(&self.core, id, new.webhook_secret.as_ref())?,
-            seal_credentials(&self.core, id, new.credentials.as_ref())?
+            seal_credentials(&self.core, id, new.credentials.as_ref())?,
+            AddressNumber::FIRST.0
         )
         .execute(&self.core.pool).at(Point::AddRepo)
         .await?;
@@ -144,27 +174,45 @@ impl Store {
         Ok(RepoId(row.id))
     }
 
-    /// Changes a repo, and makes it due for a sync. Another URL or other credentials release it
-    /// from quarantine. At another URL, the first sync only records the branches, as for a new
-    /// repo: the differences there were not pushed.
+    /// Changes a repo, and makes it due for a sync. Another URL or other credentials release it from
+    /// quarantine, and end the sync of the earlier ones without effect. At another URL, the first sync only records the
+    /// branches, as for a new repo: the differences there were not pushed.
+    ///
+    /// `decided_for` is the address that the change was decided for: credentials that stay, and those that are
+    /// completed, were given for that one, and must not be sent to another.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` where the URL contains a password; `NoSecretKey` where there is something to seal.
-    pub async fn change_repo(&self, repo: RepoId, change: &RepoChange) -> Result<()> {
+    pub async fn change_repo(
+        &self,
+        repo: RepoId,
+        decided_for: AddressNumber,
+        change: &RepoChange,
+    ) -> Result<RepoChanged> {
         if change.url.as_deref().is_some_and(holds_password) {
             return Err(url_with_password());
         }
         let credentials = change.credentials.as_ref();
-        let done = sqlx::query!(
-            "with released as (delete from quarantine where repo = $1 and ($2::text is not null or $7))
+        let row = sqlx::query!(
+            r#"with changed as (
              update repo set url = coalesce($2, url),
+                address_number = address_number + (coalesce($2, url) <> url or $7)::int,
+                address_changed_at = case when coalesce($2, url) = url then address_changed_at
+                    else clock_timestamp() end,
                 last_sync_at = case when coalesce($2, url) = url then last_sync_at end,
                 followed_branch = case when $3 then $4 else followed_branch end,
                 poll_seconds = coalesce($5, poll_seconds), webhook_secret = coalesce($6, webhook_secret),
                 credentials = case when $7 then $8 else credentials end,
                 -- A sync that is going on does not know of the change: another one follows it.
                 syncs_asked = syncs_asked + 1, next_sync_at = clock_timestamp()
-             where id = $1",
+             where id = $1 and address_number = $9
+             returning id
+            ),
+            released as (
+                delete from quarantine where repo in (select id from changed) and ($2::text is not null or $7)
+            )
+            select exists (select from changed) as "is_changed!",
+                exists (select from repo where id = $1) as "is_there!""#,
             repo.0,
             change.url.as_deref(),
             change.followed_branch.is_some(),
@@ -172,16 +220,58 @@ impl Store {
             change.poll_every.map(poll_seconds),
             seal_webhook_secret(&self.core, repo, change.webhook_secret.as_ref())?,
             credentials.is_some(),
-            seal_credentials(&self.core, repo, credentials.and_then(Option::as_ref))?
+            seal_credentials(&self.core, repo, credentials.and_then(Option::as_ref))?,
+            decided_for.0
         )
-        .execute(&self.core.pool)
+        .fetch_one(&self.core.pool)
         .at(Point::ChangeRepo)
         .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::not_found("such repo"));
+        match (row.is_changed, row.is_there) {
+            (true, _) => {
+                self.core.wakes.sync.wake();
+                Ok(RepoChanged::Recorded)
+            }
+            (false, true) => Ok(RepoChanged::Stale),
+            (false, false) => Err(Error::not_found("such repo")),
         }
-        self.core.wakes.sync.wake();
-        Ok(())
+    }
+
+    /// Whether this is the address of a repo still. One that was removed has none.
+    pub async fn is_at(&self, repo: RepoId, address: AddressNumber) -> Result<bool> {
+        let row = sqlx::query!(
+            r#"select exists (select from repo where id = $1 and address_number = $2) as "is_at!""#,
+            repo.0,
+            address.0
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        Ok(row.is_at)
+    }
+
+    /// Waits until a repo gets another address, or is removed. Dropping the future loses nothing.
+    pub async fn address_changed(&self, repo: RepoId, address: AddressNumber) {
+        let mut wake = self.wakes().sync.subscribe();
+        loop {
+            // Without an answer nothing is known: what goes on meanwhile compares the address as it records.
+            if let Ok(false) = self.is_at(repo, address).await {
+                return;
+            }
+            // Where the wake of another daemon is lost, the tick finds the change.
+            let _ = tokio::time::timeout(ADDRESS_TICK, wake.woken()).await;
+        }
+    }
+
+    /// Those of these repos that are not there any more.
+    pub async fn removed_repos(&self, repos: &[RepoId]) -> Result<Vec<RepoId>> {
+        let ids: Vec<Uuid> = repos.iter().map(|repo| repo.0).collect();
+        let rows = sqlx::query!(
+            r#"select id as "id!" from unnest($1::uuid[]) as given (id)
+             where not exists (select from repo where repo.id = given.id)"#,
+            &ids
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| RepoId(row.id)).collect())
     }
 
     /// The repos that are due for a sync, the longest due first.
@@ -190,7 +280,8 @@ impl Store {
     /// `NoSecretKey`, `WrongSecretKey`.
     pub async fn repos_to_sync(&self) -> Result<Vec<RepoToSync>> {
         let rows = sqlx::query!(
-            "select id, name, url, followed_branch, current_branch, credentials, last_sync_at, syncs_asked from repo
+            "select id, name, url, address_number, followed_branch, current_branch, credentials, last_sync_at, syncs_asked
+             from repo
              where (next_sync_at <= clock_timestamp()
                     -- Further off than ever: the clock went back.
                     or next_sync_at > clock_timestamp() + make_interval(secs => poll_seconds))
@@ -208,6 +299,7 @@ impl Store {
                     name: RepoName::new(row.name)
                         .map_err(|fault| Error::corrupt(format!("repo {id}"), fault))?,
                     url: row.url,
+                    address: AddressNumber(row.address_number),
                     followed_branch: row.followed_branch,
                     current_branch: row.current_branch,
                     credentials: row
@@ -277,16 +369,23 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`, `NoSecretKey`, `WrongSecretKey`.
-    pub async fn repo_remote(&self, repo: RepoId) -> Result<(String, Option<RepoCredentials>)> {
-        let row = sqlx::query!("select url, credentials from repo where id = $1", repo.0)
-            .fetch_optional(&self.core.pool)
-            .await?
-            .ok_or_else(|| Error::not_found("such repo"))?;
+    pub async fn repo_remote(&self, repo: RepoId) -> Result<RepoRemote> {
+        let row = sqlx::query!(
+            "select url, address_number, credentials from repo where id = $1",
+            repo.0
+        )
+        .fetch_optional(&self.core.pool)
+        .await?
+        .ok_or_else(|| Error::not_found("such repo"))?;
         let credentials = row
             .credentials
             .map(|sealed| open_credentials(&self.core, repo, &sealed))
             .transpose()?;
-        Ok((row.url, credentials))
+        Ok(RepoRemote {
+            url: row.url,
+            credentials,
+            address: AddressNumber(row.address_number),
+        })
     }
 }
 

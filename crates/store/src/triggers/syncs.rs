@@ -7,6 +7,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use crate::db::error::{Error, Result};
 use crate::store::Store;
+use crate::triggers::repos::AddressNumber;
 
 /// The result of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +72,16 @@ impl Store {
         Ok(row.syncs_answered >= request)
     }
 
-    /// Records the result of a sync, which requests it answers ([`crate::RepoToSync::asked`]), and when the next one
-    /// is due: after the poll interval; or at once, where a delivery or a request came meanwhile. The first sync
-    /// counts as done only where no request came since it began: the repo may have got another URL.
-    pub async fn record_sync(&self, repo: RepoId, asked: i64, outcome: SyncOutcome) -> Result<()> {
+    /// Records the result of a sync, which requests it answers ([`crate::RepoToSync::asked`]), and when the next
+    /// one is due: after the poll interval; or at once, where a delivery or a request came meanwhile. Changes nothing
+    /// where the repo has another address than the one that was synced: it is due since it changed.
+    pub async fn record_sync(
+        &self,
+        repo: RepoId,
+        address: AddressNumber,
+        asked: i64,
+        outcome: SyncOutcome,
+    ) -> Result<()> {
         let (error, is_over) = match outcome {
             SyncOutcome::Good => (None, true),
             SyncOutcome::AllBut(problem) => (Some(without_nul(problem)), true),
@@ -84,19 +91,19 @@ impl Store {
             "update repo
              set last_error = $2, syncs_answered = greatest(syncs_answered, $3),
                 failing_since = case when $4 then null else coalesce(failing_since, clock_timestamp()) end,
-                last_sync_at = case when $4 and (last_sync_at is not null or syncs_asked = $3)
-                    then clock_timestamp() else last_sync_at end,
+                last_sync_at = case when $4 then clock_timestamp() else last_sync_at end,
                 next_sync_at = case
                     when syncs_asked > $3 then clock_timestamp()
                     when $4 and exists (
                         select from delivery d where d.repo = $1 and d.processed_at is null
                     ) then clock_timestamp()
                     else clock_timestamp() + make_interval(secs => poll_seconds) end
-             where id = $1",
+             where id = $1 and address_number = $5",
             repo.0,
             error,
             asked,
-            is_over
+            is_over,
+            address.0
         )
         .execute(&self.core.pool)
         .at(Point::FinishSync)

@@ -25,6 +25,8 @@ pub struct RepoSummary {
     /// Whether it is fetched with credentials.
     pub has_credentials: bool,
     pub created_at: Timestamp,
+    /// When it got the address that it has now; `None` where it never had another.
+    pub address_changed_at: Option<Timestamp>,
     /// When it was last synced without an error.
     pub last_sync_at: Option<Timestamp>,
     /// How long ago that was.
@@ -89,7 +91,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select id, name, url, followed_branch, current_branch, poll_seconds,
                 webhook_secret is not null as "has_webhook_secret!", credentials is not null as "has_credentials!",
-                created_at, last_sync_at, last_error, failing_since, next_sync_at,
+                created_at, address_changed_at, last_sync_at, last_error, failing_since, next_sync_at,
                 extract(epoch from clock_timestamp() - last_sync_at)::double precision as last_sync_ago,
                 (followed_branch is not null and last_sync_at is not null and not exists (
                     select from repo_ref h where h.repo = p.id and h.branch = followed_branch and h.sha is not null
@@ -114,6 +116,7 @@ impl Store {
                 has_webhook_secret: row.has_webhook_secret,
                 has_credentials: row.has_credentials,
                 created_at: row.created_at,
+                address_changed_at: row.address_changed_at,
                 last_sync_at: row.last_sync_at,
                 last_sync_ago: row
                     .last_sync_ago

@@ -106,7 +106,10 @@ async fn history() -> Place {
 
     let mut seen = push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]);
     seen.matches.clear();
-    store.record_push(place.repo, seen).await.unwrap();
+    store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap();
     place
         .sql("update schedule set next_tick = date_trunc('minute', now())")
         .await;

@@ -22,8 +22,8 @@ use trainyard_core::stage::{
 };
 use trainyard_core::trigger::Triggers;
 use trainyard_store::{
-    Claim, ClaimCapacity, ClaimRequest, DaemonInfo, Error, Finished, FinishedAttempt, NewRepo,
-    NewRun, Recorded, SecretKey, Store, StoreOptions,
+    AddressNumber, Claim, ClaimCapacity, ClaimRequest, DaemonInfo, Error, Finished,
+    FinishedAttempt, NewRepo, NewRun, Recorded, SecretKey, Store, StoreOptions,
 };
 
 /// Names the socket folder of a cluster that was started for many test processes.
@@ -166,6 +166,7 @@ pub(crate) struct Place {
     pub(crate) daemon: DaemonId,
 }
 
+pub(crate) const FIRST_ADDRESS: AddressNumber = AddressNumber::FIRST;
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
 pub(crate) const COMMIT: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
@@ -245,6 +246,38 @@ impl Place {
             .fetch_one(&self.raw)
             .await
             .unwrap()
+    }
+
+    /// All rows there are: two that are equal mean that nothing was changed.
+    pub(crate) async fn everything(&self) -> Vec<(String, String)> {
+        let tables: Vec<String> = sqlx::query_scalar(
+            "select table_name::text from information_schema.tables where table_schema = 'public' order by 1",
+        )
+        .fetch_all(&self.raw)
+        .await
+        .unwrap();
+        let mut all = Vec::new();
+        for table in tables {
+            let rows = format!(
+                "select coalesce(string_agg(t::text, e'\\n' order by t::text), '') from \"{table}\" t"
+            );
+            let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(rows))
+                .fetch_one(&self.raw)
+                .await
+                .unwrap();
+            all.push((table, rows));
+        }
+        all
+    }
+
+    /// Waits until so many statements wait for locks.
+    pub(crate) async fn until_waiting(&self, statements: i64) {
+        let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+            and datname = current_database()";
+        let waits = async { while self.count(blocked).await < statements {} };
+        tokio::time::timeout(Duration::from_secs(300), waits)
+            .await
+            .expect("the statements wait for locks");
     }
 
     pub(crate) async fn text(&self, query: &'static str) -> String {

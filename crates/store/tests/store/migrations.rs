@@ -17,8 +17,8 @@ const SAMPLES: &[(i64, &str)] = &[
             values ('00000000-0000-7000-8000-000000000001', 'host', 1, '0', now(), now(), 15,
                 '[{\"kind\": \"engine\", \"what\": \"x\", \"since\": \"2026-11-25T00:00:00Z\"}]');
          insert into leader values ('watcher', '00000000-0000-7000-8000-000000000001', 1, now());
-         insert into repo (id, name, url, poll_seconds, created_at, next_sync_at)
-            values ('00000000-0000-7000-8000-000000000002', 'shop', 'file:///x', 60, now(), now());
+         insert into repo (id, name, url, address_number, poll_seconds, created_at, next_sync_at)
+            values ('00000000-0000-7000-8000-000000000002', 'shop', 'file:///x', 1, 60, now(), now());
          insert into repo_ref values ('00000000-0000-7000-8000-000000000002', 'main', 'c0', 1, now());
          insert into delivery (id, provider, repo, delivery_id, event, received_at)
             values ('00000000-0000-7000-8000-000000000003', 'github', '00000000-0000-7000-8000-000000000002',

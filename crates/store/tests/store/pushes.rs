@@ -53,9 +53,14 @@ pub(crate) fn scheduled(text: &str, cron: &str) -> Dag {
 }
 
 async fn recorded(place: &Place, seen: PushSeen) -> (usize, usize) {
-    match place.store.record_push(place.repo, seen).await.unwrap() {
+    match place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap()
+    {
         PushRecorded::Recorded { runs, faults } => (runs.len(), faults),
-        PushRecorded::Stale => panic!("the push was stale"),
+        other => panic!("the push was not recorded: {other:?}"),
     }
 }
 
@@ -100,7 +105,7 @@ async fn two_that_saw_the_same_push_record_it_once() {
     let seen = push(None, '1', vec![file(&chain("a", 1))]);
     let watchers = (0..6).map(|_| {
         let (store, repo, seen) = (place.store.clone(), place.repo, seen.clone());
-        tokio::spawn(async move { store.record_push(repo, seen).await.unwrap() })
+        tokio::spawn(async move { store.record_push(repo, FIRST_ADDRESS, seen).await.unwrap() })
     });
     let mut results = Vec::new();
     for watcher in watchers.collect::<Vec<_>>() {
@@ -137,7 +142,7 @@ async fn a_branch_that_was_deleted_and_pushed_again_is_new_and_counts_on() {
     recorded(&place, push(None, '1', vec![file(&chain("a", 1))])).await;
     place
         .store
-        .record_branch_gone(place.repo, "main", Some(sha('9')))
+        .record_branch_gone(place.repo, FIRST_ADDRESS, "main", Some(sha('9')))
         .await
         .unwrap();
     assert_eq!(
@@ -147,7 +152,7 @@ async fn a_branch_that_was_deleted_and_pushed_again_is_new_and_counts_on() {
     );
     place
         .store
-        .record_branch_gone(place.repo, "main", Some(sha('1')))
+        .record_branch_gone(place.repo, FIRST_ADDRESS, "main", Some(sha('1')))
         .await
         .unwrap();
     assert!(place.store.refs(place.repo).await.unwrap().is_empty());

@@ -195,7 +195,11 @@ async fn a_schedule_that_cannot_be_read_quarantines_its_dag_until_a_commit_fixes
     let place = Place::new().await;
     let mut seen = push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]);
     seen.matches.clear();
-    let recorded = place.store.record_push(place.repo, seen).await.unwrap();
+    let recorded = place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap();
     assert!(matches!(recorded, PushRecorded::Recorded { .. }));
     place
         .sql("update schedule set timezone = 'Mars/Olympus', next_tick = now()")
@@ -209,7 +213,11 @@ async fn a_schedule_that_cannot_be_read_quarantines_its_dag_until_a_commit_fixes
 
     let mut mended = push(Some('1'), '2', vec![file(&scheduled("night", "0 3 * * *"))]);
     mended.matches.clear();
-    place.store.record_push(place.repo, mended).await.unwrap();
+    place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, mended)
+        .await
+        .unwrap();
     assert!(place.store.quarantined().await.unwrap().is_empty());
 }
 
@@ -218,8 +226,8 @@ async fn a_repo_whose_password_cannot_be_opened_does_not_stop_the_others() {
     let place = Place::new().await;
     place
         .sql(
-            "insert into repo (id, name, url, poll_seconds, created_at, next_sync_at, credentials)
-             values (gen_random_uuid(), 'broken', 'file:///x', 60, now(), now(), '\\x00');
+            "insert into repo (id, name, url, address_number, poll_seconds, created_at, next_sync_at, credentials)
+             values (gen_random_uuid(), 'broken', 'file:///x', 1, 60, now(), now(), '\\x00');
              update repo set next_sync_at = now()",
         )
         .await;

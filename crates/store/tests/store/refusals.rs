@@ -1,7 +1,5 @@
 //! Values that Postgres refuses: these refusals are distinguished from errors that pass, and quarantined.
 
-use std::time::Duration;
-
 use trainyard_core::event::Event;
 use trainyard_core::run::CancelledBy;
 use trainyard_store::{Subject, SyncOutcome, Weight};
@@ -44,12 +42,7 @@ async fn progress_that_is_refused_takes_no_other_along() {
         }
     };
     let first = tokio::spawn(started(0, "image"));
-    let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
-        and datname = current_database()";
-    let waits = async { while place.count(blocked).await == 0 {} };
-    tokio::time::timeout(Duration::from_secs(300), waits)
-        .await
-        .expect("the first note waits for the lock");
+    place.until_waiting(1).await;
     let (good, refused, released) =
         tokio::join!(started(1, "image"), started(2, "im\0age"), lock.rollback());
     released.unwrap();
@@ -87,7 +80,11 @@ async fn a_schedule_that_is_always_refused_is_quarantined_and_the_others_fire() 
     let well = file(&scheduled("well", "0 4 * * *"));
     let mut seen = push(None, '1', vec![sick, well]);
     seen.matches.clear();
-    place.store.record_push(place.repo, seen).await.unwrap();
+    place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap();
     place
         .sql(
             "alter table cause add constraint refusing check (detail::text not like '%0 3 * * *%');
@@ -114,7 +111,10 @@ async fn words_of_others_are_recorded_with_their_nul_written_out() {
     let held = store.quarantined().await.unwrap().remove(0);
     assert_eq!(held.reason, "it said `a\\0b`");
     let failed = SyncOutcome::Failed(said.into());
-    store.record_sync(repo, 0, failed).await.unwrap();
+    store
+        .record_sync(repo, FIRST_ADDRESS, 0, failed)
+        .await
+        .unwrap();
     let shown = store.repo_detail(repo).await.unwrap().summary;
     assert_eq!(shown.last_error.as_deref(), Some("it said `a\\0b`"));
     assert_eq!(shown.last_sync_at, None, "it is not over");
@@ -125,7 +125,10 @@ async fn a_sync_of_all_but_what_is_refused_is_over_and_says_so() {
     let place = Place::new().await;
     let (repo, store) = (place.repo, &place.store);
     let outcome = SyncOutcome::AllBut("branch x is not recorded".into());
-    store.record_sync(repo, 0, outcome).await.unwrap();
+    store
+        .record_sync(repo, FIRST_ADDRESS, 0, outcome)
+        .await
+        .unwrap();
     let shown = store.repo_detail(repo).await.unwrap().summary;
     assert_eq!(
         shown.last_error.as_deref(),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use trainyard_core::id::RepoId;
 use trainyard_core::name::{RepoName, SecretName};
 use trainyard_store::{
-    BranchMove, DeliveryRecorded, Error, NewDelivery, NewRepo, RepoChange, RepoCredentials,
-    Subject, SyncOutcome, Weight,
+    BranchMove, DeliveryRecorded, Error, NewDelivery, NewRepo, PushRecorded, RepoChange,
+    RepoChanged, RepoCredentials, Store, Subject, SyncOutcome, Weight,
 };
 
 use crate::kit::*;
@@ -28,12 +29,18 @@ fn delivery(place: &Place, id: &str, push: bool) -> NewDelivery {
     }
 }
 
+async fn changed(store: &Store, repo: RepoId, change: &RepoChange) {
+    let address = store.repo_remote(repo).await.unwrap().address;
+    let changed = store.change_repo(repo, address, change).await.unwrap();
+    assert_eq!(changed, RepoChanged::Recorded);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
     let place = Place::new().await;
     place
         .store
-        .record_sync(place.repo, 0, SyncOutcome::Good)
+        .record_sync(place.repo, FIRST_ADDRESS, 0, SyncOutcome::Good)
         .await
         .unwrap();
     assert!(place.store.repos_to_sync().await.unwrap().is_empty());
@@ -56,18 +63,18 @@ async fn a_delivery_sent_many_times_is_stored_once_and_makes_the_repo_due() {
     // A delivery that comes while the sync runs makes the repo due again at once.
     place
         .store
-        .record_sync(place.repo, 0, SyncOutcome::Good)
+        .record_sync(place.repo, FIRST_ADDRESS, 0, SyncOutcome::Good)
         .await
         .unwrap();
     assert_eq!(place.store.next_sync().await.unwrap(), Some(Duration::ZERO));
     place
         .store
-        .finish_delivery(pending[0].delivery, "done")
+        .finish_delivery(place.repo, FIRST_ADDRESS, pending[0].delivery, "done")
         .await
         .unwrap();
     place
         .store
-        .record_sync(place.repo, 0, SyncOutcome::Good)
+        .record_sync(place.repo, FIRST_ADDRESS, 0, SyncOutcome::Good)
         .await
         .unwrap();
     assert!(place.store.next_sync().await.unwrap().unwrap() > Duration::from_secs(30));
@@ -78,7 +85,7 @@ async fn a_delivery_about_something_else_is_kept_and_wakes_no_loop() {
     let place = Place::new().await;
     place
         .store
-        .record_sync(place.repo, 0, SyncOutcome::Good)
+        .record_sync(place.repo, FIRST_ADDRESS, 0, SyncOutcome::Good)
         .await
         .unwrap();
     place
@@ -103,7 +110,7 @@ async fn a_failed_sync_is_shown_and_tried_again_later() {
     let failed = SyncOutcome::Failed("no route to host".into());
     place
         .store
-        .record_sync(place.repo, 0, failed)
+        .record_sync(place.repo, FIRST_ADDRESS, 0, failed)
         .await
         .unwrap();
     let detail = place.store.repo_detail(place.repo).await.unwrap();
@@ -132,12 +139,12 @@ async fn credentials_come_back_for_the_fetch() {
         }),
     };
     let id = place.store.add_repo(&new).await.unwrap();
-    let (url, credentials) = place.store.repo_remote(id).await.unwrap();
-    let Some(RepoCredentials::Login { username, password }) = credentials else {
+    let remote = place.store.repo_remote(id).await.unwrap();
+    let Some(RepoCredentials::Login { username, password }) = remote.credentials else {
         panic!("other credentials");
     };
     assert_eq!(
-        (url.as_str(), username.as_str()),
+        (remote.url.as_str(), username.as_str()),
         ("https://example.org/p.git", "bot")
     );
     assert_eq!(password.expose_secret(), "hush");
@@ -160,8 +167,8 @@ async fn a_key_comes_back_for_the_fetch_with_its_known_hosts() {
         }),
     };
     let id = place.store.add_repo(&new).await.unwrap();
-    let (_, credentials) = place.store.repo_remote(id).await.unwrap();
-    let Some(RepoCredentials::SshKey { key, known_hosts }) = credentials else {
+    let remote = place.store.repo_remote(id).await.unwrap();
+    let Some(RepoCredentials::SshKey { key, known_hosts }) = remote.credentials else {
         panic!("other credentials");
     };
     assert_eq!(key.expose_secret(), "a key");
@@ -208,7 +215,10 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
         }),
     };
     let id = store.add_repo(&new).await.unwrap();
-    store.record_sync(id, 0, SyncOutcome::Good).await.unwrap();
+    store
+        .record_sync(id, FIRST_ADDRESS, 0, SyncOutcome::Good)
+        .await
+        .unwrap();
     let is_due = async || {
         let due = store.repos_to_sync().await.unwrap();
         due.iter().any(|repo| repo.id == id)
@@ -220,14 +230,21 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
         poll_every: Some(Duration::from_secs(300)),
         ..RepoChange::default()
     };
-    store.change_repo(id, &change).await.unwrap();
+    changed(store, id, &change).await;
     assert!(is_due().await);
-    // A sync that was running does not answer the change, and has not polled the new address.
-    store.record_sync(id, 0, SyncOutcome::Good).await.unwrap();
+    // A sync that was running does not answer the change, and has not read the new address.
+    store
+        .record_sync(id, FIRST_ADDRESS, 0, SyncOutcome::Good)
+        .await
+        .unwrap();
     let due = store.repos_to_sync().await.unwrap();
     let due = due.iter().find(|repo| repo.id == id).unwrap();
     assert!(!due.synced_before);
-    store.record_sync(id, 1, SyncOutcome::Good).await.unwrap();
+    let outcome = SyncOutcome::Good;
+    store
+        .record_sync(id, due.address, due.asked, outcome)
+        .await
+        .unwrap();
     let repo = store.repo_detail(id).await.unwrap().summary;
     assert_eq!(
         (repo.url.as_str(), repo.followed_branch.as_deref()),
@@ -242,7 +259,7 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
         credentials: Some(None),
         ..RepoChange::default()
     };
-    store.change_repo(id, &change).await.unwrap();
+    changed(store, id, &change).await;
     let repo = store.repo_detail(id).await.unwrap().summary;
     assert_eq!((repo.followed_branch, repo.has_credentials), (None, false));
     let (_, secret) = store.webhook_secret("private").await.unwrap().unwrap();
@@ -252,8 +269,131 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
         url: Some("https://bot:hush@example.org/p.git".into()),
         ..RepoChange::default()
     };
-    let refused = store.change_repo(id, &leaky).await.unwrap_err();
+    let address = store.repo_remote(id).await.unwrap().address;
+    let refused = store.change_repo(id, address, &leaky).await.unwrap_err();
     assert!(matches!(refused, Error::Conflict { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sync_of_an_earlier_address_has_seen_changes_nothing() {
+    for change in [
+        RepoChange {
+            url: Some("https://example.org/moved.git".into()),
+            ..RepoChange::default()
+        },
+        RepoChange {
+            credentials: Some(None),
+            ..RepoChange::default()
+        },
+    ] {
+        let place = Place::new().await;
+        let (store, repo) = (&place.store, place.repo);
+        let seen = push(None, '1', vec![file(&chain("a", 1))]);
+        let recorded = store.record_push(repo, FIRST_ADDRESS, seen).await.unwrap();
+        assert!(matches!(recorded, PushRecorded::Recorded { .. }));
+        store
+            .record_delivery(&delivery(&place, "d1", true))
+            .await
+            .unwrap();
+        changed(store, repo, &change).await;
+        let before = place.everything().await;
+
+        let seen = push(Some('1'), '2', vec![file(&chain("b", 1))]);
+        let recorded = store.record_push(repo, FIRST_ADDRESS, seen).await.unwrap();
+        assert_eq!(recorded, PushRecorded::AddressChanged);
+        let at = Some(sha('1'));
+        store
+            .record_branch_gone(repo, FIRST_ADDRESS, "main", at)
+            .await
+            .unwrap();
+        let pending = store.pending_pushes(repo).await.unwrap();
+        store
+            .finish_delivery(repo, FIRST_ADDRESS, pending[0].delivery, "done")
+            .await
+            .unwrap();
+        for outcome in [SyncOutcome::Good, SyncOutcome::Failed("no route".into())] {
+            store
+                .record_sync(repo, FIRST_ADDRESS, 9, outcome)
+                .await
+                .unwrap();
+        }
+        assert_eq!(place.everything().await, before);
+        let due = store.repos_to_sync().await.unwrap();
+        assert_ne!(due[0].address, FIRST_ADDRESS);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_waits_for_a_change_of_the_address_starts_nothing() {
+    let place = Place::new().await;
+    let mut changing = place.raw.begin().await.unwrap();
+    sqlx::query("update repo set address_number = address_number + 1")
+        .execute(&mut *changing)
+        .await
+        .unwrap();
+    let (store, repo) = (place.store.clone(), place.repo);
+    let seen = push(None, '1', vec![file(&chain("a", 1))]);
+    let recording =
+        tokio::spawn(async move { store.record_push(repo, FIRST_ADDRESS, seen).await.unwrap() });
+    place.until_waiting(1).await;
+    changing.commit().await.unwrap();
+    assert_eq!(recording.await.unwrap(), PushRecorded::AddressChanged);
+    assert_eq!(place.count("select count(*) from run").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_decided_for_an_earlier_address_is_not_made() {
+    let place = Place::new().await;
+    let (store, repo) = (&place.store, place.repo);
+    let elsewhere = RepoChange {
+        url: Some("https://example.com/p.git".into()),
+        credentials: Some(None),
+        ..RepoChange::default()
+    };
+    changed(store, repo, &elsewhere).await;
+    let completed = RepoChange {
+        credentials: Some(Some(RepoCredentials::Login {
+            username: "bot".into(),
+            password: "hush".into(),
+        })),
+        ..RepoChange::default()
+    };
+    let before = place.everything().await;
+    let stale = store.change_repo(repo, FIRST_ADDRESS, &completed).await;
+    assert_eq!(stale.unwrap(), RepoChanged::Stale);
+    assert_eq!(place.everything().await, before);
+    store.remove_repo(repo).await.unwrap();
+    let gone = store.change_repo(repo, FIRST_ADDRESS, &completed).await;
+    assert!(matches!(gone, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_another_address_ends_with_a_change_of_it_and_with_a_removal() {
+    let place = Place::new().await;
+    let (store, repo) = (&place.store, place.repo);
+    let watching = |address| {
+        let store = store.clone();
+        tokio::spawn(async move { store.address_changed(repo, address).await })
+    };
+    let first = watching(FIRST_ADDRESS);
+    let change = RepoChange {
+        poll_every: Some(Duration::from_secs(300)),
+        ..RepoChange::default()
+    };
+    changed(store, repo, &change).await;
+    assert!(store.is_at(repo, FIRST_ADDRESS).await.unwrap());
+    let change = RepoChange {
+        url: Some("https://example.org/moved.git".into()),
+        ..RepoChange::default()
+    };
+    changed(store, repo, &change).await;
+    first.await.unwrap();
+    let second = watching(store.repo_remote(repo).await.unwrap().address);
+    store.remove_repo(repo).await.unwrap();
+    second.await.unwrap();
+    let other = add_repo(store, "other").await;
+    let removed = store.removed_repos(&[repo, other]).await.unwrap();
+    assert_eq!(removed, [repo]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,13 +407,13 @@ async fn other_credentials_release_a_repo_from_quarantine_and_another_interval_d
         poll_every: Some(Duration::from_secs(300)),
         ..RepoChange::default()
     };
-    store.change_repo(place.repo, &change).await.unwrap();
+    changed(store, place.repo, &change).await;
     assert_eq!(store.quarantined_count().await.unwrap(), 1);
     let change = RepoChange {
         credentials: Some(None),
         ..RepoChange::default()
     };
-    store.change_repo(place.repo, &change).await.unwrap();
+    changed(store, place.repo, &change).await;
     assert_eq!(store.quarantined_count().await.unwrap(), 0);
 }
 
@@ -281,7 +421,12 @@ async fn other_credentials_release_a_repo_from_quarantine_and_another_interval_d
 async fn a_repo_fails_to_sync_since_its_first_failure_until_a_sync_is_good() {
     let place = Place::new().await;
     let store = &place.store;
-    let sync = async |outcome| store.record_sync(place.repo, 0, outcome).await.unwrap();
+    let sync = async |outcome| {
+        store
+            .record_sync(place.repo, FIRST_ADDRESS, 0, outcome)
+            .await
+            .unwrap()
+    };
     let failed = || SyncOutcome::Failed("no route to host".into());
     assert_eq!(store.failing_syncs().await.unwrap(), None);
     let _ = place.dag(&chain("a", 1)).await;
@@ -369,7 +514,11 @@ async fn a_dag_of_the_followed_branch_is_not_removed() {
     let place = Place::new().await;
     let mut seen = push(None, '1', vec![file(&chain("a", 1))]);
     seen.matches.clear();
-    place.store.record_push(place.repo, seen).await.unwrap();
+    place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap();
     let dag = place.store.resolve_dag("a").await.unwrap();
     let refused = place.store.remove_dag(dag).await.unwrap_err().to_string();
     assert!(

@@ -14,7 +14,11 @@ async fn with_schedule(cron: &str) -> Place {
     let mut seen = push(None, '1', vec![file(&scheduled("night", cron))]);
     seen.matches.clear();
     assert!(matches!(
-        place.store.record_push(place.repo, seen).await.unwrap(),
+        place
+            .store
+            .record_push(place.repo, FIRST_ADDRESS, seen)
+            .await
+            .unwrap(),
         PushRecorded::Recorded { .. }
     ));
     place
@@ -134,7 +138,11 @@ async fn a_schedule_that_cannot_be_read_does_not_stop_the_others() {
         ],
     );
     seen.matches.clear();
-    place.store.record_push(place.repo, seen).await.unwrap();
+    place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap();
     place
         .sql(
             "update schedule set next_tick = date_trunc('minute', now());
@@ -157,7 +165,11 @@ async fn a_schedule_that_the_database_refuses_does_not_stop_the_others() {
         .into();
     let mut seen = push(None, '1', files);
     seen.matches.clear();
-    place.store.record_push(place.repo, seen).await.unwrap();
+    place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap();
     place
         .sql(
             "update schedule set next_tick = date_trunc('minute', now());
@@ -194,7 +206,11 @@ async fn class_17_ticks_of_a_repo_with_too_many_unfinished_runs_pass_and_are_its
         let dags = (0..dags).map(|number| file(&daily(&format!("d{number}"), 1)));
         let mut seen = push(None, '1', dags.collect());
         seen.matches.clear();
-        let _ = place.store.record_push(repo, seen).await.unwrap();
+        let _ = place
+            .store
+            .record_push(repo, FIRST_ADDRESS, seen)
+            .await
+            .unwrap();
     }
     let due = "update schedule set next_tick = date_trunc('minute', now()) where next_tick > now()";
     place.sql(due).await;
@@ -229,7 +245,11 @@ async fn class_17_schedules_of_the_same_minute_fire_in_several_transactions() {
     let place = Place::new().await;
     let mut seen = push(None, '1', vec![file(&daily("night", 130))]);
     seen.matches.clear();
-    let _ = place.store.record_push(place.repo, seen).await.unwrap();
+    let _ = place
+        .store
+        .record_push(place.repo, FIRST_ADDRESS, seen)
+        .await
+        .unwrap();
     place
         .sql("update schedule set next_tick = date_trunc('minute', now())")
         .await;

@@ -140,7 +140,7 @@ impl Asked {
     async fn of_current(state: &WebState, dag: DagId) -> Result<Self, ApiError> {
         let store = state.store();
         let repo = store.dag_detail(dag).await?.summary.repo_id;
-        let last_seen = look::refresh(state, repo).await?;
+        let last_seen = look::before_start(state, repo).await?;
         let pinned = store.current_version(dag).await?;
         let branch = store.repo_detail(repo).await?.summary.current_branch;
         let head = match &branch {

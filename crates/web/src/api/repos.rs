@@ -7,13 +7,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
+use tracing::warn;
 use trainyard_api::{
     ChangeRepo, Delivery, ErrorBody, History, Listing, NewRepo, Repo, RepoDetail, RepoSaved,
 };
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
 use trainyard_forge::RemoteUrl;
-use trainyard_store::{NewRepo as StoredRepo, RepoChange};
+use trainyard_store::{AddressNumber, NewRepo as StoredRepo, RepoChange, RepoChanged};
 use utoipa::IntoParams;
 
 use super::credentials::{self, Given};
@@ -25,6 +26,9 @@ use crate::state::WebState;
 
 /// How long a request waits for a sync.
 const SYNC_AT_MOST: Duration = Duration::from_secs(100);
+
+/// How often a change is decided for whose repo gets another address meanwhile.
+const DECIDED_AT_MOST: usize = 5;
 
 /// The most deliveries in one answer.
 const DELIVERIES_AT_MOST: u32 = 1_000;
@@ -94,20 +98,44 @@ pub(crate) async fn change(
     Object(asked): Object<ChangeRepo>,
 ) -> Result<Json<RepoSaved>, ApiError> {
     let id = names::repo(&state, &repo).await?;
-    let now = state.store().repo_detail(id).await?.summary;
+    let made = asked.new_webhook_secret.then(make_secret);
+    for _ in 0..DECIDED_AT_MOST {
+        let (decided_for, change, notes) = decide(&state, id, &asked, made.as_deref()).await?;
+        match state.store().change_repo(id, decided_for, &change).await? {
+            RepoChanged::Recorded => {
+                let mut saved = saved(&state, id, made).await?;
+                saved.notes = notes;
+                return Ok(Json(saved));
+            }
+            RepoChanged::Stale => {}
+        }
+    }
+    Err(ApiError::conflict(format!(
+        "the address or the credentials of `{repo}` were changed by others at the same time, again and again"
+    ))
+    .help("`trainyard repo show` shows what they are now; try again"))
+}
+
+/// What a request changes of a repo as it is now, the address that this holds for, and what to say of it.
+async fn decide(
+    state: &WebState,
+    id: RepoId,
+    asked: &ChangeRepo,
+    made: Option<&str>,
+) -> Result<(AddressNumber, RepoChange, Vec<String>), ApiError> {
+    let now = state.store().repo_remote(id).await?;
     let rules = state.git().mirrors().rules();
     let url = match &asked.url {
         Some(url) => Some(RemoteUrl::parse(url, rules)?),
         None => None,
     };
-    let made = asked.new_webhook_secret.then(make_secret);
     let mut notes = Vec::new();
     let followed_branch = match (asked.branch.clone(), asked.default_branch) {
         (Some(_), true) => return Err(either("branch", "default_branch")),
         (Some(branch), false) => {
             // At a new address, the first sync reports a missing branch.
             if url.is_none() {
-                notes.extend(has_branch(&state, id, &branch).await?);
+                notes.extend(has_branch(state, id, &branch).await?);
             }
             Some(Some(branch))
         }
@@ -120,19 +148,15 @@ pub(crate) async fn change(
         }
         (None, false) => None,
     };
-    let kept = match now.has_credentials {
-        true => state.store().repo_remote(id).await?.1,
-        false => None,
-    };
     let change = RepoChange {
         followed_branch,
         poll_every: asked.poll_every_seconds.map(Duration::from_secs),
-        webhook_secret: match (asked.webhook_secret.clone(), made.clone()) {
+        webhook_secret: match (asked.webhook_secret.clone(), made) {
             (Some(_), Some(_)) => return Err(either("webhook_secret", "new_webhook_secret")),
             (Some(secret), None) => Some(checked_secret(secret)?.into()),
             (None, made) => made.map(SecretString::from),
         },
-        credentials: credentials::changed(&asked, url.as_ref(), &now.url, kept, rules)?,
+        credentials: credentials::changed(asked, url.as_ref(), &now.url, now.credentials, rules)?,
         url: url.map(|url| url.as_str().to_owned()),
     };
     let is_nothing = matches!(
@@ -149,10 +173,7 @@ pub(crate) async fn change(
         return Err(ApiError::invalid("there is nothing to change")
             .help("give a new url, branch, poll interval, webhook secret or credentials"));
     }
-    state.store().change_repo(id, &change).await?;
-    let mut saved = saved(&state, id, made).await?;
-    saved.notes = notes;
-    Ok(Json(saved))
+    Ok((now.address, change, notes))
 }
 
 /// The branch that is checked out at an address on this machine's disk. The repo follows this branch for good:
@@ -259,7 +280,14 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let id = names::repo(&state, &repo).await?;
     state.store().remove_repo(id).await?;
-    state.git().remove(id).await?;
+    // Not the request's: a mirror is removed whether somebody waits or not. What a daemon that ends does not get to, the
+    // pruner removes.
+    let git = state.git().clone();
+    tokio::spawn(async move {
+        if let Err(error) = git.remove(id).await {
+            warn!(repo = %id, %error, "the mirror of a removed repo was not removed; the pruner tries again");
+        }
+    });
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -80,6 +80,70 @@ async fn class_13_credentials_do_not_follow_a_repo_to_another_host() {
     );
 }
 
+/// Where the repo is, what it is fetched with, and how often its address has changed.
+const STANDING: &str = "select url, credentials is not null, address_number from repo";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_13_credentials_do_not_follow_a_repo_that_is_moved_while_they_are_changed() {
+    let moved = json!({"url": "https://example.com/team/shop.git", "no_credentials": true});
+    let completed = json!({"username": "another"});
+    // The one that came first is recorded first, and the other was decided for the address before it.
+    for [first, second] in [[&moved, &completed], [&completed, &moved]] {
+        let place = Place::new().await;
+        let start = json!({"url": "https://example.org/team/shop.git", "password": CANARIES[2]});
+        let (status, saved) = change(&place, start).await;
+        assert_eq!(status, 200, "{saved}");
+        let mut lock = place.raw.begin().await.unwrap();
+        sqlx::query("select from repo for update")
+            .execute(&mut *lock)
+            .await
+            .unwrap();
+        let both = async {
+            let second = async {
+                until_waiting(&place, 1).await;
+                change(&place, second.clone()).await
+            };
+            tokio::join!(change(&place, first.clone()), second)
+        };
+        let unlocked = async {
+            until_waiting(&place, 2).await;
+            lock.rollback().await.unwrap();
+        };
+        let ((one, other), ()) = tokio::join!(both, unlocked);
+        let (url, has_credentials, address): (String, bool, i64) = sqlx::query_as(STANDING)
+            .fetch_one(&place.raw)
+            .await
+            .unwrap();
+        assert_eq!(
+            (url.as_str(), has_credentials),
+            ("https://example.com/team/shop.git", false),
+            "{one:?} {other:?}"
+        );
+        // A user name alone is refused where no password is kept; else both were recorded, one after the other.
+        let of_completed = if first == &completed { &one } else { &other };
+        let recorded = i64::from(of_completed.0 == 200);
+        assert!([200, 422].contains(&of_completed.0), "{of_completed:?}");
+        assert_eq!(address, 3 + recorded, "{one:?} {other:?}");
+    }
+}
+
+/// Waits until so many requests wait for locks.
+async fn until_waiting(place: &Place, requests: i64) {
+    let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+        and datname = current_database()";
+    let waits = async {
+        while sqlx::query_scalar::<_, i64>(blocked)
+            .fetch_one(&place.raw)
+            .await
+            .unwrap()
+            < requests
+        {}
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(300), waits)
+        .await
+        .expect("the requests wait for locks");
+}
+
 #[tokio::test]
 async fn a_change_of_nothing_or_of_two_things_that_exclude_each_other_is_refused() {
     let place = Place::new().await;

@@ -199,6 +199,19 @@ impl RemoteUrl {
         checkout::branch(&self.path()?)
     }
 
+    /// Why there is no repository there, of an address on this machine's disk.
+    #[must_use]
+    pub fn missing_on_disk(&self) -> Option<String> {
+        let path = self.path()?;
+        let shown = path.display();
+        if !path.is_dir() {
+            return Some(format!("{shown} is not a directory"));
+        }
+        (!checkout::is_repository(&path)).then(|| {
+            format!("{shown} is not a git repository; run `git init` there first, or give another folder")
+        })
+    }
+
     /// The folder, of a remote on this machine's disk.
     pub(super) fn path(&self) -> Option<std::path::PathBuf> {
         (self.url.scheme() == "file")
