@@ -99,3 +99,18 @@ fn the_table_names_only_crates_that_exist() {
         }
     }
 }
+
+#[test]
+fn every_source_file_that_the_pages_name_is_there() {
+    let mut named = 0;
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/reliability.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let paths = text.split('`').skip(1).step_by(2);
+        for path in paths.filter(|path| path.contains("/src/") && !path.contains([' ', '{', '*'])) {
+            let is_there = root().join(path).exists() || root().join("crates").join(path).exists();
+            assert!(is_there, "{page} names `{path}`, which is not there");
+            named += 1;
+        }
+    }
+    assert!(named > 40, "the pages name their files in another way");
+}

@@ -224,7 +224,7 @@ impl PrivateCluster {
     }
 }
 
-/// A loop-back address whose port of Postgres is free. Nobody else looks for one at random, so it
+/// A loop-back address whose port of Postgres is free. Nothing else searches for one at random, so it
 /// stays free until Postgres takes it.
 fn free_address() -> SocketAddr {
     let mut dice =

@@ -1,4 +1,4 @@
-//! Somebody who keeps asking a daemon for a page, and takes the time of each answer.
+//! A client that keeps asking a daemon for a page, and takes the time of each answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

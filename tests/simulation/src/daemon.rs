@@ -210,7 +210,7 @@ impl Daemon {
         });
     }
 
-    /// Lets go of everything before the lease ends.
+    /// Stops supervising before the lease ends.
     async fn guard(self: Arc<Self>) {
         loop {
             let until = *held(&self.renewed) + LEASE - MARGIN;
@@ -341,7 +341,7 @@ impl Daemon {
                         self.link.call(move |store| store.removed(attempt)).await?;
                     }
                 }
-                // Somebody else's, or its supervisor is about to remove it, or not known.
+                // Another daemon's, or its supervisor is about to remove it, or not known.
                 (Some(false), None) | (Some(true), Some(_)) | (None, _) => {}
             }
         }

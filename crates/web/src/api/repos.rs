@@ -280,8 +280,8 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let id = names::repo(&state, &repo).await?;
     state.store().remove_repo(id).await?;
-    // Not the request's: a mirror is removed whether somebody waits or not. What a daemon that ends does not get to, the
-    // pruner removes.
+    // In a task of the daemon: the mirror is removed also if the client hangs up. If the daemon ends first, the pruner
+    // removes it.
     let git = state.git().clone();
     tokio::spawn(async move {
         if let Err(error) = git.remove(id).await {

@@ -167,8 +167,8 @@ pub enum Action {
     /// The request is passed on and the connection is cut at once: the upstream still works on it when the client
     /// retries.
     HangUp,
-    /// The request is carried out; then its answer is dropped and the connection is cut. Whoever
-    /// asked cannot know.
+    /// The request is carried out; then its answer is dropped and the connection is cut. The
+    /// client cannot know.
     DropAnswer,
 }
 

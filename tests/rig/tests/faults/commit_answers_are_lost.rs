@@ -1,4 +1,4 @@
-//! F6: Postgres commits and the answer is lost. Whoever asked reads what is there and goes on; nothing
+//! F6: Postgres commits and the answer is lost. The daemon reads what is there and goes on; nothing
 //! is recorded twice and nothing runs twice.
 
 use trainyard_rig::fleet::{Fleet, FleetOptions};

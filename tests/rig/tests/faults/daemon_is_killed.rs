@@ -45,7 +45,7 @@ impl Load {
     /// Kills the daemon, and returns how much was under way.
     fn kill(&mut self) -> usize {
         self.fleet.first_mut().kill();
-        // Nobody else changes it.
+        // Nothing else changes it.
         let under_way = self
             .fleet
             .cluster

@@ -45,7 +45,7 @@ fn after_a_power_cut_nothing_runs_twice_and_nothing_unproved_succeeds() {
             std::thread::sleep(trial.dice().between(Duration::ZERO, Duration::from_secs(5)));
             fleet.first_mut().kill();
             fleet.engine.kill(Killed::Everything);
-            // Nobody has changed it since.
+            // Nothing has changed it since.
             let under_way = fleet.cluster.sql(&format!(
                 "select count(*) from attempt where run = {run} and state in ('claimed', 'running')"
             ));

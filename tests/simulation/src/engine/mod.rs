@@ -26,7 +26,7 @@ const HELD_BACK: Duration = Duration::from_millis(5);
 /// Why Docker does not do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Nobody listens.
+    /// Nothing listens.
     Down,
     /// 404.
     NotFound,
@@ -77,7 +77,7 @@ impl Engine {
         })
     }
 
-    /// Looks at a container, unless Docker is down.
+    /// Reads a container, unless Docker is down.
     pub(crate) fn see<T>(
         &self,
         id: Id,
@@ -327,7 +327,7 @@ impl Engine {
         held(&self.state).down = false;
     }
 
-    /// Somebody kills, or removes, one of the containers by hand.
+    /// A person kills, or removes, one of the containers.
     pub(crate) fn meddle(&self, removes: bool) {
         let mut state = held(&self.state);
         let now = self.world.now() + state.offset;

@@ -48,7 +48,7 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
     Error::new(ErrorKind::ImageBuild, message)
 }
 
-/// Whether somebody removed an image while the classic builder searched its cache. Docker reads all images that were made
+/// Whether an image was removed while the classic builder searched its cache. Docker reads all images that were made
 /// from the same parent, one after the other, and fails where one is gone: that concerns no step of this build, and the
 /// next try does not see the image any more.
 fn was_disturbed(lower: &str) -> bool {

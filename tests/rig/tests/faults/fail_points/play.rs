@@ -127,7 +127,7 @@ fn clear_the_stage(player: &mut Player<'_>) -> Title {
 fn start(player: &mut Player<'_>, mishaps: Mishaps) {
     if mishaps.engine {
         for (path, times) in [
-            // Whoever lists first: the keeper, or the housekeeping.
+            // The keeper or the housekeeping, depending on which lists first.
             ("/containers/json", OUT_OF_REACH),
             ("/containers/*/json", OUT_OF_REACH),
         ] {
