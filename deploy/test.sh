@@ -13,8 +13,8 @@ export TRAINYARD_TEST_POSTGRES
 
 cargo test --workspace --doc --locked --quiet
 if cargo nextest --version >/dev/null 2>&1; then
-    # Most of the time of most tests is a wait for something real: two more of them than there are cores.
-    cargo nextest run --workspace --locked --no-fail-fast --test-threads "$(($(nproc) + 2))" "$@"
+    # Most of the time of most tests is a wait for something real: one more of them than there are cores.
+    cargo nextest run --workspace --locked --no-fail-fast --test-threads "$(($(nproc) + 1))" "$@"
 else
     cargo test --workspace --all-targets --locked --no-fail-fast "$@"
 fi

@@ -205,8 +205,8 @@ stages:
     fn a_run_without_a_branch_is_sent_to_one_and_not_to_a_pattern() {
         assert_eq!(
             message_of(None, "extract", false, false, &[("DSN", &["*"])]),
-            "secret BUCKET of stage upload is not set; secret DSN is not available for a run of no branch, as of a tag \
-             or a commit (allowed: *); a run of a tag or a bare commit gets no secrets of branches: start it on a \
+            "secret BUCKET of stage upload is not set; secret DSN is not available for a run without a branch, \
+             such as of a tag or a commit (allowed: *); a run of a tag or a bare commit gets no secrets of branches: start it on a \
              branch (`--ref BRANCH`); run `trainyard secret set BUCKET --repo shop`"
         );
     }
