@@ -79,6 +79,6 @@ free_port() {
 process_of() {
     local pid
     pid=$(head -n 1 "$1" 2>/dev/null) && [ -n "$pid" ] || return 1
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$2" || return 1
+    { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$2" || return 1
     echo "$pid"
 }
