@@ -55,11 +55,6 @@ fn was_disturbed(lower: &str) -> bool {
     lower.starts_with("unable to find image \"sha256:")
 }
 
-/// As [`was_disturbed`], of an error that [`not_built`] made.
-pub(super) fn is_worth_another_try(error: &Error) -> bool {
-    error.kind == ErrorKind::Engine && error.message.contains("while Docker searched its cache")
-}
-
 /// Whether BuildKit says how a command of a step ended, and so repeats the command.
 fn is_of_step(lower: &str) -> bool {
     lower.starts_with("process \"") || lower.starts_with("executor failed running")

@@ -24,7 +24,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use trainyard_core::image::BUILT;
 use trainyard_failpoint::{Flow as _, Point};
 
-use self::failure::{is_worth_another_try, not_built};
+use self::failure::not_built;
 use self::output::{Output, follow};
 use self::scope::BuildScope;
 use super::Engine;
@@ -115,9 +115,10 @@ impl Engine {
         let mut query = self.query(&context, &recipe, &tag, &scope);
         query.push(("buildargs", serde_json::json!(args).to_string()));
         query.extend(of_builder);
+        // A failure of Docker itself, and not of the Dockerfile: the next try may well succeed at once.
         let mut tries = 1;
         while let Err(error) = self.run_build(context.clone(), &query, progress).await {
-            if tries == TRIES || !is_worth_another_try(&error) {
+            if tries == TRIES || error.kind != ErrorKind::Engine {
                 return Err(error);
             }
             tries += 1;
