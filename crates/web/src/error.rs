@@ -92,6 +92,7 @@ impl From<StoreError> for ApiError {
             | StoreError::DatabaseMissing { .. }
             | StoreError::InvalidUrl(_)
             | StoreError::SchemaNewer { .. }
+            | StoreError::SchemaUnknown { .. }
             | StoreError::Migration(_)
             | StoreError::Corrupt { .. }
             | StoreError::Storage { .. }

@@ -58,6 +58,12 @@ pub enum Error {
         /// The newest that this program has.
         known: i64,
     },
+    /// A migration was applied that this program does not have.
+    #[error(
+        "the database has the migration {found}, which no released Trainyard has: a build before the first release made \
+         it; give another database, or `trainyard dev` another data folder"
+    )]
+    SchemaUnknown { found: i64 },
     /// The schema was changed by something other than this program's migrations, or a migration failed.
     #[error("the database could not be migrated")]
     Migration(#[source] Box<sqlx::migrate::MigrateError>),
@@ -142,6 +148,7 @@ impl Error {
             | Self::DatabaseMissing { .. }
             | Self::InvalidUrl(_)
             | Self::SchemaNewer { .. }
+            | Self::SchemaUnknown { .. }
             | Self::Migration(_)
             | Self::Fenced
             | Self::NotFound { .. }

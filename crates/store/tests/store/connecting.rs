@@ -72,6 +72,20 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_build_before_the_first_release_is_refused_in_words() {
+    let place = Place::new().await;
+    place
+        .sql(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+             values (20261123000001, 'before the release', true, ''::bytea, 0)",
+        )
+        .await;
+    let error = place.another().await.migrate().await.unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("before the first release"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_lost_in_between_are_replaced() {
     let place = Place::new().await;
     place.store.failing_syncs().await.unwrap();
