@@ -102,13 +102,14 @@ impl Layout {
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut archive = Builder::new(to);
         let is_under_init = self.first != FirstProcess::Program;
+        if let FirstProcess::Init(nonce) = &self.first {
+            // First of all: an upload that breaks off after a folder and before this file reads as a start.
+            start(&mut archive, unstarted::unfinished(nonce))?;
+        }
         folder(&mut archive, Path::new("trainyard"), 0o755)?;
         if is_under_init {
             // The init runs as the image's user, who has to make and remove files here.
             folder(&mut archive, Path::new(RUN), 0o777)?;
-        }
-        if let FirstProcess::Init(nonce) = &self.first {
-            start(&mut archive, unstarted::unfinished(nonce))?;
         }
         folder(&mut archive, Path::new("workspace"), 0o777)?;
         if let Some(source) = &self.source {
@@ -331,6 +332,37 @@ mod tests {
         assert_eq!(mode("trainyard/inputs/tool"), 0o555);
         assert_eq!(mode("trainyard/outputs"), 0o777);
         assert_eq!(members["trainyard/inputs/raw"].1, "data");
+    }
+
+    #[test]
+    fn an_unfinished_start_file_comes_before_everything_and_the_whole_one_after() {
+        let nonce = trainyard_init::Nonce::new([7; 32]);
+        let mut spec = spec();
+        spec.source = None;
+        spec.inputs.clear();
+        let mut bytes = Vec::new();
+        Layout::of(&spec, FirstProcess::Init(nonce.clone()))
+            .write(&mut bytes)
+            .unwrap();
+        let members: Vec<(String, String)> = Archive::new(bytes.as_slice())
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let mut content = String::new();
+                entry.read_to_string(&mut content).unwrap();
+                (entry.path().unwrap().display().to_string(), content)
+            })
+            .collect();
+        let start = |content: &str| {
+            let path = init::START.trim_start_matches('/').to_owned();
+            Some((path, content.to_owned()))
+        };
+        assert_eq!(
+            members.first().cloned(),
+            start(unstarted::unfinished(&nonce))
+        );
+        assert_eq!(members.last().cloned(), start(nonce.start_half()));
     }
 
     #[test]

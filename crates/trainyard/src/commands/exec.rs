@@ -104,11 +104,10 @@ impl Exec {
                 | Outcome::Errored
                 | Outcome::TimedOut
                 | Outcome::Lost
+                | Outcome::Cancelled
                 | Outcome::UpstreamFailed,
             )
             | None => Err(Failure::Run),
-            // There is no other way to cancel it.
-            Some(Outcome::Cancelled) => Err(Failure::Interrupted),
         }
     }
 }
