@@ -20,7 +20,7 @@ use trainyard_forge::DagFileText;
 use trainyard_store::DagAtCommit;
 
 use crate::health::panics::panic_text;
-use crate::loops::branch_trouble::BranchTrouble;
+use crate::loops::branch_failure::BranchFailure;
 
 /// Files that are read at the same time.
 const FILES_AT_ONCE: usize = 4;
@@ -81,7 +81,7 @@ impl DagReader {
     pub(crate) async fn read(
         &self,
         files: Vec<DagFileText>,
-    ) -> Result<Vec<DagRead>, BranchTrouble> {
+    ) -> Result<Vec<DagRead>, BranchFailure> {
         let end = Instant::now() + COMMIT;
         let mut read = Vec::with_capacity(files.len());
         for file in files {
@@ -95,7 +95,7 @@ impl DagReader {
         &self,
         push: Push,
         files: Vec<DagAtCommit>,
-    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchTrouble> {
+    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchFailure> {
         self.started_within(TRIGGERS, push, files).await
     }
 
@@ -104,7 +104,7 @@ impl DagReader {
         limit: Duration,
         push: Push,
         files: Vec<DagAtCommit>,
-    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchTrouble> {
+    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchFailure> {
         let thread = Arc::clone(&self.threads).acquire_owned().await;
         let matching = tokio::task::spawn_blocking(move || {
             let _thread = thread;
@@ -123,10 +123,10 @@ impl DagReader {
         let matched = match matching.await {
             Ok(matched) => matched,
             Err(problem) if problem.is_panic() => resume_unwind(problem.into_panic()),
-            Err(_) => return Err(BranchTrouble::Passing("the daemon is stopping".to_owned())),
+            Err(_) => return Err(BranchFailure::Passing("the daemon is stopping".to_owned())),
         };
         matched.ok_or_else(|| {
-            BranchTrouble::Costly(format!(
+            BranchFailure::Costly(format!(
                 "its push triggers take longer than {} s to match against the changed paths; make their patterns \
                  fewer or simpler",
                 limit.as_secs()
@@ -139,7 +139,7 @@ impl DagReader {
         file: DagFileText,
         end: Instant,
         parse: fn(&str, Result<String, String>) -> DagRead,
-    ) -> Result<DagRead, BranchTrouble> {
+    ) -> Result<DagRead, BranchFailure> {
         let path = file.path.clone();
         let too_long = |why: String| {
             error!(path, why, "a DAG file was not read in time");
@@ -161,7 +161,7 @@ impl DagReader {
         // The thread of an abandoned file stays busy until the parser returns.
         let threads = Arc::clone(&self.threads).acquire_owned();
         let Ok(Ok(thread)) = tokio::time::timeout(COMMIT, threads).await else {
-            return Err(BranchTrouble::Passing(format!(
+            return Err(BranchFailure::Passing(format!(
                 "no thread was free within {} s to read its DAG files",
                 COMMIT.as_secs()
             )));
@@ -174,7 +174,7 @@ impl DagReader {
         });
         match tokio::time::timeout(FILE_AT_MOST, reading).await {
             Ok(Ok((read, took))) if took <= FILE => Ok(read),
-            Ok(Err(_)) => Err(BranchTrouble::Passing("the daemon is stopping".to_owned())),
+            Ok(Err(_)) => Err(BranchFailure::Passing("the daemon is stopping".to_owned())),
             Ok(Ok(_)) | Err(_) => Ok(too_long(format!(
                 "it takes longer than {} s to read",
                 FILE.as_secs()
@@ -335,7 +335,7 @@ mod tests {
         let late = reader
             .started_within(Duration::ZERO, push("src/a"), files())
             .await;
-        assert!(matches!(late, Err(BranchTrouble::Costly(_))), "{late:?}");
+        assert!(matches!(late, Err(BranchFailure::Costly(_))), "{late:?}");
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@
 //! [`leadership`]: crate::health::leadership
 //! [`lease`]: crate::health::lease
 
-mod branch_trouble;
+mod branch_failure;
 pub mod dag_reading;
 pub mod dispatcher;
 pub mod keeper;
@@ -31,6 +31,8 @@ pub mod pruner;
 mod removals;
 pub mod scheduler;
 pub mod sweeper;
+mod sync;
+mod sync_result;
 pub mod watcher;
 
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ const SHOWN_AT_MOST: usize = 3;
 
 /// Why a branch was not recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BranchTrouble {
+pub(crate) enum BranchFailure {
     /// Other branches cannot be recorded either: the database does not answer.
     Everywhere(String),
     /// The repo got another address, or was removed: nothing of this sync counts.
@@ -23,7 +23,7 @@ pub(crate) enum BranchTrouble {
     Costly(String),
 }
 
-impl BranchTrouble {
+impl BranchFailure {
     /// The error, in words.
     pub(crate) fn words(&self) -> &str {
         match self {
@@ -36,7 +36,7 @@ impl BranchTrouble {
     }
 }
 
-impl From<StoreError> for BranchTrouble {
+impl From<StoreError> for BranchFailure {
     fn from(error: StoreError) -> Self {
         if let Some(code) = error.refusal() {
             error!(
@@ -55,7 +55,7 @@ impl From<StoreError> for BranchTrouble {
     }
 }
 
-impl From<trainyard_forge::Error> for BranchTrouble {
+impl From<trainyard_forge::Error> for BranchFailure {
     fn from(error: trainyard_forge::Error) -> Self {
         if error.is_costly() {
             Self::Costly(error.to_string())
@@ -66,16 +66,16 @@ impl From<trainyard_forge::Error> for BranchTrouble {
 }
 
 /// The errors of branches, by name.
-pub(crate) type BranchTroubles = BTreeMap<String, BranchTrouble>;
+pub(crate) type BranchFailures = BTreeMap<String, BranchFailure>;
 
 /// All of them as one text; `None` if there are none.
-pub(crate) fn in_words(troubles: &BranchTroubles) -> Option<String> {
-    let shown = troubles.iter().take(SHOWN_AT_MOST);
+pub(crate) fn in_words(failures: &BranchFailures) -> Option<String> {
+    let shown = failures.iter().take(SHOWN_AT_MOST);
     let mut parts: Vec<String> = shown
-        .map(|(branch, trouble)| format!("branch {branch} is not recorded: {}", trouble.words()))
+        .map(|(branch, failure)| format!("branch {branch} is not recorded: {}", failure.words()))
         .collect();
-    if troubles.len() > SHOWN_AT_MOST {
-        parts.push(format!("and {} more", troubles.len() - SHOWN_AT_MOST));
+    if failures.len() > SHOWN_AT_MOST {
+        parts.push(format!("and {} more", failures.len() - SHOWN_AT_MOST));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }
@@ -84,18 +84,18 @@ pub(crate) fn in_words(troubles: &BranchTroubles) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn troubles(count: usize) -> BranchTroubles {
+    fn failures(count: usize) -> BranchFailures {
         (0..count)
-            .map(|n| (format!("b{n}"), BranchTrouble::Passing("it is odd".into())))
+            .map(|n| (format!("b{n}"), BranchFailure::Passing("it is odd".into())))
             .collect()
     }
 
     #[test]
     fn a_few_branches_are_named_and_the_others_counted() {
-        assert_eq!(in_words(&troubles(0)), None);
-        let one = in_words(&troubles(1)).unwrap();
+        assert_eq!(in_words(&failures(0)), None);
+        let one = in_words(&failures(1)).unwrap();
         assert_eq!(one, "branch b0 is not recorded: it is odd");
-        let many = in_words(&troubles(9)).unwrap();
+        let many = in_words(&failures(9)).unwrap();
         assert!(many.ends_with("; and 6 more"), "{many}");
     }
 }
