@@ -27,6 +27,13 @@ const WORDS: [(&str, &str); 15] = [
     ("looked at", "read, checked, inspected"),
 ];
 
+/// The same of comments and pages alone: names of variables have these parts.
+const IN_PROSE: [(&str, &str); 3] = [
+    ("trouble", "error, failure, problem"),
+    ("troubles", "errors, failures, problems"),
+    ("beside", "next to, besides"),
+];
+
 /// Subjects without a name. Comments and pages name the thing that acts.
 const NAMELESS: [&str; 3] = ["nobody", "somebody", "whoever"];
 
@@ -67,6 +74,27 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
+/// A text without the parts in backticks.
+fn without_code(text: &str) -> String {
+    text.split('`').step_by(2).collect()
+}
+
+/// Whether a text says "is no X". "There is no X" and "is no longer" are plain.
+fn is_not_a_valid_one(text: &str) -> bool {
+    ["is no ", "are no "].iter().any(|words| {
+        text.match_indices(words).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let is_word = !before.is_some_and(char::is_alphanumeric);
+            let after = &text[at + words.len()..];
+            is_word
+                && !text[..at].trim_end().ends_with("there")
+                && !["longer", "more", "less"]
+                    .iter()
+                    .any(|word| after.starts_with(word))
+        })
+    })
+}
+
 #[test]
 fn texts_use_the_words_that_people_search_for() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -97,6 +125,13 @@ fn texts_use_the_words_that_people_search_for() {
                 .iter()
                 .filter(|word| is_comment && has_word(&read, word));
             faults.extend(nameless.map(|word| instead(word, "the name of what acts")));
+            let odd = IN_PROSE
+                .iter()
+                .filter(|(word, _)| is_comment && has_word(&without_code(&read), word));
+            faults.extend(odd.map(|(word, words)| instead(word, words)));
+            if is_not_a_valid_one(&read) {
+                faults.push(instead("is no", "invalid X, or is not an X"));
+            }
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

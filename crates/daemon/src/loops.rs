@@ -78,7 +78,7 @@ pub(crate) async fn engine(
         surroundings: Surroundings {
             executor,
             limits: Limits {
-                // The defaults are no demand of the operator: a smaller machine uses less.
+                // The operator did not ask for the defaults: a smaller machine uses less.
                 cpus: stage
                     .cpus
                     .map(|cpus| most.cpus.map_or(cpus, |most| cpus.min(most))),

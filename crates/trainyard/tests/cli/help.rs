@@ -2,83 +2,64 @@
 
 use crate::binary::Place;
 
-/// All commands but those whose arguments are the daemon's configuration.
-const COMMANDS: [&[&str]; 46] = [
-    &[],
-    &["exec"],
-    &["validate"],
-    &["graph"],
-    &["schema"],
-    &["completions"],
-    &["init"],
-    &["status"],
-    &["repo"],
-    &["repo", "add"],
-    &["repo", "list"],
-    &["repo", "show"],
-    &["repo", "sync"],
-    &["repo", "set"],
-    &["repo", "deliveries"],
-    &["repo", "remove"],
-    &["dag"],
-    &["dag", "list"],
-    &["dag", "show"],
-    &["dag", "trigger"],
-    &["dag", "pause"],
-    &["dag", "unpause"],
-    &["dag", "next"],
-    &["dag", "remove"],
-    &["run"],
-    &["run", "list"],
-    &["run", "show"],
-    &["run", "logs"],
-    &["run", "watch"],
-    &["run", "cancel"],
-    &["run", "retry"],
-    &["run", "why"],
-    &["run", "events"],
-    &["artifact"],
-    &["artifact", "list"],
-    &["artifact", "get"],
-    &["metric"],
-    &["metric", "list"],
-    &["secret"],
-    &["secret", "set"],
-    &["secret", "list"],
-    &["secret", "remove"],
-    &["token"],
-    &["token", "create"],
-    &["token", "list"],
-    &["gc"],
-];
+/// Commands whose arguments are the daemon's configuration.
+const CONFIGURED: [&str; 3] = ["dev", "daemon", "doctor"];
+
+/// The commands that a help text lists.
+fn listed(help: &str) -> Vec<String> {
+    let commands = help
+        .split_once("\nCommands:\n")
+        .map_or("", |(_, rest)| rest);
+    let lines = commands.lines().take_while(|line| !line.is_empty());
+    // A continued line is indented further.
+    lines
+        .filter_map(|line| {
+            line.strip_prefix("  ")
+                .filter(|line| !line.starts_with(' '))
+        })
+        .filter_map(|line| line.split_whitespace().next())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// Adds the help of a command and of all below it.
+fn explain(place: &Place, command: &[String], text: &mut String) {
+    let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+    arguments.push("--help");
+    let answer = place.call(&arguments);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(answer.stderr, "");
+    // The arguments for the daemon are the same everywhere, and shown once, with `repo`.
+    let own = match command {
+        [repo] if repo == "repo" => answer.stdout.as_str(),
+        _ => answer
+            .stdout
+            .split_once("\nDaemon:\n")
+            .map_or(answer.stdout.as_str(), |(own, _)| own),
+    };
+    if !command
+        .first()
+        .is_some_and(|first| CONFIGURED.contains(&first.as_str()) && command.len() == 1)
+    {
+        text.push_str(&format!("$ trainyard {}\n{own}\n", arguments.join(" ")));
+    }
+    for name in listed(&answer.stdout) {
+        let below: Vec<String> = command.iter().cloned().chain([name]).collect();
+        explain(place, &below, text);
+    }
+}
 
 #[test]
 fn every_command_explains_itself() {
-    let place = Place::new();
     let mut text = String::new();
-    for command in COMMANDS {
-        let mut arguments = command.to_vec();
-        arguments.push("--help");
-        let answer = place.call(&arguments);
-        assert_eq!(answer.code, Some(0), "{answer:?}");
-        assert_eq!(answer.stderr, "");
-        // The arguments for the daemon are the same everywhere, and shown once, with `repo`.
-        let (own, _) = match command {
-            ["repo"] => (answer.stdout.as_str(), ""),
-            _ => answer
-                .stdout
-                .split_once("\nDaemon:\n")
-                .unwrap_or((&answer.stdout, "")),
-        };
-        text.push_str(&format!("$ trainyard {}\n{own}\n", arguments.join(" ")));
-    }
+    explain(&Place::new(), &[], &mut text);
     insta::assert_snapshot!(text);
 }
 
 #[test]
 fn the_commands_of_the_daemon_take_its_configuration() {
     let place = Place::new();
-    for command in ["dev", "daemon", "doctor"] {
+    for command in CONFIGURED {
         let answer = place.call(&[command, "--help"]);
         assert_eq!(answer.code, Some(0), "{answer:?}");
         for flag in ["--config <FILE>", "--listen <IP:PORT>", "--data-dir"] {

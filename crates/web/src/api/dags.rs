@@ -295,7 +295,7 @@ pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunS
         Recorded::Paused => return Err(ApiError::conflict("the DAG is paused")),
         Recorded::Full(why) => return Err(ApiError::conflict(why)),
     };
-    // The run exists already: a failure to read its state is no failure of the request.
+    // The run exists already: a failure to read its state does not fail the request.
     let standing = standing(state, run).await.ok();
     let (summary, why) = standing.unzip();
     Ok(RunStarted {

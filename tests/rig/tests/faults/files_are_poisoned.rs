@@ -135,7 +135,7 @@ fn every_file_is_shown_with_its_fault_and_the_good_ones_run() {
             let _ = usual(fleet, &mut violations);
             let held = fleet.cluster.sql("select count(*) from quarantine");
             if held != "0" {
-                violations.push(format!("{held} quarantined, although an invalid file is no reason for that"));
+                violations.push(format!("{held} quarantined, although an invalid file quarantines nothing"));
             }
             if fleet.first().log().contains("panicked") {
                 violations.push("something panicked; the daemon's log says what".to_owned());

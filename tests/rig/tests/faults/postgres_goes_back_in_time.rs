@@ -144,7 +144,7 @@ fn an_attempt_that_ended_and_is_queued_again_gets_no_second_container() {
 }
 
 /// What is wrong, but for what the database has forgotten: runs' numbers may be given twice by a
-/// database that went back, so the witness' names are no proof here. Docker's are.
+/// database that went back, so the witness' names prove nothing here. Docker's are.
 fn outside_the_witness(fleet: &Fleet) -> Vec<String> {
     let found = fleet.violations().into_iter();
     found
