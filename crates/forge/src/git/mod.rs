@@ -28,6 +28,7 @@ mod dag_files;
 mod entries;
 mod error;
 mod fetch;
+mod ignored;
 mod job;
 mod lanes;
 mod lfs;
@@ -61,6 +62,7 @@ pub use dag_files::{DagFileText, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILE
 pub use entries::Entry;
 pub use error::Error;
 pub use fetch::Heads;
+pub use ignored::Unignored;
 pub use job::{LookAt, Seen};
 pub use limits::FetchLimits;
 pub use mirror::{Mirror, Mirrors};

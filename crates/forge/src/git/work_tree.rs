@@ -9,11 +9,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
-use ignore::WalkBuilder;
 
+use super::ignored::{Unignored, plain};
 use super::objects::Kind;
 use super::settings;
 
@@ -60,6 +61,9 @@ impl WorkTree {
         let mut folders = Folders::of(&self.root);
         for entry in index.iter() {
             let path = PathBuf::from(OsStr::from_bytes(&entry.path));
+            if !is_below(&path) {
+                continue;
+            }
             let there = folders.holds(&path);
             let is_folder = there.is_some_and(|kind| kind.is_dir());
             let is_submodule =
@@ -76,21 +80,16 @@ impl WorkTree {
     /// Adds files that are neither tracked nor ignored. libgit2 reads some patterns in a way of its own,
     /// such as `*/`.
     fn add_others(&mut self) -> io::Result<()> {
-        let walk = WalkBuilder::new(&self.root)
-            .hidden(false)
-            .parents(false)
-            .ignore(false)
-            .filter_entry(|entry| {
-                let is_own = entry.depth() == 0;
-                entry.file_name() != ".git" && (is_own || !entry.path().join(".git").exists())
-            })
-            .build();
+        let walk = Unignored::below(&self.root, true, |entry| {
+            let is_below = entry.depth() > 0;
+            entry.file_name() == ".git" || (is_below && entry.path().join(".git").exists())
+        })?;
         for entry in walk {
             let entry = match entry {
                 Ok(entry) => entry,
                 // A database's folder, say: git skips folders that it may not open, too.
-                Err(error) if may_not_open(&error) => continue,
-                Err(error) => return Err(io::Error::other(error)),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+                Err(error) => return Err(error),
             };
             let is_file = entry
                 .file_type()
@@ -103,21 +102,65 @@ impl WorkTree {
     }
 }
 
-fn may_not_open(error: &ignore::Error) -> bool {
-    let error = error.io_error();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+/// Whether a path of an index stays in the tree. An index that git did not write may name other files.
+fn is_below(path: &Path) -> bool {
+    let mut parts = path.components();
+    parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
+/// Files of a repository that libgit2 reads when it opens one and lists its index.
+const READ_BY_GIT: [&str; 4] = ["HEAD", "config", "index", "packed-refs"];
+
+/// The repository whose work tree contains a folder, and the root of that: the folder that holds `.git`.
+///
+/// The content of a checkout does not decide which files it consists of. So its configuration has no say
+/// (`core.worktree` could name the user's home), and a folder that only looks like a bare repository is not one.
 fn opened(folder: &Path) -> io::Result<Option<(Repository, PathBuf)>> {
     settings::read_any_owner().map_err(io::Error::other)?;
-    let flags = RepositoryOpenFlags::empty();
-    let repository = match Repository::open_ext(folder, flags, [] as [&OsStr; 0]) {
-        Ok(repository) => repository,
-        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(folder, &error)),
-    };
-    let root = repository.workdir().map(Path::to_owned);
-    Ok(root.map(|root| (repository, root)))
+    let start = folder.symlink_metadata()?;
+    for root in folder.ancestors() {
+        // As git does, the search ends where another file system begins.
+        if root.symlink_metadata()?.dev() != start.dev() {
+            return Ok(None);
+        }
+        let git = root.join(".git");
+        let Ok(found) = git.symlink_metadata() else {
+            continue;
+        };
+        if found.is_dir() {
+            for file in READ_BY_GIT {
+                plain(&git.join(file), u64::MAX)?;
+            }
+        } else {
+            plain(&git, LARGEST_GIT_FILE)?;
+        }
+        let flags = RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+        let repository = match Repository::open_ext(&git, flags, [] as [&OsStr; 0]) {
+            Ok(repository) => repository,
+            Err(error) if error.code() == ErrorCode::NotFound => continue,
+            Err(error) => return Err(unreadable(folder, &error)),
+        };
+        let own = [nix::unistd::geteuid().as_raw(), start.uid()];
+        if !own.contains(&found.uid()) {
+            return Err(of_another_user(&git, found.uid()));
+        }
+        return Ok(Some((repository, root.to_owned())));
+    }
+    Ok(None)
+}
+
+/// A `.git` that is a file names a folder, in one line.
+const LARGEST_GIT_FILE: u64 = 64 << 10;
+
+fn of_another_user(git: &Path, owner: u32) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "{} belongs to another user (uid {owner}), who would decide which files are read; move the project out of \
+             that folder, or make `.git` yours with `chown`",
+            git.display()
+        ),
+    )
 }
 
 fn unreadable(folder: &Path, error: &git2::Error) -> io::Error {
@@ -316,6 +359,83 @@ mod tests {
             let tree = WorkTree::around(&place.root()).unwrap().unwrap();
             proptest::prop_assert_eq!(tree.files, listed);
         }
+    }
+
+    #[test]
+    fn the_configuration_of_a_checkout_cannot_move_its_work_tree() {
+        let place = Place::tracking(&[("a", "")]);
+        fs::write(place.folder.path().join("secret"), "").unwrap();
+        let mut config = place.repository.config().unwrap();
+        config.set_str("core.worktree", "../..").unwrap();
+        assert_eq!(place.files(), ["a"]);
+    }
+
+    #[test]
+    fn a_folder_that_looks_like_a_bare_repository_is_a_part_of_the_one_around_it() {
+        let place = Place::tracking(&[
+            ("proj/HEAD", "ref: refs/heads/main\n"),
+            ("proj/objects/.keep", ""),
+            ("proj/refs/.keep", ""),
+            ("proj/config", "[core]\nbare = false\nworktree = ../../..\n"),
+            ("proj/dags/x.yaml", ""),
+        ]);
+        let root = WorkTree::root_around(&place.root().join("proj/dags")).unwrap();
+        assert_eq!(root, Some(place.root()));
+    }
+
+    #[test]
+    fn a_path_of_an_index_that_leads_out_of_the_tree_is_not_below_it() {
+        assert!(is_below(Path::new("a/b")));
+        for path in ["../secret", "a/../../secret", "/etc/passwd"] {
+            assert!(!is_below(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_patterns_that_is_a_link_or_a_pipe_is_refused_by_name() {
+        for folder in ["", "sub/"] {
+            let place = Place::tracking(&[("a", ""), ("sub/b", "")]);
+            let path = place.root().join(folder).join(".gitignore");
+            symlink("/dev/zero", &path).unwrap();
+            let refused = WorkTree::around(&place.root()).unwrap_err().to_string();
+            assert!(
+                refused.contains("/.gitignore is a symbolic link"),
+                "{refused}"
+            );
+            fs::remove_file(&path).unwrap();
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let refused = WorkTree::around(&place.root()).unwrap_err().to_string();
+            assert!(refused.contains("/.gitignore is a pipe"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn files_of_git_that_are_pipes_are_refused_by_name() {
+        for file in ["HEAD", "config", "index"] {
+            let place = Place::tracking(&[("a", "")]);
+            let path = place.root().join(".git").join(file);
+            fs::remove_file(&path).unwrap();
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let refused = WorkTree::around(&place.root()).unwrap_err().to_string();
+            assert!(refused.contains("is a pipe"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_linked_work_tree_of_git_is_one() {
+        let place = Place::tracking(&[("a", "")]);
+        let someone = Signature::now("Ada", "ada@example.org").unwrap();
+        let tree = place.repository.index().unwrap().write_tree().unwrap();
+        let tree = place.repository.find_tree(tree).unwrap();
+        place
+            .repository
+            .commit(Some("HEAD"), &someone, &someone, "first", &tree, &[])
+            .unwrap();
+        let other = place.folder.path().join("other");
+        place.repository.worktree("other", &other, None).unwrap();
+        let linked = WorkTree::around(&other).unwrap().unwrap();
+        assert_eq!(linked.root, other);
+        assert_eq!(linked.files, BTreeSet::from([PathBuf::from("a")]));
     }
 
     #[test]

@@ -13,11 +13,10 @@ use std::ops::Bound::{Included, Unbounded};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ignore::WalkBuilder;
 use tar::{Builder, EntryType, Header};
 use trainyard_core::measure::in_units;
 use trainyard_dagfile::Entry;
-use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, StandIns, WorkTree};
+use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, StandIns, Unignored, WorkTree};
 
 /// Never a part of a source tree.
 const LEFT_OUT: [&str; 2] = [".git", ".trainyard"];
@@ -92,17 +91,9 @@ impl WorkingTree {
     }
 
     fn walk(&mut self) -> io::Result<()> {
-        let walk = WalkBuilder::new(&self.root)
-            .hidden(false)
-            .parents(false)
-            .ignore(false)
-            .git_global(false)
-            .git_exclude(false)
-            .require_git(false)
-            .filter_entry(|entry| !is_left_out(entry.file_name()))
-            .build();
+        let walk = Unignored::below(&self.root, false, |entry| is_left_out(entry.file_name()))?;
         for entry in walk {
-            let entry = entry.map_err(io::Error::other)?;
+            let entry = entry?;
             let Ok(path) = entry.path().strip_prefix(&self.root) else {
                 continue;
             };

@@ -150,7 +150,14 @@ impl Trees {
             let holds_dags = folder.file_name().is_some_and(|name| name == "dags");
             let is_known =
                 |tree: &WorkingTree| !tree.is_file_alone && (tree.is_of_git || holds_dags);
-            let read = || WorkingTree::of(file).ok().filter(is_known);
+            let read = || {
+                let tree = WorkingTree::of(file).map_err(|error| {
+                    output::note(&format!(
+                        "files outside of DAG files were not checked: {error}"
+                    ));
+                });
+                tree.ok().filter(is_known)
+            };
             self.0.entry(folder.clone()).or_insert_with(read).as_ref()
         });
         move |path| tree.map_or(Entry::Unknown, |tree| tree.entry(path))
