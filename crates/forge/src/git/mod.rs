@@ -30,6 +30,7 @@ mod error;
 mod fetch;
 mod ignored;
 mod job;
+mod kept_modules;
 mod lanes;
 mod lfs;
 mod limits;

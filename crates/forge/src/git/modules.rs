@@ -2,7 +2,8 @@
 //!
 //! 1. They are fetched without credentials: a commit names their addresses, and a user who may push could otherwise
 //!    read everything that the repo's password opens. For the same reason none is fetched from the daemon's disk.
-//! 2. Each has a mirror next to that of its repo, which is removed with it, under the same limits as every fetch.
+//! 2. Each has a mirror below that of its repo, which is removed with it, under the same limits as every fetch. How much
+//!    is kept of all of them is bounded ([`super::kept_modules`]).
 
 use std::collections::BTreeMap;
 

@@ -23,6 +23,7 @@ use tar::{EntryType, Header};
 use tempfile::NamedTempFile;
 use zstd::Encoder;
 
+use super::kept_modules::{self, InUse};
 use super::lfs::{self, Lfs, Pointer};
 use super::limits::Watch;
 use super::modules::{self, Modules};
@@ -295,8 +296,11 @@ impl Archive<'_> {
         let url = modules::address(&name, url, base, &level.mirror.rules)?;
         let mirror = modules::mirror(level.mirror, &url)?;
         let commit = CommitSha::of(id);
+        // Until its files are in the archive.
+        let _in_use = InUse::mark(&mirror)?;
         let is_here = |repository: &Repository| find_commit(repository, &commit).is_ok();
         if !mirror.open().is_ok_and(|repository| is_here(&repository)) {
+            kept_modules::trim(&mirror, kept_modules::KEPT)?;
             let _ = mirror.fetch(url.as_str(), None, self.cancel)?;
         }
         let repository = mirror.open()?;
