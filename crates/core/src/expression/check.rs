@@ -1,10 +1,11 @@
 //! Checks types and names against the declarations of the DAG.
 
-use super::ExpressionFault;
+use super::evaluate::evaluate;
 use super::reach;
 use super::scope::{Known, Scope, Type};
 use super::syntax::{Arithmetic, Compare, Expr, Function, Node, Variable};
-use crate::name::ParamName;
+use super::{ExpressionFault, Facts};
+use crate::name::{MetricName, ParamName};
 use crate::text::listed;
 
 /// The faults of a condition: those of its types and names, or else that it can never hold.
@@ -38,6 +39,16 @@ pub(super) fn part(expr: &Expr, scope: &Scope<'_>) -> Vec<ExpressionFault> {
         faults: Vec::new(),
     };
     check.type_of(expr);
+    if check.faults.is_empty()
+        && expr.is_constant
+        && let Err(problem) = evaluate(expr, &Facts::default())
+    {
+        check.fault(
+            expr,
+            format!("this has no value in any run: {problem}"),
+            None,
+        );
+    }
     check.faults
 }
 
@@ -223,6 +234,15 @@ impl Check<'_> {
                 {
                     let message = format!("the name of a metric is a text, not {}", found.word());
                     self.fault(item, message, None);
+                }
+                if let Node::Text(name) = &item.node
+                    && let Err(invalid) = MetricName::new(name.to_string())
+                {
+                    self.fault(
+                        item,
+                        format!("no stage can have this metric: {invalid}"),
+                        None,
+                    );
                 }
             }
             _ => {

@@ -85,6 +85,10 @@ impl<'a> Domain<'a> {
                 let (one, other) = Texts::relate(compare, one, other)?;
                 Some((Self::Text(one), Self::Text(other)))
             }
+            (Self::Boolean(one), Self::Boolean(other)) => {
+                let (one, other) = relate_booleans(compare, one, other)?;
+                Some((Self::Boolean(one), Self::Boolean(other)))
+            }
             unknown => Some(unknown),
         }
     }
@@ -151,8 +155,32 @@ impl<'a> Texts<'a> {
                 {
                     return None;
                 }
-                Some((one, other))
+                // Nothing comes before the empty text.
+                let is_empty = |texts: &Self| texts.one().is_some_and(|text| text.is_empty());
+                match compare {
+                    Compare::Less if is_empty(&other) => None,
+                    Compare::Greater if is_empty(&one) => None,
+                    _ => Some((one, other)),
+                }
             }
+        }
+    }
+
+    /// The texts that are one of these and then one of the others.
+    pub(super) fn followed_by(&self, other: &Self) -> Self {
+        /// More than that are not told apart.
+        const PAIRS: usize = 64;
+        match (self, other) {
+            (Self::Only(one), Self::Only(other)) if one.len() * other.len() <= PAIRS => Self::Only(
+                one.iter()
+                    .flat_map(|one| {
+                        other
+                            .iter()
+                            .map(move |other| format!("{one}{other}").into())
+                    })
+                    .collect(),
+            ),
+            _ => Self::anything(),
         }
     }
 
@@ -212,6 +240,26 @@ impl<'a> Texts<'a> {
                 texts.insert(out.clone());
                 Some(Self::AllBut(texts))
             }
+        }
+    }
+}
+
+/// As [`Domain::relate`].
+fn relate_booleans(
+    compare: Compare,
+    one: [bool; 2],
+    other: [bool; 2],
+) -> Option<([bool; 2], [bool; 2])> {
+    let swapped = |values: [bool; 2]| [values[1], values[0]];
+    let both = |one: [bool; 2], other: [bool; 2]| {
+        let both = [one[0] && other[0], one[1] && other[1]];
+        both.contains(&true).then_some(both)
+    };
+    match compare {
+        Compare::Equal => both(one, other).map(|values| (values, values)),
+        Compare::Unequal => both(one, swapped(other)).map(|values| (values, swapped(values))),
+        Compare::Less | Compare::LessOrEqual | Compare::Greater | Compare::GreaterOrEqual => {
+            Some((one, other))
         }
     }
 }
@@ -307,7 +355,29 @@ impl Interval {
         Some(Self { low, high, ..self })
     }
 
-    /// Sums, differences and products of integers. `None` where it is not known, and `Some(None)` where
+    /// Quotients and remainders of integers by a constant, as [`Self::combine`].
+    fn divided(low: i64, high: i64, operator: Arithmetic, by: i64) -> Option<Option<Self>> {
+        if by == 0 {
+            return Some(None);
+        }
+        let (low, high) = if operator == Arithmetic::Divide {
+            // The smallest integer divided by -1 is too large: it has no value.
+            let quotient = |number: i64| number.checked_div(by).unwrap_or(i64::MAX);
+            let (one, other) = (quotient(low), quotient(high));
+            (one.min(other), one.max(other))
+        } else {
+            let most = i64::try_from(by.unsigned_abs() - 1).ok()?;
+            let low = if low < 0 { -most } else { 0 };
+            (low, if high > 0 { most } else { 0 })
+        };
+        Some(Some(Self {
+            low: Number::Integer(low),
+            high: Number::Integer(high),
+            is_whole: true,
+        }))
+    }
+
+    /// Results of integers. `None` where it is not known, and `Some(None)` where
     /// every result is too large, so that there is no value.
     pub(super) fn combine(self, operator: Arithmetic, other: &Self) -> Option<Option<Self>> {
         let (
@@ -319,6 +389,10 @@ impl Interval {
         else {
             return None;
         };
+        if matches!(operator, Arithmetic::Divide | Arithmetic::Remainder) {
+            let is_constant = other_low == other_high;
+            return is_constant.then(|| Self::divided(low, high, operator, other_low))?;
+        }
         let calculate = |one: i64, other: i64| {
             let (one, other) = (i128::from(one), i128::from(other));
             match operator {

@@ -25,13 +25,13 @@ type Possible<'a> = BTreeMap<&'a Variable, Domain<'a>>;
 pub(super) fn never_holds(expr: &Expr, scope: &Scope<'_>) -> Option<ExpressionFault> {
     let nothing = &Facts::default();
     let reach = Reach { scope, nothing };
-    if reach.holds(expr, true, Possible::new()).is_some() {
+    if reach.may_hold(expr) {
         return None;
     }
     // The smallest part that can never hold by itself is where the fault is.
     let mut blamed = expr;
     while let Node::All(items) = &blamed.node {
-        let alone = |item: &&Expr| reach.holds(item, true, Possible::new()).is_none();
+        let alone = |item: &&Expr| !reach.may_hold(item);
         match items.iter().find(alone) {
             Some(item) => blamed = item,
             None => break,
@@ -55,6 +55,13 @@ struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
+    fn may_hold(&self, expr: &'a Expr) -> bool {
+        // The second time a part is read with what the parts after it leave: `n != 1 && n == 1`.
+        self.holds(expr, true, Possible::new())
+            .and_then(|possible| self.holds(expr, true, possible))
+            .is_some()
+    }
+
     /// The values that are possible where the expression is as `wanted`, or more than those.
     /// `None` where it never is.
     fn holds(&self, expr: &'a Expr, wanted: bool, possible: Possible<'a>) -> Option<Possible<'a>> {
@@ -198,8 +205,14 @@ impl<'a> Reach<'a> {
             return Some(possible);
         }
         let (one, other) = Domain::relate(compare, one, other)?;
-        for (expr, domain) in [(left, one), (right, other)] {
+        for (expr, mut domain) in [(left, one), (right, other)] {
             if let Node::Variable(variable) = &expr.node {
+                if let Domain::Text(Texts::Only(texts)) = &mut domain {
+                    texts.retain(|text| may_be(variable, text));
+                    if texts.is_empty() {
+                        return None;
+                    }
+                }
                 possible.insert(variable, domain);
             }
         }
@@ -223,17 +236,29 @@ impl<'a> Reach<'a> {
             Node::Arithmetic(operator, left, right) => {
                 let (one, other) = (self.value(left, possible)?, self.value(right, possible)?);
                 match (operator, one, other) {
-                    (
-                        Arithmetic::Add | Arithmetic::Subtract | Arithmetic::Multiply,
-                        Domain::Number(one),
-                        Domain::Number(other),
-                    ) => match one.combine(*operator, &other) {
-                        Some(Some(range)) => Domain::Number(range),
-                        Some(None) => return None,
-                        None => Domain::Anything,
-                    },
+                    (_, Domain::Number(one), Domain::Number(other)) => {
+                        match one.combine(*operator, &other) {
+                            Some(Some(range)) => Domain::Number(range),
+                            Some(None) => return None,
+                            None => Domain::Anything,
+                        }
+                    }
+                    (Arithmetic::Add, Domain::Text(one), Domain::Text(other)) => {
+                        Domain::Text(one.followed_by(&other))
+                    }
                     _ => Domain::Anything,
                 }
+            }
+            Node::Choose(_, one, other) => {
+                match (self.value(one, possible), self.value(other, possible)) {
+                    (Some(one), Some(other)) => one.union(other),
+                    (found, None) | (None, found) => found?,
+                }
+            }
+            Node::Call(Function::String, items)
+                if items.iter().all(|item| self.is_boolean(item)) =>
+            {
+                Domain::Text(Texts::only(["false", "true"]))
             }
             Node::Call(Function::Size, _) => Domain::Number(Interval {
                 low: Number::Integer(0),
@@ -258,6 +283,9 @@ impl<'a> Reach<'a> {
         let (Node::Variable(variable), Node::Text(part)) = (&on.node, &part.node) else {
             return Some(possible);
         };
+        if function == Function::StartsWith && wanted && !may_begin(variable, part) {
+            return None;
+        }
         if let Domain::Text(Texts::Only(texts)) = self.domain(variable, &possible) {
             let left: BTreeSet<Cow<'a, str>> = texts
                 .into_iter()
@@ -378,10 +406,45 @@ impl<'a> Reach<'a> {
                 let kinds = self.scope.choices(variable)?;
                 Some(format!("`cause.kind` is one of {}", listed(kinds)))
             }
+            Variable::Cause(CauseField::Branch) => Some(
+                "`cause.branch` is the name without `refs/heads/`, such as `main`; it is empty for a tag".to_owned(),
+            ),
+            Variable::Cause(CauseField::Commit) => Some(
+                "`cause.commit` is a full hash in lower case; write `cause.commit.startsWith(\"…\")` for the beginning of one"
+                    .to_owned(),
+            ),
             Variable::Cause(_) | Variable::Image(_) | Variable::Metric(..) => None,
         }
     }
 }
+
+/// Whether a value can be this text, by what it is.
+fn may_be(variable: &Variable, text: &str) -> bool {
+    match variable {
+        Variable::Cause(CauseField::Commit) => {
+            may_begin(variable, text) && [0, SHA1, SHA256].contains(&text.len())
+        }
+        _ => may_begin(variable, text),
+    }
+}
+
+/// Whether a value can begin with this text, by what it is.
+fn may_begin(variable: &Variable, text: &str) -> bool {
+    match variable {
+        Variable::Cause(CauseField::Branch) => !["refs/heads/", "refs/tags/"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix)),
+        Variable::Cause(CauseField::Commit) => {
+            let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            text.len() <= SHA256 && text.bytes().all(is_hex)
+        }
+        _ => true,
+    }
+}
+
+/// The lengths of the hashes of commits.
+const SHA1: usize = 40;
+const SHA256: usize = 64;
 
 fn bounds<T: std::fmt::Display>(name: &str, low: Option<T>, high: Option<T>) -> Option<String> {
     match (low, high) {

@@ -47,6 +47,23 @@ fn what_can_never_hold_is_a_fault() {
         "params.force ? params.n == 9 : params.n == 8",
         "!has(params.n)",
         "params.text.size() < 0",
+        "cause.branch == 'refs/heads/main'",
+        "'refs/tags/v1' == cause.branch",
+        "cause.branch.startsWith('refs/heads/')",
+        "cause.branch in ['refs/heads/main', 'refs/heads/dev']",
+        "cause.commit == 'abc1234'",
+        "cause.commit.startsWith('HEAD')",
+        "params.n / 2 == 1.5",
+        "params.n / 2 > 1",
+        "params.n % 2 == 3",
+        "params.n / 0 == 1",
+        "string(params.force) == 'True'",
+        "(params.force ? 1 : 2) == 3",
+        "params.target + 'x' == 'foo'",
+        "params.text < ''",
+        "!(params.n in [1, 2]) && params.n == 1",
+        "params.count != 5 && params.count == 5",
+        "params.force in [true] && params.force in [false]",
     ] {
         never(&declared(), text);
     }
@@ -57,6 +74,28 @@ fn the_part_that_never_holds_is_underlined_with_what_would() {
     let fault = fault("params.force && params.n > 100").unwrap();
     assert_eq!(fault.range, 16..30);
     assert_eq!(fault.help.unwrap(), "`params.n` is from 1 to 3");
+}
+
+#[test]
+fn a_part_of_a_text_that_has_no_value_is_a_fault() {
+    let template = Template::parse("group-${{ 1 / 0 }}").unwrap();
+    let faults = declared().check(|scope| template.faults(scope));
+    let message = &faults[0].message;
+    assert!(
+        message.starts_with("this has no value in any run"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_metric_whose_name_no_metric_can_have_is_a_fault() {
+    let fault = fault("'area under curve' in stages.train.metrics").unwrap();
+    let message = &fault.message;
+    assert!(
+        message.starts_with("no stage can have this metric"),
+        "{message}"
+    );
+    assert_eq!(fault.range, 0..18);
 }
 
 #[test]
@@ -92,7 +131,15 @@ fn what_can_hold_is_taken() {
         "params.rate == 1",
         "stages.train.metrics.auc > 1000",
         "cause.kind == 'push' || cause.kind == 'manual'",
-        "cause.branch == 'main' && cause.commit == 'main'",
+        "cause.branch == 'main' && cause.commit == ''",
+        "cause.commit == '0123456789abcdef0123456789abcdef01234567'",
+        "cause.commit.startsWith('abc1234')",
+        "cause.branch != 'refs/heads/main'",
+        "params.n / 2 == 1",
+        "params.n % 2 == 1 && params.n % 2 != 0",
+        "-params.n % 2 == -1",
+        "params.target + 'x' == 'stagingx'",
+        "string(params.force) == 'true'",
         "params.text == params.target",
         "(params.n == 1) == (params.rate > 0.5)",
         "params.force == !params.force || params.force",
