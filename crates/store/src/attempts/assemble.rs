@@ -13,7 +13,7 @@ use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::attempts::claim::ClaimedRow;
+use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result, answered};
@@ -45,8 +45,6 @@ pub struct Claim {
 pub struct Adopted {
     /// Its handle; `None` where none was recorded. That does not prove that there is no container.
     pub handle: Option<String>,
-    /// The hash of the spec that the handle was made from.
-    pub spec_hash: Option<String>,
     /// When its container started, where that was recorded.
     pub started_at: Option<Timestamp>,
     /// How long it can have run at the most, by the database's clock: since its recorded start, else since it was queued.
@@ -207,19 +205,7 @@ async fn quarantine_run_as(core: &Core, row: &ClaimedRow, reason: &str) -> Resul
         .as_ref()
         .is_some_and(|adopted| adopted.handle.is_some());
     if !may_run {
-        sqlx::query!(
-            "with released as (
-                update attempt set state = 'queued', owner = null, claimed_at = null
-                where id = $1 and fence = $2 and state = 'claimed' and stop_requested_at is null
-                returning run, stage, number
-            )
-            insert into run_event (run, at, kind, stage, attempt)
-            select run, clock_timestamp(), 'attempt_released', stage, number from released",
-            row.attempt.0,
-            row.fence.0
-        )
-        .execute(&mut *transaction)
-        .await?;
+        holding::release(&mut transaction, row).await?;
     }
     transaction.commit().at(Point::HoldBack).await?;
     Ok(())

@@ -34,16 +34,15 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use trainyard_core::admit::{Blocked, Capacity, Waiting, admit};
-use trainyard_core::id::{AttemptId, DaemonId, Fence, RepoId, RunId};
+use trainyard_core::id::{DaemonId, RepoId, RunId};
 use trainyard_core::name::PoolName;
-use trainyard_core::run::AttemptRef;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::assemble::{Claim, assemble};
+use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::error::{Error, Result, repeated};
-use crate::runs::state::reference;
 use crate::store::{Core, Store};
 
 /// The advisory lock of admission: `trainyar` in ASCII.
@@ -104,17 +103,6 @@ impl Claimer {
             }
         }
     }
-}
-
-/// An attempt that was claimed, as its row says.
-#[derive(Debug)]
-pub(crate) struct ClaimedRow {
-    pub(crate) attempt: AttemptId,
-    pub(crate) fence: Fence,
-    pub(crate) run: RunId,
-    pub(crate) run_version: i64,
-    pub(crate) reference: AttemptRef,
-    pub(crate) adopted: Option<crate::attempts::assemble::Adopted>,
 }
 
 /// What an admission granted.
@@ -184,43 +172,7 @@ pub(crate) async fn claim_in(
             some_wait,
         });
     }
-    let rows = sqlx::query!(
-        r#"with picked as (
-            select id from attempt where id = any($1) and state = 'queued' for update skip locked
-        ),
-        claimed as (
-            update attempt a
-            set state = 'claimed', owner = $2, executor = $3, engine = $4, fence = nextval('fence'),
-                claimed_at = clock_timestamp()
-            from picked where a.id = picked.id
-                and exists (select from daemon where id = $2 and stopped_at is null and lease_until > clock_timestamp())
-            returning a.id, a.run, a.stage, a.number, a.fence, a.claimed_at
-        ),
-        history as (
-            insert into run_event (run, at, kind, stage, attempt)
-            select run, claimed_at, 'attempt_claimed', stage, number from claimed
-        )
-        select c.id as "id!", c.run as "run!", c.stage as "stage!", c.number as "number!", c.fence as "fence!",
-            r.version as "version!"
-        from claimed c join run r on r.id = c.run"#,
-        &granted,
-        request.daemon.0,
-        request.executor,
-        request.engine
-    )
-    .fetch_all(connection)
-    .await?;
-    let rows = rows
-        .into_iter()
-        .map(|row| ClaimedRow {
-            attempt: AttemptId(row.id),
-            fence: Fence(row.fence),
-            run: RunId(row.run),
-            run_version: row.version,
-            reference: reference(row.stage, row.number),
-            adopted: None,
-        })
-        .collect();
+    let rows = holding::claim(connection, request, &granted).await?;
     Ok(Granted { rows, some_wait })
 }
 

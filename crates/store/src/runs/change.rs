@@ -40,7 +40,7 @@ impl Touched {
             Event::RunSkipped { .. } => {
                 self.stages.extend((0..run.stages.len()).map(StageIndex));
             }
-            // The attempt's holder writes these itself.
+            // The attempt's holder writes these (attempts/holding.rs).
             Event::AttemptClaimed(_) | Event::AttemptReleased(_) | Event::AttemptStarted { .. } => {
             }
             Event::TimeoutPassed(attempt) => {

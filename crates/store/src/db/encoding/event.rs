@@ -7,6 +7,27 @@ use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunPhase, StageState};
 use trainyard_core::stage::StageIndex;
 
+/// The words of `run_event.kind`.
+pub(crate) mod kind {
+    pub(crate) const RUN_STARTED: &str = "run_started";
+    pub(crate) const RUN_SKIPPED: &str = "run_skipped";
+    pub(crate) const CANCEL_REQUESTED: &str = "cancel_requested";
+    pub(crate) const RUN_TIMED_OUT: &str = "run_timed_out";
+    pub(crate) const RUN_FINISHED: &str = "run_finished";
+    pub(crate) const RUN_HELD_BACK: &str = "run_held_back";
+    pub(crate) const RUN_RELEASED: &str = "run_released";
+    pub(crate) const ATTEMPT_QUEUED: &str = "attempt_queued";
+    pub(crate) const ATTEMPT_CLAIMED: &str = "attempt_claimed";
+    pub(crate) const ATTEMPT_ADOPTED: &str = "attempt_adopted";
+    pub(crate) const ATTEMPT_RELEASED: &str = "attempt_released";
+    pub(crate) const ATTEMPT_STARTED: &str = "attempt_started";
+    pub(crate) const STOP_REQUESTED: &str = "stop_requested";
+    pub(crate) const ATTEMPT_WITHDRAWN: &str = "attempt_withdrawn";
+    pub(crate) const ATTEMPT_FINISHED: &str = "attempt_finished";
+    pub(crate) const STAGE_BACKING_OFF: &str = "stage_backing_off";
+    pub(crate) const STAGE_FINISHED: &str = "stage_finished";
+}
+
 /// A row of `run_event`, without the run.
 #[derive(Debug)]
 pub(crate) struct EventRow {
@@ -28,10 +49,10 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
         detail: None,
     };
     match event {
-        Event::RunStarted => plain("run_started"),
+        Event::RunStarted => plain(kind::RUN_STARTED),
         Event::RunSkipped { because_of } => EventRow {
             detail: Some(json!({"because_of": because_of.0})),
-            ..plain("run_skipped")
+            ..plain(kind::RUN_SKIPPED)
         },
         Event::CancelRequested { by } => EventRow {
             detail: Some(match by {
@@ -39,12 +60,12 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
                 CancelledBy::Newer(run) => json!({"newer": run.0}),
                 CancelledBy::Timeout => json!({"timeout": true}),
             }),
-            ..plain("cancel_requested")
+            ..plain(kind::CANCEL_REQUESTED)
         },
-        Event::AttemptClaimed(attempt) => of_attempt("attempt_claimed", *attempt, None),
-        Event::AttemptReleased(attempt) => of_attempt("attempt_released", *attempt, None),
+        Event::AttemptClaimed(attempt) => of_attempt(kind::ATTEMPT_CLAIMED, *attempt, None),
+        Event::AttemptReleased(attempt) => of_attempt(kind::ATTEMPT_RELEASED, *attempt, None),
         Event::AttemptStarted { attempt, image } => of_attempt(
-            "attempt_started",
+            kind::ATTEMPT_STARTED,
             *attempt,
             image.as_ref().map(|image| json!({"image": image})),
         ),
@@ -52,7 +73,11 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
             let why = after
                 .attempt(*attempt)
                 .and_then(|attempt| attempt.stop.as_ref());
-            of_attempt("stop_requested", *attempt, why.map(|(_, why)| reason(why)))
+            of_attempt(
+                kind::STOP_REQUESTED,
+                *attempt,
+                why.map(|(_, why)| reason(why)),
+            )
         }
         Event::AttemptFinished { attempt, .. } | Event::AttemptAbandoned { attempt, .. } => {
             // The meaning and the time of the end are in the state, not in the event.
@@ -66,7 +91,7 @@ pub(crate) fn event_row(event: &Event, after: &Run) -> EventRow {
             };
             EventRow {
                 at,
-                ..of_attempt("attempt_finished", *attempt, detail)
+                ..of_attempt(kind::ATTEMPT_FINISHED, *attempt, detail)
             }
         }
         Event::Planned(effect) => effect_row(effect, after),
@@ -82,18 +107,18 @@ fn effect_row(effect: &Effect, after: &Run) -> EventRow {
         detail: None,
     };
     match effect {
-        Effect::TimeOutRun => plain("run_timed_out"),
-        Effect::QueueAttempt(attempt) => of_attempt("attempt_queued", *attempt, None),
+        Effect::TimeOutRun => plain(kind::RUN_TIMED_OUT),
+        Effect::QueueAttempt(attempt) => of_attempt(kind::ATTEMPT_QUEUED, *attempt, None),
         Effect::BackOff { stage, until } => EventRow {
             stage: Some(place(*stage)),
             detail: Some(json!({"until": until})),
-            ..plain("stage_backing_off")
+            ..plain(kind::STAGE_BACKING_OFF)
         },
         Effect::RequestStop { attempt, why } => {
-            of_attempt("stop_requested", *attempt, Some(reason(why)))
+            of_attempt(kind::STOP_REQUESTED, *attempt, Some(reason(why)))
         }
         Effect::WithdrawAttempt { attempt, why } => {
-            of_attempt("attempt_withdrawn", *attempt, Some(reason(why)))
+            of_attempt(kind::ATTEMPT_WITHDRAWN, *attempt, Some(reason(why)))
         }
         Effect::FinishStage {
             stage,
@@ -106,7 +131,7 @@ fn effect_row(effect: &Effect, after: &Run) -> EventRow {
             },
             stage: Some(place(*stage)),
             detail: Some(ended(*outcome, reason.as_ref())),
-            ..plain("stage_finished")
+            ..plain(kind::STAGE_FINISHED)
         },
         Effect::FinishRun { outcome, reason } => EventRow {
             at: match after.phase {
@@ -114,7 +139,7 @@ fn effect_row(effect: &Effect, after: &Run) -> EventRow {
                 RunPhase::Queued | RunPhase::Running { .. } => None,
             },
             detail: Some(ended(*outcome, reason.as_ref())),
-            ..plain("run_finished")
+            ..plain(kind::RUN_FINISHED)
         },
     }
 }
@@ -139,7 +164,8 @@ fn of_attempt(kind: &'static str, attempt: AttemptRef, detail: Option<Value>) ->
     }
 }
 
-fn ended(outcome: Outcome, reason: Option<&Reason>) -> Value {
+/// The detail of an end.
+pub(crate) fn ended(outcome: Outcome, reason: Option<&Reason>) -> Value {
     match reason {
         None => json!({"outcome": outcome.as_str()}),
         Some(reason) => json!({
