@@ -55,6 +55,8 @@ impl Record {
 }
 
 impl Ledger for Record {
+    type Next = ();
+
     async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
@@ -97,7 +99,12 @@ async fn run_on<E: Executor>(
     let materials = assignment.render().map(|rendered| (rendered, materials));
     let record = Record::default();
     let supervised = supervise(surroundings, &assignment, materials, &record, signal).await;
-    assert_eq!(supervised, Supervised::Finished);
+    let Supervised::Finished { container, .. } = supervised else {
+        panic!("no other daemon owns the attempt");
+    };
+    if let Some(container) = container {
+        surroundings.remove(&container, &record).await;
+    }
     record.ending()
 }
 

@@ -33,6 +33,8 @@ struct Forgetful {
 }
 
 impl Ledger for Forgetful {
+    type Next = ();
+
     async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
@@ -81,7 +83,7 @@ async fn a_timeout_that_the_record_has_lost_is_reported_again() {
         .map(|rendered| (rendered, Materials::default()));
     let begun = Instant::now();
     let supervised = supervise(&surroundings, &assignment, materials, &ledger, &signal).await;
-    assert_eq!(supervised, Supervised::Finished);
+    assert!(matches!(supervised, Supervised::Finished { .. }));
     let (end, at) = ledger.ended.lock().await.take().unwrap();
     assert!(matches!(end.ending, Ending::Stopped { .. }), "{end:?}");
     assert_eq!(ledger.reported.load(Ordering::Relaxed), 3);

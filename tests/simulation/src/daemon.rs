@@ -19,7 +19,9 @@ use trainyard_executor::{
 };
 use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
 use trainyard_orchestrator::attempt::layers::Layers;
-use trainyard_orchestrator::attempt::supervisor::{StopSignal, Surroundings, supervise};
+use trainyard_orchestrator::attempt::supervisor::{
+    StopSignal, Supervised, Surroundings, supervise,
+};
 use trainyard_orchestrator::clock::{self, Clock};
 use uuid::Uuid;
 
@@ -200,13 +202,23 @@ impl Daemon {
         let ledger = SimulatedLedger {
             link: self.link.clone(),
             claim,
-            daemon: Arc::clone(self),
+            daemon: self.id(),
         };
         let materials = materials(&assignment);
-        let how = supervise(&surroundings, &assignment, materials, &ledger, signal).await;
+        let supervised = supervise(&surroundings, &assignment, materials, &ledger, signal).await;
+        let how = match supervised {
+            Supervised::Finished { next, container } => {
+                Self::take(self, next);
+                if let Some(container) = container {
+                    surroundings.remove(&container, &ledger).await;
+                }
+                "finished"
+            }
+            Supervised::FencedOff => "fenced off",
+        };
         self.world.note(|| {
             let attempt = crate::engine::short(assignment.attempt);
-            format!("{} stops supervising {attempt}: {how:?}", self.process.name)
+            format!("{} stops supervising {attempt}: {how}", self.process.name)
         });
     }
 

@@ -23,7 +23,7 @@ use crate::attempt::assignment::{Adopted, Assignment};
 use crate::attempt::claim_supplies::ClaimSupplies;
 use crate::attempt::sources::Sources;
 use crate::attempt::store_ledger::StoreLedger;
-use crate::attempt::supervisor::{StopSignal, Surroundings, supervise};
+use crate::attempt::supervisor::{StopSignal, Supervised, Surroundings, supervise};
 use crate::health::engine_watch::{EngineWatch, Watched};
 use crate::health::lease::{Lease, Leased, Tenure};
 use crate::health::panics::panic_text;
@@ -217,14 +217,16 @@ impl Dispatcher {
         }
     }
 
+    /// Supervises one claim, and starts what was claimed with the record of its end.
     async fn supervise(&self, claim: Claim, signal: &StopSignal, tenure: &Tenure) {
         let shared = &self.shared;
-        let ledger = StoreLedger::new(
-            shared.store.clone(),
-            shared.blobs.clone(),
-            &claim,
-            self.clone(),
-        );
+        let ledger = StoreLedger {
+            store: &shared.store,
+            blobs: &shared.blobs,
+            claim: &claim,
+            request: &shared.request,
+            allowances: &shared.allowances,
+        };
         let assignment = assignment(shared.instance, &claim);
         // Until the container is gone: the next stage has usually started by then, and shares the archive.
         let source = OnceLock::new();
@@ -240,7 +242,7 @@ impl Dispatcher {
         let executor = Leased::new(shared.surroundings.executor.clone(), tenure.clone());
         let executor = Watched::new(executor, shared.watch.clone());
         let surroundings = shared.surroundings.with_executor(executor);
-        Box::pin(supervise(
+        let supervised = Box::pin(supervise(
             &surroundings,
             &assignment,
             supplies,
@@ -248,6 +250,13 @@ impl Dispatcher {
             signal,
         ))
         .await;
+        if let Supervised::Finished { next, container } = supervised {
+            self.recorded(claim.attempt, claim.fence);
+            self.take(next);
+            if let Some(container) = container {
+                surroundings.remove(&container, &ledger).await;
+            }
+        }
     }
 
     /// The attempts that this daemon supervises.
@@ -278,7 +287,7 @@ impl Dispatcher {
     }
 
     /// Records that the supervisor of a claim has recorded its end.
-    pub(crate) fn recorded(&self, attempt: AttemptId, fence: Fence) {
+    fn recorded(&self, attempt: AttemptId, fence: Fence) {
         let mut board = self.board();
         if let Some(entry) = board.get_mut(&attempt).filter(|entry| entry.fence == fence) {
             entry.recorded = true;
@@ -293,12 +302,7 @@ impl Dispatcher {
         }
     }
 
-    /// The allowances for the outputs of runs.
-    pub(crate) fn allowances(&self) -> &Allowances {
-        &self.shared.allowances
-    }
-
-    /// How attempts are claimed; supervisors claim on with it.
+    /// How attempts are claimed.
     #[must_use]
     pub fn request(&self) -> &ClaimRequest {
         &self.shared.request
