@@ -10,9 +10,9 @@ use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::name::ParamName;
 use trainyard_core::param::ParamValue;
-use trainyard_core::run::{Run, RunFacts, RunPhase};
-use trainyard_core::stage::StageIndex;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_core::run::{Run, RunFacts};
+use trainyard_core::transition::Step;
+use trainyard_failpoint::Point;
 use uuid::Uuid;
 
 use crate::attempts::claim::claim_in;
@@ -21,12 +21,12 @@ use crate::db::encoding::cause::CauseDoc;
 use crate::db::encoding::event::place;
 use crate::db::encoding::param::values_doc;
 use crate::db::error::{Error, Result, repeated};
-use crate::runs::advance::{Progress, whole_micros};
-use crate::runs::change::{Changes, stage_counts};
-use crate::runs::columns::StageColumns;
+use crate::runs::advance::{Advanced, whole_micros};
+use crate::runs::draft::Draft;
 use crate::runs::metrics::MetricColumns;
 use crate::runs::overlap::{judge_in, lock_dag};
 use crate::runs::room::Room;
+use crate::runs::rows::{RunRow, StageRow, column};
 use crate::runs::state::{KnownRun, load_runs};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
@@ -69,25 +69,30 @@ impl Store {
     /// nothing to do, or its results may not be reused; `Corrupt`.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
         let claimer = self.core.claimer();
-        let (recorded, mut progress, granted) = repeated(|| async {
+        let (recorded, committed, granted) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
+            let mut draft = Draft::default();
             let mut room = self.core.room();
-            let (recorded, progress) =
-                start_run_in(&self.core, &mut transaction, new, false, &mut room).await?;
-            let granted = match claimer {
-                Some(claimer) if progress.queued > 0 => {
-                    Some(claim_in(&mut transaction, &claimer.request).await?)
-                }
-                Some(_) | None => None,
-            };
-            transaction.commit().at(Point::StartRun).await?;
-            Ok((recorded, progress, granted))
+            let recorded = start_run_in(
+                &self.core,
+                &mut transaction,
+                &mut draft,
+                new,
+                false,
+                &mut room,
+            )
+            .await?;
+            let mut granted = None;
+            if let Some(claimer) = claimer.filter(|_| draft.is_claimable()) {
+                let offered = claim_in(&mut transaction, &claimer.request).await?;
+                draft.add_offer(offered.some_wait);
+                granted = Some(offered);
+            }
+            let committed = draft.commit(transaction, Point::StartRun).await?;
+            Ok((recorded, committed, granted))
         })
         .await?;
-        if let Some(granted) = &granted {
-            progress.admitted(&self.core, granted.some_wait);
-        }
-        progress.settle(&self.core).await;
+        committed.settle(&self.core).await;
         if let (Some(claimer), Some(granted)) = (claimer, granted) {
             claimer.hand_over(&self.core, granted).await;
         }
@@ -96,19 +101,20 @@ impl Store {
 }
 
 /// Starts a run within the caller's transaction. With `respects_pause`, the cause is recorded as refused where the
-/// DAG is paused. The caller settles the progress after its commit; `room` belongs to its transaction.
+/// DAG is paused. `draft` and `room` belong to its transaction.
 pub(crate) async fn start_run_in(
     core: &Core,
     connection: &mut PgConnection,
+    draft: &mut Draft,
     new: &NewRun,
     respects_pause: bool,
     room: &mut Room,
-) -> Result<(Recorded, Progress)> {
+) -> Result<Recorded> {
     let pinned = pinned(core, connection, new.version).await?;
     let key = CauseKey::of(&new.cause.kind, pinned.repo, new.dag);
     if let Some(lack) = room.lacks(connection, &pinned).await? {
         let before = recorded_before(connection, key.as_ref()).await?;
-        return Ok((before.unwrap_or(Recorded::Full(lack)), Progress::default()));
+        return Ok(before.unwrap_or(Recorded::Full(lack)));
     }
     let limited = pinned.dag.declared().concurrency.limit.is_some();
     if limited {
@@ -122,56 +128,37 @@ pub(crate) async fn start_run_in(
             .paused;
     let Some(cause) = insert_cause(connection, new, key.as_ref(), paused).await? else {
         let before = recorded_before(connection, key.as_ref()).await?;
-        return Ok((before.unwrap_or(Recorded::Paused), Progress::default()));
+        return Ok(before.unwrap_or(Recorded::Paused));
     };
     if paused {
-        return Ok((Recorded::Paused, Progress::default()));
+        return Ok(Recorded::Paused);
     }
     let (mut run, earlier) = new_run(core, connection, new, &pinned, &cause).await?;
-    let mut changes = Changes::default();
-    let mut progress = Progress::default();
     // Due in any case until the concurrency rule has been applied.
-    let mut wake_at = limited.then_some(cause.now);
-    let mut touched = None;
+    let (mut step, mut wake_at) = (Step::default(), limited.then_some(cause.now));
     if !limited {
-        let stepped = take_step(&pinned, &mut run, &[Event::RunStarted], cause.now)?;
-        changes.add_events(run.facts.id, cause.now, stepped.events);
-        let (first, wake) = (stepped.touched, stepped.wake_at);
-        progress.queued = first.queued.len();
-        wake_at = wake.map(whole_micros);
-        touched = Some(first);
+        step = take_step(&pinned, &mut run, &[Event::RunStarted], cause.now)?;
+        wake_at = step.wake_at.map(whole_micros);
+        draft.add_due(wake_at, None);
     }
     insert_run(connection, new, &cause, &pinned, &run, wake_at).await?;
-    if let Some(touched) = touched {
-        changes.add_queued(&run, &touched, &pinned);
-        changes.write(connection).await?;
-    }
+    draft.add_new(&run, &pinned, &step, cause.now);
+    draft.write(connection).await?;
     if let Some(earlier) = earlier {
         take_over(connection, &pinned, &run, &earlier).await?;
     }
     room.take(&pinned);
     let id = run.facts.id;
-    progress.wake_set = wake_at.is_some();
-    progress
-        .runs
-        .insert(id, Ok(crate::runs::advance::Advanced::default()));
-    progress.known.push((
-        id,
-        KnownRun {
-            version: 0,
-            run: run.into(),
-            pinned,
-        },
-    ));
+    let known = KnownRun {
+        version: 0,
+        run: run.into(),
+        pinned,
+    };
+    draft.add_answer(id, known, Advanced::default());
     if limited {
-        let judged = judge_in(core, connection, new.dag).await?;
-        // The result of applying the rule is newer, so it comes last.
-        progress = Progress {
-            known: progress.known.into_iter().chain(judged.known).collect(),
-            ..judged
-        };
+        judge_in(core, connection, draft, new.dag).await?;
     }
-    Ok((Recorded::Started(id), progress))
+    Ok(Recorded::Started(id))
 }
 
 struct NewCause {
@@ -376,40 +363,15 @@ async fn insert_run(
     run: &Run,
     wake_at: Option<Timestamp>,
 ) -> Result<()> {
-    let mut stages = StageColumns::default();
-    for index in 0..run.stages.len() {
-        stages.add(run, StageIndex(index));
-    }
-    let names: Vec<String> = pinned
-        .dag
-        .stages()
-        .iter()
-        .map(|stage| stage.name.to_string())
-        .collect();
-    let reused: Vec<Option<i64>> = run
-        .stages
-        .iter()
-        .map(|stage| stage.reused_from.map(|run| run.0))
-        .collect();
-    let (phase, started_at, finished) = match &run.phase {
-        RunPhase::Queued => ("queued", None, None),
-        RunPhase::Running { since } => ("running", Some(*since), None),
-        // Every stage was skipped or reused.
-        RunPhase::Finished {
-            at,
-            outcome,
-            reason,
-        } => (
-            "finished",
-            Some(*at),
-            Some((*at, outcome.as_str(), reason.as_ref())),
-        ),
-    };
+    let row = RunRow::new(run, wake_at);
+    let indices = pinned.dag.indices();
+    let stages: Vec<StageRow> = indices.map(|index| StageRow::new(run, index)).collect();
+    let names = pinned.dag.stages().iter();
+    let names: Vec<String> = names.map(|stage| stage.name.to_string()).collect();
+    let reused = run.stages.iter().map(|stage| stage.reused_from);
+    let reused: Vec<Option<i64>> = reused.map(|run| run.map(|run| run.0)).collect();
     let concurrency = &pinned.dag.declared().concurrency;
     let group = concurrency.group_of(&run.facts_of_cause());
-    let (code, message) =
-        encoding::reason_columns(finished.as_ref().and_then(|(.., reason)| *reason));
-    let (stages_finished, stages_failed) = stage_counts(run);
     sqlx::query!(
         "with run as (
             insert into run (id, dag, dag_version, cause, params, logical_time, phase, outcome, reason_code,
@@ -427,26 +389,27 @@ async fn insert_run(
         cause.id,
         encoding::write(&values_doc(&run.facts.params)),
         run.facts.logical_time,
-        phase,
-        finished.as_ref().map(|(_, outcome, _)| *outcome),
-        code,
-        message,
+        row.phase,
+        row.end.outcome,
+        row.end.reason_code,
+        row.end.reason_message,
         i32::try_from(run.stages.len()).unwrap_or(i32::MAX),
-        stages_finished,
-        stages_failed,
+        row.stages_finished,
+        row.stages_failed,
         cause.now,
-        started_at,
-        finished.as_ref().map(|(at, ..)| *at),
-        wake_at,
-        &stages.position,
+        // A run whose stages were all skipped or reused ends when it starts.
+        row.started_at.or(row.end.finished_at),
+        row.end.finished_at,
+        row.wake_at,
+        &column(&stages, |row| row.position),
         &names,
-        &stages.state,
-        &stages.until as &[Option<Timestamp>],
-        &stages.outcome as &[Option<String>],
-        &stages.reason_code as &[Option<String>],
-        &stages.reason_message as &[Option<String>],
-        &stages.finished_at as &[Option<Timestamp>],
-        &stages.image as &[Option<String>],
+        &column(&stages, |row| row.state) as &[&str],
+        &column(&stages, |row| row.until) as &[Option<Timestamp>],
+        &column(&stages, |row| row.end.outcome) as &[Option<&str>],
+        &column(&stages, |row| row.end.reason_code.clone()) as &[Option<String>],
+        &column(&stages, |row| row.end.reason_message.clone()) as &[Option<String>],
+        &column(&stages, |row| row.end.finished_at) as &[Option<Timestamp>],
+        &column(&stages, |row| row.image.clone()) as &[Option<String>],
         &reused as &[Option<i64>],
         group,
     )
