@@ -14,10 +14,11 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_core::Timestamp;
+use trainyard_core::adopted::Adopted;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::{Collected, Handle, SpecHash};
-use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{StopSignal, Supervised, supervise};
@@ -130,10 +131,7 @@ async fn adopted_after(
 
     tokio::time::advance(away).await;
     assignment.adopted = Some(Adopted {
-        handle: Some(Handle {
-            attempt: assignment.attempt,
-            container: format!("fake-{}", assignment.attempt),
-        }),
+        container: Some(format!("fake-{}", assignment.attempt)),
         started_at,
         running_for,
         log_cursor: None,

@@ -14,10 +14,8 @@ use tokio::time::Instant;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{
-    Ceilings, Executor, Handle, InputKind, InputSpec, Limits, Listed, Status,
-};
-use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_executor::{Ceilings, Executor, InputKind, InputSpec, Limits, Listed, Status};
+use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::{
     StopSignal, Supervised, Surroundings, supervise,
@@ -384,15 +382,6 @@ impl Daemon {
 }
 
 fn assignment(claimed: &Claimed) -> Assignment {
-    let adopted = claimed.left.as_ref().map(|left| Adopted {
-        handle: left.handle.as_ref().map(|container| Handle {
-            attempt: claimed.attempt,
-            container: container.clone(),
-        }),
-        started_at: left.started_at,
-        running_for: left.running_for,
-        log_cursor: left.cursor,
-    });
     Assignment {
         repo: None,
         instance: InstanceId(Uuid::from_u128(1)),
@@ -401,7 +390,7 @@ fn assignment(claimed: &Claimed) -> Assignment {
         reference: claimed.reference,
         dag: Arc::clone(&claimed.dag),
         run: Arc::clone(&claimed.run),
-        adopted,
+        adopted: claimed.adopted.clone(),
     }
 }
 

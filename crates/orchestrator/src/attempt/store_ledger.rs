@@ -220,7 +220,7 @@ impl Ledger for StoreLedger<'_> {
     async fn append_log(&self, batch: Batch) -> Result<(), FencedOff> {
         let chunk = LogChunk {
             text: batch.text.into(),
-            cursor: batch.cursor.map(|cursor| (cursor.major, cursor.minor)),
+            cursor: batch.cursor,
         };
         let chunks = [chunk];
         let _waiting = LOGS_WAITING.while_held();

@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, error_span, warn};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
-use trainyard_executor::{Handle, LogCursor};
 use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
 
 use crate::attempt::allowance::Allowances;
-use crate::attempt::assignment::{Adopted, Assignment};
+use crate::attempt::assignment::Assignment;
 use crate::attempt::claim_supplies::ClaimSupplies;
 use crate::attempt::sources::Sources;
 use crate::attempt::store_ledger::StoreLedger;
@@ -338,17 +337,6 @@ impl Dispatcher {
 }
 
 fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
-    let adopted = claim.adopted.as_ref().map(|adopted| Adopted {
-        handle: adopted.handle.as_ref().map(|container| Handle {
-            attempt: claim.attempt,
-            container: container.clone(),
-        }),
-        started_at: adopted.started_at,
-        running_for: adopted.running_for,
-        log_cursor: adopted
-            .log_cursor
-            .map(|(major, minor)| LogCursor { major, minor }),
-    });
     Assignment {
         instance,
         repo: Some(claim.pinned.repo),
@@ -357,6 +345,6 @@ fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
         reference: claim.reference,
         dag: claim.pinned.dag.clone(),
         run: claim.run.clone(),
-        adopted,
+        adopted: claim.adopted.clone(),
     }
 }

@@ -4,10 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::PgConnection;
-use trainyard_core::Timestamp;
+use trainyard_core::adopted::Adopted;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
@@ -38,19 +37,6 @@ pub struct Claim {
     pub inputs: BTreeMap<InputName, Option<ArtifactContent>>,
     /// What an earlier claim of the same attempt left; `None` for a first claim.
     pub adopted: Option<Adopted>,
-}
-
-/// What an earlier claim of the same attempt left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// Its handle; `None` where none was recorded. That does not prove that there is no container.
-    pub handle: Option<String>,
-    /// When its container started, where that was recorded.
-    pub started_at: Option<Timestamp>,
-    /// How long it can have run at the most, by the database's clock: since its recorded start, else since it was queued.
-    pub running_for: Duration,
-    /// Up to where the executor's log is stored (major, minor).
-    pub log_cursor: Option<(i64, i64)>,
 }
 
 /// Assembles claims. A run that cannot be read is quarantined; its claimed attempts are given
@@ -203,7 +189,7 @@ async fn quarantine_run_as(core: &Core, row: &ClaimedRow, reason: &str) -> Resul
     let may_run = row
         .adopted
         .as_ref()
-        .is_some_and(|adopted| adopted.handle.is_some());
+        .is_some_and(|adopted| adopted.container.is_some());
     if !may_run {
         holding::release(&mut transaction, row).await?;
     }

@@ -15,17 +15,18 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
+use trainyard_core::adopted::Adopted;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::run::AttemptRef;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
-use crate::attempts::assemble::Adopted;
 use crate::attempts::claim::ClaimRequest;
 use crate::attempts::progress::{CreatedNote, StartedNote};
 use crate::db::encoding::event::{ended, kind};
 use crate::db::error::Result;
+use crate::files::logs::log_cursor;
 use crate::runs::state::reference;
 use crate::store::Core;
 
@@ -143,10 +144,10 @@ pub(crate) async fn adopt(
         run_version: row.version,
         reference: reference(row.stage, row.number),
         adopted: Some(Adopted {
-            handle: row.handle,
+            container: row.handle,
             started_at: row.started_at,
             running_for: Duration::try_from_secs_f64(row.running_seconds).unwrap_or_default(),
-            log_cursor: row.cursor_major.zip(row.cursor_minor),
+            log_cursor: log_cursor(row.cursor_major, row.cursor_minor),
         }),
     });
     Ok(rows.collect())

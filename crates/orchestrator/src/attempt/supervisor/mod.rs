@@ -166,7 +166,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         let adopted = self.assignment.adopted.as_ref();
         let cursor = adopted.and_then(|adopted| adopted.log_cursor);
         let mut pump = LogPump::new(self.masker.clone(), cursor);
-        let entry = match adopted.and_then(|adopted| adopted.handle.clone()) {
+        let entry = match self.assignment.adopted_container() {
             // On the heap: the future that creates a container would be part of each supervisor, twice.
             Some(handle) => Box::pin(self.find(handle, supplies, &mut pump)).await?,
             None => Box::pin(self.create(supplies, &mut pump)).await?,
