@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Transaction};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{Effect, Event};
@@ -26,7 +25,7 @@ use crate::db::error::{Error, Result};
 use crate::fleet::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
 use crate::runs::advance::{Advanced, EndTaken};
 use crate::runs::metrics::MetricColumns;
-use crate::runs::rows::{AttemptRow, QueuedRow, RunRow, StageRow, column};
+use crate::runs::rows::{AttemptRow, QueuedRow, RunRow, StageRow, docs};
 use crate::runs::state::KnownRun;
 use crate::store::Core;
 use crate::triggers::dags::PinnedDag;
@@ -211,20 +210,17 @@ impl Draft {
         if self.events.is_empty() && self.runs.is_empty() {
             return Ok(());
         }
-        let stages: Vec<StageRow> = std::mem::take(&mut self.stages).into_values().collect();
-        let attempts: Vec<AttemptRow> = std::mem::take(&mut self.attempts).into_values().collect();
-        let queued = std::mem::take(&mut self.queued);
-        let runs = std::mem::take(&mut self.runs);
-        let events = std::mem::take(&mut self.events);
+        let attempts = docs(std::mem::take(&mut self.attempts).into_values());
+        let expected = attempts.len();
         let written = sqlx::query_scalar!(
             r#"with
             stages as (
                 update stage_run s
                 set state = u.state, until = u.until, outcome = u.outcome, reason_code = u.reason_code,
                     reason_message = u.reason_message, finished_at = u.finished_at, image = u.image
-                from unnest($1::bigint[], $2::integer[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
-                    $7::text[], $8::timestamptz[], $9::text[])
-                    as u (run, position, state, until, outcome, reason_code, reason_message, finished_at, image)
+                from unnest($1::jsonb[]) as doc cross join jsonb_to_record(doc) as u (
+                    run bigint, position integer, state text, until timestamptz, finished_at timestamptz, outcome text,
+                    reason_code text, reason_message text, image text)
                 where s.run = u.run and s.position = u.position
             ),
             attempts as (
@@ -233,10 +229,9 @@ impl Draft {
                     finished_at = u.finished_at, outcome = u.outcome, reason_code = u.reason_code,
                     reason_message = u.reason_message, stop_requested_at = u.stop_at, stop_code = u.stop_code,
                     stop_message = u.stop_message, removed = a.claimed_at is null
-                from unnest($10::bigint[], $11::integer[], $12::integer[], $13::boolean[], $14::timestamptz[],
-                    $15::text[], $16::text[], $17::text[], $18::timestamptz[], $19::text[], $20::text[])
-                    as u (run, stage, number, held, finished_at, outcome, reason_code, reason_message, stop_at,
-                        stop_code, stop_message)
+                from unnest($2::jsonb[]) as doc cross join jsonb_to_record(doc) as u (
+                    run bigint, stage integer, number integer, held boolean, finished_at timestamptz, outcome text,
+                    reason_code text, reason_message text, stop_at timestamptz, stop_code text, stop_message text)
                 where a.run = u.run and a.stage = u.stage and a.number = u.number
                     and case when u.held then a.state in ('claimed', 'running') else a.state = 'queued' end
                 returning 1
@@ -244,9 +239,8 @@ impl Draft {
             queued as (
                 insert into attempt (id, repo, run, stage, number, state, pools, queued_at)
                 select u.id, u.repo, u.run, u.stage, u.number, 'queued', u.pools, u.queued_at
-                from unnest($21::uuid[], $22::uuid[], $23::bigint[], $24::integer[], $25::integer[], $26::jsonb[],
-                    $27::timestamptz[])
-                    as u (id, repo, run, stage, number, pools, queued_at)
+                from unnest($3::jsonb[]) as doc cross join jsonb_to_record(doc) as u (
+                    id uuid, repo uuid, run bigint, stage integer, number integer, pools jsonb, queued_at timestamptz)
             ),
             runs as (
                 update run r
@@ -256,73 +250,30 @@ impl Draft {
                     cancel_actor = u.cancel_actor, cancel_newer = u.cancel_newer,
                     cancel_force = u.cancel_force, stages_finished = u.stages_finished,
                     stages_failed = u.stages_failed, wake_at = u.wake_at, version = r.version + 1
-                from unnest($28::bigint[], $29::text[], $30::timestamptz[], $31::timestamptz[], $32::text[],
-                    $33::text[], $34::text[], $35::timestamptz[], $36::text[], $37::text[], $38::bigint[],
-                    $39::boolean[], $40::integer[], $41::integer[], $42::timestamptz[])
-                    as u (id, phase, started_at, finished_at, outcome, reason_code, reason_message, cancel_at,
-                        cancel_by, cancel_actor, cancel_newer, cancel_force, stages_finished, stages_failed, wake_at)
+                from unnest($4::jsonb[]) as doc cross join jsonb_to_record(doc) as u (
+                    id bigint, phase text, started_at timestamptz, finished_at timestamptz, outcome text,
+                    reason_code text, reason_message text, cancel_at timestamptz, cancel_by text, cancel_actor text,
+                    cancel_newer bigint, cancel_force boolean, stages_finished integer, stages_failed integer,
+                    wake_at timestamptz)
                 where r.id = u.id
             ),
             events as (
                 insert into run_event (run, at, kind, stage, attempt, detail)
                 select u.run, u.at, u.kind, u.stage, u.attempt, u.detail
-                from unnest($43::bigint[], $44::timestamptz[], $45::text[], $46::integer[], $47::integer[],
-                    $48::jsonb[]) with ordinality as u (run, at, kind, stage, attempt, detail, place)
-                order by u.place
+                from unnest($5::jsonb[]) with ordinality as rows (doc, place) cross join jsonb_to_record(doc) as u (
+                    run bigint, at timestamptz, kind text, stage integer, attempt integer, detail jsonb)
+                order by rows.place
             )
             select count(*) as "attempts!" from attempts"#,
-            &column(&stages, |row| row.run),
-            &column(&stages, |row| row.position),
-            &column(&stages, |row| row.state) as &[&str],
-            &column(&stages, |row| row.until) as &[Option<Timestamp>],
-            &column(&stages, |row| row.end.outcome) as &[Option<&str>],
-            &column(&stages, |row| row.end.reason_code.clone()) as &[Option<String>],
-            &column(&stages, |row| row.end.reason_message.clone()) as &[Option<String>],
-            &column(&stages, |row| row.end.finished_at) as &[Option<Timestamp>],
-            &column(&stages, |row| row.image.clone()) as &[Option<String>],
-            &column(&attempts, |row| row.run),
-            &column(&attempts, |row| row.stage),
-            &column(&attempts, |row| row.number),
-            &column(&attempts, |row| row.held),
-            &column(&attempts, |row| row.end.finished_at) as &[Option<Timestamp>],
-            &column(&attempts, |row| row.end.outcome) as &[Option<&str>],
-            &column(&attempts, |row| row.end.reason_code.clone()) as &[Option<String>],
-            &column(&attempts, |row| row.end.reason_message.clone()) as &[Option<String>],
-            &column(&attempts, |row| row.stop_at) as &[Option<Timestamp>],
-            &column(&attempts, |row| row.stop_code.clone()) as &[Option<String>],
-            &column(&attempts, |row| row.stop_message.clone()) as &[Option<String>],
-            &column(&queued, |row| row.id),
-            &column(&queued, |row| row.repo),
-            &column(&queued, |row| row.run),
-            &column(&queued, |row| row.stage),
-            &column(&queued, |row| row.number),
-            &column(&queued, |row| row.pools.clone()) as &[Option<Value>],
-            &column(&queued, |row| row.queued_at),
-            &column(&runs, |row| row.id),
-            &column(&runs, |row| row.phase) as &[&str],
-            &column(&runs, |row| row.started_at) as &[Option<Timestamp>],
-            &column(&runs, |row| row.end.finished_at) as &[Option<Timestamp>],
-            &column(&runs, |row| row.end.outcome) as &[Option<&str>],
-            &column(&runs, |row| row.end.reason_code.clone()) as &[Option<String>],
-            &column(&runs, |row| row.end.reason_message.clone()) as &[Option<String>],
-            &column(&runs, |row| row.cancel_at) as &[Option<Timestamp>],
-            &column(&runs, |row| row.cancel_by) as &[Option<&str>],
-            &column(&runs, |row| row.cancel_actor.clone()) as &[Option<String>],
-            &column(&runs, |row| row.cancel_newer) as &[Option<i64>],
-            &column(&runs, |row| row.cancel_force),
-            &column(&runs, |row| row.stages_finished),
-            &column(&runs, |row| row.stages_failed),
-            &column(&runs, |row| row.wake_at) as &[Option<Timestamp>],
-            &column(&events, |row| row.run),
-            &column(&events, |row| row.at),
-            &column(&events, |row| row.kind) as &[&str],
-            &column(&events, |row| row.stage) as &[Option<i32>],
-            &column(&events, |row| row.attempt) as &[Option<i32>],
-            &column(&events, |row| row.detail.clone()) as &[Option<Value>],
+            docs(std::mem::take(&mut self.stages).into_values()) as _,
+            attempts as _,
+            docs(std::mem::take(&mut self.queued)) as _,
+            docs(std::mem::take(&mut self.runs)) as _,
+            docs(std::mem::take(&mut self.events)) as _,
         )
         .fetch_one(&mut *connection)
         .await?;
-        if usize::try_from(written) != Ok(attempts.len()) {
+        if usize::try_from(written) != Ok(expected) {
             return Err(Error::Contention(None));
         }
         std::mem::take(&mut self.metrics).write(connection).await

@@ -1,6 +1,11 @@
-//! Rows of runs, as they are written.
+//! Rows of runs, as they are written: as JSON, in which Postgres finds each column by the name of the field.
+//!
+//! They are passed as an array, since the planner takes an array for few rows. It would take `jsonb_to_recordset` for
+//! a hundred, and read whole tables to change one row.
 
+use serde::Serialize;
 use serde_json::Value;
+use sqlx::types::Json;
 use trainyard_core::Timestamp;
 use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::run::{
@@ -13,13 +18,13 @@ use crate::db::encoding::event::{number, place};
 use crate::db::encoding::reason_columns;
 use crate::triggers::dags::PinnedDag;
 
-/// One column of rows: Postgres takes rows as one array for each column.
-pub(crate) fn column<R, T>(rows: &[R], of: impl Fn(&R) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
+/// The rows as an array of JSON.
+pub(crate) fn docs<R>(rows: impl IntoIterator<Item = R>) -> Vec<Json<R>> {
+    rows.into_iter().map(Json).collect()
 }
 
 /// How and when something ended; empty if it has not.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct EndColumns {
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) outcome: Option<&'static str>,
@@ -28,24 +33,35 @@ pub(crate) struct EndColumns {
 }
 
 /// A stage in its current state.
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct StageRow {
     pub(crate) run: i64,
     pub(crate) position: i32,
     pub(crate) state: &'static str,
     pub(crate) until: Option<Timestamp>,
+    #[serde(flatten)]
     pub(crate) end: EndColumns,
     pub(crate) image: Option<String>,
 }
 
+/// The stage of a new run, with what stays as it is from then on.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct NewStageRow<'a> {
+    #[serde(flatten)]
+    pub(crate) row: StageRow,
+    pub(crate) name: &'a str,
+    pub(crate) reused_from: Option<i64>,
+}
+
 /// An attempt that ended or was asked to stop.
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct AttemptRow {
     pub(crate) run: i64,
     pub(crate) stage: i32,
     pub(crate) number: i32,
     /// Whether a daemon held it before, and not the queue.
     pub(crate) held: bool,
+    #[serde(flatten)]
     pub(crate) end: EndColumns,
     pub(crate) stop_at: Option<Timestamp>,
     pub(crate) stop_code: Option<String>,
@@ -53,7 +69,7 @@ pub(crate) struct AttemptRow {
 }
 
 /// A new attempt.
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct QueuedRow {
     pub(crate) id: Uuid,
     pub(crate) repo: Uuid,
@@ -65,11 +81,12 @@ pub(crate) struct QueuedRow {
 }
 
 /// A run in its current state.
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct RunRow {
     pub(crate) id: i64,
     pub(crate) phase: &'static str,
     pub(crate) started_at: Option<Timestamp>,
+    #[serde(flatten)]
     pub(crate) end: EndColumns,
     pub(crate) cancel_at: Option<Timestamp>,
     pub(crate) cancel_by: Option<&'static str>,
@@ -211,5 +228,47 @@ impl RunRow {
             stages_failed,
             wake_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::db::encoding::event::EventRow;
+
+    fn fields<R: Default + Serialize>() -> BTreeSet<String> {
+        let row = serde_json::to_value(R::default()).unwrap();
+        row.as_object().unwrap().keys().cloned().collect()
+    }
+
+    /// The columns that the statements of a file read, in order.
+    fn columns(source: &str) -> Vec<BTreeSet<String>> {
+        let lists = source.split("jsonb_to_record(doc) as u (").skip(1);
+        let lists = lists.map(|list| list.split(')').next().unwrap_or_default());
+        let names = |list: &str| {
+            let columns = list
+                .split(',')
+                .filter_map(|of| of.split_whitespace().next());
+            columns.map(ToOwned::to_owned).collect()
+        };
+        lists.map(names).collect()
+    }
+
+    #[test]
+    fn the_fields_of_rows_are_the_columns_that_statements_read() {
+        let written = [
+            fields::<StageRow>(),
+            fields::<AttemptRow>(),
+            fields::<QueuedRow>(),
+            fields::<RunRow>(),
+            fields::<EventRow>(),
+        ];
+        assert_eq!(columns(include_str!("draft.rs")), written);
+        assert_eq!(
+            columns(include_str!("start.rs")),
+            [fields::<NewStageRow<'_>>()]
+        );
     }
 }

@@ -26,7 +26,7 @@ use crate::runs::draft::Draft;
 use crate::runs::metrics::MetricColumns;
 use crate::runs::overlap::{judge_in, lock_dag};
 use crate::runs::room::Room;
-use crate::runs::rows::{RunRow, StageRow, column};
+use crate::runs::rows::{NewStageRow, RunRow, StageRow, docs};
 use crate::runs::state::{KnownRun, load_runs};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
@@ -364,12 +364,11 @@ async fn insert_run(
     wake_at: Option<Timestamp>,
 ) -> Result<()> {
     let row = RunRow::new(run, wake_at);
-    let indices = pinned.dag.indices();
-    let stages: Vec<StageRow> = indices.map(|index| StageRow::new(run, index)).collect();
-    let names = pinned.dag.stages().iter();
-    let names: Vec<String> = names.map(|stage| stage.name.to_string()).collect();
-    let reused = run.stages.iter().map(|stage| stage.reused_from);
-    let reused: Vec<Option<i64>> = reused.map(|run| run.map(|run| run.0)).collect();
+    let stages = pinned.dag.indices().map(|index| NewStageRow {
+        row: StageRow::new(run, index),
+        name: pinned.dag.stage(index).name.as_str(),
+        reused_from: run.stages[index.0].reused_from.map(|run| run.0),
+    });
     let concurrency = &pinned.dag.declared().concurrency;
     let group = concurrency.group_of(&run.facts_of_cause());
     sqlx::query!(
@@ -377,12 +376,15 @@ async fn insert_run(
             insert into run (id, dag, dag_version, cause, params, logical_time, phase, outcome, reason_code,
                 reason_message, stages_total, stages_finished, stages_failed, created_at, started_at,
                 finished_at, wake_at, concurrency_group)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $28)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         )
         insert into stage_run (run, position, name, state, until, outcome, reason_code, reason_message,
             finished_at, image, reused_from)
-        select $1, u.* from unnest($18::integer[], $19::text[], $20::text[], $21::timestamptz[], $22::text[],
-            $23::text[], $24::text[], $25::timestamptz[], $26::text[], $27::bigint[]) as u",
+        select u.run, u.position, u.name, u.state, u.until, u.outcome, u.reason_code, u.reason_message,
+            u.finished_at, u.image, u.reused_from
+        from unnest($19::jsonb[]) as doc cross join jsonb_to_record(doc) as u (
+            run bigint, position integer, name text, state text, until timestamptz, finished_at timestamptz,
+            outcome text, reason_code text, reason_message text, image text, reused_from bigint)",
         run.facts.id.0,
         new.dag.0,
         new.version.0,
@@ -401,17 +403,8 @@ async fn insert_run(
         row.started_at.or(row.end.finished_at),
         row.end.finished_at,
         row.wake_at,
-        &column(&stages, |row| row.position),
-        &names,
-        &column(&stages, |row| row.state) as &[&str],
-        &column(&stages, |row| row.until) as &[Option<Timestamp>],
-        &column(&stages, |row| row.end.outcome) as &[Option<&str>],
-        &column(&stages, |row| row.end.reason_code.clone()) as &[Option<String>],
-        &column(&stages, |row| row.end.reason_message.clone()) as &[Option<String>],
-        &column(&stages, |row| row.end.finished_at) as &[Option<Timestamp>],
-        &column(&stages, |row| row.image.clone()) as &[Option<String>],
-        &reused as &[Option<i64>],
         group,
+        docs(stages) as _,
     )
     .execute(connection)
     .await?;

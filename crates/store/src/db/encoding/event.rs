@@ -1,5 +1,6 @@
 //! Run history: the kind, the place and the detail of an event as a row of `run_event`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{Effect, Event};
@@ -29,7 +30,7 @@ pub(crate) mod kind {
 }
 
 /// A row of `run_event`.
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct EventRow {
     pub(crate) run: i64,
     pub(crate) at: Timestamp,
