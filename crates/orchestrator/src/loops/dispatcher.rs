@@ -1,8 +1,8 @@
 //! The dispatcher: claims attempts as capacity permits and starts a supervisor for each.
 //!
 //! The end of an attempt frees its slot and may make others ready. The transaction that records it also claims the
-//! next attempts, and so does the transaction that starts a run, so neither a chain of stages nor a trigger ever
-//! waits for this loop. The loop claims the rest: capacity freed elsewhere, and runs that another process started.
+//! next attempts, so a chain of stages never waits for this loop. The loop claims the rest: attempts of runs that were
+//! started or planned, and capacity freed elsewhere.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -113,7 +113,6 @@ impl Dispatcher {
             () = shared.shutdown.cancelled() => {}
         }
         let mut wake = shared.store.wakes().dispatch.subscribe();
-        let mut started = shared.store.claims_of_started_runs(shared.request.clone());
         while !shared.shutdown.is_cancelled() {
             let wait = match self.pass().await {
                 Ok(_) => TICK,
@@ -124,15 +123,10 @@ impl Dispatcher {
                     Duration::from_millis(500)
                 }
             };
-            let pause = tokio::time::sleep(wait);
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    Some(claims) = started.recv() => self.take(claims),
-                    () = wake.woken() => break,
-                    () = &mut pause => break,
-                    () = shared.shutdown.cancelled() => break,
-                }
+            tokio::select! {
+                () = wake.woken() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = shared.shutdown.cancelled() => {}
             }
         }
         shared.supervisors.close();

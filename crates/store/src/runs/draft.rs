@@ -191,11 +191,6 @@ impl Draft {
         self.then.ends.get(&attempt).copied()
     }
 
-    /// Whether attempts may be claimable now.
-    pub(crate) fn is_claimable(&self) -> bool {
-        self.then.is_claimable
-    }
-
     /// Adds that the waiting attempts were offered capacity in the same transaction: only other daemons can have more
     /// to do, if `some_wait`.
     pub(crate) fn add_offer(&mut self, some_wait: bool) {

@@ -15,7 +15,6 @@ use trainyard_core::transition::Step;
 use trainyard_failpoint::Point;
 use uuid::Uuid;
 
-use crate::attempts::claim::claim_in;
 use crate::db::encoding;
 use crate::db::encoding::cause::CauseDoc;
 use crate::db::encoding::event::place;
@@ -68,11 +67,9 @@ impl Store {
     /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has not ended, leaves
     /// nothing to do, or its results may not be reused; `Corrupt`.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
-        let claimer = self.core.claimer();
-        let (recorded, committed, granted) = repeated(|| async {
+        let (recorded, committed) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let mut draft = Draft::default();
-            let mut room = self.core.room();
+            let (mut draft, mut room) = (Draft::default(), self.core.room());
             let recorded = start_run_in(
                 &self.core,
                 &mut transaction,
@@ -82,20 +79,10 @@ impl Store {
                 &mut room,
             )
             .await?;
-            let mut granted = None;
-            if let Some(claimer) = claimer.filter(|_| draft.is_claimable()) {
-                let offered = claim_in(&mut transaction, &claimer.request).await?;
-                draft.add_offer(offered.some_wait);
-                granted = Some(offered);
-            }
-            let committed = draft.commit(transaction, Point::StartRun).await?;
-            Ok((recorded, committed, granted))
+            Ok((recorded, draft.commit(transaction, Point::StartRun).await?))
         })
         .await?;
         committed.settle(&self.core).await;
-        if let (Some(claimer), Some(granted)) = (claimer, granted) {
-            claimer.hand_over(&self.core, granted).await;
-        }
         Ok(recorded)
     }
 }
