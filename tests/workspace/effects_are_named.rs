@@ -55,7 +55,8 @@ fn calls_docker(call: &ExprMethodCall) -> bool {
 }
 
 fn writes(call: &ExprMethodCall) -> bool {
-    if call.method == "commit" {
+    // A draft is committed with a transaction and a name, and names the transaction's own commit.
+    if call.method == "commit" && call.args.is_empty() {
         // One that only reads has nothing to commit.
         return name(&call.receiver).is_none_or(|name| name != "snapshot");
     }
@@ -177,6 +178,10 @@ fn a_write_without_a_name_is_found() {
     assert_eq!(nameless("transaction.commit().await?;").len(), 1);
     assert_eq!(
         nameless("transaction.commit().at(Point::X).await?;"),
+        [""; 0]
+    );
+    assert_eq!(
+        nameless("draft.commit(transaction, Point::X).await?;"),
         [""; 0]
     );
     assert_eq!(

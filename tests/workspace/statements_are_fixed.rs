@@ -26,8 +26,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-#[test]
-fn class_08_no_statement_is_put_together_from_text() {
+fn all_sources() -> Vec<(String, String)> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(crates.join("crates")).unwrap() {
@@ -37,8 +36,13 @@ fn class_08_no_statement_is_put_together_from_text() {
         }
     }
     assert!(files.len() > 200, "the sources are somewhere else");
+    files
+}
+
+#[test]
+fn class_08_no_statement_is_put_together_from_text() {
     let mut wrapped = 0;
-    for (path, text) in &files {
+    for (path, text) in &all_sources() {
         for way in ["AssertSqlSafe", "QueryBuilder", "leak()"] {
             let count = text.matches(way).count();
             if way == "AssertSqlSafe" && path.ends_with(KNOWN.0) {
@@ -57,4 +61,35 @@ fn class_08_no_statement_is_put_together_from_text() {
         "{} puts together another statement",
         KNOWN.0
     );
+}
+
+/// What an `update attempt` sets that says who holds the attempt.
+const HOLDING: [&str; 11] = [
+    "owner =",
+    "executor =",
+    "engine =",
+    "fence =",
+    "claimed_at =",
+    "handle =",
+    "image =",
+    "started_at =",
+    "state = 'queued'",
+    "state = 'claimed'",
+    "state = 'running'",
+];
+
+#[test]
+fn who_holds_an_attempt_is_written_in_one_file() {
+    let files = all_sources();
+    let mut found = Vec::new();
+    for (path, text) in &files {
+        for update in text.split("update attempt ").skip(1) {
+            let set = update.split("where").next().unwrap_or_default();
+            if HOLDING.iter().any(|column| set.contains(column)) {
+                found.push(path.rsplit_once("/src/").unwrap().1);
+            }
+        }
+    }
+    found.dedup();
+    assert_eq!(found, ["attempts/holding.rs"]);
 }

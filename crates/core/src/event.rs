@@ -11,6 +11,10 @@ use crate::run::{AttemptRef, CancelledBy};
 use crate::stage::StageIndex;
 
 /// A fact about a run, or the carrying out of a decision. All changes of a run's state are events.
+///
+/// A daemon claims, releases and starts attempts by writing the holder's columns in the database, which are laid over
+/// the run's state. `exec` and the simulation have no such columns: they apply [`Event::AttemptClaimed`],
+/// [`Event::AttemptReleased`] and [`Event::AttemptStarted`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The DAG's concurrency rule let it start.

@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod admit;
+pub mod adopted;
 pub mod again;
 pub mod ahead;
 pub mod cause;

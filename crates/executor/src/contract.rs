@@ -25,6 +25,7 @@ use bytes::Bytes;
 use futures_util::Stream as FutureStream;
 use thiserror::Error as ThisError;
 use trainyard_core::Timestamp;
+pub use trainyard_core::adopted::LogCursor;
 use trainyard_core::id::{AttemptId, Fence, RepoId};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedImage;
@@ -278,14 +279,6 @@ pub struct Listed {
     /// Its state. Cheap listings have no exit code: they say [`Status::Unknown`] for a container that
     /// has ended, and the caller inspects it.
     pub status: Status,
-}
-
-/// Where in a log a frame ends; compare only cursors of one attempt. The meaning of the numbers is
-/// the executor's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct LogCursor {
-    pub major: i64,
-    pub minor: i64,
 }
 
 /// Which output stream of the program.

@@ -55,6 +55,8 @@ impl Keeps {
 }
 
 impl Ledger for Keeps {
+    type Next = ();
+
     async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }

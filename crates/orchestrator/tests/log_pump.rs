@@ -130,6 +130,8 @@ struct Slow {
 }
 
 impl Ledger for Slow {
+    type Next = ();
+
     async fn append_log(&self, batch: Batch) -> Result<(), FencedOff> {
         tokio::time::sleep_until(self.takes_from).await;
         tokio::time::sleep(self.each).await;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use trainyard_core::Timestamp;
+use trainyard_core::adopted::Adopted;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{Attempt, AttemptState, Run};
@@ -24,7 +25,7 @@ use trainyard_executor::{
     AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
     LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
 };
-use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{
@@ -55,6 +56,8 @@ impl Record {
 }
 
 impl Ledger for Record {
+    type Next = ();
+
     async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
@@ -97,7 +100,12 @@ async fn run_on<E: Executor>(
     let materials = assignment.render().map(|rendered| (rendered, materials));
     let record = Record::default();
     let supervised = supervise(surroundings, &assignment, materials, &record, signal).await;
-    assert_eq!(supervised, Supervised::Finished);
+    let Supervised::Finished { container, .. } = supervised else {
+        panic!("no other daemon owns the attempt");
+    };
+    if let Some(container) = container {
+        surroundings.remove(&container, &record).await;
+    }
     record.ending()
 }
 
@@ -381,10 +389,7 @@ async fn a_container_that_docker_killed_for_a_daemon_that_is_gone_was_stopped_an
     });
     assignment.run = Arc::new(run);
     assignment.adopted = Some(Adopted {
-        handle: Some(Handle {
-            attempt: assignment.attempt,
-            container: format!("fake-{}", assignment.attempt),
-        }),
+        container: Some(format!("fake-{}", assignment.attempt)),
         started_at: Some(since),
         running_for: SECOND,
         log_cursor: None,

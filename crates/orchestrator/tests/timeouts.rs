@@ -14,10 +14,11 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_core::Timestamp;
+use trainyard_core::adopted::Adopted;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::{Collected, Handle, SpecHash};
-use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{StopSignal, Supervised, supervise};
@@ -33,6 +34,8 @@ struct Forgetful {
 }
 
 impl Ledger for Forgetful {
+    type Next = ();
+
     async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
@@ -81,7 +84,7 @@ async fn a_timeout_that_the_record_has_lost_is_reported_again() {
         .map(|rendered| (rendered, Materials::default()));
     let begun = Instant::now();
     let supervised = supervise(&surroundings, &assignment, materials, &ledger, &signal).await;
-    assert_eq!(supervised, Supervised::Finished);
+    assert!(matches!(supervised, Supervised::Finished { .. }));
     let (end, at) = ledger.ended.lock().await.take().unwrap();
     assert!(matches!(end.ending, Ending::Stopped { .. }), "{end:?}");
     assert_eq!(ledger.reported.load(Ordering::Relaxed), 3);
@@ -128,10 +131,7 @@ async fn adopted_after(
 
     tokio::time::advance(away).await;
     assignment.adopted = Some(Adopted {
-        handle: Some(Handle {
-            attempt: assignment.attempt,
-            container: format!("fake-{}", assignment.attempt),
-        }),
+        container: Some(format!("fake-{}", assignment.attempt)),
         started_at,
         running_for,
         log_cursor: None,

@@ -32,7 +32,7 @@ pub use access::secrets::{SECRET_AT_MOST, SecretInfo, StoredSecret, StoredSecret
 pub use access::tokens::{Scope, TokenInfo};
 pub use attempts::abandon::{Abandoned, GivingUp, SeenGone};
 pub use attempts::adopt::LeftBehind;
-pub use attempts::assemble::{Adopted, Claim};
+pub use attempts::assemble::Claim;
 pub use attempts::claim::{ClaimCapacity, ClaimRequest};
 pub use attempts::finish::{Finished, FinishedAttempt};
 pub use attempts::sweep::KnownAttempt;

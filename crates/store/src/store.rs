@@ -1,7 +1,7 @@
 //! The handle to the database: connecting, migrating, and the parts that all modules share.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -12,7 +12,7 @@ use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::access::seal::SecretKey;
-use crate::attempts::claim::{ClaimRequest, Claimer};
+use crate::attempts::claim::ClaimRequest;
 use crate::attempts::finish::{Finished, FinishedAttempt};
 use crate::attempts::progress::{CreatedNote, RemovedNote, StartedNote};
 use crate::db::batch::Batcher;
@@ -75,8 +75,6 @@ pub(crate) struct Core {
     pub(crate) unfinished: UnfinishedLimits,
     /// Distinguishes this process' notifications from those of others.
     pub(crate) process: Uuid,
-    /// Gets the attempts that are claimed while runs are started, if it is set.
-    pub(crate) claimer: OnceLock<Claimer>,
     /// The health of this process' daemon.
     pub(crate) condition: Condition,
     /// Whether other daemons live that need notifications; each heartbeat checks this.
@@ -129,7 +127,6 @@ impl Store {
             run_log_limit: i64::try_from(options.run_log_limit).unwrap_or(i64::MAX),
             unfinished: options.unfinished,
             process: Uuid::now_v7(),
-            claimer: OnceLock::new(),
             condition: Condition::default(),
             others_live: AtomicBool::new(false),
             secret_key: options.secret_key.clone(),
@@ -220,13 +217,6 @@ impl Core {
     /// For the runs that one transaction starts.
     pub(crate) fn room(&self) -> Room {
         Room::new(self.unfinished)
-    }
-
-    /// The claimer of runs that are started; `None` while claims are paused.
-    pub(crate) fn claimer(&self) -> Option<&Claimer> {
-        self.claimer
-            .get()
-            .filter(|_| !self.condition.pauses_claims())
     }
 
     pub(crate) fn secret_key(&self) -> Result<&SecretKey> {

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{
-    Ceilings, Executor, Handle, InputKind, InputSpec, Limits, Listed, Status,
-};
-use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
+use trainyard_executor::{Ceilings, Executor, InputKind, InputSpec, Limits, Listed, Status};
+use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::layers::Layers;
-use trainyard_orchestrator::attempt::supervisor::{StopSignal, Surroundings, supervise};
+use trainyard_orchestrator::attempt::supervisor::{
+    StopSignal, Supervised, Surroundings, supervise,
+};
 use trainyard_orchestrator::clock::{self, Clock};
 use uuid::Uuid;
 
@@ -200,13 +200,23 @@ impl Daemon {
         let ledger = SimulatedLedger {
             link: self.link.clone(),
             claim,
-            daemon: Arc::clone(self),
+            daemon: self.id(),
         };
         let materials = materials(&assignment);
-        let how = supervise(&surroundings, &assignment, materials, &ledger, signal).await;
+        let supervised = supervise(&surroundings, &assignment, materials, &ledger, signal).await;
+        let how = match supervised {
+            Supervised::Finished { next, container } => {
+                Self::take(self, next);
+                if let Some(container) = container {
+                    surroundings.remove(&container, &ledger).await;
+                }
+                "finished"
+            }
+            Supervised::FencedOff => "fenced off",
+        };
         self.world.note(|| {
             let attempt = crate::engine::short(assignment.attempt);
-            format!("{} stops supervising {attempt}: {how:?}", self.process.name)
+            format!("{} stops supervising {attempt}: {how}", self.process.name)
         });
     }
 
@@ -372,15 +382,6 @@ impl Daemon {
 }
 
 fn assignment(claimed: &Claimed) -> Assignment {
-    let adopted = claimed.left.as_ref().map(|left| Adopted {
-        handle: left.handle.as_ref().map(|container| Handle {
-            attempt: claimed.attempt,
-            container: container.clone(),
-        }),
-        started_at: left.started_at,
-        running_for: left.running_for,
-        log_cursor: left.cursor,
-    });
     Assignment {
         repo: None,
         instance: InstanceId(Uuid::from_u128(1)),
@@ -389,7 +390,7 @@ fn assignment(claimed: &Claimed) -> Assignment {
         reference: claimed.reference,
         dag: Arc::clone(&claimed.dag),
         run: Arc::clone(&claimed.run),
-        adopted,
+        adopted: claimed.adopted.clone(),
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Event};
+use trainyard_core::id::DaemonId;
 use trainyard_executor::{Collected, Handle, SpecHash};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 
-use crate::daemon::Daemon;
 use crate::docker::Claim;
-use crate::store::{Link, Store, Taken};
+use crate::store::{Claimed, Link, Store, Taken};
 
 /// The first wait for a store that does not answer; it doubles up to [`WAIT_AT_MOST`].
 const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(2);
 pub(crate) struct SimulatedLedger {
     pub(crate) link: Link,
     pub(crate) claim: Arc<Claim>,
-    pub(crate) daemon: Arc<Daemon>,
+    pub(crate) daemon: DaemonId,
 }
 
 impl SimulatedLedger {
@@ -56,6 +56,8 @@ impl SimulatedLedger {
 }
 
 impl Ledger for SimulatedLedger {
+    type Next = Vec<Claimed>;
+
     async fn created(&self, handle: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         let (attempt, fence) = (self.claim.attempt, self.claim.fence);
         let container = handle.container.clone();
@@ -92,8 +94,12 @@ impl Ledger for SimulatedLedger {
         Ok(())
     }
 
-    async fn finished(&self, end: AttemptEnd, _outputs: Vec<KeptOutput>) -> Result<(), FencedOff> {
-        let (attempt, fence, daemon) = (self.claim.attempt, self.claim.fence, self.daemon.id());
+    async fn finished(
+        &self,
+        end: AttemptEnd,
+        _outputs: Vec<KeptOutput>,
+    ) -> Result<Vec<Claimed>, FencedOff> {
+        let (attempt, fence, daemon) = (self.claim.attempt, self.claim.fence, self.daemon);
         let (taken, claims) = self
             .durably(move |store| {
                 let taken = store.finish(attempt, fence, end.clone());
@@ -104,8 +110,7 @@ impl Ledger for SimulatedLedger {
                 (taken, claims)
             })
             .await;
-        Daemon::take(&self.daemon, claims);
-        self.answer(taken)
+        self.answer(taken).map(|()| claims)
     }
 
     async fn removed(&self) {

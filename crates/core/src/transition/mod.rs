@@ -1,4 +1,4 @@
-//! `apply`: changes the state of a run by an event. The only place where that state changes.
+//! `apply`: changes the state of a run by an event. The only place that decides how that state changes.
 //!
 //! An event that does not fit the state is refused as a value and changes nothing: facts arrive late, twice and out
 //! of order, and their sender drops those that are refused.

@@ -10,6 +10,8 @@ use crate::transition::{Illegal, apply};
 /// The result of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Step {
+    /// Events that fit, in order.
+    pub applied: Vec<Event>,
     /// Decisions that were taken and applied, in order.
     pub effects: Vec<Effect>,
     /// When to plan the run again, if nothing happens before.
@@ -22,8 +24,9 @@ pub struct Step {
 pub fn step(dag: &Dag, run: &mut Run, events: &[Event], now: Timestamp) -> Step {
     let mut step = Step::default();
     for event in events {
-        if let Err(illegal) = apply(dag, run, event, now) {
-            step.refused.push(illegal);
+        match apply(dag, run, event, now) {
+            Ok(()) => step.applied.push(event.clone()),
+            Err(illegal) => step.refused.push(illegal),
         }
     }
     // Each round of decisions moves at least one stage on, each stage moves on a bounded number of

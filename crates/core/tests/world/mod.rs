@@ -316,7 +316,11 @@ impl World {
                 Err(_) => refused.push((event.clone(), then, self.run.clone())),
             }
         }
+        let mut at_once = before.clone();
+        let applied = step(&self.dag, &mut at_once, events, self.now).applied;
+        prop_assert_eq!(&applied, &accepted);
         let step = step(&self.dag, &mut self.run, &[], self.now);
+        prop_assert_eq!(&at_once, &self.run);
         prop_assert_eq!(&step.refused, &[], "the planner decided what may not be");
         for effect in &step.effects {
             self.history

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use secrecy::SecretString;
-use trainyard_core::Timestamp;
+use trainyard_core::adopted::Adopted;
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId};
 use trainyard_core::measure::{in_units, in_words};
@@ -14,9 +13,7 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::{RenderedImage, RenderedStage, render};
 use trainyard_core::run::{AttemptRef, Run};
 use trainyard_core::stage::Stage;
-use trainyard_executor::{
-    AttemptSpec, Ceilings, Handle, ImageRequest, InputSpec, Limits, LogCursor,
-};
+use trainyard_executor::{AttemptSpec, Ceilings, Handle, ImageRequest, InputSpec, Limits};
 
 use crate::attempt::mask::Masker;
 
@@ -37,19 +34,6 @@ pub struct Assignment {
     pub adopted: Option<Adopted>,
 }
 
-/// The record of an earlier claim of the same attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// Its container; `None` if none was recorded, which does not prove that there is none.
-    pub handle: Option<Handle>,
-    /// When the container started, if that was recorded.
-    pub started_at: Option<Timestamp>,
-    /// How long it can have run at the most when it was adopted, by the database's clock.
-    pub running_for: Duration,
-    /// Where the stored log ends.
-    pub log_cursor: Option<LogCursor>,
-}
-
 /// The files and secrets that are fetched for an assignment before it can run.
 #[derive(Debug, Clone, Default)]
 pub struct Materials {
@@ -67,6 +51,16 @@ impl Assignment {
     #[must_use]
     pub fn stage(&self) -> &Stage {
         self.dag.stage(self.reference.stage)
+    }
+
+    /// The container that an earlier claim recorded.
+    #[must_use]
+    pub fn adopted_container(&self) -> Option<Handle> {
+        let container = self.adopted.as_ref()?.container.clone()?;
+        Some(Handle {
+            attempt: self.attempt,
+            container,
+        })
     }
 
     /// The stage with all expressions evaluated.

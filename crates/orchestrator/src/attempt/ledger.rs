@@ -25,6 +25,9 @@ pub struct KeptOutput {
 /// The record of one attempt. Every call is durable when it returns, and may be repeated. Passing failures (a
 /// database that restarts) are waited out inside, so that an attempt outlives them.
 pub trait Ledger: Send + Sync {
+    /// What the record of an end returns for the caller of the supervisor: the next claims of a daemon.
+    type Next: Send;
+
     /// The container was created, not started. `notes` are shown with the attempt.
     fn created(
         &self,
@@ -62,7 +65,7 @@ pub trait Ledger: Send + Sync {
         &self,
         end: AttemptEnd,
         outputs: Vec<KeptOutput>,
-    ) -> impl Future<Output = Result<(), FencedOff>> + Send;
+    ) -> impl Future<Output = Result<Self::Next, FencedOff>> + Send;
 
     /// The container is gone from Docker.
     fn removed(&self) -> impl Future<Output = ()> + Send;

@@ -18,6 +18,6 @@ pub mod metrics_file;
 mod near_misses;
 pub(crate) mod needed_secrets;
 pub mod sources;
-pub mod store_ledger;
+pub(crate) mod store_ledger;
 pub mod supervisor;
 pub mod supplies;

@@ -15,20 +15,18 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending, Event};
-use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_core::run::AttemptRef;
 use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
 use trainyard_store::fleet::figures::LOGS_WAITING;
 use trainyard_store::{
-    ArtifactContent, ArtifactKind, Blobs, Claim, Error, FinishedAttempt, LogChunk, NewArtifact,
-    ReportPace, Store, Subject, Weight, answered_within,
+    ArtifactContent, ArtifactKind, Blobs, Claim, ClaimRequest, Error, FinishedAttempt, LogChunk,
+    NewArtifact, ReportPace, Store, Subject, Weight, answered_within,
 };
 
-use crate::attempt::allowance::Allowance;
+use crate::attempt::allowance::{Allowance, Allowances};
 use crate::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use crate::attempt::log_lines::Batch;
-use crate::loops::dispatcher::Dispatcher;
 
 /// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
 const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
@@ -53,29 +51,18 @@ enum Unwritten {
 
 /// Writes down one claimed attempt.
 #[derive(Debug)]
-pub struct StoreLedger {
-    store: Store,
-    blobs: Blobs,
-    run: RunId,
-    attempt: AttemptId,
-    reference: AttemptRef,
-    fence: Fence,
-    dispatcher: Dispatcher,
+pub(crate) struct StoreLedger<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) blobs: &'a Blobs,
+    pub(crate) claim: &'a Claim,
+    /// How the attempts are claimed that may start once this one has ended.
+    pub(crate) request: &'a ClaimRequest,
+    pub(crate) allowances: &'a Allowances,
 }
 
-impl StoreLedger {
-    /// A ledger for this claim; attempts claimed at its end go to `dispatcher`.
-    #[must_use]
-    pub fn new(store: Store, blobs: Blobs, claim: &Claim, dispatcher: Dispatcher) -> Self {
-        Self {
-            store,
-            blobs,
-            run: claim.run.facts.id,
-            attempt: claim.attempt,
-            reference: claim.reference,
-            fence: claim.fence,
-            dispatcher,
-        }
+impl StoreLedger<'_> {
+    fn run(&self) -> RunId {
+        self.claim.run.facts.id
     }
 
     /// Calls until the database has stored it. Quarantines the run if the database refuses it.
@@ -147,7 +134,7 @@ impl StoreLedger {
     /// Quarantines the run: a part of it is refused, so its running attempts cannot be recorded.
     async fn hold_back(&self, what: &str, code: &str) -> FencedOff {
         let reason = refused(what, code);
-        let subject = Subject::Run(self.run);
+        let subject = Subject::Run(self.run());
         let record = || {
             self.store
                 .record_trouble(subject, "supervision", &reason, Weight::Certain)
@@ -161,7 +148,7 @@ impl StoreLedger {
     /// Records the end of the attempt, and `claims` the attempts that may start then.
     async fn end(&self, finished: &FinishedAttempt, claims: bool) -> Result<Vec<Claim>, Unwritten> {
         let end = || {
-            let request = claims.then(|| self.dispatcher.request().clone());
+            let request = claims.then(|| self.request.clone());
             self.store.finish_attempt(finished.clone(), request)
         };
         let finished = self.answered("the end of an attempt", end).await?;
@@ -197,7 +184,9 @@ fn refused(what: &str, code: &str) -> String {
     )
 }
 
-impl Ledger for StoreLedger {
+impl Ledger for StoreLedger<'_> {
+    type Next = Vec<Claim>;
+
     async fn created(
         &self,
         handle: &Handle,
@@ -205,8 +194,13 @@ impl Ledger for StoreLedger {
         notes: &[String],
     ) -> Result<(), FencedOff> {
         self.durably("a container's handle", || {
-            self.store
-                .save_handle(self.attempt, self.fence, &handle.container, &spec.0, notes)
+            self.store.save_handle(
+                self.claim.attempt,
+                self.claim.fence,
+                &handle.container,
+                &spec.0,
+                notes,
+            )
         })
         .await
     }
@@ -218,7 +212,7 @@ impl Ledger for StoreLedger {
     ) -> Result<(), FencedOff> {
         self.durably("the start of an attempt", || {
             self.store
-                .mark_started(self.attempt, self.fence, image, since)
+                .mark_started(self.claim.attempt, self.claim.fence, image, since)
         })
         .await
     }
@@ -226,20 +220,21 @@ impl Ledger for StoreLedger {
     async fn append_log(&self, batch: Batch) -> Result<(), FencedOff> {
         let chunk = LogChunk {
             text: batch.text.into(),
-            cursor: batch.cursor.map(|cursor| (cursor.major, cursor.minor)),
+            cursor: batch.cursor,
         };
         let chunks = [chunk];
         let _waiting = LOGS_WAITING.while_held();
         self.durably("a piece of log", || {
-            self.store.append_log(self.attempt, self.fence, &chunks)
+            self.store
+                .append_log(self.claim.attempt, self.claim.fence, &chunks)
         })
         .await
     }
 
     async fn timeout_passed(&self) {
-        let passed = [Event::TimeoutPassed(self.reference)];
+        let passed = [Event::TimeoutPassed(self.claim.reference)];
         let advanced = self
-            .durably("a timeout", || self.store.advance(self.run, &passed))
+            .durably("a timeout", || self.store.advance(self.run(), &passed))
             .await;
         // This write needs no fence: it names the attempt, which has run for so long whichever daemon reports it. A
         // run that cannot be read is quarantined.
@@ -248,9 +243,9 @@ impl Ledger for StoreLedger {
 
     async fn allowance(&self) -> Result<Allowance, FencedOff> {
         let recorded = self.durably("the kept bytes of a run", || {
-            self.store.kept_by_run(self.run)
+            self.store.kept_by_run(self.run())
         });
-        self.dispatcher.allowances().of(self.run, recorded).await
+        self.allowances.of(self.run(), recorded).await
     }
 
     async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {
@@ -260,7 +255,11 @@ impl Ledger for StoreLedger {
             .map_err(|error| error.to_string())
     }
 
-    async fn finished(&self, end: AttemptEnd, outputs: Vec<KeptOutput>) -> Result<(), FencedOff> {
+    async fn finished(
+        &self,
+        end: AttemptEnd,
+        outputs: Vec<KeptOutput>,
+    ) -> Result<Vec<Claim>, FencedOff> {
         let artifacts = outputs
             .into_iter()
             .map(|output| NewArtifact {
@@ -276,11 +275,10 @@ impl Ledger for StoreLedger {
                 },
             })
             .collect();
-        let (run, attempt, fence) = (self.run, self.attempt, self.fence);
         let finished = FinishedAttempt {
-            run,
-            attempt,
-            fence,
+            run: self.run(),
+            attempt: self.claim.attempt,
+            fence: self.claim.fence,
             end,
             artifacts,
         };
@@ -289,11 +287,7 @@ impl Ledger for StoreLedger {
             ended => ended,
         };
         match ended {
-            Ok(claims) => {
-                self.dispatcher.recorded(attempt, fence);
-                self.dispatcher.take(claims);
-                Ok(())
-            }
+            Ok(claims) => Ok(claims),
             Err(Unwritten::FencedOff) => Err(FencedOff),
             Err(Unwritten::Refused(code)) => {
                 Err(self.hold_back("how an attempt ended", &code).await)
@@ -302,7 +296,7 @@ impl Ledger for StoreLedger {
     }
 
     async fn removed(&self) {
-        if let Err(problem) = self.store.mark_removed(self.attempt).await {
+        if let Err(problem) = self.store.mark_removed(self.claim.attempt).await {
             // The sweeper finds the container gone and records it again.
             warn!(error = %problem, "the removal of a container was not recorded");
         }

@@ -31,7 +31,7 @@ use uuid::Uuid;
 use crate::attempt::assignment::{Assignment, Materials};
 use crate::attempt::ledger::{FencedOff, KeptOutput, Ledger};
 use crate::attempt::log_lines::Batch;
-use crate::attempt::supervisor::{StopSignal, Surroundings, supervise};
+use crate::attempt::supervisor::{StopSignal, Supervised, Surroundings, supervise};
 use crate::clock;
 use crate::local::outputs::LocalOutputs;
 
@@ -235,7 +235,15 @@ impl Local {
         self.signals.insert(reference, signal.clone());
         let surroundings = Arc::clone(&self.surroundings);
         self.supervisors.spawn(async move {
-            supervise(&surroundings, &assignment, materials, &ledger, &signal).await;
+            let supervised =
+                supervise(&surroundings, &assignment, materials, &ledger, &signal).await;
+            if let Supervised::Finished {
+                container: Some(container),
+                ..
+            } = supervised
+            {
+                surroundings.remove(&container, &ledger).await;
+            }
         });
     }
 
@@ -313,6 +321,8 @@ impl LocalLedger {
 }
 
 impl Ledger for LocalLedger {
+    type Next = ();
+
     async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The dispatcher: claims attempts as capacity permits and starts a supervisor for each.
 //!
 //! The end of an attempt frees its slot and may make others ready. The transaction that records it also claims the
-//! next attempts, and so does the transaction that starts a run, so neither a chain of stages nor a trigger ever
-//! waits for this loop. The loop claims the rest: capacity freed elsewhere, and runs that another process started.
+//! next attempts, so a chain of stages never waits for this loop. The loop claims the rest: attempts of runs that were
+//! started or planned, and capacity freed elsewhere.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -15,15 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, error_span, warn};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
-use trainyard_executor::{Handle, LogCursor};
 use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
 
 use crate::attempt::allowance::Allowances;
-use crate::attempt::assignment::{Adopted, Assignment};
+use crate::attempt::assignment::Assignment;
 use crate::attempt::claim_supplies::ClaimSupplies;
 use crate::attempt::sources::Sources;
 use crate::attempt::store_ledger::StoreLedger;
-use crate::attempt::supervisor::{StopSignal, Surroundings, supervise};
+use crate::attempt::supervisor::{StopSignal, Supervised, Surroundings, supervise};
 use crate::health::engine_watch::{EngineWatch, Watched};
 use crate::health::lease::{Lease, Leased, Tenure};
 use crate::health::panics::panic_text;
@@ -114,7 +113,6 @@ impl Dispatcher {
             () = shared.shutdown.cancelled() => {}
         }
         let mut wake = shared.store.wakes().dispatch.subscribe();
-        let mut started = shared.store.claims_of_started_runs(shared.request.clone());
         while !shared.shutdown.is_cancelled() {
             let wait = match self.pass().await {
                 Ok(_) => TICK,
@@ -125,15 +123,10 @@ impl Dispatcher {
                     Duration::from_millis(500)
                 }
             };
-            let pause = tokio::time::sleep(wait);
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    Some(claims) = started.recv() => self.take(claims),
-                    () = wake.woken() => break,
-                    () = &mut pause => break,
-                    () = shared.shutdown.cancelled() => break,
-                }
+            tokio::select! {
+                () = wake.woken() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = shared.shutdown.cancelled() => {}
             }
         }
         shared.supervisors.close();
@@ -217,14 +210,16 @@ impl Dispatcher {
         }
     }
 
+    /// Supervises one claim, and starts what was claimed with the record of its end.
     async fn supervise(&self, claim: Claim, signal: &StopSignal, tenure: &Tenure) {
         let shared = &self.shared;
-        let ledger = StoreLedger::new(
-            shared.store.clone(),
-            shared.blobs.clone(),
-            &claim,
-            self.clone(),
-        );
+        let ledger = StoreLedger {
+            store: &shared.store,
+            blobs: &shared.blobs,
+            claim: &claim,
+            request: &shared.request,
+            allowances: &shared.allowances,
+        };
         let assignment = assignment(shared.instance, &claim);
         // Until the container is gone: the next stage has usually started by then, and shares the archive.
         let source = OnceLock::new();
@@ -240,7 +235,7 @@ impl Dispatcher {
         let executor = Leased::new(shared.surroundings.executor.clone(), tenure.clone());
         let executor = Watched::new(executor, shared.watch.clone());
         let surroundings = shared.surroundings.with_executor(executor);
-        Box::pin(supervise(
+        let supervised = Box::pin(supervise(
             &surroundings,
             &assignment,
             supplies,
@@ -248,6 +243,13 @@ impl Dispatcher {
             signal,
         ))
         .await;
+        if let Supervised::Finished { next, container } = supervised {
+            self.recorded(claim.attempt, claim.fence);
+            self.take(next);
+            if let Some(container) = container {
+                surroundings.remove(&container, &ledger).await;
+            }
+        }
     }
 
     /// The attempts that this daemon supervises.
@@ -278,7 +280,7 @@ impl Dispatcher {
     }
 
     /// Records that the supervisor of a claim has recorded its end.
-    pub(crate) fn recorded(&self, attempt: AttemptId, fence: Fence) {
+    fn recorded(&self, attempt: AttemptId, fence: Fence) {
         let mut board = self.board();
         if let Some(entry) = board.get_mut(&attempt).filter(|entry| entry.fence == fence) {
             entry.recorded = true;
@@ -293,12 +295,7 @@ impl Dispatcher {
         }
     }
 
-    /// The allowances for the outputs of runs.
-    pub(crate) fn allowances(&self) -> &Allowances {
-        &self.shared.allowances
-    }
-
-    /// How attempts are claimed; supervisors claim on with it.
+    /// How attempts are claimed.
     #[must_use]
     pub fn request(&self) -> &ClaimRequest {
         &self.shared.request
@@ -334,17 +331,6 @@ impl Dispatcher {
 }
 
 fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
-    let adopted = claim.adopted.as_ref().map(|adopted| Adopted {
-        handle: adopted.handle.as_ref().map(|container| Handle {
-            attempt: claim.attempt,
-            container: container.clone(),
-        }),
-        started_at: adopted.started_at,
-        running_for: adopted.running_for,
-        log_cursor: adopted
-            .log_cursor
-            .map(|(major, minor)| LogCursor { major, minor }),
-    });
     Assignment {
         instance,
         repo: Some(claim.pinned.repo),
@@ -353,6 +339,6 @@ fn assignment(instance: InstanceId, claim: &Claim) -> Assignment {
         reference: claim.reference,
         dag: claim.pinned.dag.clone(),
         run: claim.run.clone(),
-        adopted,
+        adopted: claim.adopted.clone(),
     }
 }

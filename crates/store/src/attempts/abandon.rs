@@ -10,7 +10,7 @@ use trainyard_core::run::AttemptRef;
 use trainyard_core::transition::{Illegal, TOLD_WITHIN};
 
 use crate::db::error::Result;
-use crate::runs::advance::Facts;
+use crate::runs::advance::Input;
 use crate::runs::state::reference;
 use crate::store::Store;
 
@@ -71,11 +71,11 @@ impl Store {
     /// # Errors
     /// As [`Store::advance`].
     pub async fn abandon(&self, run: RunId, giving_up: GivingUp) -> Result<Abandoned> {
-        let facts = Facts {
+        let input = Input {
             giving_up: Some(giving_up),
-            ..Facts::default()
+            ..Input::default()
         };
-        let advanced = self.advance_by(run, &facts).await?;
+        let advanced = self.advance_by(run, &input).await?;
         Ok(Abandoned {
             any: advanced.lost > 0,
             refused: advanced.refused,

@@ -5,14 +5,13 @@ use std::time::Duration;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::outcome::Reason;
 use trainyard_core::transition::TOLD_WITHIN;
-use trainyard_failpoint::{Effect as _, Point};
 
-use crate::attempts::assemble::{Adopted, Claim, assemble};
-use crate::attempts::claim::{ClaimRequest, ClaimedRow};
+use crate::attempts::assemble::{Claim, assemble};
+use crate::attempts::claim::ClaimRequest;
+use crate::attempts::holding;
 use crate::care::quarantine::{Subject, Weight};
 use crate::db::encoding;
 use crate::db::error::{Error, Result};
-use crate::runs::state::reference;
 use crate::store::Store;
 
 /// An attempt that waits for a daemon at its Docker engine.
@@ -46,68 +45,7 @@ impl Store {
         attend_within: Duration,
         spared: &[DaemonId],
     ) -> Result<Vec<Claim>> {
-        let spared: Vec<_> = spared.iter().map(|daemon| daemon.0).collect();
-        let attended: Vec<_> = attended.iter().map(|attempt| attempt.0).collect();
-        let rows = sqlx::query!(
-            r#"with picked as (
-                select a.id, a.owner as before, d.host as before_host
-                from attempt a left join daemon d on d.id = a.owner
-                where a.state in ('claimed', 'running') and a.executor = $2
-                    and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
-                    and (a.engine is null or a.engine is not distinct from $5)
-                    and case when a.owner = $1
-                        then a.id <> all($3) and a.claimed_at not between clock_timestamp() - make_interval(secs => $4)
-                            and clock_timestamp() + make_interval(secs => $4)
-                        else d.id is null or d.stopped_at is not null
-                            or (d.lease_until < clock_timestamp() and d.id <> all($6)) end
-                for update of a skip locked
-            ),
-            adopted as (
-                update attempt a set owner = $1, fence = nextval('fence'), claimed_at = clock_timestamp()
-                from picked where a.id = picked.id
-                returning a.id, a.run, a.stage, a.number, a.fence, a.handle, a.spec_hash, a.started_at, a.claimed_at,
-                    a.queued_at,
-                    picked.before, picked.before_host
-            ),
-            history as (
-                insert into run_event (run, at, kind, stage, attempt, detail)
-                select run, claimed_at, 'attempt_adopted', stage, number, jsonb_build_object('daemon', $1::uuid,
-                    'host', (select host from daemon where id = $1), 'from', before, 'from_host', before_host)
-                from adopted
-            )
-            select a.id as "id!", a.run as "run!", a.stage as "stage!", a.number as "number!", a.fence as "fence!",
-                a.handle, a.spec_hash, a.started_at, r.version as "version!",
-                extract(epoch from clock_timestamp() - coalesce(a.started_at, a.queued_at))::float8
-                    as "running_seconds!",
-                l.cursor_major as "cursor_major?", l.cursor_minor as "cursor_minor?"
-            from adopted a join run r on r.id = a.run left join attempt_log l on l.attempt = a.id"#,
-            request.daemon.0,
-            request.executor,
-            &attended,
-            attend_within.as_secs_f64(),
-            request.engine,
-            &spared
-        )
-        .fetch_all(&self.core.pool).at(Point::Adopt)
-        .await?;
-        let rows = rows
-            .into_iter()
-            .map(|row| ClaimedRow {
-                attempt: AttemptId(row.id),
-                fence: Fence(row.fence),
-                run: RunId(row.run),
-                run_version: row.version,
-                reference: reference(row.stage, row.number),
-                adopted: Some(Adopted {
-                    handle: row.handle,
-                    spec_hash: row.spec_hash,
-                    started_at: row.started_at,
-                    running_for: Duration::try_from_secs_f64(row.running_seconds)
-                        .unwrap_or_default(),
-                    log_cursor: row.cursor_major.zip(row.cursor_minor),
-                }),
-            })
-            .collect();
+        let rows = holding::adopt(&self.core, request, attended, attend_within, spared).await?;
         assemble(&self.core, rows).await
     }
 

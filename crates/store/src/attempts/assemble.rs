@@ -4,16 +4,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::PgConnection;
-use trainyard_core::Timestamp;
+use trainyard_core::adopted::Adopted;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::attempts::claim::ClaimedRow;
+use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result, answered};
@@ -38,21 +37,6 @@ pub struct Claim {
     pub inputs: BTreeMap<InputName, Option<ArtifactContent>>,
     /// What an earlier claim of the same attempt left; `None` for a first claim.
     pub adopted: Option<Adopted>,
-}
-
-/// What an earlier claim of the same attempt left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// Its handle; `None` where none was recorded. That does not prove that there is no container.
-    pub handle: Option<String>,
-    /// The hash of the spec that the handle was made from.
-    pub spec_hash: Option<String>,
-    /// When its container started, where that was recorded.
-    pub started_at: Option<Timestamp>,
-    /// How long it can have run at the most, by the database's clock: since its recorded start, else since it was queued.
-    pub running_for: Duration,
-    /// Up to where the executor's log is stored (major, minor).
-    pub log_cursor: Option<(i64, i64)>,
 }
 
 /// Assembles claims. A run that cannot be read is quarantined; its claimed attempts are given
@@ -205,21 +189,9 @@ async fn quarantine_run_as(core: &Core, row: &ClaimedRow, reason: &str) -> Resul
     let may_run = row
         .adopted
         .as_ref()
-        .is_some_and(|adopted| adopted.handle.is_some());
+        .is_some_and(|adopted| adopted.container.is_some());
     if !may_run {
-        sqlx::query!(
-            "with released as (
-                update attempt set state = 'queued', owner = null, claimed_at = null
-                where id = $1 and fence = $2 and state = 'claimed' and stop_requested_at is null
-                returning run, stage, number
-            )
-            insert into run_event (run, at, kind, stage, attempt)
-            select run, clock_timestamp(), 'attempt_released', stage, number from released",
-            row.attempt.0,
-            row.fence.0
-        )
-        .execute(&mut *transaction)
-        .await?;
+        holding::release(&mut transaction, row).await?;
     }
     transaction.commit().at(Point::HoldBack).await?;
     Ok(())

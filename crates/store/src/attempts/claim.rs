@@ -28,23 +28,20 @@
 //! 3. If A's lease has expired, the claim changes no row.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::Value;
 use sqlx::PgConnection;
-use tokio::sync::mpsc;
 use trainyard_core::admit::{Blocked, Capacity, Waiting, admit};
-use trainyard_core::id::{AttemptId, DaemonId, Fence, RepoId, RunId};
+use trainyard_core::id::{DaemonId, RepoId, RunId};
 use trainyard_core::name::PoolName;
-use trainyard_core::run::AttemptRef;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::assemble::{Claim, assemble};
+use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::error::{Error, Result, repeated};
-use crate::runs::state::reference;
-use crate::store::{Core, Store};
+use crate::store::Store;
 
 /// The advisory lock of admission: `trainyar` in ASCII.
 const ADMISSION: i64 = 0x7472_6169_6e79_6172;
@@ -54,10 +51,6 @@ const ADMISSION: i64 = 0x7472_6169_6e79_6172;
 /// another. Each repo gets at least as many as there are runs that hold a slot or could get one, so a run that
 /// is not read would not have got a slot anyway.
 const RUNS_AT_MOST: i64 = 512;
-
-/// How many started runs' claims may wait for the claimer. The claimer only starts a task for each; a caller that
-/// starts runs faster than that waits for it.
-const HANDED_OVER_AT_MOST: usize = 64;
 
 /// The total capacity. The database knows how much of it is in use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,40 +76,6 @@ pub struct ClaimRequest {
     pub capacity: ClaimCapacity,
 }
 
-/// Receives the claims that are made in the transactions that start runs.
-#[derive(Debug)]
-pub(crate) struct Claimer {
-    pub(crate) request: ClaimRequest,
-    claims: mpsc::Sender<Vec<Claim>>,
-}
-
-impl Claimer {
-    /// Hands over the granted attempts. If they do not arrive (the database went away, the daemon is stopping), they
-    /// stay claimed without a supervisor, and are adopted like all such attempts.
-    pub(crate) async fn hand_over(&self, core: &Arc<Core>, granted: Granted) {
-        if granted.rows.is_empty() {
-            return;
-        }
-        match assemble(core, granted.rows).await {
-            Ok(claims) => drop(self.claims.send(claims).await),
-            Err(error) => {
-                tracing::warn!(%error, "could not read claimed attempts; they are adopted later")
-            }
-        }
-    }
-}
-
-/// An attempt that was claimed, as its row says.
-#[derive(Debug)]
-pub(crate) struct ClaimedRow {
-    pub(crate) attempt: AttemptId,
-    pub(crate) fence: Fence,
-    pub(crate) run: RunId,
-    pub(crate) run_version: i64,
-    pub(crate) reference: AttemptRef,
-    pub(crate) adopted: Option<crate::attempts::assemble::Adopted>,
-}
-
 /// What an admission granted.
 #[derive(Debug, Default)]
 pub(crate) struct Granted {
@@ -126,17 +85,6 @@ pub(crate) struct Granted {
 }
 
 impl Store {
-    /// From now on, every transaction in this process that starts a run also claims the attempts that can start at
-    /// once; the receiver returns those claims. That saves a durable commit between a trigger and its containers. A
-    /// process has one claimer: the first.
-    #[must_use]
-    pub fn claims_of_started_runs(&self, request: ClaimRequest) -> mpsc::Receiver<Vec<Claim>> {
-        let (claims, claimed) = mpsc::channel(HANDED_OVER_AT_MOST);
-        // A second receiver would get nothing; it is closed at once.
-        let _ = self.core.claimer.set(Claimer { request, claims });
-        claimed
-    }
-
     /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of [`admit`]. A daemon
     /// whose lease expired gets none until it has renewed the lease, and a daemon whose
     /// [condition](crate::Condition) pauses claims gets none.
@@ -184,43 +132,7 @@ pub(crate) async fn claim_in(
             some_wait,
         });
     }
-    let rows = sqlx::query!(
-        r#"with picked as (
-            select id from attempt where id = any($1) and state = 'queued' for update skip locked
-        ),
-        claimed as (
-            update attempt a
-            set state = 'claimed', owner = $2, executor = $3, engine = $4, fence = nextval('fence'),
-                claimed_at = clock_timestamp()
-            from picked where a.id = picked.id
-                and exists (select from daemon where id = $2 and stopped_at is null and lease_until > clock_timestamp())
-            returning a.id, a.run, a.stage, a.number, a.fence, a.claimed_at
-        ),
-        history as (
-            insert into run_event (run, at, kind, stage, attempt)
-            select run, claimed_at, 'attempt_claimed', stage, number from claimed
-        )
-        select c.id as "id!", c.run as "run!", c.stage as "stage!", c.number as "number!", c.fence as "fence!",
-            r.version as "version!"
-        from claimed c join run r on r.id = c.run"#,
-        &granted,
-        request.daemon.0,
-        request.executor,
-        request.engine
-    )
-    .fetch_all(connection)
-    .await?;
-    let rows = rows
-        .into_iter()
-        .map(|row| ClaimedRow {
-            attempt: AttemptId(row.id),
-            fence: Fence(row.fence),
-            run: RunId(row.run),
-            run_version: row.version,
-            reference: reference(row.stage, row.number),
-            adopted: None,
-        })
-        .collect();
+    let rows = holding::claim(connection, request, &granted).await?;
     Ok(Granted { rows, some_wait })
 }
 

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::Point;
 
 use crate::attempts::assemble::{Claim, assemble};
 use crate::attempts::claim::{Granted, claim_in};
 use crate::care::quarantine::{Subject, Weight};
 use crate::db::error::{Error, Result, repeated};
 use crate::files::artifacts::{ArtifactColumns, NewArtifact};
-use crate::runs::advance::{Advanced, EndTaken, Facts, Progress, advance_in};
+use crate::runs::advance::{Advanced, EndTaken, Input, advance_in};
+use crate::runs::draft::Draft;
 use crate::store::{Core, Store};
 
 use crate::attempts::claim::ClaimRequest;
@@ -92,38 +93,28 @@ pub(crate) async fn write_finished(core: Arc<Core>, ends: Vec<End>) -> Vec<Resul
 }
 
 async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Finished>>> {
-    let (mut progress, granted) = repeated(|| async {
+    let (mut committed, granted) = repeated(|| async {
         let mut transaction = core.begin().await?;
-        let written = write_in(core, &mut transaction, ends).await?;
-        transaction.commit().at(Point::Finish).await?;
-        Ok(written)
+        let mut draft = Draft::default();
+        let granted = write_in(core, &mut transaction, &mut draft, ends).await?;
+        Ok((draft.commit(transaction, Point::Finish).await?, granted))
     })
     .await?;
-    let some_wait = granted.values().any(|granted| granted.some_wait);
-    if !granted.is_empty() {
-        progress.admitted(core, some_wait);
-    }
-    let taken = std::mem::take(&mut progress.ends);
-    let mut advanced = std::mem::take(&mut progress.runs);
-    let wake_runs = advanced.values().any(Result::is_ok);
-    progress.settle(core).await;
-    if wake_runs {
-        core.wakes.runs.wake();
-    }
+    committed.settle(core).await;
     let mut claims = BTreeMap::new();
     for (place, granted) in granted {
         claims.insert(place, assemble(core, granted.rows).await?);
     }
     let finished = ends.iter().enumerate().map(|(place, (end, _))| {
         let claims = claims.remove(&place).unwrap_or_default();
-        if let Some(Err(error)) = advanced.get(&end.run) {
+        if let Some(Err(error)) = committed.answers.get(&end.run) {
             // The error is about the run, so each of its ends returns it.
             return Err(Error::corrupt(format!("run {}", end.run), error));
         }
-        match taken.get(&end.attempt) {
+        match committed.ends.get(&end.attempt) {
             Some(EndTaken::Now(..)) => {
                 // Several ends of one run share what followed; the first one returns it.
-                let advanced = advanced.remove(&end.run).and_then(Result::ok);
+                let advanced = committed.answers.remove(&end.run).and_then(Result::ok);
                 Ok(Finished {
                     advanced: advanced.unwrap_or_default(),
                     before: false,
@@ -145,25 +136,22 @@ async fn write_together(core: &Arc<Core>, ends: &[End]) -> Result<Vec<Result<Fin
 async fn write_in(
     core: &Core,
     connection: &mut PgConnection,
+    draft: &mut Draft,
     ends: &[End],
-) -> Result<(Progress, BTreeMap<usize, Granted>)> {
-    let mut work: BTreeMap<RunId, Facts> = BTreeMap::new();
+) -> Result<BTreeMap<usize, Granted>> {
+    let mut work: BTreeMap<RunId, Input> = BTreeMap::new();
     for (end, _) in ends {
-        let facts = work.entry(end.run).or_default();
+        let taken = &mut work.entry(end.run).or_default().ends;
         // An end that is reported twice in one batch is recorded once.
-        if facts
-            .ends
-            .iter()
-            .all(|(attempt, ..)| *attempt != end.attempt)
-        {
-            facts.ends.push((end.attempt, end.fence, end.end.clone()));
+        if taken.iter().all(|(attempt, ..)| *attempt != end.attempt) {
+            taken.push((end.attempt, end.fence, end.end.clone()));
         }
     }
-    let progress = advance_in(core, connection, work).await?;
+    advance_in(core, connection, draft, work).await?;
     let mut artifacts = ArtifactColumns::default();
     for (end, _) in ends {
-        if let Some(EndTaken::Now(run, reference)) = progress.ends.get(&end.attempt) {
-            artifacts.add(*run, *reference, end.attempt, &end.artifacts);
+        if let Some(EndTaken::Now(run, reference)) = draft.end_taken(end.attempt) {
+            artifacts.add(run, reference, end.attempt, &end.artifacts);
         }
     }
     artifacts.write(connection).await?;
@@ -171,7 +159,7 @@ async fn write_in(
     let mut served: Vec<(DaemonId, &str)> = Vec::new();
     for (place, (end, request)) in ends.iter().enumerate() {
         let Some(request) = request else { continue };
-        let fenced = progress.ends.get(&end.attempt) == Some(&EndTaken::Fenced);
+        let fenced = draft.end_taken(end.attempt) == Some(EndTaken::Fenced);
         if fenced
             || core.condition.pauses_claims()
             || served.contains(&(request.daemon, &request.executor))
@@ -179,7 +167,9 @@ async fn write_in(
             continue;
         }
         served.push((request.daemon, &request.executor));
-        granted.insert(place, claim_in(connection, request).await?);
+        let offered = claim_in(connection, request).await?;
+        draft.add_offer(offered.some_wait);
+        granted.insert(place, offered);
     }
-    Ok((progress, granted))
+    Ok(granted)
 }

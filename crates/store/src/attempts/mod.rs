@@ -8,5 +8,6 @@ pub(crate) mod adopt;
 pub(crate) mod assemble;
 pub(crate) mod claim;
 pub(crate) mod finish;
+pub(crate) mod holding;
 pub(crate) mod progress;
 pub(crate) mod sweep;

@@ -13,32 +13,34 @@ use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
+use uuid::Uuid;
 
+use crate::attempts::holding;
 use crate::db::error::{Error, Result};
 use crate::store::{Core, Store};
 
 /// A container was created, not started.
 #[derive(Debug)]
 pub(crate) struct CreatedNote {
-    attempt: AttemptId,
-    fence: Fence,
-    handle: String,
-    spec_hash: String,
-    notes: Option<String>,
+    pub(crate) attempt: AttemptId,
+    pub(crate) fence: Fence,
+    pub(crate) handle: String,
+    pub(crate) spec_hash: String,
+    pub(crate) notes: Option<String>,
 }
 
 #[derive(Debug)]
 pub(crate) struct StartedNote {
-    attempt: AttemptId,
-    fence: Fence,
-    image: Option<String>,
-    since: Option<Timestamp>,
+    pub(crate) attempt: AttemptId,
+    pub(crate) fence: Fence,
+    pub(crate) image: Option<String>,
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// A container is gone.
 #[derive(Debug)]
 pub(crate) struct RemovedNote {
-    attempt: AttemptId,
+    pub(crate) attempt: AttemptId,
 }
 
 impl Store {
@@ -98,31 +100,8 @@ pub(crate) async fn write_created(core: Arc<Core>, notes: Vec<CreatedNote>) -> V
 }
 
 async fn created(core: &Core, notes: &[CreatedNote]) -> Vec<Result<()>> {
-    let (mut ids, mut fences) = (Vec::new(), Vec::new());
-    let (mut handles, mut hashes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-    for note in notes {
-        ids.push(note.attempt.0);
-        fences.push(note.fence.0);
-        handles.push(note.handle.clone());
-        hashes.push(note.spec_hash.clone());
-        texts.push(note.notes.clone());
-    }
-    let written = sqlx::query_scalar!(
-        "update attempt a set handle = u.handle, spec_hash = u.spec_hash, notes = u.notes
-         from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[])
-            as u (id, fence, handle, spec_hash, notes)
-         where a.id = u.id and a.fence = u.fence and a.state in ('claimed', 'running')
-         returning a.id",
-        &ids,
-        &fences,
-        &handles,
-        &hashes,
-        &texts as &[Option<String>]
-    )
-    .fetch_all(&core.pool)
-    .at(Point::NoteCreated)
-    .await;
-    answers(&ids, written)
+    let written = holding::created(core, notes).await;
+    answers(notes.iter().map(|note| note.attempt), written)
 }
 
 pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> Vec<Result<()>> {
@@ -130,50 +109,11 @@ pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> V
 }
 
 async fn started(core: &Core, notes: &[StartedNote]) -> Vec<Result<()>> {
-    let (mut ids, mut fences) = (Vec::new(), Vec::new());
-    let (mut images, mut since) = (Vec::new(), Vec::new());
-    for note in notes {
-        ids.push(note.attempt.0);
-        fences.push(note.fence.0);
-        images.push(note.image.clone());
-        since.push(note.since);
+    let written = holding::started(core, notes).await;
+    if written.as_ref().is_ok_and(|written| !written.is_empty()) {
+        core.wakes.runs.wake();
     }
-    let written = sqlx::query!(
-        r#"with before as materialized (
-            select a.id, a.state, u.image, u.since from attempt a
-            join unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[]) as u (id, fence, image, since)
-                on a.id = u.id and a.fence = u.fence
-            where a.state in ('claimed', 'running')
-            for no key update of a
-        ),
-        started as (
-            update attempt a
-            set state = 'running', image = coalesce(b.image, a.image),
-                started_at = coalesce(a.started_at, case when b.since is null then clock_timestamp()
-                    else least(greatest(b.since, a.queued_at), clock_timestamp()) end)
-            from before b where a.id = b.id
-            returning a.id, a.run, a.stage, a.number, a.started_at, a.image, b.state as state_before
-        ),
-        history as (
-            insert into run_event (run, at, kind, stage, attempt, detail)
-            select run, started_at, 'attempt_started', stage, number, jsonb_build_object('image', image)
-            from started where state_before = 'claimed'
-        )
-        select id as "id!" from started"#,
-        &ids,
-        &fences,
-        &images as &[Option<String>],
-        &since as &[Option<Timestamp>]
-    )
-    .fetch_all(&core.relaxed).at(Point::NoteStarted)
-    .await;
-    let written = written.map(|rows| {
-        if !rows.is_empty() {
-            core.wakes.runs.wake();
-        }
-        rows.into_iter().map(|row| row.id).collect()
-    });
-    answers(&ids, written)
+    answers(notes.iter().map(|note| note.attempt), written)
 }
 
 pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> Vec<Result<()>> {
@@ -185,7 +125,8 @@ pub(crate) async fn write_removed(core: Arc<Core>, notes: Vec<RemovedNote>) -> V
     .execute(&core.relaxed).at(Point::NoteRemoved)
     .await;
     // An attempt that does not exist, or was marked before, needs no write.
-    answers(&ids, written.map(|_| ids.clone()))
+    let attempts = notes.iter().map(|note| note.attempt);
+    answers(attempts, written.map(|_| ids))
 }
 
 /// Writes notes in one statement.
@@ -207,23 +148,22 @@ async fn together_or_apart<N>(core: &Core, notes: &[N], write: Write<N>) -> Vec<
 }
 
 /// The answer to each note: done where its row was written, else `Fenced`.
-fn answers(ids: &[uuid::Uuid], written: sqlx::Result<Vec<uuid::Uuid>>) -> Vec<Result<()>> {
+fn answers(
+    attempts: impl Iterator<Item = AttemptId>,
+    written: sqlx::Result<Vec<Uuid>>,
+) -> Vec<Result<()>> {
     match written {
-        Ok(written) => ids
-            .iter()
-            .map(|id| {
-                if written.contains(id) {
-                    Ok(())
-                } else {
-                    Err(Error::Fenced)
-                }
+        Ok(written) => attempts
+            .map(|attempt| match written.contains(&attempt.0) {
+                true => Ok(()),
+                false => Err(Error::Fenced),
             })
             .collect(),
         // Each caller retries by itself. The error cannot be cloned, so only the first caller gets it.
         Err(error) => {
             tracing::debug!(%error, "progress of attempts could not be written");
             let mut first = Some(Error::from(error));
-            ids.iter()
+            attempts
                 .map(|_| Err(first.take().unwrap_or(Error::Contention(None))))
                 .collect()
         }

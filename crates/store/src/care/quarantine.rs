@@ -10,10 +10,12 @@
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, RepoId, RunId};
-use trainyard_core::outcome::ReasonCode;
+use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
 
+use crate::attempts::holding;
+use crate::db::encoding::event::kind;
 use crate::db::error::{Error, Result, answered};
 use crate::store::{Core, Store};
 
@@ -137,11 +139,12 @@ impl Store {
             ),
             history as (
                 insert into run_event (run, at, kind)
-                select run, now(), 'run_released' from released where run is not null
+                select run, now(), $2::text from released where run is not null
             ),
             due_repo as (update repo set next_sync_at = now() from released where repo.id = released.repo)
             select run from released",
-            id
+            id,
+            kind::RUN_RELEASED
         )
         .fetch_optional(&self.core.pool).at(Point::ReleaseFromQuarantine)
         .await?;
@@ -172,49 +175,11 @@ impl Store {
             return Ok(false);
         };
         let message = format!("quarantined ({}), and ended by {by}", held.reason);
-        sqlx::query!(
-            "with ended as (
-                update attempt set state = 'finished', finished_at = now(), outcome = 'errored',
-                    reason_code = $2, reason_message = $3, removed = (state = 'queued')
-                where run = $1 and state <> 'finished' returning stage, number
-            )
-            insert into run_event (run, at, kind, stage, attempt, detail)
-            select $1, now(), 'attempt_finished', stage, number,
-                jsonb_build_object('outcome', 'errored', 'code', $2::text, 'message', $3::text)
-            from ended",
-            run.0,
-            ReasonCode::Internal.as_str(),
-            message
-        )
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query!(
-            "update stage_run set state = 'finished', finished_at = now(), until = null, outcome = 'errored',
-                reason_code = $2, reason_message = $3
-             where run = $1 and state <> 'finished'",
-            run.0,
-            ReasonCode::Internal.as_str(),
-            message
-        )
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query!(
-            "with ended as (
-                update run set phase = 'finished', outcome = 'errored', reason_code = $2, reason_message = $3,
-                    finished_at = now(), wake_at = null, version = version + 1, stages_finished = stages_total,
-                    stages_failed = (select count(*) from stage_run
-                        where run = $1 and outcome not in ('succeeded', 'skipped'))
-                where id = $1
-            ),
-            released as (delete from quarantine where run = $1)
-            insert into run_event (run, at, kind, detail) values ($1, now(), 'run_finished',
-                jsonb_build_object('outcome', 'errored', 'code', $2::text, 'message', $3::text))",
-            run.0,
-            ReasonCode::Internal.as_str(),
-            message
-        )
-        .execute(&mut *transaction)
-        .await?;
+        let reason = Reason::new(ReasonCode::Internal, message);
+        holding::end_unread(&mut transaction, run, Outcome::Errored, &reason).await?;
+        sqlx::query!("delete from quarantine where run = $1", run.0)
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().at(Point::EndQuarantined).await?;
         self.core.runs.remove(run);
         let wakes = &self.core.wakes;
@@ -290,8 +255,9 @@ pub(crate) async fn record_in(
     if let (true, Some(run)) = (row.newly, run) {
         sqlx::query!(
             "insert into run_event (run, at, kind, detail)
-            values ($1, now(), 'run_held_back', jsonb_build_object('place', $2::text, 'message', $3::text))",
+            values ($1, now(), $2, jsonb_build_object('place', $3::text, 'message', $4::text))",
             run,
+            kind::RUN_HELD_BACK,
             place,
             reason
         )

@@ -9,6 +9,7 @@
 
 use bytes::Bytes;
 use trainyard_core::Timestamp;
+use trainyard_core::adopted::LogCursor;
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_failpoint::{Effect as _, Point};
 
@@ -36,8 +37,8 @@ const LEVEL: i32 = 3;
 pub struct LogChunk {
     /// Whole records, each ending in a line break.
     pub text: Bytes,
-    /// The position in the executor's log up to which this reaches (major, minor).
-    pub cursor: Option<(i64, i64)>,
+    /// The position in the executor's log up to which this reaches.
+    pub cursor: Option<LogCursor>,
 }
 
 /// A part of a log.
@@ -110,8 +111,8 @@ impl Store {
             fence.0,
             columns.content.last().map(Vec::as_slice),
             columns.total,
-            cursor.map(|(major, _)| major),
-            cursor.map(|(_, minor)| minor),
+            cursor.map(|cursor| cursor.major),
+            cursor.map(|cursor| cursor.minor),
             &columns.start,
             &columns.length,
             &columns.lines,
@@ -261,16 +262,22 @@ impl Store {
         Ok(slice)
     }
 
-    /// The position up to which an executor's log is stored for an attempt (major, minor).
-    pub async fn log_cursor(&self, attempt: AttemptId) -> Result<Option<(i64, i64)>> {
+    /// The position up to which an executor's log is stored for an attempt.
+    pub async fn log_cursor(&self, attempt: AttemptId) -> Result<Option<LogCursor>> {
         let row = sqlx::query!(
             "select cursor_major, cursor_minor from attempt_log where attempt = $1",
             attempt.0
         )
         .fetch_optional(&self.core.pool)
         .await?;
-        Ok(row.and_then(|row| row.cursor_major.zip(row.cursor_minor)))
+        Ok(row.and_then(|row| log_cursor(row.cursor_major, row.cursor_minor)))
     }
+}
+
+/// A cursor from its columns.
+pub(crate) fn log_cursor(major: Option<i64>, minor: Option<i64>) -> Option<LogCursor> {
+    let (major, minor) = major.zip(minor)?;
+    Some(LogCursor { major, minor })
 }
 
 #[derive(Debug, Default)]

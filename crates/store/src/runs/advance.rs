@@ -4,7 +4,7 @@
 //! wrote, let the core apply and plan, write the difference. Several runs can be advanced at once; their
 //! locks are taken in the order of their ids.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +13,15 @@ use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
 use trainyard_core::outcome::Outcome;
-use trainyard_core::run::{AttemptRef, AttemptState, Run, RunPhase};
-use trainyard_core::transition::Illegal;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_core::run::{AttemptRef, Run, RunPhase};
+use trainyard_core::transition::{Illegal, Step};
+use trainyard_failpoint::Point;
 
 use crate::attempts::abandon::GivingUp;
 use crate::care::quarantine::Subject;
 use crate::db::error::{Error, Result, repeated};
-use crate::fleet::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
-use crate::runs::change::Changes;
+use crate::runs::draft::Draft;
 use crate::runs::lock::{LockedRun, lock_runs};
-use crate::runs::metrics::MetricColumns;
 use crate::runs::state::{KnownRun, load_runs, overlay};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
@@ -46,9 +44,9 @@ pub struct Advanced {
     pub queued: bool,
 }
 
-/// The facts about one run.
+/// What a transaction is to take in about one run.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Facts {
+pub(crate) struct Input {
     pub(crate) events: Vec<Event>,
     pub(crate) ends: Vec<(AttemptId, Fence, AttemptEnd)>,
     pub(crate) giving_up: Option<GivingUp>,
@@ -65,24 +63,6 @@ pub(crate) enum EndTaken {
     Fenced,
 }
 
-/// The result of advancing several runs. Nothing outside of the transaction has changed until it is
-/// [settled](Progress::settle), after the commit.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    pub(crate) runs: HashMap<RunId, Result<Advanced>>,
-    pub(crate) ends: HashMap<AttemptId, EndTaken>,
-    pub(crate) known: Vec<(RunId, KnownRun)>,
-    /// How many attempts have begun to wait for capacity.
-    pub(crate) queued: usize,
-    pub(crate) ended: usize,
-    pub(crate) stop_requested: bool,
-    pub(crate) wake_set: bool,
-    /// DAGs with a limit, a run of which has ended.
-    pub(crate) judge: Vec<DagId>,
-    pub(crate) attempts_finished: Vec<Outcome>,
-    pub(crate) runs_finished: Vec<Outcome>,
-}
-
 impl Store {
     /// Records events of a run, and decides and records what follows.
     ///
@@ -92,15 +72,15 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Corrupt`.
     pub async fn advance(&self, run: RunId, events: &[Event]) -> Result<Advanced> {
-        let facts = Facts {
+        let input = Input {
             events: events.to_vec(),
-            ..Facts::default()
+            ..Input::default()
         };
-        self.advance_by(run, &facts).await
+        self.advance_by(run, &input).await
     }
 
-    pub(crate) async fn advance_by(&self, run: RunId, facts: &Facts) -> Result<Advanced> {
-        let result = repeated(|| self.try_advance(run, facts)).await;
+    pub(crate) async fn advance_by(&self, run: RunId, input: &Input) -> Result<Advanced> {
+        let result = repeated(|| self.try_advance(run, input)).await;
         if let Some((reason, weight)) = result.as_ref().err().and_then(Error::fault) {
             self.record_trouble(Subject::Run(run), "planning", &reason, weight)
                 .await?;
@@ -108,17 +88,15 @@ impl Store {
         result
     }
 
-    async fn try_advance(&self, run: RunId, facts: &Facts) -> Result<Advanced> {
+    async fn try_advance(&self, run: RunId, input: &Input) -> Result<Advanced> {
         let mut transaction = self.core.begin().await?;
-        let work = BTreeMap::from([(run, facts.clone())]);
-        let mut progress = advance_in(&self.core, &mut transaction, work).await?;
-        transaction.commit().at(Point::AdvanceRun).await?;
-        let advanced = progress
-            .runs
-            .remove(&run)
-            .unwrap_or_else(|| Err(Error::not_found(format!("run {run}"))));
-        progress.settle(&self.core).await;
-        advanced
+        let mut draft = Draft::default();
+        let work = BTreeMap::from([(run, input.clone())]);
+        advance_in(&self.core, &mut transaction, &mut draft, work).await?;
+        let mut committed = draft.commit(transaction, Point::AdvanceRun).await?;
+        committed.settle(&self.core).await;
+        let advanced = committed.answers.remove(&run);
+        advanced.unwrap_or_else(|| Err(Error::not_found(format!("run {run}"))))
     }
 
     /// Plans a run that is due: decides what follows for it and, where it waits for its
@@ -138,182 +116,98 @@ impl Store {
     }
 }
 
-impl Progress {
-    /// Notes that the waiting attempts were offered capacity in the same transaction:
-    /// only other daemons can have more to do.
-    pub(crate) fn admitted(&mut self, core: &Core, some_wait: bool) {
-        (self.queued, self.ended) = (0, 0);
-        if some_wait {
-            core.wakes.dispatch.wake_others();
-        }
-    }
-
-    /// Updates the memory with what was committed, and wakes the listeners concerned.
-    pub(crate) async fn settle(self, core: &Arc<Core>) {
-        for outcome in &self.attempts_finished {
-            ATTEMPTS_FINISHED.add_for(outcome.as_str(), 1);
-        }
-        for outcome in &self.runs_finished {
-            RUNS_FINISHED.add_for(outcome.as_str(), 1);
-        }
-        for (id, known) in self.known {
-            if known.run.is_finished() {
-                core.runs.remove(id);
-            } else {
-                core.runs.put(id, known);
-            }
-        }
-        let wakes = &core.wakes;
-        if self.queued > 0 || self.ended > 0 {
-            wakes.dispatch.wake();
-        }
-        if self.stop_requested {
-            wakes.supervise.wake();
-        }
-        if self.wake_set {
-            wakes.plan.wake();
-        }
-        if self.runs.values().any(Result::is_ok) {
-            wakes.runs.wake();
-        }
-        // Once for each DAG: runs that were cancelled together all end at the same time.
-        for dag in self.judge.into_iter().collect::<BTreeSet<_>>() {
-            // A failure here costs time, not correctness: waiting runs are planned again.
-            if let Err(error) = Box::pin(crate::runs::overlap::judge_dag(core, dag)).await {
-                tracing::warn!(
-                    %error, dag.id = %dag,
-                    "could not apply the concurrency rule to waiting runs; they are planned again"
-                );
-            }
-        }
-    }
-}
-
 /// Advances runs within the caller's transaction.
 pub(crate) async fn advance_in(
     core: &Core,
     connection: &mut PgConnection,
-    work: BTreeMap<RunId, Facts>,
-) -> Result<Progress> {
+    draft: &mut Draft,
+    mut work: BTreeMap<RunId, Input>,
+) -> Result<()> {
     let ids: Vec<i64> = work.keys().map(|run| run.0).collect();
     let (locked, mut held) = lock_runs(connection, &ids).await?;
-    let mut progress = Progress::default();
     let Some(now) = locked.iter().map(|run| run.now).max() else {
-        return Ok(progress);
+        return Ok(());
     };
     let mut known = known_runs(core, connection, &locked).await?;
-    let mut changes = Changes::default();
-    let mut metrics = MetricColumns::default();
     let mut unmatched = Vec::new();
-    for (id, facts) in work {
-        let Some(locked) = locked.iter().find(|run| run.id == id) else {
+    for locked in locked {
+        let id = locked.id;
+        let (Some(input), Some(known)) = (work.remove(&id), known.remove(&id)) else {
             continue;
         };
-        let known = match known.remove(&id) {
-            Some(Ok(known)) => known,
-            Some(Err(error)) => {
-                progress.runs.insert(id, Err(error));
+        let known = match known {
+            Ok(known) => known,
+            Err(error) => {
+                draft.add_failure(id, error);
                 continue;
             }
-            None => continue,
         };
         let held = held.remove(&id).unwrap_or_default();
-        let mut events = facts.events;
-        let mut ended = Vec::new();
-        for (attempt, fence, end) in facts.ends {
+        let mut events = input.events;
+        for (attempt, fence, end) in input.ends {
             match held.iter().find(|held| held.id == attempt) {
                 Some(held) if held.fence == fence => {
-                    progress
-                        .ends
-                        .insert(attempt, EndTaken::Now(id, held.reference));
-                    metrics.add(id, held.reference, &end);
-                    ended.push(held.reference);
+                    draft.add_end_taken(attempt, EndTaken::Now(id, held.reference));
                     events.push(Event::AttemptFinished {
                         attempt: held.reference,
                         end,
                     });
                 }
-                Some(_) => {
-                    progress.ends.insert(attempt, EndTaken::Fenced);
-                }
+                Some(_) => draft.add_end_taken(attempt, EndTaken::Fenced),
                 None => unmatched.push((attempt, fence)),
             }
         }
+        if let Some(giving_up) = &input.giving_up {
+            events.extend(giving_up.events(connection, id).await?);
+        }
         let mut run = Run::clone(&known.run);
         overlay(&mut run, &held);
-        let mut lost = Vec::new();
-        if let Some(giving_up) = &facts.giving_up {
-            for event in giving_up.events(connection, id).await? {
-                if let Event::AttemptAbandoned { attempt, .. } = &event {
-                    lost.push(*attempt);
-                }
-                events.push(event);
-            }
+        match take_step(&known.pinned, &mut run, &events, now) {
+            Ok(step) => add_step(draft, &locked, known, run, step, now),
+            Err(error) => draft.add_failure(id, error),
         }
-        let mut stepped = match take_step(&known.pinned, &mut run, &events, now) {
-            Ok(stepped) => stepped,
-            Err(error) => {
-                progress.runs.insert(id, Err(error));
-                continue;
-            }
-        };
-        lost.retain(|attempt| outcome_of(&run, *attempt).is_some());
-        stepped.advanced.lost = lost.len();
-        ended.extend(lost);
-        progress.attempts_finished.extend(
-            ended
-                .into_iter()
-                .filter_map(|attempt| outcome_of(&run, attempt)),
-        );
-        let wake_at = match &run.phase {
-            RunPhase::Queued => Some(
-                locked
-                    .wake_at
-                    .filter(|at| *at > now)
-                    .unwrap_or(now + QUEUED_LOOK),
-            ),
-            RunPhase::Running { .. } => stepped.wake_at.map(whole_micros),
-            RunPhase::Finished { .. } => None,
-        };
-        stepped.advanced.finished = run.outcome();
-        stepped.advanced.queued = run.phase == RunPhase::Queued;
-        if !stepped.events.is_empty() || wake_at != locked.wake_at {
-            changes.add_events(id, now, stepped.events);
-            changes.add_run(&run, &stepped.touched, &known.pinned, wake_at);
-            // A planner that sleeps until an earlier time needs no wake.
-            progress.wake_set |=
-                wake_at.is_some_and(|at| locked.wake_at.is_none_or(|before| at < before));
-            let version = locked.version + 1;
-            let pinned = Arc::clone(&known.pinned);
-            let finished = run.is_finished();
-            if !known.run.is_finished() {
-                progress.runs_finished.extend(run.outcome());
-            }
-            if finished && pinned.dag.declared().concurrency.limit.is_some() {
-                progress.judge.push(pinned.dag_id);
-            }
-            progress.queued += stepped.touched.queued.len();
-            progress.ended += stepped.touched.attempts.len();
-            progress.stop_requested |= stepped.touched.stop_requested;
-            progress.known.push((
-                id,
-                KnownRun {
-                    version,
-                    run: Arc::new(run),
-                    pinned,
-                },
-            ));
-        } else {
-            progress.known.push((id, known));
+    }
+    draft.write(connection).await?;
+    classify_ends(connection, unmatched, draft).await
+}
+
+/// Adds what a step did to a run, and the answer to the caller.
+fn add_step(
+    draft: &mut Draft,
+    locked: &LockedRun,
+    mut known: KnownRun,
+    run: Run,
+    step: Step,
+    now: Timestamp,
+) {
+    let wake_at = match &run.phase {
+        RunPhase::Queued => {
+            let later = locked.wake_at.filter(|at| *at > now);
+            Some(later.unwrap_or(now + QUEUED_LOOK))
         }
-        progress.runs.insert(id, Ok(stepped.advanced));
+        RunPhase::Running { .. } => step.wake_at.map(whole_micros),
+        RunPhase::Finished { .. } => None,
+    };
+    let is_abandoned = |event: &&Event| matches!(event, Event::AttemptAbandoned { .. });
+    let lost = step.applied.iter().filter(is_abandoned).count();
+    let has_changed = !step.applied.is_empty() || !step.effects.is_empty();
+    if has_changed || wake_at != locked.wake_at {
+        draft.add(&run, &known.pinned, &step, now);
+        draft.add_run(&run, wake_at, locked.wake_at);
+        if let Some(outcome) = run.outcome().filter(|_| !known.run.is_finished()) {
+            draft.add_run_end(outcome, &known.pinned);
+        }
+        known.version = locked.version + 1;
+        known.run = Arc::new(run);
     }
-    if !progress.known.is_empty() {
-        changes.write(connection).await?;
-        metrics.write(connection).await?;
-    }
-    classify_ends(connection, unmatched, &mut progress).await?;
-    Ok(progress)
+    let advanced = Advanced {
+        effects: step.effects,
+        refused: step.refused,
+        lost,
+        finished: known.run.outcome(),
+        queued: known.run.phase == RunPhase::Queued,
+    };
+    draft.add_answer(locked.id, known, advanced);
 }
 
 /// The runs' states, from memory where it is current.
@@ -346,7 +240,7 @@ async fn known_runs(
 async fn classify_ends(
     connection: &mut PgConnection,
     unmatched: Vec<(AttemptId, Fence)>,
-    progress: &mut Progress,
+    draft: &mut Draft,
 ) -> Result<()> {
     if unmatched.is_empty() {
         return Ok(());
@@ -362,25 +256,13 @@ async fn classify_ends(
         let before = rows
             .iter()
             .any(|row| row.id == attempt.0 && row.fence == Some(fence.0));
-        progress.ends.insert(
-            attempt,
-            if before {
-                EndTaken::Before
-            } else {
-                EndTaken::Fenced
-            },
-        );
+        let taken = match before {
+            true => EndTaken::Before,
+            false => EndTaken::Fenced,
+        };
+        draft.add_end_taken(attempt, taken);
     }
     Ok(())
-}
-
-fn outcome_of(run: &Run, attempt: AttemptRef) -> Option<Outcome> {
-    match run.attempt(attempt)?.state {
-        AttemptState::Finished { outcome, .. } => Some(outcome),
-        AttemptState::Queued { .. }
-        | AttemptState::Claimed { .. }
-        | AttemptState::Running { .. } => None,
-    }
 }
 
 /// Postgres keeps microseconds. Rounded up, so that a run is never woken before its time.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::run::CancelledBy;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::Point;
 
 use crate::db::error::{Result, repeated};
-use crate::runs::advance::{Facts, advance_in};
+use crate::runs::advance::{Input, advance_in};
+use crate::runs::draft::Draft;
 use crate::store::Store;
 
 /// How many runs are cancelled in one transaction: few enough that other
@@ -96,30 +97,29 @@ impl Store {
     /// Cancels runs in one transaction. Returns for each whether it had not ended. Runs that caused an error are
     /// missing, and are cancelled one by one.
     async fn cancel_together(&self, runs: &[RunId], by: &str) -> Result<BTreeMap<RunId, bool>> {
-        let facts = Facts {
+        let input = Input {
             events: vec![requested(by)],
-            ..Facts::default()
+            ..Input::default()
         };
-        let work: BTreeMap<RunId, Facts> = runs.iter().map(|run| (*run, facts.clone())).collect();
-        let progress = repeated(|| async {
+        let work: BTreeMap<RunId, Input> = runs.iter().map(|run| (*run, input.clone())).collect();
+        let committed = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let progress = advance_in(&self.core, &mut transaction, work.clone()).await?;
-            transaction.commit().at(Point::AdvanceRun).await?;
-            Ok(progress)
+            let mut draft = Draft::default();
+            advance_in(&self.core, &mut transaction, &mut draft, work.clone()).await?;
+            draft.commit(transaction, Point::AdvanceRun).await
         })
         .await;
-        let progress = match progress {
-            Ok(progress) => progress,
+        let committed = match committed {
+            Ok(committed) => committed,
             Err(error) if error.fault().is_some() => return Ok(BTreeMap::new()),
             Err(error) => return Err(error),
         };
-        let known = progress.runs.iter().filter_map(|(run, advanced)| {
+        committed.settle(&self.core).await;
+        let known = committed.answers.iter().filter_map(|(run, advanced)| {
             let advanced = advanced.as_ref().ok()?;
             Some((*run, advanced.refused.is_empty()))
         });
-        let known = known.collect();
-        progress.settle(&self.core).await;
-        Ok(known)
+        Ok(known.collect())
     }
 }
 

@@ -11,10 +11,11 @@ use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::overlap::{Verdict, judge};
 use trainyard_core::run::CancelledBy;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::Point;
 
 use crate::db::error::{Result, repeated};
-use crate::runs::advance::{Facts, Progress, advance_in};
+use crate::runs::advance::{Input, advance_in};
+use crate::runs::draft::Draft;
 use crate::store::{Core, Store};
 use crate::triggers::dags::pinned;
 
@@ -29,15 +30,15 @@ impl Store {
 }
 
 pub(crate) async fn judge_dag(core: &Arc<Core>, dag: DagId) -> Result<()> {
-    let progress = repeated(|| async {
+    let committed = repeated(|| async {
         let mut transaction = core.begin().await?;
+        let mut draft = Draft::default();
         lock_dag(&mut transaction, dag).await?;
-        let progress = judge_in(core, &mut transaction, dag).await?;
-        transaction.commit().at(Point::JudgeOverlap).await?;
-        Ok(progress)
+        judge_in(core, &mut transaction, &mut draft, dag).await?;
+        draft.commit(transaction, Point::JudgeOverlap).await
     })
     .await?;
-    progress.settle(core).await;
+    committed.settle(core).await;
     Ok(())
 }
 
@@ -61,8 +62,9 @@ struct Unfinished {
 pub(crate) async fn judge_in(
     core: &Core,
     connection: &mut PgConnection,
+    draft: &mut Draft,
     dag: DagId,
-) -> Result<Progress> {
+) -> Result<()> {
     let rows = sqlx::query!(
         "select id, dag_version, phase, cancel_at is not null as \"cancelling!\", concurrency_group
          from run where dag = $1 and phase <> 'finished' order by id",
@@ -80,7 +82,7 @@ pub(crate) async fn judge_in(
         };
         groups.entry(row.concurrency_group).or_default().push(run);
     }
-    let mut work: BTreeMap<RunId, Facts> = BTreeMap::new();
+    let mut work: BTreeMap<RunId, Input> = BTreeMap::new();
     for runs in groups.values() {
         // The rule of the newest waiting run applies: it is the latest that the authors of the file wrote.
         let Some(newest) = runs.iter().rev().find(|run| run.waits) else {
@@ -108,5 +110,5 @@ pub(crate) async fn judge_in(
             work.entry(run).or_default().events.push(event);
         }
     }
-    advance_in(core, connection, work).await
+    advance_in(core, connection, draft, work).await
 }

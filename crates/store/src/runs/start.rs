@@ -10,23 +10,22 @@ use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::name::ParamName;
 use trainyard_core::param::ParamValue;
-use trainyard_core::run::{Run, RunFacts, RunPhase};
-use trainyard_core::stage::StageIndex;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_core::run::{Run, RunFacts};
+use trainyard_core::transition::Step;
+use trainyard_failpoint::Point;
 use uuid::Uuid;
 
-use crate::attempts::claim::claim_in;
 use crate::db::encoding;
 use crate::db::encoding::cause::CauseDoc;
 use crate::db::encoding::event::place;
 use crate::db::encoding::param::values_doc;
 use crate::db::error::{Error, Result, repeated};
-use crate::runs::advance::{Progress, whole_micros};
-use crate::runs::change::{Changes, stage_counts};
-use crate::runs::columns::StageColumns;
+use crate::runs::advance::{Advanced, whole_micros};
+use crate::runs::draft::Draft;
 use crate::runs::metrics::MetricColumns;
 use crate::runs::overlap::{judge_in, lock_dag};
 use crate::runs::room::Room;
+use crate::runs::rows::{NewStageRow, RunRow, StageRow, docs};
 use crate::runs::state::{KnownRun, load_runs};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
@@ -68,47 +67,41 @@ impl Store {
     /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has not ended, leaves
     /// nothing to do, or its results may not be reused; `Corrupt`.
     pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
-        let claimer = self.core.claimer();
-        let (recorded, mut progress, granted) = repeated(|| async {
+        let (recorded, committed) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let mut room = self.core.room();
-            let (recorded, progress) =
-                start_run_in(&self.core, &mut transaction, new, false, &mut room).await?;
-            let granted = match claimer {
-                Some(claimer) if progress.queued > 0 => {
-                    Some(claim_in(&mut transaction, &claimer.request).await?)
-                }
-                Some(_) | None => None,
-            };
-            transaction.commit().at(Point::StartRun).await?;
-            Ok((recorded, progress, granted))
+            let (mut draft, mut room) = (Draft::default(), self.core.room());
+            let recorded = start_run_in(
+                &self.core,
+                &mut transaction,
+                &mut draft,
+                new,
+                false,
+                &mut room,
+            )
+            .await?;
+            Ok((recorded, draft.commit(transaction, Point::StartRun).await?))
         })
         .await?;
-        if let Some(granted) = &granted {
-            progress.admitted(&self.core, granted.some_wait);
-        }
-        progress.settle(&self.core).await;
-        if let (Some(claimer), Some(granted)) = (claimer, granted) {
-            claimer.hand_over(&self.core, granted).await;
-        }
+        committed.settle(&self.core).await;
         Ok(recorded)
     }
 }
 
 /// Starts a run within the caller's transaction. With `respects_pause`, the cause is recorded as refused where the
-/// DAG is paused. The caller settles the progress after its commit; `room` belongs to its transaction.
+/// DAG is paused. `draft` and `room` belong to its transaction.
 pub(crate) async fn start_run_in(
     core: &Core,
     connection: &mut PgConnection,
+    draft: &mut Draft,
     new: &NewRun,
     respects_pause: bool,
     room: &mut Room,
-) -> Result<(Recorded, Progress)> {
+) -> Result<Recorded> {
     let pinned = pinned(core, connection, new.version).await?;
     let key = CauseKey::of(&new.cause.kind, pinned.repo, new.dag);
     if let Some(lack) = room.lacks(connection, &pinned).await? {
         let before = recorded_before(connection, key.as_ref()).await?;
-        return Ok((before.unwrap_or(Recorded::Full(lack)), Progress::default()));
+        return Ok(before.unwrap_or(Recorded::Full(lack)));
     }
     let limited = pinned.dag.declared().concurrency.limit.is_some();
     if limited {
@@ -122,56 +115,37 @@ pub(crate) async fn start_run_in(
             .paused;
     let Some(cause) = insert_cause(connection, new, key.as_ref(), paused).await? else {
         let before = recorded_before(connection, key.as_ref()).await?;
-        return Ok((before.unwrap_or(Recorded::Paused), Progress::default()));
+        return Ok(before.unwrap_or(Recorded::Paused));
     };
     if paused {
-        return Ok((Recorded::Paused, Progress::default()));
+        return Ok(Recorded::Paused);
     }
     let (mut run, earlier) = new_run(core, connection, new, &pinned, &cause).await?;
-    let mut changes = Changes::default();
-    let mut progress = Progress::default();
     // Due in any case until the concurrency rule has been applied.
-    let mut wake_at = limited.then_some(cause.now);
-    let mut touched = None;
+    let (mut step, mut wake_at) = (Step::default(), limited.then_some(cause.now));
     if !limited {
-        let stepped = take_step(&pinned, &mut run, &[Event::RunStarted], cause.now)?;
-        changes.add_events(run.facts.id, cause.now, stepped.events);
-        let (first, wake) = (stepped.touched, stepped.wake_at);
-        progress.queued = first.queued.len();
-        wake_at = wake.map(whole_micros);
-        touched = Some(first);
+        step = take_step(&pinned, &mut run, &[Event::RunStarted], cause.now)?;
+        wake_at = step.wake_at.map(whole_micros);
+        draft.add_due(wake_at, None);
     }
     insert_run(connection, new, &cause, &pinned, &run, wake_at).await?;
-    if let Some(touched) = touched {
-        changes.add_queued(&run, &touched, &pinned);
-        changes.write(connection).await?;
-    }
+    draft.add_new(&run, &pinned, &step, cause.now);
+    draft.write(connection).await?;
     if let Some(earlier) = earlier {
         take_over(connection, &pinned, &run, &earlier).await?;
     }
     room.take(&pinned);
     let id = run.facts.id;
-    progress.wake_set = wake_at.is_some();
-    progress
-        .runs
-        .insert(id, Ok(crate::runs::advance::Advanced::default()));
-    progress.known.push((
-        id,
-        KnownRun {
-            version: 0,
-            run: run.into(),
-            pinned,
-        },
-    ));
+    let known = KnownRun {
+        version: 0,
+        run: run.into(),
+        pinned,
+    };
+    draft.add_answer(id, known, Advanced::default());
     if limited {
-        let judged = judge_in(core, connection, new.dag).await?;
-        // The result of applying the rule is newer, so it comes last.
-        progress = Progress {
-            known: progress.known.into_iter().chain(judged.known).collect(),
-            ..judged
-        };
+        judge_in(core, connection, draft, new.dag).await?;
     }
-    Ok((Recorded::Started(id), progress))
+    Ok(Recorded::Started(id))
 }
 
 struct NewCause {
@@ -376,79 +350,48 @@ async fn insert_run(
     run: &Run,
     wake_at: Option<Timestamp>,
 ) -> Result<()> {
-    let mut stages = StageColumns::default();
-    for index in 0..run.stages.len() {
-        stages.add(run, StageIndex(index));
-    }
-    let names: Vec<String> = pinned
-        .dag
-        .stages()
-        .iter()
-        .map(|stage| stage.name.to_string())
-        .collect();
-    let reused: Vec<Option<i64>> = run
-        .stages
-        .iter()
-        .map(|stage| stage.reused_from.map(|run| run.0))
-        .collect();
-    let (phase, started_at, finished) = match &run.phase {
-        RunPhase::Queued => ("queued", None, None),
-        RunPhase::Running { since } => ("running", Some(*since), None),
-        // Every stage was skipped or reused.
-        RunPhase::Finished {
-            at,
-            outcome,
-            reason,
-        } => (
-            "finished",
-            Some(*at),
-            Some((*at, outcome.as_str(), reason.as_ref())),
-        ),
-    };
+    let row = RunRow::new(run, wake_at);
+    let stages = pinned.dag.indices().map(|index| NewStageRow {
+        row: StageRow::new(run, index),
+        name: pinned.dag.stage(index).name.as_str(),
+        reused_from: run.stages[index.0].reused_from.map(|run| run.0),
+    });
     let concurrency = &pinned.dag.declared().concurrency;
     let group = concurrency.group_of(&run.facts_of_cause());
-    let (code, message) =
-        encoding::reason_columns(finished.as_ref().and_then(|(.., reason)| *reason));
-    let (stages_finished, stages_failed) = stage_counts(run);
     sqlx::query!(
         "with run as (
             insert into run (id, dag, dag_version, cause, params, logical_time, phase, outcome, reason_code,
                 reason_message, stages_total, stages_finished, stages_failed, created_at, started_at,
                 finished_at, wake_at, concurrency_group)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $28)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         )
         insert into stage_run (run, position, name, state, until, outcome, reason_code, reason_message,
             finished_at, image, reused_from)
-        select $1, u.* from unnest($18::integer[], $19::text[], $20::text[], $21::timestamptz[], $22::text[],
-            $23::text[], $24::text[], $25::timestamptz[], $26::text[], $27::bigint[]) as u",
+        select u.run, u.position, u.name, u.state, u.until, u.outcome, u.reason_code, u.reason_message,
+            u.finished_at, u.image, u.reused_from
+        from unnest($19::jsonb[]) as doc cross join jsonb_to_record(doc) as u (
+            run bigint, position integer, name text, state text, until timestamptz, finished_at timestamptz,
+            outcome text, reason_code text, reason_message text, image text, reused_from bigint)",
         run.facts.id.0,
         new.dag.0,
         new.version.0,
         cause.id,
         encoding::write(&values_doc(&run.facts.params)),
         run.facts.logical_time,
-        phase,
-        finished.as_ref().map(|(_, outcome, _)| *outcome),
-        code,
-        message,
+        row.phase,
+        row.end.outcome,
+        row.end.reason_code,
+        row.end.reason_message,
         i32::try_from(run.stages.len()).unwrap_or(i32::MAX),
-        stages_finished,
-        stages_failed,
+        row.stages_finished,
+        row.stages_failed,
         cause.now,
-        started_at,
-        finished.as_ref().map(|(at, ..)| *at),
-        wake_at,
-        &stages.position,
-        &names,
-        &stages.state,
-        &stages.until as &[Option<Timestamp>],
-        &stages.outcome as &[Option<String>],
-        &stages.reason_code as &[Option<String>],
-        &stages.reason_message as &[Option<String>],
-        &stages.finished_at as &[Option<Timestamp>],
-        &stages.image as &[Option<String>],
-        &reused as &[Option<i64>],
+        // A run whose stages were all skipped or reused ends when it starts.
+        row.started_at.or(row.end.finished_at),
+        row.end.finished_at,
+        row.wake_at,
         group,
+        docs(stages) as _,
     )
     .execute(connection)
     .await?;

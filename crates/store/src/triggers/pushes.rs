@@ -15,7 +15,7 @@ use trainyard_core::param;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::db::error::{Result, repeated};
-use crate::runs::advance::Progress;
+use crate::runs::draft::Draft;
 use crate::runs::start::{NewRun, Recorded, start_run_in};
 use crate::store::{Core, Store};
 use crate::triggers::dags::{DagAtCommit, dag_row, lock_repo, version_row};
@@ -80,17 +80,25 @@ impl Store {
         address: AddressNumber,
         seen: PushSeen,
     ) -> Result<PushRecorded> {
-        let (recorded, progresses) = repeated(|| async {
+        let (recorded, committed) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let recorded =
-                record_push_in(&self.core, &mut transaction, repo, address, &seen).await?;
-            transaction.commit().at(Point::RecordPush).await?;
-            Ok(recorded)
+            let mut draft = Draft::default();
+            let recorded = record_push_in(
+                &self.core,
+                &mut transaction,
+                &mut draft,
+                repo,
+                address,
+                &seen,
+            )
+            .await?;
+            Ok((
+                recorded,
+                draft.commit(transaction, Point::RecordPush).await?,
+            ))
         })
         .await?;
-        for progress in progresses {
-            progress.settle(&self.core).await;
-        }
+        committed.settle(&self.core).await;
         if seen.is_followed {
             self.core.wakes.schedule.wake();
         }
@@ -124,10 +132,11 @@ impl Store {
 async fn record_push_in(
     core: &Core,
     connection: &mut PgConnection,
+    draft: &mut Draft,
     repo: RepoId,
     address: AddressNumber,
     seen: &PushSeen,
-) -> Result<(PushRecorded, Vec<Progress>)> {
+) -> Result<PushRecorded> {
     let now = lock_repo(connection, repo).await?;
     // A statement of its own: it sees what was committed while the lock was waited for.
     let is_at = sqlx::query!(
@@ -139,10 +148,10 @@ async fn record_push_in(
     .await?
     .is_at;
     if !is_at {
-        return Ok((PushRecorded::AddressChanged, Vec::new()));
+        return Ok(PushRecorded::AddressChanged);
     }
     let Some(generation) = move_ref(connection, repo, seen, now).await? else {
-        return Ok((PushRecorded::Stale, Vec::new()));
+        return Ok(PushRecorded::Stale);
     };
     if seen.is_followed {
         sqlx::query!(
@@ -188,7 +197,6 @@ async fn record_push_in(
         drop_gone(connection, repo, &current, &present).await?;
     }
     let mut runs = Vec::new();
-    let mut progresses = Vec::new();
     let mut started = Started::default();
     let mut room = core.room();
     for name in seen.matches.iter().collect::<BTreeSet<_>>() {
@@ -213,22 +221,17 @@ async fn record_push_in(
             params,
             logical_time: None,
         };
-        let (recorded, progress) = start_run_in(core, connection, &new, true, &mut room).await?;
-        progresses.push(progress);
-        match recorded {
+        match start_run_in(core, connection, draft, &new, true, &mut room).await? {
             Recorded::Started(run) => runs.push(run),
             Recorded::Full(why) => faults.extend(not_started(&good, name, &why)),
             Recorded::Duplicate(_) | Recorded::Paused => {}
         }
     }
     record_faults(connection, repo, &seen.after, &seen.branch, &faults, now).await?;
-    Ok((
-        PushRecorded::Recorded {
-            runs,
-            faults: faults.len(),
-        },
-        progresses,
-    ))
+    Ok(PushRecorded::Recorded {
+        runs,
+        faults: faults.len(),
+    })
 }
 
 /// The runs that one push has started. All of them are one transaction, which must stay short.

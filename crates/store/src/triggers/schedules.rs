@@ -18,14 +18,14 @@ use trainyard_core::id::{DagId, DagVersionId};
 use trainyard_core::name::ParamName;
 use trainyard_core::param::{self, GivenValue, ParamValue};
 use trainyard_core::schedule::{Due, Missed, due};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::Point;
 use uuid::Uuid;
 
 use crate::care::quarantine::{Subject, Weight};
 use crate::db::encoding;
 use crate::db::encoding::param::{ValuesDoc, values, values_doc};
 use crate::db::error::{Error, Result, repeated};
-use crate::runs::advance::Progress;
+use crate::runs::draft::Draft;
 use crate::runs::start::{NewRun, Recorded, start_run_in};
 use crate::store::{Core, Store};
 use crate::triggers::dags::{PinnedDag, pinned_all};
@@ -174,16 +174,17 @@ impl Store {
     }
 
     async fn fire(&self, dags: &[DagId]) -> Result<FireReport> {
-        let (report, progresses) = repeated(|| async {
+        let (report, committed) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
-            let fired = fire_in(&self.core, &mut transaction, dags).await?;
-            transaction.commit().at(Point::FireSchedule).await?;
-            Ok(fired)
+            let mut draft = Draft::default();
+            let report = fire_in(&self.core, &mut transaction, &mut draft, dags).await?;
+            Ok((
+                report,
+                draft.commit(transaction, Point::FireSchedule).await?,
+            ))
         })
         .await?;
-        for progress in progresses {
-            progress.settle(&self.core).await;
-        }
+        committed.settle(&self.core).await;
         Ok(report)
     }
 }
@@ -193,8 +194,9 @@ impl Store {
 async fn fire_in(
     core: &Core,
     connection: &mut PgConnection,
+    draft: &mut Draft,
     dags: &[DagId],
-) -> Result<(FireReport, Vec<Progress>)> {
+) -> Result<FireReport> {
     let branches = lock_to_fire(connection, dags).await?;
     let (rows, now) = due_rows(connection, dags).await?;
     let firing = rows.iter().filter(|row| branches.contains_key(&row.dag));
@@ -205,7 +207,6 @@ async fn fire_in(
         .map(|(version, pinned)| Ok((version, pinned?)))
         .collect::<Result<HashMap<_, _>>>()?;
     let mut report = FireReport::default();
-    let mut progresses = Vec::new();
     let mut next_ticks = NextTicks::default();
     let mut room = core.room();
     let mut refusals = BTreeMap::new();
@@ -234,10 +235,7 @@ async fn fire_in(
             }
             let new = new_run(row, pinned, tick, branch.clone())?;
             // The pause was checked under the DAG's lock.
-            let (recorded, progress) =
-                start_run_in(core, connection, &new, false, &mut room).await?;
-            progresses.push(progress);
-            match recorded {
+            match start_run_in(core, connection, draft, &new, false, &mut room).await? {
                 Recorded::Started(_) => {
                     report.fired += 1;
                     *runs += 1;
@@ -268,7 +266,7 @@ async fn fire_in(
         )
         .await?;
     }
-    Ok((report, progresses))
+    Ok(report)
 }
 
 /// Locks the rows of DAGs in the order of their ids: only one transaction at a time fires a DAG's schedules or

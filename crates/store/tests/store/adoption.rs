@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use trainyard_core::adopted::{Adopted, LogCursor};
 use trainyard_core::id::{AttemptId, DaemonId};
-use trainyard_store::{Adopted, Claim, ClaimRequest, DaemonInfo, Error, LogChunk};
+use trainyard_store::{Claim, ClaimRequest, DaemonInfo, Error, LogChunk};
 
 use crate::kit::*;
 
@@ -98,7 +99,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
         .unwrap();
     let chunk = LogChunk {
         text: "2026-11-23T00:00:00Z O a\n".into(),
-        cursor: Some((5, 6)),
+        cursor: Some(LogCursor { major: 5, minor: 6 }),
     };
     place
         .store
@@ -118,8 +119,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
         .pop()
         .unwrap();
     let Some(Adopted {
-        handle,
-        spec_hash,
+        container,
         started_at,
         running_for,
         log_cursor,
@@ -127,11 +127,10 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
     else {
         panic!()
     };
-    assert_eq!(handle.as_deref(), Some("container"));
-    assert_eq!(spec_hash.as_deref(), Some("hash"));
+    assert_eq!(container.as_deref(), Some("container"));
     assert!(started_at.is_some());
     assert!(running_for < Duration::from_secs(60));
-    assert_eq!(log_cursor, Some((5, 6)));
+    assert_eq!(log_cursor, Some(LogCursor { major: 5, minor: 6 }));
     assert_eq!(held(&place, place.daemon).await, []);
 }
 

@@ -382,19 +382,3 @@ async fn ends_that_come_together_are_all_recorded_and_what_follows_is_claimed_on
         20
     );
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_starts_is_claimed_on_the_way_as_far_as_there_are_slots() {
-    let place = Place::new().await;
-    let ids = place.dag(&wide("a", 3)).await;
-    let mut claims = place.store.claims_of_started_runs(place.request(2));
-    let run = place.start(ids).await;
-    let claimed = claims.recv().await.unwrap();
-    assert_eq!(claimed.len(), 2);
-    assert!(claimed.iter().all(|claim| claim.run.facts.id == run));
-    // With no slot left the next run waits like any other.
-    place.start(ids).await;
-    finish(&place.store, &claimed[0], good()).await.unwrap();
-    assert_eq!(place.claim(2).await.len(), 1);
-    assert!(claims.try_recv().is_err());
-}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::AssertSqlSafe;
+use trainyard_core::adopted::LogCursor;
 use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::event::Event;
 use trainyard_core::overlap::Overlap;
@@ -32,7 +33,10 @@ async fn run_through(place: &Place, claim: &Claim, end: trainyard_core::event::A
     for cursor in 1..=2 {
         let chunk = LogChunk {
             text: Bytes::from_static(b"2026-11-23T00:00:00.000000000Z O a line\n"),
-            cursor: Some((cursor, 0)),
+            cursor: Some(LogCursor {
+                major: cursor,
+                minor: 0,
+            }),
         };
         store
             .append_log(claim.attempt, claim.fence, &[chunk])

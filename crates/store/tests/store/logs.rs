@@ -1,6 +1,7 @@
 //! Logs of attempts.
 
 use bytes::Bytes;
+use trainyard_core::adopted::LogCursor;
 use trainyard_store::{Claim, LogChunk, LogSlice, Store};
 
 use crate::kit::*;
@@ -14,7 +15,10 @@ fn lines(from: usize, to: usize) -> String {
 fn chunk(text: &str, cursor: i64) -> LogChunk {
     LogChunk {
         text: Bytes::copy_from_slice(text.as_bytes()),
-        cursor: Some((cursor, 0)),
+        cursor: Some(LogCursor {
+            major: cursor,
+            minor: 0,
+        }),
     }
 }
 
@@ -63,7 +67,7 @@ async fn a_log_reads_back_from_any_offset() {
     assert_eq!(text(&little), lines(0, 50), "at least one chunk");
     assert_eq!(
         place.store.log_cursor(claim.attempt).await.unwrap(),
-        Some((2, 0))
+        Some(LogCursor { major: 2, minor: 0 })
     );
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trainyard_core::admit::{Capacity, Waiting, admit};
+use trainyard_core::adopted::Adopted;
 use trainyard_core::dag::Dag;
 use trainyard_core::event::Event;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RepoId, RunId};
@@ -13,7 +14,6 @@ use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::run::{AttemptRef, AttemptState, Run};
 use trainyard_core::stage::{RunOn, StageIndex};
 use trainyard_core::{Timestamp, transition::apply};
-use trainyard_executor::LogCursor;
 use uuid::Uuid;
 
 use super::{AttemptRow, SLOTS, Store};
@@ -32,16 +32,7 @@ pub(crate) struct Claimed {
     pub(crate) reference: AttemptRef,
     pub(crate) run: Arc<Run>,
     pub(crate) dag: Arc<Dag>,
-    pub(crate) left: Option<Left>,
-}
-
-/// The state that an earlier claim of the same attempt left.
-#[derive(Debug, Clone)]
-pub(crate) struct Left {
-    pub(crate) handle: Option<String>,
-    pub(crate) started_at: Option<Timestamp>,
-    pub(crate) running_for: Duration,
-    pub(crate) cursor: Option<LogCursor>,
+    pub(crate) adopted: Option<Adopted>,
 }
 
 impl Store {
@@ -165,11 +156,15 @@ impl Store {
         daemon: DaemonId,
         id: AttemptId,
         now: Timestamp,
-        left: Option<Left>,
+        adopted: Option<Adopted>,
     ) -> Claimed {
         let fence = self.next_fence(id);
         self.world.note(|| {
-            let how = if left.is_some() { "adopts" } else { "claims" };
+            let how = if adopted.is_some() {
+                "adopts"
+            } else {
+                "claims"
+            };
             format!(
                 "daemon {} {how} {} with fence {}",
                 daemon.0.as_u128(),
@@ -191,7 +186,7 @@ impl Store {
             reference: row.reference,
             run: Arc::new(run.run.clone()),
             dag: Arc::clone(&run.dag),
-            left,
+            adopted,
         }
     }
 
@@ -257,15 +252,15 @@ impl Store {
         ids.into_iter()
             .map(|id| {
                 let row = &self.attempts[&id];
-                let left = Left {
-                    handle: row.handle.clone(),
+                let adopted = Adopted {
+                    container: row.handle.clone(),
                     started_at: row.started_at,
                     running_for: row.started_at.map_or(Duration::MAX, |since| {
                         (now - since).to_std().unwrap_or_default()
                     }),
-                    cursor: row.cursor,
+                    log_cursor: row.cursor,
                 };
-                self.give(daemon, id, now, Some(left))
+                self.give(daemon, id, now, Some(adopted))
             })
             .collect()
     }

@@ -3,7 +3,8 @@
 //! It follows the attempt protocol (ARCHITECTURE.md): create the container, record its handle, start only a container
 //! that was never started, watch, collect, finish under the fence, remove. It can enter at any of these steps, so
 //! that adopting an attempt after a restart runs the same code. It reports facts to its [`Ledger`] and decides
-//! nothing about the run: retries, timeouts and the next stages are the core's.
+//! nothing about the run: retries, timeouts and the next stages are the core's. The removal is a call of its own, since
+//! the next stages do not wait for it.
 
 mod endings;
 mod patience;
@@ -81,11 +82,29 @@ impl<E> Surroundings<E> {
     }
 }
 
+impl<E: Executor> Surroundings<E> {
+    /// Removes the container of an attempt whose end is recorded.
+    pub async fn remove(&self, container: &Handle, ledger: &impl Ledger) {
+        match self.executor.remove(container).await {
+            Ok(()) => ledger.removed().await,
+            // The sweeper removes finished containers that are still there.
+            Err(error) => {
+                warn!(%error, "a finished container was not removed");
+            }
+        }
+    }
+}
+
 /// How supervision ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Supervised {
+#[derive(Debug)]
+pub enum Supervised<N> {
     /// The attempt's end is recorded.
-    Finished,
+    Finished {
+        /// What the ledger returned for it.
+        next: N,
+        /// Its container, which the caller [removes](Surroundings::remove).
+        container: Option<Handle>,
+    },
     /// Another owner acts on the attempt.
     FencedOff,
 }
@@ -100,7 +119,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
     supplies: impl Supplies,
     ledger: &L,
     signal: &StopSignal,
-) -> Supervised {
+) -> Supervised<L::Next> {
     let attempt = Attempt {
         surroundings,
         assignment,
@@ -111,7 +130,7 @@ pub async fn supervise<E: Executor, L: Ledger>(
         wrote_too_much: Sender::new(None),
     };
     match attempt.run(supplies).await {
-        Ok(()) => Supervised::Finished,
+        Ok((next, container)) => Supervised::Finished { next, container },
         Err(FencedOff) => {
             info!("another owner acts on this attempt now; no longer supervising it");
             Supervised::FencedOff
@@ -143,11 +162,11 @@ enum Entry {
 }
 
 impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
-    async fn run(&self, supplies: impl Supplies) -> Result<(), FencedOff> {
+    async fn run(&self, supplies: impl Supplies) -> Result<(L::Next, Option<Handle>), FencedOff> {
         let adopted = self.assignment.adopted.as_ref();
         let cursor = adopted.and_then(|adopted| adopted.log_cursor);
         let mut pump = LogPump::new(self.masker.clone(), cursor);
-        let entry = match adopted.and_then(|adopted| adopted.handle.clone()) {
+        let entry = match self.assignment.adopted_container() {
             // On the heap: the future that creates a container would be part of each supervisor, twice.
             Some(handle) => Box::pin(self.find(handle, supplies, &mut pump)).await?,
             None => Box::pin(self.create(supplies, &mut pump)).await?,
@@ -290,13 +309,13 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         begun
     }
 
-    /// Collects, finishes under the fence, and removes the container.
+    /// Collects, and finishes under the fence.
     async fn end(
         &self,
         mut end: AttemptEnd,
         handle: Option<Handle>,
         mut pump: LogPump,
-    ) -> Result<(), FencedOff> {
+    ) -> Result<(L::Next, Option<Handle>), FencedOff> {
         let mut results = Results::default();
         let mut allowance = Allowance::unlimited();
         if let Some(handle) = &handle {
@@ -314,7 +333,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
         pump.flush(self.ledger).await?;
         let fault = fault_of(&end.ending).filter(|_| !is_as_asked);
         let is_kept = !results.outputs.is_empty();
-        self.ledger.finished(end, results.outputs).await?;
+        let next = self.ledger.finished(end, results.outputs).await?;
         if is_kept {
             allowance.recorded();
         }
@@ -326,16 +345,7 @@ impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
                 "an attempt ended, but its program did not end it"
             );
         }
-        if let Some(handle) = handle {
-            match self.surroundings.executor.remove(&handle).await {
-                Ok(()) => self.ledger.removed().await,
-                // The sweeper removes finished containers that are still there.
-                Err(error) => {
-                    warn!(%error, "a finished container was not removed");
-                }
-            }
-        }
-        Ok(())
+        Ok((next, handle))
     }
 
     /// Collects what the container's end permits, which may change that end.
