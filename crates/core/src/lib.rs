@@ -18,6 +18,7 @@ pub mod address;
 pub mod admit;
 pub mod again;
 pub mod ahead;
+pub mod artifact;
 pub mod cause;
 pub mod cron;
 pub mod dag;

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::stage::RelativePath;
 
 use crate::contract::{
-    Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Proof, StageFolder, Status,
+    Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
+    Proof, StageFolder, Status,
 };
 use crate::docker::Docker;
 use crate::fake::Fake;
@@ -148,7 +149,7 @@ impl Executor for AnyExecutor {
         output: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         dispatch!(self, executor => executor.collect(handle, output, to, limit), awaited)
     }
 

@@ -18,9 +18,10 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 
-use crate::contract::{Collected, CollectedKind, Error, ErrorKind};
+use crate::contract::{Error, ErrorKind};
 
 /// The most files, folders and links in a folder that is kept; source trees have the same bound.
 const ENTRIES_AT_MOST: u64 = 300_000;
@@ -68,9 +69,9 @@ impl HashingFile {
     }
 
     /// Flushes the file and returns its hash and size.
-    pub(crate) fn finish(mut self, kind: CollectedKind) -> Result<Collected, Error> {
+    pub(crate) fn finish(mut self, kind: ArtifactKind) -> Result<ArtifactContent, Error> {
         self.file.flush().map_err(|error| storage(&error))?;
-        Ok(Collected {
+        Ok(ArtifactContent {
             kind,
             size: self.size,
             sha256: hex::encode(self.hasher.finalize()),
@@ -211,11 +212,11 @@ impl FolderArchive {
     }
 
     /// Ends the archive and returns its hash and size.
-    pub(crate) fn finish(mut self) -> Result<Collected, Error> {
+    pub(crate) fn finish(mut self) -> Result<ArtifactContent, Error> {
         let ended = self.builder.finish();
         ended.map_err(|error| self.explain(&error))?;
         let file = self.builder.into_inner().map_err(|error| storage(&error))?;
-        file.finish(CollectedKind::Folder)
+        file.finish(ArtifactKind::Folder)
     }
 
     fn check(&mut self, path: &Path) -> Result<(), Error> {

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use futures_util::Stream as FutureStream;
 use thiserror::Error as ThisError;
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, RepoId};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedImage;
@@ -116,7 +117,7 @@ pub trait Executor: Send + Sync {
         output: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> impl Future<Output = Result<Option<Collected>, Error>> + Send;
+    ) -> impl Future<Output = Result<Option<ArtifactContent>, Error>> + Send;
 
     /// The names of files below a folder of an exited container, for a hint about a missing one: as many as are
     /// found in a few seconds, maybe none.
@@ -318,26 +319,6 @@ pub enum StageFolder {
     Outputs,
     /// The one in which it began.
     Working,
-}
-
-/// An output that was copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collected {
-    pub kind: CollectedKind,
-    pub size: u64,
-    /// SHA-256 of the bytes written, in lower-case hex.
-    pub sha256: String,
-}
-
-/// The kind of a copied output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CollectedKind {
-    /// A file's bytes as they are.
-    File,
-    /// The same of a file that may be executed.
-    Executable,
-    /// A tar archive of a folder's content.
-    Folder,
 }
 
 /// An executor's error. A failure of the user's program is not an error: see [`Status::Exited`].

@@ -24,7 +24,7 @@ pub mod spec;
 
 pub use any::AnyExecutor;
 pub use contract::{
-    Collected, CollectedKind, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogFrame, LogStream, PreparedImage, Proof, StageFolder, Status, Stream,
+    Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame, LogStream,
+    PreparedImage, Proof, StageFolder, Status, Stream,
 };
-pub use spec::{AttemptSpec, Ceilings, InputKind, InputSpec, Limits, SpecHash};
+pub use spec::{AttemptSpec, Ceilings, InputSpec, Limits, SpecHash};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId, RunId};
 use trainyard_core::name::{DagName, InputName, StageName};
 use trainyard_core::render::RenderedCommand;
@@ -49,22 +50,9 @@ pub struct AttemptSpec {
 pub struct InputSpec {
     /// Its name below `/trainyard/inputs`.
     pub name: InputName,
+    pub content: ArtifactContent,
     /// Its content on the daemon's disk.
     pub path: PathBuf,
-    pub kind: InputKind,
-    /// SHA-256 of its content, in lower-case hex.
-    pub sha256: String,
-}
-
-/// How an artifact is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum InputKind {
-    /// A file of this content.
-    File,
-    /// The same, which may be executed.
-    Executable,
-    /// A folder, from a tar archive.
-    Folder,
 }
 
 /// Limits of a container, with the daemon's defaults applied.
@@ -127,7 +115,7 @@ impl AttemptSpec {
         self.secrets.keys().for_each(|name| add("secret", name));
         for input in &self.inputs {
             add("input", input.name.as_str());
-            add("sha256", &input.sha256);
+            add("sha256", &input.content.sha256);
         }
         add("source", if self.source.is_some() { "yes" } else { "no" });
         add("outputs", if self.outputs { "yes" } else { "no" });
@@ -138,6 +126,7 @@ impl AttemptSpec {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use trainyard_core::artifact::ArtifactKind;
     use trainyard_core::name::InputName;
     use uuid::Uuid;
 
@@ -162,9 +151,12 @@ pub(crate) mod tests {
             source: Some(PathBuf::from("/nowhere/source.tar")),
             inputs: vec![InputSpec {
                 name: InputName::new("raw").unwrap(),
+                content: ArtifactContent {
+                    kind: ArtifactKind::File,
+                    sha256: "00".to_owned(),
+                    size: 4,
+                },
                 path: PathBuf::from("/nowhere/raw"),
-                kind: InputKind::File,
-                sha256: "00".to_owned(),
             }],
             outputs: true,
             limits: Limits {

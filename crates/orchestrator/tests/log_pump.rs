@@ -10,14 +10,15 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::AttemptId;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogFrame, LogStream, PreparedImage, Proof, SpecHash, Status, Stream,
+    AttemptSpec, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame,
+    LogStream, PreparedImage, Proof, SpecHash, Status, Stream,
 };
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::log_pump::{LogEnd, LogPump};
 use trainyard_orchestrator::attempt::mask::Masker;
@@ -101,7 +102,7 @@ impl Executor for Engine {
         _: &RelativePath,
         _: &Path,
         _: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         unreachable!("only the log is read")
     }
 
@@ -152,7 +153,7 @@ impl Ledger for Slow {
         unreachable!("only the log is written")
     }
 
-    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+    async fn keep(&self, _: &Path, _: &ArtifactContent) -> Result<(), String> {
         unreachable!("only the log is written")
     }
 

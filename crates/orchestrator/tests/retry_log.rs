@@ -15,17 +15,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{Attempt, AttemptState, Run};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
-    AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
+    AttemptSpec, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
+    LogStream, PreparedImage, Proof, SpecHash, Status,
 };
 use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{
     StopSignal, Supervised, Surroundings, supervise,
@@ -70,7 +71,7 @@ impl Ledger for Record {
 
     async fn timeout_passed(&self) {}
 
-    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+    async fn keep(&self, _: &Path, _: &ArtifactContent) -> Result<(), String> {
         Ok(())
     }
 
@@ -486,7 +487,7 @@ impl Executor for Strange {
         output: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         self.fake.collect(handle, output, to, limit).await
     }
 

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{
-    Ceilings, Executor, Handle, InputKind, InputSpec, Limits, Listed, Status,
-};
+use trainyard_executor::{Ceilings, Executor, Handle, InputSpec, Limits, Listed, Status};
 use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::{StopSignal, Surroundings, supervise};
@@ -399,9 +398,12 @@ fn materials(
     let rendered = assignment.render()?;
     let inputs = assignment.stage().inputs.keys().map(|name| InputSpec {
         name: name.clone(),
+        content: ArtifactContent {
+            kind: ArtifactKind::File,
+            sha256: "00".repeat(32),
+            size: 0,
+        },
         path: PathBuf::from("/nowhere"),
-        kind: InputKind::File,
-        sha256: "00".repeat(32),
     });
     let materials = Materials {
         inputs: inputs.collect(),

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::{DagName, InputName, StageName};
 use trainyard_core::render::RenderedCommand;
@@ -16,8 +17,8 @@ use trainyard_core::stage::RelativePath;
 use uuid::Uuid;
 
 use super::{Program, Subject};
-use crate::contract::{Collected, Error, Executor, Handle, LogCursor, LogFrame, Status, Stream};
-use crate::spec::{AttemptSpec, InputKind, InputSpec, Limits};
+use crate::contract::{Error, Executor, Handle, LogCursor, LogFrame, Status, Stream};
+use crate::spec::{AttemptSpec, InputSpec, Limits};
 
 /// Longer than anything in the suite takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -98,9 +99,12 @@ impl<S: Subject> Kit<S> {
         std::fs::write(&path, content).expect("a written input");
         spec.inputs.push(InputSpec {
             name: InputName::new(name).expect("a valid name"),
+            content: ArtifactContent {
+                kind: ArtifactKind::File,
+                sha256: hex::encode(Sha256::digest(content)),
+                size: content.len() as u64,
+            },
             path,
-            kind: InputKind::File,
-            sha256: hex::encode(Sha256::digest(content)),
         });
     }
 
@@ -192,7 +196,7 @@ impl<S: Subject> Kit<S> {
         handle: &Handle,
         output: &str,
         limit: u64,
-    ) -> Result<Option<(Collected, Vec<u8>)>, Error> {
+    ) -> Result<Option<(ArtifactContent, Vec<u8>)>, Error> {
         let to = self.place(&format!("collected-{}", Uuid::now_v7()));
         let path = RelativePath::new(output).expect("a valid path");
         let collected = executor.collect(handle, &path, &to, limit).await?;

@@ -12,6 +12,7 @@ use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tar::{Archive, EntryType, Header};
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Flow as _, Point};
 
@@ -19,7 +20,7 @@ use super::errors::{IDLE, OfContent, Trouble, gone};
 use super::layout::OUTPUTS;
 use super::status;
 use crate::archive::{FolderArchive, HashingFile, unfit};
-use crate::contract::{Collected, CollectedKind, Error, ErrorKind, StageFolder};
+use crate::contract::{Error, ErrorKind, StageFolder};
 use crate::pipe;
 
 /// The most links from an output to the file or folder that they lead to.
@@ -35,7 +36,7 @@ const NAME_LONGEST: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// A file or folder, which was copied.
-    Copied(Collected),
+    Copied(ArtifactContent),
     /// A symbolic link, and its target.
     Link(PathBuf),
 }
@@ -48,7 +49,7 @@ pub(super) async fn collect(
     output: &RelativePath,
     to: &Path,
     limit: u64,
-) -> Result<Option<Collected>, Error> {
+) -> Result<Option<ArtifactContent>, Error> {
     let mut at = output.clone();
     for _ in 0..=LINKS_AT_MOST {
         let target = match copy(client, container, output, &at, to, limit).await? {
@@ -241,8 +242,8 @@ pub(crate) fn keep(
     match first.header().entry_type() {
         EntryType::Regular | EntryType::Continuous => {
             let kind = match is_executable(first.header()) {
-                true => CollectedKind::Executable,
-                false => CollectedKind::File,
+                true => ArtifactKind::Executable,
+                false => ArtifactKind::File,
             };
             let size = first.size();
             file.copy(&mut first, size)?;

@@ -23,7 +23,8 @@ use super::unstarted;
 use crate::contract::{Error, ErrorKind};
 use crate::pipe;
 use crate::source;
-use crate::spec::{AttemptSpec, InputKind, InputSpec};
+use crate::spec::{AttemptSpec, InputSpec};
+use trainyard_core::artifact::ArtifactKind;
 use trainyard_failpoint::{Effect as _, Point};
 
 /// The working directory, with the source tree.
@@ -120,15 +121,15 @@ impl Layout {
         folder(&mut archive, Path::new("trainyard/outputs"), 0o777)?;
         for input in &self.inputs {
             let to = Path::new("trainyard/inputs").join(input.name.as_str());
-            match input.kind {
-                InputKind::File | InputKind::Executable => {
+            match input.content.kind {
+                ArtifactKind::File | ArtifactKind::Executable => {
                     let mut file = File::open(&input.path)?;
                     let size = file.metadata()?.len();
-                    let mode = read_only(false, input.kind == InputKind::Executable);
+                    let mode = read_only(false, input.content.kind == ArtifactKind::Executable);
                     let mut header = header(EntryType::Regular, mode, size);
                     archive.append_data(&mut header, &to, &mut file)?;
                 }
-                InputKind::Folder => {
+                ArtifactKind::Folder => {
                     folder(&mut archive, &to, 0o555)?;
                     let folder = BufReader::with_capacity(128 * 1024, File::open(&input.path)?);
                     transplant(&mut archive, folder, &to, read_only)?;
@@ -313,11 +314,10 @@ mod tests {
         let mut spec = spec();
         spec.source = Some(source(folder.path()));
         spec.inputs[0].path = input;
-        spec.inputs.push(InputSpec {
-            name: "tool".parse().unwrap(),
-            kind: InputKind::Executable,
-            ..spec.inputs[0].clone()
-        });
+        let mut tool = spec.inputs[0].clone();
+        tool.name = "tool".parse().unwrap();
+        tool.content.kind = ArtifactKind::Executable;
+        spec.inputs.push(tool);
         let members = members(&Layout::of(&spec, FirstProcess::Program));
         let mode = |path: &str| {
             members

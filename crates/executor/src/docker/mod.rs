@@ -48,6 +48,7 @@ use std::time::Duration;
 use bollard::query_parameters::{ListContainersOptionsBuilder, StopContainerOptionsBuilder};
 use tracing::warn;
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Effect as _, Point};
@@ -68,8 +69,8 @@ use self::init::InitVolume;
 use self::networks::Networks;
 use self::proof::Ends;
 use crate::contract::{
-    Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, StageFolder, Status,
+    Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
+    PreparedImage, Proof, StageFolder, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -269,7 +270,7 @@ impl Executor for Docker {
         output: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         collect::collect(&self.engine.client, &handle.container, output, to, limit).await
     }
 

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 
 use super::script::Program;
 use crate::archive::{FolderArchive, HashingFile};
-use crate::contract::{Collected, CollectedKind, Error};
+use crate::contract::Error;
 
 /// Writes an output to the file `to`; `None` where the script left none.
 pub(super) fn collect(
@@ -14,12 +15,12 @@ pub(super) fn collect(
     output: &RelativePath,
     to: &Path,
     limit: u64,
-) -> Result<Option<Collected>, Error> {
+) -> Result<Option<ArtifactContent>, Error> {
     let open = || HashingFile::create(to, output, limit);
     if let Some(content) = program.outputs.get(output.as_str()) {
         let mut file = open()?;
         file.write(content)?;
-        return file.finish(CollectedKind::File).map(Some);
+        return file.finish(ArtifactKind::File).map(Some);
     }
     let folder = if output.is_root() {
         String::new()

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use tokio::time::Instant;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::AttemptId;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
@@ -34,8 +35,8 @@ use self::container::Life;
 use self::script::Call;
 use self::state::{State, gone, no_answer};
 use crate::contract::{
-    Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame,
-    LogStream, PreparedImage, Proof, StageFolder, Status,
+    Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame, LogStream,
+    PreparedImage, Proof, StageFolder, Status,
 };
 use crate::spec::AttemptSpec;
 
@@ -248,7 +249,7 @@ impl Executor for Fake {
         output: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         self.answering()?;
         let attempt = handle.attempt;
         let program = {

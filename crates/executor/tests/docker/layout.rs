@@ -1,14 +1,14 @@
 //! The files that a program gets, and those that it leaves.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::conformance::{Subject, check};
-use trainyard_executor::{
-    AttemptSpec, CollectedKind, ErrorKind, Executor, InputKind, InputSpec, StageFolder,
-};
+use trainyard_executor::{AttemptSpec, ErrorKind, Executor, InputSpec, StageFolder};
 
 use crate::place::{Containers, client, script, tree};
 
@@ -70,12 +70,10 @@ async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
         let text = "cat \"$INPUTS/set/sub/b\"\nls -l \"$INPUTS/set/sub/b\" | cut -c 1-10\n\
                     if echo z >\"$INPUTS/set/new\"; then exit 9; fi";
         let mut spec = kit.spec_of(script(text));
-        spec.inputs.push(InputSpec {
-            name: "set".parse().unwrap(),
-            path: tree(&kit.place("set.tar"), &[("a", "1"), ("sub/b", "2\n")]),
-            kind: InputKind::Folder,
-            sha256: "00".to_owned(),
-        });
+        spec.inputs.push(set(tree(
+            &kit.place("set.tar"),
+            &[("a", "1"), ("sub/b", "2\n")],
+        )));
         // The folder's owner could write to it in spite of its mode, so only root is tested.
         spec.env.insert("USER".to_owned(), "root".to_owned());
         let (handle, code) = kit.run(&executor, &spec).await;
@@ -99,12 +97,8 @@ async fn nothing_that_is_laid_out_is_dated_before_1980() {
         let mut spec = kit.spec_of(script(text));
         // Archives of tests have the time 0.
         spec.source = Some(tree(&kit.place("source.tar"), &[("a/b", "1")]));
-        spec.inputs.push(InputSpec {
-            name: "set".parse().unwrap(),
-            path: tree(&kit.place("set.tar"), &[("sub/b", "2\n")]),
-            kind: InputKind::Folder,
-            sha256: "00".to_owned(),
-        });
+        spec.inputs
+            .push(set(tree(&kit.place("set.tar"), &[("sub/b", "2\n")])));
         let (handle, code) = kit.run(&executor, &spec).await;
         let printed = kit.printed(&executor, &handle).await;
         assert_eq!(code, 0, "{printed:?}");
@@ -151,6 +145,19 @@ async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() 
     .await;
 }
 
+/// The input `set`, which is a folder.
+fn set(path: PathBuf) -> InputSpec {
+    InputSpec {
+        name: "set".parse().unwrap(),
+        content: ArtifactContent {
+            kind: ArtifactKind::Folder,
+            sha256: "00".to_owned(),
+            size: path.metadata().unwrap().len(),
+        },
+        path,
+    }
+}
+
 /// The container of a spec as Docker makes it, before its files are laid out.
 async fn half_create(spec: &AttemptSpec) {
     let label = |name: &str, value: String| (format!("io.trainyard.{name}"), value);
@@ -189,7 +196,7 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             .await
             .unwrap();
         let (collected, bytes) = good.unwrap();
-        assert_eq!(collected.kind, CollectedKind::Folder);
+        assert_eq!(collected.kind, ArtifactKind::Folder);
         let members: Vec<String> = tar::Archive::new(&bytes[..])
             .entries()
             .unwrap()
@@ -213,8 +220,8 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
             "{members:?}"
         );
         for (output, kind) in [
-            ("good/sub/a", CollectedKind::Executable),
-            ("plain", CollectedKind::File),
+            ("good/sub/a", ArtifactKind::Executable),
+            ("plain", ArtifactKind::File),
         ] {
             let file = kit.collect(&executor, &handle, output, 1 << 20).await;
             assert_eq!(file.unwrap().unwrap().0.kind, kind, "{output}");
@@ -246,11 +253,11 @@ async fn an_output_may_be_a_link_to_something_in_the_outputs_folder() {
         for output in ["c/last.ckpt", "best", "whole", "folder/last.ckpt"] {
             let file = kit.collect(&executor, &handle, output, 1 << 20).await;
             let (collected, bytes) = file.unwrap().unwrap();
-            assert_eq!((collected.kind, &bytes[..]), (CollectedKind::File, &b"9\n"[..]));
+            assert_eq!((collected.kind, &bytes[..]), (ArtifactKind::File, &b"9\n"[..]));
         }
         let folder = kit.collect(&executor, &handle, "folder", 1 << 20).await;
         let (collected, bytes) = folder.unwrap().unwrap();
-        assert_eq!(collected.kind, CollectedKind::Folder);
+        assert_eq!(collected.kind, ArtifactKind::Folder);
         let mut members = tar::Archive::new(&bytes[..]);
         let links: Vec<String> = members
             .entries()

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use tempfile::TempPath;
 use tokio::time::Instant;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
 use trainyard_core::event::Ending;
 use trainyard_core::name::{MetricName, OutputName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::{Keep, RelativePath, Stage};
-use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle, StageFolder};
+use trainyard_executor::{ErrorKind, Executor, Handle, StageFolder};
 
 use crate::attempt::allowance::Allowance;
-use crate::attempt::ledger::{KeptOutput, Ledger};
+use crate::attempt::ledger::Ledger;
 use crate::attempt::mask::Masker;
 use crate::attempt::metrics_file::{self, MetricsRead};
 use crate::attempt::near_misses::{self, Left};
@@ -194,12 +195,12 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         let copied = self.copy(path, file.path(), metrics_file::LARGEST).await?;
         Ok(match copied {
             Ok(None) => None,
-            Ok(Some(Collected {
-                kind: CollectedKind::Folder,
+            Ok(Some(ArtifactContent {
+                kind: ArtifactKind::Folder,
                 ..
             })) => Some(Err(invalid(path, "is a folder"))),
-            Ok(Some(Collected {
-                kind: CollectedKind::File | CollectedKind::Executable,
+            Ok(Some(ArtifactContent {
+                kind: ArtifactKind::File | ArtifactKind::Executable,
                 ..
             })) => {
                 // Small, and written just now: not worth a thread.
@@ -216,7 +217,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         path: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Result<Option<Collected>, Reason>, Ending> {
+    ) -> Result<Result<Option<ArtifactContent>, Reason>, Ending> {
         let mut wait = Duration::from_millis(100);
         let mut trouble = RetryLog::new(
             "the outputs of a stage could not be copied from its container; will retry",
@@ -261,7 +262,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
 }
 
 /// An output that was copied from its container.
-type Copied<'a> = (&'a OutputName, TempPath, Collected);
+type Copied<'a> = (&'a OutputName, TempPath, ArtifactContent);
 
 /// A declared file that is not there: an output by its name, or the metrics file.
 type Missing<'a> = (Option<&'a OutputName>, &'a RelativePath);

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::DaemonId;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogStream, PreparedImage, Proof, StageFolder, Status,
+    AttemptSpec, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
+    LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 use trainyard_store::fleet::figures::{BREAKER_STATE, BREAKER_TRIPS};
 use trainyard_store::{Store, TroubleKind};
@@ -202,7 +203,7 @@ impl<E: Executor> Executor for Watched<E> {
         output: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         self.reported(
             about(handle),
             self.executor.collect(handle, output, to, limit),

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::AttemptSpec;
 use trainyard_executor::{
-    Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Proof, StageFolder, Status,
+    Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
+    Proof, StageFolder, Status,
 };
 
 /// The last part of a lease, in which its holder no longer acts.
@@ -189,7 +190,7 @@ impl<E: Executor> Executor for Leased<E> {
         output: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         self.executor.collect(handle, output, to, limit).await
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
@@ -17,7 +18,7 @@ use crate::attempts::claim::ClaimedRow;
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result, answered};
-use crate::files::artifacts::{ArtifactContent, ArtifactKind};
+use crate::files::artifacts::content;
 use crate::runs::state::{KnownRun, load_runs};
 use crate::store::Core;
 use crate::triggers::dags::PinnedDag;
@@ -167,11 +168,7 @@ async fn load_inputs(
     found
         .into_iter()
         .map(|row| {
-            let content = ArtifactContent {
-                kind: ArtifactKind::from_word(&row.kind)?,
-                sha256: row.sha256,
-                size: row.size.unsigned_abs(),
-            };
+            let content = content(&row.kind, row.sha256, row.size)?;
             Ok(((row.run, row.stage, row.output), content))
         })
         .collect()

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Collected, CollectedKind, Error, ErrorKind, Executor, Exit, Handle, ImageRequest,
-    Listed, LogCursor, LogStream, PreparedImage, Proof, Status,
+    AttemptSpec, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
+    LogStream, PreparedImage, Proof, Status,
 };
 
 use self::answer::{Trouble, id_of, status};
@@ -308,7 +309,7 @@ impl Executor for Docker {
         output: &RelativePath,
         to: &Path,
         _limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         let id = id_of(handle)?;
         let wants_metrics = output.as_str() == crate::dags::METRICS;
         let got = self.ask(SHORT, move |engine, _| {
@@ -326,8 +327,8 @@ impl Executor for Docker {
         };
         std::fs::write(to, &content)
             .map_err(|error| Error::new(ErrorKind::Storage, error.to_string()))?;
-        Ok(Some(Collected {
-            kind: CollectedKind::File,
+        Ok(Some(ArtifactContent {
+            kind: ArtifactKind::File,
             size: content.len() as u64,
             sha256: "00".repeat(32),
         }))

@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::PLENTY;
 use crate::conformance::{Kit, Program, Subject};
-use crate::contract::{CollectedKind, ErrorKind};
+use crate::contract::ErrorKind;
+use trainyard_core::artifact::ArtifactKind;
 
 /// A file's bytes come back unchanged, a folder as an archive with its files, both with their hash;
 /// equal folders have equal hashes.
@@ -27,14 +28,14 @@ pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject>(kit: Kit<S>)
         let (collected, bytes) = file.expect("an answer").expect("a file");
         assert_eq!(
             (collected.kind, collected.size, &bytes[..]),
-            (CollectedKind::File, 7, &b"weights"[..])
+            (ArtifactKind::File, 7, &b"weights"[..])
         );
         assert_eq!(collected.sha256, hex::encode(Sha256::digest(&bytes)));
         let folder = kit.collect(&executor, &handle, "report", PLENTY).await;
         let (collected, bytes) = folder.expect("an answer").expect("a folder");
         assert_eq!(
             (collected.kind, collected.size),
-            (CollectedKind::Folder, bytes.len() as u64)
+            (ArtifactKind::Folder, bytes.len() as u64)
         );
         assert_eq!(collected.sha256, hex::encode(Sha256::digest(&bytes)));
         assert_eq!(
