@@ -119,7 +119,18 @@ impl AttemptSpec {
         }
         add("source", if self.source.is_some() { "yes" } else { "no" });
         add("outputs", if self.outputs { "yes" } else { "no" });
-        add("limits", &format!("{:?}", self.limits));
+        // The text that earlier versions hashed, since containers outlive an upgrade. A field that is added gets an
+        // `add` of its own where it is set, so that the hash of a container without it stays the same.
+        let Limits {
+            cpus,
+            memory,
+            shm,
+            pids,
+        } = self.limits;
+        let limits = format!(
+            "Limits {{ cpus: {cpus:?}, memory: {memory:?}, shm: {shm:?}, pids: {pids:?} }}"
+        );
+        add("limits", &limits);
         SpecHash(hex::encode(hasher.finalize()))
     }
 }
@@ -166,6 +177,24 @@ pub(crate) mod tests {
                 pids: Some(100),
             },
         }
+    }
+
+    #[test]
+    fn a_hash_is_that_of_earlier_versions() {
+        let full = spec().hash();
+        let golden = "cf3749765afdb2e8c2f3abafba9fdcf78dbc5a99d031a6cdcfc9529151674561";
+        assert_eq!(full.0, golden, "containers of earlier versions mismatch");
+        let mut bare = spec();
+        let items = ["a", "b"].map(str::to_owned).to_vec();
+        bare.command = Some(RenderedCommand::Exec(items));
+        bare.env.clear();
+        bare.secrets.clear();
+        bare.source = None;
+        bare.inputs.clear();
+        bare.outputs = false;
+        bare.limits = Limits::default();
+        let golden = "3a0e16300e20cf1c1d6daf21dfecfaaecda8430f7a5d306c65b36c335e7856f1";
+        assert_eq!(bare.hash().0, golden);
     }
 
     #[test]
