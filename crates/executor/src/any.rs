@@ -1,13 +1,14 @@
 //! The executor that a daemon was configured with.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use trainyard_core::Timestamp;
 use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::stage::RelativePath;
 
+use crate::blob::BlobSink;
 use crate::contract::{
     Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
     Proof, StageFolder, Status,
@@ -147,7 +148,7 @@ impl Executor for AnyExecutor {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         dispatch!(self, executor => executor.collect(handle, output, to, limit), awaited)

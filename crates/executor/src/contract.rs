@@ -17,8 +17,8 @@
 //! - Until `remove`, an exited container is the tombstone of its attempt: its state is the result.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 
+use crate::blob::{Blob, BlobSink};
 use crate::spec::{AttemptSpec, Limits, SpecHash};
 
 /// Runs attempts in containers.
@@ -105,7 +106,7 @@ pub trait Executor: Send + Sync {
         after: Option<LogCursor>,
     ) -> impl Future<Output = Result<LogStream, Error>> + Send;
 
-    /// Copies an output of an exited container to the new file `to`, never through memory. A folder
+    /// Copies an output of an exited container to `to`, never through memory. A folder
     /// becomes a tar archive with fixed times and owners, so that equal content has an equal hash.
     /// `None` where the path does not exist.
     ///
@@ -115,7 +116,7 @@ pub trait Executor: Send + Sync {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
     ) -> impl Future<Output = Result<Option<ArtifactContent>, Error>> + Send;
 
@@ -182,11 +183,11 @@ pub struct Handle {
 }
 
 /// An image to make ready.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ImageRequest {
     pub image: RenderedImage,
     /// A tar archive of the source tree, compressed by zstd or not; needed to build.
-    pub source: Option<PathBuf>,
+    pub source: Option<Arc<dyn Blob>>,
     /// The repo that requests it. `None` for a file run by hand.
     pub repo: Option<RepoId>,
     /// The branch of that repo: a built image belongs to this branch alone.

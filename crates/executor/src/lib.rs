@@ -9,6 +9,7 @@
 
 pub mod any;
 mod archive;
+pub mod blob;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -23,6 +24,7 @@ mod source;
 pub mod spec;
 
 pub use any::AnyExecutor;
+pub use blob::{Blob, BlobSink, LocalFile};
 pub use contract::{
     Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame, LogStream,
     PreparedImage, Proof, StageFolder, Status, Stream,

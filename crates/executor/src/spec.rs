@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -11,6 +11,8 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId, RunId};
 use trainyard_core::name::{DagName, InputName, StageName};
 use trainyard_core::render::RenderedCommand;
+
+use crate::blob::Blob;
 
 /// One attempt to run.
 #[derive(Debug, Clone)]
@@ -37,7 +39,7 @@ pub struct AttemptSpec {
     pub env: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, SecretString>,
     /// A tar archive of the source tree, compressed by zstd or not, laid out in the working directory `/workspace`.
-    pub source: Option<PathBuf>,
+    pub source: Option<Arc<dyn Blob>>,
     /// Artifacts, laid out read-only below `/trainyard/inputs`.
     pub inputs: Vec<InputSpec>,
     /// Whether `/trainyard/outputs` has to be there: outputs or metrics are declared.
@@ -46,13 +48,13 @@ pub struct AttemptSpec {
 }
 
 /// One artifact to lay out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct InputSpec {
     /// Its name below `/trainyard/inputs`.
     pub name: InputName,
     pub content: ArtifactContent,
-    /// Its content on the daemon's disk.
-    pub path: PathBuf,
+    /// The bytes of this content.
+    pub blob: Arc<dyn Blob>,
 }
 
 /// Limits of a container, with the daemon's defaults applied.
@@ -89,7 +91,7 @@ impl fmt::Display for SpecHash {
 
 impl AttemptSpec {
     /// The hash over all that is stable when the same attempt is claimed again: not the fence, not
-    /// where files lie, and only the names of secrets.
+    /// where content is kept, and only the names of secrets.
     #[must_use]
     pub fn hash(&self) -> SpecHash {
         let mut hasher = Sha256::new();
@@ -142,6 +144,7 @@ pub(crate) mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::blob::LocalFile;
 
     /// A spec with something in every field.
     pub(crate) fn spec() -> AttemptSpec {
@@ -159,7 +162,7 @@ pub(crate) mod tests {
             command: Some(RenderedCommand::Script("echo hi".to_owned())),
             env: BTreeMap::from([("CI".to_owned(), "true".to_owned())]),
             secrets: BTreeMap::from([("TOKEN".to_owned(), secret("hush"))]),
-            source: Some(PathBuf::from("/nowhere/source.tar")),
+            source: Some(LocalFile::blob("/nowhere/source.tar")),
             inputs: vec![InputSpec {
                 name: InputName::new("raw").unwrap(),
                 content: ArtifactContent {
@@ -167,7 +170,7 @@ pub(crate) mod tests {
                     sha256: "00".to_owned(),
                     size: 4,
                 },
-                path: PathBuf::from("/nowhere/raw"),
+                blob: LocalFile::blob("/nowhere/raw"),
             }],
             outputs: true,
             limits: Limits {
@@ -201,8 +204,8 @@ pub(crate) mod tests {
     fn a_later_claim_of_the_same_attempt_has_the_same_hash() {
         let mut later = spec();
         later.fence = Fence(9);
-        later.source = Some(PathBuf::from("/elsewhere/source.tar"));
-        later.inputs[0].path = PathBuf::from("/elsewhere/raw");
+        later.source = Some(LocalFile::blob("/elsewhere/source.tar"));
+        later.inputs[0].blob = LocalFile::blob("/elsewhere/raw");
         assert_eq!(later.hash(), spec().hash());
     }
 

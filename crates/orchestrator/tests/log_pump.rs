@@ -1,8 +1,8 @@
 //! The log pump against a ledger that stores nothing for a while, in virtual time.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::AttemptId;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame,
-    LogStream, PreparedImage, Proof, SpecHash, Status, Stream,
+    AttemptSpec, BlobSink, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
+    LogFrame, LogStream, PreparedImage, Proof, SpecHash, Status, Stream,
 };
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
@@ -100,7 +100,7 @@ impl Executor for Engine {
         &self,
         _: &Handle,
         _: &RelativePath,
-        _: &Path,
+        _: &Arc<dyn BlobSink>,
         _: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         unreachable!("only the log is read")

@@ -22,8 +22,8 @@ use trainyard_core::run::{Attempt, AttemptState, Run};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
-    AttemptSpec, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, SpecHash, Status,
+    AttemptSpec, BlobSink, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
+    LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
 };
 use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
@@ -485,7 +485,7 @@ impl Executor for Strange {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         self.fake.collect(handle, output, to, limit).await

@@ -15,7 +15,9 @@ use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Ceilings, Executor, Handle, InputSpec, Limits, Listed, Status};
+use trainyard_executor::{
+    Ceilings, Executor, Handle, InputSpec, Limits, Listed, LocalFile, Status,
+};
 use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::{StopSignal, Surroundings, supervise};
@@ -403,7 +405,7 @@ fn materials(
             sha256: "00".repeat(32),
             size: 0,
         },
-        path: PathBuf::from("/nowhere"),
+        blob: LocalFile::blob("/nowhere"),
     });
     let materials = Materials {
         inputs: inputs.collect(),

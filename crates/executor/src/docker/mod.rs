@@ -41,7 +41,6 @@ mod unstarted;
 mod written;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +67,7 @@ use self::image::Images;
 use self::init::InitVolume;
 use self::networks::Networks;
 use self::proof::Ends;
+use crate::blob::BlobSink;
 use crate::contract::{
     Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
     PreparedImage, Proof, StageFolder, Status,
@@ -268,7 +268,7 @@ impl Executor for Docker {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         collect::collect(&self.engine.client, &handle.container, output, to, limit).await

@@ -19,7 +19,6 @@ pub mod script;
 mod state;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +33,7 @@ use trainyard_core::stage::RelativePath;
 use self::container::Life;
 use self::script::Call;
 use self::state::{State, gone, no_answer};
+use crate::blob::BlobSink;
 use crate::contract::{
     Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame, LogStream,
     PreparedImage, Proof, StageFolder, Status,
@@ -247,7 +247,7 @@ impl Executor for Fake {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         self.answering()?;
@@ -262,7 +262,7 @@ impl Executor for Fake {
             }
             Arc::clone(&container.program)
         };
-        collect::collect(&program, output, to, limit)
+        collect::collect(&program, output, &**to, limit)
     }
 
     async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {

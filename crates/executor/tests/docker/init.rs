@@ -180,7 +180,7 @@ async fn a_program_that_the_kernel_does_not_execute_is_known_as_such() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let files = [("crlf", "#!/bin/sh\r\ntrue\r\n"), ("other", "#!/no/such\n")];
-        let source = crate::place::tree(&kit.place("source.tar"), &files);
+        let source = crate::place::tree(&files);
         for (program, words) in [
             ("no-such", "the image has no such program"),
             ("./crlf", "carriage return"),

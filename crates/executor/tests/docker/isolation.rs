@@ -104,7 +104,7 @@ async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
         let executor = kit.subject.make().await;
         let dockerfile =
             "FROM trainyard-test/busybox:1\nENTRYPOINT [\"echo\", \"entry\"]\nCMD [\"own\"]\n";
-        let image = crate::building::build(&executor, &kit, &[("Dockerfile", dockerfile)])
+        let image = crate::building::build(&executor, &[("Dockerfile", dockerfile)])
             .await
             .unwrap();
         let own = {

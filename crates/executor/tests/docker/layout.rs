@@ -1,14 +1,17 @@
 //! The files that a program gets, and those that it leaves.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io::Read;
+use std::sync::Arc;
 
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
-use trainyard_core::stage::RelativePath;
+use trainyard_executor::blob::InMemory;
 use trainyard_executor::conformance::{Subject, check};
-use trainyard_executor::{AttemptSpec, ErrorKind, Executor, InputSpec, StageFolder};
+use trainyard_executor::{
+    AttemptSpec, Blob, ErrorKind, Executor, InputSpec, LocalFile, StageFolder,
+};
 
 use crate::place::{Containers, client, script, tree};
 
@@ -21,7 +24,7 @@ async fn the_source_tree_is_the_working_directory() {
             ("data/a.txt", "a\n"),
         ];
         let mut spec = kit.spec_of(script("./bin/hello\ncat data/a.txt\ntouch data/new"));
-        spec.source = Some(tree(&kit.place("source.tar"), &files));
+        spec.source = Some(tree(&files));
         let (handle, code) = kit.run(&executor, &spec).await;
         let printed = kit.printed(&executor, &handle).await;
         assert_eq!(
@@ -40,14 +43,13 @@ async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
         let executor = kit.subject.make().await;
         let image = crate::building::build(
             &executor,
-            &kit,
             &[("Dockerfile", "FROM trainyard-test/busybox:1\nUSER user\n")],
         )
         .await
         .unwrap();
         let text = "id -u\ntouch new\necho x >\"$OUTPUTS/x\"";
         let mut with_files = kit.spec_of(script(&format!("{text}\necho y >>note\ncat note")));
-        with_files.source = Some(tree(&kit.place("source.tar"), &[("note", "n\n")]));
+        with_files.source = Some(tree(&[("note", "n\n")]));
         let bare = kit.spec_of(script("id -u\ntouch new"));
         for (mut spec, expected) in [(with_files, "1000\nn\ny\n"), (bare, "1000\n")] {
             spec.image = image.id.clone();
@@ -70,10 +72,7 @@ async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
         let text = "cat \"$INPUTS/set/sub/b\"\nls -l \"$INPUTS/set/sub/b\" | cut -c 1-10\n\
                     if echo z >\"$INPUTS/set/new\"; then exit 9; fi";
         let mut spec = kit.spec_of(script(text));
-        spec.inputs.push(set(tree(
-            &kit.place("set.tar"),
-            &[("a", "1"), ("sub/b", "2\n")],
-        )));
+        spec.inputs.push(set(tree(&[("a", "1"), ("sub/b", "2\n")])));
         // The folder's owner could write to it in spite of its mode, so only root is tested.
         spec.env.insert("USER".to_owned(), "root".to_owned());
         let (handle, code) = kit.run(&executor, &spec).await;
@@ -96,9 +95,8 @@ async fn nothing_that_is_laid_out_is_dated_before_1980() {
             "[ -d \"$OUTPUTS\" ]\nfind . \"$INPUTS\" \"$OUTPUTS\" -exec stat -c '%Y %n' {} +";
         let mut spec = kit.spec_of(script(text));
         // Archives of tests have the time 0.
-        spec.source = Some(tree(&kit.place("source.tar"), &[("a/b", "1")]));
-        spec.inputs
-            .push(set(tree(&kit.place("set.tar"), &[("sub/b", "2\n")])));
+        spec.source = Some(tree(&[("a/b", "1")]));
+        spec.inputs.push(set(tree(&[("sub/b", "2\n")])));
         let (handle, code) = kit.run(&executor, &spec).await;
         let printed = kit.printed(&executor, &handle).await;
         assert_eq!(code, 0, "{printed:?}");
@@ -113,15 +111,22 @@ async fn nothing_that_is_laid_out_is_dated_before_1980() {
 }
 
 #[tokio::test]
-async fn a_missing_file_of_the_daemon_leaves_no_container_behind() {
+async fn a_source_tree_that_cannot_be_read_leaves_no_container_behind() {
     check(Containers::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));
-        spec.source = Some(kit.place("nowhere.tar"));
-        let error = executor.create(&spec).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Storage, "{error}");
-        assert_eq!(executor.list().await, Ok(vec![]));
-        spec.source = Some(tree(&kit.place("nowhere.tar"), &[("a", "1")]));
+        let whole = tree(&[("a", "1")]);
+        let mut begin = Vec::new();
+        let mut bytes = whole.open().unwrap().take(600);
+        bytes.read_to_end(&mut begin).unwrap();
+        let cut_off: Arc<dyn Blob> = Arc::new(InMemory::from(begin));
+        for broken in [LocalFile::blob("/nowhere/source.tar"), cut_off] {
+            spec.source = Some(broken);
+            let error = executor.create(&spec).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Storage, "{error}");
+            assert_eq!(executor.list().await, Ok(vec![]));
+        }
+        spec.source = Some(whole);
         let (_, code) = kit.run(&executor, &spec).await;
         assert_eq!(code, 0, "the next try is a fresh one");
         kit
@@ -134,7 +139,7 @@ async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() 
     check(Containers::new().await, |kit| async move {
         // The daemon dies between the creation and the layout: the same container without files.
         let mut spec = kit.spec_of(script("cat note"));
-        spec.source = Some(tree(&kit.place("source.tar"), &[("note", "n\n")]));
+        spec.source = Some(tree(&[("note", "n\n")]));
         half_create(&spec).await;
         let executor = kit.subject.make().await;
         let (handle, code) = kit.run(&executor, &spec).await;
@@ -146,15 +151,15 @@ async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() 
 }
 
 /// The input `set`, which is a folder.
-fn set(path: PathBuf) -> InputSpec {
+fn set(blob: Arc<dyn Blob>) -> InputSpec {
     InputSpec {
         name: "set".parse().unwrap(),
         content: ArtifactContent {
             kind: ArtifactKind::Folder,
             sha256: "00".to_owned(),
-            size: path.metadata().unwrap().len(),
+            size: std::io::copy(&mut blob.open().unwrap(), &mut std::io::sink()).unwrap(),
         },
-        path,
+        blob,
     }
 }
 
@@ -298,11 +303,10 @@ async fn a_large_output_comes_back_whole() {
         spec.outputs = true;
         let (handle, _) = kit.run(&executor, &spec).await;
         let expected = kit.printed(&executor, &handle).await.stdout;
-        let to = kit.place("big");
-        let path = RelativePath::new("big").unwrap();
-        let collected = executor.collect(&handle, &path, &to, 50_000_000).await.unwrap().unwrap();
+        let collected = kit.collect(&executor, &handle, "big", 50_000_000).await;
+        let (collected, _) = collected.unwrap().unwrap();
         assert_eq!((collected.size, &*collected.sha256), (50_000_000, expected.trim()));
-        let error = executor.collect(&handle, &path, &to, 49_999_999).await.unwrap_err();
+        let error = kit.collect(&executor, &handle, "big", 49_999_999).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
         kit
     })

@@ -172,7 +172,7 @@ async fn class_15_a_build_is_in_the_network_of_its_stage() {
         );
         let said = Mutex::new(Vec::new());
         let say = |line: String| said.lock().unwrap().push(line);
-        let request = crate::building::request(&kit, &[("Dockerfile", &text)], &BTreeMap::new());
+        let request = crate::building::request(&[("Dockerfile", &text)], &BTreeMap::new());
         let image = executor.prepare(&request, &say).await.unwrap();
         let said = said.into_inner().unwrap();
         assert!(said.contains(&"lo".to_owned()), "{said:?}");

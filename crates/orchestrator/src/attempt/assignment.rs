@@ -1,7 +1,6 @@
 //! An assignment: one claimed attempt with everything that is needed to run it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use trainyard_core::render::{RenderedImage, RenderedStage, render};
 use trainyard_core::run::{AttemptRef, Run};
 use trainyard_core::stage::Stage;
 use trainyard_executor::{
-    AttemptSpec, Ceilings, Handle, ImageRequest, InputSpec, Limits, LogCursor,
+    AttemptSpec, Blob, Ceilings, Handle, ImageRequest, InputSpec, Limits, LogCursor,
 };
 
 use crate::attempt::mask::Masker;
@@ -54,7 +53,7 @@ pub struct Adopted {
 #[derive(Debug, Clone, Default)]
 pub struct Materials {
     /// A tar archive of the commit's source tree, compressed by zstd or not.
-    pub source: Option<PathBuf>,
+    pub source: Option<Arc<dyn Blob>>,
     /// The parts that it leaves out, in words.
     pub notes: Vec<String>,
     pub inputs: Vec<InputSpec>,

@@ -12,7 +12,7 @@ use trainyard_core::id::RepoId;
 use trainyard_core::name::{InputName, SecretName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
-use trainyard_executor::InputSpec;
+use trainyard_executor::{InputSpec, LocalFile};
 use trainyard_forge::CommitSha;
 use trainyard_store::{Blobs, Claim, Error, Store, StoredSecrets};
 
@@ -112,7 +112,7 @@ impl<'a> ClaimSupplies<'a> {
         Ok(InputSpec {
             name: name.clone(),
             content: content.clone(),
-            path,
+            blob: LocalFile::blob(path),
         })
     }
 
@@ -155,7 +155,7 @@ impl Supplies for ClaimSupplies<'_> {
             .map(|(name, content)| self.input(name, content.as_ref()))
             .collect::<Result<_, _>>()?;
         let materials = Materials {
-            source: source.map(|archive| archive.path().to_owned()),
+            source: source.map(|archive| LocalFile::blob(archive.path())),
             notes: source.map_or_else(Vec::new, |archive| archive.notes().to_vec()),
             inputs,
             secrets: self.secrets,

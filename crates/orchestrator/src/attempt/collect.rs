@@ -15,7 +15,7 @@ use trainyard_core::event::Ending;
 use trainyard_core::name::{MetricName, OutputName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::{Keep, RelativePath, Stage};
-use trainyard_executor::{ErrorKind, Executor, Handle, StageFolder};
+use trainyard_executor::{ErrorKind, Executor, Handle, LocalFile, StageFolder};
 
 use crate::attempt::allowance::Allowance;
 use crate::attempt::ledger::Ledger;
@@ -224,9 +224,10 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
             "the outputs of a stage were copied from its container",
         );
         let executor = &self.surroundings.executor;
+        let to = LocalFile::sink(to);
         for attempt in 1.. {
             let asked = Instant::now();
-            match executor.collect(self.handle, path, to, limit).await {
+            match executor.collect(self.handle, path, &to, limit).await {
                 Ok(collected) => {
                     trouble.over();
                     return Ok(Ok(collected));

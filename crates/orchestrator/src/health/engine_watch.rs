@@ -3,7 +3,6 @@
 //! [`Watched`] wraps an executor, passes every call on unchanged, and reports whether it was answered. It refuses no
 //! calls: an open breaker only keeps new attempts from being claimed, through the daemon's health.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::DaemonId;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, StageFolder, Status,
+    AttemptSpec, BlobSink, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
+    LogCursor, LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 use trainyard_store::fleet::figures::{BREAKER_STATE, BREAKER_TRIPS};
 use trainyard_store::{Store, TroubleKind};
@@ -201,7 +200,7 @@ impl<E: Executor> Executor for Watched<E> {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         self.reported(

@@ -9,7 +9,7 @@
 //! The clock is the system's monotonic one, which stands still while the whole machine is suspended; the database
 //! refuses writes under an old fence in any case.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -18,8 +18,8 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::AttemptSpec;
 use trainyard_executor::{
-    Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream, PreparedImage,
-    Proof, StageFolder, Status,
+    BlobSink, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
+    PreparedImage, Proof, StageFolder, Status,
 };
 
 /// The last part of a lease, in which its holder no longer acts.
@@ -188,7 +188,7 @@ impl<E: Executor> Executor for Leased<E> {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         self.executor.collect(handle, output, to, limit).await

@@ -24,7 +24,7 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::{RenderedImage, RenderedStage};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunFacts};
 use trainyard_core::transition::{Step, step};
-use trainyard_executor::{Executor, Handle, InputSpec, SpecHash};
+use trainyard_executor::{Executor, Handle, InputSpec, LocalFile, SpecHash};
 use uuid::Uuid;
 
 use crate::attempt::assignment::{Assignment, Materials};
@@ -270,7 +270,7 @@ impl Local {
             inputs.push(InputSpec {
                 name: name.clone(),
                 content: content.clone(),
-                path: self.shared.folder.join(&content.sha256),
+                blob: LocalFile::blob(self.shared.folder.join(&content.sha256)),
             });
         }
         let sees_source =
@@ -282,7 +282,7 @@ impl Local {
         Ok((
             rendered,
             Materials {
-                source: self.options.source.clone(),
+                source: self.options.source.clone().map(LocalFile::blob),
                 notes,
                 inputs,
                 secrets,

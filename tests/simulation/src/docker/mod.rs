@@ -6,7 +6,7 @@ mod answer;
 mod follow;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, Status,
+    AttemptSpec, BlobSink, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
+    LogCursor, LogStream, PreparedImage, Proof, Status,
 };
 
 use self::answer::{Trouble, id_of, status};
@@ -307,7 +307,7 @@ impl Executor for Docker {
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         _limit: u64,
     ) -> Result<Option<ArtifactContent>, Error> {
         let id = id_of(handle)?;
@@ -325,7 +325,8 @@ impl Executor for Docker {
         let Some(content) = got.await.map_err(Trouble::into_error)? else {
             return Ok(None);
         };
-        std::fs::write(to, &content)
+        to.create()
+            .and_then(|mut to| to.write_all(content.as_bytes()))
             .map_err(|error| Error::new(ErrorKind::Storage, error.to_string()))?;
         Ok(Some(ArtifactContent {
             kind: ArtifactKind::File,

@@ -105,7 +105,7 @@ pub async fn an_output_beyond_the_limit_is_refused<S: Subject>(kit: Kit<S>) -> K
 pub async fn inputs_and_variables_reach_the_program<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::PrintInput("raw"));
-    kit.add_input(&mut spec, "raw", "1,2,3\n");
+    Kit::<S>::add_input(&mut spec, "raw", "1,2,3\n");
     let (handle, _) = kit.run(&executor, &spec).await;
     assert_eq!(kit.printed(&executor, &handle).await.stdout, "1,2,3\n");
     let mut spec = kit.spec(&Program::PrintVariables(&["LR", "TOKEN"]));
