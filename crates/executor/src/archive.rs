@@ -21,7 +21,7 @@ use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 
 use crate::blob::BlobSink;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// The most files, folders and links in a folder that is kept; source trees have the same bound.
 const ENTRIES_AT_MOST: u64 = 300_000;

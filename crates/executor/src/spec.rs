@@ -31,7 +31,7 @@ pub struct AttemptSpec {
     pub number: u32,
     /// The fence of the claim.
     pub fence: Fence,
-    /// The image: an id that [`crate::Executor::prepare`] gave.
+    /// The image: an id that [`crate::Attempts::prepare`] gave.
     pub image: String,
     /// The command to run; `None` runs the image's own command.
     pub command: Option<RenderedCommand>,

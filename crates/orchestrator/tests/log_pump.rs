@@ -1,8 +1,8 @@
 //! The log pump against a ledger that stores nothing for a while, in virtual time.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +13,9 @@ use trainyard_core::Timestamp;
 use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::AttemptId;
-use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, BlobSink, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogFrame, LogStream, PreparedImage, Proof, SpecHash, Status, Stream,
+    AttemptSpec, Containers, Error, Handle, Listed, LogCursor, LogFrame, LogStream, SpecHash,
+    Status, Stream,
 };
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
@@ -49,7 +48,7 @@ fn frame(number: u64) -> LogFrame {
     }
 }
 
-impl Executor for Engine {
+impl Containers for Engine {
     fn kind(&self) -> &'static str {
         "test"
     }
@@ -64,14 +63,6 @@ impl Executor for Engine {
         Ok(Box::pin(frames))
     }
 
-    async fn prepare(
-        &self,
-        _: &ImageRequest,
-        _: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        unreachable!("only the log is read")
-    }
-
     async fn create(&self, _: &AttemptSpec) -> Result<Handle, Error> {
         unreachable!("only the log is read")
     }
@@ -80,29 +71,11 @@ impl Executor for Engine {
         unreachable!("only the log is read")
     }
 
-    fn starts_once(&self) -> bool {
-        true
-    }
-
-    async fn prove(&self, _: &Handle, _: &Exit) -> Result<Proof, Error> {
-        unreachable!("only the log is read")
-    }
-
     async fn inspect(&self, _: &Handle) -> Result<Option<Status>, Error> {
         unreachable!("only the log is read")
     }
 
     async fn wait(&self, _: &Handle) -> Result<Status, Error> {
-        unreachable!("only the log is read")
-    }
-
-    async fn collect(
-        &self,
-        _: &Handle,
-        _: &RelativePath,
-        _: &Arc<dyn BlobSink>,
-        _: u64,
-    ) -> Result<Option<ArtifactContent>, Error> {
         unreachable!("only the log is read")
     }
 

@@ -16,7 +16,7 @@ use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::{
-    Ceilings, Executor, Handle, InputSpec, Limits, Listed, LocalFile, Status,
+    Ceilings, Containers, Handle, InputSpec, Limits, Listed, LocalFile, Status,
 };
 use trainyard_orchestrator::attempt::assignment::{Adopted, Assignment, Materials};
 use trainyard_orchestrator::attempt::layers::Layers;

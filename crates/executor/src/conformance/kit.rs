@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use super::{Program, Subject};
 use crate::blob::{BlobSink, InMemory};
-use crate::contract::{Error, Executor, Handle, LogCursor, LogFrame, Status, Stream};
+use crate::contract::{Attempts, Containers, Handle, LogCursor, LogFrame, Status, Stream};
+use crate::error::Error;
 use crate::spec::{AttemptSpec, InputSpec, Limits};
 
 /// Longer than anything in the suite takes on a busy machine.
@@ -170,7 +171,9 @@ impl<S: Subject> Kit<S> {
     pub async fn printed(&self, executor: &S::Executor, handle: &Handle) -> Printed {
         joined(&self.frames(executor, handle, None).await)
     }
+}
 
+impl<S: Subject<Executor: Attempts>> Kit<S> {
     /// Collects an output, and its bytes.
     ///
     /// # Errors

@@ -22,7 +22,8 @@ use super::layout::OUTPUTS;
 use super::status;
 use crate::archive::{FolderArchive, HashingSink, unfit};
 use crate::blob::BlobSink;
-use crate::contract::{Error, ErrorKind, StageFolder};
+use crate::contract::StageFolder;
+use crate::error::{Error, ErrorKind};
 use crate::pipe;
 
 /// The most links from an output to the file or folder that they lead to.

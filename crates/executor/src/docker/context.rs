@@ -22,7 +22,7 @@ use trainyard_core::stage::RelativePath;
 use super::dockerignore::{self, DockerIgnore};
 use super::layout::dated;
 use crate::blob::Blob;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::source::{self, Source};
 
 /// How long matching all files against a `.dockerignore` may take.

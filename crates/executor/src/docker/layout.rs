@@ -21,7 +21,7 @@ use super::init;
 use super::labels::FirstProcess;
 use super::unstarted;
 use crate::blob::Blob;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::pipe;
 use crate::source;
 use crate::spec::{AttemptSpec, InputSpec};

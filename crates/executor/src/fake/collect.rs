@@ -8,7 +8,7 @@ use trainyard_core::stage::RelativePath;
 use super::script::Program;
 use crate::archive::{FolderArchive, HashingSink};
 use crate::blob::BlobSink;
-use crate::contract::Error;
+use crate::error::Error;
 
 /// Writes an output to `to`; `None` where the script left none.
 pub(super) fn collect(

@@ -8,10 +8,12 @@ use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
-use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, Limits, PreparedImage};
+use trainyard_executor::{
+    Attempts, Containers, Error, ErrorKind, ImageRequest, Limits, PreparedImage,
+};
 use uuid::Uuid;
 
-use crate::place::{Containers, client, script, tree};
+use crate::place::{RealDocker, client, script, tree};
 
 /// Builds the root of a tree of files.
 pub(crate) async fn build(
@@ -66,7 +68,7 @@ fn dockerfile(rest: &str) -> String {
 
 #[tokio::test]
 async fn the_same_content_is_built_once() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let dockerfile =
             dockerfile("ARG GREETING=hi\nCOPY . /app/\nRUN echo $GREETING >/greeting\n");
@@ -125,7 +127,7 @@ async fn the_same_content_is_built_once() {
 
 #[tokio::test]
 async fn a_failed_build_is_reported_in_a_line_and_leaves_no_container() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let before = all_containers().await;
         // The first step fails, so that Docker keeps nothing of it.
@@ -168,7 +170,7 @@ async fn all_containers() -> Vec<String> {
 
 #[tokio::test]
 async fn a_build_whose_caller_stops_waiting_ends_and_has_printed_its_output_so_far() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let id = Uuid::now_v7().to_string();
         // The first step never ends, so that Docker keeps nothing of it.
@@ -203,7 +205,7 @@ async fn a_build_whose_caller_stops_waiting_ends_and_has_printed_its_output_so_f
 
 #[tokio::test]
 async fn a_wrong_dockerfile_and_an_unknown_base_are_reported_in_words() {
-    let containers = Containers::with_registries("public,localhost:1").await;
+    let containers = RealDocker::with_registries("public,localhost:1").await;
     check(containers, |kit| async move {
         let executor = kit.subject.make().await;
         let error = build(&executor, &[("Dockerfile", "FROMM x\n")])
@@ -230,7 +232,7 @@ async fn a_wrong_dockerfile_and_an_unknown_base_are_reported_in_words() {
 
 #[tokio::test]
 async fn built_images_are_listed_and_removed_unless_a_container_uses_them() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let first = dockerfile("");
         let used = build(&executor, &[("Dockerfile", &first)]).await.unwrap();
@@ -239,7 +241,7 @@ async fn built_images_are_listed_and_removed_unless_a_container_uses_them() {
         let mut spec = kit.spec_of(script("true"));
         spec.image = used.id.clone();
         let (handle, _) = kit.run(&executor, &spec).await;
-        let ids = |images: &[trainyard_executor::docker::BuildImage]| -> Vec<String> {
+        let ids = |images: &[trainyard_executor::BuildImage]| -> Vec<String> {
             images.iter().map(|image| image.id.clone()).collect()
         };
         let listed = executor.build_images().await.unwrap();
@@ -277,7 +279,7 @@ async fn built_images_are_listed_and_removed_unless_a_container_uses_them() {
 
 #[tokio::test]
 async fn class_14_a_build_does_not_make_docker_ask_an_address_for_it() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = service.local_addr().unwrap().port();
         service.set_nonblocking(true).unwrap();
@@ -341,7 +343,7 @@ async fn made_with_trigger(trigger: &str) -> String {
 
 #[tokio::test]
 async fn class_17_a_build_starts_from_no_image_by_the_beginning_of_its_id() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let secret = build(&executor, &[("Dockerfile", &dockerfile("")), ("a", "1")])
             .await
@@ -366,7 +368,7 @@ async fn class_17_a_build_starts_from_no_image_by_the_beginning_of_its_id() {
 
 #[tokio::test]
 async fn class_17_equal_content_of_two_repos_is_two_images() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let dockerfile = dockerfile("");
         let files = [("Dockerfile", &*dockerfile)];
@@ -405,7 +407,7 @@ async fn made_at_random(
     Ok((image, said.iter().find_map(|line| line.parse().ok())))
 }
 
-async fn remove_all(executor: &Docker, kit: &Kit<Containers>) {
+async fn remove_all(executor: &Docker, kit: &Kit<RealDocker>) {
     let built = executor.build_images().await.unwrap();
     let later = built.last().unwrap().created + std::time::Duration::from_secs(60);
     let nothing = BTreeSet::new();
@@ -417,7 +419,7 @@ async fn remove_all(executor: &Docker, kit: &Kit<Containers>) {
 
 #[tokio::test]
 async fn class_17_steps_belong_to_a_branch_of_a_repo() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let [one, other] = [Uuid::now_v7(), Uuid::now_v7()].map(RepoId);
         let text = dockerfile(&format!("{RANDOM}COPY a /a\n"));
@@ -449,7 +451,7 @@ async fn class_17_steps_that_are_built_by_hand_belong_to_a_checkout() {
         [(&one, "1", true), (&other, "1", true), (&one, "2", false)]
     {
         // Each run by hand is an installation of its own.
-        let containers = Containers::of_checkout(checkout).await;
+        let containers = RealDocker::of_checkout(checkout).await;
         let kit = Kit::new(containers);
         let executor = kit.subject.make().await;
         let files = [("Dockerfile", &*text), ("a", content)];
@@ -471,7 +473,7 @@ async fn class_17_steps_that_are_built_by_hand_belong_to_a_checkout() {
 
 #[tokio::test]
 async fn class_17_a_label_makes_no_steps_those_of_another_repo() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let [one, other] = [Uuid::now_v7(), Uuid::now_v7()].map(RepoId);
         let first = dockerfile("");
@@ -506,7 +508,7 @@ async fn class_17_a_label_makes_no_steps_those_of_another_repo() {
 
 #[tokio::test]
 async fn class_15_a_build_is_under_the_limits_of_its_stage() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let ask = "RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; \
                    df -k /dev/shm | tail -1; true\n";
@@ -534,7 +536,7 @@ async fn class_15_a_build_is_under_the_limits_of_its_stage() {
 
 #[tokio::test]
 async fn class_17_a_cache_of_buildkit_stays_and_belongs_to_a_branch_of_a_repo() {
-    check(Containers::with_buildkit(false).await, |kit| async move {
+    check(RealDocker::with_buildkit(false).await, |kit| async move {
         let executor = kit.subject.make().await;
         let repo = RepoId(Uuid::now_v7());
         let mut images = Vec::new();
@@ -568,7 +570,7 @@ async fn class_17_a_cache_of_buildkit_stays_and_belongs_to_a_branch_of_a_repo() 
 
 #[tokio::test]
 async fn steps_that_buildkit_built_before_are_not_built_again() {
-    check(Containers::with_buildkit(false).await, |kit| async move {
+    check(RealDocker::with_buildkit(false).await, |kit| async move {
         let executor = kit.subject.make().await;
         // BuildKit remembers steps for longer than this test.
         let said_once = format!("of {}", Uuid::new_v4());
@@ -605,7 +607,7 @@ async fn steps_that_buildkit_built_before_are_not_built_again() {
 
 #[tokio::test]
 async fn class_15_a_build_of_buildkit_has_no_way_out_where_stages_have_none() {
-    check(Containers::with_buildkit(true).await, |kit| async move {
+    check(RealDocker::with_buildkit(true).await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = dockerfile(
             "RUN --mount=type=tmpfs,target=/t echo links: $(ls /sys/class/net); exit 7\n",
@@ -627,7 +629,7 @@ async fn class_15_a_build_of_buildkit_has_no_way_out_where_stages_have_none() {
 
 #[tokio::test]
 async fn class_17_buildkit_is_used_only_where_the_operator_allows_it() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = dockerfile("RUN --mount=type=tmpfs,target=/t true\n");
         let built = build(&executor, &[("Dockerfile", &text)]).await;

@@ -10,14 +10,14 @@ use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_executor::blob::InMemory;
 use trainyard_executor::conformance::{Subject, check};
 use trainyard_executor::{
-    AttemptSpec, Blob, ErrorKind, Executor, InputSpec, LocalFile, StageFolder,
+    AttemptSpec, Attempts, Blob, Containers, ErrorKind, InputSpec, LocalFile, StageFolder,
 };
 
-use crate::place::{Containers, client, script, tree};
+use crate::place::{RealDocker, client, script, tree};
 
 #[tokio::test]
 async fn the_source_tree_is_the_working_directory() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let files = [
             ("bin/hello", "#!/bin/sh\necho hello from $(pwd)\n"),
@@ -39,7 +39,7 @@ async fn the_source_tree_is_the_working_directory() {
 
 #[tokio::test]
 async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let image = crate::building::build(
             &executor,
@@ -67,7 +67,7 @@ async fn a_program_that_is_not_root_can_write_its_workspace_and_its_outputs() {
 #[tokio::test]
 async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
     // Root's capabilities include writing to read-only files.
-    check(Containers::with_capabilities(&[]).await, |kit| async move {
+    check(RealDocker::with_capabilities(&[]).await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "cat \"$INPUTS/set/sub/b\"\nls -l \"$INPUTS/set/sub/b\" | cut -c 1-10\n\
                     if echo z >\"$INPUTS/set/new\"; then exit 9; fi";
@@ -89,7 +89,7 @@ async fn inputs_are_read_only_and_a_folder_is_a_folder_again() {
 
 #[tokio::test]
 async fn nothing_that_is_laid_out_is_dated_before_1980() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text =
             "[ -d \"$OUTPUTS\" ]\nfind . \"$INPUTS\" \"$OUTPUTS\" -exec stat -c '%Y %n' {} +";
@@ -112,7 +112,7 @@ async fn nothing_that_is_laid_out_is_dated_before_1980() {
 
 #[tokio::test]
 async fn a_source_tree_that_cannot_be_read_leaves_no_container_behind() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));
         let whole = tree(&[("a", "1")]);
@@ -136,7 +136,7 @@ async fn a_source_tree_that_cannot_be_read_leaves_no_container_behind() {
 
 #[tokio::test]
 async fn a_container_that_a_crash_left_half_laid_out_is_completed_on_adoption() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         // The daemon dies between the creation and the layout: the same container without files.
         let mut spec = kit.spec_of(script("cat note"));
         spec.source = Some(tree(&[("note", "n\n")]));
@@ -187,7 +187,7 @@ async fn half_create(spec: &AttemptSpec) {
 
 #[tokio::test]
 async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "cd \"$OUTPUTS\"\nmkdir -p good/sub bad out\necho 1 >plain\necho 1 >good/sub/a\n\
                     chmod 700 good/sub/a\nln good/sub/a good/same\nln -s sub/a good/latest\n\
@@ -246,7 +246,7 @@ async fn outputs_with_links_and_modes_come_back_and_devices_do_not() {
 
 #[tokio::test]
 async fn an_output_may_be_a_link_to_something_in_the_outputs_folder() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "cd \"$OUTPUTS\"\nmkdir c\necho 9 >c/epoch9.ckpt\nln -s epoch9.ckpt c/last.ckpt\n\
                     ln -s c/last.ckpt best\nln -s \"$OUTPUTS/c/epoch9.ckpt\" whole\nln -s c folder\n\
@@ -277,7 +277,7 @@ async fn an_output_may_be_a_link_to_something_in_the_outputs_folder() {
 
 #[tokio::test]
 async fn files_that_were_left_are_named_where_one_is_missing() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "mkdir \"$OUTPUTS/run\"; echo 1 >\"$OUTPUTS/run/models.bin\"; echo 2 >model.bin";
         let mut spec = kit.spec_of(script(text));
@@ -295,7 +295,7 @@ async fn files_that_were_left_are_named_where_one_is_missing() {
 
 #[tokio::test]
 async fn a_large_output_comes_back_whole() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script(
             "head -c 50000000 /dev/urandom >\"$OUTPUTS/big\"\nsha256sum \"$OUTPUTS/big\" | cut -c 1-64",

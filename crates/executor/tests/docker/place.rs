@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub(crate) const IMAGE: &str = "trainyard-test/busybox:1";
 
 /// Docker, with an installation of its own.
-pub(crate) struct Containers(DockerConfig);
+pub(crate) struct RealDocker(DockerConfig);
 
 pub(crate) fn config() -> DockerConfig {
     let mut config = DockerConfig::new(InstanceId(Uuid::now_v7()));
@@ -33,7 +33,7 @@ pub(crate) fn script(text: &str) -> RenderedCommand {
     RenderedCommand::Script(text.to_owned())
 }
 
-impl Containers {
+impl RealDocker {
     pub(crate) async fn new() -> Self {
         image().await;
         Self(config())
@@ -103,7 +103,7 @@ impl Containers {
     }
 }
 
-impl Subject for Containers {
+impl Subject for RealDocker {
     type Executor = Docker;
 
     async fn make(&self) -> Docker {

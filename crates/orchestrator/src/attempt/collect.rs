@@ -15,7 +15,7 @@ use trainyard_core::event::Ending;
 use trainyard_core::name::{MetricName, OutputName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::{Keep, RelativePath, Stage};
-use trainyard_executor::{ErrorKind, Executor, Handle, LocalFile, StageFolder};
+use trainyard_executor::{Attempts, ErrorKind, Handle, LocalFile, StageFolder};
 
 use crate::attempt::allowance::Allowance;
 use crate::attempt::ledger::Ledger;
@@ -58,7 +58,7 @@ pub(crate) struct Collector<'a, E, L> {
     pub(crate) masker: &'a Masker,
 }
 
-impl<E: Executor, L: Ledger> Collector<'_, E, L> {
+impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     /// Collects everything that the stage declared.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::DaemonId;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, BlobSink, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogStream, PreparedImage, Proof, StageFolder, Status,
+    AttemptSpec, Attempts, BlobSink, Containers, Error, ErrorKind, Exit, Handle, ImageRequest,
+    Listed, LogCursor, LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 use trainyard_store::fleet::figures::{BREAKER_STATE, BREAKER_TRIPS};
 use trainyard_store::{Store, TroubleKind};
@@ -143,18 +143,9 @@ impl<E> Watched<E> {
     }
 }
 
-impl<E: Executor> Executor for Watched<E> {
+impl<E: Containers> Containers for Watched<E> {
     fn kind(&self) -> &'static str {
         self.executor.kind()
-    }
-
-    async fn prepare(
-        &self,
-        request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        self.reported(Subject::Engine, self.executor.prepare(request, progress))
-            .await
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
@@ -167,23 +158,9 @@ impl<E: Executor> Executor for Watched<E> {
             .await
     }
 
-    fn starts_once(&self) -> bool {
-        self.executor.starts_once()
-    }
-
-    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        self.reported(about(handle), self.executor.prove(handle, seen))
-            .await
-    }
-
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
         self.reported(about(handle), self.executor.inspect(handle))
             .await
-    }
-
-    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        // A slow count of files does not mean that Docker is away.
-        self.executor.written(handle).await
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
@@ -194,6 +171,53 @@ impl<E: Executor> Executor for Watched<E> {
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
         // Opening a log proves nothing: an error shows with the first frame.
         self.executor.logs(handle, after).await
+    }
+
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
+        // A slow count of files does not mean that Docker is away.
+        self.executor.written(handle).await
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        self.reported(about(handle), self.executor.stop(handle, grace))
+            .await
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.reported(about(handle), self.executor.remove(handle))
+            .await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        let listed = self.reported(Subject::Engine, self.executor.list()).await;
+        if listed.is_ok() {
+            self.watch.known().listed = Instant::now();
+        }
+        listed
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.reported(Subject::Engine, self.executor.ping()).await
+    }
+}
+
+impl<E: Attempts> Attempts for Watched<E> {
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        self.reported(Subject::Engine, self.executor.prepare(request, progress))
+            .await
+    }
+
+    fn starts_once(&self) -> bool {
+        self.executor.starts_once()
+    }
+
+    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        self.reported(about(handle), self.executor.prove(handle, seen))
+            .await
     }
 
     async fn collect(
@@ -212,28 +236,6 @@ impl<E: Executor> Executor for Watched<E> {
 
     async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
         self.executor.files(handle, folder).await
-    }
-
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        self.reported(about(handle), self.executor.stop(handle, grace))
-            .await
-    }
-
-    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.reported(about(handle), self.executor.remove(handle))
-            .await
-    }
-
-    async fn ping(&self) -> Result<(), Error> {
-        self.reported(Subject::Engine, self.executor.ping()).await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let listed = self.reported(Subject::Engine, self.executor.list()).await;
-        if listed.is_ok() {
-            self.watch.known().listed = Instant::now();
-        }
-        listed
     }
 }
 

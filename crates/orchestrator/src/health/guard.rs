@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
-use trainyard_executor::{AnyExecutor, Executor};
+use trainyard_executor::{AnyExecutor, Containers};
 use trainyard_store::fleet::figures::{CLAIMS_PAUSED, RECONCILE_LAG};
 use trainyard_store::{ReportPace, Role, Store, Trouble, TroubleKind, answered_within};
 

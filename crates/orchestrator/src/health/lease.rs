@@ -18,8 +18,8 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::AttemptSpec;
 use trainyard_executor::{
-    BlobSink, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Proof, StageFolder, Status,
+    Attempts, BlobSink, Containers, Error, Exit, Handle, ImageRequest, Listed, LogCursor,
+    LogStream, PreparedImage, Proof, StageFolder, Status,
 };
 
 /// The last part of a lease, in which its holder no longer acts.
@@ -137,17 +137,9 @@ impl<E> Leased<E> {
     }
 }
 
-impl<E: Executor> Executor for Leased<E> {
+impl<E: Containers> Containers for Leased<E> {
     fn kind(&self) -> &'static str {
         self.executor.kind()
-    }
-
-    async fn prepare(
-        &self,
-        request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        self.executor.prepare(request, progress).await
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
@@ -160,20 +152,8 @@ impl<E: Executor> Executor for Leased<E> {
         self.executor.start(handle).await
     }
 
-    fn starts_once(&self) -> bool {
-        self.executor.starts_once()
-    }
-
-    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        self.executor.prove(handle, seen).await
-    }
-
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
         self.executor.inspect(handle).await
-    }
-
-    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        self.executor.written(handle).await
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
@@ -182,6 +162,46 @@ impl<E: Executor> Executor for Leased<E> {
 
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
         self.executor.logs(handle, after).await
+    }
+
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
+        self.executor.written(handle).await
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        self.tenure.held().await;
+        self.executor.stop(handle, grace).await
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.tenure.held().await;
+        self.executor.remove(handle).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        self.executor.list().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.executor.ping().await
+    }
+}
+
+impl<E: Attempts> Attempts for Leased<E> {
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        self.executor.prepare(request, progress).await
+    }
+
+    fn starts_once(&self) -> bool {
+        self.executor.starts_once()
+    }
+
+    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        self.executor.prove(handle, seen).await
     }
 
     async fn collect(
@@ -196,24 +216,6 @@ impl<E: Executor> Executor for Leased<E> {
 
     async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
         self.executor.files(handle, folder).await
-    }
-
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        self.tenure.held().await;
-        self.executor.stop(handle, grace).await
-    }
-
-    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.tenure.held().await;
-        self.executor.remove(handle).await
-    }
-
-    async fn ping(&self) -> Result<(), Error> {
-        self.executor.ping().await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, Error> {
-        self.executor.list().await
     }
 }
 

@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use trainyard_core::id::{DaemonId, InstanceId};
 use trainyard_core::name::PoolName;
-use trainyard_executor::{AnyExecutor, Executor};
+use trainyard_executor::{AnyExecutor, Containers};
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
 

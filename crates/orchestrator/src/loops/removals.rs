@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::warn;
 use trainyard_core::id::AttemptId;
-use trainyard_executor::{AnyExecutor, Executor, Handle, Listed, Status};
+use trainyard_executor::{AnyExecutor, Containers, Handle, Listed, Status};
 use trainyard_store::Store;
 
 use crate::health::engine_watch::Watched;

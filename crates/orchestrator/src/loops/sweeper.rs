@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use trainyard_core::id::AttemptId;
-use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
+use trainyard_executor::{AnyExecutor, Containers, Listed, Status};
 use trainyard_store::{Error, Store};
 
 use crate::health::engine_watch::Watched;

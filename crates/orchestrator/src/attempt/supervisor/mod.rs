@@ -25,7 +25,7 @@ use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::stage::Keep;
 use trainyard_core::transition::classify;
 use trainyard_executor::{
-    AnyExecutor, Ceilings, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage,
+    AnyExecutor, Attempts, Ceilings, Error, ErrorKind, Handle, Limits, Listed, PreparedImage,
     Status,
 };
 
@@ -94,7 +94,7 @@ pub enum Supervised {
 ///
 /// `supplies` are fetched only to create a container; if that fails, the attempt ends with the reason. Dropping the
 /// future leaves the container alone: the next supervisor adopts it.
-pub async fn supervise<E: Executor, L: Ledger>(
+pub async fn supervise<E: Attempts, L: Ledger>(
     surroundings: &Surroundings<E>,
     assignment: &Assignment,
     supplies: impl Supplies,
@@ -142,7 +142,7 @@ enum Entry {
     Ended(AttemptEnd),
 }
 
-impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
+impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     async fn run(&self, supplies: impl Supplies) -> Result<(), FencedOff> {
         let adopted = self.assignment.adopted.as_ref();
         let cursor = adopted.and_then(|adopted| adopted.log_cursor);
