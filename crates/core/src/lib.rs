@@ -19,6 +19,7 @@ pub mod admit;
 pub mod adopted;
 pub mod again;
 pub mod ahead;
+pub mod artifact;
 pub mod cause;
 pub mod cron;
 pub mod dag;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::time::Instant;
 use trainyard_core::id::DaemonId;
-use trainyard_executor::Limits;
+use trainyard_executor::{Containers, Limits};
 use trainyard_forge::Git;
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::Surroundings;

@@ -11,16 +11,17 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 
-use crate::contract::{Collected, CollectedKind, Error, ErrorKind};
+use crate::blob::BlobSink;
+use crate::error::{Error, ErrorKind};
 
 /// The most files, folders and links in a folder that is kept; source trees have the same bound.
 const ENTRIES_AT_MOST: u64 = 300_000;
@@ -28,9 +29,9 @@ const ENTRIES_AT_MOST: u64 = 300_000;
 /// The most bytes that all their names may have.
 const NAMES_AT_MOST: u64 = 64 * 1024 * 1024;
 
-/// A new file of bounded size whose content is hashed while it is written.
-pub(crate) struct HashingFile {
-    file: BufWriter<File>,
+/// A sink of bounded size whose content is hashed while it is written.
+pub(crate) struct HashingSink {
+    bytes: BufWriter<Box<dyn Write + Send>>,
     hasher: Sha256,
     size: u64,
     limit: u64,
@@ -38,12 +39,16 @@ pub(crate) struct HashingFile {
     output: RelativePath,
 }
 
-impl HashingFile {
-    /// Opens `to`, which may exist and is overwritten, for at most `limit` bytes of `output`.
-    pub(crate) fn create(to: &Path, output: &RelativePath, limit: u64) -> Result<Self, Error> {
-        let file = File::create(to).map_err(|error| storage(&error))?;
+impl HashingSink {
+    /// Opens `to`, for at most `limit` bytes of `output`.
+    pub(crate) fn create(
+        to: &dyn BlobSink,
+        output: &RelativePath,
+        limit: u64,
+    ) -> Result<Self, Error> {
+        let bytes = to.create().map_err(|error| storage(&error))?;
         Ok(Self {
-            file: BufWriter::with_capacity(128 * 1024, file),
+            bytes: BufWriter::with_capacity(128 * 1024, bytes),
             hasher: Sha256::new(),
             size: 0,
             limit,
@@ -67,10 +72,10 @@ impl HashingFile {
         }
     }
 
-    /// Flushes the file and returns its hash and size.
-    pub(crate) fn finish(mut self, kind: CollectedKind) -> Result<Collected, Error> {
-        self.file.flush().map_err(|error| storage(&error))?;
-        Ok(Collected {
+    /// Flushes the content and returns its hash and size.
+    pub(crate) fn finish(mut self, kind: ArtifactKind) -> Result<ArtifactContent, Error> {
+        self.bytes.flush().map_err(|error| storage(&error))?;
+        Ok(ArtifactContent {
             kind,
             size: self.size,
             sha256: hex::encode(self.hasher.finalize()),
@@ -101,26 +106,26 @@ impl HashingFile {
     }
 }
 
-impl Write for HashingFile {
+impl Write for HashingSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.size.saturating_add(bytes.len() as u64) > self.limit {
             self.exceeded = true;
             return Err(io::Error::other("beyond the limit"));
         }
-        let written = self.file.write(bytes)?;
+        let written = self.bytes.write(bytes)?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.bytes.flush()
     }
 }
 
 /// A folder on its way into a tar archive.
 pub(crate) struct FolderArchive {
-    builder: tar::Builder<HashingFile>,
+    builder: tar::Builder<HashingSink>,
     entries: u64,
     names: u64,
     /// The hashes of file names, which hard links may lead to. Their keys are random: collisions cannot be prepared.
@@ -131,11 +136,11 @@ pub(crate) struct FolderArchive {
 }
 
 impl FolderArchive {
-    /// An empty archive in `file`, of the folder that is at `root` for the program that made it.
-    pub(crate) fn new(file: HashingFile, root: &Path) -> Self {
+    /// An empty archive in `to`, of the folder that is at `root` for the program that made it.
+    pub(crate) fn new(to: HashingSink, root: &Path) -> Self {
         Self {
             root: root.to_owned(),
-            builder: tar::Builder::new(file),
+            builder: tar::Builder::new(to),
             entries: 0,
             names: 0,
             files: HashSet::new(),
@@ -211,11 +216,11 @@ impl FolderArchive {
     }
 
     /// Ends the archive and returns its hash and size.
-    pub(crate) fn finish(mut self) -> Result<Collected, Error> {
+    pub(crate) fn finish(mut self) -> Result<ArtifactContent, Error> {
         let ended = self.builder.finish();
         ended.map_err(|error| self.explain(&error))?;
-        let file = self.builder.into_inner().map_err(|error| storage(&error))?;
-        file.finish(CollectedKind::Folder)
+        let written = self.builder.into_inner().map_err(|error| storage(&error))?;
+        written.finish(ArtifactKind::Folder)
     }
 
     fn check(&mut self, path: &Path) -> Result<(), Error> {
@@ -349,18 +354,18 @@ pub(crate) fn storage(error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::InMemory;
 
-    fn archive(to: &Path, limit: u64) -> FolderArchive {
+    fn archive(limit: u64) -> FolderArchive {
         let output = RelativePath::new("model").unwrap();
-        let file = HashingFile::create(to, &output, limit).unwrap();
-        FolderArchive::new(file, Path::new("/trainyard/outputs/model"))
+        let to = HashingSink::create(&InMemory::default(), &output, limit).unwrap();
+        FolderArchive::new(to, Path::new("/trainyard/outputs/model"))
     }
 
     #[test]
     fn equal_content_has_an_equal_hash() {
-        let folder = tempfile::tempdir().unwrap();
-        let hash = |name: &str| {
-            let mut archive = archive(&folder.path().join(name), 1 << 20);
+        let hash = || {
+            let mut archive = archive(1 << 20);
             archive.folder(Path::new("sub")).unwrap();
             archive
                 .file(Path::new("sub/a"), true, 2, &mut &b"hi"[..])
@@ -370,13 +375,12 @@ mod tests {
                 .unwrap();
             archive.finish().unwrap().sha256
         };
-        assert_eq!(hash("one"), hash("two"));
+        assert_eq!(hash(), hash());
     }
 
     #[test]
     fn a_member_that_leads_out_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut archive = archive(&folder.path().join("a"), 1 << 20);
+        let mut archive = archive(1 << 20);
         let error = archive
             .symlink(Path::new("x/escape"), Path::new("../../etc/passwd"))
             .unwrap_err();
@@ -392,8 +396,7 @@ mod tests {
 
     #[test]
     fn class_12_a_chain_of_links_does_not_lead_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut archive = archive(&folder.path().join("a"), 1 << 20);
+        let mut archive = archive(1 << 20);
         let mut link =
             |path: &str, target: &str| archive.symlink(Path::new(path), Path::new(target));
         // Each stays inside by its text.
@@ -425,9 +428,8 @@ mod tests {
 
     #[test]
     fn class_12_the_number_of_files_and_the_length_of_their_names_are_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        let refusal = |name: &str, path: &dyn Fn(u64) -> PathBuf| {
-            let mut archive = archive(&folder.path().join(name), 1 << 40);
+        let refusal = |path: &dyn Fn(u64) -> PathBuf| {
+            let mut archive = archive(1 << 40);
             let mut added = 0;
             loop {
                 // Names alone: the size bound of an output covers what they cost on disk.
@@ -437,12 +439,12 @@ mod tests {
                 }
             }
         };
-        let (added, error) = refusal("many", &|n| PathBuf::from(n.to_string()));
+        let (added, error) = refusal(&|n| PathBuf::from(n.to_string()));
         assert_eq!((added, error.kind), (300_000, ErrorKind::OutputUnfit));
         assert!(error.message.contains("output `model`"), "{error}");
         assert!(error.message.contains("more than 300000 files"), "{error}");
         let long = PathBuf::from("d".repeat(4000));
-        let (added, error) = refusal("long", &|_| long.clone());
+        let (added, error) = refusal(&|_| long.clone());
         assert_eq!(added, (64 << 20) / 4000);
         assert!(
             error.message.contains("more than 64 MiB of names"),
@@ -468,13 +470,12 @@ mod tests {
 
     #[test]
     fn an_output_beyond_the_limit_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
         let output = RelativePath::new("model.bin").unwrap();
-        let mut file = HashingFile::create(&folder.path().join("a"), &output, 4).unwrap();
+        let mut file = HashingSink::create(&InMemory::default(), &output, 4).unwrap();
         file.write(b"1234").unwrap();
         let error = file.write(b"5").unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
-        let mut archive = archive(&folder.path().join("b"), 600);
+        let mut archive = archive(600);
         let refused = archive.file(Path::new("a"), false, 1000, &mut io::repeat(0));
         assert_eq!(refused.unwrap_err().kind, ErrorKind::TooLarge);
     }

@@ -1,9 +1,12 @@
-//! The contract between the supervisor of an attempt and the executor that runs it.
+//! The contract between the orchestrator and the executors that run containers, in two parts.
 //!
-//! Order of calls for one attempt: [`prepare`](Executor::prepare), [`create`](Executor::create),
-//! [`start`](Executor::start), then [`wait`](Executor::wait) together with [`logs`](Executor::logs), then
-//! [`prove`](Executor::prove), then [`collect`](Executor::collect) for each output, then
-//! [`remove`](Executor::remove). A supervisor that takes over after a restart enters at any point, with the handle
+//! [`Containers`] is what anyone needs who runs programs in containers. [`Attempts`] adds what only attempts need: their
+//! images are made ready, their end is proved, and their outputs are collected.
+//!
+//! Order of calls for one attempt: [`prepare`](Attempts::prepare), [`create`](Containers::create),
+//! [`start`](Containers::start), then [`wait`](Containers::wait) together with [`logs`](Containers::logs), then
+//! [`prove`](Attempts::prove), then [`collect`](Attempts::collect) for each output, then
+//! [`remove`](Containers::remove). A supervisor that takes over after a restart enters at any point, with the handle
 //! or, if that was lost, by calling `create` again with the same spec.
 //!
 //! - Every call may be repeated. `create` with the spec of an attempt that exists adopts its container; it never
@@ -15,38 +18,41 @@
 //!   supervisor, except `stop`, which may come at any moment.
 //! - Dropping a future or a stream, and dropping the executor, leaves containers alone.
 //! - Until `remove`, an exited container is the tombstone of its attempt: its state is the result.
+//!
+//! An executor that wraps another one has to pass on the calls that have a default, too.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream as FutureStream;
-use thiserror::Error as ThisError;
 use trainyard_core::Timestamp;
 pub use trainyard_core::adopted::LogCursor;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, RepoId};
-use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 
+use crate::blob::{Blob, BlobSink};
+use crate::error::Error;
 use crate::spec::{AttemptSpec, Limits, SpecHash};
 
-/// Runs attempts in containers.
-pub trait Executor: Send + Sync {
+/// Runs programs in containers. Today each of them is an attempt's.
+pub trait Containers: Send + Sync {
     /// The executor's name, as stored with attempts: `docker`.
     fn kind(&self) -> &'static str;
 
-    /// Makes an image ready: pulls or builds it. `progress` takes lines for people.
+    /// The id of the Docker engine, so that another daemon can check whether it reaches the same one; `None` where
+    /// the executor has none that others could reach.
     ///
     /// # Errors
-    /// `ImageNotFound`, `ImagePull`, `ImageBuild`, or a Docker error.
-    fn prepare(
-        &self,
-        request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> impl Future<Output = Result<PreparedImage, Error>> + Send;
+    /// A Docker error.
+    fn engine_id(&self) -> impl Future<Output = Result<Option<String>, Error>> + Send {
+        async { Ok(None) }
+    }
 
     /// Creates the attempt's container with everything laid out in it, or adopts the one that is
     /// there with the same attempt and spec hash.
@@ -60,10 +66,6 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// `Start` where the program cannot be started, `Gone`, or a Docker error.
     fn start(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
-
-    /// Whether a program runs once however often its container is started: then an unconfirmed
-    /// start may be repeated.
-    fn starts_once(&self) -> bool;
 
     /// The current state; `None` where Docker has no such container.
     ///
@@ -81,17 +83,6 @@ pub trait Executor: Send + Sync {
     /// `Gone` where it vanished, else a Docker error. The caller inspects and may wait again.
     fn wait(&self, handle: &Handle) -> impl Future<Output = Result<Status, Error>> + Send;
 
-    /// Proves an end that [`wait`](Self::wait) or [`inspect`](Self::inspect) reported. Cheapest
-    /// once the log was read to its end.
-    ///
-    /// # Errors
-    /// `Gone` where nothing is left to read, else a Docker error.
-    fn prove(
-        &self,
-        handle: &Handle,
-        seen: &Exit,
-    ) -> impl Future<Output = Result<Proof, Error>> + Send;
-
     /// The log after `after` (from the start without it), following until the container has ended
     /// and all of it was read. Frames are pieces, not lines; an empty one means that reading goes on.
     /// A container that was never started has no log: its stream ends at once.
@@ -104,33 +95,6 @@ pub trait Executor: Send + Sync {
         handle: &Handle,
         after: Option<LogCursor>,
     ) -> impl Future<Output = Result<LogStream, Error>> + Send;
-
-    /// Copies an output of an exited container to the new file `to`, never through memory. A folder
-    /// becomes a tar archive with fixed times and owners, so that equal content has an equal hash.
-    /// `None` where the path does not exist.
-    ///
-    /// # Errors
-    /// `TooLarge` beyond `limit` bytes, `OutputUnfit`, `Storage`, `Gone`, or a Docker error.
-    fn collect(
-        &self,
-        handle: &Handle,
-        output: &RelativePath,
-        to: &Path,
-        limit: u64,
-    ) -> impl Future<Output = Result<Option<Collected>, Error>> + Send;
-
-    /// The names of files below a folder of an exited container, for a hint about a missing one: as many as are
-    /// found in a few seconds, maybe none.
-    ///
-    /// # Errors
-    /// A Docker error.
-    fn files(
-        &self,
-        _handle: &Handle,
-        _folder: StageFolder,
-    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
-        async { Ok(Vec::new()) }
-    }
 
     /// How much a container has written to Docker's disk so far, in bytes: `None` where Docker does not
     /// know. Counting may take long, and sparse files may count by their full length.
@@ -159,6 +123,12 @@ pub trait Executor: Send + Sync {
     /// A Docker error.
     fn remove(&self, handle: &Handle) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Every container of this instance that Docker has, in any state: a complete listing.
+    ///
+    /// # Errors
+    /// A Docker error; then nothing is known.
+    fn list(&self) -> impl Future<Output = Result<Vec<Listed>, Error>> + Send;
+
     /// Checks whether Docker answers at all, by a request that no container can block: one that
     /// hangs may block a listing of all containers, while new ones still start.
     ///
@@ -166,11 +136,81 @@ pub trait Executor: Send + Sync {
     /// A Docker error.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Every container of this instance that Docker has, in any state: a complete listing.
+    /// Removes the networks of repos that no container is in, for a daemon that stops.
     ///
     /// # Errors
-    /// A Docker error; then nothing is known.
-    fn list(&self) -> impl Future<Output = Result<Vec<Listed>, Error>> + Send;
+    /// A Docker error.
+    fn remove_networks(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+}
+
+/// Runs attempts: containers whose end is proved, and whose outputs are kept.
+pub trait Attempts: Containers {
+    /// Makes an image ready: pulls or builds it. `progress` takes lines for people.
+    ///
+    /// # Errors
+    /// `ImageNotFound`, `ImagePull`, `ImageBuild`, or a Docker error.
+    fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> impl Future<Output = Result<PreparedImage, Error>> + Send;
+
+    /// Whether a program runs once however often its container is started: then an unconfirmed
+    /// start may be repeated.
+    fn starts_once(&self) -> bool;
+
+    /// Proves an end that [`wait`](Containers::wait) or [`inspect`](Containers::inspect) reported. Cheapest
+    /// once the log was read to its end.
+    ///
+    /// # Errors
+    /// `Gone` where nothing is left to read, else a Docker error.
+    fn prove(
+        &self,
+        handle: &Handle,
+        seen: &Exit,
+    ) -> impl Future<Output = Result<Proof, Error>> + Send;
+
+    /// Copies an output of an exited container to `to`, never through memory. A folder
+    /// becomes a tar archive with fixed times and owners, so that equal content has an equal hash.
+    /// `None` where the path does not exist.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond `limit` bytes, `OutputUnfit`, `Storage`, `Gone`, or a Docker error.
+    fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Arc<dyn BlobSink>,
+        limit: u64,
+    ) -> impl Future<Output = Result<Option<ArtifactContent>, Error>> + Send;
+
+    /// The names of files below a folder of an exited container, for a hint about a missing one: as many as are
+    /// found in a few seconds, maybe none.
+    ///
+    /// # Errors
+    /// A Docker error.
+    fn files(
+        &self,
+        _handle: &Handle,
+        _folder: StageFolder,
+    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Removes images that stages' `build:` left behind, made before a moment and not `wanted` by their id, unless a
+    /// container uses them. An image that is needed again is built again.
+    ///
+    /// # Errors
+    /// A Docker error.
+    fn remove_unused_build_images(
+        &self,
+        _before: Timestamp,
+        _wanted: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Vec<BuildImage>, Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
 }
 
 /// Finds an attempt's container again. Small, and stored as text: it outlives the daemon.
@@ -182,11 +222,11 @@ pub struct Handle {
 }
 
 /// An image to make ready.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ImageRequest {
     pub image: RenderedImage,
     /// A tar archive of the source tree, compressed by zstd or not; needed to build.
-    pub source: Option<PathBuf>,
+    pub source: Option<Arc<dyn Blob>>,
     /// The repo that requests it. `None` for a file run by hand.
     pub repo: Option<RepoId>,
     /// The branch of that repo: a built image belongs to this branch alone.
@@ -202,6 +242,16 @@ pub struct PreparedImage {
     pub id: String,
     /// The reference to show and to store: by digest where there is one, else the id.
     pub shown: String,
+}
+
+/// An image that was built for stages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildImage {
+    pub id: String,
+    pub tags: Vec<String>,
+    pub created: Timestamp,
+    /// Its bytes on disk, those that it shares with other images included.
+    pub size: u64,
 }
 
 /// The state of a container.
@@ -311,107 +361,4 @@ pub enum StageFolder {
     Outputs,
     /// The one in which it began.
     Working,
-}
-
-/// An output that was copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collected {
-    pub kind: CollectedKind,
-    pub size: u64,
-    /// SHA-256 of the bytes written, in lower-case hex.
-    pub sha256: String,
-}
-
-/// The kind of a copied output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CollectedKind {
-    /// A file's bytes as they are.
-    File,
-    /// The same of a file that may be executed.
-    Executable,
-    /// A tar archive of a folder's content.
-    Folder,
-}
-
-/// An executor's error. A failure of the user's program is not an error: see [`Status::Exited`].
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
-#[error("{message}")]
-pub struct Error {
-    pub kind: ErrorKind,
-    /// What happened and what the user can do, for people.
-    pub message: String,
-}
-
-/// Kinds of errors, by what the caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The image does not exist, or requires a login.
-    ImageNotFound,
-    /// The image exists or may exist, but could not be pulled.
-    ImagePull,
-    /// The build failed.
-    ImageBuild,
-    /// The container could not be created or the program not started; the stage is at fault.
-    Start,
-    /// A container of this attempt exists with another spec.
-    Mismatch,
-    /// The container does not exist (any more).
-    Gone,
-    /// An output is larger than permitted.
-    TooLarge,
-    /// An output is, or holds, something that cannot be kept: a device, or a link that leads out of it.
-    OutputUnfit,
-    /// No address is left for the network of its repo.
-    NoAddresses,
-    /// A disk is full or fails.
-    Storage,
-    /// Docker does not answer, or does not answer in time.
-    Unreachable,
-    /// Docker gave an unexpected answer.
-    Engine,
-}
-
-impl Error {
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
-    }
-
-    /// Whether the same call may succeed later with nothing changed.
-    #[must_use]
-    pub const fn is_transient(&self) -> bool {
-        match self.kind {
-            ErrorKind::ImagePull
-            | ErrorKind::Storage
-            | ErrorKind::Unreachable
-            | ErrorKind::Engine => true,
-            ErrorKind::ImageNotFound
-            | ErrorKind::ImageBuild
-            | ErrorKind::Start
-            | ErrorKind::Mismatch
-            | ErrorKind::Gone
-            | ErrorKind::TooLarge
-            | ErrorKind::OutputUnfit
-            | ErrorKind::NoAddresses => false,
-        }
-    }
-
-    /// The reason to record for an attempt that ends with this error.
-    #[must_use]
-    pub fn reason(&self) -> Reason {
-        let code = match self.kind {
-            ErrorKind::ImageNotFound => ReasonCode::ImageNotFound,
-            ErrorKind::ImagePull => ReasonCode::ImagePull,
-            ErrorKind::ImageBuild => ReasonCode::ImageBuild,
-            ErrorKind::Start | ErrorKind::NoAddresses => ReasonCode::ContainerStart,
-            ErrorKind::Mismatch | ErrorKind::Engine => ReasonCode::Internal,
-            ErrorKind::Gone => ReasonCode::Unproved,
-            ErrorKind::TooLarge | ErrorKind::Storage => ReasonCode::Storage,
-            ErrorKind::OutputUnfit => ReasonCode::MissingOutput,
-            ErrorKind::Unreachable => ReasonCode::EngineUnreachable,
-        };
-        Reason::new(code, self.message.clone())
-    }
 }

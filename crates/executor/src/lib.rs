@@ -1,4 +1,4 @@
-//! The contract that runs attempts, [`Executor`], and its implementations.
+//! The contract of executors, [`Containers`] and [`Attempts`], and its implementations.
 //!
 //! An executor knows containers and nothing of runs, retries or the database. An [`AttemptSpec`] describes what to
 //! run. The executor returns a [`Handle`] that finds the attempt again after a restart of the daemon, and reports the
@@ -9,11 +9,13 @@
 
 pub mod any;
 mod archive;
+pub mod blob;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod contract;
 pub mod docker;
+mod error;
 pub mod fake;
 mod pipe;
 #[cfg(feature = "readers")]
@@ -23,8 +25,10 @@ mod source;
 pub mod spec;
 
 pub use any::AnyExecutor;
+pub use blob::{Blob, BlobSink, LocalFile};
 pub use contract::{
-    Collected, CollectedKind, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogFrame, LogStream, PreparedImage, Proof, StageFolder, Status, Stream,
+    Attempts, BuildImage, Containers, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame,
+    LogStream, PreparedImage, Proof, StageFolder, Status, Stream,
 };
-pub use spec::{AttemptSpec, Ceilings, InputKind, InputSpec, Limits, SpecHash};
+pub use error::{Error, ErrorKind};
+pub use spec::{AttemptSpec, Ceilings, InputSpec, Limits, SpecHash};

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use trainyard_core::stage::RelativePath;
 
+use crate::blob::InMemory;
 use crate::docker;
 use crate::docker::dockerfile::{BuildKit, Builder};
 
@@ -36,10 +37,10 @@ pub fn dockerignore(text: &str, path: &str) {
 
 /// Unpacks the archive in which Docker sends an output.
 pub fn output(archive: &[u8]) {
-    let (Ok(output), Ok(folder)) = (RelativePath::new("model"), tempfile::tempdir()) else {
+    let Ok(output) = RelativePath::new("model") else {
         return;
     };
-    let to = folder.path().join("kept");
+    let to = InMemory::default();
     let path = Path::new("/trainyard/outputs/model");
     drop(docker::collect::keep(
         archive,

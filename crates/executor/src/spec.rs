@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId, RunId};
 use trainyard_core::name::{DagName, InputName, StageName};
 use trainyard_core::render::RenderedCommand;
+
+use crate::blob::Blob;
 
 /// One attempt to run.
 #[derive(Debug, Clone)]
@@ -28,7 +31,7 @@ pub struct AttemptSpec {
     pub number: u32,
     /// The fence of the claim.
     pub fence: Fence,
-    /// The image: an id that [`crate::Executor::prepare`] gave.
+    /// The image: an id that [`crate::Attempts::prepare`] gave.
     pub image: String,
     /// The command to run; `None` runs the image's own command.
     pub command: Option<RenderedCommand>,
@@ -36,7 +39,7 @@ pub struct AttemptSpec {
     pub env: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, SecretString>,
     /// A tar archive of the source tree, compressed by zstd or not, laid out in the working directory `/workspace`.
-    pub source: Option<PathBuf>,
+    pub source: Option<Arc<dyn Blob>>,
     /// Artifacts, laid out read-only below `/trainyard/inputs`.
     pub inputs: Vec<InputSpec>,
     /// Whether `/trainyard/outputs` has to be there: outputs or metrics are declared.
@@ -45,26 +48,13 @@ pub struct AttemptSpec {
 }
 
 /// One artifact to lay out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct InputSpec {
     /// Its name below `/trainyard/inputs`.
     pub name: InputName,
-    /// Its content on the daemon's disk.
-    pub path: PathBuf,
-    pub kind: InputKind,
-    /// SHA-256 of its content, in lower-case hex.
-    pub sha256: String,
-}
-
-/// How an artifact is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum InputKind {
-    /// A file of this content.
-    File,
-    /// The same, which may be executed.
-    Executable,
-    /// A folder, from a tar archive.
-    Folder,
+    pub content: ArtifactContent,
+    /// The bytes of this content.
+    pub blob: Arc<dyn Blob>,
 }
 
 /// Limits of a container, with the daemon's defaults applied.
@@ -101,7 +91,7 @@ impl fmt::Display for SpecHash {
 
 impl AttemptSpec {
     /// The hash over all that is stable when the same attempt is claimed again: not the fence, not
-    /// where files lie, and only the names of secrets.
+    /// where content is kept, and only the names of secrets.
     #[must_use]
     pub fn hash(&self) -> SpecHash {
         let mut hasher = Sha256::new();
@@ -127,21 +117,34 @@ impl AttemptSpec {
         self.secrets.keys().for_each(|name| add("secret", name));
         for input in &self.inputs {
             add("input", input.name.as_str());
-            add("sha256", &input.sha256);
+            add("sha256", &input.content.sha256);
         }
         add("source", if self.source.is_some() { "yes" } else { "no" });
         add("outputs", if self.outputs { "yes" } else { "no" });
-        add("limits", &format!("{:?}", self.limits));
+        // The text that earlier versions hashed, since containers outlive an upgrade. A field that is added gets an
+        // `add` of its own where it is set, so that the hash of a container without it stays the same.
+        let Limits {
+            cpus,
+            memory,
+            shm,
+            pids,
+        } = self.limits;
+        let limits = format!(
+            "Limits {{ cpus: {cpus:?}, memory: {memory:?}, shm: {shm:?}, pids: {pids:?} }}"
+        );
+        add("limits", &limits);
         SpecHash(hex::encode(hasher.finalize()))
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use trainyard_core::artifact::ArtifactKind;
     use trainyard_core::name::InputName;
     use uuid::Uuid;
 
     use super::*;
+    use crate::blob::LocalFile;
 
     /// A spec with something in every field.
     pub(crate) fn spec() -> AttemptSpec {
@@ -159,12 +162,15 @@ pub(crate) mod tests {
             command: Some(RenderedCommand::Script("echo hi".to_owned())),
             env: BTreeMap::from([("CI".to_owned(), "true".to_owned())]),
             secrets: BTreeMap::from([("TOKEN".to_owned(), secret("hush"))]),
-            source: Some(PathBuf::from("/nowhere/source.tar")),
+            source: Some(LocalFile::blob("/nowhere/source.tar")),
             inputs: vec![InputSpec {
                 name: InputName::new("raw").unwrap(),
-                path: PathBuf::from("/nowhere/raw"),
-                kind: InputKind::File,
-                sha256: "00".to_owned(),
+                content: ArtifactContent {
+                    kind: ArtifactKind::File,
+                    sha256: "00".to_owned(),
+                    size: 4,
+                },
+                blob: LocalFile::blob("/nowhere/raw"),
             }],
             outputs: true,
             limits: Limits {
@@ -177,11 +183,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_hash_is_that_of_earlier_versions() {
+        let full = spec().hash();
+        let golden = "cf3749765afdb2e8c2f3abafba9fdcf78dbc5a99d031a6cdcfc9529151674561";
+        assert_eq!(full.0, golden, "containers of earlier versions mismatch");
+        let mut bare = spec();
+        let items = ["a", "b"].map(str::to_owned).to_vec();
+        bare.command = Some(RenderedCommand::Exec(items));
+        bare.env.clear();
+        bare.secrets.clear();
+        bare.source = None;
+        bare.inputs.clear();
+        bare.outputs = false;
+        bare.limits = Limits::default();
+        let golden = "3a0e16300e20cf1c1d6daf21dfecfaaecda8430f7a5d306c65b36c335e7856f1";
+        assert_eq!(bare.hash().0, golden);
+    }
+
+    #[test]
     fn a_later_claim_of_the_same_attempt_has_the_same_hash() {
         let mut later = spec();
         later.fence = Fence(9);
-        later.source = Some(PathBuf::from("/elsewhere/source.tar"));
-        later.inputs[0].path = PathBuf::from("/elsewhere/raw");
+        later.source = Some(LocalFile::blob("/elsewhere/source.tar"));
+        later.inputs[0].blob = LocalFile::blob("/elsewhere/raw");
         assert_eq!(later.hash(), spec().hash());
     }
 

@@ -7,7 +7,9 @@ use trainyard_core::render::{RenderedCommand, RenderedImage};
 use trainyard_core::stage::PullPolicy;
 use trainyard_executor::conformance::{Kit, MissingProgram, Program, Subject};
 use trainyard_executor::fake::Fake;
-use trainyard_executor::{ErrorKind, Executor, ImageRequest, Status, Stream, conformance_tests};
+use trainyard_executor::{
+    Attempts, Containers, ErrorKind, ImageRequest, Status, Stream, conformance_tests,
+};
 use uuid::Uuid;
 
 struct Scripted(Fake);
@@ -74,7 +76,8 @@ fn fake<T: AsRef<str>>(directives: &[T]) -> RenderedCommand {
     RenderedCommand::Exec(["fake".to_owned()].into_iter().chain(directives).collect())
 }
 
-conformance_tests!(Scripted::new());
+conformance_tests!(Containers, Scripted::new());
+conformance_tests!(Attempts, Scripted::new());
 
 #[tokio::test]
 async fn each_call_that_breaks_the_contract_is_refused_and_recorded() {

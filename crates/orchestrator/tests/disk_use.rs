@@ -14,14 +14,15 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Collected, Handle, SpecHash};
+use trainyard_executor::{Handle, SpecHash};
 use trainyard_orchestrator::attempt::allowance::{Allowance, Allowances};
 use trainyard_orchestrator::attempt::assignment::Materials;
 use trainyard_orchestrator::attempt::layers::Layers;
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{StopSignal, supervise};
 use trainyard_orchestrator::health::space::{Floor, Look, Room};
@@ -76,7 +77,7 @@ impl Ledger for Keeps {
         self.allowances.of(RunId(1), recorded).await
     }
 
-    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+    async fn keep(&self, _: &Path, _: &ArtifactContent) -> Result<(), String> {
         self.kept.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

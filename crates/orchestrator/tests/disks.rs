@@ -89,13 +89,13 @@ impl Scripted {
     }
 }
 
-struct Guarded {
+struct GuardedDisks {
     scripted: Arc<Scripted>,
     disks: Disks,
     condition: Condition,
 }
 
-impl Guarded {
+impl GuardedDisks {
     /// A guard over the disk of artifacts, which is healthy, and over that of the data folder if it is given.
     fn new(data: Option<Script>) -> Self {
         let scripted = Arc::new(Scripted::default());
@@ -153,7 +153,7 @@ impl Guarded {
 
 #[tokio::test]
 async fn a_disk_that_does_not_answer_pauses_new_stages_until_it_does() {
-    let mut guarded = Guarded::new(None);
+    let mut guarded = GuardedDisks::new(None);
     assert!(!guarded.look().await);
     assert!(!guarded.condition.pauses_claims());
 
@@ -173,7 +173,7 @@ async fn a_disk_that_does_not_answer_pauses_new_stages_until_it_does() {
 
 #[tokio::test]
 async fn a_disk_that_hangs_has_one_read_in_progress() {
-    let mut guarded = Guarded::new(None);
+    let mut guarded = GuardedDisks::new(None);
     guarded.look_while_it_hangs().await;
     for _ in 0..100 {
         assert!(!guarded.look().await, "nothing is new");
@@ -188,14 +188,14 @@ async fn a_disk_that_hangs_has_one_read_in_progress() {
 
 #[tokio::test]
 async fn a_disk_that_answers_too_late_each_time_does_not_flicker() {
-    let mut guarded = Guarded::new(None);
+    let mut guarded = GuardedDisks::new(None);
     guarded.look_while_it_hangs().await;
     tokio::time::pause();
     for begun in 2..5 {
         guarded.scripted.set(ARTIFACTS, Script::Free(50));
         guarded.scripted.wait_for(0);
         guarded.scripted.set(ARTIFACTS, Script::Hangs);
-        let looked = |guarded: &Guarded| {
+        let looked = |guarded: &GuardedDisks| {
             assert_eq!(
                 guarded.problems(),
                 ["the disk of artifacts does not answer"]
@@ -208,7 +208,7 @@ async fn a_disk_that_answers_too_late_each_time_does_not_flicker() {
 
 #[tokio::test]
 async fn a_disk_that_hangs_does_not_hide_another() {
-    let mut guarded = Guarded::new(Some(Script::Free(50)));
+    let mut guarded = GuardedDisks::new(Some(Script::Free(50)));
     guarded.look_while_it_hangs().await;
     guarded.scripted.set(DATA, Script::Free(5));
     let words = [
@@ -222,7 +222,7 @@ async fn a_disk_that_hangs_does_not_hide_another() {
 
 #[tokio::test]
 async fn a_disk_that_the_system_cannot_reach_does_not_answer() {
-    let mut guarded = Guarded::new(None);
+    let mut guarded = GuardedDisks::new(None);
     guarded
         .scripted
         .set(ARTIFACTS, Script::Fails(ErrorKind::StaleNetworkFileHandle));
@@ -238,7 +238,7 @@ async fn a_disk_that_the_system_cannot_reach_does_not_answer() {
 
 #[tokio::test]
 async fn a_disk_that_the_daemon_may_not_read_keeps_its_state() {
-    let mut guarded = Guarded::new(None);
+    let mut guarded = GuardedDisks::new(None);
     let denied = Script::Fails(ErrorKind::PermissionDenied);
     guarded.scripted.set(ARTIFACTS, denied);
     assert!(!guarded.look().await);

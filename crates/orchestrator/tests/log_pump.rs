@@ -10,14 +10,14 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::AttemptId;
-use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogFrame, LogStream, PreparedImage, Proof, SpecHash, Status, Stream,
+    AttemptSpec, Containers, Error, Handle, Listed, LogCursor, LogFrame, LogStream, SpecHash,
+    Status, Stream,
 };
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::log_pump::{LogEnd, LogPump};
 use trainyard_orchestrator::attempt::mask::Masker;
@@ -48,7 +48,7 @@ fn frame(number: u64) -> LogFrame {
     }
 }
 
-impl Executor for Engine {
+impl Containers for Engine {
     fn kind(&self) -> &'static str {
         "test"
     }
@@ -63,14 +63,6 @@ impl Executor for Engine {
         Ok(Box::pin(frames))
     }
 
-    async fn prepare(
-        &self,
-        _: &ImageRequest,
-        _: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        unreachable!("only the log is read")
-    }
-
     async fn create(&self, _: &AttemptSpec) -> Result<Handle, Error> {
         unreachable!("only the log is read")
     }
@@ -79,29 +71,11 @@ impl Executor for Engine {
         unreachable!("only the log is read")
     }
 
-    fn starts_once(&self) -> bool {
-        true
-    }
-
-    async fn prove(&self, _: &Handle, _: &Exit) -> Result<Proof, Error> {
-        unreachable!("only the log is read")
-    }
-
     async fn inspect(&self, _: &Handle) -> Result<Option<Status>, Error> {
         unreachable!("only the log is read")
     }
 
     async fn wait(&self, _: &Handle) -> Result<Status, Error> {
-        unreachable!("only the log is read")
-    }
-
-    async fn collect(
-        &self,
-        _: &Handle,
-        _: &RelativePath,
-        _: &Path,
-        _: u64,
-    ) -> Result<Option<Collected>, Error> {
         unreachable!("only the log is read")
     }
 
@@ -154,7 +128,7 @@ impl Ledger for Slow {
         unreachable!("only the log is written")
     }
 
-    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+    async fn keep(&self, _: &Path, _: &ArtifactContent) -> Result<(), String> {
         unreachable!("only the log is written")
     }
 

@@ -16,17 +16,18 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use trainyard_core::Timestamp;
 use trainyard_core::adopted::Adopted;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::{Attempt, AttemptState, Run};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
-    AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
+    AttemptSpec, Attempts, BlobSink, Containers, Error, ErrorKind, Exit, Handle, ImageRequest,
+    Listed, LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
 };
 use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{
     StopSignal, Supervised, Surroundings, supervise,
@@ -73,7 +74,7 @@ impl Ledger for Record {
 
     async fn timeout_passed(&self) {}
 
-    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+    async fn keep(&self, _: &Path, _: &ArtifactContent) -> Result<(), String> {
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl Ledger for Record {
 }
 
 /// Supervises a stage with this program to its end.
-async fn run_on<E: Executor>(
+async fn run_on<E: Attempts>(
     surroundings: &Surroundings<E>,
     stage: &str,
     signal: &StopSignal,
@@ -435,17 +436,9 @@ impl Strange {
     }
 }
 
-impl Executor for Strange {
+impl Containers for Strange {
     fn kind(&self) -> &'static str {
         self.fake.kind()
-    }
-
-    async fn prepare(
-        &self,
-        request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        self.fake.prepare(request, progress).await
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
@@ -454,10 +447,6 @@ impl Executor for Strange {
 
     async fn start(&self, handle: &Handle) -> Result<(), Error> {
         self.fake.start(handle).await
-    }
-
-    fn starts_once(&self) -> bool {
-        self.fake.starts_once()
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
@@ -471,28 +460,8 @@ impl Executor for Strange {
         self.fake.wait(handle).await
     }
 
-    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        if let Some(proves) = &self.proves {
-            return proves.clone();
-        }
-        if self.silent_proofs {
-            self.fake.ping().await?;
-        }
-        self.fake.prove(handle, seen).await
-    }
-
     async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
         self.fake.logs(handle, after).await
-    }
-
-    async fn collect(
-        &self,
-        handle: &Handle,
-        output: &RelativePath,
-        to: &Path,
-        limit: u64,
-    ) -> Result<Option<Collected>, Error> {
-        self.fake.collect(handle, output, to, limit).await
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
@@ -503,11 +472,45 @@ impl Executor for Strange {
         self.fake.remove(handle).await
     }
 
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        self.fake.list().await
+    }
+
     async fn ping(&self) -> Result<(), Error> {
         self.fake.ping().await
     }
+}
 
-    async fn list(&self) -> Result<Vec<Listed>, Error> {
-        self.fake.list().await
+impl Attempts for Strange {
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        self.fake.prepare(request, progress).await
+    }
+
+    fn starts_once(&self) -> bool {
+        self.fake.starts_once()
+    }
+
+    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        if let Some(proves) = &self.proves {
+            return proves.clone();
+        }
+        if self.silent_proofs {
+            self.fake.ping().await?;
+        }
+        self.fake.prove(handle, seen).await
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Arc<dyn BlobSink>,
+        limit: u64,
+    ) -> Result<Option<ArtifactContent>, Error> {
+        self.fake.collect(handle, output, to, limit).await
     }
 }

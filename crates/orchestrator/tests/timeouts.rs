@@ -15,11 +15,12 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_core::Timestamp;
 use trainyard_core::adopted::Adopted;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Collected, Handle, SpecHash};
+use trainyard_executor::{Handle, SpecHash};
 use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{StopSignal, Supervised, supervise};
 
@@ -55,7 +56,7 @@ impl Ledger for Forgetful {
         }
     }
 
-    async fn keep(&self, _: &Path, _: &Collected) -> Result<(), String> {
+    async fn keep(&self, _: &Path, _: &ArtifactContent) -> Result<(), String> {
         Err("it has no outputs".to_owned())
     }
 

@@ -43,7 +43,6 @@ pub use db::error::{Error, Result, answered_within};
 pub use db::options::StoreOptions;
 pub use db::report_pace::ReportPace;
 pub use db::wakes::{Concern, Wake, Wakes, Woken};
-pub use files::artifacts::{ArtifactContent, ArtifactKind, NewArtifact};
 pub use files::blobs::{Blobs, Swept};
 pub use files::logs::{LogChunk, LogSlice};
 pub use fleet::condition::{Condition, Trouble, TroubleKind};

@@ -70,7 +70,7 @@ pub struct Strangers(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     lines: Mutex<HashMap<Kind, Lines>>,
-    attempts: Mutex<Attempts>,
+    attempts: Mutex<FailedAttempts>,
     good_tokens: Mutex<HashSet<[u8; 32]>>,
 }
 
@@ -261,12 +261,12 @@ impl Bucket {
 
 /// The rest of each address, and of all together.
 #[derive(Debug, Default)]
-struct Attempts {
+struct FailedAttempts {
     of_all: Option<Bucket>,
     of_each: HashMap<IpAddr, Bucket>,
 }
 
-impl Attempts {
+impl FailedAttempts {
     fn take(&mut self, address: IpAddr, now: Instant) -> Result<(), TooMany> {
         if !address.is_loopback() {
             if self.of_each.len() >= ADDRESSES_AT_MOST && !self.of_each.contains_key(&address) {
@@ -312,7 +312,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn failures(attempts: &mut Attempts, from: &str, now: Instant) -> usize {
+    fn failures(attempts: &mut FailedAttempts, from: &str, now: Instant) -> usize {
         (0..10_000)
             .take_while(|_| attempts.take(address(from), now).is_ok())
             .count()
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn an_address_that_fails_too_often_waits_and_another_does_not() {
-        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let (mut attempts, now) = (FailedAttempts::default(), Instant::now());
         assert_eq!(failures(&mut attempts, "192.0.2.1", now), 100);
         assert_eq!(failures(&mut attempts, "192.0.2.2", now), 100);
         let later = now + Duration::from_secs(1);
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn all_addresses_together_have_a_bound_and_so_has_what_is_remembered_of_them() {
-        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let (mut attempts, now) = (FailedAttempts::default(), Instant::now());
         let taken = (0..20_000_u32)
             .filter(|number| {
                 let from = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn an_attempt_that_is_given_back_costs_nothing() {
-        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let (mut attempts, now) = (FailedAttempts::default(), Instant::now());
         for _ in 0..5_000 {
             attempts.take(address("192.0.2.1"), now).unwrap();
             attempts.give_back(address("192.0.2.1"));

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Ceilings, Executor, InputKind, InputSpec, Limits, Listed, Status};
+use trainyard_executor::{Ceilings, Containers, InputSpec, Limits, Listed, LocalFile, Status};
 use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::{
@@ -400,9 +401,12 @@ fn materials(
     let rendered = assignment.render()?;
     let inputs = assignment.stage().inputs.keys().map(|name| InputSpec {
         name: name.clone(),
-        path: PathBuf::from("/nowhere"),
-        kind: InputKind::File,
-        sha256: "00".repeat(32),
+        content: ArtifactContent {
+            kind: ArtifactKind::File,
+            sha256: "00".repeat(32),
+            size: 0,
+        },
+        blob: LocalFile::blob("/nowhere"),
     });
     let materials = Materials {
         inputs: inputs.collect(),

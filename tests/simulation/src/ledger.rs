@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Event};
 use trainyard_core::id::DaemonId;
-use trainyard_executor::{Collected, Handle, SpecHash};
-use trainyard_orchestrator::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use trainyard_executor::{Handle, SpecHash};
+use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 
 use crate::docker::Claim;
@@ -90,7 +91,7 @@ impl Ledger for SimulatedLedger {
         .await;
     }
 
-    async fn keep(&self, _file: &Path, _content: &Collected) -> Result<(), String> {
+    async fn keep(&self, _file: &Path, _content: &ArtifactContent) -> Result<(), String> {
         Ok(())
     }
 

@@ -1,14 +1,14 @@
 //! Helpers to write the promises with: specs, and reading logs and outputs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::{DagName, InputName, StageName};
 use trainyard_core::render::RenderedCommand;
@@ -16,8 +16,10 @@ use trainyard_core::stage::RelativePath;
 use uuid::Uuid;
 
 use super::{Program, Subject};
-use crate::contract::{Collected, Error, Executor, Handle, LogCursor, LogFrame, Status, Stream};
-use crate::spec::{AttemptSpec, InputKind, InputSpec, Limits};
+use crate::blob::{BlobSink, InMemory};
+use crate::contract::{Attempts, Containers, Handle, LogCursor, LogFrame, Status, Stream};
+use crate::error::Error;
+use crate::spec::{AttemptSpec, InputSpec, Limits};
 
 /// Longer than anything in the suite takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,7 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A subject with all that one promise needs.
 pub struct Kit<S: Subject> {
     pub subject: S,
-    folder: TempDir,
 }
 
 impl<S: Subject> std::fmt::Debug for Kit<S> {
@@ -43,12 +44,8 @@ pub struct Printed {
 
 impl<S: Subject> Kit<S> {
     /// A kit around a subject.
-    ///
-    /// # Panics
-    /// If a temporary folder cannot be made.
     pub fn new(subject: S) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { subject, folder }
+        Self { subject }
     }
 
     /// A spec of a new attempt that runs a program, with nothing else.
@@ -92,21 +89,17 @@ impl<S: Subject> Kit<S> {
     /// Adds an input that is a file.
     ///
     /// # Panics
-    /// If the name is invalid, or the disk is full.
-    pub fn add_input(&self, spec: &mut AttemptSpec, name: &str, content: &str) {
-        let path = self.place(name);
-        std::fs::write(&path, content).expect("a written input");
+    /// If the name is invalid.
+    pub fn add_input(spec: &mut AttemptSpec, name: &str, content: &str) {
         spec.inputs.push(InputSpec {
             name: InputName::new(name).expect("a valid name"),
-            path,
-            kind: InputKind::File,
-            sha256: hex::encode(Sha256::digest(content)),
+            content: ArtifactContent {
+                kind: ArtifactKind::File,
+                sha256: hex::encode(Sha256::digest(content)),
+                size: content.len() as u64,
+            },
+            blob: Arc::new(InMemory::from(content.as_bytes().to_vec())),
         });
-    }
-
-    /// A path for a new file.
-    pub fn place(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     /// Creates and starts.
@@ -178,25 +171,28 @@ impl<S: Subject> Kit<S> {
     pub async fn printed(&self, executor: &S::Executor, handle: &Handle) -> Printed {
         joined(&self.frames(executor, handle, None).await)
     }
+}
 
+impl<S: Subject<Executor: Attempts>> Kit<S> {
     /// Collects an output, and its bytes.
     ///
     /// # Errors
     /// The executor's error.
     ///
     /// # Panics
-    /// If the path is invalid, or the collected file cannot be read.
+    /// If the path is invalid.
     pub async fn collect(
         &self,
         executor: &S::Executor,
         handle: &Handle,
         output: &str,
         limit: u64,
-    ) -> Result<Option<(Collected, Vec<u8>)>, Error> {
-        let to = self.place(&format!("collected-{}", Uuid::now_v7()));
+    ) -> Result<Option<(ArtifactContent, Vec<u8>)>, Error> {
+        let kept = InMemory::default();
+        let to: Arc<dyn BlobSink> = Arc::new(kept.clone());
         let path = RelativePath::new(output).expect("a valid path");
         let collected = executor.collect(handle, &path, &to, limit).await?;
-        Ok(collected.map(|collected| (collected, std::fs::read(&to).expect("what was collected"))))
+        Ok(collected.map(|collected| (collected, kept.bytes())))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One suite for all executors: the contract's promises, as tests that a caller would notice.
 //!
-//! An executor takes part by implementing [`Subject`] and calling [`conformance_tests!`](crate::conformance_tests),
-//! which makes one test for each promise. Each test makes a subject of its own, and so has containers of its own;
+//! An executor takes part by implementing [`Subject`] and calling [`conformance_tests!`](crate::conformance_tests) for
+//! each part of the contract that it implements, which makes one test for each promise of that part. Each test makes a subject of its own, and so has containers of its own;
 //! they are removed at its end, also when it fails.
 
 mod kit;
@@ -15,11 +15,11 @@ use trainyard_core::id::InstanceId;
 use trainyard_core::render::RenderedCommand;
 
 pub use self::kit::{Kit, Printed};
-use crate::contract::{Executor, Stream};
+use crate::contract::{Containers, Stream};
 
 /// An executor under test.
 pub trait Subject: Sync {
-    type Executor: Executor;
+    type Executor: Containers;
 
     /// The executor as a daemon makes it when it starts, with the containers of earlier ones.
     fn make(&self) -> impl Future<Output = Self::Executor> + Send;
@@ -132,11 +132,11 @@ where
     }
 }
 
-/// Makes a test of each promise for a subject; the expression is evaluated for each of them, and may
-/// await.
+/// Makes a test of each promise of one part of the contract, `Containers` or `Attempts`, for a subject; the expression
+/// is evaluated for each of them, and may await.
 #[macro_export]
 macro_rules! conformance_tests {
-    ($subject:expr) => {
+    (Containers, $subject:expr) => {
         $crate::conformance_tests!($subject;
             an_exit_code_is_reported,
             creating_again_adopts,
@@ -144,13 +144,9 @@ macro_rules! conformance_tests {
             starting_again_runs_nothing,
             an_attempt_is_taken_over_before_its_start,
             an_attempt_is_taken_over_while_it_runs,
-            an_attempt_is_taken_over_after_its_end,
             a_log_goes_on_after_any_of_its_frames,
             a_log_can_be_followed_and_ends_with_its_program,
             what_was_never_started_has_no_log,
-            a_file_and_a_folder_come_back_as_they_were,
-            a_missing_output_is_none,
-            an_output_beyond_the_limit_is_refused,
             inputs_and_variables_reach_the_program,
             stopping_what_never_started_removes_it,
             stopping_ends_a_program_by_sigterm,
@@ -162,6 +158,15 @@ macro_rules! conformance_tests {
             a_ping_is_answered,
             a_missing_program_is_reported,
             dropping_a_wait_leaves_the_program_alone,
+        );
+    };
+    (Attempts, $subject:expr) => {
+        $crate::conformance_tests!($subject;
+            an_attempt_is_taken_over_after_its_end,
+            an_end_is_proved,
+            a_file_and_a_folder_come_back_as_they_were,
+            a_missing_output_is_none,
+            an_output_beyond_the_limit_is_refused,
         );
     };
     ($subject:expr; $($promise:ident,)*) => {$(

@@ -8,7 +8,7 @@ use trainyard_core::stage::{
     ARGUMENT_BESIDE as BESIDE, ARGUMENT_LARGEST as ONE, ARGUMENTS_LARGEST as ALL,
 };
 
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// Checks that the kernel will pass these to a program. The error does not show values: they may be secrets.
 pub(super) fn check<'a>(

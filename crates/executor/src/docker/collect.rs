@@ -1,10 +1,11 @@
-//! Copies outputs out of an exited container onto the daemon's disk.
+//! Copies outputs out of an exited container.
 //!
 //! Docker sends an archive; it is unpacked while it arrives, so neither the archive nor a file of it is
 //! ever in memory. The result is bounded, and checked: see [`crate::archive`].
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker as Client;
@@ -12,14 +13,17 @@ use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tar::{Archive, EntryType, Header};
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Flow as _, Point};
 
 use super::errors::{IDLE, OfContent, Trouble, gone};
 use super::layout::OUTPUTS;
 use super::status;
-use crate::archive::{FolderArchive, HashingFile, unfit};
-use crate::contract::{Collected, CollectedKind, Error, ErrorKind, StageFolder};
+use crate::archive::{FolderArchive, HashingSink, unfit};
+use crate::blob::BlobSink;
+use crate::contract::StageFolder;
+use crate::error::{Error, ErrorKind};
 use crate::pipe;
 
 /// The most links from an output to the file or folder that they lead to.
@@ -35,20 +39,20 @@ const NAME_LONGEST: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// A file or folder, which was copied.
-    Copied(Collected),
+    Copied(ArtifactContent),
     /// A symbolic link, and its target.
     Link(PathBuf),
 }
 
-/// Copies an output to the file `to`; `None` where it does not exist. A symbolic link is followed while its target
+/// Copies an output to `to`; `None` where it does not exist. A symbolic link is followed while its target
 /// is in the outputs' folder.
 pub(super) async fn collect(
     client: &Client,
     container: &str,
     output: &RelativePath,
-    to: &Path,
+    to: &Arc<dyn BlobSink>,
     limit: u64,
-) -> Result<Option<Collected>, Error> {
+) -> Result<Option<ArtifactContent>, Error> {
     let mut at = output.clone();
     for _ in 0..=LINKS_AT_MOST {
         let target = match copy(client, container, output, &at, to, limit).await? {
@@ -102,7 +106,7 @@ async fn copy(
     container: &str,
     output: &RelativePath,
     at: &RelativePath,
-    to: &Path,
+    to: &Arc<dyn BlobSink>,
     limit: u64,
 ) -> Result<Option<Kept>, Error> {
     let path = if at.is_root() {
@@ -113,8 +117,8 @@ async fn copy(
     let mut stream = std::pin::pin!(download(client, container, &path));
     let (sender, reader) = pipe::incoming();
     let keeping = {
-        let (output, to) = (output.clone(), to.to_owned());
-        tokio::task::spawn_blocking(move || keep(reader, &output, Path::new(&path), &to, limit))
+        let (output, to) = (output.clone(), Arc::clone(to));
+        tokio::task::spawn_blocking(move || keep(reader, &output, Path::new(&path), &*to, limit))
     };
     let mut trouble = None;
     loop {
@@ -221,7 +225,7 @@ pub(crate) fn keep(
     reader: impl Read,
     output: &RelativePath,
     path: &Path,
-    to: &Path,
+    to: &dyn BlobSink,
     limit: u64,
 ) -> Result<Kept, Error> {
     let broken = |error: std::io::Error| {
@@ -237,12 +241,12 @@ pub(crate) fn keep(
         return Err(unfit(output, None, "a socket"));
     };
     let mut first = first.map_err(broken)?;
-    let mut file = HashingFile::create(to, output, limit)?;
+    let mut file = HashingSink::create(to, output, limit)?;
     match first.header().entry_type() {
         EntryType::Regular | EntryType::Continuous => {
             let kind = match is_executable(first.header()) {
-                true => CollectedKind::Executable,
-                false => CollectedKind::File,
+                true => ArtifactKind::Executable,
+                false => ArtifactKind::File,
             };
             let size = first.size();
             file.copy(&mut first, size)?;
@@ -305,13 +309,14 @@ fn without_first(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::InMemory;
 
     #[test]
     fn what_docker_sends_nothing_of_is_a_socket() {
         let output = RelativePath::new("s").unwrap();
         let nothing = [0; 1024];
-        let to = tempfile::NamedTempFile::new().unwrap();
-        let kept = keep(&nothing[..], &output, Path::new("/s"), to.path(), 10);
+        let to = InMemory::default();
+        let kept = keep(&nothing[..], &output, Path::new("/s"), &to, 10);
         assert!(kept.unwrap_err().message.contains("it is a socket"));
     }
 

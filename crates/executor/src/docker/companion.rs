@@ -25,7 +25,7 @@ use trainyard_failpoint::{Effect as _, Flow as _, Point};
 
 use super::errors::{LONG, within};
 use super::{Docker, Engine, status};
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// The label with the purpose of the container.
 const COMPANION: &str = "io.trainyard.companion";

@@ -16,7 +16,7 @@ use super::errors::{LONG, SHORT, Trouble, within};
 use super::fixes::{self, Unfixed};
 use super::init;
 use super::networks::Subnets;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// The oldest API version of engines that are supported: Docker 20.10.
 pub const OLDEST_API: (u32, u32) = (1, 41);

@@ -21,7 +21,8 @@ use trainyard_core::stage::RelativePath;
 
 use super::dockerignore::{self, DockerIgnore};
 use super::layout::dated;
-use crate::contract::{Error, ErrorKind};
+use crate::blob::Blob;
+use crate::error::{Error, ErrorKind};
 use crate::source::{self, Source};
 
 /// How long matching all files against a `.dockerignore` may take.
@@ -67,9 +68,9 @@ impl Read for Watched {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Recipe {
-    pub(super) source: PathBuf,
+    pub(super) source: Arc<dyn Blob>,
     pub(super) context: RelativePath,
     pub(super) dockerfile: RelativePath,
     pub(super) args: BTreeMap<String, String>,
@@ -221,7 +222,7 @@ impl Context {
 
 impl Recipe {
     pub(super) fn open(&self, given_up: &GivenUp) -> io::Result<Archive<Watched>> {
-        let source = source::open(&self.source)?;
+        let source = source::open(&*self.source)?;
         Ok(Archive::new(Watched(source, given_up.clone())))
     }
 
@@ -322,13 +323,11 @@ fn digest(path: &str, entry: &mut Entry<'_, Watched>) -> io::Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
+    use crate::blob::InMemory;
 
-    fn tree(folder: &Path, name: &str, files: &[(&str, &str, u64)]) -> PathBuf {
-        let path = folder.join(name);
-        let mut archive = Builder::new(File::create(&path).unwrap());
+    fn tree(files: &[(&str, &str, u64)]) -> Arc<dyn Blob> {
+        let mut archive = Builder::new(Vec::new());
         for (name, content, mtime) in files {
             let mut header = Header::new_gnu();
             header.set_size(content.len() as u64);
@@ -338,11 +337,10 @@ mod tests {
                 .append_data(&mut header, name, content.as_bytes())
                 .unwrap();
         }
-        archive.into_inner().unwrap();
-        path
+        Arc::new(InMemory::from(archive.into_inner().unwrap()))
     }
 
-    fn recipe(source: PathBuf, context: &str) -> Recipe {
+    fn recipe(source: Arc<dyn Blob>, context: &str) -> Recipe {
         Recipe {
             source,
             context: RelativePath::new(context).unwrap(),
@@ -372,7 +370,6 @@ mod tests {
 
     #[test]
     fn only_the_folder_and_what_is_not_ignored_is_sent() {
-        let folder = tempfile::tempdir().unwrap();
         let files = [
             ("README.md", "x", 1),
             ("train/Dockerfile", "FROM x", 1),
@@ -380,14 +377,13 @@ mod tests {
             ("train/big.csv", "1,2", 1),
             ("train/src/a.py", "a", 1),
         ];
-        let source = tree(folder.path(), "a", &files);
+        let source = tree(&files);
         let context = scan(recipe(source, "train")).unwrap();
         assert_eq!(names(&context), ["Dockerfile", ".dockerignore", "src/a.py"]);
     }
 
     #[test]
     fn a_dockerfile_may_have_a_dockerignore_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
         let files = [
             ("Dockerfile.dockerignore", "*.csv", 1),
             (".dockerignore", "*.txt", 1),
@@ -395,7 +391,7 @@ mod tests {
             ("a.csv", "1,2", 1),
             ("a.txt", "a", 1),
         ];
-        let context = scan(recipe(tree(folder.path(), "a", &files), ".")).unwrap();
+        let context = scan(recipe(tree(&files), ".")).unwrap();
         let names = names(&context);
         assert!(names.contains(&"a.txt".to_owned()), "{names:?}");
         assert!(!names.contains(&"a.csv".to_owned()), "{names:?}");
@@ -403,37 +399,31 @@ mod tests {
 
     #[test]
     fn the_key_follows_the_content_and_not_times_order_or_ignored_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = |name: &str, files: &[(&str, &str, u64)]| {
-            scan(recipe(tree(folder.path(), name, files), "."))
-                .unwrap()
-                .key
-        };
+        let key = |files: &[(&str, &str, u64)]| scan(recipe(tree(files), ".")).unwrap().key;
         let base = [
             ("Dockerfile", "FROM x", 1),
             (".dockerignore", "*.log", 1),
             ("a", "1", 1),
         ];
-        let first = key("first", &base);
+        let first = key(&base);
         let moved = [
             ("a", "1", 9),
             (".dockerignore", "*.log", 9),
             ("Dockerfile", "FROM x", 9),
         ];
-        assert_eq!(key("moved", &moved), first);
+        assert_eq!(key(&moved), first);
         let noise = [&base[..], &[("x.log", "noise", 1)]].concat();
-        assert_eq!(key("noise", &noise), first);
+        assert_eq!(key(&noise), first);
         let changed = [base[0], base[1], ("a", "2", 1)];
-        assert_ne!(key("changed", &changed), first);
-        let mut other = recipe(tree(folder.path(), "args", &base), ".");
+        assert_ne!(key(&changed), first);
+        let mut other = recipe(tree(&base), ".");
         other.args.insert("V".to_owned(), "1".to_owned());
         assert_ne!(scan(other).unwrap().key, first);
     }
 
     #[test]
     fn a_missing_dockerfile_or_folder_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = tree(folder.path(), "a", &[("src/a.py", "a", 1)]);
+        let source = tree(&[("src/a.py", "a", 1)]);
         let error = scan(recipe(source.clone(), "src")).unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageBuild);
         assert!(
@@ -448,8 +438,7 @@ mod tests {
 
     #[test]
     fn class_12_work_on_a_tree_ends_once_its_caller_stops_waiting() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = tree(folder.path(), "a", &[("Dockerfile", "FROM x", 1)]);
+        let source = tree(&[("Dockerfile", "FROM x", 1)]);
         let wanted = Wanted::default();
         let context = Context::scan(recipe(source.clone(), "."), wanted.given_up()).unwrap();
         let given_up = wanted.given_up();
@@ -460,13 +449,9 @@ mod tests {
 
     #[test]
     fn class_12_a_dockerignore_beyond_its_bounds_is_reported_as_the_repo_s_fault() {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [
-            ("rule", "?".repeat(60_000)),
-            ("file", "#\n".repeat(500_000)),
-        ] {
+        for text in ["?".repeat(60_000), "#\n".repeat(500_000)] {
             let files = [("Dockerfile", "FROM x", 1), (".dockerignore", &*text, 1)];
-            let error = scan(recipe(tree(folder.path(), name, &files), ".")).unwrap_err();
+            let error = scan(recipe(tree(&files), ".")).unwrap_err();
             assert_eq!(error.kind, ErrorKind::ImageBuild, "{error}");
             assert!(error.message.contains("the `.dockerignore` in"), "{error}");
             assert!(error.message.contains("permitted"), "{error}");

@@ -26,7 +26,7 @@ use super::connect::DockerConfig;
 use super::init;
 use super::labels::{self, FirstProcess};
 use super::layout::{INPUTS, OUTPUTS, WORKSPACE};
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::shell;
 use crate::spec::{AttemptSpec, Limits};
 

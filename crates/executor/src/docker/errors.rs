@@ -6,7 +6,7 @@ use std::time::Duration;
 use bollard::errors::Error as Bollard;
 
 use super::init::FOLDER as INIT_FOLDER;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// For calls that only read or change a row in Docker.
 pub(super) const SHORT: Duration = Duration::from_secs(10);

@@ -19,18 +19,9 @@ use super::answers;
 use super::errors::{LONG, Trouble, within};
 use super::init;
 use super::labels;
-use crate::contract::Error;
+use crate::contract::BuildImage;
+use crate::error::Error;
 use crate::pipe;
-
-/// An image that was built for stages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildImage {
-    pub id: String,
-    pub tags: Vec<String>,
-    pub created: Timestamp,
-    /// Its bytes on disk, those that it shares with other images included.
-    pub size: u64,
-}
 
 /// The used part of an image's entry in Docker's list.
 #[derive(Debug, Deserialize)]

@@ -32,7 +32,7 @@ use trainyard_init::PROGRAM;
 
 use super::create::image_gone;
 use super::errors::{IDLE, LONG, OfContent, Trouble, within};
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// Where the volume is mounted.
 pub(super) const FOLDER: &str = "/trainyard/init";

@@ -8,9 +8,9 @@
 //!
 //! Nothing is dated before 1980 or after 2107, which a zip file cannot hold.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use bollard::Docker as Client;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
@@ -20,10 +20,12 @@ use super::errors::{IDLE, Trouble, gone};
 use super::init;
 use super::labels::FirstProcess;
 use super::unstarted;
-use crate::contract::{Error, ErrorKind};
+use crate::blob::Blob;
+use crate::error::{Error, ErrorKind};
 use crate::pipe;
 use crate::source;
-use crate::spec::{AttemptSpec, InputKind, InputSpec};
+use crate::spec::{AttemptSpec, InputSpec};
+use trainyard_core::artifact::ArtifactKind;
 use trainyard_failpoint::{Effect as _, Point};
 
 /// The working directory, with the source tree.
@@ -44,9 +46,9 @@ const NEWEST: u64 = 4_354_646_400;
 const RUN: &str = "trainyard/run";
 
 /// The files of one container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Layout {
-    source: Option<PathBuf>,
+    source: Option<Arc<dyn Blob>>,
     inputs: Vec<InputSpec>,
     first: FirstProcess,
 }
@@ -113,24 +115,27 @@ impl Layout {
         }
         folder(&mut archive, Path::new("workspace"), 0o777)?;
         if let Some(source) = &self.source {
-            let source = source::open(source)?;
+            let source = source::open(&**source)?;
             transplant(&mut archive, source, Path::new("workspace"), writable)?;
         }
         folder(&mut archive, Path::new("trainyard/inputs"), 0o755)?;
         folder(&mut archive, Path::new("trainyard/outputs"), 0o777)?;
         for input in &self.inputs {
             let to = Path::new("trainyard/inputs").join(input.name.as_str());
-            match input.kind {
-                InputKind::File | InputKind::Executable => {
-                    let mut file = File::open(&input.path)?;
-                    let size = file.metadata()?.len();
-                    let mode = read_only(false, input.kind == InputKind::Executable);
-                    let mut header = header(EntryType::Regular, mode, size);
-                    archive.append_data(&mut header, &to, &mut file)?;
+            match input.content.kind {
+                ArtifactKind::File | ArtifactKind::Executable => {
+                    let mode = read_only(false, input.content.kind == ArtifactKind::Executable);
+                    let mut header = header(EntryType::Regular, mode, input.content.size);
+                    let mut bytes = input.blob.open()?.take(input.content.size);
+                    archive.append_data(&mut header, &to, &mut bytes)?;
+                    // More or less than the header says would shift every member after it.
+                    if bytes.limit() > 0 || bytes.into_inner().read(&mut [0])? > 0 {
+                        return Err(odd_size(input));
+                    }
                 }
-                InputKind::Folder => {
+                ArtifactKind::Folder => {
                     folder(&mut archive, &to, 0o555)?;
-                    let folder = BufReader::with_capacity(128 * 1024, File::open(&input.path)?);
+                    let folder = BufReader::with_capacity(128 * 1024, input.blob.open()?);
                     transplant(&mut archive, folder, &to, read_only)?;
                 }
             }
@@ -251,6 +256,14 @@ fn below(to: &Path, member: &Path) -> io::Result<Option<PathBuf>> {
     Ok(moved.then_some(path))
 }
 
+fn odd_size(input: &InputSpec) -> io::Error {
+    let InputSpec { name, content, .. } = input;
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("input {name} does not have its {} bytes", content.size),
+    )
+}
+
 fn unsafe_member(path: &Path) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
@@ -266,6 +279,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::blob::InMemory;
     use crate::spec::tests::spec;
 
     /// Modes and contents by name; checks the times.
@@ -288,9 +302,12 @@ mod tests {
             .collect()
     }
 
-    fn source(folder: &Path) -> PathBuf {
-        let path = folder.join("source.tar");
-        let mut archive = Builder::new(File::create(&path).unwrap());
+    fn content(bytes: &[u8]) -> Arc<dyn Blob> {
+        Arc::new(InMemory::from(bytes.to_vec()))
+    }
+
+    fn source() -> Arc<dyn Blob> {
+        let mut archive = Builder::new(Vec::new());
         let mut header = Header::new_ustar();
         header.set_size(2);
         header.set_mode(0o755);
@@ -301,23 +318,18 @@ mod tests {
         archive
             .append_data(&mut header, "note", &b"no"[..])
             .unwrap();
-        archive.into_inner().unwrap();
-        path
+        content(&archive.into_inner().unwrap())
     }
 
     #[test]
     fn files_of_the_workspace_can_be_written_by_any_user_and_inputs_by_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let input = folder.path().join("input");
-        std::fs::write(&input, "data").unwrap();
         let mut spec = spec();
-        spec.source = Some(source(folder.path()));
-        spec.inputs[0].path = input;
-        spec.inputs.push(InputSpec {
-            name: "tool".parse().unwrap(),
-            kind: InputKind::Executable,
-            ..spec.inputs[0].clone()
-        });
+        spec.source = Some(source());
+        spec.inputs[0].blob = content(b"data");
+        let mut tool = spec.inputs[0].clone();
+        tool.name = "tool".parse().unwrap();
+        tool.content.kind = ArtifactKind::Executable;
+        spec.inputs.push(tool);
         let members = members(&Layout::of(&spec, FirstProcess::Program));
         let mode = |path: &str| {
             members
@@ -382,19 +394,29 @@ mod tests {
     }
 
     #[test]
+    fn an_input_of_another_size_than_was_recorded_is_not_laid_out() {
+        for bytes in [&b"dat"[..], b"data and more"] {
+            let mut spec = spec();
+            spec.source = None;
+            spec.inputs[0].blob = content(bytes);
+            let written = Layout::of(&spec, FirstProcess::Program).write(&mut Vec::new());
+            let error = written.unwrap_err().to_string();
+            assert_eq!(error, "input raw does not have its 4 bytes");
+        }
+    }
+
+    #[test]
     fn a_source_tree_that_leads_out_of_its_folder_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("source.tar");
-        let mut archive = Builder::new(File::create(&path).unwrap());
+        let mut archive = Builder::new(Vec::new());
         let mut header = Header::new_gnu();
         header.set_size(0);
         header.as_mut_bytes()[..6].copy_from_slice(b"../out");
         header.set_cksum();
         archive.append(&header, io::empty()).unwrap();
-        archive.into_inner().unwrap();
+        let tree = archive.into_inner().unwrap();
         let refused = transplant(
             &mut Builder::new(Vec::new()),
-            File::open(&path).unwrap(),
+            tree.as_slice(),
             Path::new("workspace"),
             writable,
         );

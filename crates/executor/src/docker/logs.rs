@@ -33,7 +33,8 @@ use trainyard_init::{OPEN, Record};
 use super::errors::{Trouble, gone};
 use super::labels::FirstProcess;
 use super::proof::Ends;
-use crate::contract::{Error, ErrorKind, LogCursor, LogFrame, LogStream, Stream};
+use crate::contract::{LogCursor, LogFrame, LogStream, Stream};
+use crate::error::{Error, ErrorKind};
 
 /// How far times may run backwards, in seconds.
 const LATE: i64 = 1;

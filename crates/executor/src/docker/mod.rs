@@ -41,13 +41,13 @@ mod unstarted;
 mod written;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::query_parameters::{ListContainersOptionsBuilder, StopContainerOptionsBuilder};
 use tracing::warn;
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Effect as _, Point};
@@ -56,7 +56,6 @@ pub use self::capabilities::Capabilities;
 pub use self::companion::Companion;
 pub use self::connect::{DEFAULT_HOST, DockerConfig, EngineInfo, OLDEST_API};
 pub use self::fixes::Unfixed;
-pub use self::gc::BuildImage;
 pub use self::networks::Subnets;
 
 use self::build::Builds;
@@ -67,10 +66,12 @@ use self::image::Images;
 use self::init::InitVolume;
 use self::networks::Networks;
 use self::proof::Ends;
+use crate::blob::BlobSink;
 use crate::contract::{
-    Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor,
-    LogStream, PreparedImage, Proof, StageFolder, Status,
+    Attempts, BuildImage, Containers, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
+    PreparedImage, Proof, StageFolder, Status,
 };
+use crate::error::{Error, ErrorKind};
 use crate::spec::AttemptSpec;
 
 /// Runs attempts as Docker containers. Clones share one client.
@@ -151,35 +152,129 @@ impl Docker {
     pub async fn build_images(&self) -> Result<Vec<BuildImage>, Error> {
         self.engine.build_images().await
     }
+}
 
-    /// Removes built images from before a moment that no container uses, except the `wanted` ids, and
-    /// returns them. An image that is needed again is built again.
-    ///
-    /// # Errors
-    /// A Docker error.
-    pub async fn remove_unused_build_images(
-        &self,
-        before: Timestamp,
-        wanted: &BTreeSet<String>,
-    ) -> Result<Vec<BuildImage>, Error> {
-        self.engine.remove_build_images(before, wanted).await
+impl Containers for Docker {
+    fn kind(&self) -> &'static str {
+        "docker"
     }
 
-    /// Removes the networks of repos that no container is in, however recently they were used.
-    ///
-    /// # Errors
-    /// Docker did not answer, or refused.
-    pub async fn remove_networks(&self) -> Result<(), Error> {
+    async fn engine_id(&self) -> Result<Option<String>, Error> {
+        Ok(Some(self.info().await?.id))
+    }
+
+    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
+        self.engine.create(spec).await
+    }
+
+    async fn start(&self, handle: &Handle) -> Result<(), Error> {
+        self.engine.start(&handle.container).await
+    }
+
+    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
+        status::inspect(&self.engine.client, &handle.container).await
+    }
+
+    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
+        let engine = &self.engine;
+        let container = &handle.container;
+        let status = status::wait(&engine.client, container, !engine.config.init).await?;
+        if matches!(status, Status::Exited { .. }) {
+            engine.ends.saw(container);
+        }
+        Ok(status)
+    }
+
+    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
+        let engine = &self.engine;
+        let ends = Arc::clone(&engine.ends);
+        Ok(logs::open(&engine.client, &handle.container, after, ends))
+    }
+
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
+        written::written(&self.engine.client, &handle.container).await
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
+        let engine = &self.engine;
+        let container = &handle.container;
+        match status::inspect(&engine.client, container).await? {
+            None | Some(Status::Exited { .. } | Status::Unknown) => return Ok(()),
+            Some(Status::Created) => {
+                engine.fresh.take(container);
+                if engine.remove_idle(container).await? {
+                    return Ok(());
+                }
+                // It was started meanwhile.
+            }
+            Some(Status::Running { .. }) => {}
+        }
+        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+        let options = StopContainerOptionsBuilder::default()
+            .t(i32::try_from(seconds).unwrap_or(i32::MAX))
+            .build();
+        let stopped = engine
+            .client
+            .stop_container(container, Some(options))
+            .at(Point::StopContainer);
+        match within(grace.saturating_add(SHORT), stopped).await {
+            Ok(()) => Ok(()),
+            Err(trouble) if trouble.status() == Some(404) => Ok(()),
+            Err(trouble) => Err(trouble.into_error("stop a container")),
+        }
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
+        self.engine.remove(handle).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        let engine = &self.engine;
+        let label = format!("{}={}", labels::INSTANCE, engine.config.instance);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let found = within(
+            SHORT,
+            engine
+                .client
+                .list_containers(Some(options))
+                .at(Point::ListContainers),
+        )
+        .await
+        .map_err(|trouble| trouble.into_error("list containers"))?;
+        Ok(found
+            .into_iter()
+            .filter_map(|summary| {
+                let id = summary.id.clone().unwrap_or_default();
+                let listed = status::listed(summary);
+                if listed.is_none() {
+                    warn!(
+                        container = id,
+                        "a container has Trainyard's label, but was not created by Trainyard"
+                    );
+                }
+                listed
+            })
+            .collect())
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        // Unlike the ping of the protocol, this needs the part of Docker that keeps containers. There is none
+        // of this name, and it would not matter if there were.
+        let looked = status::look(&self.engine.client, status::NO_CONTAINER).await;
+        looked.map(drop)
+    }
+
+    async fn remove_networks(&self) -> Result<(), Error> {
         self.engine.networks.forget_all();
         self.engine.remove_idle_networks().await.map(drop)
     }
 }
 
-impl Executor for Docker {
-    fn kind(&self) -> &'static str {
-        "docker"
-    }
-
+impl Attempts for Docker {
     async fn prepare(
         &self,
         request: &ImageRequest,
@@ -223,14 +318,6 @@ impl Executor for Docker {
         }
     }
 
-    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        self.engine.create(spec).await
-    }
-
-    async fn start(&self, handle: &Handle) -> Result<(), Error> {
-        self.engine.start(&handle.container).await
-    }
-
     fn starts_once(&self) -> bool {
         self.engine.config.init
     }
@@ -239,37 +326,13 @@ impl Executor for Docker {
         self.engine.prove(&handle.container, seen).await
     }
 
-    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
-        status::inspect(&self.engine.client, &handle.container).await
-    }
-
-    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        written::written(&self.engine.client, &handle.container).await
-    }
-
-    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        let engine = &self.engine;
-        let container = &handle.container;
-        let status = status::wait(&engine.client, container, !engine.config.init).await?;
-        if matches!(status, Status::Exited { .. }) {
-            engine.ends.saw(container);
-        }
-        Ok(status)
-    }
-
-    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        let engine = &self.engine;
-        let ends = Arc::clone(&engine.ends);
-        Ok(logs::open(&engine.client, &handle.container, after, ends))
-    }
-
     async fn collect(
         &self,
         handle: &Handle,
         output: &RelativePath,
-        to: &Path,
+        to: &Arc<dyn BlobSink>,
         limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    ) -> Result<Option<ArtifactContent>, Error> {
         collect::collect(&self.engine.client, &handle.container, output, to, limit).await
     }
 
@@ -277,76 +340,11 @@ impl Executor for Docker {
         collect::files(&self.engine.client, &handle.container, folder).await
     }
 
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        let engine = &self.engine;
-        let container = &handle.container;
-        match status::inspect(&engine.client, container).await? {
-            None | Some(Status::Exited { .. } | Status::Unknown) => return Ok(()),
-            Some(Status::Created) => {
-                engine.fresh.take(container);
-                if engine.remove_idle(container).await? {
-                    return Ok(());
-                }
-                // It was started meanwhile.
-            }
-            Some(Status::Running { .. }) => {}
-        }
-        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let options = StopContainerOptionsBuilder::default()
-            .t(i32::try_from(seconds).unwrap_or(i32::MAX))
-            .build();
-        let stopped = engine
-            .client
-            .stop_container(container, Some(options))
-            .at(Point::StopContainer);
-        match within(grace.saturating_add(SHORT), stopped).await {
-            Ok(()) => Ok(()),
-            Err(trouble) if trouble.status() == Some(404) => Ok(()),
-            Err(trouble) => Err(trouble.into_error("stop a container")),
-        }
-    }
-
-    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.engine.remove(handle).await
-    }
-
-    async fn ping(&self) -> Result<(), Error> {
-        // Unlike the ping of the protocol, this needs the part of Docker that keeps containers. There is none
-        // of this name, and it would not matter if there were.
-        let looked = status::look(&self.engine.client, status::NO_CONTAINER).await;
-        looked.map(drop)
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let engine = &self.engine;
-        let label = format!("{}={}", labels::INSTANCE, engine.config.instance);
-        let filters = HashMap::from([("label".to_owned(), vec![label])]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let found = within(
-            SHORT,
-            engine
-                .client
-                .list_containers(Some(options))
-                .at(Point::ListContainers),
-        )
-        .await
-        .map_err(|trouble| trouble.into_error("list containers"))?;
-        Ok(found
-            .into_iter()
-            .filter_map(|summary| {
-                let id = summary.id.clone().unwrap_or_default();
-                let listed = status::listed(summary);
-                if listed.is_none() {
-                    warn!(
-                        container = id,
-                        "a container has Trainyard's label, but was not created by Trainyard"
-                    );
-                }
-                listed
-            })
-            .collect())
+    async fn remove_unused_build_images(
+        &self,
+        before: Timestamp,
+        wanted: &BTreeSet<String>,
+    ) -> Result<Vec<BuildImage>, Error> {
+        self.engine.remove_build_images(before, wanted).await
     }
 }

@@ -23,7 +23,7 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use super::Engine;
 use super::errors::{LONG, SHORT, Trouble, within};
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// The labels of networks.
 const INSTANCE: &str = "io.trainyard.network.instance";

@@ -19,7 +19,8 @@ use super::errors::gone;
 use super::init::{self, Found, LATCH, START};
 use super::labels::FirstProcess;
 use super::status;
-use crate::contract::{Error, Exit, Proof, Status};
+use crate::contract::{Exit, Proof, Status};
+use crate::error::Error;
 
 /// An upper bound on the length of a record, in bytes.
 const RECORD_AT_MOST: usize = 1024;

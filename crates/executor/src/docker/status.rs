@@ -17,7 +17,8 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use super::errors::{SHORT, Trouble, gone, within};
 use super::labels::Identity;
-use crate::contract::{Error, ErrorKind, Handle, Listed, Status};
+use crate::contract::{Handle, Listed, Status};
+use crate::error::{Error, ErrorKind};
 
 /// The time between two inspections of a container that is being removed.
 const REMOVAL: Duration = Duration::from_millis(100);

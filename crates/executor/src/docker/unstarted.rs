@@ -19,7 +19,7 @@ use super::Engine;
 use super::answers::TOO_LONG;
 use super::errors::{LONG, within};
 use super::init::{Found, START};
-use crate::contract::Error;
+use crate::error::Error;
 
 /// An upper bound on the size of the start file, in bytes.
 const START_AT_MOST: usize = 1024;

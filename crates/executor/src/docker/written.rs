@@ -17,7 +17,7 @@ use bollard::query_parameters::InspectContainerOptionsBuilder;
 use trainyard_failpoint::{Effect as _, Point};
 
 use super::errors::{LONG, within};
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// The unit in which the system reports the disk space of a file.
 const BLOCK: u64 = 512;

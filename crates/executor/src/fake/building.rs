@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::script::duration;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// How many lines `yes` prints in a second.
 const LINES: usize = 100;

@@ -2,24 +2,26 @@
 
 use std::path::Path;
 
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 
 use super::script::Program;
-use crate::archive::{FolderArchive, HashingFile};
-use crate::contract::{Collected, CollectedKind, Error};
+use crate::archive::{FolderArchive, HashingSink};
+use crate::blob::BlobSink;
+use crate::error::Error;
 
-/// Writes an output to the file `to`; `None` where the script left none.
+/// Writes an output to `to`; `None` where the script left none.
 pub(super) fn collect(
     program: &Program,
     output: &RelativePath,
-    to: &Path,
+    to: &dyn BlobSink,
     limit: u64,
-) -> Result<Option<Collected>, Error> {
-    let open = || HashingFile::create(to, output, limit);
+) -> Result<Option<ArtifactContent>, Error> {
+    let open = || HashingSink::create(to, output, limit);
     if let Some(content) = program.outputs.get(output.as_str()) {
         let mut file = open()?;
         file.write(content)?;
-        return file.finish(CollectedKind::File).map(Some);
+        return file.finish(ArtifactKind::File).map(Some);
     }
     let folder = if output.is_root() {
         String::new()

@@ -19,13 +19,13 @@ pub mod script;
 mod state;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream;
 use tokio::time::Instant;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::AttemptId;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
@@ -33,10 +33,12 @@ use trainyard_core::stage::RelativePath;
 use self::container::Life;
 use self::script::Call;
 use self::state::{State, gone, no_answer};
+use crate::blob::BlobSink;
 use crate::contract::{
-    Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame,
-    LogStream, PreparedImage, Proof, StageFolder, Status,
+    Attempts, Containers, Exit, Handle, ImageRequest, Listed, LogCursor, LogFrame, LogStream,
+    PreparedImage, Proof, StageFolder, Status,
 };
+use crate::error::{Error, ErrorKind};
 use crate::spec::AttemptSpec;
 
 /// The scripted executor. Clones share one Docker engine.
@@ -114,47 +116,9 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Executor for Fake {
+impl Containers for Fake {
     fn kind(&self) -> &'static str {
         "fake"
-    }
-
-    async fn prepare(
-        &self,
-        request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        self.answering()?;
-        let name = match &request.image {
-            RenderedImage::Reference { image, .. } => image.to_string(),
-            RenderedImage::OfStage { image, .. } => image.clone(),
-            RenderedImage::Build {
-                context,
-                dockerfile,
-                args,
-                ..
-            } => {
-                progress(format!("pretending to build {dockerfile} in {context}"));
-                building::build(args, progress).await?;
-                format!("fake-build:{context}/{dockerfile}")
-            }
-        };
-        if name.starts_with("fake/missing") {
-            return Err(Error::new(
-                ErrorKind::ImageNotFound,
-                format!("there is no image `{name}`"),
-            ));
-        }
-        if name.starts_with("fake/unreachable") {
-            return Err(Error::new(
-                ErrorKind::ImagePull,
-                format!("image `{name}` could not be pulled: its registry does not answer"),
-            ));
-        }
-        Ok(PreparedImage {
-            id: name.clone(),
-            shown: name,
-        })
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
@@ -167,26 +131,11 @@ impl Executor for Fake {
         self.state().start(handle.attempt)
     }
 
-    fn starts_once(&self) -> bool {
-        true
-    }
-
-    async fn prove(&self, _: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        Ok(Proof::by_engine(seen))
-    }
-
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
         self.answering()?;
         let mut state = self.state();
         let container = state.reach(Call::Inspect, handle.attempt)?;
         Ok(container.map(|container| container.status()))
-    }
-
-    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        self.answering()?;
-        let mut state = self.state();
-        let container = state.reach(Call::Inspect, handle.attempt)?;
-        Ok(container.and_then(|container| container.program.written))
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
@@ -242,37 +191,11 @@ impl Executor for Fake {
         })))
     }
 
-    async fn collect(
-        &self,
-        handle: &Handle,
-        output: &RelativePath,
-        to: &Path,
-        limit: u64,
-    ) -> Result<Option<Collected>, Error> {
+    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
         self.answering()?;
-        let attempt = handle.attempt;
-        let program = {
-            let mut state = self.state();
-            let container = state
-                .reach(Call::Collect, attempt)?
-                .ok_or_else(|| gone(attempt))?;
-            if !matches!(container.life, Life::Exited { .. }) {
-                return Err(state.broken(format!("collect from attempt {attempt} before its end")));
-            }
-            Arc::clone(&container.program)
-        };
-        collect::collect(&program, output, to, limit)
-    }
-
-    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
         let mut state = self.state();
-        let container = state.reach(Call::Collect, handle.attempt)?;
-        Ok(match (container, folder) {
-            (Some(container), StageFolder::Outputs) => {
-                container.program.outputs.keys().cloned().collect()
-            }
-            (Some(_) | None, StageFolder::Working) | (None, StageFolder::Outputs) => Vec::new(),
-        })
+        let container = state.reach(Call::Inspect, handle.attempt)?;
+        Ok(container.and_then(|container| container.program.written))
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
@@ -312,10 +235,6 @@ impl Executor for Fake {
         self.state().remove(handle.attempt)
     }
 
-    async fn ping(&self) -> Result<(), Error> {
-        self.answering()
-    }
-
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         self.answering()?;
         let now = Instant::now();
@@ -329,6 +248,91 @@ impl Executor for Fake {
             .iter()
             .map(|(attempt, container)| container.listed(*attempt))
             .collect())
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.answering()
+    }
+}
+
+impl Attempts for Fake {
+    async fn prepare(
+        &self,
+        request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        self.answering()?;
+        let name = match &request.image {
+            RenderedImage::Reference { image, .. } => image.to_string(),
+            RenderedImage::OfStage { image, .. } => image.clone(),
+            RenderedImage::Build {
+                context,
+                dockerfile,
+                args,
+                ..
+            } => {
+                progress(format!("pretending to build {dockerfile} in {context}"));
+                building::build(args, progress).await?;
+                format!("fake-build:{context}/{dockerfile}")
+            }
+        };
+        if name.starts_with("fake/missing") {
+            return Err(Error::new(
+                ErrorKind::ImageNotFound,
+                format!("there is no image `{name}`"),
+            ));
+        }
+        if name.starts_with("fake/unreachable") {
+            return Err(Error::new(
+                ErrorKind::ImagePull,
+                format!("image `{name}` could not be pulled: its registry does not answer"),
+            ));
+        }
+        Ok(PreparedImage {
+            id: name.clone(),
+            shown: name,
+        })
+    }
+
+    fn starts_once(&self) -> bool {
+        true
+    }
+
+    async fn prove(&self, _: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        Ok(Proof::by_engine(seen))
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Arc<dyn BlobSink>,
+        limit: u64,
+    ) -> Result<Option<ArtifactContent>, Error> {
+        self.answering()?;
+        let attempt = handle.attempt;
+        let program = {
+            let mut state = self.state();
+            let container = state
+                .reach(Call::Collect, attempt)?
+                .ok_or_else(|| gone(attempt))?;
+            if !matches!(container.life, Life::Exited { .. }) {
+                return Err(state.broken(format!("collect from attempt {attempt} before its end")));
+            }
+            Arc::clone(&container.program)
+        };
+        collect::collect(&program, output, &**to, limit)
+    }
+
+    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
+        let mut state = self.state();
+        let container = state.reach(Call::Collect, handle.attempt)?;
+        Ok(match (container, folder) {
+            (Some(container), StageFolder::Outputs) => {
+                container.program.outputs.keys().cloned().collect()
+            }
+            (Some(_) | None, StageFolder::Working) | (None, StageFolder::Outputs) => Vec::new(),
+        })
     }
 }
 

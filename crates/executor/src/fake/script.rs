@@ -31,6 +31,7 @@
 //! | `trouble=CALL:N`     | the first N calls of `create`, `start`, `inspect`, `wait`, `logs`, `collect`, `stop` or `remove` get no answer |
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -280,7 +281,11 @@ fn input(spec: &AttemptSpec, name: &str) -> Result<Vec<u8>, String> {
         .iter()
         .find(|input| input.name.as_str() == name)
         .ok_or_else(|| format!("there is no input `{name}`"))?;
-    std::fs::read(&input.path).map_err(|error| format!("the input cannot be read: {error}"))
+    let mut content = Vec::new();
+    let read = input.blob.open();
+    read.and_then(|mut bytes| bytes.read_to_end(&mut content))
+        .map_err(|error| format!("the input cannot be read: {error}"))?;
+    Ok(content)
 }
 
 #[cfg(test)]

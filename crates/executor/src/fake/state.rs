@@ -7,7 +7,8 @@ use trainyard_core::id::AttemptId;
 
 use super::container::{Container, Life};
 use super::script::{Call, Program};
-use crate::contract::{Error, ErrorKind, Handle};
+use crate::contract::Handle;
+use crate::error::{Error, ErrorKind};
 use crate::spec::AttemptSpec;
 
 #[derive(Default)]

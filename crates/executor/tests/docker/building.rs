@@ -8,18 +8,19 @@ use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
-use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, Limits, PreparedImage};
+use trainyard_executor::{
+    Attempts, Containers, Error, ErrorKind, ImageRequest, Limits, PreparedImage,
+};
 use uuid::Uuid;
 
-use crate::place::{Containers, client, script, tree};
+use crate::place::{RealDocker, client, script, tree};
 
 /// Builds the root of a tree of files.
 pub(crate) async fn build(
     executor: &Docker,
-    kit: &Kit<Containers>,
     files: &[(&str, &str)],
 ) -> Result<PreparedImage, Error> {
-    build_and_print(executor, kit, files, &BTreeMap::new(), &|_| {}).await
+    build_and_print(executor, files, &BTreeMap::new(), &|_| {}).await
 }
 
 /// Removes a built image, whatever its tags.
@@ -33,21 +34,16 @@ pub(crate) async fn remove(image: &PreparedImage) {
 
 async fn build_and_print(
     executor: &Docker,
-    kit: &Kit<Containers>,
     files: &[(&str, &str)],
     args: &BTreeMap<String, String>,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<PreparedImage, Error> {
-    let request = request(kit, files, args);
+    let request = request(files, args);
     executor.prepare(&request, progress).await
 }
 
 /// A request to build the root of a tree of files, for no repo in particular and without limits.
-pub(crate) fn request(
-    kit: &Kit<Containers>,
-    files: &[(&str, &str)],
-    args: &BTreeMap<String, String>,
-) -> ImageRequest {
+pub(crate) fn request(files: &[(&str, &str)], args: &BTreeMap<String, String>) -> ImageRequest {
     ImageRequest {
         image: RenderedImage::Build {
             context: RelativePath::new(".").unwrap(),
@@ -55,7 +51,7 @@ pub(crate) fn request(
             args: args.clone(),
             target: None,
         },
-        source: Some(tree(&kit.place(&Uuid::now_v7().to_string()), files)),
+        source: Some(tree(files)),
         repo: None,
         branch: None,
         limits: Limits::default(),
@@ -72,7 +68,7 @@ fn dockerfile(rest: &str) -> String {
 
 #[tokio::test]
 async fn the_same_content_is_built_once() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let dockerfile =
             dockerfile("ARG GREETING=hi\nCOPY . /app/\nRUN echo $GREETING >/greeting\n");
@@ -85,8 +81,8 @@ async fn the_same_content_is_built_once() {
         let say = |line: String| said.lock().unwrap().push(line);
         let none = BTreeMap::new();
         let (first, second) = tokio::join!(
-            build_and_print(&executor, &kit, &files, &none, &say),
-            build_and_print(&executor, &kit, &files, &none, &say),
+            build_and_print(&executor, &files, &none, &say),
+            build_and_print(&executor, &files, &none, &say),
         );
         let first = first.unwrap();
         assert_eq!(first, second.unwrap());
@@ -100,9 +96,7 @@ async fn the_same_content_is_built_once() {
         let later = kit.subject.make().await;
         let noise = [&files[..], &[("big.csv", "1,2,3")]].concat();
         assert_eq!(
-            build_and_print(&later, &kit, &noise, &none, &say)
-                .await
-                .unwrap(),
+            build_and_print(&later, &noise, &none, &say).await.unwrap(),
             first
         );
         assert_eq!(
@@ -111,9 +105,7 @@ async fn the_same_content_is_built_once() {
             "later, with another file that is ignored: {said:?}"
         );
         let args = BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]);
-        let other = build_and_print(&later, &kit, &files, &args, &say)
-            .await
-            .unwrap();
+        let other = build_and_print(&later, &files, &args, &say).await.unwrap();
         assert_ne!(other, first, "another argument is another image");
         let mut spec = kit.spec_of(script("ls -A /app\ncat /greeting"));
         spec.image = other.id.clone();
@@ -135,14 +127,14 @@ async fn the_same_content_is_built_once() {
 
 #[tokio::test]
 async fn a_failed_build_is_reported_in_a_line_and_leaves_no_container() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let before = all_containers().await;
         // The first step fails, so that Docker keeps nothing of it.
         let id = Uuid::now_v7();
         let dockerfile =
             format!("FROM trainyard-test/busybox:1\nRUN echo {id} about to fail && exit 7\n");
-        let error = build(&executor, &kit, &[("Dockerfile", &dockerfile)])
+        let error = build(&executor, &[("Dockerfile", &dockerfile)])
             .await
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageBuild);
@@ -178,7 +170,7 @@ async fn all_containers() -> Vec<String> {
 
 #[tokio::test]
 async fn a_build_whose_caller_stops_waiting_ends_and_has_printed_its_output_so_far() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let id = Uuid::now_v7().to_string();
         // The first step never ends, so that Docker keeps nothing of it.
@@ -192,7 +184,7 @@ async fn a_build_whose_caller_stops_waiting_ends_and_has_printed_its_output_so_f
         };
         let (files, none) = ([("Dockerfile", &*dockerfile)], BTreeMap::new());
         tokio::select! {
-            built = build_and_print(&executor, &kit, &files, &none, &say) => panic!("{built:?}"),
+            built = build_and_print(&executor, &files, &none, &say) => panic!("{built:?}"),
             () = printed.notified() => {}
         }
         let ended = async {
@@ -213,16 +205,16 @@ async fn a_build_whose_caller_stops_waiting_ends_and_has_printed_its_output_so_f
 
 #[tokio::test]
 async fn a_wrong_dockerfile_and_an_unknown_base_are_reported_in_words() {
-    let containers = Containers::with_registries("public,localhost:1").await;
+    let containers = RealDocker::with_registries("public,localhost:1").await;
     check(containers, |kit| async move {
         let executor = kit.subject.make().await;
-        let error = build(&executor, &kit, &[("Dockerfile", "FROMM x\n")])
+        let error = build(&executor, &[("Dockerfile", "FROMM x\n")])
             .await
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageBuild);
         assert!(error.message.contains("FROMM"), "{error}");
         let unknown = "FROM localhost:1/nowhere:1\n";
-        let error = build(&executor, &kit, &[("Dockerfile", unknown)])
+        let error = build(&executor, &[("Dockerfile", unknown)])
             .await
             .unwrap_err();
         assert!(error.message.contains("localhost:1"), "{error}");
@@ -231,7 +223,7 @@ async fn a_wrong_dockerfile_and_an_unknown_base_are_reported_in_words() {
             ErrorKind::ImagePull,
             "the registry may answer later: {error}"
         );
-        let error = build(&executor, &kit, &[("a", "1")]).await.unwrap_err();
+        let error = build(&executor, &[("a", "1")]).await.unwrap_err();
         assert!(error.message.contains("no `Dockerfile`"), "{error}");
         kit
     })
@@ -240,20 +232,16 @@ async fn a_wrong_dockerfile_and_an_unknown_base_are_reported_in_words() {
 
 #[tokio::test]
 async fn built_images_are_listed_and_removed_unless_a_container_uses_them() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let first = dockerfile("");
-        let used = build(&executor, &kit, &[("Dockerfile", &first)])
-            .await
-            .unwrap();
+        let used = build(&executor, &[("Dockerfile", &first)]).await.unwrap();
         let second = dockerfile("");
-        let unused = build(&executor, &kit, &[("Dockerfile", &second)])
-            .await
-            .unwrap();
+        let unused = build(&executor, &[("Dockerfile", &second)]).await.unwrap();
         let mut spec = kit.spec_of(script("true"));
         spec.image = used.id.clone();
         let (handle, _) = kit.run(&executor, &spec).await;
-        let ids = |images: &[trainyard_executor::docker::BuildImage]| -> Vec<String> {
+        let ids = |images: &[trainyard_executor::BuildImage]| -> Vec<String> {
             images.iter().map(|image| image.id.clone()).collect()
         };
         let listed = executor.build_images().await.unwrap();
@@ -291,13 +279,13 @@ async fn built_images_are_listed_and_removed_unless_a_container_uses_them() {
 
 #[tokio::test]
 async fn class_14_a_build_does_not_make_docker_ask_an_address_for_it() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = service.local_addr().unwrap().port();
         service.set_nonblocking(true).unwrap();
         let executor = kit.subject.make().await;
         let trigger = dockerfile(&format!("ONBUILD RUN true\n# {port}\n"));
-        let with_trigger = build(&executor, &kit, &[("Dockerfile", &trigger)]).await;
+        let with_trigger = build(&executor, &[("Dockerfile", &trigger)]).await;
         // A base image with such a trigger is made without the executor.
         let evil = made_with_trigger(&format!("ADD http://127.0.0.1:{port}/x /y")).await;
         for dockerfile in [
@@ -308,7 +296,7 @@ async fn class_14_a_build_does_not_make_docker_ask_an_address_for_it() {
             dockerfile(&format!("COPY --from=127.0.0.1:{port}/x /a /b")),
             format!("FROM {evil}"),
         ] {
-            let error = build(&executor, &kit, &[("Dockerfile", &dockerfile)])
+            let error = build(&executor, &[("Dockerfile", &dockerfile)])
                 .await
                 .unwrap_err();
             assert!(!error.is_transient(), "{dockerfile}: {error}");
@@ -355,22 +343,18 @@ async fn made_with_trigger(trigger: &str) -> String {
 
 #[tokio::test]
 async fn class_17_a_build_starts_from_no_image_by_the_beginning_of_its_id() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
-        let secret = build(
-            &executor,
-            &kit,
-            &[("Dockerfile", &dockerfile("")), ("a", "1")],
-        )
-        .await
-        .unwrap();
+        let secret = build(&executor, &[("Dockerfile", &dockerfile("")), ("a", "1")])
+            .await
+            .unwrap();
         let hex = secret.id.strip_prefix("sha256:").unwrap();
         for name in [&hex[..4], &hex[..12], hex, &secret.id] {
             for text in [
                 format!("FROM {name}"),
                 dockerfile(&format!("COPY --from={name} / /x")),
             ] {
-                let built = build(&executor, &kit, &[("Dockerfile", &text)]).await;
+                let built = build(&executor, &[("Dockerfile", &text)]).await;
                 // A short name may be a number, and there is no stage of that number.
                 let error = built.unwrap_err();
                 assert_eq!(error.kind, ErrorKind::ImageBuild, "{text}: {error}");
@@ -384,13 +368,13 @@ async fn class_17_a_build_starts_from_no_image_by_the_beginning_of_its_id() {
 
 #[tokio::test]
 async fn class_17_equal_content_of_two_repos_is_two_images() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let dockerfile = dockerfile("");
         let files = [("Dockerfile", &*dockerfile)];
         let mut images = Vec::new();
         for _ in 0..2 {
-            let mut request = request(&kit, &files, &BTreeMap::new());
+            let mut request = request(&files, &BTreeMap::new());
             request.repo = Some(RepoId(Uuid::now_v7()));
             images.push(executor.prepare(&request, &|_| {}).await.unwrap());
         }
@@ -410,11 +394,10 @@ const RANDOM: &str = "RUN cat /proc/sys/kernel/random/uuid\n";
 /// Builds for a branch of a repo, and returns the result of [`RANDOM`]; `None` where its step came from a cache.
 async fn made_at_random(
     executor: &Docker,
-    kit: &Kit<Containers>,
     (repo, branch): (RepoId, &str),
     files: &[(&str, &str)],
 ) -> Result<(PreparedImage, Option<Uuid>), Error> {
-    let mut wanted = request(kit, files, &BTreeMap::new());
+    let mut wanted = request(files, &BTreeMap::new());
     wanted.repo = Some(repo);
     wanted.branch = Some(branch.to_owned());
     let said = Mutex::new(Vec::new());
@@ -424,7 +407,7 @@ async fn made_at_random(
     Ok((image, said.iter().find_map(|line| line.parse().ok())))
 }
 
-async fn remove_all(executor: &Docker, kit: &Kit<Containers>) {
+async fn remove_all(executor: &Docker, kit: &Kit<RealDocker>) {
     let built = executor.build_images().await.unwrap();
     let later = built.last().unwrap().created + std::time::Duration::from_secs(60);
     let nothing = BTreeSet::new();
@@ -436,7 +419,7 @@ async fn remove_all(executor: &Docker, kit: &Kit<Containers>) {
 
 #[tokio::test]
 async fn class_17_steps_belong_to_a_branch_of_a_repo() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let [one, other] = [Uuid::now_v7(), Uuid::now_v7()].map(RepoId);
         let text = dockerfile(&format!("{RANDOM}COPY a /a\n"));
@@ -444,7 +427,7 @@ async fn class_17_steps_belong_to_a_branch_of_a_repo() {
         for of in [(one, "main"), (other, "main"), (one, "fix")] {
             for (content, is_first) in [("1", true), ("2", false)] {
                 let files = [("Dockerfile", &*text), ("a", content)];
-                let (_, random) = made_at_random(&executor, &kit, of, &files).await.unwrap();
+                let (_, random) = made_at_random(&executor, of, &files).await.unwrap();
                 assert_eq!(random.is_some(), is_first, "{of:?}: {content}");
                 made.extend(random);
             }
@@ -468,14 +451,14 @@ async fn class_17_steps_that_are_built_by_hand_belong_to_a_checkout() {
         [(&one, "1", true), (&other, "1", true), (&one, "2", false)]
     {
         // Each run by hand is an installation of its own.
-        let containers = Containers::of_checkout(checkout).await;
+        let containers = RealDocker::of_checkout(checkout).await;
         let kit = Kit::new(containers);
         let executor = kit.subject.make().await;
         let files = [("Dockerfile", &*text), ("a", content)];
         let said = Mutex::new(Vec::new());
         let say = |line: String| said.lock().unwrap().push(line);
         built.push(
-            build_and_print(&executor, &kit, &files, &BTreeMap::new(), &say)
+            build_and_print(&executor, &files, &BTreeMap::new(), &say)
                 .await
                 .unwrap(),
         );
@@ -490,12 +473,12 @@ async fn class_17_steps_that_are_built_by_hand_belong_to_a_checkout() {
 
 #[tokio::test]
 async fn class_17_a_label_makes_no_steps_those_of_another_repo() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let [one, other] = [Uuid::now_v7(), Uuid::now_v7()].map(RepoId);
         let first = dockerfile("");
         let files = [("Dockerfile", &*first)];
-        let (image, _) = made_at_random(&executor, &kit, (one, "main"), &files)
+        let (image, _) = made_at_random(&executor, (one, "main"), &files)
             .await
             .unwrap();
         let config = client()
@@ -510,10 +493,10 @@ async fn class_17_a_label_makes_no_steps_those_of_another_repo() {
         // A build whose last image has our labels, and one that fails before it gets them.
         for forged in [forged.clone(), format!("{forged}RUN exit 7\n")] {
             let files = [("Dockerfile", &*forged)];
-            let _ = made_at_random(&executor, &kit, (other, "main"), &files).await;
+            let _ = made_at_random(&executor, (other, "main"), &files).await;
         }
         let files = [("Dockerfile", &*text)];
-        let (_, random) = made_at_random(&executor, &kit, (one, "main"), &files)
+        let (_, random) = made_at_random(&executor, (one, "main"), &files)
             .await
             .unwrap();
         assert!(random.is_some(), "the step of the other repo was taken");
@@ -525,7 +508,7 @@ async fn class_17_a_label_makes_no_steps_those_of_another_repo() {
 
 #[tokio::test]
 async fn class_15_a_build_is_under_the_limits_of_its_stage() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let ask = "RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; \
                    df -k /dev/shm | tail -1; true\n";
@@ -533,14 +516,14 @@ async fn class_15_a_build_is_under_the_limits_of_its_stage() {
         let eat = "RUN tail /dev/zero\n";
         let said = Mutex::new(Vec::new());
         let say = |line: String| said.lock().unwrap().push(line);
-        let mut wanted = request(&kit, &[("Dockerfile", &dockerfile(ask))], &BTreeMap::new());
+        let mut wanted = request(&[("Dockerfile", &dockerfile(ask))], &BTreeMap::new());
         wanted.limits.memory = Some(3 << 30);
         wanted.limits.shm = Some(8 << 20);
         let image = executor.prepare(&wanted, &say).await.unwrap();
         let said = said.into_inner().unwrap();
         assert!(said.contains(&(3u64 << 30).to_string()), "beyond 2 GiB: {said:?}");
         assert!(said.iter().any(|line| line.contains(" 8192 ")), "{said:?}");
-        let mut wanted = request(&kit, &[("Dockerfile", &dockerfile(eat))], &BTreeMap::new());
+        let mut wanted = request(&[("Dockerfile", &dockerfile(eat))], &BTreeMap::new());
         wanted.limits.memory = Some(32 << 20);
         let error = executor.prepare(&wanted, &|_| {}).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageBuild);
@@ -553,7 +536,7 @@ async fn class_15_a_build_is_under_the_limits_of_its_stage() {
 
 #[tokio::test]
 async fn class_17_a_cache_of_buildkit_stays_and_belongs_to_a_branch_of_a_repo() {
-    check(Containers::with_buildkit(false).await, |kit| async move {
+    check(RealDocker::with_buildkit(false).await, |kit| async move {
         let executor = kit.subject.make().await;
         let repo = RepoId(Uuid::now_v7());
         let mut images = Vec::new();
@@ -567,7 +550,7 @@ async fn class_17_a_cache_of_buildkit_stays_and_belongs_to_a_branch_of_a_repo() 
             // Neither the cache, nor the step, nor the image is shared.
             ("other", &first, "seen 1"),
         ] {
-            let mut wanted = request(&kit, &[("Dockerfile", text)], &BTreeMap::new());
+            let mut wanted = request(&[("Dockerfile", text)], &BTreeMap::new());
             wanted.repo = Some(repo);
             wanted.branch = Some(branch.to_owned());
             let said = Mutex::new(Vec::new());
@@ -587,7 +570,7 @@ async fn class_17_a_cache_of_buildkit_stays_and_belongs_to_a_branch_of_a_repo() 
 
 #[tokio::test]
 async fn steps_that_buildkit_built_before_are_not_built_again() {
-    check(Containers::with_buildkit(false).await, |kit| async move {
+    check(RealDocker::with_buildkit(false).await, |kit| async move {
         let executor = kit.subject.make().await;
         // BuildKit remembers steps for longer than this test.
         let said_once = format!("of {}", Uuid::new_v4());
@@ -601,7 +584,7 @@ async fn steps_that_buildkit_built_before_are_not_built_again() {
             let files = [("Dockerfile", &*text), ("a", content)];
             let none = BTreeMap::new();
             images.push(
-                build_and_print(&executor, &kit, &files, &none, &say)
+                build_and_print(&executor, &files, &none, &say)
                     .await
                     .unwrap(),
             );
@@ -624,7 +607,7 @@ async fn steps_that_buildkit_built_before_are_not_built_again() {
 
 #[tokio::test]
 async fn class_15_a_build_of_buildkit_has_no_way_out_where_stages_have_none() {
-    check(Containers::with_buildkit(true).await, |kit| async move {
+    check(RealDocker::with_buildkit(true).await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = dockerfile(
             "RUN --mount=type=tmpfs,target=/t echo links: $(ls /sys/class/net); exit 7\n",
@@ -632,7 +615,7 @@ async fn class_15_a_build_of_buildkit_has_no_way_out_where_stages_have_none() {
         let said = Mutex::new(Vec::new());
         let say = |line: String| said.lock().unwrap().push(line);
         let files = [("Dockerfile", &*text)];
-        let built = build_and_print(&executor, &kit, &files, &BTreeMap::new(), &say).await;
+        let built = build_and_print(&executor, &files, &BTreeMap::new(), &say).await;
         let error = built.unwrap_err();
         assert_eq!(error.kind, ErrorKind::ImageBuild);
         assert!(error.message.contains("exit code: 7"), "{error}");
@@ -646,10 +629,10 @@ async fn class_15_a_build_of_buildkit_has_no_way_out_where_stages_have_none() {
 
 #[tokio::test]
 async fn class_17_buildkit_is_used_only_where_the_operator_allows_it() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = dockerfile("RUN --mount=type=tmpfs,target=/t true\n");
-        let built = build(&executor, &kit, &[("Dockerfile", &text)]).await;
+        let built = build(&executor, &[("Dockerfile", &text)]).await;
         let error = built.unwrap_err();
         assert_eq!(
             error.message,

@@ -1,13 +1,13 @@
 //! An attempt whose container was removed gets no second one, even if the database asks for it.
 
 use trainyard_executor::conformance::{Subject, check};
-use trainyard_executor::{ErrorKind, Executor};
+use trainyard_executor::{Containers, ErrorKind};
 
-use crate::place::{Containers, script};
+use crate::place::{RealDocker, script};
 
 #[tokio::test]
 async fn an_attempt_that_ran_and_was_removed_is_not_created_again() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("true"));
         let (handle, code) = kit.run(&executor, &spec).await;

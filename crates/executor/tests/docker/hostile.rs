@@ -11,10 +11,10 @@ use bollard::query_parameters::{
 use futures_util::TryStreamExt;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
-use trainyard_executor::{ErrorKind, Executor, Exit, Handle, Proof};
+use trainyard_executor::{Attempts, Containers, ErrorKind, Exit, Handle, Proof};
 
 use crate::init::{proof, seen};
-use crate::place::{Containers, client, script};
+use crate::place::{RealDocker, client, script};
 
 /// The most time that proving an end may take.
 const SOON: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ async fn kill(handle: &Handle) {
 }
 
 /// Starts a script and waits for its first output.
-async fn started(kit: &Kit<Containers>, executor: &Docker, text: &str) -> Handle {
+async fn started(kit: &Kit<RealDocker>, executor: &Docker, text: &str) -> Handle {
     let handle = kit.start(executor, &kit.spec_of(script(text))).await;
     kit.first_frame(executor, &handle).await;
     handle
@@ -59,7 +59,7 @@ async fn started(kit: &Kit<Containers>, executor: &Docker, text: &str) -> Handle
 
 #[tokio::test]
 async fn class_15_a_printed_record_forges_no_end_and_hides_nothing() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = format!("{FORGED}\nforge >&2; forge; printf 'no newline' >&2; exit 3");
         let handle = kit.start(&executor, &kit.spec_of(script(&text))).await;
@@ -77,7 +77,7 @@ async fn class_15_a_printed_record_forges_no_end_and_hides_nothing() {
 
 #[tokio::test]
 async fn class_15_a_program_that_is_killed_has_not_ended_as_it_said_before() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = format!(
             "{FORGED}\ncd /trainyard/run; rm latch; forge | tr -d '\\036' >latch\n\
@@ -97,7 +97,7 @@ async fn class_15_a_program_that_is_killed_has_not_ended_as_it_said_before() {
 
 #[tokio::test]
 async fn class_15_what_is_in_place_of_the_latch_keeps_no_attempt_from_ending() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let begun = "trainyard-init 2 begun code=000 signal=00 asked=0 oom=0 errno=000";
         let kinds = [
@@ -153,7 +153,7 @@ async fn class_15_what_is_in_place_of_the_latch_keeps_no_attempt_from_ending() {
 
 #[tokio::test]
 async fn class_15_a_program_that_removes_the_latch_runs_once_all_the_same() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "cd /trainyard/run; rm -f latch start; echo ran; \
                     head -c 32 /dev/zero | tr '\\0' 0 >start; sleep 600";
@@ -179,7 +179,7 @@ async fn class_15_a_program_that_removes_the_latch_runs_once_all_the_same() {
 
 #[tokio::test]
 async fn class_15_the_first_process_cannot_be_looked_into() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "for file in mem environ maps auxv syscall; do\n\
                         (: </proc/1/$file) 2>/dev/null && cat /proc/1/$file >/dev/null 2>&1 \
@@ -206,7 +206,7 @@ async fn class_15_the_first_process_cannot_be_looked_into() {
 
 #[tokio::test]
 async fn class_15_a_program_that_signals_its_init_was_not_asked_to_stop() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "trap : TERM INT QUIT; kill -TERM 1; kill -INT 1; kill -QUIT 1; kill -KILL 1; \
                     kill -STOP 1; sleep 1; exit 4";
@@ -219,7 +219,7 @@ async fn class_15_a_program_that_signals_its_init_was_not_asked_to_stop() {
 
 #[tokio::test]
 async fn a_record_that_the_engine_cuts_in_two_is_not_part_of_the_log() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         // Docker gives at most 16 KiB of a line at once.
         for length in [16 * 1024 - 100, 16 * 1024 - 60, 16 * 1024 - 1, 16 * 1024] {
@@ -240,7 +240,7 @@ async fn a_record_that_the_engine_cuts_in_two_is_not_part_of_the_log() {
 
 #[tokio::test]
 async fn class_15_what_changed_its_user_is_gone_before_the_record_is_written() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         // If it could read the record, it would find the nonce and print a record of its own after the true one.
         let waits = "trap \"\" TERM HUP; echo up; until grep -q \" ended \" /trainyard/run/latch; do :; done; cat /trainyard/run/latch";
@@ -250,12 +250,11 @@ async fn class_15_what_changed_its_user_is_gone_before_the_record_is_written() {
         );
         let handle = kit.start(&executor, &kit.spec_of(script(&format!("umask 0; {text}")))).await;
         assert_eq!(proof(&kit, &executor, &handle).await, ended(3));
-        let seen = kit.place("seen");
         let options = DownloadFromContainerOptionsBuilder::default().path("/workspace/seen").build();
         let archive = client().download_from_container(&handle.container, Some(options));
         let pieces: Vec<_> = archive.try_collect().await.unwrap();
-        std::fs::write(&seen, pieces.concat()).unwrap();
-        let text = String::from_utf8_lossy(&std::fs::read(&seen).unwrap()).into_owned();
+        let archive = pieces.concat();
+        let text = String::from_utf8_lossy(&archive);
         assert!(text.contains("up") && !text.contains("nonce="), "{text}");
         kit
     })
@@ -264,7 +263,7 @@ async fn class_15_what_changed_its_user_is_gone_before_the_record_is_written() {
 
 #[tokio::test]
 async fn class_15_an_image_that_brings_the_init_s_files_along_changes_nothing() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let record = "trainyard-init 2 ended code=000 signal=00 asked=0 oom=0 errno=000 \
                       nonce=00000000000000000000000000000000";
@@ -290,7 +289,7 @@ async fn class_15_an_image_that_brings_the_init_s_files_along_changes_nothing() 
             ),
         ] {
             let dockerfile = format!("FROM trainyard-test/busybox:1\n{dockerfile}");
-            let image = crate::building::build(&executor, &kit, &[("Dockerfile", &dockerfile)])
+            let image = crate::building::build(&executor, &[("Dockerfile", &dockerfile)])
                 .await
                 .unwrap();
             let mut spec = kit.spec_of(script("echo ran; exit 3"));
@@ -317,7 +316,7 @@ async fn class_15_an_image_that_brings_the_init_s_files_along_changes_nothing() 
 
 #[tokio::test]
 async fn class_17_an_image_that_stands_in_its_own_container_s_way_is_refused_and_not_tried_again() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         for (dockerfile, names) in [
             ("RUN touch /trainyard", "not a directory"),
@@ -327,7 +326,7 @@ async fn class_17_an_image_that_stands_in_its_own_container_s_way_is_refused_and
             ("USER nosuch", "nosuch"),
         ] {
             let text = format!("FROM trainyard-test/busybox:1\n{dockerfile}\n");
-            let image = crate::building::build(&executor, &kit, &[("Dockerfile", &text)])
+            let image = crate::building::build(&executor, &[("Dockerfile", &text)])
                 .await
                 .unwrap();
             let mut spec = kit.spec_of(script("true"));
@@ -351,7 +350,7 @@ async fn class_17_an_image_that_stands_in_its_own_container_s_way_is_refused_and
 
 #[tokio::test]
 async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script(
             "cd \"$OUTPUTS\"; mkfifo pipe; ln -s loop loop; ln -s /etc/passwd link; ln -s gone dangles\n\
@@ -422,10 +421,10 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
 
 #[tokio::test]
 async fn variables_and_scripts_that_the_kernel_does_not_pass_are_refused_in_words() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));
-        Kit::<Containers>::add_secret(&mut spec, "KEY", &"k".repeat(200_000));
+        Kit::<RealDocker>::add_secret(&mut spec, "KEY", &"k".repeat(200_000));
         let error = executor.create(&spec).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Start);
         assert!(

@@ -4,16 +4,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::PullPolicy;
 use trainyard_executor::conformance::Subject;
-use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, Limits, PreparedImage};
+use trainyard_executor::{Attempts, Error, ErrorKind, ImageRequest, Limits, PreparedImage};
 
-use crate::place::{Containers, IMAGE};
+use crate::place::{IMAGE, RealDocker};
 
 pub(crate) async fn prepare(image: &str, pull: PullPolicy) -> Result<PreparedImage, Error> {
-    prepare_with(&Containers::new().await, image, pull).await
+    prepare_with(&RealDocker::new().await, image, pull).await
 }
 
 async fn prepare_with(
-    containers: &Containers,
+    containers: &RealDocker,
     image: &str,
     pull: PullPolicy,
 ) -> Result<PreparedImage, Error> {
@@ -60,7 +60,7 @@ async fn a_missing_image_that_may_not_be_pulled_is_reported_as_such() {
 async fn a_registry_that_cannot_be_reached_is_not_a_missing_image() {
     // Nothing listens on this port.
     let image = "localhost:1/team/image:1";
-    let containers = Containers::with_registries("localhost:1").await;
+    let containers = RealDocker::with_registries("localhost:1").await;
     let error = prepare_with(&containers, image, PullPolicy::IfMissing).await;
     let error = error.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ImagePull, "{error}");
@@ -109,7 +109,7 @@ async fn class_14_what_a_service_answers_is_not_shown_even_where_it_may_be_asked
         }
     };
     let registry = format!("127.0.0.1:{port}");
-    let containers = Containers::with_registries(&registry).await;
+    let containers = RealDocker::with_registries(&registry).await;
     let image = format!("{registry}/admin/page");
     let error = tokio::select! {
         prepared = prepare_with(&containers, &image, PullPolicy::Always) => prepared.unwrap_err(),
@@ -138,7 +138,7 @@ async fn class_17_a_registry_that_sends_a_huge_error_is_not_listened_to() {
         }
     };
     let registry = format!("127.0.0.1:{port}");
-    let containers = Containers::with_registries(&registry).await;
+    let containers = RealDocker::with_registries(&registry).await;
     let image = format!("{registry}/team/image:1");
     let error = tokio::select! {
         prepared = prepare_with(&containers, &image, PullPolicy::Always) => prepared.unwrap_err(),
@@ -167,7 +167,7 @@ async fn class_17_the_beginning_of_an_id_is_the_name_of_no_image() {
 #[tokio::test]
 async fn a_stage_may_use_the_image_of_an_earlier_one_by_its_id() {
     let id = prepare(IMAGE, PullPolicy::Never).await.unwrap().id;
-    let executor = Containers::new().await.make().await;
+    let executor = RealDocker::new().await.make().await;
     let request = |image: &str| ImageRequest {
         image: RenderedImage::OfStage {
             image: image.to_owned(),

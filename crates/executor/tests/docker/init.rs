@@ -13,20 +13,20 @@ use trainyard_core::render::RenderedCommand;
 use trainyard_core::stage::PullPolicy;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
-use trainyard_executor::{Executor, Exit, Handle, Proof, Status};
+use trainyard_executor::{Attempts, Containers, Exit, Handle, Proof, Status};
 use uuid::Uuid;
 
-use crate::place::{Containers, IMAGE, client, script};
+use crate::place::{IMAGE, RealDocker, client, script};
 
 /// Waits for the end, reads the log, and then returns the proof: the order of a supervisor.
-pub(crate) async fn proof(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Proof {
+pub(crate) async fn proof(kit: &Kit<RealDocker>, executor: &Docker, handle: &Handle) -> Proof {
     let seen = seen(kit, executor, handle).await;
     kit.printed(executor, handle).await;
     executor.prove(handle, &seen).await.unwrap()
 }
 
 /// Docker's report of an end.
-pub(crate) async fn seen(kit: &Kit<Containers>, executor: &Docker, handle: &Handle) -> Exit {
+pub(crate) async fn seen(kit: &Kit<RealDocker>, executor: &Docker, handle: &Handle) -> Exit {
     match kit.end(executor, handle).await {
         Status::Exited {
             code,
@@ -52,7 +52,7 @@ const fn ended(code: i32) -> Proof {
 
 #[tokio::test]
 async fn a_container_that_is_started_again_runs_nothing_and_its_record_stands() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("echo ran; exit 3"));
         let (handle, code) = kit.run(&executor, &spec).await;
@@ -76,7 +76,7 @@ async fn a_container_that_is_started_again_runs_nothing_and_its_record_stands() 
 
 #[tokio::test]
 async fn the_record_is_not_part_of_the_log() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("echo out; printf 'half a line' >&2"));
         let (handle, _) = kit.run(&executor, &spec).await;
@@ -90,7 +90,7 @@ async fn the_record_is_not_part_of_the_log() {
 
 #[tokio::test]
 async fn an_end_without_a_record_is_not_believed() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("rm /trainyard/run/latch"));
         let (handle, code) = kit.run(&executor, &spec).await;
@@ -105,7 +105,7 @@ async fn an_end_without_a_record_is_not_believed() {
 
 #[tokio::test]
 async fn a_kill_from_outside_is_distinguished_from_the_program_s_own() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("echo up; sleep 600"));
         let handle = kit.start(&executor, &spec).await;
@@ -125,7 +125,7 @@ async fn a_kill_from_outside_is_distinguished_from_the_program_s_own() {
 
 #[tokio::test]
 async fn a_program_that_was_asked_to_stop_is_known_to_have_been_asked() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "trap 'exit 0' TERM; echo up; while true; do sleep 0.05; done";
         let handle = kit.start(&executor, &kit.spec_of(script(text))).await;
@@ -149,7 +149,7 @@ async fn a_program_that_was_asked_to_stop_is_known_to_have_been_asked() {
 
 #[tokio::test]
 async fn every_process_is_asked_to_stop_and_has_the_grace_whatever_stands_before_it() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         // A daemon in a session of its own, a stopped program, and one that the stage's shell waits for.
         let text = "\
@@ -177,10 +177,10 @@ async fn every_process_is_asked_to_stop_and_has_the_grace_whatever_stands_before
 
 #[tokio::test]
 async fn a_program_that_the_kernel_does_not_execute_is_known_as_such() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let files = [("crlf", "#!/bin/sh\r\ntrue\r\n"), ("other", "#!/no/such\n")];
-        let source = crate::place::tree(&kit.place("source.tar"), &files);
+        let source = crate::place::tree(&files);
         for (program, words) in [
             ("no-such", "the image has no such program"),
             ("./crlf", "carriage return"),
@@ -208,7 +208,7 @@ async fn a_program_that_the_kernel_does_not_execute_is_known_as_such() {
 
 #[tokio::test]
 async fn a_container_of_a_daemon_without_an_init_counts_by_the_engine_s_word() {
-    check(Containers::without_init().await, |kit| async move {
+    check(RealDocker::without_init().await, |kit| async move {
         let older = kit.subject.make().await;
         let (handle, _) = kit.run(&older, &kit.spec_of(script("exit 3"))).await;
         let mut config = crate::place::config();
@@ -223,7 +223,7 @@ async fn a_container_of_a_daemon_without_an_init_counts_by_the_engine_s_word() {
 
 #[tokio::test]
 async fn an_image_with_nothing_but_a_program_runs_under_any_user() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let image = bare_image("1234:1234").await;
         let prepared = crate::images::prepare(&image, PullPolicy::Never)
@@ -250,7 +250,7 @@ async fn an_image_with_nothing_but_a_program_runs_under_any_user() {
 
 #[tokio::test]
 async fn the_volume_of_another_version_and_the_loader_that_a_crash_left_go_once_they_are_old() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let client = client();
         let labels = HashMap::from([("io.trainyard.init.volume".to_owned(), String::new())]);
@@ -304,7 +304,7 @@ async fn the_volume_that_a_prune_removed_is_filled_again_for_the_container_that_
         let options = RemoveVolumeOptionsBuilder::default().build();
         client().remove_volume(&name, Some(options)).await
     };
-    let containers = Containers::with_init_volume(&name).await;
+    let containers = RealDocker::with_init_volume(&name).await;
     check(containers, |kit| async {
         let executor = kit.subject.make().await;
         // From now on it counts as filled.
@@ -328,7 +328,7 @@ async fn the_volume_that_a_prune_removed_is_filled_again_for_the_container_that_
 #[tokio::test]
 async fn daemons_that_fill_the_volume_of_an_engine_at_the_same_time_do_no_harm() {
     let name = format!("trainyard-test-init-{}", Uuid::now_v7().simple());
-    let containers = Containers::with_init_volume(&name).await;
+    let containers = RealDocker::with_init_volume(&name).await;
     check(containers, |kit| async {
         let mut daemons = Vec::new();
         for _ in 0..8 {

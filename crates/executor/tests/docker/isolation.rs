@@ -1,13 +1,13 @@
 //! Limits of a program: what it may not do, and how much of the machine it gets.
 
-use trainyard_executor::Executor;
+use trainyard_executor::Containers;
 use trainyard_executor::conformance::{Subject, check};
 
-use crate::place::{Containers, script};
+use crate::place::{RealDocker, script};
 
 #[tokio::test]
 async fn class_15_a_program_has_the_usual_capabilities_and_can_gain_no_privileges() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("grep -E '^(Cap|NoNewPrivs)' /proc/self/status"));
         let (handle, _) = kit.run(&executor, &spec).await;
@@ -30,7 +30,7 @@ async fn class_15_a_program_has_the_usual_capabilities_and_can_gain_no_privilege
 
 #[tokio::test]
 async fn class_15_without_capabilities_in_the_configuration_a_program_has_none() {
-    check(Containers::with_capabilities(&[]).await, |kit| async move {
+    check(RealDocker::with_capabilities(&[]).await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script(
             "grep '^CapBnd' /proc/self/status; chown 1 /workspace || echo refused",
@@ -45,7 +45,7 @@ async fn class_15_without_capabilities_in_the_configuration_a_program_has_none()
 
 #[tokio::test]
 async fn root_can_do_with_files_and_users_of_its_container_what_installers_do() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text =
             "touch a && chown 1000:1000 a && chmod 400 a && cat a && su user -s /bin/sh -c 'id -u'";
@@ -59,7 +59,7 @@ async fn root_can_do_with_files_and_users_of_its_container_what_installers_do() 
 
 #[tokio::test]
 async fn class_16_a_program_sees_neither_the_engine_nor_the_host() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "ls /var/run/docker.sock /run/docker.sock 2>/dev/null || echo none\n\
                     grep -c -v -E ' (overlay|proc|sysfs|tmpfs|devpts|mqueue|cgroup2?|ext4|xfs|btrfs) ' \
@@ -81,7 +81,7 @@ async fn class_16_a_program_sees_neither_the_engine_nor_the_host() {
 
 #[tokio::test]
 async fn limits_hold() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "df -k /dev/shm | awk 'NR == 2 {print $2}'\n\
                     for n in $(seq 1 30); do sleep 30 & done";
@@ -100,11 +100,11 @@ async fn limits_hold() {
 
 #[tokio::test]
 async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let dockerfile =
             "FROM trainyard-test/busybox:1\nENTRYPOINT [\"echo\", \"entry\"]\nCMD [\"own\"]\n";
-        let image = crate::building::build(&executor, &kit, &[("Dockerfile", dockerfile)])
+        let image = crate::building::build(&executor, &[("Dockerfile", dockerfile)])
             .await
             .unwrap();
         let own = {
@@ -119,7 +119,7 @@ async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
             spec.image = image.id.clone();
             let (handle, _) = kit.run(&executor, &spec).await;
             assert_eq!(kit.printed(&executor, &handle).await.stdout, expected);
-            Executor::remove(&executor, &handle).await.unwrap();
+            Containers::remove(&executor, &handle).await.unwrap();
         }
         crate::building::remove(&image).await;
         kit
@@ -129,7 +129,7 @@ async fn the_image_s_entry_point_does_not_change_what_a_script_means() {
 
 #[tokio::test]
 async fn the_bytes_that_a_program_has_written_are_reported_while_it_runs() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         // Half of it into a file that no folder holds any more.
         let text = "dd if=/dev/zero of=/fill bs=1M count=10 2>/dev/null; exec 3>/gone; rm /gone\n\
@@ -155,7 +155,7 @@ async fn the_bytes_that_a_program_has_written_are_reported_while_it_runs() {
 
 #[tokio::test]
 async fn a_program_cannot_write_what_the_engine_keeps_outside_of_its_container() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "for file in /etc/hosts /etc/hostname /etc/resolv.conf; do\n\
                     cat $file >/dev/null && (echo x >> $file) 2>/dev/null && echo wrote $file\n\

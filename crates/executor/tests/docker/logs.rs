@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use trainyard_executor::Executor;
+use trainyard_executor::Containers;
 use trainyard_executor::conformance::{Subject, check};
 
-use crate::place::{Containers, script};
+use crate::place::{RealDocker, script};
 
 #[tokio::test]
 async fn a_long_line_without_an_end_is_intact() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "head -c 300000 /dev/zero | tr '\\0' x\nprintf end";
         let (handle, _) = kit.run(&executor, &kit.spec_of(script(text))).await;
@@ -40,7 +40,7 @@ async fn a_long_line_without_an_end_is_intact() {
 
 #[tokio::test]
 async fn a_line_is_seen_before_it_ends() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = "asked=; trap 'asked=1' TERM; printf '10%%\\r' >&2; until [ \"$asked\" ]; do :; done; printf '20%%\\n' >&2";
         let handle = kit.start(&executor, &kit.spec_of(script(text))).await;
@@ -58,7 +58,7 @@ async fn a_line_is_seen_before_it_ends() {
 
 #[tokio::test]
 async fn no_line_is_lost_however_fast_a_program_prints_and_ends() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script("seq 1 20000"));
         let handle = kit.start(&executor, &spec).await;
@@ -78,7 +78,7 @@ async fn no_line_is_lost_however_fast_a_program_prints_and_ends() {
 
 #[tokio::test]
 async fn docker_keeps_no_more_of_a_log_than_the_configured_size() {
-    check(Containers::with_log_size(1 << 20).await, |kit| async move {
+    check(RealDocker::with_log_size(1 << 20).await, |kit| async move {
         let executor = kit.subject.make().await;
         let spec = kit.spec_of(script(
             "yes 0123456789 | head -c 4000000 || true\necho last",

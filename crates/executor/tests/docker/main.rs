@@ -23,15 +23,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use trainyard_executor::conformance::{Kit, Subject, check};
 use trainyard_executor::docker::Docker;
-use trainyard_executor::{ErrorKind, Executor, Exit, Proof, Status, conformance_tests};
+use trainyard_executor::{Containers, ErrorKind, Exit, Proof, Status, conformance_tests};
 
-use crate::place::{Containers, script};
+use crate::place::{RealDocker, script};
 
-conformance_tests!(Containers::new().await);
+conformance_tests!(Containers, RealDocker::new().await);
+conformance_tests!(Attempts, RealDocker::new().await);
 
 #[tokio::test]
 async fn a_program_beyond_its_memory_is_distinguished_from_one_that_was_killed() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         // tail keeps a line without an end in memory.
         let mut spec = kit.spec_of(script("tail /dev/zero"));
@@ -56,7 +57,7 @@ async fn a_program_beyond_its_memory_is_distinguished_from_one_that_was_killed()
 
 #[tokio::test]
 async fn a_container_removed_behind_our_back_is_gone() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let handle = kit
             .start(&executor, &kit.spec_of(script("sleep 600")))
@@ -73,8 +74,8 @@ async fn a_container_removed_behind_our_back_is_gone() {
 
 #[tokio::test]
 async fn without_an_init_a_missing_program_is_reported_at_the_start() {
-    let containers = Containers::without_init().await;
-    check(containers, |kit: Kit<Containers>| async move {
+    let containers = RealDocker::without_init().await;
+    check(containers, |kit: Kit<RealDocker>| async move {
         let executor = kit.subject.make().await;
         let command = ["no-such-program", "-v"].map(str::to_owned).to_vec();
         let spec = kit.spec_of(trainyard_core::render::RenderedCommand::Exec(command));
@@ -90,7 +91,7 @@ async fn without_an_init_a_missing_program_is_reported_at_the_start() {
 
 #[tokio::test]
 async fn a_refusal_of_docker_is_reported_in_its_words() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));
         spec.limits.cpus = Some(100_000.0);
@@ -145,7 +146,7 @@ async fn an_engine_that_is_too_old_is_refused_with_its_version() {
 
 #[tokio::test]
 async fn an_image_that_was_removed_before_the_container_was_created_is_reported() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));
         spec.image = format!("sha256:{}", "0".repeat(64));
@@ -162,7 +163,7 @@ async fn an_image_that_was_removed_before_the_container_was_created_is_reported(
 
 #[tokio::test]
 async fn the_engine_describes_itself() {
-    let containers = Containers::new().await;
+    let containers = RealDocker::new().await;
     let info = containers.make().await.info().await;
     let info = info.unwrap();
     assert!(info.api_version.starts_with("1."), "{info:?}");

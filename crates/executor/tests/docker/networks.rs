@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use bollard::query_parameters::ListNetworksOptionsBuilder;
 use trainyard_core::id::RepoId;
 use trainyard_executor::conformance::{Kit, Subject, check};
-use trainyard_executor::{Executor, Handle};
+use trainyard_executor::{Attempts, Containers, Handle};
 use uuid::Uuid;
 
-use crate::place::{Containers, client, script};
+use crate::place::{RealDocker, client, script};
 
 /// The networks of an installation.
-async fn all(kit: &Kit<Containers>) -> Vec<String> {
+async fn all(kit: &Kit<RealDocker>) -> Vec<String> {
     let label = format!("io.trainyard.network.instance={}", kit.subject.instance());
     let filters = HashMap::from([("label".to_owned(), vec![label])]);
     let options = ListNetworksOptionsBuilder::default()
@@ -25,7 +25,7 @@ async fn all(kit: &Kit<Containers>) -> Vec<String> {
         .collect()
 }
 
-pub(crate) async fn remove_all(kit: &Kit<Containers>) {
+pub(crate) async fn remove_all(kit: &Kit<RealDocker>) {
     for name in all(kit).await {
         client().remove_network(&name).await.unwrap();
     }
@@ -42,7 +42,7 @@ async fn address(handle: &Handle) -> String {
 
 #[tokio::test]
 async fn class_16_stages_of_another_repo_are_out_of_reach_and_those_of_the_same_are_not() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let victim = RepoId(Uuid::now_v7());
         let mut server = kit.spec_of(script(
@@ -83,7 +83,7 @@ async fn class_16_stages_of_another_repo_are_out_of_reach_and_those_of_the_same_
 
 #[tokio::test]
 async fn two_daemons_that_need_a_repo_s_network_at_once_make_one() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let (one, two) = (kit.subject.make().await, kit.subject.make().await);
         let repo = Some(RepoId(Uuid::now_v7()));
         let spec = || {
@@ -105,7 +105,7 @@ async fn two_daemons_that_need_a_repo_s_network_at_once_make_one() {
 
 #[tokio::test]
 async fn a_network_without_containers_goes_once_no_daemon_needs_it() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut spec = kit.spec_of(script("true"));
         spec.repo = Some(RepoId(Uuid::now_v7()));
@@ -143,7 +143,7 @@ async fn a_network_without_containers_goes_once_no_daemon_needs_it() {
 
 #[tokio::test]
 async fn a_daemon_that_stops_removes_the_networks_that_no_container_needs() {
-    check(Containers::new().await, |kit| async move {
+    check(RealDocker::new().await, |kit| async move {
         let executor = kit.subject.make().await;
         let mut handles = Vec::new();
         for _ in 0..2 {
@@ -164,7 +164,7 @@ async fn a_daemon_that_stops_removes_the_networks_that_no_container_needs() {
 
 #[tokio::test]
 async fn class_15_a_build_is_in_the_network_of_its_stage() {
-    check(Containers::with_network("none").await, |kit| async move {
+    check(RealDocker::with_network("none").await, |kit| async move {
         let executor = kit.subject.make().await;
         let text = format!(
             "FROM trainyard-test/busybox:1\nLABEL test={}\nRUN echo $(ls /sys/class/net)\n",
@@ -172,7 +172,7 @@ async fn class_15_a_build_is_in_the_network_of_its_stage() {
         );
         let said = Mutex::new(Vec::new());
         let say = |line: String| said.lock().unwrap().push(line);
-        let request = crate::building::request(&kit, &[("Dockerfile", &text)], &BTreeMap::new());
+        let request = crate::building::request(&[("Dockerfile", &text)], &BTreeMap::new());
         let image = executor.prepare(&request, &say).await.unwrap();
         let said = said.into_inner().unwrap();
         assert!(said.contains(&"lo".to_owned()), "{said:?}");

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveContainerOptionsBuilder};
 use futures_util::TryStreamExt;
 use tokio::sync::OnceCell;
 use trainyard_core::id::InstanceId;
 use trainyard_core::render::RenderedCommand;
+use trainyard_executor::Blob;
+use trainyard_executor::blob::InMemory;
 use trainyard_executor::conformance::{MissingProgram, Program, Subject, shell_program};
 use trainyard_executor::docker::{Capabilities, DEFAULT_HOST, Docker, DockerConfig};
 use uuid::Uuid;
@@ -16,7 +19,7 @@ use uuid::Uuid;
 pub(crate) const IMAGE: &str = "trainyard-test/busybox:1";
 
 /// Docker, with an installation of its own.
-pub(crate) struct Containers(DockerConfig);
+pub(crate) struct RealDocker(DockerConfig);
 
 pub(crate) fn config() -> DockerConfig {
     let mut config = DockerConfig::new(InstanceId(Uuid::now_v7()));
@@ -30,7 +33,7 @@ pub(crate) fn script(text: &str) -> RenderedCommand {
     RenderedCommand::Script(text.to_owned())
 }
 
-impl Containers {
+impl RealDocker {
     pub(crate) async fn new() -> Self {
         image().await;
         Self(config())
@@ -100,7 +103,7 @@ impl Containers {
     }
 }
 
-impl Subject for Containers {
+impl Subject for RealDocker {
     type Executor = Docker;
 
     async fn make(&self) -> Docker {
@@ -214,8 +217,8 @@ fn root_file_system() -> Vec<u8> {
 }
 
 /// A plain archive of files, as source trees come.
-pub(crate) fn tree(path: &std::path::Path, files: &[(&str, &str)]) -> PathBuf {
-    let mut archive = tar::Builder::new(std::fs::File::create(path).unwrap());
+pub(crate) fn tree(files: &[(&str, &str)]) -> Arc<dyn Blob> {
+    let mut archive = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_mode(if content.starts_with("#!") {
@@ -228,6 +231,5 @@ pub(crate) fn tree(path: &std::path::Path, files: &[(&str, &str)]) -> PathBuf {
             .append_data(&mut header, name, content.as_bytes())
             .unwrap();
     }
-    archive.into_inner().unwrap();
-    path.to_owned()
+    Arc::new(InMemory::from(archive.into_inner().unwrap()))
 }

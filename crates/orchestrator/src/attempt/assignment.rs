@@ -1,7 +1,6 @@
 //! An assignment: one claimed attempt with everything that is needed to run it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -13,7 +12,7 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::{RenderedImage, RenderedStage, render};
 use trainyard_core::run::{AttemptRef, Run};
 use trainyard_core::stage::Stage;
-use trainyard_executor::{AttemptSpec, Ceilings, Handle, ImageRequest, InputSpec, Limits};
+use trainyard_executor::{AttemptSpec, Blob, Ceilings, Handle, ImageRequest, InputSpec, Limits};
 
 use crate::attempt::mask::Masker;
 
@@ -38,7 +37,7 @@ pub struct Assignment {
 #[derive(Debug, Clone, Default)]
 pub struct Materials {
     /// A tar archive of the commit's source tree, compressed by zstd or not.
-    pub source: Option<PathBuf>,
+    pub source: Option<Arc<dyn Blob>>,
     /// The parts that it leaves out, in words.
     pub notes: Vec<String>,
     pub inputs: Vec<InputSpec>,

@@ -7,13 +7,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::warn;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::{InputName, SecretName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
-use trainyard_executor::{InputKind, InputSpec};
+use trainyard_executor::{InputSpec, LocalFile};
 use trainyard_forge::CommitSha;
-use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Claim, Error, Store, StoredSecrets};
+use trainyard_store::{Blobs, Claim, Error, Store, StoredSecrets};
 
 use crate::attempt::assignment::{Assignment, Materials};
 use crate::attempt::mask::Masker;
@@ -110,13 +111,8 @@ impl<'a> ClaimSupplies<'a> {
         })?;
         Ok(InputSpec {
             name: name.clone(),
-            path,
-            kind: match content.kind {
-                ArtifactKind::File => InputKind::File,
-                ArtifactKind::Executable => InputKind::Executable,
-                ArtifactKind::Folder => InputKind::Folder,
-            },
-            sha256: content.sha256.clone(),
+            content: content.clone(),
+            blob: LocalFile::blob(path),
         })
     }
 
@@ -159,7 +155,7 @@ impl Supplies for ClaimSupplies<'_> {
             .map(|(name, content)| self.input(name, content.as_ref()))
             .collect::<Result<_, _>>()?;
         let materials = Materials {
-            source: source.map(|archive| archive.path().to_owned()),
+            source: source.map(|archive| LocalFile::blob(archive.path())),
             notes: source.map_or_else(Vec::new, |archive| archive.notes().to_vec()),
             inputs,
             secrets: self.secrets,

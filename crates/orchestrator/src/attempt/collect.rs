@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use tempfile::TempPath;
 use tokio::time::Instant;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
 use trainyard_core::event::Ending;
 use trainyard_core::name::{MetricName, OutputName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::{Keep, RelativePath, Stage};
-use trainyard_executor::{Collected, CollectedKind, ErrorKind, Executor, Handle, StageFolder};
+use trainyard_executor::{Attempts, ErrorKind, Handle, LocalFile, StageFolder};
 
 use crate::attempt::allowance::Allowance;
-use crate::attempt::ledger::{KeptOutput, Ledger};
+use crate::attempt::ledger::Ledger;
 use crate::attempt::mask::Masker;
 use crate::attempt::metrics_file::{self, MetricsRead};
 use crate::attempt::near_misses::{self, Left};
@@ -57,7 +58,7 @@ pub(crate) struct Collector<'a, E, L> {
     pub(crate) masker: &'a Masker,
 }
 
-impl<E: Executor, L: Ledger> Collector<'_, E, L> {
+impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     /// Collects everything that the stage declared.
     ///
     /// # Errors
@@ -194,12 +195,12 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         let copied = self.copy(path, file.path(), metrics_file::LARGEST).await?;
         Ok(match copied {
             Ok(None) => None,
-            Ok(Some(Collected {
-                kind: CollectedKind::Folder,
+            Ok(Some(ArtifactContent {
+                kind: ArtifactKind::Folder,
                 ..
             })) => Some(Err(invalid(path, "is a folder"))),
-            Ok(Some(Collected {
-                kind: CollectedKind::File | CollectedKind::Executable,
+            Ok(Some(ArtifactContent {
+                kind: ArtifactKind::File | ArtifactKind::Executable,
                 ..
             })) => {
                 // Small, and written just now: not worth a thread.
@@ -216,16 +217,17 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
         path: &RelativePath,
         to: &Path,
         limit: u64,
-    ) -> Result<Result<Option<Collected>, Reason>, Ending> {
+    ) -> Result<Result<Option<ArtifactContent>, Reason>, Ending> {
         let mut wait = Duration::from_millis(100);
         let mut trouble = RetryLog::new(
             "the outputs of a stage could not be copied from its container; will retry",
             "the outputs of a stage were copied from its container",
         );
         let executor = &self.surroundings.executor;
+        let to = LocalFile::sink(to);
         for attempt in 1.. {
             let asked = Instant::now();
-            match executor.collect(self.handle, path, to, limit).await {
+            match executor.collect(self.handle, path, &to, limit).await {
                 Ok(collected) => {
                     trouble.over();
                     return Ok(Ok(collected));
@@ -261,7 +263,7 @@ impl<E: Executor, L: Ledger> Collector<'_, E, L> {
 }
 
 /// An output that was copied from its container.
-type Copied<'a> = (&'a OutputName, TempPath, Collected);
+type Copied<'a> = (&'a OutputName, TempPath, ArtifactContent);
 
 /// A declared file that is not there: an output by its name, or the metrics file.
 type Missing<'a> = (Option<&'a OutputName>, &'a RelativePath);

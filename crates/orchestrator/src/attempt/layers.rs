@@ -15,7 +15,7 @@ use trainyard_core::event::Ending;
 use trainyard_core::id::AttemptId;
 use trainyard_core::measure::in_units;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Executor, Handle};
+use trainyard_executor::{Containers, Handle};
 
 use crate::health::space::{Floor, Look, Room};
 
@@ -88,7 +88,7 @@ impl Layers {
     }
 
     /// Waits until a running container has to be stopped for its disk use; returns how that ends its attempt.
-    pub(crate) async fn until_too_much<E: Executor>(
+    pub(crate) async fn until_too_much<E: Containers>(
         &self,
         executor: &E,
         handle: &Handle,

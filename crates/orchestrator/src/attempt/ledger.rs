@@ -4,9 +4,9 @@
 use std::future::Future;
 
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::AttemptEnd;
-use trainyard_core::name::OutputName;
-use trainyard_executor::{Collected, Handle, SpecHash};
+use trainyard_executor::{Handle, SpecHash};
 
 use crate::attempt::allowance::Allowance;
 use crate::attempt::log_lines::Batch;
@@ -14,13 +14,6 @@ use crate::attempt::log_lines::Batch;
 /// Another owner acts on the attempt now: stop acting on it, and leave its container alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FencedOff;
-
-/// An output that is in the artifact store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptOutput {
-    pub name: OutputName,
-    pub content: Collected,
-}
 
 /// The record of one attempt. Every call is durable when it returns, and may be repeated. Passing failures (a
 /// database that restarts) are waited out inside, so that an attempt outlives them.
@@ -58,7 +51,7 @@ pub trait Ledger: Send + Sync {
     fn keep(
         &self,
         file: &std::path::Path,
-        content: &Collected,
+        content: &ArtifactContent,
     ) -> impl Future<Output = Result<(), String>> + Send;
 
     fn finished(

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use trainyard_core::Timestamp;
-use trainyard_executor::{Error, ErrorKind, Executor, Handle, LogCursor, LogFrame};
+use trainyard_executor::{Containers, Error, ErrorKind, Handle, LogCursor, LogFrame};
 
 use crate::attempt::hints::Refusals;
 use crate::attempt::ledger::{FencedOff, Ledger};
@@ -114,7 +114,7 @@ impl LogPump {
     ///
     /// # Errors
     /// Another owner acts on the attempt.
-    pub async fn follow<E: Executor, L: Ledger>(
+    pub async fn follow<E: Containers, L: Ledger>(
         &mut self,
         executor: &E,
         handle: &Handle,

@@ -14,18 +14,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Collected, CollectedKind, Handle, SpecHash};
+use trainyard_executor::{Handle, SpecHash};
 use trainyard_store::fleet::figures::LOGS_WAITING;
 use trainyard_store::{
-    ArtifactContent, ArtifactKind, Blobs, Claim, ClaimRequest, Error, FinishedAttempt, LogChunk,
-    NewArtifact, ReportPace, Store, Subject, Weight, answered_within,
+    Blobs, Claim, ClaimRequest, Error, FinishedAttempt, LogChunk, ReportPace, Store, Subject,
+    Weight, answered_within,
 };
 
 use crate::attempt::allowance::{Allowance, Allowances};
-use crate::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_lines::Batch;
 
 /// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
@@ -248,7 +249,7 @@ impl Ledger for StoreLedger<'_> {
         self.allowances.of(self.run(), recorded).await
     }
 
-    async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {
+    async fn keep(&self, file: &Path, content: &ArtifactContent) -> Result<(), String> {
         self.blobs
             .ingest(file, &content.sha256, content.size)
             .await
@@ -260,27 +261,12 @@ impl Ledger for StoreLedger<'_> {
         end: AttemptEnd,
         outputs: Vec<KeptOutput>,
     ) -> Result<Vec<Claim>, FencedOff> {
-        let artifacts = outputs
-            .into_iter()
-            .map(|output| NewArtifact {
-                output: output.name,
-                content: ArtifactContent {
-                    kind: match output.content.kind {
-                        CollectedKind::File => ArtifactKind::File,
-                        CollectedKind::Executable => ArtifactKind::Executable,
-                        CollectedKind::Folder => ArtifactKind::Folder,
-                    },
-                    sha256: output.content.sha256,
-                    size: output.content.size,
-                },
-            })
-            .collect();
         let finished = FinishedAttempt {
             run: self.run(),
             attempt: self.claim.attempt,
             fence: self.claim.fence,
             end,
-            artifacts,
+            artifacts: outputs,
         };
         let ended = match self.end(&finished, true).await {
             Err(Unwritten::Refused(_)) => self.end_refused(finished).await.map(|()| Vec::new()),

@@ -27,9 +27,9 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(15);
 /// A trial without an end is dropped after this time.
 const TRIAL_AT_MOST: Duration = Duration::from_secs(60);
 
-/// The subject of a call.
+/// What a call says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
+pub enum About {
     /// Docker itself.
     Engine,
     Container(AttemptId),
@@ -105,14 +105,14 @@ impl Breaker {
     }
 
     /// A call was answered.
-    pub fn answered(&mut self, subject: Subject) -> Option<Change> {
-        match (&mut self.state, subject) {
+    pub fn answered(&mut self, about: About) -> Option<Change> {
+        match (&mut self.state, about) {
             (
                 State::Closed {
                     failures,
                     unreached,
                 },
-                Subject::Engine,
+                About::Engine,
             ) => {
                 *failures = 0;
                 unreached.clear();
@@ -120,29 +120,29 @@ impl Breaker {
             }
             // A Docker engine that hangs for all calls may still answer one of them, so failures of
             // Docker itself stand.
-            (State::Closed { unreached, .. }, Subject::Container(_)) => {
+            (State::Closed { unreached, .. }, About::Container(_)) => {
                 unreached.clear();
                 None
             }
-            (State::Open { .. } | State::Trial { .. }, Subject::Engine) => {
+            (State::Open { .. } | State::Trial { .. }, About::Engine) => {
                 self.state = State::closed();
                 Some(Change::Closed)
             }
             // The answer may have been on its way already, or the question may have needed little of Docker.
-            (State::Open { .. } | State::Trial { .. }, Subject::Container(_)) => None,
+            (State::Open { .. } | State::Trial { .. }, About::Container(_)) => None,
         }
     }
 
     /// A call was not answered, or not in time.
-    pub fn failed(&mut self, subject: Subject, now: Instant) -> Option<Change> {
+    pub fn failed(&mut self, about: About, now: Instant) -> Option<Change> {
         match &mut self.state {
             State::Closed {
                 failures,
                 unreached,
             } => {
-                match subject {
-                    Subject::Engine => *failures += 1,
-                    Subject::Container(attempt) => {
+                match about {
+                    About::Engine => *failures += 1,
+                    About::Container(attempt) => {
                         unreached.insert(attempt);
                     }
                 }
@@ -152,7 +152,7 @@ impl Breaker {
                 self.open(now, WAIT_AT_FIRST);
                 Some(Change::Opened)
             }
-            State::Trial { wait, .. } if subject == Subject::Engine => {
+            State::Trial { wait, .. } if about == About::Engine => {
                 let wait = (*wait * 2).min(WAIT_AT_MOST);
                 self.open(now, wait);
                 None
@@ -202,15 +202,15 @@ mod tests {
 
     use super::*;
 
-    fn container(number: u128) -> Subject {
-        Subject::Container(AttemptId(Uuid::from_u128(number)))
+    fn container(number: u128) -> About {
+        About::Container(AttemptId(Uuid::from_u128(number)))
     }
 
     fn opened(now: Instant) -> Breaker {
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.failed(Subject::Engine, now), None);
-        assert_eq!(breaker.failed(Subject::Engine, now), None);
-        assert_eq!(breaker.failed(Subject::Engine, now), Some(Change::Opened));
+        assert_eq!(breaker.failed(About::Engine, now), None);
+        assert_eq!(breaker.failed(About::Engine, now), None);
+        assert_eq!(breaker.failed(About::Engine, now), Some(Change::Opened));
         breaker
     }
 
@@ -219,9 +219,9 @@ mod tests {
         let now = Instant::now();
         let mut breaker = Breaker::default();
         for _ in 0..10 {
-            assert_eq!(breaker.failed(Subject::Engine, now), None);
-            assert_eq!(breaker.failed(Subject::Engine, now), None);
-            assert_eq!(breaker.answered(Subject::Engine), None);
+            assert_eq!(breaker.failed(About::Engine, now), None);
+            assert_eq!(breaker.failed(About::Engine, now), None);
+            assert_eq!(breaker.answered(About::Engine), None);
         }
         assert_eq!(breaker.phase(), Phase::Closed);
     }
@@ -244,7 +244,7 @@ mod tests {
         let changes: Vec<_> = (0..3)
             .map(|_| {
                 breaker.answered(container(1));
-                breaker.failed(Subject::Engine, now)
+                breaker.failed(About::Engine, now)
             })
             .collect();
         assert_eq!(changes, [None, None, Some(Change::Opened)]);
@@ -263,11 +263,11 @@ mod tests {
             }
             assert!(!breaker.take_trial(now), "one trial at a time");
             waits.push((now - since).as_secs());
-            assert_eq!(breaker.failed(Subject::Engine, now), None);
+            assert_eq!(breaker.failed(About::Engine, now), None);
         }
         assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
         assert_eq!(breaker.answered(container(1)), None);
-        assert_eq!(breaker.answered(Subject::Engine), Some(Change::Closed));
+        assert_eq!(breaker.answered(About::Engine), Some(Change::Closed));
     }
 
     #[test]
@@ -294,9 +294,9 @@ mod tests {
             for (what, of, later) in history {
                 now += Duration::from_secs(later);
                 let change = match what {
-                    0 => breaker.failed(Subject::Engine, now),
+                    0 => breaker.failed(About::Engine, now),
                     1 => breaker.failed(container(of), now),
-                    2 => breaker.answered(Subject::Engine),
+                    2 => breaker.answered(About::Engine),
                     3 => breaker.answered(container(of)),
                     _ => { breaker.take_trial(now); None }
                 };
@@ -313,9 +313,9 @@ mod tests {
                 now += Duration::from_secs(1);
                 if breaker.take_trial(now) || second % 5 == 0 {
                     if answers {
-                        breaker.answered(Subject::Engine);
+                        breaker.answered(About::Engine);
                     } else {
-                        breaker.failed(Subject::Engine, now);
+                        breaker.failed(About::Engine, now);
                     }
                 }
             }

@@ -1,38 +1,37 @@
 //! Watches a Docker engine through the calls that are made to it: the breaker with its clock, and its effects.
 //!
-//! [`Watched`] wraps an executor, passes every call on unchanged, and reports whether it was answered. It refuses no
-//! calls: an open breaker only keeps new attempts from being claimed, through the daemon's health.
+//! [`Guarded`](crate::health::guarded::Guarded) reports the calls. The change from one state to the other, which pauses
+//! claims or lets them continue, is the callback's.
 
-use std::path::Path;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
-use trainyard_core::stage::RelativePath;
-use trainyard_executor::{
-    AttemptSpec, Collected, Error, ErrorKind, Executor, Exit, Handle, ImageRequest, Listed,
-    LogCursor, LogStream, PreparedImage, Proof, StageFolder, Status,
-};
+use trainyard_executor::{Error, ErrorKind};
 use trainyard_store::fleet::figures::{BREAKER_STATE, BREAKER_TRIPS};
-use trainyard_store::{Store, TroubleKind};
 
-use crate::clock;
-use crate::health::breaker::{Breaker, Change, Phase, Subject};
+use crate::health::breaker::{About, Breaker, Change, Phase};
 
 /// The state of one Docker engine. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EngineWatch {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
-    store: Store,
     daemon: DaemonId,
     engine: Option<String>,
     known: Mutex<Known>,
+    changed: Box<dyn Fn(Option<String>) + Send + Sync>,
+}
+
+impl fmt::Debug for EngineWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineWatch").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -42,19 +41,24 @@ struct Known {
 }
 
 impl EngineWatch {
-    /// A watch over Docker that `daemon` uses; `engine` is its id, for the log.
+    /// A watch over Docker that `daemon` uses; `engine` is its id, for the log. `changed` gets the problem when Docker
+    /// stops answering, and `None` when it answers again.
     #[must_use]
-    pub fn new(store: Store, daemon: DaemonId, engine: Option<String>) -> Self {
+    pub fn new(
+        daemon: DaemonId,
+        engine: Option<String>,
+        changed: impl Fn(Option<String>) + Send + Sync + 'static,
+    ) -> Self {
         let known = Known {
             breaker: Breaker::default(),
             listed: Instant::now(),
         };
         Self {
             shared: Arc::new(Shared {
-                store,
                 daemon,
                 engine,
                 known: Mutex::new(known),
+                changed: Box::new(changed),
             }),
         }
     }
@@ -65,7 +69,7 @@ impl EngineWatch {
         self.known().listed.elapsed()
     }
 
-    /// Whether a trial call to Docker is due; make it through a [`Watched`].
+    /// Whether a trial call to Docker is due; make it through a `Guarded`.
     #[must_use]
     pub fn take_trial(&self) -> bool {
         let trial = self.known().breaker.take_trial(Instant::now());
@@ -73,14 +77,20 @@ impl EngineWatch {
         trial
     }
 
-    fn report<T>(&self, subject: Subject, result: &Result<T, Error>) {
+    /// Records a complete listing of its containers.
+    pub(crate) fn listed(&self) {
+        self.known().listed = Instant::now();
+    }
+
+    /// Records how a call ended.
+    pub(crate) fn report<T>(&self, about: About, result: &Result<T, Error>) {
         let change = {
             let mut known = self.known();
             match result {
                 Err(error) if error.kind == ErrorKind::Unreachable => {
-                    known.breaker.failed(subject, Instant::now())
+                    known.breaker.failed(about, Instant::now())
                 }
-                Ok(_) | Err(_) => known.breaker.answered(subject),
+                Ok(_) | Err(_) => known.breaker.answered(about),
             }
         };
         let Some(change) = change else { return };
@@ -98,10 +108,8 @@ impl EngineWatch {
                 None
             }
         };
-        let condition = shared.store.condition();
-        condition.note(TroubleKind::Engine, what, clock::now());
         self.show();
-        shared.store.wakes().dispatch.wake();
+        (shared.changed)(what);
     }
 
     fn show(&self) {
@@ -116,127 +124,4 @@ impl EngineWatch {
         let known = &self.shared.known;
         known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An executor whose calls are reported to a watch.
-#[derive(Debug, Clone)]
-pub struct Watched<E> {
-    executor: E,
-    watch: EngineWatch,
-}
-
-impl<E> Watched<E> {
-    /// `executor`, reporting to `watch`.
-    #[must_use]
-    pub fn new(executor: E, watch: EngineWatch) -> Self {
-        Self { executor, watch }
-    }
-
-    async fn reported<T>(
-        &self,
-        subject: Subject,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let result = call.await;
-        self.watch.report(subject, &result);
-        result
-    }
-}
-
-impl<E: Executor> Executor for Watched<E> {
-    fn kind(&self) -> &'static str {
-        self.executor.kind()
-    }
-
-    async fn prepare(
-        &self,
-        request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        self.reported(Subject::Engine, self.executor.prepare(request, progress))
-            .await
-    }
-
-    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        self.reported(Subject::Engine, self.executor.create(spec))
-            .await
-    }
-
-    async fn start(&self, handle: &Handle) -> Result<(), Error> {
-        self.reported(about(handle), self.executor.start(handle))
-            .await
-    }
-
-    fn starts_once(&self) -> bool {
-        self.executor.starts_once()
-    }
-
-    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        self.reported(about(handle), self.executor.prove(handle, seen))
-            .await
-    }
-
-    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
-        self.reported(about(handle), self.executor.inspect(handle))
-            .await
-    }
-
-    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        // A slow count of files does not mean that Docker is away.
-        self.executor.written(handle).await
-    }
-
-    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        self.reported(about(handle), self.executor.wait(handle))
-            .await
-    }
-
-    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        // Opening a log proves nothing: an error shows with the first frame.
-        self.executor.logs(handle, after).await
-    }
-
-    async fn collect(
-        &self,
-        handle: &Handle,
-        output: &RelativePath,
-        to: &Path,
-        limit: u64,
-    ) -> Result<Option<Collected>, Error> {
-        self.reported(
-            about(handle),
-            self.executor.collect(handle, output, to, limit),
-        )
-        .await
-    }
-
-    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
-        self.executor.files(handle, folder).await
-    }
-
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        self.reported(about(handle), self.executor.stop(handle, grace))
-            .await
-    }
-
-    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.reported(about(handle), self.executor.remove(handle))
-            .await
-    }
-
-    async fn ping(&self) -> Result<(), Error> {
-        self.reported(Subject::Engine, self.executor.ping()).await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let listed = self.reported(Subject::Engine, self.executor.list()).await;
-        if listed.is_ok() {
-            self.watch.known().listed = Instant::now();
-        }
-        listed
-    }
-}
-
-fn about(handle: &Handle) -> Subject {
-    Subject::Container(handle.attempt)
 }

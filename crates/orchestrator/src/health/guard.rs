@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
-use trainyard_executor::{AnyExecutor, Executor};
+use trainyard_executor::{AnyExecutor, Containers};
 use trainyard_store::fleet::figures::{CLAIMS_PAUSED, RECONCILE_LAG};
 use trainyard_store::{ReportPace, Role, Store, Trouble, TroubleKind, answered_within};
 
 use crate::clock;
 use crate::health::disks::Disks;
-use crate::health::engine_watch::{EngineWatch, Watched};
+use crate::health::engine_watch::EngineWatch;
+use crate::health::guarded::Guarded;
 use crate::health::lease::Lease;
 use crate::health::space::{Floor, Look, Place};
 
@@ -40,7 +41,7 @@ const PUBLISH_AT_MOST: Duration = Duration::from_secs(2);
 pub struct Guard {
     store: Store,
     daemon: DaemonId,
-    executor: Watched<AnyExecutor>,
+    executor: Guarded<AnyExecutor>,
     watch: EngineWatch,
     lease: Lease,
     disks: Disks,
@@ -56,7 +57,7 @@ impl Guard {
     pub fn new(
         store: Store,
         daemon: DaemonId,
-        executor: Watched<AnyExecutor>,
+        executor: Guarded<AnyExecutor>,
         watch: EngineWatch,
         lease: Lease,
         floor: Floor,
@@ -83,7 +84,7 @@ impl Guard {
             loop {
                 tokio::time::sleep(TICK).await;
                 if watch.take_trial() {
-                    // [`Watched`] reports the answer.
+                    // [`Guarded`] reports the answer.
                     drop(executor.ping().await);
                 }
             }

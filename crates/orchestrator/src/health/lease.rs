@@ -9,17 +9,10 @@
 //! The clock is the system's monotonic one, which stands still while the whole machine is suspended; the database
 //! refuses writes under an old fence in any case.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use trainyard_core::stage::RelativePath;
-use trainyard_executor::AttemptSpec;
-use trainyard_executor::{
-    Collected, Error, Executor, Exit, Handle, ImageRequest, Listed, LogCursor, LogStream,
-    PreparedImage, Proof, StageFolder, Status,
-};
 
 /// The last part of a lease, in which its holder no longer acts.
 const MARGIN: u32 = 3;
@@ -109,7 +102,7 @@ impl Tenure {
     }
 
     /// Returns at once while the tenure lasts, and never after.
-    async fn held(&self) {
+    pub(crate) async fn held(&self) {
         if !self.is_held() {
             std::future::pending::<()>().await;
         }
@@ -118,102 +111,6 @@ impl Tenure {
 
 fn end(asked: Instant, length: Duration) -> Instant {
     asked + length - length / MARGIN
-}
-
-/// An executor that changes things only during a tenure. After it, calls that change something do not return: their
-/// supervisors are about to be dropped.
-#[derive(Debug, Clone)]
-pub struct Leased<E> {
-    executor: E,
-    tenure: Tenure,
-}
-
-impl<E> Leased<E> {
-    /// `executor` during `tenure`.
-    #[must_use]
-    pub fn new(executor: E, tenure: Tenure) -> Self {
-        Self { executor, tenure }
-    }
-}
-
-impl<E: Executor> Executor for Leased<E> {
-    fn kind(&self) -> &'static str {
-        self.executor.kind()
-    }
-
-    async fn prepare(
-        &self,
-        request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        self.executor.prepare(request, progress).await
-    }
-
-    async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
-        self.tenure.held().await;
-        self.executor.create(spec).await
-    }
-
-    async fn start(&self, handle: &Handle) -> Result<(), Error> {
-        self.tenure.held().await;
-        self.executor.start(handle).await
-    }
-
-    fn starts_once(&self) -> bool {
-        self.executor.starts_once()
-    }
-
-    async fn prove(&self, handle: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        self.executor.prove(handle, seen).await
-    }
-
-    async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
-        self.executor.inspect(handle).await
-    }
-
-    async fn written(&self, handle: &Handle) -> Result<Option<u64>, Error> {
-        self.executor.written(handle).await
-    }
-
-    async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
-        self.executor.wait(handle).await
-    }
-
-    async fn logs(&self, handle: &Handle, after: Option<LogCursor>) -> Result<LogStream, Error> {
-        self.executor.logs(handle, after).await
-    }
-
-    async fn collect(
-        &self,
-        handle: &Handle,
-        output: &RelativePath,
-        to: &Path,
-        limit: u64,
-    ) -> Result<Option<Collected>, Error> {
-        self.executor.collect(handle, output, to, limit).await
-    }
-
-    async fn files(&self, handle: &Handle, folder: StageFolder) -> Result<Vec<String>, Error> {
-        self.executor.files(handle, folder).await
-    }
-
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
-        self.tenure.held().await;
-        self.executor.stop(handle, grace).await
-    }
-
-    async fn remove(&self, handle: &Handle) -> Result<(), Error> {
-        self.tenure.held().await;
-        self.executor.remove(handle).await
-    }
-
-    async fn ping(&self) -> Result<(), Error> {
-        self.executor.ping().await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, Error> {
-        self.executor.list().await
-    }
 }
 
 #[cfg(test)]

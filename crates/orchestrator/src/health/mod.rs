@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod disks;
 pub mod engine_watch;
 pub mod guard;
+pub mod guarded;
 pub mod leadership;
 pub mod lease;
 pub mod neighbours;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use trainyard_core::Timestamp;
 use trainyard_core::admit::{Capacity, Waiting, admit};
+use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::dag::Dag;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, Fence, InstanceId, RepoId, RunId};
@@ -23,13 +24,11 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::{RenderedImage, RenderedStage};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunFacts};
 use trainyard_core::transition::{Step, step};
-use trainyard_executor::{
-    Collected, CollectedKind, Executor, Handle, InputKind, InputSpec, SpecHash,
-};
+use trainyard_executor::{Containers, Handle, InputSpec, LocalFile, SpecHash};
 use uuid::Uuid;
 
 use crate::attempt::assignment::{Assignment, Materials};
-use crate::attempt::ledger::{FencedOff, KeptOutput, Ledger};
+use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_lines::Batch;
 use crate::attempt::supervisor::{StopSignal, Supervised, Surroundings, supervise};
 use crate::clock;
@@ -72,7 +71,7 @@ pub struct LocalOptions {
 /// Artifacts and facts of one local run.
 struct Shared {
     facts: mpsc::Sender<Event>,
-    artifacts: Mutex<BTreeMap<(StageName, OutputName), Collected>>,
+    artifacts: Mutex<BTreeMap<(StageName, OutputName), ArtifactContent>>,
     folder: PathBuf,
 }
 
@@ -278,13 +277,8 @@ impl Local {
             })?;
             inputs.push(InputSpec {
                 name: name.clone(),
-                path: self.shared.folder.join(&content.sha256),
-                kind: match content.kind {
-                    CollectedKind::File => InputKind::File,
-                    CollectedKind::Executable => InputKind::Executable,
-                    CollectedKind::Folder => InputKind::Folder,
-                },
-                sha256: content.sha256.clone(),
+                content: content.clone(),
+                blob: LocalFile::blob(self.shared.folder.join(&content.sha256)),
             });
         }
         let sees_source =
@@ -296,7 +290,7 @@ impl Local {
         Ok((
             rendered,
             Materials {
-                source: self.options.source.clone(),
+                source: self.options.source.clone().map(LocalFile::blob),
                 notes,
                 inputs,
                 secrets,
@@ -346,7 +340,7 @@ impl Ledger for LocalLedger {
         self.send(Event::TimeoutPassed(self.reference)).await;
     }
 
-    async fn keep(&self, file: &Path, content: &Collected) -> Result<(), String> {
+    async fn keep(&self, file: &Path, content: &ArtifactContent) -> Result<(), String> {
         let to = self.shared.folder.join(&content.sha256);
         tokio::fs::rename(file, to)
             .await

@@ -6,16 +6,16 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::dag::Dag;
 use trainyard_core::name::{OutputName, StageName};
-use trainyard_executor::{Collected, CollectedKind};
 
 /// The outputs that a local run kept.
 #[derive(Debug, Default)]
 pub struct LocalOutputs {
     /// The directory of their content, named by hash.
     pub(crate) from: PathBuf,
-    pub(crate) kept: BTreeMap<(StageName, OutputName), Collected>,
+    pub(crate) kept: BTreeMap<(StageName, OutputName), ArtifactContent>,
 }
 
 impl LocalOutputs {
@@ -46,7 +46,7 @@ impl LocalOutputs {
     }
 }
 
-fn put(from: &Path, kind: CollectedKind, to: &Path) -> io::Result<()> {
+fn put(from: &Path, kind: ArtifactKind, to: &Path) -> io::Result<()> {
     // Otherwise, files of an earlier run would look like outputs of this one.
     match to.symlink_metadata() {
         Ok(found) if found.is_dir() => fs::remove_dir_all(to)?,
@@ -57,9 +57,9 @@ fn put(from: &Path, kind: CollectedKind, to: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     match kind {
-        CollectedKind::File => copy_file(from, to, 0o644),
-        CollectedKind::Executable => copy_file(from, to, 0o755),
-        CollectedKind::Folder => {
+        ArtifactKind::File => copy_file(from, to, 0o644),
+        ArtifactKind::Executable => copy_file(from, to, 0o755),
+        ArtifactKind::Folder => {
             fs::create_dir(to)?;
             let mut archive = tar::Archive::new(File::open(from)?);
             // The archive has no times.
@@ -102,9 +102,9 @@ mod tests {
             .unwrap();
         archive.into_inner().unwrap();
         let kept = [
-            ("model", CollectedKind::File, "file"),
-            ("tool", CollectedKind::Executable, "file"),
-            ("days", CollectedKind::Folder, "folder"),
+            ("model", ArtifactKind::File, "file"),
+            ("tool", ArtifactKind::Executable, "file"),
+            ("days", ArtifactKind::Folder, "folder"),
         ];
         let kept = kept.map(|(name, kind, sha256)| {
             let key = (
@@ -113,7 +113,7 @@ mod tests {
             );
             (
                 key,
-                Collected {
+                ArtifactContent {
                     kind,
                     size: 1,
                     sha256: sha256.to_owned(),

@@ -23,8 +23,9 @@ use crate::attempt::claim_supplies::ClaimSupplies;
 use crate::attempt::sources::Sources;
 use crate::attempt::store_ledger::StoreLedger;
 use crate::attempt::supervisor::{StopSignal, Supervised, Surroundings, supervise};
-use crate::health::engine_watch::{EngineWatch, Watched};
-use crate::health::lease::{Lease, Leased, Tenure};
+use crate::health::engine_watch::EngineWatch;
+use crate::health::guarded::Guarded;
+use crate::health::lease::{Lease, Tenure};
 use crate::health::panics::panic_text;
 
 /// The longest time between two passes, in case every wake is lost.
@@ -232,8 +233,8 @@ impl Dispatcher {
             &assignment,
         )
         .await;
-        let executor = Leased::new(shared.surroundings.executor.clone(), tenure.clone());
-        let executor = Watched::new(executor, shared.watch.clone());
+        let executor = shared.surroundings.executor.clone();
+        let executor = Guarded::new(executor, shared.watch.clone()).during(tenure.clone());
         let surroundings = shared.surroundings.with_executor(executor);
         let supervised = Box::pin(supervise(
             &surroundings,

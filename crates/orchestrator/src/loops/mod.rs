@@ -44,15 +44,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use trainyard_core::id::{DaemonId, InstanceId};
 use trainyard_core::name::PoolName;
-use trainyard_executor::{AnyExecutor, Executor};
+use trainyard_executor::{AnyExecutor, Containers};
 use trainyard_forge::Git;
-use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store};
+use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store, TroubleKind};
 
 use crate::attempt::allowance::Allowances;
 use crate::attempt::sources::Sources;
 use crate::attempt::supervisor::Surroundings;
-use crate::health::engine_watch::{EngineWatch, Watched};
+use crate::clock;
+use crate::health::engine_watch::EngineWatch;
 use crate::health::guard::Guard;
+use crate::health::guarded::Guarded;
 use crate::health::leadership::Leadership;
 use crate::health::lease::Lease;
 use crate::health::space::{Floor, Place};
@@ -142,12 +144,19 @@ impl Loops {
         }
         let lease = Lease::new(options.leased_at, options.lease);
         let leadership = Leadership::new();
-        let watch = EngineWatch::new(store.clone(), options.daemon, options.engine_id.clone());
-        let watched = Watched::new(executor.clone(), watch.clone());
+        let watch = {
+            let store = store.clone();
+            EngineWatch::new(options.daemon, options.engine_id.clone(), move |trouble| {
+                let condition = store.condition();
+                condition.note(TroubleKind::Engine, trouble, clock::now());
+                store.wakes().dispatch.wake();
+            })
+        };
+        let guarded = Guarded::new(executor.clone(), watch.clone());
         let guard = Guard::new(
             store.clone(),
             options.daemon,
-            watched.clone(),
+            guarded.clone(),
             watch.clone(),
             lease.clone(),
             options.floor,
@@ -188,7 +197,7 @@ impl Loops {
             options.lease,
             leadership.clone(),
         );
-        let sweeper = Sweeper::new(store.clone(), watched, dispatcher.clone(), lease);
+        let sweeper = Sweeper::new(store.clone(), guarded, dispatcher.clone(), lease);
         let watcher = Watcher::new(store.clone(), git, pools);
         let mut loops: JoinSet<&'static str> = JoinSet::new();
         let stop = || shutdown.clone();

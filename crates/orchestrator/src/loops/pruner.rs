@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use trainyard_core::id::RepoId;
-use trainyard_executor::AnyExecutor;
+use trainyard_executor::{AnyExecutor, Attempts};
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, Retention, Role, Store};
 
@@ -124,8 +124,14 @@ impl Pruner {
             .executor
             .remove_unused_build_images(kept.since, &kept.used);
         match removed.await {
-            Ok((0, _)) => {}
-            Ok((images, bytes)) => info!(images, bytes, "unused built images were removed"),
+            Ok(images) if images.is_empty() => {}
+            Ok(images) => {
+                let bytes: u64 = images.iter().map(|image| image.size).sum();
+                info!(
+                    images = images.len(),
+                    bytes, "unused built images were removed"
+                );
+            }
             Err(problem) => error!(error = %problem, "unused built images could not be removed"),
         }
     }

@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::warn;
 use trainyard_core::id::AttemptId;
-use trainyard_executor::{AnyExecutor, Executor, Handle, Listed, Status};
+use trainyard_executor::{AnyExecutor, Containers, Handle, Listed, Status};
 use trainyard_store::Store;
 
-use crate::health::engine_watch::Watched;
+use crate::health::guarded::Guarded;
 
 /// How many containers are removed at the same time.
 const AT_ONCE: usize = 16;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Removals {
     store: Store,
-    executor: Watched<AnyExecutor>,
+    executor: Guarded<AnyExecutor>,
     /// How long a program that still runs has between SIGTERM and SIGKILL.
     grace: Duration,
     turns: Arc<Semaphore>,
@@ -30,7 +30,7 @@ pub(crate) struct Removals {
 }
 
 impl Removals {
-    pub(crate) fn new(store: Store, executor: Watched<AnyExecutor>, grace: Duration) -> Self {
+    pub(crate) fn new(store: Store, executor: Guarded<AnyExecutor>, grace: Duration) -> Self {
         Self {
             store,
             executor,
@@ -81,7 +81,7 @@ impl Removals {
 
 async fn remove(
     store: &Store,
-    executor: &Watched<AnyExecutor>,
+    executor: &Guarded<AnyExecutor>,
     handle: &Handle,
     status: &Status,
     grace: Duration,

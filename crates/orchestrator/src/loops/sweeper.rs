@@ -15,10 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use trainyard_core::id::AttemptId;
-use trainyard_executor::{AnyExecutor, Executor, Listed, Status};
+use trainyard_executor::{AnyExecutor, Containers, Listed, Status};
 use trainyard_store::{Error, Store};
 
-use crate::health::engine_watch::Watched;
+use crate::health::guarded::Guarded;
 use crate::health::lease::Lease;
 use crate::loops::dispatcher::Dispatcher;
 use crate::loops::keeper::TICK;
@@ -37,7 +37,7 @@ const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Sweeper {
     store: Store,
-    executor: Watched<AnyExecutor>,
+    executor: Guarded<AnyExecutor>,
     dispatcher: Dispatcher,
     lease: Lease,
     removals: Removals,
@@ -51,7 +51,7 @@ impl Sweeper {
     #[must_use]
     pub fn new(
         store: Store,
-        executor: Watched<AnyExecutor>,
+        executor: Guarded<AnyExecutor>,
         dispatcher: Dispatcher,
         lease: Lease,
     ) -> Self {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use sqlx::PgConnection;
 use trainyard_core::adopted::Adopted;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
@@ -16,7 +17,7 @@ use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result, answered};
-use crate::files::artifacts::{ArtifactContent, ArtifactKind};
+use crate::files::artifacts::content;
 use crate::runs::state::{KnownRun, load_runs};
 use crate::store::Core;
 use crate::triggers::dags::PinnedDag;
@@ -151,11 +152,7 @@ async fn load_inputs(
     found
         .into_iter()
         .map(|row| {
-            let content = ArtifactContent {
-                kind: ArtifactKind::from_word(&row.kind)?,
-                sha256: row.sha256,
-                size: row.size.unsigned_abs(),
-            };
+            let content = content(&row.kind, row.sha256, row.size)?;
             Ok(((row.run, row.stage, row.output), content))
         })
         .collect()

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
+use trainyard_core::artifact::KeptOutput;
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_failpoint::Point;
@@ -15,7 +16,7 @@ use crate::attempts::assemble::{Claim, assemble};
 use crate::attempts::claim::{Granted, claim_in};
 use crate::care::quarantine::{Subject, Weight};
 use crate::db::error::{Error, Result, repeated};
-use crate::files::artifacts::{ArtifactColumns, NewArtifact};
+use crate::files::artifacts::ArtifactColumns;
 use crate::runs::advance::{Advanced, EndTaken, Input, advance_in};
 use crate::runs::draft::Draft;
 use crate::store::{Core, Store};
@@ -30,7 +31,7 @@ pub struct FinishedAttempt {
     pub fence: Fence,
     pub end: AttemptEnd,
     /// Its outputs; their content is in the artifact store.
-    pub artifacts: Vec<NewArtifact>,
+    pub artifacts: Vec<KeptOutput>,
 }
 
 /// What followed from the end of an attempt.

@@ -1,8 +1,8 @@
 //! Artifacts: which content is which output of which stage run.
 
 use sqlx::PgConnection;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
 use trainyard_core::id::{AttemptId, RunId};
-use trainyard_core::name::OutputName;
 use trainyard_core::run::AttemptRef;
 use uuid::Uuid;
 
@@ -10,49 +10,15 @@ use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArtifactContent {
-    pub kind: ArtifactKind,
-    /// SHA-256 of the stored bytes, in lower-case hex.
-    pub sha256: String,
-    /// The number of stored bytes.
-    pub size: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ArtifactKind {
-    /// The bytes of a file, unchanged.
-    File,
-    /// The same of a file that may be executed.
-    Executable,
-    /// A tar archive of a directory's content.
-    Folder,
-}
-
-impl ArtifactKind {
-    /// The name as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Executable => "executable",
-            Self::Folder => "folder",
-        }
-    }
-
-    pub(crate) fn from_word(word: &str) -> Result<Self> {
-        [Self::File, Self::Executable, Self::Folder]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or_else(|| Error::corrupt("an artifact", format!("`{word}` is not a kind")))
-    }
-}
-
-/// An output that is in the artifact store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewArtifact {
-    pub output: OutputName,
-    pub content: ArtifactContent,
+/// The content that a row names.
+pub(crate) fn content(kind: &str, sha256: String, size: i64) -> Result<ArtifactContent> {
+    let kind = ArtifactKind::from_word(kind)
+        .ok_or_else(|| Error::corrupt("an artifact", format!("`{kind}` is not a kind")))?;
+    Ok(ArtifactContent {
+        kind,
+        sha256,
+        size: size.unsigned_abs(),
+    })
 }
 
 impl Store {
@@ -88,17 +54,17 @@ impl ArtifactColumns {
         run: RunId,
         reference: AttemptRef,
         attempt: AttemptId,
-        artifacts: &[NewArtifact],
+        outputs: &[KeptOutput],
     ) {
-        for artifact in artifacts {
+        for KeptOutput { name, content } in outputs {
             self.run.push(run.0);
             self.stage.push(place(reference.stage));
-            self.output.push(artifact.output.to_string());
+            self.output.push(name.to_string());
             self.attempt.push(attempt.0);
-            self.kind.push(artifact.content.kind.as_str().to_owned());
-            self.sha256.push(artifact.content.sha256.clone());
+            self.kind.push(content.kind.as_str().to_owned());
+            self.sha256.push(content.sha256.clone());
             self.size
-                .push(i64::try_from(artifact.content.size).unwrap_or(i64::MAX));
+                .push(i64::try_from(content.size).unwrap_or(i64::MAX));
         }
     }
 

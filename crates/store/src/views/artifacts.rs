@@ -1,10 +1,11 @@
 //! Artifacts of runs.
 
 use trainyard_core::Timestamp;
+use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, RunId};
 
 use crate::db::error::{Error, Result};
-use crate::files::artifacts::{ArtifactContent, ArtifactKind};
+use crate::files::artifacts::content;
 use crate::store::Store;
 
 /// An artifact of a run.
@@ -36,11 +37,7 @@ impl Store {
                     run,
                     stage: row.stage,
                     output: row.output,
-                    content: ArtifactContent {
-                        kind: ArtifactKind::from_word(&row.kind)?,
-                        sha256: row.sha256,
-                        size: row.size.unsigned_abs(),
-                    },
+                    content: content(&row.kind, row.sha256, row.size)?,
                     attempt: AttemptId(row.attempt),
                     created_at: row.created_at,
                 })

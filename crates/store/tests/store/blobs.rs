@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use trainyard_store::{ArtifactContent, ArtifactKind, Blobs, Error, NewArtifact, Retention, Swept};
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
+use trainyard_store::{Blobs, Error, Retention, Swept};
 
 use crate::kit::*;
 
@@ -92,8 +93,8 @@ async fn only_old_content_that_nothing_refers_to_is_swept() {
         sha256: used.clone(),
         size: 4,
     };
-    end.artifacts = vec![NewArtifact {
-        output: "model".parse().unwrap(),
+    end.artifacts = vec![KeptOutput {
+        name: "model".parse().unwrap(),
         content,
     }];
     place.store.finish_attempt(end, None).await.unwrap();

@@ -6,15 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::AssertSqlSafe;
 use trainyard_core::adopted::LogCursor;
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
 use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::event::Event;
 use trainyard_core::overlap::Overlap;
 use trainyard_core::retry::Retry;
 use trainyard_core::run::CancelledBy;
-use trainyard_store::{
-    ArtifactContent, ArtifactKind, Claim, Error, INVARIANTS, LogChunk, NewArtifact, NewDelivery,
-    Recorded,
-};
+use trainyard_store::{Claim, Error, INVARIANTS, LogChunk, NewDelivery, Recorded};
 
 use crate::kit::*;
 use crate::pushes::{file, push, scheduled};
@@ -44,8 +42,8 @@ async fn run_through(place: &Place, claim: &Claim, end: trainyard_core::event::A
             .unwrap();
     }
     let mut finished = finished(claim, end);
-    finished.artifacts = vec![NewArtifact {
-        output: "model".parse().unwrap(),
+    finished.artifacts = vec![KeptOutput {
+        name: "model".parse().unwrap(),
         content: ArtifactContent {
             kind: ArtifactKind::File,
             sha256: "ab".repeat(32),

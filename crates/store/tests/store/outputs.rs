@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{DeclaredOutput, Keep, RelativePath};
-use trainyard_store::{ArtifactContent, ArtifactKind, NewArtifact};
 
 use crate::kit::*;
 
@@ -33,8 +33,8 @@ async fn class_12_outputs_that_a_later_attempt_replaces_count_until_they_are_swe
         place.store.plan(run).await.unwrap();
         let claim = place.claim_one().await;
         let mut end = finished(&claim, bad());
-        end.artifacts = vec![NewArtifact {
-            output: "model".parse().unwrap(),
+        end.artifacts = vec![KeptOutput {
+            name: "model".parse().unwrap(),
             content: ArtifactContent {
                 kind: ArtifactKind::File,
                 sha256: byte.repeat(32),

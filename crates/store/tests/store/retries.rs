@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
 use trainyard_core::cause::{Again, CauseKind, RetryAt};
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::stage::{Command, InputSource, RelativePath, Stage};
-use trainyard_store::{
-    ArtifactContent, ArtifactKind, Claim, Error, MetricFilter, NewArtifact, NewRun, Recorded,
-};
+use trainyard_store::{Claim, Error, MetricFilter, NewRun, Recorded};
 
 use crate::kit::*;
 
@@ -48,8 +47,8 @@ async fn half_done(place: &Place) -> ((DagId, DagVersionId), RunId) {
     let mut ended = good();
     ended.metrics.insert("auc".parse().unwrap(), 0.9);
     let mut first = finished(&claim, ended);
-    first.artifacts = vec![NewArtifact {
-        output: "model".parse().unwrap(),
+    first.artifacts = vec![KeptOutput {
+        name: "model".parse().unwrap(),
         content: content("ab", 3),
     }];
     place.store.finish_attempt(first, None).await.unwrap();

@@ -7,8 +7,8 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG
 use axum::response::{IntoResponse, Response};
 use tokio_util::io::ReaderStream;
 use trainyard_api::{Artifact, ErrorBody, Listing};
+use trainyard_core::artifact::ArtifactKind;
 use trainyard_core::id::RunId;
-use trainyard_store::ArtifactKind;
 
 use super::convert;
 use crate::error::ApiError;

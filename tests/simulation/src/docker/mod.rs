@@ -6,15 +6,16 @@ mod answer;
 mod follow;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::stage::RelativePath;
 use trainyard_executor::{
-    AttemptSpec, Collected, CollectedKind, Error, ErrorKind, Executor, Exit, Handle, ImageRequest,
+    AttemptSpec, Attempts, BlobSink, Containers, Error, ErrorKind, Exit, Handle, ImageRequest,
     Listed, LogCursor, LogStream, PreparedImage, Proof, Status,
 };
 
@@ -202,32 +203,9 @@ impl Docker {
     }
 }
 
-impl Executor for Docker {
+impl Containers for Docker {
     fn kind(&self) -> &'static str {
         "docker"
-    }
-
-    async fn prepare(
-        &self,
-        _request: &ImageRequest,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PreparedImage, Error> {
-        let image = self.claim.as_ref().map_or(Image::Ready, |claim| {
-            Behaviour::at(self.world().seed, claim.run, &claim.stage, claim.number).image
-        });
-        if image == Image::Slow {
-            progress("fetching the image".to_owned());
-            tokio::time::sleep(Duration::from_secs(8)).await;
-        }
-        let ready = self.ask(SHORT, |engine, _| engine.list(|_, _| ()).map(drop));
-        ready.await.map_err(Trouble::into_error)?;
-        match image {
-            Image::Ready | Image::Slow => Ok(PreparedImage {
-                id: "sha256:1".to_owned(),
-                shown: "image@sha256:1".to_owned(),
-            }),
-            Image::Missing => Err(Error::new(ErrorKind::ImageNotFound, "no such image")),
-        }
     }
 
     async fn create(&self, spec: &AttemptSpec) -> Result<Handle, Error> {
@@ -277,14 +255,6 @@ impl Executor for Docker {
         started.await.map_err(Trouble::into_error)
     }
 
-    fn starts_once(&self) -> bool {
-        self.world().settings.latch
-    }
-
-    async fn prove(&self, _: &Handle, seen: &Exit) -> Result<Proof, Error> {
-        Ok(Proof::by_engine(seen))
-    }
-
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
         self.look(id_of(handle)?).await
     }
@@ -300,37 +270,6 @@ impl Executor for Docker {
         let engine = Arc::clone(&self.engine);
         let process = Arc::clone(&self.process);
         Ok(follow::log(engine, process, id_of(handle)?, after))
-    }
-
-    async fn collect(
-        &self,
-        handle: &Handle,
-        output: &RelativePath,
-        to: &Path,
-        _limit: u64,
-    ) -> Result<Option<Collected>, Error> {
-        let id = id_of(handle)?;
-        let wants_metrics = output.as_str() == crate::dags::METRICS;
-        let got = self.ask(SHORT, move |engine, _| {
-            engine.see(id, |container, _| {
-                if wants_metrics {
-                    Some(container.behaviour.metrics.clone())
-                } else {
-                    let left = container.behaviour.leaves_outputs;
-                    left.then(|| format!("made by {}", container.attempt))
-                }
-            })
-        });
-        let Some(content) = got.await.map_err(Trouble::into_error)? else {
-            return Ok(None);
-        };
-        std::fs::write(to, &content)
-            .map_err(|error| Error::new(ErrorKind::Storage, error.to_string()))?;
-        Ok(Some(Collected {
-            kind: CollectedKind::File,
-            size: content.len() as u64,
-            sha256: "00".repeat(32),
-        }))
     }
 
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
@@ -365,11 +304,6 @@ impl Executor for Docker {
         self.remove_by_force(id_of(handle)?).await
     }
 
-    async fn ping(&self) -> Result<(), Error> {
-        let asked = self.ask(SHORT, |_, _| Ok(()));
-        asked.await.map_err(Trouble::into_error)
-    }
-
     async fn list(&self) -> Result<Vec<Listed>, Error> {
         let latch = self.world().settings.latch;
         let overlooks = self.world().strikes(|weather| weather.overlooked);
@@ -392,5 +326,75 @@ impl Executor for Docker {
             all.retain(|_| self.world().draw(|random| random.chance(500)));
         }
         Ok(all)
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        let asked = self.ask(SHORT, |_, _| Ok(()));
+        asked.await.map_err(Trouble::into_error)
+    }
+}
+
+impl Attempts for Docker {
+    async fn prepare(
+        &self,
+        _request: &ImageRequest,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PreparedImage, Error> {
+        let image = self.claim.as_ref().map_or(Image::Ready, |claim| {
+            Behaviour::at(self.world().seed, claim.run, &claim.stage, claim.number).image
+        });
+        if image == Image::Slow {
+            progress("fetching the image".to_owned());
+            tokio::time::sleep(Duration::from_secs(8)).await;
+        }
+        let ready = self.ask(SHORT, |engine, _| engine.list(|_, _| ()).map(drop));
+        ready.await.map_err(Trouble::into_error)?;
+        match image {
+            Image::Ready | Image::Slow => Ok(PreparedImage {
+                id: "sha256:1".to_owned(),
+                shown: "image@sha256:1".to_owned(),
+            }),
+            Image::Missing => Err(Error::new(ErrorKind::ImageNotFound, "no such image")),
+        }
+    }
+
+    fn starts_once(&self) -> bool {
+        self.world().settings.latch
+    }
+
+    async fn prove(&self, _: &Handle, seen: &Exit) -> Result<Proof, Error> {
+        Ok(Proof::by_engine(seen))
+    }
+
+    async fn collect(
+        &self,
+        handle: &Handle,
+        output: &RelativePath,
+        to: &Arc<dyn BlobSink>,
+        _limit: u64,
+    ) -> Result<Option<ArtifactContent>, Error> {
+        let id = id_of(handle)?;
+        let wants_metrics = output.as_str() == crate::dags::METRICS;
+        let got = self.ask(SHORT, move |engine, _| {
+            engine.see(id, |container, _| {
+                if wants_metrics {
+                    Some(container.behaviour.metrics.clone())
+                } else {
+                    let left = container.behaviour.leaves_outputs;
+                    left.then(|| format!("made by {}", container.attempt))
+                }
+            })
+        });
+        let Some(content) = got.await.map_err(Trouble::into_error)? else {
+            return Ok(None);
+        };
+        to.create()
+            .and_then(|mut to| to.write_all(content.as_bytes()))
+            .map_err(|error| Error::new(ErrorKind::Storage, error.to_string()))?;
+        Ok(Some(ArtifactContent {
+            kind: ArtifactKind::File,
+            size: content.len() as u64,
+            sha256: "00".repeat(32),
+        }))
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use trainyard_core::id::Fence;
 
-use super::{PLENTY, WITNESS};
+use super::WITNESS;
 use crate::conformance::{Kit, MissingProgram, Program, Subject};
-use crate::contract::{ErrorKind, Executor, Status};
+use crate::contract::{Containers, Status};
+use crate::error::ErrorKind;
 
 /// Exit codes come back as they are, and the end has a time.
 pub async fn an_exit_code_is_reported<S: Subject>(kit: Kit<S>) -> Kit<S> {
@@ -131,30 +132,6 @@ pub async fn an_attempt_is_taken_over_while_it_runs<S: Subject>(kit: Kit<S>) -> 
     kit
 }
 
-/// An end that no daemon saw is found later, with its code and its outputs.
-pub async fn an_attempt_is_taken_over_after_its_end<S: Subject>(kit: Kit<S>) -> Kit<S> {
-    let mut spec = kit.spec(&Program::Write(&[("model.bin", "weights")]));
-    spec.outputs = true;
-    let before = kit.subject.make().await;
-    let (handle, _) = kit.run(&before, &spec).await;
-    drop(before);
-    let after = kit.subject.make().await;
-    spec.fence = Fence(2);
-    assert_eq!(after.create(&spec).await, Ok(handle.clone()));
-    after
-        .start(&handle)
-        .await
-        .expect("a start that does nothing");
-    let ended = kit.end(&after, &handle).await;
-    assert!(matches!(ended, Status::Exited { code: 0, .. }), "{ended:?}");
-    let output = kit
-        .collect(&after, &handle, "model.bin", PLENTY)
-        .await
-        .expect("an answer");
-    assert_eq!(output.map(|(_, bytes)| bytes), Some(b"weights".to_vec()));
-    kit
-}
-
 /// A running Docker engine answers a ping while programs run.
 pub async fn a_ping_is_answered<S: Subject>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
@@ -240,5 +217,23 @@ pub async fn dropping_a_wait_leaves_the_program_alone<S: Subject>(kit: Kit<S>) -
     assert!(dropped.is_err(), "it ended too soon: {dropped:?}");
     kit.end(&executor, &handle).await;
     assert_eq!(kit.printed(&executor, &handle).await.stdout, "ran\ndone\n");
+    kit
+}
+
+/// Inputs, variables and secrets reach the program as the spec has them.
+pub async fn inputs_and_variables_reach_the_program<S: Subject>(kit: Kit<S>) -> Kit<S> {
+    let executor = kit.subject.make().await;
+    let mut spec = kit.spec(&Program::PrintInput("raw"));
+    Kit::<S>::add_input(&mut spec, "raw", "1,2,3\n");
+    let (handle, _) = kit.run(&executor, &spec).await;
+    assert_eq!(kit.printed(&executor, &handle).await.stdout, "1,2,3\n");
+    let mut spec = kit.spec(&Program::PrintVariables(&["LR", "TOKEN"]));
+    spec.env.insert("LR".to_owned(), "it's $HOME".to_owned());
+    Kit::<S>::add_secret(&mut spec, "TOKEN", "hush");
+    let (handle, _) = kit.run(&executor, &spec).await;
+    assert_eq!(
+        kit.printed(&executor, &handle).await.stdout,
+        "LR=it's $HOME\nTOKEN=hush\n"
+    );
     kit
 }

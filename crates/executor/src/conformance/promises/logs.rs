@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use super::WITNESS;
 use crate::conformance::kit::joined;
 use crate::conformance::{Kit, Printed, Program, Subject};
-use crate::contract::{Executor, Status, Stream};
+use crate::contract::{Containers, Status, Stream};
 
 /// Reading a log from the start yields all of it; reading on after any frame yields the rest.
 pub async fn a_log_goes_on_after_any_of_its_frames<S: Subject>(kit: Kit<S>) -> Kit<S> {

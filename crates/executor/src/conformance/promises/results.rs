@@ -1,16 +1,21 @@
-//! The input of programs, and their outputs.
+//! The results of attempts: how they ended, and what they left.
 
 use std::io::Read;
 
 use sha2::{Digest, Sha256};
+use trainyard_core::artifact::ArtifactKind;
+use trainyard_core::id::Fence;
 
 use super::PLENTY;
 use crate::conformance::{Kit, Program, Subject};
-use crate::contract::{CollectedKind, ErrorKind};
+use crate::contract::{Attempts, Containers, Exit, Proof, Status};
+use crate::error::ErrorKind;
 
 /// A file's bytes come back unchanged, a folder as an archive with its files, both with their hash;
 /// equal folders have equal hashes.
-pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject<Executor: Attempts>>(
+    kit: Kit<S>,
+) -> Kit<S> {
     let executor = kit.subject.make().await;
     let files = [
         ("model.bin", "weights"),
@@ -27,14 +32,14 @@ pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject>(kit: Kit<S>)
         let (collected, bytes) = file.expect("an answer").expect("a file");
         assert_eq!(
             (collected.kind, collected.size, &bytes[..]),
-            (CollectedKind::File, 7, &b"weights"[..])
+            (ArtifactKind::File, 7, &b"weights"[..])
         );
         assert_eq!(collected.sha256, hex::encode(Sha256::digest(&bytes)));
         let folder = kit.collect(&executor, &handle, "report", PLENTY).await;
         let (collected, bytes) = folder.expect("an answer").expect("a folder");
         assert_eq!(
             (collected.kind, collected.size),
-            (CollectedKind::Folder, bytes.len() as u64)
+            (ArtifactKind::Folder, bytes.len() as u64)
         );
         assert_eq!(collected.sha256, hex::encode(Sha256::digest(&bytes)));
         assert_eq!(
@@ -66,7 +71,7 @@ fn files_of(archive: &[u8]) -> Vec<(String, String)> {
 }
 
 /// A missing output is not an error: it is `None`.
-pub async fn a_missing_output_is_none<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_missing_output_is_none<S: Subject<Executor: Attempts>>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::Write(&[("a", "1")]));
     spec.outputs = true;
@@ -78,7 +83,9 @@ pub async fn a_missing_output_is_none<S: Subject>(kit: Kit<S>) -> Kit<S> {
     kit
 }
 
-pub async fn an_output_beyond_the_limit_is_refused<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn an_output_beyond_the_limit_is_refused<S: Subject<Executor: Attempts>>(
+    kit: Kit<S>,
+) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::Write(&[
         ("model.bin", "weights"),
@@ -100,20 +107,43 @@ pub async fn an_output_beyond_the_limit_is_refused<S: Subject>(kit: Kit<S>) -> K
     kit
 }
 
-/// Inputs, variables and secrets reach the program as the spec has them.
-pub async fn inputs_and_variables_reach_the_program<S: Subject>(kit: Kit<S>) -> Kit<S> {
+/// An end that no daemon saw is found later, with its code and its outputs.
+pub async fn an_attempt_is_taken_over_after_its_end<S: Subject<Executor: Attempts>>(
+    kit: Kit<S>,
+) -> Kit<S> {
+    let mut spec = kit.spec(&Program::Write(&[("model.bin", "weights")]));
+    spec.outputs = true;
+    let before = kit.subject.make().await;
+    let (handle, _) = kit.run(&before, &spec).await;
+    drop(before);
+    let after = kit.subject.make().await;
+    spec.fence = Fence(2);
+    assert_eq!(after.create(&spec).await, Ok(handle.clone()));
+    after
+        .start(&handle)
+        .await
+        .expect("a start that does nothing");
+    let ended = kit.end(&after, &handle).await;
+    assert!(matches!(ended, Status::Exited { code: 0, .. }), "{ended:?}");
+    let output = kit
+        .collect(&after, &handle, "model.bin", PLENTY)
+        .await
+        .expect("an answer");
+    assert_eq!(output.map(|(_, bytes)| bytes), Some(b"weights".to_vec()));
+    kit
+}
+
+/// An end that was seen is proved.
+pub async fn an_end_is_proved<S: Subject<Executor: Attempts>>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
-    let mut spec = kit.spec(&Program::PrintInput("raw"));
-    kit.add_input(&mut spec, "raw", "1,2,3\n");
-    let (handle, _) = kit.run(&executor, &spec).await;
-    assert_eq!(kit.printed(&executor, &handle).await.stdout, "1,2,3\n");
-    let mut spec = kit.spec(&Program::PrintVariables(&["LR", "TOKEN"]));
-    spec.env.insert("LR".to_owned(), "it's $HOME".to_owned());
-    Kit::<S>::add_secret(&mut spec, "TOKEN", "hush");
-    let (handle, _) = kit.run(&executor, &spec).await;
-    assert_eq!(
-        kit.printed(&executor, &handle).await.stdout,
-        "LR=it's $HOME\nTOKEN=hush\n"
-    );
+    for code in [0, 3] {
+        let (handle, _) = kit.run(&executor, &kit.spec(&Program::Exit(code))).await;
+        let exit = Exit {
+            code,
+            out_of_memory: false,
+        };
+        let proof = executor.prove(&handle, &exit).await;
+        assert_eq!(proof, Ok(Proof::Ended { exit, asked: false }));
+    }
     kit
 }

@@ -6,7 +6,8 @@ use futures_util::StreamExt;
 
 use super::{GRACE, WITNESS};
 use crate::conformance::{Kit, Program, Subject};
-use crate::contract::{ErrorKind, Executor, Handle, Status};
+use crate::contract::{Containers, Handle, Status};
+use crate::error::ErrorKind;
 
 /// Stopping a container that was created and never started leaves nothing.
 pub async fn stopping_what_never_started_removes_it<S: Subject>(kit: Kit<S>) -> Kit<S> {

@@ -10,7 +10,7 @@ use super::super::Engine;
 use super::super::dockerfile::{self, Builder};
 use super::super::errors::{LONG, within};
 use super::super::image::not_allowed;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 impl Engine {
     /// Makes the outside images of a build ready, and reads the images that they bring into it. Docker then

@@ -2,7 +2,7 @@
 
 use super::super::errors::{Trouble, is_disk_full};
 use super::super::image::cause_of;
-use crate::contract::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// The error of a failed build. The output of the build is in the log already.
 pub(super) fn not_built(trouble: &Trouble) -> Error {

@@ -34,7 +34,8 @@ use super::context::{Context, GivenUp, Recipe, Wanted};
 use super::convert::Bounds;
 use super::dockerfile::{self, Builder, DockerfileFault};
 use super::labels;
-use crate::contract::{Error, ErrorKind, ImageRequest, PreparedImage};
+use crate::contract::{ImageRequest, PreparedImage};
+use crate::error::{Error, ErrorKind};
 use crate::pipe;
 
 /// The repository of the tags of built images.

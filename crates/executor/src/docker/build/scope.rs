@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 use super::super::Engine;
 use super::super::labels;
 use super::REPOSITORY;
-use crate::contract::{Error, ErrorKind, ImageRequest};
+use crate::contract::ImageRequest;
+use crate::error::{Error, ErrorKind};
 
 /// The images that steps are taken from at most, the newest first. Docker looks through all of them for each step.
 const SOURCES: usize = 32;

@@ -21,7 +21,8 @@ use super::answers::TOO_LONG;
 use super::connect::DockerConfig;
 use super::create::image_gone;
 use super::errors::{SHORT, within};
-use crate::contract::{Error, ErrorKind, PreparedImage};
+use crate::contract::PreparedImage;
+use crate::error::{Error, ErrorKind};
 use crate::spec::AttemptSpec;
 
 /// Images remembered at most; more than a daemon uses at a time.

@@ -3,7 +3,8 @@
 use bollard::models::ImageInspect;
 use trainyard_core::image::{ImageReference, is_id};
 
-use crate::contract::{Error, ErrorKind, PreparedImage};
+use crate::contract::PreparedImage;
+use crate::error::{Error, ErrorKind};
 
 /// A name by which an image is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]

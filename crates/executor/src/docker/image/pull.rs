@@ -6,10 +6,10 @@ use futures_util::StreamExt;
 use trainyard_core::image::ImageReference;
 use trainyard_failpoint::{Flow as _, Point};
 
-use crate::contract::{Error, ErrorKind};
 use crate::docker::answers::PROGRESS;
 use crate::docker::connect::{self, DockerConfig};
 use crate::docker::errors::{Trouble, is_disk_full};
+use crate::error::{Error, ErrorKind};
 
 pub(super) async fn pull(
     config: &DockerConfig,

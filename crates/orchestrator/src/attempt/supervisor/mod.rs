@@ -26,7 +26,7 @@ use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::stage::Keep;
 use trainyard_core::transition::classify;
 use trainyard_executor::{
-    AnyExecutor, Ceilings, Error, ErrorKind, Executor, Handle, Limits, Listed, PreparedImage,
+    AnyExecutor, Attempts, Ceilings, Error, ErrorKind, Handle, Limits, Listed, PreparedImage,
     Status,
 };
 
@@ -113,7 +113,7 @@ pub enum Supervised<N> {
 ///
 /// `supplies` are fetched only to create a container; if that fails, the attempt ends with the reason. Dropping the
 /// future leaves the container alone: the next supervisor adopts it.
-pub async fn supervise<E: Executor, L: Ledger>(
+pub async fn supervise<E: Attempts, L: Ledger>(
     surroundings: &Surroundings<E>,
     assignment: &Assignment,
     supplies: impl Supplies,
@@ -161,7 +161,7 @@ enum Entry {
     Ended(AttemptEnd),
 }
 
-impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
+impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     async fn run(&self, supplies: impl Supplies) -> Result<(L::Next, Option<Handle>), FencedOff> {
         let adopted = self.assignment.adopted.as_ref();
         let cursor = adopted.and_then(|adopted| adopted.log_cursor);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trainyard_core::event::{AttemptEnd, Ending};
-use trainyard_executor::{Error, ErrorKind, Executor, Handle, Status};
+use trainyard_executor::{Attempts, Containers, Error, ErrorKind, Handle, Status};
 
 use super::endings::{ended, ending_of};
 use super::stop_signal::asked;
@@ -35,7 +35,7 @@ pub(super) struct AfterEnd {
 
 impl AfterEnd {
     /// Records that a call about the container failed; returns whether further retries are pointless.
-    pub(super) async fn is_over(&mut self, executor: &impl Executor, error: &Error) -> bool {
+    pub(super) async fn is_over(&mut self, executor: &impl Containers, error: &Error) -> bool {
         let answers = error.kind != ErrorKind::Unreachable || executor.ping().await.is_ok();
         if !answers {
             self.silent_since = None;
@@ -46,7 +46,7 @@ impl AfterEnd {
     }
 }
 
-impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
+impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     /// Calls until it succeeds, fails for good, runs out of patience, or a stop is requested.
     pub(super) async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, AttemptEnd>
     where

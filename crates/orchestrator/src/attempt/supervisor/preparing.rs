@@ -5,7 +5,7 @@ use std::time::Duration;
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::measure::in_words;
 use trainyard_core::render::RenderedImage;
-use trainyard_executor::{Error, ErrorKind, Executor, ImageRequest, PreparedImage};
+use trainyard_executor::{Attempts, Error, ErrorKind, ImageRequest, PreparedImage};
 
 use super::Attempt;
 use super::endings::{ended, ending_of};
@@ -21,7 +21,7 @@ const AT_MOST: Duration = Duration::from_secs(6 * 3600);
 /// of a large image or a restart of Docker.
 const AT_LEAST: Duration = Duration::from_secs(10 * 60);
 
-impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
+impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     /// Prepares the image, or returns how the attempt ends without it.
     pub(super) async fn prepare(
         &self,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Ending};
-use trainyard_executor::{Error, ErrorKind, Executor, Exit, Handle, PreparedImage, Proof, Status};
+use trainyard_executor::{Attempts, Error, ErrorKind, Exit, Handle, PreparedImage, Proof, Status};
 
 use super::endings::{ended, ending_of, lost, proved};
 use super::patience::{AfterEnd, PATIENCE};
@@ -58,7 +58,7 @@ const UNCONFIRMED: Duration = Duration::from_secs(5);
 /// while to search a large log.
 const LOG_DRAIN: Duration = Duration::from_secs(120);
 
-impl<E: Executor, L: Ledger> Attempt<'_, E, L> {
+impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     /// Follows a started container to its end.
     pub(super) async fn watch(
         &self,
