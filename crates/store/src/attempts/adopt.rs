@@ -9,9 +9,8 @@ use trainyard_failpoint::{Effect as _, Point};
 
 use crate::attempts::assemble::{Adopted, Claim, assemble};
 use crate::attempts::claim::{ClaimRequest, ClaimedRow};
-use crate::care::quarantine::{Subject, Weight};
 use crate::db::encoding;
-use crate::db::error::{Error, Result};
+use crate::db::error::Result;
 use crate::runs::state::reference;
 use crate::store::Store;
 
@@ -34,7 +33,7 @@ impl Store {
     /// 2. the daemon's own that are not among `attended` although they were claimed longer ago than `attend_within`:
     ///    the answer to the claim was lost, or the daemon stopped supervising them.
     ///
-    /// Their containers may exist, and may be running.
+    /// Their containers may exist, and may be running. Those of runs of a later format are left to newer daemons.
     ///
     /// A claim of the daemon's own that lies further than `attend_within` in the future was made before the
     /// clock went back. It is adopted as well: waiting until the clock has caught up would block the
@@ -54,6 +53,7 @@ impl Store {
                 from attempt a left join daemon d on d.id = a.owner
                 where a.state in ('claimed', 'running') and a.executor = $2
                     and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
+                    and (select r.format from run r where r.id = a.run) <= $7
                     and (a.engine is null or a.engine is not distinct from $5)
                     and case when a.owner = $1
                         then a.id <> all($3) and a.claimed_at not between clock_timestamp() - make_interval(secs => $4)
@@ -86,7 +86,8 @@ impl Store {
             &attended,
             attend_within.as_secs_f64(),
             request.engine,
-            &spared
+            &spared,
+            encoding::latest_format()
         )
         .fetch_all(&self.core.pool).at(Point::Adopt)
         .await?;
@@ -136,35 +137,19 @@ impl Store {
         Ok(left.collect())
     }
 
-    /// The attempts of a daemon that were asked to stop and have not ended, and why. A run whose stop request cannot
-    /// be read is quarantined; the requests of the other runs are returned.
+    /// The attempts of a daemon that were asked to stop and have not ended, and why.
     pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<(AttemptId, Fence, Reason)>> {
         let rows = sqlx::query!(
-            r#"select a.id, a.run, a.fence as "fence!", a.stop_code, a.stop_message,
-                exists (select from quarantine q where q.run = a.run and q.held_at is not null) as "is_held_back!"
-            from attempt a
-            where a.owner = $1 and a.state in ('claimed', 'running') and a.stop_requested_at is not null"#,
+            r#"select id, fence as "fence!", stop_code, stop_message from attempt
+            where owner = $1 and state in ('claimed', 'running') and stop_requested_at is not null"#,
             daemon.0
         )
         .fetch_all(&self.core.pool)
         .await?;
-        let mut requests = Vec::with_capacity(rows.len());
-        for row in rows {
-            let what = || format!("the stop request of attempt {}", row.id);
-            let reason =
-                encoding::reason(row.stop_code, row.stop_message, what).and_then(|reason| {
-                    reason.ok_or_else(|| Error::corrupt(what(), "it has no reason"))
-                });
-            match reason {
-                Ok(reason) => requests.push((AttemptId(row.id), Fence(row.fence), reason)),
-                Err(_) if row.is_held_back => {}
-                Err(error) => {
-                    let subject = Subject::Run(RunId(row.run));
-                    self.record_trouble(subject, "stopping", &error.to_string(), Weight::Certain)
-                        .await?;
-                }
-            }
-        }
-        Ok(requests)
+        let requests = rows.into_iter().filter_map(|row| {
+            let reason = encoding::reason(row.stop_code, row.stop_message)?;
+            Some((AttemptId(row.id), Fence(row.fence), reason))
+        });
+        Ok(requests.collect())
     }
 }
