@@ -29,6 +29,8 @@ create table daemon (
     -- The problems that keep it from working fully, as it reports them: [{"kind", "what", "since"}]. Other daemons
     -- show them to people, and use them to explain why queued attempts wait.
     troubles jsonb not null default '[]' check (jsonb_typeof(troubles) = 'array'),
+    -- The latest format of DAG versions and runs that it reads.
+    format integer not null default 1 check (format > 0),
     constraint daemon_moments check (
         greatest(started_at, lease_until, stopped_at) < '10000-01-01 00:00+00'
         and least(started_at, lease_until, stopped_at) > '0001-01-01 00:00+00')

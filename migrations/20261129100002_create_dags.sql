@@ -21,6 +21,8 @@ create table dag_version (
     -- The checked DAG in its canonical form, which contains the number of its format.
     spec jsonb not null,
     created_at timestamptz not null,
+    -- The lowest format that can express the DAG. A daemon that does not read it leaves the version to the others.
+    format integer not null generated always as ((spec ->> 'format')::integer) stored check (format > 0),
     unique (dag, commit)
 );
 alter table dag add foreign key (current_version) references dag_version;

@@ -48,6 +48,9 @@ create table run (
     concurrency_group text,
     -- Counts the changes of the run's and its stages' state; shows whether a copy in memory is current.
     version bigint not null default 0,
+    -- What a daemon has to read to carry it out: the format of its DAG version, or a higher one if its cause needs
+    -- that. It never changes, so no daemon holds an attempt of a run that it cannot read.
+    format integer not null default 1 check (format > 0),
     check ((phase = 'finished') = (finished_at is not null)),
     check ((phase = 'finished') = (outcome is not null)),
     check (phase <> 'finished' or wake_at is null),
@@ -67,6 +70,8 @@ create index run_wake_at on run (wake_at) where wake_at is not null;
 create index run_unfinished on run (dag, id) where phase <> 'finished';
 create index run_finished_at on run (finished_at) where finished_at is not null;
 create index run_dag_version on run (dag_version);
+-- A claim leaves out the runs of later formats, and there are hardly any.
+create index run_format on run (format) where phase <> 'finished';
 
 create table stage_run (
     run bigint not null references run on delete cascade,
@@ -219,6 +224,14 @@ create trigger run_ended_is_final after update on run for each row
 create trigger stage_run_ended_is_final before update on stage_run for each row
     when (old.state = 'finished' and old is distinct from new)
     execute function refuse_change_of_what_ended();
+-- A daemon that holds an attempt of a run has to be able to read the run to its end.
+create function refuse_change_of_format() returns trigger language plpgsql as $$
+begin
+    raise exception 'the format of run % cannot be changed', old.id
+        using errcode = 'check_violation', constraint = 'run_format_is_fixed';
+end $$;
+create trigger run_format_is_fixed before update of format on run for each row
+    when (old.format is distinct from new.format) execute function refuse_change_of_format();
 -- The container of an attempt that ended is removed later.
 create trigger attempt_ended_is_final before update on attempt for each row
     when (old.state = 'finished' and (new.state, new.outcome, new.finished_at, new.reason_code,

@@ -25,6 +25,9 @@ pub struct Dag {
     pub commit: Option<String>,
     /// Whether its file has faults at the head of a branch.
     pub has_faults: bool,
+    /// The format of its version, where it is a later one than this daemon reads: newer daemons run the DAG.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later_format: Option<u32>,
     /// Since when its repo's syncs have failed: later pushes are not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_failing_since: Option<DateTime<Utc>>,

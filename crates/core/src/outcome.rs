@@ -218,6 +218,8 @@ reason_codes! {
     Source = "source",
     /// A fault in Trainyard.
     Internal = "internal",
+    /// A newer Trainyard recorded a code that this one does not know.
+    Unknown = "unknown",
 }
 
 impl ReasonCode {

@@ -4,7 +4,8 @@
 //! build with the feature `enabled` the environment says what happens at which of them, and how often; in any other
 //! build a point costs nothing and does nothing.
 //!
-//! The wall clock of the process can be wrong there as well ([`CLOCK`]).
+//! The wall clock of the process can be wrong there as well ([`CLOCK`]), and the process can stand for one of the next
+//! version ([`NEXT_FORMAT`]).
 //!
 //! Points are one closed list, so that a test can go through all of them, and so that the program can print it. A
 //! test of the workspace checks over the sources that no effect is without a point. These are the reasons for a crate
@@ -18,6 +19,8 @@ mod clock;
 mod plan;
 
 use std::io;
+#[cfg(feature = "enabled")]
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use futures_util::Stream;
@@ -93,7 +96,7 @@ pub fn check() -> Result<(), String> {
     #[cfg(feature = "enabled")]
     return plan::check().map_err(|bad| bad.to_string());
     #[cfg(not(feature = "enabled"))]
-    match [PLAN, CLOCK]
+    match [PLAN, CLOCK, NEXT_FORMAT]
         .into_iter()
         .find(|name| std::env::var_os(name).is_some())
     {
@@ -115,6 +118,20 @@ pub fn clock_shown(now: SystemTime) -> SystemTime {
     now
 }
 
+/// Whether this process reads the format of stored documents after the latest one, as its next version may.
+#[inline]
+#[must_use]
+pub fn reads_next_format() -> bool {
+    #[cfg(feature = "enabled")]
+    return *READS_NEXT_FORMAT;
+    #[cfg(not(feature = "enabled"))]
+    false
+}
+
+#[cfg(feature = "enabled")]
+static READS_NEXT_FORMAT: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os(NEXT_FORMAT).is_some());
+
 /// Every place that a plan can name, `store.finish.after`; `None` in a build without fail points.
 #[must_use]
 pub fn places() -> Option<Vec<String>> {
@@ -134,3 +151,6 @@ pub const REACHED: &str = "TRAINYARD_FAIL_REACHED";
 /// The variable with a file that says by how many milliseconds the clock of this process is ahead of the
 /// host's, as `-3600000` for one that is an hour behind; the file may change at any time.
 pub const CLOCK: &str = "TRAINYARD_CLOCK";
+
+/// The variable that makes the process read the next format, whose only new key it ignores.
+pub const NEXT_FORMAT: &str = "TRAINYARD_NEXT_FORMAT";

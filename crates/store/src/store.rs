@@ -158,7 +158,9 @@ impl Store {
             MigrateError::VersionMissing(found) if found > known => {
                 Error::SchemaNewer { found, known }
             }
-            MigrateError::VersionMissing(found) => Error::SchemaUnknown { found },
+            MigrateError::VersionMissing(found) | MigrateError::VersionMismatch(found) => {
+                Error::SchemaUnknown { found }
+            }
             MigrateError::Execute(error) => error.into(),
             other => Error::Migration(Box::new(other)),
         })?;

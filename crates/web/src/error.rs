@@ -80,6 +80,7 @@ impl From<StoreError> for ApiError {
         let (status, code) = match &error {
             StoreError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             StoreError::Conflict { .. } | StoreError::Fenced => (StatusCode::CONFLICT, "conflict"),
+            StoreError::LaterFormat { .. } => (StatusCode::CONFLICT, "later_format"),
             StoreError::Unreachable { .. }
             | StoreError::Contention(_)
             | StoreError::Stopped

@@ -50,6 +50,7 @@ impl From<StoreError> for BranchFailure {
         }
         match error {
             StoreError::Corrupt { .. } => Self::Refused(error.to_string()),
+            StoreError::LaterFormat { .. } => Self::Passing(error.to_string()),
             _ => Self::Everywhere(error.to_string()),
         }
     }

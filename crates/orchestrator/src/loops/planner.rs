@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 use trainyard_core::Timestamp;
 use trainyard_store::{Error, NextWake, Store};
 
@@ -21,9 +21,11 @@ const TICK: Duration = Duration::from_secs(2);
 pub async fn run(store: Store, shutdown: CancellationToken) {
     let mut wake = store.wakes().plan.subscribe();
     let mut shown = None;
+    let mut left = 0;
     loop {
         let wait = match pass(&store).await {
             Ok(next) => {
+                report_left(&mut left, next.left);
                 heed_clock(&store, &mut shown, next.now).await;
                 next.wait.map_or(TICK, |wait| wait.min(TICK))
             }
@@ -38,6 +40,20 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
         }
     }
+}
+
+/// Reports when there begin to be runs of a later format than this daemon reads, and when none are left.
+fn report_left(before: &mut u64, now: u64) {
+    match (*before, now) {
+        (0, 1..) => warn!(
+            runs = now,
+            "a newer Trainyard wrote unfinished runs in a format that this daemon does not read; it leaves them to newer \
+             daemons: upgrade this one"
+        ),
+        (1.., 0) => info!("no unfinished run is left of a format that this daemon does not read"),
+        _ => {}
+    }
+    *before = now;
 }
 
 /// Plans everything that waits again if the database's clock shows less than before, or may: its value before this

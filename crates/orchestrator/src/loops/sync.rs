@@ -145,7 +145,7 @@ impl<'a> RepoSync<'a> {
         let runs = self.watcher.store.list_runs(&runs).await?;
         let runs = runs
             .iter()
-            .filter(|run| matches!(run.cause, CauseKind::Push { .. }));
+            .filter(|run| matches!(run.cause, Some(CauseKind::Push { .. })));
         let mut runs: Vec<RunId> = runs.map(|run| run.id).collect();
         runs.sort();
         let head = heads.branches.get(branch).map(CommitSha::as_str);

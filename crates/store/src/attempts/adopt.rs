@@ -9,9 +9,8 @@ use trainyard_core::transition::TOLD_WITHIN;
 use crate::attempts::assemble::{Claim, assemble};
 use crate::attempts::claim::ClaimRequest;
 use crate::attempts::holding;
-use crate::care::quarantine::{Subject, Weight};
 use crate::db::encoding;
-use crate::db::error::{Error, Result};
+use crate::db::error::Result;
 use crate::store::Store;
 
 /// An attempt that waits for a daemon at its Docker engine.
@@ -33,7 +32,7 @@ impl Store {
     /// 2. the daemon's own that are not among `attended` although they were claimed longer ago than `attend_within`:
     ///    the answer to the claim was lost, or the daemon stopped supervising them.
     ///
-    /// Their containers may exist, and may be running.
+    /// Their containers may exist, and may be running. Those of runs of a later format are left to newer daemons.
     ///
     /// A claim of the daemon's own that lies further than `attend_within` in the future was made before the
     /// clock went back. It is adopted as well: waiting until the clock has caught up would block the
@@ -74,35 +73,19 @@ impl Store {
         Ok(left.collect())
     }
 
-    /// The attempts of a daemon that were asked to stop and have not ended, and why. A run whose stop request cannot
-    /// be read is quarantined; the requests of the other runs are returned.
+    /// The attempts of a daemon that were asked to stop and have not ended, and why.
     pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<(AttemptId, Fence, Reason)>> {
         let rows = sqlx::query!(
-            r#"select a.id, a.run, a.fence as "fence!", a.stop_code, a.stop_message,
-                exists (select from quarantine q where q.run = a.run and q.held_at is not null) as "is_held_back!"
-            from attempt a
-            where a.owner = $1 and a.state in ('claimed', 'running') and a.stop_requested_at is not null"#,
+            r#"select id, fence as "fence!", stop_code, stop_message from attempt
+            where owner = $1 and state in ('claimed', 'running') and stop_requested_at is not null"#,
             daemon.0
         )
         .fetch_all(&self.core.pool)
         .await?;
-        let mut requests = Vec::with_capacity(rows.len());
-        for row in rows {
-            let what = || format!("the stop request of attempt {}", row.id);
-            let reason =
-                encoding::reason(row.stop_code, row.stop_message, what).and_then(|reason| {
-                    reason.ok_or_else(|| Error::corrupt(what(), "it has no reason"))
-                });
-            match reason {
-                Ok(reason) => requests.push((AttemptId(row.id), Fence(row.fence), reason)),
-                Err(_) if row.is_held_back => {}
-                Err(error) => {
-                    let subject = Subject::Run(RunId(row.run));
-                    self.record_trouble(subject, "stopping", &error.to_string(), Weight::Certain)
-                        .await?;
-                }
-            }
-        }
-        Ok(requests)
+        let requests = rows.into_iter().filter_map(|row| {
+            let reason = encoding::reason(row.stop_code, row.stop_message)?;
+            Some((AttemptId(row.id), Fence(row.fence), reason))
+        });
+        Ok(requests.collect())
     }
 }

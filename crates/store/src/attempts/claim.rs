@@ -40,6 +40,7 @@ use uuid::Uuid;
 use crate::attempts::assemble::{Claim, assemble};
 use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
+use crate::db::encoding;
 use crate::db::error::{Error, Result, repeated};
 use crate::store::Store;
 
@@ -274,6 +275,7 @@ async fn candidates(
             )
             select run from waiting_run w where run > 0
                 and not exists (select from quarantine q where q.run = w.run and q.held_at is not null)
+                and run not in (select id from run where phase <> 'finished' and format > $6)
             limit of_repo.runs
         ) w
         cross join lateral (
@@ -287,7 +289,8 @@ async fn candidates(
         RUNS_AT_MOST,
         holding.saturating_add(slots),
         &full,
-        slots
+        slots,
+        encoding::latest_format()
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -319,7 +322,7 @@ pub(crate) fn pools(json: Option<Value>) -> Result<BTreeMap<PoolName, u32>> {
         return Ok(BTreeMap::new());
     };
     let what = || "the pools of a waiting attempt".to_owned();
-    let doc: BTreeMap<String, u32> = crate::db::encoding::read(json, what)?;
+    let doc: BTreeMap<String, u32> = encoding::read(json, what)?;
     doc.into_iter()
         .map(|(name, slots)| {
             let name = PoolName::new(name).map_err(|fault| Error::corrupt(what(), fault))?;

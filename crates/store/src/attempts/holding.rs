@@ -101,6 +101,7 @@ pub(crate) async fn adopt(
             from attempt a left join daemon d on d.id = a.owner
             where a.state in ('claimed', 'running') and a.executor = $2
                 and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
+                and (select r.format from run r where r.id = a.run) <= $8
                 and (a.engine is null or a.engine is not distinct from $5)
                 and case when a.owner = $1
                     then a.id <> all($3) and a.claimed_at not between clock_timestamp() - make_interval(secs => $4)
@@ -133,7 +134,8 @@ pub(crate) async fn adopt(
         attend_within.as_secs_f64(),
         request.engine,
         &spared,
-        kind::ATTEMPT_ADOPTED
+        kind::ATTEMPT_ADOPTED,
+        encoding::latest_format()
     )
     .fetch_all(&core.pool).at(Point::Adopt)
     .await?;

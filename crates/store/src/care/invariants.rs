@@ -47,11 +47,18 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Whether a daemon has been alive long enough for due work to be done.
+/// Whether a daemon, one that reads a format, has been alive long enough for due work to be done.
 macro_rules! attended {
     () => {
-        "exists (select from daemon where stopped_at is null and lease_until > clock_timestamp()
-            and started_at < clock_timestamp() - interval '60 s')"
+        attended!("1")
+    };
+    ($format:literal) => {
+        concat!(
+            "exists (select from daemon where stopped_at is null and lease_until > clock_timestamp()
+                and started_at < clock_timestamp() - interval '60 s' and format >= ",
+            $format,
+            ")"
+        )
     };
 }
 
@@ -196,35 +203,35 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "what-is-held-has-a-holder",
-        says: "an attempt is held by a known daemon, and while any daemon lives, by a live one, unless its run is \
-            in quarantine",
+        says: "an attempt is held by a known daemon, and while any daemon lives that reads its run, by a live one, \
+            unless the run is in quarantine",
         sql: concat!(
             "select a.id, a.run, a.owner, d.stopped_at, d.lease_until
             from attempt a left join daemon d on d.id = a.owner
             where a.state in ('claimed', 'running')
                 and not exists (select from quarantine q where q.run = a.run and q.held_at is not null)
                 and (d.id is null or ",
-            attended!(),
+            attended!("(select r.format from run r where r.id = a.run)"),
             " and least(d.stopped_at, d.lease_until) < clock_timestamp() - interval '30 s')"
         ),
     },
     Invariant {
         name: "nothing-due-is-forgotten",
-        says: "while a daemon lives, no run is overdue to be planned, unless it is in quarantine",
+        says: "while a daemon lives that reads a run, it is not overdue to be planned, unless it is in quarantine",
         sql: concat!(
             "select id, phase, wake_at from run r where wake_at < clock_timestamp() - interval '60 s'
                 and not exists (select from quarantine q where q.run = r.id and q.held_at is not null) and ",
-            attended!()
+            attended!("r.format")
         ),
     },
     Invariant {
         name: "no-tick-is-overdue",
-        says: "while a daemon lives, no tick of a schedule is overdue, unless its DAG is in quarantine",
+        says: "while a daemon lives that reads a DAG, no tick of its schedules is overdue, unless it is in quarantine",
         sql: concat!(
             "select dag, position, next_tick from schedule s
             where next_tick < clock_timestamp() - interval '120 s'
                 and not exists (select from quarantine q where q.dag = s.dag and q.held_at is not null) and ",
-            attended!()
+            attended!("(select v.format from dag_version v where v.id = s.dag_version)")
         ),
     },
     Invariant {

@@ -89,6 +89,18 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A newer Trainyard wrote it, in a format that this daemon does not read. Nothing is at fault: the daemon leaves
+    /// it alone, and a newer one works on it.
+    #[error(
+        "a newer Trainyard wrote {what}, in format {format}; this daemon reads formats up to {known} and leaves it to \
+         newer daemons: upgrade this one, or use a newer one (`trainyard daemon list` shows the versions)"
+    )]
+    LaterFormat {
+        what: String,
+        format: i32,
+        /// The latest format that this daemon reads.
+        known: i32,
+    },
     /// The database's secrets are sealed with another secret key.
     #[error(
         "the secret key does not fit this database: its secrets were sealed with another one; start with the key file that belongs to this database"
@@ -154,6 +166,7 @@ impl Error {
             | Self::NotFound { .. }
             | Self::Conflict { .. }
             | Self::Corrupt { .. }
+            | Self::LaterFormat { .. }
             | Self::WrongSecretKey
             | Self::NoSecretKey
             | Self::Storage { .. }

@@ -13,6 +13,7 @@ use trainyard_core::id::DaemonId;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
+use crate::db::encoding;
 use crate::db::error::{Error, Result};
 use crate::fleet::condition::Trouble;
 use crate::fleet::leaders::{self, Role};
@@ -88,9 +89,9 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 let holding = held.remove(&DaemonId(row.id)).unwrap_or_default();
-                let leads = row.leads.iter().map(|lead| {
+                let leads = row.leads.iter().filter_map(|lead| {
                     let (word, term) = lead.split_once(' ').unwrap_or((lead, ""));
-                    Ok((leaders::role(word)?, term.parse().unwrap_or_default()))
+                    Some((leaders::role(word)?, term.parse().unwrap_or_default()))
                 });
                 Ok(DaemonView {
                     id: DaemonId(row.id),
@@ -102,7 +103,7 @@ impl Store {
                     is_alive: row.is_alive,
                     attempts: holding.count,
                     holds: holding.attempts,
-                    leads: leads.collect::<Result<_>>()?,
+                    leads: leads.collect(),
                     troubles: troubles(row.troubles),
                     host: row.host,
                     version: row.version,
@@ -145,14 +146,15 @@ impl Store {
                 update daemon set stopped_at = clock_timestamp(), replaced = true
                 where $5 and host = $2 and stopped_at is null
             )
-            insert into daemon (id, host, pid, version, started_at, lease_until, lease_seconds)
-            values ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + make_interval(secs => $6), $6)",
+            insert into daemon (id, host, pid, version, format, started_at, lease_until, lease_seconds)
+            values ($1, $2, $3, $4, $7, clock_timestamp(), clock_timestamp() + make_interval(secs => $6), $6)",
             id,
             info.host,
             i32::try_from(info.pid).unwrap_or(i32::MAX),
             info.version,
             info.alone_on_host,
-            lease.as_secs_f64()
+            lease.as_secs_f64(),
+            encoding::latest_format()
         )
         .execute(&self.core.pool).at(Point::RegisterDaemon)
         .await?;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use trainyard_core::id::DaemonId;
 use trainyard_failpoint::{Effect as _, Point};
 
-use crate::db::error::{Error, Result};
+use crate::db::encoding;
+use crate::db::error::Result;
 use crate::store::Store;
 
 /// A job that one daemon does for all.
@@ -47,8 +48,9 @@ impl Store {
         Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
     }
 
-    /// Leads, for `lease` from now on, every role that this daemon leads already or that has no leader. A daemon
-    /// whose own lease has expired leads none. Returns the roles that it leads.
+    /// Leads, for `lease` from now on, every role that this daemon leads already, that has no leader, or whose leader
+    /// reads fewer formats than this daemon: a push or a tick may need the later ones. A daemon whose own lease has
+    /// expired leads none. Returns the roles that it leads.
     pub async fn lead(&self, daemon: DaemonId, lease: Duration) -> Result<BTreeSet<Role>> {
         let roles: Vec<String> = Role::ALL
             .iter()
@@ -63,21 +65,21 @@ impl Store {
                 lease_until = excluded.lease_until
             where l.daemon = excluded.daemon or l.lease_until < clock_timestamp()
                 or not exists (select from daemon d
-                    where d.id = l.daemon and d.stopped_at is null and d.lease_until > clock_timestamp())
+                    where d.id = l.daemon and d.stopped_at is null and d.lease_until > clock_timestamp()
+                        and d.format >= $4)
             returning role"#,
             daemon.0,
             &roles,
-            lease.as_secs_f64()
+            lease.as_secs_f64(),
+            encoding::latest_format()
         )
         .fetch_all(&self.core.relaxed).at(Point::Lead)
         .await?;
-        rows.iter().map(|word| role(word)).collect()
+        Ok(rows.iter().filter_map(|word| role(word)).collect())
     }
 }
 
-pub(crate) fn role(word: &str) -> Result<Role> {
-    Role::ALL
-        .into_iter()
-        .find(|role| role.as_str() == word)
-        .ok_or_else(|| Error::corrupt("a leader's role", format!("`{word}`")))
+/// The role of this name; `None` for one that only newer daemons have.
+pub(crate) fn role(word: &str) -> Option<Role> {
+    Role::ALL.into_iter().find(|role| role.as_str() == word)
 }

@@ -7,7 +7,7 @@ use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::run::CancelledBy;
 use trainyard_failpoint::Point;
 
-use crate::db::error::{Result, repeated};
+use crate::db::error::{Error, Result, repeated};
 use crate::runs::advance::{Input, advance_in};
 use crate::runs::draft::Draft;
 use crate::store::Store;
@@ -41,6 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// A database error. Runs that were cancelled before it stay cancelled.
+    /// `LaterFormat` where only such runs are left.
     pub async fn cancel_runs(&self, filter: &CancelFilter, by: &str) -> Result<CancelledRuns> {
         let rows = sqlx::query!(
             r#"select r.id,
@@ -56,6 +57,7 @@ impl Store {
         .fetch_all(&self.core.pool)
         .await?;
         let mut cancelled = CancelledRuns::default();
+        let mut later = None;
         for rows in rows.chunks(TOGETHER) {
             let sound = rows.iter().filter(|row| !row.is_held_back);
             let sound: Vec<RunId> = sound.map(|row| RunId(row.id)).collect();
@@ -63,7 +65,13 @@ impl Store {
             for run in rows.iter().map(|row| RunId(row.id)) {
                 let is_cancelled = match together.get(&run) {
                     Some(is_cancelled) => *is_cancelled,
-                    None => self.cancel_run(run, by).await?,
+                    None => match self.cancel_run(run, by).await {
+                        Err(error @ Error::LaterFormat { .. }) => {
+                            later = Some(error);
+                            false
+                        }
+                        is_cancelled => is_cancelled?,
+                    },
                 };
                 if is_cancelled {
                     cancelled.runs.push(run);
@@ -72,7 +80,10 @@ impl Store {
         }
         let is_full = rows.len() >= filter.limit as usize;
         cancelled.more = is_full && !cancelled.runs.is_empty();
-        Ok(cancelled)
+        match later {
+            Some(error) if cancelled.runs.is_empty() => Err(error),
+            Some(_) | None => Ok(cancelled),
+        }
     }
 
     /// Requests cancellation of a run, or ends it if it is in quarantine. Returns whether it had not ended.

@@ -9,6 +9,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::id::RunId;
 use trainyard_failpoint::{Effect as _, Point};
 
+use crate::db::encoding;
 use crate::db::error::Result;
 use crate::store::Store;
 
@@ -19,17 +20,20 @@ pub struct NextWake {
     pub now: Timestamp,
     /// How long it is from then; zero where a run is due, `None` where none becomes due by itself.
     pub wait: Option<Duration>,
+    /// How many unfinished runs are of a later format than this daemon reads, and are left to newer daemons.
+    pub left: u64,
 }
 
 impl Store {
-    /// Unfinished runs that are due, the longest due first.
+    /// Unfinished runs that are due and that this daemon reads, the longest due first.
     pub async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>> {
         let rows = sqlx::query!(
             "select id from run r
-             where wake_at <= clock_timestamp()
+             where wake_at <= clock_timestamp() and format <= $2
                 and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)
              order by wake_at limit $1",
-            i64::from(limit)
+            i64::from(limit),
+            encoding::latest_format()
         )
         .fetch_all(&self.core.pool)
         .await?;
@@ -54,10 +58,12 @@ impl Store {
         let row = sqlx::query!(
             r#"with clock as materialized (select clock_timestamp() as now)
             select now as "now!", extract(epoch from (
-                select min(wake_at) from run r where wake_at is not null
+                select min(wake_at) from run r where wake_at is not null and format <= $1
                     and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)
-            ) - now)::double precision as seconds
-            from clock"#
+            ) - now)::double precision as seconds,
+            (select count(*) from run where phase <> 'finished' and format > $1) as "left!"
+            from clock"#,
+            encoding::latest_format()
         )
         .fetch_one(&self.core.pool)
         .await?;
@@ -66,6 +72,7 @@ impl Store {
             wait: row
                 .seconds
                 .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+            left: row.left.unsigned_abs(),
         })
     }
 }

@@ -13,6 +13,7 @@ use trainyard_core::overlap::{Verdict, judge};
 use trainyard_core::run::CancelledBy;
 use trainyard_failpoint::Point;
 
+use crate::db::encoding;
 use crate::db::error::{Result, repeated};
 use crate::runs::advance::{Input, advance_in};
 use crate::runs::draft::Draft;
@@ -54,6 +55,7 @@ pub(crate) async fn lock_dag(connection: &mut PgConnection, dag: DagId) -> Resul
 struct Unfinished {
     id: RunId,
     version: DagVersionId,
+    format: i32,
     waits: bool,
     is_cancelling: bool,
 }
@@ -66,7 +68,7 @@ pub(crate) async fn judge_in(
     dag: DagId,
 ) -> Result<()> {
     let rows = sqlx::query!(
-        "select id, dag_version, phase, cancel_at is not null as \"cancelling!\", concurrency_group
+        "select id, dag_version, format, phase, cancel_at is not null as \"cancelling!\", concurrency_group
          from run where dag = $1 and phase <> 'finished' order by id",
         dag.0
     )
@@ -77,6 +79,7 @@ pub(crate) async fn judge_in(
         let run = Unfinished {
             id: RunId(row.id),
             version: DagVersionId(row.dag_version),
+            format: row.format,
             waits: row.phase == "queued",
             is_cancelling: row.cancelling,
         };
@@ -88,6 +91,10 @@ pub(crate) async fn judge_in(
         let Some(newest) = runs.iter().rev().find(|run| run.waits) else {
             continue;
         };
+        // A newer daemon applies it, within the minute after which a run that waits is planned again.
+        if newest.format > encoding::latest_format() {
+            continue;
+        }
         let pinned = pinned(core, connection, newest.version).await?;
         let rule = &pinned.dag.declared().concurrency;
         let those = |keep: fn(&&Unfinished) -> bool| -> Vec<RunId> {

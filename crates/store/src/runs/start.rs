@@ -362,8 +362,9 @@ async fn insert_run(
         "with run as (
             insert into run (id, dag, dag_version, cause, params, logical_time, phase, outcome, reason_code,
                 reason_message, stages_total, stages_finished, stages_failed, created_at, started_at,
-                finished_at, wake_at, concurrency_group)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                finished_at, wake_at, concurrency_group, format)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                (select format from dag_version where id = $3))
         )
         insert into stage_run (run, position, name, state, until, outcome, reason_code, reason_message,
             finished_at, image, reused_from)

@@ -102,7 +102,8 @@ pub(crate) fn overlay(run: &mut Run, held: &[Held]) {
     }
 }
 
-/// Reads runs. A run that cannot be read is an error of its own; a run that does not exist is missing.
+/// Reads runs. A run that cannot be read, or not by this daemon, is an error of its own; a run that does not exist is
+/// missing.
 ///
 /// The caller holds the runs' locks, or a snapshot.
 pub(crate) async fn load_runs(
@@ -113,7 +114,7 @@ pub(crate) async fn load_runs(
     let rows = sqlx::query!(
         "select r.id, r.dag_version, r.params, r.logical_time, r.phase, r.outcome, r.reason_code,
              r.reason_message, r.cancel_at, r.cancel_by, r.cancel_actor, r.cancel_newer, r.cancel_force,
-             r.started_at, r.finished_at, r.version, c.kind as cause, c.commit, c.branch
+             r.started_at, r.finished_at, r.version, r.format, c.kind as cause, c.commit, c.branch
          from run r join cause c on c.id = r.cause where r.id = any($1)",
         ids
     )
@@ -129,15 +130,26 @@ pub(crate) async fn load_runs(
     for row in rows {
         let id = RunId(row.id);
         let what = || format!("run {id}");
+        if let Err(error) = encoding::readable(row.format, what) {
+            runs.insert(id, Err(error));
+            continue;
+        }
         let version = DagVersionId(row.dag_version);
         let pinned = match dags.get(&version) {
             Some(Ok(pinned)) => Arc::clone(pinned),
             Some(Err(_)) => {
                 // Only one run can own the error itself; the others get a short one.
-                let error = dags
-                    .remove(&version)
-                    .and_then(Result::err)
-                    .unwrap_or_else(|| Error::corrupt(what(), "its DAG version cannot be read"));
+                let error = match dags.remove(&version) {
+                    Some(Err(Error::LaterFormat { format, .. })) => Error::corrupt(
+                        what(),
+                        format!(
+                            "its DAG version has format {format}, and it has {}",
+                            row.format
+                        ),
+                    ),
+                    Some(Err(error)) => error,
+                    Some(Ok(_)) | None => Error::corrupt(what(), "its DAG version cannot be read"),
+                };
                 runs.insert(id, Err(error));
                 continue;
             }
@@ -166,7 +178,7 @@ pub(crate) async fn load_runs(
                 .outcome
                 .map(|word| encoding::outcome(&word, what))
                 .transpose()?;
-            let reason = encoding::reason(row.reason_code, row.reason_message, what)?;
+            let reason = encoding::reason(row.reason_code, row.reason_message);
             let phase = match (row.phase.as_str(), row.started_at, row.finished_at, outcome) {
                 ("queued", ..) => RunPhase::Queued,
                 ("running", Some(since), ..) => RunPhase::Running { since },
@@ -240,7 +252,7 @@ async fn load_stages(
                 .outcome
                 .map(|word| encoding::outcome(&word, what))
                 .transpose()?;
-            let reason = encoding::reason(row.reason_code, row.reason_message, what)?;
+            let reason = encoding::reason(row.reason_code, row.reason_message);
             let state = match (row.state.as_str(), row.until, row.finished_at, outcome) {
                 ("waiting", ..) => StageState::Waiting,
                 ("active", ..) => StageState::Active,
@@ -302,8 +314,8 @@ async fn load_attempts(connection: &mut PgConnection, ids: &[i64]) -> Result<Att
                 .outcome
                 .map(|word| encoding::outcome(&word, what))
                 .transpose()?;
-            let reason = encoding::reason(row.reason_code, row.reason_message, what)?;
-            let stop = encoding::reason(row.stop_code, row.stop_message, what)?;
+            let reason = encoding::reason(row.reason_code, row.reason_message);
+            let stop = encoding::reason(row.stop_code, row.stop_message);
             let state = attempt_state(
                 &row.state,
                 row.queued_at,

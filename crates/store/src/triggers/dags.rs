@@ -233,7 +233,7 @@ pub(crate) async fn pinned(
         .ok_or_else(|| Error::not_found("such DAG version"))?
 }
 
-/// Versions, from memory where possible. A version that cannot be read is an error of its own.
+/// Versions, from memory where possible. A version that cannot be read, or not by this daemon, is an error of its own.
 pub(crate) async fn pinned_all(
     core: &Core,
     connection: &mut PgConnection,
@@ -253,7 +253,7 @@ pub(crate) async fn pinned_all(
         return Ok(found);
     }
     let rows = sqlx::query!(
-        "select v.id, v.dag, v.commit, v.path, v.spec, d.repo, r.name as repo_name
+        "select v.id, v.dag, v.commit, v.path, v.spec, v.format, d.repo, r.name as repo_name
          from dag_version v join dag d on d.id = v.dag join repo r on r.id = d.repo
          where v.id = any($1)",
         &missing
@@ -268,16 +268,14 @@ pub(crate) async fn pinned_all(
                 row.id, row.commit, row.path
             )
         };
-        let decoded = encoding::read::<DagDoc>(row.spec, what).and_then(|doc| {
+        let decoded = encoding::dag::read(row.spec, row.format, what).and_then(|dag| {
             Ok(Arc::new(PinnedDag {
                 version,
                 dag_id: DagId(row.dag),
                 repo: RepoId(row.repo),
                 repo_name: RepoName::new(row.repo_name)
                     .map_err(|fault| Error::corrupt(what(), fault))?,
-                dag: Arc::new(
-                    Dag::try_from(doc).map_err(|problem| Error::corrupt(what(), problem))?,
-                ),
+                dag: Arc::new(dag),
                 commit: row.commit.clone(),
                 path: row.path.clone(),
             }))

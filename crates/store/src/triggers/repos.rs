@@ -114,7 +114,7 @@ pub struct RepoToSync {
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum CredentialsDoc {
+pub(crate) enum CredentialsDoc {
     Login {
         username: String,
         password: String,

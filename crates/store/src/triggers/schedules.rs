@@ -90,14 +90,16 @@ struct ScheduleRow {
 
 impl Store {
     /// Starts the runs of all due ticks. A DAG whose schedule cannot be read is
-    /// quarantined, and does not stop the others.
+    /// quarantined, and does not stop the others; one of a later format is left to a newer daemon.
     pub async fn fire_due_schedules(&self) -> Result<FireReport> {
         let mut report = FireReport::default();
         let dags = sqlx::query!(
             "select dag from schedule s where next_tick <= clock_timestamp()
+                and (select v.format from dag_version v where v.id = s.dag_version) <= $2
                 and not exists (select from quarantine q where q.dag = s.dag and q.held_at is not null)
              group by dag order by min(next_tick) limit $1",
-            DAGS_AT_ONCE
+            DAGS_AT_ONCE,
+            encoding::latest_format()
         )
         .fetch_all(&self.core.pool)
         .await?;
@@ -360,11 +362,14 @@ async fn due_rows(
     let ids: Vec<Uuid> = dags.iter().map(|dag| dag.0).collect();
     let rows = sqlx::query!(
         r#"with locked as materialized (
-            select dag, position, cron, timezone, missed, params, next_tick, dag_version from schedule
-            where dag = any($1) and next_tick <= clock_timestamp() order by dag, position for no key update
+            select dag, position, cron, timezone, missed, params, next_tick, dag_version from schedule s
+            where dag = any($1) and next_tick <= clock_timestamp()
+                and (select v.format from dag_version v where v.id = s.dag_version) <= $2
+            order by dag, position for no key update
         )
         select *, clock_timestamp() as "now!" from locked order by dag, position"#,
-        &ids
+        &ids,
+        encoding::latest_format()
     )
     .fetch_all(connection)
     .await?;

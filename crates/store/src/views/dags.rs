@@ -30,6 +30,8 @@ pub struct DagSummary {
     pub commit: Option<String>,
     /// Whether its file has errors at the head of a branch: then the version is the last good one.
     pub has_faults: bool,
+    /// The format of its version, where it is a later one than this daemon reads.
+    pub later_format: Option<u32>,
     /// Since when its repo's syncs have failed: later pushes are not known.
     pub sync_failing_since: Option<Timestamp>,
     /// Its next tick, paused or not.
@@ -169,7 +171,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select d.id, p.name as repo, p.id as repo_id, d.name, d.path, d.paused, p.failing_since,
                 v.id as "version?",
-                v.commit as "commit?",
+                v.commit as "commit?", v.format as "format?",
                 exists (
                     select from dag_fault f join repo_ref h on h.repo = f.repo and h.sha = f.commit
                     where f.repo = d.repo and f.path = d.path
@@ -212,6 +214,10 @@ impl Store {
                     version: row.version.map(DagVersionId),
                     commit: row.commit,
                     has_faults: row.has_faults,
+                    later_format: row
+                        .format
+                        .filter(|format| *format > encoding::latest_format())
+                        .and_then(|format| u32::try_from(format).ok()),
                     sync_failing_since: row.failing_since,
                     next_tick: row.next_tick,
                     last_run,

@@ -251,8 +251,8 @@ impl Store {
                     .outcome
                     .map(|word| encoding::outcome(&word, what))
                     .transpose()?,
-                reason: encoding::reason(row.reason_code, row.reason_message, what)?,
-                stop: encoding::reason(row.stop_code, row.stop_message, what)?,
+                reason: encoding::reason(row.reason_code, row.reason_message),
+                stop: encoding::reason(row.stop_code, row.stop_message),
                 executor: row.executor,
                 host: row.host,
                 handle: row.handle,

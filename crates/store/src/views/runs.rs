@@ -58,7 +58,10 @@ pub struct RunSummary {
     pub reason: Option<Reason>,
     /// Whether its cancellation was requested.
     pub cancelling: bool,
-    pub cause: CauseKind,
+    /// The word for the kind of its cause: `push`.
+    pub cause_kind: String,
+    /// Its cause; `None` where it cannot be read, or only by a newer daemon.
+    pub cause: Option<CauseKind>,
     /// Who caused it, if known.
     pub actor: Option<String>,
     pub branch: Option<String>,
@@ -90,7 +93,9 @@ pub(crate) struct RunRow {
     reason_code: Option<String>,
     reason_message: Option<String>,
     cancelling: bool,
+    kind: String,
     detail: serde_json::Value,
+    format: i32,
     actor: Option<String>,
     branch: Option<String>,
     commit: String,
@@ -223,7 +228,7 @@ impl Store {
             RunRow,
             r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
                 r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
-                c.detail, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
+                c.kind, c.detail, r.format, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
                 r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
             from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
             where r.id = any($1) order by r.id desc"#,
@@ -245,17 +250,18 @@ impl TryFrom<RunRow> for RunSummary {
         Ok(Self {
             state: RunState::from_word(&row.state)
                 .ok_or_else(|| corrupt(format!("`{}` is not a state", row.state)))?,
-            reason: encoding::reason(row.reason_code, row.reason_message, what)?,
-            cause: encoding::read::<CauseDoc>(row.detail, what)
+            reason: encoding::reason(row.reason_code, row.reason_message),
+            cause: encoding::readable(row.format, what)
+                .and_then(|()| encoding::read::<CauseDoc>(row.detail, what))
                 .and_then(|doc| doc.try_into().map_err(corrupt))
-                .unwrap_or_else(|problem| {
-                    // One such run must not hide all others. Its summary still shows the cause.
-                    tracing::warn!(%problem, "the cause of a run cannot be read; the list shows only its summary");
-                    CauseKind::Manual {
-                        reference: None,
-                        request: None,
+                .inspect_err(|problem| {
+                    // One such run must not hide all others. Its kind and its summary still show the cause.
+                    if !matches!(problem, Error::LaterFormat { .. }) {
+                        tracing::warn!(%problem, "the cause of a run cannot be read; the list shows only its kind");
                     }
-                }),
+                })
+                .ok(),
+            cause_kind: row.kind,
             id: RunId(row.id),
             repo: row.repo,
             dag: row.dag,

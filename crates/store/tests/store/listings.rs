@@ -198,7 +198,7 @@ async fn no_listing_and_no_loop_reads_a_whole_table() {
             "insert into dag (id, repo, name, path, created_at)
                 select gen_random_uuid(), (select id from repo), 'd' || n, 'dags/' || n, now()
                 from generate_series(0, 49) n;
-             insert into dag_version select gen_random_uuid(), id, 'c0', path, '', '{}', now() from dag;
+             insert into dag_version select gen_random_uuid(), id, 'c0', path, '', '{\"format\": 1}', now() from dag;
              insert into cause (id, dag, kind, detail, commit, summary, recorded_at)
                 select gen_random_uuid(), v.dag, 'manual', '{}', 'c0', '', now()
                 from dag_version v, generate_series(1, 600);

@@ -11,6 +11,7 @@ mod blobs;
 mod claims;
 mod condition;
 mod connecting;
+mod formats;
 mod history;
 mod invariants;
 mod kit;

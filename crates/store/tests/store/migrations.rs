@@ -118,6 +118,19 @@ async fn every_table_has_sample_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_build_before_the_first_release_is_refused_in_words() {
+    let place = Place::new().await;
+    place
+        .sql("update _sqlx_migrations set checksum = '\\x00'")
+        .await;
+    let error = place.another().await.migrate().await.unwrap_err();
+    assert!(
+        error.to_string().contains("no released Trainyard has"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_processes_can_migrate_at_the_same_time() {
     let url = empty_database().await;
     let migrating = (0..4).map(|_| {

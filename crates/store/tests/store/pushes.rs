@@ -79,11 +79,11 @@ async fn a_push_starts_a_run_of_the_dag_at_its_commit() {
     assert_eq!(runs[0].actor.as_deref(), Some("ada"));
     assert!(matches!(
         &runs[0].cause,
-        CauseKind::Push {
+        Some(CauseKind::Push {
             generation: 1,
             before: None,
             ..
-        }
+        })
     ));
     assert_eq!(
         place.store.refs(place.repo).await.unwrap()["main"],

@@ -51,7 +51,7 @@ async fn a_tick_fires_once_however_many_look() {
     assert_eq!(ticks.len(), fired);
     assert!((1..=2).contains(&fired), "{fired} ticks fired");
     assert!(
-        matches!(&runs[0].cause, CauseKind::Schedule { schedule, .. } if schedule == "* * * * * (Europe/Berlin)")
+        matches!(&runs[0].cause, Some(CauseKind::Schedule { schedule, .. }) if schedule == "* * * * * (Europe/Berlin)")
     );
     assert_eq!(runs[0].branch.as_deref(), Some("main"));
 }

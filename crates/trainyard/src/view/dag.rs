@@ -60,11 +60,14 @@ fn note(dag: &Dag, zone: Zone) -> Cell {
     if dag.has_faults {
         notes.push("has faults".to_owned());
     }
+    if dag.later_format.is_some() {
+        notes.push("needs a newer daemon".to_owned());
+    }
     if let Some(since) = dag.sync_failing_since {
         notes.push(format!("sync failing since {}", zone.moment(since)));
     }
     let text = notes.join(", ");
-    if dag.has_faults || dag.sync_failing_since.is_some() {
+    if dag.has_faults || dag.later_format.is_some() || dag.sync_failing_since.is_some() {
         bad(text)
     } else {
         cell(text)

@@ -100,6 +100,7 @@ pub(super) fn dag(dag: store::DagSummary) -> Dag {
         paused: dag.paused,
         commit: dag.commit,
         has_faults: dag.has_faults,
+        later_format: dag.later_format,
         sync_failing_since: dag.sync_failing_since,
         next_tick: dag.next_tick,
         last_run: dag.last_run.map(|run| LastRun {
@@ -243,7 +244,10 @@ fn param_value(value: ParamValue) -> Value {
 }
 
 pub(super) fn run(run: store::RunSummary) -> Run {
-    let summary = cause_in_words(&run.cause, run.actor.as_deref());
+    let summary = match &run.cause {
+        Some(cause) => cause_in_words(cause, run.actor.as_deref()),
+        None => run.cause_kind.clone(),
+    };
     Run {
         id: run.id.0,
         dag: format!("{}/{}", run.repo, run.dag),
@@ -251,7 +255,7 @@ pub(super) fn run(run: store::RunSummary) -> Run {
         reason: run.reason.map(reason),
         cancelling: run.cancelling,
         cause: Cause {
-            kind: run.cause.word().to_owned(),
+            kind: run.cause_kind,
             summary,
             actor: run.actor,
         },

@@ -22,6 +22,7 @@ mod dockerd_is_killed;
 mod engine_does_not_answer;
 mod fail_points;
 mod files_are_poisoned;
+mod formats_are_mixed;
 mod listening_is_black_holed;
 mod logs_are_vast;
 mod many_containers_exit_at_once;

@@ -20,7 +20,7 @@ pub(crate) enum ValueDoc {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum KindDoc {
+pub(super) enum KindDoc {
     String {
         choices: Vec<String>,
     },

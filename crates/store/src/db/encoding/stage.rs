@@ -66,14 +66,14 @@ fn is_false(value: &bool) -> bool {
 /// A text that may contain expressions. A literal one keeps its `${{` as it is.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum TextDoc {
+pub(super) enum TextDoc {
     Literal(String),
     Template(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ImageDoc {
+pub(super) enum ImageDoc {
     Reference {
         image: TextDoc,
         pull: String,
@@ -90,26 +90,26 @@ enum ImageDoc {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum CommandDoc {
+pub(super) enum CommandDoc {
     Script(String),
     Exec(Vec<TextDoc>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct InputDoc {
+pub(super) struct InputDoc {
     stage: String,
     output: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct GateDoc {
+pub(super) struct GateDoc {
     metric: String,
     min: Option<String>,
     max: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct RetryDoc {
+pub(super) struct RetryDoc {
     attempts: u32,
     on: Vec<String>,
     lost: u32,
@@ -119,7 +119,7 @@ struct RetryDoc {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ResourcesDoc {
+pub(super) struct ResourcesDoc {
     cpus: Option<String>,
     memory: Option<u64>,
     shm: Option<u64>,

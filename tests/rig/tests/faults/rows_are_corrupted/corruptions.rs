@@ -17,18 +17,18 @@ use Becomes::{Alone, Held, Refused};
 pub(super) type Corruption = (&'static str, Becomes);
 
 /// Of a run with a stage that runs.
-pub(super) const RUNS: [Corruption; 42] = [
+pub(super) const RUNS: [Corruption; 43] = [
     (
         "update dag_version set spec = '{\"format\": 1, \"stages\": 17}' where dag = '$dag'",
         Held,
     ),
     (
         "update dag_version set spec = 'null' where dag = '$dag'",
-        Held,
+        Refused,
     ),
     (
         "update dag_version set spec = '[]' where dag = '$dag'",
-        Held,
+        Refused,
     ),
     (
         "update dag_version set spec = jsonb_set(spec, '{format}', '99') where dag = '$dag'",
@@ -74,6 +74,7 @@ pub(super) const RUNS: [Corruption; 42] = [
         Refused,
     ),
     ("update run set version = -5 where id = $run", Alone),
+    ("update run set format = 99 where id = $run", Refused),
     (
         "update run set stages_finished = 17 where id = $run",
         Refused,
@@ -126,7 +127,7 @@ pub(super) const RUNS: [Corruption; 42] = [
     ("update attempt set number = 7 where run = $run", Held),
     (
         "update attempt set stop_requested_at = now(), stop_code = 'x', stop_message = '' where run = $run",
-        Held,
+        Alone,
     ),
     (
         "update attempt set started_at = 'infinity' where run = $run",
