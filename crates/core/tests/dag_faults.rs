@@ -173,13 +173,13 @@ fn numbers_must_make_sense() {
     Stage(StageIndex(0)): stage `zero`: `cpus` must be above 0, not 0
     Stage(StageIndex(0)): stage `zero`: it takes 0 slots of pool `gpu`
     Stage(StageIndex(1)): stage `odd`: it runs only after a failure, but needs nothing that could fail
-    Stage(StageIndex(1)): stage `odd`: its timeout is longer than 8784h
+    Stage(StageIndex(1)): stage `odd`: its timeout is longer than 366d
     Stage(StageIndex(1)): stage `odd`: `lost` is not tried again
     Stage(StageIndex(2)): stage `shrinking`: `factor` must be at least 1, not NaN
     Gate(StageIndex(2), 0): the gate on `auc` needs `min` or `max`
     Gate(StageIndex(2), 1): the gate on `auc` can never hold: min 2 is above max 1
     Gate(StageIndex(2), 2): the gate on `auc` has a bound that is not a number
-    Stage(StageIndex(3)): stage `patient`: the wait between attempts is longer than 8784h
+    Stage(StageIndex(3)): stage `patient`: the wait between attempts is longer than 366d
     Gate(StageIndex(3), 0): stage `patient` has a gate but reports no metrics (add `metrics: metrics.json`)
     "#);
 }
