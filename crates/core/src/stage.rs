@@ -296,6 +296,11 @@ pub struct Resources {
     pub pids: Option<u32>,
 }
 
+impl Resources {
+    /// The least memory in bytes: Docker rejects less.
+    pub const LEAST_MEMORY: u64 = 6 << 20;
+}
+
 /// A `/`-separated path that stays below its root: never absolute, without `..`, not empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelativePath(String);
