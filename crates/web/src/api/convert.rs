@@ -364,16 +364,10 @@ fn seconds(start: Timestamp, end: Timestamp) -> f64 {
 }
 
 fn attempt(view: store::AttemptView) -> Attempt {
-    let state = match (view.outcome, view.state.as_str()) {
-        (Some(outcome), _) => outcome.as_str(),
-        (None, "claimed") => "starting",
-        (None, "running") => "running",
-        (None, _) => "queued",
-    };
     Attempt {
         number: view.number,
         id: view.id.to_string(),
-        state: state.to_owned(),
+        state: view.state.to_owned(),
         reason: view.reason.map(reason),
         queued_at: view.queued_at,
         started_at: view.started_at,
