@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -23,17 +22,10 @@ use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::Surroundings;
 use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
 
+use crate::config;
+
 pub use trainyard_orchestrator::local::Witness;
 pub use trainyard_orchestrator::local::working_tree::WorkingTree;
-
-/// The grace period between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// The default limit on processes and threads of a stage, as in a daemon.
-const PIDS: u32 = 4096;
-
-/// The largest output that is kept.
-const OUTPUT_LIMIT: u64 = 10 << 30;
 
 #[derive(Debug, Clone)]
 pub struct ExecOptions {
@@ -228,15 +220,17 @@ impl Exec {
             source = self.source(folder.path(), &*witness) => source?,
             Some(by) = cancel.recv() => return Err(ExecError::Cancelled(by)),
         };
+        // As in a daemon with the default configuration.
+        let stage = config::Stage::default();
         let surroundings = Surroundings {
             executor: AnyExecutor::Docker(docker),
             limits: Limits {
-                pids: Some(PIDS),
+                pids: Some(stage.pids),
                 ..Limits::default()
             },
             ceilings: Ceilings::default(),
-            grace: GRACE,
-            output_limit: OUTPUT_LIMIT,
+            grace: stage.grace.0,
+            output_limit: config::Limits::default().artifact.0,
             // The user who runs a file by hand sees what it writes.
             layers: Layers::new(0),
             scratch: folder.path().to_owned(),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Fault};
-use super::settings::Settings;
+use super::keys::Settings;
 
 /// Reads a file. Relative paths in it are relative to its folder.
 pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
