@@ -198,7 +198,7 @@ impl Exec {
             .dag
             .stages()
             .iter()
-            .flat_map(|stage| stage.pools.keys().map(|pool| pool.as_str()))
+            .flat_map(|stage| stage.program().pools.keys().map(|pool| pool.as_str()))
             .collect();
         if !pools.is_empty() {
             witness.note(&format!(
@@ -278,11 +278,9 @@ impl Exec {
         folder: &Path,
         witness: &dyn Witness,
     ) -> Result<Option<(PathBuf, Vec<String>)>, std::io::Error> {
-        let needed = self
-            .dag
-            .stages()
-            .iter()
-            .any(|stage| stage.checkout.tree || matches!(stage.image, ImageSource::Build(_)));
+        let needed = self.dag.stages().iter().any(|stage| {
+            stage.program().checkout.tree || matches!(stage.program().image, ImageSource::Build(_))
+        });
         if !needed {
             return Ok(None);
         }
@@ -314,7 +312,7 @@ impl Exec {
         let run = Run::new(&self.dag, facts.clone());
         let missing: BTreeSet<&SecretName> = sure_to_run(&self.dag, &run)
             .into_iter()
-            .flat_map(|stage| &self.dag.stage(stage).secrets)
+            .flat_map(|stage| &self.dag.stage(stage).program().secrets)
             .filter(|name| !is_set(name))
             .collect();
         if !missing.is_empty() {
@@ -322,7 +320,11 @@ impl Exec {
                 missing.into_iter().cloned().collect(),
             ));
         }
-        let names = self.dag.stages().iter().flat_map(|stage| &stage.secrets);
+        let names = self
+            .dag
+            .stages()
+            .iter()
+            .flat_map(|stage| &stage.program().secrets);
         Ok(names
             .filter_map(|name| {
                 let value = std::env::var(name.as_str()).ok()?;
@@ -374,8 +376,8 @@ fn alone(dag: &Dag, name: &str) -> Result<Dag, ExecError> {
     };
     let mut draft = dag.declared().clone();
     let mut stage = dag.stage(index).clone();
-    if !stage.inputs.is_empty() {
-        let outputs = stage.inputs.values();
+    if !stage.program().inputs.is_empty() {
+        let outputs = stage.program().inputs.values();
         let outputs = outputs.map(|source| format!("`{}.{}`", source.stage, source.output));
         let outputs: BTreeSet<String> = outputs.collect();
         return Err(ExecError::NeedsOutputs {

@@ -397,12 +397,17 @@ fn materials(
     assignment: &Assignment,
 ) -> Result<(trainyard_core::render::RenderedStage, Materials), Reason> {
     let rendered = assignment.render()?;
-    let inputs = assignment.stage().inputs.keys().map(|name| InputSpec {
-        name: name.clone(),
-        path: PathBuf::from("/nowhere"),
-        kind: InputKind::File,
-        sha256: "00".repeat(32),
-    });
+    let inputs = assignment
+        .stage()
+        .program()
+        .inputs
+        .keys()
+        .map(|name| InputSpec {
+            name: name.clone(),
+            path: PathBuf::from("/nowhere"),
+            kind: InputKind::File,
+            sha256: "00".repeat(32),
+        });
     let materials = Materials {
         inputs: inputs.collect(),
         ..Materials::default()

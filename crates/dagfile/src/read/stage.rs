@@ -7,7 +7,9 @@ use std::time::Duration;
 use trainyard_core::expression::Template;
 use trainyard_core::name::{PoolName, SecretName, StageName};
 use trainyard_core::retry::Retry;
-use trainyard_core::stage::{Checkout, Command, PullPolicy, Resources, RunOn, Stage};
+use trainyard_core::stage::{
+    Checkout, Command, PullPolicy, Resources, RunOn, Stage, StageKind, StageProgram,
+};
 use trainyard_core::text::shortened;
 
 use super::fields::Fields;
@@ -186,11 +188,7 @@ impl FileReader<'_> {
         };
         let timeout = self.timeout(&fields).or(defaults.timeout);
         let pools = self.pools(&fields);
-        let stage = Stage {
-            name,
-            needs,
-            run_on,
-            condition,
+        let program = StageProgram {
             image,
             command,
             checkout,
@@ -204,6 +202,13 @@ impl FileReader<'_> {
             timeout,
             resources,
             pools,
+        };
+        let stage = Stage {
+            name,
+            needs,
+            run_on,
+            condition,
+            kind: StageKind::Program(program),
         };
         Read {
             stage,
@@ -222,19 +227,10 @@ fn unreadable(name: StageName) -> Stage {
         needs: Vec::new(),
         run_on: RunOn::ALL.into(),
         condition: None,
-        image: some_image(),
-        command: None,
-        checkout: Checkout::TREE,
-        env: Env::new(),
-        secrets: BTreeSet::new(),
-        inputs: BTreeMap::new(),
-        outputs: BTreeMap::new(),
-        metrics: some_path(),
-        gate: Vec::new(),
-        retry: Retry::default(),
-        timeout: None,
-        resources: Resources::default(),
-        pools: BTreeMap::new(),
+        kind: StageKind::Program(StageProgram {
+            metrics: some_path(),
+            ..StageProgram::new(some_image())
+        }),
     }
 }
 

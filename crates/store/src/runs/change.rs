@@ -128,8 +128,9 @@ impl Changes {
                 continue;
             };
             let stage = pinned.dag.stage(reference.stage);
-            let pools = (!stage.pools.is_empty()).then(|| {
+            let pools = (!stage.program().pools.is_empty()).then(|| {
                 stage
+                    .program()
                     .pools
                     .iter()
                     .map(|(name, slots)| (name.to_string(), Value::from(*slots)))

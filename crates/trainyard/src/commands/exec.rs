@@ -297,7 +297,7 @@ fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
             let metrics = metrics.map(|(name, value)| format!("{name} {}", number(*value)));
             notes.push(metrics.collect::<Vec<_>>().join(", "));
         }
-        if !stage.gate.is_empty() && *outcome == Outcome::Succeeded {
+        if !stage.program().gate.is_empty() && *outcome == Outcome::Succeeded {
             notes.push("gate passed".to_owned());
         }
         if end.attempts.len() > 1 {

@@ -120,7 +120,7 @@ pub(super) fn dag_detail(detail: store::DagDetail, pools: &BTreeMap<PoolName, u3
     let undefined: BTreeSet<String> = declared
         .iter()
         .flat_map(|declared| &declared.stages)
-        .flat_map(|stage| stage.pools.keys())
+        .flat_map(|stage| stage.program().pools.keys())
         .filter(|pool| !pools.contains_key(*pool))
         .map(ToString::to_string)
         .collect();
@@ -213,7 +213,7 @@ fn outline(stage: &trainyard_core::stage::Stage) -> StageOutline {
     StageOutline {
         name: stage.name.to_string(),
         needs: stage.needs.iter().map(ToString::to_string).collect(),
-        image: match &stage.image {
+        image: match &stage.program().image {
             ImageSource::Reference { image, .. } => image.source().to_owned(),
             ImageSource::Build(build) => format!("built from {}", build.context),
         },
@@ -221,7 +221,7 @@ fn outline(stage: &trainyard_core::stage::Stage) -> StageOutline {
             .condition
             .as_ref()
             .map(|condition| condition.source().to_owned()),
-        gate: stage.gate.iter().map(gate_bounds).collect(),
+        gate: stage.program().gate.iter().map(gate_bounds).collect(),
     }
 }
 
