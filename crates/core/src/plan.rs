@@ -226,7 +226,7 @@ impl Planner<'_> {
                 let stands = is_verdict(reason.as_ref());
                 let ended = self.run.stages[index.0].ended_attempts();
                 let again = (!stands)
-                    .then(|| stage.retry.next_try(&ended))
+                    .then(|| stage.program().retry.next_try(&ended))
                     .flatten()
                     .map(|wait| after(*at, wait));
                 match again {
@@ -253,6 +253,7 @@ impl Planner<'_> {
         let longest = self
             .dag
             .stage(stage)
+            .program()
             .retry
             .next_try(&ended)
             .map(|wait| after(self.now, wait))

@@ -73,7 +73,7 @@ pub fn render(
             .render(&facts)
             .map_err(|fault| Reason::new(ReasonCode::Expression, fault.to_string()))
     };
-    let image = match &stage.image {
+    let image = match &stage.program().image {
         ImageSource::Reference { image, pull } => match image_of_stage(image, &facts) {
             Some(image) => RenderedImage::OfStage {
                 image: image.to_owned(),
@@ -99,7 +99,7 @@ pub fn render(
             target: target.clone(),
         },
     };
-    let command = match &stage.command {
+    let command = match &stage.program().command {
         None => None,
         Some(Command::Script(script)) => Some(RenderedCommand::Script(script.clone())),
         Some(Command::Exec(items)) => Some(RenderedCommand::Exec(
@@ -109,7 +109,7 @@ pub fn render(
     let mut env = own_environment(run, &facts);
     env.insert("TRAINYARD_STAGE".to_owned(), stage.name.to_string());
     env.insert("TRAINYARD_ATTEMPT".to_owned(), attempt.to_string());
-    for (name, value) in &stage.env {
+    for (name, value) in &stage.program().env {
         env.insert(name.to_string(), text(value)?);
     }
     Ok(RenderedStage {

@@ -161,6 +161,23 @@ pub enum AttemptState {
     },
 }
 
+impl AttemptState {
+    pub const QUEUED: &'static str = "queued";
+    pub const STARTING: &'static str = "starting";
+    pub const RUNNING: &'static str = "running";
+
+    /// The state as people and programs see it: one of these words, or that of its outcome.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Queued { .. } => Self::QUEUED,
+            Self::Claimed { .. } => Self::STARTING,
+            Self::Running { .. } => Self::RUNNING,
+            Self::Finished { outcome, .. } => outcome.as_str(),
+        }
+    }
+}
+
 /// An attempt within a run: which stage's, and its number from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptRef {
@@ -298,6 +315,23 @@ impl StageRun {
             metrics: BTreeMap::new(),
             image: None,
             reused_from: None,
+        }
+    }
+
+    /// Its state as people and programs see it: `waiting`, `queued`, `starting`, `running`, `backing_off`, or the word
+    /// of its outcome.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            StageState::Waiting => "waiting",
+            StageState::Active => match self.attempts.last().map(|attempt| &attempt.state) {
+                None => AttemptState::QUEUED,
+                // The planner has not decided about its end yet.
+                Some(AttemptState::Finished { .. }) => AttemptState::RUNNING,
+                Some(state) => state.word(),
+            },
+            StageState::BackingOff { .. } => "backing_off",
+            StageState::Finished { outcome, .. } => outcome.as_str(),
         }
     }
 

@@ -48,6 +48,19 @@ pub struct Stage {
     pub run_on: BTreeSet<RunOn>,
     /// `if:`, evaluated once everything it needs has ended.
     pub condition: Option<Condition>,
+    pub kind: StageKind,
+}
+
+/// What a stage does when it is its turn.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StageKind {
+    /// It runs a program to its end.
+    Program(StageProgram),
+}
+
+/// The program of a stage: one container for each attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageProgram {
     /// The image it runs in.
     pub image: ImageSource,
     /// The program or script that it runs; `None` runs the image's own command.
@@ -77,6 +90,19 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Its program. Each stage has one, until there are other kinds of stages.
+    #[must_use]
+    pub const fn program(&self) -> &StageProgram {
+        let StageKind::Program(program) = &self.kind;
+        program
+    }
+
+    #[must_use]
+    pub const fn program_mut(&mut self) -> &mut StageProgram {
+        let StageKind::Program(program) = &mut self.kind;
+        program
+    }
+
     /// Whether a result of `other` is a result of this stage as well: both run the same in the same image over the
     /// same inputs, under the same conditions. How often, how long and with which resources a stage may run does not
     /// count, nor do earlier stages that are not an input.
@@ -87,6 +113,48 @@ impl Stage {
             needs: _,
             run_on: _,
             condition,
+            kind: StageKind::Program(program),
+        } = self;
+        *name == other.name
+            && *condition == other.condition
+            && program.makes_the_same_as(other.program())
+    }
+
+    /// Whether its condition, image, variables or arguments depend on the run's cause: kind, branch or commit.
+    pub(crate) fn reads_cause(&self) -> bool {
+        self.condition.as_ref().is_some_and(Condition::reads_cause)
+            || self.templates().any(Template::reads_cause)
+    }
+
+    /// All its texts that may hold expressions.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.program().templates()
+    }
+}
+
+impl StageProgram {
+    /// The image's own command, with nothing else said.
+    #[must_use]
+    pub fn new(image: ImageSource) -> Self {
+        Self {
+            image,
+            command: None,
+            checkout: Checkout::NONE,
+            env: BTreeMap::new(),
+            secrets: BTreeSet::new(),
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            metrics: None,
+            gate: Vec::new(),
+            retry: Retry::default(),
+            timeout: None,
+            resources: Resources::default(),
+            pools: BTreeMap::new(),
+        }
+    }
+
+    fn makes_the_same_as(&self, other: &Self) -> bool {
+        let Self {
             image,
             command,
             checkout,
@@ -101,9 +169,7 @@ impl Stage {
             resources: _,
             pools: _,
         } = self;
-        *name == other.name
-            && *condition == other.condition
-            && *image == other.image
+        *image == other.image
             && *command == other.command
             && *checkout == other.checkout
             && *env == other.env
@@ -114,14 +180,7 @@ impl Stage {
             && *gate == other.gate
     }
 
-    /// Whether its condition, image, variables or arguments depend on the run's cause: kind, branch or commit.
-    pub(crate) fn reads_cause(&self) -> bool {
-        self.condition.as_ref().is_some_and(Condition::reads_cause)
-            || self.templates().any(Template::reads_cause)
-    }
-
-    /// All its texts that may hold expressions.
-    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+    fn templates(&self) -> impl Iterator<Item = &Template> {
         let (image, args) = match &self.image {
             ImageSource::Reference { image, .. } => (Some(image), None),
             ImageSource::Build(build) => (None, Some(build.args.values())),
@@ -294,6 +353,11 @@ pub struct Resources {
     pub shm: Option<u64>,
     /// Processes and threads. `None` takes the daemon's default.
     pub pids: Option<u32>,
+}
+
+impl Resources {
+    /// The least memory in bytes: Docker rejects less.
+    pub const LEAST_MEMORY: u64 = 6 << 20;
 }
 
 /// A `/`-separated path that stays below its root: never absolute, without `..`, not empty.

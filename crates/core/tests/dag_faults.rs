@@ -89,12 +89,16 @@ fn inputs_come_from_outputs_of_stages_before() {
             stage: from.parse().expect("a name"),
             output: output.parse().expect("a name"),
         };
-        stage.inputs.insert(name.parse().expect("a name"), source);
+        stage
+            .program_mut()
+            .inputs
+            .insert(name.parse().expect("a name"), source);
         stage
     };
     let mut extract = named("extract");
     let raw = RelativePath::new("raw.parquet").expect("a path");
     extract
+        .program_mut()
         .outputs
         .insert("raw".parse().expect("a name"), raw.into());
     let own = take(extract.clone(), "own", "extract", "raw");
@@ -120,7 +124,7 @@ fn inputs_come_from_outputs_of_stages_before() {
 #[test]
 fn expressions_refer_to_what_exists() {
     let mut serve = after("serve", &["train"]);
-    serve.env.insert(
+    serve.program_mut().env.insert(
         "LEVEL".parse().expect("a name"),
         Template::parse("${{ params.level }}/${{ stages.report.outcome }}").expect("a template"),
     );
@@ -136,31 +140,33 @@ fn expressions_refer_to_what_exists() {
 #[test]
 fn numbers_must_make_sense() {
     let mut zero = named("zero");
-    zero.retry.attempts = 0;
-    zero.timeout = Some(Duration::ZERO);
-    zero.resources.cpus = Some(0.0);
-    zero.pools.insert("gpu".parse().expect("a name"), 0);
+    zero.program_mut().retry.attempts = 0;
+    zero.program_mut().timeout = Some(Duration::ZERO);
+    zero.program_mut().resources.cpus = Some(0.0);
+    zero.program_mut()
+        .pools
+        .insert("gpu".parse().expect("a name"), 0);
     zero.run_on = BTreeSet::new();
     let mut odd = named("odd");
-    odd.retry.on = BTreeSet::from([Outcome::Lost]);
-    odd.timeout = Some(LONGEST_DURATION + Duration::from_secs(1));
+    odd.program_mut().retry.on = BTreeSet::from([Outcome::Lost]);
+    odd.program_mut().timeout = Some(LONGEST_DURATION + Duration::from_secs(1));
     odd.run_on = BTreeSet::from([RunOn::Failed]);
     let mut shrinking = named("shrinking");
-    shrinking.retry.factor = f64::NAN;
-    shrinking.metrics = Some(RelativePath::new("metrics.json").expect("a path"));
+    shrinking.program_mut().retry.factor = f64::NAN;
+    shrinking.program_mut().metrics = Some(RelativePath::new("metrics.json").expect("a path"));
     let rule = |min, max| GateRule {
         metric: auc(),
         min,
         max,
     };
-    shrinking.gate = vec![
+    shrinking.program_mut().gate = vec![
         rule(None, None),
         rule(Some(2.0), Some(1.0)),
         rule(None, Some(f64::NAN)),
     ];
     let mut patient = named("patient");
-    patient.retry.max = Duration::MAX;
-    patient.gate = vec![rule(Some(0.0), None)];
+    patient.program_mut().retry.max = Duration::MAX;
+    patient.program_mut().gate = vec![rule(Some(0.0), None)];
     let mut draft = draft_of(vec![zero, odd, shrinking, patient]);
     draft.concurrency.limit = Some(0);
     draft.timeout = Some(Duration::ZERO);
@@ -173,13 +179,13 @@ fn numbers_must_make_sense() {
     Stage(StageIndex(0)): stage `zero`: `cpus` must be above 0, not 0
     Stage(StageIndex(0)): stage `zero`: it takes 0 slots of pool `gpu`
     Stage(StageIndex(1)): stage `odd`: it runs only after a failure, but needs nothing that could fail
-    Stage(StageIndex(1)): stage `odd`: its timeout is longer than 8784h
+    Stage(StageIndex(1)): stage `odd`: its timeout is longer than 366d
     Stage(StageIndex(1)): stage `odd`: `lost` is not tried again
     Stage(StageIndex(2)): stage `shrinking`: `factor` must be at least 1, not NaN
     Gate(StageIndex(2), 0): the gate on `auc` needs `min` or `max`
     Gate(StageIndex(2), 1): the gate on `auc` can never hold: min 2 is above max 1
     Gate(StageIndex(2), 2): the gate on `auc` has a bound that is not a number
-    Stage(StageIndex(3)): stage `patient`: the wait between attempts is longer than 8784h
+    Stage(StageIndex(3)): stage `patient`: the wait between attempts is longer than 366d
     Gate(StageIndex(3), 0): stage `patient` has a gate but reports no metrics (add `metrics: metrics.json`)
     "#);
 }
@@ -269,7 +275,10 @@ fn the_widest_dag_is_checked_in_good_time() {
             let mut stage = after(&names[at], &needs);
             if at > 0 {
                 let template = Template::parse("${{ stages.s0.outcome }}").expect("a template");
-                stage.env.insert("A".parse().expect("a name"), template);
+                stage
+                    .program_mut()
+                    .env
+                    .insert("A".parse().expect("a name"), template);
             }
             stage
         })

@@ -237,7 +237,7 @@ impl Fleet {
             repo: REPO,
             run: world.run.facts.id,
             since,
-            pools: self.dag.stage(attempt.stage).pools.clone(),
+            pools: self.dag.stage(attempt.stage).program().pools.clone(),
         }
     }
 

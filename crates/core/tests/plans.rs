@@ -108,22 +108,20 @@ fn when(stage: Stage, condition: &str) -> Stage {
 }
 
 fn measured(name: &str) -> Stage {
-    Stage {
-        metrics: Some(RelativePath::new("metrics.json").expect("a path")),
-        ..named(name)
-    }
+    let mut stage = named(name);
+    let metrics = RelativePath::new("metrics.json").expect("a path");
+    stage.program_mut().metrics = Some(metrics);
+    stage
 }
 
 fn gated(name: &str) -> Stage {
-    Stage {
-        metrics: Some(RelativePath::new("metrics.json").expect("a path")),
-        gate: vec![GateRule {
-            metric: auc(),
-            min: Some(0.85),
-            max: None,
-        }],
-        ..named(name)
-    }
+    let mut stage = measured(name);
+    stage.program_mut().gate = vec![GateRule {
+        metric: auc(),
+        min: Some(0.85),
+        max: None,
+    }];
+    stage
 }
 
 #[test]
@@ -189,7 +187,7 @@ fn a_failure_reaches_all_that_comes_after_it() {
 #[test]
 fn a_refused_gate_is_not_tried_again_and_skips_what_comes_after() {
     let mut evaluate = gated("evaluate");
-    evaluate.retry.attempts = 5;
+    evaluate.program_mut().retry.attempts = 5;
     let mut world = world(vec![evaluate, after("serve", &["evaluate"])]);
     end(&mut world, "evaluate", exited(0), Some(0.7));
     check(
@@ -205,7 +203,7 @@ fn a_refused_gate_is_not_tried_again_and_skips_what_comes_after() {
 fn an_image_or_a_secret_that_is_not_there_is_not_asked_for_again_and_what_could_not_be_fetched_is()
 {
     let mut train = named("train");
-    train.retry.attempts = 2;
+    train.program_mut().retry.attempts = 2;
     for (code, expected) in [
         (ReasonCode::ImageNotFound, Some(Outcome::Errored)),
         (ReasonCode::MissingSecret, Some(Outcome::Errored)),
@@ -239,7 +237,7 @@ fn a_queued_run_that_is_cancelled_is_cancelled_even_if_nothing_was_left_to_do() 
 #[test]
 fn a_cancel_that_cut_nothing_short_does_not_rename_the_end() {
     let mut slow = named("train");
-    slow.timeout = Some(Duration::from_secs(60));
+    slow.program_mut().timeout = Some(Duration::from_secs(60));
     let cleanup = on(after("cleanup", &["train"]), &[RunOn::Always]);
     let mut world = world(vec![slow, cleanup]);
     let train = last(&world, "train");
@@ -312,7 +310,7 @@ fn a_second_newer_run_does_not_force() {
 #[test]
 fn an_attempt_that_does_not_end_after_a_stop_may_be_abandoned_and_is_lost() {
     let mut slow = named("train");
-    slow.retry.lost = 2;
+    slow.program_mut().retry.lost = 2;
     let mut world = world(vec![slow]);
     let train = last(&world, "train");
     record(&mut world, &[Event::AttemptClaimed(train), started(train)]);
@@ -345,8 +343,8 @@ fn an_attempt_that_does_not_end_after_a_stop_may_be_abandoned_and_is_lost() {
 #[test]
 fn an_attempt_without_a_daemon_may_be_abandoned_at_once_and_is_retried() {
     let mut train = named("train");
-    train.retry.lost = 1;
-    train.retry.backoff = Duration::ZERO;
+    train.program_mut().retry.lost = 1;
+    train.program_mut().retry.backoff = Duration::ZERO;
     let mut world = world(vec![train]);
     let first = last(&world, "train");
     record(&mut world, &[Event::AttemptClaimed(first), started(first)]);
@@ -359,8 +357,8 @@ fn an_attempt_without_a_daemon_may_be_abandoned_at_once_and_is_retried() {
 #[test]
 fn a_lost_attempt_is_replaced_though_the_rule_allows_one_attempt_only() {
     let mut train = named("train");
-    train.retry.lost = 1;
-    train.retry.backoff = Duration::ZERO;
+    train.program_mut().retry.lost = 1;
+    train.program_mut().retry.backoff = Duration::ZERO;
     let mut world = world(vec![train]);
     let lost = || Ending::Lost(Reason::new(ReasonCode::Unproved, "the container vanished"));
     end(&mut world, "train", lost(), None);
@@ -451,7 +449,7 @@ fn an_end_that_is_recorded_late_is_dated_as_it_was() {
 #[test]
 fn a_program_killed_for_its_memory_is_distinguished_from_one_that_survived_it() {
     let mut hungry = named("train");
-    hungry.resources.memory = Some(4 << 30);
+    hungry.program_mut().resources.memory = Some(4 << 30);
     for (code, expected) in [
         (
             137,
@@ -559,7 +557,7 @@ fn a_wait_beyond_the_end_of_time_is_one_for_ever() {
 #[test]
 fn one_plan_already_says_when_to_look_again() {
     let mut train = named("train");
-    train.retry.attempts = 2;
+    train.program_mut().retry.attempts = 2;
     let mut world = world(vec![train]);
     let attempt = last(&world, "train");
     let failed = AttemptEnd {
@@ -641,7 +639,9 @@ fn what_a_condition_sees_of_a_run_is_no_more_than_what_it_asks_for() {
     let mut last = after("last", &names);
     let text = "${{ stages.s7.outcome }}";
     let template = trainyard_core::expression::Template::parse(text).expect("a template");
-    last.env.insert("A".parse().expect("a name"), template);
+    last.program_mut()
+        .env
+        .insert("A".parse().expect("a name"), template);
     stages.push(last);
     let mut world = world(stages);
     end(&mut world, "first", exited(0), Some(0.5));

@@ -58,13 +58,16 @@ fn resumed(stages: Vec<Stage>) -> Vec<String> {
 #[test]
 fn a_changed_stage_runs_again_with_all_after_it_and_the_others_are_taken_over() {
     let changes: [fn(&mut Stage); 4] = [
-        |stage| stage.command = Some(Command::Script("false".to_owned())),
+        |stage| stage.program_mut().command = Some(Command::Script("false".to_owned())),
         |stage| {
             let value = Template::literal("1");
-            stage.env.insert("FAST".parse().unwrap(), value);
+            stage
+                .program_mut()
+                .env
+                .insert("FAST".parse().unwrap(), value);
         },
         |stage| stage.condition = Some(Condition::parse("cause.branch == 'main'").unwrap()),
-        |stage| stage.secrets = BTreeSet::from(["DSN".parse().unwrap()]),
+        |stage| stage.program_mut().secrets = BTreeSet::from(["DSN".parse().unwrap()]),
     ];
     for change in changes {
         let mut stages = stages();
@@ -78,7 +81,10 @@ fn a_stage_that_knows_its_commit_or_branch_runs_again_where_that_is_another_one(
     let stages = || {
         let mut stages = stages();
         let value = Template::parse("${{ cause.commit }}").unwrap();
-        stages[3].env.insert("REVISION".parse().unwrap(), value);
+        stages[3]
+            .program_mut()
+            .env
+            .insert("REVISION".parse().unwrap(), value);
         stages
     };
     let earlier = succeeded(stages());
@@ -106,9 +112,9 @@ fn a_stage_that_knows_its_commit_or_branch_runs_again_where_that_is_another_one(
 #[test]
 fn limits_of_a_stage_may_change_and_its_result_stands() {
     let mut stages = stages();
-    stages[0].timeout = Some(Duration::from_secs(60));
-    stages[0].retry.attempts = 3;
-    stages[0].resources.memory = Some(1 << 30);
+    stages[0].program_mut().timeout = Some(Duration::from_secs(60));
+    stages[0].program_mut().retry.attempts = 3;
+    stages[0].program_mut().resources.memory = Some(1 << 30);
     assert_eq!(resumed(stages), ["extract", "train", "serve", "lint"]);
 }
 
@@ -168,7 +174,7 @@ fn a_run_that_succeeded_leaves_work_only_where_its_stages_have_changed() {
     let retry = earlier.to_retry(&Again::FromFailed);
     assert!(!retry.leaves_work(&earlier.dag));
     let mut changed = stages();
-    changed[1].command = None;
+    changed[1].program_mut().command = None;
     assert!(retry.leaves_work(&dag_of(changed, |_| {})));
     assert!(earlier.to_retry(&Again::All).leaves_work(&earlier.dag));
 }

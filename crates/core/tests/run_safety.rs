@@ -94,7 +94,7 @@ proptest! {
     fn attempts_never_exceed_the_retry_rule(story in stories()) {
         play(story, |recorded| {
             for (stage, run) in recorded.world.dag.stages().iter().zip(&recorded.world.run.stages) {
-                let rule = &stage.retry;
+                let rule = &stage.program().retry;
                 prop_assert!(run.attempts.len() <= rule.attempts_at_most() as usize);
                 let ended = run.ended_attempts();
                 let lost = ended.iter().filter(|outcome| **outcome == Outcome::Lost).count();

@@ -178,7 +178,7 @@ fn states(dag: &Rc<Dag>) -> Vec<(&'static str, Run)> {
 #[test]
 fn every_event_is_taken_or_refused_in_every_state_as_this_table_says() {
     let mut train = named("train");
-    train.timeout = Some(Duration::from_secs(60));
+    train.program_mut().timeout = Some(Duration::from_secs(60));
     let dag = Rc::new(dag_of(vec![train, after("serve", &["train"])], |_| {}));
     let mut table = String::new();
     for (row, event) in events(&dag) {

@@ -111,15 +111,14 @@ fn exited(code: i32) -> Ending {
 }
 
 fn pooled(name: &str, slots: u32) -> Stage {
-    Stage {
-        pools: BTreeMap::from([(gpu(), slots)]),
-        ..named(name)
-    }
+    let mut stage = named(name);
+    stage.program_mut().pools = BTreeMap::from([(gpu(), slots)]);
+    stage
 }
 
 fn retried(name: &str) -> Stage {
     let mut stage = named(name);
-    stage.retry.attempts = 3;
+    stage.program_mut().retry.attempts = 3;
     stage
 }
 
@@ -219,7 +218,7 @@ fn a_stage_waits_for_another_one_that_backs_off() {
 #[test]
 fn a_lost_attempt_is_explained_in_words() {
     let mut train = retried("train");
-    train.retry.lost = 2;
+    train.program_mut().retry.lost = 2;
     let mut scene = scene(vec![train]).start();
     let lost = Reason::new(ReasonCode::Unproved, "its container vanished");
     scene.end("train", Ending::Lost(lost));

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -23,17 +22,10 @@ use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::Surroundings;
 use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
 
+use crate::config;
+
 pub use trainyard_orchestrator::local::Witness;
 pub use trainyard_orchestrator::local::working_tree::WorkingTree;
-
-/// The grace period between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// The default limit on processes and threads of a stage, as in a daemon.
-const PIDS: u32 = 4096;
-
-/// The largest output that is kept.
-const OUTPUT_LIMIT: u64 = 10 << 30;
 
 #[derive(Debug, Clone)]
 pub struct ExecOptions {
@@ -206,7 +198,7 @@ impl Exec {
             .dag
             .stages()
             .iter()
-            .flat_map(|stage| stage.pools.keys().map(|pool| pool.as_str()))
+            .flat_map(|stage| stage.program().pools.keys().map(|pool| pool.as_str()))
             .collect();
         if !pools.is_empty() {
             witness.note(&format!(
@@ -228,15 +220,17 @@ impl Exec {
             source = self.source(folder.path(), &*witness) => source?,
             Some(by) = cancel.recv() => return Err(ExecError::Cancelled(by)),
         };
+        // As in a daemon with the default configuration.
+        let stage = config::Stage::default();
         let surroundings = Surroundings {
             executor: AnyExecutor::Docker(docker),
             limits: Limits {
-                pids: Some(PIDS),
+                pids: Some(stage.pids),
                 ..Limits::default()
             },
             ceilings: Ceilings::default(),
-            grace: GRACE,
-            output_limit: OUTPUT_LIMIT,
+            grace: stage.grace.0,
+            output_limit: config::Limits::default().artifact.0,
             // The user who runs a file by hand sees what it writes.
             layers: Layers::new(0),
             scratch: folder.path().to_owned(),
@@ -284,11 +278,9 @@ impl Exec {
         folder: &Path,
         witness: &dyn Witness,
     ) -> Result<Option<(PathBuf, Vec<String>)>, std::io::Error> {
-        let needed = self
-            .dag
-            .stages()
-            .iter()
-            .any(|stage| stage.checkout.tree || matches!(stage.image, ImageSource::Build(_)));
+        let needed = self.dag.stages().iter().any(|stage| {
+            stage.program().checkout.tree || matches!(stage.program().image, ImageSource::Build(_))
+        });
         if !needed {
             return Ok(None);
         }
@@ -320,7 +312,7 @@ impl Exec {
         let run = Run::new(&self.dag, facts.clone());
         let missing: BTreeSet<&SecretName> = sure_to_run(&self.dag, &run)
             .into_iter()
-            .flat_map(|stage| &self.dag.stage(stage).secrets)
+            .flat_map(|stage| &self.dag.stage(stage).program().secrets)
             .filter(|name| !is_set(name))
             .collect();
         if !missing.is_empty() {
@@ -328,7 +320,11 @@ impl Exec {
                 missing.into_iter().cloned().collect(),
             ));
         }
-        let names = self.dag.stages().iter().flat_map(|stage| &stage.secrets);
+        let names = self
+            .dag
+            .stages()
+            .iter()
+            .flat_map(|stage| &stage.program().secrets);
         Ok(names
             .filter_map(|name| {
                 let value = std::env::var(name.as_str()).ok()?;
@@ -380,8 +376,8 @@ fn alone(dag: &Dag, name: &str) -> Result<Dag, ExecError> {
     };
     let mut draft = dag.declared().clone();
     let mut stage = dag.stage(index).clone();
-    if !stage.inputs.is_empty() {
-        let outputs = stage.inputs.values();
+    if !stage.program().inputs.is_empty() {
+        let outputs = stage.program().inputs.values();
         let outputs = outputs.map(|source| format!("`{}.{}`", source.stage, source.output));
         let outputs: BTreeSet<String> = outputs.collect();
         return Err(ExecError::NeedsOutputs {

@@ -18,9 +18,9 @@ pub const GIT_WORKER: &str = "git-worker";
 pub(crate) fn url_rules(config: &Config) -> UrlRules {
     UrlRules {
         allow_file_urls: config.allow_file_urls,
-        allow_loopback: config.git.loopback,
+        allow_loopback: config.is_dev,
         allow_private: config.git.private_addresses,
-        hosts: config.git.hosts.0.clone(),
+        hosts: config.git.hosts.clone().unwrap_or_default().0,
         allow_open_passwords: config.git.open_passwords,
     }
 }

@@ -12,7 +12,6 @@ mod diagnostic;
 pub mod document;
 pub mod limits;
 mod outside;
-mod quantity;
 mod read;
 #[cfg(test)]
 mod reference;
@@ -26,6 +25,7 @@ pub use render::render;
 use trainyard_core::dag::Dag;
 
 use crate::diagnostic::Sink;
+use crate::read::FileReader;
 
 /// The result of reading a file.
 #[derive(Debug, Clone)]
@@ -42,9 +42,11 @@ pub struct Parsed {
 #[must_use]
 pub fn parse(file_name: &str, text: &str) -> Parsed {
     let mut sink = Sink::new(text);
-    let dag = tree::load(text, &mut sink).and_then(|root| read::dag(file_name, &root, &mut sink));
-    let outside = std::mem::take(&mut sink.outside);
-    let diagnostics = sink.finish();
+    let root = tree::load(text, &mut sink);
+    let mut reader = FileReader { sink };
+    let dag = root.and_then(|root| reader.dag(file_name, &root));
+    let outside = std::mem::take(&mut reader.sink.outside);
+    let diagnostics = reader.sink.finish();
     let is_good = diagnostics
         .iter()
         .all(|diagnostic| diagnostic.severity != Severity::Error);

@@ -60,6 +60,7 @@ pub use triggers::pushes::{PushRecorded, PushSeen};
 pub use triggers::removal::History;
 pub use triggers::repos::{
     AddressNumber, NewRepo, RepoChange, RepoChanged, RepoCredentials, RepoRemote, RepoToSync,
+    SHORTEST_POLL,
 };
 pub use triggers::schedules::FireReport;
 pub use triggers::syncs::{FailingSyncs, SyncOutcome};

@@ -399,7 +399,8 @@ fn materials(
     assignment: &Assignment,
 ) -> Result<(trainyard_core::render::RenderedStage, Materials), Reason> {
     let rendered = assignment.render()?;
-    let inputs = assignment.stage().inputs.keys().map(|name| InputSpec {
+    let inputs = &assignment.stage().program().inputs;
+    let inputs = inputs.keys().map(|name| InputSpec {
         name: name.clone(),
         content: ArtifactContent {
             kind: ArtifactKind::File,

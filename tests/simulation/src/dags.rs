@@ -1,6 +1,6 @@
 //! Random DAGs: small, so that many fit into a second, and with every rule that a stage can have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use trainyard_core::dag::{Dag, DagDraft};
@@ -10,7 +10,7 @@ use trainyard_core::name::{InputName, MetricName, OutputName, PoolName};
 use trainyard_core::overlap::{Concurrency, Overlap};
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
-    Command, ImageSource, PullPolicy, RelativePath, Resources, RunOn, Stage,
+    Command, ImageSource, PullPolicy, RelativePath, RunOn, Stage, StageKind, StageProgram,
 };
 use trainyard_core::trigger::Triggers;
 
@@ -109,30 +109,30 @@ fn stage(random: &mut Random, at: u64, before: &[Stage]) -> Stage {
     } else {
         BTreeMap::new()
     };
-    Stage {
-        name: name(
-            &format!("{letter}{at}"),
-            trainyard_core::name::StageName::new,
-        ),
+    let image = ImageSource::Reference {
+        image: Template::literal("image"),
+        pull: PullPolicy::IfMissing,
+    };
+    let program = StageProgram {
         inputs: inputs(random, &needs, before),
-        needs,
-        run_on: run_on.iter().copied().collect(),
-        condition,
-        image: ImageSource::Reference {
-            image: Template::literal("image"),
-            pull: PullPolicy::IfMissing,
-        },
         command: Some(Command::Script("work".to_owned())),
-        checkout: trainyard_core::stage::Checkout::NONE,
-        env: BTreeMap::new(),
-        secrets: BTreeSet::new(),
         outputs,
         gate: gate(random, metrics),
         metrics: metrics.then(|| path(METRICS)),
         retry: retry(random),
         timeout,
-        resources: Resources::default(),
         pools,
+        ..StageProgram::new(image)
+    };
+    Stage {
+        name: name(
+            &format!("{letter}{at}"),
+            trainyard_core::name::StageName::new,
+        ),
+        needs,
+        run_on: run_on.iter().copied().collect(),
+        condition,
+        kind: StageKind::Program(program),
     }
 }
 
@@ -149,7 +149,7 @@ fn inputs(
         .iter()
         .filter(|stage| needs.contains(&stage.name))
         .find_map(|stage| {
-            let output = stage.outputs.keys().next()?.clone();
+            let output = stage.program().outputs.keys().next()?.clone();
             let stage = stage.name.clone();
             Some(trainyard_core::stage::InputSource { stage, output })
         });

@@ -60,7 +60,7 @@ pub(super) fn check_bounds(draft: &DagDraft, unread: &Unread, faults: &mut Fault
         for problem in stage_problems(stage, needs_nothing) {
             fault(&place, format!("stage `{}`: {problem}", stage.name));
         }
-        for (item, rule) in stage.gate.iter().enumerate() {
+        for (item, rule) in stage.program().gate.iter().enumerate() {
             let bounds = [rule.min, rule.max];
             let problem = if bounds.iter().all(Option::is_none) {
                 "needs `min` or `max`".to_owned()
@@ -89,16 +89,16 @@ fn stage_problems(stage: &Stage, needs_nothing: bool) -> Vec<String> {
     if needs_nothing && stage.run_on == BTreeSet::from([RunOn::Failed]) {
         problems.push("it runs only after a failure, but needs nothing that could fail".to_owned());
     }
-    if let Some(problem) = stage.timeout.and_then(timeout_problem) {
+    if let Some(problem) = stage.program().timeout.and_then(timeout_problem) {
         problems.push(format!("its timeout {problem}"));
     }
-    problems.extend(retry_problem(&stage.retry));
-    if let Some(cpus) = stage.resources.cpus
+    problems.extend(retry_problem(&stage.program().retry));
+    if let Some(cpus) = stage.program().resources.cpus
         && !(cpus.is_finite() && cpus > 0.0)
     {
         problems.push(format!("`cpus` must be above 0, not {cpus}"));
     }
-    for (pool, slots) in &stage.pools {
+    for (pool, slots) in &stage.program().pools {
         if *slots == 0 {
             problems.push(format!("it takes 0 slots of pool `{pool}`"));
         }

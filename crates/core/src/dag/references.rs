@@ -107,7 +107,7 @@ pub(super) fn check_references(graph: &Graph<'_>, faults: &mut Faults) {
     for (at, stage) in graph.draft.stages.iter().enumerate() {
         let at = StageIndex(at);
         check_inputs(graph, at, stage, faults);
-        if !stage.gate.is_empty() && stage.metrics.is_none() {
+        if !stage.program().gate.is_empty() && stage.program().metrics.is_none() {
             faults.push(DagFault {
                 part: None,
                 place: Place::Gate(at, 0),
@@ -143,7 +143,7 @@ impl Stages for Seen<'_> {
             return Known::NotBefore;
         }
         Known::Before(StageScope {
-            has_metrics: self.graph.draft.stages[other.0].metrics.is_some(),
+            has_metrics: self.graph.draft.stages[other.0].program().metrics.is_some(),
             outcomes: self.graph.outcomes(self.from, *other),
         })
     }
@@ -239,11 +239,12 @@ fn check_group(graph: &Graph<'_>, work: &Work, faults: &mut Faults) {
 /// A stage's templates, each with its place.
 fn templates(at: StageIndex, stage: &Stage) -> Vec<(Place, &Template)> {
     let mut templates: Vec<(Place, &Template)> = stage
+        .program()
         .env
         .iter()
         .map(|(name, template)| (Place::Env(at, name.clone()), template))
         .collect();
-    match &stage.image {
+    match &stage.program().image {
         ImageSource::Reference { image, .. } => templates.push((Place::Image(at), image)),
         ImageSource::Build(build) => templates.extend(
             build
@@ -252,7 +253,7 @@ fn templates(at: StageIndex, stage: &Stage) -> Vec<(Place, &Template)> {
                 .map(|(name, template)| (Place::BuildArg(at, name.clone()), template)),
         ),
     }
-    if let Some(Command::Exec(items)) = &stage.command {
+    if let Some(Command::Exec(items)) = &stage.program().command {
         templates.extend(
             items
                 .iter()
@@ -265,7 +266,7 @@ fn templates(at: StageIndex, stage: &Stage) -> Vec<(Place, &Template)> {
 
 fn check_inputs(graph: &Graph<'_>, at: StageIndex, stage: &Stage, faults: &mut Faults) {
     let draft = graph.draft;
-    for (name, source) in &stage.inputs {
+    for (name, source) in &stage.program().inputs {
         let place = Place::Input(at, name.clone());
         let Some(from) = graph.index.get(&source.stage) else {
             if graph.unread.stages.contain(source.stage.as_str()) {
@@ -275,7 +276,7 @@ fn check_inputs(graph: &Graph<'_>, at: StageIndex, stage: &Stage, faults: &mut F
             faults.push(fault);
             continue;
         };
-        let outputs = &draft.stages[from.0].outputs;
+        let outputs = &draft.stages[from.0].program().outputs;
         let is_known = outputs.contains_key(&source.output) || graph.unread.outputs.contains(from);
         if !is_known {
             let known = outputs.keys().map(OutputName::as_str);

@@ -34,7 +34,7 @@ pub fn classify(
     }
     match &end.ending {
         Ending::Exited { code: 0, .. } => {
-            let refusals = gate::refusals(&stage.gate, &end.metrics);
+            let refusals = gate::refusals(&stage.program().gate, &end.metrics);
             if refusals.is_empty() {
                 (Outcome::Succeeded, None)
             } else {
@@ -78,6 +78,7 @@ pub fn classify(
 /// was the main one.
 fn out_of_memory_reason(stage: &Stage, code: i32) -> Reason {
     let limit = stage
+        .program()
         .resources
         .memory
         .map_or_else(String::new, |bytes| format!(" of {}", in_units(bytes)));
@@ -148,30 +149,19 @@ fn exit_reason(code: i32) -> Reason {
 mod tests {
     use super::*;
     use crate::run::CancelledBy;
-    use crate::stage::{ImageSource, PullPolicy, Resources, RunOn};
+    use crate::stage::{ImageSource, PullPolicy, RunOn, StageKind, StageProgram};
 
     fn stage() -> Stage {
+        let image = ImageSource::Reference {
+            image: crate::expression::Template::literal("alpine:3"),
+            pull: PullPolicy::IfMissing,
+        };
         Stage {
             name: "train".parse().unwrap(),
             needs: Vec::new(),
             run_on: [RunOn::Success].into(),
             condition: None,
-            image: ImageSource::Reference {
-                image: crate::expression::Template::literal("alpine:3"),
-                pull: PullPolicy::IfMissing,
-            },
-            command: None,
-            checkout: crate::stage::Checkout::NONE,
-            env: Default::default(),
-            secrets: Default::default(),
-            inputs: Default::default(),
-            outputs: Default::default(),
-            metrics: None,
-            gate: Vec::new(),
-            retry: Default::default(),
-            timeout: None,
-            resources: Resources::default(),
-            pools: Default::default(),
+            kind: StageKind::Program(StageProgram::new(image)),
         }
     }
 

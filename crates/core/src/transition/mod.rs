@@ -113,7 +113,7 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
             let timeout = dag
                 .stages()
                 .get(reference.stage.0)
-                .and_then(|stage| stage.timeout);
+                .and_then(|stage| stage.program().timeout);
             let attempt = attempt_mut(run, *reference)?;
             if !matches!(attempt.state, AttemptState::Running { .. }) || attempt.stop.is_some() {
                 return refuse("but it does not run, or is stopping");

@@ -292,7 +292,7 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
                 repo: THE_REPO,
                 run: run.facts.id,
                 since: *since,
-                pools: dag.stage(stage).pools.clone(),
+                pools: dag.stage(stage).program().pools.clone(),
             };
             capacity_wait(&waiting, queue)
         }

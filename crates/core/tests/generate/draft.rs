@@ -10,7 +10,7 @@ use trainyard_core::overlap::Concurrency;
 use trainyard_core::retry::Retry;
 use trainyard_core::run::{Run, RunFacts};
 use trainyard_core::stage::{
-    Command, ImageSource, PullPolicy, Resources, RunOn, Stage, StageIndex,
+    Command, ImageSource, PullPolicy, RunOn, Stage, StageIndex, StageKind, StageProgram,
 };
 use trainyard_core::trigger::Triggers;
 
@@ -26,30 +26,23 @@ pub(crate) fn noon() -> Timestamp {
 
 /// A stage that needs nothing and is tried once.
 pub(crate) fn named(name: &str) -> Stage {
+    let image = ImageSource::Reference {
+        image: Template::literal("alpine:3"),
+        pull: PullPolicy::IfMissing,
+    };
     Stage {
         name: name.parse().expect("a name"),
         needs: Vec::new(),
         run_on: BTreeSet::from([RunOn::Success]),
         condition: None,
-        image: ImageSource::Reference {
-            image: Template::literal("alpine:3"),
-            pull: PullPolicy::IfMissing,
-        },
-        command: Some(Command::Script("true".to_owned())),
-        checkout: trainyard_core::stage::Checkout::NONE,
-        env: BTreeMap::new(),
-        secrets: BTreeSet::new(),
-        inputs: BTreeMap::new(),
-        outputs: BTreeMap::new(),
-        metrics: None,
-        gate: Vec::new(),
-        retry: Retry {
-            lost: 0,
-            ..Retry::default()
-        },
-        timeout: None,
-        resources: Resources::default(),
-        pools: BTreeMap::new(),
+        kind: StageKind::Program(StageProgram {
+            command: Some(Command::Script("true".to_owned())),
+            retry: Retry {
+                lost: 0,
+                ..Retry::default()
+            },
+            ..StageProgram::new(image)
+        }),
     }
 }
 

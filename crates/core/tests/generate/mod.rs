@@ -136,11 +136,11 @@ impl Traits {
         if needed.is_empty() && !stage.run_on.contains(&RunOn::Always) {
             stage.run_on.insert(RunOn::Success);
         }
-        stage.retry = self.retry.clone();
-        stage.timeout = self.timeout;
-        stage.metrics = Some(RelativePath::new("metrics.json").expect("a path"));
+        stage.program_mut().retry = self.retry.clone();
+        stage.program_mut().timeout = self.timeout;
+        stage.program_mut().metrics = Some(RelativePath::new("metrics.json").expect("a path"));
         if self.gate {
-            stage.gate = vec![GateRule {
+            stage.program_mut().gate = vec![GateRule {
                 metric: auc(),
                 min: Some(0.5),
                 max: None,
@@ -161,7 +161,7 @@ impl Traits {
             Condition::parse(&text).expect("a condition")
         });
         if self.gpus > 0 {
-            stage.pools = BTreeMap::from([(gpu(), self.gpus)]);
+            stage.program_mut().pools = BTreeMap::from([(gpu(), self.gpus)]);
         }
         stage
     }

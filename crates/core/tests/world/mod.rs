@@ -447,7 +447,8 @@ fn pick<T: Clone>(which: &Index, from: &[T]) -> Option<T> {
 
 /// How many attempts a run may come to.
 pub(crate) fn attempts_at_most(dag: &Dag) -> usize {
-    let of = |stage: &trainyard_core::stage::Stage| stage.retry.attempts_at_most() as usize;
+    let of =
+        |stage: &trainyard_core::stage::Stage| stage.program().retry.attempts_at_most() as usize;
     dag.stages().iter().map(of).sum()
 }
 
@@ -460,7 +461,7 @@ pub(crate) fn held_by<'a>(
     for world in worlds {
         for attempt in world.held() {
             slots += 1;
-            for (pool, count) in &world.dag.stage(attempt.stage).pools {
+            for (pool, count) in &world.dag.stage(attempt.stage).program().pools {
                 *pools.entry(pool.clone()).or_default() += count;
             }
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::settings::Settings;
+use super::keys::Settings;
 
 /// Arguments of `trainyard daemon`.
 #[derive(Debug, Clone, Default, Args)]

@@ -5,11 +5,8 @@ use trainyard_core::image::Registries;
 use trainyard_executor::docker::{Capabilities, Subnets};
 
 use super::faults::Faults;
+use super::keys::DockerSettings;
 use super::quantity::Span;
-use super::sections::DockerSettings;
-
-/// Registries need some time for each answer.
-const SHORTEST_PULL_IDLE: Span = Span::seconds(1);
 
 /// The Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,17 +35,21 @@ pub struct Docker {
 }
 
 impl Docker {
-    pub(super) fn new(given: DockerSettings, is_dev: bool, faults: &mut Faults) -> Self {
+    pub(super) fn new(given: &DockerSettings, faults: &mut Faults) -> Self {
         Self {
-            host: given.host.or_else(docker_host),
-            network: given.network,
-            internal: given.internal.unwrap_or(false),
-            subnets: faults.read("docker.subnets", given.subnets, |text| text.parse()),
-            registries: faults.read("docker.registries", given.registries, Registries::new),
-            buildkit: given.buildkit.unwrap_or(is_dev),
-            capabilities: faults.read("docker.capabilities", given.capabilities, Capabilities::new),
-            pull_idle: given.pull_idle.unwrap_or(Span::seconds(120)),
-            require_fixes: given.require_fixes.unwrap_or(false),
+            host: given.host().or_else(docker_host),
+            network: given.network(),
+            internal: given.internal(),
+            subnets: faults.read("docker.subnets", given.subnets(), |text| text.parse()),
+            registries: faults.read("docker.registries", given.registries(), |names| {
+                Registries::new(names.0)
+            }),
+            buildkit: given.buildkit(),
+            capabilities: faults.read("docker.capabilities", given.capabilities(), |names| {
+                Capabilities::new(names.0)
+            }),
+            pull_idle: given.pull_idle(),
+            require_fixes: given.require_fixes(),
         }
     }
 
@@ -57,13 +58,6 @@ impl Docker {
         self.host
             .as_deref()
             .is_none_or(|host| host.starts_with("unix:"))
-    }
-
-    pub(super) fn check(&self, faults: &mut Faults) {
-        faults.require(
-            self.pull_idle >= SHORTEST_PULL_IDLE,
-            format!("docker.pull_idle must be at least {SHORTEST_PULL_IDLE}"),
-        );
     }
 }
 

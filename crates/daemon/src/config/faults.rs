@@ -1,5 +1,7 @@
 //! Collects the problems of a configuration, so that all are reported at once.
 
+use std::fmt::Display;
+
 /// Problems with values, one sentence each.
 #[derive(Debug, Default)]
 pub(super) struct Faults(pub(super) Vec<String>);
@@ -13,6 +15,10 @@ impl Faults {
         if !holds {
             self.add(sentence);
         }
+    }
+
+    pub(super) fn at_least<T: PartialOrd + Display>(&mut self, key: &str, value: T, least: T) {
+        self.require(value >= least, format!("{key} must be at least {least}"));
     }
 
     /// Parses the text of a key. If it is invalid, the default replaces it, so that the rest can be checked.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Fault};
-use super::settings::Settings;
+use super::keys::Settings;
 
 /// Reads a file. Relative paths in it are relative to its folder.
 pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_kind_is_reported_where_it_stands() {
         insta::assert_snapshot!(faults("# äöü\npoll_every = 60\n"), @r#"/etc/config.toml:2:14: invalid type: integer `60`, expected a duration: write a number with ms, s, m, h or d, such as "90s""#);
-        insta::assert_snapshot!(faults("[limits]\nlog = \"16MB\"\n"), @r#"/etc/config.toml:2:7: `16MB` is not a valid size: write a number with B, KiB, MiB, GiB or TiB, such as "8GiB""#);
+        insta::assert_snapshot!(faults("[limits]\nlog = \"16mb\"\n"), @r#"/etc/config.toml:2:7: `16mb` is not a valid size: write a number with B, KiB, MiB, GiB or TiB, such as "8GiB""#);
         insta::assert_snapshot!(faults("executor = \"dokcer\"\n"), @"/etc/config.toml:1:12: unknown variant `dokcer`, expected `docker` or `fake`");
         insta::assert_snapshot!(faults("docker = 1\n"), @"/etc/config.toml:1:1: `docker` is a section: write [docker]");
         insta::assert_snapshot!(faults("[pools]\nGPU = 1\n"), @"/etc/config.toml:2:1: `GPU` is not a valid pool name: use 1 to 63 of a-z, 0-9, `-` and `_`, starting with a letter or digit");

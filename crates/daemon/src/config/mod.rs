@@ -1,32 +1,28 @@
 //! The configuration: merges a file, flags and environment variables into one [`Config`].
 //!
-//! 1. Flags win over the environment, the environment over the file, and the file over the defaults, which are here.
+//! 1. Flags win over the environment, the environment over the file, the file over what `dev` changes, and that over the
+//!    defaults. [`keys`] has all keys.
 //! 2. Everything is checked before anything starts, and all problems are reported at once.
 //! 3. No other part of the daemon reads the environment or knows where a value came from.
 
 mod args;
+mod check;
 mod database;
 mod docker;
 mod error;
 mod faults;
 mod file;
-mod git;
 mod hosts;
-mod http;
-mod limits;
-mod log;
-mod metrics;
+mod keys;
 mod pools;
 mod quantity;
-mod retention;
-mod sections;
-mod settings;
-mod stage;
+mod table;
+mod values;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
 use serde::Serialize;
 use trainyard_orchestrator::health::space::Floor;
 
@@ -36,31 +32,20 @@ pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
 pub use self::docker::Docker;
 pub use self::error::{ConfigError, Fault};
-pub use self::git::Git;
 pub use self::hosts::Hosts;
-pub use self::http::Http;
-pub use self::limits::Limits;
-pub use self::log::Log;
-pub use self::metrics::Metrics;
+use self::keys::{DockerSettings, GitSettings};
+pub use self::keys::{Git, Http, Limits, Log, Metrics, Retention, Settings, Stage};
 pub use self::pools::Pools;
 pub use self::quantity::{NotAQuantity, Size, Span};
-pub use self::retention::Retention;
-pub use self::sections::{
-    DockerSettings, ExecutorKind, GitSettings, HttpSettings, LimitSettings, LogFormat, LogSettings,
-    MetricsSettings, RetentionSettings, StageSettings,
-};
-pub use self::settings::Settings;
-pub use self::stage::Stage;
-
-/// Shorter leases would expire between two renewals, which are 5 s apart.
-const SHORTEST_LEASE: Span = Span::seconds(10);
-
-/// Remotes are not polled more often.
-const SHORTEST_POLL: Span = Span::seconds(1);
+use self::values::HiddenText;
+pub use self::values::{ExecutorKind, LogFormat};
 
 /// A daemon's configuration: complete and checked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
+    /// Whether `trainyard dev` started it: remotes may be on this machine.
+    #[serde(skip)]
+    pub is_dev: bool,
     /// Where the API and the webhooks listen; port 0 is any free port.
     pub listen: SocketAddr,
     /// Whether `listen` may be an address that other machines reach.
@@ -166,12 +151,15 @@ impl Config {
     }
 
     fn load(file: Option<&Path>, given: Settings, start: Start) -> Result<Self, ConfigError> {
-        let settings = match file {
-            Some(file) => given.over(file::read(file)?),
-            None => given,
-        };
+        let mut settings = given;
+        if let Some(file) = file {
+            settings = settings.over(file::read(file)?);
+        }
+        if matches!(start, Start::Dev { .. }) {
+            settings = settings.over(Settings::of_dev());
+        }
         let mut faults = Faults::default();
-        let config = Self::with_defaults(settings, start, &mut faults);
+        let config = Self::with_defaults(&settings, start, &mut faults);
         config.check(&mut faults);
         if faults.0.is_empty() {
             Ok(config)
@@ -180,96 +168,102 @@ impl Config {
         }
     }
 
-    fn with_defaults(settings: Settings, start: Start, faults: &mut Faults) -> Self {
-        let is_dev = matches!(start, Start::Dev { .. });
-        let is_from_here = settings
-            .data_dir
-            .as_ref()
-            .map_or(is_dev, |folder| folder.is_relative());
-        let data_dir = settings.data_dir.unwrap_or_else(|| {
-            if is_dev {
-                ".trainyard"
-            } else {
-                "/var/lib/trainyard"
-            }
-            .into()
-        });
+    fn with_defaults(settings: &Settings, start: Start, faults: &mut Faults) -> Self {
+        let data_dir = settings.data_dir();
+        let data_dir = data_dir.unwrap_or_else(|| "/var/lib/trainyard".into());
+        let is_from_here = data_dir.is_relative();
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-        let docker = Docker::new(settings.docker, is_dev, faults);
+        let docker = Docker::new(&settings.docker, faults);
+        let mut stage = Stage::from(settings.stage.clone());
+        // A Docker engine on another machine may have fewer CPUs, and rejects more than it has.
+        let here = docker.is_local().then(|| f64::from(cpus()));
+        stage.cpus = stage.cpus.or(here);
         Self {
-            listen: settings
-                .listen
-                .unwrap_or((Ipv4Addr::LOCALHOST, 8080).into()),
-            allow_remote: settings.allow_remote.unwrap_or(false),
-            public_url: faults.read("public_url", settings.public_url, |text| public_url(&text)),
+            is_dev: matches!(start, Start::Dev { .. }),
+            listen: settings.listen(),
+            allow_remote: settings.allow_remote(),
+            public_url: faults.read("public_url", settings.public_url(), |text| {
+                public_url(&text)
+            }),
             artifacts_dir: settings
-                .artifacts_dir
+                .artifacts_dir()
                 .unwrap_or_else(|| data_dir.join("artifacts")),
             secret_key_file: settings
-                .secret_key_file
+                .secret_key_file()
                 .unwrap_or_else(|| data_dir.join("secret.key")),
             data_dir,
             data_dir_is_from_here: is_from_here,
-            database: database(settings.database_url, start, faults),
-            database_connections: settings.database_connections.unwrap_or(8),
-            database_wait: settings.database_wait.unwrap_or(Span::seconds(if is_dev {
-                0
-            } else {
-                120
-            })),
-            executor: settings.executor.unwrap_or(ExecutorKind::Docker),
-            parallelism: settings.parallelism.unwrap_or_else(|| 2 * cpus()),
-            stages_of_a_repo: settings.stages_of_a_repo,
-            poll_every: settings.poll_every.unwrap_or(Span::seconds(60)),
-            allow_file_urls: settings.allow_file_urls.unwrap_or(is_dev),
-            lease: settings.lease.unwrap_or(Span::seconds(15)),
-            free_space: settings.free_space,
-            http: Http::new(settings.http),
-            log: Log::new(settings.log),
-            // A Docker engine on another machine may have fewer CPUs, and rejects more than it has.
-            stage: Stage::new(settings.stage, docker.is_local().then(cpus)),
+            database: database(settings.database_url(), start, faults),
+            database_connections: settings.database_connections(),
+            database_wait: settings.database_wait(),
+            executor: settings.executor(),
+            parallelism: settings.parallelism().unwrap_or_else(|| 2 * cpus()),
+            stages_of_a_repo: settings.stages_of_a_repo(),
+            poll_every: settings.poll_every(),
+            allow_file_urls: settings.allow_file_urls(),
+            lease: settings.lease(),
+            free_space: settings.free_space(),
+            http: settings.http.clone().into(),
+            log: settings.log.clone().into(),
             docker,
-            git: Git::new(settings.git, is_dev),
-            limits: Limits::new(settings.limits),
-            metrics: Metrics::new(settings.metrics),
-            retention: Retention::new(settings.retention),
-            pools: settings.pools.unwrap_or_default(),
+            git: settings.git.clone().into(),
+            stage,
+            limits: settings.limits.clone().into(),
+            metrics: settings.metrics.clone().into(),
+            retention: settings.retention.clone().into(),
+            pools: settings.pools().unwrap_or_default(),
+        }
+    }
+}
+
+impl Settings {
+    /// What `trainyard dev` changes: all is on one machine, and belongs to one user.
+    fn of_dev() -> Self {
+        Self {
+            data_dir: Some(".trainyard".into()),
+            database_wait: Some(Span::seconds(0)),
+            allow_file_urls: Some(true),
+            docker: DockerSettings {
+                buildkit: Some(true),
+                ..DockerSettings::default()
+            },
+            git: GitSettings {
+                private_addresses: Some(true),
+                ..GitSettings::default()
+            },
+            ..Self::default()
         }
     }
 
-    fn check(&self, faults: &mut Faults) {
-        faults.require(
-            self.allow_remote || self.listen.ip().is_loopback(),
-            format!(
-                "listen = {} is reachable from other machines, and Trainyard has no TLS of its own: who is \
-                 on the way reads tokens and secrets. Listen on 127.0.0.1 behind a reverse proxy with TLS, \
-                 or set allow_remote = true",
-                self.listen
-            ),
-        );
-        faults.require(
-            self.database_connections >= 2,
-            "database_connections must be at least 2",
-        );
-        faults.require(self.parallelism >= 1, "parallelism must be at least 1");
-        faults.require(
-            self.stages_of_a_repo != Some(0),
-            "stages_of_a_repo must be at least 1; leave it out for no limit",
-        );
-        faults.require(
-            self.poll_every >= SHORTEST_POLL,
-            format!("poll_every must be at least {SHORTEST_POLL}"),
-        );
-        faults.require(
-            self.lease >= SHORTEST_LEASE,
-            format!("lease must be at least {SHORTEST_LEASE}: it is renewed every 5 s"),
-        );
-        self.http.check(self.limits.webhook, faults);
-        self.log.check(faults);
-        self.docker.check(faults);
-        self.git.check(faults);
-        self.stage.check(faults);
-        self.limits.check(faults);
+    /// Resolves relative paths against `folder`: those in a file are relative to its folder.
+    fn within(mut self, folder: &Path) -> Self {
+        for path in [
+            &mut self.data_dir,
+            &mut self.artifacts_dir,
+            &mut self.secret_key_file,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *path = folder.join(&path);
+        }
+        self
+    }
+
+    /// The path of every key (`docker.host`) with its help text on the command line.
+    #[must_use]
+    pub fn keys() -> BTreeMap<String, String> {
+        let command = <Self as clap::Args>::augment_args(clap::Command::new("keys"));
+        command
+            .get_arguments()
+            .map(|argument| {
+                let help = argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                (argument.get_id().to_string(), help)
+            })
+            .collect()
     }
 }
 
@@ -286,9 +280,9 @@ fn public_url(text: &str) -> Result<Option<String>, String> {
     Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
 }
 
-fn database(url: Option<SecretString>, start: Start, faults: &mut Faults) -> Database {
+fn database(url: Option<HiddenText>, start: Start, faults: &mut Faults) -> Database {
     match (url, start) {
-        (Some(url), _) => {
+        (Some(HiddenText(url)), _) => {
             if !database::is_postgres(&url) {
                 faults.add(
                     "invalid database_url: write \

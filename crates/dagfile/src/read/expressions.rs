@@ -2,42 +2,45 @@
 
 use trainyard_core::expression::{Condition, ExpressionFault, Template};
 
-use super::fields;
-use crate::diagnostic::{DiagnosticCode as Code, Sink};
+use super::FileReader;
+use crate::diagnostic::DiagnosticCode as Code;
 use crate::tree::Node;
 
-/// A text with expressions.
-pub(super) fn template(node: &Node, what: &str, sink: &mut Sink<'_>) -> Option<Template> {
-    let text = fields::text(node, what, sink)?;
-    Template::parse(text)
-        .map_err(|fault| say(node, what, fault, sink))
-        .ok()
-}
+impl FileReader<'_> {
+    /// A text with expressions.
+    pub(super) fn template(&mut self, node: &Node, what: &str) -> Option<Template> {
+        let text = self.text(node, what)?;
+        Template::parse(text)
+            .map_err(|fault| self.bad_expression(node, what, fault))
+            .ok()
+    }
 
-pub(super) fn condition(node: &Node, sink: &mut Sink<'_>) -> Option<Condition> {
-    let text = fields::text(node, "`if`", sink)?;
-    Condition::parse(text)
-        .map_err(|fault| say(node, "`if`", fault, sink))
-        .ok()
-}
+    pub(super) fn condition(&mut self, node: &Node) -> Option<Condition> {
+        let text = self.text(node, "`if`")?;
+        Condition::parse(text)
+            .map_err(|fault| self.bad_expression(node, "`if`", fault))
+            .ok()
+    }
 
-pub(super) fn say(node: &Node, what: &str, fault: ExpressionFault, sink: &mut Sink<'_>) {
-    let span = fields::part(node, &fault.range, sink);
-    let message = format!("in {what}: {}", fault.message);
-    sink.error(Code::InvalidValue, span, message)
-        .maybe_help(fault.help);
-}
+    pub(super) fn bad_expression(&mut self, node: &Node, what: &str, fault: ExpressionFault) {
+        let span = self.part(node, &fault.range);
+        let message = format!("in {what}: {}", fault.message);
+        self.sink
+            .error(Code::InvalidValue, span, message)
+            .maybe_help(fault.help);
+    }
 
-/// A text without expressions.
-pub(super) fn plain<'n>(node: &'n Node, what: &str, sink: &mut Sink<'_>) -> Option<&'n str> {
-    let text = fields::text(node, what, sink)?;
-    if let Some(at) = text.find("${{") {
-        let end = text[at..].find("}}").map_or(at + 3, |close| at + close + 2);
-        let span = fields::part(node, &(at..end), sink);
-        sink.error(Code::InvalidValue, span, format!("{what} cannot hold `${{{{ … }}}}`")).help(
+    /// A text without expressions.
+    pub(super) fn plain<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        let text = self.text(node, what)?;
+        if let Some(at) = text.find("${{") {
+            let end = text[at..].find("}}").map_or(at + 3, |close| at + close + 2);
+            let span = self.part(node, &(at..end));
+            self.sink.error(Code::InvalidValue, span, format!("{what} cannot hold `${{{{ … }}}}`")).help(
             "put the value into `env:` and use the variable: what comes from outside never becomes part of a script",
         );
-        return None;
+            return None;
+        }
+        Some(text)
     }
-    Some(text)
 }

@@ -7,8 +7,7 @@ use trainyard_core::dag::{DagFault, Place};
 use trainyard_core::expression::Condition;
 use trainyard_core::name::{InputName, VariableName};
 
-use super::fields;
-use crate::diagnostic::Sink;
+use super::FileReader;
 use crate::tree::{Node, Value};
 
 /// Places of a DAG.
@@ -45,7 +44,7 @@ pub(super) struct ImagePlaces {
 }
 
 impl Places {
-    pub(super) fn of(&self, fault: &DagFault, sink: &Sink<'_>) -> Range<usize> {
+    pub(super) fn of(&self, fault: &DagFault, reader: &FileReader<'_>) -> Range<usize> {
         let key = |index: usize| self.stages.get(index).map(|stage| stage.key.clone());
         let spans = |index: usize| self.stages.get(index);
         let found = match &fault.place {
@@ -55,7 +54,7 @@ impl Places {
             Place::Group => self.group.as_ref().map(|(node, before)| {
                 let part = fault.part.clone().unwrap_or_default();
                 let moved = |at: usize| at.saturating_sub(*before);
-                fields::part(node, &(moved(part.start)..moved(part.end)), sink)
+                reader.part(node, &(moved(part.start)..moved(part.end)))
             }),
             Place::Stage(index) => key(index.0),
             Place::Need(index, at) => spans(index.0)
@@ -79,7 +78,7 @@ impl Places {
                         }
                         _ => 0,
                     };
-                    fields::part(node, &(part.start + before..part.end + before), sink)
+                    reader.part(node, &(part.start + before..part.end + before))
                 }
             }),
         };

@@ -1,366 +1,293 @@
 //! Words that people bring from elsewhere. They are never accepted, only reported with the right one.
 
-const SYNONYMS: [(&str, &str); 57] = [
-    ("after", "needs"),
-    ("artifacts", "outputs"),
-    ("branch", "branches"),
-    ("build_args", "args"),
-    ("cmd", "command"),
-    ("commands", "run"),
-    ("condition", "if"),
-    ("container", "image"),
-    ("cpu", "cpus"),
-    ("cron", "schedule"),
-    ("crons", "schedule"),
-    ("dependencies", "needs"),
-    ("depends", "needs"),
-    ("depends_on", "needs"),
-    ("docker", "image"),
-    ("entrypoint", "command"),
-    ("environment", "env"),
-    ("file", "dockerfile"),
-    ("files", "paths"),
-    ("gates", "gate"),
-    ("img", "image"),
-    ("input", "inputs"),
-    ("jobs", "stages"),
-    ("max_parallel", "limit"),
-    ("mem", "memory"),
-    ("memory_limit", "memory"),
-    ("needed", "needs"),
-    ("on", "triggers"),
-    ("output", "outputs"),
-    ("parameters", "params"),
-    ("path", "paths"),
-    ("ram", "memory"),
-    ("requires", "needs"),
-    ("retries", "retry"),
-    ("schedule", "triggers"),
-    ("schedules", "triggers"),
-    ("script", "run"),
-    ("secret", "secrets"),
-    ("shm_size", "shm"),
-    ("steps", "stages"),
-    ("tasks", "stages"),
-    ("timeout_minutes", "timeout"),
-    ("timezones", "timezone"),
-    ("trigger", "triggers"),
-    ("tz", "timezone"),
-    ("variables", "env"),
-    ("when", "if"),
-    ("enum", "choices"),
-    ("options", "choices"),
-    ("max_runs", "limit"),
-    ("wait", "backoff"),
-    ("retry_delay", "backoff"),
-    ("delay", "backoff"),
-    ("max_retries", "attempts"),
-    ("count", "attempts"),
-    ("times", "attempts"),
-    ("max_attempts", "attempts"),
-];
+use crate::document::{self, FORMS, Form};
 
-/// Keys of other systems that have no counterpart, or one of another form: the key, a key of the maps that the entry
-/// applies to, and what to do.
-const FOREIGN: [(&str, &str, &str); 60] = [
-    // Stages.
+/// Keys of other systems that have no counterpart, or one of another form: the map, its foreign keys, and what to do.
+const FOREIGN: &[(&Form, &[&str], &str)] = &[
     (
-        "runs_on",
-        "needs",
+        document::Stage::FORM,
+        &["runs_on", "tags"],
         "leave it out: there are no runners to choose; stages share what is scarce by `pools`",
     ),
     (
-        "tags",
-        "needs",
-        "leave it out: there are no runners to choose; stages share what is scarce by `pools`",
-    ),
-    (
-        "agent",
-        "needs",
+        document::Stage::FORM,
+        &["agent"],
         "leave it out: there are no agents to choose; stages share what is scarce by `pools`",
     ),
     (
-        "steps",
-        "needs",
+        document::Stage::FORM,
+        &["steps"],
         "a stage has one `run` of several lines: `run: |`",
     ),
     (
-        "uses",
-        "needs",
+        document::Stage::FORM,
+        &["uses"],
         "there are no actions: choose an `image` that has the program, and `run` it",
     ),
     (
-        "with",
-        "needs",
+        document::Stage::FORM,
+        &["with"],
         "there are no actions: pass values by `env`",
     ),
     (
-        "name",
-        "needs",
+        document::Stage::FORM,
+        &["name", "id"],
         "leave it out: a stage is named by its key under `stages`",
     ),
     (
-        "id",
-        "needs",
-        "leave it out: a stage is named by its key under `stages`",
-    ),
-    (
-        "before_script",
-        "needs",
+        document::Stage::FORM,
+        &["before_script"],
         "write it at the beginning of `run`",
     ),
     (
-        "after_script",
-        "needs",
+        document::Stage::FORM,
+        &["after_script"],
         "write it at the end of `run`, or in a stage with `run_on: [always]`",
     ),
     (
-        "continue_on_error",
-        "needs",
+        document::Stage::FORM,
+        &["continue_on_error", "allow_failure"],
         "stages that need this one say `run_on: [always]`",
     ),
     (
-        "allow_failure",
-        "needs",
-        "stages that need this one say `run_on: [always]`",
-    ),
-    (
-        "trigger_rule",
-        "needs",
+        document::Stage::FORM,
+        &["trigger_rule"],
         "write `run_on`: success, failed or always",
     ),
     (
-        "only",
-        "needs",
+        document::Stage::FORM,
+        &["only"],
         "write `if`, as in `if: cause.branch == \"main\"`, or `branches` of the push trigger",
     ),
     (
-        "except",
-        "needs",
+        document::Stage::FORM,
+        &["except"],
         "write `if`, as in `if: cause.branch != \"main\"`, or `branches` of the push trigger",
     ),
     (
-        "rules",
-        "needs",
+        document::Stage::FORM,
+        &["rules"],
         "write `if`, as in `if: cause.branch == \"main\"`",
     ),
     (
-        "strategy",
-        "needs",
+        document::Stage::FORM,
+        &["strategy"],
         "a stage runs once; write one stage for each value",
     ),
     (
-        "parallel",
-        "needs",
+        document::Stage::FORM,
+        &["parallel"],
         "stages that do not need each other run at the same time; write one for each",
     ),
     (
-        "working_directory",
-        "needs",
+        document::Stage::FORM,
+        &["working_directory", "working_dir", "workdir", "cwd"],
         "write `cd FOLDER` at the beginning of `run`",
     ),
     (
-        "working_dir",
-        "needs",
-        "write `cd FOLDER` at the beginning of `run`",
-    ),
-    (
-        "workdir",
-        "needs",
-        "write `cd FOLDER` at the beginning of `run`",
-    ),
-    (
-        "cwd",
-        "needs",
-        "write `cd FOLDER` at the beginning of `run`",
-    ),
-    (
-        "volumes",
-        "needs",
+        document::Stage::FORM,
+        &["volumes", "mounts"],
         "stages see no folders of the host; files go from stage to stage by `outputs` and `inputs`",
     ),
     (
-        "mounts",
-        "needs",
-        "stages see no folders of the host; files go from stage to stage by `outputs` and `inputs`",
-    ),
-    (
-        "privileged",
-        "needs",
+        document::Stage::FORM,
+        &["privileged"],
         "leave it out: stages have no privileges",
     ),
     (
-        "cap_add",
-        "needs",
+        document::Stage::FORM,
+        &["cap_add"],
         "leave it out: the daemon's configuration says which capabilities stages have",
     ),
     (
-        "network",
-        "needs",
+        document::Stage::FORM,
+        &["network"],
         "leave it out: stages of a repo share a network of their own",
     ),
     (
-        "user",
-        "needs",
+        document::Stage::FORM,
+        &["user"],
         "say in the Dockerfile as which user the image runs",
     ),
     (
-        "ports",
-        "needs",
+        document::Stage::FORM,
+        &["ports"],
         "leave it out: stages are not reached from outside",
     ),
     (
-        "permissions",
-        "needs",
+        document::Stage::FORM,
+        &["permissions"],
         "leave it out: stages get those `secrets` that they name, and no other rights",
     ),
-    ("dockerfile", "needs", "write `build: {dockerfile: …}`"),
-    ("context", "needs", "write `build: {context: …}`"),
     (
-        "schedule",
-        "needs",
+        document::Stage::FORM,
+        &["dockerfile"],
+        "write `build: {dockerfile: …}`",
+    ),
+    (
+        document::Stage::FORM,
+        &["context"],
+        "write `build: {context: …}`",
+    ),
+    (
+        document::Stage::FORM,
+        &["schedule"],
         "schedules are the DAG's: `triggers: {schedule: [{cron: …}]}`",
     ),
     (
-        "concurrency",
-        "needs",
+        document::Stage::FORM,
+        &["concurrency"],
         "runs are limited for the whole DAG: `concurrency` next to `stages`; stages share `pools`",
     ),
-    ("memory", "needs", "write `resources: {memory: …}`"),
-    ("cpus", "needs", "write `resources: {cpus: …}`"),
-    // The file.
     (
-        "image",
-        "stages",
+        document::Stage::FORM,
+        &["memory"],
+        "write `resources: {memory: …}`",
+    ),
+    (
+        document::Stage::FORM,
+        &["cpus"],
+        "write `resources: {cpus: …}`",
+    ),
+    (
+        document::Dag::FORM,
+        &["image"],
         "write `defaults: {image: …}` for all stages, or `image` in each",
     ),
     (
-        "build",
-        "stages",
+        document::Dag::FORM,
+        &["build"],
         "write `defaults: {build: …}` for all stages, or `build` in each",
     ),
     (
-        "secrets",
-        "stages",
+        document::Dag::FORM,
+        &["secrets"],
         "write `defaults: {secrets: […]}` for all stages, or `secrets` in each",
     ),
     (
-        "retry",
-        "stages",
+        document::Dag::FORM,
+        &["retry"],
         "write `defaults: {retry: …}` for all stages, or `retry` in each",
     ),
     (
-        "resources",
-        "stages",
+        document::Dag::FORM,
+        &["resources"],
         "write `defaults: {resources: …}` for all stages, or `resources` in each",
     ),
-    ("default_args", "stages", "write `defaults`"),
-    ("default", "stages", "write `defaults`"),
     (
-        "max_active_runs",
-        "stages",
+        document::Dag::FORM,
+        &["default_args", "default"],
+        "write `defaults`",
+    ),
+    (
+        document::Dag::FORM,
+        &["max_active_runs"],
         "write `concurrency: {limit: …}`",
     ),
     (
-        "catchup",
-        "stages",
+        document::Dag::FORM,
+        &["catchup"],
         "write `missed: all` or `missed: none` in the schedule",
     ),
     (
-        "start_date",
-        "stages",
+        document::Dag::FORM,
+        &["start_date"],
         "leave it out: a schedule starts when the file is on the followed branch",
     ),
     (
-        "schedule_interval",
-        "stages",
+        document::Dag::FORM,
+        &["schedule_interval"],
         "write `triggers: {schedule: [{cron: …}]}`",
     ),
-    ("dag_id", "stages", "write `name`"),
+    (document::Dag::FORM, &["dag_id"], "write `name`"),
     (
-        "version",
-        "stages",
+        document::Dag::FORM,
+        &["version"],
         "leave it out: the format has no versions",
     ),
     (
-        "workflow_dispatch",
-        "stages",
+        document::Dag::FORM,
+        &["workflow_dispatch"],
         "leave it out: starting by hand is always possible, and its inputs are `params`",
     ),
     (
-        "permissions",
-        "stages",
+        document::Dag::FORM,
+        &["permissions"],
         "leave it out: stages get those `secrets` that they name, and no other rights",
     ),
-    // Triggers.
     (
-        "workflow_dispatch",
-        "schedule",
+        document::Triggers::FORM,
+        &["workflow_dispatch"],
         "leave it out: starting by hand is always possible, and its inputs are `params` of the DAG",
     ),
     (
-        "workflow_call",
-        "schedule",
+        document::Triggers::FORM,
+        &["workflow_call"],
         "leave it out: DAGs do not call each other",
     ),
-    ("branches", "schedule", "write `push: {branches: […]}`"),
-    ("paths", "schedule", "write `push: {paths: […]}`"),
     (
-        "branches_ignore",
-        "paths",
+        document::Triggers::FORM,
+        &["branches"],
+        "write `push: {branches: […]}`",
+    ),
+    (
+        document::Triggers::FORM,
+        &["paths"],
+        "write `push: {paths: […]}`",
+    ),
+    (
+        document::Push::FORM,
+        &["branches_ignore"],
         "exclusions are not supported; list the branches that start runs",
     ),
     (
-        "paths_ignore",
-        "paths",
+        document::Push::FORM,
+        &["paths_ignore"],
         "exclusions are not supported; list the paths that start runs",
     ),
-    ("tags", "paths", "leave it out: tags start no runs yet"),
-    // The rest.
     (
-        "cancel_in_progress",
-        "overlap",
+        document::Push::FORM,
+        &["tags"],
+        "leave it out: tags start no runs yet",
+    ),
+    (
+        document::Concurrency::FORM,
+        &["cancel_in_progress"],
         "write `overlap: cancel_running`",
     ),
     (
-        "limits",
-        "memory",
+        document::Resources::FORM,
+        &["limits"],
         "write the limits themselves, as in `{cpus: 2, memory: 4GiB}`",
     ),
 ];
 
-/// The help for a key of another system among `keys`.
-pub(super) fn foreign(written: &str, keys: &[&'static str]) -> Option<&'static str> {
+/// The help for a key of another system in this map.
+pub(super) fn foreign(written: &str, form: &Form) -> Option<&'static str> {
     let folded = folded(written);
     let (_, _, help) = FOREIGN
         .iter()
-        .find(|(word, key, _)| *word == folded && keys.contains(key))?;
+        .find(|(of, words, _)| of.name == form.name && words.contains(&&*folded))?;
     Some(help)
-}
-
-/// Those keys that this version supports, and does not refuse.
-pub(super) fn working(keys: &[&'static str]) -> impl Iterator<Item = &'static str> {
-    keys.iter()
-        .copied()
-        .filter(|key| !super::unsupported::KEYS.contains(key))
 }
 
 fn folded(written: &str) -> String {
     written.to_ascii_lowercase().replace('-', "_")
 }
 
-/// The key among `keys` that `written` stands for.
-pub(super) fn right_word(written: &str, keys: &[&'static str]) -> Option<&'static str> {
+/// The key of this map that `written` stands for.
+pub(super) fn right_word(written: &str, form: &Form) -> Option<&'static str> {
     let folded = folded(written);
-    if let Some(key) = keys.iter().find(|key| **key == folded) {
-        return Some(key);
+    if let Some(key) = form.key(&folded) {
+        return Some(key.name);
     }
     // A word may stand for another one in two places: take the first that fits here.
     let mut word = folded.as_str();
     for _ in 0..2 {
-        let (_, right) = SYNONYMS.iter().find(|(synonym, _)| *synonym == word)?;
-        if let Some(key) = keys.iter().find(|key| *key == right) {
-            return Some(key);
+        let mut keys = FORMS.iter().flat_map(|form| form.keys);
+        let right = keys.find(|key| key.also.contains(&word))?.name;
+        if form.key(right).is_some() {
+            return Some(right);
         }
         word = right;
     }

@@ -11,10 +11,10 @@ use trainyard_core::schedule::Missed;
 use trainyard_core::text::shortened;
 use trainyard_core::trigger::{Pattern, PatternFault, PushTrigger, ScheduleTrigger, Triggers};
 
-use super::fields::{self, Fields};
 use super::places::Places;
-use super::{keys, params, unsupported};
-use crate::diagnostic::{DiagnosticCode as Code, Sink};
+use super::{FileReader, params};
+use crate::diagnostic::DiagnosticCode as Code;
+use crate::document;
 use crate::tree::{Node, Value};
 
 /// The most schedules of one DAG.
@@ -23,134 +23,144 @@ const SCHEDULES_AT_MOST: usize = 50;
 /// The most patterns of one list; each is matched against every branch or changed file of a push.
 const PATTERNS_AT_MOST: usize = 100;
 
-/// Reads `triggers`.
-pub(super) fn read(
-    node: &Node,
-    declared: &BTreeMap<ParamName, ParamSpec>,
-    unread: &Names,
-    places: &mut Places,
-    sink: &mut Sink<'_>,
-) -> Triggers {
-    let Some(fields) = Fields::of(node, "triggers", keys::TRIGGERS, sink) else {
-        return Triggers::default();
-    };
-    let mut schedule = Vec::new();
-    if let Some(node) = fields.get("schedule") {
-        let items = match &node.value {
-            Value::Map(_) => vec![node],
-            _ => fields::list(node, "`schedule`", sink)
-                .unwrap_or_default()
-                .iter()
-                .collect(),
+impl FileReader<'_> {
+    /// Reads `triggers`.
+    pub(super) fn triggers(
+        &mut self,
+        node: &Node,
+        declared: &BTreeMap<ParamName, ParamSpec>,
+        unread: &Names,
+        places: &mut Places,
+    ) -> Triggers {
+        let Some(fields) = self.fields(node, "triggers", document::Triggers::FORM) else {
+            return Triggers::default();
         };
-        if items.len() > SCHEDULES_AT_MOST {
-            let message = format!("a DAG may have at most {SCHEDULES_AT_MOST} schedules");
-            fields::invalid(&node.span, message, sink);
-        }
-        for item in items.into_iter().take(SCHEDULES_AT_MOST) {
-            if let Some(trigger) = one_schedule(item, declared, unread, sink) {
-                schedule.push(trigger);
-                places.schedules.push(item.span.clone());
+        let mut schedule = Vec::new();
+        if let Some(node) = fields.get("schedule") {
+            let items = match &node.value {
+                Value::Map(_) => vec![node],
+                _ => self
+                    .list(node, "`schedule`")
+                    .unwrap_or_default()
+                    .iter()
+                    .collect(),
+            };
+            if items.len() > SCHEDULES_AT_MOST {
+                let message = format!("a DAG may have at most {SCHEDULES_AT_MOST} schedules");
+                self.invalid(&node.span, message);
+            }
+            for item in items.into_iter().take(SCHEDULES_AT_MOST) {
+                if let Some(trigger) = self.schedule(item, declared, unread) {
+                    schedule.push(trigger);
+                    places.schedules.push(item.span.clone());
+                }
             }
         }
-    }
-    let push = fields.get("push").and_then(|node| push(node, sink));
-    if let Some(node) = fields.get("manual") {
-        // Starting by hand is always possible, and may be written out.
-        if !matches!(&node.value, Value::Null) {
-            Fields::of(node, "`manual`", &[], sink);
-        }
-    }
-    places.push = fields.key("push").map(|key| key.span.clone());
-    unsupported::triggers(&fields, sink);
-    Triggers { schedule, push }
-}
-
-fn one_schedule(
-    node: &Node,
-    declared: &BTreeMap<ParamName, ParamSpec>,
-    unread: &Names,
-    sink: &mut Sink<'_>,
-) -> Option<ScheduleTrigger> {
-    if let Value::Scalar { text, .. } = &node.value {
-        sink.error(
-            Code::WrongType,
-            node.span.clone(),
-            "a schedule must be a map",
-        )
-        .help(format!("write `- cron: \"{}\"`", shortened(text)));
-        return None;
-    }
-    let fields = Fields::of(node, "a schedule", keys::SCHEDULE, sink)?;
-    let cron = match fields.get("cron") {
-        None => {
-            if fields.lacks("cron") {
-                sink.error(Code::Missing, node.span.clone(), "a schedule needs `cron`");
+        let push = fields.get("push").and_then(|node| self.push(node));
+        if let Some(node) = fields.get("manual") {
+            // Starting by hand is always possible, and may be written out.
+            if !matches!(&node.value, Value::Null) {
+                self.fields(node, "`manual`", document::Empty::FORM);
             }
-            None
         }
-        Some(node) => cron(node, sink),
-    };
-    let timezone = match fields.get("timezone") {
-        None => Some(Tz::UTC),
-        Some(node) => timezone(node, sink),
-    };
-    let choices = Missed::ALL.map(|missed| (missed.as_str(), missed));
-    let missed = fields
-        .get("missed")
-        .and_then(|node| fields::one_of(node, "`missed`", &choices, sink));
-    let mut params = fields
-        .get("params")
-        .map(|node| given(node, declared, unread, sink))
-        .unwrap_or_default();
-    if fields.is_meant("params") {
-        params = anything(declared);
+        places.push = fields.key("push").map(|key| key.span.clone());
+        Triggers { schedule, push }
     }
-    Some(ScheduleTrigger {
-        cron: cron?,
-        timezone: timezone?,
-        missed: missed.unwrap_or_default(),
-        params,
-    })
-}
 
-fn cron(node: &Node, sink: &mut Sink<'_>) -> Option<Cron> {
-    let text = fields::text(node, "`cron`", sink)?;
-    match Cron::parse(text) {
-        Ok(cron) => Some(cron),
-        Err(faults) => {
-            for fault in faults {
-                let span = fields::part(node, &fault.range, sink);
-                sink.error(Code::InvalidValue, span, fault.message)
-                    .maybe_help(fault.help);
+    fn schedule(
+        &mut self,
+        node: &Node,
+        declared: &BTreeMap<ParamName, ParamSpec>,
+        unread: &Names,
+    ) -> Option<ScheduleTrigger> {
+        if let Value::Scalar { text, .. } = &node.value {
+            self.sink
+                .error(
+                    Code::WrongType,
+                    node.span.clone(),
+                    "a schedule must be a map",
+                )
+                .help(format!("write `- cron: \"{}\"`", shortened(text)));
+            return None;
+        }
+        let fields = self.fields(node, "a schedule", document::Schedule::FORM)?;
+        let cron = match fields.get("cron") {
+            None => {
+                if fields.lacks("cron") {
+                    self.sink
+                        .error(Code::Missing, node.span.clone(), "a schedule needs `cron`");
+                }
+                None
             }
-            None
-        }
-    }
-}
-
-fn timezone(node: &Node, sink: &mut Sink<'_>) -> Option<Tz> {
-    let text = fields::text(node, "the time zone", sink)?;
-    if let Ok(timezone) = text.parse() {
-        return Some(timezone);
-    }
-    let help = zone_of_offset(text).or_else(|| {
-        let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-        // `Berlin` alone.
-        let city = |name: &&str| {
-            let (_, city) = name.rsplit_once('/').unwrap_or_default();
-            city.eq_ignore_ascii_case(text)
+            Some(node) => self.cron(node),
         };
-        let name = names().find(city).or_else(|| sink.nearest(text, names()))?;
-        Some(format!("did you mean `{name}`?"))
-    });
-    sink.error(
-        Code::InvalidValue,
-        node.span.clone(),
-        format!("there is no time zone `{}`", shortened(text)),
-    )
-    .help(help.unwrap_or_else(|| "use a name of the tz database, as in Europe/Berlin".to_owned()));
-    None
+        let timezone = match fields.get("timezone") {
+            None => Some(Tz::UTC),
+            Some(node) => self.timezone(node),
+        };
+        let choices = Missed::ALL.map(|missed| (missed.as_str(), missed));
+        let missed = fields
+            .get("missed")
+            .and_then(|node| self.one_of(node, "`missed`", &choices));
+        let mut params = fields
+            .get("params")
+            .map(|node| self.given(node, declared, unread))
+            .unwrap_or_default();
+        if fields.is_meant("params") {
+            params = anything(declared);
+        }
+        Some(ScheduleTrigger {
+            cron: cron?,
+            timezone: timezone?,
+            missed: missed.unwrap_or_default(),
+            params,
+        })
+    }
+
+    fn cron(&mut self, node: &Node) -> Option<Cron> {
+        let text = self.text(node, "`cron`")?;
+        match Cron::parse(text) {
+            Ok(cron) => Some(cron),
+            Err(faults) => {
+                for fault in faults {
+                    let span = self.part(node, &fault.range);
+                    self.sink
+                        .error(Code::InvalidValue, span, fault.message)
+                        .maybe_help(fault.help);
+                }
+                None
+            }
+        }
+    }
+
+    fn timezone(&mut self, node: &Node) -> Option<Tz> {
+        let text = self.text(node, "the time zone")?;
+        if let Ok(timezone) = text.parse() {
+            return Some(timezone);
+        }
+        let help = zone_of_offset(text).or_else(|| {
+            let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+            // `Berlin` alone.
+            let city = |name: &&str| {
+                let (_, city) = name.rsplit_once('/').unwrap_or_default();
+                city.eq_ignore_ascii_case(text)
+            };
+            let name = names()
+                .find(city)
+                .or_else(|| self.sink.nearest(text, names()))?;
+            Some(format!("did you mean `{name}`?"))
+        });
+        self.sink
+            .error(
+                Code::InvalidValue,
+                node.span.clone(),
+                format!("there is no time zone `{}`", shortened(text)),
+            )
+            .help(help.unwrap_or_else(|| {
+                "use a name of the tz database, as in Europe/Berlin".to_owned()
+            }));
+        None
+    }
 }
 
 /// The zone that is a whole number of hours from UTC, for one that is written as `UTC+2`. The nearest name would
@@ -173,38 +183,42 @@ fn zone_of_offset(text: &str) -> Option<String> {
     ))
 }
 
-fn given(
-    node: &Node,
-    declared: &BTreeMap<ParamName, ParamSpec>,
-    unread: &Names,
-    sink: &mut Sink<'_>,
-) -> BTreeMap<ParamName, ParamValue> {
-    let mut values = BTreeMap::new();
-    let Some(entries) = fields::map(node, "the schedule's params", sink) else {
-        return anything(declared);
-    };
-    for (key, value) in entries {
-        let Some((name, spec)) = declared.get_key_value(&*key.text) else {
-            if unread.contain(&key.text) {
-                continue;
-            }
-            let known = declared.keys().map(ParamName::as_str);
-            let help = sink
-                .nearest(&key.text, known)
-                .map(|name| format!("did you mean `{name}`?"));
-            let message = format!("the DAG declares no parameter `{}`", shortened(&key.text));
-            sink.error(Code::InvalidValue, key.span.clone(), message)
-                .maybe_help(help);
-            continue;
+impl FileReader<'_> {
+    fn given(
+        &mut self,
+        node: &Node,
+        declared: &BTreeMap<ParamName, ParamSpec>,
+        unread: &Names,
+    ) -> BTreeMap<ParamName, ParamValue> {
+        let mut values = BTreeMap::new();
+        let Some(entries) = self.map(node, "the schedule's params") else {
+            return anything(declared);
         };
-        let what = format!("parameter `{name}`");
-        let value = params::value(&what, &spec.kind, value, sink);
-        values.insert(
-            name.clone(),
-            value.unwrap_or_else(|| params::any(&spec.kind)),
-        );
+        for (key, value) in entries {
+            let Some((name, spec)) = declared.get_key_value(&*key.text) else {
+                if unread.contain(&key.text) {
+                    continue;
+                }
+                let known = declared.keys().map(ParamName::as_str);
+                let help = self
+                    .sink
+                    .nearest(&key.text, known)
+                    .map(|name| format!("did you mean `{name}`?"));
+                let message = format!("the DAG declares no parameter `{}`", shortened(&key.text));
+                self.sink
+                    .error(Code::InvalidValue, key.span.clone(), message)
+                    .maybe_help(help);
+                continue;
+            };
+            let what = format!("parameter `{name}`");
+            let value = self.param_value(&what, &spec.kind, value);
+            values.insert(
+                name.clone(),
+                value.unwrap_or_else(|| params::any(&spec.kind)),
+            );
+        }
+        values
     }
-    values
 }
 
 /// A value for each parameter, where those that are given cannot be read.
@@ -215,70 +229,73 @@ fn anything(declared: &BTreeMap<ParamName, ParamSpec>) -> BTreeMap<ParamName, Pa
         .collect()
 }
 
-fn push(node: &Node, sink: &mut Sink<'_>) -> Option<PushTrigger> {
-    if matches!(node.value, Value::Null) {
-        return Some(PushTrigger::default());
+impl FileReader<'_> {
+    fn push(&mut self, node: &Node) -> Option<PushTrigger> {
+        if matches!(node.value, Value::Null) {
+            return Some(PushTrigger::default());
+        }
+        let fields = self.fields(node, "`push`", document::Push::FORM)?;
+        let branches = fields
+            .get("branches")
+            .map(|node| self.patterns(node, "a branch", Pattern::branch_fault));
+        let paths = fields
+            .get("paths")
+            .map(|node| self.patterns(node, "a path", Pattern::path_fault));
+        Some(PushTrigger {
+            branches: branches.unwrap_or_default(),
+            paths: paths.unwrap_or_default(),
+        })
     }
-    let fields = Fields::of(node, "`push`", keys::PUSH, sink)?;
-    let branches = fields
-        .get("branches")
-        .map(|node| patterns(node, "a branch", Pattern::branch_fault, sink));
-    let paths = fields
-        .get("paths")
-        .map(|node| patterns(node, "a path", Pattern::path_fault, sink));
-    Some(PushTrigger {
-        branches: branches.unwrap_or_default(),
-        paths: paths.unwrap_or_default(),
-    })
-}
 
-/// A list of patterns, with what says why one of them matches nothing.
-pub(super) fn patterns(
-    node: &Node,
-    what: &str,
-    fault: fn(&Pattern) -> Option<PatternFault>,
-    sink: &mut Sink<'_>,
-) -> Vec<Pattern> {
-    let items = fields::list_or_one(node, what, sink);
-    if items.is_empty() && matches!(&node.value, Value::List(_)) {
-        fields::invalid(
-            &node.span,
-            "an empty list matches nothing; leave the key out to match all".to_owned(),
-            sink,
-        );
-    }
-    if items.len() > PATTERNS_AT_MOST {
-        let message = format!("a list may have at most {PATTERNS_AT_MOST} patterns");
-        fields::invalid(&node.span, message, sink);
-    }
-    let mut patterns = Vec::new();
-    for item in items.into_iter().take(PATTERNS_AT_MOST) {
-        let Some(text) = fields::text(item, what, sink) else {
-            continue;
-        };
-        match Pattern::new(text) {
-            Ok(pattern) => {
-                if what == "a path" {
-                    sink.outside.add_filter(text, item.span.clone());
+    /// A list of patterns, with what says why one of them matches nothing.
+    pub(super) fn patterns(
+        &mut self,
+        node: &Node,
+        what: &str,
+        fault: fn(&Pattern) -> Option<PatternFault>,
+    ) -> Vec<Pattern> {
+        let items = self.list_or_one(node, what);
+        if items.is_empty() && matches!(&node.value, Value::List(_)) {
+            self.invalid(
+                &node.span,
+                "an empty list matches nothing; leave the key out to match all".to_owned(),
+            );
+        }
+        if items.len() > PATTERNS_AT_MOST {
+            let message = format!("a list may have at most {PATTERNS_AT_MOST} patterns");
+            self.invalid(&node.span, message);
+        }
+        let mut patterns = Vec::new();
+        for item in items.into_iter().take(PATTERNS_AT_MOST) {
+            let Some(text) = self.text(item, what) else {
+                continue;
+            };
+            match Pattern::new(text) {
+                Ok(pattern) => {
+                    if what == "a path" {
+                        self.sink.outside.add_filter(text, item.span.clone());
+                    }
+                    if let Some(PatternFault { problem, meant }) = fault(&pattern) {
+                        let message = format!(
+                            "the pattern `{}` matches nothing: it {problem}",
+                            shortened(text)
+                        );
+                        self.sink
+                            .error(Code::InvalidValue, item.span.clone(), message)
+                            .maybe_help(
+                                meant.map(|meant| format!("write `{}`", shortened(&meant))),
+                            );
+                    }
+                    patterns.push(pattern);
                 }
-                if let Some(PatternFault { problem, meant }) = fault(&pattern) {
-                    let message = format!(
-                        "the pattern `{}` matches nothing: it {problem}",
-                        shortened(text)
+                Err(problem) => {
+                    self.invalid(
+                        &item.span,
+                        format!("the pattern `{}` {problem}", shortened(text)),
                     );
-                    sink.error(Code::InvalidValue, item.span.clone(), message)
-                        .maybe_help(meant.map(|meant| format!("write `{}`", shortened(&meant))));
                 }
-                patterns.push(pattern);
-            }
-            Err(problem) => {
-                fields::invalid(
-                    &item.span,
-                    format!("the pattern `{}` {problem}", shortened(text)),
-                    sink,
-                );
             }
         }
+        patterns
     }
-    patterns
 }

@@ -1,18 +1,18 @@
 //! `docs/dag-file.md`: the lists of keys in it are made from the schema, and a test runs
 //! everything else that it shows.
 //!
-//! `UPDATE_DOCS=1 cargo test -p trainyard-dagfile reference` writes the lists. A new key is taken from the schema;
-//! [`keys::KEYS`] has its default, an example, and a wrong value, whose message is the reader's answer to it.
+//! `UPDATE_DOCS=1 cargo test -p trainyard-dagfile reference` writes the lists, from the table of keys in
+//! [`crate::document`]. The message about a wrong value is the reader's answer to it.
 
-mod keys;
+mod base;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use self::keys::{Base, KEYS, Key};
-use crate::read::keys as read_keys;
+use self::base::{Base, base};
+use crate::document::{FORMS, Form, FormKey};
 use crate::{json_schema, parse, render};
 
 fn docs() -> PathBuf {
@@ -23,40 +23,23 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(docs().join(name)).unwrap()
 }
 
-/// The keys that the schema describes, in the order of the file.
-fn described(map: &str) -> Vec<(&'static str, Value)> {
-    let schema = json_schema();
-    let form = match map {
-        "Dag" => &schema,
-        name => &schema["$defs"][name],
-    };
-    let (_, keys) = read_keys::MAPS
-        .iter()
-        .find(|(name, _)| *name == map)
-        .unwrap();
-    keys.iter()
-        .map(|key| (*key, form["properties"][key].clone()))
-        .collect()
+/// The maps that have a section.
+fn sections() -> impl Iterator<Item = &'static Form> {
+    FORMS.iter().copied().filter(|form| !form.title.is_empty())
 }
 
-fn is_reserved(described: &Value) -> bool {
-    text(described).starts_with("Not supported yet")
+/// A map as the schema describes it.
+fn described(form: &Form) -> Value {
+    let mut schema = json_schema();
+    match form.name {
+        "Dag" => schema,
+        name => schema["$defs"][name].take(),
+    }
 }
 
 fn text(described: &Value) -> String {
     let text = described["description"].as_str().unwrap_or_default();
     text.replace('\n', " ")
-}
-
-fn is_required(map: &str, key: &str) -> bool {
-    let schema = json_schema();
-    let form = match map {
-        "Dag" => &schema,
-        name => &schema["$defs"][name],
-    };
-    form["required"]
-        .as_array()
-        .is_some_and(|required| required.iter().any(|name| name == key))
 }
 
 /// The type of a value, in words.
@@ -109,8 +92,12 @@ fn named(name: &str) -> String {
     if name.starts_with("OneOrMany") {
         return format!("{}, or a list of these", kind(&form["anyOf"][0]));
     }
-    if let Some((_, title)) = keys::SECTIONS.iter().find(|(map, _)| *map == name) {
-        let anchor = title.to_lowercase().replace(' ', "-").replace('`', "");
+    if let Some(section) = sections().find(|section| section.name == name) {
+        let anchor = section
+            .title
+            .to_lowercase()
+            .replace(' ', "-")
+            .replace('`', "");
         return format!("[map](#{anchor})");
     }
     match name {
@@ -124,7 +111,7 @@ fn named(name: &str) -> String {
 
 /// A whole file in which a map has these keys.
 fn file(map: &str, says: &str) -> String {
-    let Base { file, keys } = keys::base(map);
+    let Base { file, keys } = base(map);
     let keys: Vec<&str> = keys
         .iter()
         .filter(|(key, not_with, _)| {
@@ -154,49 +141,49 @@ fn fault(map: &str, wrong: &str) -> String {
 }
 
 /// The list of a map's keys.
-fn list(map: &str) -> String {
+fn list(form: &Form) -> String {
     let mut page = String::new();
-    let described = described(map);
-    let (reserved, working): (Vec<_>, Vec<_>) =
-        described.iter().partition(|(_, form)| is_reserved(form));
-    for (key, form) in working {
-        let _ = write!(page, "\n**`{key}`**: {}\n\n", text(form));
-        let _ = write!(page, "- Type: {}", kind(form));
-        let row = row(map, key);
-        let default = match row {
-            _ if is_required(map, key) => "; required",
-            Some(Key { default, .. }) if !default.is_empty() => default,
-            _ => "none",
+    let schema = described(form);
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    for FormKey {
+        name, documented, ..
+    } in form.keys
+    {
+        let Some(documented) = documented else {
+            continue;
         };
-        if default == "; required" {
-            page.push_str("; required\n");
-        } else {
-            let _ = writeln!(page, ". Default: {default}");
-        }
-        if let Some(Key { example, wrong, .. }) = row {
-            let _ = writeln!(page, "- Example: `{example}`");
-            let _ = writeln!(page, "- Refused: `{wrong}`, with: {}", fault(map, wrong));
-        }
+        let key = &schema["properties"][name];
+        let default = match documented.default {
+            _ if required.iter().any(|required| required == name) => "; required".to_owned(),
+            "" => ". Default: none".to_owned(),
+            default => format!(". Default: {default}"),
+        };
+        let (right, wrong) = (documented.right, documented.wrong);
+        let fault = fault(form.name, wrong);
+        let _ = write!(
+            page,
+            "\n**`{name}`**: {}\n\n- Type: {}{default}\n- Example: `{right}`\n- Refused: `{wrong}`, with: {fault}\n",
+            text(key),
+            kind(key),
+        );
     }
+    let reserved = form.keys.iter().filter(|key| !key.is_supported());
+    let reserved: Vec<String> = reserved.map(|key| format!("`{}`", key.name)).collect();
     if !reserved.is_empty() {
-        let names: Vec<String> = reserved.iter().map(|(key, _)| format!("`{key}`")).collect();
         let _ = write!(
             page,
             "\nReserved for later, and refused as \"not supported yet\": {}.\n",
-            names.join(", ")
+            reserved.join(", ")
         );
     }
     page
 }
 
-fn row(map: &str, key: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|row| row.map == map && row.key == key)
-}
-
 /// The page with its lists as the schema has them.
 fn with_lists(page: &str) -> String {
     let mut new = page.to_owned();
-    for (map, _) in keys::SECTIONS {
+    for form in sections() {
+        let map = form.name;
         let start = format!("<!-- keys of {map} -->\n");
         let from = new
             .find(&start)
@@ -206,7 +193,7 @@ fn with_lists(page: &str) -> String {
             + new[from..]
                 .find("\n<!-- end -->")
                 .expect("the end of the list");
-        new.replace_range(from..end, list(map).trim_end());
+        new.replace_range(from..end, list(form).trim_end());
     }
     new
 }
@@ -227,29 +214,15 @@ fn the_reference_lists_every_key_as_the_schema_and_the_reader_have_it() {
 }
 
 #[test]
-fn every_map_of_the_schema_has_a_section() {
-    for (map, keys) in read_keys::MAPS {
-        let is_listed = keys::SECTIONS.iter().any(|(listed, _)| *listed == map);
-        let whole = &json_schema()["$defs"][map];
-        assert!(
-            is_listed || is_reserved(whole),
-            "add {map} with {keys:?} to SECTIONS, and its list to docs/dag-file.md"
-        );
-    }
-}
-
-#[test]
 fn every_key_has_an_example_that_is_right() {
-    for (map, _) in keys::SECTIONS {
-        for (key, form) in described(map) {
-            if is_reserved(&form) {
+    for form in sections() {
+        for key in form.keys {
+            let Some(documented) = &key.documented else {
                 continue;
-            }
-            let row = row(map, key);
-            let row = row.unwrap_or_else(|| panic!("add `{key}` of {map} to reference/keys.rs"));
-            assert!(row.example.contains(key), "{row:?}");
-            assert!(row.wrong.contains(key), "{row:?}");
-            let file = file(map, row.example);
+            };
+            assert!(documented.right.contains(key.name), "{key:?}");
+            assert!(documented.wrong.contains(key.name), "{key:?}");
+            let file = file(form.name, documented.right);
             let parsed = parse("dags/retrain.yaml", &file);
             let shown = render("dags/retrain.yaml", &file, &parsed.diagnostics, false);
             assert!(parsed.dag.is_some(), "{shown}");

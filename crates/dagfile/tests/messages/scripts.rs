@@ -58,7 +58,10 @@ fn a_script_that_begins_like_an_option_is_none_of_the_shell() {
     let arguments = |script: &str| {
         let file = format!("stages: {{s: {{image: x, shell: [bash, -c], run: \"{script}\"}}}}");
         let parsed = parse("dags/file.yaml", &file);
-        match parsed.dag.map(|dag| dag.stages()[0].command.clone()) {
+        match parsed
+            .dag
+            .map(|dag| dag.stages()[0].program().command.clone())
+        {
             Some(Some(Command::Exec(words))) => words.last().map(|word| word.source().to_owned()),
             other => panic!("{other:?}"),
         }

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::ExposeSecret;
+use trainyard_core::measure::{DURATION_FORM, parse_duration};
 use trainyard_core::render::RenderedCommand;
 
 use crate::contract::Stream;
@@ -255,16 +256,7 @@ fn exit(codes: &str, attempt: u32) -> Result<End, String> {
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("invalid duration `{text}`: write `100ms`, `2s` or `1m`"))?;
-    match &text[digits.len()..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number * 60)),
-        _ => Err(format!("`{text}` has no unit; write `100ms`, `2s` or `1m`")),
-    }
+    parse_duration(text).ok_or_else(|| format!("invalid duration `{text}`: write {DURATION_FORM}"))
 }
 
 fn variable(spec: &AttemptSpec, name: &str) -> String {

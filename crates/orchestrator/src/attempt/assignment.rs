@@ -79,7 +79,8 @@ impl Assignment {
     #[must_use]
     pub fn needs_source(&self, rendered: &RenderedStage) -> bool {
         !self.run.facts.commit.is_empty()
-            && (self.stage().checkout.tree || matches!(rendered.image, RenderedImage::Build { .. }))
+            && (self.stage().program().checkout.tree
+                || matches!(rendered.image, RenderedImage::Build { .. }))
     }
 
     /// The request for the stage's image.
@@ -122,16 +123,19 @@ impl Assignment {
             command: rendered.command.clone(),
             env: rendered.env.clone(),
             secrets: materials.secrets.clone(),
-            source: materials.source.clone().filter(|_| stage.checkout.tree),
+            source: materials
+                .source
+                .clone()
+                .filter(|_| stage.program().checkout.tree),
             inputs: materials.inputs.clone(),
-            outputs: !stage.outputs.is_empty() || stage.metrics.is_some(),
+            outputs: !stage.program().outputs.is_empty() || stage.program().metrics.is_some(),
             limits: self.limits(defaults),
         }
     }
 
     /// The stage's limits: its own, and the operator's defaults for the others.
     fn limits(&self, defaults: &Limits) -> Limits {
-        let resources = &self.stage().resources;
+        let resources = &self.stage().program().resources;
         Limits {
             cpus: resources.cpus.or(defaults.cpus),
             memory: resources.memory.or(defaults.memory),
@@ -144,14 +148,14 @@ impl Assignment {
     #[must_use]
     pub fn beyond(&self, ceilings: &Ceilings) -> Option<Reason> {
         let stage = self.stage();
-        let (asked, most) = (&stage.resources, &ceilings.limits);
+        let (asked, most) = (&stage.program().resources, &ceilings.limits);
         let size = |name: &'static str, asked: Option<u64>, most: Option<u64>| {
             let (asked, most) = asked.zip(most).filter(|(asked, most)| asked > most)?;
             Some((name, in_units(asked), in_units(most)))
         };
         let cpus = asked.cpus.zip(most.cpus);
         let pids = asked.pids.zip(most.pids);
-        let timeout = stage.timeout.zip(ceilings.timeout);
+        let timeout = stage.program().timeout.zip(ceilings.timeout);
         let (name, asked, most) = size("memory", asked.memory, most.memory)
             .or_else(|| size("shm", asked.shm, most.shm))
             .or_else(|| {

@@ -53,7 +53,7 @@ impl<'a> ClaimSupplies<'a> {
         claim: &'a Claim,
         assignment: &'a Assignment,
     ) -> Self {
-        let own = &assignment.stage().secrets;
+        let own = &assignment.stage().program().secrets;
         let run = &assignment.run;
         let needed = NeededSecrets::of(&assignment.dag, run, assignment.reference.stage);
         let wanted = needed.names().cloned().collect();
@@ -100,7 +100,7 @@ impl<'a> ClaimSupplies<'a> {
         content: Option<&ArtifactContent>,
     ) -> Result<InputSpec, Reason> {
         let missing = |why: &str| {
-            let source = &self.assignment.stage().inputs[name.as_str()];
+            let source = &self.assignment.stage().program().inputs[name.as_str()];
             let message = format!("input {name}: {}.{} {why}", source.stage, source.output);
             Reason::new(ReasonCode::MissingInput, message)
         };
@@ -126,7 +126,7 @@ impl<'a> ClaimSupplies<'a> {
         };
         let commit =
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
-        let checkout = self.assignment.stage().checkout;
+        let checkout = self.assignment.stage().program().checkout;
         let archive = self
             .sources
             .archive(self.claim.pinned.repo, &commit, checkout);

@@ -67,11 +67,11 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     pub(crate) async fn all(&self, allowance: &mut Allowance) -> Result<Results, Ending> {
         let mut results = Results::default();
         let mut missing = Vec::new();
-        let outputs = self.stage.outputs.keys();
+        let outputs = self.stage.program().outputs.keys();
         let copied = self
             .copy_outputs(outputs, allowance, &mut results.faults, &mut missing)
             .await?;
-        if let Some(path) = &self.stage.metrics {
+        if let Some(path) = &self.stage.program().metrics {
             match self.metrics(path).await? {
                 Some(Ok(read)) => {
                     results.metrics = read.metrics;
@@ -98,7 +98,7 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     /// As [`all`](Self::all).
     pub(crate) async fn kept_always(&self, allowance: &mut Allowance) -> Result<Results, Ending> {
         let mut results = Results::default();
-        let outputs = self.stage.outputs.iter();
+        let outputs = self.stage.program().outputs.iter();
         let names = outputs
             .filter(|(_, output)| output.keep == Keep::Always)
             .map(|(name, _)| name);
@@ -118,7 +118,7 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     ) -> Result<Vec<Copied<'n>>, Ending> {
         let mut copied = Vec::new();
         for name in names {
-            let path = &self.stage.outputs[name].path;
+            let path = &self.stage.program().outputs[name].path;
             let file = self.scratch_file()?;
             let left = allowance.left();
             let limit = self.surroundings.output_limit.min(left);
@@ -167,9 +167,14 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
         };
         let outputs = list(StageFolder::Outputs).await;
         let left = Left::new(outputs, list(StageFolder::Working).await);
-        let declared = self.stage.outputs.values().map(|output| &output.path);
+        let declared = self
+            .stage
+            .program()
+            .outputs
+            .values()
+            .map(|output| &output.path);
         let declared: Vec<&str> = declared
-            .chain(&self.stage.metrics)
+            .chain(&self.stage.program().metrics)
             .map(RelativePath::as_str)
             .collect();
         let named = missing.iter().map(|(name, path)| {

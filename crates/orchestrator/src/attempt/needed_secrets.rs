@@ -24,6 +24,7 @@ impl<'a> NeededSecrets<'a> {
     pub(crate) fn of(dag: &'a Dag, run: &Run, stage: StageIndex) -> Self {
         let own = dag.stage(stage);
         let mut by_name: BTreeMap<_, _> = own
+            .program()
             .secrets
             .iter()
             .map(|name| (name.clone(), &own.name))
@@ -31,7 +32,7 @@ impl<'a> NeededSecrets<'a> {
         if !has_begun(run) {
             for other in sure_to_run(dag, run) {
                 let other = dag.stage(other);
-                for name in &other.secrets {
+                for name in &other.program().secrets {
                     by_name.entry(name.clone()).or_insert(&other.name);
                 }
             }

@@ -184,7 +184,7 @@ impl Local {
             let number = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
             match attempts.last().map(|attempt| &attempt.state) {
                 Some(AttemptState::Queued { since }) => {
-                    let needed = self.dag.stage(stage).pools.clone();
+                    let needed = self.dag.stage(stage).program().pools.clone();
                     pools.extend(needed.keys().map(|pool| (pool.clone(), u32::MAX)));
                     references.push(AttemptRef { stage, number });
                     waiting.push(Waiting {
@@ -250,7 +250,7 @@ impl Local {
         let rendered = assignment.render()?;
         let stage = assignment.stage();
         let mut secrets = BTreeMap::new();
-        for name in &stage.secrets {
+        for name in &stage.program().secrets {
             let value = self.options.secrets.get(name.as_str()).ok_or_else(|| {
                 let message = format!(
                     "secret {name} is not set; give it as an environment variable of that name"
@@ -266,7 +266,7 @@ impl Local {
             )
         })?;
         let mut inputs = Vec::new();
-        for (name, source) in &stage.inputs {
+        for (name, source) in &stage.program().inputs {
             let key = (source.stage.clone(), source.output.clone());
             let content = artifacts.get(&key).ok_or_else(|| {
                 let message = format!(
@@ -282,7 +282,7 @@ impl Local {
             });
         }
         let sees_source =
-            stage.checkout.tree || matches!(rendered.image, RenderedImage::Build { .. });
+            stage.program().checkout.tree || matches!(rendered.image, RenderedImage::Build { .. });
         let notes = match sees_source {
             true => self.options.notes.clone(),
             false => Vec::new(),

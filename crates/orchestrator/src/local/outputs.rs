@@ -26,7 +26,7 @@ impl LocalOutputs {
     pub fn copy(&self, dag: &Dag, to: &Path) -> io::Result<usize> {
         let mut all = Vec::new();
         for stage in dag.stages() {
-            for (name, path) in &stage.outputs {
+            for (name, path) in &stage.program().outputs {
                 if let Some(content) = self.kept.get(&(stage.name.clone(), name.clone())) {
                     all.push((
                         to.join(stage.name.as_str()).join(path.path.as_str()),

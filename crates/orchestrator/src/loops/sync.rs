@@ -243,7 +243,7 @@ impl<'a> RepoSync<'a> {
             let taken: BTreeSet<&PoolName> = dag
                 .stages()
                 .iter()
-                .flat_map(|stage| stage.pools.keys())
+                .flat_map(|stage| stage.program().pools.keys())
                 .filter(|pool| !self.watcher.pools.contains(*pool))
                 .collect();
             for pool in taken {

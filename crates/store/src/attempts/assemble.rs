@@ -61,7 +61,13 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
         }
     }
     let takes_inputs = rows.iter().any(|row| match known.get(&row.run) {
-        Some(Ok(run)) => !run.pinned.dag.stage(row.reference.stage).inputs.is_empty(),
+        Some(Ok(run)) => !run
+            .pinned
+            .dag
+            .stage(row.reference.stage)
+            .program()
+            .inputs
+            .is_empty(),
         Some(Err(_)) | None => true,
     });
     let mut inputs = InputsByPlace::new();
@@ -100,6 +106,7 @@ fn claim(row: ClaimedRow, known: &KnownRun, artifacts: &InputsByPlace) -> Claim 
     };
     let inputs = dag
         .stage(row.reference.stage)
+        .program()
         .inputs
         .iter()
         .map(|(name, source)| (name.clone(), find(source)))
@@ -128,7 +135,14 @@ async fn load_inputs(
         let Some(Ok(run)) = known.get(&row.run) else {
             continue;
         };
-        for source in run.pinned.dag.stage(row.reference.stage).inputs.values() {
+        for source in run
+            .pinned
+            .dag
+            .stage(row.reference.stage)
+            .program()
+            .inputs
+            .values()
+        {
             if let Some(stage) = run.pinned.dag.index_of(source.stage.as_str()) {
                 runs.push(row.run.0);
                 stages.push(place(stage));

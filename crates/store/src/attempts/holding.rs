@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::attempts::claim::ClaimRequest;
 use crate::attempts::progress::{CreatedNote, StartedNote};
+use crate::db::encoding;
 use crate::db::encoding::event::{ended, kind};
 use crate::db::error::Result;
 use crate::files::logs::log_cursor;

@@ -172,7 +172,7 @@ impl QueuedRow {
         pinned: &PinnedDag,
         since: Timestamp,
     ) -> Self {
-        let pools = &pinned.dag.stage(reference.stage).pools;
+        let pools = &pinned.dag.stage(reference.stage).program().pools;
         let slots = pools
             .iter()
             .map(|(name, slots)| (name.to_string(), Value::from(*slots)));

@@ -16,8 +16,8 @@ use crate::db::encoding;
 use crate::db::error::{Error, Result};
 use crate::store::{Core, Store};
 
-/// The shortest time between two polls of a remote.
-const POLL_AT_LEAST: Duration = Duration::from_secs(5);
+/// The shortest time between two polls of a remote. Callers refuse less; what is recorded is never shorter.
+pub const SHORTEST_POLL: Duration = Duration::from_secs(1);
 
 /// How often a change of an address is looked for whose wake was lost.
 const ADDRESS_TICK: Duration = Duration::from_secs(15);
@@ -394,7 +394,7 @@ fn url_with_password() -> Error {
 }
 
 fn poll_seconds(poll_every: Duration) -> i32 {
-    i32::try_from(poll_every.max(POLL_AT_LEAST).as_secs()).unwrap_or(i32::MAX)
+    i32::try_from(poll_every.max(SHORTEST_POLL).as_secs()).unwrap_or(i32::MAX)
 }
 
 /// Whether a URL has the form `scheme://user:password@host`.

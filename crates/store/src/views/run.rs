@@ -8,7 +8,7 @@ use trainyard_core::id::{AttemptId, RunId};
 use trainyard_core::name::ParamName;
 use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::param::ParamValue;
-use trainyard_core::run::{Run, StageRun, StageState};
+use trainyard_core::run::{AttemptState, Run, StageRun, StageState};
 
 use crate::db::encoding;
 use crate::db::encoding::event::place;
@@ -43,8 +43,6 @@ pub struct StageView {
     pub outcome: Option<Outcome>,
     /// The reason, where there is one.
     pub reason: Option<Reason>,
-    /// When its next attempt is due, while it is backing off.
-    pub until: Option<Timestamp>,
     /// When its first attempt started.
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -64,8 +62,8 @@ pub struct AttemptView {
     pub id: AttemptId,
     /// Its number within its stage, from 1.
     pub number: u32,
-    /// Its state: `queued`, `claimed`, `running`, `finished`.
-    pub state: String,
+    /// Its state in one word: `queued`, `starting`, `running`, or its outcome.
+    pub state: &'static str,
     pub queued_at: Timestamp,
     /// When a daemon claimed it.
     pub claimed_at: Option<Timestamp>,
@@ -239,18 +237,24 @@ impl Store {
         let mut attempts: BTreeMap<i32, Vec<AttemptView>> = BTreeMap::new();
         for row in rows {
             let what = || format!("attempt {}", row.id);
+            let outcome = row
+                .outcome
+                .map(|word| encoding::outcome(&word, what))
+                .transpose()?;
+            let live = match &*row.state {
+                "claimed" => AttemptState::STARTING,
+                "running" => AttemptState::RUNNING,
+                _ => AttemptState::QUEUED,
+            };
             attempts.entry(row.stage).or_default().push(AttemptView {
                 id: AttemptId(row.id),
                 number: u32::try_from(row.number).unwrap_or_default(),
-                state: row.state,
+                state: outcome.map_or(live, Outcome::as_str),
                 queued_at: row.queued_at,
                 claimed_at: row.claimed_at,
                 started_at: row.started_at,
                 finished_at: row.finished_at,
-                outcome: row
-                    .outcome
-                    .map(|word| encoding::outcome(&word, what))
-                    .transpose()?,
+                outcome,
                 reason: encoding::reason(row.reason_code, row.reason_message),
                 stop: encoding::reason(row.stop_code, row.stop_message),
                 executor: row.executor,
@@ -281,35 +285,16 @@ fn stage_view(
     attempts: Vec<AttemptView>,
     artifacts: Vec<ArtifactView>,
 ) -> StageView {
-    let (mut until, mut finished_at, mut why) = (None, None, None);
-    let state = match &stage.state {
-        StageState::Waiting => "waiting",
-        StageState::Active => match attempts.last().map(|attempt| attempt.state.as_str()) {
-            Some("claimed") => "starting",
-            Some("running" | "finished") => "running",
-            Some(_) | None => "queued",
-        },
-        StageState::BackingOff { until: at } => {
-            until = Some(*at);
-            "backing_off"
-        }
-        StageState::Finished {
-            at,
-            outcome,
-            reason,
-        } => {
-            finished_at = Some(*at);
-            why.clone_from(reason);
-            outcome.as_str()
-        }
+    let (finished_at, reason) = match &stage.state {
+        StageState::Finished { at, reason, .. } => (Some(*at), reason.clone()),
+        StageState::Waiting | StageState::Active | StageState::BackingOff { .. } => (None, None),
     };
     StageView {
         name,
         needs,
-        state,
+        state: stage.word(),
         outcome: stage.outcome(),
-        reason: why,
-        until,
+        reason,
         started_at: attempts.iter().find_map(|attempt| attempt.started_at),
         finished_at,
         image: stage.image.clone(),

@@ -72,7 +72,7 @@ async fn a_pool_is_shared_by_all_daemons() {
     let gpu = PoolName::new("gpu").unwrap();
     let stages = (0..3).map(|at| {
         let mut stage = stage(&format!("s{at}"), &[]);
-        stage.pools.insert(gpu.clone(), 2);
+        stage.program_mut().pools.insert(gpu.clone(), 2);
         stage
     });
     place
@@ -111,7 +111,10 @@ fn with_gpus(text: &str, gpu: usize, cpu: usize) -> Dag {
     let stages = (0..gpu + cpu).map(|at| {
         let mut stage = stage(&format!("s{at}"), &[]);
         if at < gpu {
-            stage.pools.insert(PoolName::new("gpu").unwrap(), 1);
+            stage
+                .program_mut()
+                .pools
+                .insert(PoolName::new("gpu").unwrap(), 1);
         }
         stage
     });

@@ -79,7 +79,7 @@ async fn history() -> Place {
     run_through(&place, &place.claim_one().await, good()).await;
 
     let mut flaky = stage("flaky", &[]);
-    flaky.retry = Retry {
+    flaky.program_mut().retry = Retry {
         attempts: 3,
         backoff: Duration::ZERO,
         ..Retry::default()

@@ -18,7 +18,7 @@ use trainyard_core::id::{DaemonId, DagId, DagVersionId, RepoId, RunId};
 use trainyard_core::name::{DagName, RepoName, StageName};
 use trainyard_core::overlap::{Concurrency, Overlap};
 use trainyard_core::stage::{
-    Command as StageCommand, ImageSource, PullPolicy, Resources, RunOn, Stage,
+    Command as StageCommand, ImageSource, PullPolicy, RunOn, Stage, StageKind, StageProgram,
 };
 use trainyard_core::trigger::Triggers;
 use trainyard_store::{
@@ -346,27 +346,19 @@ pub(crate) fn name(text: &str) -> StageName {
 }
 
 pub(crate) fn stage(text: &str, needs: &[&str]) -> Stage {
+    let image = ImageSource::Reference {
+        image: trainyard_core::expression::Template::literal("alpine:3"),
+        pull: PullPolicy::IfMissing,
+    };
     Stage {
         name: name(text),
         needs: needs.iter().map(|need| name(need)).collect(),
         run_on: [RunOn::Success].into(),
         condition: None,
-        image: ImageSource::Reference {
-            image: trainyard_core::expression::Template::literal("alpine:3"),
-            pull: PullPolicy::IfMissing,
-        },
-        command: Some(StageCommand::Script("true".into())),
-        checkout: trainyard_core::stage::Checkout::NONE,
-        env: Default::default(),
-        secrets: Default::default(),
-        inputs: Default::default(),
-        outputs: Default::default(),
-        metrics: None,
-        gate: Vec::new(),
-        retry: Default::default(),
-        timeout: None,
-        resources: Resources::default(),
-        pools: Default::default(),
+        kind: StageKind::Program(StageProgram {
+            command: Some(StageCommand::Script("true".into())),
+            ..StageProgram::new(image)
+        }),
     }
 }
 

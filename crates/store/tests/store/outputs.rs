@@ -16,8 +16,10 @@ async fn class_12_outputs_that_a_later_attempt_replaces_count_until_they_are_swe
         path: RelativePath::new("m").unwrap(),
         keep: Keep::Always,
     };
-    make.outputs.insert("model".parse().unwrap(), always);
-    make.retry = Retry {
+    make.program_mut()
+        .outputs
+        .insert("model".parse().unwrap(), always);
+    make.program_mut().retry = Retry {
         attempts: 4,
         backoff: Duration::ZERO,
         ..Retry::default()

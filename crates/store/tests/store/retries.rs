@@ -24,7 +24,9 @@ fn content(byte: &str, size: u64) -> ArtifactContent {
 fn make() -> Stage {
     let mut make = stage("make", &[]);
     let path = RelativePath::new("m").unwrap();
-    make.outputs.insert("model".parse().unwrap(), path.into());
+    make.program_mut()
+        .outputs
+        .insert("model".parse().unwrap(), path.into());
     make
 }
 
@@ -35,7 +37,9 @@ fn take() -> Stage {
         stage: name("make"),
         output: "model".parse().unwrap(),
     };
-    take.inputs.insert("model".parse().unwrap(), source);
+    take.program_mut()
+        .inputs
+        .insert("model".parse().unwrap(), source);
     take
 }
 
@@ -133,7 +137,7 @@ async fn a_run_that_is_resumed_with_other_code_takes_over_the_stages_that_have_n
     let place = Place::new().await;
     let (ids, run) = half_done(&place).await;
     let mut fixed = take();
-    fixed.command = Some(Command::Script("true # fixed".to_owned()));
+    fixed.program_mut().command = Some(Command::Script("true # fixed".to_owned()));
     // Now another stage comes before them.
     let stages = vec![stage("check", &[]), make(), fixed];
     let new = resume(&place, ids.0, stages, run).await;
@@ -155,7 +159,7 @@ async fn a_stage_that_has_changed_runs_again_when_the_run_is_resumed() {
     let place = Place::new().await;
     let (ids, run) = half_done(&place).await;
     let mut fixed = make();
-    fixed.command = Some(Command::Script("true # fixed".to_owned()));
+    fixed.program_mut().command = Some(Command::Script("true # fixed".to_owned()));
     let new = resume(&place, ids.0, vec![fixed, take()], run).await;
     let second = started(&place, &new).await;
     assert_eq!(of(&place.claim_one().await), "make");

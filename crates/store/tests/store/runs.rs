@@ -195,7 +195,7 @@ async fn two_processes_advance_one_run_without_losing_a_stage() {
 async fn a_failed_stage_backs_off_and_the_run_is_due_when_that_ends() {
     let place = Place::new().await;
     let mut flaky = stage("flaky", &[]);
-    flaky.retry = Retry {
+    flaky.program_mut().retry = Retry {
         attempts: 2,
         backoff: Duration::from_millis(300),
         ..Retry::default()
@@ -229,7 +229,7 @@ async fn a_failed_stage_backs_off_and_the_run_is_due_when_that_ends() {
 async fn a_timeout_is_reported_and_no_clock_of_the_database_brings_it_on() {
     let place = Place::new().await;
     let mut slow = stage("slow", &[]);
-    slow.timeout = Some(Duration::from_millis(50));
+    slow.program_mut().timeout = Some(Duration::from_millis(50));
     let run = place.start(place.dag(&dag("a", vec![slow])).await).await;
     let claim = place.claim_one().await;
     place

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use trainyard_api::{Artifact, Client};
+use trainyard_core::measure::in_units;
 
 use crate::commands::run::name::RunName;
 use crate::connection::Connection;
@@ -158,7 +159,7 @@ async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> D
     output::text(&format!(
         "{} ({})",
         to.display(),
-        view::quantity::size(artifact.size_bytes)
+        in_units(artifact.size_bytes)
     ))
 }
 

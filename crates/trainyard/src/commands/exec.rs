@@ -244,13 +244,16 @@ impl Witness for Teller {
             {
                 seen.began.get_or_insert(*since);
             }
-            let (word, line) = describe(state);
+            let line = details(state);
             if line == seen.line {
                 continue;
             }
             if !line.is_empty() {
                 let name = stage.name.as_str().bold().to_string();
-                news.push(format!("{name}: {}", line.style(Mood::of(word).style())));
+                news.push(format!(
+                    "{name}: {}",
+                    line.style(Mood::of(state.word()).style())
+                ));
             }
             seen.line = line;
         }
@@ -294,7 +297,7 @@ fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
             let metrics = metrics.map(|(name, value)| format!("{name} {}", number(*value)));
             notes.push(metrics.collect::<Vec<_>>().join(", "));
         }
-        if !stage.gate.is_empty() && *outcome == Outcome::Succeeded {
+        if !stage.program().gate.is_empty() && *outcome == Outcome::Succeeded {
             notes.push("gate passed".to_owned());
         }
         if end.attempts.len() > 1 {
@@ -325,19 +328,20 @@ fn ended(dag: &Dag, run: &Run, seen: &[Seen]) -> String {
     text
 }
 
-/// A stage's state: in a word, and with details, which are empty while it waits.
-fn describe(stage: &StageRun) -> (&'static str, String) {
+/// The details of a stage's state, which are empty while it waits.
+fn details(stage: &StageRun) -> String {
     let again = match stage.attempts.len() {
         0 | 1 => String::new(),
         number => format!(", attempt {number}"),
     };
     match &stage.state {
-        StageState::Waiting => ("waiting", String::new()),
+        StageState::Waiting => String::new(),
         StageState::Active => match stage.attempts.last().map(|attempt| &attempt.state) {
-            Some(AttemptState::Running { .. }) => ("running", format!("running{again}")),
-            Some(AttemptState::Claimed { .. }) => ("starting", format!("starting{again}")),
+            Some(AttemptState::Running { .. } | AttemptState::Claimed { .. }) => {
+                format!("{}{again}", stage.word())
+            }
             Some(AttemptState::Queued { .. } | AttemptState::Finished { .. }) | None => {
-                ("queued", String::new())
+                String::new()
             }
         },
         StageState::BackingOff { .. } => {
@@ -354,14 +358,13 @@ fn describe(stage: &StageRun) -> (&'static str, String) {
                 Some((outcome, None)) => format!(" after it {outcome}"),
                 None => String::new(),
             };
-            ("backing_off", format!("waits for its next attempt{why}"))
+            format!("waits for its next attempt{why}")
         }
         StageState::Finished {
             outcome, reason, ..
         } => {
             let why = reason.as_ref().map(|reason| format!(": {reason}"));
-            let line = format!("{outcome}{}", why.unwrap_or_default());
-            (outcome.as_str(), line)
+            format!("{outcome}{}", why.unwrap_or_default())
         }
     }
 }

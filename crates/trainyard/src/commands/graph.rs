@@ -60,13 +60,17 @@ impl Graph {
 }
 
 fn node(stage: &Stage) -> Node {
-    let image = match &stage.image {
+    let image = match &stage.program().image {
         ImageSource::Reference { image, .. } => image.source().to_owned(),
         ImageSource::Build(build) => format!("built from {}", build.context),
     };
     let condition = stage.condition.as_ref();
     let condition = condition.map(|condition| format!(", if {}", condition.source()));
-    let gate = if stage.gate.is_empty() { "" } else { ", gate" };
+    let gate = if stage.program().gate.is_empty() {
+        ""
+    } else {
+        ", gate"
+    };
     Node {
         name: stage.name.to_string(),
         needs: stage.needs.iter().map(ToString::to_string).collect(),

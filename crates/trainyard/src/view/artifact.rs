@@ -1,8 +1,8 @@
 //! Artifacts.
 
 use trainyard_api::Artifact;
+use trainyard_core::measure::in_units;
 
-use crate::view::quantity::size;
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, cell, moment};
 
@@ -19,7 +19,7 @@ pub(crate) fn list(artifacts: &[Artifact], screen: Screen) -> String {
         rows.add(vec![
             cell(format!("{}.{}", artifact.stage, artifact.output)),
             cell(&artifact.kind),
-            cell(size(artifact.size_bytes)),
+            cell(in_units(artifact.size_bytes)),
             moment(artifact.created_at, screen),
             cell(artifact.sha256.get(..16).unwrap_or(&artifact.sha256)),
         ]);

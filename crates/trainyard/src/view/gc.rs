@@ -1,9 +1,9 @@
 //! The report of a garbage collection.
 
 use trainyard_api::GcReport;
+use trainyard_core::measure::in_units;
 
 use crate::view::detail::Detail;
-use crate::view::quantity::size;
 
 pub(crate) fn report(report: &GcReport) -> String {
     let mut detail = Detail::default();
@@ -14,7 +14,7 @@ pub(crate) fn report(report: &GcReport) -> String {
     let files = format!(
         "{} ({})",
         report.artifact_files,
-        size(report.artifact_bytes)
+        in_units(report.artifact_bytes)
     );
     detail.line("artifact files", files);
     detail.text(if report.dry_run {

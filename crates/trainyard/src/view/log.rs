@@ -6,9 +6,8 @@
 
 use owo_colors::{AnsiColors, OwoColorize};
 use trainyard_api::{LogLine, LogPage, Timestamp};
-use trainyard_core::measure::counted;
+use trainyard_core::measure::{counted, in_units};
 
-use crate::view::quantity::size;
 use crate::view::{tame, visible};
 
 const COLOURS: [AnsiColors; 6] = [
@@ -171,8 +170,8 @@ pub(crate) fn missing(bytes: u64, lines: u64, removed: Option<Timestamp>) -> Opt
         return None;
     }
     let much = match lines {
-        0 => size(bytes),
-        lines => format!("{} ({})", counted(lines, "line"), size(bytes)),
+        0 => in_units(bytes),
+        lines => format!("{} ({})", counted(lines, "line"), in_units(bytes)),
     };
     let are = if lines == 1 { "is" } else { "are" };
     Some(match removed {
@@ -255,7 +254,7 @@ mod tests {
         };
         assert_eq!(
             printer.page("a", &page),
-            "… 800 lines (3.0 MiB) from the middle of the log are not kept: it is longer than \
+            "… 800 lines (3 MiB) from the middle of the log are not kept: it is longer than \
              `limits.log` or `limits.logs_of_a_run` …\nend\n"
         );
     }

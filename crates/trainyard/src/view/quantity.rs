@@ -1,4 +1,4 @@
-//! Moments, durations, sizes, numbers and commits in words.
+//! Moments, durations, numbers and commits in words.
 
 use std::time::Duration;
 
@@ -22,22 +22,6 @@ pub(crate) fn duration(time: Duration) -> String {
         3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
     }
-}
-
-/// A size: `12 B`, `3.4 KiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
 }
 
 /// A metric's value with at most six digits after the point.
@@ -71,10 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_numbers_are_short() {
-        assert_eq!(size(1023), "1023 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(5 << 30), "5.0 GiB");
+    fn numbers_are_short() {
         assert_eq!(number(0.9), "0.9");
         assert_eq!(number(569.0), "569");
         assert_eq!(number(0.123_456_789), "0.123457");

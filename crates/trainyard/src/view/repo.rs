@@ -3,12 +3,12 @@
 use owo_colors::OwoColorize;
 use serde_json::Value;
 use trainyard_api::{Delivery, Fault, History, Repo, RepoDetail, RepoSaved};
-use trainyard_core::measure::counted;
+use trainyard_core::measure::{counted, in_units};
 
 use crate::view::dag;
 use crate::view::detail::Detail;
 use crate::view::plain;
-use crate::view::quantity::{commit, size};
+use crate::view::quantity::commit;
 use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Rows, bad, cell, moment};
 
@@ -104,7 +104,7 @@ pub(crate) fn found(repo: &Repo) -> String {
 /// The history that is removed along with a repo or a DAG.
 pub(crate) fn history(history: &History) -> String {
     let some = |number: u64, what: &str, bytes: Option<u64>| {
-        let bytes = bytes.map(|bytes| format!(" ({})", size(bytes)));
+        let bytes = bytes.map(|bytes| format!(" ({})", in_units(bytes)));
         (number > 0).then(|| format!("{}{}", counted(number, what), bytes.unwrap_or_default()))
     };
     let parts: Vec<String> = [
@@ -113,7 +113,7 @@ pub(crate) fn history(history: &History) -> String {
             0 => runs,
             unfinished => format!("{runs} ({unfinished} unfinished)"),
         }),
-        (history.log_bytes > 0).then(|| format!("logs ({})", size(history.log_bytes))),
+        (history.log_bytes > 0).then(|| format!("logs ({})", in_units(history.log_bytes))),
         some(history.artifacts, "artifact", Some(history.artifact_bytes)),
         some(history.secrets, "secret", None),
     ]

@@ -2,9 +2,10 @@
 
 use owo_colors::OwoColorize;
 use trainyard_api::{Attempt, Run, RunDetail, Stage, Timestamp};
+use trainyard_core::measure::in_units;
 
 use crate::view::detail::Detail;
-use crate::view::quantity::{between, commit, duration, number, size};
+use crate::view::quantity::{between, commit, duration, number};
 use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
 use crate::view::table::{Rows, cell, lines, moment, state};
@@ -119,7 +120,7 @@ fn notes(stage: &Stage) -> Vec<String> {
     if !stage.artifacts.is_empty() {
         let artifacts = stage.artifacts.iter();
         let kept = artifacts
-            .map(|artifact| format!("{} ({})", artifact.output, size(artifact.size_bytes)));
+            .map(|artifact| format!("{} ({})", artifact.output, in_units(artifact.size_bytes)));
         notes.push(format!("kept {}", kept.collect::<Vec<_>>().join(", ")));
     }
     if let Some(last) = stage.attempts.last() {

@@ -121,7 +121,7 @@ pub(super) fn dag_detail(detail: store::DagDetail, pools: &BTreeMap<PoolName, u3
     let undefined: BTreeSet<String> = declared
         .iter()
         .flat_map(|declared| &declared.stages)
-        .flat_map(|stage| stage.pools.keys())
+        .flat_map(|stage| stage.program().pools.keys())
         .filter(|pool| !pools.contains_key(*pool))
         .map(ToString::to_string)
         .collect();
@@ -214,7 +214,7 @@ fn outline(stage: &trainyard_core::stage::Stage) -> StageOutline {
     StageOutline {
         name: stage.name.to_string(),
         needs: stage.needs.iter().map(ToString::to_string).collect(),
-        image: match &stage.image {
+        image: match &stage.program().image {
             ImageSource::Reference { image, .. } => image.source().to_owned(),
             ImageSource::Build(build) => format!("built from {}", build.context),
         },
@@ -222,7 +222,7 @@ fn outline(stage: &trainyard_core::stage::Stage) -> StageOutline {
             .condition
             .as_ref()
             .map(|condition| condition.source().to_owned()),
-        gate: stage.gate.iter().map(gate_bounds).collect(),
+        gate: stage.program().gate.iter().map(gate_bounds).collect(),
     }
 }
 
@@ -368,16 +368,10 @@ fn seconds(start: Timestamp, end: Timestamp) -> f64 {
 }
 
 fn attempt(view: store::AttemptView) -> Attempt {
-    let state = match (view.outcome, view.state.as_str()) {
-        (Some(outcome), _) => outcome.as_str(),
-        (None, "claimed") => "starting",
-        (None, "running") => "running",
-        (None, _) => "queued",
-    };
     Attempt {
         number: view.number,
         id: view.id.to_string(),
-        state: state.to_owned(),
+        state: view.state.to_owned(),
         reason: view.reason.map(reason),
         queued_at: view.queued_at,
         started_at: view.started_at,

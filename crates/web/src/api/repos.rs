@@ -12,9 +12,12 @@ use trainyard_api::{
     ChangeRepo, Delivery, ErrorBody, History, Listing, NewRepo, Repo, RepoDetail, RepoSaved,
 };
 use trainyard_core::id::RepoId;
+use trainyard_core::measure::in_words;
 use trainyard_core::name::RepoName;
 use trainyard_forge::RemoteUrl;
-use trainyard_store::{AddressNumber, NewRepo as StoredRepo, RepoChange, RepoChanged};
+use trainyard_store::{
+    AddressNumber, NewRepo as StoredRepo, RepoChange, RepoChanged, SHORTEST_POLL,
+};
 use utoipa::IntoParams;
 
 use super::credentials::{self, Given};
@@ -71,7 +74,7 @@ pub(crate) async fn add(
     };
     let poll_every = new
         .poll_every_seconds
-        .map_or(state.settings().poll_every, Duration::from_secs);
+        .map_or(Ok(state.settings().poll_every), poll_every)?;
     let stored = StoredRepo {
         name: name.clone(),
         url: url.as_str().to_owned(),
@@ -85,6 +88,18 @@ pub(crate) async fn add(
     };
     let id = state.store().add_repo(&stored).await?;
     Ok((StatusCode::CREATED, Json(saved(&state, id, made).await?)))
+}
+
+fn poll_every(seconds: u64) -> Result<Duration, ApiError> {
+    let every = Duration::from_secs(seconds);
+    if every < SHORTEST_POLL {
+        let least = in_words(SHORTEST_POLL);
+        return Err(
+            ApiError::invalid(format!("repos are polled at most every {least}"))
+                .help(format!("set the poll interval to {least} or more")),
+        );
+    }
+    Ok(every)
 }
 
 /// Changes a repo; fields that are left out stay as they are.
@@ -150,7 +165,7 @@ async fn decide(
     };
     let change = RepoChange {
         followed_branch,
-        poll_every: asked.poll_every_seconds.map(Duration::from_secs),
+        poll_every: asked.poll_every_seconds.map(poll_every).transpose()?,
         webhook_secret: match (asked.webhook_secret.clone(), made) {
             (Some(_), Some(_)) => return Err(either("webhook_secret", "new_webhook_secret")),
             (Some(secret), None) => Some(checked_secret(secret)?.into()),

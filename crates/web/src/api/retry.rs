@@ -262,7 +262,7 @@ fn rebuilt(dag: &Dag, changed: Option<&[String]>) -> BTreeSet<StageName> {
         let dockerfile = std::path::Path::new(dockerfile);
         changed.is_none_or(|paths| paths.iter().any(|path| dockerfile.starts_with(path)))
     };
-    let is_rebuilt = |stage: &&Stage| match &stage.image {
+    let is_rebuilt = |stage: &&Stage| match &stage.program().image {
         ImageSource::Build(build) if build.context.is_root() => {
             differs(&build.dockerfile.to_string())
         }

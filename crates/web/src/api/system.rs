@@ -8,6 +8,7 @@ use trainyard_api::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, HeldAttempt, Lead,
     Listing, NewToken, Token, TokenMade, TokenScope, Violation,
 };
+use trainyard_core::run::AttemptState;
 use trainyard_store::{DaemonView, Error as StoreError, Scope, TokenInfo};
 
 use super::names;
@@ -60,9 +61,9 @@ fn daemon_summary(view: DaemonView) -> DaemonSummary {
     });
     let holds = view.holds.into_iter().map(|held| {
         let state = if held.is_running {
-            "running"
+            AttemptState::RUNNING
         } else {
-            "starting"
+            AttemptState::STARTING
         };
         HeldAttempt {
             run: held.run.0,

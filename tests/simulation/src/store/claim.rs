@@ -112,7 +112,7 @@ impl Store {
 
     fn pools_of(&self, row: &AttemptRow) -> BTreeMap<PoolName, u32> {
         let run = self.runs.get(&row.run);
-        run.map(|run| run.dag.stage(row.reference.stage).pools.clone())
+        run.map(|run| run.dag.stage(row.reference.stage).program().pools.clone())
             .unwrap_or_default()
     }
 
@@ -215,7 +215,7 @@ impl Store {
             .filter(|attempt| attempt.outcome().is_none());
         let live = live.count();
         let made = stage_run.attempts.len();
-        let most = stage.retry.attempts_at_most() as usize;
+        let most = stage.program().retry.attempts_at_most() as usize;
         self.world
             .demand(Invariant::RetryRule, live == 1 && made <= most, || {
                 format!(

@@ -98,7 +98,7 @@ pub(super) fn mask_names(
     masker: &Masker,
 ) -> BTreeMap<MetricName, f64> {
     let is_open = |name: &MetricName| {
-        let is_asked_for = stage.gate.iter().any(|rule| rule.metric == *name);
+        let is_asked_for = stage.program().gate.iter().any(|rule| rule.metric == *name);
         is_asked_for || matches!(masker.mask(name.as_str().as_bytes()), Cow::Borrowed(_))
     };
     let (mut open, hidden): (BTreeMap<_, _>, BTreeMap<_, _>) =

@@ -357,7 +357,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         pump: &mut LogPump,
     ) -> Result<Results, FencedOff> {
         let stage = self.assignment.stage();
-        let mut outputs = stage.outputs.values();
+        let mut outputs = stage.program().outputs.values();
         let succeeded = match ending {
             Ending::Exited { code: 0, .. } => true,
             Ending::Exited { .. } | Ending::Stopped { .. } | Ending::Rejected(_) => false,

@@ -29,7 +29,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         pump: &mut LogPump,
     ) -> Result<Result<PreparedImage, AttemptEnd>, FencedOff> {
         let executor = &self.surroundings.executor;
-        let own = self.assignment.stage().timeout;
+        let own = self.assignment.stage().program().timeout;
         let most = self.surroundings.ceilings.timeout;
         let timeout = own.or(most.filter(|most| *most < AT_MOST));
         let limit = timeout.map_or(AT_MOST, |timeout| timeout.max(AT_LEAST));

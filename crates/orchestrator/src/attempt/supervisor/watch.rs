@@ -397,7 +397,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     /// cannot be set. The time before the attempt was adopted is known only from wall clocks, the daemon's and the
     /// database's: where they differ, one of them was set, and the shorter time counts.
     fn times_out(&self, since: Option<Timestamp>) -> Option<Instant> {
-        let own = self.assignment.stage().timeout;
+        let own = self.assignment.stage().program().timeout;
         let timeout = own.or(self.surroundings.ceilings.timeout)?;
         let here = since.map(|since| (clock::now() - since).to_std().unwrap_or_default());
         let there = self

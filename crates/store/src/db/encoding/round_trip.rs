@@ -19,7 +19,7 @@ use trainyard_core::retry::Retry;
 use trainyard_core::schedule::Missed;
 use trainyard_core::stage::{
     BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
-    RelativePath, Resources, RunOn, Stage,
+    RelativePath, Resources, RunOn, Stage, StageKind, StageProgram,
 };
 use trainyard_core::trigger::{Pattern, PushTrigger, ScheduleTrigger, Triggers};
 
@@ -153,11 +153,7 @@ fn stage() -> impl Strategy<Value = (Stage, Vec<Index>, bool)> {
                 submodules: tree && submodules,
             };
             let (retry, timeout, resources, gate) = limits;
-            let stage = Stage {
-                name: StageName::new("unnamed").unwrap(),
-                needs: Vec::new(),
-                run_on,
-                condition: takes_input.then(|| Condition::parse("params.rate > 0.5").unwrap()),
+            let program = StageProgram {
                 image,
                 command,
                 checkout,
@@ -187,6 +183,13 @@ fn stage() -> impl Strategy<Value = (Stage, Vec<Index>, bool)> {
                     .into_iter()
                     .map(|(name, slots)| (name.parse().unwrap(), slots))
                     .collect(),
+            };
+            let stage = Stage {
+                name: StageName::new("unnamed").unwrap(),
+                needs: Vec::new(),
+                run_on,
+                condition: takes_input.then(|| Condition::parse("params.rate > 0.5").unwrap()),
+                kind: StageKind::Program(program),
             };
             (stage, picks, takes_input)
         },
@@ -315,7 +318,7 @@ fn draft() -> impl Strategy<Value = DagDraft> {
                 }
                 if let (true, Some(from)) = (takes_input, stage.needs.first().cloned()) {
                     let output = OutputName::new("out").unwrap();
-                    stage.inputs.insert(
+                    stage.program_mut().inputs.insert(
                         "in".parse().unwrap(),
                         InputSource {
                             stage: from,
@@ -426,7 +429,7 @@ fn a_recorded_dag_stays_readable_where_an_expression_of_it_is_none_any_more() {
         let stage = &dag.stages()[0];
         assert_eq!(stage.condition.as_ref().unwrap().source(), condition);
         let facts = trainyard_core::expression::Facts::default();
-        let rendered = stage.env.values().next().unwrap().render(&facts);
+        let rendered = stage.program().env.values().next().unwrap().render(&facts);
         assert!(rendered.is_err(), "{value} is rendered");
         // And it is written back as it was.
         let again = serde_json::to_value(DagDoc::from(&dag)).unwrap();

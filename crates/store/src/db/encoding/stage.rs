@@ -13,7 +13,7 @@ use trainyard_core::outcome::Outcome;
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{
     BuildSource, Checkout, Command, DeclaredOutput, ImageSource, InputSource, Keep, PullPolicy,
-    RelativePath, Resources, RunOn, Stage,
+    RelativePath, Resources, RunOn, Stage, StageKind, StageProgram,
 };
 
 use super::{float, float_text, nanos};
@@ -150,13 +150,14 @@ impl TryFrom<TextDoc> for Template {
 
 impl From<&Stage> for StageDoc {
     fn from(stage: &Stage) -> Self {
+        let program = stage.program();
         let texts = |texts: &BTreeMap<VariableName, Template>| {
             texts
                 .iter()
                 .map(|(name, text)| (name.to_string(), text.into()))
                 .collect()
         };
-        let image = match &stage.image {
+        let image = match &program.image {
             ImageSource::Reference { image, pull } => ImageDoc::Reference {
                 image: image.into(),
                 pull: pull.as_str().to_owned(),
@@ -190,39 +191,39 @@ impl From<&Stage> for StageDoc {
                 .as_ref()
                 .map(|condition| condition.source().to_owned()),
             image,
-            command: stage.command.as_ref().map(CommandDoc::from),
-            checkout: stage.checkout.tree,
-            lfs: stage.checkout.lfs,
-            submodules: stage.checkout.submodules,
-            env: texts(&stage.env),
-            secrets: stage.secrets.iter().map(ToString::to_string).collect(),
-            inputs: stage
+            command: program.command.as_ref().map(CommandDoc::from),
+            checkout: program.checkout.tree,
+            lfs: program.checkout.lfs,
+            submodules: program.checkout.submodules,
+            env: texts(&program.env),
+            secrets: program.secrets.iter().map(ToString::to_string).collect(),
+            inputs: program
                 .inputs
                 .iter()
                 .map(|(name, from)| (name.to_string(), input(from)))
                 .collect(),
-            outputs: stage
+            outputs: program
                 .outputs
                 .iter()
                 .map(|(name, output)| (name.to_string(), output.path.to_string()))
                 .collect(),
-            keep_always: stage
+            keep_always: program
                 .outputs
                 .iter()
                 .filter(|(_, output)| output.keep == Keep::Always)
                 .map(|(name, _)| name.to_string())
                 .collect(),
-            metrics: stage.metrics.as_ref().map(ToString::to_string),
-            gate: stage.gate.iter().map(GateDoc::from).collect(),
-            retry: RetryDoc::from(&stage.retry),
-            timeout_ns: stage.timeout.map(nanos),
+            metrics: program.metrics.as_ref().map(ToString::to_string),
+            gate: program.gate.iter().map(GateDoc::from).collect(),
+            retry: RetryDoc::from(&program.retry),
+            timeout_ns: program.timeout.map(nanos),
             resources: ResourcesDoc {
-                cpus: stage.resources.cpus.map(float_text),
-                memory: stage.resources.memory,
-                shm: stage.resources.shm,
-                pids: stage.resources.pids,
+                cpus: program.resources.cpus.map(float_text),
+                memory: program.resources.memory,
+                shm: program.resources.shm,
+                pids: program.resources.pids,
             },
-            pools: stage
+            pools: program
                 .pools
                 .iter()
                 .map(|(name, slots)| (name.to_string(), *slots))
@@ -254,17 +255,7 @@ impl TryFrom<StageDoc> for Stage {
                 target,
             }),
         };
-        Ok(Self {
-            name: named(doc.name, StageName::new)?,
-            needs: all(doc.needs, StageName::new)?,
-            run_on: doc
-                .run_on
-                .iter()
-                .map(|on| word(on, RunOn::ALL, RunOn::as_str))
-                .collect::<Result<_, _>>()?,
-            // A condition that is not a valid expression any more ends its stage with
-            // that reason; the rest of the DAG works.
-            condition: doc.condition.as_deref().map(Condition::stored),
+        let program = StageProgram {
             image,
             command: doc.command.map(Command::try_from).transpose()?,
             checkout: Checkout {
@@ -291,6 +282,19 @@ impl TryFrom<StageDoc> for Stage {
                 pids: doc.resources.pids,
             },
             pools: pairs(doc.pools, PoolName::new, Ok)?,
+        };
+        Ok(Self {
+            name: named(doc.name, StageName::new)?,
+            needs: all(doc.needs, StageName::new)?,
+            run_on: doc
+                .run_on
+                .iter()
+                .map(|on| word(on, RunOn::ALL, RunOn::as_str))
+                .collect::<Result<_, _>>()?,
+            // A condition that is not a valid expression any more ends its stage with
+            // that reason; the rest of the DAG works.
+            condition: doc.condition.as_deref().map(Condition::stored),
+            kind: StageKind::Program(program),
         })
     }
 }

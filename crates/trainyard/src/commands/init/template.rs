@@ -75,7 +75,7 @@ mod tests {
             }
             let dag = trainyard_dagfile::parse(path, text).dag.expect(path);
             for stage in dag.stages() {
-                assert!(stage.secrets.is_empty(), "{path}: {}", stage.name);
+                assert!(stage.program().secrets.is_empty(), "{path}: {}", stage.name);
             }
         }
     }
