@@ -82,7 +82,7 @@ impl<E> Surroundings<E> {
     }
 }
 
-impl<E: Executor> Surroundings<E> {
+impl<E: Attempts> Surroundings<E> {
     /// Removes the container of an attempt whose end is recorded.
     pub async fn remove(&self, container: &Handle, ledger: &impl Ledger) {
         match self.executor.remove(container).await {
