@@ -168,7 +168,7 @@ fn events_are_recorded_as_they_were() {
         }),
     ];
     let rows = events.iter().map(|event| {
-        let row = event_row(event, &after);
+        let row = event_row(event, &after, at);
         json!({"kind": row.kind, "stage": row.stage, "attempt": row.attempt, "detail": row.detail})
     });
     let rows: Vec<Value> = rows.collect();
