@@ -49,6 +49,9 @@ const DAGS_IN_MEMORY: usize = 128;
 /// How many unfinished runs are kept in memory.
 const RUNS_IN_MEMORY: usize = 256;
 
+/// How many bytes of each of the two are kept: a DAG of 2,000 stages takes some megabytes.
+const BYTES_IN_MEMORY: usize = 48 << 20;
+
 /// The handle to one Trainyard database. Cloning it is cheap; all clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -121,8 +124,8 @@ impl Store {
             relaxed: relaxed.into(),
             reading: reading.into(),
             wakes: Wakes::new(),
-            dags: Recent::new(DAGS_IN_MEMORY),
-            runs: Recent::new(RUNS_IN_MEMORY),
+            dags: Recent::new(DAGS_IN_MEMORY, BYTES_IN_MEMORY),
+            runs: Recent::new(RUNS_IN_MEMORY, BYTES_IN_MEMORY),
             log_limit: i64::try_from(options.log_limit).unwrap_or(i64::MAX),
             run_log_limit: i64::try_from(options.run_log_limit).unwrap_or(i64::MAX),
             unfinished: options.unfinished,

@@ -13,6 +13,10 @@ use uuid::Uuid;
 use crate::db::error::Result;
 use crate::store::Store;
 
+/// How long a DAG version is kept that nothing uses. Each commit has a version of each DAG file, changed or not; git
+/// keeps their texts.
+const UNUSED_VERSIONS_FOR: Duration = Duration::from_secs(3600);
+
 /// How many rows one transaction deletes: few enough that other transactions do not wait for it.
 const BATCH: i64 = 50;
 
@@ -241,7 +245,7 @@ impl Store {
                     and not exists (select from schedule where dag_version = v.id)
                     and not exists (select from dag where id = v.dag and current_version = v.id)
                  limit case when $3 then null else $2::bigint end",
-                rule.runs_for.as_secs_f64(),
+                rule.runs_for.min(UNUSED_VERSIONS_FOR).as_secs_f64(),
                 BATCH,
                 dry_run,
                 gone

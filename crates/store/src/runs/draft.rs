@@ -304,7 +304,7 @@ impl Committed {
             if known.run.is_finished() {
                 core.runs.remove(*id);
             } else {
-                core.runs.put(*id, known.clone());
+                core.runs.put(*id, known.clone(), known.bytes());
             }
         }
         let wakes = &core.wakes;

@@ -33,6 +33,16 @@ pub(crate) struct KnownRun {
     pub(crate) pinned: Arc<PinnedDag>,
 }
 
+/// About how many bytes the state of a stage takes.
+const STAGE_BYTES: usize = 1024;
+
+impl KnownRun {
+    /// About how many bytes it takes, with its DAG.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pinned.bytes + self.run.stages.len() * STAGE_BYTES
+    }
+}
+
 /// An attempt that a daemon holds.
 #[derive(Debug)]
 pub(crate) struct Held {

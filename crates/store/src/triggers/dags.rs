@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::dag::Dag;
@@ -28,7 +29,12 @@ pub struct PinnedDag {
     /// The file's path in the repo.
     pub path: String,
     pub dag: Arc<Dag>,
+    /// About how many bytes it takes in memory.
+    pub(crate) bytes: usize,
 }
+
+/// About how many bytes a decoded stage takes, apart from its texts.
+const STAGE_BYTES: usize = 2048;
 
 /// A DAG file at a commit.
 #[derive(Debug, Clone)]
@@ -252,15 +258,16 @@ pub(crate) async fn pinned_all(
     if missing.is_empty() {
         return Ok(found);
     }
-    let rows = sqlx::query!(
-        "select v.id, v.dag, v.commit, v.path, v.spec, v.format, d.repo, r.name as repo_name
+    // One after the other: a document takes many times the memory of the DAG that it becomes.
+    let mut rows = sqlx::query!(
+        "select v.id, v.dag, v.commit, v.path, octet_length(v.source) as \"source_bytes!\", v.spec, v.format, d.repo,
+             r.name as repo_name
          from dag_version v join dag d on d.id = v.dag join repo r on r.id = d.repo
          where v.id = any($1)",
         &missing
     )
-    .fetch_all(connection)
-    .await?;
-    for row in rows {
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
         let version = DagVersionId(row.id);
         let what = || {
             format!(
@@ -275,13 +282,15 @@ pub(crate) async fn pinned_all(
                 repo: RepoId(row.repo),
                 repo_name: RepoName::new(row.repo_name)
                     .map_err(|fault| Error::corrupt(what(), fault))?,
+                bytes: 4 * usize::try_from(row.source_bytes).unwrap_or_default()
+                    + STAGE_BYTES * dag.stages().len(),
                 dag: Arc::new(dag),
                 commit: row.commit.clone(),
                 path: row.path.clone(),
             }))
         });
         if let Ok(pinned) = &decoded {
-            core.dags.put(version, Arc::clone(pinned));
+            core.dags.put(version, Arc::clone(pinned), pinned.bytes);
         }
         found.insert(version, decoded);
     }
