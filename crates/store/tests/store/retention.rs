@@ -6,7 +6,6 @@ use trainyard_store::{LogChunk, Pruned, Retention};
 
 use crate::kit::*;
 
-
 async fn ended_runs(place: &Place, count: usize) {
     let ids = place.dag(&chain("a", 1)).await;
     for _ in 0..count {
