@@ -275,7 +275,7 @@ async fn candidates(
             )
             select run from waiting_run w where run > 0
                 and not exists (select from quarantine q where q.run = w.run and q.held_at is not null)
-                and run not in (select id from run where phase <> 'finished' and format > $6)
+                and run not in (select id from run where phase <> 'finished' and format > 1 and format > $6)
             limit of_repo.runs
         ) w
         cross join lateral (

@@ -61,7 +61,7 @@ impl Store {
                 select min(wake_at) from run r where wake_at is not null and format <= $1
                     and not exists (select from quarantine q where q.run = r.id and q.held_at is not null)
             ) - now)::double precision as seconds,
-            (select count(*) from run where phase <> 'finished' and format > $1) as "left!"
+            (select count(*) from run where phase <> 'finished' and format > 1 and format > $1) as "left!"
             from clock"#,
             encoding::latest_format()
         )
