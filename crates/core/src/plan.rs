@@ -324,9 +324,14 @@ impl Planner<'_> {
 }
 
 /// Whether an outcome is final, whatever the retry rule says: retries are for faults. A refused gate is a verdict on
-/// the data. A missing or denied image or secret does not appear because of a retry.
+/// the data. A missing or denied image or secret does not appear because of a retry, nor does an input that its stage has
+/// not made.
 fn is_verdict(reason: Option<&Reason>) -> bool {
-    let not_to_be_had = [ReasonCode::ImageNotFound, ReasonCode::MissingSecret];
+    let not_to_be_had = [
+        ReasonCode::ImageNotFound,
+        ReasonCode::MissingSecret,
+        ReasonCode::MissingInput,
+    ];
     is_refused_gate(reason) || reason.is_some_and(|reason| not_to_be_had.contains(&reason.code))
 }
 
