@@ -188,9 +188,9 @@ impl Asked {
                 let branches = state.store().refs(repo).await?;
                 // A branch of this name that was recorded meanwhile points to another commit. This commit must not
                 // get its secrets.
-                let branch = mirrored::branch_head(&branches, reference)
-                    .is_some_and(|sha| sha == commit.as_str())
-                    .then(|| reference.to_owned());
+                let branch = mirrored::branch(&branches, reference)
+                    .filter(|(_, head)| *head == commit.as_str())
+                    .map(|(name, _)| name.to_owned());
                 let notes =
                     last_seen.map(|seen| seen.note(short(commit.as_str()), branch.as_deref()));
                 return Ok(Self {
