@@ -117,12 +117,12 @@ const FOREIGN: [(&str, &str, &str); 60] = [
     (
         "continue_on_error",
         "needs",
-        "stages that need this one say `run_on: [always]`",
+        "stages that need this one say `run_on: [success, failed]`; the run fails all the same",
     ),
     (
         "allow_failure",
         "needs",
-        "stages that need this one say `run_on: [always]`",
+        "stages that need this one say `run_on: [success, failed]`; the run fails all the same",
     ),
     (
         "trigger_rule",
