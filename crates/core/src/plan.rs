@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::dag::Dag;
 use crate::event::Effect;
+use crate::measure::counted;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::run::{
     AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageRun, StageState,
@@ -314,9 +315,14 @@ impl Planner<'_> {
             .find(|index| ends[index.0].outcome == rolled_up);
         let reason = blamed.filter(|_| rolled_up.is_failure()).and_then(|index| {
             let reason = ends[index.0].reason.as_ref()?;
+            let alike = ends.iter().filter(|end| end.outcome == rolled_up).count();
+            let others = match alike as u64 - 1 {
+                0 => String::new(),
+                others => format!(" ({} {rolled_up} as well)", counted(others, "stage")),
+            };
             Some(Reason::new(
                 reason.code,
-                format!("{}: {}", self.dag.stage(index).name, reason.message),
+                format!("{}: {}{others}", self.dag.stage(index).name, reason.message),
             ))
         });
         (rolled_up, reason)
