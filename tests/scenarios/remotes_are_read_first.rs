@@ -242,6 +242,17 @@ fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant
     let synced = daemon.cli(&["repo", "sync", "other"]);
     assert_eq!(synced.code, Some(3), "{synced:?}");
     assert!(synced.stderr.contains("no branch `dev`"), "{synced:?}");
+    // It has no newest commit to start a run of.
+    let refused = daemon.cli(&["dag", "trigger", "other/say"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    for words in [
+        "other has no branch to follow",
+        "`trainyard repo set other --branch BRANCH`",
+    ] {
+        assert!(refused.stderr.contains(words), "{words}: {refused:?}");
+    }
+    let by_branch = daemon.json(&["dag", "trigger", "other/say", "--ref", "refs/heads/main"]);
+    assert_eq!(by_branch["branch"], "main", "{by_branch}");
 }
 
 #[test]

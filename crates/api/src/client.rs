@@ -224,9 +224,16 @@ impl Client {
     }
 
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let mut problem = root(error);
+        // The words of rustls for an answer that is not TLS.
+        if problem.contains("InvalidContentType")
+            && let Some(rest) = self.url.strip_prefix("https://")
+        {
+            problem = format!("it does not speak TLS there; write http://{rest}");
+        }
         ClientError::Unreachable {
             url: self.url.clone(),
-            problem: root(error),
+            problem,
         }
     }
 }

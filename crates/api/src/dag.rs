@@ -172,6 +172,10 @@ pub struct Schedule {
     pub timezone: String,
     /// The rule for missed ticks.
     pub missed: String,
+    /// The parameters that it gives its runs; the others have their defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub params: BTreeMap<String, Value>,
     /// When it ticks next.
     pub next_tick: Option<DateTime<Utc>>,
 }
@@ -181,8 +185,11 @@ pub struct Schedule {
 pub struct Fault {
     /// Its repo.
     pub repo: String,
-    /// The branch whose head has it.
+    /// A branch whose head has it: the followed one, if it does.
     pub branch: String,
+    /// All branches at this commit, in the same order.
+    #[serde(default)]
+    pub branches: Vec<String>,
     /// The commit.
     pub commit: String,
     /// The file's path.

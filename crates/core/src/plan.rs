@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::dag::Dag;
 use crate::event::Effect;
+use crate::measure::counted;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::run::{
     AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageRun, StageState,
@@ -315,9 +316,14 @@ impl Planner<'_> {
             .find(|index| ends[index.0].outcome == rolled_up);
         let reason = blamed.filter(|_| rolled_up.is_failure()).and_then(|index| {
             let reason = ends[index.0].reason.as_ref()?;
+            let alike = ends.iter().filter(|end| end.outcome == rolled_up).count();
+            let others = match alike as u64 - 1 {
+                0 => String::new(),
+                others => format!(" ({} {rolled_up} as well)", counted(others, "stage")),
+            };
             Some(Reason::new(
                 reason.code,
-                format!("{}: {}", self.dag.stage(index).name, reason.message),
+                format!("{}: {}{others}", self.dag.stage(index).name, reason.message),
             ))
         });
         (rolled_up, reason)
@@ -325,9 +331,14 @@ impl Planner<'_> {
 }
 
 /// Whether an outcome is final, whatever the retry rule says: retries are for faults. A refused gate is a verdict on
-/// the data. A missing or denied image or secret does not appear because of a retry.
+/// the data. A missing or denied image or secret does not appear because of a retry, nor does an input that its stage has
+/// not made.
 fn is_verdict(reason: Option<&Reason>) -> bool {
-    let not_to_be_had = [ReasonCode::ImageNotFound, ReasonCode::MissingSecret];
+    let not_to_be_had = [
+        ReasonCode::ImageNotFound,
+        ReasonCode::MissingSecret,
+        ReasonCode::MissingInput,
+    ];
     is_refused_gate(reason) || reason.is_some_and(|reason| not_to_be_had.contains(&reason.code))
 }
 

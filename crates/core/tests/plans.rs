@@ -200,13 +200,13 @@ fn a_refused_gate_is_not_tried_again_and_skips_what_comes_after() {
 }
 
 #[test]
-fn an_image_or_a_secret_that_is_not_there_is_not_asked_for_again_and_what_could_not_be_fetched_is()
-{
+fn an_image_a_secret_or_an_input_that_is_missing_is_not_retried_and_a_failed_pull_is() {
     let mut train = named("train");
     train.program_mut().retry.attempts = 2;
     for (code, expected) in [
         (ReasonCode::ImageNotFound, Some(Outcome::Errored)),
         (ReasonCode::MissingSecret, Some(Outcome::Errored)),
+        (ReasonCode::MissingInput, Some(Outcome::Errored)),
         (ReasonCode::ImagePull, None),
     ] {
         let mut world = world(vec![train.clone()]);

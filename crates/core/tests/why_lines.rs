@@ -9,6 +9,7 @@ use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::expression::{Condition, Template};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
+use trainyard_core::overlap::Overlap;
 use trainyard_core::run::{CancelledBy, Run};
 use trainyard_core::stage::Stage;
 use trainyard_core::why::{Holder, Paused, PoolUse, Queue, why, why_not_started};
@@ -135,6 +136,21 @@ fn a_run_waits_for_the_runs_before_it() {
     scene.says(
         "train",
         "runs 37, 38, 39 and 2 more of the same DAG have to end first (concurrency limit 1)",
+    );
+}
+
+#[test]
+fn a_run_that_has_the_run_before_it_cancelled_says_so() {
+    let mut scene = scene(vec![named("train")]);
+    let dag = dag_of(vec![named("train")], |draft| {
+        draft.concurrency.limit = Some(1);
+        draft.concurrency.overlap = Overlap::CancelRunning;
+    });
+    scene.world.dag = Rc::new(dag);
+    scene.queue.ahead = vec![RunId(41)];
+    scene.says(
+        "train",
+        "run 41 of the same DAG is being cancelled for this run (concurrency limit 1)",
     );
 }
 

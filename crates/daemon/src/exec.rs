@@ -193,7 +193,8 @@ impl Exec {
         mut cancel: mpsc::Receiver<String>,
     ) -> Result<Run, ExecError> {
         let facts = facts(&self.dag, self.params.clone(), String::new(), None);
-        let secrets = self.secrets(&facts)?;
+        let secrets = self.secrets();
+        self.check_secrets(&secrets, &facts)?;
         let pools: BTreeSet<&str> = self
             .dag
             .stages()
@@ -305,32 +306,38 @@ impl Exec {
         Ok(Some((archive, stand_ins.notes_of_work_tree())))
     }
 
-    /// Secrets come from environment variables of the same names. Those of stages that are sure to run have to be set
-    /// before anything starts.
-    fn secrets(&self, facts: &RunFacts) -> Result<BTreeMap<String, SecretString>, ExecError> {
-        let is_set = |name: &SecretName| std::env::var(name.as_str()).is_ok();
+    /// The secrets that stages name and that are set, from the environment variables of their names. An empty variable
+    /// counts as one that is not set.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeMap<String, SecretString> {
+        let stages = self.dag.stages().iter();
+        let names = stages.flat_map(|stage| &stage.program().secrets);
+        names
+            .filter_map(|name| {
+                let value = std::env::var(name.as_str()).ok()?;
+                (!value.is_empty()).then(|| (name.to_string(), SecretString::from(value)))
+            })
+            .collect()
+    }
+
+    /// Those of stages that are sure to run have to be set before anything starts.
+    fn check_secrets(
+        &self,
+        set: &BTreeMap<String, SecretString>,
+        facts: &RunFacts,
+    ) -> Result<(), ExecError> {
         let run = Run::new(&self.dag, facts.clone());
         let missing: BTreeSet<&SecretName> = sure_to_run(&self.dag, &run)
             .into_iter()
             .flat_map(|stage| &self.dag.stage(stage).program().secrets)
-            .filter(|name| !is_set(name))
+            .filter(|name| !set.contains_key(name.as_str()))
             .collect();
-        if !missing.is_empty() {
-            return Err(ExecError::MissingSecrets(
-                missing.into_iter().cloned().collect(),
-            ));
+        if missing.is_empty() {
+            return Ok(());
         }
-        let names = self
-            .dag
-            .stages()
-            .iter()
-            .flat_map(|stage| &stage.program().secrets);
-        Ok(names
-            .filter_map(|name| {
-                let value = std::env::var(name.as_str()).ok()?;
-                Some((name.to_string(), SecretString::from(value)))
-            })
-            .collect())
+        Err(ExecError::MissingSecrets(
+            missing.into_iter().cloned().collect(),
+        ))
     }
 }
 

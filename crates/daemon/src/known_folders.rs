@@ -85,6 +85,21 @@ impl KnownFolders {
         is_folder && self.listed(folder).is_ok_and(|listed| listed)
     }
 
+    /// All of them that still exist.
+    #[must_use]
+    pub fn all(&self) -> Vec<PathBuf> {
+        let entries = self.list.as_ref().and_then(|list| list.read_dir().ok());
+        let folders = entries.into_iter().flatten().filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let owners = private_file::owners();
+            let listed =
+                private_file::read(&path, Others::Nothing, Links::Refused, &owners).ok()?;
+            let folder = PathBuf::from(OsStr::from_bytes(listed.trim_end_matches('\n').as_bytes()));
+            self.has(&folder).then_some(folder)
+        });
+        folders.collect()
+    }
+
     fn listed(&self, folder: &Path) -> io::Result<bool> {
         let Some(list) = &self.list else {
             return Ok(false);

@@ -55,6 +55,13 @@ pub enum KeyError {
         path: PathBuf,
         pattern: &'static str,
     },
+    /// The database was used with a key, and its file is missing.
+    #[error(
+        "the key file {} is missing, and the secrets in the database were encrypted with its key: no new key was made; \
+         restore the file, or name it with --secret-key-file",
+        path.display()
+    )]
+    Gone { path: PathBuf },
     /// The system has no randomness.
     #[error("could not get random bytes for a new key: {0}")]
     Randomness(getrandom::Error),

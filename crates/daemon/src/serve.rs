@@ -192,9 +192,25 @@ async fn on_database(
     figures: Render,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let key = secret_key::read_or_create(&config.secret_key_file)?;
+    let key_file = &config.secret_key_file;
+    if !key_file.exists() {
+        // A new key would not fit, and would be in the way of the right one.
+        let options = StoreOptions::new(url.expose_secret());
+        let asking = patiently(config.database_wait.0, || Store::has_another_key(&options));
+        let has_a_key = tokio::select! {
+            answer = asking => answer?,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        if has_a_key {
+            return Err(KeyError::Gone {
+                path: key_file.clone(),
+            }
+            .into());
+        }
+    }
+    let key = secret_key::read_or_create(key_file)?;
     if key.is_new {
-        info!(path = %config.secret_key_file.display(), "made the key that encrypts secrets; keep a copy of it");
+        info!(path = %key_file.display(), "made the key that encrypts secrets; keep a copy of it");
     }
     let options = StoreOptions {
         secret_key: Some(SecretKey::from_bytes(*key.key.expose_secret())),

@@ -5,9 +5,16 @@
     reason = "a test panics where something is not as it should be"
 )]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use clap::Parser;
+use secrecy::ExposeSecret;
+use trainyard_daemon::data_dir::Said;
 use trainyard_daemon::doctor::{Check, Status, examine, worst};
-use trainyard_daemon::{Config, DevArgs, crypto};
+use trainyard_daemon::{Config, DataDir, DevArgs, PrivateCluster, crypto, secret_key};
+use trainyard_store::{SecretKey, Store, StoreOptions};
 
 #[derive(Parser)]
 struct Dev {
@@ -93,4 +100,57 @@ async fn each_thing_that_is_missing_says_what_to_do() {
 async fn a_daemon_that_runs_no_stages_gets_a_warning() {
     let checks = checks(&["--executor", "fake"]).await;
     assert_eq!(find(&checks, "Executor").status, Status::Warning);
+}
+
+/// Stops the Postgres that a failing test leaves behind.
+struct Guard(std::path::PathBuf);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let text = std::fs::read_to_string(self.0.join("postgres/cluster/postmaster.pid"));
+        if let Some(pid) = text.unwrap_or_default().lines().next() {
+            let _ = Command::new("kill").args(["-KILL", pid]).status();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_the_databases_or_is_missing_fails_the_check() {
+    // A folder in which root can have a private Postgres.
+    let place = tempfile::Builder::new()
+        .prefix("ty-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let data = DataDir::open(&place.path().join("data"), Said::ByItsPath).unwrap();
+    let _guard = Guard(data.path().to_owned());
+    let cluster = PrivateCluster::start(&data, None).await.unwrap();
+    let key_file = place.path().join("secret.key");
+    let check = async || {
+        let key_file = key_file.display().to_string();
+        let url = cluster.url();
+        let arguments = ["--database-url", url, "--secret-key-file", &key_file];
+        find(&checks(&arguments).await, "Key for secrets").clone()
+    };
+    assert_eq!(check().await.status, Status::Ok, "no key was used yet");
+
+    let made = secret_key::read_or_create(&key_file).unwrap();
+    let mut options = StoreOptions::new(cluster.url());
+    options.secret_key = Some(SecretKey::from_bytes(*made.key.expose_secret()));
+    let store = Store::connect(&options).await.unwrap();
+    store.migrate().await.unwrap();
+    store.close().await;
+    assert_eq!(check().await.status, Status::Ok);
+
+    std::fs::remove_file(&key_file).unwrap();
+    let missing = check().await;
+    assert_eq!(missing.status, Status::Failed);
+    assert!(missing.detail.contains("is missing"), "{missing:?}");
+    assert!(!key_file.exists(), "the check made a key");
+
+    secret_key::read_or_create(&key_file).unwrap();
+    let wrong = check().await;
+    assert_eq!(wrong.status, Status::Failed);
+    assert!(wrong.detail.contains("another key"), "{wrong:?}");
+    cluster.stop().await.unwrap();
 }

@@ -102,12 +102,8 @@ impl Store {
     pub async fn connect(options: &StoreOptions) -> Result<Self> {
         let postgres = options.to_postgres()?;
         // A pool would retry until its timeout, and then not report the error that it met.
-        let probe = PgConnection::connect_with(&postgres);
-        match tokio::time::timeout(options.acquire_timeout, probe).await {
-            Ok(Ok(connection)) => connection.close().await?,
-            Ok(Err(error)) => return Err(connect_error(error, &postgres)),
-            Err(_) => return Err(connect_error(sqlx::Error::PoolTimedOut, &postgres)),
-        }
+        let probe = connect_once(&postgres, options.acquire_timeout).await?;
+        probe.close().await?;
         let pool = pool_options(options.max_connections.max(2), options.acquire_timeout)
             .connect_lazy_with(postgres.clone());
         let reading = pool_options(READING_CONNECTIONS, options.acquire_timeout)
@@ -168,6 +164,30 @@ impl Store {
             other => Error::Migration(Box::new(other)),
         })?;
         self.check_secret_key().await
+    }
+
+    /// Whether the database has secrets of another key than that of `options`, or of any key if these have none. Reads
+    /// only, also from a database that no daemon has used yet.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn has_another_key(options: &StoreOptions) -> Result<bool> {
+        let postgres = options.to_postgres()?;
+        let mut connection = connect_once(&postgres, options.acquire_timeout).await?;
+        let found = sqlx::query_scalar!("select key_check from instance")
+            .fetch_optional(&mut connection)
+            .await;
+        connection.close().await?;
+        let check = match found {
+            Ok(check) => check.flatten(),
+            Err(error) if is_undefined_table(&error) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(match (check, &options.secret_key) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(check), Some(key)) => key.open(KEY_CHECK, &check).is_err(),
+        })
     }
 
     /// The id of this installation.
@@ -249,6 +269,19 @@ impl Batchers {
             }),
         }
     }
+}
+
+async fn connect_once(postgres: &PgConnectOptions, at_most: Duration) -> Result<PgConnection> {
+    let connecting = PgConnection::connect_with(postgres);
+    match tokio::time::timeout(at_most, connecting).await {
+        Ok(connected) => connected.map_err(|error| connect_error(error, postgres)),
+        Err(_) => Err(connect_error(sqlx::Error::PoolTimedOut, postgres)),
+    }
+}
+
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some("42P01")
 }
 
 fn pool_options(connections: u32, acquire_timeout: Duration) -> PgPoolOptions {

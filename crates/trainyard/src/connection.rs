@@ -88,6 +88,13 @@ impl Connection {
                 ignored.display()
             ));
         }
+        if let (Some(stopped), Some(folder)) = (&found.stopped, &found.data_dir) {
+            output::note(&format!(
+                "the daemon that started last, of {}, does not run; this is from the one of {}",
+                stopped.display(),
+                folder.display()
+            ));
+        }
         let token = found.token.unwrap_or_default();
         let client = Client::new(&found.url, token.expose_secret())?;
         let because = match &found.data_dir {
@@ -99,10 +106,13 @@ impl Connection {
             Some(folder) if *folder == places.working_dir.join(DEV_DATA_DIR) => {
                 "its data folder, .trainyard, is in this folder".to_owned()
             }
-            Some(folder) => format!(
-                "this user started it last; its data folder is {}",
-                folder.display()
-            ),
+            Some(folder) => {
+                let which = match found.stopped {
+                    None => "this user started it last",
+                    Some(_) => "of this user's daemons that run, it started last",
+                };
+                format!("{which}; its data folder is {}", folder.display())
+            }
         };
         Ok((client, because))
     }

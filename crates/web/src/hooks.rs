@@ -142,6 +142,8 @@ async fn take(
     give_back();
     let delivery = verified.parse().map_err(|problem| {
         WEBHOOK_DELIVERIES.add_for("malformed", 1);
+        let why = problem.to_string();
+        state.strangers().log_malformed_delivery(repo, &why);
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", problem.to_string())
     })?;
     let mut why_nothing = "only pushes of branches start runs";

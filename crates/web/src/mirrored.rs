@@ -24,7 +24,7 @@ pub(crate) async fn find(
         false => look::before_start(state, repo).await?,
     };
     let branches = state.store().refs(repo).await?;
-    let head = branch_head(&branches, reference);
+    let head = branch(&branches, reference).map(|(_, head)| head);
     let is_tag = head.is_none() && !is_hash;
     if is_tag && last_seen.is_none() {
         // The sync updated the mirror of the daemon that follows the repo, which may be another one.
@@ -53,14 +53,21 @@ pub(crate) async fn find(
     Ok((info.sha.clone(), info, last_seen))
 }
 
-/// The last known commit of a branch. A full hash is never treated as a branch name: a branch that is named like a
-/// commit would otherwise run in its place, with the branch's secrets.
-pub(crate) fn branch_head<'a>(
+/// The branch that a reference names, by its name or in full (`refs/heads/main`), and its last known commit. A full
+/// hash is never treated as a branch name: a branch that is named like a commit would otherwise run in its place, with
+/// the branch's secrets.
+pub(crate) fn branch<'a>(
     branches: &'a BTreeMap<String, String>,
     reference: &str,
-) -> Option<&'a str> {
-    let head = branches.get(reference).filter(|_| !is_hash(reference));
-    head.map(String::as_str)
+) -> Option<(&'a str, &'a str)> {
+    let reference = reference.trim();
+    let name = match reference.strip_prefix("refs/heads/") {
+        Some(name) => name,
+        None if is_hash(reference) || reference.starts_with("refs/tags/") => return None,
+        None => reference,
+    };
+    let (name, head) = branches.get_key_value(name)?;
+    Some((name, head))
 }
 
 fn is_hash(reference: &str) -> bool {
@@ -103,7 +110,18 @@ mod tests {
             (hash.to_owned(), "evil".to_owned()),
             ("main".to_owned(), "good".to_owned()),
         ]);
-        assert_eq!(branch_head(&branches, "main"), Some("good"));
-        assert_eq!(branch_head(&branches, hash), None);
+        assert_eq!(branch(&branches, "main"), Some(("main", "good")));
+        assert_eq!(branch(&branches, hash), None);
+    }
+
+    #[test]
+    fn a_branch_is_recognized_by_its_full_name_and_a_tag_is_never_a_branch() {
+        let branches = BTreeMap::from([
+            ("main".to_owned(), "a".to_owned()),
+            ("refs/tags/v1".to_owned(), "b".to_owned()),
+        ]);
+        assert_eq!(branch(&branches, "refs/heads/main"), Some(("main", "a")));
+        assert_eq!(branch(&branches, "refs/heads/v1"), None);
+        assert_eq!(branch(&branches, "refs/tags/v1"), None);
     }
 }

@@ -43,6 +43,7 @@ const TOKENS_AT_MOST: usize = 1024;
 enum Kind {
     RefusedDelivery,
     LargeDelivery,
+    MalformedDelivery,
     NoRoom,
     AcceptFailed,
     TooManyAttempts,
@@ -54,6 +55,7 @@ impl Kind {
         match self {
             Self::RefusedDelivery => "more webhook deliveries had no valid signature",
             Self::LargeDelivery => "more webhook deliveries were larger than limits.webhook",
+            Self::MalformedDelivery => "more webhook deliveries could not be read",
             Self::NoRoom => "more connections were rejected because of http.connections",
             Self::AcceptFailed => "more times accepting a connection failed",
             Self::TooManyAttempts => {
@@ -133,6 +135,16 @@ impl Strangers {
             warn!(
                 repo = short(repo),
                 "rejected a webhook delivery: it is larger than limits.webhook, which is {at_most} bytes"
+            );
+        }
+    }
+
+    pub(crate) fn log_malformed_delivery(&self, repo: &str, problem: &str) {
+        if self.may_log(Kind::MalformedDelivery) {
+            warn!(
+                repo = short(repo),
+                problem = short(problem),
+                "rejected a webhook delivery with a valid signature: its body cannot be read"
             );
         }
     }

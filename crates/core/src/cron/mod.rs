@@ -84,7 +84,8 @@ impl Cron {
         if trimmed.starts_with('@') && expanded(trimmed).is_none() {
             let names = NICKNAMES.map(|(name, _)| name);
             let message = format!("`{trimmed}` is not known; there is {}", names.join(", "));
-            let help = nearest(trimmed, names).map(|name| format!("did you mean `{name}`?"));
+            let meant = every(trimmed).or_else(|| nearest(trimmed, names).map(ToOwned::to_owned));
+            let help = meant.map(|meant| format!("did you mean `{meant}`?"));
             return Err(fault(message, help));
         }
         // Nicknames have no faults, so that no place within them is asked for.
@@ -155,6 +156,21 @@ impl Cron {
 fn expanded(text: &str) -> Option<&'static str> {
     let found = NICKNAMES.iter().find(|(name, _)| *name == text);
     found.map(|(_, expression)| *expression)
+}
+
+/// The expression for `@every 5m`, where there is one: cron counts from the full hour or from midnight.
+fn every(text: &str) -> Option<String> {
+    let interval = text.strip_prefix("@every")?.trim();
+    let (count, unit) = interval.split_at_checked(interval.len().checked_sub(1)?)?;
+    let count: u32 = count.parse().ok().filter(|count| *count > 0)?;
+    match (unit, count) {
+        ("m", 1) => Some("* * * * *".to_owned()),
+        ("m", 60) | ("h", 1) => Some("0 * * * *".to_owned()),
+        ("h", 24) | ("d", 1) => Some("0 0 * * *".to_owned()),
+        ("m", 2..60) if 60 % count == 0 => Some(format!("*/{count} * * * *")),
+        ("h", 2..24) if 24 % count == 0 => Some(format!("0 */{count} * * *")),
+        _ => None,
+    }
 }
 
 fn civil([minute, hour, day, month, weekday]: &[&str; 5]) -> Option<Civil> {
@@ -483,6 +499,27 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_of_other_schedulers_gets_its_expression_where_there_is_one() {
+        for (text, meant) in [
+            ("@every 1m", Some("* * * * *")),
+            ("@every 5m", Some("*/5 * * * *")),
+            ("@every 6h", Some("0 */6 * * *")),
+            ("@every 24h", Some("0 0 * * *")),
+            ("@every 7m", None),
+            ("@every 1h30m", None),
+            ("@every 0m", None),
+        ] {
+            let help = Cron::parse(text).unwrap_err()[0].help.clone();
+            let expected = meant.map(|meant| format!("did you mean `{meant}`?"));
+            assert!(meant.is_none() || help == expected, "{text}: {help:?}");
+            assert!(
+                meant.is_some() || !help.unwrap_or_default().contains("*/"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn faults_name_the_field() {
         let (message, part) = fault("0 25 * * *");
         assert!(message.contains("hour"), "{message}");
@@ -490,6 +527,10 @@ mod tests {
         assert_eq!(
             fault("0 0 30 2 *").0,
             "this never happens: FEB has no day 30"
+        );
+        assert_eq!(
+            fault("0 3 30 2 mon").0,
+            "FEB has no day 30, so only the day of week would count"
         );
         assert!(fault("0 0 0 * * *").0.contains("has 6"));
         assert!(fault("@often").0.contains("@daily"));

@@ -269,9 +269,10 @@ pub(super) fn function(name: &str) -> Option<&'static str> {
         "endswith" | "ends_with" | "hasSuffix" => "write `x.endsWith(y)`",
         "includes" => "write `x.contains(y)`",
         "matches" => "patterns are not supported; write startsWith, endsWith or contains",
-        "all" | "exists" | "exists_one" | "map" | "filter" | "format" | "hashFiles" | "range" => {
+        "all" | "exists" | "exists_one" | "map" | "filter" | "format" | "range" => {
             "loops over lists are not supported; write the cases out with `&&`, `||` or `in`"
         }
+        "hashFiles" => "an expression reads no files; let `run` decide by them",
         _ => return None,
     })
 }

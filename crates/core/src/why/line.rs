@@ -29,9 +29,16 @@ impl fmt::Display for Wait {
                 ahead,
                 limit,
                 group,
+                replaces,
             } => {
-                let plural = if ahead.len() == 1 { "run" } else { "runs" };
-                let verb = if ahead.len() == 1 { "has" } else { "have" };
+                let one = ahead.len() == 1;
+                let plural = if one { "run" } else { "runs" };
+                let what = match (replaces, one) {
+                    (false, true) => "has to end first",
+                    (false, false) => "have to end first",
+                    (true, true) => "is being cancelled for this run",
+                    (true, false) => "are active, and the oldest is being cancelled for this run",
+                };
                 let runs = list(ahead);
                 let group = group
                     .as_deref()
@@ -39,7 +46,7 @@ impl fmt::Display for Wait {
                     .unwrap_or_default();
                 write!(
                     f,
-                    "{plural} {runs} of the same DAG{group} {verb} to end first (concurrency limit {limit})"
+                    "{plural} {runs} of the same DAG{group} {what} (concurrency limit {limit})"
                 )
             }
             Self::RunStart => f.write_str("the run is about to start"),

@@ -15,6 +15,7 @@ use crate::dag::Dag;
 use crate::id::{RepoId, RunId};
 use crate::name::{PoolName, StageName};
 use crate::outcome::{Outcome, Reason};
+use crate::overlap::Overlap;
 use crate::run::{AttemptRef, AttemptState, Run, RunPhase, StageRun, StageState};
 use crate::stage::StageIndex;
 
@@ -89,6 +90,8 @@ pub enum Wait {
         limit: u32,
         /// The group that they are in, where the DAG has groups.
         group: Option<String>,
+        /// Whether the oldest is being cancelled for this run (`overlap: cancel_running`).
+        replaces: bool,
     },
     /// Its run has not started, and nothing blocks it: the planner starts it next.
     RunStart,
@@ -255,11 +258,13 @@ pub fn wait(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
             }
         }
         StageState::Waiting if run.phase == RunPhase::Queued => {
-            match dag.declared().concurrency.limit {
+            let concurrency = &dag.declared().concurrency;
+            match concurrency.limit {
                 Some(limit) if queue.ahead.len() >= limit as usize => Wait::Runs {
                     ahead: queue.ahead.clone(),
                     limit,
-                    group: dag.declared().concurrency.group_of(&run.facts_of_cause()),
+                    group: concurrency.group_of(&run.facts_of_cause()),
+                    replaces: concurrency.overlap == Overlap::CancelRunning,
                 },
                 Some(_) | None => Wait::RunStart,
             }

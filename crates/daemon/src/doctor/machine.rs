@@ -5,18 +5,22 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
+use secrecy::{ExposeSecret, SecretBox};
 use trainyard_core::measure::in_units;
 use trainyard_orchestrator::health::space::{Floor, look};
 
+use trainyard_store::{SecretKey, Store, StoreOptions};
+
 use super::Check;
-use crate::config::Config;
+use super::postgres::PATIENCE;
+use crate::config::{Config, Database};
 use crate::descriptors;
-use crate::secret_key::{self, KeyError};
+use crate::secret_key::{self, KeyError, LENGTH};
 
 /// Less free space is a warning: a stage's artifacts may need more.
 const LITTLE: u64 = 5 << 30;
 
-pub(super) fn checks(config: &Config) -> Vec<Check> {
+pub(super) async fn checks(config: &Config) -> Vec<Check> {
     let data = &config.data_dir;
     let mut checks = vec![folder(data)];
     if let Some(there) = nearest(data) {
@@ -27,7 +31,10 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
             "free some space, or give a folder on another disk with --data-dir",
         ));
     }
-    checks.extend([key(&config.secret_key_file), address(config)]);
+    checks.extend([
+        key(&config.secret_key_file, &config.database).await,
+        address(config),
+    ]);
     checks.push(file_descriptors(config));
     checks
 }
@@ -105,16 +112,47 @@ pub(super) fn space(name: &'static str, path: &Path, floor: Floor, what_to_do: &
     }
 }
 
-fn key(path: &Path) -> Check {
+async fn key(path: &Path, database: &Database) -> Check {
     const NAME: &str = "Key for secrets";
+    let failed = |why: String| {
+        let what_to_do =
+            "restore the key file that belongs to the database, or name it with --secret-key-file";
+        Check::failed(NAME, why, what_to_do)
+    };
     match secret_key::read(path) {
+        Ok(key) if has_another_key(database, Some(&key)).await => failed(format!(
+            "{} holds another key than that of the database",
+            path.display()
+        )),
         Ok(_) => Check::ok(NAME, format!("{} holds a key", path.display())),
-        Err(KeyError::File { source, .. }) if source.kind() == ErrorKind::NotFound => Check::ok(
-            NAME,
-            format!("{} will be made at the first start", path.display()),
-        ),
-        Err(error) => Check::failed(NAME, error.to_string(), "restore the right key file"),
+        Err(KeyError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            if has_another_key(database, None).await {
+                return failed(format!(
+                    "{} is missing, and the secrets in the database were encrypted with its key",
+                    path.display()
+                ));
+            }
+            Check::ok(
+                NAME,
+                format!("{} will be made at the first start", path.display()),
+            )
+        }
+        Err(error) => failed(error.to_string()),
     }
+}
+
+/// Whether the database was used with another key. `false` also where it does not answer, which has a check of its own,
+/// and for a private one, which does not run now.
+async fn has_another_key(database: &Database, key: Option<&SecretBox<[u8; LENGTH]>>) -> bool {
+    let Database::Url(url) = database else {
+        return false;
+    };
+    let options = StoreOptions {
+        secret_key: key.map(|key| SecretKey::from_bytes(*key.expose_secret())),
+        acquire_timeout: PATIENCE,
+        ..StoreOptions::new(url.expose_secret())
+    };
+    Store::has_another_key(&options).await.unwrap_or_default()
 }
 
 fn address(config: &Config) -> Check {
@@ -183,12 +221,16 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_wrong_key_is_found_before_the_start() {
+    #[tokio::test]
+    async fn a_wrong_key_is_found_before_the_start() {
         let place = tempfile::tempdir().unwrap();
+        let private = Database::Private {
+            binaries: None,
+            image: None,
+        };
         let path = place.path().join("key");
-        assert_eq!(key(&path).status, Status::Ok);
+        assert_eq!(key(&path, &private).await.status, Status::Ok);
         std::fs::write(&path, "x").unwrap();
-        assert_eq!(key(&path).status, Status::Failed);
+        assert_eq!(key(&path, &private).await.status, Status::Failed);
     }
 }

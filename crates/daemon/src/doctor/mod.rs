@@ -85,7 +85,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         )],
     };
     checks.push(postgres::check(config).await);
-    checks.extend(machine::checks(config));
+    checks.extend(machine::checks(config).await);
     checks
 }
 

@@ -15,7 +15,7 @@ use crate::postgres::{ClusterError, DEFAULT_IMAGE, is_in_a_container, programs_f
 const POSTGRES: &str = "Postgres";
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(config: &Config) -> Check {
     match &config.database {

@@ -1,12 +1,15 @@
 //! The reading side: finds the daemon that a command is for.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, geteuid};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use url::{Host, Url};
@@ -35,6 +38,8 @@ pub struct Found {
     pub data_dir: Option<PathBuf>,
     /// A data folder here that no daemon of this user made: its content was ignored.
     pub ignored: Option<PathBuf>,
+    /// The data folder of the daemon that started last, if that does not run and this is another one.
+    pub stopped: Option<PathBuf>,
 }
 
 /// No daemon was found.
@@ -73,9 +78,37 @@ pub enum NotFound {
         data_dir.display()
     )]
     Stopped { data_dir: PathBuf },
+    /// No daemon of this user runs.
+    #[error(
+        "the daemon of {}, which started last, does not run{others}: start one, or give the address of another one with \
+         --url and --token",
+        newest.display()
+    )]
+    NoneRuns { newest: PathBuf, others: Listed },
     /// A file of the daemon cannot be read, or is not valid.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+}
+
+/// Other data folders whose daemons do not run, as a part of a message.
+#[derive(Debug)]
+pub struct Listed(Vec<PathBuf>);
+
+/// How many data folders a message lists.
+const LISTED_AT_MOST: usize = 4;
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().take(LISTED_AT_MOST);
+        for (at, folder) in shown.enumerate() {
+            f.write_str(if at == 0 { ", nor do those of " } else { ", " })?;
+            write!(f, "{}", folder.display())?;
+        }
+        match self.0.len().saturating_sub(LISTED_AT_MOST) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }
 
 /// Finds the daemon that a command is meant for.
@@ -83,10 +116,10 @@ pub enum NotFound {
 /// # Errors
 /// No daemon is known, the known one does not run, or its files cannot be read or trusted.
 pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
-    let mut ignored = None;
+    let (mut ignored, mut stopped) = (None, None);
     let known = match &given.data_dir {
         Some(folder) => in_given_folder(folder, places).map(Some),
-        None => nearby(places, &mut ignored),
+        None => nearby(places, &mut ignored, &mut stopped),
     };
     match (given.url, given.token) {
         // Address and token are given: problems with the data folder do not matter.
@@ -95,6 +128,7 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
             token: Some(token),
             data_dir: None,
             ignored: None,
+            stopped: None,
         }),
         (Some(url), None) => {
             // A token from a file is sent only to its own daemon, and to no other address.
@@ -107,6 +141,7 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
                 token: token.and_then(|known| known.token),
                 data_dir: None,
                 ignored,
+                stopped: None,
             })
         }
         (None, token) => {
@@ -123,6 +158,7 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
                 token: token.or(known.token),
                 data_dir: Some(known.folder),
                 ignored,
+                stopped,
             })
         }
     }
@@ -148,6 +184,12 @@ struct Known {
 }
 
 impl Known {
+    /// Whether its process is there; one that was killed leaves its address behind.
+    fn runs(&self) -> bool {
+        let pid = i32::try_from(self.endpoint.pid).ok();
+        pid.is_some_and(|pid| !matches!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH)))
+    }
+
     fn is_on_this_machine(&self) -> Result<(), NotFound> {
         let url = Url::parse(&self.endpoint.url).ok();
         let is_loopback = url.is_some_and(|url| match url.host() {
@@ -184,7 +226,11 @@ fn in_given_folder(folder: &Path, places: &Places) -> Result<Known, NotFound> {
     Ok(known)
 }
 
-fn nearby(places: &Places, ignored: &mut Option<PathBuf>) -> Result<Option<Known>, NotFound> {
+fn nearby(
+    places: &Places,
+    ignored: &mut Option<PathBuf>,
+    stopped: &mut Option<PathBuf>,
+) -> Result<Option<Known>, NotFound> {
     let here = places.working_dir.join(DEV_DATA_DIR);
     // A folder of that name may have another purpose; one with these files is a daemon's.
     let has_daemon_files = [ENDPOINT, TOKEN]
@@ -214,11 +260,38 @@ fn nearby(places: &Places, ignored: &mut Option<PathBuf>) -> Result<Option<Known
         }),
         Ok(text) => {
             let folder = PathBuf::from(OsStr::from_bytes(text.as_bytes().trim_ascii_end()));
-            in_folder(&folder)?
-                .map(Some)
-                .ok_or(NotFound::Stopped { data_dir: folder })
+            let newest = in_folder(&folder)?;
+            if newest.as_ref().is_some_and(Known::runs) {
+                return Ok(newest);
+            }
+            let others = places
+                .known
+                .all()
+                .into_iter()
+                .filter(|other| *other != folder);
+            let others: Vec<PathBuf> = others.collect();
+            if let Some(other) = newest_running(&others) {
+                *stopped = Some(folder);
+                return Ok(Some(other));
+            }
+            // One that was killed has left its address: the command reports that it does not answer there.
+            newest.map(Some).ok_or(NotFound::NoneRuns {
+                newest: folder,
+                others: Listed(others),
+            })
         }
     }
+}
+
+/// The daemon that started last of those that run on this machine.
+fn newest_running(folders: &[PathBuf]) -> Option<Known> {
+    let running = folders.iter().filter_map(|folder| {
+        let known = in_folder(folder).ok().flatten()?;
+        let started = folder.join(ENDPOINT).metadata().ok()?.modified().ok()?;
+        (known.runs() && known.is_on_this_machine().is_ok()).then_some((started, known))
+    });
+    let newest = running.max_by_key(|(started, _)| *started);
+    newest.map(|(_, known)| known)
 }
 
 /// The endpoint that the daemon of a data folder wrote; `None` if it does not run.
@@ -355,10 +428,6 @@ mod tests {
             "http://127.0.0.1:7110"
         );
         published.retract().unwrap();
-        assert!(matches!(
-            find(Given::default(), &elsewhere),
-            Err(NotFound::Stopped { .. })
-        ));
         assert_eq!(
             scene.find(Given::default()).unwrap(),
             pair("http://127.0.0.1:7104", "th")
@@ -384,6 +453,44 @@ mod tests {
         assert!(error.to_string().contains(DEV_DATA_DIR), "{error}");
         let token = read_token(&here).unwrap().unwrap();
         assert_eq!(token.expose_secret(), "th");
+    }
+
+    #[test]
+    fn without_the_newest_daemon_the_newest_that_runs_is_found_and_that_is_reported() {
+        let scene = Scene::new();
+        let (_old, old) = scene.daemon("old", "http://127.0.0.1:7104", "to");
+        let hour = std::time::Duration::from_secs(3_600);
+        let started = std::time::SystemTime::now() - hour;
+        let file = std::fs::File::open(&old.endpoint).unwrap();
+        file.set_modified(started).unwrap();
+        let (_newer, newer) = scene.daemon("newer", "http://127.0.0.1:7110", "tn");
+        let (stopped, published) = scene.daemon("stopped", "http://127.0.0.1:7111", "ts");
+        // A process that has ended, and whose end is known.
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let killed = |url: &str| format!(r#"{{"url":"{url}","pid":{}}}"#, ended.id());
+        let leave = |published: &Published, url: &str| {
+            write(&published.endpoint, 0o600, killed(url).as_bytes()).unwrap();
+        };
+        leave(&published, "http://127.0.0.1:7111");
+        let found = find(Given::default(), &scene.places).unwrap();
+        assert_eq!(found.url, "http://127.0.0.1:7110");
+        assert_eq!(found.stopped.as_deref(), Some(stopped.path()));
+
+        leave(&newer, "http://127.0.0.1:7110");
+        let found = find(Given::default(), &scene.places).unwrap();
+        assert_eq!(found.url, "http://127.0.0.1:7104");
+
+        for published in [old, newer, published] {
+            published.retract().unwrap();
+        }
+        let error = find(Given::default(), &scene.places)
+            .unwrap_err()
+            .to_string();
+        for folder in ["old", "newer", "stopped"] {
+            let folder = scene.place.path().join(folder).display().to_string();
+            assert!(error.contains(&folder), "{error}");
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //!
 //! A daemon writes `endpoint.json` and `token` into its data folder, and the path of this folder into a file of the
 //! user, so that commands of the same user need no flags. [`find`] checks, in this order, flags and variables
-//! (`TRAINYARD_URL`, `TRAINYARD_TOKEN`), a given data folder, `./.trainyard`, and the user's file. A data folder
-//! whose daemon was stopped ends the search, so that a command never reaches another project's daemon by accident.
+//! (`TRAINYARD_URL`, `TRAINYARD_TOKEN`), a given data folder, `./.trainyard`, and the user's file. A given data folder
+//! or `./.trainyard` whose daemon was stopped ends the search, so that a command never reaches another project's daemon
+//! by accident. If the daemon of the user's file was stopped, the one that started last of those that run is used, and
+//! the command says so.
 //!
 //! 1. The current folder may be a checkout of an untrusted repository that contains a `.trainyard`. It is used only
 //!    if a daemon of this user made it ([`KnownFolders`]), and never for an address on another machine.

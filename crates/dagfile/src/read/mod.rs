@@ -1,5 +1,6 @@
 //! From the tree to a draft, field by field, and from the core's faults back to the text.
 
+mod absent_inputs;
 mod arguments;
 mod expressions;
 mod fields;
@@ -185,7 +186,10 @@ impl FileReader<'_> {
             stages,
         };
         match Dag::read(draft, &unread) {
-            Ok(dag) => named.then_some(dag),
+            Ok(dag) => {
+                absent_inputs::warn(&dag, &places, self.sink);
+                named.then_some(dag)
+            }
             Err(faults) => {
                 for fault in faults {
                     let span = places.of(&fault, self);

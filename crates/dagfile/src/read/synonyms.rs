@@ -47,7 +47,7 @@ const FOREIGN: &[(&Form, &[&str], &str)] = &[
     (
         document::Stage::FORM,
         &["continue_on_error", "allow_failure"],
-        "stages that need this one say `run_on: [always]`",
+        "stages that need this one say `run_on: [success, failed]`; the run fails all the same",
     ),
     (
         document::Stage::FORM,

@@ -138,7 +138,8 @@ impl FileReader<'_> {
         if let Ok(timezone) = text.parse() {
             return Some(timezone);
         }
-        let help = zone_of_offset(text).or_else(|| {
+        let help = zone_of_offset(text).or_else(|| zone_of_abbreviation(text));
+        let help = help.or_else(|| {
             let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
             // `Berlin` alone.
             let city = |name: &&str| {
@@ -180,6 +181,34 @@ fn zone_of_offset(text: &str) -> Option<String> {
     Some(format!(
         "`{}` is {hours} h {way} UTC (its sign is reversed); a name as Europe/Berlin knows daylight saving time",
         zone.name()
+    ))
+}
+
+/// A zone with this abbreviation. The nearest name would be another zone's.
+fn zone_of_abbreviation(text: &str) -> Option<String> {
+    let zone = match text.trim().to_ascii_uppercase().as_str() {
+        "PST" | "PDT" | "PT" => "America/Los_Angeles",
+        "MDT" | "MT" => "America/Denver",
+        "CST" | "CDT" | "CT" => "America/Chicago",
+        "EDT" | "ET" => "America/New_York",
+        "AKST" | "AKDT" => "America/Anchorage",
+        "BRT" => "America/Sao_Paulo",
+        "BST" => "Europe/London",
+        "CEST" => "Europe/Berlin",
+        "EEST" => "Europe/Athens",
+        "MSK" => "Europe/Moscow",
+        "IST" => "Asia/Kolkata",
+        "SGT" => "Asia/Singapore",
+        "HKT" => "Asia/Hong_Kong",
+        "JST" => "Asia/Tokyo",
+        "KST" => "Asia/Seoul",
+        "AEST" | "AEDT" => "Australia/Sydney",
+        "AWST" => "Australia/Perth",
+        "NZST" | "NZDT" => "Pacific/Auckland",
+        _ => return None,
+    };
+    Some(format!(
+        "an abbreviation may mean several zones; write a name, as in `{zone}`"
     ))
 }
 

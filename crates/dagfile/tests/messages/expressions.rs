@@ -83,3 +83,9 @@ fn a_group_is_an_expression_over_what_starts_a_run() {
         (&file("{group: github.ref}"), &["write `cause.branch`"]),
     ]);
 }
+
+#[test]
+fn the_mark_of_an_expression_can_be_written_as_a_text() {
+    let file = stage("env: {A: '${{ \"$\" }}{{ x }}'}, run: \"printf '%s' '$''{{ x }}'\"");
+    check(&[(&file, &[])]);
+}

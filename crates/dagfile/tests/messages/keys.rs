@@ -11,7 +11,10 @@ fn keys_of_other_systems_get_what_to_do_instead() {
         ),
         ("steps: [{run: echo}]", "one `run` of several lines"),
         ("uses: actions/checkout@v4", "there are no actions"),
-        ("continue-on-error: true", "`run_on: [always]`"),
+        (
+            "continue-on-error: true",
+            "`run_on: [success, failed]`; the run fails all the same",
+        ),
         ("working-directory: src", "`cd FOLDER`"),
         ("volumes: [/data]", "no folders of the host"),
         ("depends_on: [b]", "did you mean `needs`?"),

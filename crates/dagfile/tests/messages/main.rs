@@ -5,6 +5,7 @@
 mod expressions;
 mod faults;
 mod forms;
+mod inputs;
 mod keys;
 mod scripts;
 mod triggers;

@@ -53,6 +53,23 @@ fn filters_and_names_that_match_nothing_are_faults() {
 }
 
 #[test]
+fn an_abbreviation_of_a_time_zone_gets_a_name_and_not_the_nearest_word() {
+    for (text, zone) in [
+        ("PST", "America/Los_Angeles"),
+        ("cest", "Europe/Berlin"),
+        ("JST", "Asia/Tokyo"),
+    ] {
+        let schedule = format!("{{cron: \"@daily\", timezone: {text}}}");
+        let file = format!(
+            "triggers: {{schedule: [{schedule}]}}\n{}",
+            stage("run: echo")
+        );
+        let answer = format!("write a name, as in `{zone}`");
+        check(&[(&file, &[&answer])]);
+    }
+}
+
+#[test]
 fn a_trigger_that_leaves_a_parameter_without_a_value_is_a_fault() {
     let file = |triggers: &str| {
         format!(

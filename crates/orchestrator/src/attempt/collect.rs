@@ -212,7 +212,7 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
                 let bytes = std::fs::read(file.path()).map_err(|error| storage(&error))?;
                 Some(Ok(metrics_file::read(&bytes, self.masker)))
             }
-            Err(fault) => Some(Err(Reason::new(ReasonCode::InvalidMetrics, fault.message))),
+            Err(fault) => Some(Err(of_metrics(&fault))),
         })
     }
 
@@ -284,8 +284,32 @@ fn invalid(path: &RelativePath, fault: &str) -> Reason {
     Reason::new(ReasonCode::InvalidMetrics, message)
 }
 
+/// The executor calls each file that it copies an output.
+fn of_metrics(fault: &Reason) -> Reason {
+    let message = match fault.message.strip_prefix("output ") {
+        Some(rest) => format!("metrics file {rest}"),
+        None => fault.message.clone(),
+    };
+    Reason::new(ReasonCode::InvalidMetrics, message)
+}
+
 fn storage(error: &std::io::Error) -> Ending {
     let message =
         format!("the stage's outputs could not be written to the daemon's data folder: {error}");
     Ending::Errored(Reason::new(ReasonCode::Storage, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metrics_file_that_cannot_be_copied_is_not_called_an_output() {
+        let fault = |message: &str| Reason::new(ReasonCode::MissingOutput, message);
+        assert_eq!(
+            of_metrics(&fault("output `m.json` cannot be kept: it is a socket")).message,
+            "metrics file `m.json` cannot be kept: it is a socket"
+        );
+        assert_eq!(of_metrics(&fault("other")).message, "other");
+    }
 }

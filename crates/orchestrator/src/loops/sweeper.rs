@@ -170,7 +170,7 @@ impl Sweeper {
         let id = &container.handle.container;
         if !matches!(container.status, Status::Running { .. }) {
             if self.reported.insert(attempt) {
-                error!(%attempt, container = id, "a container of this installation is unknown to the database, as after the loss of commits; it does not run, and is kept for inspection");
+                error!(%attempt, container = id, "a container of this installation is unknown to the database, as after the loss of commits; it does not run, and is kept for inspection: `docker rm {id}` removes it");
             }
             return;
         }

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use tracing::warn;
 use trainyard_core::dag::nearest;
 use trainyard_core::id::RunId;
-use trainyard_core::name::{DagName, RepoName};
+use trainyard_core::name::DagName;
 use trainyard_forge::Heads;
 use trainyard_store::{RepoToSync, SyncOutcome};
 
@@ -116,7 +115,7 @@ impl Synced {
 
     /// The result of the sync to record. An incomplete first sync takes stock once more: branches that it has not
     /// seen were not pushed since.
-    pub(super) fn outcome(&self, repo: &RepoName) -> SyncOutcome {
+    pub(super) fn outcome(&self) -> SyncOutcome {
         let failures = branch_failure::in_words(&self.failures);
         let words: Vec<String> = self.missing.clone().into_iter().chain(failures).collect();
         if words.is_empty() {
@@ -125,7 +124,6 @@ impl Synced {
         let words = words.join("; ");
         let mut failures = self.failures.values();
         if failures.all(|failure| matches!(failure, BranchFailure::Refused(_))) {
-            warn!(%repo, problem = words, "not all branches of a repo could be recorded");
             SyncOutcome::AllBut(words)
         } else {
             SyncOutcome::Failed(words)
@@ -165,6 +163,9 @@ pub(super) fn missing_branch(repo: &RepoToSync, heads: &Heads) -> Option<String>
     let followed = repo.followed_branch.as_ref()?;
     if heads.branches.contains_key(followed) || heads.refused.contains_key(followed) {
         return None;
+    }
+    if heads.branches.is_empty() && heads.refused.is_empty() {
+        return Some("the remote has no branch yet: commit something first".to_owned());
     }
     let known = heads.branches.keys().map(String::as_str);
     let meant = nearest(followed, known).map(|name| format!("; did you mean `{name}`?"));

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -45,6 +45,8 @@ pub struct Watcher {
     pub(super) commits: Arc<Semaphore>,
     /// The defined pools.
     pub(super) pools: Arc<BTreeSet<PoolName>>,
+    /// The logged problem with branches of each repo that has one.
+    logged: Arc<Mutex<HashMap<RepoId, String>>>,
 }
 
 /// The syncs in progress.
@@ -85,6 +87,7 @@ impl Watcher {
             reader: DagReader::new(),
             commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE)),
             pools: Arc::new(pools.into_iter().collect()),
+            logged: Arc::default(),
         }
     }
 
@@ -141,7 +144,7 @@ impl Watcher {
                 if synced.moved > 0 {
                     info!(repo = %repo.name, branches = synced.moved, "branches moved");
                 }
-                let outcome = synced.outcome(&repo.name);
+                let outcome = synced.outcome();
                 match (synced.costly(), outcome) {
                     (Some(reason), SyncOutcome::Failed(problem)) => {
                         SyncOutcome::Failed(problem + self.count(&repo, &reason).await)
@@ -166,8 +169,15 @@ impl Watcher {
                 SyncOutcome::Failed(reason + counted)
             }
         };
-        if let SyncOutcome::Failed(problem) = &outcome {
-            warn!(repo = %repo.name, error = %problem, "a repo could not be synced");
+        match &outcome {
+            SyncOutcome::Good => self.forget(repo.id),
+            SyncOutcome::AllBut(problem) if self.is_new(repo.id, problem) => {
+                warn!(repo = %repo.name, problem, "not all branches of a repo could be recorded");
+            }
+            SyncOutcome::AllBut(_) => {}
+            SyncOutcome::Failed(problem) => {
+                warn!(repo = %repo.name, error = %problem, "a repo could not be synced");
+            }
         }
         let recorded = self
             .store
@@ -175,6 +185,18 @@ impl Watcher {
         if let Err(error) = recorded.await {
             error!(repo = %repo.name, %error, "the result of a sync could not be recorded");
         }
+    }
+
+    /// Whether a problem with branches is another one than that of the last sync: it lasts until a push, and each poll
+    /// would log it again.
+    fn is_new(&self, repo: RepoId, problem: &str) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.insert(repo, problem.to_owned()).as_deref() != Some(problem)
+    }
+
+    fn forget(&self, repo: RepoId) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.remove(&repo);
     }
 
     /// Counts a failure of a repo. Returns the text to add if that quarantines it.

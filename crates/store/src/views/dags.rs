@@ -76,9 +76,9 @@ pub struct ScheduleView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultView {
     pub repo: String,
-    /// The branch whose head has it.
-    pub branch: String,
     pub commit: String,
+    /// The branches whose head this commit is; the followed one comes first.
+    pub branches: Vec<String>,
     pub path: String,
     /// Its diagnostics, as they were recorded.
     pub diagnostics: serde_json::Value,
@@ -155,11 +155,17 @@ impl Store {
     pub async fn list_faults(&self, repo: Option<RepoId>) -> Result<Vec<FaultView>> {
         let faults = sqlx::query_as!(
             FaultView,
-            "select p.name as repo, f.branch, f.commit, f.path, f.diagnostics, f.found_at
+            r#"select p.name as repo, f.commit, f.path, f.diagnostics, f.found_at,
+                array(
+                    select branch from repo_ref where repo = f.repo and sha = f.commit
+                    order by branch is distinct from p.current_branch, branch
+                ) as "branches!"
              from dag_fault f join repo p on p.id = f.repo
              where ($1::uuid is null or f.repo = $1)
                 and exists (select from repo_ref where repo = f.repo and sha = f.commit)
-             order by p.name, f.path",
+             order by p.name, exists (
+                    select from repo_ref where repo = f.repo and sha = f.commit and branch = p.current_branch
+                ) desc, f.path, f.commit"#,
             repo.map(|repo| repo.0)
         )
         .fetch_all(&self.core.reading)

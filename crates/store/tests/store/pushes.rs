@@ -208,6 +208,16 @@ async fn a_file_with_errors_is_recorded_and_the_others_work_on() {
         (faults[0].path.as_str(), faults[0].commit.clone()),
         ("dags/night.yaml", sha('2'))
     );
+    // A branch from the same commit has the same fault, and is named as the branch that it is.
+    let mut seen = push(None, '2', vec![broken("dags/night.yaml")]);
+    seen.branch = "dev".into();
+    seen.is_followed = false;
+    recorded(&place, seen).await;
+    place.sql("update repo set current_branch = 'main'").await;
+    let faults = place.store.list_faults(Some(place.repo)).await.unwrap();
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].branches, ["main", "dev"]);
+    place.sql("delete from repo_ref where branch = 'dev'").await;
     let night = place.store.resolve_dag("night").await.unwrap();
     let detail = place.store.dag_detail(night).await.unwrap();
     assert!(detail.summary.has_faults);

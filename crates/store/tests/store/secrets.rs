@@ -115,6 +115,22 @@ async fn a_wrong_key_is_found_out_at_the_start() {
     let refused = store.migrate().await.unwrap_err();
     assert!(matches!(refused, Error::WrongSecretKey));
     assert!(refused.to_string().contains("key file"));
+    assert!(Store::has_another_key(&options).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_database_is_checked_without_changing_anything() {
+    let place = Place::new().await;
+    let mut options = StoreOptions::new(place.url.clone());
+    assert!(
+        Store::has_another_key(&options).await.unwrap(),
+        "a database with a key takes no new one"
+    );
+    place.sql("update instance set key_check = null").await;
+    assert!(!Store::has_another_key(&options).await.unwrap());
+    place.sql("drop table instance cascade").await;
+    options.secret_key = Some(SecretKey::from_bytes([8; 32]));
+    assert!(!Store::has_another_key(&options).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,7 +129,7 @@ fn place(artifact: &Artifact, to: PathBuf) -> PathBuf {
 async fn save(client: &Client, artifact: &Artifact, to: &Path, force: bool) -> Done {
     let taken = || {
         let problem = Problem::new(format!("{} already exists", to.display()));
-        Failure::Refused(problem.help("`--force` overwrites it; `--to` gives another destination"))
+        Failure::Usage(problem.help("`--force` overwrites it; `--to` gives another destination"))
     };
     if !force && to.exists() {
         return Err(taken());

@@ -11,7 +11,6 @@ use crate::failure::{Done, Failure, Problem};
 use crate::input;
 use crate::output::{self, OutputArgs};
 use crate::view::quantity::commit;
-use crate::view::state::has_succeeded;
 use crate::view::{self, plain};
 
 /// DAGs: list, start, pause and remove them
@@ -140,25 +139,9 @@ impl Command {
                     request: args.request,
                 };
                 let started = client.trigger(&args.dag, &trigger).await?;
-                if !args.follow {
-                    return args.output.show(&started, || started_line(&started));
-                }
-                output::note(&started_line(&started));
-                let again = format!("trainyard run logs {} --follow", started.id);
-                let logs = follow::logs(&client, started.id, None, false, None);
-                let run = follow::to_the_end(started.id, &again, logs).await?;
-                let Some(run) = run.map(|run| run.summary) else {
-                    return Err(Failure::Run);
-                };
-                let why = run
-                    .reason
-                    .map(|reason| format!(": {}", plain(&reason.message)));
-                let (id, state) = (run.id, plain(&run.state));
-                output::note(&format!("run {id} {state}{}", why.unwrap_or_default()));
-                if has_succeeded(&run.state) {
-                    Ok(())
-                } else {
-                    Err(Failure::Run)
+                match args.follow {
+                    true => follow::started(&client, &started).await,
+                    false => args.output.show(&started, || started_line(&started)),
                 }
             }
             Verb::Pause(One { dag, output }) => {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use owo_colors::OwoColorize;
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use trainyard_api::{LogLine, LogPage, Timestamp};
@@ -90,6 +91,11 @@ impl Exec {
                 stages: vec![Seen::default(); names.len()],
             }),
         });
+        for (name, value) in prepared.secrets() {
+            for warning in super::secret::unredacted(value.expose_secret()) {
+                output::note(&format!("{name}: {warning}"));
+            }
+        }
         let requests = requests_to_stop()?;
         let run = prepared
             .run(self.docker_host, Arc::clone(&witness) as _, requests)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
+use std::time::Duration;
 use trainyard_api::{ChangeRepo, Client, NewRepo};
 use trainyard_daemon::config::Span;
 
@@ -33,7 +34,7 @@ enum Verb {
     Set(Set),
     /// List the webhook deliveries of a repo, with their results
     ///
-    /// Deliveries with a wrong signature are rejected and not stored; the daemon's log has them.
+    /// Deliveries with a wrong signature or an unreadable body are not stored; the daemon's log has them.
     Deliveries {
         #[command(flatten)]
         one: One,
@@ -72,7 +73,7 @@ struct Add {
     #[arg(long)]
     branch: Option<String>,
 
-    /// How often to poll for pushes: `30s`, `5m`, or a number of seconds; the daemon's default without it
+    /// How often to poll for pushes: `30s`, `5m`, or a number of seconds, at least 5; the daemon's default without it
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     poll_every: Option<u64>,
 
@@ -115,7 +116,7 @@ struct Set {
     #[arg(long, conflicts_with = "branch")]
     default_branch: bool,
 
-    /// How often to poll for pushes: `30s`, `5m`, or a number of seconds
+    /// How often to poll for pushes: `30s`, `5m`, or a number of seconds, at least 5
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     poll_every: Option<u64>,
 
@@ -294,14 +295,23 @@ impl Set {
 
 /// A duration in whole seconds; a plain number is in seconds.
 fn seconds(text: &str) -> Result<u64, &'static str> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(seconds);
+    let time = match (text.parse(), text.parse()) {
+        (Ok(seconds), _) => Duration::from_secs(seconds),
+        (Err(_), Ok(Span(time))) => time,
+        (Err(_), Err(_)) => {
+            return Err(
+                "expected a duration such as `30s`, `5m` or `1h30m`, or a number of seconds",
+            );
+        }
+    };
+    if time < SHORTEST_POLL || time.subsec_nanos() > 0 {
+        return Err("expected whole seconds, at least 5");
     }
-    match text.parse::<Span>() {
-        Ok(Span(time)) if time.subsec_nanos() == 0 => Ok(time.as_secs()),
-        _ => Err("expected a duration such as `30s`, `5m` or `1h30m`, or a number of seconds"),
-    }
+    Ok(time.as_secs())
 }
+
+/// The shortest time between two polls of a remote, which daemons keep to.
+const SHORTEST_POLL: Duration = Duration::from_secs(5);
 
 /// Password, ssh key and known hosts.
 type Read = (Option<String>, Option<String>, Option<String>);

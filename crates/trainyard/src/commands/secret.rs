@@ -104,7 +104,7 @@ impl Command {
 }
 
 /// The parts of a value that are not redacted in logs, in sentences.
-fn unredacted(value: &str) -> Vec<String> {
+pub(crate) fn unredacted(value: &str) -> Vec<String> {
     let shortest = SHORTEST_REDACTED;
     let is_short = |line: &str| line.trim().len() < shortest;
     if value.lines().all(is_short) {

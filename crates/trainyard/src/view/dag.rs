@@ -125,15 +125,23 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     }
     let mut text = detail.text(&plain(&summary.dag).bold().to_string());
     if !dag.schedules.is_empty() {
-        let heads = ["SCHEDULE", "TIME ZONE", "MISSED", "NEXT TICK"];
-        let mut rows = Rows::new(&heads, screen).moments(3);
+        let has_params = dag.schedules.iter().any(|one| !one.params.is_empty());
+        let heads = ["SCHEDULE", "TIME ZONE", "MISSED", "NEXT TICK", "PARAMS"];
+        let shown = if has_params { &heads[..] } else { &heads[..4] };
+        let mut rows = Rows::new(shown, screen).moments(3);
         for schedule in &dag.schedules {
-            rows.add(vec![
+            let mut row = vec![
                 cell(&schedule.cron),
                 cell(&schedule.timezone),
                 cell(&schedule.missed),
                 moment(schedule.next_tick, screen),
-            ]);
+            ];
+            if has_params {
+                let params = schedule.params.iter();
+                let params = params.map(|(name, given)| format!("{name}={}", value(given)));
+                row.push(cell(params.collect::<Vec<_>>().join("  ")));
+            }
+            rows.add(row);
         }
         text.push_str(&format!("\n{}", rows.text("")));
     }

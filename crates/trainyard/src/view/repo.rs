@@ -12,6 +12,9 @@ use crate::view::quantity::commit;
 use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Rows, bad, cell, moment};
 
+/// How many further branches with the same fault are listed; the others are counted.
+const BRANCHES_SHOWN: usize = 3;
+
 pub(crate) fn list(repos: &[Repo], screen: Screen) -> String {
     let heads = ["REPO", "BRANCH", "DAGS", "FAULTS", "SYNCED", "URL"];
     let mut rows = Rows::new(&heads, screen)
@@ -146,19 +149,42 @@ pub(crate) fn deliveries(deliveries: &[Delivery], screen: Screen) -> String {
         ]);
     }
     rows.text(
-        "no deliveries; those with a wrong signature are rejected, and only the daemon's log has them",
+        "no deliveries; those with a wrong signature or an unreadable body are rejected, and only the daemon's log has them",
     )
 }
 
 /// DAG files with faults, in the style of a compiler.
 pub(crate) fn faults(faults: &[Fault]) -> String {
     let mut text = String::new();
-    for fault in faults {
+    let is_same =
+        |one: &Fault, other: &Fault| one.path == other.path && one.diagnostics == other.diagnostics;
+    for (at, fault) in faults.iter().enumerate() {
+        if faults[..at].iter().any(|before| is_same(before, fault)) {
+            continue;
+        }
+        let same = faults[at..].iter().filter(|other| is_same(fault, other));
+        let mut places = same.flat_map(|fault| {
+            let branches = match fault.branches.as_slice() {
+                [] => std::slice::from_ref(&fault.branch),
+                branches => branches,
+            };
+            let commit = commit(&fault.commit);
+            branches
+                .iter()
+                .map(move |branch| format!("{} at {commit}", plain(branch)))
+        });
+        let first = places.next().unwrap_or_default();
+        let others: Vec<String> = places.collect();
+        let shown = others.iter().take(BRANCHES_SHOWN).cloned();
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let also = match others.len() {
+            0 => String::new(),
+            1..=BRANCHES_SHOWN => format!("; also on {shown}"),
+            more => format!("; also on {shown} and {} more", more - BRANCHES_SHOWN),
+        };
         text.push_str(&format!(
-            "\n{} on {} at {}\n",
-            plain(&fault.path).bold(),
-            plain(&fault.branch),
-            commit(&fault.commit)
+            "\n{} on {first}{also}\n",
+            plain(&fault.path).bold()
         ));
         for diagnostic in fault.diagnostics.as_array().into_iter().flatten() {
             let number = |key: &str| diagnostic.get(key).and_then(Value::as_u64).unwrap_or(1);

@@ -28,7 +28,11 @@ pub(crate) fn list(runs: &[Run], now: Timestamp, screen: Screen) -> String {
             cell(run.id.to_string()),
             cell(&run.dag),
             state(&run.state),
-            cell(format!("{}/{}", run.stages_finished, run.stages_total)),
+            match run.state.as_str() {
+                // None of its stages ran, though all of them have ended.
+                "skipped" => cell("-"),
+                _ => cell(format!("{}/{}", run.stages_finished, run.stages_total)),
+            },
             cell(time(run.started_at, run.finished_at, now)),
             moment(run.created_at, screen),
             cell(commit(&run.commit)),

@@ -74,7 +74,7 @@ fn a_file_that_is_there_is_written_over_by_force_alone() {
     std::fs::write(&file, "mine").unwrap();
     let get = ["artifact", "get", "42", "train.model", "--to", "m.bin"];
     insta::assert_snapshot!(daemon.call(&get).whole(), @"
-    exit code 3
+    exit code 2
     --- stdout
     --- stderr
     error: m.bin already exists

@@ -1,5 +1,6 @@
 //! Finding the daemon, and not finding it.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use trainyard_daemon::known_folders::KnownFolders;
@@ -50,6 +51,26 @@ fn an_address_that_cannot_be_one_is_exit_code_2_with_the_one_that_was_meant() {
             "{answer:?}"
         );
     }
+}
+
+#[test]
+fn a_daemon_that_speaks_http_is_named_with_its_address() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut hello = [0; 64];
+        let _ = connection.read(&mut hello).unwrap();
+        connection
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+    });
+    let url = format!("https://{address}");
+    let answer = Place::new().call(&["run", "list", "--url", &url, "--token", "x"]);
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    let meant = format!("it does not speak TLS there; write http://{address}");
+    assert!(answer.stderr.contains(&meant), "{answer:?}");
+    server.join().unwrap();
 }
 
 #[test]

@@ -332,3 +332,33 @@ fn a_reader_that_closes_the_pipe_early_is_not_an_error() {
         (Some(0), "")
     );
 }
+
+#[test]
+fn exec_reads_secrets_like_the_daemon_and_takes_an_empty_variable_as_not_set() {
+    let place = Place::new();
+    place.write(
+        "say.yaml",
+        "stages: {say: {image: alpine:3, secrets: [API_KEY], run: echo}}\n",
+    );
+    let exec = |value: &str| {
+        let nowhere = "unix:///nonexistent/docker.sock";
+        let variables = [("API_KEY", value)];
+        let answer = place.call_with(
+            "",
+            &variables,
+            &["exec", "say.yaml", "--docker-host", nowhere],
+        );
+        (answer.code, answer.stderr)
+    };
+    let (code, errors) = exec("");
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("secret API_KEY is not set"), "{errors}");
+    let (code, errors) = exec("ab");
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(
+        errors.contains("API_KEY: shorter than 4 characters: it cannot be redacted"),
+        "{errors}"
+    );
+    let (_, errors) = exec("long enough");
+    assert!(!errors.contains("redacted"), "{errors}");
+}

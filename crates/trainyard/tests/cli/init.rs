@@ -18,6 +18,22 @@ fn every_template_is_a_repository_with_valid_dags() {
 }
 
 #[test]
+fn the_next_step_can_be_copied_from_the_answer() {
+    let place = Place::new();
+    for (folder, step) in [
+        (".", "try it: trainyard exec dags/hello.yaml\n"),
+        ("h1", "try it: cd h1 && trainyard exec dags/hello.yaml\n"),
+        (
+            "my h2",
+            "try it: cd 'my h2' && trainyard exec dags/hello.yaml\n",
+        ),
+    ] {
+        let answer = place.call(&["init", "hello", folder]);
+        assert!(answer.stderr.ends_with(step), "{answer:?}");
+    }
+}
+
+#[test]
 fn editors_find_the_schema_by_the_first_line_of_each_dag_file() {
     let place = Place::new();
     // The second one finds the schema of the first.

@@ -323,6 +323,47 @@ fn a_repo_is_shown_with_the_faults_of_its_files() {
 }
 
 #[test]
+fn the_parameters_of_a_schedule_are_shown_with_it() {
+    let mut detail = dag();
+    let more = json!({"description": null, "stages": [], "params": [], "schedules": [
+            {"cron": "0 3 * * *", "timezone": "UTC", "missed": "last", "next_tick": T[3]},
+            {"cron": "0 4 * * 0", "timezone": "UTC", "missed": "last", "next_tick": T[3],
+                "params": {"full": true, "target": "all"}},
+        ], "starts_on_push": false, "faults": [], "source": null});
+    let fields = more.as_object().unwrap().clone();
+    detail.as_object_mut().unwrap().extend(fields);
+    let show = ["dag", "show", "model/churn"];
+    let text = table("GET /dags/model/churn", detail.to_string(), &show);
+    assert!(text.contains("NEXT TICK"), "{text}");
+    assert!(text.contains("full=true  target=all\n"), "{text}");
+}
+
+#[test]
+fn a_fault_that_several_branches_have_is_shown_once_with_all_of_them() {
+    let mut detail = repo();
+    let mut here = fault();
+    here["branches"] = json!(["main", "dev"]);
+    let mut there = fault();
+    there["branch"] = "fix".into();
+    there["commit"] = "fedcba9876543210".into();
+    let more = json!({
+        "webhook_url": "http://127.0.0.1:8080/hooks/github/model", "branches": [], "dag_list": [],
+        "fault_list": [here, there],
+    });
+    let fields = more.as_object().unwrap().clone();
+    detail.as_object_mut().unwrap().extend(fields);
+    let text = table(
+        "GET /repos/model",
+        detail.to_string(),
+        &["repo", "show", "model"],
+    );
+    let place =
+        "dags/wrong.yaml on main at 0123456789; also on dev at 0123456789, fix at fedcba9876\n";
+    assert!(text.contains(place), "{text}");
+    assert_eq!(text.matches("did you mean `needs`?").count(), 1, "{text}");
+}
+
+#[test]
 fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
     let artifact = json!({
         "run": 42, "stage": "train", "output": "model", "kind": "folder",

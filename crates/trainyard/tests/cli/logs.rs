@@ -89,7 +89,12 @@ fn logs_of_several_stages_say_which_line_is_whose() {
 fn the_log_of_one_stage_is_what_it_wrote() {
     let answer = written().call(&["run", "logs", "7", "train"]);
     assert_eq!(answer.stdout, "epoch 1\na warning\nthe end\n");
-    let answer = written().call(&["run", "logs", "7", "nosuch"]);
+    let answer = written().call(&["run", "logs", "7", "train", "extract"]);
+    assert!(
+        answer.stdout.starts_with("extract | 569 rows\ntrain   | "),
+        "{answer:?}"
+    );
+    let answer = written().call(&["run", "logs", "7", "train", "nosuch"]);
     assert_eq!(answer.code, Some(4));
     assert!(
         answer.stderr.contains("it has extract, train"),
@@ -110,7 +115,9 @@ fn followed(states: &'static [(&'static str, u32)]) -> Daemon {
     Daemon::new(move |_, what, query| {
         let first = query.contains("attempt=1");
         let text = match what {
-            "POST /dags/-/churn/runs" => return (201, r#"{"id":7,"existed":false}"#.to_owned()),
+            "POST /dags/-/churn/runs" | "POST /runs/6/retry" => {
+                return (201, r#"{"id":7,"existed":false}"#.to_owned());
+            }
             "GET /runs/7/events" if query.contains("after=0") => events(1),
             "GET /runs/7/events" if query.contains("after=1&") => events(2),
             "GET /runs/7/events" => events(3),
@@ -196,12 +203,14 @@ fn ctrl_c_ends_the_following_and_says_how_to_resume_it() {
 }
 
 #[test]
-fn a_followed_trigger_ends_as_the_run_does() {
+fn a_followed_trigger_or_retry_ends_as_the_run_does() {
     for (end, code) in [("succeeded", 0), ("failed", 1), ("cancelled", 1)] {
-        let states: &'static [(&str, u32)] = vec![("running", 1), (end, 2)].leak();
-        let answer = followed(states).call(&["dag", "trigger", "churn", "--follow"]);
-        assert_eq!(answer.code, Some(code), "{answer:?}");
-        assert_eq!(answer.stdout, "no\nattempt 2\nyes\n");
-        assert_eq!(answer.stderr, format!("run 7 started\nrun 7 {end}\n"));
+        for start in [["dag", "trigger", "churn"], ["run", "retry", "6"]] {
+            let states: &'static [(&str, u32)] = vec![("running", 1), (end, 2)].leak();
+            let answer = followed(states).call(&[&start[..], &["--follow"]].concat());
+            assert_eq!(answer.code, Some(code), "{answer:?}");
+            assert_eq!(answer.stdout, "no\nattempt 2\nyes\n");
+            assert_eq!(answer.stderr, format!("run 7 started\nrun 7 {end}\n"));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::binary::Place;
 use crate::daemon::Daemon;
 
 fn repo(last_error: Option<&str>) -> Value {
@@ -246,5 +247,19 @@ fn dags_of_a_repo_that_fails_to_sync_are_listed_with_a_note() {
     .call(&["repo", "show", "model"]);
     for part in ["since 2026-11-23 15:00:01 +00:00", "no route to host"] {
         assert!(shown.stdout.contains(part), "{part}: {shown:?}");
+    }
+}
+
+#[test]
+fn a_poll_interval_that_a_daemon_would_not_keep_to_is_refused() {
+    let place = Place::new();
+    for (interval, answer) in [
+        ("1ms", "expected whole seconds, at least 5"),
+        ("4", "expected whole seconds, at least 5"),
+        ("soon", "expected a duration such as `30s`"),
+    ] {
+        let refused = place.call(&["repo", "set", "lab", "--poll-every", interval]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(answer), "{refused:?}");
     }
 }

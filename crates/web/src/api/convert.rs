@@ -84,7 +84,8 @@ pub(super) fn branch(branch: store::BranchView) -> Branch {
 pub(super) fn fault(fault: store::FaultView) -> Fault {
     Fault {
         repo: fault.repo,
-        branch: fault.branch,
+        branch: fault.branches.first().cloned().unwrap_or_default(),
+        branches: fault.branches,
         commit: fault.commit,
         path: fault.path,
         diagnostics: fault.diagnostics,
@@ -164,6 +165,11 @@ pub(super) fn dag_detail(detail: store::DagDetail, pools: &BTreeMap<PoolName, u3
                 cron: schedule.cron,
                 timezone: schedule.timezone,
                 missed: schedule.missed,
+                params: schedule
+                    .params
+                    .into_iter()
+                    .map(|(name, value)| (name.to_string(), param_value(value)))
+                    .collect(),
                 next_tick: schedule.next_tick,
             })
             .collect(),

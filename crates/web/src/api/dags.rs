@@ -136,13 +136,25 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The version at the head of the followed branch, as the remote has it now.
+    /// The version at the head of the followed branch, as the remote has it now. A branch that the remote no longer has
+    /// has no newest commit: a run of its last one would be of code that was renamed or removed.
     async fn of_current(state: &WebState, dag: DagId) -> Result<Self, ApiError> {
         let store = state.store();
         let repo = store.dag_detail(dag).await?.summary.repo_id;
         let last_seen = look::before_start(state, repo).await?;
         let pinned = store.current_version(dag).await?;
-        let branch = store.repo_detail(repo).await?.summary.current_branch;
+        let followed = store.repo_detail(repo).await?.summary;
+        if let (true, None, Some(problem)) =
+            (followed.branch_missing, &last_seen, &followed.last_error)
+        {
+            let name = &followed.name;
+            let error = ApiError::conflict(format!("{name} has no branch to follow: {problem}"));
+            return Err(error.help(format!(
+                "`trainyard repo set {name} --branch BRANCH` follows another branch; `--ref REF` starts a run of another \
+                 branch, a tag or a commit"
+            )));
+        }
+        let branch = followed.current_branch;
         let head = match &branch {
             Some(branch) => store.refs(repo).await?.remove(branch),
             None => None,
@@ -188,9 +200,9 @@ impl Asked {
                 let branches = state.store().refs(repo).await?;
                 // A branch of this name that was recorded meanwhile points to another commit. This commit must not
                 // get its secrets.
-                let branch = mirrored::branch_head(&branches, reference)
-                    .is_some_and(|sha| sha == commit.as_str())
-                    .then(|| reference.to_owned());
+                let branch = mirrored::branch(&branches, reference)
+                    .filter(|(_, head)| *head == commit.as_str())
+                    .map(|(name, _)| name.to_owned());
                 let notes =
                     last_seen.map(|seen| seen.note(short(commit.as_str()), branch.as_deref()));
                 return Ok(Self {

@@ -81,6 +81,7 @@ fn functions_of_other_services_get_the_right_one() {
         "has(params.n == 3)",
         "size(params.text, 1) == 1",
         "range(9999) == 1",
+        "hashFiles('x') == 'y'",
     ]));
 }
 

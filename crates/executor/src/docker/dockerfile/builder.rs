@@ -42,6 +42,14 @@ pub(super) struct Lack {
 }
 
 impl Lack {
+    /// Adds another way to what an old version of Docker cannot do.
+    pub(super) fn with(mut self, instead: &str) -> Self {
+        if !self.needs_buildkit {
+            self.message.push_str(instead);
+        }
+        self
+    }
+
     pub(super) fn at(self, line: usize, column: usize) -> DockerfileFault {
         DockerfileFault {
             line,

@@ -156,7 +156,8 @@ pub(super) fn instructions(
         let may_have_documents = matches!(instruction.word.as_str(), "add" | "copy" | "run");
         if may_have_documents && has_here_document(&instruction.rest) {
             let knows = builder.knows("a here-document (`<<NAME`)", (23, 0));
-            knows.map_err(|lack| lack.at(number, column))?;
+            let instead = ", or commit the text as a file and `COPY` it";
+            knows.map_err(|lack| lack.with(instead).at(number, column))?;
             let documents = match here_documents(&instruction.rest) {
                 Ok(documents) => documents,
                 Err(message) => return instruction.fault(message),

@@ -152,7 +152,7 @@ fn a_docker_that_is_too_old_is_reported_with_the_version_that_is_needed() {
     assert_eq!(
         fault.to_string(),
         "2:1: a here-document (`<<NAME`) needs the BuildKit of Docker 23.0 or newer, and this is Docker 20.10: \
-         update Docker"
+         update Docker, or commit the text as a file and `COPY` it"
     );
     assert!(!fault.needs_buildkit);
 }

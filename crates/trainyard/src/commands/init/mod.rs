@@ -62,7 +62,11 @@ impl Init {
         if schema.symlink_metadata().is_err() {
             save(&schema, &format!("{:#}\n", json_schema()))?;
         }
-        output::note(self.template.what_next());
+        let enter = match self.folder.as_path() {
+            here if here == Path::new(".") => String::new(),
+            folder => format!("cd {} && ", shell_word(folder)),
+        };
+        output::note(&format!("try it: {enter}{}", self.template.what_next()));
         Ok(())
     }
 }
@@ -74,6 +78,16 @@ fn save(path: &Path, text: &str) -> Done {
     write(path, text).map_err(|error| Failure::file(path, "written", &error))?;
     output::text(&format!("wrote {}", path.display()))?;
     Ok(())
+}
+
+/// A path as a word of a command line.
+fn shell_word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-~+".contains(letter);
+    match path.chars().all(is_plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {

@@ -51,11 +51,11 @@ impl Template {
         }
     }
 
-    /// The next step, shown to the user.
+    /// The next step, from within the folder of the files.
     pub(super) const fn what_next(self) -> &'static str {
         match self {
-            Self::Hello => "try it: trainyard exec dags/hello.yaml",
-            Self::Retrain => "try it: trainyard exec dags/retrain.yaml; README.md says more",
+            Self::Hello => "trainyard exec dags/hello.yaml",
+            Self::Retrain => "trainyard exec dags/retrain.yaml; README.md says more",
         }
     }
 }

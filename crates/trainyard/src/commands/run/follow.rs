@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, SelectAll};
-use trainyard_api::{Client, ClientError, LogPage, RunDetail};
+use trainyard_api::{Client, ClientError, LogPage, RunDetail, RunStarted};
 
+use crate::commands::dag::started_line;
 use crate::commands::run::logs::Tail;
 use crate::commands::run::{logs, look};
-use crate::failure::Failure;
+use crate::failure::{Done, Failure};
 use crate::output;
 use crate::view::log::Printer;
+use crate::view::plain;
+use crate::view::state::has_succeeded;
 
 /// An item of a followed attempt: a page, or its end.
 enum Piece {
@@ -29,11 +32,31 @@ type Pieces = BoxStream<'static, Result<Piece, ClientError>>;
 /// Attempts of one stage that wait until the one before them is printed completely. The first one is being followed.
 type Turns = BTreeMap<String, VecDeque<u32>>;
 
-/// Prints the logs of a run, or of one stage of it, until it has ended. Returns how it is then.
+/// Follows the logs of a run that was just started to its end, and says how it ended.
+pub(crate) async fn started(client: &Client, started: &RunStarted) -> Done {
+    output::note(&started_line(started));
+    let again = format!("trainyard run logs {} --follow", started.id);
+    let logs = logs(client, started.id, &[], false, None);
+    let run = to_the_end(started.id, &again, logs).await?;
+    let Some(run) = run.map(|run| run.summary) else {
+        return Err(Failure::Run);
+    };
+    let why = run
+        .reason
+        .map(|reason| format!(": {}", plain(&reason.message)));
+    let (id, state) = (run.id, plain(&run.state));
+    output::note(&format!("run {id} {state}{}", why.unwrap_or_default()));
+    match has_succeeded(&run.state) {
+        true => Ok(()),
+        false => Err(Failure::Run),
+    }
+}
+
+/// Prints the logs of a run, or of some stages of it, until it has ended. Returns how it is then.
 pub(crate) async fn logs(
     client: &Client,
     id: i64,
-    stage: Option<&str>,
+    stages: &[String],
     timestamps: bool,
     tail: Option<usize>,
 ) -> Result<Option<RunDetail>, Failure> {
@@ -64,7 +87,7 @@ pub(crate) async fn logs(
                 let run = run?;
                 // The log of an attempt that begins later is new from its first line on.
                 let tail = tail.filter(|_| last.is_none());
-                let stages = logs::chosen(&run, stage)?;
+                let stages = logs::chosen(&run, stages)?;
                 let printer = printer.get_or_insert_with(|| Printer::new(look(timestamps), &stages));
                 for (stage, attempt) in new_attempts(&run, &stages, &mut known) {
                     let turn = turns.entry(stage.clone()).or_default();

@@ -17,8 +17,9 @@ pub(crate) struct Logs {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
-    /// Only the log of this stage
-    stage: Option<String>,
+    /// Only the logs of these stages
+    #[arg(value_name = "STAGE")]
+    stages: Vec<String>,
 
     /// Follow the logs to the end of the run
     #[arg(short, long)]
@@ -28,7 +29,7 @@ pub(crate) struct Logs {
     #[arg(
         long,
         value_name = "NUMBER",
-        requires = "stage",
+        requires = "stages",
         conflicts_with = "follow"
     )]
     attempt: Option<u32>,
@@ -45,14 +46,13 @@ pub(crate) struct Logs {
 impl Logs {
     pub(crate) async fn call(self, client: &Client) -> Done {
         let id = self.run.number(client).await?;
-        let stage = self.stage.as_deref();
         if self.follow {
             let again = format!("trainyard run logs {id} --follow");
-            let logs = follow::logs(client, id, stage, self.timestamps, self.tail);
+            let logs = follow::logs(client, id, &self.stages, self.timestamps, self.tail);
             return follow::to_the_end(id, &again, logs).await.map(drop);
         }
         let run = client.run(id).await?;
-        let stages = chosen(&run, stage)?;
+        let stages = chosen(&run, &self.stages)?;
         let mut printer = Printer::new(look(self.timestamps), &stages);
         for stage in &stages {
             let mut tail = self.tail.map(Tail::new);
@@ -101,6 +101,10 @@ impl Tail {
             page.dropped_lines = before.dropped_lines;
             page.removed_at = before.removed_at;
         }
+        if self.lines == 0 {
+            page.lines.clear();
+            (page.dropped_bytes, page.dropped_lines) = (0, 0);
+        }
         let ends = |line: &LogLine| !line.continues;
         let open = usize::from(page.lines.last().is_some_and(|line| !ends(line)));
         // Pieces of one line count as one line: the first shown piece follows the end of a line.
@@ -122,16 +126,14 @@ impl Tail {
     }
 }
 
-/// The stages whose logs to show: one by name, or all.
-pub(super) fn chosen(run: &RunDetail, stage: Option<&str>) -> Result<Vec<String>, Failure> {
+/// The stages whose logs to show, in the order of the DAG: those that are named, or all.
+pub(super) fn chosen(run: &RunDetail, stages: &[String]) -> Result<Vec<String>, Failure> {
     let names = run.stages.iter().map(|stage| stage.name.clone());
-    let Some(wanted) = stage else {
-        return Ok(names.collect());
+    let mut names: Vec<String> = names.collect();
+    let Some(wanted) = stages.iter().find(|stage| !names.contains(stage)) else {
+        names.retain(|name| stages.is_empty() || stages.contains(name));
+        return Ok(names);
     };
-    let names: Vec<String> = names.collect();
-    if names.iter().any(|name| name == wanted) {
-        return Ok(vec![wanted.to_owned()]);
-    }
     let run = run.summary.id;
     let problem = Problem::new(format!("run {run} has no stage {wanted}"));
     Err(Failure::NotFound(problem.help(suggestion(wanted, &names))))
@@ -176,6 +178,7 @@ mod tests {
         assert_eq!(last(9, &[&first]), ["a", "b"]);
         assert_eq!(last(1, &[&first, &[("half", true)]]), ["half"]);
         assert_eq!(last(0, &[&first]), [""; 0]);
+        assert_eq!(last(0, &[&first, &[("half", true)]]), [""; 0]);
     }
 
     #[test]

@@ -122,6 +122,10 @@ struct RetryArgs {
     #[arg(long, value_name = "KEY")]
     request: Option<String>,
 
+    /// Show the logs as they are written, to the end of the run
+    #[arg(short, long, conflicts_with = "output")]
+    follow: bool,
+
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -155,7 +159,10 @@ impl Command {
                 let started = client
                     .retry(args.run.number(&client).await?, &retry)
                     .await?;
-                args.output.show(&started, || started_line(&started))
+                match args.follow {
+                    true => follow::started(&client, &started).await,
+                    false => args.output.show(&started, || started_line(&started)),
+                }
             }
             Verb::Why(One { run, output }) => {
                 let run = client.run(run.number(&client).await?).await?;
