@@ -187,7 +187,7 @@ impl FileReader<'_> {
         };
         match Dag::read(draft, &unread) {
             Ok(dag) => {
-                absent_inputs::warn(&dag, &places, self.sink);
+                absent_inputs::warn(&dag, &places, &mut self.sink);
                 named.then_some(dag)
             }
             Err(faults) => {

@@ -1,7 +1,5 @@
 //! What retention deletes, and what it keeps.
 
-use std::time::Duration;
-
 use trainyard_store::{LogChunk, Pruned, Retention};
 
 use crate::kit::*;
