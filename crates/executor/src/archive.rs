@@ -29,6 +29,14 @@ const ENTRIES_AT_MOST: u64 = 300_000;
 /// The most bytes that all their names may have.
 const NAMES_AT_MOST: u64 = 64 * 1024 * 1024;
 
+/// The longest path of a folder, seen from the container's root. The system refuses paths of 4,096 bytes, and Docker
+/// leaves out all files with such a path without an error: in front of them it may see the path of its own data folder.
+/// A longer path than this belongs to a folder in which a file with a name of 255 bytes could be left out.
+const FOLDER_PATH_AT_MOST: usize = 3072;
+
+/// How much of a long path is shown.
+const SHOWN_OF_A_PATH: usize = 200;
+
 /// A sink of bounded size whose content is hashed while it is written.
 pub(crate) struct HashingSink {
     bytes: BufWriter<Box<dyn Write + Send>>,
@@ -150,6 +158,9 @@ impl FolderArchive {
 
     pub(crate) fn folder(&mut self, path: &Path) -> Result<(), Error> {
         self.check(path)?;
+        if self.root.join(path).as_os_str().len() > FOLDER_PATH_AT_MOST {
+            return Err(self.too_deep(path));
+        }
         let mut header = header(EntryType::Directory, 0o755, 0);
         let done = self.builder.append_data(&mut header, path, io::empty());
         done.map_err(|error| self.explain(&error))
@@ -248,6 +259,22 @@ impl FolderArchive {
         } else {
             Err(self.unfit(path, "named in a way that leads out of the folder"))
         }
+    }
+
+    fn too_deep(&self, path: &Path) -> Error {
+        let output = &self.builder.get_ref().output;
+        let shown: String = path
+            .to_string_lossy()
+            .chars()
+            .take(SHOWN_OF_A_PATH)
+            .collect();
+        Error::new(
+            ErrorKind::OutputUnfit,
+            format!(
+                "output `{output}` cannot be kept: the folder `{shown}…` in it has a path of more than \
+                 {FOLDER_PATH_AT_MOST} bytes, and Docker may leave out files below it; use shorter names or fewer levels"
+            ),
+        )
     }
 
     fn explain(&self, error: &io::Error) -> Error {
@@ -450,6 +477,28 @@ mod tests {
             error.message.contains("more than 64 MiB of names"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn class_12_a_folder_so_deep_that_docker_leaves_out_its_files_is_refused_by_name() {
+        let mut archive = archive(1 << 20);
+        let mut path = PathBuf::new();
+        let refused = loop {
+            path.push("d".repeat(200));
+            if let Err(refused) = archive.folder(&path) {
+                break refused;
+            }
+        };
+        assert_eq!(refused.kind, ErrorKind::OutputUnfit);
+        assert!(refused.message.contains(&"d".repeat(200)), "{refused}");
+        assert!(
+            refused.message.contains("Docker may leave out files"),
+            "{refused}"
+        );
+        // Docker still sees a file with the longest name in the folder before, wherever its own data folder is.
+        let before = Path::new("/trainyard/outputs/model").join(path.parent().unwrap());
+        assert!(before.as_os_str().len() + 256 + 512 < 4096);
+        assert!(before.as_os_str().len() > 2800, "it refuses no usual path");
     }
 
     #[test]

@@ -357,7 +357,9 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
              mkdir in; ln -s ../../inputs/raw in/link\n\
              mkdir up; ln -s .. up/out; mkdir pipes; mkfifo pipes/p; truncate -s 1099511627776 sparse\n\
              mkdir -p chain/x/a; ln -s ../.. chain/x/a/y; ln -s x/a/y/../evil chain/z\n\
-             mkdir s; truncate -s 1099511627776 s/sparse",
+             mkdir s; truncate -s 1099511627776 s/sparse\n\
+             mkdir deep; cd deep; n=$(head -c 200 /dev/zero | tr '\\0' d)\n\
+             for level in $(seq 30); do mkdir $n; cd -P $n; done; echo lost >file",
         ));
         spec.outputs = true;
         let (handle, code) = kit.run(&executor, &spec).await;
@@ -403,6 +405,11 @@ async fn class_12_outputs_that_cannot_be_kept_are_refused_at_once_and_by_name() 
                 "chain",
                 ErrorKind::OutputUnfit,
                 "`z` in it is a symbolic link with `..`",
+            ),
+            (
+                "deep",
+                ErrorKind::OutputUnfit,
+                "has a path of more than 3072 bytes",
             ),
             ("sparse", ErrorKind::TooLarge, "larger than"),
             ("s", ErrorKind::TooLarge, "larger than"),
