@@ -110,6 +110,11 @@ fn class_10_json_and_quotes_of_all_kinds_hide_it() {
         r#""p\u00e4ssw\u00f6rd-\u00fcn\u00ef-93""#,
         &["93", "ssw"],
     );
+    leaves_nothing(
+        "pässwörd-ünï-€-93",
+        r"'p\xe4ssw\xf6rd-\xfcn\xef-\u20ac-93'",
+        &["93", "ssw"],
+    );
     leaves_nothing("emoji-😀-key", r"emoji-\ud83d\ude00-key", &["emoji", "key"]);
     leaves_nothing("it's-a-key", r"+ echo 'it'\''s-a-key'", &["a-key"]);
     leaves_nothing("it's-a-key", r#"'it'"'"'s-a-key'"#, &["a-key"]);
@@ -318,7 +323,18 @@ fn printed(secret: &str) -> Vec<String> {
         .chars()
         .map(|letter| format!("&#{};", letter as u32))
         .collect();
+    let ascii: String = secret
+        .chars()
+        .map(|letter| match letter as u32 {
+            code @ 0x80..0x100 => format!("\\x{code:02x}"),
+            code @ 0x100..0x10000 => format!("\\u{code:04x}"),
+            code @ 0x10000.. => format!("\\U{code:08x}"),
+            _ if letter == '\\' => "\\\\".to_owned(),
+            _ => letter.to_string(),
+        })
+        .collect();
     vec![
+        ascii,
         secret.to_owned(),
         hex::encode(secret),
         hex::encode_upper(secret),

@@ -40,10 +40,11 @@ enum Escape {
 type Reader = fn(&[u8]) -> Escape;
 
 /// The ways to escape, each with the bytes that an escape begins with.
-const WAYS: [(&[u8], Reader); 5] = [
+const WAYS: [(&[u8], Reader); 6] = [
     (b"%", percent),
     (b"%+", percent_and_plus),
     (b"\\", backslash),
+    (b"\\", backslash_of_text),
     (b"&", entity),
     (b"'", shell),
 ];
@@ -126,6 +127,20 @@ fn percent_and_plus(text: &[u8]) -> Escape {
     match text[0] {
         b'+' => Escape::Is(1, vec![b' ']),
         _ => percent(text),
+    }
+}
+
+/// As Python's `ascii` writes text: there `\xe4` is the character U+00E4, and in `repr` of bytes the byte 0xE4.
+fn backslash_of_text(text: &[u8]) -> Escape {
+    match backslash(text) {
+        Escape::Is(length, bytes) if text[1] == b'x' => Escape::Is(
+            length,
+            bytes
+                .into_iter()
+                .flat_map(|byte| utf8(byte.into()))
+                .collect(),
+        ),
+        escape => escape,
     }
 }
 
