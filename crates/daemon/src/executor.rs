@@ -107,7 +107,7 @@ pub(crate) async fn configured(
 ) -> Result<AnyExecutor, Error> {
     match config.executor {
         ExecutorKind::Docker => {
-            let docker = &config.docker;
+            let (docker, limits) = (&config.docker, &config.limits);
             let config = DockerConfig {
                 host: docker.host.clone(),
                 network: docker.network.clone(),
@@ -115,6 +115,7 @@ pub(crate) async fn configured(
                 subnets: docker.subnets,
                 registries: docker.registries.clone(),
                 buildkit: docker.buildkit,
+                build_layers: Some(limits.layer.0).filter(|bytes| *bytes > 0),
                 capabilities: docker.capabilities.clone(),
                 pull_idle: docker.pull_idle.0,
                 ..DockerConfig::new(instance)

@@ -16,11 +16,16 @@ use trainyard_core::Timestamp;
 use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::ReasonCode;
+use trainyard_executor::fake::Fake;
 use trainyard_executor::{Handle, SpecHash};
 use trainyard_orchestrator::attempt::assignment::Materials;
+use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
-use trainyard_orchestrator::attempt::supervisor::{StopSignal, Supervised, supervise};
+use trainyard_orchestrator::attempt::supervisor::{
+    StopSignal, Supervised, Surroundings, supervise,
+};
+use trainyard_orchestrator::health::space::{Floor, Look, Room};
 
 use crate::kit::{assignment, surroundings};
 
@@ -109,12 +114,16 @@ fn built_by(script: &str, rest: &str) -> String {
 /// Supervises the one attempt of a file to its end, which has to come within seven hours. Returns whether that is
 /// recorded: `false` if another daemon owns the attempt.
 async fn run(file: &str, record: &Record) -> bool {
+    run_on(&surroundings(), file, record).await
+}
+
+async fn run_on(surroundings: &Surroundings<Fake>, file: &str, record: &Record) -> bool {
     let assignment = assignment(file);
     let materials = assignment
         .render()
         .map(|rendered| (rendered, Materials::default()));
-    let (surroundings, signal) = (surroundings(), StopSignal::new());
-    let supervising = supervise(&surroundings, &assignment, materials, record, &signal);
+    let signal = StopSignal::new();
+    let supervising = supervise(surroundings, &assignment, materials, record, &signal);
     let patience = tokio::time::timeout(7 * HOUR, supervising);
     let supervised = patience.await.expect("an end in time");
     matches!(supervised, Supervised::Finished { .. })
@@ -243,4 +252,27 @@ async fn a_build_is_dropped_once_another_daemon_owns_its_attempt() {
     assert!(!run(&file, &record).await);
     let took = begun.elapsed();
     assert!(took < SECOND, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn class_17_on_a_full_disk_a_build_is_cancelled_and_its_attempt_errored() {
+    let look = Look::new(|_| {
+        Ok(Room {
+            free: 1 << 30,
+            total: 1 << 40,
+        })
+    });
+    let surroundings = Surroundings {
+        layers: Layers::on_disk(0, "/".into(), Floor::Usual, look),
+        ..surroundings()
+    };
+    let record = Record::default();
+    let begun = Instant::now();
+    assert!(run_on(&surroundings, &built_by("hang", "run: x"), &record).await);
+    let (ending, at) = record.end();
+    let Ending::Errored(reason) = ending else {
+        panic!("{ending:?}");
+    };
+    insta::assert_snapshot!(reason.message, @"Docker's disk has 1 GiB free, which is less than the 2 GiB that it needs; the build of the image was cancelled");
+    assert_eq!((at - begun).as_secs(), 10);
 }

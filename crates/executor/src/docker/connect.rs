@@ -59,6 +59,8 @@ pub struct DockerConfig {
     pub registries: Registries,
     /// Whether to build Dockerfiles that need BuildKit. It knows no limits and no networks of repos.
     pub buildkit: bool,
+    /// How much the steps of a build may add to Docker's disk, in bytes; `None` sets no limit.
+    pub build_layers: Option<u64>,
     /// How long a pull may go on without any progress.
     pub pull_idle: Duration,
     /// How long a build may go on without printing anything.
@@ -82,6 +84,7 @@ impl DockerConfig {
             log_size: 128 * 1024 * 1024,
             registries: Registries::default(),
             buildkit: false,
+            build_layers: None,
             pull_idle: Duration::from_secs(120),
             build_idle: Duration::from_secs(30 * 60),
         }

@@ -643,3 +643,55 @@ async fn class_17_buildkit_is_used_only_where_the_operator_allows_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn class_17_an_image_whose_steps_took_more_of_the_disk_than_they_may_is_removed() {
+    let containers = RealDocker::with_build_layers(4 << 20).await;
+    check(containers, |kit| async move {
+        let executor = kit.subject.make().await;
+        // An option of `RUN` is for BuildKit.
+        for option in ["", "--mount=type=cache,target=/cache "] {
+            let step = |file| format!("RUN {option}dd if=/dev/zero of=/{file} bs=1M count=3\n");
+            let small = dockerfile(&step("a"));
+            let image = build(&executor, &[("Dockerfile", &small)]).await;
+            remove(&image.unwrap()).await;
+            let large = dockerfile(&(step("a") + &step("b")));
+            let error = build(&executor, &[("Dockerfile", &large)])
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind, ErrorKind::ImageBuild, "{error}");
+            assert!(
+                error.message.contains("take 6 MiB") && error.message.contains("limits.layer"),
+                "{error}"
+            );
+            let left = executor.build_images().await.unwrap();
+            assert!(left.is_empty(), "{left:?}");
+        }
+        kit
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_17_a_step_that_writes_more_than_it_may_is_ended_while_it_runs() {
+    let containers = RealDocker::with_build_layers(4 << 20).await;
+    check(containers, |kit| async move {
+        let executor = kit.subject.make().await;
+        let id = Uuid::now_v7().to_string();
+        // Each step is within the limit.
+        let text = format!(
+            "FROM trainyard-test/busybox:1\nRUN echo {id}; dd if=/dev/zero of=/a bs=1M count=3\n\
+             RUN dd if=/dev/zero of=/b bs=1M count=3; tail -f /dev/null\n"
+        );
+        let error = build(&executor, &[("Dockerfile", &text)])
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ImageBuild, "{error}");
+        assert!(
+            error.message.contains("its steps have written 6 MiB"),
+            "{error}"
+        );
+        kit
+    })
+    .await;
+}

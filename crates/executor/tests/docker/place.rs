@@ -74,6 +74,13 @@ impl RealDocker {
         containers
     }
 
+    /// With a limit for what the steps of a build add to Docker's disk.
+    pub(crate) async fn with_build_layers(bytes: u64) -> Self {
+        let mut containers = Self::with_buildkit(false).await;
+        containers.0.build_layers = Some(bytes);
+        containers
+    }
+
     /// For files of a checkout that are run by hand.
     pub(crate) async fn of_checkout(path: &str) -> Self {
         let mut containers = Self::new().await;

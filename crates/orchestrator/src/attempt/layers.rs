@@ -2,7 +2,7 @@
 //!
 //! A container that has written more than its limit is stopped. A container within its limit is stopped all the same
 //! if the disk runs full and no other container has written as much: nothing new starts on a full disk, and the
-//! container that fills it would hold up all others.
+//! container that fills it would hold up all others. If there is none, a build is cancelled.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -129,6 +129,35 @@ impl Layers {
             if let Some(ending) = shared.too_much(attempt, written).await {
                 return ending;
             }
+        }
+    }
+}
+
+impl Layers {
+    /// Waits until a build has to be cancelled because the disk runs full; returns how that ends its attempt. A
+    /// container that has written as much as has to be free is stopped before. How much a build has written is not
+    /// known here.
+    pub(crate) async fn until_no_room_to_build(&self) -> Ending {
+        let shared = &*self.shared;
+        if shared.disk.is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let Some((room, floor)) = shared.low_disk().await else {
+                continue;
+            };
+            let frees = |written: &Option<u64>| written.is_none_or(|written| written >= floor);
+            if shared.lock().values().any(frees) || !shared.may_stop_for_room() {
+                continue;
+            }
+            let message = format!(
+                "Docker's disk has {} free, which is less than the {} that it needs; the build of the image was \
+                 cancelled",
+                in_units(room.free),
+                in_units(floor)
+            );
+            return Ending::Errored(Reason::new(ReasonCode::Storage, message));
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod bases;
 mod failure;
+mod growth;
 mod output;
 mod scope;
 
@@ -25,6 +26,7 @@ use trainyard_core::image::BUILT;
 use trainyard_failpoint::{Flow as _, Point};
 
 use self::failure::not_built;
+use self::growth::BuildMark;
 use self::output::{Output, follow};
 use self::scope::BuildScope;
 use super::Engine;
@@ -96,10 +98,12 @@ impl Engine {
         }
         let bases = self.prepare_bases(&images, &builder, progress).await?;
         let mut args = recipe.args.clone();
+        let mark = BuildMark::of(&tag);
         let (of_builder, with) = match builder {
             Builder::Classic => {
                 let network = self.network(request.repo).await?;
                 let mut query = Bounds::of(&request.limits, network).build_query();
+                query.push(("extrahosts", mark.host()));
                 query.push(self.own_steps(&scope).await?);
                 (query, "")
             }
@@ -118,7 +122,15 @@ impl Engine {
         query.extend(of_builder);
         // A failure of Docker itself, and not of the Dockerfile: the next try may well succeed at once.
         let mut tries = 1;
-        while let Err(error) = self.run_build(context.clone(), &query, progress).await {
+        loop {
+            // Dropping the call cancels the build.
+            let built = tokio::select! {
+                built = self.run_build(context.clone(), &query, progress) => built,
+                error = self.until_too_large(&mark, &bases) => Err(error),
+            };
+            let Err(error) = built else {
+                break;
+            };
             if tries == TRIES || error.kind != ErrorKind::Engine {
                 return Err(error);
             }
@@ -126,6 +138,7 @@ impl Engine {
             progress(format!("{}; building again", error.message));
         }
         self.recheck_bases(&bases, &tag).await?;
+        self.recheck_size(&tag, &bases).await?;
         self.images.look(&tag).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ImageBuild,

@@ -71,6 +71,15 @@ impl Facts {
     }
 }
 
+/// What an image takes on Docker's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// With the layers that it shares with other images.
+    pub(super) size: u64,
+    /// The hashes of its layers, from the lowest on.
+    pub(super) layers: Vec<String>,
+}
+
 impl Images {
     pub(super) fn asking(answers: Client) -> Self {
         Self {
@@ -154,6 +163,26 @@ impl Images {
                 Some(400) => Err(not_a_reference(reference)),
                 _ => Err(trouble.into_error("look for an image")),
             },
+        }
+    }
+
+    /// What an image takes on Docker's disk; `None` where Docker has no such image.
+    pub(super) async fn extent(&self, reference: &str) -> Result<Option<Extent>, Error> {
+        let name = Name::read(reference)?.sent();
+        let asked = self.answers.inspect_image(&name);
+        match within(SHORT, asked.at(Point::InspectImage)).await {
+            Ok(inspect) => Ok(Some(Extent {
+                size: inspect
+                    .size
+                    .and_then(|size| u64::try_from(size).ok())
+                    .unwrap_or_default(),
+                layers: inspect
+                    .root_fs
+                    .and_then(|root| root.layers)
+                    .unwrap_or_default(),
+            })),
+            Err(trouble) if trouble.status() == Some(404) => Ok(None),
+            Err(trouble) => Err(trouble.into_error("measure an image")),
         }
     }
 

@@ -22,6 +22,14 @@ const AT_MOST: Duration = Duration::from_secs(6 * 3600);
 const AT_LEAST: Duration = Duration::from_secs(10 * 60);
 
 impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
+    /// How long an attempt may take for its image, and again for its outputs: `timeout` is for its program alone.
+    pub(super) fn time_beside_its_program(&self) -> Duration {
+        let own = self.assignment.stage().program().timeout;
+        let most = self.surroundings.ceilings.timeout;
+        let timeout = own.or(most.filter(|most| *most < AT_MOST));
+        timeout.map_or(AT_MOST, |timeout| timeout.max(AT_LEAST))
+    }
+
     /// Prepares the image, or returns how the attempt ends without it.
     pub(super) async fn prepare(
         &self,
@@ -29,18 +37,21 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         pump: &mut LogPump,
     ) -> Result<Result<PreparedImage, AttemptEnd>, FencedOff> {
         let executor = &self.surroundings.executor;
-        let own = self.assignment.stage().program().timeout;
-        let most = self.surroundings.ceilings.timeout;
-        let timeout = own.or(most.filter(|most| *most < AT_MOST));
-        let limit = timeout.map_or(AT_MOST, |timeout| timeout.max(AT_LEAST));
+        let limit = self.time_beside_its_program();
+        let builds = matches!(request.image, RenderedImage::Build { .. });
         let said = Said::default();
         let progress = |text: String| said.push(clock::now(), text);
         let preparing = async {
             // On the heap, since on the stack each such call is part of the next.
             let call = self.patiently(|| Box::pin(executor.prepare(request, &progress)));
-            let prepared = tokio::time::timeout(limit, call).await;
+            let prepared = tokio::select! {
+                prepared = tokio::time::timeout(limit, call) => {
+                    prepared.unwrap_or_else(|_| Err(ended(ending_of(&late(request, limit)))))
+                }
+                ending = self.surroundings.layers.until_no_room_to_build(), if builds => Err(ended(ending)),
+            };
             said.end();
-            Ok(prepared.unwrap_or_else(|_| Err(ended(ending_of(&late(request, limit))))))
+            Ok(prepared)
         };
         // Concurrently: a log that cannot be written delays neither the build nor its end.
         let passing_on = Box::pin(self.pass_on(&said, pump));
